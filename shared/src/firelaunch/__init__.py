@@ -1,0 +1,1 @@
+"""firelaunch: what the AI apps of one Firebase project share."""

@@ -1,0 +1,227 @@
+"""One tree of errors: each has a code that clients can rely on and the HTTP status it is answered with.
+
+Anything a route lets escape becomes ``{"error": {"code", "message", "request_id"}}`` in :mod:`firelaunch.web`, and nowhere
+else. ``message`` is for the client; ``reason`` is for the log alone and may name what a stranger should not learn.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AlreadyExists",
+    "BadRequest",
+    "BudgetExceeded",
+    "Conflict",
+    "Contention",
+    "FirelaunchError",
+    "Forbidden",
+    "IdempotencyMismatch",
+    "InvalidCursor",
+    "InvalidId",
+    "ModelError",
+    "ModelRefused",
+    "ModelTimeout",
+    "ModelUnavailable",
+    "NotFound",
+    "PreconditionFailed",
+    "RateLimited",
+    "RequestInProgress",
+    "ScopeViolation",
+    "SettingsError",
+    "StoreError",
+    "TooLarge",
+    "Unauthenticated",
+]
+
+
+class FirelaunchError(Exception):
+    """The root of the tree.
+
+    Args:
+        message: what the client is told; the class's own ``message`` when left out.
+        reason: what the log is told beside it, never the client.
+        retry_after: seconds after which the same request may succeed, sent as ``Retry-After`` (rounded up).
+    """
+
+    code = "internal"
+    status = 500
+    message = "Something went wrong on our side. Try again; if it goes on, quote the request id."
+
+    def __init__(
+        self, message: str | None = None, *, reason: str | None = None, retry_after: float | None = None
+    ) -> None:
+        self.message = message or type(self).message
+        self.reason = reason
+        self.retry_after = retry_after
+        super().__init__(self.message if reason is None else f"{self.message} ({reason})")
+
+
+class SettingsError(FirelaunchError):
+    """A setting is missing, misspelt or not allowed here; raised at boot, naming the key and the mend."""
+
+    code = "settings"
+    message = "The settings do not hold together."
+
+
+class BadRequest(FirelaunchError):
+    """The request cannot be understood as it was sent."""
+
+    code = "invalid_request"
+    status = 400
+    message = "The request is not valid."
+
+
+class InvalidId(BadRequest):
+    """An id that is empty, too long, or means something else to the database."""
+
+    code = "invalid_id"
+    message = "That id is not valid."
+
+
+class InvalidCursor(BadRequest):
+    """A page cursor that this service did not hand out."""
+
+    code = "invalid_cursor"
+    message = "That cursor is not one of ours; start from the first page."
+
+
+class TooLarge(BadRequest):
+    """The body, or one of its fields, is over the limit."""
+
+    code = "too_large"
+    status = 413
+    message = "The request is too large."
+
+
+class Unauthenticated(FirelaunchError):
+    """No token, or one that does not hold; the reason is logged and never told."""
+
+    code = "unauthenticated"
+    status = 401
+    message = "Sign in first: send a valid token as 'Authorization: Bearer <token>'."
+
+
+class Forbidden(FirelaunchError):
+    """A caller we know, who may not do this."""
+
+    code = "forbidden"
+    status = 403
+    message = "You may not do this."
+
+
+class NotFound(FirelaunchError):
+    """Not there, or not the caller's; which of the two is not told."""
+
+    code = "not_found"
+    status = 404
+    message = "There is nothing here."
+
+
+class Conflict(FirelaunchError):
+    """The request does not fit the state that the resource is in."""
+
+    code = "conflict"
+    status = 409
+    message = "This does not fit the present state; read it again and retry."
+
+
+class RequestInProgress(Conflict):
+    """A request with the same Idempotency-Key has not ended yet."""
+
+    code = "request_in_progress"
+    message = "A request with this Idempotency-Key is still running."
+
+
+class IdempotencyMismatch(FirelaunchError):
+    """The Idempotency-Key was used before, with another body."""
+
+    code = "idempotency_key_reused"
+    status = 422
+    message = "This Idempotency-Key was used with another body; use a new key for a new request."
+
+
+class RateLimited(FirelaunchError):
+    """The plan's requests of this minute are used up."""
+
+    code = "rate_limited"
+    status = 429
+    message = "Too many requests this minute."
+
+
+class BudgetExceeded(FirelaunchError):
+    """The plan's budget of this day is used up, or what is left does not cover the request."""
+
+    code = "budget_exceeded"
+    status = 429
+    message = "Today's budget is used up."
+
+
+class ModelError(FirelaunchError):
+    """The model provider failed and no fallback answered."""
+
+    code = "model_failed"
+    status = 502
+    message = "The model could not answer. Your message is kept; try again."
+
+
+class ModelRefused(ModelError):
+    """The provider says that the call itself is wrong; sending it again would not help."""
+
+    code = "model_refused"
+    message = "The model's provider refused the request."
+
+
+class ModelUnavailable(ModelError):
+    """The provider is overloaded or out of reach."""
+
+    code = "model_unavailable"
+    status = 503
+    message = "The model is not available at the moment. Your message is kept; try again."
+
+
+class ModelTimeout(ModelError):
+    """The provider did not answer within the request's time budget."""
+
+    code = "model_timeout"
+    status = 504
+    message = "The model took too long. Your message is kept; try again."
+
+
+class StoreError(FirelaunchError):
+    """The document store could not do what was asked."""
+
+    code = "store"
+
+
+class AlreadyExists(StoreError):
+    """A document that a commit was to create is there."""
+
+    code = "already_exists"
+    status = 409
+    message = "It exists already."
+
+
+class PreconditionFailed(StoreError):
+    """A document changed, or went, after it was read."""
+
+    code = "precondition_failed"
+    status = 409
+    message = "It changed in the meantime; read it again and retry."
+
+
+class Contention(StoreError):
+    """Too many writers at once; the work was given up after its retries."""
+
+    code = "contention"
+    status = 503
+    message = "Too many changes at once; try again."
+
+
+class ScopeViolation(FirelaunchError):
+    """Code reached for a path outside its app: a defect or an attack, so it is logged as a security event.
+
+    Clients see what they would see for anything that is not theirs.
+    """
+
+    code = "not_found"
+    status = 404
+    message = NotFound.message

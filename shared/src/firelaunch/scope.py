@@ -1,0 +1,143 @@
+"""Where one app's data, or one user's data in it, lies; and the refusal of every id that could lead out of it.
+
+A ``Scope`` is made from the settings' ``app_id`` and the verified token's ``uid``, never from a request's body. Paths are
+plain strings ("apps/demo/users/ada/chats/c1") built here alone, and :class:`firelaunch.store.scoped.ScopedStore` checks
+them again on their way to the database.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .errors import InvalidId, ScopeViolation
+
+__all__ = ["APP_ID", "Scope", "check_app_id", "check_id", "check_uid", "split"]
+
+APP_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,47}[a-z0-9])?")
+"""A Cloud Run service name: at most 49 characters, a letter first, no hyphen last
+(https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services/create)."""
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_RESERVED = re.compile(r"__.*__", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_UID_CHARACTERS = 128
+"""Firebase Auth allows uids of 1 to 128 characters (https://firebase.google.com/docs/auth/admin/manage-users)."""
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def check_app_id(app_id: str) -> str:
+    """``app_id`` itself, when it is a valid Cloud Run service name.
+
+    Raises:
+        InvalidId: it is not.
+    """
+    if not isinstance(app_id, str) or not APP_ID.fullmatch(app_id):
+        raise InvalidId("An app id is 1 to 49 lower-case letters, digits and hyphens, with a letter first.")
+    return app_id
+
+
+def check_uid(uid: str) -> str:
+    """``uid`` itself, when Firebase Auth could have issued it and Firestore takes it as a document id.
+
+    Raises:
+        InvalidId: empty, over 128 characters, "." or "..", of the form ``__x__``, or holding "/", a control character or
+            a lone surrogate (https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields).
+    """
+    ok = isinstance(uid, str) and 0 < len(uid) <= _UID_CHARACTERS and uid not in {".", ".."} and "/" not in uid
+    if not ok or _RESERVED.fullmatch(uid) or _CONTROL.search(uid) or not _is_utf8(uid):
+        raise InvalidId("That user id is not valid.")
+    return uid
+
+
+def check_id(value: str) -> str:
+    """``value`` itself, when it may name a chat, a message, a document, a job or a request.
+
+    Ids of our own are narrower than Firestore's: 1 to 64 letters, digits, "_" and "-", and not of the form ``__x__``, so
+    that they mean the same in a path, a URL, a vector filter, a cache key and a file name.
+
+    Raises:
+        InvalidId: anything else.
+    """
+    if not isinstance(value, str) or not _ID.fullmatch(value) or _RESERVED.fullmatch(value):
+        raise InvalidId
+    return value
+
+
+def split(path: str) -> list[str]:
+    """The segments of a path, each one checked as Firestore would check it.
+
+    Raises:
+        ScopeViolation: a segment is empty, "." or "..", of the form ``__x__``, over 1,500 bytes, or no valid UTF-8.
+    """
+    segments = path.split("/")
+    for segment in segments:
+        bad = segment in {"", ".", ".."} or _RESERVED.fullmatch(segment) or not _is_utf8(segment)
+        if bad or len(segment.encode()) > 1500 or "\x00" in segment:
+            raise ScopeViolation(reason=f"path segment {segment[:80]!r} is not allowed")
+    return segments
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One app, or (with ``uid``) one user of it.
+
+    Raises:
+        InvalidId: ``app_id`` or ``uid`` is not valid.
+    """
+
+    app_id: str
+    uid: str | None = None
+
+    def __post_init__(self) -> None:
+        check_app_id(self.app_id)
+        if self.uid is not None:
+            check_uid(self.uid)
+
+    def of(self, uid: str) -> Scope:
+        """The scope of one user of this app."""
+        return Scope(self.app_id, uid)
+
+    @property
+    def root(self) -> str:
+        """The path of the user's document, or of the app's where the scope has no user."""
+        return f"apps/{self.app_id}" if self.uid is None else f"apps/{self.app_id}/users/{self.uid}"
+
+    def _user(self) -> str:
+        if self.uid is None:
+            raise ScopeViolation(reason="a user's path was asked of a scope that has no user")
+        return self.root
+
+    def chats(self) -> str:
+        """Collection of the user's chats."""
+        return f"{self._user()}/chats"
+
+    def chat(self, chat_id: str) -> str:
+        """Document of one chat."""
+        return f"{self._user()}/chats/{check_id(chat_id)}"
+
+    def messages(self, chat_id: str) -> str:
+        """Collection of one chat's messages."""
+        return f"{self.chat(chat_id)}/messages"
+
+    def message(self, chat_id: str, message_id: str) -> str:
+        """Document of one message."""
+        return f"{self.chat(chat_id)}/messages/{check_id(message_id)}"
+
+    def usage(self, day: str) -> str:
+        """Document of one day's usage; ``day`` is ``yyyy-mm-dd`` in UTC."""
+        if not _DAY.fullmatch(day):
+            raise InvalidId("A day is written yyyy-mm-dd.")
+        return f"{self._user()}/usage/{day}"
+
+    def request(self, request_id: str) -> str:
+        """Document of one metered request, in the app's own collection."""
+        return f"apps/{self.app_id}/requests/{check_id(request_id)}"

@@ -1,0 +1,214 @@
+"""The port to a document database, with Firestore's semantics; SQLite and Firestore stand behind it.
+
+Values are ``None``, ``bool``, ``int`` (64 bit), ``float``, ``str``, ``bytes``, ``datetime`` (aware, kept in UTC to the
+microsecond), lists and string-keyed dicts of those. A path alternates collection and document ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal, Protocol, TypeVar
+
+__all__ = [
+    "DELETE_FIELD",
+    "MAX_WRITES",
+    "SERVER_TIME",
+    "Create",
+    "Delete",
+    "Document",
+    "DocumentStore",
+    "Filter",
+    "Increment",
+    "Op",
+    "Order",
+    "Query",
+    "Set",
+    "Transaction",
+    "Update",
+    "Write",
+]
+
+T = TypeVar("T")
+Op = Literal["==", "!=", "<", "<=", ">", ">=", "in"]
+
+MAX_WRITES: Final = 500
+"""Writes in one commit at most, so that it also fits older Firestore quotas and a retry stays small."""
+
+
+class _Sentinel:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+SERVER_TIME: Final = _Sentinel("SERVER_TIME")
+"""As a field's value in a write: the time of the commit."""
+
+DELETE_FIELD: Final = _Sentinel("DELETE_FIELD")
+"""As a field's value in an update or a merging set: the field goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Increment:
+    """As a field's value in a write: add ``by`` to what is there (0 where nothing numeric is)."""
+
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document as it was read. ``update_time`` serves as the precondition of a later write."""
+
+    path: str
+    data: Mapping[str, Any]
+    create_time: datetime
+    update_time: datetime
+
+    @property
+    def id(self) -> str:
+        """The last segment of the path."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Write a document that must not be there; else the commit fails with ``AlreadyExists``."""
+
+    path: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """Write a whole document, there or not; with ``merge`` only the given fields (dicts are merged field by field)."""
+
+    path: str
+    data: Mapping[str, Any]
+    merge: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Change fields of a document that must be there, else the commit fails with ``NotFound``.
+
+    A key may be a dotted field path ("reservations.r1"); its parts are plain identifiers (letters, digits, "_").
+    With ``if_updated_at`` the document must still be as it was read, else the commit fails with ``PreconditionFailed``.
+    """
+
+    path: str
+    data: Mapping[str, Any]
+    if_updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove one document (not what lies below it); nothing happens where none is.
+
+    With ``if_updated_at`` the document must still be as it was read, else the commit fails with ``PreconditionFailed``.
+    """
+
+    path: str
+    if_updated_at: datetime | None = None
+
+
+Write = Create | Set | Update | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Keep documents whose ``field`` compares so; only values of the same type match, as in Firestore."""
+
+    field: str
+    op: Op
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Sort by ``field``; documents without the field are left out, as in Firestore. Ties are broken by document id."""
+
+    field: str
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query over the documents that lie directly in one collection.
+
+    ``after`` is the position to go on from: the values of the ``order`` fields of the last document seen, then its id.
+    Without ``order`` documents come by id, and ``after`` is ``(id,)``.
+    """
+
+    collection: str
+    where: Sequence[Filter] = ()
+    order: Sequence[Order] = ()
+    limit: int | None = None
+    after: Sequence[Any] | None = None
+
+
+class Transaction(Protocol):
+    """Reads that are consistent with each other, and writes that land together if none of what was read has changed.
+
+    All reads come before the first write, as Firestore demands.
+    """
+
+    def get(self, path: str) -> Document | None:
+        """The document, or None."""
+
+    def query(self, query: Query) -> list[Document]:
+        """The documents that match."""
+
+    def write(self, *writes: Write) -> None:
+        """Adds to the commit that ends the transaction."""
+
+
+class DocumentStore(Protocol):
+    """What every adapter offers. All methods may be called from many threads.
+
+    Raises (every method): StoreError where the database cannot be reached or refuses.
+    """
+
+    def get(self, path: str) -> Document | None:
+        """The document, or None."""
+
+    def get_many(self, paths: Sequence[str]) -> list[Document | None]:
+        """The documents in the order of ``paths``, in one round trip."""
+
+    def query(self, query: Query) -> list[Document]:
+        """The documents that match, in one round trip."""
+
+    def count(self, query: Query) -> int:
+        """How many documents match; ``limit`` and ``after`` are honoured."""
+
+    def commit(self, writes: Sequence[Write]) -> datetime:
+        """Apply all writes or none, in one round trip.
+
+        Returns:
+            the commit's time: the ``update_time`` that each written document now has.
+
+        Raises:
+            AlreadyExists, NotFound, PreconditionFailed: a write's own condition does not hold.
+            Contention: other writers were in the way beyond all retries.
+            ValueError: more than ``MAX_WRITES`` writes.
+        """
+
+    def transaction(self, work: Callable[[Transaction], T]) -> T:
+        """Run ``work`` and commit what it wrote; again from the start when what it read was changed meanwhile.
+
+        Raises:
+            Contention: still in the way after all attempts. Errors of ``work`` pass through and nothing is written.
+        """
+
+    def delete_tree(self, path: str) -> int:
+        """Remove a document (or a collection) and all that lies below it, in batches that may be interrupted and redone.
+
+        Returns:
+            how many documents went.
+        """
+
+    def close(self) -> None:
+        """Let go of connections; the store is of no use afterwards."""
