@@ -1,0 +1,325 @@
+"""The settings of one app: ``firelaunch.toml`` for what is the same everywhere, the environment for what is not.
+
+``Settings.load`` reads both once, at boot, and refuses to go on with a missing, misspelt or dangerous one; the error
+names the key and what to do. Nothing reads the environment afterwards.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from .errors import InvalidId, SettingsError
+from .scope import check_app_id
+
+__all__ = [
+    "App",
+    "Cloud",
+    "Cors",
+    "Environment",
+    "Index",
+    "Limits",
+    "Mode",
+    "ModelChoice",
+    "Models",
+    "Plan",
+    "Price",
+    "Provider",
+    "Settings",
+]
+
+Mode = Literal["embedded", "emulators", "cloud"]
+Provider = Literal["openai", "vertex"]
+IndexKind = Literal["embedded", "firestore", "vertex", "vector_search", "pgvector"]
+
+MICRO = 1_000_000
+"""Micro-dollars in a dollar. Money is an integer number of these everywhere but in the settings file."""
+
+
+def _decimal(value: Any) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError('write an amount of dollars, for example "0.50"')
+    try:
+        amount = Decimal(str(value))
+    except ArithmeticError:
+        raise ValueError('write an amount of dollars, for example "0.50"') from None
+    if not amount.is_finite() or amount < 0:
+        raise ValueError("write an amount of dollars that is not below zero")
+    return amount
+
+
+def _micro(value: Any) -> int:
+    amount = _decimal(value) * MICRO
+    if amount != amount.to_integral_value():
+        raise ValueError("an amount has at most six decimals")
+    return int(amount)
+
+
+def _app_id(value: Any) -> str:
+    try:
+        return check_app_id(value)
+    except InvalidId as error:
+        raise ValueError(error.message) from None
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class App(_Section):
+    """``[app]``: what the app is called."""
+
+    id: Annotated[str, BeforeValidator(_app_id)] = Field(
+        description="The app's id: its Cloud Run service and its part of the database."
+    )
+    name: str = Field(min_length=1, max_length=100, description="What people read.")
+    description: str = Field(default="", max_length=500, description="One sentence on what the app does.")
+    plan: str = Field(default="free", description="The plan of users who have none of their own; a name under [plans].")
+
+
+class Cloud(_Section):
+    """``[cloud]``: where the app runs when it is deployed."""
+
+    project: str = Field(default="", description="Google Cloud project id; GOOGLE_CLOUD_PROJECT overrides it.")
+    region: str = Field(default="europe-west1", description="Region of Cloud Run, and of Vertex AI where it is used.")
+    database: Literal["shared", "dedicated"] = Field(
+        default="shared", description="The project's (default) Firestore database, or one named after the app."
+    )
+
+
+class ModelChoice(_Section):
+    """``[models.<provider>]``: which of a provider's models do what."""
+
+    chat: str = Field(min_length=1, description="The model that answers.")
+    cheap: str = Field(min_length=1, description="The model that answers once a user is over the plan's soft cap.")
+    fallback: tuple[str, ...] = Field(default=(), description="Models tried in order when the one before fails.")
+
+    def all(self) -> tuple[str, ...]:
+        """Every model named, each once."""
+        return tuple(dict.fromkeys((self.chat, self.cheap, *self.fallback)))
+
+
+class Models(_Section):
+    """``[models]``: who answers."""
+
+    provider: Provider = Field(description="Whose models the deployed app calls.")
+    openai: ModelChoice | None = Field(default=None, description="Models when the provider is OpenAI, or compatible.")
+    vertex: ModelChoice | None = Field(default=None, description="Models when the provider is Gemini on Vertex AI.")
+
+
+class Price(_Section):
+    """``[prices."<model>"]``: dollars per million tokens, for a model that the price table does not know or has wrong."""
+
+    input: Annotated[Decimal, BeforeValidator(_decimal)] = Field(description="Dollars per million input tokens.")
+    output: Annotated[Decimal, BeforeValidator(_decimal)] = Field(description="Dollars per million output tokens.")
+    cached_input: Annotated[Decimal | None, BeforeValidator(lambda v: None if v is None else _decimal(v))] = Field(
+        default=None, description="Dollars per million input tokens that the provider had cached; as input if left out."
+    )
+
+
+class Index(_Section):
+    """``[index]``: where the deployed app keeps its vectors."""
+
+    backend: IndexKind = Field(default="embedded", description="The vector index of the deployed app.")
+
+
+class Limits(_Section):
+    """``[limits]``: what one request may take."""
+
+    message_characters: int = Field(default=16_000, ge=1, le=100_000, description="Length of a user's message at most.")
+    history_messages: int = Field(default=20, ge=0, le=200, description="Earlier messages a model is shown at most.")
+    prompt_tokens: int = Field(
+        default=4_000, ge=0, description="Tokens reserved for the prompt around history and message."
+    )
+    max_output_tokens: int = Field(default=1_024, ge=1, description="Tokens of an answer at most.")
+    request_seconds: int = Field(default=120, ge=1, le=3600, description="Seconds for an answer, with all retries.")
+    body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request's body at most.")
+
+
+class Plan(_Section):
+    """``[plans.<name>]``: what one user of that plan may use."""
+
+    requests_per_minute: int = Field(ge=1, description="Messages in a clock minute (UTC).")
+    daily_usd: Annotated[int, BeforeValidator(_micro)] = Field(
+        description='Dollars a day (UTC), as a string: "0.50". Kept as micro-dollars.'
+    )
+    cheaper_model_at_percent: int = Field(
+        default=80, ge=0, le=100, description="Share of the daily budget from which the cheap model answers."
+    )
+
+
+class Cors(_Section):
+    """``[cors]``: which web pages may call the API from a browser."""
+
+    origins: tuple[str, ...] = Field(
+        default=(), description='Origins such as "https://app.example.com". On a laptop, localhost is always allowed.'
+    )
+
+
+class Environment(_Section):
+    """What differs between a laptop and the cloud; read from the process's environment."""
+
+    mode: Mode = "embedded"
+    data: Path = Path(".firelaunch")
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str | None = None
+    openai_model: str | None = None
+    firestore_emulator: str | None = None
+    auth_emulator: str | None = None
+    on_cloud_run: bool = False
+
+    @property
+    def development(self) -> bool:
+        """Whether dev tokens and the offline model are allowed."""
+        return self.mode != "cloud"
+
+
+_VARIABLES = {
+    "FIRELAUNCH_MODE": "mode",
+    "FIRELAUNCH_DATA": "data",
+    "OPENAI_API_KEY": "openai_api_key",
+    "OPENAI_BASE_URL": "openai_base_url",
+    "OPENAI_MODEL": "openai_model",
+    "FIRESTORE_EMULATOR_HOST": "firestore_emulator",
+    "FIREBASE_AUTH_EMULATOR_HOST": "auth_emulator",
+}
+
+
+class Settings(_Section):
+    """Everything that is decided before the first request. Frozen; handed down, never looked up."""
+
+    app: App
+    cloud: Cloud = Cloud()
+    models: Models
+    prices: dict[str, Price] = {}
+    index: Index = Index()
+    limits: Limits = Limits()
+    plans: dict[str, Plan]
+    prompts: dict[str, int] = Field(default={}, description="The version of each prompt that is in use.")
+    cors: Cors = Cors()
+    environment: Environment = Field(default=Environment(), exclude=True)
+    root: Path = Field(default=Path(), exclude=True)
+
+    @classmethod
+    def load(cls, path: Path, environ: Mapping[str, str]) -> Settings:
+        """Read ``path`` (TOML) and the environment, and check them against each other.
+
+        Raises:
+            SettingsError: a key is missing, misspelt, of the wrong type or not allowed here. The message names each
+                such key and what to do.
+        """
+        data = _read(path)
+        for key in ("environment", "root"):
+            if key in data:
+                raise SettingsError(f"{path.name}: [{key}] is not a section of this file; take it out.")
+        environment = _environment(environ, path.parent)
+        try:
+            settings = cls.model_validate({**data, "environment": environment, "root": path.parent})
+        except ValidationError as error:
+            raise SettingsError("\n".join(_explain(path.name, error))) from None
+        if environ.get("GOOGLE_CLOUD_PROJECT"):
+            cloud = settings.cloud.model_copy(update={"project": environ["GOOGLE_CLOUD_PROJECT"]})
+            settings = settings.model_copy(update={"cloud": cloud})
+        problems = list(_problems(settings, environ))
+        if problems:
+            raise SettingsError("\n".join(problems))
+        return settings
+
+    @property
+    def provider(self) -> Provider | Literal["offline"]:
+        """Who answers in this process: offline on a laptop with no key, an OpenAI-compatible server with one."""
+        if not self.environment.development:
+            return self.models.provider
+        return "openai" if self.environment.openai_api_key or self.environment.openai_base_url else "offline"
+
+    @property
+    def choice(self) -> ModelChoice:
+        """The models that this process uses; OPENAI_MODEL, where it is set, stands for all of them."""
+        name = self.models.provider if self.provider == "offline" else self.provider
+        model = self.environment.openai_model
+        if name == "openai" and model:
+            return ModelChoice(chat=model, cheap=model)
+        choice: ModelChoice | None = getattr(self.models, name)
+        if choice is None:
+            raise SettingsError(f"firelaunch.toml: [models.{name}] is missing: name its chat and cheap models.")
+        return choice
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{path} is not there: run from an app's folder, or make an app with 'make app'.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path.name} is not valid TOML: {error}.") from None
+
+
+def _environment(environ: Mapping[str, str], root: Path) -> Environment:
+    for name in environ:
+        if name.startswith("FIRELAUNCH_") and name not in _VARIABLES:
+            raise SettingsError(f"{name} is not a variable of firelaunch{_nearest(name, list(_VARIABLES))}.")
+    values: dict[str, Any] = {field: environ[name] for name, field in _VARIABLES.items() if environ.get(name)}
+    values["data"] = root / values.get("data", ".firelaunch")
+    values["on_cloud_run"] = bool(environ.get("K_SERVICE"))
+    try:
+        return Environment.model_validate(values)
+    except ValidationError:
+        modes = "embedded, emulators or cloud"
+        raise SettingsError(f"FIRELAUNCH_MODE is {values.get('mode')!r}: set it to {modes}.") from None
+
+
+def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
+    env = settings.environment
+    if env.on_cloud_run:
+        if env.development:
+            yield (
+                f"FIRELAUNCH_MODE is {env.mode!r} on Cloud Run (K_SERVICE is set): dev tokens and the offline model "
+                "are for development. Set FIRELAUNCH_MODE=cloud."
+            )
+        for name in ("FIRESTORE_EMULATOR_HOST", "FIREBASE_AUTH_EMULATOR_HOST"):
+            if environ.get(name):
+                yield f"{name} is set on Cloud Run (K_SERVICE is set): tokens would go unchecked. Unset it."
+    elif env.mode == "cloud" and (env.firestore_emulator or env.auth_emulator):
+        yield "An emulator host is set in cloud mode: unset it, or set FIRELAUNCH_MODE=emulators."
+    if env.mode == "emulators" and not env.firestore_emulator:
+        yield "FIRESTORE_EMULATOR_HOST is not set: emulators mode needs it, for example 127.0.0.1:8080."
+    if env.mode == "cloud" and not settings.cloud.project:
+        yield "firelaunch.toml: cloud.project is empty: name the Google Cloud project, or set GOOGLE_CLOUD_PROJECT."
+    if env.mode == "cloud" and settings.models.provider == "openai" and not env.openai_api_key:
+        yield "OPENAI_API_KEY is not set: cloud mode with models.provider = 'openai' needs it."
+    if getattr(settings.models, settings.models.provider) is None:
+        yield f"firelaunch.toml: [models.{settings.models.provider}] is missing: name its chat and cheap models."
+    if settings.app.plan not in settings.plans:
+        yield f"firelaunch.toml: app.plan is {settings.app.plan!r}, and there is no [plans.{settings.app.plan}]."
+
+
+def _explain(file: str, error: ValidationError) -> Iterator[str]:
+    for item in error.errors(include_url=False):
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            yield f"{file}: {key} is not a setting{_nearest(key, list(_keys(Settings)))}."
+        elif item["type"] == "missing":
+            yield f"{file}: {key} is missing: add it; docs/settings.md says what it means."
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            yield f"{file}: {key} is {item['input']!r}: {message[0].lower()}{message[1:].rstrip('.')}."
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    last = name.rpartition(".")[2]
+    near = get_close_matches(name, known, 1) or [k for k in known if get_close_matches(last, [k.rpartition(".")[2]], 1)]
+    return f"; did you mean {near[0]}? Correct it" if near else "; take it out"
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not Environment:
+                yield from _keys(kind, f"{prefix}{name}.")
