@@ -1,0 +1,1 @@
+"""Models behind one small seam (:mod:`.base`): the gateway that calls them, their prices, their providers."""

@@ -184,6 +184,9 @@ class DocumentStore(Protocol):
     def count(self, query: Query) -> int:
         """How many documents match; ``limit`` and ``after`` are honoured."""
 
+    def read(self, paths: Sequence[str], queries: Sequence[Query]) -> tuple[list[Document | None], list[list[Document]]]:
+        """``get_many`` and the queries side by side: together they take no longer than the slowest of them alone."""
+
     def commit(self, writes: Sequence[Write]) -> datetime:
         """Apply all writes or none, in one round trip.
 

@@ -66,6 +66,14 @@ class ScopedStore:
         self.__wall.check(query.collection, document=False)
         return self.__store.count(query)
 
+    def read(self, paths: Sequence[str], queries: Sequence[Query]) -> tuple[list[Document | None], list[list[Document]]]:
+        """See :meth:`DocumentStore.read <firelaunch.store.base.DocumentStore.read>`."""
+        for path in paths:
+            self.__wall.check(path, document=True)
+        for query in queries:
+            self.__wall.check(query.collection, document=False)
+        return self.__store.read(paths, queries)
+
     def commit(self, writes: Sequence[Write]) -> datetime:
         """See :meth:`DocumentStore.commit <firelaunch.store.base.DocumentStore.commit>`."""
         self.__wall.check_writes(writes)

@@ -1,0 +1,105 @@
+"""Who the caller is, and what they have used."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+from flask_openapi3 import APIBlueprint
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..services import Services
+from ..usage import Day
+from .base import blueprint, caller, errors
+
+__all__ = ["routes"]
+
+
+class Me(BaseModel):
+    """The caller, as their token and the app's data have it."""
+
+    app_id: str
+    uid: str
+    role: str
+    email: str | None
+    plan: str
+
+
+class DaysQuery(BaseModel):
+    """How far back."""
+
+    model_config = ConfigDict(extra="forbid")
+    days: int = Field(default=1, ge=1, le=31, description="Days to report, today (UTC) included.")
+
+
+class DayUsage(BaseModel):
+    """One day (UTC)."""
+
+    day: str
+    requests: int
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    cost_micro_usd: int = Field(description="Millionths of a dollar.")
+    reserved_micro_usd: int = Field(description="Held for requests that are running.")
+    expired_requests: int = Field(description="Requests that never settled, as after a crash.")
+
+
+class Limit(BaseModel):
+    """What the plan allows."""
+
+    requests_per_minute: int
+    daily_micro_usd: int
+    cheaper_model_at_percent: int
+
+
+class UsageReport(DayUsage):
+    """Today, the plan's limits, and the days before, latest first."""
+
+    plan: str
+    limit: Limit
+    days: list[DayUsage]
+
+
+def routes(services: Services) -> APIBlueprint:
+    """The blueprint."""
+    api = blueprint("account", "account")
+    metering, store = services.metering, services.store
+
+    @api.get("/me", responses={200: Me, **errors()}, summary="Who am I?")
+    def me() -> dict[str, Any]:
+        who = caller()
+        plan = metering.plan_of(store.get(who.scope.root))
+        return {"app_id": who.app_id, "uid": who.uid, "role": who.role, "email": who.email, "plan": plan}
+
+    @api.get("/usage", responses={200: UsageReport, **errors()}, summary="What have I used?")
+    def usage(query: DaysQuery) -> dict[str, Any]:
+        scope, today = caller().scope, date.fromisoformat(metering.today())
+        days = [(today - timedelta(days=back)).isoformat() for back in range(query.days)]
+        user, *found = store.get_many([scope.root, *(scope.usage(day) for day in days)])
+        plan = metering.plan_of(user)
+        limit = metering.plans[plan]
+        views = [_view(day, Day.of(document), services) for day, document in zip(days, found, strict=True)]
+        return {
+            **views[0],
+            "plan": plan,
+            "limit": {
+                "requests_per_minute": limit.requests_per_minute,
+                "daily_micro_usd": limit.daily_usd,
+                "cheaper_model_at_percent": limit.cheaper_model_at_percent,
+            },
+            "days": views[1:],
+        }
+
+    return api
+
+
+def _view(day: str, usage: Day, services: Services) -> dict[str, Any]:
+    now = services.clock()
+    counters = ("requests", "input_tokens", "cached_input_tokens", "output_tokens", "cost_micro_usd")
+    return {
+        "day": day,
+        **{name: usage.number(name) for name in counters},
+        "reserved_micro_usd": sum(usage.reservations(now, expired=False).values()),
+        "expired_requests": usage.number("expired_requests") + len(usage.reservations(now, expired=True)),
+    }

@@ -1,0 +1,170 @@
+"""Chats, and the messages that are sent to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, request
+from flask_openapi3 import APIBlueprint
+from pydantic import BaseModel, Field
+
+from ..errors import BadRequest, FirelaunchError, TooLarge
+from ..services import Services
+from ..stream import Done, Event, Failed, sse
+from ..turn import Turns
+from .base import Body, PageQuery, Path, blueprint, caller, errors
+
+__all__ = ["routes"]
+
+_KEY_CHARACTERS = 255
+
+
+class NewChat(Body):
+    """A chat to be made."""
+
+    title: str = Field(default="", max_length=200, description="Left empty, the first message gives the title.")
+
+
+class ChatChange(Body):
+    """What is to change; at least one."""
+
+    title: str | None = Field(default=None, max_length=200)
+    archived: bool | None = None
+
+
+class NewMessage(Body):
+    """What the user says."""
+
+    text: str = Field(min_length=1, description="At most limits.message_characters characters.")
+
+
+class Chat(BaseModel):
+    """A chat."""
+
+    id: str
+    title: str
+    archived: bool
+    message_count: int
+    created_at: str
+    updated_at: str
+
+
+class Message(BaseModel):
+    """A message of the user or of the model."""
+
+    id: str
+    role: str = Field(description='"user" or "assistant".')
+    text: str
+    status: str = Field(description='"complete", or "incomplete" for an answer that broke off.')
+    created_at: str
+    model: str | None = Field(default=None, description="The model that answered.")
+    request_id: str | None = None
+
+
+class ChatPage(BaseModel):
+    """Chats, the one with the latest message first."""
+
+    items: list[Chat]
+    next_cursor: str | None
+
+
+class ChatWithMessages(Chat):
+    """A chat with its latest messages, oldest of them first."""
+
+    messages: list[Message]
+    next_cursor: str | None = Field(description="Leads to earlier messages.")
+
+
+class TurnUsage(BaseModel):
+    """What an answer used."""
+
+    model: str
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    estimated: bool = Field(description="The provider reported no figures; these were derived from the text.")
+    cost_micro_usd: int = Field(description="Millionths of a dollar.")
+    cheaper_model: bool = Field(description="The day's soft cap was reached, so the plan's cheap model answered.")
+
+
+class Answer(BaseModel):
+    """The model's answer."""
+
+    request_id: str
+    message: Message
+    usage: TurnUsage
+
+
+def routes(services: Services, turns: Turns) -> APIBlueprint:
+    """The blueprint."""
+    api = blueprint("chats", "chats")
+    chats = services.chats
+    _one_chat(api, services)
+
+    @api.post("/chats", responses={201: Chat, **errors(413)}, summary="Make a chat")
+    def create(body: NewChat) -> tuple[dict[str, Any], int]:
+        return chats.create(caller().scope, body.title), 201
+
+    @api.get("/chats", responses={200: ChatPage, **errors()}, summary="List chats")
+    def index(query: PageQuery) -> dict[str, Any]:
+        page = chats.list(caller().scope, query.limit, query.cursor)
+        return {"items": page.items, "next_cursor": page.next_cursor}
+
+    @api.post(
+        "/chats/<id>/messages",
+        responses={200: Answer, **errors(404, 409, 413, 422, 429, 502, 504)},
+        summary="Send a message",
+        description="Answers as JSON, or with `Accept: text/event-stream` as server-sent events: `start`, any number of "
+        "`delta`, then `done` or `error`. With an `Idempotency-Key` header a repeated send gives the first answer.",
+    )
+    def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
+        if len(body.text) > services.settings.limits.message_characters:
+            raise TooLarge(f"A message has at most {services.settings.limits.message_characters} characters.")
+        streamed = request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream"
+        running = turns.begin(caller(), path.id, body.text, _idempotency_key(), streamed=streamed)
+        if not streamed:
+            return _whole(running.events())
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return Response(sse(running.events()), mimetype="text/event-stream", headers=headers)
+
+    return api
+
+
+def _one_chat(api: APIBlueprint, services: Services) -> None:
+    chats = services.chats
+
+    @api.get("/chats/<id>", responses={200: ChatWithMessages, **errors(404)}, summary="Read a chat and its messages")
+    def get(path: Path, query: PageQuery) -> dict[str, Any]:
+        chat, page = chats.get(caller().scope, path.id, query.limit, query.cursor)
+        return {**chat, "messages": page.items, "next_cursor": page.next_cursor}
+
+    @api.patch("/chats/<id>", responses={200: Chat, **errors(404, 413)}, summary="Rename or archive a chat")
+    def change(path: Path, body: ChatChange) -> dict[str, Any]:
+        changes = body.model_dump(exclude_none=True)
+        if not changes:
+            raise BadRequest("Nothing to change: send title, archived or both.")
+        return chats.change(caller().scope, path.id, changes)
+
+    @api.delete("/chats/<id>", responses={204: None, **errors(404)}, summary="Delete a chat and its messages")
+    def delete(path: Path) -> tuple[str, int]:
+        chats.delete(caller().scope, path.id)
+        return "", 204
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):
+        raise BadRequest(f"An Idempotency-Key has 1 to {_KEY_CHARACTERS} printable ASCII characters.")
+    return key
+
+
+def _whole(events: Any) -> dict[str, Any]:
+    last: Event | None = None
+    for last in events:
+        pass
+    match last:
+        case Done(message, usage):
+            return {"request_id": message["request_id"], "message": message, "usage": usage}
+        case Failed(error, _):
+            raise error
+    raise FirelaunchError(reason="a turn ended without an outcome")

@@ -1,0 +1,39 @@
+"""Dev tokens for a laptop. The blueprint is made in embedded and emulators modes alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_openapi3 import APIBlueprint
+from flask_openapi3.models import Tag
+from pydantic import BaseModel, Field
+
+from ..identity import DevIdentity
+from .base import Body, errors
+
+__all__ = ["routes"]
+
+
+class DevUser(Body):
+    """Who to be."""
+
+    uid: str = Field(min_length=1, max_length=128, description="Any user id; the user need not exist.")
+    role: str = Field(default="member", pattern=r"^[a-z0-9_-]{1,32}$", description='"member", or "admin".')
+    email: str | None = Field(default=None, max_length=320)
+
+
+class DevToken(BaseModel):
+    """A token for the Authorization header."""
+
+    token: str
+
+
+def routes(identity: DevIdentity) -> APIBlueprint:
+    """The blueprint."""
+    api = APIBlueprint("dev", __name__, url_prefix="/dev", abp_tags=[Tag(name="development")])
+
+    @api.post("/token", responses={200: DevToken, **errors(413)}, summary="Sign in as anyone, on a laptop")
+    def token(body: DevUser) -> dict[str, Any]:
+        return {"token": identity.issue(body.uid, role=body.role, email=body.email)}
+
+    return api

@@ -1,0 +1,141 @@
+"""Chats and their messages: plain documents below the user's own, read a page at a time."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from .errors import InvalidCursor, InvalidId, NotFound
+from .scope import Scope, check_id
+from .store.base import SERVER_TIME, Create, Document, DocumentStore, Order, Query, Update
+
+__all__ = ["Chats", "Page", "chat_view", "message_view"]
+
+_NEWEST = (Order("updated_at", descending=True),)
+_LATEST = (Order("created_at", descending=True),)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some items, and the cursor of the next ones (None at the end)."""
+
+    items: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+class Chats:
+    """One app's chats.
+
+    Raises (every method that takes a ``chat_id``): NotFound where that chat is not the scope's, InvalidId.
+    """
+
+    def __init__(self, store: DocumentStore) -> None:
+        self._store = store
+
+    def create(self, scope: Scope, title: str) -> dict[str, Any]:
+        """A new, empty chat."""
+        chat_id = secrets.token_hex(10)
+        data = {"title": title, "message_count": 0, "archived": False}
+        at = self._store.commit(
+            [Create(scope.chat(chat_id), {**data, "created_at": SERVER_TIME, "updated_at": SERVER_TIME})]
+        )
+        return chat_view(chat_id, {**data, "created_at": at, "updated_at": at})
+
+    def list(self, scope: Scope, limit: int, cursor: str | None) -> Page:
+        """The user's chats, the one with the latest message first.
+
+        Raises:
+            InvalidCursor: ``cursor`` is not one of ours.
+        """
+        found = self._store.query(Query(scope.chats(), order=_NEWEST, limit=limit + 1, after=_after(cursor)))
+        items = [chat_view(d.id, d.data) for d in found[:limit]]
+        return Page(items, _cursor(found, limit, "updated_at"))
+
+    def get(self, scope: Scope, chat_id: str, limit: int, cursor: str | None) -> tuple[dict[str, Any], Page]:
+        """A chat and its latest ``limit`` messages, oldest of them first; the cursor leads to earlier ones.
+
+        Raises:
+            InvalidCursor: ``cursor`` is not one of ours.
+        """
+        query = Query(scope.messages(chat_id), order=_LATEST, limit=limit + 1, after=_after(cursor))
+        (chat,), (found,) = self._store.read([scope.chat(chat_id)], [query])
+        if chat is None:
+            raise NotFound
+        items = [message_view(d.id, d.data) for d in reversed(found[:limit])]
+        return chat_view(chat.id, chat.data), Page(items, _cursor(found, limit, "created_at"))
+
+    def change(self, scope: Scope, chat_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Rename or archive a chat; ``changes`` holds ``title``, ``archived`` or both. Its place in the list stays."""
+        path = scope.chat(chat_id)
+        self._store.commit([Update(path, changes)])
+        chat = self._store.get(path)
+        if chat is None:
+            raise NotFound
+        return chat_view(chat.id, chat.data)
+
+    def delete(self, scope: Scope, chat_id: str) -> None:
+        """Remove a chat with all its messages."""
+        path = scope.chat(chat_id)
+        if self._store.get(path) is None:
+            raise NotFound
+        self._store.delete_tree(path)
+
+
+def chat_view(chat_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """A chat as clients see it."""
+    return {
+        "id": chat_id,
+        "title": data.get("title", ""),
+        "archived": data.get("archived", False),
+        "message_count": data.get("message_count", 0),
+        "created_at": _time(data.get("created_at")),
+        "updated_at": _time(data.get("updated_at")),
+    }
+
+
+def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """A message as clients see it. ``status`` is "complete", or "incomplete" for an answer that broke off."""
+    view = {
+        "id": message_id,
+        "role": data.get("role"),
+        "text": data.get("text", ""),
+        "status": data.get("status", "complete"),
+        "created_at": _time(data.get("created_at")),
+    }
+    if data.get("role") == "assistant":
+        view |= {"model": data.get("model"), "request_id": data.get("request_id")}
+    return view
+
+
+def _time(value: Any) -> str | None:
+    if not isinstance(value, datetime):
+        return None
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _cursor(found: list[Document], limit: int, field: str) -> str | None:
+    if len(found) <= limit:
+        return None
+    last = found[limit - 1]
+    position = json.dumps([_time(last.data[field]), last.id], separators=(",", ":"))
+    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+
+
+def _after(cursor: str | None) -> list[Any] | None:
+    if cursor is None:
+        return None
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        at, last_id = json.loads(raw)
+        moment = datetime.fromisoformat(at)
+        if moment.tzinfo is None:
+            raise InvalidCursor
+        return [moment, check_id(last_id)]
+    except (binascii.Error, ValueError, TypeError, RecursionError, InvalidId):
+        raise InvalidCursor from None

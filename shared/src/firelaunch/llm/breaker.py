@@ -1,0 +1,58 @@
+"""A failing model is left alone for a while, so that requests go straight to its fallback."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["Breaker"]
+
+
+@dataclass(slots=True)
+class _State:
+    failures: int = 0
+    retry_at: float = 0.0
+
+
+class Breaker:
+    """Counts the failures in a row of each key; after ``threshold`` of them the key is closed off for ``rest`` seconds.
+
+    Then one call is let through as a probe: its success opens the key again, its failure starts another rest.
+
+    Args:
+        threshold: failures in a row.
+        rest: seconds.
+        monotonic: the clock, in seconds.
+    """
+
+    def __init__(self, monotonic: Callable[[], float], threshold: int = 5, rest: float = 20.0) -> None:
+        self._monotonic = monotonic
+        self._threshold = threshold
+        self._rest = rest
+        self._states: dict[str, _State] = {}
+        self._lock = threading.Lock()
+
+    def allows(self, key: str) -> bool:
+        """Whether to call now. A True after a rest is the one probe; others wait for its outcome or the next rest."""
+        with self._lock:
+            state = self._states.get(key)
+            if state is None or state.failures < self._threshold:
+                return True
+            if self._monotonic() < state.retry_at:
+                return False
+            state.retry_at = self._monotonic() + self._rest
+            return True
+
+    def succeeded(self, key: str) -> None:
+        """The call was answered."""
+        with self._lock:
+            self._states.pop(key, None)
+
+    def failed(self, key: str) -> None:
+        """The call was not answered, and the provider is to blame."""
+        with self._lock:
+            state = self._states.setdefault(key, _State())
+            state.failures += 1
+            if state.failures >= self._threshold:
+                state.retry_at = self._monotonic() + self._rest

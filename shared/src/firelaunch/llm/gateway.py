@@ -1,0 +1,183 @@
+"""One call of a model, made to succeed where it can: retries inside one time budget, then the fallback models.
+
+What is tried again, what falls back and what fails at once is decided by the error's class alone (see
+:class:`~firelaunch.llm.base.Provider`). Once text has reached the caller nothing is restarted: the error passes through.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..errors import FirelaunchError, ModelError, ModelRefused, ModelTimeout, ModelUnavailable
+from .base import Call, Chunk, Message, Meter, Provider, Tokens, estimate_tokens, token_bound
+from .breaker import Breaker
+from .prices import Prices
+
+__all__ = ["Answering", "Gateway"]
+
+log = logging.getLogger(__name__)
+
+_TRIES = 3
+_FIRST_PAUSE = 0.4
+_LONGEST_PAUSE = 8.0
+_SHORTEST_TRY = 0.5
+"""Seconds below which another try would only end in a time-out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Reaches one provider's models.
+
+    Args:
+        pause, monotonic, jitter: ``time.sleep``, ``time.monotonic`` and ``random.random``, as arguments for tests.
+    """
+
+    provider: Provider
+    prices: Prices
+    fallback: Sequence[str]
+    max_output_tokens: int
+    pause: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+    jitter: Callable[[], float] = random.random
+    breaker: Breaker = field(default_factory=lambda: Breaker(time.monotonic))
+
+    def worst_case(self, model: str, input_tokens: int, max_output_tokens: int | None = None) -> int:
+        """Micro-dollars that an answer of ``model``, or of any model it may fall back to, costs at most."""
+        tokens = Tokens(input=input_tokens, output=max_output_tokens or self.max_output_tokens)
+        return max(self.prices.cost(name, tokens) for name in self.route(model))
+
+    def route(self, model: str) -> tuple[str, ...]:
+        """The models to try for ``model``, in order."""
+        return tuple(dict.fromkeys((model, *self.fallback)))
+
+    def answering(self, meter: Meter, model: str, seconds: float, *, streamed: bool) -> Answering:
+        """Calls on behalf of one request, which has ``seconds`` in all."""
+        return Answering(self, meter, model, self.monotonic() + seconds, streamed)
+
+
+@dataclass(slots=True)
+class Answering:
+    """What a workflow is handed as ``turn.llm``: the gateway, bound to one request's model, meter and time.
+
+    ``model`` is the model in use; it changes when a fallback takes over.
+    """
+
+    gateway: Gateway
+    meter: Meter
+    model: str
+    deadline: float
+    streamed: bool
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        temperature: float | None = None,
+        max_output_tokens: int | None = None,
+    ) -> Iterator[Chunk]:
+        """The model's answer to ``messages``, piece by piece (in one piece where the client did not ask for a stream).
+
+        Closing the iterator ends the call at the provider; what was used until then is taken down.
+
+        Raises:
+            BudgetExceeded: the caller's budget does not cover the call.
+            ModelError: no model answered, or the one that did broke off.
+        """
+        most = min(max_output_tokens or self.gateway.max_output_tokens, self.gateway.max_output_tokens)
+        last: ModelError | None = None
+        for model in self.gateway.route(self.model):
+            if not self.gateway.breaker.allows(model):
+                continue
+            self.meter.cover(self.gateway.prices.cost(model, Tokens(input=token_bound(messages), output=most)))
+            self.model = model
+            call = Call(model, messages, most, 0.0, temperature)
+            try:
+                yield from self._with_retries(call)
+            except ModelRefused:
+                raise
+            except _Broken as broken:
+                raise broken.error from broken.error.__cause__
+            except ModelError as error:
+                log.warning("model %s failed: %s", model, error)
+                last = error
+            else:
+                return
+        raise last or ModelUnavailable(reason="every model is resting after failures", retry_after=5)
+
+    def _with_retries(self, call: Call) -> Iterator[Chunk]:
+        for attempt in range(_TRIES):
+            try:
+                yield from self._once(call)
+            except (ModelUnavailable, ModelTimeout) as error:
+                pause = self._pause_before(attempt, error)
+                if pause is None:
+                    raise
+                self.gateway.pause(pause)
+            else:
+                return
+
+    def _pause_before(self, attempt: int, error: ModelError) -> float | None:
+        if attempt + 1 == _TRIES:
+            return None
+        # Full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/) on top of what the
+        # provider asked for, so that waiting clients do not come back together.
+        pause: float = self.gateway.jitter() * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
+        pause += error.retry_after or 0.0
+        return pause if self._left() - pause > _SHORTEST_TRY else None
+
+    def _left(self) -> float:
+        return self.deadline - self.gateway.monotonic()
+
+    def _once(self, call: Call) -> Iterator[Chunk]:
+        left = self._left()
+        if left <= 0:
+            raise ModelTimeout(reason="the request's time is used up")
+        call = replace(call, seconds=left)
+        provider = self.gateway.provider
+        said: list[str] = []
+        tokens: Tokens | None = None
+        chunks = provider.stream(call) if self.streamed else iter([provider.complete(call)])
+        try:
+            for chunk in self._watched(call.model, chunks, said):
+                tokens = chunk.tokens or tokens
+                said.append(chunk.text)
+                yield chunk
+        finally:
+            close = getattr(chunks, "close", None)
+            if close is not None:
+                close()
+            if tokens is not None or said:
+                self._take_down(call, tokens, "".join(said))
+
+    def _watched(self, model: str, chunks: Iterator[Chunk], said: list[str]) -> Iterator[Chunk]:
+        breaker = self.gateway.breaker
+        try:
+            for chunk in chunks:
+                if self._left() <= 0:
+                    raise ModelTimeout(reason="the request's time is used up")
+                yield chunk
+        except ModelError as error:
+            if not isinstance(error, ModelRefused):
+                breaker.failed(model)
+            if any(said):
+                raise _Broken(error) from error
+            raise
+        breaker.succeeded(model)
+
+    def _take_down(self, call: Call, tokens: Tokens | None, text: str) -> None:
+        if tokens is None:
+            asked = sum(estimate_tokens(m["content"]) for m in call.messages)
+            tokens = Tokens(input=asked, output=estimate_tokens(text), estimated=True)
+        self.meter.spend(call.model, tokens, self.gateway.prices.cost(call.model, tokens))
+
+
+class _Broken(FirelaunchError):
+    """An answer that broke off after some of it was said: neither retried nor handed to a fallback."""
+
+    def __init__(self, error: ModelError) -> None:
+        super().__init__(reason=error.reason)
+        self.error = error

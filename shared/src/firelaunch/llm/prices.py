@@ -1,0 +1,88 @@
+"""What a call costs, as an integer of micro-dollars; never less than the table's exact figure, and less than one more.
+
+The table is genai-prices (offline, with cached tokens and tiers); ``[prices]`` in ``firelaunch.toml`` comes before it.
+A dollar per million tokens is a micro-dollar per token, so the table's figures serve as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import ROUND_CEILING, Decimal
+
+from ..errors import SettingsError
+from ..settings import Price
+from .base import Tokens
+
+__all__ = ["Prices"]
+
+_TABLE = {"openai": "openai", "vertex": "google"}
+_MICRO = Decimal(1_000_000)
+
+
+class Prices:
+    """Prices of one provider's models.
+
+    Args:
+        provider: "openai", "vertex" or "offline" (whose calls are free).
+        overrides: ``[prices]`` of the settings, by model.
+        free: models that run on the developer's own machine, and cost nothing unless ``overrides`` says so.
+    """
+
+    def __init__(self, provider: str, overrides: Mapping[str, Price], free: Iterable[str] = ()) -> None:
+        self._provider = provider
+        self._overrides = overrides
+        self._free = frozenset(free)
+
+    def cost(self, model: str, tokens: Tokens) -> int:
+        """Micro-dollars for ``tokens`` of ``model``, rounded up.
+
+        Raises:
+            SettingsError: the model has no price.
+        """
+        if self._provider == "offline":
+            return 0
+        override = self._overrides.get(model)
+        if override is not None:
+            cached_price = override.input if override.cached_input is None else override.cached_input
+            uncached = tokens.input - tokens.cached_input
+            micro = uncached * override.input + tokens.cached_input * cached_price + tokens.output * override.output
+        elif model in self._free:
+            return 0
+        else:
+            micro = self._table(model, tokens)
+        return int(micro.to_integral_value(ROUND_CEILING))
+
+    def check(self, provider: str, models: Iterable[str]) -> None:
+        """Refuse to go on with a model that would be billed at an unknown price.
+
+        Raises:
+            SettingsError: naming each such model and the mend.
+        """
+        table = Prices(provider, self._overrides, self._free)
+        unknown = [model for model in models if not table._known(model)]
+        if unknown:
+            names = " and ".join(repr(model) for model in unknown)
+            raise SettingsError(
+                f"firelaunch.toml: models.{provider} names {names}, and no price is known for it: correct the name, "
+                f'or add [prices."{unknown[0]}"] with input and output in dollars per million tokens.'
+            )
+
+    def _known(self, model: str) -> bool:
+        try:
+            self.cost(model, Tokens(input=1, output=1))
+        except SettingsError:
+            return False
+        return True
+
+    def _table(self, model: str, tokens: Tokens) -> Decimal:
+        # Its data takes some 40 ms to import, which an app whose models all have prices of their own need not pay.
+        from genai_prices import Usage, calc_price
+
+        usage = Usage(
+            input_tokens=tokens.input, cache_read_tokens=tokens.cached_input, output_tokens=tokens.output
+        )
+        try:
+            price = calc_price(usage, model.removeprefix("google/"), provider_id=_TABLE[self._provider])
+        except LookupError:
+            raise SettingsError(f"no price is known for the model {model!r}") from None
+        return price.total_price * _MICRO

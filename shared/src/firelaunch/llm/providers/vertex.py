@@ -1,0 +1,60 @@
+"""Gemini on Vertex AI through its OpenAI-compatible endpoint, with the service account's own short-lived tokens."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from ...errors import ModelError
+from .openai_compatible import OpenAICompatibleProvider
+
+__all__ = ["GoogleAccessToken", "vertex_provider"]
+
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+
+
+class GoogleAccessToken:
+    """A function that returns an access token that is still good, refreshing it when it is about to end.
+
+    Args:
+        credentials: google-auth credentials; without them, the environment's own (on Cloud Run, the service account).
+    """
+
+    def __init__(self, credentials: Any = None) -> None:
+        self._credentials = credentials
+        self._lock = threading.Lock()
+
+    def __call__(self) -> str:
+        """The token.
+
+        Raises:
+            ModelError: there are no credentials, or they cannot be refreshed; the reason says which.
+        """
+        import google.auth
+        import google.auth.exceptions
+        from google.auth.transport.requests import Request
+
+        with self._lock:
+            try:
+                if self._credentials is None:
+                    self._credentials, _ = google.auth.default(scopes=[_SCOPE])
+                # google-auth calls a token stale some minutes before it ends, so one that is valid outlives the call.
+                if not self._credentials.valid:
+                    self._credentials.refresh(Request())
+            except google.auth.exceptions.GoogleAuthError as error:
+                raise ModelError(reason=f"no Google credentials: {error}") from error
+            token: str = self._credentials.token
+            return token
+
+
+def vertex_provider(
+    project: str, region: str, credentials: Any = None, base_url: str | None = None
+) -> OpenAICompatibleProvider:
+    """The provider for Gemini in ``region`` (or "global") of ``project``.
+
+    The address is the one documented at https://cloud.google.com/vertex-ai/generative-ai/docs/start/openai;
+    ``base_url`` stands in for it in tests.
+    """
+    host = "aiplatform.googleapis.com" if region == "global" else f"{region}-aiplatform.googleapis.com"
+    url = base_url or f"https://{host}/v1/projects/{project}/locations/{region}/endpoints/openapi"
+    return OpenAICompatibleProvider("vertex", GoogleAccessToken(credentials), url, model_prefix="google/")

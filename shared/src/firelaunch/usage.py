@@ -1,0 +1,211 @@
+"""Metering: an amount is reserved before a model is called and settled after, and neither can be done twice.
+
+Everything of one user's day is in one document, so that the minute window, the daily budget and what is reserved are
+checked and changed by one commit whose precondition is that nobody changed it meanwhile. Money is integer micro-dollars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from .errors import BudgetExceeded, Contention, PreconditionFailed, RateLimited
+from .llm.base import Tokens
+from .scope import Scope
+from .settings import Plan
+from .store.base import DELETE_FIELD, SERVER_TIME, Create, Document, DocumentStore, Increment, Update, Write
+
+__all__ = ["Day", "Metering", "Quote", "Reservation"]
+
+_EXTEND_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a request is expected to cost at most, with which model."""
+
+    model: str
+    micro_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One user's usage on one day (UTC), as the database has it."""
+
+    data: Mapping[str, Any]
+    update_time: datetime | None
+
+    @classmethod
+    def of(cls, document: Document | None) -> Day:
+        """From the document, or an empty day where there is none yet."""
+        return cls({}, None) if document is None else cls(document.data, document.update_time)
+
+    def number(self, name: str) -> int:
+        """A counter; 0 where it is not there yet."""
+        return int(self.data.get(name, 0))
+
+    def requests_in(self, minute: str) -> int:
+        """Requests in the clock minute ``minute`` ("HH:MM")."""
+        return self.number("minute_requests") if self.data.get("minute") == minute else 0
+
+    def reservations(self, now: datetime, *, expired: bool) -> dict[str, int]:
+        """Micro-dollars of each open reservation, by request: those that ran out, or those that did not."""
+        held: Mapping[str, Any] = self.data.get("reservations", {})
+        return {key: int(item["micro_usd"]) for key, item in held.items() if (item["expires_at"] <= now) is expired}
+
+    def committed(self, now: datetime) -> int:
+        """Micro-dollars that are spent or reserved."""
+        return self.number("cost_micro_usd") + sum(self.reservations(now, expired=False).values())
+
+
+@dataclass(slots=True)
+class Reservation:
+    """One admitted request: what it may spend and what it has spent. The gateway's meter.
+
+    ``cheaper`` says that the soft cap was reached, so the plan's cheap model answers.
+    """
+
+    metering: Metering
+    scope: Scope
+    request_id: str
+    day: str
+    model: str
+    plan: str
+    limit: Plan
+    reserved: int
+    cheaper: bool
+    spent: int = 0
+    tokens: Tokens = field(default_factory=Tokens)
+
+    def cover(self, micro_usd: int) -> None:
+        """See :class:`~firelaunch.llm.base.Meter`."""
+        if self.spent + micro_usd > self.reserved:
+            self.metering.extend(self, self.spent + micro_usd)
+
+    def spend(self, model: str, tokens: Tokens, micro_usd: int) -> None:
+        """See :class:`~firelaunch.llm.base.Meter`."""
+        self.model = model
+        self.tokens += tokens
+        self.spent += micro_usd
+
+    def settlement(self) -> Write:
+        """The write that turns the reservation into cost. To be committed with the request's record, which makes it once."""
+        return Update(
+            self.scope.usage(self.day),
+            {
+                "cost_micro_usd": Increment(self.spent),
+                "input_tokens": Increment(self.tokens.input),
+                "cached_input_tokens": Increment(self.tokens.cached_input),
+                "output_tokens": Increment(self.tokens.output),
+                f"reservations.{self.request_id}": DELETE_FIELD,
+                "updated_at": SERVER_TIME,
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Metering:
+    """Admits requests under their user's plan.
+
+    Args:
+        plans: by name; ``default_plan`` is that of users who have none.
+        clock: the time now, aware.
+        reservation_seconds: how long a request that never settles keeps what it reserved.
+    """
+
+    store: DocumentStore
+    plans: Mapping[str, Plan]
+    default_plan: str
+    clock: Callable[[], datetime]
+    reservation_seconds: float
+
+    def today(self) -> str:
+        """The day (UTC) that a request is counted on, ``yyyy-mm-dd``."""
+        return self.clock().astimezone(UTC).date().isoformat()
+
+    def plan_of(self, user: Document | None) -> str:
+        """The name of the user's plan; the default where the user has none, or one that the settings no longer know."""
+        name = user.data.get("plan") if user is not None else None
+        return name if isinstance(name, str) and name in self.plans else self.default_plan
+
+    def reserve(
+        self, scope: Scope, day: str, usage: Day, plan: str, request_id: str, quote: Quote, cheap: Quote
+    ) -> tuple[Reservation, Write]:
+        """Admit a request, as a reservation and the write that makes it; nothing is reserved until that is committed.
+
+        The write fails with ``PreconditionFailed`` or ``AlreadyExists`` when another request came first: read again.
+
+        Raises:
+            RateLimited: the minute's requests are used up.
+            BudgetExceeded: even the cheap model is not covered by what is left of the day's budget.
+        """
+        now = self.clock().astimezone(UTC)
+        limit = self.plans[plan]
+        minute = now.strftime("%H:%M")
+        if usage.requests_in(minute) >= limit.requests_per_minute:
+            raise RateLimited(retry_after=60 - now.second)
+        committed = usage.committed(now)
+        over_soft_cap = committed * 100 >= limit.daily_usd * limit.cheaper_model_at_percent
+        # A plan without a budget can still be served by models that cost nothing, and there is no cap to be near to.
+        cheaper = limit.daily_usd > 0 and (over_soft_cap or committed + quote.micro_usd > limit.daily_usd)
+        chosen = cheap if cheaper else quote
+        if committed + chosen.micro_usd > limit.daily_usd:
+            raise BudgetExceeded(retry_after=_seconds_to_midnight(now))
+        reservation = Reservation(
+            self, scope, request_id, day, chosen.model, plan, limit, chosen.micro_usd, cheaper=cheaper
+        )
+        return reservation, self._write(reservation, usage, now, minute)
+
+    def _write(self, reservation: Reservation, usage: Day, now: datetime, minute: str) -> Write:
+        entry = {
+            "micro_usd": reservation.reserved,
+            "expires_at": now + timedelta(seconds=self.reservation_seconds),
+        }
+        data: dict[str, Any] = {
+            "requests": usage.number("requests") + 1,
+            "minute": minute,
+            "minute_requests": usage.requests_in(minute) + 1,
+            "updated_at": SERVER_TIME,
+        }
+        path = reservation.scope.usage(reservation.day)
+        if usage.update_time is None:
+            return Create(path, data | {"reservations": {reservation.request_id: entry}})
+        data[f"reservations.{reservation.request_id}"] = entry
+        expired = usage.reservations(now, expired=True)
+        # A repeated request may take its own run-out reservation up again; it is not dropped and set in one write.
+        for request_id, micro_usd in expired.items():
+            data["expired_requests"] = usage.number("expired_requests") + len(expired)
+            data["expired_micro_usd"] = data.get("expired_micro_usd", usage.number("expired_micro_usd")) + micro_usd
+            data.setdefault(f"reservations.{request_id}", DELETE_FIELD)
+        return Update(path, data, if_updated_at=usage.update_time)
+
+    def extend(self, reservation: Reservation, micro_usd: int) -> None:
+        """Raise an open reservation to ``micro_usd`` in all.
+
+        Raises:
+            BudgetExceeded: the day's budget does not cover it.
+            Contention: other requests of the user were in the way each time.
+        """
+        path = reservation.scope.usage(reservation.day)
+        for _ in range(_EXTEND_ATTEMPTS):
+            now = self.clock().astimezone(UTC)
+            usage = Day.of(self.store.get(path))
+            others = usage.committed(now) - usage.reservations(now, expired=False).get(reservation.request_id, 0)
+            if others + micro_usd > reservation.limit.daily_usd:
+                raise BudgetExceeded(retry_after=_seconds_to_midnight(now))
+            entry = {"micro_usd": micro_usd, "expires_at": now + timedelta(seconds=self.reservation_seconds)}
+            try:
+                self.store.commit(
+                    [Update(path, {f"reservations.{reservation.request_id}": entry}, if_updated_at=usage.update_time)]
+                )
+            except PreconditionFailed:
+                continue
+            reservation.reserved = micro_usd
+            return
+        raise Contention(retry_after=1)
+
+
+def _seconds_to_midnight(now: datetime) -> int:
+    return 86_400 - (now.hour * 3600 + now.minute * 60 + now.second)

@@ -1,0 +1,177 @@
+"""The app's HTTP side in one place: request ids, who may call, errors, limits, CORS, health, and the routes.
+
+Nothing is open by default: a request needs a verified token unless its endpoint is named in ``_PUBLIC``.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+from typing import Any
+
+from flask import Flask, Response, g, request
+from flask_cors import CORS
+from flask_openapi3 import OpenAPI
+from flask_openapi3.models import Info
+from pydantic import ValidationError
+from pydantic_core import from_json
+from werkzeug.exceptions import HTTPException
+
+from .api import account, chats, dev
+from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, StoreError, TooLarge
+from .identity import bearer
+from .services import Services
+from .telemetry import REQUEST_ID, TRACE
+from .turn import Turns, Workflow
+
+__all__ = ["App", "init_app"]
+
+log = logging.getLogger(__name__)
+
+_PUBLIC = frozenset({"healthz", "readyz", "openapi_json", "dev.token"})
+_CODES = {405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
+_LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
+
+
+class _Request(Flask.request_class):
+    """Reads JSON bodies strictly: any fault is a 400 that says what is wrong, never a None that means something else."""
+
+    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
+        raw = self.get_data(cache=cache)
+        if not raw:
+            raise BadRequest("The body is empty: send a JSON object.")
+        if not self.is_json:
+            raise BadRequest("Send the body as JSON, with Content-Type: application/json.")
+        try:
+            body = from_json(raw)
+        except ValueError as error:
+            raise BadRequest(f"The body is not valid JSON: {error}.") from None
+        if not isinstance(body, dict):
+            raise BadRequest("The body is not a JSON object.")
+        return body
+
+
+class App(OpenAPI):
+    """A Flask app whose routes describe themselves at ``/openapi.json``."""
+
+    request_class = _Request
+
+    def __init__(self, import_name: str, title: str = "firelaunch app", version: str = "1") -> None:
+        super().__init__(
+            import_name,
+            info=Info(title=title, version=version),
+            security_schemes={"bearer": {"type": "http", "scheme": "bearer"}},
+            # The form's own page finds its add-ons by scanning all installed packages, which no start should wait for.
+            doc_ui=False,
+            validation_error_status=400,
+            validation_error_callback=_invalid,
+            static_folder=None,
+        )
+
+
+def init_app(app: App, services: Services, workflow: Workflow) -> None:
+    """Put everything that all apps share onto ``app``."""
+    settings = services.settings
+    app.info.title = settings.app.name
+    app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
+    origins = [*settings.cors.origins, *([_LOCALHOST] if settings.environment.development else [])]
+    CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After"], max_age=3600)
+    _requests(app, services)
+    _errors(app)
+    _health(app, services)
+    app.register_api(chats.routes(services, Turns(services, workflow)))
+    app.register_api(account.routes(services))
+    if services.dev_identity is not None:
+        app.register_api(dev.routes(services.dev_identity))
+
+
+def _requests(app: App, services: Services) -> None:
+    @app.before_request
+    def begin() -> None:
+        REQUEST_ID.set("req_" + secrets.token_hex(10))
+        TRACE.set(request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0] or None)
+        if request.method == "OPTIONS" or request.endpoint in _PUBLIC:
+            return
+        if request.endpoint is None and not request.path.startswith("/v1/"):
+            return
+        g.caller = services.identity.verify(bearer(request.headers.get("Authorization")))
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        response.headers["X-Request-Id"] = REQUEST_ID.get() or ""
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+
+def _errors(app: App) -> None:
+    @app.errorhandler(FirelaunchError)
+    def known(error: FirelaunchError) -> Response:
+        if isinstance(error, ScopeViolation):
+            log.error("security: %s", error)
+        elif error.status >= 500:
+            log.error("%s: %s", error.code, error, exc_info=error)
+        elif error.reason is not None:
+            log.warning("%s: %s", error.code, error)
+        return _answer(error)
+
+    @app.errorhandler(HTTPException)
+    def http(error: HTTPException) -> Response:
+        response = error.get_response()
+        status = error.code or 500
+        if isinstance(response, Response) and status < 400:
+            return response
+        answer = _form(status, _CODES.get(status, "not_found" if status == 404 else "invalid_request"),
+                       NotFound.message if status == 404 else error.description or "The request is not valid.")
+        for name in ("Allow", "Retry-After"):
+            if name in response.headers:
+                answer.headers[name] = response.headers[name]
+        return answer
+
+    @app.errorhandler(Exception)
+    def unknown(error: Exception) -> Response:
+        log.error("unexpected: %s", type(error).__name__, exc_info=error)
+        return _answer(FirelaunchError())
+
+
+def _answer(error: FirelaunchError) -> Response:
+    # A store's own words (paths, quotas) are for the log; a client is told no more than that it failed.
+    internal = isinstance(error, StoreError) and error.status == 500
+    answer = _form(error.status, error.code, FirelaunchError.message if internal else error.message)
+    if error.retry_after is not None:
+        answer.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if error.status == 401:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
+
+
+def _form(status: int, code: str, message: str) -> Response:
+    from flask import jsonify
+
+    answer = jsonify({"error": {"code": code, "message": message, "request_id": REQUEST_ID.get() or ""}})
+    answer.status_code = status
+    return answer
+
+
+def _invalid(error: ValidationError) -> Response:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "body"
+    kind = TooLarge if first["type"] == "string_too_long" and where == "text" else BadRequest
+    return _answer(kind(f"{where}: {first['msg'].removeprefix('Value error, ')}"))
+
+
+def _health(app: App, services: Services) -> None:
+    @app.route("/healthz", endpoint="healthz")
+    def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.route("/readyz", endpoint="readyz")
+    def readyz() -> dict[str, str]:
+        services.store.get(services.store.scope.root)
+        return {"status": "ready", "app": services.settings.app.id, "model": services.settings.provider}
+
+    @app.route("/openapi.json", endpoint="openapi_json")
+    def openapi_json() -> dict[str, Any]:
+        return app.api_doc

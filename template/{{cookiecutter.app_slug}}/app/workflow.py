@@ -1,0 +1,25 @@
+"""What happens in one turn. This is the file to edit.
+
+When ``answer`` is called the user's message is stored, and what the answer may cost is reserved from their daily budget.
+Each piece of text that it yields goes to the client at once. When it ends, however it ends, the answer, its exact tokens
+and its cost are stored in one commit.
+"""
+
+from collections.abc import Iterator
+
+from firelaunch.llm.base import Chunk, Message
+from firelaunch.turn import Turn
+
+
+def answer(turn: Turn) -> Iterator[Chunk]:
+    """Answer the message ``turn.text``, given what was said before.
+
+    ``turn.llm`` retries, falls back to the models named in firelaunch.toml, and is metered.
+    """
+    instructions = turn.prompt("chat", app_name=turn.app.name)
+    messages: list[Message] = [
+        {"role": "system", "content": instructions},
+        *turn.history,
+        {"role": "user", "content": turn.text},
+    ]
+    yield from turn.llm.stream(messages)
