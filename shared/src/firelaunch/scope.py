@@ -1,7 +1,7 @@
 """Where one app's data, or one user's data in it, lies; and the refusal of every id that could lead out of it.
 
-A ``Scope`` is made from the settings' ``app_id`` and the verified token's ``uid``, never from a request's body. Paths are
-plain strings ("apps/demo/users/ada/chats/c1") built here alone, and :class:`firelaunch.store.scoped.ScopedStore` checks
+A ``Scope`` is made from the settings' ``app_id`` and the verified token's ``uid``, never from a request's body. Paths
+are plain strings ("apps/demo/users/ada/chats/c1") built here alone, and :class:`firelaunch.store.scoped.ScopedStore` checks
 them again on their way to the database.
 """
 
@@ -41,8 +41,8 @@ def check_uid(uid: str) -> str:
     """``uid`` itself, when Firebase Auth could have issued it and Firestore takes it as a document id.
 
     Raises:
-        InvalidId: empty, over 128 characters, "." or "..", of the form ``__x__``, or holding "/", a control character or
-            a lone surrogate (https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields).
+        InvalidId: empty, over 128 characters, "." or "..", of the form ``__x__``, or holding "/", a control character
+            or a lone surrogate (https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields).
     """
     ok = isinstance(uid, str) and 0 < len(uid) <= _UID_CHARACTERS and uid not in {".", ".."} and "/" not in uid
     if not ok or _RESERVED.fullmatch(uid) or _CONTROL.search(uid) or not _is_utf8(uid):
@@ -53,8 +53,8 @@ def check_uid(uid: str) -> str:
 def check_id(value: str) -> str:
     """``value`` itself, when it may name a chat, a message, a document, a job or a request.
 
-    Ids of our own are narrower than Firestore's: 1 to 64 letters, digits, "_" and "-", and not of the form ``__x__``, so
-    that they mean the same in a path, a URL, a vector filter, a cache key and a file name.
+    Ids of our own are narrower than Firestore's: 1 to 64 letters, digits, "_" and "-", and not of the form ``__x__``,
+    so that they mean the same in a path, a URL, a vector filter, a cache key and a file name.
 
     Raises:
         InvalidId: anything else.

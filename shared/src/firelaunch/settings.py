@@ -114,7 +114,7 @@ class Models(_Section):
 
 
 class Price(_Section):
-    """``[prices."<model>"]``: dollars per million tokens, for a model that the price table does not know or has wrong."""
+    """``[prices."<model>"]``: dollars per million tokens, for a model the price table does not know or has wrong."""
 
     input: Annotated[Decimal, BeforeValidator(_decimal)] = Field(description="Dollars per million input tokens.")
     output: Annotated[Decimal, BeforeValidator(_decimal)] = Field(description="Dollars per million output tokens.")

@@ -48,7 +48,7 @@ Event = Start | Delta | Done | Failed
 
 
 def sse(events: Iterable[Event]) -> Iterator[bytes]:
-    """Server-sent events: ``start``, any number of ``delta``, then ``done`` or ``error``; each with a JSON ``data`` line.
+    """Server-sent events: ``start``, any number of ``delta``, then ``done`` or ``error``; each with JSON ``data``.
 
     Closing the iterator closes ``events``.
     """
@@ -62,6 +62,8 @@ def sse(events: Iterable[Event]) -> Iterator[bytes]:
 
 
 def _frame(event: Event) -> bytes:
+    name: str
+    data: dict[str, Any]
     match event:
         case Delta(text):
             name, data = "delta", {"text": text}

@@ -20,8 +20,16 @@ from datetime import timedelta
 from typing import Any
 
 from .chats import message_view
-from .errors import AlreadyExists, Contention, FirelaunchError, IdempotencyMismatch, NotFound, PreconditionFailed
-from .errors import RequestInProgress, StoreError
+from .errors import (
+    AlreadyExists,
+    Contention,
+    FirelaunchError,
+    IdempotencyMismatch,
+    NotFound,
+    PreconditionFailed,
+    RequestInProgress,
+    StoreError,
+)
 from .identity import Caller
 from .llm.base import Chunk, Message, token_bound
 from .llm.gateway import Answering

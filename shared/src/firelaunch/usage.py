@@ -1,7 +1,8 @@
 """Metering: an amount is reserved before a model is called and settled after, and neither can be done twice.
 
 Everything of one user's day is in one document, so that the minute window, the daily budget and what is reserved are
-checked and changed by one commit whose precondition is that nobody changed it meanwhile. Money is integer micro-dollars.
+checked and changed by one commit whose precondition is that nobody changed it meanwhile. Money is integer
+micro-dollars.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class Reservation:
         self.spent += micro_usd
 
     def settlement(self) -> Write:
-        """The write that turns the reservation into cost. To be committed with the request's record, which makes it once."""
+        """The write that turns the reservation into cost; committed with the request's record, which makes it once."""
         return Update(
             self.scope.usage(self.day),
             {

@@ -10,7 +10,7 @@ import math
 import secrets
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Request, Response, g, jsonify, request
 from flask_cors import CORS
 from flask_openapi3 import OpenAPI
 from flask_openapi3.models import Info
@@ -34,10 +34,10 @@ _CODES = {405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_t
 _LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
 
 
-class _Request(Flask.request_class):
-    """Reads JSON bodies strictly: any fault is a 400 that says what is wrong, never a None that means something else."""
+class _Request(Request):
+    """Reads JSON bodies strictly: a fault is a 400 that says what is wrong, never a None that means something else."""
 
-    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
+    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:  # noqa: ARG002 - Flask's signature
         raw = self.get_data(cache=cache)
         if not raw:
             raise BadRequest("The body is empty: send a JSON object.")
@@ -123,8 +123,11 @@ def _errors(app: App) -> None:
         status = error.code or 500
         if isinstance(response, Response) and status < 400:
             return response
-        answer = _form(status, _CODES.get(status, "not_found" if status == 404 else "invalid_request"),
-                       NotFound.message if status == 404 else error.description or "The request is not valid.")
+        answer = _form(
+            status,
+            _CODES.get(status, "not_found" if status == 404 else "invalid_request"),
+            NotFound.message if status == 404 else error.description or "The request is not valid.",
+        )
         for name in ("Allow", "Retry-After"):
             if name in response.headers:
                 answer.headers[name] = response.headers[name]
@@ -148,8 +151,6 @@ def _answer(error: FirelaunchError) -> Response:
 
 
 def _form(status: int, code: str, message: str) -> Response:
-    from flask import jsonify
-
     answer = jsonify({"error": {"code": code, "message": message, "request_id": REQUEST_ID.get() or ""}})
     answer.status_code = status
     return answer

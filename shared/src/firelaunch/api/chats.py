@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Response, request
@@ -114,8 +116,8 @@ def routes(services: Services, turns: Turns) -> APIBlueprint:
         "/chats/<id>/messages",
         responses={200: Answer, **errors(404, 409, 413, 422, 429, 502, 504)},
         summary="Send a message",
-        description="Answers as JSON, or with `Accept: text/event-stream` as server-sent events: `start`, any number of "
-        "`delta`, then `done` or `error`. With an `Idempotency-Key` header a repeated send gives the first answer.",
+        description="Answers as JSON, or with `Accept: text/event-stream` as server-sent events: `start`, any number "
+        "of `delta`, then `done` or `error`. With an `Idempotency-Key` header a repeated send gives the first answer.",
     )
     def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
         if len(body.text) > services.settings.limits.message_characters:
@@ -158,10 +160,8 @@ def _idempotency_key() -> str | None:
     return key
 
 
-def _whole(events: Any) -> dict[str, Any]:
-    last: Event | None = None
-    for last in events:
-        pass
+def _whole(events: Iterator[Event]) -> dict[str, Any]:
+    (last,) = deque(events, maxlen=1)
     match last:
         case Done(message, usage):
             return {"request_id": message["request_id"], "message": message, "usage": usage}

@@ -1,7 +1,8 @@
 """One call of a model, made to succeed where it can: retries inside one time budget, then the fallback models.
 
 What is tried again, what falls back and what fails at once is decided by the error's class alone (see
-:class:`~firelaunch.llm.base.Provider`). Once text has reached the caller nothing is restarted: the error passes through.
+:class:`~firelaunch.llm.base.Provider`). Once text has reached the caller nothing is restarted: the error passes
+through.
 """
 
 from __future__ import annotations

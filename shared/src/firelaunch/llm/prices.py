@@ -78,9 +78,7 @@ class Prices:
         # Its data takes some 40 ms to import, which an app whose models all have prices of their own need not pay.
         from genai_prices import Usage, calc_price
 
-        usage = Usage(
-            input_tokens=tokens.input, cache_read_tokens=tokens.cached_input, output_tokens=tokens.output
-        )
+        usage = Usage(input_tokens=tokens.input, cache_read_tokens=tokens.cached_input, output_tokens=tokens.output)
         try:
             price = calc_price(usage, model.removeprefix("google/"), provider_id=_TABLE[self._provider])
         except LookupError:

@@ -184,7 +184,9 @@ class DocumentStore(Protocol):
     def count(self, query: Query) -> int:
         """How many documents match; ``limit`` and ``after`` are honoured."""
 
-    def read(self, paths: Sequence[str], queries: Sequence[Query]) -> tuple[list[Document | None], list[list[Document]]]:
+    def read(
+        self, paths: Sequence[str], queries: Sequence[Query]
+    ) -> tuple[list[Document | None], list[list[Document]]]:
         """``get_many`` and the queries side by side: together they take no longer than the slowest of them alone."""
 
     def commit(self, writes: Sequence[Write]) -> datetime:
@@ -207,7 +209,7 @@ class DocumentStore(Protocol):
         """
 
     def delete_tree(self, path: str) -> int:
-        """Remove a document (or a collection) and all that lies below it, in batches that may be interrupted and redone.
+        """Remove a document (or a collection) and all that lies below it, in batches; it may be interrupted and redone.
 
         Returns:
             how many documents went.

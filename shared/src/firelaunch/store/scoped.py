@@ -66,7 +66,9 @@ class ScopedStore:
         self.__wall.check(query.collection, document=False)
         return self.__store.count(query)
 
-    def read(self, paths: Sequence[str], queries: Sequence[Query]) -> tuple[list[Document | None], list[list[Document]]]:
+    def read(
+        self, paths: Sequence[str], queries: Sequence[Query]
+    ) -> tuple[list[Document | None], list[list[Document]]]:
         """See :meth:`DocumentStore.read <firelaunch.store.base.DocumentStore.read>`."""
         for path in paths:
             self.__wall.check(path, document=True)

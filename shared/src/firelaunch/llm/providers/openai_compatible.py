@@ -121,8 +121,9 @@ def _tokens(usage: Any) -> Tokens | None:
     details = getattr(usage, "prompt_tokens_details", None)
     cached = (details.cached_tokens or 0) if details else 0
     # Cached tokens are a part of the prompt's; a server that counts them beside it must not make a negative price.
-    return Tokens(input=usage.prompt_tokens, cached_input=min(cached, usage.prompt_tokens),
-                  output=usage.completion_tokens or 0)
+    return Tokens(
+        input=usage.prompt_tokens, cached_input=min(cached, usage.prompt_tokens), output=usage.completion_tokens or 0
+    )
 
 
 def _translate(error: openai.OpenAIError) -> ModelError:
