@@ -240,14 +240,13 @@ class Settings(_Section):
 
     @property
     def choice(self) -> ModelChoice:
-        """The models that this process uses; OPENAI_MODEL, where it is set, stands for all of them."""
-        name = self.models.provider if self.provider == "offline" else self.provider
-        model = self.environment.openai_model
-        if name == "openai" and model:
+        """The models that this process uses; OPENAI_MODEL, where it is set, stands for all of OpenAI's."""
+        model = "offline" if self.provider == "offline" else self.environment.openai_model
+        if model and self.provider != "vertex":
             return ModelChoice(chat=model, cheap=model)
-        choice: ModelChoice | None = getattr(self.models, name)
+        choice: ModelChoice | None = getattr(self.models, self.provider)
         if choice is None:
-            raise SettingsError(f"firelaunch.toml: [models.{name}] is missing: name its chat and cheap models.")
+            raise SettingsError(f"firelaunch.toml: [models.{self.provider}] is missing: name its chat and cheap models.")
         return choice
 
 

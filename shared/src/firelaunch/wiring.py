@@ -74,13 +74,13 @@ def _project(settings: Settings) -> str:
 def _identity(settings: Settings) -> tuple[Identity, DevIdentity | None]:
     env, app_id = settings.environment, settings.app.id
     if env.mode == "cloud":
-        from .identity import FirebaseIdentity
+        from .identity.firebase import FirebaseIdentity
 
         return FirebaseIdentity(_project(settings), app_id), None
     dev = DevIdentity(app_id, load_or_create_key(env.data))
     if env.auth_emulator is None:
         return dev, dev
-    from .identity import EmulatorIdentity
+    from .identity.firebase import EmulatorIdentity
 
     return AnyOf(dev, EmulatorIdentity(_project(settings), app_id)), dev
 

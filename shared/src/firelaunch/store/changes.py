@@ -1,0 +1,62 @@
+"""What a write makes of a document's fields: merging, dotted paths, increments, the commit's time, removed fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from ..errors import StoreError
+from .base import DELETE_FIELD, SERVER_TIME, Increment
+
+__all__ = ["apply_set", "apply_update"]
+
+
+def apply_set(data: dict[str, Any], given: Mapping[str, Any], moment: datetime) -> dict[str, Any]:
+    """``data`` with ``given`` merged in, dicts field by field. ``data`` itself is not changed."""
+    result = dict(data)
+    for key, value in given.items():
+        if isinstance(value, Mapping) and value:
+            there = result.get(key)
+            result[key] = apply_set(there if isinstance(there, dict) else {}, value, moment)
+        else:
+            _assign(result, key, value, moment)
+    return result
+
+
+def apply_update(data: dict[str, Any], given: Mapping[str, Any], moment: datetime) -> dict[str, Any]:
+    """``data`` with each field path of ``given`` replaced. ``data`` itself is not changed.
+
+    Raises:
+        StoreError: one path leads into another.
+    """
+    paths = sorted(given)
+    for shorter, longer in zip(paths, paths[1:], strict=False):
+        if longer.startswith(shorter + "."):
+            raise StoreError(reason=f"{shorter!r} and {longer!r} are both changed by one write")
+    result = dict(data)
+    for path, value in given.items():
+        *parents, key = path.split(".")
+        place = result
+        for parent in parents:
+            there = place.get(parent)
+            place[parent] = dict(there) if isinstance(there, dict) else {}
+            place = place[parent]
+        if isinstance(value, Mapping):
+            place[key] = apply_set({}, value, moment)
+        else:
+            _assign(place, key, value, moment)
+    return result
+
+
+def _assign(place: dict[str, Any], key: str, value: Any, moment: datetime) -> None:
+    if value is DELETE_FIELD:
+        place.pop(key, None)
+    elif value is SERVER_TIME:
+        place[key] = moment
+    elif isinstance(value, Increment):
+        there = place.get(key)
+        numeric = isinstance(there, int | float) and not isinstance(there, bool)
+        place[key] = (there + value.by) if numeric else value.by
+    else:
+        place[key] = value

@@ -1,0 +1,320 @@
+"""The embedded store: one SQLite file with Firestore's semantics. The default on a laptop.
+
+Commits survive the process's death at any moment. A power cut may lose the last of them (``synchronous=NORMAL``), which
+is the price of a turn that does not wait for the disk.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import AlreadyExists, Contention, NotFound, PreconditionFailed, StoreError
+from .base import MAX_WRITES, Create, Delete, Document, Filter, Query, Set, Transaction, Update, Write
+from .changes import apply_set, apply_update
+from .sqlite_values import bounds, decode, encode, encode_scalar
+
+__all__ = ["SQLiteStore"]
+
+T = TypeVar("T")
+
+_BUSY_SECONDS = 30
+_FIELD = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_INDEXED = ("created_at", "updated_at")
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS documents (
+    path TEXT PRIMARY KEY, collection TEXT NOT NULL, id TEXT NOT NULL,
+    data TEXT NOT NULL, created INTEGER NOT NULL, updated INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_id ON documents (collection, id);
+"""
+_COLUMNS = "path, data, created, updated"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class SQLiteStore:
+    """A :class:`~firelaunch.store.base.DocumentStore` in one file, which is made (with its folder) when first used.
+
+    Each thread has a connection of its own; writers of one process queue on a lock, those of other processes on SQLite's.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        self._local = threading.local()
+        self._writing = threading.RLock()
+        self._opened: list[sqlite3.Connection] = []
+        self._closed = False
+
+    def get(self, path: str) -> Document | None:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        return self.get_many([path])[0]
+
+    def get_many(self, paths: Sequence[str]) -> list[Document | None]:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        with _translated():
+            return _get_many(self._connection(), paths)
+
+    def query(self, query: Query) -> list[Document]:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        with _translated():
+            return _query(self._connection(), query)
+
+    def count(self, query: Query) -> int:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        sql, values = _select(query)
+        with _translated():
+            row = self._connection().execute(f"SELECT count(*) FROM ({sql})", values).fetchone()  # noqa: S608
+        return int(row[0])
+
+    def read(self, paths: Sequence[str], queries: Sequence[Query]) -> tuple[list[Document | None], list[list[Document]]]:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        return self.get_many(paths), [self.query(query) for query in queries]
+
+    def commit(self, writes: Sequence[Write]) -> datetime:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        with self._write_lock() as connection:
+            return _apply(connection, writes)
+
+    def transaction(self, work: Callable[[Transaction], T]) -> T:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        with self._write_lock() as connection:
+            transaction = _Transaction(connection)
+            result = work(transaction)
+            _apply(connection, transaction.writes)
+            return result
+
+    def delete_tree(self, path: str) -> int:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        # "/" is followed by "0" in ASCII, so this range is exactly what begins with "path/".
+        with self._write_lock() as connection:
+            gone = connection.execute(
+                "DELETE FROM documents WHERE path = ? OR (path > ? AND path < ?)", (path, f"{path}/", f"{path}0")
+            )
+            return gone.rowcount
+
+    def close(self) -> None:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        with self._writing:
+            self._closed = True
+            for connection in self._opened:
+                connection.close()
+            self._opened.clear()
+
+    def _connection(self) -> sqlite3.Connection:
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            with self._writing:
+                found = self._local.connection = self._open()
+        return found
+
+    def _open(self) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreError(reason="the store is closed")
+        first = not self._opened
+        if first:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._path.touch(mode=0o600)
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        self._opened.append(connection)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if first:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(_SCHEMA)
+            for field in _INDEXED:
+                connection.execute(
+                    f"CREATE INDEX IF NOT EXISTS by_{field} ON documents (collection, {_value(field)}, id)"
+                )
+        return connection
+
+    @contextmanager
+    def _write_lock(self) -> Iterator[sqlite3.Connection]:
+        with self._writing, _translated():
+            connection = self._connection()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+
+class _Transaction:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.writes: list[Write] = []
+
+    def get(self, path: str) -> Document | None:
+        self._before_writes()
+        return _get_many(self._connection, [path])[0]
+
+    def query(self, query: Query) -> list[Document]:
+        self._before_writes()
+        return _query(self._connection, query)
+
+    def write(self, *writes: Write) -> None:
+        self.writes.extend(writes)
+
+    def _before_writes(self) -> None:
+        if self.writes:
+            raise ValueError("in a transaction all reads come before the first write")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error) or "busy" in str(error):
+            raise Contention(reason=str(error), retry_after=1) from error
+        raise StoreError(reason=str(error)) from error
+    except (sqlite3.Error, UnicodeEncodeError, OSError) as error:
+        raise StoreError(reason=str(error)) from error
+
+
+def _get_many(connection: sqlite3.Connection, paths: Sequence[str]) -> list[Document | None]:
+    marks = ",".join("?" * len(paths))
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM documents WHERE path IN ({marks})", list(paths))  # noqa: S608
+    found = {row[0]: _document(row) for row in rows}
+    return [found.get(path) for path in paths]
+
+
+def _query(connection: sqlite3.Connection, query: Query) -> list[Document]:
+    sql, values = _select(query)
+    return [_document(row) for row in connection.execute(sql, values)]
+
+
+def _document(row: tuple[str, str, int, int]) -> Document:
+    path, data, created, updated = row
+    return Document(path, decode(data), _moment(created), _moment(updated))
+
+
+def _moment(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _value(field: str) -> str:
+    if not _FIELD.fullmatch(field):
+        raise StoreError(reason=f"{field!r} is no field path of plain identifiers")
+    return f"json_extract(data, '$.{field}')"
+
+
+def _type(field: str) -> str:
+    return f"json_type(data, '$.{field}')"
+
+
+def _select(query: Query) -> tuple[str, list[Any]]:
+    where, values = ["collection = ?"], [query.collection]
+    for item in query.where:
+        condition, given = _condition(item)
+        where.append(condition)
+        values += given
+    where += [f"{_type(order.field)} IS NOT NULL" for order in query.order if _value(order.field)]
+    if query.after is not None:
+        condition, given = _after(query)
+        where.append(condition)
+        values += given
+    last = "DESC" if query.order and query.order[-1].descending else "ASC"
+    keys = [f"{_value(o.field)} {'DESC' if o.descending else 'ASC'}" for o in query.order] + [f"id {last}"]
+    sql = f"SELECT {_COLUMNS} FROM documents WHERE {' AND '.join(where)} ORDER BY {', '.join(keys)}"  # noqa: S608
+    if query.limit is not None:
+        sql += " LIMIT ?"
+        values.append(query.limit)
+    return sql, values
+
+
+def _condition(item: Filter) -> tuple[str, list[Any]]:
+    value, kind = _value(item.field), _type(item.field)
+    if item.op == "in":
+        parts = [_condition(Filter(item.field, "==", choice)) for choice in item.value]
+        return "(" + (" OR ".join(sql for sql, _ in parts) or "0") + ")", [v for _, given in parts for v in given]
+    if item.op == "!=":
+        same, given = _condition(Filter(item.field, "==", item.value))
+        return f"({kind} IS NOT NULL AND {kind} <> 'null' AND NOT ({same}))", given
+    sql, given = bounds(item.value)
+    sql = sql.format(value, kind)
+    if item.value is None:
+        return sql, given
+    return f"({sql} AND {value} {'=' if item.op == '==' else item.op} ?)", [*given, encode_scalar(item.value)]
+
+
+def _after(query: Query) -> tuple[str, list[Any]]:
+    *position, last_id = query.after or ()
+    keys = [(_value(o.field), o.descending, encode_scalar(v)) for o, v in zip(query.order, position, strict=True)]
+    keys.append(("id", bool(query.order) and query.order[-1].descending, last_id))
+    # (a, b) > (x, y) spelt out, because the directions may differ: a > x OR (a = x AND b > y)
+    options, values = [], []
+    for count in range(len(keys)):
+        equal = [f"{sql} = ?" for sql, _, _ in keys[:count]]
+        sql, descending, _ = keys[count]
+        options.append(" AND ".join([*equal, f"{sql} {'<' if descending else '>'} ?"]))
+        values += [value for _, _, value in keys[: count + 1]]
+    return "(" + " OR ".join(f"({option})" for option in options) + ")", values
+
+
+def _apply(connection: sqlite3.Connection, writes: Sequence[Write]) -> datetime:
+    if len(writes) > MAX_WRITES:
+        raise ValueError(f"a commit has at most {MAX_WRITES} writes")
+    paths = list(dict.fromkeys(write.path for write in writes))
+    before = dict(zip(paths, _get_many(connection, paths), strict=True)) if paths else {}
+    now = _micros(datetime.now(UTC))
+    for document in before.values():
+        # A clock that was set back must not give a changed document a time it had before.
+        if document is not None:
+            now = max(now, _micros(document.update_time) + 1)
+    moment = _moment(now)
+    state: dict[str, dict[str, Any] | None] = {p: None if d is None else dict(d.data) for p, d in before.items()}
+    for write in writes:
+        _check(write, before[write.path], state[write.path] is not None)
+        state[write.path] = _changed(write, state[write.path], moment)
+    for path, data in state.items():
+        if data is None:
+            connection.execute("DELETE FROM documents WHERE path = ?", (path,))
+        else:
+            _put(connection, path, data, before[path], now)
+    return moment
+
+
+def _check(write: Write, before: Document | None, exists: bool) -> None:
+    match write:
+        case Create(path) if exists:
+            raise AlreadyExists(reason=path)
+        case Update(path) if not exists:
+            raise NotFound(reason=path)
+        case (Update() | Delete()) if write.if_updated_at is not None:
+            if before is None or before.update_time != write.if_updated_at:
+                raise PreconditionFailed(reason=write.path)
+
+
+def _changed(write: Write, data: dict[str, Any] | None, moment: datetime) -> dict[str, Any] | None:
+    match write:
+        case Delete():
+            return None
+        case Update():
+            return apply_update(data or {}, write.data, moment)
+        case Set(merge=True):
+            return apply_set(data or {}, write.data, moment)
+    return apply_set({}, write.data, moment)
+
+
+def _put(connection: sqlite3.Connection, path: str, data: dict[str, Any], before: Document | None, now: int) -> None:
+    collection, _, document_id = path.rpartition("/")
+    created = now if before is None else _micros(before.create_time)
+    connection.execute(
+        "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (path) DO UPDATE SET data = excluded.data, updated = excluded.updated",
+        (path, collection, document_id, encode(data), created, now),
+    )

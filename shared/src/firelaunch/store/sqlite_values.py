@@ -1,0 +1,134 @@
+"""Firestore's values as JSON text that SQLite can compare in Firestore's order.
+
+Times and bytes become strings behind a mark that no other string begins with; a string that does begin with it is
+escaped. So ``json_extract`` yields one storage class for each kind, and strings, times and bytes sort among their own.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from ..errors import StoreError
+
+__all__ = ["bounds", "decode", "encode", "encode_scalar"]
+
+_MARK = "\u0001"
+_TIME, _BYTES, _STRING, _FLOAT = _MARK + "t", _MARK + "b", _MARK + "s", _MARK + "f"
+_MOST_INT = 2**63
+_MOST_BYTES = 1_048_576
+"""Size of a document at most (https://firebase.google.com/docs/firestore/quotas)."""
+
+
+def encode(data: Mapping[str, Any]) -> str:
+    """A document as JSON text.
+
+    Raises:
+        StoreError: a value of another kind, a number out of range, or more than 1 MiB.
+    """
+    text = json.dumps(_packed(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise StoreError(reason="a string is not valid Unicode") from None
+    if size > _MOST_BYTES:
+        raise StoreError(reason=f"the document has {size} bytes; Firestore takes {_MOST_BYTES}")
+    return text
+
+
+def decode(text: str) -> dict[str, Any]:
+    """The document that ``encode`` was given."""
+    data: dict[str, Any] = json.loads(text)
+    # Most documents hold no marked string but their times, and nothing below them; only what needs it is rebuilt.
+    return {key: _unpacked(value) for key, value in data.items()}
+
+
+def encode_scalar(value: Any) -> Any:
+    """A value as ``json_extract`` would yield it, to be compared with.
+
+    Raises:
+        StoreError: lists and dicts cannot be compared.
+    """
+    packed = _packed(value)
+    if isinstance(packed, list | dict):
+        raise StoreError(reason="a list or a dict cannot be compared in a query")
+    return packed
+
+
+def bounds(value: Any) -> tuple[str, list[Any]]:
+    """SQL over ``{0}`` (a value) and ``{1}`` (its JSON type) that holds for values of the same kind as ``value``."""
+    if value is None:
+        return "{1} = 'null'", []
+    if isinstance(value, bool):
+        return "{1} IN ('true', 'false')", []
+    if isinstance(value, int | float):
+        return "{1} IN ('integer', 'real')", []
+    if isinstance(value, datetime):
+        return "{0} >= ? AND {0} < ?", [_TIME, _TIME + "\uffff"]
+    if isinstance(value, bytes):
+        return "{0} >= ? AND {0} < ?", [_BYTES, _BYTES + "\uffff"]
+    return "({1} = 'text' AND ({0} < ? OR {0} >= ?))", [_MARK, "\u0002"]
+
+
+def _packed(value: Any) -> Any:
+    match value:
+        case None | bool():
+            return value
+        case str():
+            return _STRING + value if value.startswith(_MARK) else value
+        case int():
+            if not -_MOST_INT <= value < _MOST_INT:
+                raise StoreError(reason="an integer has at most 64 bits")
+            return value
+        case float():
+            return value if math.isfinite(value) else _FLOAT + repr(value)
+        case datetime():
+            return _TIME + _moment(value)
+        case bytes():
+            return _BYTES + base64.b16encode(value).decode()
+        case Mapping():
+            return {_key(key): _packed(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_element(item) for item in value]
+    raise StoreError(reason=f"a value of type {type(value).__name__} cannot be stored")
+
+
+def _key(key: Any) -> str:
+    if not isinstance(key, str) or not key:
+        raise StoreError(reason="a field's name is a string that is not empty")
+    return key
+
+
+def _element(item: Any) -> Any:
+    if isinstance(item, list | tuple):
+        raise StoreError(reason="Firestore takes no list directly inside a list")
+    return _packed(item)
+
+
+def _moment(value: datetime) -> str:
+    if value.tzinfo is None:
+        raise StoreError(reason="a time without its zone cannot be stored")
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+
+
+def _unpacked(value: Any) -> Any:
+    if isinstance(value, str):
+        return _marked(value) if value.startswith(_MARK) else value
+    if isinstance(value, dict):
+        return {key: _unpacked(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_unpacked(item) for item in value]
+    return value
+
+
+def _marked(text: str) -> Any:
+    kind, rest = text[:2], text[2:]
+    if kind == _TIME:
+        return datetime.fromisoformat(rest)
+    if kind == _BYTES:
+        return base64.b16decode(rest)
+    return float(rest) if kind == _FLOAT else rest
