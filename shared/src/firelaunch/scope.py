@@ -1,8 +1,8 @@
 """Where one app's data, or one user's data in it, lies; and the refusal of every id that could lead out of it.
 
 A ``Scope`` is made from the settings' ``app_id`` and the verified token's ``uid``, never from a request's body. Paths
-are plain strings ("apps/demo/users/ada/chats/c1") built here alone, and :class:`firelaunch.store.scoped.ScopedStore` checks
-them again on their way to the database.
+are plain strings ("apps/demo/users/ada/chats/c1") built here alone, and
+:class:`firelaunch.store.scoped.ScopedStore` checks them again on their way to the database.
 """
 
 from __future__ import annotations

@@ -246,7 +246,9 @@ class Settings(_Section):
             return ModelChoice(chat=model, cheap=model)
         choice: ModelChoice | None = getattr(self.models, self.provider)
         if choice is None:
-            raise SettingsError(f"firelaunch.toml: [models.{self.provider}] is missing: name its chat and cheap models.")
+            raise SettingsError(
+                f"firelaunch.toml: [models.{self.provider}] is missing: name its chat and cheap models."
+            )
         return choice
 
 

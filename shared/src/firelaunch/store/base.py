@@ -28,6 +28,7 @@ __all__ = [
     "Transaction",
     "Update",
     "Write",
+    "ordering",
 ]
 
 T = TypeVar("T")
@@ -140,7 +141,8 @@ class Query:
     """A query over the documents that lie directly in one collection.
 
     ``after`` is the position to go on from: the values of the ``order`` fields of the last document seen, then its id.
-    Without ``order`` documents come by id, and ``after`` is ``(id,)``.
+    Without ``order`` documents come by id, and ``after`` is ``(id,)``; with an inequality, by its field first.
+    A field that is ordered by holds no booleans beside numbers: the stores differ in how they sort these.
     """
 
     collection: str
@@ -148,6 +150,12 @@ class Query:
     order: Sequence[Order] = ()
     limit: int | None = None
     after: Sequence[Any] | None = None
+
+
+def ordering(query: Query) -> Sequence[Order]:
+    """The order in force: the query's own, or that of its inequality's field, as Firestore demands."""
+    unequal = [item.field for item in query.where if item.op not in {"==", "in"}]
+    return query.order or [Order(field) for field in unequal[:1]]
 
 
 class Transaction(Protocol):

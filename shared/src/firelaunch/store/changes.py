@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from ..errors import StoreError
@@ -31,7 +32,7 @@ def apply_update(data: dict[str, Any], given: Mapping[str, Any], moment: datetim
         StoreError: one path leads into another.
     """
     paths = sorted(given)
-    for shorter, longer in zip(paths, paths[1:], strict=False):
+    for shorter, longer in pairwise(paths):
         if longer.startswith(shorter + "."):
             raise StoreError(reason=f"{shorter!r} and {longer!r} are both changed by one write")
     result = dict(data)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import AlreadyExists, Contention, NotFound, PreconditionFailed, StoreError
-from .base import MAX_WRITES, Create, Delete, Document, Filter, Query, Set, Transaction, Update, Write
+from .base import MAX_WRITES, Create, Delete, Document, Filter, Query, Set, Transaction, Update, Write, ordering
 from .changes import apply_set, apply_update
 from .sqlite_values import bounds, decode, encode, encode_scalar
 
@@ -41,7 +41,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class SQLiteStore:
     """A :class:`~firelaunch.store.base.DocumentStore` in one file, which is made (with its folder) when first used.
 
-    Each thread has a connection of its own; writers of one process queue on a lock, those of other processes on SQLite's.
+    Each thread has a connection of its own; writers of one process queue on a lock, those of others on SQLite's.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -72,7 +72,9 @@ class SQLiteStore:
             row = self._connection().execute(f"SELECT count(*) FROM ({sql})", values).fetchone()  # noqa: S608
         return int(row[0])
 
-    def read(self, paths: Sequence[str], queries: Sequence[Query]) -> tuple[list[Document | None], list[list[Document]]]:
+    def read(
+        self, paths: Sequence[str], queries: Sequence[Query]
+    ) -> tuple[list[Document | None], list[list[Document]]]:
         """See :class:`~firelaunch.store.base.DocumentStore`."""
         return self.get_many(paths), [self.query(query) for query in queries]
 
@@ -218,18 +220,20 @@ def _type(field: str) -> str:
 
 def _select(query: Query) -> tuple[str, list[Any]]:
     where, values = ["collection = ?"], [query.collection]
+    orders = ordering(query)
     for item in query.where:
         condition, given = _condition(item)
         where.append(condition)
         values += given
-    where += [f"{_type(order.field)} IS NOT NULL" for order in query.order if _value(order.field)]
+    keys = [(_value(order.field), order.descending) for order in orders]
+    where += [f"{_type(order.field)} IS NOT NULL" for order in orders]
+    keys.append(("id", bool(orders) and orders[-1].descending))
     if query.after is not None:
-        condition, given = _after(query)
+        condition, given = _after(keys, query.after)
         where.append(condition)
         values += given
-    last = "DESC" if query.order and query.order[-1].descending else "ASC"
-    keys = [f"{_value(o.field)} {'DESC' if o.descending else 'ASC'}" for o in query.order] + [f"id {last}"]
-    sql = f"SELECT {_COLUMNS} FROM documents WHERE {' AND '.join(where)} ORDER BY {', '.join(keys)}"  # noqa: S608
+    by = ", ".join(f"{sql} {'DESC' if descending else 'ASC'}" for sql, descending in keys)
+    sql = f"SELECT {_COLUMNS} FROM documents WHERE {' AND '.join(where)} ORDER BY {by}"  # noqa: S608
     if query.limit is not None:
         sql += " LIMIT ?"
         values.append(query.limit)
@@ -251,17 +255,17 @@ def _condition(item: Filter) -> tuple[str, list[Any]]:
     return f"({sql} AND {value} {'=' if item.op == '==' else item.op} ?)", [*given, encode_scalar(item.value)]
 
 
-def _after(query: Query) -> tuple[str, list[Any]]:
-    *position, last_id = query.after or ()
-    keys = [(_value(o.field), o.descending, encode_scalar(v)) for o, v in zip(query.order, position, strict=True)]
-    keys.append(("id", bool(query.order) and query.order[-1].descending, last_id))
+def _after(keys: list[tuple[str, bool]], position: Sequence[Any]) -> tuple[str, list[Any]]:
+    if len(position) != len(keys):
+        raise StoreError(reason=f"a position has {len(keys)} values here, not {len(position)}")
+    at = [*map(encode_scalar, position[:-1]), position[-1]]
     # (a, b) > (x, y) spelt out, because the directions may differ: a > x OR (a = x AND b > y)
-    options, values = [], []
-    for count in range(len(keys)):
-        equal = [f"{sql} = ?" for sql, _, _ in keys[:count]]
-        sql, descending, _ = keys[count]
+    options: list[str] = []
+    values: list[Any] = []
+    for count, (sql, descending) in enumerate(keys):
+        equal = [f"{earlier} = ?" for earlier, _ in keys[:count]]
         options.append(" AND ".join([*equal, f"{sql} {'<' if descending else '>'} ?"]))
-        values += [value for _, _, value in keys[: count + 1]]
+        values += at[: count + 1]
     return "(" + " OR ".join(f"({option})" for option in options) + ")", values
 
 
@@ -294,7 +298,7 @@ def _check(write: Write, before: Document | None, exists: bool) -> None:
             raise AlreadyExists(reason=path)
         case Update(path) if not exists:
             raise NotFound(reason=path)
-        case (Update() | Delete()) if write.if_updated_at is not None:
+        case Update() | Delete() if write.if_updated_at is not None:
             if before is None or before.update_time != write.if_updated_at:
                 raise PreconditionFailed(reason=write.path)
 

@@ -1,7 +1,7 @@
 """Firestore's values as JSON text that SQLite can compare in Firestore's order.
 
-Times and bytes become strings behind a mark that no other string begins with; a string that does begin with it is
-escaped. So ``json_extract`` yields one storage class for each kind, and strings, times and bytes sort among their own.
+Times and bytes become strings behind a mark that no other string begins with; a string that does begin with one is
+escaped. The marks are the first and the last character there are, so that times sort before strings and bytes after.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from ..errors import StoreError
 
 __all__ = ["bounds", "decode", "encode", "encode_scalar"]
 
-_MARK = "\u0001"
-_TIME, _BYTES, _STRING, _FLOAT = _MARK + "t", _MARK + "b", _MARK + "s", _MARK + "f"
+_FIRST, _LAST = "\u0001", "\U0010ffff"
+_TIME, _STRING, _FLOAT, _BYTES = _FIRST + "t", _FIRST + "s", _FIRST + "f", _LAST + "b"
+_MARKS = (_FIRST, _LAST)
 _MOST_INT = 2**63
 _MOST_BYTES = 1_048_576
 """Size of a document at most (https://firebase.google.com/docs/firestore/quotas)."""
@@ -70,8 +71,8 @@ def bounds(value: Any) -> tuple[str, list[Any]]:
     if isinstance(value, datetime):
         return "{0} >= ? AND {0} < ?", [_TIME, _TIME + "\uffff"]
     if isinstance(value, bytes):
-        return "{0} >= ? AND {0} < ?", [_BYTES, _BYTES + "\uffff"]
-    return "({1} = 'text' AND ({0} < ? OR {0} >= ?))", [_MARK, "\u0002"]
+        return "{0} >= ?", [_BYTES]
+    return "({1} = 'text' AND ({0} < ? OR {0} >= ?) AND {0} < ?)", [_FIRST, "\u0002", _LAST]
 
 
 def _packed(value: Any) -> Any:
@@ -79,7 +80,7 @@ def _packed(value: Any) -> Any:
         case None | bool():
             return value
         case str():
-            return _STRING + value if value.startswith(_MARK) else value
+            return _STRING + value if value.startswith(_MARKS) else value
         case int():
             if not -_MOST_INT <= value < _MOST_INT:
                 raise StoreError(reason="an integer has at most 64 bits")
@@ -117,7 +118,7 @@ def _moment(value: datetime) -> str:
 
 def _unpacked(value: Any) -> Any:
     if isinstance(value, str):
-        return _marked(value) if value.startswith(_MARK) else value
+        return _marked(value) if value.startswith(_MARKS) else value
     if isinstance(value, dict):
         return {key: _unpacked(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,0 +1,326 @@
+"""The store of emulators and cloud mode: google-cloud-firestore behind the port.
+
+The client, and with it gRPC's threads, is made on first use: a process that forks (gunicorn's worker) must not
+inherit it.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cached_property
+from typing import Any, TypeVar
+
+from google.api_core import exceptions as google
+from google.cloud import firestore
+from google.cloud.firestore_v1.base_query import FieldFilter
+from google.cloud.firestore_v1.batch import WriteBatch
+
+from ..errors import AlreadyExists, Contention, NotFound, PreconditionFailed, StoreError
+from .base import (
+    DELETE_FIELD,
+    MAX_WRITES,
+    SERVER_TIME,
+    Create,
+    Delete,
+    Document,
+    Increment,
+    Query,
+    Set,
+    Transaction,
+    Update,
+    Write,
+    ordering,
+)
+
+__all__ = ["FirestoreStore"]
+
+T = TypeVar("T")
+
+_PLAIN = (type(None), bool, int, float, str, bytes, datetime)
+_READ_SECONDS = 15.0
+_COMMIT_SECONDS = 15.0
+_TRANSACTION_SECONDS = 20.0
+_DELETE_BATCH = 400
+_READERS = 32
+_DIRECTIONS = {False: firestore.Query.ASCENDING, True: firestore.Query.DESCENDING}
+
+
+class FirestoreStore:
+    """A :class:`~firelaunch.store.base.DocumentStore` on one Firestore database.
+
+    ``FIRESTORE_EMULATOR_HOST``, where it is set, leads to the emulator; the client library reads it.
+
+    Args:
+        project: Google Cloud project.
+        database: "(default)" or a named one.
+        client: a client made elsewhere, as tests do that act as a user.
+    """
+
+    def __init__(self, project: str, database: str = "(default)", client: firestore.Client | None = None) -> None:
+        self._project = project
+        self._database = database
+        self._given = client
+        self._lock = threading.Lock()
+        self._turnstile = threading.Lock()
+        self._contended = 0
+
+    @cached_property
+    def _client(self) -> firestore.Client:
+        with self._lock:
+            made = self.__dict__.get("_client")
+            if made is None:
+                made = self._given or firestore.Client(project=self._project, database=self._database)
+            return made
+
+    @cached_property
+    def _readers(self) -> ThreadPoolExecutor:
+        with self._lock:
+            made = self.__dict__.get("_readers")
+            return made or ThreadPoolExecutor(_READERS, thread_name_prefix="firestore-read")
+
+    def get(self, path: str) -> Document | None:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        return self.get_many([path])[0]
+
+    def get_many(self, paths: Sequence[str]) -> list[Document | None]:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        if not paths:
+            return []
+        with _translated():
+            references = [self._client.document(path) for path in dict.fromkeys(paths)]
+            found = {s.reference.path: s for s in self._client.get_all(references, timeout=_READ_SECONDS)}
+        return [_document(found[path]) for path in paths]
+
+    def query(self, query: Query) -> list[Document]:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        with _translated():
+            return _documents(self._query(query).stream(timeout=_READ_SECONDS))
+
+    def count(self, query: Query) -> int:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        with _translated():
+            return int(self._query(query).count(alias="n").get(timeout=_READ_SECONDS)[0][0].value)
+
+    def read(
+        self, paths: Sequence[str], queries: Sequence[Query]
+    ) -> tuple[list[Document | None], list[list[Document]]]:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        running = [self._readers.submit(self.query, query) for query in queries]
+        return self.get_many(paths), [future.result() for future in running]
+
+    def commit(self, writes: Sequence[Write]) -> datetime:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        batch = self._client.batch()
+        with _translated():
+            self._add(batch, writes)
+            # No retry in here: whether a commit whose answer was lost has landed is for the caller to find out.
+            batch.commit(retry=None, timeout=_COMMIT_SECONDS)
+        at: datetime = batch.commit_time
+        return at
+
+    def transaction(self, work: Callable[[Transaction], T]) -> T:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        # Firestore's transactions lock what they read, and two that read the same document can only wait each other
+        # out. So once one of this process has lost, the process's transactions queue until it is through.
+        if not self._contended:
+            try:
+                return self._attempt(work)
+            except Contention:
+                pass
+        with self._lock:
+            self._contended += 1
+        try:
+            with self._turnstile:
+                return self._attempts(work)
+        finally:
+            with self._lock:
+                self._contended -= 1
+
+    def _attempts(self, work: Callable[[Transaction], T]) -> T:
+        give_up = time.monotonic() + _TRANSACTION_SECONDS
+        while True:
+            try:
+                return self._attempt(work)
+            except Contention:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(random.uniform(0, 0.2))  # noqa: S311 - spreads the retries of other processes
+
+    def delete_tree(self, path: str) -> int:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        gone = 0
+        with _translated():
+            if len(path.split("/")) % 2:
+                return self._delete_below(self._client.collection(path))
+            reference = self._client.document(path)
+            for collection in reference.collections():
+                gone += self._delete_below(collection)
+            if reference.get(["__name__"], timeout=_READ_SECONDS).exists:
+                reference.delete()
+                gone += 1
+        return gone
+
+    def close(self) -> None:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        if "_readers" in self.__dict__:
+            self._readers.shutdown(wait=False)
+        if "_client" in self.__dict__:
+            self._client.close()
+
+    def _delete_below(self, collection: Any) -> int:
+        gone = 0
+        while True:
+            names = collection.recursive().select(["__name__"]).limit(_DELETE_BATCH)
+            found = list(names.stream(timeout=_READ_SECONDS))
+            if not found:
+                return gone
+            batch = self._client.batch()
+            for snapshot in found:
+                batch.delete(snapshot.reference)
+            batch.commit(timeout=_COMMIT_SECONDS)
+            gone += len(found)
+
+    def _query(self, query: Query) -> Any:
+        built: Any = self._client.collection(query.collection)
+        for item in query.where:
+            built = built.where(filter=FieldFilter(item.field, item.op, item.value))
+        orders = ordering(query)
+        for order in orders:
+            built = built.order_by(order.field, direction=_DIRECTIONS[order.descending])
+        built = built.order_by("__name__", direction=_DIRECTIONS[bool(orders) and orders[-1].descending])
+        if query.after is not None:
+            *values, last_id = query.after
+            built = built.start_after([*values, self._client.document(f"{query.collection}/{last_id}")])
+        return built if query.limit is None else built.limit(query.limit)
+
+    def _attempt(self, work: Callable[[Transaction], T]) -> T:
+        raw = self._client.transaction(max_attempts=1)
+        with _translated():
+            raw._begin()
+        try:
+            transaction = _Transaction(self, raw)
+            result = work(transaction)
+            with _translated():
+                self._add(raw, transaction.writes)
+                # A transaction is committed once or, when its answer is lost, not known to be: never silently twice.
+                self._client._firestore_api.commit(
+                    request={
+                        "database": self._client._database_string,
+                        "writes": raw._write_pbs,
+                        "transaction": raw.id,
+                    },
+                    metadata=self._client._rpc_metadata,
+                    retry=None,
+                    timeout=_COMMIT_SECONDS,
+                )
+                raw._clean_up()
+        except BaseException:
+            if raw.in_progress:
+                with _ignored():
+                    raw._rollback()
+            raise
+        return result
+
+    def _add(self, batch: WriteBatch, writes: Iterable[Write]) -> None:
+        writes = list(writes)
+        if len(writes) > MAX_WRITES:
+            raise ValueError(f"a commit has at most {MAX_WRITES} writes")
+        for write in writes:
+            reference = self._client.document(write.path)
+            match write:
+                case Create(_, data):
+                    batch.create(reference, _native(data))
+                case Set(_, data, merge):
+                    batch.set(reference, _native(data), merge=merge)
+                case Update(_, data, at):
+                    batch.update(reference, _native(data), self._unchanged_since(at))
+                case Delete(_, at):
+                    batch.delete(reference, self._unchanged_since(at))
+
+    def _unchanged_since(self, at: datetime | None) -> Any:
+        return None if at is None else self._client.write_option(last_update_time=at)
+
+
+class _Transaction:
+    def __init__(self, store: FirestoreStore, raw: Any) -> None:
+        self._store = store
+        self._raw = raw
+        self.writes: list[Write] = []
+
+    def get(self, path: str) -> Document | None:
+        self._before_writes()
+        with _translated():
+            reference = self._store._client.document(path)
+            return _document(next(self._raw.get(reference, timeout=_READ_SECONDS)))
+
+    def query(self, query: Query) -> list[Document]:
+        self._before_writes()
+        with _translated():
+            return _documents(self._raw.get(self._store._query(query), timeout=_READ_SECONDS))
+
+    def write(self, *writes: Write) -> None:
+        self.writes.extend(writes)
+
+    def _before_writes(self) -> None:
+        if self.writes:
+            raise ValueError("in a transaction all reads come before the first write")
+
+
+def _document(snapshot: Any) -> Document | None:
+    if not snapshot.exists:
+        return None
+    return Document(snapshot.reference.path, snapshot.to_dict() or {}, snapshot.create_time, snapshot.update_time)
+
+
+def _documents(snapshots: Iterable[Any]) -> list[Document]:
+    return [found for found in map(_document, snapshots) if found is not None]
+
+
+def _native(value: Any) -> Any:
+    if value is SERVER_TIME:
+        return firestore.SERVER_TIMESTAMP
+    if value is DELETE_FIELD:
+        return firestore.DELETE_FIELD
+    if isinstance(value, Increment):
+        return firestore.Increment(value.by)
+    if isinstance(value, Mapping):
+        return {key: _native(item) for key, item in value.items()}
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise StoreError(reason="a time without its zone cannot be stored")
+    if isinstance(value, list | tuple):
+        return [_native(item) for item in value]
+    too_big = isinstance(value, int) and not -(2**63) <= value < 2**63
+    if too_big or not isinstance(value, _PLAIN):
+        raise StoreError(reason=f"this {type(value).__name__} cannot be stored")
+    return value
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except google.AlreadyExists as error:
+        raise AlreadyExists(reason=str(error)) from error
+    except google.NotFound as error:
+        raise NotFound(reason=str(error)) from error
+    except google.Aborted as error:
+        raise Contention(reason=str(error), retry_after=1) from error
+    except google.FailedPrecondition as error:
+        raise PreconditionFailed(reason=str(error)) from error
+    except (google.GoogleAPIError, UnicodeEncodeError) as error:
+        raise StoreError(reason=f"{type(error).__name__}: {error}"[:500]) from error
+
+
+@contextmanager
+def _ignored() -> Iterator[None]:
+    """A rollback that fails changes nothing: the transaction's locks end by themselves."""
+    try:
+        yield
+    except (google.GoogleAPIError, ValueError):
+        return
