@@ -175,7 +175,9 @@ def test_a_commit_of_too_many_writes_is_refused_before_it_is_sent(store: Documen
 
 
 @pytest.mark.parametrize(
-    "value", [object(), NOON.replace(tzinfo=None), 2**63, [[1]], "\ud800"], ids=["object", "naive", "big", "nested", "utf8"]
+    "value",
+    [object(), NOON.replace(tzinfo=None), 2**63, [[1]], "\ud800"],
+    ids=["object", "naive", "big", "nested", "utf8"],
 )
 def test_a_value_that_cannot_be_kept_is_refused(store: DocumentStore, value: Any) -> None:
     with pytest.raises(FirelaunchError):

@@ -56,8 +56,8 @@ def _assign(place: dict[str, Any], key: str, value: Any, moment: datetime) -> No
     elif value is SERVER_TIME:
         place[key] = moment
     elif isinstance(value, Increment):
-        there = place.get(key)
+        there: Any = place.get(key)
         numeric = isinstance(there, int | float) and not isinstance(there, bool)
-        place[key] = (there + value.by) if numeric else value.by
+        place[key] = (there if numeric else 0) + value.by
     else:
         place[key] = value

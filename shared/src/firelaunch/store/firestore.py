@@ -121,7 +121,9 @@ class FirestoreStore:
             self._add(batch, writes)
             # No retry in here: whether a commit whose answer was lost has landed is for the caller to find out.
             batch.commit(retry=None, timeout=_COMMIT_SECONDS)
-        at: datetime = batch.commit_time
+        at: datetime | None = batch.commit_time
+        if at is None:
+            raise StoreError(reason="a commit came back without its time")
         return at
 
     def transaction(self, work: Callable[[Transaction], T]) -> T:
@@ -171,7 +173,7 @@ class FirestoreStore:
         if "_readers" in self.__dict__:
             self._readers.shutdown(wait=False)
         if "_client" in self.__dict__:
-            self._client.close()
+            self._client.close()  # type: ignore[no-untyped-call]
 
     def _delete_below(self, collection: Any) -> int:
         gone = 0

@@ -219,7 +219,8 @@ def _type(field: str) -> str:
 
 
 def _select(query: Query) -> tuple[str, list[Any]]:
-    where, values = ["collection = ?"], [query.collection]
+    where = ["collection = ?"]
+    values: list[Any] = [query.collection]
     orders = ordering(query)
     for item in query.where:
         condition, given = _condition(item)

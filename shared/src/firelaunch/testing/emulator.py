@@ -182,7 +182,7 @@ class Emulator:
         from google.auth.credentials import AnonymousCredentials
         from google.cloud import firestore
 
-        client = firestore.Client(project, AnonymousCredentials(), database)
+        client = firestore.Client(project, AnonymousCredentials(), database)  # type: ignore[no-untyped-call]
         # The library reads the host from the environment alone, and tests of one process talk to more than one host.
         client._emulator_host = self.host
         return client

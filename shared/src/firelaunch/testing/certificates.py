@@ -1,0 +1,136 @@
+"""A server that publishes signing certificates as Google does, and mints the ID tokens that go with them."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth import crypt, jwt
+
+__all__ = ["CertificateServer"]
+
+
+class _Key:
+    def __init__(self, kid: str) -> None:
+        self.kid = kid
+        self.private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+    @cached_property
+    def certificate(self) -> str:
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "securetoken.test")])
+        now = datetime.now(UTC)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(self.private.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=30))
+            .sign(self.private, hashes.SHA256())
+        )
+        return made.public_bytes(serialization.Encoding.PEM).decode()
+
+    @cached_property
+    def signer(self) -> Any:
+        pem = self.private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return crypt.RSASigner.from_string(pem, key_id=self.kid)  # type: ignore[no-untyped-call]
+
+
+class CertificateServer:
+    """A context manager. Certificates are at ``url``; ``token`` mints what they verify.
+
+    Attributes:
+        fetches: how often the certificates were asked for.
+        status: what to answer with; 200, or a fault.
+        max_age: seconds, as the Cache-Control header says.
+    """
+
+    def __init__(self, max_age: int = 3600) -> None:
+        self.fetches = 0
+        self.status = 200
+        self.max_age = max_age
+        self._keys = [_Key("key-1")]
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self._server.server_port}/certificates"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def certificate(self) -> str:
+        """The newest certificate, PEM."""
+        return self._keys[-1].certificate
+
+    def rotate(self) -> None:
+        """Publish another key, and sign with it from now on. The last two are published."""
+        self._keys = [*self._keys[-1:], _Key(f"key-{time.monotonic_ns()}")]
+
+    def token(self, project: str, uid: Any, apps: Any = None, tenant: str | None = None, **claims: Any) -> str:
+        """An ID token as Firebase Auth issues them.
+
+        Args:
+            apps: the membership claim, such as ``{"demo": "member"}``; left out where None.
+            claims: any others; ``None`` takes a standard one away.
+        """
+        return self.sign(id_token_claims(project, uid, apps, tenant, claims))
+
+    def sign(self, payload: Mapping[str, Any]) -> str:
+        """Any payload, signed (RS256) with the newest key."""
+        encoded: bytes = jwt.encode(self._keys[-1].signer, dict(payload))  # type: ignore[no-untyped-call]
+        return encoded.decode()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                owner.fetches += 1
+                body = json.dumps({key.kid: key.certificate for key in owner._keys}).encode()
+                self.send_response(owner.status)
+                self.send_header("Content-Type", "application/json; charset=UTF-8")
+                self.send_header("Cache-Control", f"public, max-age={owner.max_age}, must-revalidate, no-transform")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing: the tests' own output is what counts."""
+
+        return Handler
+
+
+def id_token_claims(project: str, uid: Any, apps: Any, tenant: str | None, others: Mapping[str, Any]) -> dict[str, Any]:
+    """The claims of an ID token of ``project`` for ``uid``, valid for an hour from now."""
+    now = int(time.time())
+    firebase: dict[str, Any] = {"identities": {}, "sign_in_provider": "custom"}
+    claims: dict[str, Any] = {
+        "iss": f"https://securetoken.google.com/{project}",
+        "aud": project,
+        "auth_time": now,
+        "user_id": uid,
+        "sub": uid,
+        "iat": now,
+        "exp": now + 3600,
+        "firebase": firebase if tenant is None else {**firebase, "tenant": tenant},
+    }
+    if apps is not None:
+        claims["apps"] = apps
+    claims.update(others)
+    return {key: value for key, value in claims.items() if value is not None}
