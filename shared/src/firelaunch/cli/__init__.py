@@ -1,1 +1,45 @@
-"""The command line."""
+"""The command line. Each command lies in a module of its own, imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from ..errors import SettingsError
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "demo": ("demo", "Make a demo app, start it and talk to it."),
+    "new": ("new", "Make an app."),
+    "serve": ("serve", "Run an app on this machine."),
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f".{_COMMANDS[name][0]}", __name__)
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in sorted(_COMMANDS.items())])
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except SettingsError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.command(cls=_Commands)
+@click.version_option(package_name="firelaunch")
+def main() -> None:
+    """One Firebase project, many AI apps."""

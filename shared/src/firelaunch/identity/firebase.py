@@ -16,7 +16,7 @@ from typing import Any
 import firebase_admin
 import google.auth
 import google.auth.credentials
-from firebase_admin import auth, credentials
+from firebase_admin import auth, credentials, tenant_mgt
 from google.auth import jwt
 
 from ..errors import SettingsError, Unauthenticated
@@ -33,7 +33,7 @@ CERTIFICATES_URL = "https://www.googleapis.com/robot/v1/metadata/x509/securetoke
 _ISSUER = "https://securetoken.google.com/"
 _NOT_HOLDING = (
     auth.InvalidIdTokenError,
-    auth.TenantIdMismatchError,
+    tenant_mgt.TenantIdMismatchError,
     auth.UserDisabledError,
     auth.UserNotFoundError,
 )

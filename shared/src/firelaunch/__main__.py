@@ -1,0 +1,5 @@
+"""``python -m firelaunch``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,33 @@
+"""``firelaunch serve``: an app on this machine, in the foreground."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from .apps import app_folder
+
+__all__ = ["command", "gunicorn_command"]
+
+
+def gunicorn_command() -> list[str]:
+    """What runs an app whose folder is the current one."""
+    return [sys.executable, "-m", "gunicorn", "-c", "python:firelaunch.serving", "app:create_app()"]
+
+
+@click.command("serve")
+@click.argument("app", default=".")
+@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+def command(app: str, port: int, host: str) -> None:
+    """Run APP (a folder, or a name under apps/) under gunicorn until Ctrl-C.
+
+    Without FIRELAUNCH_MODE it runs in embedded mode: no cloud account, no network.
+    """
+    folder = app_folder(app)
+    os.chdir(folder)
+    os.environ.update(PORT=str(port), HOST=host)
+    # In place of this process, so that signals reach gunicorn itself.
+    os.execv(sys.executable, gunicorn_command())  # noqa: S606 - our own interpreter

@@ -1,0 +1,44 @@
+"""gunicorn's settings, in code: ``gunicorn -c python:firelaunch.serving "app:create_app()"`` in an app's folder.
+
+One worker with a thread a request: an instance on Cloud Run has its concurrency, and more processes would only divide
+its memory and its connections.
+
+The environment may set PORT (8080), HOST (all addresses) and CONCURRENCY (80, Cloud Run's default).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - gunicorn's heartbeat file, made with a random name
+
+bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104 - a container's own
+worker_class = "firelaunch.gunicorn_worker.Worker"
+workers = 1
+threads = int(os.environ.get("CONCURRENCY", "80")) + 4
+"""Cloud Run's concurrency, and some for its health checks. A thread is made when a request first needs it."""
+
+timeout = 0
+"""A worker whose threads stream is alive; Cloud Run ends a request that takes too long."""
+
+graceful_timeout = 9
+"""Cloud Run sends SIGKILL ten seconds after SIGTERM (https://cloud.google.com/run/docs/container-contract)."""
+
+keepalive = 75
+preload_app = False
+"""gRPC's threads do not survive a fork."""
+
+control_socket_disable = True
+"""The control socket would be made in the home folder, which a container's user may not write to."""
+
+worker_tmp_dir = str(_SHARED_MEMORY) if _SHARED_MEMORY.is_dir() else None
+loglevel = "warning"
+
+
+def post_worker_init(_worker: Any) -> None:
+    """Say where the app is, once it answers."""
+    sys.stderr.write(f"ready on http://{bind.replace('0.0.0.0', 'localhost')}\n")  # noqa: S104 - the text, not a bind
+    sys.stderr.flush()
