@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,8 +28,19 @@ def bake(root: Path, *, ask: bool, **answers: str) -> None:
     options = [] if ask else ["--no-input"]
     command = [sys.executable, "-m", "cookiecutter", str(root), "-o", str(root / "apps"), *options, *given]
     # A process of its own, because cookiecutter's hooks find their interpreter and their paths by the process.
-    if subprocess.run(command, check=False).returncode != 0:  # noqa: S603 - our own interpreter
-        raise click.ClickException("The app was not made.")
+    done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own interpreter
+    if done.returncode != 0:
+        raise click.ClickException(_refusal(done.stderr))
+    sys.stderr.write(done.stderr)
+
+
+def _refusal(said: str) -> str:
+    """What our own hooks said, without the traceback that cookiecutter puts below it."""
+    ours = [line for line in said.splitlines() if line.startswith("Not made: ")]
+    undefined = re.search(r"has no attribute '(app_slug: .*)'$", said.strip())
+    if undefined:
+        ours.append(f"Not made: {undefined.group(1)}.")
+    return "\n".join(ours) or "The app was not made. " + "\n".join(said.splitlines()[-1:])
 
 
 @click.command("new")
