@@ -4,6 +4,8 @@ It may be killed at any point. The stamp is taken away before anything is touche
 without one is made anew; what was downloaded stays in pip's and uv's caches, and is not fetched twice.
 """
 
+# ruff: noqa: S603, S606, T201 - a command line tool that runs fixed commands
+
 import fcntl
 import hashlib
 import json
@@ -15,6 +17,7 @@ import time
 from pathlib import Path
 
 OLDEST = (3, 11)
+RUNNING = f"{sys.version_info[0]}.{sys.version_info[1]}"
 NAMES = ("python3.11", "python3.12", "python3.13", "python3.14", "python3.15")
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -56,11 +59,8 @@ def check_python():
     except ImportError:
         stop(
             f"{sys.executable} cannot make virtual environments: its venv module is missing.",
-            f"On Debian or Ubuntu: apt-get install python{OLDEST_STYLE}-venv",
+            f"On Debian or Ubuntu: apt-get install python{RUNNING}-venv",
         )
-
-
-OLDEST_STYLE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def wait_for(lock):
@@ -76,7 +76,7 @@ def wait_for(lock):
 def state():
     """What the environment depends on: where it lies, its Python, and the files that say what is in it."""
     files = {name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest() for name in INPUTS}
-    return {"venv": [str(VENV), OLDEST_STYLE], "files": files}
+    return {"venv": [str(VENV), RUNNING], "files": files}
 
 
 def stamp():
@@ -129,7 +129,7 @@ def environment(python):
         ("PIP_RETRIES", "8"),
         ("UV_HTTP_TIMEOUT", "120"),
         ("UV_HTTP_RETRIES", "8"),
-        # A network with an inspecting proxy has its certificate in the system's store; older uv calls this the native one.
+        # An inspecting proxy's certificate is in the system's store. The second name is for older versions of uv.
         ("UV_SYSTEM_CERTS", "1"),
         ("UV_NATIVE_TLS", "1"),
         ("SSL_CERT_FILE", env.get("PIP_CERT") or pip_setting(python, "cert")),
@@ -149,7 +149,7 @@ def pip_setting(python, name):
 
 def patiently(attempts, env, lock):
     """Run the first of ``attempts`` that works; between them the network is given time to come back."""
-    for pause, command in zip(PAUSES, attempts):
+    for pause, command in zip(PAUSES, attempts, strict=False):
         if pause:
             say(f"    that failed; trying again in {pause} s")
             time.sleep(pause)
