@@ -1,0 +1,112 @@
+"""An app for tests: settings made in a folder, a client that is signed in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from ..web import App
+
+__all__ = ["SETTINGS", "User", "events", "sign_in", "write_app"]
+
+SETTINGS = """
+[app]
+id = "demo"
+name = "Demo"
+
+[models]
+provider = "openai"
+
+[models.openai]
+chat = "gpt-5.4-mini"
+cheap = "gpt-5.4-nano"
+fallback = ["gpt-5-mini"]
+
+[prompts]
+chat = 1
+
+[limits]
+max_output_tokens = 100
+
+[plans.free]
+requests_per_minute = 1000
+daily_usd = "0.50"
+"""
+"""A ``firelaunch.toml`` that is whole and small."""
+
+
+def write_app(folder: Path, settings: str = SETTINGS) -> Path:
+    """The files of an app that settings refer to, in ``folder``; returns the path of its ``firelaunch.toml``."""
+    prompts = folder / "app" / "prompts"
+    prompts.mkdir(parents=True, exist_ok=True)
+    (prompts / "chat@1.md").write_text("You are ${app_name}.")
+    path = folder / "firelaunch.toml"
+    path.write_text(settings)
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A signed-in user of a test client. Each method takes a path under the app's root."""
+
+    client: FlaskClient
+    token: str
+
+    def get(self, path: str) -> TestResponse:
+        """GET."""
+        return self.client.get(path, headers=self._headers())
+
+    def delete(self, path: str) -> TestResponse:
+        """DELETE."""
+        return self.client.delete(path, headers=self._headers())
+
+    def post(self, path: str, body: Any = None, **headers: str) -> TestResponse:
+        """POST ``body`` as JSON; ``headers`` by their names with "_" for "-"."""
+        return self.client.post(path, json={} if body is None else body, headers=self._headers(headers))
+
+    def patch(self, path: str, body: Any) -> TestResponse:
+        """PATCH with ``body`` as JSON."""
+        return self.client.patch(path, json=body, headers=self._headers())
+
+    def new_chat(self) -> str:
+        """A new chat's id."""
+        chat_id: str = self.post("/v1/chats").get_json()["id"]
+        return chat_id
+
+    def send(self, chat_id: str, text: str, **headers: str) -> TestResponse:
+        """Send a message."""
+        return self.post(f"/v1/chats/{chat_id}/messages", {"text": text}, **headers)
+
+    def stream(self, chat_id: str, text: str, **headers: str) -> TestResponse:
+        """Send a message and ask for a stream; :func:`events` reads the answer."""
+        return self.send(chat_id, text, Accept="text/event-stream", **headers)
+
+    def _headers(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        given = {name.replace("_", "-"): value for name, value in (more or {}).items()}
+        return {"Authorization": f"Bearer {self.token}", **given}
+
+
+def sign_in(app: App, uid: str, role: str = "member") -> User:
+    """A user of ``app``, which runs in embedded or emulators mode."""
+    client = app.test_client()
+    answer = client.post("/dev/token", json={"uid": uid, "role": role})
+    return User(client, answer.get_json()["token"])
+
+
+def events(response: TestResponse) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The server-sent events of a streamed answer, as they come."""
+    name, rest = "", b""
+    for piece in response.response:
+        rest += piece if isinstance(piece, bytes) else piece.encode()
+        while b"\n" in rest:
+            line, _, rest = rest.partition(b"\n")
+            if line.startswith(b"event: "):
+                name = line[7:].decode()
+            elif line.startswith(b"data: "):
+                yield name, json.loads(line[6:])

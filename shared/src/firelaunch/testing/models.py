@@ -1,0 +1,209 @@
+"""A model server that speaks OpenAI's chat completions over a real socket, and fails as providers do."""
+
+from __future__ import annotations
+
+import json
+import select
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+__all__ = ["Fault", "ModelServer", "Reply"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer.
+
+    Args:
+        words: the text, in the pieces that a stream sends.
+        usage: (input, cached input, output) tokens; None leaves usage out, as some servers do.
+        pace: seconds before each piece.
+        cut_after: pieces after which the connection is cut without a word; None never cuts.
+        error_after: pieces after which an error object is sent in the stream; None never.
+    """
+
+    words: Sequence[str] = ("Hello", " from", " the", " model.")
+    usage: tuple[int, int, int] | None = (10, 0, 4)
+    pace: float = 0.0
+    cut_after: int | None = None
+    error_after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An answer that is none.
+
+    Args:
+        status: of HTTP; 0 cuts the connection before any answer.
+        wait: seconds before it.
+        body: text or JSON; an error object in OpenAI's form where it is left out.
+    """
+
+    status: int = 500
+    headers: Mapping[str, str] = field(default_factory=dict)
+    wait: float = 0.0
+    body: str | None = None
+    content_type: str = "application/json"
+
+
+class ModelServer:
+    """A context manager. Set ``base_url`` as OPENAI_BASE_URL.
+
+    Attributes:
+        script: what to answer with, first come first served; then ``default``, for ever.
+        requests: the bodies received, in order.
+        authorizations: the Authorization header of each.
+        hung_up: how many clients left before their answer had ended.
+    """
+
+    def __init__(self, default: Reply | Fault = Reply(), host: str = "127.0.0.1", port: int = 0) -> None:
+        self.default = default
+        self.script: list[Reply | Fault] = []
+        self.requests: list[dict[str, Any]] = []
+        self.authorizations: list[str] = []
+        self.hung_up = 0
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._server = _Server((host, port), _handler(self))
+        self.base_url = f"http://{host}:{self._server.server_port}/v1"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def models_called(self) -> list[str]:
+        """The model that each request named."""
+        return [request["model"] for request in self.requests]
+
+    def _next(self, request: dict[str, Any], authorization: str) -> Reply | Fault:
+        with self._lock:
+            self.requests.append(request)
+            self.authorizations.append(authorization)
+            return self.script.pop(0) if self.script else self.default
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that leaves is what these tests are about, and no news."""
+
+
+def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            request = json.loads(body)
+            action = owner._next(request, self.headers.get("Authorization", ""))
+            if isinstance(action, Fault):
+                self._fail(action)
+            elif request.get("stream"):
+                self._stream(request, action)
+            else:
+                self._whole(request, action)
+
+        def _fail(self, fault: Fault) -> None:
+            if self._left_within(fault.wait):
+                return
+            if fault.status == 0:
+                self.close_connection = True
+                return
+            error = {"error": {"message": "scripted", "type": "server_error", "code": None}}
+            self._send(fault.status, fault.body or json.dumps(error), fault.content_type, fault.headers)
+
+        def _whole(self, request: dict[str, Any], reply: Reply) -> None:
+            for _ in reply.words:
+                if self._left_within(reply.pace):
+                    return
+            if reply.cut_after is not None:
+                self.close_connection = True
+                return
+            message = {"role": "assistant", "content": "".join(reply.words), "refusal": None}
+            answer = {
+                "id": "chatcmpl-test",
+                "object": "chat.completion",
+                "created": int(time.time()),
+                "model": request["model"],
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
+            }
+            if reply.usage is not None:
+                answer["usage"] = _usage(reply.usage)
+            self._send(200, json.dumps(answer), "application/json", {})
+
+        def _send(self, status: int, body: str, content_type: str, headers: Mapping[str, str]) -> None:
+            raw = body.encode()
+            self.send_response(status)
+            for name, value in {"Content-Type": content_type, "Content-Length": str(len(raw)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(raw)
+
+        def _stream(self, request: dict[str, Any], reply: Reply) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.close_connection = True
+            for count, chunk in enumerate(_chunks(request, reply)):
+                if reply.cut_after == count:
+                    return
+                if self._left_within(reply.pace):
+                    return
+                if reply.error_after == count:
+                    chunk = {"error": {"message": "scripted", "type": "server_error", "code": None}}
+                try:
+                    self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+                except OSError:
+                    owner.hung_up += 1
+                    return
+            with suppress(OSError):
+                self.wfile.write(b"data: [DONE]\n\n")
+
+        def _left_within(self, seconds: float) -> bool:
+            """Wait; True where the client closed its connection meanwhile, as a real server would notice."""
+            until = time.monotonic() + seconds
+            while (left := until - time.monotonic()) > 0 and not owner._stopped.is_set():
+                readable, _, _ = select.select([self.connection], [], [], min(left, 0.05))
+                if readable and not self.connection.recv(1, 0x02):  # MSG_PEEK
+                    owner.hung_up += 1
+                    self.close_connection = True
+                    return True
+            return False
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing: the tests' own output is what counts."""
+
+    return Handler
+
+
+def _chunks(request: dict[str, Any], reply: Reply) -> Iterator[dict[str, Any]]:
+    head = {"id": "chatcmpl-test", "object": "chat.completion.chunk", "created": 0, "model": request["model"]}
+    for word in reply.words:
+        delta = {"index": 0, "delta": {"content": word}, "finish_reason": None}
+        yield {**head, "choices": [delta], "usage": None}
+    yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": None}
+    if reply.usage is not None and request.get("stream_options", {}).get("include_usage"):
+        yield {**head, "choices": [], "usage": _usage(reply.usage)}
+
+
+def _usage(figures: tuple[int, int, int]) -> dict[str, Any]:
+    asked, cached, answered = figures
+    return {
+        "prompt_tokens": asked,
+        "completion_tokens": answered,
+        "total_tokens": asked + answered,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }
