@@ -1,0 +1,241 @@
+"""What bad input gets: a 4xx in the error form, and nothing written."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from firelaunch.store.base import Query
+from firelaunch.testing.apps import SETTINGS, User, sign_in
+from firelaunch.web import App
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+
+@pytest.fixture
+def app(make_app: Any) -> App:
+    made: App = make_app()
+    return made
+
+
+@pytest.fixture
+def ada(app: App) -> User:
+    return sign_in(app, "ada")
+
+
+def error_of(response: Any) -> dict[str, str]:
+    body = response.get_json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"code", "message", "request_id"}
+    assert body["error"]["request_id"] == response.headers["X-Request-Id"]
+    error: dict[str, str] = body["error"]
+    return error
+
+
+def raw(user: User, body: bytes, content_type: str = "application/json", path: str = "/v1/chats") -> Any:
+    headers = {"Authorization": f"Bearer {user.token}", "Content-Type": content_type}
+    return user.client.post(path, data=body, headers=headers)
+
+
+DEEP = b'{"title":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+BODIES = {
+    "empty": b"",
+    "no JSON": b"hello",
+    "half of it": b'{"title": "x"',
+    "not UTF-8": b'{"title": "\xff\xfe"}',
+    "a lone surrogate": b'{"title": "\\ud800"}',
+    "deeply nested": DEEP,
+    "deeply nested objects": b'{"a":' * 20_000 + b"1" + b"}" * 20_000,
+    "a list": b"[]",
+    "a string": b'"{}"',
+    "null": b"null",
+    "a number": b"1e999",
+    "NaN": b'{"title": NaN}',
+    "wrong type": b'{"title": 5}',
+    "wrong type inside": b'{"title": {"x": 1}}',
+    "unknown key": b'{"uid": "bob"}',
+    "app of another": b'{"app_id": "other"}',
+    "too long a title": json.dumps({"title": "x" * 201}).encode(),
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+def test_a_body_that_is_no_good_is_a_400_and_nothing_is_made(ada: User, body: bytes) -> None:
+    response = raw(ada, body)
+    assert response.status_code == 400
+    assert error_of(response)["code"] == "invalid_request"
+    assert ada.get("/v1/chats").get_json()["items"] == []
+
+
+def test_a_body_over_the_limit_is_a_413(ada: User) -> None:
+    response = raw(ada, json.dumps({"title": "x" * 1_000_000}).encode())
+    assert (response.status_code, error_of(response)["code"]) == (413, "too_large")
+    assert ada.get("/v1/chats").get_json()["items"] == []
+
+
+def test_a_message_over_the_limit_is_a_413_and_an_empty_one_a_400(ada: User) -> None:
+    chat = ada.new_chat()
+    assert ada.send(chat, "x" * 16_001).status_code == 413
+    assert ada.send(chat, "").status_code == 400
+    assert ada.get(f"/v1/chats/{chat}").get_json()["messages"] == []
+    assert ada.send(chat, "x" * 16_000).status_code == 200
+
+
+def test_a_body_of_another_type_is_refused(ada: User) -> None:
+    for content_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+        response = raw(ada, b'{"title": "x"}', content_type)
+        assert response.status_code == 400
+        assert "application/json" in error_of(response)["message"]
+
+
+BAD_IDS = [
+    "..",
+    "%2e%2e",
+    "__x__",
+    "a%2Fb",
+    "a%2F..%2Fb",
+    "x" * 2_000,
+    "%00",
+    "a b",
+    "é",
+    "%ff",
+    "a.b",
+    "-%0a",
+    "*",
+    "~",
+]
+
+
+@pytest.mark.parametrize("bad", BAD_IDS, ids=lambda value: value[:12])
+def test_an_id_that_could_mean_something_else_is_refused_for_every_verb(ada: User, app: App, bad: str) -> None:
+    path = f"/v1/chats/{bad}"
+    answers = [
+        ada.get(path),
+        ada.patch(path, {"title": "x"}),
+        ada.delete(path),
+        ada.send(bad, "hello"),
+        ada.stream(bad, "hello"),
+    ]
+    for response in answers:
+        assert 400 <= response.status_code < 500
+        error_of(response)
+    store = app.services.store  # type: ignore[attr-defined]
+    assert store.count(Query("apps/demo/users/ada/chats")) == 0
+    assert store.count(Query("apps/demo/requests")) == 0
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "cursor=x", "cursor=", "cursor=W10", "other=1"])
+def test_a_page_that_cannot_be_is_a_400(ada: User, query: str) -> None:
+    for path in ("/v1/chats", f"/v1/chats/{ada.new_chat()}"):
+        response = ada.get(f"{path}?{query}")
+        assert response.status_code == 400
+        error_of(response)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(alphabet=st.characters(codec="ascii", exclude_characters="\n"), max_size=60))
+def test_no_cursor_makes_a_500(ada: User, cursor: str) -> None:
+    from urllib.parse import quote
+
+    assert ada.get(f"/v1/chats?cursor={quote(cursor, safe='')}").status_code in (200, 400)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+        max_leaves=8,
+    )
+)
+def test_no_json_value_makes_a_500(ada: User, value: Any) -> None:
+    body = json.dumps(value).encode()
+    for path in ("/v1/chats", "/v1/chats/nothing/messages", "/dev/token"):
+        assert raw(ada, body, path=path).status_code < 500
+
+
+@pytest.mark.parametrize("path", ["/v1/chats", "/v1/me", "/v1/usage", "/v1/chats/x", "/v1/nothing", "/v1/"])
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer x", "Basic YTpi", "Bearer " + "a.b.c"])
+def test_without_a_token_that_holds_there_is_only_a_401_that_does_not_say_why(
+    app: App, path: str, header: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("firelaunch").propagate = True
+    headers = {} if header is None else {"Authorization": header}
+    response = app.test_client().get(path, headers=headers)
+    assert response.status_code == 401
+    error = error_of(response)
+    assert (error["code"], error["message"]) == (
+        "unauthenticated",
+        "Sign in first: send a valid token as 'Authorization: Bearer <token>'.",
+    )
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert any("unauthenticated" in record.message and "(" in record.message for record in caplog.records)
+
+
+def test_a_token_of_another_app_does_not_hold(app: App, make_app: Any, tmp_path: Path) -> None:
+    other = make_app(SETTINGS.replace('id = "demo"', 'id = "other"'))
+    stranger = User(app.test_client(), sign_in(other, "ada").token)
+    assert stranger.get("/v1/me").status_code == 401
+
+
+def test_the_uid_of_a_dev_token_is_checked(app: App) -> None:
+    client = app.test_client()
+    for uid in ("a/b", "..", "__x__", "", "x" * 129, 5, None, ["a"]):
+        assert client.post("/dev/token", json={"uid": uid}).status_code == 400
+    assert client.post("/dev/token", json={"uid": "ada", "role": "Bad Role"}).status_code == 400
+
+
+def test_what_is_not_there_and_what_is_not_allowed_have_the_error_form(app: App, ada: User) -> None:
+    assert error_of(ada.get("/v1/nothing"))["code"] == "not_found"
+    assert error_of(app.test_client().get("/nothing"))["code"] == "not_found"
+    wrong = ada.client.put("/v1/chats", json={}, headers={"Authorization": f"Bearer {ada.token}"})
+    assert (wrong.status_code, error_of(wrong)["code"]) == (405, "method_not_allowed")
+    assert "POST" in wrong.headers["Allow"]
+
+
+def test_health_needs_no_token_and_names_the_app(app: App) -> None:
+    client = app.test_client()
+    assert client.get("/healthz").get_json() == {"status": "ok"}
+    assert client.get("/readyz").get_json() == {"status": "ready", "app": "demo", "model": "offline"}
+
+
+def test_me_is_who_the_token_says(app: App) -> None:
+    admin = sign_in(app, "root", role="admin")
+    expected = {"app_id": "demo", "uid": "root", "role": "admin", "email": None, "plan": "free"}
+    assert admin.get("/v1/me").get_json() == expected
+
+
+def test_pages_on_localhost_may_call_and_pages_elsewhere_may_not(app: App, make_app: Any) -> None:
+    def allowed(app: App, origin: str) -> str | None:
+        asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        answer = app.test_client().options("/v1/chats", headers=asked)
+        return answer.headers.get("Access-Control-Allow-Origin")
+
+    assert allowed(app, "http://localhost:5173") == "http://localhost:5173"
+    for origin in ("https://evil.example", "http://localhost.evil.example", "https://app.example.com", "null"):
+        assert allowed(app, origin) is None
+    named = make_app(SETTINGS + '[cors]\norigins = ["https://app.example.com"]\n')
+    assert allowed(named, "https://app.example.com") == "https://app.example.com"
+    assert allowed(named, "https://appXexample.com") is None
+
+
+def test_every_route_is_in_the_openapi_document_with_the_statuses_of_its_errors(app: App) -> None:
+    document = app.test_client().get("/openapi.json").get_json()
+    assert document["openapi"].startswith("3.1")
+    described = {
+        (method.upper(), path) for path, item in document["paths"].items() for method in item if method != "parameters"
+    }
+    for rule in app.url_map.iter_rules():
+        path = str(rule).replace("<", "{").replace(">", "}")
+        if path in {"/healthz", "/readyz", "/openapi.json"}:
+            continue
+        for method in rule.methods - {"HEAD", "OPTIONS"}:
+            assert (method, path) in described
+    send = document["paths"]["/v1/chats/{id}/messages"]["post"]
+    assert {"200", "400", "401", "403", "404", "409", "413", "422", "429", "502", "503", "504"} <= set(
+        send["responses"]
+    )
+    assert send["security"] == [{"bearer": []}]
