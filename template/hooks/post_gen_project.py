@@ -1,83 +1,155 @@
-"""Fill the answers in where they are settings, say where firelaunch comes from, and print the next steps."""
+"""Fill the answers in where they are settings, say where firelaunch comes from, and print the next steps.
+
+cookiecutter renders this file before it runs it; nothing but ``main`` holds Jinja, so that tests can import the rest.
+"""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
-ANSWERS = json.loads(r"""{{ cookiecutter | jsonify }}""")
-VERSION = ANSWERS["_template_version"]
-APP = Path.cwd()
-ROOT = Path(ANSWERS["_repo_dir"]).resolve().parent
+LEFTOVERS = (".firelaunch", ".venv", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__", "node_modules")
+"""What running the raw template in place leaves behind; a secret key among it."""
+
+
+def main():
+    """Make what cookiecutter has rendered into an app."""
+    answers, repo = json.loads(r"""[{{ cookiecutter | jsonify }}, {{ firelaunch_root | jsonify }}]""")
+    root, app = Path(repo), Path.cwd()
+    remove_leftovers(app)
+    given = {name: value for name, value in answers.items() if not name.startswith("_")}
+    write(app / "firelaunch.toml", lambda text: settings(text, given))
+    write(app / "pyproject.toml", lambda text: project(text, given, source(root, app)))
+    record(root, app, given)
+    if answers["_next_steps"]:
+        print_next_steps(root, app)
+
+
+def remove_leftovers(app):
+    """Take away what is no part of the template."""
+    for name in LEFTOVERS:
+        for path in app.rglob(name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def write(path, change):
+    """Replace a file's text by ``change`` of it."""
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def settings(text, answers):
+    """The text of firelaunch.toml with the answers in it; comments and order stay."""
+    for table, key, name in (
+        ("app", "id", "app_slug"),
+        ("app", "name", "app_name"),
+        ("app", "description", "description"),
+        ("cloud", "project", "project"),
+        ("cloud", "region", "region"),
+        ("models", "provider", "model_provider"),
+        ("index", "backend", "index"),
+    ):
+        text = put(text, table, key, toml_string(answers[name]))
+    return text
+
+
+def project(text, answers, firelaunch):
+    """The text of pyproject.toml with the app's name and the place that firelaunch comes from."""
+    text = put(text, "project", "name", toml_string(answers["app_slug"]))
+    text = put(text, "project", "description", toml_string(answers["description"]))
+    return put(text, "tool.uv.sources", "firelaunch", firelaunch)
+
+
+def put(text, table, key, value):
+    """Replace the value of ``key`` in ``[table]`` and leave every other character as it is."""
+    pattern = re.compile(rf"(^\[{re.escape(table)}\]\n(?:(?!\[).*\n)*?{key} = )[^\n]*", re.MULTILINE)
+    text, count = pattern.subn(lambda match: match.group(1) + value, text, count=1)
+    if count != 1:
+        raise SystemExit(f"The template is broken: it has no {key} in [{table}].")
+    return text
 
 
 def toml_string(text):
+    """``text`` as a TOML string. JSON's escapes are TOML's too, but JSON leaves DEL as it is."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def fill(file, table, key, value):
-    """Replace the value of ``key`` in ``[table]`` and leave every other character as it is."""
-    path = APP / file
-    pattern = re.compile(rf"(^\[{re.escape(table)}\]\n(?:(?!\[).*\n)*?{key} = )[^\n]*", re.MULTILINE)
-    text, count = pattern.subn(lambda match: match.group(1) + value, path.read_text(encoding="utf-8"), count=1)
-    if count != 1:
-        raise SystemExit(f"{file} has no {key} in [{table}]: the template is broken.")
-    path.write_text(text, encoding="utf-8")
-
-
-def source():
-    """Where the app takes firelaunch from, as a value of uv's ``[tool.uv.sources]``."""
-    if APP.parent.parent == ROOT:
-        return '{ path = "../../shared", editable = true }'
-    remote = subprocess.run(
-        ["git", "-C", str(ROOT), "config", "--get", "remote.origin.url"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    cloned = (ROOT / ".git").is_dir() and ROOT.parent == cookiecutters_folder()
-    if cloned and remote:
-        return "{ git = %s, tag = \"v%s\", subdirectory = \"shared\" }" % (toml_string(remote), VERSION)
-    if (ROOT / ".git").exists():
-        return "{ path = %s, editable = true }" % toml_string(str(ROOT / "shared"))
-    # A zip is unpacked into a folder that goes when this is done, so the app takes its firelaunch along.
-    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "tests", "*.egg-info")
-    shutil.copytree(ROOT / "shared", APP / "vendor" / "firelaunch", ignore=ignored)
+def source(root, app):
+    """Where the app takes firelaunch from, as a value of ``[tool.uv.sources]``."""
+    shared = root / "shared"
+    if root in app.parents:
+        return "{ path = %s, editable = true }" % toml_string(os.path.relpath(shared, app))
+    remote = git(root, "config", "--get", "remote.origin.url")
+    if remote and root.parent == clones():
+        return "{ git = %s, %s, subdirectory = \"shared\" }" % (toml_string(url(remote)), revision(root))
+    if (root / ".git").exists() or Path(tempfile.gettempdir()).resolve() not in root.parents:
+        return "{ path = %s, editable = true }" % toml_string(str(shared))
+    # cookiecutter has unpacked a zip into a folder that nobody keeps, so the app takes its firelaunch along.
+    kept = shutil.ignore_patterns("__pycache__", "tests")
+    shutil.copytree(shared, app / "vendor" / "firelaunch", ignore=kept)
     return '{ path = "vendor/firelaunch" }'
 
 
-def cookiecutters_folder():
+def revision(root):
+    """The release's tag where the template is that release, else the commit it is."""
+    tag = f"v{version(root)}"
+    tags = (git(root, "tag", "--points-at", "HEAD") or "").split()
+    return f'tag = "{tag}"' if tag in tags else 'rev = "%s"' % git(root, "rev-parse", "HEAD")
+
+
+def url(remote):
+    """The remote as a URL, without the password that it may hold: the app's pyproject.toml is no place for one."""
+    remote = re.sub(r"^(https?://)[^/@]*@", r"\1", remote)
+    short = re.fullmatch(r"([\w.-]+@[\w.-]+):(?!/)(.+)", remote)
+    return f"ssh://{short.group(1)}/{short.group(2)}" if short else remote
+
+
+def clones():
+    """The folder in which cookiecutter keeps its clones of git URLs."""
+    from cookiecutter.config import get_user_config
+
+    return Path(get_user_config()["cookiecutters_dir"]).expanduser().resolve()
+
+
+def version(root):
+    """firelaunch's version."""
+    text = (root / "shared" / "pyproject.toml").read_text(encoding="utf-8")
+    return re.search(r'^version = "([^"]+)"', text, re.MULTILINE).group(1)
+
+
+def git(root, *command):
+    """What git says of ``root``; None where it is not the top of a work tree, or git is not there."""
+    if not (root / ".git").exists():
+        return None
     try:
-        from cookiecutter.config import get_user_config
-    except ImportError:
-        return Path.home() / ".cookiecutters"
-    return Path(get_user_config()["cookiecutters_dir"]).resolve()
+        done = subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
 
 
-def remove_leftovers():
-    """What running the raw template in place leaves behind is no part of an app."""
-    for path in (APP / ".firelaunch", *APP.rglob("__pycache__"), *APP.glob(".*_cache")):
-        shutil.rmtree(path, ignore_errors=True)
+def record(root, app, answers):
+    """Keep what the app was made from, so that a later template can be applied to it. Written last: the app is whole."""
+    made = {
+        "template_version": version(root),
+        "template_commit": git(root, "log", "-1", "--format=%H", "--", "template"),
+        "answers": answers,
+    }
+    text = json.dumps(made, indent=2, ensure_ascii=False) + "\n"
+    (app / ".firelaunch-answers.json").write_text(text, encoding="utf-8")
 
 
-remove_leftovers()
-fill("firelaunch.toml", "app", "id", toml_string(ANSWERS["app_slug"]))
-fill("firelaunch.toml", "app", "name", toml_string(ANSWERS["app_name"]))
-fill("firelaunch.toml", "app", "description", toml_string(ANSWERS["description"]))
-fill("firelaunch.toml", "cloud", "project", toml_string(ANSWERS["project"]))
-fill("firelaunch.toml", "cloud", "region", toml_string(ANSWERS["region"]))
-fill("firelaunch.toml", "models", "provider", toml_string(ANSWERS["model_provider"]))
-fill("firelaunch.toml", "index", "backend", toml_string(ANSWERS["index"]))
-fill("pyproject.toml", "project", "name", toml_string(ANSWERS["app_slug"]))
-fill("pyproject.toml", "project", "description", toml_string(ANSWERS["description"]))
-fill("pyproject.toml", "tool.uv.sources", "firelaunch", source())
+def print_next_steps(root, app):
+    """Three lines."""
+    inside = app.parent == root / "apps"
+    start = f"make serve APP={app.name}" if inside else f"cd {app} && uv run firelaunch serve"
+    print(f"\nMade {app}\n")
+    print(f"  start it            {start}")
+    print("  what it answers     app/workflow.py, app/prompts/")
+    print("  its settings        firelaunch.toml")
 
-recorded = {name: value for name, value in ANSWERS.items() if not name.startswith("_")}
-(APP / ".firelaunch-answers.json").write_text(
-    json.dumps({"template_version": VERSION, "answers": recorded}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-)
 
-inside = APP.parent.parent == ROOT
-start = f"make serve APP={ANSWERS['app_slug']}" if inside else f"cd {APP.name} && uv run firelaunch serve"
-print(f"Made {APP}")
-print(f"  start it:       {start}")
-print("  what it says:   app/workflow.py")
-print("  its settings:   firelaunch.toml")
+if __name__ == "__main__":
+    main()
