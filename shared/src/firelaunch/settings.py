@@ -304,7 +304,7 @@ def _explain(file: str, error: ValidationError) -> Iterator[str]:
     for item in error.errors(include_url=False):
         key = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            yield f"{file}: {key} is not a setting{_nearest(key, list(_keys(Settings)))}."
+            yield f"{file}: {key} is not a setting{_nearest(key, _siblings(item['loc']))}."
         elif item["type"] == "missing":
             yield f"{file}: {key} is missing: add it; docs/settings.md says what it means."
         else:
@@ -313,14 +313,22 @@ def _explain(file: str, error: ValidationError) -> Iterator[str]:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    last = name.rpartition(".")[2]
-    near = get_close_matches(name, known, 1) or [k for k in known if get_close_matches(last, [k.rpartition(".")[2]], 1)]
+    near = get_close_matches(name, known, 1)
     return f"; did you mean {near[0]}? Correct it" if near else "; take it out"
 
 
-def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        yield prefix + name
-        for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not Environment:
-                yield from _keys(kind, f"{prefix}{name}.")
+def _siblings(place: tuple[str | int, ...]) -> list[str]:
+    """The settings that may stand where ``place`` does, by their whole names."""
+    model: Any = Settings
+    parts = iter(place[:-1])
+    for part in parts:
+        kind = model.model_fields[str(part)].annotation if _is_section(model) else None
+        model = next((inner for inner in (kind, *getattr(kind, "__args__", ())) if _is_section(inner)), None)
+        if getattr(kind, "__origin__", None) is dict:
+            next(parts, None)  # a table of tables ([plans.<name>]): the name is the file's own
+    prefix = "".join(f"{part}." for part in place[:-1])
+    return [prefix + name for name in model.model_fields] if _is_section(model) else []
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

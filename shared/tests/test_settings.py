@@ -1,0 +1,88 @@
+"""Settings: what is read, what is refused, and what the refusal says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from firelaunch.errors import SettingsError
+from firelaunch.settings import Settings
+from firelaunch.testing.apps import SETTINGS, write_app
+
+
+def load(folder: Path, settings: str = SETTINGS, **environ: str) -> Settings:
+    return Settings.load(write_app(folder, settings), environ)
+
+
+def refusal(folder: Path, settings: str = SETTINGS, **environ: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(folder, settings, **environ)
+    return str(caught.value)
+
+
+def test_money_is_read_as_whole_micro_dollars(tmp_path: Path) -> None:
+    for written, micro in {'"0.50"': 500_000, '"0.000001"': 1, "2": 2_000_000, "0.1": 100_000, '"1e3"': 10**9}.items():
+        settings = load(tmp_path, SETTINGS.replace('"0.50"', written))
+        assert settings.plans["free"].daily_usd == micro
+
+
+@pytest.mark.parametrize("written", ['"-1"', '"0.0000001"', '"nan"', '"inf"', '"a lot"', "true", "[1]", '""'])
+def test_an_amount_that_is_none_is_refused(tmp_path: Path, written: str) -> None:
+    assert "plans.free.daily_usd" in refusal(tmp_path, SETTINGS.replace('"0.50"', written))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("[prompts]", "[promts]", "did you mean prompts"),
+        ("chat = 1", "chat = 'one'", "prompts.chat is 'one'"),
+        ("daily_usd", "daly_usd", "did you mean plans.free.daily_usd"),
+        ("fallback", "falback", "did you mean models.openai.fallback"),
+        ("max_output_tokens", "max_output_token", "did you mean limits.max_output_tokens"),
+        ("= 100\n", "= 0\n", "limits.max_output_tokens is 0"),
+        ('name = "Demo"', "", "app.name is missing"),
+        ("[plans.free]", "[environment]\nmode = 'cloud'\n[plans.free]", "environment"),
+        ("[plans.free]", "[cloud]\ndatabase = 'mine'\n[plans.free]", "cloud.database is 'mine'"),
+    ],
+)
+def test_a_key_that_is_wrong_is_named_with_its_mend(tmp_path: Path, old: str, new: str, says: str) -> None:
+    assert says in refusal(tmp_path, SETTINGS.replace(old, new))
+
+
+def test_all_wrong_keys_are_named_at_once(tmp_path: Path) -> None:
+    said = refusal(tmp_path, SETTINGS.replace("fallback", "falback").replace("[prompts]", "[promts]"))
+    assert "falback" in said
+    assert "promts" in said
+
+
+def test_a_folder_without_settings_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="not there"):
+        Settings.load(tmp_path / "firelaunch.toml", {})
+
+
+def test_a_laptop_without_a_key_is_offline_and_one_with_a_key_is_not(tmp_path: Path) -> None:
+    assert load(tmp_path).provider == "offline"
+    assert load(tmp_path).choice.chat == "offline"
+    with_key = load(tmp_path, OPENAI_API_KEY="k")
+    assert (with_key.provider, with_key.choice.all()) == ("openai", ("gpt-5.4-mini", "gpt-5.4-nano", "gpt-5-mini"))
+    own = load(tmp_path, OPENAI_BASE_URL="http://localhost:1/v1", OPENAI_MODEL="mine")
+    assert (own.provider, own.choice.all()) == ("openai", ("mine",))
+
+
+def test_the_key_is_in_no_text_that_settings_make(tmp_path: Path) -> None:
+    settings = load(tmp_path, OPENAI_API_KEY="sk-very-secret")
+    for text in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.environment)):
+        assert "very-secret" not in text
+
+
+def test_settings_cannot_be_changed(tmp_path: Path) -> None:
+    settings = load(tmp_path)
+    with pytest.raises(Exception, match="frozen"):
+        settings.app.id = "other"  # type: ignore[misc]
+
+
+def test_the_environment_names_the_project_and_the_data_folder(tmp_path: Path) -> None:
+    settings = load(tmp_path, GOOGLE_CLOUD_PROJECT="p-12345", FIRELAUNCH_DATA="/elsewhere")
+    assert settings.cloud.project == "p-12345"
+    assert settings.environment.data == Path("/elsewhere")
+    assert load(tmp_path).environment.data == tmp_path / ".firelaunch"

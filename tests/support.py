@@ -1,0 +1,138 @@
+"""Real app folders, served by real gunicorn processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parent.parent
+TEMPLATE = ROOT / "template" / "{{cookiecutter.app_slug}}"
+PYTHON = sys.executable
+
+
+def clean_environ(**more: str) -> dict[str, str]:
+    """The environment without what would change how an app runs."""
+    unset = (
+        "FIRELAUNCH_",
+        "OPENAI_",
+        "FIRESTORE_",
+        "FIREBASE_",
+        "GOOGLE_CLOUD_",
+        "K_SERVICE",
+        "PYTEST_",
+        "PORT",
+        "HOST",
+    )
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(unset)}
+    # Bytecode is written, as it is on a user's machine: without it each start would compile everything.
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    return {**kept, **more}
+
+
+@dataclass
+class Server:
+    """A served app."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+    client: httpx.Client
+
+    def sign_in(self, uid: str, **more: str) -> User:
+        """A dev user."""
+        answer = self.client.post("/dev/token", json={"uid": uid, **more})
+        assert answer.status_code == 200, answer.text
+        return User(self.client, {"Authorization": f"Bearer {answer.json()['token']}"})
+
+    def kill(self) -> None:
+        """kill -9 of gunicorn and its worker."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@dataclass
+class User:
+    """A signed-in user of a served app."""
+
+    client: httpx.Client
+    headers: dict[str, str]
+
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        """One request."""
+        return self.client.request(method, path, json=body, headers={**self.headers, **headers})
+
+    def new_chat(self) -> str:
+        """A new chat's id."""
+        chat: str = self.call("POST", "/v1/chats", {}).json()["id"]
+        return chat
+
+    def send(self, chat: str, text: str, **headers: str) -> httpx.Response:
+        """Send a message."""
+        return self.call("POST", f"/v1/chats/{chat}/messages", {"text": text}, **headers)
+
+    def texts(self, chat: str) -> list[str]:
+        """The texts of a chat's messages."""
+        return [m["text"] for m in self.call("GET", f"/v1/chats/{chat}").json()["messages"]]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def served(folder: Path, **environ: str) -> Iterator[Server]:
+    """The app in ``folder`` under gunicorn, as ``make serve`` runs it."""
+    port = free_port()
+    log = folder / "server.log"
+    command = [PYTHON, "-m", "gunicorn", "-c", "python:firelaunch.serving", "app:create_app()"]
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=clean_environ(PORT=str(port), HOST="127.0.0.1", **environ),
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    url = f"http://127.0.0.1:{port}"
+    with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+        try:
+            _wait_until_ready(process, client, log)
+            yield Server(process, url, log, client)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(timeout=30)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], client: httpx.Client, log: Path) -> None:
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up:
+        assert process.poll() is None, log.read_text()
+        try:
+            if client.get("/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.02)
+    raise AssertionError(f"the app did not come up:\n{log.read_text()}")
+
+
+def copy_template(target: Path) -> Path:
+    """The raw template as an app folder."""
+    ignored = shutil.ignore_patterns(".firelaunch", "__pycache__", ".*_cache")
+    return Path(shutil.copytree(TEMPLATE, target, ignore=ignored))

@@ -1,0 +1,207 @@
+"""Apps as they run: real gunicorn processes, killed, refused and side by side."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from firelaunch.testing.models import ModelServer, Reply
+from support import PYTHON, Server, clean_environ, copy_template
+
+SETTINGS_OF_TEST = "request_seconds = 1\nmessage_characters"
+
+
+def boot(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [PYTHON, "-m", "gunicorn", "-c", "python:firelaunch.serving", "app:create_app()"]
+    env = clean_environ(PORT="0", HOST="127.0.0.1", **environ)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def edit(folder: Path, old: str, new: str) -> None:
+    path = folder / "firelaunch.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_kill_9_in_mid_answer_loses_nothing_and_blocks_nothing(app_folder: Path, serve: Callable[..., Server]) -> None:
+    edit(app_folder, "message_characters", SETTINGS_OF_TEST)
+    with ModelServer(Reply(words=["word "] * 1000, pace=0.05)) as model:
+        environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": model.base_url}
+        first = serve(app_folder, **environ)
+        ada = first.sign_in("ada")
+        chat = ada.new_chat()
+        headers = {**ada.headers, "Accept": "text/event-stream"}
+        body = {"text": "Keep this"}
+        with first.client.stream("POST", f"/v1/chats/{chat}/messages", json=body, headers=headers) as answer:
+            lines = answer.iter_lines()
+            assert any(line.startswith("event: delta") for line in lines)
+            assert ada.call("GET", "/v1/usage").json()["reserved_micro_usd"] > 0
+            first.kill()
+        model.default = Reply()
+        again = serve(app_folder, **environ).sign_in("ada")
+        assert again.texts(chat) == ["Keep this"]
+        assert again.send(chat, "And now?").json()["message"]["text"] == "Hello from the model."
+        assert again.texts(chat) == ["Keep this", "And now?", "Hello from the model."]
+        before = again.call("GET", "/v1/usage").json()
+        give_up = time.monotonic() + 60
+        while again.call("GET", "/v1/usage").json()["reserved_micro_usd"] and time.monotonic() < give_up:
+            time.sleep(0.5)
+        after = again.call("GET", "/v1/usage").json()
+    assert before["reserved_micro_usd"] > 0
+    assert (after["reserved_micro_usd"], after["expired_requests"]) == (0, 1)
+    assert after["cost_micro_usd"] == before["cost_micro_usd"]
+
+
+def test_an_app_told_to_stop_lets_a_running_answer_end(app_folder: Path, serve: Callable[..., Server]) -> None:
+    with ModelServer(Reply(pace=0.3)) as model:
+        server = serve(app_folder, OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url)
+        ada = server.sign_in("ada")
+        chat = ada.new_chat()
+        answers: list[str] = []
+        sending = threading.Thread(target=lambda: answers.append(ada.send(chat, "Hello").json()["message"]["text"]))
+        sending.start()
+        while not model.requests:
+            time.sleep(0.01)
+        server.process.terminate()
+        sending.join()
+        server.process.wait(timeout=20)
+    assert answers == ["Hello from the model."]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('chat = "gpt-5.4-mini"', "", "models.openai.chat is missing"),
+        ("daily_usd", "daly_usd", "did you mean plans.free.daily_usd"),
+        ('"gpt-5.4-mini"', '"gpt-99-imagined"', "no price is known"),
+        ('"gpt-5.4-nano"', '"gpt-99-imagined"', '[prices."gpt-99-imagined"]'),
+        ('"gemini-3.5-flash"', '"gemini-99"', "models.vertex"),
+        ('id = "my-app"', 'id = "My App"', "app.id"),
+        ("chat = 1", "chat = 7", "prompts.chat is 7"),
+        ('provider = "openai"', 'provider = "opnai"', "models.provider"),
+        ("[app]", "[app", "not valid TOML"),
+        ("[plans.free]", "[plans.fre]", "app.plan"),
+    ],
+)
+def test_an_app_with_a_wrong_setting_ends_at_once_and_says_which(
+    app_folder: Path, old: str, new: str, says: str
+) -> None:
+    edit(app_folder, old, new)
+    ended = boot(app_folder)
+    assert ended.returncode == 4
+    assert says in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"K_SERVICE": "x"}, "FIRELAUNCH_MODE"),
+        ({"K_SERVICE": "x", "FIRELAUNCH_MODE": "emulators", "FIRESTORE_EMULATOR_HOST": "h:1"}, "FIRELAUNCH_MODE"),
+        ({"K_SERVICE": "x", "FIRELAUNCH_MODE": "cloud", "FIRESTORE_EMULATOR_HOST": "h:1"}, "FIRESTORE_EMULATOR_HOST"),
+        (
+            {"K_SERVICE": "x", "FIRELAUNCH_MODE": "cloud", "FIREBASE_AUTH_EMULATOR_HOST": "h:1"},
+            "FIREBASE_AUTH_EMULATOR",
+        ),
+        ({"FIRELAUNCH_MODE": "cloud", "FIRESTORE_EMULATOR_HOST": "h:1"}, "emulator"),
+        ({"FIRELAUNCH_MODE": "cloud"}, "cloud.project"),
+        ({"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "p-12345"}, "OPENAI_API_KEY"),
+        ({"FIRELAUNCH_MODE": "emulators"}, "FIRESTORE_EMULATOR_HOST"),
+        ({"FIRELAUNCH_MOOD": "x"}, "did you mean FIRELAUNCH_MODE"),
+        ({"OPENAI_API_KEY": "k", "OPENAI_MODEL": "imagined"}, "no price is known"),
+    ],
+)
+def test_an_app_in_a_dangerous_environment_ends_at_once_and_says_why(
+    app_folder: Path, environ: dict[str, str], says: str
+) -> None:
+    ended = boot(app_folder, **environ)
+    assert ended.returncode == 4
+    assert says in ended.stderr
+    assert not (app_folder / ".firelaunch" / "data.sqlite3").exists()
+
+
+def test_cloud_mode_starts_without_credentials_and_hands_out_no_dev_tokens(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    environ = {"K_SERVICE": "x", "FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "p-12345", "OPENAI_API_KEY": "k"}
+    command = [PYTHON, "-c", "from app import create_app; a = create_app(); c = a.test_client(); "
+               "print(c.post('/dev/token', json={'uid': 'a'}).status_code, c.get('/healthz').status_code)"]  # fmt: skip
+    ended = subprocess.run(
+        command, cwd=app_folder, env=clean_environ(**environ), capture_output=True, text=True, check=False
+    )
+    assert ended.stdout.split() == ["404", "200"], ended.stderr
+    assert not (app_folder / ".firelaunch").exists()
+
+
+def test_a_model_on_ones_own_machine_needs_no_price(app_folder: Path, serve: Callable[..., Server]) -> None:
+    with ModelServer() as model:
+        server = serve(app_folder, OPENAI_BASE_URL=model.base_url, OPENAI_MODEL="llama-of-mine")
+        ada = server.sign_in("ada")
+        usage = ada.send(ada.new_chat(), "Hello").json()["usage"]
+    assert (usage["model"], usage["input_tokens"], usage["cost_micro_usd"]) == ("llama-of-mine", 10, 0)
+
+
+def check_two_apps(first: Server, second: Server) -> None:
+    ada_here, ada_there = first.sign_in("ada"), second.sign_in("ada")
+    chat = ada_here.new_chat()
+    ada_here.send(chat, "Only here")
+    assert ada_there.call("GET", "/v1/chats").json()["items"] == []
+    for method, path, body in [
+        ("GET", f"/v1/chats/{chat}", None),
+        ("PATCH", f"/v1/chats/{chat}", {"title": "x"}),
+        ("DELETE", f"/v1/chats/{chat}", None),
+        ("POST", f"/v1/chats/{chat}/messages", {"text": "x"}),
+    ]:
+        assert ada_there.call(method, path, body).status_code == 404
+    assert ada_there.call("GET", "/v1/usage").json()["requests"] == 0
+    assert second.client.get("/v1/me", headers=ada_here.headers).status_code == 401
+    assert ada_here.texts(chat)[0] == "Only here"
+
+
+@pytest.fixture
+def two_folders(tmp_path: Path) -> list[Path]:
+    folders = []
+    for name in ("first", "second"):
+        folder = copy_template(tmp_path / name)
+        edit(folder, 'id = "my-app"', f'id = "{name}"')
+        folders.append(folder)
+    return folders
+
+
+def test_two_apps_on_files_of_their_own_see_nothing_of_each_other(
+    two_folders: list[Path], serve: Callable[..., Server]
+) -> None:
+    check_two_apps(*(serve(folder) for folder in two_folders))
+
+
+def test_two_apps_in_one_emulator_project_see_nothing_of_each_other(
+    two_folders: list[Path], serve: Callable[..., Server], firestore_emulator: object, firestore_project: str
+) -> None:
+    environ = {
+        "FIRELAUNCH_MODE": "emulators",
+        "FIRESTORE_EMULATOR_HOST": firestore_emulator.host,  # type: ignore[attr-defined]
+        "GOOGLE_CLOUD_PROJECT": firestore_project,
+    }
+    check_two_apps(*(serve(folder, **environ) for folder in two_folders))
+
+
+def test_the_start_of_an_embedded_app_imports_nothing_of_the_cloud(app_folder: Path) -> None:
+    code = (
+        "import sys; from app import create_app; app = create_app(); "
+        "c = app.test_client(); t = c.post('/dev/token', json={'uid': 'a'}).get_json()['token']; "
+        "h = {'Authorization': 'Bearer ' + t}; chat = c.post('/v1/chats', json={}, headers=h).get_json()['id']; "
+        "assert c.post(f'/v1/chats/{chat}/messages', json={'text': 'x'}, headers=h).status_code == 200; "
+        "print(*sorted(sys.modules))"
+    )
+    ended = subprocess.run(
+        [PYTHON, "-c", code], cwd=app_folder, env=clean_environ(), capture_output=True, text=True, check=True
+    )
+    loaded = ended.stdout.split()
+    assert "firelaunch.wiring" in loaded
+    heavy = ("google", "openai", "firebase_admin", "stripe", "grpc", "httpx", "requests", "cryptography", "numpy")
+    assert [name for name in loaded if name.split(".")[0] in heavy] == []
