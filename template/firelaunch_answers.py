@@ -21,6 +21,7 @@ SLUG = re.compile(r"[a-z](?:[a-z0-9-]{0,47}[a-z0-9])?")
 DEVICES = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]")
 """Folders that cannot be on Windows, so that the app's repository could not be cloned there."""
 
+CHARACTERS = "lower-case letters, digits and hyphens, a letter first and no hyphen last"
 PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 REGION = re.compile(r"[a-z]+(?:-[a-z]+)+[0-9]+")
 LENGTHS = {"app_name": 100, "description": 500}
@@ -50,7 +51,7 @@ def checked(answer, question):
 
 def _slug(answer):
     if not SLUG.fullmatch(answer):
-        return "it names a Cloud Run service, so use 1 to 49 lower-case letters, digits and hyphens, a letter first and no hyphen last."
+        return f"it names a Cloud Run service, so use 1 to 49 {CHARACTERS}."
     if DEVICES.fullmatch(answer):
         return "no folder can have that name on Windows; choose another."
     return None
@@ -58,7 +59,7 @@ def _slug(answer):
 
 def _project(answer):
     if answer and not PROJECT.fullmatch(answer):
-        return "a Google Cloud project id has 6 to 30 lower-case letters, digits and hyphens, a letter first and no hyphen last; leave it empty if there is none yet."
+        return f"a Google Cloud project id has 6 to 30 {CHARACTERS}; leave it empty if there is none yet."
     return None
 
 

@@ -17,6 +17,10 @@ _COMMANDS = {
 }
 
 
+class _BadSettings(click.ClickException):
+    exit_code = 2
+
+
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(_COMMANDS)
@@ -36,7 +40,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except SettingsError as error:
-            raise click.ClickException(str(error)) from None
+            raise _BadSettings(str(error)) from None
 
 
 @click.command(cls=_Commands)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
+import json
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,33 +15,35 @@ from .apps import repo_root
 __all__ = ["bake", "command"]
 
 
-def bake(root: Path, *, ask: bool, **answers: str) -> None:
-    """Make an app under ``apps/`` of the repo ``root``.
+def bake(root: Path, answers: Mapping[str, str], *, ask: bool, next_steps: bool = True) -> Path:
+    """Make an app under ``apps/`` of the repo ``root``; its folder.
 
     Args:
-        ask: put the questions; else the template's defaults serve where ``answers`` has none.
         answers: by the names in ``template/cookiecutter.json``.
+        ask: put the questions; else the template's defaults serve where ``answers`` has none.
+        next_steps: print what to do with the app.
 
     Raises:
-        ClickException: cookiecutter refused; it has said why.
+        ClickException: an answer will not do, or the app is there already. Nothing was made.
     """
-    given = [f"{name}={value}" for name, value in answers.items()]
-    options = [] if ask else ["--no-input"]
-    command = [sys.executable, "-m", "cookiecutter", str(root), "-o", str(root / "apps"), *options, *given]
-    # A process of its own, because cookiecutter's hooks find their interpreter and their paths by the process.
-    done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own interpreter
-    if done.returncode != 0:
-        raise click.ClickException(_refusal(done.stderr))
-    sys.stderr.write(done.stderr)
-
-
-def _refusal(said: str) -> str:
-    """What our own hooks said, without the traceback that cookiecutter puts below it."""
-    ours = [line for line in said.splitlines() if line.startswith("Not made: ")]
-    undefined = re.search(r"has no attribute '(app_slug: .*)'$", said.strip())
-    if undefined:
-        ours.append(f"Not made: {undefined.group(1)}.")
-    return "\n".join(ours) or "The app was not made. " + "\n".join(said.splitlines()[-1:])
+    try:
+        from cookiecutter.exceptions import CookiecutterException  # type: ignore[import-untyped]  # it ships no types
+        from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]
+    except ImportError:
+        raise click.ClickException(
+            "cookiecutter is not installed here; in the firelaunch repo, make installs it."
+        ) from None
+    given = {**answers, "_next_steps": "print" if next_steps else ""}
+    with tempfile.TemporaryDirectory() as folder:
+        # A user's own cookiecutter settings may prefill the questions; where none is asked they would be a surprise.
+        config: Any = False if ask else {"replay_dir": folder}
+        try:
+            made = cookiecutter(
+                str(root), no_input=not ask, extra_context=given, output_dir=str(root / "apps"), default_config=config
+            )
+        except (CookiecutterException, ValueError) as error:
+            raise click.ClickException(str(error)) from None
+    return Path(made)
 
 
 @click.command("new")
@@ -51,10 +54,19 @@ def command(no_input: bool, answers: tuple[str, ...]) -> None:
 
     Answers may be given, as in: firelaunch new app_name="My shop" model_provider=vertex
     """
-    given: dict[str, str] = {}
-    for answer in answers:
-        name, equals, value = answer.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{answer!r} is not NAME=VALUE.")
-        given[name] = value
-    bake(repo_root(), ask=not no_input, **given)
+    root = repo_root()
+    bake(root, dict(_parse(answer, _questions(root)) for answer in answers), ask=not no_input)
+
+
+def _questions(root: Path) -> list[str]:
+    asked = json.loads((root / "template" / "cookiecutter.json").read_text(encoding="utf-8"))
+    return [name for name in asked if not name.startswith("_")]
+
+
+def _parse(answer: str, questions: list[str]) -> tuple[str, str]:
+    name, equals, value = answer.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{answer!r} is not NAME=VALUE.")
+    if name not in questions:
+        raise click.BadParameter(f"{name!r} is not asked. There are: {', '.join(questions)}.")
+    return name, value

@@ -19,15 +19,14 @@ def gunicorn_command() -> list[str]:
 
 @click.command("serve")
 @click.argument("app", default=".")
-@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
+@click.option("--port", envvar="PORT", type=click.IntRange(1, 65535), default=8080, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 def command(app: str, port: int, host: str) -> None:
     """Run APP (a folder, or a name under apps/) under gunicorn until Ctrl-C.
 
     Without FIRELAUNCH_MODE it runs in embedded mode: no cloud account, no network.
     """
-    folder = app_folder(app)
-    os.chdir(folder)
+    os.chdir(app_folder(app))
     os.environ.update(PORT=str(port), HOST=host)
     # In place of this process, so that signals reach gunicorn itself.
     os.execv(sys.executable, gunicorn_command())  # noqa: S606 - our own interpreter

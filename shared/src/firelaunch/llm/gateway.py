@@ -141,7 +141,7 @@ class Answering:
         provider = self.gateway.provider
         said: list[str] = []
         tokens: Tokens | None = None
-        chunks = provider.stream(call) if self.streamed else iter([provider.complete(call)])
+        chunks = provider.stream(call) if self.streamed else _whole(provider, call)
         try:
             for chunk in self._watched(call.model, chunks, said):
                 tokens = chunk.tokens or tokens
@@ -174,6 +174,10 @@ class Answering:
             asked = sum(estimate_tokens(m["content"]) for m in call.messages)
             tokens = Tokens(input=asked, output=estimate_tokens(text), estimated=True)
         self.meter.spend(call.model, tokens, self.gateway.prices.cost(call.model, tokens))
+
+
+def _whole(provider: Provider, call: Call) -> Iterator[Chunk]:
+    yield provider.complete(call)
 
 
 class _Broken(FirelaunchError):

@@ -61,6 +61,8 @@ class OpenAICompatibleProvider:
             answer = self._client.chat.completions.create(**self._arguments(call))
         except openai.OpenAIError as error:
             raise _translate(error) from error
+        except ValueError as error:
+            raise ModelUnavailable(reason=f"the provider's answer is no JSON: {error}") from error
         if not isinstance(answer, openai.types.chat.ChatCompletion) or not answer.choices:
             raise ModelUnavailable(reason="the provider's answer is no chat completion")
         choice = answer.choices[0]

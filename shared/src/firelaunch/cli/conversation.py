@@ -1,0 +1,83 @@
+"""How a conversation looks on a terminal: a column of names, the text beside it, colour where there is any."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+import click
+
+__all__ = ["Speech", "dollars", "heading", "note", "step"]
+
+_MARGIN = 8
+_WIDEST = 100
+
+
+def _styled(text: str, **style: bool) -> str:
+    plain = not sys.stdout.isatty() or os.environ.get("TERM") == "dumb" or os.environ.get("NO_COLOR")
+    return text if plain else click.style(text, **style)
+
+
+def step(line: str) -> None:
+    """What is being done."""
+    click.echo(f"{_styled('>', dim=True)} {line}")
+
+
+def heading(line: str) -> None:
+    """The title of what follows."""
+    click.echo("\n" + _styled(line, bold=True))
+
+
+def note(line: str) -> None:
+    """An aside below what was said."""
+    click.echo(" " * _MARGIN + _styled(line, dim=True))
+
+
+def dollars(micro: int) -> str:
+    """Micro-dollars as people write them: $0.000123, $1.50."""
+    whole, rest = divmod(micro, 1_000_000)
+    return f"${whole}.{f'{rest:06}'.rstrip('0'):0<2}"
+
+
+class Speech:
+    """One speaker's words, written as they come and broken between words at the terminal's width."""
+
+    def __init__(self, who: str) -> None:
+        click.echo(_styled(who.ljust(_MARGIN), bold=True), nl=False)
+        self._width = min(_WIDEST, shutil.get_terminal_size().columns - 1) - _MARGIN
+        self._column = 0
+        self._word = ""
+
+    def say(self, text: str) -> None:
+        """Write ``text``, but for the word that it may have begun."""
+        for character in text:
+            if character.isspace():
+                self._put_word()
+                self._put_space(character)
+            else:
+                self._word += character
+        sys.stdout.flush()
+
+    def end(self) -> None:
+        """Write what is left, and end the line."""
+        self._put_word()
+        click.echo()
+
+    def _put_word(self) -> None:
+        if self._column and self._column + len(self._word) > self._width:
+            self._break()
+        sys.stdout.write(self._word)
+        self._column += len(self._word)
+        self._word = ""
+
+    def _put_space(self, character: str) -> None:
+        if character == "\n":
+            self._break()
+        elif 0 < self._column < self._width:
+            sys.stdout.write(" ")
+            self._column += 1
+
+    def _break(self) -> None:
+        sys.stdout.write("\n" + " " * _MARGIN)
+        self._column = 0

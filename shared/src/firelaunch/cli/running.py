@@ -1,0 +1,87 @@
+"""An app under gunicorn as a child process, for commands that talk to it and take it down again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from .client import Client
+from .serve import gunicorn_command
+
+__all__ = ["free_port", "served"]
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 15.0
+_USUAL_PORT = 8080
+
+
+@contextlib.contextmanager
+def served(folder: Path, app_id: str, port: int) -> Iterator[tuple[Client, subprocess.Popen[bytes]]]:
+    """Run the app of ``folder`` in embedded mode until the block ends, however it ends.
+
+    Raises:
+        ClickException: it did not start; the message has what it said.
+    """
+    log = folder / ".firelaunch" / "demo.log"
+    log.parent.mkdir(mode=0o700, exist_ok=True)
+    environ = {**os.environ, "PORT": str(port), "HOST": "127.0.0.1", "FIRELAUNCH_MODE": "embedded"}
+    # Told to end, this process raises, and so takes its server along.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
+    with log.open("wb") as out:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter
+            gunicorn_command(), cwd=folder, env=environ, stdout=out, stderr=out, start_new_session=True
+        )
+    try:
+        client = Client(f"http://localhost:{port}")
+        if not _ready(client, app_id, process):
+            said = log.read_text(encoding="utf-8", errors="replace").strip()
+            raise click.ClickException(f"The app did not start.\n\n{said[-3000:]}\n\nThis is kept in {log}.")
+        yield client, process
+    finally:
+        _stop(process)
+
+
+def _ready(client: Client, app_id: str, process: subprocess.Popen[bytes]) -> bool:
+    give_up = time.monotonic() + _START_SECONDS
+    while time.monotonic() < give_up and process.poll() is None:
+        try:
+            # The id tells our app from another that has taken the port in the meantime.
+            return client.get("/readyz").get("app") == app_id
+        except OSError:
+            time.sleep(0.02)
+    return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def free_port(wanted: int | None) -> int:
+    """``wanted`` if it is given; else 8080, or any other where that is taken.
+
+    Raises:
+        ClickException: another program listens on the port that is wanted.
+    """
+    for port in (wanted,) if wanted else (_USUAL_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                free: int = probe.getsockname()[1]
+                return free
+    raise click.ClickException(f"Port {wanted} is taken by another program; choose one with PORT=8081 or --port 8081.")
