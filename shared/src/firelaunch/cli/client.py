@@ -57,8 +57,16 @@ class Client:
         try:
             return self._opener.open(request, timeout=_ANSWER_SECONDS)
         except urllib.error.HTTPError as error:
-            said = error.read().decode(errors="replace")
-            raise click.ClickException(f"{method} {path} was answered with {error.code}: {said[:500]}") from None
+            raise click.ClickException(f"{method} {path} was answered with {error.code}: {_reason(error)}") from None
+
+
+def _reason(answer: Any) -> str:
+    said: str = answer.read().decode(errors="replace")
+    try:
+        reason: str = json.loads(said)["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        return said[:500]
+    return reason
 
 
 def _object(answer: Any) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Speech:
     def __init__(self, who: str) -> None:
         click.echo(_styled(who.ljust(_MARGIN), bold=True), nl=False)
         self._width = min(_WIDEST, shutil.get_terminal_size().columns - 1) - _MARGIN
-        self._column = 0
+        self._column = self._spaces = 0
         self._word = ""
 
     def say(self, text: str) -> None:
@@ -65,19 +65,20 @@ class Speech:
         click.echo()
 
     def _put_word(self) -> None:
-        if self._column and self._column + len(self._word) > self._width:
+        if not self._word:
+            return
+        if self._column and self._column + self._spaces + len(self._word) > self._width:
             self._break()
-        sys.stdout.write(self._word)
-        self._column += len(self._word)
-        self._word = ""
+        sys.stdout.write(" " * self._spaces + self._word)
+        self._column += self._spaces + len(self._word)
+        self._word, self._spaces = "", 0
 
     def _put_space(self, character: str) -> None:
         if character == "\n":
             self._break()
-        elif 0 < self._column < self._width:
-            sys.stdout.write(" ")
-            self._column += 1
+        else:
+            self._spaces += 1
 
     def _break(self) -> None:
         sys.stdout.write("\n" + " " * _MARGIN)
-        self._column = 0
+        self._column = self._spaces = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -39,16 +40,30 @@ def served(folder: Path, app_id: str, port: int) -> Iterator[tuple[Client, subpr
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     with log.open("wb") as out:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter
-            gunicorn_command(), cwd=folder, env=environ, stdout=out, stderr=out, start_new_session=True
+            gunicorn_command(),
+            cwd=folder,
+            env=environ,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
     try:
         client = Client(f"http://localhost:{port}")
         if not _ready(client, app_id, process):
             said = log.read_text(encoding="utf-8", errors="replace").strip()
-            raise click.ClickException(f"The app did not start.\n\n{said[-3000:]}\n\nThis is kept in {log}.")
+            raise click.ClickException(f"The app did not start.\n\n{said[-3000:]}")
         yield client, process
+    except click.ClickException as error:
+        error.message += f"\nWhat the app said is in {log}."
+        raise
     finally:
         _stop(process)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end the server when this command is killed and cannot do it (PR_SET_PDEATHSIG is 1)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def _ready(client: Client, app_id: str, process: subprocess.Popen[bytes]) -> bool:
