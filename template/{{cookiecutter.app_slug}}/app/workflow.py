@@ -1,8 +1,8 @@
 """What happens in one turn. This is the file to edit.
 
-When ``answer`` is called the user's message is stored, and what the answer may cost is reserved from their daily budget.
-Each piece of text that it yields goes to the client at once. When it ends, however it ends, the answer, its exact tokens
-and its cost are stored in one commit.
+When ``answer`` is called the user's message is stored, and what the answer may cost is reserved from their daily
+budget. Each piece of text that it yields goes to the client at once. When it ends, however it ends, the answer, its
+exact tokens and its cost are stored in one commit.
 """
 
 from collections.abc import Iterator
