@@ -12,9 +12,6 @@ from pathlib import Path
 from cookiecutter.exceptions import FailedHookException
 from jinja2.ext import Extension
 
-ROOT = Path(__file__).resolve().parent.parent
-"""The firelaunch repo. cookiecutter's own ``_repo_dir`` may be relative, and hooks run elsewhere."""
-
 SLUG = re.compile(r"[a-z](?:[a-z0-9-]{0,47}[a-z0-9])?")
 """A Cloud Run service name, as in firelaunch.scope.APP_ID: firelaunch need not be installed where cookiecutter is."""
 
@@ -29,12 +26,12 @@ LENGTHS = {"app_name": 100, "description": 500}
 
 
 class Answers(Extension):
-    """Brings the filter ``checked`` and the global ``firelaunch_root``."""
+    """Brings the filter ``checked``, and ``working_folder()``: cookiecutter's ``_repo_dir`` may be relative to it."""
 
     def __init__(self, environment):
         super().__init__(environment)
         environment.filters["checked"] = checked
-        environment.globals["firelaunch_root"] = str(ROOT)
+        environment.globals["working_folder"] = Path.cwd
 
 
 def checked(answer, question):

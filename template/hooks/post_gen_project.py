@@ -17,8 +17,9 @@ LEFTOVERS = (".firelaunch", ".venv", ".hypothesis", ".mypy_cache", ".pytest_cach
 
 def main():
     """Make what cookiecutter has rendered into an app."""
-    answers, repo = json.loads(r"""[{{ cookiecutter | jsonify }}, {{ firelaunch_root | jsonify }}]""")
-    root, app = Path(repo), Path.cwd()
+    answers = json.loads(r"""{{ cookiecutter | jsonify }}""")
+    root = Path(answers["__working_folder"], answers["_repo_dir"]).resolve().parent
+    app = Path.cwd()
     remove_leftovers(app)
     given = {name: value for name, value in answers.items() if not name.startswith("_")}
     write(app / "firelaunch.toml", lambda text: settings(text, given))

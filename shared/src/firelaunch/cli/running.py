@@ -55,8 +55,7 @@ def served(folder: Path, app_id: str, port: int) -> Iterator[tuple[Client, subpr
             raise click.ClickException(f"The app did not start.\n\n{said[-3000:]}")
         yield client, process
     except click.ClickException as error:
-        error.message += f"\nWhat the app said is in {log}."
-        raise
+        raise click.ClickException(f"{error.message}\nWhat the app said is in {log}.") from None
     finally:
         _stop(process)
 
