@@ -204,6 +204,18 @@ def test_an_overriding_price_counts_cached_tokens_once(asked: int, cached: int, 
     assert 0 <= cost - exact < 1
 
 
+@given(
+    st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**5), st.sampled_from(["gpt-5.4-mini", "gpt-5.5"])
+)
+def test_cost_is_what_the_price_table_itself_calculates(asked: int, cached: int, answered: int, model: str) -> None:
+    from genai_prices import Usage, calc_price
+
+    cached = min(asked, cached)
+    usage = Usage(input_tokens=asked, cache_read_tokens=cached, output_tokens=answered)
+    exact = calc_price(usage, model, provider_id="openai").total_price * 1_000_000
+    assert 0 <= Prices("openai", {}).cost(model, Tokens(asked, cached, answered)) - exact < 1
+
+
 def test_a_model_without_a_price_is_refused_by_name() -> None:
     prices = Prices("offline", {"mine": Price(input="1", output="1")})  # type: ignore[arg-type]
     prices.check("openai", ["mine", "gpt-5.4-mini"])

@@ -15,6 +15,9 @@ from typing import Any
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - gunicorn's heartbeat file, made with a random name
 
+# pydantic looks through all installed packages for plugins when it is imported, which takes longer than it does itself.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
 bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104 - a container's own
 worker_class = "firelaunch.gunicorn_worker.Worker"
 workers = 1

@@ -133,7 +133,7 @@ class Limits(_Section):
     """``[limits]``: what one request may take."""
 
     message_characters: int = Field(default=16_000, ge=1, le=100_000, description="Length of a user's message at most.")
-    history_messages: int = Field(default=20, ge=0, le=200, description="Earlier messages a model is shown at most.")
+    history_messages: int = Field(default=12, ge=0, le=200, description="Earlier messages a model is shown at most.")
     prompt_tokens: int = Field(
         default=4_000, ge=0, description="Tokens reserved for the prompt around history and message."
     )

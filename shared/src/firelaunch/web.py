@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import math
 import secrets
+from functools import cache
 from typing import Any
 
 from flask import Request, Response, g, jsonify, request
 from flask_cors import CORS
-from flask_openapi3 import OpenAPI
+from flask_openapi3 import APIBlueprint, OpenAPI
 from flask_openapi3.models import Info
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -81,10 +82,32 @@ def init_app(app: App, services: Services, workflow: Workflow) -> None:
     _requests(app, services)
     _errors(app)
     _health(app, services)
-    app.register_api(chats.routes(services, Turns(services, workflow)))
-    app.register_api(account.routes(services))
+    turns = Turns(services, workflow)
+    for routes in _blueprints(services, turns, documented=False):
+        app.register_api(routes)
+    _openapi(app, services, turns)
+
+
+def _blueprints(services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
+    found = [chats.routes(services, turns, documented=documented), account.routes(services, documented=documented)]
     if services.dev_identity is not None:
-        app.register_api(dev.routes(services.dev_identity))
+        found.append(dev.routes(services.dev_identity, documented=documented))
+    return found
+
+
+def _openapi(app: App, services: Services, turns: Turns) -> None:
+    @cache
+    def document() -> dict[str, Any]:
+        described = App(app.import_name)
+        described.info = app.info
+        for routes in _blueprints(services, turns, documented=True):
+            described.register_api(routes)
+        found: dict[str, Any] = described.api_doc
+        return found
+
+    @app.route("/openapi.json", endpoint="openapi_json")
+    def openapi_json() -> dict[str, Any]:
+        return document()
 
 
 def _requests(app: App, services: Services) -> None:
@@ -172,7 +195,3 @@ def _health(app: App, services: Services) -> None:
     def readyz() -> dict[str, str]:
         services.store.get(services.store.scope.root)
         return {"status": "ready", "app": services.settings.app.id, "model": services.settings.provider}
-
-    @app.route("/openapi.json", endpoint="openapi_json")
-    def openapi_json() -> dict[str, Any]:
-        return app.api_doc

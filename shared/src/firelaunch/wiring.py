@@ -33,23 +33,33 @@ _EMULATOR_PROJECT = "demo-firelaunch"
 (https://firebase.google.com/docs/emulator-suite/connect_firestore)."""
 
 
-def build(settings: Settings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Services:
+def build(
+    settings: Settings,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    store: DocumentStore | None = None,
+    provider: Provider | None = None,
+) -> Services:
     """The services of one app's process. Connects to nothing; adapters do when they are first used.
+
+    Args:
+        clock, store, provider: others than the settings name, for tests and benchmarks.
 
     Raises:
         SettingsError: a model has no known price, a prompt has no file, or an adapter's own settings do not hold.
     """
     limits = settings.limits
-    store = ScopedStore(build_store(settings), Scope(settings.app.id))
+    scoped = ScopedStore(store or build_store(settings), Scope(settings.app.id))
     identity, dev_identity = _identity(settings)
     return Services(
         settings=settings,
-        store=store,
+        store=scoped,
         identity=identity,
         dev_identity=dev_identity,
-        chats=Chats(store),
-        metering=Metering(store, settings.plans, settings.app.plan, clock, limits.request_seconds + _SETTLE_GRACE),
-        gateway=Gateway(_provider(settings), _prices(settings), settings.choice.fallback, limits.max_output_tokens),
+        chats=Chats(scoped),
+        metering=Metering(scoped, settings.plans, settings.app.plan, clock, limits.request_seconds + _SETTLE_GRACE),
+        gateway=Gateway(
+            provider or _provider(settings), _prices(settings), settings.choice.fallback, limits.max_output_tokens
+        ),
         prompts=Prompts(settings.root / "app" / "prompts", settings.prompts),
         clock=clock,
     )

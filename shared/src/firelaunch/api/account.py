@@ -61,9 +61,9 @@ class UsageReport(DayUsage):
     days: list[DayUsage]
 
 
-def routes(services: Services) -> APIBlueprint:
+def routes(services: Services, *, documented: bool) -> APIBlueprint:
     """The blueprint."""
-    api = blueprint("account", "account")
+    api = blueprint("account", "account", documented=documented)
     metering, store = services.metering, services.store
 
     @api.get("/me", responses={200: Me, **errors()}, summary="Who am I?")

@@ -55,9 +55,16 @@ def errors(*statuses: int) -> dict[Any, Any]:
     return dict.fromkeys(sorted({400, 401, 403, 500, 503, *statuses}), ErrorAnswer)
 
 
-def blueprint(name: str, tag: str) -> APIBlueprint:
-    """A blueprint under /v1 whose routes all want a bearer token."""
-    return APIBlueprint(name, __name__, url_prefix="/v1", abp_tags=[Tag(name=tag)], abp_security=_BEARER)
+def blueprint(name: str, tag: str, *, documented: bool) -> APIBlueprint:
+    """A blueprint under /v1 whose routes all want a bearer token.
+
+    Args:
+        documented: collect what the OpenAPI document says of the routes. It takes longer than to serve them, so it is
+            done when the document is first asked for, on blueprints that serve nothing.
+    """
+    return APIBlueprint(
+        name, __name__, url_prefix="/v1", abp_tags=[Tag(name=tag)], abp_security=_BEARER, doc_ui=documented
+    )
 
 
 def caller() -> Caller:

@@ -97,9 +97,9 @@ class Answer(BaseModel):
     usage: TurnUsage
 
 
-def routes(services: Services, turns: Turns) -> APIBlueprint:
+def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprint:
     """The blueprint."""
-    api = blueprint("chats", "chats")
+    api = blueprint("chats", "chats", documented=documented)
     chats = services.chats
     _one_chat(api, services)
 

@@ -28,9 +28,9 @@ class DevToken(BaseModel):
     token: str
 
 
-def routes(identity: DevIdentity) -> APIBlueprint:
+def routes(identity: DevIdentity, *, documented: bool) -> APIBlueprint:
     """The blueprint."""
-    api = APIBlueprint("dev", __name__, url_prefix="/dev", abp_tags=[Tag(name="development")])
+    api = APIBlueprint("dev", __name__, url_prefix="/dev", abp_tags=[Tag(name="development")], doc_ui=documented)
 
     @api.post("/token", responses={200: DevToken, **errors(413)}, summary="Sign in as anyone, on a laptop")
     def token(body: DevUser) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from decimal import ROUND_CEILING, Decimal
 from ..errors import SettingsError
 from ..settings import Price
 from .base import Tokens
+from .price_table import flat_price, table_cost
 
 __all__ = ["Prices"]
 
@@ -75,12 +76,12 @@ class Prices:
         return True
 
     def _table(self, model: str, tokens: Tokens) -> Decimal:
-        # Its data takes some 40 ms to import, which an app whose models all have prices of their own need not pay.
-        from genai_prices import Usage, calc_price
-
-        usage = Usage(input_tokens=tokens.input, cache_read_tokens=tokens.cached_input, output_tokens=tokens.output)
+        provider, name = _TABLE[self._provider], model.removeprefix("google/")
         try:
-            price = calc_price(usage, model.removeprefix("google/"), provider_id=_TABLE[self._provider])
+            flat = flat_price(provider, name)
+            if flat is None:
+                return table_cost(provider, name, tokens) * _MICRO
         except LookupError:
             raise SettingsError(f"no price is known for the model {model!r}") from None
-        return price.total_price * _MICRO
+        uncached = tokens.input - tokens.cached_input
+        return uncached * flat.input + tokens.cached_input * flat.cached_input + tokens.output * flat.output

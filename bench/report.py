@@ -1,0 +1,58 @@
+"""The form that all benchmarks report in."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+OUT = Path(__file__).parent.parent / "build" / "bench"
+
+
+class Report:
+    """Rows and ratios of one benchmark; ``write`` prints them and leaves them in ``build/bench``."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.rows: list[dict[str, Any]] = []
+        self.ratios: dict[str, float] = {}
+
+    def row(self, case: str, metric: str, value: float, unit: str) -> None:
+        """One measured figure."""
+        self.rows.append({"case": case, "metric": metric, "value": round(value, 4), "unit": unit})
+
+    def ratio(self, name: str, value: float) -> None:
+        """One figure against another of the same run."""
+        self.ratios[name] = round(value, 3)
+
+    def write(self) -> None:
+        """Print and keep."""
+        OUT.mkdir(parents=True, exist_ok=True)
+        path = OUT / f"{self.name}.json"
+        path.write_text(json.dumps({"name": self.name, "rows": self.rows, "ratios": self.ratios}, indent=2) + "\n")
+        print(f"\n{self.name}")
+        wide = max(len(row["case"]) for row in self.rows)
+        metric = max(len(row["metric"]) for row in self.rows)
+        for row in self.rows:
+            print(f"  {row['case']:<{wide}}  {row['metric']:<{metric}}  {row['value']:>10.4g} {row['unit']}")
+        for name, value in self.ratios.items():
+            print(f"  {name} = {value}")
+        print(f"  written to {path.relative_to(OUT.parent.parent)}")
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Any]:
+    """A counter on standard error: call what is yielded once a step."""
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        sys.stderr.write(f"\r{label}: {done} of {total}")
+        sys.stderr.flush()
+
+    yield step
+    sys.stderr.write("\n")

@@ -1,0 +1,71 @@
+"""The price table: genai-prices, imported without what it needs for updates over the network alone."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from decimal import Decimal
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from .base import Tokens
+
+__all__ = ["FlatPrice", "flat_price", "table_cost"]
+
+_HTTP = "httpx2"
+
+
+class FlatPrice(NamedTuple):
+    """Dollars per million tokens, or micro-dollars per token, that do not depend on how many they are."""
+
+    input: Decimal
+    cached_input: Decimal
+    output: Decimal
+
+
+@cache
+def flat_price(provider: str, model: str) -> FlatPrice | None:
+    """The model's price where it has one price for each kind of token; None where it has tiers.
+
+    Raises:
+        LookupError: the table does not know the model.
+    """
+    prices = _calculation(provider, model, Tokens(input=1, output=1)).model_price
+    found = (prices.input_mtok, prices.cache_read_mtok or prices.input_mtok, prices.output_mtok)
+    return FlatPrice(*found) if all(isinstance(price, Decimal) for price in found) else None
+
+
+def table_cost(provider: str, model: str, tokens: Tokens) -> Decimal:
+    """Dollars for ``tokens``, tiers included.
+
+    Raises:
+        LookupError: the table does not know the model.
+    """
+    total: Decimal = _calculation(provider, model, tokens).total_price
+    return total
+
+
+def _calculation(provider: str, model: str, tokens: Tokens) -> Any:
+    prices = _library()
+    usage = prices.Usage(input_tokens=tokens.input, cache_read_tokens=tokens.cached_input, output_tokens=tokens.output)
+    return prices.calc_price(usage, model, provider_id=provider)
+
+
+class _Unloaded(ModuleType):
+    """Stands for a module that is loaded when something of it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+@cache
+def _library() -> Any:
+    # The package imports an HTTP client to fetch newer tables with, which is never asked of it here, and which takes
+    # longer to import than all the rest. A stand-in is there while it does; whoever imports the client later gets it.
+    unloaded = None if _HTTP in sys.modules else sys.modules.setdefault(_HTTP, _Unloaded(_HTTP))
+    import genai_prices
+
+    if unloaded is not None:
+        del sys.modules[_HTTP]
+    return genai_prices
