@@ -163,7 +163,11 @@ def patiently(attempts, env, lock):
 
 def run(command, env, lock):
     """Whether ``command`` ended well."""
-    return subprocess.run(command, env=env, cwd=ROOT, pass_fds=[lock.fileno()], check=False).returncode == 0
+    try:
+        return subprocess.run(command, env=env, cwd=ROOT, pass_fds=[lock.fileno()], check=False).returncode == 0
+    except OSError as error:  # a binary that is not for this machine, say
+        say(f"    {error}")
+        return False
 
 
 class Step:

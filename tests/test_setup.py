@@ -1,0 +1,212 @@
+"""``make``'s set-up: killed at any point it goes on at the next run, and its errors say what to do.
+
+No network: the test's own folder of wheels stands for the package index, and a stand-in for uv that installs by pip.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from support import ROOT, clean_environ
+
+STAND_IN = """#!python
+import os, pathlib, signal, subprocess, sys, sysconfig
+if "--editable" in sys.argv:
+    sys.exit(0)
+if os.environ.get("KILL_IN_MID_INSTALL"):
+    site = pathlib.Path(sysconfig.get_paths()["purelib"])
+    for folder in ("widget", "widget-1.0.dist-info"):
+        (site / folder).mkdir()
+    (site / "widget-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\\nName: widget\\nVersion: 1.0\\n")
+    (site / "widget-1.0.dist-info" / "RECORD").write_text("")
+    (site / "widget" / "__init__.py").write_text("")
+    os.kill(os.getppid(), signal.SIGKILL)
+    sys.exit(1)
+at = sys.argv.index("--require-hashes")
+sys.exit(subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *sys.argv[at:]]).returncode)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project that ``tools/setup.py`` sets up, with one package in its lock file."""
+    folder = tmp_path / "project"
+    (folder / "tools").mkdir(parents=True)
+    (folder / "shared" / "src").mkdir(parents=True)
+    shutil.copy(ROOT / "tools" / "setup.py", folder / "tools")
+    (folder / "Makefile").touch()
+    (folder / "shared" / "pyproject.toml").touch()
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    uv = wheel(wheels, "uv", {"uv-1.0.data/scripts/uv": STAND_IN})
+    widget = wheel(wheels, "widget", {"widget/__init__.py": "works = True\n"})
+    (folder / "requirements-uv.lock").write_text(f"uv==1.0 --hash=sha256:{uv}\n")
+    (folder / "requirements-dev.lock").write_text(f"widget==1.0 --hash=sha256:{widget}\n")
+    return folder
+
+
+def wheel(folder: Path, name: str, files: dict[str, str]) -> str:
+    """Writes a wheel; its SHA-256."""
+    info = f"{name}-1.0.dist-info"
+    files = {
+        **files,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    digests = {path: hashlib.sha256(text.encode()).digest() for path, text in files.items()}
+    hashes = {path: base64.urlsafe_b64encode(digest).rstrip(b"=").decode() for path, digest in digests.items()}
+    record = "".join(f"{path},sha256={hashes[path]},{len(text.encode())}\n" for path, text in files.items())
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for inner, text in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
+            entry = zipfile.ZipInfo(inner)
+            entry.external_attr = 0o755 << 16
+            archive.writestr(entry, text)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def start(project: Path, **environ: str) -> subprocess.Popen[str]:
+    env = clean_environ(
+        PIP_NO_INDEX="1", PIP_FIND_LINKS=str(project.parent / "wheels"), PIP_CONFIG_FILE=os.devnull, **environ
+    )
+    return subprocess.Popen(
+        [sys.executable, "tools/setup.py"],
+        cwd=project,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(project: Path, **environ: str) -> tuple[int, str]:
+    process = start(project, **environ)
+    said, _ = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+def works(project: Path) -> bool:
+    command = [str(project / ".venv" / "bin" / "python"), "-c", "import widget; assert widget.works"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_a_set_up_that_is_killed_twice_is_whole_after_the_third_run_and_then_silent(project: Path) -> None:
+    first = start(project)
+    while not (project / ".venv" / "bin").exists():
+        assert first.poll() is None
+        time.sleep(0.005)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert not works(project)
+
+    code, _ = run(project, KILL_IN_MID_INSTALL="1")
+    assert code == -signal.SIGKILL
+    assert not works(project)
+
+    code, said = run(project)
+    assert code == 0, said
+    assert "requirements-dev.lock" in said
+    assert works(project)
+
+    began = time.monotonic()
+    assert run(project) == (0, "")
+    assert time.monotonic() - began < 2
+
+
+def test_a_package_whose_hash_is_not_the_locked_one_is_not_installed(project: Path) -> None:
+    (project / "requirements-dev.lock").write_text(f"widget==1.0 --hash=sha256:{'0' * 64}\n")
+    script = project / "tools" / "setup.py"
+    script.write_text(script.read_text().replace("PAUSES = (0, 5, 20)", "PAUSES = (0, 0, 0)"))
+    code, said = run(project)
+    assert code == 1
+    assert "Run make again" in said
+    assert not works(project)
+    assert not (project / ".venv" / "firelaunch-setup.json").exists()
+
+
+@pytest.fixture
+def setup() -> ModuleType:
+    """``tools/setup.py``, loaded for a test of its parts."""
+    spec = importlib.util.spec_from_file_location("setup_of_test", ROOT / "tools" / "setup.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_needs_the_network_is_tried_again_after_a_pause(setup: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    slept: list[float] = []
+
+    def attempt(command: list[str], *_: object) -> bool:
+        tried.append(command[0])
+        return command[0] == "pip"
+
+    monkeypatch.setattr(setup, "run", attempt)
+    monkeypatch.setattr(setup.time, "sleep", slept.append)
+    setup.patiently([["uv"], ["uv"], ["pip"]], {}, None)
+    assert tried == ["uv", "uv", "pip"]
+    assert slept == [5, 20]
+
+
+def test_a_python_that_is_too_old_hands_over_to_a_newer_one(setup: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(setup, "sys", SimpleNamespace(version_info=(3, 9, 2), argv=["setup.py"], executable="old"))
+    monkeypatch.setattr(setup.shutil, "which", lambda name: "/bin/python3.12" if name == "python3.12" else None)
+
+    def execv(path: str, argv: list[str]) -> None:
+        ran.extend([path, *argv[1:]])
+        raise SystemExit
+
+    monkeypatch.setattr(setup.os, "execv", execv)
+    with pytest.raises(SystemExit):
+        setup.check_python()
+    assert ran == ["/bin/python3.12", "setup.py"]
+
+
+def test_a_python_that_is_too_old_or_lacks_venv_is_named_with_the_mend(
+    setup: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ensurepip", None)
+    with pytest.raises(SystemExit) as ended:
+        setup.check_python()
+    assert ended.value.code == 1
+    assert "apt-get install python3" in capsys.readouterr().err
+    monkeypatch.setattr(setup, "OLDEST", (9, 0))
+    monkeypatch.setattr(setup.shutil, "which", lambda _: None)
+    with pytest.raises(SystemExit):
+        setup.check_python()
+    assert "make PYTHON=" in capsys.readouterr().err
+
+
+def test_the_lock_files_name_no_place_and_hash_every_package() -> None:
+    for path in ROOT.glob("requirements*.lock"):
+        text = path.read_text()
+        assert "://" not in text
+        assert "--index-url" not in text
+        entries = text.replace("\\\n", " ").splitlines()
+        packages = [line for line in entries if line and not line.lstrip().startswith("#")]
+        assert packages
+        assert all("--hash=sha256:" in line for line in packages)
+
+
+def test_what_is_locked_for_running_is_what_is_locked_for_working_on_it() -> None:
+    def pins(name: str) -> set[str]:
+        return {line.split(" ")[0] for line in (ROOT / name).read_text().splitlines() if "==" in line.split(" ")[0]}
+
+    assert pins("requirements.lock") <= pins("requirements-dev.lock")
