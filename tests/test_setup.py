@@ -100,8 +100,9 @@ def run(project: Path, **environ: str) -> tuple[int, str]:
 
 
 def works(project: Path) -> bool:
-    command = [str(project / ".venv" / "bin" / "python"), "-c", "import widget; assert widget.works"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    python = project / ".venv" / "bin" / "python"
+    command = [str(python), "-c", "import widget; assert widget.works"]
+    return python.exists() and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def test_a_set_up_that_is_killed_twice_is_whole_after_the_third_run_and_then_silent(project: Path) -> None:
