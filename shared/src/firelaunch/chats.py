@@ -6,14 +6,14 @@ import base64
 import binascii
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from .errors import InvalidCursor, InvalidId, NotFound
 from .scope import Scope, check_id
-from .store.base import SERVER_TIME, Create, Document, DocumentStore, Order, Query, Update
+from .store.base import Create, Document, DocumentStore, Order, Query, Update
 
 __all__ = ["Chats", "Page", "chat_view", "message_view"]
 
@@ -35,17 +35,17 @@ class Chats:
     Raises (every method that takes a ``chat_id``): NotFound where that chat is not the scope's, InvalidId.
     """
 
-    def __init__(self, store: DocumentStore) -> None:
+    def __init__(self, store: DocumentStore, clock: Callable[[], datetime]) -> None:
         self._store = store
+        self._clock = clock
 
     def create(self, scope: Scope, title: str) -> dict[str, Any]:
         """A new, empty chat."""
         chat_id = secrets.token_hex(10)
-        data = {"title": title, "message_count": 0, "archived": False}
-        at = self._store.commit(
-            [Create(scope.chat(chat_id), {**data, "created_at": SERVER_TIME, "updated_at": SERVER_TIME})]
-        )
-        return chat_view(chat_id, {**data, "created_at": at, "updated_at": at})
+        now = self._clock()
+        data = {"title": title, "message_count": 0, "archived": False, "created_at": now, "updated_at": now}
+        self._store.commit([Create(scope.chat(chat_id), data)])
+        return chat_view(chat_id, data)
 
     def list(self, scope: Scope, limit: int, cursor: str | None) -> Page:
         """The user's chats, the one with the latest message first.

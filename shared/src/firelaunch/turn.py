@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from .chats import message_view
@@ -85,6 +85,7 @@ class _Send:
     text: str
     request_id: str
     body_hash: str
+    at: datetime
 
     @property
     def user_message(self) -> str:
@@ -127,7 +128,7 @@ class Turns:
         """
         scope = caller.scope
         body_hash = hashlib.sha256(f"{chat_id}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()
-        send = _Send(caller, scope, chat_id, text, _request_id(scope, key), body_hash)
+        send = _Send(caller, scope, chat_id, text, _request_id(scope, key), body_hash, self._services.clock())
         try:
             return self._admit(send, streamed)
         except (AlreadyExists, PreconditionFailed):
@@ -160,7 +161,8 @@ class Turns:
                 return replay
         if chat is None:
             raise NotFound
-        history = [_prompt_message(d) for d in reversed(found[0] if found else []) if d.path != send.user_message]
+        own = {send.user_message, send.answer}  # there when a send that failed is repeated
+        history = [_prompt_message(d) for d in reversed(found[0] if found else []) if d.path not in own]
         asked = token_bound([*history, {"role": "user", "content": send.text}]) + limits.prompt_tokens
         choice = services.settings.choice
         quotes = [Quote(model, gateway.worst_case(model, asked)) for model in (choice.chat, choice.cheap)]
@@ -169,11 +171,11 @@ class Turns:
         at = services.store.commit([reserve, *self._store_message(send, record, reservation)])
         llm = gateway.answering(reservation, reservation.model, limits.request_seconds, streamed=streamed)
         turn = Turn(services.settings.app, send.text, history, llm, services.prompts)
-        sent = message_view(f"{send.request_id}-u", {"role": "user", "text": send.text, "created_at": at})
-        return Running(services, send, reservation, turn, self._workflow, sent, str(chat.data.get("title", "")), at)
+        sent = _sent(send, send.at if record is None else record.data["created_at"])
+        title = str(chat.data.get("title", ""))
+        return Running(services, send, reservation, turn, self._workflow, sent, title, at, answer is None)
 
     def _store_message(self, send: _Send, record: Document | None, reservation: Reservation) -> list[Write]:
-        now = self._services.clock()
         data = {
             "uid": send.scope.uid,
             "chat_id": send.chat_id,
@@ -182,15 +184,18 @@ class Turns:
             "day": reservation.day,
             "plan": reservation.plan,
             "reserved_micro_usd": reservation.reserved,
-            "created_at": SERVER_TIME,
-            "expires_at": now + timedelta(seconds=reservation.metering.reservation_seconds),
-            "delete_at": now + timedelta(days=_RECORD_DAYS),
+            "expires_at": send.at + timedelta(seconds=reservation.metering.reservation_seconds),
+            "delete_at": send.at + timedelta(days=_RECORD_DAYS),
         }
-        message = {"role": "user", "text": send.text, "request_id": send.request_id, "created_at": SERVER_TIME}
-        chat: dict[str, Any] = {"updated_at": SERVER_TIME}
+        message = {"role": "user", "text": send.text, "request_id": send.request_id, "created_at": send.at}
+        chat: dict[str, Any] = {"updated_at": send.at}
         if record is None:
             chat["message_count"] = Increment(1)
-            return [Create(send.record, data), Create(send.user_message, message), _chat(send, chat)]
+            return [
+                Create(send.record, {**data, "created_at": send.at}),
+                Create(send.user_message, message),
+                _chat(send, chat),
+            ]
         # The same send once more, after one that failed or was cut off: its message is there and keeps its place.
         again = Update(send.record, data, if_updated_at=record.update_time)
         return [again, Set(send.user_message, {"text": send.text}, merge=True), _chat(send, chat)]
@@ -218,8 +223,13 @@ def _replay(send: _Send, record: Document, answer: Document | None, now: Any) ->
         return None
     if data.get("outcome") != "answered" or answer is None:
         return None
-    sent = message_view(f"{send.request_id}-u", {"role": "user", "text": send.text, "created_at": data["created_at"]})
-    return Replay(send, sent, message_view(answer.id, answer.data), dict(data.get("usage", {})))
+    return Replay(
+        send, _sent(send, data["created_at"]), message_view(answer.id, answer.data), dict(data.get("usage", {}))
+    )
+
+
+def _sent(send: _Send, at: datetime) -> dict[str, Any]:
+    return message_view(f"{send.request_id}-u", {"role": "user", "text": send.text, "created_at": at})
 
 
 def _prompt_message(document: Document) -> Message:
@@ -255,6 +265,7 @@ class Running:
     sent: dict[str, Any]
     title: str
     record_updated_at: Any
+    answer_is_new: bool
     _said: list[str] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _first_token: float | None = None
@@ -264,7 +275,9 @@ class Running:
 
         Closing it early ends the model's call, and keeps and bills what was said until then.
         """
-        outcome, error = "stopped", None
+        outcome = "stopped"
+        error: FirelaunchError | None = None
+        done: Done | None = None
         try:
             yield Start(self.send.request_id, self.send.chat_id, self.sent)
             yield from self._deltas()
@@ -279,11 +292,11 @@ class Running:
                 done = self._settle(outcome, error)
             except FirelaunchError as failure:
                 log.exception("request %s could not be settled: %s", self.send.request_id, self._usage())
-                done, error = None, failure
-        if done is not None and error is None:
-            yield done
+                error = failure
+        if done is None or error is not None:
+            yield Failed(error or FirelaunchError(), self.send.request_id)
         else:
-            yield Failed(error or StoreError(), self.send.request_id)
+            yield done
 
     def _deltas(self) -> Iterator[Event]:
         chunks = iter(self.workflow(self.turn))
@@ -312,7 +325,7 @@ class Running:
             "cheaper_model": reservation.cheaper,
         }
 
-    def _settle(self, outcome: str, error: FirelaunchError | None) -> Done | None:
+    def _settle(self, outcome: str, error: FirelaunchError | None) -> Done:
         text = "".join(self._said)
         usage = self._usage()
         answer = {
@@ -321,15 +334,12 @@ class Running:
             "status": "complete" if outcome == "answered" else "incomplete",
             "model": usage["model"],
             "request_id": self.send.request_id,
-            "created_at": SERVER_TIME,
+            "created_at": self.services.clock(),
         }
         kept = bool(text) or outcome == "answered"
         record = Update(self.send.record, self._record(outcome, error, usage), if_updated_at=self.record_updated_at)
-        at = self._commit([self.reservation.settlement(), record], self._chat_writes(answer) if kept else [])
-        if at is None:
-            return None
-        view = message_view(f"{self.send.request_id}-a", {**answer, "created_at": at})
-        return Done(view, usage)
+        self._commit([self.reservation.settlement(), record], self._chat_writes(answer) if kept else [])
+        return Done(message_view(f"{self.send.request_id}-a", answer), usage)
 
     def _record(self, outcome: str, error: FirelaunchError | None, usage: dict[str, Any]) -> dict[str, Any]:
         now = time.monotonic()
@@ -346,34 +356,36 @@ class Running:
         }
 
     def _chat_writes(self, answer: dict[str, Any]) -> list[Write]:
-        changes: dict[str, Any] = {"updated_at": SERVER_TIME, "message_count": Increment(1)}
+        changes: dict[str, Any] = {"updated_at": answer["created_at"]}
+        if self.answer_is_new:
+            changes["message_count"] = Increment(1)
         if not self.title:
             changes["title"] = _title(self.send.text)
         return [Set(self.send.answer, answer), _chat(self.send, changes)]
 
-    def _commit(self, settlement: list[Write], chat: list[Write]) -> Any:
+    def _commit(self, settlement: list[Write], chat: list[Write]) -> None:
         for attempt in range(_SETTLE_TRIES):
             try:
-                return self.services.store.commit([*settlement, *chat])
+                self.services.store.commit([*settlement, *chat])
+                return
             except NotFound:
                 # The chat was deleted while its answer was on the way. What the answer cost is owed all the same.
                 if not chat:
                     raise
                 chat = []
             except PreconditionFailed:
-                return self._settled_before()
+                self._check_settled()
+                return
             except StoreError:
                 if attempt + 1 == _SETTLE_TRIES:
                     raise
                 time.sleep(0.1 * 2**attempt)
-        return None
 
-    def _settled_before(self) -> Any:
-        """A commit whose acknowledgement was lost shows as a record that is settled; its time, or None."""
+    def _check_settled(self) -> None:
+        """A commit whose acknowledgement was lost shows as a record that is settled; anything else is a fault."""
         record = self.services.store.get(self.send.record)
         if record is None or record.data.get("state") != "settled":
             raise PreconditionFailed(reason="the request's record changed under its turn")
-        return record.update_time
 
 
 def _title(text: str) -> str:

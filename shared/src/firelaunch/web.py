@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import secrets
+import time
 from functools import cache
 from typing import Any
 
@@ -23,7 +24,7 @@ from .api import account, chats, dev
 from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, StoreError, TooLarge
 from .identity import bearer
 from .services import Services
-from .telemetry import REQUEST_ID, TRACE
+from .telemetry import REQUEST_ID, TRACE, configure_logs
 from .turn import Turns, Workflow
 
 __all__ = ["App", "init_app"]
@@ -31,6 +32,7 @@ __all__ = ["App", "init_app"]
 log = logging.getLogger(__name__)
 
 _PUBLIC = frozenset({"healthz", "readyz", "openapi_json", "dev.token"})
+_QUIET = frozenset({"healthz", "readyz"})
 _CODES = {405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
 _LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
 
@@ -79,6 +81,7 @@ def init_app(app: App, services: Services, workflow: Workflow) -> None:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     origins = [*settings.cors.origins, *([_LOCALHOST] if settings.environment.development else [])]
     CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After"], max_age=3600)
+    configure_logs(structured=settings.environment.on_cloud_run, project=settings.cloud.project)
     _requests(app, services)
     _errors(app)
     _health(app, services)
@@ -113,6 +116,7 @@ def _openapi(app: App, services: Services, turns: Turns) -> None:
 def _requests(app: App, services: Services) -> None:
     @app.before_request
     def begin() -> None:
+        g.began = time.monotonic()
         REQUEST_ID.set("req_" + secrets.token_hex(10))
         TRACE.set(request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0] or None)
         if request.method == "OPTIONS" or request.endpoint in _PUBLIC:
@@ -126,6 +130,10 @@ def _requests(app: App, services: Services) -> None:
         response.headers["X-Request-Id"] = REQUEST_ID.get() or ""
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers["X-Content-Type-Options"] = "nosniff"
+        if request.endpoint not in _QUIET:
+            # The rule, not the path: ids are a user's own. For a stream this is the time to its headers.
+            took = (time.monotonic() - g.began) * 1000
+            log.info("%s %s %s %.0f ms", request.method, request.url_rule or "-", response.status_code, took)
         return response
 
 

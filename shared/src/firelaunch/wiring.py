@@ -55,7 +55,7 @@ def build(
         store=scoped,
         identity=identity,
         dev_identity=dev_identity,
-        chats=Chats(scoped),
+        chats=Chats(scoped, clock),
         metering=Metering(scoped, settings.plans, settings.app.plan, clock, limits.request_seconds + _SETTLE_GRACE),
         gateway=Gateway(
             provider or _provider(settings), _prices(settings), settings.choice.fallback, limits.max_output_tokens

@@ -47,7 +47,7 @@ class _Sentinel:
 
 
 SERVER_TIME: Final = _Sentinel("SERVER_TIME")
-"""As a field's value in a write: the time of the commit."""
+"""As a field's value in a write: the time of the commit, to the millisecond or better; not always ``update_time``."""
 
 DELETE_FIELD: Final = _Sentinel("DELETE_FIELD")
 """As a field's value in an update or a merging set: the field goes."""

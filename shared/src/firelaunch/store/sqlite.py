@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -128,7 +129,7 @@ class SQLiteStore:
         self._opened.append(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         if first:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _switch_to_wal(connection)
             connection.executescript(_SCHEMA)
             for field in _INDEXED:
                 connection.execute(
@@ -148,6 +149,19 @@ class SQLiteStore:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    # SQLite's own waiting does not cover the switch, and two processes may open a new file at once.
+    give_up = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
 
 
 class _Transaction:
