@@ -11,6 +11,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -73,7 +74,7 @@ def wheel(folder: Path, name: str, files: dict[str, str]) -> str:
     with zipfile.ZipFile(path, "w") as archive:
         for inner, text in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
             entry = zipfile.ZipInfo(inner)
-            entry.external_attr = 0o755 << 16
+            entry.external_attr = (stat.S_IFREG | 0o755) << 16
             archive.writestr(entry, text)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -114,8 +115,8 @@ def test_a_set_up_that_is_killed_twice_is_whole_after_the_third_run_and_then_sil
     first.communicate()
     assert not works(project)
 
-    code, _ = run(project, KILL_IN_MID_INSTALL="1")
-    assert code == -signal.SIGKILL
+    code, said = run(project, KILL_IN_MID_INSTALL="1")
+    assert code == -signal.SIGKILL, said
     assert not works(project)
 
     code, said = run(project)

@@ -112,12 +112,13 @@ def install(lock):
     pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
     uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--compile-bytecode", "--python", python]
     packages = ["--require-hashes", "-r", "requirements-dev.lock"]
+    itself = ["--no-deps", "--no-build-isolation", "--editable", "shared"]
     with Step("fetching the installer"):
         patiently([[*pip, "--require-hashes", "-r", "requirements-uv.lock"]] * 3, env, lock)
     with Step("installing the packages of requirements-dev.lock (a slow network may take minutes)"):
         patiently([[*uv, *packages], [*uv, *packages], [*pip, *packages]], env, lock)
     with Step("installing firelaunch from shared/"):
-        patiently([[*uv, "--no-deps", "--no-build-isolation", "--editable", "shared"]], env, lock)
+        patiently([[*uv, *itself], [*pip, *itself]], env, lock)
         run([python, "-m", "compileall", "-q", "shared/src"], env, lock)
 
 
