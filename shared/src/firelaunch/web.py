@@ -42,6 +42,9 @@ class _Request(Request):
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:  # noqa: ARG002 - Flask's signature
         raw = self.get_data(cache=cache)
+        # A chunked body is cut at the limit without a word; one that reaches it is taken as over it.
+        if self.max_content_length is not None and len(raw) >= self.max_content_length:
+            raise TooLarge
         if not raw:
             raise BadRequest("The body is empty: send a JSON object.")
         if not self.is_json:

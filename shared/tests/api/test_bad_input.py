@@ -76,6 +76,22 @@ def test_a_body_over_the_limit_is_a_413(ada: User) -> None:
     assert ada.get("/v1/chats").get_json()["items"] == []
 
 
+def test_a_body_over_the_limit_that_does_not_say_its_length_is_a_413(ada: User) -> None:
+    import io
+
+    body = io.BytesIO(json.dumps({"title": "x"}).encode() + b" " * 300_000)
+    headers = {"Authorization": f"Bearer {ada.token}", "Transfer-Encoding": "chunked"}
+    response = ada.client.post(
+        "/v1/chats",
+        input_stream=body,
+        headers=headers,
+        content_type="application/json",
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert (response.status_code, error_of(response)["code"]) == (413, "too_large")
+    assert ada.get("/v1/chats").get_json()["items"] == []
+
+
 def test_a_message_over_the_limit_is_a_413_and_an_empty_one_a_400(ada: User) -> None:
     chat = ada.new_chat()
     assert ada.send(chat, "x" * 16_001).status_code == 413

@@ -34,11 +34,12 @@ _DENY_ALL = "rules_version = '2';\nservice cloud.firestore { match /{path=**} { 
 _CLASS = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
 # Runs a command until it ends, or the process that owns the tests does: a session that is killed leaves no emulator.
 _WATCHED = """
-owner=$1; shift
+owner=$1; folder=$2; shift 2
 "$@" & child=$!
 trap 'kill -9 $child' TERM
 while kill -0 "$owner" && kill -0 "$child"; do sleep 1 & wait $!; done 2>/dev/null
 kill -9 "$child" 2>/dev/null
+rm -rf "$folder"
 """
 _START_SECONDS = 60.0
 _REST_SECONDS = 30.0
@@ -95,7 +96,17 @@ class Emulator:
         command = [java, "-Duser.language=en", "-Xmx512m", "-cp", str(jar), _CLASS, "--host=127.0.0.1"]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 - the emulator's own start command
-                ["/bin/sh", "-c", _WATCHED, "sh", str(owner), *command, f"--port={port}", f"--rules={rules}"],
+                [
+                    "/bin/sh",
+                    "-c",
+                    _WATCHED,
+                    "sh",
+                    str(owner),
+                    str(folder),
+                    *command,
+                    f"--port={port}",
+                    f"--rules={rules}",
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -105,8 +116,8 @@ class Emulator:
         give_up = time.monotonic() + _START_SECONDS
         while not emulator._answers():
             if process.poll() is not None or time.monotonic() > give_up:
+                said = _tail(folder / "log")
                 emulator.stop()
-                said = (folder / "log").read_text(errors="replace")[-2000:]
                 raise EmulatorUnavailable(f"the Firestore emulator did not come up; it said:\n{said}")
             time.sleep(0.05)
         return emulator
@@ -263,6 +274,10 @@ def _download(folder: Path) -> Path | None:
     finally:
         aside.unlink(missing_ok=True)
     return target
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-2000:] if log.exists() else "nothing"
 
 
 def _message(body: str) -> str:
