@@ -5,7 +5,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test lint format bench lock clean
+.PHONY: setup help app demo serve test lint format bench docs lock clean
 
 setup: ## Put everything into .venv; an interrupted set-up goes on where it stopped
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer." >&2; exit 1; }
@@ -40,6 +40,9 @@ format: setup ## Format the code, and mend what ruff can mend
 
 bench: setup ## Run the benchmarks, or one of them: make bench ONLY=start
 	@$(BIN)/python bench/run.py $(ONLY)
+
+docs: setup ## Write docs/settings.md anew from the code
+	@$(BIN)/python tools/settings_docs.py
 
 lock: setup ## Resolve the lock files anew
 	@tools/lock

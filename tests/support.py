@@ -136,3 +136,22 @@ def copy_template(target: Path) -> Path:
     """The raw template as an app folder."""
     ignored = shutil.ignore_patterns(".firelaunch", "__pycache__", ".*_cache")
     return Path(shutil.copytree(TEMPLATE, target, ignore=ignored))
+
+
+def copy_repo(target: Path) -> Path:
+    """What a clone of this repo would hold if all that is here were committed, with this repo's .venv for its own.
+
+    Run make there with ``MAKE_HERE``, or it would set the copy up as a clone of its own.
+    """
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target / name)
+    (target / ".venv").symlink_to(ROOT / ".venv")
+    return target
+
+
+MAKE_HERE = {"PYTHON": "true"}
+"""The environment in which make takes the set-up as done: what is to run it does nothing."""

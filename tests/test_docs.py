@@ -1,0 +1,91 @@
+"""The documents cannot drift: their commands run, and what they list is what there is."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import firelaunch.settings
+import pytest
+from support import MAKE_HERE, ROOT, clean_environ, copy_repo, free_port
+
+BLOCK = re.compile(r"(?:^<!-- (?P<how>[\w ]+) -->\n)?^```sh\n(?P<commands>.*?)^```$", re.MULTILINE | re.DOTALL)
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [page for page in DOCUMENTS if BLOCK.search(page.read_text())]
+
+SERVER = """
+( exec {command} ) &
+server=$!
+trap 'kill $server; wait $server || true' EXIT
+for i in $(seq 300); do curl -sf localhost:{port}/readyz >/dev/null && break; sleep 0.1; done
+curl -sf localhost:{port}/readyz >/dev/null
+"""
+
+
+def script(text: str, port: int) -> Iterator[str]:
+    """A page's commands as one bash script, so that a block finds the variables of those before it."""
+    yield "set -euo pipefail"
+    for block in BLOCK.finditer(text.replace("8080", str(port))):
+        commands, how = block["commands"], block["how"]
+        if how == "server":
+            yield SERVER.format(command=commands.strip(), port=port)
+        elif how == "press Enter":
+            yield f"printf '%20s' '' | tr ' ' '\\n' | {commands}"
+        elif how == "dry run":
+            yield commands.replace("make ", "make -n ")
+        else:
+            assert how is None, f"no way to run {how!r} is known"
+            yield commands
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the documents' commands use curl, which is not there")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_a_document_works_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
+    repo = copy_repo(tmp_path / "repo")
+    command = ["bash", "-c", "\n".join(script(page.read_text(), free_port()))]
+    env = clean_environ(**MAKE_HERE)
+    done = subprocess.run(command, cwd=repo, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if page.name == "README.md":
+        assert "Hello" in done.stdout
+        assert "event: done" in done.stdout
+        assert re.search(r'"requests": ?2', done.stdout)
+
+
+def test_the_page_of_settings_is_the_settings_own() -> None:
+    tool: Any = load(ROOT / "tools" / "settings_docs.py")
+    assert (ROOT / "docs" / "settings.md").read_text() == tool.page(), "write it anew: make docs"
+
+
+def test_every_variable_that_is_read_is_listed_and_no_other() -> None:
+    tool: Any = load(ROOT / "tools" / "settings_docs.py")
+    read = set(re.findall(r'"([A-Z][A-Z0-9_]+[A-Z0-9])"', Path(firelaunch.settings.__file__).read_text()))
+    serving = Path(firelaunch.settings.__file__).with_name("serving.py").read_text()
+    read |= set(re.findall(r"environ\.get\([\"'](\w+)", serving))
+    assert set(tool.VARIABLES) == read
+
+
+def test_the_apps_example_of_an_environment_names_only_variables_that_are_read() -> None:
+    tool: Any = load(ROOT / "tools" / "settings_docs.py")
+    example = next((ROOT / "template").glob("*/.env.example")).read_text()
+    assert set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)) <= set(tool.VARIABLES)
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for page in DOCUMENTS:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def load(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,123 @@
+"""Writes docs/settings.md from the settings' own models; a test holds the two together."""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from firelaunch.settings import Settings
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
+
+INTRODUCTION = """\
+# Settings
+
+What is the same everywhere is in an app's `firelaunch.toml`; what differs between a laptop and the cloud is in the
+environment. Both are read once, when the app starts. A key that is missing, misspelt or of the wrong type ends the
+start with a message that names the key and what to do. `make docs` writes this page.
+
+## firelaunch.toml
+"""
+
+VARIABLES = {
+    "FIRELAUNCH_MODE": "`embedded` (the default: a laptop, nothing else needed), `emulators`, or `cloud`.",
+    "FIRELAUNCH_DATA": "Folder of the embedded mode's data, relative to `firelaunch.toml`; `.firelaunch` if unset.",
+    "OPENAI_API_KEY": "Key of OpenAI, or of a compatible server. On a laptop it switches the offline model off.",
+    "OPENAI_BASE_URL": "A compatible server in place of OpenAI's own, such as `http://localhost:11434/v1` for Ollama.",
+    "OPENAI_MODEL": "One model in place of all that `[models.openai]` names. On one's own machine it costs nothing; "
+    "elsewhere its price must be known (`[prices]`).",
+    "GOOGLE_CLOUD_PROJECT": "In place of `cloud.project`.",
+    "FIRESTORE_EMULATOR_HOST": "Host and port of the Firestore emulator; needed in `emulators` mode, refused in the "
+    "cloud.",
+    "FIREBASE_AUTH_EMULATOR_HOST": "Host and port of the Auth emulator; refused in the cloud.",
+    "K_SERVICE": "Set by Cloud Run. Whatever is for development alone then refuses to start.",
+    "PORT": "Port to listen on; 8080 if unset. Cloud Run sets it.",
+    "HOST": "Address to listen on; all if unset. `make serve` and `make demo` listen on 127.0.0.1 alone.",
+    "CONCURRENCY": "Requests at a time; 80 if unset, which is Cloud Run's default.",
+}
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [INTRODUCTION]
+    for name, field in Settings.model_fields.items():
+        if not field.exclude:
+            parts += _sections(name, field)
+    parts.append("## Environment\n")
+    parts.append(_table(("variable", "what it does"), ((f"`{name}`", text) for name, text in VARIABLES.items())))
+    return "\n".join(parts)
+
+
+def _sections(name: str, field: FieldInfo) -> Iterator[str]:
+    model = _model(field.annotation)
+    if model is None:
+        yield f"### `[{name}]`\n\n{field.description}\n"
+        return
+    title, _, purpose = (model.__doc__ or "").strip().partition(": ")
+    yield f"### {title.replace('``', '`')}\n\n{_sentence(purpose)}\n"
+    own = {key: f for key, f in model.model_fields.items() if _model(f.annotation) is None}
+    yield _table(("key", "value", "default", "what it does"), (_row(key, f) for key, f in own.items()))
+    inner = {_model(f.annotation): f for f in model.model_fields.values() if _model(f.annotation)}
+    for nested in inner.values():
+        yield from _sections(name, nested)
+
+
+def _row(key: str, field: FieldInfo) -> tuple[str, ...]:
+    return f"`{key}`", _kind(field), _default(field), field.description or ""
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    """The model in an annotation such as ``X``, ``X | None`` or ``dict[str, X]``."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def _kind(field: FieldInfo) -> str:
+    annotation, limits = field.annotation, [_limit(item) for item in field.metadata]
+    names: dict[Any, str] = {str: "text", int: "whole number", bool: "true or false"}
+    if get_origin(annotation) is Literal:
+        return ", ".join(f'`"{choice}"`' for choice in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return "list of texts"
+    if get_origin(annotation) in {Union, types.UnionType}:
+        annotation = next(kind for kind in get_args(annotation) if kind is not types.NoneType)
+    if "dollars" in (field.description or "").lower():
+        return "dollars"
+    return ", ".join([names.get(annotation, "text"), *filter(None, limits)])
+
+
+def _limit(item: Any) -> str:
+    words = {"ge": "{:,} or more", "le": "{:,} at most", "max_length": "{:,} characters at most"}
+    return ", ".join(text.format(getattr(item, name)) for name, text in words.items() if hasattr(item, name))
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "required"
+    if field.default is None:
+        return ""
+    if isinstance(field.default, tuple):
+        return "`[]`"
+    return f'`"{field.default}"`' if isinstance(field.default, str) else f"`{field.default}`"
+
+
+def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _sentence(text: str) -> str:
+    text = re.sub(r"\s+", " ", text).strip()
+    return text[:1].upper() + text[1:]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
