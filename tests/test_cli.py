@@ -1,0 +1,216 @@
+"""The command line, as people and make use it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from firelaunch.testing.models import Fault, ModelServer, Reply
+from support import PYTHON, ROOT, clean_environ, copy_repo, free_port
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A copy of this repo without apps."""
+    return copy_repo(tmp_path / "repo")
+
+
+def firelaunch(repo: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [PYTHON, "-m", "firelaunch", *words]
+    return subprocess.run(
+        command, cwd=repo, env=clean_environ(**environ), capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def nobody_listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_the_demo_makes_an_app_talks_to_it_and_leaves_nothing_running(repo: Path) -> None:
+    port = free_port()
+    first = firelaunch(repo, "demo", "--once", "--port", str(port))
+    assert first.returncode == 0, first.stderr
+    assert "Making apps/demo" in first.stdout
+    assert "OPENAI_API_KEY=" in first.stdout  # how to have a real model answer
+    assert f"http://localhost:{port}" in first.stdout
+    assert "What can you do for me?" in first.stdout
+    assert "message number 2" in first.stdout
+    assert "first words after" in first.stdout
+    assert "2 requests" in first.stdout
+    assert "curl" in first.stdout
+    assert "\x1b" not in first.stdout
+    assert nobody_listens(port)
+
+    again = firelaunch(repo, "demo", "--once", "--port", str(port))
+    assert again.returncode == 0, again.stderr
+    assert "Making" not in again.stdout
+    assert "4 requests" in again.stdout
+
+
+def test_the_demo_uses_a_real_model_where_one_is_given_and_says_which(repo: Path) -> None:
+    with ModelServer(Reply(words=["I am ", "the model."])) as model:
+        environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": model.base_url, "OPENAI_MODEL": "my-model"}
+        done = firelaunch(repo, "demo", "--once", "--port", str(free_port()), **environ)
+    assert done.returncode == 0, done.stderr
+    assert f"my-model of {model.base_url} answers" in done.stdout
+    assert done.stdout.count("I am the model.") == 2
+    assert [request["model"] for request in model.requests] == ["my-model", "my-model"]
+
+
+@pytest.mark.parametrize("fault", [Fault(401), Reply(words=["one ", "two "], cut_after=1)], ids=["refused", "cut"])
+def test_the_demo_fails_when_an_answer_fails_and_says_where_to_look(repo: Path, fault: Fault | Reply) -> None:
+    port = free_port()
+    with ModelServer(fault) as model:
+        environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": model.base_url, "OPENAI_MODEL": "my-model"}
+        done = firelaunch(repo, "demo", "--once", "--port", str(port), **environ)
+    assert done.returncode == 1
+    assert "demo.log" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert nobody_listens(port)
+
+
+def test_the_demo_names_a_setting_that_stops_the_app(repo: Path) -> None:
+    assert firelaunch(repo, "new", "--no-input", "app_name=Demo").returncode == 0
+    settings = repo / "apps" / "demo" / "firelaunch.toml"
+    settings.write_text(settings.read_text().replace("region =", "regoin ="))
+    began = time.monotonic()
+    done = firelaunch(repo, "demo", "--once", "--port", str(free_port()))
+    assert done.returncode == 1
+    assert "did you mean cloud.region?" in done.stderr
+    assert time.monotonic() - began < 15
+
+
+def test_the_demo_refuses_a_port_that_another_program_has(repo: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        done = firelaunch(repo, "demo", "--once", "--port", str(other.getsockname()[1]))
+    assert done.returncode == 1
+    assert "is taken by another program" in done.stderr
+
+
+def test_a_half_made_demo_app_is_put_aside_and_made_anew(repo: Path) -> None:
+    (repo / "apps" / "demo" / "app").mkdir(parents=True)
+    (repo / "apps" / "demo" / "firelaunch.toml").write_text("[app]\n")
+    done = firelaunch(repo, "demo", "--once", "--port", str(free_port()))
+    assert done.returncode == 0, done.stderr
+    assert "not a whole app" in done.stdout
+    aside = [folder for folder in (repo / "apps").iterdir() if folder.name.startswith("demo-")]
+    assert [(folder / "firelaunch.toml").read_text() for folder in aside] == ["[app]\n"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_demo_that_stays_up_takes_its_server_along_however_it_ends(repo: Path, number: signal.Signals) -> None:
+    if number == signal.SIGKILL and sys.platform != "linux":
+        pytest.skip("only Linux tells a child that its parent was killed")
+    port = free_port()
+    command = [PYTHON, "-m", "firelaunch", "demo", "--port", str(port)]
+    env = clean_environ(PYTHONUNBUFFERED="1")
+    with subprocess.Popen(command, cwd=repo, env=env, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        assert any("stays up" in line for line in demo.stdout)
+        assert httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).status_code == 200
+        demo.send_signal(number)
+        code = demo.wait(timeout=30)
+    assert code == {signal.SIGINT: 0, signal.SIGTERM: 128 + 15, signal.SIGKILL: -9}[number]
+    give_up = time.monotonic() + 15
+    while not nobody_listens(port) and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert nobody_listens(port)
+
+
+def test_serve_runs_an_app_as_the_process_itself_so_that_signals_reach_it(repo: Path) -> None:
+    port = free_port()
+    assert firelaunch(repo, "new", "--no-input", "app_slug=mine").returncode == 0
+    command = [PYTHON, "-m", "firelaunch", "serve", "mine", "--port", str(port)]
+    with subprocess.Popen(command, cwd=repo, env=clean_environ(), stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        assert any("ready on" in line for line in server.stderr)
+        ready = httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).json()
+        assert ready["app"] == "mine"
+        server.terminate()
+        assert server.wait(timeout=30) == 0
+    assert nobody_listens(port)
+
+
+def test_serve_lists_the_apps_there_are_when_the_one_asked_for_is_not(repo: Path) -> None:
+    for slug in ("one", "two"):
+        assert firelaunch(repo, "new", "--no-input", f"app_slug={slug}").returncode == 0
+    done = firelaunch(repo, "serve", "three")
+    assert done.returncode == 1
+    assert "one, two" in done.stderr
+
+
+def test_new_makes_an_app_under_apps_and_refuses_to_make_it_twice(repo: Path) -> None:
+    done = firelaunch(repo, "new", "--no-input", "app_name=Night school")
+    assert done.returncode == 0, done.stderr
+    assert 'name = "Night school"' in (repo / "apps" / "night-school" / "firelaunch.toml").read_text()
+    assert "make serve APP=night-school" in done.stdout
+    twice = firelaunch(repo, "new", "--no-input", "app_name=Night school")
+    assert twice.returncode == 1
+    assert "already exists" in twice.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ("app_slug=../x", "app_slug is '../x'"),
+        ("index=faiss", "pgvector"),
+        ("app_nmae=x", "'app_nmae' is not asked"),
+        ("app_name", "is not NAME=VALUE"),
+    ],
+)
+def test_new_refuses_a_bad_answer_in_words(repo: Path, answer: str, says: str) -> None:
+    done = firelaunch(repo, "new", "--no-input", answer)
+    assert done.returncode in {1, 2}
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in (repo / "apps").iterdir()] == [".gitkeep"]
+
+
+def test_outside_the_repo_the_commands_that_need_it_say_so(tmp_path: Path) -> None:
+    for command in (["new"], ["demo", "--once"]):
+        done = firelaunch(tmp_path, *command)
+        assert done.returncode == 1
+        assert "inside the firelaunch repo" in done.stderr
+
+
+def test_each_command_explains_itself() -> None:
+    listed = firelaunch(ROOT, "--help").stdout
+    names = [line.split()[0] for line in listed.partition("Commands:")[2].splitlines() if line.strip()]
+    assert {"demo", "new", "serve"} <= set(names)
+    for name in names:
+        done = firelaunch(ROOT, name, "--help")
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) > 3
+
+
+def test_the_command_line_loads_a_commands_modules_only_when_it_is_called() -> None:
+    code = "import sys, firelaunch.cli; print(*sorted(sys.modules))"
+    done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert not loaded & {"flask", "pydantic", "gunicorn", "cookiecutter", "openai", "google.cloud", "sqlite3", "rich"}
+
+
+def test_every_make_target_is_listed_by_help() -> None:
+    make = shutil.which("make")
+    assert make is not None
+    listed = subprocess.run([make, "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    targets = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith(".PHONY:"))
+    for target in targets.split()[1:]:
+        assert f"make {target} " in listed
+
+
+def test_ci_runs_the_readmes_test_command_with_the_emulator_required() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    assert script.rstrip().endswith("make test")
+    assert "export REQUIRE_EMULATOR=1" in script
+    assert "make test" in (ROOT / "README.md").read_text()
