@@ -165,6 +165,8 @@ def test_new_makes_an_app_under_apps_and_refuses_to_make_it_twice(repo: Path) ->
         ("index=faiss", "pgvector"),
         ("app_nmae=x", "'app_nmae' is not asked"),
         ("app_name", "is not NAME=VALUE"),
+        ("app_name={% if", "Error: "),
+        ("app_name={{ x }}", "Unable to render variable 'app_name'"),
     ],
 )
 def test_new_refuses_a_bad_answer_in_words(repo: Path, answer: str, says: str) -> None:

@@ -129,6 +129,20 @@ def test_a_set_up_that_is_killed_twice_is_whole_after_the_third_run_and_then_sil
     assert time.monotonic() - began < 2
 
 
+def test_an_environment_elsewhere_that_venv_leads_to_is_left_alone(project: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "firelaunch-setup.json").write_text("{}")
+    (project / ".venv").symlink_to(elsewhere)
+    process = start(project)
+    while not (project / ".venv" / "bin").exists():
+        assert process.poll() is None
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert [path.name for path in elsewhere.iterdir()] == ["firelaunch-setup.json"]
+
+
 def test_a_package_whose_hash_is_not_the_locked_one_is_not_installed(project: Path) -> None:
     (project / "requirements-dev.lock").write_text(f"widget==1.0 --hash=sha256:{'0' * 64}\n")
     script = project / "tools" / "setup.py"

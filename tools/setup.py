@@ -35,6 +35,8 @@ def main():
         done, wanted = stamp(), state()
         if done == wanted:
             return
+        if VENV.is_symlink():
+            VENV.unlink()  # what it leads to is not ours to change
         STAMP.unlink(missing_ok=True)
         if done is None or done["venv"] != wanted["venv"]:
             make_venv(lock)
@@ -85,7 +87,7 @@ def stamp():
         done = json.loads(STAMP.read_text())
     except (OSError, ValueError):
         return None
-    return done if (VENV / "bin" / "python").exists() else None
+    return done if (VENV / "bin" / "python").exists() and not VENV.is_symlink() else None
 
 
 def leave_stamp(wanted):
@@ -98,8 +100,6 @@ def leave_stamp(wanted):
 def make_venv(lock):
     """An empty environment with pip in it."""
     with Step(f"making .venv with Python {version()}"):
-        if VENV.is_symlink():
-            VENV.unlink()
         shutil.rmtree(VENV, ignore_errors=True)
         if not run([sys.executable, "-m", "venv", str(VENV)], os.environ, lock):
             stop("Python could not make .venv; its own message is above.")

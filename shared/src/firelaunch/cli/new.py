@@ -29,6 +29,7 @@ def bake(root: Path, answers: Mapping[str, str], *, ask: bool, next_steps: bool 
     try:
         from cookiecutter.exceptions import CookiecutterException  # type: ignore[import-untyped]  # it ships no types
         from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]
+        from jinja2 import TemplateError
     except ImportError:
         raise click.ClickException(
             "cookiecutter is not installed here; in the firelaunch repo, make installs it."
@@ -39,10 +40,16 @@ def bake(root: Path, answers: Mapping[str, str], *, ask: bool, next_steps: bool 
         config: Any = False if ask else {"replay_dir": folder}
         try:
             made = cookiecutter(
-                str(root), no_input=not ask, extra_context=given, output_dir=str(root / "apps"), default_config=config
+                # The template itself, because from the root one more question would be which template to take.
+                str(root / "template"),
+                no_input=not ask,
+                extra_context=given,
+                output_dir=str(root / "apps"),
+                default_config=config,
             )
-        except (CookiecutterException, ValueError) as error:
-            raise click.ClickException(str(error)) from None
+        except (CookiecutterException, TemplateError, ValueError) as error:
+            # cookiecutter renders given answers, so that one with Jinja's own signs in it may be no template.
+            raise click.ClickException(getattr(error, "message", None) or str(error)) from None
     return Path(made)
 
 
