@@ -1,0 +1,183 @@
+"""Requests to a Firestore emulator as a user, over its REST API: did the rules let them through?
+
+REST is used rather than the Python client because a connection is kept for thousands of requests, and because what was
+sent is then plain to see.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import quote
+
+from .values import fields, is_server_time, value
+
+__all__ = ["OPERATIONS", "Operation", "RestClient", "UnexpectedAnswer"]
+
+Kind = Literal["get", "list", "group", "count", "create", "set", "update", "delete"]
+OPERATIONS: tuple[Kind, ...] = ("get", "list", "group", "count", "create", "set", "update", "delete")
+_WRITES = {"create", "set", "update", "delete"}
+_SECONDS = 30.0
+_OPERATORS = {
+    "==": "EQUAL", "!=": "NOT_EQUAL", "<": "LESS_THAN", "<=": "LESS_THAN_OR_EQUAL", ">": "GREATER_THAN",
+    ">=": "GREATER_THAN_OR_EQUAL", "in": "IN", "not-in": "NOT_IN", "array-contains": "ARRAY_CONTAINS",
+    "array-contains-any": "ARRAY_CONTAINS_ANY",
+}  # fmt: skip
+
+
+class UnexpectedAnswer(Exception):
+    """The emulator neither allowed nor denied: a request that is wrong in itself, or an emulator that failed."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One request.
+
+    Args:
+        path: of a document, or (list, count) of a collection, or (group) the collection's id.
+        data: fields of a create, a set or an update; an update changes these and leaves the others.
+        where: of a query: (field, operator, value) each.
+        order: of a query: "field" or "field desc" each.
+        limit: of a query; None for no limit.
+    """
+
+    kind: Kind
+    path: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    where: Sequence[Sequence[Any]] = ()
+    order: Sequence[str] = ()
+    limit: int | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes a document when it is allowed."""
+        return self.kind in _WRITES
+
+
+class RestClient:
+    """One kept connection to one database of an emulator. Not for use by two threads at once.
+
+    Args:
+        host: "127.0.0.1:8080".
+    """
+
+    def __init__(self, host: str, project: str, database: str = "(default)") -> None:
+        self._connection = http.client.HTTPConnection(host, timeout=_SECONDS)
+        self._root = f"projects/{project}/databases/{database}/documents"
+
+    def allowed(self, operation: Operation, token: str | None) -> bool:
+        """Whether the rules let ``operation`` through.
+
+        Args:
+            token: an ID token; None sends none. "owner" is let through by no rule but the emulator's own.
+
+        Raises:
+            UnexpectedAnswer: the emulator answered something else than yes or no.
+        """
+        method, path, body = self._request(operation)
+        status, said = self._send(method, path, body, token)
+        if status == 200:
+            return True
+        if status == 403:
+            return False
+        # Past the rules, the database itself may find nothing, or find something in the way.
+        if status in {404, 409} or (status == 400 and "FAILED_PRECONDITION" in said):
+            return True
+        raise UnexpectedAnswer(f"{operation.kind} {operation.path}: {status} {said[:300]}")
+
+    def put(self, documents: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Write documents as they are given, whatever the rules; None removes one.
+
+        Raises:
+            UnexpectedAnswer: the emulator refused.
+        """
+        writes = [
+            {"delete": self._name(path)} if data is None else self._write(path, data, None)
+            for path, data in documents.items()
+        ]
+        status, said = self._send("POST", f"/v1/{quote(self._root)}:commit", {"writes": writes}, "owner")
+        if status != 200:
+            raise UnexpectedAnswer(f"the documents could not be written: {status} {said[:300]}")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _name(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    def _request(self, operation: Operation) -> tuple[str, str, Any]:
+        root = f"/v1/{quote(self._root)}"
+        if operation.kind == "get":
+            return "GET", f"{root}/{quote(operation.path, safe='/')}", None
+        if operation.writes:
+            return "POST", f"{root}:commit", {"writes": [self._change(operation)]}
+        parent, _, collection = operation.path.rpartition("/")
+        where = f"{root}/{quote(parent, safe='/')}" if parent else root
+        query = {"structuredQuery": _query(operation, collection, self._root)}
+        if operation.kind == "count":
+            counted = {"structuredAggregationQuery": {**query, "aggregations": [{"alias": "n", "count": {}}]}}
+            return "POST", f"{where}:runAggregationQuery", counted
+        return "POST", f"{where}:runQuery", query
+
+    def _change(self, operation: Operation) -> dict[str, Any]:
+        if operation.kind == "delete":
+            return {"delete": self._name(operation.path)}
+        mask = list(operation.data) if operation.kind == "update" else None
+        write = self._write(operation.path, operation.data, mask)
+        if operation.kind != "set":
+            write["currentDocument"] = {"exists": operation.kind == "update"}
+        return write
+
+    def _write(self, path: str, data: Mapping[str, Any], mask: list[str] | None) -> dict[str, Any]:
+        write: dict[str, Any] = {"update": {"name": self._name(path), "fields": fields(data, self._root)}}
+        timed = [key for key, item in data.items() if is_server_time(item)]
+        if mask is not None:
+            write["updateMask"] = {"fieldPaths": [_quoted(key) for key in mask if key not in timed]}
+        if timed:
+            changes = [{"fieldPath": _quoted(key), "setToServerValue": "REQUEST_TIME"} for key in timed]
+            write["updateTransforms"] = changes
+        return write
+
+    def _send(self, method: str, path: str, body: Any, token: str | None) -> tuple[int, str]:
+        headers = {"Content-Type": "application/json"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        data = None if body is None else json.dumps(body).encode()
+        for last in (False, True):
+            try:
+                self._connection.request(method, path, data, headers)
+                answer = self._connection.getresponse()
+                return answer.status, answer.read().decode(errors="replace")
+            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+                # A kept connection may have been closed meanwhile; a new one is made by the next request.
+                self._connection.close()
+                if last:
+                    raise
+        raise AssertionError("unreachable")
+
+
+def _query(operation: Operation, collection: str, root: str) -> dict[str, Any]:
+    query: dict[str, Any] = {"from": [{"collectionId": collection, "allDescendants": operation.kind == "group"}]}
+    filters = [
+        {"fieldFilter": {"field": {"fieldPath": _quoted(name)}, "op": _OPERATORS[sign], "value": value(item, root)}}
+        for name, sign, item in operation.where
+    ]
+    if filters:
+        query["where"] = {"compositeFilter": {"op": "AND", "filters": filters}}
+    if operation.order:
+        query["orderBy"] = [
+            {"field": {"fieldPath": _quoted(name)}, "direction": "DESCENDING" if way == "desc" else "ASCENDING"}
+            for name, _, way in (item.partition(" ") for item in operation.order)
+        ]
+    if operation.limit is not None:
+        query["limit"] = operation.limit
+    return query
+
+
+def _quoted(field_path: str) -> str:
+    parts = field_path.split(".")
+    return ".".join(part if part.isidentifier() and part.isascii() else f"`{part}`" for part in parts)

@@ -1,0 +1,120 @@
+"""What a run of the mutation tester found: as JSON, as text, as a page."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .runner import Result, lines_of
+
+__all__ = ["AllowListError", "as_html", "as_json", "as_text", "load_allow_list"]
+
+
+class AllowListError(Exception):
+    """The list of equivalent mutants cannot be used; the message says where and what to mend."""
+
+
+def load_allow_list(path: Path) -> dict[str, str]:
+    """Mutants known to change nothing, by id, each with its reason.
+
+    Raises:
+        AllowListError: not there, no YAML, or an entry without id or reason.
+    """
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AllowListError(f"{path} cannot be read: {error}") from None
+    if not isinstance(entries, list):
+        raise AllowListError(f"{path} is not a list of entries with 'id' and 'reason'.")
+    allowed: dict[str, str] = {}
+    for number, entry in enumerate(entries, 1):
+        good = isinstance(entry, dict) and entry.get("id") and str(entry.get("reason") or "").strip()
+        if not good:
+            raise AllowListError(f"{path}: entry {number} has no id, or gives no reason.")
+        allowed[str(entry["id"])] = str(entry["reason"]).strip()
+    return allowed
+
+
+def as_json(result: Result, allow_list: Mapping[str, str]) -> dict[str, Any]:
+    """The report. ``score`` is the share of mutants killed, in percent, those on the allow-list left out.
+
+    Raises:
+        AllowListError: an entry of the list is of no mutant that survived.
+    """
+    survived = [outcome.mutant.shown(result.source) for outcome in result.of("survived")]
+    stale = sorted(set(allow_list) - {mutant["id"] for mutant in survived})
+    if stale:
+        raise AllowListError(f"the allow-list names {stale[0]}, and no mutant of that id survives: take it out.")
+    killed = len(result.of("killed"))
+    open_ones = [mutant for mutant in survived if mutant["id"] not in allow_list]
+    counted = killed + len(open_ones)
+    return {
+        "score": round(100 * killed / counted, 2) if counted else 100.0,
+        "mutants": counted,
+        "killed": killed,
+        "survived": open_ones,
+        "never_evaluated": [{"line": line, "expression": text} for line, text in lines_of(result)],
+        "allowed": [{**m, "reason": allow_list[m["id"]]} for m in survived if m["id"] in allow_list],
+        "invalid": len(result.of("invalid")),
+        "cases": result.cases,
+    }
+
+
+def as_text(report: Mapping[str, Any]) -> str:
+    """The report for a terminal."""
+    lines = []
+    for mutant in report["survived"]:
+        lines += [f"survived  line {mutant['line']}  {mutant['operator']}  ({mutant['id']})"]
+        lines += [f"  - {mutant['before']}", f"  + {mutant['after'] or '(nothing)'}"]
+    for item in report["never_evaluated"]:
+        lines.append(f"never evaluated  line {item['line']}  {item['expression']}")
+    for mutant in report["allowed"]:
+        lines.append(f"allowed  line {mutant['line']}  {mutant['operator']}: {mutant['reason']}")
+    lines.append(
+        f"{report['killed']} of {report['mutants']} mutants killed by {report['cases']} cases: "
+        f"{report['score']} % ({report['invalid']} did not compile and do not count)"
+    )
+    return "\n".join(lines)
+
+
+def as_html(report: Mapping[str, Any], source: str, name: str) -> str:
+    """The report as a page of its own: the rules, each line with what survived on it."""
+    by_line: dict[int, list[Mapping[str, Any]]] = {}
+    for mutant in report["survived"]:
+        by_line.setdefault(mutant["line"], []).append(mutant)
+    never = {item["line"] for item in report["never_evaluated"]}
+    rows = []
+    for number, text in enumerate(source.splitlines(), 1):
+        kind = "bad" if number in by_line else "never" if number in never else ""
+        rows.append(f'<tr class="{kind}"><td>{number}</td><td><pre>{html.escape(text)}</pre></td></tr>')
+        rows += [_mutant_row(mutant) for mutant in by_line.get(number, [])]
+    figures = f"{report['killed']} of {report['mutants']} mutants killed by {report['cases']} cases"
+    return _PAGE.format(name=html.escape(name), score=report["score"], figures=figures, rows="\n".join(rows))
+
+
+def _mutant_row(mutant: Mapping[str, Any]) -> str:
+    after = html.escape(mutant["after"] or "(nothing)")
+    return f'<tr class="mutant"><td></td><td><b>{html.escape(mutant["operator"])}</b><pre>{after}</pre></td></tr>'
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Rules: {name}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; color: #1c2430; padding: 0 1rem }}
+h1 {{ font-size: 1.3rem }} .score {{ font-size: 2.4rem; font-weight: 600 }} p {{ color: #4a5568 }}
+table {{ border-collapse: collapse; width: 100% }} td {{ vertical-align: top; padding: 0 .6rem }}
+td:first-child {{ color: #8a94a6; text-align: right; width: 3rem; user-select: none }}
+pre {{ margin: 0; font: 13px/1.6 ui-monospace, monospace; white-space: pre-wrap }}
+.bad td:last-child {{ background: #fde8e8 }} .never td:last-child {{ background: #fff4d6 }}
+.mutant td:last-child {{ background: #fff; border-left: 4px solid #d64545; padding: .2rem .8rem }}
+</style>
+<h1>{name}</h1><div class="score">{score} %</div>
+<p>{figures}. Red lines have a change that no case noticed, shown below them; yellow ones no case has evaluated.</p>
+<table>
+{rows}
+</table></html>
+"""

@@ -1,0 +1,107 @@
+"""Rules as text: where matches, allows and their parts are. Comments and strings are looked past, not into.
+
+A scanner, not a parser: expressions come from the emulator, which has parsed the same text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+__all__ = ["Allow", "Match", "Segment", "allows", "blanked", "closed", "line_of", "matches"]
+
+_SKIPPED = re.compile(r"//[^\n]*|/\*.*?\*/|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"", re.DOTALL)
+_SEGMENT = r"/(?:\{\s*\w+\s*(?:=\s*\*\*)?\s*\}|[^\s/{}]+)"
+_MATCH = re.compile(rf"\bmatch\s+((?:{_SEGMENT})+)\s*\{{")
+_ALLOW = re.compile(r"\ballow\s+([a-z]+(?:\s*,\s*[a-z]+)*)\s*(?=[:;])")
+_OPENING, _CLOSING = "([{", ")]}"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One part of a match's path, without its slash."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Match:
+    """A match statement, its block included."""
+
+    start: int
+    end: int
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True)
+class Allow:
+    """An allow statement up to and with its semicolon; ``methods`` lies at ``methods_start``."""
+
+    start: int
+    end: int
+    methods_start: int
+    methods_end: int
+    methods: tuple[str, ...]
+
+
+def blanked(source: str) -> str:
+    """The text with comments and strings replaced by spaces of the same length; a path's own slashes stay."""
+
+    def blank(found: re.Match[str]) -> str:
+        return re.sub(r"[^\n]", " ", found.group())
+
+    return _SKIPPED.sub(blank, source)
+
+
+def matches(source: str) -> Iterator[Match]:
+    """Every match statement, outer ones first."""
+    text = blanked(source)
+    for found in _MATCH.finditer(text):
+        segments = tuple(
+            Segment(found.start(1) + part.start() + 1, found.start(1) + part.end(), part.group()[1:])
+            for part in re.finditer(_SEGMENT, found.group(1))
+        )
+        end = _closing(text, found.end() - 1)
+        if end is not None:
+            yield Match(found.start(), end + 1, segments)
+
+
+def allows(source: str) -> Iterator[Allow]:
+    """Every allow statement."""
+    text = blanked(source)
+    for found in _ALLOW.finditer(text):
+        end = text.find(";", found.end())
+        methods = tuple(method.strip() for method in found.group(1).split(","))
+        yield Allow(found.start(), len(text) if end < 0 else end + 1, found.start(1), found.end(1), methods)
+
+
+def closed(text: str, start: int, end: int) -> int:
+    """``end``, moved on past the brackets that were opened since ``start``: the emulator leaves them out of a span.
+
+    Args:
+        text: as from :func:`blanked`.
+    """
+    depth = 0
+    for character in text[start:end]:
+        depth += (character in _OPENING) - (character in _CLOSING)
+    while depth > 0 and end < len(text):
+        depth += (text[end] in _OPENING) - (text[end] in _CLOSING)
+        end += 1
+    return end
+
+
+def line_of(source: str, offset: int) -> int:
+    """The line that ``offset`` lies in, from 1."""
+    return source.count("\n", 0, offset) + 1
+
+
+def _closing(text: str, opening: int) -> int | None:
+    depth = 0
+    for offset in range(opening, len(text)):
+        depth += (text[offset] == "{") - (text[offset] == "}")
+        if depth == 0:
+            return offset
+    return None

@@ -1,0 +1,70 @@
+"""Plain values as Firestore's REST API writes them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+__all__ = ["SERVER_TIME", "Reference", "fields", "is_server_time", "value"]
+
+
+class _ServerTime:
+    def __repr__(self) -> str:
+        return "SERVER_TIME"
+
+
+SERVER_TIME = _ServerTime()
+"""A field that the server sets to the time of the request."""
+
+
+class Reference(str):
+    """A reference to the document at this path of the same database."""
+
+
+def is_server_time(item: Any) -> bool:
+    """Whether ``item`` is :data:`SERVER_TIME`."""
+    return item is SERVER_TIME
+
+
+def fields(data: Mapping[str, Any], root: str) -> dict[str, Any]:
+    """A document's fields; those that the server sets are left out.
+
+    Args:
+        root: "projects/<project>/databases/<database>/documents", which references begin with.
+    """
+    return {str(name): value(item, root) for name, item in data.items() if not is_server_time(item)}
+
+
+def value(item: Any, root: str = "") -> dict[str, Any]:
+    """One value; ``root`` as in :func:`fields`.
+
+    Raises:
+        ValueError: of a kind that Firestore does not have.
+    """
+    match item:
+        case None:
+            return {"nullValue": None}
+        case bool():
+            return {"booleanValue": item}
+        case int():
+            return {"integerValue": str(item)}
+        case float():
+            return {"doubleValue": item}
+        case Reference():
+            return {"referenceValue": f"{root}/{item}"}
+        case str():
+            return {"stringValue": item}
+        case bytes():
+            return {"bytesValue": base64.b64encode(item).decode()}
+        case datetime():
+            aware = item if item.tzinfo else item.replace(tzinfo=UTC)
+            return {"timestampValue": aware.astimezone(UTC).isoformat().replace("+00:00", "Z")}
+        case date():
+            return {"timestampValue": f"{item.isoformat()}T00:00:00Z"}
+        case Mapping():
+            return {"mapValue": {"fields": fields(item, root)}}
+        case list() | tuple():
+            return {"arrayValue": {"values": [value(inner, root) for inner in item]}}
+    raise ValueError(f"a value of type {type(item).__name__} is none that Firestore has")
