@@ -22,7 +22,9 @@ ORDER = [
     ["api"],
     ["web", "wiring"],
     ["serving", "gunicorn_worker"],
-    ["cli", "testing"],
+    ["testing"],
+    ["rules"],
+    ["cli"],
     ["__main__", "__init__"],
 ]
 """A room imports from its own row's own room, and from rows above it."""

@@ -14,6 +14,7 @@ _COMMANDS = {
     "demo": ("demo", "Make a demo app, start it and talk to it."),
     "new": ("new", "Make an app."),
     "serve": ("serve", "Run an app on this machine."),
+    "test-rules": ("test_rules", "Say whether tests would notice if the security rules were wrong."),
 }
 
 
