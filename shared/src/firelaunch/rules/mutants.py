@@ -17,6 +17,9 @@ _SWAPS = {
     "&&": ("||",), "||": ("&&",), "==": ("!=",), "!=": ("==",),
     "<": ("<=", ">="), "<=": ("<", ">"), ">": (">=", "<="), ">=": (">", "<"),
 }  # fmt: skip
+_DROPPED = "match /dropped/match { allow get: if false; }"
+"""In place of a match: a block may not be left empty."""
+
 _READS, _WRITES = ("get", "list"), ("create", "update", "delete")
 
 
@@ -113,6 +116,7 @@ def _of_expressions(source: str, text: str, nodes: Sequence[Expression]) -> Iter
             yield Mutant("to false", node.start, node.end, "false", node)
             if (node.start, node.end) not in typed:
                 yield Mutant("negate", node.start, node.end, f"!({inner})", node)
+        yield from _of_literals(source, text, node)
         if operator is None or sign is None:
             continue
         for other in _SWAPS.get(sign, ()):
@@ -121,6 +125,36 @@ def _of_expressions(source: str, text: str, nodes: Sequence[Expression]) -> Iter
             start, end = _inside(text, node)
             yield Mutant("drop condition", start, end, source[operator.end() : end].strip(), node)
             yield Mutant("drop condition", start, end, source[start : operator.start()].strip(), node)
+
+
+def _of_literals(source: str, text: str, node: Expression) -> Iterator[Mutant]:
+    """Numbers that the node itself holds, one more and one less; its list without one of its elements."""
+    for left, right in _own(node):
+        for number in re.finditer(r"(?<![\w.$])\d+(?![\w.])", text[left:right]):
+            start, end = left + number.start(), left + number.end()
+            for near in (int(number.group()) + 1, int(number.group()) - 1):
+                yield Mutant("number by one", start, end, str(near), node)
+    if text[node.start : node.end].startswith("[") and source[node.end - 1] == "]":
+        elements = _elements(source, text, node)
+        for left_out in range(len(elements)):
+            rest = [element for place, element in enumerate(elements) if place != left_out]
+            yield Mutant("drop element", node.start, node.end, f"[{', '.join(rest)}]", node)
+
+
+def _own(node: Expression) -> list[tuple[int, int]]:
+    """The parts of a node's span that are no child's."""
+    edges = [node.start, *(edge for child in node.children for edge in (child.start, child.end)), node.end]
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def _elements(source: str, text: str, node: Expression) -> list[str]:
+    found, begin = [], node.start + 1
+    for offset in range(node.start + 1, node.end):
+        if offset == node.end - 1 or (text[offset] == "," and _depth(text, node.start + 1, offset) == 0):
+            if source[begin:offset].strip():
+                found.append(source[begin:offset].strip())
+            begin = offset + 1
+    return found
 
 
 def _top_operator(text: str, node: Expression) -> re.Match[str] | None:
@@ -155,7 +189,7 @@ def _of_statements(source: str) -> Iterator[Mutant]:
         for operator, methods in _method_lists(allow):
             yield Mutant(operator, allow.methods_start, allow.methods_end, ", ".join(methods))
     for number, match in enumerate(matches(source)):
-        yield Mutant("drop match", match.start, match.end, "")
+        yield Mutant("drop match", match.start, match.end, _DROPPED)
         for segment in match.segments:
             # Every path begins with /databases/{database}/documents, so these two literals decide nothing.
             if segment.text not in {"databases", "documents"} or match.segments[0].text != "databases":
@@ -165,6 +199,10 @@ def _of_statements(source: str) -> Iterator[Mutant]:
 def _method_lists(allow: Allow) -> Iterator[tuple[str, list[str]]]:
     """Wider and narrower lists of methods."""
     given = allow.methods
+    # A read's condition seldom looks at what is written, so it would let writes through; the other way round it does.
+    if set(given) <= {"read", *_READS}:
+        for method in _WRITES:
+            yield f"add {method}", [*given, method]
     for group, members in (("read", _READS), ("write", _WRITES)):
         if any(method in members for method in given) and group not in given:
             yield f"widen to {group}", [m for m in given if m not in members] + [group]

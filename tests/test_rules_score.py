@@ -1,0 +1,38 @@
+"""The cases for our own rules leave no change of them unnoticed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from firelaunch.cli.test_rules import command
+from support import ROOT
+
+RULES, CASES, ALLOW = ROOT / "firestore.rules", ROOT / "tests/rules/cases.yaml", ROOT / "tests/rules/equivalent.yaml"
+
+
+def test_every_mutant_of_our_rules_is_killed(
+    firestore_emulator: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_emulator.host)  # type: ignore[attr-defined]
+    out = tmp_path / "rules.json"
+    done = CliRunner().invoke(command, [str(RULES), str(CASES), "--allow", str(ALLOW), "--json", str(out)])
+    assert done.exit_code == 0, done.output
+    report = json.loads(out.read_text())
+    assert (report["score"], report["survived"], report["never_evaluated"]) == (100.0, [], [])
+    assert report["mutants"] > 150
+
+
+def test_few_mutants_are_allowed_and_each_says_why() -> None:
+    entries = yaml.safe_load(ALLOW.read_text())
+    assert len(entries) <= 3
+    assert all(len(entry["reason"]) > 40 for entry in entries)
+
+
+def test_the_rules_look_nothing_up() -> None:
+    text = RULES.read_text()
+    assert "get(/" not in text
+    assert "exists(" not in text
