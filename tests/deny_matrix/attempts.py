@@ -1,0 +1,159 @@
+"""The generator: from the table's places and the tokens to attempts, each with the answer it must get."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import product
+from typing import Any, Literal
+
+from .table import MODEL, UNNAMED, Place, Right, allows
+from .tokens import APPS, PRINCIPAL, TOKENS, USERS
+
+__all__ = ["Attempt", "Operation", "attempts", "places"]
+
+Way = Literal["rest", "listen", "client"]
+Data = tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One thing to try at one place.
+
+    Args:
+        way: raw REST, a listener's stream, or a call of the real Python client.
+        target: path of a document, or of a collection, or "<parent>/**/<collection>" of a collection group.
+        data: fields of a write.
+    """
+
+    name: str
+    way: Way
+    right: Right
+    target: str
+    data: Data = field(default=(), hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A token's try, and whether the table allows it."""
+
+    token: str
+    operation: Operation
+    allowed: bool
+
+    def __str__(self) -> str:
+        said = "should be allowed" if self.allowed else "should be denied"
+        return f"{self.token}: {self.operation.name} ({self.operation.way}) {self.operation.target} {said}"
+
+
+_VALID: Data = (("title", "A new name"),)
+_NEW: Data = (*_VALID, ("archived", False))
+
+_ON_DOCUMENTS: dict[str, tuple[Right, Data]] = {
+    "get": ("get", ()),
+    "get in a batch": ("get", ()),
+    "get in a transaction": ("get", ()),
+    "create": ("create", _NEW),
+    "create in a batch": ("create", _NEW),
+    "create in a transaction": ("create", _NEW),
+    "rename": ("rename", _VALID),
+    "rename in a batch": ("rename", _NEW),
+    "rename in a transaction": ("rename", _VALID),
+    "change a field of the server": ("change", (("plan", "gold"),)),
+    "overwrite": ("change", _VALID),
+    "delete": ("delete", ()),
+    "delete in a batch": ("delete", ()),
+    "delete in a transaction": ("delete", ()),
+}
+_ON_CHATS: dict[str, tuple[Right, Data]] = {
+    "archive": ("rename", (("archived", True),)),
+    "rename to nothing": ("rename", (("title", ""),)),
+    "rename as long as may be": ("rename", (("title", "x" * 200),)),
+    "rename too long": ("change", (("title", "x" * 201),)),
+    "rename to a number": ("change", (("title", 1),)),
+    "rename to a list": ("change", (("title", ["a"]),)),
+    "rename to null": ("change", (("title", None),)),
+    "archive with text": ("change", (("archived", "yes"),)),
+    "rename and change the count": ("change", (*_VALID, ("message_count", 0))),
+    "rename and add a field": ("change", (*_VALID, ("shared_with", ["mallory"]))),
+    "change the time": ("change", (("updated_at", "now"),)),
+    "increment the count": ("change", (("message_count", 1),)),
+    "rename, and create another in the same batch": ("change", _VALID),
+}
+_ON_COLLECTIONS = ("list", "query", "query in a transaction", "query one by name", "count", "find nearest")
+_ON_GROUPS = ("query the group", "count the group", "find nearest in the group")
+_BY_CLIENT = ("get", "get in a transaction", "create", "rename", "rename in a batch", "rename in a transaction", "delete")
+_BY_CLIENT_IN_COLLECTIONS = ("query", "count", "find nearest", "query the group")
+
+
+@cache
+def places() -> tuple[Place, ...]:
+    """All documents, in all apps, of all users; each once."""
+    found: dict[str, Place] = {}
+    for template, app, uid in product((*MODEL, *UNNAMED), APPS, USERS):
+        place = Place(template, app, uid)
+        found.setdefault(place.path, place)
+    return tuple(found.values())
+
+
+def _rest(place: Place) -> Iterator[Operation]:
+    collection, _, _ = place.path.rpartition("/")
+    group = collection.rpartition("/")[2]
+    for name, (right, data) in _ON_DOCUMENTS.items():
+        yield Operation(name, "rest", right, place.path, data)
+    for name, (right, data) in _ON_CHATS.items() if group == "chats" else ():
+        yield Operation(name, "rest", right, place.path, data)
+    for name in _ON_COLLECTIONS:
+        yield Operation(name, "rest", "list", place.path if "by name" in name else collection)
+    for name in _ON_GROUPS:
+        yield Operation(name, "rest", "group", f"**/{group}")
+    for parent in (f"apps/{place.app}", f"apps/{place.app}/users/{place.uid}"):
+        yield Operation(_ON_GROUPS[0], "rest", "group", f"{parent}/**/{group}")
+
+
+def _listen(place: Place) -> Iterator[Operation]:
+    collection, _, _ = place.path.rpartition("/")
+    yield Operation("listen to a document", "listen", "get", place.path)
+    yield Operation("listen to a query", "listen", "list", collection)
+    yield Operation("listen to a group", "listen", "group", f"**/{collection.rpartition('/')[2]}")
+
+
+def _client(place: Place) -> Iterator[Operation]:
+    collection, _, _ = place.path.rpartition("/")
+    for name in _BY_CLIENT:
+        right, data = _ON_DOCUMENTS[name]
+        yield Operation(name, "client", right, place.path, data)
+    for name in _BY_CLIENT_IN_COLLECTIONS:
+        grouped = name.endswith("group")
+        target = f"**/{collection.rpartition('/')[2]}" if grouped else collection
+        yield Operation(name, "client", "group" if grouped else "list", target)
+
+
+@cache
+def attempts() -> tuple[Attempt, ...]:
+    """All attempts, each once.
+
+    Over REST the principal tokens try everything everywhere. Each other token tries everything that the table allows
+    it, and at each place one of the other operations in turn. Listeners have every token at every place. The Python
+    client has the principal tokens in one app, at one user's places.
+    """
+    found: dict[tuple[str, str, str, str], Attempt] = {}
+
+    def add(token: str, place: Place, operation: Operation, *, wanted: bool) -> None:
+        allowed = allows(TOKENS[token], place, operation.right)
+        if wanted or allowed:
+            key = (token, operation.way, operation.name, operation.target)
+            found.setdefault(key, Attempt(token, operation, allowed))
+
+    for (turn, token), (number, place) in product(enumerate(TOKENS), enumerate(places())):
+        choices = list(_rest(place))
+        for index, operation in enumerate(choices):
+            in_turn = index == (turn + number) % len(choices)
+            add(token, place, operation, wanted=in_turn or token in PRINCIPAL)
+        for operation in _listen(place):
+            add(token, place, operation, wanted=True)
+        if token in PRINCIPAL and (place.app, place.uid) == (APPS[0], USERS[0]):
+            for operation in _client(place):
+                add(token, place, operation, wanted=True)
+    return tuple(found.values())

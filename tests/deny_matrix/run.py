@@ -1,0 +1,143 @@
+"""The runner: all attempts against given rules, side by side on one emulator, and what came of them."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from firelaunch.testing.emulator import Emulator, unsigned_token
+from google.api_core.exceptions import GoogleAPIError
+
+from .attempts import Attempt, Operation, places
+from .client import allowed
+from .listen import listen
+from .rest import Rest, Unclear
+from .tokens import TOKENS
+
+__all__ = ["Report", "run"]
+
+_DENY_ALL = "rules_version = '2';\nservice cloud.firestore { match /{path=**} { allow read, write: if false; } }\n"
+_DOCUMENT = {"title": "A name", "archived": False, "message_count": 1, "plan": "free", "embedding": (1.0, 0.0, 0.2)}
+_ACTING = "ada, a member of alpha"
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of a run. ``leaks`` were let through and should not be, ``refused`` the other way round."""
+
+    seconds: float = 0.0
+    allowed: int = 0
+    denied: int = 0
+    leaks: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    unclear: list[str] = field(default_factory=list)
+    by_operation: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every attempt got the answer that the table gives."""
+        return not (self.leaks or self.refused or self.unclear)
+
+    def add(self, attempt: Attempt, got: bool) -> None:
+        """Count one answer."""
+        self.by_operation[f"{attempt.operation.name} ({attempt.operation.way})"] += 1
+        if got == attempt.allowed:
+            self.allowed += got
+            self.denied += not got
+        else:
+            (self.leaks if got else self.refused).append(str(attempt))
+
+    def merge(self, other: Report) -> None:
+        """Take over another's counts."""
+        self.allowed += other.allowed
+        self.denied += other.denied
+        self.leaks += other.leaks
+        self.refused += other.refused
+        self.unclear += other.unclear
+        self.by_operation += other.by_operation
+
+    def as_json(self) -> dict[str, Any]:
+        """As build/deny.json has it; ``examples`` are the first twenty answers that were wrong."""
+        return {
+            "attempts": self.by_operation.total(),
+            "allowed_as_expected": self.allowed,
+            "denied_as_expected": self.denied,
+            "leaks": len(self.leaks),
+            "refused": len(self.refused),
+            "unclear": len(self.unclear),
+            "seconds": round(self.seconds, 1),
+            "examples": [*self.leaks, *self.refused, *self.unclear][:20],
+            "by_operation": dict(sorted(self.by_operation.items())),
+        }
+
+
+def run(emulator: Emulator, rules: str, attempts: Sequence[Attempt], jobs: int = 4) -> Report:
+    """Make all ``attempts``; each job has a project of its own, so that none waits for another's transaction.
+
+    Raises:
+        AssertionError: under rules that deny everything a client was let through, so no denial would mean a thing.
+    """
+    began = time.monotonic()
+    report = Report()
+    with ThreadPoolExecutor(jobs) as pool:
+        for part in pool.map(lambda job: _job(emulator, rules, attempts[job::jobs]), range(jobs)):
+            report.merge(part)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _job(emulator: Emulator, rules: str, attempts: Sequence[Attempt]) -> Report:
+    project = f"demo-{secrets.token_hex(8)}"
+    rest = Rest(emulator.host, project)
+    clients: dict[str, Any] = {}
+    tokens = {name: None if claims is None else unsigned_token(project, claims) for name, claims in TOKENS.items()}
+
+    def client(token: str) -> Any:
+        return clients.setdefault(token, emulator.client_as(project, TOKENS[token]))
+
+    try:
+        rest.put({place.path: _DOCUMENT for place in places()})
+        _check_that_rules_bind(emulator, project, rest, tokens[_ACTING], client(_ACTING))
+        emulator.load_rules(project, rules)
+        report = Report()
+        streams: dict[str, list[Attempt]] = defaultdict(list)
+        for attempt in attempts:
+            if attempt.operation.way == "listen":
+                streams[attempt.token].append(attempt)
+                continue
+            try:
+                if attempt.operation.way == "rest":
+                    report.add(attempt, rest.allowed(attempt.operation, tokens[attempt.token]))
+                else:
+                    report.add(attempt, allowed(client(attempt.token), attempt.operation))
+            except (Unclear, GoogleAPIError) as error:
+                report.unclear.append(f"{attempt}: {error}")
+        for token, listened in streams.items():
+            _listen(report, client(token), listened)
+        return report
+    finally:
+        rest.close()
+        for opened in clients.values():
+            opened.close()
+
+
+def _listen(report: Report, client: Any, attempts: Sequence[Attempt]) -> None:
+    try:
+        for attempt, got in zip(attempts, listen(client, [a.operation for a in attempts]), strict=True):
+            report.add(attempt, got)
+    except (Unclear, GoogleAPIError) as error:
+        report.unclear.append(f"{attempts[0].token}'s listeners: {error}")
+
+
+def _check_that_rules_bind(emulator: Emulator, project: str, rest: Rest, token: str | None, client: Any) -> None:
+    """The canary: what the table allows is denied to the acting clients as long as the rules deny everything."""
+    emulator.load_rules(project, _DENY_ALL)
+    own = Operation("get", "rest", "get", "apps/alpha/users/ada/chats/c1")
+    let_through = [rest.allowed(own, token), allowed(client, own), *listen(client, [own])]
+    if any(let_through):
+        raise AssertionError(f"the rules do not bind the clients that try them: {let_through}")

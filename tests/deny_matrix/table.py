@@ -1,0 +1,90 @@
+"""The one table of what clients may do. Whatever it does not name must be denied; what it names must be allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["ALLOWED", "MODEL", "UNNAMED", "Right", "allows", "role_in"]
+
+Right = Literal["get", "list", "group", "create", "rename", "change", "delete"]
+"""What an operation asks for. ``rename`` sets a valid ``title`` or ``archived``, ``change`` is every other update."""
+
+Who = Literal["member", "self"]
+"""``member`` has a role in the app of the path; ``self`` is moreover the user of the path."""
+
+MODEL = (
+    "apps/{app}",
+    "apps/{app}/members/{uid}",
+    "apps/{app}/users/{uid}",
+    "apps/{app}/users/{uid}/chats/c1",
+    "apps/{app}/users/{uid}/chats/c1/messages/m1",
+    "apps/{app}/users/{uid}/documents/d1",
+    "apps/{app}/users/{uid}/documents/d1/chunks/k1",
+    "apps/{app}/users/{uid}/usage/2026-01-31",
+    "apps/{app}/library/d1",
+    "apps/{app}/library/d1/chunks/k1",
+    "apps/{app}/jobs/j1",
+    "apps/{app}/requests/r1",
+    "apps/{app}/billing_events/e1",
+)
+"""The documents that there are."""
+
+UNNAMED = (
+    "apps/{app}/secrets/s1",
+    "apps/{app}/users/{uid}/secrets/s1",
+    "apps/{app}/users/{uid}/chats/c1/messages/m1/parts/p1",
+    "apps/{app}/users/{uid}/documents/d1/chunks/k1/parts/p1",
+    "apps/{app}/library/d1/chunks/k1/parts/p1",
+    "apps/{app}/members/{uid}/notes/n1",
+    "users/{uid}",
+    "users/{uid}/chats/c1",
+    "secrets/{app}",
+)
+"""Documents of no meaning, in places where a rule that is too wide would reach."""
+
+_READ: frozenset[Right] = frozenset({"get", "list"})
+
+ALLOWED: Mapping[str, tuple[Who, frozenset[Right]]] = {
+    "apps/{app}": ("member", frozenset({"get"})),
+    "apps/{app}/members/{uid}": ("self", frozenset({"get"})),
+    "apps/{app}/users/{uid}": ("self", frozenset({"get"})),
+    "apps/{app}/users/{uid}/chats/c1": ("self", _READ | {"rename"}),
+    "apps/{app}/users/{uid}/chats/c1/messages/m1": ("self", _READ),
+    "apps/{app}/users/{uid}/documents/d1": ("self", _READ),
+    "apps/{app}/users/{uid}/documents/d1/chunks/k1": ("self", _READ),
+    "apps/{app}/users/{uid}/usage/2026-01-31": ("self", _READ),
+    "apps/{app}/library/d1": ("member", _READ),
+    "apps/{app}/library/d1/chunks/k1": ("member", _READ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A document of the data model, in one app and with one user."""
+
+    template: str
+    app: str
+    uid: str
+
+    @property
+    def path(self) -> str:
+        """As Firestore has it."""
+        return self.template.format(app=self.app, uid=self.uid)
+
+
+def role_in(claims: Mapping[str, Any] | None, app: str) -> str | None:
+    """The role that a token's claims give in ``app``; None where they give none, or something that is no role."""
+    apps = (claims or {}).get("apps")
+    role = apps.get(app) if isinstance(apps, dict) else None
+    return role if isinstance(role, str) and re.fullmatch(r"[a-z0-9_-]{1,32}", role) else None
+
+
+def allows(claims: Mapping[str, Any] | None, place: Place, right: Right) -> bool:
+    """Whether the table lets the bearer of ``claims`` (None: no token) use ``right`` at ``place``."""
+    who, rights = ALLOWED.get(place.template, ("self", frozenset()))
+    if claims is None or right not in rights or role_in(claims, place.app) is None:
+        return False
+    return who == "member" or claims.get("sub") == place.uid
