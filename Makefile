@@ -5,7 +5,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test lint format rules-score bench docs lock clean
+.PHONY: setup help app demo serve test lint format rules-score deny-matrix bench docs lock clean
 
 setup: ## Put everything into .venv; an interrupted set-up goes on where it stopped
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer." >&2; exit 1; }
@@ -41,6 +41,9 @@ format: setup ## Format the code, and mend what ruff can mend
 rules-score: setup ## Run the cases for firestore.rules against every small change of the rules
 	@mkdir -p build
 	@$(BIN)/firelaunch test-rules firestore.rules tests/rules/cases.yaml --allow tests/rules/equivalent.yaml --json build/rules.json --html build/rules.html
+
+deny-matrix: setup ## Try every token, path and operation against firestore.rules: build/deny.json
+	@PYTHONPATH=tests $(BIN)/python -m deny_matrix
 
 bench: setup ## Run the benchmarks, or one of them: make bench ONLY=start
 	@$(BIN)/python bench/run.py $(ONLY)

@@ -83,7 +83,15 @@ _ON_CHATS: dict[str, tuple[Right, Data]] = {
 }
 _ON_COLLECTIONS = ("list", "query", "query in a transaction", "query one by name", "count", "find nearest")
 _ON_GROUPS = ("query the group", "count the group", "find nearest in the group")
-_BY_CLIENT = ("get", "get in a transaction", "create", "rename", "rename in a batch", "rename in a transaction", "delete")
+_BY_CLIENT = (
+    "get",
+    "get in a transaction",
+    "create",
+    "rename",
+    "rename in a batch",
+    "rename in a transaction",
+    "delete",
+)
 _BY_CLIENT_IN_COLLECTIONS = ("query", "count", "find nearest", "query the group")
 
 

@@ -53,7 +53,9 @@ def _rename_in_a_transaction(client: Any, operation: Operation) -> None:
 
 
 def _find_nearest(client: Any, operation: Operation) -> None:
-    near = client.collection(operation.target).find_nearest("embedding", Vector([1.0, 0.0, 0.5]), 3, DistanceMeasure.COSINE)
+    near = client.collection(operation.target).find_nearest(
+        "embedding", Vector([1.0, 0.0, 0.5]), 3, DistanceMeasure.COSINE
+    )
     near.get()
 
 

@@ -79,7 +79,7 @@ class Rest:
         name, target = operation.name, operation.target
         if name in {"get", "list"}:
             return "GET", f"/{target}", None
-        read_only = {"newTransaction": {"readOnly": {}}} if name.endswith("in a transaction") else {}
+        read_only: dict[str, Any] = {"newTransaction": {"readOnly": {}}} if name.endswith("in a transaction") else {}
         if operation.right == "get":
             return "POST", ":batchGet", {"documents": [f"{self._root}/{target}"], **read_only}
         if operation.right not in {"list", "group"}:

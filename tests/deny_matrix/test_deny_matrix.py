@@ -1,0 +1,135 @@
+"""A part of the matrix in a few seconds (`make deny-matrix` runs the whole), and proof that it would see a leak."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from firelaunch.scope import Scope
+from firelaunch.testing.emulator import Emulator
+from support import ROOT
+
+from deny_matrix.attempts import attempts, places
+from deny_matrix.rest import Rest
+from deny_matrix.run import check_that_rules_bind, run
+from deny_matrix.table import ALLOWED, MODEL, allows, role_in
+from deny_matrix.tokens import PRINCIPAL, TOKENS
+
+RULES = (ROOT / "firestore.rules").read_text()
+
+WEAKENED = {
+    "no uid is compared": (
+        "&& request.auth.uid == uid",
+        "",
+        "bob, an admin of alpha: get (rest) apps/alpha/users/ada",
+    ),
+    "any signed-in user is a member": (
+        "request.auth.token.apps[app].matches('[a-z0-9_-]{1,32}')",
+        "request.auth != null",
+        "ada, a member of beta: listen to a query (listen) apps/alpha",
+    ),
+    "a role may be anything": (".matches('[a-z0-9_-]{1,32}')", " != null", "ada, a role is a map: listen"),
+    "more than two fields may change": (".hasOnly(", ".hasAny(", "rename and change the count"),
+    "a title may be longer": ("size() <= 200", "size() <= 201", "rename too long"),
+    "a title may be a list": ("request.resource.data.title is string", "true", "rename to a list"),
+    "archived may be text": ("request.resource.data.archived is bool", "true", "archive with text"),
+    "users write their own plan": (
+        "match /users/{uid} {",
+        "match /users/{uid} { allow write: if isSelf(app, uid);",
+        "change a field of the server (rest) apps/alpha/users/ada should",
+    ),
+    "users make chats": ("allow update: if", "allow create: if isSelf(app, uid); allow update: if", "create (client)"),
+    "what lies below chunks is open": ("match /chunks/{chunk}", "match /chunks/{chunk=**}", "k1/parts/p1"),
+    "members are listed": (
+        "match /members/{uid} {",
+        "match /members/{uid} { allow list: if isMember(app);",
+        "/members",
+    ),
+    "a collection group is open to the signed-in": (
+        "match /apps/{app} {",
+        "match /{path=**}/chats/{chat} { allow read: if request.auth != null; } match /apps/{app} {",
+        "the group",
+    ),
+}
+
+
+def test_the_rules_answer_as_the_table_says(firestore_emulator: Emulator) -> None:
+    sample = attempts()[::14]
+
+    report = run(firestore_emulator, RULES, sample, jobs=2)
+
+    assert report.holds, report.as_json()["examples"]
+    assert report.allowed + report.denied == len(sample)
+
+
+@pytest.mark.parametrize(("old", "new", "aim"), WEAKENED.values(), ids=WEAKENED)
+def test_a_rule_that_is_weakened_shows_as_leaks(firestore_emulator: Emulator, old: str, new: str, aim: str) -> None:
+    assert old in RULES
+    aimed = [attempt for attempt in attempts() if aim in str(attempt)]
+    aimed = aimed[:: 1 + len(aimed) // 200]
+
+    assert not run(firestore_emulator, RULES, aimed, jobs=1).leaks
+    assert run(firestore_emulator, RULES.replace(old, new), aimed, jobs=1).leaks
+
+
+def test_a_rule_that_denies_too_much_shows_as_well(firestore_emulator: Emulator) -> None:
+    wanted = [attempt for attempt in attempts() if attempt.allowed and "usage" in attempt.operation.target]
+
+    report = run(firestore_emulator, RULES.replace("match /usage/{day}", "match /used/{day}"), wanted[:50], jobs=1)
+
+    assert len(report.refused) == 50
+
+
+def test_a_client_that_rules_do_not_bind_is_found_out(firestore_emulator: Emulator, firestore_project: str) -> None:
+    """Such as the Python client of an emulator, which adds an owner's token to every call."""
+    rest = Rest(firestore_emulator.host, firestore_project)
+    bound = firestore_emulator.client_as(firestore_project, {"sub": "ada"})
+    owner = firestore_emulator.client(firestore_project)
+
+    check_that_rules_bind(firestore_emulator, firestore_project, rest, None, bound)
+    for token, client in (("owner", bound), (None, owner)):
+        with pytest.raises(RuntimeError, match="do not bind"):
+            check_that_rules_bind(firestore_emulator, firestore_project, rest, token, client)
+
+
+def test_the_matrix_has_five_thousand_distinct_attempts_and_each_token_at_each_place() -> None:
+    keys = {(a.token, a.operation.way, a.operation.name, a.operation.target) for a in attempts()}
+    assert len(keys) == len(attempts()) >= 5000
+    assert {a.token for a in attempts()} == set(TOKENS)
+    assert set(PRINCIPAL) <= set(TOKENS)
+    for token in TOKENS:
+        reached = {a.operation.target for a in attempts() if a.token == token}
+        assert {place.path for place in places()} <= reached
+
+
+def test_every_document_that_the_server_can_address_is_in_the_matrix() -> None:
+    """A path that is added to Scope must be given a line in the data model, and so a place in the matrix."""
+    model = [_shape(template) for template in MODEL]
+    scope = Scope("alpha", "ada")
+    for name, method in inspect.getmembers(scope, inspect.ismethod):
+        if name.startswith("_"):
+            continue
+        built = method(*["2026-01-31"] * len(inspect.signature(method).parameters))
+        if not isinstance(built, str):
+            continue
+        document = built if len(built.split("/")) % 2 == 0 else f"{built}/x"
+        assert _shape(document) in model, f"Scope.{name} leads to {built}, which the matrix does not know"
+
+
+def _shape(document: str) -> list[str]:
+    return document.split("/")[::2]
+
+
+def test_the_table_allows_nothing_outside_the_data_model_and_no_one_without_a_role() -> None:
+    assert set(ALLOWED) <= set(MODEL)
+    for place in places():
+        for right in ("get", "list", "group", "create", "rename", "change", "delete"):
+            assert not allows(None, place, right)
+            assert not allows({"sub": place.uid, "apps": {"gamma": "admin"}}, place, right)
+            assert right in {"get", "list", "rename"} or not allows(TOKENS["ada, an admin of alpha"], place, right)
+
+
+def test_a_role_is_text_under_the_apps_own_name() -> None:
+    assert role_in({"apps": {"alpha": "member"}}, "alpha") == "member"
+    for claims in (None, {}, {"apps": None}, {"apps": ["alpha"]}, {"apps": "alpha"}, {"apps": {"alpha": 1}}):
+        assert role_in(claims, "alpha") is None
