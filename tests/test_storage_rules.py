@@ -1,0 +1,108 @@
+"""The conditions of storage.rules, held against attempts.
+
+The storage emulator is not to be had without a download of its own. Both kinds of rules are one language with one
+engine, and an upload's path has the shape of a document's, so the Firestore emulator runs the file after three words
+are replaced. That shows its syntax, its matches and its conditions; what Cloud Storage calls a create it does not show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from firelaunch.rules.client import Operation, RestClient
+from firelaunch.testing.emulator import Emulator, unsigned_token
+from support import ROOT
+
+ADA = {"sub": "ada", "apps": {"demo": "member"}}
+MOST_BYTES = 20 * 1024 * 1024
+PDF = {"size": 1000, "contentType": "application/pdf"}
+OWN = "apps/demo/users/ada/uploads"
+
+Allowed = Callable[..., bool]
+
+
+def transposed(source: str) -> str:
+    words = {
+        "service firebase.storage": "service cloud.firestore",
+        "/b/{bucket}/o": "/databases/{database}/documents",
+        "request.resource.": "request.resource.data.",
+    }
+    for ours, theirs in words.items():
+        assert ours in source
+        source = source.replace(ours, theirs)
+    return source
+
+
+@pytest.fixture
+def allowed(firestore_emulator: Emulator, firestore_project: str) -> Allowed:
+    firestore_emulator.load_rules(firestore_project, transposed((ROOT / "storage.rules").read_text()))
+    rest = RestClient(firestore_emulator.host, firestore_project)
+    rest.put({f"{OWN}/there": PDF, "apps/demo/users/ada/other/there": PDF})
+
+    def ask(kind: Any, path: str, data: Mapping[str, Any] = PDF, claims: Mapping[str, Any] | None = ADA) -> bool:
+        token = None if claims is None else unsigned_token(firestore_project, claims)
+        return rest.allowed(Operation(kind, path, data if kind in {"create", "set", "update"} else {}), token)
+
+    return ask
+
+
+def test_a_user_uploads_a_new_file_and_reads_it(allowed: Allowed) -> None:
+    assert allowed("create", f"{OWN}/new")
+    assert allowed("get", f"{OWN}/there")
+
+
+def test_a_file_that_is_there_is_not_overwritten_changed_removed_or_listed(allowed: Allowed) -> None:
+    for kind in ("set", "update", "delete"):
+        assert not allowed(kind, f"{OWN}/there"), kind
+    assert not allowed("list", OWN)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        None,
+        {"sub": "ada"},
+        {"sub": "bob", "apps": {"demo": "admin"}},
+        {"sub": "ada", "apps": {"other": "admin"}},
+        {"sub": "ada", "apps": ["demo"]},
+        {"sub": "ada", "apps": "demo"},
+        {"sub": "ada", "apps": None},
+        {"sub": "ada", "apps": {"demo": True}},
+        {"sub": "ada", "apps": {"demo": ""}},
+    ],
+    ids=str,
+)
+def test_nobody_else_uploads_or_reads(allowed: Allowed, claims: Mapping[str, Any] | None) -> None:
+    assert not allowed("create", f"{OWN}/new", claims=claims)
+    assert not allowed("get", f"{OWN}/there", claims=claims)
+
+
+def test_a_file_has_twenty_mebibytes_at_most(allowed: Allowed) -> None:
+    assert allowed("create", f"{OWN}/most", {**PDF, "size": MOST_BYTES})
+    assert not allowed("create", f"{OWN}/more", {**PDF, "size": MOST_BYTES + 1})
+
+
+@pytest.mark.parametrize(
+    "kind", ["image/svg+xml", "application/x-sh", "application/octet-stream", "text/javascript", ""]
+)
+def test_a_file_of_a_kind_that_is_not_listed_is_refused(allowed: Allowed, kind: str) -> None:
+    assert allowed("create", f"{OWN}/good", {**PDF, "contentType": "text/plain"})
+    assert not allowed("create", f"{OWN}/bad", {**PDF, "contentType": kind})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "apps/demo/users/ada/other/there",
+        "apps/demo/users/bob/uploads/new",
+        "apps/demo/users/ada/uploads/new/deeper/new",
+        "apps/other/users/ada/uploads/new",
+        "apps/demo/uploads/new",
+        "users/ada/uploads/new",
+    ],
+)
+def test_every_other_place_is_closed(allowed: Allowed, path: str) -> None:
+    for kind in ("create", "get", "update", "delete"):
+        assert not allowed(kind, path if len(path.split("/")) % 2 == 0 else f"{path}/x"), kind
