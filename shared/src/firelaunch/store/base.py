@@ -142,7 +142,8 @@ class Query:
 
     ``after`` is the position to go on from: the values of the ``order`` fields of the last document seen, then its id.
     Without ``order`` documents come by id, and ``after`` is ``(id,)``; with an inequality, by its field first.
-    A field that is ordered by holds no booleans beside numbers: the stores differ in how they sort these.
+    A field that is ordered by holds numbers, times, strings and bytes: of other values, and of strings that begin with
+    U+0001 or U+10FFFF, the stores differ in how they sort them.
     """
 
     collection: str

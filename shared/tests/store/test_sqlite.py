@@ -1,0 +1,200 @@
+"""What is SQLite's own: the file, crashes, several processes; and that it never differs from the emulator."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from firelaunch.errors import FirelaunchError, StoreError
+from firelaunch.store.base import DELETE_FIELD, Create, Delete, Filter, Increment, Order, Query, Set, Update
+from firelaunch.store.sqlite import SQLiteStore
+from firelaunch.testing.emulator import Emulator
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def test_the_file_is_its_owners_alone_and_survives_closing(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "data.sqlite3"
+    store = SQLiteStore(path)
+    store.commit([Create("c/a", {"n": 1})])
+    store.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    again = SQLiteStore(path)
+    found = again.get("c/a")
+    assert found is not None
+    assert found.data == {"n": 1}
+    again.close()
+    with pytest.raises(StoreError):
+        again.get("c/a")
+
+
+def test_a_page_of_a_long_collection_is_read_through_an_index(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "data.sqlite3")
+    store.commit(
+        [Create(f"c/d{n}", {"created_at": NOON + timedelta(seconds=n), "updated_at": NOON}) for n in range(50)]
+    )
+    from firelaunch.store.sqlite import _select
+
+    connection = sqlite3.connect(tmp_path / "data.sqlite3")
+    for field in ("created_at", "updated_at"):
+        for query in (
+            Query("c", order=[Order(field, descending=True)], limit=5),
+            Query("c", order=[Order(field, descending=True)], limit=5, after=[NOON, "d3"]),
+        ):
+            sql, values = _select(query)
+            plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values))
+            assert f"USING INDEX by_{field}" in plan
+            assert "TEMP B-TREE" not in plan
+    connection.close()
+    store.close()
+
+
+@pytest.mark.parametrize("field", ["a'b", "a b", "a)", "", "1a", "a..b", "a;--", '$"', "ä b"])
+def test_a_field_name_is_never_sql(tmp_path: Path, field: str) -> None:
+    store = SQLiteStore(tmp_path / "data.sqlite3")
+    for query in (Query("c", order=[Order(field)]), Query("c", where=[Filter(field, "==", 1)])):
+        with pytest.raises(StoreError):
+            store.query(query)
+    store.close()
+
+
+def test_threads_each_have_a_connection_and_closing_closes_them_all(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "data.sqlite3")
+    store.commit([Create("c/a", {"n": 0})])
+    threads = [threading.Thread(target=lambda: store.get("c/a")) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store.close()
+    assert not (tmp_path / "data.sqlite3-wal").exists()
+
+
+WRITER = """
+import sys
+from firelaunch.store.base import Increment, Set
+from firelaunch.store.sqlite import SQLiteStore
+store = SQLiteStore(sys.argv[1])
+for n in range(int(sys.argv[2])):
+    store.commit([Set("c/counter", {"n": Increment(1)}, merge=True), Set(f"c/{sys.argv[3]}-{n}", {"n": n})])
+    print(n, flush=True)
+"""
+
+
+def writer(path: Path, count: int, name: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(path), str(count), name]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_processes_that_open_a_new_file_at_once_and_write_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "data.sqlite3"
+    running = [writer(path, 50, f"p{number}") for number in range(4)]
+    for process in running:
+        process.communicate()
+        assert process.returncode == 0
+    store = SQLiteStore(path)
+    counter = store.get("c/counter")
+    assert counter is not None
+    assert counter.data == {"n": 200}
+    assert store.count(Query("c")) == 201
+    store.close()
+
+
+def test_kill_9_in_the_middle_of_writing_loses_no_commit_and_leaves_none_half(tmp_path: Path) -> None:
+    path = tmp_path / "data.sqlite3"
+    process = writer(path, 100_000, "p")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) >= 100:
+            break
+    process.send_signal(signal.SIGKILL)
+    said = int((process.communicate()[0].strip().splitlines() or ["100"])[-1].strip() or 100)
+    store = SQLiteStore(path)
+    counter = store.get("c/counter")
+    assert counter is not None
+    assert counter.data["n"] == store.count(Query("c")) - 1
+    assert counter.data["n"] > said - 1
+    store.commit([Set("c/after", {})])
+    store.close()
+
+
+SCALARS = (
+    st.none()
+    | st.integers(-5, 5)
+    | st.sampled_from([0.5, 2.0, -1.5, "", "a", "b", "é", b"", b"\x00", b"a", NOON, NOON + timedelta(microseconds=1)])
+)
+ODD = st.sampled_from(["\u0001t", "\u0001", "\U0010ffffb", True, False])
+VALUES = (
+    SCALARS
+    | ODD
+    | st.dictionaries(st.sampled_from(["x", "y"]), SCALARS | ODD, max_size=2)
+    | st.lists(SCALARS, max_size=2)
+)
+# "a" is what queries sort and compare by, so it holds what both stores sort the same.
+DATA = st.fixed_dictionaries({}, optional={"a": SCALARS, "b": VALUES, "m": VALUES})
+PATHS = st.sampled_from(["c/1", "c/2", "c/3", "c/1/s/x"])
+GONE = st.just(DELETE_FIELD) | st.integers(-3, 3).map(Increment)
+CHANGES = st.fixed_dictionaries({}, optional={"a": SCALARS | GONE, "b": VALUES | GONE, "m.x": VALUES | GONE}).filter(
+    bool
+)
+WRITES = (
+    st.builds(Create, PATHS, DATA)
+    | st.builds(Set, PATHS, DATA)
+    | st.builds(lambda path, data: Set(path, data, merge=True), PATHS, DATA)
+    | st.builds(Update, PATHS, CHANGES)
+    | st.builds(Delete, PATHS)
+)
+FILTERS = st.builds(Filter, st.just("a"), st.sampled_from(["==", "<", "<=", ">", ">="]), SCALARS).filter(
+    lambda item: item.value is not None or item.op == "=="
+)
+QUERIES = st.builds(
+    lambda where, order, limit: Query("c", where, order, limit),
+    st.lists(FILTERS, max_size=1),
+    st.sampled_from([[], [Order("a")], [Order("a", descending=True)]]),
+    st.sampled_from([None, 1, 2]),
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    commits=st.lists(st.lists(WRITES, min_size=1, max_size=3, unique_by=lambda w: w.path), max_size=6),
+    queries=st.lists(QUERIES, max_size=4),
+)
+def test_any_writes_and_queries_give_the_same_on_sqlite_and_on_the_emulator(
+    firestore_emulator: Emulator, tmp_path_factory: Any, commits: Any, queries: Any
+) -> None:
+    import secrets
+
+    here = SQLiteStore(tmp_path_factory.mktemp("sqlite") / "data.sqlite3")
+    there = firestore_emulator.store(f"demo-{secrets.token_hex(8)}")
+
+    def outcome(store: Any, work: Any) -> Any:
+        try:
+            return work(store)
+        except FirelaunchError as error:
+            return type(error)
+
+    def state(store: Any) -> Any:
+        found = store.get_many(["c/1", "c/2", "c/3", "c/1/s/x"])
+        return [None if document is None else dict(document.data) for document in found]
+
+    for writes in commits:
+        first, second = (outcome(store, lambda s: s.commit(writes) and "done") for store in (here, there))  # noqa: B023
+        assert first == second
+        assert state(here) == state(there)
+    for query in queries:
+        first, second = (outcome(store, lambda s: [d.id for d in s.query(query)]) for store in (here, there))  # noqa: B023
+        assert first == second
+    here.close()
+    there.close()
