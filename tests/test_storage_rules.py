@@ -7,7 +7,7 @@ are replaced. That shows its syntax, its matches and its conditions; what Cloud 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -35,9 +35,12 @@ def transposed(source: str) -> str:
     return source
 
 
+RULES = transposed((ROOT / "storage.rules").read_text())
+
+
 @pytest.fixture
-def allowed(firestore_emulator: Emulator, firestore_project: str) -> Allowed:
-    firestore_emulator.load_rules(firestore_project, transposed((ROOT / "storage.rules").read_text()))
+def allowed(firestore_emulator: Emulator, firestore_project: str) -> Iterator[Allowed]:
+    firestore_emulator.load_rules(firestore_project, RULES)
     rest = RestClient(firestore_emulator.host, firestore_project)
     rest.put({f"{OWN}/there": PDF, "apps/demo/users/ada/other/there": PDF})
 
@@ -45,7 +48,8 @@ def allowed(firestore_emulator: Emulator, firestore_project: str) -> Allowed:
         token = None if claims is None else unsigned_token(firestore_project, claims)
         return rest.allowed(Operation(kind, path, data if kind in {"create", "set", "update"} else {}), token)
 
-    return ask
+    yield ask
+    rest.close()
 
 
 def test_a_user_uploads_a_new_file_and_reads_it(allowed: Allowed) -> None:
@@ -57,6 +61,14 @@ def test_a_file_that_is_there_is_not_overwritten_changed_removed_or_listed(allow
     for kind in ("set", "update", "delete"):
         assert not allowed(kind, f"{OWN}/there"), kind
     assert not allowed("list", OWN)
+
+
+def test_a_file_is_not_overwritten_even_where_that_counts_as_a_create(
+    firestore_emulator: Emulator, firestore_project: str, allowed: Allowed
+) -> None:
+    firestore_emulator.load_rules(firestore_project, RULES.replace("allow create:", "allow create, update:"))
+    assert allowed("set", f"{OWN}/another")
+    assert not allowed("set", f"{OWN}/there")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,129 @@
+"""firestore.indexes.json holds what the queries in the code need, and no more: the emulator would not ask for it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from firelaunch.services import Services
+from firelaunch.settings import Settings
+from firelaunch.testing.apps import sign_in, write_app
+from firelaunch.web import App, init_app
+from firelaunch.wiring import build
+from index_need import Need, Unreadable, composite_index, queries
+from support import ROOT, TEMPLATE
+
+INDEXES = json.loads((ROOT / "firestore.indexes.json").read_text())
+ADAPTERS = {"store/firestore.py", "store/sqlite.py", "store/base.py", "store/scoped.py"}
+"""Hand queries on, or speak Firestore's own language; the only ones that do."""
+
+EXPIRES = "delete_at"
+"""The field that a TTL policy reads, wherever a document has one."""
+
+WRITERS_OF_EXPIRY = {"turn.py"}
+"""Files that write it; each is made to do so in the test of the TTL policies."""
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    for root in (ROOT / "shared" / "src" / "firelaunch", ROOT / "functions", TEMPLATE / "app"):
+        for path in sorted(root.rglob("*.py")):
+            yield str(path.relative_to(root)), path
+
+
+def needs() -> list[Need]:
+    return [need for name, path in sources() if name not in ADAPTERS for need in queries(path)]
+
+
+def described(indexes: list[dict[str, Any]]) -> list[str]:
+    keys = ("collectionGroup", "queryScope", "fields")
+    return sorted(json.dumps({key: index[key] for key in keys}) for index in indexes)
+
+
+def test_the_file_holds_the_composite_indexes_that_the_queries_need_and_no_others() -> None:
+    assert len(needs()) >= 3
+    assert described(INDEXES["indexes"]) == sorted({index for need in needs() if (index := composite_index(need))})
+
+
+def test_no_query_uses_a_field_whose_index_is_switched_off() -> None:
+    off = {(item["collectionGroup"], item["fieldPath"]) for item in INDEXES["fieldOverrides"] if not item["indexes"]}
+    assert not off & {(need.collection, field) for need in needs() for field in need.fields}
+
+
+def test_only_the_adapters_speak_to_firestore_past_the_port() -> None:
+    """So that no query is overlooked. ``_delete_below`` there reads whole trees by name, which needs no index."""
+    raw = {"where", "order_by", "find_nearest", "collection_group", "FieldFilter", "StructuredQuery"}
+    for name, path in sources():
+        if name not in ADAPTERS and not name.startswith(("testing/", "rules/")):
+            used = {n.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)}
+            assert not used & raw, f"{name} uses {used & raw}"
+
+
+def test_every_kind_of_document_that_expires_has_a_ttl_policy_and_nothing_else_has(tmp_path: Path) -> None:
+    writers = {name for name, path in sources() if f'"{EXPIRES}"' in path.read_text()}
+    assert writers == WRITERS_OF_EXPIRY, "exercise the new writer below, and name it above"
+
+    expiring = collections_with(EXPIRES, after_one_turn(tmp_path))
+    policies = [item for item in INDEXES["fieldOverrides"] if item.get("ttl")]
+
+    assert expiring == {"requests"} == {item["collectionGroup"] for item in policies}
+    assert all(item["fieldPath"] == EXPIRES and item["indexes"] == [] for item in policies), "a time that only grows"
+
+
+def test_firebase_json_names_files_that_are_there_and_one_database_of_closed_rules() -> None:
+    """An array of databases would have firebase-tools' emulator start with open rules."""
+    settings = json.loads((ROOT / "firebase.json").read_text())
+    assert isinstance(settings["firestore"], dict)
+    for name in (*settings["firestore"].values(), *settings["storage"].values()):
+        assert (ROOT / name).is_file()
+    assert json.loads((ROOT / ".firebaserc.example").read_text())["projects"]["default"]
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ("Query(scope.chats(), order=(Order('updated_at', descending=True),))", None),
+        ("Query(scope.chats(), where=[Filter('archived', '==', False), Filter('title', '==', 'x')])", None),
+        ("Query(f'apps/{app}/jobs', where=(Filter('at', '<', now),), order=(Order('at'),))", None),
+        ("Query(scope.chats(), (Filter('archived', '==', False),), ORDER)", ["archived ASC", "updated_at DESC"]),
+        ("Query('apps/demo/jobs', where=[Filter('state', 'in', s), Filter('at', '<', t)])", ["state ASC", "at ASC"]),
+        ("Query('apps/demo/jobs', order=[Order('state'), Order('at', True)])", ["state ASC", "at DESC"]),
+    ],
+)
+def test_the_need_is_read_from_a_query(tmp_path: Path, query: str, fields: list[str] | None) -> None:
+    path = tmp_path / "some.py"
+    path.write_text(f"ORDER = (Order('updated_at', descending=True),)\nfound = store.query({query})\n")
+    (need,) = queries(path)
+    index = json.loads(composite_index(need) or "null")
+    said = index and [f"{field['fieldPath']} {field['order'].removesuffix('ENDING')}" for field in index["fields"]]
+    assert said == fields
+
+
+@pytest.mark.parametrize("query", ["Query(path)", "Query(scope.chats(), where=filters())", "Query(f'apps/{name}')"])
+def test_a_query_that_cannot_be_read_fails_rather_than_being_overlooked(tmp_path: Path, query: str) -> None:
+    path = tmp_path / "some.py"
+    path.write_text(f"store.query({query})\n")
+    with pytest.raises(Unreadable):
+        list(queries(path))
+
+
+def after_one_turn(folder: Path) -> Path:
+    """The database of an app that answered one message."""
+    services: Services = build(Settings.load(write_app(folder), {"FIRELAUNCH_DATA": str(folder / "data")}))
+    app = App("test")
+    init_app(app, services, lambda turn: turn.llm.stream([{"role": "user", "content": turn.text}]))
+    ada = sign_in(app, "ada")
+    assert ada.send(ada.new_chat(), "Hello").status_code == 200
+    services.store.close()
+    return next(folder.rglob("*.sqlite3"))
+
+
+def collections_with(field: str, database: Path) -> set[str]:
+    with sqlite3.connect(database) as connection:
+        rows = connection.execute("SELECT collection, data FROM documents").fetchall()
+    connection.close()
+    return {collection.rpartition("/")[2] for collection, data in rows if f'"{field}"' in data}
