@@ -23,6 +23,7 @@ __all__ = [
     "Cloud",
     "Cors",
     "Environment",
+    "Identity",
     "Index",
     "Limits",
     "Mode",
@@ -154,6 +155,17 @@ class Plan(_Section):
     )
 
 
+class Identity(_Section):
+    """``[identity]``: which Firebase ID tokens the deployed app takes."""
+
+    tenant: str = Field(
+        default="", description="Identity Platform tenant whose users alone may sign in; empty for the project's own."
+    )
+    check_revoked: bool = Field(
+        default=False, description="Ask Firebase Auth about every token's user: a revoked token ends at once."
+    )
+
+
 class Cors(_Section):
     """``[cors]``: which web pages may call the API from a browser."""
 
@@ -202,6 +214,7 @@ class Settings(_Section):
     limits: Limits = Limits()
     plans: dict[str, Plan]
     prompts: dict[str, int] = Field(default={}, description="The version of each prompt that is in use.")
+    identity: Identity = Identity()
     cors: Cors = Cors()
     environment: Environment = Field(default=Environment(), exclude=True)
     root: Path = Field(default=Path(), exclude=True)

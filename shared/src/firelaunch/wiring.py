@@ -86,7 +86,11 @@ def _identity(settings: Settings) -> tuple[Identity, DevIdentity | None]:
     if env.mode == "cloud":
         from .identity.firebase import FirebaseIdentity
 
-        return FirebaseIdentity(_project(settings), app_id), None
+        checks = settings.identity
+        verifier = FirebaseIdentity(
+            _project(settings), app_id, tenant=checks.tenant or None, check_revoked=checks.check_revoked
+        )
+        return verifier, None
     dev = DevIdentity(app_id, load_or_create_key(env.data))
     if env.auth_emulator is None:
         return dev, dev

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from firebase_admin import credentials
 from firelaunch.errors import Forbidden, SettingsError, Unauthenticated
 from firelaunch.identity import AnyOf, Caller, DevIdentity
 from firelaunch.identity.base import IdentityUnavailable
@@ -19,6 +20,7 @@ from firelaunch.identity.certificates import MemoisedCertificates
 from firelaunch.identity.firebase import EmulatorIdentity, FirebaseIdentity
 from firelaunch.testing.certificates import CertificateServer
 from firelaunch.testing.emulator import unsigned_token
+from google.auth.credentials import AnonymousCredentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -171,6 +173,38 @@ def test_an_app_bound_to_a_tenant_refuses_tokens_of_the_project_and_of_others(sh
     for tenant in (None, "customers-2"):
         with pytest.raises(Unauthenticated):
             bound.verify(shared_google.token(PROJECT, "ada", MEMBER, tenant=tenant))
+
+
+class Credential(credentials.Base):  # type: ignore[misc]
+    def get_credential(self) -> Any:
+        return AnonymousCredentials()  # type: ignore[no-untyped-call]
+
+
+def asking(google: CertificateServer) -> FirebaseIdentity:
+    return identity(google, check_revoked=True, toolkit_url=google.toolkit_url, credential=Credential())
+
+
+def test_with_the_check_a_revoked_disabled_or_deleted_users_token_ends_at_once(google: CertificateServer) -> None:
+    verifier, token = asking(google), google.token(PROJECT, "ada", MEMBER)
+    google.users["ada"] = {"validSince": str(NOW - 3600)}
+    assert verifier.verify(token).uid == "ada"
+    for known in ({"validSince": str(NOW + 3600)}, {"validSince": str(NOW - 3600), "disabled": True}):
+        google.users["ada"] = known
+        with pytest.raises(Unauthenticated):
+            verifier.verify(token)
+    del google.users["ada"]
+    with pytest.raises(Unauthenticated):
+        verifier.verify(token)
+    assert identity(google).verify(token).uid == "ada"
+
+
+def test_where_firebase_auth_cannot_be_asked_the_check_is_a_503(google: CertificateServer) -> None:
+    verifier, token = asking(google), google.token(PROJECT, "ada", MEMBER)
+    google.users["ada"] = {"validSince": str(NOW - 3600)}
+    verifier.verify(token)
+    google.status = 500
+    with pytest.raises(IdentityUnavailable):
+        verifier.verify(token)
 
 
 def test_certificates_are_fetched_once_for_many_tokens_and_threads(google: CertificateServer) -> None:

@@ -66,7 +66,8 @@ class FirebaseIdentity:
         tenant: Identity Platform tenant; a token of another, or of the project itself, does not hold. Without it a
             token of any tenant does not hold, which firebase-admin alone would accept.
         check_revoked: ask Firebase Auth about each token's user; costs a round trip and needs credentials.
-        certificates_url: another address of the certificates, for tests.
+        certificates_url, toolkit_url, credential: other addresses than Google's, and other credentials than the
+            environment's, for tests.
 
     Raises:
         SettingsError: FIREBASE_AUTH_EMULATOR_HOST is set, under which firebase-admin checks no signature.
@@ -80,6 +81,8 @@ class FirebaseIdentity:
         tenant: str | None = None,
         check_revoked: bool = False,
         certificates_url: str = CERTIFICATES_URL,
+        toolkit_url: str | None = None,
+        credential: credentials.Base | None = None,
     ) -> None:
         if os.environ.get("FIREBASE_AUTH_EMULATOR_HOST"):
             raise SettingsError("FIREBASE_AUTH_EMULATOR_HOST is set: tokens would go unchecked. Unset it.")
@@ -88,6 +91,8 @@ class FirebaseIdentity:
         self._tenant = tenant
         self._check_revoked = check_revoked
         self._certificates_url = certificates_url
+        self._toolkit_url = toolkit_url
+        self._credential = credential or _LazyCredential()
         self._lock = threading.Lock()
 
     @cached_property
@@ -97,9 +102,11 @@ class FirebaseIdentity:
             if made is None:
                 # A name of its own: an app may have initialised firebase-admin for purposes of its own.
                 options = {"projectId": self._project, "httpTimeout": 10}
-                app = firebase_admin.initialize_app(_LazyCredential(), options, f"firelaunch-{secrets.token_hex(4)}")
+                app = firebase_admin.initialize_app(self._credential, options, f"firelaunch-{secrets.token_hex(4)}")
                 made = auth.Client(app, tenant_id=self._tenant)
                 made._token_verifier.request = MemoisedCertificates(self._certificates_url)
+                if self._toolkit_url is not None:
+                    made._user_manager.base_url = f"{self._toolkit_url}/projects/{self._project}"
             return made
 
     def verify(self, token: str) -> Caller:

@@ -55,15 +55,19 @@ class CertificateServer:
         fetches: how often the certificates were asked for.
         status: what to answer with; 200, or a fault.
         max_age: seconds, as the Cache-Control header says.
+        users: what Firebase Auth knows of users, by uid: ``{"validSince": "<seconds>"}``, ``{"disabled": True}``. A uid
+            that is not in it is unknown. Asked for at ``toolkit_url``.
     """
 
     def __init__(self, max_age: int = 3600) -> None:
         self.fetches = 0
         self.status = 200
         self.max_age = max_age
+        self.users: dict[str, dict[str, Any]] = {}
         self._keys = [_Key("key-1")]
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}/certificates"
+        self.toolkit_url = f"http://127.0.0.1:{self._server.server_port}/v1"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -106,6 +110,16 @@ class CertificateServer:
                 self.send_response(owner.status)
                 self.send_header("Content-Type", "application/json; charset=UTF-8")
                 self.send_header("Cache-Control", f"public, max-age={owner.max_age}, must-revalidate, no-transform")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_POST(self) -> None:
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                found = [{"localId": uid, **owner.users[uid]} for uid in asked.get("localId", []) if uid in owner.users]
+                body = json.dumps({"users": found} if found else {}).encode()
+                self.send_response(owner.status)
+                self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
