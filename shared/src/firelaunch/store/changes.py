@@ -19,7 +19,9 @@ def apply_set(data: dict[str, Any], given: Mapping[str, Any], moment: datetime) 
     for key, value in given.items():
         if isinstance(value, Mapping) and value:
             there = result.get(key)
-            result[key] = apply_set(there if isinstance(there, dict) else {}, value, moment)
+            merged = apply_set(there if isinstance(there, dict) else {}, value, moment)
+            if merged or isinstance(there, dict):  # removing a field of a map that is not there does not make the map
+                result[key] = merged
         else:
             _assign(result, key, value, moment)
     return result
@@ -38,6 +40,8 @@ def apply_update(data: dict[str, Any], given: Mapping[str, Any], moment: datetim
     result = dict(data)
     for path, value in given.items():
         *parents, key = path.split(".")
+        if value is DELETE_FIELD and not _is_map_at(result, parents):
+            continue
         place = result
         for parent in parents:
             there = place.get(parent)
@@ -48,6 +52,12 @@ def apply_update(data: dict[str, Any], given: Mapping[str, Any], moment: datetim
         else:
             _assign(place, key, value, moment)
     return result
+
+
+def _is_map_at(data: Any, parts: list[str]) -> bool:
+    for part in parts:
+        data = data.get(part) if isinstance(data, dict) else None
+    return isinstance(data, dict)
 
 
 def _assign(place: dict[str, Any], key: str, value: Any, moment: datetime) -> None:
