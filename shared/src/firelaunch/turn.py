@@ -48,6 +48,9 @@ log = logging.getLogger(__name__)
 _ADMIT_SECONDS = 10.0
 """How long admission keeps trying while other requests of the same user change the same day."""
 
+_IN_THE_WAY = (AlreadyExists, PreconditionFailed, Contention)
+"""What a commit fails with when another request came first; the next try reads what that one left."""
+
 _SETTLE_TRIES = 4
 _TITLE_CHARACTERS = 60
 _RECORD_DAYS = 30
@@ -131,7 +134,7 @@ class Turns:
         send = _Send(caller, scope, chat_id, text, _request_id(scope, key), body_hash, self._services.clock())
         try:
             return self._admit(send, streamed)
-        except (AlreadyExists, PreconditionFailed):
+        except _IN_THE_WAY:
             with self._queues[hash(scope.root) % len(self._queues)]:
                 return self._admit_again(send, streamed)
 
@@ -140,7 +143,7 @@ class Turns:
         while time.monotonic() < give_up:
             try:
                 return self._admit(send, streamed)
-            except (AlreadyExists, PreconditionFailed):
+            except _IN_THE_WAY:
                 time.sleep(random.uniform(0.0, 0.05))  # noqa: S311 - spreads retries, keeps no secret
         raise Contention(retry_after=1)
 
