@@ -89,3 +89,42 @@ def load(path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_table_of_errors_lists_each_code_with_its_status_and_no_other() -> None:
+    import firelaunch.identity.base  # its errors take their place in the tree when it is imported
+    from firelaunch.errors import FirelaunchError
+    from firelaunch.web import _CODES
+
+    def tree(kind: type[FirelaunchError]) -> Iterator[tuple[str, str]]:
+        yield str(kind.status), kind.code
+        for below in kind.__subclasses__():
+            if not below.__name__.startswith("_"):
+                yield from tree(below)
+
+    listed = set()
+    for row in (ROOT / "docs" / "api.md").read_text().splitlines():
+        cells = [cell.strip() for cell in row.split("|")]
+        if len(cells) > 3 and cells[1].isdigit():
+            listed |= {(cells[1], code) for code in re.findall(r"`(\w+)`", cells[2])}
+    raised = set(tree(FirelaunchError)) | {("405", _CODES[405])}
+    assert listed == raised
+    assert firelaunch.identity.base.IdentityUnavailable.code in {code for _, code in listed}
+
+
+def test_the_table_of_routes_lists_each_route_and_no_other(tmp_path: Path) -> None:
+    from firelaunch.settings import Settings
+    from firelaunch.testing.apps import write_app
+    from firelaunch.web import App, init_app
+    from firelaunch.wiring import build
+
+    app = App("docs")
+    init_app(app, build(Settings.load(write_app(tmp_path), {})), lambda _: ())
+    served = {
+        f"{method} {str(rule).replace('<', '{').replace('>', '}')}"
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+    text = (ROOT / "docs" / "api.md").read_text()
+    listed = {found.partition("?")[0] for found in re.findall(r"`((?:GET|POST|PATCH|DELETE) /[^`]*)`", text)}
+    assert listed == served - {"GET /openapi.json"}

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 _PUBLIC = frozenset({"healthz", "readyz", "openapi_json", "dev.token"})
 _QUIET = frozenset({"healthz", "readyz"})
-_CODES = {405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
+_CODES = {405: "method_not_allowed", 413: "too_large"}
 _LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
 
 
