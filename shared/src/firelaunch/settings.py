@@ -127,7 +127,10 @@ class Price(_Section):
 class Index(_Section):
     """``[index]``: where the deployed app keeps its vectors."""
 
-    backend: IndexKind = Field(default="embedded", description="The vector index of the deployed app.")
+    backend: IndexKind = Field(
+        default="embedded",
+        description="The vector index of the deployed app. Kept, not used: apps do not search documents yet.",
+    )
 
 
 class Limits(_Section):
