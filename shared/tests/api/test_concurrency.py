@@ -105,3 +105,22 @@ def test_a_failed_send_that_is_repeated_keeps_one_copy_of_each_message(
     assert [m["text"] for m in found["messages"]] == ["Try", "Hello from the model."]
     assert found["message_count"] == 2
     assert [m["role"] for m in model.requests[-1]["messages"]] == ["system", "user"]
+
+
+def test_an_app_with_a_database_of_its_own_leaves_the_shared_one_untouched(
+    make_app: Callable[..., App], firestore_emulator: Any, firestore_project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_emulator.host)
+    environ = {
+        "FIRELAUNCH_MODE": "emulators",
+        "FIRESTORE_EMULATOR_HOST": firestore_emulator.host,
+        "GOOGLE_CLOUD_PROJECT": firestore_project,
+    }
+    own = sign_in(make_app(SETTINGS + '[cloud]\ndatabase = "dedicated"\n', **environ), "ada")
+    shared = sign_in(make_app(**environ), "ada")
+    chat = own.new_chat()
+    assert own.send(chat, "Mine").status_code == 200
+    assert shared.get(f"/v1/chats/{chat}").status_code == 404
+    assert shared.get("/v1/chats").get_json()["items"] == []
+    assert firestore_emulator.store(firestore_project).get(f"apps/demo/users/ada/chats/{chat}") is None
+    assert firestore_emulator.store(firestore_project, "demo").get(f"apps/demo/users/ada/chats/{chat}") is not None
