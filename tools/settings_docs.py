@@ -38,7 +38,7 @@ VARIABLES = {
     "FIREBASE_AUTH_EMULATOR_HOST": "Host and port of the Auth emulator; refused in the cloud.",
     "K_SERVICE": "Set by Cloud Run. Whatever is for development alone then refuses to start.",
     "PORT": "Port to listen on; 8080 if unset. Cloud Run sets it.",
-    "HOST": "Address to listen on; all if unset. `make serve` and `make demo` listen on 127.0.0.1 alone.",
+    "HOST": "Address to listen on; if unset, all in cloud mode and 127.0.0.1 alone otherwise.",
     "CONCURRENCY": "Requests at a time; 80 if unset, which is Cloud Run's default.",
 }
 

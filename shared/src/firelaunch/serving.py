@@ -3,7 +3,8 @@
 One worker with a thread a request: an instance on Cloud Run has its concurrency, and more processes would only divide
 its memory and its connections.
 
-The environment may set PORT (8080), HOST (all addresses) and CONCURRENCY (80, Cloud Run's default).
+The environment may set PORT (8080), HOST (all addresses in cloud mode, else this machine alone) and CONCURRENCY
+(80, Cloud Run's default).
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - gunicorn's heartbeat file, mad
 # pydantic looks through all installed packages for plugins when it is imported, which takes longer than it does itself.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
-bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104 - a container's own
+# Dev tokens are anybody's who asks, so a laptop's app listens to the laptop alone unless HOST says otherwise.
+_CLOUD = os.environ.get("FIRELAUNCH_MODE") == "cloud"
+
+bind = f"{os.environ.get('HOST', '0.0.0.0' if _CLOUD else '127.0.0.1')}:{os.environ.get('PORT', '8080')}"  # noqa: S104 - a container's own
 worker_class = "firelaunch.gunicorn_worker.Worker"
 workers = 1
 threads = int(os.environ.get("CONCURRENCY", "80")) + 4

@@ -204,6 +204,19 @@ def test_the_uid_of_a_dev_token_is_checked(app: App) -> None:
     assert client.post("/dev/token", json={"uid": "ada", "role": "Bad Role"}).status_code == 400
 
 
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "evil.example:8080", "x"])
+def test_a_page_whose_name_leads_to_this_machine_gets_no_dev_token(app: App, host: str) -> None:
+    refused = app.test_client().post("/dev/token", json={"uid": "ada"}, headers={"Host": host})
+    assert (refused.status_code, error_of(refused)["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8080", "127.0.0.1:9", "[::1]:8080", "192.168.1.5", "a.localhost"]
+)
+def test_a_dev_token_is_handed_out_under_this_machines_own_names(app: App, host: str) -> None:
+    assert app.test_client().post("/dev/token", json={"uid": "ada"}, headers={"Host": host}).status_code == 200
+
+
 def test_what_is_not_there_and_what_is_not_allowed_have_the_error_form(app: App, ada: User) -> None:
     assert error_of(ada.get("/v1/nothing"))["code"] == "not_found"
     assert error_of(app.test_client().get("/nothing"))["code"] == "not_found"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
+from urllib.parse import urlsplit
 
+from flask import request
 from flask_openapi3 import APIBlueprint
 from flask_openapi3.models import Tag
 from pydantic import BaseModel, Field
 
+from ..errors import Forbidden
 from ..identity import DevIdentity
 from .base import Body, errors
 
@@ -28,12 +32,24 @@ class DevToken(BaseModel):
     token: str
 
 
+def _refuse_other_names() -> None:
+    """A page elsewhere may have its own name lead to this machine; then its scripts count as ours, but for the name."""
+    name = urlsplit(f"//{request.host}").hostname or ""
+    if name == "localhost" or name.endswith(".localhost"):
+        return
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        raise Forbidden("Dev tokens are handed out under localhost or an IP address alone.", reason=name) from None
+
+
 def routes(identity: DevIdentity, *, documented: bool) -> APIBlueprint:
     """The blueprint."""
     api = APIBlueprint("dev", __name__, url_prefix="/dev", abp_tags=[Tag(name="development")], doc_ui=documented)
 
     @api.post("/token", responses={200: DevToken, **errors(413)}, summary="Sign in as anyone, on a laptop")
     def token(body: DevUser) -> dict[str, Any]:
+        _refuse_other_names()
         return {"token": identity.issue(body.uid, role=body.role, email=body.email)}
 
     return api

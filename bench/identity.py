@@ -1,0 +1,61 @@
+"""What it costs to verify a token: an ID token by firebase-admin alone and with certificates kept, a dev token.
+
+The certificates are served over HTTP as Google serves them, with their max-age; all tokens are RS256.
+"""
+
+from __future__ import annotations
+
+import secrets
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import firebase_admin
+from firebase_admin import auth
+from firelaunch.identity import DevIdentity
+from firelaunch.identity.firebase import FirebaseIdentity, _LazyCredential
+from firelaunch.testing.certificates import CertificateServer
+
+from bench.report import Report
+
+PROJECT = "demo-bench"
+ROUNDS, BATCH = 15, 100
+
+
+def main() -> None:
+    """Measure and report."""
+    report = Report("identity")
+    with CertificateServer() as google:
+        token = google.token(PROJECT, "ada", {"demo": "member"})
+        ours = FirebaseIdentity(PROJECT, "demo", certificates_url=google.url)
+        dev = DevIdentity("demo", secrets.token_bytes(32))
+        dev_token = dev.issue("ada")
+        cases: dict[str, Callable[[], Any]] = {
+            "firebase-admin alone": plain(google, token),
+            "Firebase ID token": lambda: ours.verify(token),
+            "dev token": lambda: dev.verify(dev_token),
+        }
+        for work in cases.values():
+            work()
+        # The cases take turns, so that all of them see the same machine.
+        found: dict[str, list[float]] = {name: [] for name in cases}
+        for _ in range(ROUNDS):
+            for name, work in cases.items():
+                began = time.process_time()
+                for _ in range(BATCH):
+                    work()
+                found[name].append((time.process_time() - began) / BATCH)
+    middle = {name: statistics.median(times) for name, times in found.items()}
+    for name, seconds in middle.items():
+        report.row(name, "CPU to verify", seconds * 1e6, "us")
+    report.ratio("firebase_admin_vs_ours", middle["firebase-admin alone"] / middle["Firebase ID token"])
+    report.write()
+
+
+def plain(google: CertificateServer, token: str) -> Callable[[], Any]:
+    """firebase-admin with its own HTTP cache, pointed at the local certificates."""
+    app = firebase_admin.initialize_app(_LazyCredential(), {"projectId": PROJECT}, "bench")
+    client = auth.Client(app)
+    client._token_verifier.id_token_verifier.cert_url = google.url
+    return lambda: client.verify_id_token(token)
