@@ -11,7 +11,7 @@ from support import ROOT, TEMPLATE
 SOURCE = ROOT / "shared" / "src" / "firelaunch"
 
 ORDER = [
-    ["errors", "telemetry"],
+    ["errors", "lifecycle", "telemetry"],
     ["scope"],
     ["settings"],
     ["store"],

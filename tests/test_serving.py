@@ -73,6 +73,32 @@ def test_an_app_told_to_stop_lets_a_running_answer_end(app_folder: Path, serve: 
     assert answers == ["Hello from the model."]
 
 
+def test_an_app_told_to_stop_ends_long_answers_keeps_what_they_said_and_settles(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    with ModelServer(Reply(words=["word "] * 2000, pace=0.05)) as model:
+        environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": model.base_url}
+        server = serve(app_folder, **environ)
+        ada = server.sign_in("ada")
+        chat = ada.new_chat()
+        headers = {**ada.headers, "Accept": "text/event-stream"}
+        path, body = f"/v1/chats/{chat}/messages", {"text": "Talk"}
+        with server.client.stream("POST", path, json=body, headers=headers) as answer:
+            lines = answer.iter_lines()
+            assert any(line.startswith("event: delta") for line in lines)
+            server.process.terminate()
+            seen = list(lines)
+        assert "event: error" in seen
+        assert '"interrupted"' in next(line for line in reversed(seen) if line.startswith("data: "))
+        assert server.process.wait(timeout=20) == 0
+        again = serve(app_folder, **environ).sign_in("ada")
+        kept = again.call("GET", f"/v1/chats/{chat}").json()["messages"][1]
+        spent = again.call("GET", "/v1/usage").json()
+    assert (kept["status"], kept["text"][:10]) == ("incomplete", "word word ")
+    assert (spent["reserved_micro_usd"], spent["expired_requests"]) == (0, 0)
+    assert spent["cost_micro_usd"] > 0
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [

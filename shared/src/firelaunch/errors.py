@@ -16,6 +16,7 @@ __all__ = [
     "FirelaunchError",
     "Forbidden",
     "IdempotencyMismatch",
+    "Interrupted",
     "InvalidCursor",
     "InvalidId",
     "ModelError",
@@ -185,6 +186,14 @@ class ModelTimeout(ModelError):
     code = "model_timeout"
     status = 504
     message = "The model took too long. Your message is kept; try again."
+
+
+class Interrupted(FirelaunchError):
+    """The process ends, as when a new version is deployed; what was said until now is kept and paid."""
+
+    code = "interrupted"
+    status = 503
+    message = "The service is restarting. What was said so far is kept; send the message again."
 
 
 class StoreError(FirelaunchError):

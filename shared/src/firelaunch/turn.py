@@ -25,12 +25,14 @@ from .errors import (
     Contention,
     FirelaunchError,
     IdempotencyMismatch,
+    Interrupted,
     NotFound,
     PreconditionFailed,
     RequestInProgress,
     StoreError,
 )
 from .identity import Caller
+from .lifecycle import Shutdown
 from .llm.base import Chunk, Message, token_bound
 from .llm.gateway import Answering
 from .prompts import Prompts
@@ -109,11 +111,13 @@ class Turns:
     Args:
         services: what the app works with.
         workflow: the app's own function: from a :class:`Turn` to the pieces of its answer.
+        shutdown: when it is due, running answers end and are settled with what was said.
     """
 
-    def __init__(self, services: Services, workflow: Workflow) -> None:
+    def __init__(self, services: Services, workflow: Workflow, shutdown: Shutdown) -> None:
         self._services = services
         self._workflow = workflow
+        self._shutdown = shutdown
         # Requests of one user meet on one document. Those of this process that met once queue here before the next try.
         self._queues = [threading.Lock() for _ in range(64)]
 
@@ -176,7 +180,9 @@ class Turns:
         turn = Turn(services.settings.app, send.text, history, llm, services.prompts)
         sent = _sent(send, send.at if record is None else record.data["created_at"])
         title = str(chat.data.get("title", ""))
-        return Running(services, send, reservation, turn, self._workflow, sent, title, at, answer is None)
+        return Running(
+            services, send, reservation, turn, self._workflow, self._shutdown, sent, title, at, answer is None
+        )
 
     def _store_message(self, send: _Send, record: Document | None, reservation: Reservation) -> list[Write]:
         data = {
@@ -265,6 +271,7 @@ class Running:
     reservation: Reservation
     turn: Turn
     workflow: Workflow
+    shutdown: Shutdown
     sent: dict[str, Any]
     title: str
     record_updated_at: Any
@@ -305,6 +312,8 @@ class Running:
         chunks = iter(self.workflow(self.turn))
         try:
             for chunk in chunks:
+                if self.shutdown.due:
+                    raise Interrupted(retry_after=1)
                 if not chunk.text:
                     continue
                 if self._first_token is None:

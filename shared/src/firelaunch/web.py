@@ -23,6 +23,7 @@ from werkzeug.exceptions import HTTPException
 from .api import account, chats, dev
 from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, StoreError, TooLarge
 from .identity import bearer
+from .lifecycle import Shutdown
 from .services import Services
 from .telemetry import REQUEST_ID, TRACE, configure_logs
 from .turn import Turns, Workflow
@@ -74,6 +75,7 @@ class App(OpenAPI):
             validation_error_callback=_invalid,
             static_folder=None,
         )
+        self.shutdown = Shutdown()
 
 
 def init_app(app: App, services: Services, workflow: Workflow) -> None:
@@ -88,7 +90,7 @@ def init_app(app: App, services: Services, workflow: Workflow) -> None:
     _requests(app, services)
     _errors(app)
     _health(app, services)
-    turns = Turns(services, workflow)
+    turns = Turns(services, workflow, app.shutdown)
     for routes in _blueprints(services, turns, documented=False):
         app.register_api(routes)
     _openapi(app, services, turns)
