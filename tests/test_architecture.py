@@ -18,6 +18,7 @@ ORDER = [
     ["identity", "llm", "prompts", "chats", "stream"],
     ["usage"],
     ["services"],
+    ["answering"],
     ["turn"],
     ["api"],
     ["web", "wiring"],

@@ -1,0 +1,253 @@
+"""The second half of a turn: the answer of a message that was admitted, and what is settled when it ends.
+
+However an answer ends (whole, broken off, left by its client, cut short by a restart) one commit stores what was said,
+its exact use and the request's outcome.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from .chats import message_view
+from .errors import FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
+from .identity import Caller
+from .lifecycle import Shutdown
+from .llm.base import Chunk, Message
+from .llm.gateway import Answering
+from .prompts import Prompts
+from .scope import Scope
+from .services import Services
+from .settings import App
+from .store.base import SERVER_TIME, Increment, Set, Update, Write
+from .stream import Delta, Done, Event, Failed, Start
+from .usage import Reservation
+
+__all__ = ["Replay", "Running", "Send", "Turn", "Workflow", "chat_update", "sent_view"]
+
+log = logging.getLogger(__name__)
+
+_SETTLE_TRIES = 4
+_TITLE_CHARACTERS = 60
+
+
+@dataclass(slots=True)
+class Turn:
+    """What the app's workflow is handed: the message, what was said before, and a model that is metered."""
+
+    app: App
+    text: str
+    history: list[Message]
+    llm: Answering
+    _prompts: Prompts
+    prompt_id: str | None = None
+
+    def prompt(self, name: str, **values: str) -> str:
+        """The version of prompt ``name`` that is in use, filled in; the request's record will name it."""
+        prompt = self._prompts.get(name)
+        self.prompt_id = prompt.id
+        return prompt.render(**values)
+
+
+Workflow = Callable[[Turn], Iterable[Chunk]]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One send of a message, as the client made it."""
+
+    caller: Caller
+    scope: Scope
+    chat_id: str
+    text: str
+    request_id: str
+    body_hash: str
+    at: datetime
+
+    @property
+    def user_message(self) -> str:
+        """Path of the user's message."""
+        return self.scope.message(self.chat_id, f"{self.request_id}-u")
+
+    @property
+    def answer(self) -> str:
+        """Path of the answer to it."""
+        return self.scope.message(self.chat_id, f"{self.request_id}-a")
+
+    @property
+    def record(self) -> str:
+        """Path of the request's record."""
+        return self.scope.request(self.request_id)
+
+
+def chat_update(send: Send, changes: dict[str, Any]) -> Update:
+    """A change of the message's chat."""
+    return Update(send.scope.chat(send.chat_id), changes)
+
+
+def sent_view(send: Send, at: datetime) -> dict[str, Any]:
+    """The user's message as clients see it; ``at`` is when it was first sent."""
+    return message_view(f"{send.request_id}-u", {"role": "user", "text": send.text, "created_at": at})
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """An answer that was given before, told again; nothing is called and nothing is billed."""
+
+    send: Send
+    sent: dict[str, Any]
+    message: dict[str, Any]
+    usage: dict[str, Any]
+
+    def events(self) -> Iterator[Event]:
+        """The same events as the first time, with the text in one piece."""
+        yield Start(self.send.request_id, self.send.chat_id, self.sent)
+        yield Delta(self.message["text"])
+        yield Done(self.message, self.usage)
+
+
+@dataclass(slots=True)
+class Running:
+    """A message that was admitted and stored. ``events()`` answers it; to be called once."""
+
+    services: Services
+    send: Send
+    reservation: Reservation
+    turn: Turn
+    workflow: Workflow
+    shutdown: Shutdown
+    sent: dict[str, Any]
+    title: str
+    record_updated_at: Any
+    answer_is_new: bool
+    _said: list[str] = field(default_factory=list)
+    _started: float = field(default_factory=time.monotonic)
+    _first_token: float | None = None
+
+    def events(self) -> Iterator[Event]:
+        """Start, the pieces of the answer, then Done (or Failed, after which nothing follows).
+
+        Closing it early ends the model's call, and keeps and bills what was said until then.
+        """
+        outcome = "stopped"
+        error: FirelaunchError | None = None
+        done: Done | None = None
+        try:
+            yield Start(self.send.request_id, self.send.chat_id, self.sent)
+            yield from self._deltas()
+            outcome = "answered"
+        except FirelaunchError as failure:
+            outcome, error = "failed", failure
+        except Exception:
+            outcome, error = "failed", FirelaunchError()
+            log.exception("the app's workflow failed in request %s", self.send.request_id)
+        finally:
+            try:
+                done = self._settle(outcome, error)
+            except FirelaunchError as failure:
+                log.exception("request %s could not be settled: %s", self.send.request_id, self._usage())
+                error = failure
+        if done is None or error is not None:
+            yield Failed(error or FirelaunchError(), self.send.request_id)
+        else:
+            yield done
+
+    def _deltas(self) -> Iterator[Event]:
+        chunks = iter(self.workflow(self.turn))
+        try:
+            for chunk in chunks:
+                if self.shutdown.due:
+                    raise Interrupted(retry_after=1)
+                if not chunk.text:
+                    continue
+                if self._first_token is None:
+                    self._first_token = time.monotonic()
+                self._said.append(chunk.text)
+                yield Delta(chunk.text)
+        finally:
+            close = getattr(chunks, "close", None)
+            if close is not None:
+                close()
+
+    def _usage(self) -> dict[str, Any]:
+        tokens, reservation = self.reservation.tokens, self.reservation
+        return {
+            "model": reservation.model,
+            "input_tokens": tokens.input,
+            "cached_input_tokens": tokens.cached_input,
+            "output_tokens": tokens.output,
+            "estimated": tokens.estimated,
+            "cost_micro_usd": reservation.spent,
+            "cheaper_model": reservation.cheaper,
+        }
+
+    def _settle(self, outcome: str, error: FirelaunchError | None) -> Done:
+        text = "".join(self._said)
+        usage = self._usage()
+        answer = {
+            "role": "assistant",
+            "text": text,
+            "status": "complete" if outcome == "answered" else "incomplete",
+            "model": usage["model"],
+            "request_id": self.send.request_id,
+            "created_at": self.services.clock(),
+        }
+        kept = bool(text) or outcome == "answered"
+        record = Update(self.send.record, self._record(outcome, error, usage), if_updated_at=self.record_updated_at)
+        self._commit([self.reservation.settlement(), record], self._chat_writes(answer) if kept else [])
+        return Done(message_view(f"{self.send.request_id}-a", answer), usage)
+
+    def _record(self, outcome: str, error: FirelaunchError | None, usage: dict[str, Any]) -> dict[str, Any]:
+        now = time.monotonic()
+        first = None if self._first_token is None else round((self._first_token - self._started) * 1000)
+        return {
+            "state": "settled",
+            "outcome": outcome,
+            "error": None if error is None else error.code,
+            "prompt": self.turn.prompt_id,
+            "usage": usage,
+            "first_token_ms": first,
+            "total_ms": round((now - self._started) * 1000),
+            "settled_at": SERVER_TIME,
+        }
+
+    def _chat_writes(self, answer: dict[str, Any]) -> list[Write]:
+        changes: dict[str, Any] = {"updated_at": answer["created_at"]}
+        if self.answer_is_new:
+            changes["message_count"] = Increment(1)
+        if not self.title:
+            changes["title"] = _title(self.send.text)
+        return [Set(self.send.answer, answer), chat_update(self.send, changes)]
+
+    def _commit(self, settlement: list[Write], chat: list[Write]) -> None:
+        for attempt in range(_SETTLE_TRIES):
+            try:
+                self.services.store.commit([*settlement, *chat])
+                return
+            except NotFound:
+                # The chat was deleted while its answer was on the way. What the answer cost is owed all the same.
+                if not chat:
+                    raise
+                chat = []
+            except PreconditionFailed:
+                self._check_settled()
+                return
+            except StoreError:
+                if attempt + 1 == _SETTLE_TRIES:
+                    raise
+                time.sleep(0.1 * 2**attempt)
+
+    def _check_settled(self) -> None:
+        """A commit whose acknowledgement was lost shows as a record that is settled; anything else is a fault."""
+        record = self.services.store.get(self.send.record)
+        if record is None or record.data.get("state") != "settled":
+            raise PreconditionFailed(reason="the request's record changed under its turn")
+
+
+def _title(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _TITLE_CHARACTERS else line[: _TITLE_CHARACTERS - 1].rstrip() + "…"
