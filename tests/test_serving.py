@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import subprocess
 import threading
 import time
@@ -149,6 +151,33 @@ def test_an_app_in_a_dangerous_environment_ends_at_once_and_says_why(
     assert ended.returncode == 4
     assert says in ended.stderr
     assert not (app_folder / ".firelaunch" / "data.sqlite3").exists()
+
+
+BROKEN = {
+    "a line that is no request": b"hello\r\n\r\n",
+    "a path over the limit": b"GET /v1/chats/" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a header over the limit": b"GET /v1/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
+    + b"x" * 20_000
+    + b"\r\n\r\n",
+    "two lengths": b"POST /v1/chats HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "a length and chunks": b"POST /v1/chats HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "no length": b"POST /v1/chats HTTP/1.1\r\nHost: x\r\nContent-Length: two\r\n\r\n{}",
+}
+
+
+def test_requests_that_cannot_be_read_get_a_4xx_in_the_error_form(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    server = serve(app_folder)
+    port = int(server.url.rpartition(":")[2])
+    for name, raw in BROKEN.items():
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(raw)
+            head, _, body = b"".join(iter(lambda: connection.recv(65536), b"")).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 4"), name
+        assert json.loads(body)["error"]["code"] == "invalid_request", name
+    assert server.client.get("/healthz").status_code == 200
 
 
 def test_cloud_mode_starts_without_credentials_and_hands_out_no_dev_tokens(

@@ -1,10 +1,14 @@
-"""gunicorn's threaded worker, told apart in two things: how it says that it cannot start, and how it ends."""
+"""gunicorn's threaded worker, with what is ours: how it says that it cannot start, how it ends, and the form of errors
+that it answers itself, to requests that no app gets to see.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
+from gunicorn import util
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
 
@@ -12,6 +16,17 @@ from .errors import SettingsError
 from .lifecycle import Shutdown
 
 __all__ = ["Worker"]
+
+
+def _write_error(sock: Any, status: int, reason: str, _detail: str) -> None:
+    detail = {"code": "invalid_request" if status < 500 else "internal", "message": f"{reason}.", "request_id": ""}
+    body = json.dumps({"error": detail}).encode()
+    head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    util.write_nonblock(sock, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+
+# gunicorn has no setting for the page that it sends for a request it cannot read; a test holds that this replaces it.
+util.write_error = _write_error
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
