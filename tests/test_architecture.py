@@ -32,7 +32,14 @@ ORDER = [
 ]
 """A room imports from its own row's own room, and from rows above it."""
 
-ADAPTERS = ("store.sqlite", "store.firestore", "llm.providers", "identity.firebase", "membership.firebase")
+ADAPTERS = (
+    "store.sqlite",
+    "store.firestore",
+    "llm.providers",
+    "identity.firebase",
+    "identity.app_check",
+    "membership.firebase",
+)
 
 
 def room_of(path: Path) -> str:

@@ -13,7 +13,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from .errors import InvalidId, SettingsError
 from .scope import check_app_id
@@ -167,6 +176,10 @@ class Identity(_Section):
     )
     check_revoked: bool = Field(
         default=False, description="Ask Firebase Auth about every token's user: a revoked token ends at once."
+    )
+    app_check: tuple[Annotated[str, StringConstraints(pattern=r"^1:\d+:(web|ios|android):[0-9a-f]+$")], ...] = Field(
+        default=(),
+        description="Firebase app ids (1:1234:web:abcd) whose App Check tokens requests must carry; empty asks for none.",
     )
 
 

@@ -128,6 +128,8 @@ def _requests(app: App, services: Services) -> None:
             return
         if request.endpoint is None and not request.path.startswith("/v1/"):
             return
+        if services.app_check is not None:
+            services.app_check.verify(request.headers.get("X-Firebase-AppCheck"))
         g.caller = services.identity.verify(bearer(request.headers.get("Authorization")))
 
     @app.after_request
