@@ -49,6 +49,8 @@ Mode = Literal["embedded", "emulators", "cloud"]
 Provider = Literal["openai", "vertex"]
 IndexKind = Literal["embedded", "firestore", "vertex", "vector_search", "pgvector"]
 
+FirebaseAppId = Annotated[str, StringConstraints(pattern=r"^1:\d+:(web|ios|android):[0-9a-f]+$")]
+
 MICRO = 1_000_000
 """Micro-dollars in a dollar. Money is an integer number of these everywhere but in the settings file."""
 
@@ -177,9 +179,9 @@ class Identity(_Section):
     check_revoked: bool = Field(
         default=False, description="Ask Firebase Auth about every token's user: a revoked token ends at once."
     )
-    app_check: tuple[Annotated[str, StringConstraints(pattern=r"^1:\d+:(web|ios|android):[0-9a-f]+$")], ...] = Field(
+    app_check: tuple[FirebaseAppId, ...] = Field(
         default=(),
-        description="Firebase app ids (1:1234:web:abcd) whose App Check tokens requests must carry; empty asks for none.",
+        description="Firebase app ids (1:1234:web:abcd) whose App Check tokens requests must carry; none: no check.",
     )
 
 
