@@ -135,7 +135,7 @@ def _show(found: Comparison, live: bool) -> None:
         click.echo("No rules were ever deployed here; all is new.")
     for line in found.lines:
         colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
-        click.echo(click.style(line, fg=colour, bold=line.startswith(("+++", "---"))) if colour else line)
+        click.echo(click.style(line, fg=colour) if colour else line)
     for what, names in (("added", found.added), ("changed", found.changed), ("removed", found.removed)):
         for app in names:
             click.echo(f"app {app}: {what}")

@@ -21,7 +21,7 @@ MARKER = re.compile(r"^[ \t]*// (begin|end) app (\S+)[ \t]*$", re.MULTILINE)
 
 _LOOK_UPS = {"get", "exists", "getAfter", "existsAfter", "firestore"}
 _GIVEN = {"bool", "bytes", "debug", "float", "int", "path", "string"}
-_SPACES = {"duration", "hashing", "latlng", "math", "request", "resource", "timestamp"}
+_SPACES = {"database", "duration", "hashing", "latlng", "math", "request", "resource", "timestamp"}
 _Statements = Sequence[Match | Allow | Function]
 
 

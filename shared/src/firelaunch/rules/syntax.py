@@ -2,6 +2,9 @@
 
 Conditions are left as they are, as runs of tokens whose brackets balance; the emulator compiles them. Isolation rests
 on what is read here, so nothing is guessed: a character, a path or a statement that is not known stops the reading.
+
+Paths are read where a match has one and nowhere else. The compiler takes almost any character into a path, quotes too,
+so that a string which seems to start in a path is none, and hides nothing that lies between its quotes.
 """
 
 from __future__ import annotations
@@ -15,16 +18,19 @@ __all__ = ["Allow", "Function", "Match", "NotRead", "Reader", "Token", "tokens"]
 
 _TOKEN = re.compile(
     r"(?P<space>[ \t\n]+|//[^\n]*|/\*.*?\*/)"
+    r"|(?P<path>(?:/(?:\{\s*[A-Za-z_][A-Za-z0-9_]*\s*(?:=\s*\*\*\s*)?\}|[A-Za-z0-9_-]+))+)"
     r"|(?P<text>'(?:\\[ -~]|[^'\\\n])*'|\"(?:\\[ -~]|[^\"\\\n])*\")"
     r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
     r"|(?P<number>\d+(?:\.\d+)?)"
-    r"|(?P<sign>&&|\|\||[=!<>]=|[-{}()\[\];:,.=!<>+*/%?$|&])",
+    r"|(?P<sign>&&|\|\||[=!<>]=|[-{}()\[\];:,.=!<>+*%?]|/(?=[ \t\n]))",
     re.DOTALL,
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
-_SEGMENT = r"/(?:\{\s*[A-Za-z_]\w*\s*(?:=\s*\*\*\s*)?\}|[A-Za-z0-9_-]+)"
-_PATH = re.compile(rf"\s+((?:{_SEGMENT})+)\s*(?=\{{)", re.ASCII)
 _KEYWORDS = {"allow", "match", "function", "service", "rules_version", "if"}
+_NO_PATH = (
+    "a path may stand only behind match, made of names (letters, digits, _ and -), {wildcards} and {wildcards=**}, as "
+    "in 'match /notes/{note} {'; write a division with a space behind its /, and close a comment with */"
+)
 _MOST_NESTED = 20
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
@@ -39,7 +45,7 @@ class NotRead(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A name, number, string or sign; comments and spaces are none."""
+    """A name, number, string, path or sign; comments and spaces are none."""
 
     kind: str
     text: str
@@ -93,11 +99,11 @@ def tokens(source: str) -> Iterator[Token]:
     at = 0
     while at < len(source):
         found = _TOKEN.match(source, at)
+        if not found and source[at] == "/":
+            raise NotRead(at, _NO_PATH)
         if not found:
             raise NotRead(at, f"{source[at]!r} cannot be read here; is a string or a comment left open?")
         if found.lastgroup != "space":
-            if source.startswith("/*", at):
-                raise NotRead(at, "this comment is not closed; end it with */")
             yield Token(str(found.lastgroup), found.group(), at, found.end())
         at = found.end()
 
@@ -149,28 +155,25 @@ class Reader:
         return self._function()
 
     def _match(self) -> Match:
-        start = self.tokens[self._at]
-        path = _PATH.match(self._source, start.end)
-        if not path:
-            raise NotRead(
-                start.start,
-                "this path cannot be read: write a match as in 'match /notes/{note} {', of names made of letters, "
-                "digits, _ and -, of {wildcards}, and of {wildcards=**}",
-            )
-        while self.offset() < path.end():
-            self._at += 1
-        self.expect("{")
+        start = self.offset()
+        path, brace = (*self.tokens[self._at + 1 : self._at + 3], None, None)[:2]
+        if path is None or brace is None or path.kind != "path" or brace.text != "{":
+            raise NotRead(start, _NO_PATH)
+        # A comment at a path's edge might be taken for part of it.
+        if self._source[path.end : brace.start].strip():
+            raise NotRead(path.end, "no comment may stand between a path and its {; put it elsewhere")
+        self._at += 3
         self._depth += 1
         if self._depth > _MOST_NESTED:
-            raise NotRead(start.start, f"matches are nested more than {_MOST_NESTED} deep; write longer paths instead")
+            raise NotRead(start, f"matches are nested more than {_MOST_NESTED} deep; write longer paths instead")
         body = self.statements()
         self._depth -= 1
         end = self.offset()
         if self._peek() != "}":
-            raise NotRead(start.start, "the block of this match is not closed; a } is missing")
+            raise NotRead(start, "the block of this match is not closed; a } is missing")
         self._at += 1
-        segments = re.sub(r"\s", "", path.group(1)).split("/")[1:]
-        return Match(start.start, tuple(segments), body, end)
+        segments = re.sub(r"\s", "", path.text).split("/")[1:]
+        return Match(start, tuple(segments), body, end)
 
     def _allow(self) -> Allow:
         start = self.offset()
@@ -209,6 +212,8 @@ class Reader:
         start, open_brackets = self.offset(), list[str]()
         while open_brackets or self._peek() not in until:
             sign = self._peek()
+            if len(sign) > 1 and sign.startswith("/"):
+                self._fail(_NO_PATH)
             stray = sign in _PAIRS.values() and (not open_brackets or open_brackets.pop() != sign)
             cut = sign == ";" and bool(open_brackets)
             if self.done or stray or cut or sign in _KEYWORDS:
