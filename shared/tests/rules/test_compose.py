@@ -143,6 +143,21 @@ def test_what_is_built_marks_each_block_and_is_the_same_bytes_whatever_the_order
     assert without == BASE
 
 
+def test_every_line_that_is_built_is_known_by_where_it_came_from() -> None:
+    text = "// 1\n\nmatch /a/{b} {\n  // 4\n  function f(x) {\n    return x; }\n  allow get;\n}\n// 9"
+    composed = built(fragment(text), fragment(f"\n\n{text}", "shop"))
+    found: dict[str, list[tuple[int, str]]] = {}
+    for line, (file, number) in zip(composed.text.split("\n"), composed.origins, strict=True):
+        found.setdefault(file, []).append((number, re.sub(": if is.*;", ";", line.strip())))
+    for file, source, begins in (
+        ("firestore.rules", BASE, 1),
+        ("apps/notes/firestore.rules", text, 1),
+        ("apps/shop/firestore.rules", text, 3),
+    ):
+        assert {*enumerate(map(str.strip, source.split("\n")), begins)} <= {*found[file]}
+    assert len(found["firestore.rules"]) == BASE.count("\n") + 1
+
+
 @pytest.mark.parametrize("text", ["", "// Nothing yet.\n", "/* nothing */"])
 def test_without_rules_of_its_own_an_app_changes_nothing(text: str) -> None:
     assert built().text == built(fragment(text)).text == BASE
