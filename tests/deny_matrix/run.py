@@ -19,11 +19,13 @@ from .listen import listen
 from .rest import Rest, Unclear
 from .tokens import TOKENS
 
-__all__ = ["Report", "check_that_rules_bind", "run"]
+__all__ = ["ACTING", "DENY_ALL", "DOCUMENT", "Report", "check_that_rules_bind", "run"]
 
-_DENY_ALL = "rules_version = '2';\nservice cloud.firestore { match /{path=**} { allow read, write: if false; } }\n"
-_DOCUMENT = {"title": "A name", "archived": False, "message_count": 1, "plan": "free", "embedding": (1.0, 0.0, 0.2)}
-_ACTING = "ada, a member of alpha"
+DENY_ALL = "rules_version = '2';\nservice cloud.firestore { match /{path=**} { allow read, write: if false; } }\n"
+DOCUMENT = {"title": "A name", "archived": False, "message_count": 1, "plan": "free", "embedding": (1.0, 0.0, 0.2)}
+"""What every place holds."""
+ACTING = "ada, a member of alpha"
+"""The token of the canary."""
 
 
 @dataclass(slots=True)
@@ -101,8 +103,8 @@ def _job(emulator: Emulator, rules: str, attempts: Sequence[Attempt]) -> Report:
         return clients.setdefault(token, emulator.client_as(project, TOKENS[token]))
 
     try:
-        rest.put({place.path: _DOCUMENT for place in places()})
-        check_that_rules_bind(emulator, project, rest, tokens[_ACTING], client(_ACTING))
+        rest.put({place.path: DOCUMENT for place in places()})
+        check_that_rules_bind(emulator, project, rest, tokens[ACTING], client(ACTING))
         emulator.load_rules(project, rules)
         report = Report()
         streams: dict[str, list[Attempt]] = defaultdict(list)
@@ -136,7 +138,7 @@ def _listen(report: Report, client: Any, attempts: Sequence[Attempt]) -> None:
 
 def check_that_rules_bind(emulator: Emulator, project: str, rest: Rest, token: str | None, client: Any) -> None:
     """The canary: what the table allows is denied to the acting clients as long as the rules deny everything."""
-    emulator.load_rules(project, _DENY_ALL)
+    emulator.load_rules(project, DENY_ALL)
     own = Operation("get", "rest", "get", "apps/alpha/users/ada/chats/c1")
     let_through = [rest.allowed(own, token), allowed(client, own), *listen(client, [own])]
     if any(let_through):
