@@ -9,7 +9,6 @@ import logging
 import math
 import secrets
 import time
-from functools import cache
 from typing import Any
 
 from flask import Request, Response, g, jsonify, request
@@ -20,7 +19,8 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, chats, dev
+from .api import account, chats, dev, health, reference
+from .api.refusals import ErrorAnswer
 from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, StoreError, TooLarge
 from .identity import bearer
 from .lifecycle import Shutdown
@@ -32,10 +32,23 @@ __all__ = ["App", "handle_errors", "init_app", "invalid"]
 
 log = logging.getLogger(__name__)
 
-_PUBLIC = frozenset({"healthz", "readyz", "openapi_json", "dev.token"})
-_QUIET = frozenset({"healthz", "readyz"})
+_QUIET = frozenset({"health.healthz", "health.readyz"})
+_PUBLIC = _QUIET | {"reference.openapi_json", "reference.page", "reference.asset", "dev.token"}
 _CODES = {405: "method_not_allowed", 413: "too_large"}
 _LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
+
+
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "A Firebase ID token whose custom claim `apps` names a role in this app; on a laptop, a token of "
+    "`POST /dev/token`.",
+}
+_ABOUT = (
+    "Times are UTC, amounts of money whole micro-dollars. Every error has the form of `ErrorAnswer`; its `code` is "
+    "stable. A method that a path does not have is a 405, `method_not_allowed`, whose `Allow` lists those it has."
+)
 
 
 class _Request(Request):
@@ -68,11 +81,12 @@ class App(OpenAPI):
         super().__init__(
             import_name,
             info=Info(title=title, version=version),
-            security_schemes={"bearer": {"type": "http", "scheme": "bearer"}},
+            security_schemes={"bearer": _BEARER},
             # The form's own page finds its add-ons by scanning all installed packages, which no start should wait for.
             doc_ui=False,
             validation_error_status=400,
             validation_error_callback=invalid,
+            validation_error_model=ErrorAnswer,
             static_folder=None,
         )
         self.shutdown = Shutdown()
@@ -89,33 +103,36 @@ def init_app(app: App, services: Services, workflow: Workflow) -> None:
     configure_logs(structured=settings.environment.on_cloud_run, project=settings.cloud.project)
     _requests(app, services)
     handle_errors(app)
-    _health(app, services)
     turns = Turns(services, workflow, app.shutdown)
-    for routes in _blueprints(services, turns, documented=False):
+    for routes in _blueprints(app, services, turns, documented=False):
         app.register_api(routes)
-    _openapi(app, services, turns)
 
 
-def _blueprints(services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
-    found = [chats.routes(services, turns, documented=documented), account.routes(services, documented=documented)]
+def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
+    found = [
+        chats.routes(services, turns, documented=documented),
+        account.routes(services, documented=documented),
+        health.routes(services, documented=documented),
+        reference.routes(lambda: _document(app, services, turns), documented=documented),
+    ]
     if services.dev_identity is not None:
         found.append(dev.routes(services.dev_identity, documented=documented))
     return found
 
 
-def _openapi(app: App, services: Services, turns: Turns) -> None:
-    @cache
-    def document() -> dict[str, Any]:
-        described = App(app.import_name)
-        described.info = app.info
-        for routes in _blueprints(services, turns, documented=True):
-            described.register_api(routes)
-        found: dict[str, Any] = described.api_doc
-        return found
-
-    @app.route("/openapi.json", endpoint="openapi_json")
-    def openapi_json() -> dict[str, Any]:
-        return document()
+def _document(app: App, services: Services, turns: Turns) -> dict[str, Any]:
+    described = App(app.import_name)
+    described.info = Info(title=app.info.title, version=app.info.version, description=_ABOUT)
+    for routes in _blueprints(app, services, turns, documented=True):
+        described.register_api(routes)
+    document: dict[str, Any] = described.api_doc
+    for path in document["paths"].values():
+        for operation in path.values():
+            # The library would have headers be a pydantic model, and build its schema anew for each request.
+            headers = operation.pop("x-headers", [])
+            if headers:
+                operation["parameters"] = [*operation.get("parameters", []), *headers]
+    return document
 
 
 def _requests(app: App, services: Services) -> None:
@@ -202,14 +219,3 @@ def invalid(error: ValidationError) -> Response:
     where = ".".join(str(part) for part in first["loc"]) or "body"
     kind = TooLarge if first["type"] == "string_too_long" and where == "text" else BadRequest
     return _answer(kind(f"{where}: {first['msg'].removeprefix('Value error, ')}"))
-
-
-def _health(app: App, services: Services) -> None:
-    @app.route("/healthz", endpoint="healthz")
-    def healthz() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @app.route("/readyz", endpoint="readyz")
-    def readyz() -> dict[str, str]:
-        services.store.get(services.store.scope.root)
-        return {"status": "ready", "app": services.settings.app.id, "model": services.settings.provider}
