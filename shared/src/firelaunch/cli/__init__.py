@@ -13,7 +13,7 @@ __all__ = ["main"]
 _COMMANDS = {
     "demo": ("demo", "Make a demo app, start it and talk to it."),
     "new": ("new", "Make an app."),
-    "rules": ("rules", "Compose the security rules of all apps, and compare them with those that are live."),
+    "rules": ("rules", "Build and compare the security rules of all apps."),
     "serve": ("serve", "Run an app on this machine."),
     "test-rules": ("test_rules", "Say whether tests would notice if the security rules were wrong."),
 }
