@@ -75,7 +75,10 @@ def test_the_errors_that_the_code_raises_and_those_of_the_document_are_the_same(
 ) -> None:
     kinds = {kind.__name__: kind for kind in tree(FirelaunchError)}
     raised = {FirelaunchError}
-    for path in Path(firelaunch.__file__).parent.rglob("*.py"):
+    source = Path(firelaunch.__file__).parent
+    for path in source.rglob("*.py"):
+        if path.relative_to(source).parts[0] in {"membership", "functions", "cli"}:
+            continue  # they answer no route of the service
         for node in ast.walk(ast.parse(path.read_text())):
             # Also one that is made here and raised elsewhere.
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds:
