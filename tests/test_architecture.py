@@ -16,7 +16,7 @@ ORDER = [
     ["settings"],
     ["store"],
     ["identity", "llm", "prompts", "chats", "stream"],
-    ["usage"],
+    ["usage", "checkpoints"],
     ["services"],
     ["answering"],
     ["turn"],
