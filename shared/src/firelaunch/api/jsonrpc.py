@@ -26,7 +26,7 @@ __all__ = [
 
 # https://www.jsonrpc.org/specification#error_object
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
-# https://modelcontextprotocol.io/specification/2026-07-28/basic/transports
+# https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http
 HEADER_MISMATCH, UNSUPPORTED_VERSION = -32020, -32022
 
 _SAFE_INTEGER = 2**53 - 1  # beyond it some JSON readers would give another id back

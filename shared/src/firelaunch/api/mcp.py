@@ -2,7 +2,7 @@
 
 Nothing is kept between two requests, and every answer is one JSON object. Revision 2026-07-28 is made for that. Older
 ones begin with a handshake (``initialize``), which is answered without a session, as they allow:
-https://modelcontextprotocol.io/specification/2026-07-28/basic/transports,
+https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http,
 https://modelcontextprotocol.io/specification/2025-11-25/basic/transports.
 """
 
