@@ -42,7 +42,7 @@ rules-score: setup ## Run the cases for firestore.rules against every small chan
 	@mkdir -p build
 	@$(BIN)/firelaunch test-rules firestore.rules tests/rules/cases.yaml --allow tests/rules/equivalent.yaml --json build/rules.json --html build/rules.html
 
-deny-matrix: setup ## Try every token, path and operation against firestore.rules: build/deny.json
+deny-matrix: setup ## Try every token, path and operation against firestore.rules, in Python and (with Node) JavaScript: build/deny.json
 	@PYTHONPATH=tests $(BIN)/python -m deny_matrix
 
 fuzz-api: setup ## Fuzz a served app by its OpenAPI document: make fuzz-api EXAMPLES=300

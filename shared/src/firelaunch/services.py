@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from .chats import Chats
-from .identity import DevIdentity, Identity
+from .identity import Attestation, DevIdentity, Identity
 from .llm.gateway import Gateway
 from .prompts import Prompts
 from .settings import Settings
@@ -22,12 +22,14 @@ class Services:
     """What one app's process works with.
 
     ``store`` reaches this app's documents alone. ``dev_identity`` hands out dev tokens; it is None in cloud mode.
+    ``app_check`` is None where the settings ask for no App Check tokens.
     """
 
     settings: Settings
     store: ScopedStore
     identity: Identity
     dev_identity: DevIdentity | None
+    app_check: Attestation | None
     chats: Chats
     metering: Metering
     gateway: Gateway

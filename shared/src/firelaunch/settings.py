@@ -11,9 +11,18 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from .errors import InvalidId, SettingsError
 from .scope import check_app_id
@@ -26,6 +35,7 @@ __all__ = [
     "Identity",
     "Index",
     "Limits",
+    "Membership",
     "Mode",
     "ModelChoice",
     "Models",
@@ -38,6 +48,8 @@ __all__ = [
 Mode = Literal["embedded", "emulators", "cloud"]
 Provider = Literal["openai", "vertex"]
 IndexKind = Literal["embedded", "firestore", "vertex", "vector_search", "pgvector"]
+
+FirebaseAppId = Annotated[str, StringConstraints(pattern=r"^1:\d+:(web|ios|android):[0-9a-f]+$")]
 
 MICRO = 1_000_000
 """Micro-dollars in a dollar. Money is an integer number of these everywhere but in the settings file."""
@@ -167,6 +179,26 @@ class Identity(_Section):
     check_revoked: bool = Field(
         default=False, description="Ask Firebase Auth about every token's user: a revoked token ends at once."
     )
+    app_check: tuple[FirebaseAppId, ...] = Field(
+        default=(),
+        description="Firebase app ids (1:1234:web:abcd) whose App Check tokens requests must carry; none: no check.",
+    )
+
+
+class Membership(_Section):
+    """``[membership]``: who may join the deployed app. ``firelaunch publish`` tells the membership function."""
+
+    join: Literal["open", "invite", "domain"] = Field(
+        default="invite",
+        description="Anybody who signs in, holders of an invitation, or verified e-mail addresses of `domains`.",
+    )
+    domains: tuple[str, ...] = Field(default=(), description='E-mail domains such as "example.com", for "domain".')
+
+    @model_validator(mode="after")
+    def _domains_where_they_count(self) -> Self:
+        if (self.join == "domain") != bool(self.domains):
+            raise ValueError('domains go with join = "domain": name at least one there, and none otherwise')
+        return self
 
 
 class Cors(_Section):
@@ -218,6 +250,7 @@ class Settings(_Section):
     plans: dict[str, Plan]
     prompts: dict[str, int] = Field(default={}, description="The version of each prompt that is in use.")
     identity: Identity = Identity()
+    membership: Membership = Membership()
     cors: Cors = Cors()
     environment: Environment = Field(default=Environment(), exclude=True)
     root: Path = Field(default=Path(), exclude=True)

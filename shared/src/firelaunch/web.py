@@ -29,7 +29,7 @@ from .services import Services
 from .telemetry import REQUEST_ID, TRACE, configure_logs
 from .turn import Turns, Workflow
 
-__all__ = ["App", "init_app"]
+__all__ = ["App", "handle_errors", "init_app", "invalid"]
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class App(OpenAPI):
             # The form's own page finds its add-ons by scanning all installed packages, which no start should wait for.
             doc_ui=False,
             validation_error_status=400,
-            validation_error_callback=_invalid,
+            validation_error_callback=invalid,
             validation_error_model=ErrorAnswer,
             static_folder=None,
         )
@@ -107,7 +107,7 @@ def init_app(app: App, services: Services, workflow: Workflow) -> None:
     CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After"], max_age=3600)
     configure_logs(structured=settings.environment.on_cloud_run, project=settings.cloud.project)
     _requests(app, services)
-    _errors(app)
+    handle_errors(app)
     turns = Turns(services, workflow, app.shutdown)
     for routes in _blueprints(app, services, turns, documented=False):
         app.register_api(routes)
@@ -151,6 +151,8 @@ def _requests(app: App, services: Services) -> None:
             return
         if request.endpoint is None and not request.path.startswith("/v1/"):
             return
+        if services.app_check is not None:
+            services.app_check.verify(request.headers.get("X-Firebase-AppCheck"))
         g.caller = services.identity.verify(bearer(request.headers.get("Authorization")))
 
     @app.after_request
@@ -165,7 +167,9 @@ def _requests(app: App, services: Services) -> None:
         return response
 
 
-def _errors(app: App) -> None:
+def handle_errors(app: App) -> None:
+    """Have ``app`` answer every error in the one form, and log what the client is not told."""
+
     @app.errorhandler(FirelaunchError)
     def known(error: FirelaunchError) -> Response:
         if isinstance(error, ScopeViolation):
@@ -215,7 +219,8 @@ def _form(status: int, code: str, message: str) -> Response:
     return answer
 
 
-def _invalid(error: ValidationError) -> Response:
+def invalid(error: ValidationError) -> Response:
+    """The answer to a body, a path or a query that does not fit its model."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "body"
     kind = TooLarge if first["type"] == "string_too_long" and where == "text" else BadRequest
