@@ -43,7 +43,8 @@ _BEARER = {
     "scheme": "bearer",
     "bearerFormat": "JWT",
     "description": "A Firebase ID token whose custom claim `apps` names a role in this app; on a laptop, a token of "
-    "`POST /dev/token`.",
+    "`POST /dev/token`. Where the settings have `identity.app_check`, an App Check token is wanted beside it, as the "
+    "header `X-Firebase-AppCheck`.",
 }
 _ABOUT = (
     "Times are UTC, amounts of money whole micro-dollars. Every error has the form of `ErrorAnswer`; its `code` is "

@@ -130,3 +130,10 @@ class IdentityUnavailable(FirelaunchError):
     code = "identity_unavailable"
     status = 503
     message = "Sign-in cannot be checked at the moment; try again."
+
+
+class AppCheckFailed(Unauthenticated):
+    """No App Check token, one that does not hold, or one of a client that this app does not serve."""
+
+    code = "app_check_failed"
+    message = "This request shows no genuine client: send a valid App Check token as 'X-Firebase-AppCheck'."
