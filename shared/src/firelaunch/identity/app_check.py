@@ -18,7 +18,7 @@ from jwt.exceptions import PyJWKClientConnectionError
 from .base import AppCheckFailed, IdentityUnavailable
 from .firebase import LazyCredential
 
-__all__ = ["JWKS_URL", "AppCheck", "AppCheckFailed"]
+__all__ = ["JWKS_URL", "AppCheck"]
 
 JWKS_URL = "https://firebaseappcheck.googleapis.com/v1/jwks"
 """https://firebase.google.com/docs/app-check/custom-resource-backend"""

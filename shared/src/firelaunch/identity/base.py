@@ -12,6 +12,7 @@ from ..scope import Scope, check_uid
 
 __all__ = [
     "AnyOf",
+    "AppCheckFailed",
     "Attestation",
     "Caller",
     "Identity",
@@ -124,16 +125,16 @@ def tenant_of(claims: Mapping[str, Any]) -> Any:
     return firebase.get("tenant") if isinstance(firebase, Mapping) else None
 
 
+class AppCheckFailed(Unauthenticated):
+    """No App Check token, one that does not hold, or one of a client that this app does not serve."""
+
+    code = "app_check_failed"
+    message = "This request shows no genuine client: send a valid App Check token as 'X-Firebase-AppCheck'."
+
+
 class IdentityUnavailable(FirelaunchError):
     """What is needed to verify tokens cannot be had at the moment; the tokens may be good."""
 
     code = "identity_unavailable"
     status = 503
     message = "Sign-in cannot be checked at the moment; try again."
-
-
-class AppCheckFailed(Unauthenticated):
-    """No App Check token, one that does not hold, or one of a client that this app does not serve."""
-
-    code = "app_check_failed"
-    message = "This request shows no genuine client: send a valid App Check token as 'X-Firebase-AppCheck'."
