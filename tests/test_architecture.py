@@ -14,7 +14,7 @@ ORDER = [
     ["errors", "lifecycle", "telemetry"],
     ["scope"],
     ["settings"],
-    ["store"],
+    ["store", "prompt_lock"],
     ["identity", "llm", "prompts", "chats", "stream"],
     ["usage"],
     ["services"],

@@ -19,7 +19,7 @@ from .identity import Caller
 from .lifecycle import Shutdown
 from .llm.base import Chunk, Message
 from .llm.gateway import Answering
-from .prompts import Prompts
+from .prompts import UserPrompts
 from .scope import Scope
 from .services import Services
 from .settings import App
@@ -43,13 +43,20 @@ class Turn:
     text: str
     history: list[Message]
     llm: Answering
-    _prompts: Prompts
+    _prompts: UserPrompts
     prompt_id: str | None = None
+    _model: str | None = None
 
     def prompt(self, name: str, **values: str) -> str:
-        """The version of prompt ``name`` that is in use, filled in; the request's record will name it."""
+        """The version of prompt ``name`` that this user gets, filled in; the request's record will name it.
+
+        "chat@2" asks for just that version. The calls that follow use the prompt's model and temperature, where it
+        has them.
+        """
         prompt = self._prompts.get(name)
         self.prompt_id = prompt.id
+        self._model = self._model or self.llm.model  # the plan's own, for prompts that name none
+        self.llm.model, self.llm.temperature = prompt.model or self._model, prompt.temperature
         return prompt.render(**values)
 
 

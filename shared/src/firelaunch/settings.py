@@ -13,7 +13,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from .errors import InvalidId, SettingsError
 from .scope import check_app_id
@@ -31,6 +40,7 @@ __all__ = [
     "Models",
     "Plan",
     "Price",
+    "PromptChoice",
     "Provider",
     "Settings",
 ]
@@ -158,6 +168,32 @@ class Plan(_Section):
     )
 
 
+class PromptChoice(_Section):
+    """``[prompts.<name>]``: the version of a prompt that is in use; `chat = 1` under `[prompts]` is short for it."""
+
+    version: int = Field(ge=1, description="The version that users get: 2 is the file `app/prompts/<name>@2.md`.")
+    rollout: dict[int, Annotated[int, Field(ge=0, le=100)]] = Field(
+        default={},
+        description="Percent of the users who get another version, by version: `{ 3 = 10 }`. A user keeps theirs.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return {"version": value}
+        if not isinstance(value, dict):
+            raise ValueError("write a version such as 1, or a table with version and rollout")
+        return value
+
+    @field_validator("rollout")
+    @classmethod
+    def _whole(cls, value: dict[int, int]) -> dict[int, int]:
+        if sum(value.values()) > 100:
+            raise ValueError("the percents are more than 100 in all")
+        return value
+
+
 class Identity(_Section):
     """``[identity]``: which Firebase ID tokens the deployed app takes."""
 
@@ -216,7 +252,7 @@ class Settings(_Section):
     index: Index = Index()
     limits: Limits = Limits()
     plans: dict[str, Plan]
-    prompts: dict[str, int] = Field(default={}, description="The version of each prompt that is in use.")
+    prompts: dict[str, PromptChoice] = {}
     identity: Identity = Identity()
     cors: Cors = Cors()
     environment: Environment = Field(default=Environment(), exclude=True)

@@ -48,6 +48,8 @@ def build(
         SettingsError: a model has no known price, a prompt has no file, or an adapter's own settings do not hold.
     """
     limits = settings.limits
+    prices, prompts = _prices(settings), _prompts(settings)
+    prices.check(settings.provider, [prompt.model for prompt in prompts.in_use() if prompt.model])
     scoped = ScopedStore(store or build_store(settings), Scope(settings.app.id))
     identity, dev_identity = _identity(settings)
     return Services(
@@ -57,10 +59,8 @@ def build(
         dev_identity=dev_identity,
         chats=Chats(scoped, clock),
         metering=Metering(scoped, settings.plans, settings.app.plan, clock, limits.request_seconds + _SETTLE_GRACE),
-        gateway=Gateway(
-            provider or _provider(settings), _prices(settings), settings.choice.fallback, limits.max_output_tokens
-        ),
-        prompts=Prompts(settings.root / "app" / "prompts", settings.prompts),
+        gateway=Gateway(provider or _provider(settings), prices, settings.choice.fallback, limits.max_output_tokens),
+        prompts=prompts,
         clock=clock,
     )
 
@@ -127,6 +127,17 @@ def _prices(settings: Settings) -> Prices:
     if settings.provider == "openai":
         prices.check("openai", settings.choice.all())
     return prices
+
+
+def _prompts(settings: Settings) -> Prompts:
+    env = settings.environment
+    one_model = settings.provider == "offline" or (settings.provider == "openai" and env.openai_model is not None)
+    return Prompts(
+        settings.root / "app" / "prompts",
+        settings.prompts,
+        released=not env.development,
+        own_models=not one_model,
+    )
 
 
 def _is_loopback(url: str | None) -> bool:

@@ -12,9 +12,10 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "demo": ("demo", "Make a demo app, start it and talk to it."),
+    "lock-prompts": ("lock_prompts", "Note the prompts of an app as released."),
     "new": ("new", "Make an app."),
     "serve": ("serve", "Run an app on this machine."),
-    "test-rules": ("test_rules", "Say whether tests would notice if the security rules were wrong."),
+    "test-rules": ("test_rules", "Say whether tests would notice wrong security rules."),
 }
 
 

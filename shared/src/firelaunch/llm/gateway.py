@@ -64,7 +64,8 @@ class Gateway:
 class Answering:
     """What a workflow is handed as ``turn.llm``: the gateway, bound to one request's model, meter and time.
 
-    ``model`` is the model in use; it changes when a fallback takes over.
+    ``model`` is the model in use; it changes when a fallback takes over. ``temperature`` is that of calls that name
+    none.
     """
 
     gateway: Gateway
@@ -72,6 +73,7 @@ class Answering:
     model: str
     deadline: float
     streamed: bool
+    temperature: float | None = None
 
     def stream(
         self,
@@ -95,7 +97,7 @@ class Answering:
                 continue
             self.meter.cover(self.gateway.prices.cost(model, Tokens(input=token_bound(messages), output=most)))
             self.model = model
-            call = Call(model, messages, most, 0.0, temperature)
+            call = Call(model, messages, most, 0.0, self.temperature if temperature is None else temperature)
             try:
                 yield from self._with_retries(call)
             except ModelRefused:
