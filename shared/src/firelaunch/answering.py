@@ -156,7 +156,7 @@ class Running:
             try:
                 done = self._settle(outcome, error)
             except FirelaunchError as failure:
-                log.exception("request %s could not be settled: %s", self.send.request_id, self._usage())
+                log.exception("request %s could not be settled: %s", self.send.request_id, self.reservation.report())
                 error = failure
         if done is None or error is not None:
             yield Failed(error or FirelaunchError(), self.send.request_id)
@@ -180,21 +180,9 @@ class Running:
             if close is not None:
                 close()
 
-    def _usage(self) -> dict[str, Any]:
-        tokens, reservation = self.reservation.tokens, self.reservation
-        return {
-            "model": reservation.model,
-            "input_tokens": tokens.input,
-            "cached_input_tokens": tokens.cached_input,
-            "output_tokens": tokens.output,
-            "estimated": tokens.estimated,
-            "cost_micro_usd": reservation.spent,
-            "cheaper_model": reservation.cheaper,
-        }
-
     def _settle(self, outcome: str, error: FirelaunchError | None) -> Done:
         text = "".join(self._said)
-        usage = self._usage()
+        usage = self.reservation.report()
         answer = {
             "role": "assistant",
             "text": text,

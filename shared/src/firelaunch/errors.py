@@ -13,12 +13,14 @@ __all__ = [
     "BudgetExceeded",
     "Conflict",
     "Contention",
+    "ExtractionFailed",
     "FirelaunchError",
     "Forbidden",
     "IdempotencyMismatch",
     "Interrupted",
     "InvalidCursor",
     "InvalidId",
+    "InvalidSchema",
     "ModelError",
     "ModelRefused",
     "ModelTimeout",
@@ -84,6 +86,13 @@ class InvalidCursor(BadRequest):
 
     code = "invalid_cursor"
     message = "That cursor is not one of ours; start from the first page."
+
+
+class InvalidSchema(BadRequest):
+    """A JSON schema that is none, or that no model can be held to; the message names the place and the mend."""
+
+    code = "invalid_schema"
+    message = "The schema is not valid."
 
 
 class TooLarge(BadRequest):
@@ -162,7 +171,7 @@ class ModelError(FirelaunchError):
 
     code = "model_failed"
     status = 502
-    message = "The model could not answer. Your message is kept; try again."
+    message = "The model could not answer. Try again."
 
 
 class ModelRefused(ModelError):
@@ -177,7 +186,7 @@ class ModelUnavailable(ModelError):
 
     code = "model_unavailable"
     status = 503
-    message = "The model is not available at the moment. Your message is kept; try again."
+    message = "The model is not available at the moment. Try again."
 
 
 class ModelTimeout(ModelError):
@@ -185,7 +194,14 @@ class ModelTimeout(ModelError):
 
     code = "model_timeout"
     status = 504
-    message = "The model took too long. Your message is kept; try again."
+    message = "The model took too long. Try again."
+
+
+class ExtractionFailed(ModelError):
+    """The model's answer does not have the shape that was asked for, also after it was told what is wrong."""
+
+    code = "extraction_failed"
+    message = "The model's answer did not fit the schema, also when it was told what was wrong."
 
 
 class Interrupted(FirelaunchError):

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from .admission import Admission
 from .chats import Chats
 from .identity import DevIdentity, Identity
 from .llm.gateway import Gateway
+from .model_calls import ModelCalls
 from .prompts import Prompts
 from .settings import Settings
 from .store.scoped import ScopedStore
@@ -21,7 +23,8 @@ __all__ = ["Services"]
 class Services:
     """What one app's process works with.
 
-    ``store`` reaches this app's documents alone. ``dev_identity`` hands out dev tokens; it is None in cloud mode.
+    ``store`` reaches this app's documents alone. ``llm`` calls models for code that is no chat turn. ``dev_identity``
+    hands out dev tokens; it is None in cloud mode.
     """
 
     settings: Settings
@@ -30,6 +33,8 @@ class Services:
     dev_identity: DevIdentity | None
     chats: Chats
     metering: Metering
+    admission: Admission
     gateway: Gateway
+    llm: ModelCalls
     prompts: Prompts
     clock: Callable[[], datetime]

@@ -154,6 +154,7 @@ class Limits(_Section):
     max_output_tokens: int = Field(default=1_024, ge=1, description="Tokens of an answer at most.")
     request_seconds: int = Field(default=120, ge=1, le=3600, description="Seconds for an answer, with all retries.")
     body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request's body at most.")
+    schema_bytes: int = Field(default=16_384, ge=64, le=262_144, description="Bytes of an extraction's schema at most.")
 
 
 class Plan(_Section):

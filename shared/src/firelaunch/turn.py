@@ -9,23 +9,13 @@
 from __future__ import annotations
 
 import hashlib
-import random
 import secrets
-import threading
-import time
 from datetime import timedelta
 from typing import Any
 
 from .answering import Replay, Running, Send, Turn, Workflow, chat_update, sent_view
 from .chats import message_view
-from .errors import (
-    AlreadyExists,
-    Contention,
-    IdempotencyMismatch,
-    NotFound,
-    PreconditionFailed,
-    RequestInProgress,
-)
+from .errors import IdempotencyMismatch, NotFound, RequestInProgress
 from .identity import Caller
 from .lifecycle import Shutdown
 from .llm.base import Message, token_bound
@@ -35,12 +25,6 @@ from .store.base import Create, Document, Increment, Order, Query, Set, Update, 
 from .usage import Day, Quote, Reservation
 
 __all__ = ["Running", "Turn", "Turns", "Workflow"]
-
-_ADMIT_SECONDS = 10.0
-"""How long admission keeps trying while other requests of the same user change the same day."""
-
-_IN_THE_WAY = (AlreadyExists, PreconditionFailed, Contention)
-"""What a commit fails with when another request came first; the next try reads what that one left."""
 
 _RECORD_DAYS = 30
 """How long a request's record, and with it its Idempotency-Key, is kept (Firestore's TTL policy on ``delete_at``)."""
@@ -59,8 +43,6 @@ class Turns:
         self._services = services
         self._workflow = workflow
         self._shutdown = shutdown
-        # Requests of one user meet on one document. Those of this process that met once queue here before the next try.
-        self._queues = [threading.Lock() for _ in range(64)]
 
     def begin(self, caller: Caller, chat_id: str, text: str, key: str | None, *, streamed: bool) -> Running | Replay:
         """Admit and store a message; the answer then comes from the result's ``events()``.
@@ -77,20 +59,7 @@ class Turns:
         scope = caller.scope
         body_hash = hashlib.sha256(f"{chat_id}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()
         send = Send(caller, scope, chat_id, text, _request_id(scope, key), body_hash, self._services.clock())
-        try:
-            return self._admit(send, streamed)
-        except _IN_THE_WAY:
-            with self._queues[hash(scope.root) % len(self._queues)]:
-                return self._admit_again(send, streamed)
-
-    def _admit_again(self, send: Send, streamed: bool) -> Running | Replay:
-        give_up = time.monotonic() + _ADMIT_SECONDS
-        while time.monotonic() < give_up:
-            try:
-                return self._admit(send, streamed)
-            except _IN_THE_WAY:
-                time.sleep(random.uniform(0.0, 0.05))  # noqa: S311 - spreads retries, keeps no secret
-        raise Contention(retry_after=1)
+        return self._services.admission.run(scope.root, lambda: self._admit(send, streamed))
 
     def _admit(self, send: Send, streamed: bool) -> Running | Replay:
         services, scope = self._services, send.scope

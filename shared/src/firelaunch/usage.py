@@ -91,6 +91,18 @@ class Reservation:
         self.tokens += tokens
         self.spent += micro_usd
 
+    def report(self) -> dict[str, Any]:
+        """What was used until now, as clients and records have it."""
+        return {
+            "model": self.model,
+            "input_tokens": self.tokens.input,
+            "cached_input_tokens": self.tokens.cached_input,
+            "output_tokens": self.tokens.output,
+            "estimated": self.tokens.estimated,
+            "cost_micro_usd": self.spent,
+            "cheaper_model": self.cheaper,
+        }
+
     def settlement(self) -> Write:
         """The write that turns the reservation into cost; committed with the request's record, which makes it once."""
         return Update(

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, chats, dev
+from .api import account, chats, dev, extract
 from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, StoreError, TooLarge
 from .identity import bearer
 from .lifecycle import Shutdown
@@ -98,6 +98,7 @@ def init_app(app: App, services: Services, workflow: Workflow) -> None:
 
 def _blueprints(services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
     found = [chats.routes(services, turns, documented=documented), account.routes(services, documented=documented)]
+    found.append(extract.routes(services, documented=documented))
     if services.dev_identity is not None:
         found.append(dev.routes(services.dev_identity, documented=documented))
     return found

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from .admission import Admission
 from .chats import Chats
 from .identity import AnyOf, DevIdentity, Identity, load_or_create_key
 from .llm.base import Provider
 from .llm.gateway import Gateway
 from .llm.prices import Prices
+from .model_calls import ModelCalls
 from .prompts import Prompts
 from .scope import Scope
 from .services import Services
@@ -52,14 +54,19 @@ def build(
     prices.check(settings.provider, [prompt.model for prompt in prompts.in_use() if prompt.model])
     scoped = ScopedStore(store or build_store(settings), Scope(settings.app.id))
     identity, dev_identity = _identity(settings)
+    metering = Metering(scoped, settings.plans, settings.app.plan, clock, limits.request_seconds + _SETTLE_GRACE)
+    gateway = Gateway(provider or _provider(settings), prices, settings.choice.fallback, limits.max_output_tokens)
+    admission = Admission()
     return Services(
         settings=settings,
         store=scoped,
         identity=identity,
         dev_identity=dev_identity,
         chats=Chats(scoped, clock),
-        metering=Metering(scoped, settings.plans, settings.app.plan, clock, limits.request_seconds + _SETTLE_GRACE),
-        gateway=Gateway(provider or _provider(settings), prices, settings.choice.fallback, limits.max_output_tokens),
+        metering=metering,
+        admission=admission,
+        gateway=gateway,
+        llm=ModelCalls(settings, scoped, metering, gateway, prompts, clock, admission),
         prompts=prompts,
         clock=clock,
     )

@@ -12,15 +12,20 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from ..errors import FirelaunchError, ModelError, ModelRefused, ModelTimeout, ModelUnavailable
-from .base import Call, Chunk, Message, Meter, Provider, Tokens, estimate_tokens, token_bound
+from .base import Call, Chunk, Message, Meter, Provider, Shape, Tokens, estimate_tokens, token_bound
 from .breaker import Breaker
 from .prices import Prices
 
 __all__ = ["Answering", "Gateway"]
 
 log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=BaseModel)
 
 _TRIES = 3
 _FIRST_PAUSE = 0.4
@@ -81,10 +86,15 @@ class Answering:
         *,
         temperature: float | None = None,
         max_output_tokens: int | None = None,
+        shape: Shape | None = None,
     ) -> Iterator[Chunk]:
         """The model's answer to ``messages``, piece by piece (in one piece where the client did not ask for a stream).
 
         Closing the iterator ends the call at the provider; what was used until then is taken down.
+
+        Args:
+            temperature, max_output_tokens: in place of the prompt's and the settings' own.
+            shape: what the answer is to look like; it then comes in one piece, unchecked. ``extract`` checks it.
 
         Raises:
             BudgetExceeded: the caller's budget does not cover the call.
@@ -95,9 +105,9 @@ class Answering:
         for model in self.gateway.route(self.model):
             if not self.gateway.breaker.allows(model):
                 continue
-            self.meter.cover(self.gateway.prices.cost(model, Tokens(input=token_bound(messages), output=most)))
+            self.meter.cover(self.gateway.prices.cost(model, Tokens(input=token_bound(messages, shape), output=most)))
             self.model = model
-            call = Call(model, messages, most, 0.0, self.temperature if temperature is None else temperature)
+            call = Call(model, messages, most, 0.0, self.temperature if temperature is None else temperature, shape)
             try:
                 yield from self._with_retries(call)
             except ModelRefused:
@@ -110,6 +120,12 @@ class Answering:
             else:
                 return
         raise last or ModelUnavailable(reason="every model is resting after failures", retry_after=5)
+
+    def extract(self, model: type[M], messages: Sequence[Message], *, max_output_tokens: int | None = None) -> M:
+        """The answer to ``messages`` as an instance of a pydantic model; see :func:`.structured.extract`."""
+        from .structured import extract, reader_of
+
+        return extract(self, reader_of(model), messages, max_output_tokens)
 
     def _with_retries(self, call: Call) -> Iterator[Chunk]:
         for attempt in range(_TRIES):
@@ -143,7 +159,7 @@ class Answering:
         provider = self.gateway.provider
         said: list[str] = []
         tokens: Tokens | None = None
-        chunks = provider.stream(call) if self.streamed else _whole(provider, call)
+        chunks = provider.stream(call) if self.streamed and call.shape is None else _whole(provider, call)
         try:
             for chunk in self._watched(call.model, chunks, said):
                 tokens = chunk.tokens or tokens
@@ -174,6 +190,7 @@ class Answering:
     def _take_down(self, call: Call, tokens: Tokens | None, text: str) -> None:
         if tokens is None:
             asked = sum(estimate_tokens(m["content"]) for m in call.messages)
+            asked += estimate_tokens(call.shape.text) if call.shape else 0
             tokens = Tokens(input=asked, output=estimate_tokens(text), estimated=True)
         self.meter.spend(call.model, tokens, self.gateway.prices.cost(call.model, tokens))
 

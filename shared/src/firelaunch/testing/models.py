@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from .strict import strict_problem
+
 __all__ = ["Fault", "ModelServer", "Reply"]
 
 
@@ -25,6 +27,7 @@ class Reply:
         pace: seconds before each piece.
         cut_after: pieces after which the connection is cut without a word; None never cuts.
         error_after: pieces after which an error object is sent in the stream; None never.
+        finish: why it ended, and refusal: whether the text is the model's refusal; of answers that come whole.
     """
 
     words: Sequence[str] = ("Hello", " from", " the", " model.")
@@ -32,6 +35,8 @@ class Reply:
     pace: float = 0.0
     cut_after: int | None = None
     error_after: int | None = None
+    finish: str = "stop"
+    refusal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,11 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             request = json.loads(body)
             action = owner._next(request, self.headers.get("Authorization", ""))
-            if isinstance(action, Fault):
+            refused = strict_problem(request)
+            if refused is not None:
+                error = {"message": refused, "type": "invalid_request_error", "param": "response_format", "code": None}
+                self._fail(Fault(400, body=json.dumps({"error": error})))
+            elif isinstance(action, Fault):
                 self._fail(action)
             elif request.get("stream"):
                 self._stream(request, action)
@@ -132,13 +141,16 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
             if reply.cut_after is not None:
                 self.close_connection = True
                 return
-            message = {"role": "assistant", "content": "".join(reply.words), "refusal": None}
+            text = "".join(reply.words)
+            message = {"role": "assistant", "content": text, "refusal": None}
+            if reply.refusal:
+                message = {"role": "assistant", "content": None, "refusal": text}
             answer = {
                 "id": "chatcmpl-test",
                 "object": "chat.completion",
                 "created": int(time.time()),
                 "model": request["model"],
-                "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
+                "choices": [{"index": 0, "message": message, "finish_reason": reply.finish, "logprobs": None}],
             }
             if reply.usage is not None:
                 answer["usage"] = _usage(reply.usage)

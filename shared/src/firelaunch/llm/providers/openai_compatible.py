@@ -67,7 +67,8 @@ class OpenAICompatibleProvider:
             raise ModelUnavailable(reason="the provider's answer is no chat completion")
         choice = answer.choices[0]
         text = choice.message.content or choice.message.refusal or ""
-        return Chunk(text, _tokens(answer.usage), choice.finish_reason)
+        finish = "refusal" if choice.message.refusal else choice.finish_reason
+        return Chunk(text, _tokens(answer.usage), finish)
 
     def stream(self, call: Call) -> Iterator[Chunk]:
         """See :class:`~firelaunch.llm.base.Provider`."""
@@ -104,6 +105,9 @@ class OpenAICompatibleProvider:
         }
         if call.temperature is not None:
             arguments["temperature"] = call.temperature
+        if call.shape is not None:
+            schema = {"name": call.shape.name, "schema": call.shape.strict, "strict": True}
+            arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
         return arguments
 
 
