@@ -115,7 +115,7 @@ class ModelCalls:
             scope.root, lambda: self._reserve(kind, scope, request_id, input_tokens)
         )
         seconds = self.settings.limits.request_seconds
-        llm = self.gateway.answering(reservation, reservation.model, seconds, streamed=False)
+        llm = self.gateway.answering(reservation, reservation.model, seconds, streamed=False, owner=scope)
         error: str | None = FirelaunchError.code
         try:
             data = work(llm, reservation)

@@ -29,6 +29,7 @@ from .scope import check_app_id
 
 __all__ = [
     "App",
+    "Cache",
     "Cloud",
     "Cors",
     "Environment",
@@ -157,6 +158,15 @@ class Limits(_Section):
     schema_bytes: int = Field(default=16_384, ge=64, le=262_144, description="Bytes of an extraction's schema at most.")
 
 
+class Cache(_Section):
+    """``[cache]``: answers kept in the process's memory, for questions that are exactly the same."""
+
+    answers: bool = Field(default=False, description="Whether answers are kept; docs/caching.md says when to.")
+    seconds: int = Field(default=3_600, ge=1, le=86_400, description="How long an answer is kept.")
+    entries: int = Field(default=1_000, ge=1, le=1_000_000, description="Answers kept at most.")
+    bytes: int = Field(default=16_777_216, ge=65_536, description="Memory for them at most.")
+
+
 class Plan(_Section):
     """``[plans.<name>]``: what one user of that plan may use."""
 
@@ -252,6 +262,7 @@ class Settings(_Section):
     prices: dict[str, Price] = {}
     index: Index = Index()
     limits: Limits = Limits()
+    cache: Cache = Cache()
     plans: dict[str, Plan]
     prompts: dict[str, PromptChoice] = {}
     identity: Identity = Identity()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -79,14 +80,18 @@ class Turns:
         if chat is None:
             raise NotFound
         own = {send.user_message, send.answer}  # there when a send that failed is repeated
-        history = [_prompt_message(d) for d in reversed(found[0] if found else []) if d.path not in own]
+        recent = _steady(
+            found[0][::-1] if found else [], int(chat.data.get("message_count", 0)), limits.history_messages
+        )
+        history = [_prompt_message(d) for d in recent if d.path not in own]
         asked = token_bound([*history, {"role": "user", "content": send.text}]) + limits.prompt_tokens
         choice = services.settings.choice
         quotes = [Quote(model, gateway.worst_case(model, asked)) for model in (choice.chat, choice.cheap)]
         plan = metering.plan_of(user)
         reservation, reserve = metering.reserve(scope, day, Day.of(usage), plan, send.request_id, quotes[0], quotes[1])
         at = services.store.commit([reserve, *self._store_message(send, record, reservation)])
-        llm = gateway.answering(reservation, reservation.model, limits.request_seconds, streamed=streamed)
+        seconds = limits.request_seconds
+        llm = gateway.answering(reservation, reservation.model, seconds, streamed=streamed, owner=scope)
         prompts = services.prompts.of(send.caller.uid, own_models=not reservation.cheaper)
         turn = Turn(services.settings.app, send.text, history, llm, prompts)
         sent = sent_view(send, send.at if record is None else record.data["created_at"])
@@ -119,6 +124,17 @@ class Turns:
         # The same send once more, after one that failed or was cut off: its message is there and keeps its place.
         again = Update(send.record, data, if_updated_at=record.update_time)
         return [again, Set(send.user_message, {"text": send.text}, merge=True), chat_update(send, chat)]
+
+
+def _steady(recent: Sequence[Document], count: int, most: int) -> Sequence[Document]:
+    """The latest messages of a chat of ``count``, from a beginning that moves on in steps of half of ``most``.
+
+    Models' providers charge less for the beginning of a prompt that they saw before. Were the oldest message dropped
+    with each new one, no prompt would begin like the one before it.
+    """
+    if len(recent) < most or most < 2:
+        return recent
+    return recent[-max(0, count - most) % (most // 2) :]
 
 
 def _request_id(scope: Scope, key: str | None) -> str:

@@ -79,6 +79,7 @@ class Reservation:
     cheaper: bool
     spent: int = 0
     tokens: Tokens = field(default_factory=Tokens)
+    reused: int = 0
 
     def cover(self, micro_usd: int) -> None:
         """See :class:`~firelaunch.llm.base.Meter`."""
@@ -91,6 +92,11 @@ class Reservation:
         self.tokens += tokens
         self.spent += micro_usd
 
+    def reuse(self, model: str) -> None:
+        """See :class:`~firelaunch.llm.base.Meter`."""
+        self.model = model
+        self.reused += 1
+
     def report(self) -> dict[str, Any]:
         """What was used until now, as clients and records have it."""
         return {
@@ -101,6 +107,7 @@ class Reservation:
             "estimated": self.tokens.estimated,
             "cost_micro_usd": self.spent,
             "cheaper_model": self.cheaper,
+            "cached": self.reused > 0 and self.tokens == Tokens(),
         }
 
     def settlement(self) -> Write:

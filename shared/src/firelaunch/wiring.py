@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from .admission import Admission
@@ -17,10 +18,13 @@ from .model_calls import ModelCalls
 from .prompts import Prompts
 from .scope import Scope
 from .services import Services
-from .settings import Settings
+from .settings import Cache, Settings
 from .store.base import DocumentStore
 from .store.scoped import ScopedStore
 from .usage import Metering
+
+if TYPE_CHECKING:
+    from .llm.cache import AnswerCache
 
 __all__ = ["build", "build_store"]
 
@@ -55,7 +59,13 @@ def build(
     scoped = ScopedStore(store or build_store(settings), Scope(settings.app.id))
     identity, dev_identity = _identity(settings)
     metering = Metering(scoped, settings.plans, settings.app.plan, clock, limits.request_seconds + _SETTLE_GRACE)
-    gateway = Gateway(provider or _provider(settings), prices, settings.choice.fallback, limits.max_output_tokens)
+    gateway = Gateway(
+        provider or _provider(settings),
+        prices,
+        settings.choice.fallback,
+        limits.max_output_tokens,
+        _cache(settings.cache),
+    )
     admission = Admission()
     return Services(
         settings=settings,
@@ -134,6 +144,14 @@ def _prices(settings: Settings) -> Prices:
     if settings.provider == "openai":
         prices.check("openai", settings.choice.all())
     return prices
+
+
+def _cache(settings: Cache) -> AnswerCache | None:
+    if not settings.answers:
+        return None
+    from .llm.cache import AnswerCache
+
+    return AnswerCache(settings.seconds, settings.entries, settings.bytes)
 
 
 def _prompts(settings: Settings) -> Prompts:

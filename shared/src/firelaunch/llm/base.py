@@ -117,6 +117,9 @@ class Meter(Protocol):
     def spend(self, model: str, tokens: Tokens, micro_usd: int) -> None:
         """Take down one call's use."""
 
+    def reuse(self, model: str) -> None:
+        """Take down an answer of ``model`` that was kept from an earlier call, and costs nothing."""
+
 
 def estimate_tokens(text: str) -> int:
     """About how many tokens ``text`` is, for calls whose provider did not say."""

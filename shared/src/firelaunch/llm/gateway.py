@@ -12,14 +12,19 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
 
 from ..errors import FirelaunchError, ModelError, ModelRefused, ModelTimeout, ModelUnavailable
+from ..scope import Scope
 from .base import Call, Chunk, Message, Meter, Provider, Shape, Tokens, estimate_tokens, token_bound
 from .breaker import Breaker
+from .cache_key import Reuse, answer_key
 from .prices import Prices
+
+if TYPE_CHECKING:
+    from .cache import AnswerCache
 
 __all__ = ["Answering", "Gateway"]
 
@@ -39,6 +44,7 @@ class Gateway:
     """Reaches one provider's models.
 
     Args:
+        cache: answers given before; None where the app has it off.
         pause, monotonic, jitter: ``time.sleep``, ``time.monotonic`` and ``random.random``, as arguments for tests.
     """
 
@@ -46,6 +52,7 @@ class Gateway:
     prices: Prices
     fallback: Sequence[str]
     max_output_tokens: int
+    cache: AnswerCache | None = None
     pause: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
     jitter: Callable[[], float] = random.random
@@ -60,9 +67,11 @@ class Gateway:
         """The models to try for ``model``, in order."""
         return tuple(dict.fromkeys((model, *self.fallback)))
 
-    def answering(self, meter: Meter, model: str, seconds: float, *, streamed: bool) -> Answering:
-        """Calls on behalf of one request, which has ``seconds`` in all."""
-        return Answering(self, meter, model, self.monotonic() + seconds, streamed)
+    def answering(
+        self, meter: Meter, model: str, seconds: float, *, streamed: bool, owner: Scope | None = None
+    ) -> Answering:
+        """Calls for one request of ``owner``, which has ``seconds`` in all. Without an owner no answer is kept."""
+        return Answering(self, meter, model, self.monotonic() + seconds, streamed, owner)
 
 
 @dataclass(slots=True)
@@ -78,6 +87,7 @@ class Answering:
     model: str
     deadline: float
     streamed: bool
+    owner: Scope | None = None
     temperature: float | None = None
 
     def stream(
@@ -87,6 +97,8 @@ class Answering:
         temperature: float | None = None,
         max_output_tokens: int | None = None,
         shape: Shape | None = None,
+        reuse: Reuse = "owner",
+        keep: Callable[[str], bool] = bool,
     ) -> Iterator[Chunk]:
         """The model's answer to ``messages``, piece by piece (in one piece where the client did not ask for a stream).
 
@@ -95,21 +107,42 @@ class Answering:
         Args:
             temperature, max_output_tokens: in place of the prompt's and the settings' own.
             shape: what the answer is to look like; it then comes in one piece, unchecked. ``extract`` checks it.
+            reuse: where the app has its cache on, who may be given this answer again; "app" where ``messages`` hold
+                nothing of the user's own.
+            keep: whether an answer is worth keeping in that cache.
 
         Raises:
             BudgetExceeded: the caller's budget does not cover the call.
             ModelError: no model answered, or the one that did broke off.
         """
         most = min(max_output_tokens or self.gateway.max_output_tokens, self.gateway.max_output_tokens)
+        heat = self.temperature if temperature is None else temperature
+        call = Call(self.model, messages, most, 0.0, heat, shape)
+        cache = self.gateway.cache
+        if cache is None or self.owner is None or reuse == "never":
+            yield from self._ask(call)
+            return
+        scope = self.owner if reuse == "owner" else Scope(self.owner.app_id)
+        provider, model = self.gateway.provider.name, self.model
+        key = answer_key(scope, provider, model, messages, most, heat, shape)
+        yield from cache.answer(
+            key,
+            lambda: self._ask(call),
+            hit=lambda: self.meter.reuse(model),
+            left=self._left,
+            keep=lambda text: self.model == model and keep(text),  # a fallback's answer is not the model's own
+        )
+
+    def _ask(self, asked: Call) -> Iterator[Chunk]:
         last: ModelError | None = None
-        for model in self.gateway.route(self.model):
+        for model in self.gateway.route(asked.model):
             if not self.gateway.breaker.allows(model):
                 continue
-            self.meter.cover(self.gateway.prices.cost(model, Tokens(input=token_bound(messages, shape), output=most)))
+            most = Tokens(input=token_bound(asked.messages, asked.shape), output=asked.max_output_tokens)
+            self.meter.cover(self.gateway.prices.cost(model, most))
             self.model = model
-            call = Call(model, messages, most, 0.0, self.temperature if temperature is None else temperature, shape)
             try:
-                yield from self._with_retries(call)
+                yield from self._with_retries(replace(asked, model=model))
             except ModelRefused:
                 raise
             except _Broken as broken:

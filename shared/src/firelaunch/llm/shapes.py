@@ -67,6 +67,14 @@ class Reader(Generic[T]):
             raise Misfit("\n".join(problems)[:_ERROR_CHARACTERS])
         return self.make(data)
 
+    def fits(self, text: str) -> bool:
+        """Whether ``text`` can be read."""
+        try:
+            self.read(text)
+        except Misfit:
+            return False
+        return True
+
 
 def of_schema(schema: Mapping[str, Any], name: str = "answer") -> Reader[dict[str, Any]]:
     """The reader for a JSON schema (2020-12).

@@ -68,4 +68,4 @@ def extract(llm: Answering, reader: Reader[T], messages: Sequence[Message], max_
 
 
 def _whole(llm: Answering, messages: list[Message], reader: Reader[Any], most: int | None) -> list[Chunk]:
-    return list(llm.stream(messages, max_output_tokens=most, shape=reader.shape))
+    return list(llm.stream(messages, max_output_tokens=most, shape=reader.shape, keep=reader.fits))
