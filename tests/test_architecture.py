@@ -11,8 +11,10 @@ from support import ROOT, TEMPLATE
 SOURCE = ROOT / "shared" / "src" / "firelaunch"
 
 ORDER = [
-    ["errors", "lifecycle", "telemetry"],
+    ["errors", "lifecycle"],
+    ["telemetry"],
     ["scope"],
+    ["settings_sections"],
     ["settings"],
     ["store", "prompt_lock"],
     ["admission", "identity", "llm", "prompts", "chats", "stream"],
@@ -20,6 +22,7 @@ ORDER = [
     ["model_calls"],
     ["services"],
     ["answering"],
+    ["guardrails"],
     ["turn"],
     ["api"],
     ["web", "wiring"],

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 __all__ = [
     "AlreadyExists",
+    "AnswerWithheld",
     "BadRequest",
     "BudgetExceeded",
     "Conflict",
+    "ContentRefused",
     "Contention",
     "ExtractionFailed",
     "FirelaunchError",
@@ -58,12 +60,25 @@ class FirelaunchError(Exception):
         self.retry_after = retry_after
         super().__init__(self.message if reason is None else f"{self.message} ({reason})")
 
+    @property
+    def told(self) -> str:
+        """What a client is told."""
+        return self.message
+
 
 class SettingsError(FirelaunchError):
-    """A setting is missing, misspelt or not allowed here; raised at boot, naming the key and the mend."""
+    """A setting is missing, misspelt or not allowed here; raised at boot, naming the key and the mend.
+
+    Where one shows only later, as in a prompt's text, clients are told no more than that something failed.
+    """
 
     code = "settings"
     message = "The settings do not hold together."
+
+    @property
+    def told(self) -> str:
+        """What a client is told."""
+        return FirelaunchError.message
 
 
 class BadRequest(FirelaunchError):
@@ -204,6 +219,22 @@ class ExtractionFailed(ModelError):
     message = "The model's answer did not fit the schema, also when it was told what was wrong."
 
 
+class ContentRefused(FirelaunchError):
+    """The app's moderation does not let the text pass; the reason says why, without its words."""
+
+    code = "content_refused"
+    status = 422
+    message = "This cannot be answered here."
+
+
+class AnswerWithheld(FirelaunchError):
+    """The model answered, and the answer did not pass the app's checks; it is paid and shown to nobody."""
+
+    code = "answer_withheld"
+    status = 502
+    message = "The answer did not pass this app's checks. Ask in other words."
+
+
 class Interrupted(FirelaunchError):
     """The process ends, as when a new version is deployed; what was said until now is kept and paid."""
 
@@ -213,9 +244,14 @@ class Interrupted(FirelaunchError):
 
 
 class StoreError(FirelaunchError):
-    """The document store could not do what was asked."""
+    """The document store could not do what was asked. Its own words (paths, quotas) are for the log."""
 
     code = "store"
+
+    @property
+    def told(self) -> str:
+        """What a client is told."""
+        return FirelaunchError.message if self.status == 500 else self.message
 
 
 class AlreadyExists(StoreError):

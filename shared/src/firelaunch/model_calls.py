@@ -65,6 +65,7 @@ class ModelCalls:
     prompts: Prompts
     clock: Callable[[], datetime]
     admission: Admission
+    moderate: Callable[[str], None] | None = None
 
     @overload
     def extract(self, kind: type[M], text: str, *, scope: Scope, prompt: str = ...) -> Extraction[M]: ...
@@ -85,6 +86,7 @@ class ModelCalls:
             InvalidSchema: no model can be held to ``kind``; nothing was called.
             RateLimited, BudgetExceeded, Contention: the caller's plan does not admit it.
             ExtractionFailed: the answer did not fit the second time either, was cut short, or is a refusal.
+            ContentRefused: the app's moderation does not let ``text`` pass.
             ModelError: no model answered.
         """
         reader: Reader[Any] = reader_of(kind)
@@ -93,6 +95,8 @@ class ModelCalls:
         messages: list[Message] = [{"role": "system", "content": told}, {"role": "user", "content": text}]
 
         def work(llm: Answering, reservation: Reservation) -> Any:
+            if self.moderate is not None:
+                self.moderate(text)
             if found is not None:
                 llm.temperature = found.temperature
                 llm.model = found.model if found.model and not reservation.cheaper else llm.model

@@ -24,7 +24,7 @@ class Services:
     """What one app's process works with.
 
     ``store`` reaches this app's documents alone. ``llm`` calls models for code that is no chat turn. ``dev_identity``
-    hands out dev tokens; it is None in cloud mode.
+    hands out dev tokens; it is None in cloud mode. ``moderate`` is asked about what users write, where there is one.
     """
 
     settings: Settings
@@ -37,4 +37,5 @@ class Services:
     gateway: Gateway
     llm: ModelCalls
     prompts: Prompts
+    moderate: Callable[[str], None] | None
     clock: Callable[[], datetime]

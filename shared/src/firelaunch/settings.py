@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,16 +15,15 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
-    field_validator,
-    model_validator,
 )
 
 from .errors import InvalidId, SettingsError
 from .scope import check_app_id
+from .settings_sections import Cache, Guardrails, Logs, Plan, Price, PromptChoice
+from .settings_sections import Section as _Section
 
 __all__ = [
     "App",
@@ -33,9 +31,11 @@ __all__ = [
     "Cloud",
     "Cors",
     "Environment",
+    "Guardrails",
     "Identity",
     "Index",
     "Limits",
+    "Logs",
     "Mode",
     "ModelChoice",
     "Models",
@@ -50,38 +50,12 @@ Mode = Literal["embedded", "emulators", "cloud"]
 Provider = Literal["openai", "vertex"]
 IndexKind = Literal["embedded", "firestore", "vertex", "vector_search", "pgvector"]
 
-MICRO = 1_000_000
-"""Micro-dollars in a dollar. Money is an integer number of these everywhere but in the settings file."""
-
-
-def _decimal(value: Any) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError('write an amount of dollars, for example "0.50"')
-    try:
-        amount = Decimal(str(value))
-    except ArithmeticError:
-        raise ValueError('write an amount of dollars, for example "0.50"') from None
-    if not amount.is_finite() or amount < 0:
-        raise ValueError("write an amount of dollars that is not below zero")
-    return amount
-
-
-def _micro(value: Any) -> int:
-    amount = _decimal(value) * MICRO
-    if amount != amount.to_integral_value():
-        raise ValueError("an amount has at most six decimals")
-    return int(amount)
-
 
 def _app_id(value: Any) -> str:
     try:
         return check_app_id(value)
     except InvalidId as error:
         raise ValueError(error.message) from None
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class App(_Section):
@@ -125,16 +99,6 @@ class Models(_Section):
     vertex: ModelChoice | None = Field(default=None, description="Models when the provider is Gemini on Vertex AI.")
 
 
-class Price(_Section):
-    """``[prices."<model>"]``: dollars per million tokens, for a model the price table does not know or has wrong."""
-
-    input: Annotated[Decimal, BeforeValidator(_decimal)] = Field(description="Dollars per million input tokens.")
-    output: Annotated[Decimal, BeforeValidator(_decimal)] = Field(description="Dollars per million output tokens.")
-    cached_input: Annotated[Decimal | None, BeforeValidator(lambda v: None if v is None else _decimal(v))] = Field(
-        default=None, description="Dollars per million input tokens that the provider had cached; as input if left out."
-    )
-
-
 class Index(_Section):
     """``[index]``: where the deployed app keeps its vectors."""
 
@@ -156,53 +120,6 @@ class Limits(_Section):
     request_seconds: int = Field(default=120, ge=1, le=3600, description="Seconds for an answer, with all retries.")
     body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request's body at most.")
     schema_bytes: int = Field(default=16_384, ge=64, le=262_144, description="Bytes of an extraction's schema at most.")
-
-
-class Cache(_Section):
-    """``[cache]``: answers kept in the process's memory, for questions that are exactly the same."""
-
-    answers: bool = Field(default=False, description="Whether answers are kept; docs/caching.md says when to.")
-    seconds: int = Field(default=3_600, ge=1, le=86_400, description="How long an answer is kept.")
-    entries: int = Field(default=1_000, ge=1, le=1_000_000, description="Answers kept at most.")
-    bytes: int = Field(default=16_777_216, ge=65_536, description="Memory for them at most.")
-
-
-class Plan(_Section):
-    """``[plans.<name>]``: what one user of that plan may use."""
-
-    requests_per_minute: int = Field(ge=1, description="Messages in a clock minute (UTC).")
-    daily_usd: Annotated[int, BeforeValidator(_micro)] = Field(
-        description='Dollars a day (UTC), as a string: "0.50". Kept as micro-dollars.'
-    )
-    cheaper_model_at_percent: int = Field(
-        default=80, ge=0, le=100, description="Share of the daily budget from which the cheap model answers."
-    )
-
-
-class PromptChoice(_Section):
-    """``[prompts.<name>]``: the version of a prompt that is in use; `chat = 1` under `[prompts]` is short for it."""
-
-    version: int = Field(ge=1, description="The version that users get: 2 is the file `app/prompts/<name>@2.md`.")
-    rollout: dict[int, Annotated[int, Field(ge=0, le=100)]] = Field(
-        default={},
-        description="Percent of the users who get another version, by version: `{ 3 = 10 }`. A user keeps theirs.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, value: Any) -> Any:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return {"version": value}
-        if not isinstance(value, dict):
-            raise ValueError("write a version such as 1, or a table with version and rollout")
-        return value
-
-    @field_validator("rollout")
-    @classmethod
-    def _whole(cls, value: dict[int, int]) -> dict[int, int]:
-        if sum(value.values()) > 100:
-            raise ValueError("the percents are more than 100 in all")
-        return value
 
 
 class Identity(_Section):
@@ -259,12 +176,14 @@ class Settings(_Section):
     app: App
     cloud: Cloud = Cloud()
     models: Models
-    prices: dict[str, Price] = {}
+    prices: dict[str, Price] = Field(default={})
     index: Index = Index()
     limits: Limits = Limits()
     cache: Cache = Cache()
     plans: dict[str, Plan]
-    prompts: dict[str, PromptChoice] = {}
+    prompts: dict[str, PromptChoice] = Field(default={})
+    guardrails: Guardrails = Guardrails()
+    logs: Logs = Logs()
     identity: Identity = Identity()
     cors: Cors = Cors()
     environment: Environment = Field(default=Environment(), exclude=True)
@@ -358,6 +277,8 @@ def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
         yield "firelaunch.toml: cloud.project is empty: name the Google Cloud project, or set GOOGLE_CLOUD_PROJECT."
     if env.mode == "cloud" and settings.models.provider == "openai" and not env.openai_api_key:
         yield "OPENAI_API_KEY is not set: cloud mode with models.provider = 'openai' needs it."
+    if env.mode == "cloud" and settings.guardrails.moderation == "openai" and not env.openai_api_key:
+        yield "OPENAI_API_KEY is not set: guardrails.moderation = 'openai' needs it in cloud mode."
     if getattr(settings.models, settings.models.provider) is None:
         yield f"firelaunch.toml: [models.{settings.models.provider}] is missing: name its chat and cheap models."
     if settings.app.plan not in settings.plans:

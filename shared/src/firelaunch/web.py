@@ -21,7 +21,8 @@ from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
 from .api import account, chats, dev, extract
-from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, StoreError, TooLarge
+from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
+from .guardrails import logged, moderated
 from .identity import bearer
 from .lifecycle import Shutdown
 from .services import Services
@@ -86,14 +87,22 @@ def init_app(app: App, services: Services, workflow: Workflow) -> None:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     origins = [*settings.cors.origins, *([_LOCALHOST] if settings.environment.development else [])]
     CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After"], max_age=3600)
-    configure_logs(structured=settings.environment.on_cloud_run, project=settings.cloud.project)
+    configure_logs(
+        structured=settings.environment.on_cloud_run, project=settings.cloud.project, content=settings.logs.content
+    )
     _requests(app, services)
     _errors(app)
     _health(app, services)
-    turns = Turns(services, workflow, app.shutdown)
+    turns = Turns(services, _guarded(workflow, services), app.shutdown)
     for routes in _blueprints(services, turns, documented=False):
         app.register_api(routes)
     _openapi(app, services, turns)
+
+
+def _guarded(workflow: Workflow, services: Services) -> Workflow:
+    if services.moderate is not None:
+        workflow = moderated(workflow, services.moderate)
+    return logged(workflow) if services.settings.logs.content else workflow
 
 
 def _blueprints(services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
@@ -177,9 +186,7 @@ def _errors(app: App) -> None:
 
 
 def _answer(error: FirelaunchError) -> Response:
-    # A store's own words (paths, quotas) are for the log; a client is told no more than that it failed.
-    internal = isinstance(error, StoreError) and error.status == 500
-    answer = _form(error.status, error.code, FirelaunchError.message if internal else error.message)
+    answer = _form(error.status, error.code, error.told)
     if error.retry_after is not None:
         answer.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if error.status == 401:

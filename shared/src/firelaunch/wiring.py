@@ -44,11 +44,13 @@ def build(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     store: DocumentStore | None = None,
     provider: Provider | None = None,
+    moderate: Callable[[str], None] | None = None,
 ) -> Services:
     """The services of one app's process. Connects to nothing; adapters do when they are first used.
 
     Args:
         clock, store, provider: others than the settings name, for tests and benchmarks.
+        moderate: an app's own hook, in place of the settings' (see :mod:`firelaunch.guardrails`).
 
     Raises:
         SettingsError: a model has no known price, a prompt has no file, or an adapter's own settings do not hold.
@@ -66,7 +68,7 @@ def build(
         limits.max_output_tokens,
         _cache(settings.cache),
     )
-    admission = Admission()
+    admission, moderate = Admission(), moderate or _moderation(settings)
     return Services(
         settings=settings,
         store=scoped,
@@ -76,8 +78,9 @@ def build(
         metering=metering,
         admission=admission,
         gateway=gateway,
-        llm=ModelCalls(settings, scoped, metering, gateway, prompts, clock, admission),
+        llm=ModelCalls(settings, scoped, metering, gateway, prompts, clock, admission, moderate),
         prompts=prompts,
+        moderate=moderate,
         clock=clock,
     )
 
@@ -144,6 +147,15 @@ def _prices(settings: Settings) -> Prices:
     if settings.provider == "openai":
         prices.check("openai", settings.choice.all())
     return prices
+
+
+def _moderation(settings: Settings) -> Callable[[str], None] | None:
+    key = settings.environment.openai_api_key
+    if settings.guardrails.moderation == "off" or key is None:
+        return None
+    from .llm.moderation import OpenAIModeration
+
+    return OpenAIModeration(key.get_secret_value(), settings.environment.openai_base_url)
 
 
 def _cache(settings: Cache) -> AnswerCache | None:

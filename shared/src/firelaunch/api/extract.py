@@ -41,7 +41,7 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
 
     @api.post(
         "/extract",
-        responses={200: Extracted, **errors(413, 429, 502, 504)},
+        responses={200: Extracted, **errors(413, 422, 429, 502, 504)},
         summary="Have a text read into data",
         description="The model is held to the schema; an answer that does not fit is sent back to it once. Costs like "
         "a message.",

@@ -64,6 +64,8 @@ class ModelServer:
         requests: the bodies received, in order.
         authorizations: the Authorization header of each.
         hung_up: how many clients left before their answer had ended.
+        flagged: words that ``/moderations`` flags a text for.
+        moderated: the texts that were sent there.
     """
 
     def __init__(self, default: Reply | Fault = Reply(), host: str = "127.0.0.1", port: int = 0) -> None:
@@ -72,6 +74,8 @@ class ModelServer:
         self.requests: list[dict[str, Any]] = []
         self.authorizations: list[str] = []
         self.hung_up = 0
+        self.flagged: set[str] = set()
+        self.moderated: list[str] = []
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._server = _Server((host, port), _handler(self))
@@ -113,6 +117,9 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             request = json.loads(body)
+            if self.path.endswith("/moderations"):
+                self._moderate(request["input"])
+                return
             action = owner._next(request, self.headers.get("Authorization", ""))
             refused = strict_problem(request)
             if refused is not None:
@@ -124,6 +131,21 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
                 self._stream(request, action)
             else:
                 self._whole(request, action)
+
+        def _moderate(self, text: str) -> None:
+            owner.moderated.append(text)
+            if isinstance(owner.default, Fault):
+                self._fail(owner.default)
+                return
+            flagged = any(word in text for word in owner.flagged)
+            result = {
+                "flagged": flagged,
+                "categories": {"harassment": flagged, "violence": False},
+                "category_scores": {"harassment": float(flagged), "violence": 0.0},
+                "category_applied_input_types": {"harassment": ["text"], "violence": ["text"]},
+            }
+            answer = {"id": "modr-test", "model": "omni-moderation-latest", "results": [result]}
+            self._send(200, json.dumps(answer), "application/json", {})
 
         def _fail(self, fault: Fault) -> None:
             if self._left_within(fault.wait):

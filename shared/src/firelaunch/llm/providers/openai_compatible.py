@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelError, ModelRefused, ModelTimeout, ModelUnavailable
+from ...telemetry import CONTENT
 from ..base import Call, Chunk, Tokens
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class OpenAICompatibleProvider:
         except openai.OpenAIError as error:
             raise _translate(error) from error
         except ValueError as error:
-            raise ModelUnavailable(reason=f"the provider's answer is no JSON: {error}") from error
+            raise ModelUnavailable(reason=f"the provider's answer is no JSON: {type(error).__name__}") from error
         if not isinstance(answer, openai.types.chat.ChatCompletion) or not answer.choices:
             raise ModelUnavailable(reason="the provider's answer is no chat completion")
         choice = answer.choices[0]
@@ -85,12 +86,12 @@ class OpenAICompatibleProvider:
         except openai.OpenAIError as error:
             raise _translate(error) from error
         except (OSError, ValueError) as error:
-            raise ModelUnavailable(reason=f"the stream broke: {error}") from error
+            raise ModelUnavailable(reason=f"the stream broke: {type(error).__name__}") from error
         except Exception as error:
             # The HTTP library's own errors are not the openai package's, and their names change with its version.
             if not type(error).__module__.startswith(("httpx", "httpcore")):
                 raise
-            raise ModelUnavailable(reason=f"the stream broke: {error!r}") from error
+            raise ModelUnavailable(reason=f"the stream broke: {type(error).__name__}") from error
         if not finished:
             raise ModelUnavailable(reason="the stream ended before the answer did")
 
@@ -135,7 +136,10 @@ def _tokens(usage: Any) -> Tokens | None:
 def _translate(error: openai.OpenAIError) -> ModelError:
     import openai
 
-    reason = f"{type(error).__name__}: {error}"[:500]
+    # A provider's own words may quote the prompt; what it codes does not.
+    CONTENT.info("the provider said: %s", error)
+    said = (getattr(error, name, None) for name in ("status_code", "code", "param"))
+    reason = " ".join([type(error).__name__, *(str(word)[:100] for word in said if word is not None)])
     if isinstance(error, openai.APITimeoutError):
         return ModelTimeout(reason=reason)
     if isinstance(error, openai.APIStatusError):
