@@ -61,9 +61,9 @@ class FirelaunchError(Exception):
         super().__init__(self.message if reason is None else f"{self.message} ({reason})")
 
     @property
-    def told(self) -> str:
-        """What a client is told."""
-        return self.message
+    def told(self) -> tuple[str, str]:
+        """What a client is told: code and message."""
+        return self.code, self.message
 
 
 class SettingsError(FirelaunchError):
@@ -76,9 +76,9 @@ class SettingsError(FirelaunchError):
     message = "The settings do not hold together."
 
     @property
-    def told(self) -> str:
-        """What a client is told."""
-        return FirelaunchError.message
+    def told(self) -> tuple[str, str]:
+        """What a client is told: code and message."""
+        return FirelaunchError.code, FirelaunchError.message
 
 
 class BadRequest(FirelaunchError):
@@ -249,9 +249,9 @@ class StoreError(FirelaunchError):
     code = "store"
 
     @property
-    def told(self) -> str:
-        """What a client is told."""
-        return FirelaunchError.message if self.status == 500 else self.message
+    def told(self) -> tuple[str, str]:
+        """What a client is told: code and message."""
+        return self.code, FirelaunchError.message if self.status == 500 else self.message
 
 
 class AlreadyExists(StoreError):

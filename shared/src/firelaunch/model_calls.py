@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar, overload
 from pydantic import BaseModel
 
 from .admission import Admission
-from .errors import FirelaunchError, PreconditionFailed, StoreError
+from .errors import FirelaunchError, NotFound, PreconditionFailed, StoreError
 from .llm.base import Message, token_bound
 from .llm.gateway import Answering, Gateway
 from .llm.shapes import Reader
@@ -160,7 +160,10 @@ class ModelCalls:
             "expires_at": now + timedelta(seconds=self.metering.reservation_seconds),
             "delete_at": now + timedelta(days=_RECORD_DAYS),
         }
-        return reservation, self.store.commit([reserve, Create(scope.request(request_id), record)])
+        try:
+            return reservation, self.store.commit([reserve, Create(scope.request(request_id), record)])
+        except NotFound as gone:
+            raise PreconditionFailed(reason="the day's usage went while it was read") from gone
 
     def _settle(self, record: str, reservation: Reservation, outcome: dict[str, Any], record_at: datetime) -> None:
         writes = [reservation.settlement(), Update(record, outcome, if_updated_at=record_at)]
@@ -172,10 +175,10 @@ class ModelCalls:
                 if found is None or found.data.get("state") != "settled":
                     raise
                 return  # it was committed before, and only word of it was lost
-            except StoreError:
-                if attempt + 1 == _SETTLE_TRIES:
+            except (StoreError, NotFound) as error:
+                if attempt + 1 == _SETTLE_TRIES or isinstance(error, NotFound):
                     log.exception("request %s could not be settled: %s", reservation.request_id, reservation.report())
-                    raise
+                    raise StoreError(reason=f"not settled: {error.code}") from error
                 time.sleep(0.1 * 2**attempt)
             else:
                 return

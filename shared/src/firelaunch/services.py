@@ -8,7 +8,7 @@ from datetime import datetime
 
 from .admission import Admission
 from .chats import Chats
-from .identity import DevIdentity, Identity
+from .identity import Attestation, DevIdentity, Identity
 from .llm.gateway import Gateway
 from .model_calls import ModelCalls
 from .prompts import Prompts
@@ -25,12 +25,14 @@ class Services:
 
     ``store`` reaches this app's documents alone. ``llm`` calls models for code that is no chat turn. ``dev_identity``
     hands out dev tokens; it is None in cloud mode. ``moderate`` is asked about what users write, where there is one.
+    ``app_check`` is None where the settings ask for no App Check tokens.
     """
 
     settings: Settings
     store: ScopedStore
     identity: Identity
     dev_identity: DevIdentity | None
+    app_check: Attestation | None
     chats: Chats
     metering: Metering
     admission: Admission

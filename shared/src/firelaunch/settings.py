@@ -10,14 +10,16 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
     SecretStr,
+    StringConstraints,
     ValidationError,
+    model_validator,
 )
 
 from .errors import InvalidId, SettingsError
@@ -36,6 +38,7 @@ __all__ = [
     "Index",
     "Limits",
     "Logs",
+    "Membership",
     "Mode",
     "ModelChoice",
     "Models",
@@ -49,6 +52,8 @@ __all__ = [
 Mode = Literal["embedded", "emulators", "cloud"]
 Provider = Literal["openai", "vertex"]
 IndexKind = Literal["embedded", "firestore", "vertex", "vector_search", "pgvector"]
+
+FirebaseAppId = Annotated[str, StringConstraints(pattern=r"^1:\d+:(web|ios|android):[0-9a-f]+$")]
 
 
 def _app_id(value: Any) -> str:
@@ -131,6 +136,26 @@ class Identity(_Section):
     check_revoked: bool = Field(
         default=False, description="Ask Firebase Auth about every token's user: a revoked token ends at once."
     )
+    app_check: tuple[FirebaseAppId, ...] = Field(
+        default=(),
+        description="Firebase app ids (1:1234:web:abcd) whose App Check tokens requests must carry; none: no check.",
+    )
+
+
+class Membership(_Section):
+    """``[membership]``: who may join the deployed app. ``firelaunch publish`` tells the membership function."""
+
+    join: Literal["open", "invite", "domain"] = Field(
+        default="invite",
+        description="Anybody who signs in, holders of an invitation, or verified e-mail addresses of `domains`.",
+    )
+    domains: tuple[str, ...] = Field(default=(), description='E-mail domains such as "example.com", for "domain".')
+
+    @model_validator(mode="after")
+    def _domains_where_they_count(self) -> Self:
+        if (self.join == "domain") != bool(self.domains):
+            raise ValueError('domains go with join = "domain": name at least one there, and none otherwise')
+        return self
 
 
 class Cors(_Section):
@@ -185,6 +210,7 @@ class Settings(_Section):
     guardrails: Guardrails = Guardrails()
     logs: Logs = Logs()
     identity: Identity = Identity()
+    membership: Membership = Membership()
     cors: Cors = Cors()
     environment: Environment = Field(default=Environment(), exclude=True)
     root: Path = Field(default=Path(), exclude=True)

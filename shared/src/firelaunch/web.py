@@ -9,7 +9,6 @@ import logging
 import math
 import secrets
 import time
-from functools import cache
 from typing import Any
 
 from flask import Request, Response, g, jsonify, request
@@ -20,7 +19,8 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, chats, dev, extract
+from .api import account, chats, dev, extract, health, reference
+from .api.refusals import ErrorAnswer
 from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
 from .guardrails import logged, moderated
 from .identity import bearer
@@ -29,14 +29,27 @@ from .services import Services
 from .telemetry import REQUEST_ID, TRACE, configure_logs
 from .turn import Turns, Workflow
 
-__all__ = ["App", "init_app"]
+__all__ = ["App", "handle_errors", "init_app", "invalid"]
 
 log = logging.getLogger(__name__)
 
-_PUBLIC = frozenset({"healthz", "readyz", "openapi_json", "dev.token"})
-_QUIET = frozenset({"healthz", "readyz"})
+_QUIET = frozenset({"health.healthz", "health.readyz"})
+_PUBLIC = _QUIET | {"reference.openapi_json", "reference.page", "reference.asset", "dev.token"}
 _CODES = {405: "method_not_allowed", 413: "too_large"}
 _LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
+
+
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "A Firebase ID token whose custom claim `apps` names a role in this app; on a laptop, a token of "
+    "`POST /dev/token`.",
+}
+_ABOUT = (
+    "Times are UTC, amounts of money whole micro-dollars. Every error has the form of `ErrorAnswer`; its `code` is "
+    "stable. A method that a path does not have is a 405, `method_not_allowed`, whose `Allow` lists those it has."
+)
 
 
 class _Request(Request):
@@ -69,11 +82,12 @@ class App(OpenAPI):
         super().__init__(
             import_name,
             info=Info(title=title, version=version),
-            security_schemes={"bearer": {"type": "http", "scheme": "bearer"}},
+            security_schemes={"bearer": _BEARER},
             # The form's own page finds its add-ons by scanning all installed packages, which no start should wait for.
             doc_ui=False,
             validation_error_status=400,
-            validation_error_callback=_invalid,
+            validation_error_callback=invalid,
+            validation_error_model=ErrorAnswer,
             static_folder=None,
         )
         self.shutdown = Shutdown()
@@ -91,12 +105,10 @@ def init_app(app: App, services: Services, workflow: Workflow) -> None:
         structured=settings.environment.on_cloud_run, project=settings.cloud.project, content=settings.logs.content
     )
     _requests(app, services)
-    _errors(app)
-    _health(app, services)
+    handle_errors(app)
     turns = Turns(services, _guarded(workflow, services), app.shutdown)
-    for routes in _blueprints(services, turns, documented=False):
+    for routes in _blueprints(app, services, turns, documented=False):
         app.register_api(routes)
-    _openapi(app, services, turns)
 
 
 def _guarded(workflow: Workflow, services: Services) -> Workflow:
@@ -105,27 +117,32 @@ def _guarded(workflow: Workflow, services: Services) -> Workflow:
     return logged(workflow) if services.settings.logs.content else workflow
 
 
-def _blueprints(services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
-    found = [chats.routes(services, turns, documented=documented), account.routes(services, documented=documented)]
-    found.append(extract.routes(services, documented=documented))
+def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
+    found = [
+        chats.routes(services, turns, documented=documented),
+        account.routes(services, documented=documented),
+        extract.routes(services, documented=documented),
+        health.routes(services, documented=documented),
+        reference.routes(lambda: _document(app, services, turns), documented=documented),
+    ]
     if services.dev_identity is not None:
         found.append(dev.routes(services.dev_identity, documented=documented))
     return found
 
 
-def _openapi(app: App, services: Services, turns: Turns) -> None:
-    @cache
-    def document() -> dict[str, Any]:
-        described = App(app.import_name)
-        described.info = app.info
-        for routes in _blueprints(services, turns, documented=True):
-            described.register_api(routes)
-        found: dict[str, Any] = described.api_doc
-        return found
-
-    @app.route("/openapi.json", endpoint="openapi_json")
-    def openapi_json() -> dict[str, Any]:
-        return document()
+def _document(app: App, services: Services, turns: Turns) -> dict[str, Any]:
+    described = App(app.import_name)
+    described.info = Info(title=app.info.title, version=app.info.version, description=_ABOUT)
+    for routes in _blueprints(app, services, turns, documented=True):
+        described.register_api(routes)
+    document: dict[str, Any] = described.api_doc
+    for path in document["paths"].values():
+        for operation in path.values():
+            # The library would have headers be a pydantic model, and build its schema anew for each request.
+            headers = operation.pop("x-headers", [])
+            if headers:
+                operation["parameters"] = [*operation.get("parameters", []), *headers]
+    return document
 
 
 def _requests(app: App, services: Services) -> None:
@@ -138,6 +155,8 @@ def _requests(app: App, services: Services) -> None:
             return
         if request.endpoint is None and not request.path.startswith("/v1/"):
             return
+        if services.app_check is not None:
+            services.app_check.verify(request.headers.get("X-Firebase-AppCheck"))
         g.caller = services.identity.verify(bearer(request.headers.get("Authorization")))
 
     @app.after_request
@@ -152,7 +171,9 @@ def _requests(app: App, services: Services) -> None:
         return response
 
 
-def _errors(app: App) -> None:
+def handle_errors(app: App) -> None:
+    """Have ``app`` answer every error in the one form, and log what the client is not told."""
+
     @app.errorhandler(FirelaunchError)
     def known(error: FirelaunchError) -> Response:
         if isinstance(error, ScopeViolation):
@@ -186,7 +207,7 @@ def _errors(app: App) -> None:
 
 
 def _answer(error: FirelaunchError) -> Response:
-    answer = _form(error.status, error.code, error.told)
+    answer = _form(error.status, *error.told)
     if error.retry_after is not None:
         answer.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if error.status == 401:
@@ -200,19 +221,9 @@ def _form(status: int, code: str, message: str) -> Response:
     return answer
 
 
-def _invalid(error: ValidationError) -> Response:
+def invalid(error: ValidationError) -> Response:
+    """The answer to a body, a path or a query that does not fit its model."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "body"
     kind = TooLarge if first["type"] == "string_too_long" and where == "text" else BadRequest
     return _answer(kind(f"{where}: {first['msg'].removeprefix('Value error, ')}"))
-
-
-def _health(app: App, services: Services) -> None:
-    @app.route("/healthz", endpoint="healthz")
-    def healthz() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @app.route("/readyz", endpoint="readyz")
-    def readyz() -> dict[str, str]:
-        services.store.get(services.store.scope.root)
-        return {"status": "ready", "app": services.settings.app.id, "model": services.settings.provider}

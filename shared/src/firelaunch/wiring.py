@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from .admission import Admission
 from .chats import Chats
-from .identity import AnyOf, DevIdentity, Identity, load_or_create_key
+from .identity import AnyOf, Attestation, DevIdentity, Identity, load_or_create_key
 from .llm.base import Provider
 from .llm.gateway import Gateway
 from .llm.prices import Prices
@@ -74,6 +74,7 @@ def build(
         store=scoped,
         identity=identity,
         dev_identity=dev_identity,
+        app_check=_app_check(settings),
         chats=Chats(scoped, clock),
         metering=metering,
         admission=admission,
@@ -117,6 +118,14 @@ def _identity(settings: Settings) -> tuple[Identity, DevIdentity | None]:
     from .identity.firebase import EmulatorIdentity
 
     return AnyOf(dev, EmulatorIdentity(_project(settings), app_id)), dev
+
+
+def _app_check(settings: Settings) -> Attestation | None:
+    if settings.environment.development or not settings.identity.app_check:
+        return None
+    from .identity.app_check import AppCheck
+
+    return AppCheck(_project(settings), settings.identity.app_check)
 
 
 def _provider(settings: Settings) -> Provider:

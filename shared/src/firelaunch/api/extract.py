@@ -6,12 +6,14 @@ import json
 from typing import Any
 
 from flask_openapi3 import APIBlueprint
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ..errors import InvalidSchema, TooLarge
 from ..services import Services
-from .base import Body, blueprint, caller, errors
+from .base import Body, blueprint, caller, example
 from .chats import TurnUsage
+from .examples import ORDER, ORDER_SCHEMA, ORDERED, REQUEST, USED
+from .refusals import OF_AN_EXTRACTION, errors
 
 __all__ = ["routes"]
 
@@ -19,7 +21,7 @@ __all__ = ["routes"]
 class ExtractRequest(Body):
     """What to read, and what to look for."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=False)
+    model_config = example({"text": ORDER, "schema": ORDER_SCHEMA})
     text: str = Field(min_length=1, description="At most limits.message_characters characters.")
     json_schema: dict[str, Any] = Field(
         alias="schema", description="JSON schema (2020-12) of an object; at most limits.schema_bytes bytes."
@@ -29,6 +31,7 @@ class ExtractRequest(Body):
 class Extracted(BaseModel):
     """What was found."""
 
+    model_config = example({"request_id": REQUEST, "data": ORDERED, "usage": USED})
     request_id: str
     data: dict[str, Any] = Field(description="Valid by the schema that was sent.")
     usage: TurnUsage
@@ -41,7 +44,7 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
 
     @api.post(
         "/extract",
-        responses={200: Extracted, **errors(413, 422, 429, 502, 504)},
+        responses={200: Extracted, **errors(*OF_AN_EXTRACTION)},
         summary="Have a text read into data",
         description="The model is held to the schema; an answer that does not fit is sent back to it once. Costs like "
         "a message.",
