@@ -11,14 +11,18 @@ from support import ROOT, TEMPLATE
 SOURCE = ROOT / "shared" / "src" / "firelaunch"
 
 ORDER = [
-    ["errors", "lifecycle", "telemetry"],
+    ["errors", "lifecycle"],
+    ["telemetry"],
     ["scope"],
+    ["settings_sections"],
     ["settings"],
-    ["store"],
-    ["identity", "llm", "prompts", "chats", "stream"],
+    ["store", "prompt_lock"],
+    ["admission", "identity", "llm", "prompts", "chats", "stream"],
     ["usage", "checkpoints"],
+    ["model_calls"],
     ["services"],
     ["answering"],
+    ["guardrails"],
     ["turn"],
     ["api"],
     ["web", "wiring"],

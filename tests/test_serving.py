@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from firelaunch.prompt_lock import lock
 from firelaunch.testing.models import ModelServer, Reply
 from support import PYTHON, Server, clean_environ, copy_template
 
@@ -187,11 +188,24 @@ def test_cloud_mode_starts_without_credentials_and_hands_out_no_dev_tokens(
     environ = {"K_SERVICE": "x", "FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "p-12345", "OPENAI_API_KEY": "k"}
     command = [PYTHON, "-c", "from app import create_app; a = create_app(); c = a.test_client(); "
                "print(c.post('/dev/token', json={'uid': 'a'}).status_code, c.get('/healthz').status_code)"]  # fmt: skip
+    lock(app_folder / "app" / "prompts")
     ended = subprocess.run(
         command, cwd=app_folder, env=clean_environ(**environ), capture_output=True, text=True, check=False
     )
     assert ended.stdout.split() == ["404", "200"], ended.stderr
     assert not (app_folder / ".firelaunch").exists()
+
+
+def test_what_is_deployed_answers_by_released_prompts_alone(app_folder: Path) -> None:
+    environ = {"K_SERVICE": "x", "FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "p-12345", "OPENAI_API_KEY": "k"}
+    assert "firelaunch lock-prompts" in boot(app_folder, **environ).stderr
+    lock(app_folder / "app" / "prompts")
+    prompt = app_folder / "app" / "prompts" / "chat@1.md"
+    prompt.write_text(prompt.read_text() + "Be funny.\n")
+    for changed in ({}, environ):
+        ended = boot(app_folder, **changed)
+        assert ended.returncode == 4
+        assert "chat@2.md" in ended.stderr
 
 
 def test_a_model_on_ones_own_machine_needs_no_price(app_folder: Path, serve: Callable[..., Server]) -> None:

@@ -87,6 +87,8 @@ def _kind(field: FieldInfo) -> str:
         return ", ".join(f'`"{choice}"`' for choice in get_args(annotation))
     if get_origin(annotation) is tuple:
         return "list of texts"
+    if get_origin(annotation) is dict:
+        return "table"
     if get_origin(annotation) in {Union, types.UnionType}:
         annotation = next(kind for kind in get_args(annotation) if kind is not types.NoneType)
     if "dollars" in (field.description or "").lower():

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 __all__ = [
     "AlreadyExists",
+    "AnswerWithheld",
     "BadRequest",
     "BudgetExceeded",
     "Conflict",
+    "ContentRefused",
     "Contention",
+    "ExtractionFailed",
     "FirelaunchError",
     "Forbidden",
     "IdempotencyMismatch",
     "Interrupted",
     "InvalidCursor",
     "InvalidId",
+    "InvalidSchema",
     "ModelError",
     "ModelRefused",
     "ModelTimeout",
@@ -56,12 +60,25 @@ class FirelaunchError(Exception):
         self.retry_after = retry_after
         super().__init__(self.message if reason is None else f"{self.message} ({reason})")
 
+    @property
+    def told(self) -> tuple[str, str]:
+        """What a client is told: code and message."""
+        return self.code, self.message
+
 
 class SettingsError(FirelaunchError):
-    """A setting is missing, misspelt or not allowed here; raised at boot, naming the key and the mend."""
+    """A setting is missing, misspelt or not allowed here; raised at boot, naming the key and the mend.
+
+    Where one shows only later, as in a prompt's text, clients are told no more than that something failed.
+    """
 
     code = "settings"
     message = "The settings do not hold together."
+
+    @property
+    def told(self) -> tuple[str, str]:
+        """What a client is told: code and message."""
+        return FirelaunchError.code, FirelaunchError.message
 
 
 class BadRequest(FirelaunchError):
@@ -84,6 +101,13 @@ class InvalidCursor(BadRequest):
 
     code = "invalid_cursor"
     message = "That cursor is not one of ours; start from the first page."
+
+
+class InvalidSchema(BadRequest):
+    """A JSON schema that is none, or that no model can be held to; the message names the place and the mend."""
+
+    code = "invalid_schema"
+    message = "The schema is not valid."
 
 
 class TooLarge(BadRequest):
@@ -162,7 +186,7 @@ class ModelError(FirelaunchError):
 
     code = "model_failed"
     status = 502
-    message = "The model could not answer. Your message is kept; try again."
+    message = "The model could not answer. Try again."
 
 
 class ModelRefused(ModelError):
@@ -177,7 +201,7 @@ class ModelUnavailable(ModelError):
 
     code = "model_unavailable"
     status = 503
-    message = "The model is not available at the moment. Your message is kept; try again."
+    message = "The model is not available at the moment. Try again."
 
 
 class ModelTimeout(ModelError):
@@ -185,7 +209,30 @@ class ModelTimeout(ModelError):
 
     code = "model_timeout"
     status = 504
-    message = "The model took too long. Your message is kept; try again."
+    message = "The model took too long. Try again."
+
+
+class ExtractionFailed(ModelError):
+    """The model's answer does not have the shape that was asked for, also after it was told what is wrong."""
+
+    code = "extraction_failed"
+    message = "The model's answer did not fit the schema, also when it was told what was wrong."
+
+
+class ContentRefused(FirelaunchError):
+    """The app's moderation does not let the text pass; the reason says why, without its words."""
+
+    code = "content_refused"
+    status = 422
+    message = "This cannot be answered here."
+
+
+class AnswerWithheld(FirelaunchError):
+    """The model answered, and the answer did not pass the app's checks; it is paid and shown to nobody."""
+
+    code = "answer_withheld"
+    status = 502
+    message = "The answer did not pass this app's checks. Ask in other words."
 
 
 class Interrupted(FirelaunchError):
@@ -197,9 +244,14 @@ class Interrupted(FirelaunchError):
 
 
 class StoreError(FirelaunchError):
-    """The document store could not do what was asked."""
+    """The document store could not do what was asked. Its own words (paths, quotas) are for the log."""
 
     code = "store"
+
+    @property
+    def told(self) -> tuple[str, str]:
+        """What a client is told: code and message."""
+        return self.code, FirelaunchError.message if self.status == 500 else self.message
 
 
 class AlreadyExists(StoreError):

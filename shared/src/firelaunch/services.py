@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from .admission import Admission
 from .chats import Chats
 from .identity import Attestation, DevIdentity, Identity
 from .llm.gateway import Gateway
+from .model_calls import ModelCalls
 from .prompts import Prompts
 from .settings import Settings
 from .store.scoped import ScopedStore
@@ -21,7 +23,8 @@ __all__ = ["Services"]
 class Services:
     """What one app's process works with.
 
-    ``store`` reaches this app's documents alone. ``dev_identity`` hands out dev tokens; it is None in cloud mode.
+    ``store`` reaches this app's documents alone. ``llm`` calls models for code that is no chat turn. ``dev_identity``
+    hands out dev tokens; it is None in cloud mode. ``moderate`` is asked about what users write, where there is one.
     ``app_check`` is None where the settings ask for no App Check tokens.
     """
 
@@ -32,6 +35,9 @@ class Services:
     app_check: Attestation | None
     chats: Chats
     metering: Metering
+    admission: Admission
     gateway: Gateway
+    llm: ModelCalls
     prompts: Prompts
+    moderate: Callable[[str], None] | None
     clock: Callable[[], datetime]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,7 +15,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     StringConstraints,
@@ -26,21 +24,27 @@ from pydantic import (
 
 from .errors import InvalidId, SettingsError
 from .scope import check_app_id
+from .settings_sections import Cache, Guardrails, Logs, Plan, Price, PromptChoice
+from .settings_sections import Section as _Section
 
 __all__ = [
     "App",
+    "Cache",
     "Cloud",
     "Cors",
     "Environment",
+    "Guardrails",
     "Identity",
     "Index",
     "Limits",
+    "Logs",
     "Membership",
     "Mode",
     "ModelChoice",
     "Models",
     "Plan",
     "Price",
+    "PromptChoice",
     "Provider",
     "Settings",
 ]
@@ -51,38 +55,12 @@ IndexKind = Literal["embedded", "firestore", "vertex", "vector_search", "pgvecto
 
 FirebaseAppId = Annotated[str, StringConstraints(pattern=r"^1:\d+:(web|ios|android):[0-9a-f]+$")]
 
-MICRO = 1_000_000
-"""Micro-dollars in a dollar. Money is an integer number of these everywhere but in the settings file."""
-
-
-def _decimal(value: Any) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError('write an amount of dollars, for example "0.50"')
-    try:
-        amount = Decimal(str(value))
-    except ArithmeticError:
-        raise ValueError('write an amount of dollars, for example "0.50"') from None
-    if not amount.is_finite() or amount < 0:
-        raise ValueError("write an amount of dollars that is not below zero")
-    return amount
-
-
-def _micro(value: Any) -> int:
-    amount = _decimal(value) * MICRO
-    if amount != amount.to_integral_value():
-        raise ValueError("an amount has at most six decimals")
-    return int(amount)
-
 
 def _app_id(value: Any) -> str:
     try:
         return check_app_id(value)
     except InvalidId as error:
         raise ValueError(error.message) from None
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class App(_Section):
@@ -126,16 +104,6 @@ class Models(_Section):
     vertex: ModelChoice | None = Field(default=None, description="Models when the provider is Gemini on Vertex AI.")
 
 
-class Price(_Section):
-    """``[prices."<model>"]``: dollars per million tokens, for a model the price table does not know or has wrong."""
-
-    input: Annotated[Decimal, BeforeValidator(_decimal)] = Field(description="Dollars per million input tokens.")
-    output: Annotated[Decimal, BeforeValidator(_decimal)] = Field(description="Dollars per million output tokens.")
-    cached_input: Annotated[Decimal | None, BeforeValidator(lambda v: None if v is None else _decimal(v))] = Field(
-        default=None, description="Dollars per million input tokens that the provider had cached; as input if left out."
-    )
-
-
 class Index(_Section):
     """``[index]``: where the deployed app keeps its vectors."""
 
@@ -164,18 +132,7 @@ class Limits(_Section):
         description="Seconds between two checkpoints, from which an answer is resumed.",
     )
     body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request's body at most.")
-
-
-class Plan(_Section):
-    """``[plans.<name>]``: what one user of that plan may use."""
-
-    requests_per_minute: int = Field(ge=1, description="Messages in a clock minute (UTC).")
-    daily_usd: Annotated[int, BeforeValidator(_micro)] = Field(
-        description='Dollars a day (UTC), as a string: "0.50". Kept as micro-dollars.'
-    )
-    cheaper_model_at_percent: int = Field(
-        default=80, ge=0, le=100, description="Share of the daily budget from which the cheap model answers."
-    )
+    schema_bytes: int = Field(default=16_384, ge=64, le=262_144, description="Bytes of an extraction's schema at most.")
 
 
 class Identity(_Section):
@@ -252,11 +209,14 @@ class Settings(_Section):
     app: App
     cloud: Cloud = Cloud()
     models: Models
-    prices: dict[str, Price] = {}
+    prices: dict[str, Price] = Field(default={})
     index: Index = Index()
     limits: Limits = Limits()
+    cache: Cache = Cache()
     plans: dict[str, Plan]
-    prompts: dict[str, int] = Field(default={}, description="The version of each prompt that is in use.")
+    prompts: dict[str, PromptChoice] = Field(default={})
+    guardrails: Guardrails = Guardrails()
+    logs: Logs = Logs()
     identity: Identity = Identity()
     membership: Membership = Membership()
     cors: Cors = Cors()
@@ -351,6 +311,8 @@ def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
         yield "firelaunch.toml: cloud.project is empty: name the Google Cloud project, or set GOOGLE_CLOUD_PROJECT."
     if env.mode == "cloud" and settings.models.provider == "openai" and not env.openai_api_key:
         yield "OPENAI_API_KEY is not set: cloud mode with models.provider = 'openai' needs it."
+    if env.mode == "cloud" and settings.guardrails.moderation == "openai" and not env.openai_api_key:
+        yield "OPENAI_API_KEY is not set: guardrails.moderation = 'openai' needs it in cloud mode."
     if getattr(settings.models, settings.models.provider) is None:
         yield f"firelaunch.toml: [models.{settings.models.provider}] is missing: name its chat and cheap models."
     if settings.app.plan not in settings.plans:

@@ -19,10 +19,11 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, chats, dev, health, mcp, reference
+from .api import account, chats, dev, extract, health, mcp, reference
 from .api.base import LOCALHOST
 from .api.refusals import ErrorAnswer
-from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, StoreError, TooLarge
+from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
+from .guardrails import logged, moderated
 from .identity import bearer
 from .lifecycle import Shutdown
 from .services import Services
@@ -106,18 +107,27 @@ def init_app(app: App, services: Services, workflow: Workflow) -> None:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     origins = [*settings.cors.origins, *([LOCALHOST] if settings.environment.development else [])]
     CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After"], max_age=3600)
-    configure_logs(structured=settings.environment.on_cloud_run, project=settings.cloud.project)
+    configure_logs(
+        structured=settings.environment.on_cloud_run, project=settings.cloud.project, content=settings.logs.content
+    )
     _requests(app, services)
     handle_errors(app)
-    turns = Turns(services, workflow, app.shutdown)
+    turns = Turns(services, _guarded(workflow, services), app.shutdown)
     for routes in _blueprints(app, services, turns, documented=False):
         app.register_api(routes)
+
+
+def _guarded(workflow: Workflow, services: Services) -> Workflow:
+    if services.moderate is not None:
+        workflow = moderated(workflow, services.moderate)
+    return logged(workflow) if services.settings.logs.content else workflow
 
 
 def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
     found = [
         chats.routes(services, turns, documented=documented),
         account.routes(services, documented=documented),
+        extract.routes(services, documented=documented),
         mcp.routes(services, turns, documented=documented),
         health.routes(services, documented=documented),
         reference.routes(lambda: _document(app, services, turns), documented=documented),
@@ -204,9 +214,7 @@ def handle_errors(app: App) -> None:
 
 
 def _answer(error: FirelaunchError) -> Response:
-    # A store's own words (paths, quotas) are for the log; a client is told no more than that it failed.
-    internal = isinstance(error, StoreError) and error.status == 500
-    answer = _form(error.status, error.code, FirelaunchError.message if internal else error.message)
+    answer = _form(error.status, *error.told)
     if error.retry_after is not None:
         answer.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if error.status == 401:

@@ -5,20 +5,26 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from .admission import Admission
 from .chats import Chats
 from .identity import AnyOf, Attestation, DevIdentity, Identity, load_or_create_key
 from .llm.base import Provider
 from .llm.gateway import Gateway
 from .llm.prices import Prices
+from .model_calls import ModelCalls
 from .prompts import Prompts
 from .scope import Scope
 from .services import Services
-from .settings import Settings
+from .settings import Cache, Settings
 from .store.base import DocumentStore
 from .store.scoped import ScopedStore
 from .usage import Metering
+
+if TYPE_CHECKING:
+    from .llm.cache import AnswerCache
 
 __all__ = ["build", "build_store"]
 
@@ -38,18 +44,33 @@ def build(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     store: DocumentStore | None = None,
     provider: Provider | None = None,
+    moderate: Callable[[str], None] | None = None,
 ) -> Services:
     """The services of one app's process. Connects to nothing; adapters do when they are first used.
 
     Args:
         clock, store, provider: others than the settings name, for tests and benchmarks.
+        moderate: an app's own hook, in place of the settings' (see :mod:`firelaunch.guardrails`).
 
     Raises:
         SettingsError: a model has no known price, a prompt has no file, or an adapter's own settings do not hold.
     """
     limits = settings.limits
+    prices, prompts = _prices(settings), _prompts(settings)
+    prices.check(settings.provider, [prompt.model for prompt in prompts.in_use() if prompt.model])
     scoped = ScopedStore(store or build_store(settings), Scope(settings.app.id))
     identity, dev_identity = _identity(settings)
+    metering = Metering(scoped, settings.plans, settings.app.plan, clock, limits.request_seconds + _SETTLE_GRACE)
+    gateway = Gateway(
+        provider or _provider(settings),
+        prices,
+        settings.choice.fallback,
+        limits.max_output_tokens,
+        limits.first_token_seconds,
+        limits.between_tokens_seconds,
+        cache=_cache(settings.cache),
+    )
+    admission, moderate = Admission(), moderate or _moderation(settings)
     return Services(
         settings=settings,
         store=scoped,
@@ -57,16 +78,12 @@ def build(
         dev_identity=dev_identity,
         app_check=_app_check(settings),
         chats=Chats(scoped, clock),
-        metering=Metering(scoped, settings.plans, settings.app.plan, clock, limits.request_seconds + _SETTLE_GRACE),
-        gateway=Gateway(
-            provider or _provider(settings),
-            _prices(settings),
-            settings.choice.fallback,
-            limits.max_output_tokens,
-            limits.first_token_seconds,
-            limits.between_tokens_seconds,
-        ),
-        prompts=Prompts(settings.root / "app" / "prompts", settings.prompts),
+        metering=metering,
+        admission=admission,
+        gateway=gateway,
+        llm=ModelCalls(settings, scoped, metering, gateway, prompts, clock, admission, moderate),
+        prompts=prompts,
+        moderate=moderate,
         clock=clock,
     )
 
@@ -141,6 +158,34 @@ def _prices(settings: Settings) -> Prices:
     if settings.provider == "openai":
         prices.check("openai", settings.choice.all())
     return prices
+
+
+def _moderation(settings: Settings) -> Callable[[str], None] | None:
+    key = settings.environment.openai_api_key
+    if settings.guardrails.moderation == "off" or key is None:
+        return None
+    from .llm.moderation import OpenAIModeration
+
+    return OpenAIModeration(key.get_secret_value(), settings.environment.openai_base_url)
+
+
+def _cache(settings: Cache) -> AnswerCache | None:
+    if not settings.answers:
+        return None
+    from .llm.cache import AnswerCache
+
+    return AnswerCache(settings.seconds, settings.entries, settings.bytes)
+
+
+def _prompts(settings: Settings) -> Prompts:
+    env = settings.environment
+    one_model = settings.provider == "offline" or (settings.provider == "openai" and env.openai_model is not None)
+    return Prompts(
+        settings.root / "app" / "prompts",
+        settings.prompts,
+        released=not env.development,
+        own_models=not one_model,
+    )
 
 
 def _is_loopback(url: str | None) -> bool:

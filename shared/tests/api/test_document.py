@@ -11,7 +11,7 @@ from typing import Any
 
 import firelaunch
 import pytest
-from firelaunch import turn
+from firelaunch import admission
 from firelaunch.errors import (
     AlreadyExists,
     Contention,
@@ -214,7 +214,7 @@ def documented_example(schema: dict[str, Any], user: User) -> Any:
 def test_whatever_the_database_says_the_answer_is_in_the_document(
     tmp_path: Path, documented: Documented, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turn, "_ADMIT_SECONDS", 0.05)
+    monkeypatch.setattr(admission, "_SECONDS", 0.05)
     settings = Settings.load(write_app(tmp_path / "failing"), {})
     store = FailingStore(build_store(settings))
     app = App("failing")

@@ -106,6 +106,7 @@ class TurnUsage(BaseModel):
     estimated: bool = Field(description="The provider reported no figures; these were derived from the text.")
     cost_micro_usd: int = Field(description="Millionths of a dollar.")
     cheaper_model: bool = Field(description="The day's soft cap was reached, so the plan's cheap model answered.")
+    cached: bool = Field(description="The answer was kept from an earlier call, and cost nothing.")
 
 
 class Answer(BaseModel):
