@@ -91,9 +91,9 @@ class Limits:
     file_bytes: int = 100 * 2**20
     unpacked_bytes: int = 300 * 2**20
     text_characters: int = 20_000_000
-    memory_bytes: int = 512 * 2**20
-    cpu_seconds: int = 120
-    wall_seconds: float = 180.0
+    memory_bytes: int = 384 * 2**20
+    cpu_seconds: int = 60
+    wall_seconds: float = 120.0
 
 
 class Unreadable(Exception):

@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from .base import Draft, Kind, Limits, Outline
+from .base import Draft, Kind, Limits, Outline, Unreadable
 from .encoding import read_text
 from .tables import table
 
 if TYPE_CHECKING:
-    from selectolax.lexbor import LexborNode
+    from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-__all__ = ["links", "parse"]
+__all__ = ["MAX_NESTING", "links", "parse"]
 
 # ruff: noqa: SIM905 - names in a row read better than a list of a line each
 _HIDDEN = frozenset(
@@ -27,6 +27,11 @@ _BLOCKS = frozenset(
 _SPACES = re.compile(r"\s+")
 _INVISIBLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 
+_CONTAINER = re.compile(r"<(/?)(?:div|span|section|article|table|ul|ol|dl|blockquote|center)\b", re.IGNORECASE)
+MAX_NESTING = 5_000
+"""Containers in one another; building the tree takes time with the square of this."""
+
+_MAIN_CHARACTERS = 200
 _LAYOUT = "table, h1, h2, h3, h4, h5, h6, ul, ol, pre"
 _MAX_HEADING = 500
 
@@ -34,26 +39,41 @@ Step = tuple[Literal["open", "close", "text", "whole"], "LexborNode"]
 
 
 def parse(file: BinaryIO, _limits: Limits, progress: Callable[[float], None]) -> Iterator[Draft]:
-    """Blocks of a page; the whole of it is held in memory, within the child's limit."""
-    from selectolax.lexbor import LexborHTMLParser
+    """Blocks of a page; the whole of it is held in memory, within the child's limit.
 
-    tree = LexborHTMLParser(read_text(file, progress, html=True))
+    Raises:
+        Unreadable: nested deeper than ``MAX_NESTING``, or too large for the memory.
+    """
+    tree = _tree(file, progress)
     if tree.root is not None:
         # A page that says where its content is, is believed.
         main = tree.css("main") or tree.css("article")
-        yield from _blocks(main[0] if len(main) == 1 and len(main[0].text()) > 200 else tree.root)
+        yield from _blocks(main[0] if len(main) == 1 and len(main[0].text()) > _MAIN_CHARACTERS else tree.root)
 
 
 def links(file: BinaryIO, _limits: Limits, progress: Callable[[float], None]) -> Iterator[Draft]:
     """The addresses that a page links to, as they stand in it; one a draft, the page's own base address first."""
-    from selectolax.lexbor import LexborHTMLParser
-
-    tree = LexborHTMLParser(read_text(file, progress, html=True))
+    tree = _tree(file, progress)
     base = tree.css_first("base[href]")
     yield Draft((base.attributes.get("href") if base else None) or "#")
     for node in tree.css("a[href], area[href]"):
         if "nofollow" not in (node.attributes.get("rel") or "").lower().split():
             yield Draft(node.attributes.get("href") or "#")
+
+
+def _tree(file: BinaryIO, progress: Callable[[float], None]) -> LexborHTMLParser:
+    from selectolax.lexbor import LexborHTMLParser, SelectolaxError
+
+    source = read_text(file, progress, html=True)
+    depth = 0
+    for tag in _CONTAINER.finditer(source):
+        depth = max(0, depth + (-1 if tag[1] else 1))
+        if depth > MAX_NESTING:
+            raise Unreadable("too_deep")
+    try:
+        return LexborHTMLParser(source)
+    except SelectolaxError as error:  # there is no HTML that it cannot parse, only too much
+        raise Unreadable("too_much_memory", str(error)) from error
 
 
 def _blocks(root: LexborNode) -> Iterator[Draft]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import BinaryIO
 
 from .base import Draft, Kind, Limits, Outline
 from .encoding import open_text
-from .text import paragraphs
 
-__all__ = ["MAX_CHARACTERS", "parse"]
+__all__ = ["WINDOW", "parse"]
 
-MAX_CHARACTERS = 4_000_000
-"""Length from which on Markdown is read as plain text: its structure is held in memory, plain text is not."""
+WINDOW = 256 * 1024
+"""Characters whose structure is held in memory at a time."""
 
+_FENCE_OR_BLANK = re.compile(r"^ {0,3}(?:```|~~~)|\n(?:[ \t]*\n)+", re.MULTILINE)
 _FRONT_MATTER = re.compile(r"---\n.*?\n(?:---|\.\.\.)\n", re.DOTALL)
 _KINDS: dict[str, Kind] = {
     "heading_open": "heading",
@@ -28,20 +30,39 @@ _KINDS: dict[str, Kind] = {
 
 
 def parse(file: BinaryIO, _limits: Limits, progress: Callable[[float], None]) -> Iterator[Draft]:
-    """Blocks of a Markdown file."""
-    text = open_text(file, progress)
-    source = text.read(MAX_CHARACTERS)
-    more = text.read(1)
-    if more:
-        rest = iter(lambda: text.read(1 << 16), "")
-        return paragraphs(part for parts in ((source, more), rest) for part in parts)
-    return blocks(source)
+    """Blocks of a Markdown file, ``WINDOW`` characters at a time."""
+    outline = Outline()
+    gap = 0
+    for window in _windows(open_text(file, progress)):
+        for draft in _blocks(window, outline):
+            yield replace(draft, gap=(draft.gap or 0) + gap)
+            gap = 0
+        gap = len(window) - len(window.rstrip("\n"))
 
 
-def blocks(source: str) -> Iterator[Draft]:
+def _windows(text: io.TextIOBase) -> Iterator[str]:
+    """The text in parts that end with a blank line outside of fenced code, where there is one."""
+    held = ""
+    while part := text.read(WINDOW - len(held)):
+        held += part
+        if len(held) < WINDOW:
+            continue
+        fenced = False
+        cut = 0
+        for found in _FENCE_OR_BLANK.finditer(held):
+            if found[0].strip():
+                fenced = not fenced
+            elif not fenced:
+                cut = found.end()
+        cut = cut or held.rfind("\n") + 1 or WINDOW
+        yield held[:cut]
+        held = held[cut:]
+    yield held
+
+
+def _blocks(source: str, outline: Outline) -> Iterator[Draft]:
     """Blocks of a Markdown text; what its grammar gives no block for, such as link definitions, is a paragraph."""
     lines = source.split("\n")
-    outline = Outline()
     written = 0
     for begin, end, kind, heading in [*_structure(source, lines), (len(lines), len(lines), "paragraph", None)]:
         spans: tuple[tuple[int, int, Kind], ...] = ((written, begin, "paragraph"), (begin, end, kind))
@@ -51,8 +72,7 @@ def blocks(source: str) -> Iterator[Draft]:
                 continue
             if what is kind and heading:
                 outline.enter(*heading)
-            gap = first - written + 1 if written else first
-            yield Draft("\n".join(lines[first:last]), what, None, outline.path, gap)
+            yield Draft("\n".join(lines[first:last]), what, None, outline.path, first - written + bool(written))
             written = last
 
 

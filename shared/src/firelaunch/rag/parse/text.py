@@ -38,6 +38,8 @@ def paragraphs(parts: Iterator[str]) -> Iterator[Draft]:
             if found.end() == len(held):
                 break  # the run of newlines may go on in the next part
             if found.start() > at:
+                if held[at : found.start()].isspace():
+                    continue  # spaces alone are no paragraph; they go with the next one
                 yield Draft(held[at : found.start()], gap=gap)
                 gap = 0
             gap = min(gap + found.end() - found.start(), MAX_GAP)
