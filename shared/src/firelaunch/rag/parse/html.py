@@ -112,8 +112,9 @@ def _draft(parts: list[str], kind: Kind, outline: Outline) -> Iterator[Draft]:
 
 def _is_whole(node: LexborNode) -> bool:
     """Whether an element is one block, or one table, whatever is in it; tables that lay out a page are not."""
-    tag = node.tag
-    return tag in _HEADINGS or tag == "pre" or (tag == "table" and node.css_first(_LAYOUT) in {None, node})
+    if node.tag == "table":
+        return not any(part.css_first(_LAYOUT) for part in node.iter())
+    return node.tag in _HEADINGS or node.tag == "pre"
 
 
 def _whole(node: LexborNode, tag: str, outline: Outline) -> Iterator[Draft]:
@@ -136,10 +137,14 @@ def _whole(node: LexborNode, tag: str, outline: Outline) -> Iterator[Draft]:
 
 
 def _text(root: LexborNode) -> str:
-    return "".join(
-        (node.text_content or "") if what == "text" else "\n" if node.tag == "br" and what == "open" else ""
-        for what, node in _steps(root, lambda _: False)
-    )
+    """The visible text of an element, a line for each block in it."""
+    parts = []
+    for what, node in _steps(root, lambda _: False):
+        if what == "text":
+            parts.append(node.text_content or "")
+        elif what == "open" and (node.tag == "br" or (node.tag in _BLOCKS and node.mem_id != root.mem_id)):
+            parts.append("\n")
+    return "".join(parts)
 
 
 def _steps(root: LexborNode, whole: Callable[[LexborNode], bool]) -> Iterator[Step]:
