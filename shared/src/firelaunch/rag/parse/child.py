@@ -78,7 +78,8 @@ def _limit(what: int, value: int) -> None:
 
 def _say(*message: Any) -> None:
     sys.stdout.write(json.dumps(message, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    if message[0] != "block":  # blocks leave by the buffer, many small ones at a time
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ __all__ = ["MAX_NESTING", "delimiter_of", "parse_csv", "parse_json"]
 MAX_NESTING = 200
 """Arrays and objects in one another."""
 
+_BUFFER = 4 * 2**20
+"""Bytes that the JSON parser is given at a time. A long string is scanned anew with each, so they are many."""
+
 _DELIMITERS = ",;\t|"
 
 
@@ -52,7 +55,7 @@ def parse_json(file: BinaryIO, _limits: Limits, progress: Callable[[float], None
     lines: list[str] = []
     length = 0
     try:
-        for ends, line in _lines(ijson.basic_parse(source, multiple_values=True)):
+        for ends, line in _lines(ijson.basic_parse(source, multiple_values=True, buf_size=_BUFFER)):
             if line:
                 lines.append(line)
                 length += len(line) + 1
