@@ -119,6 +119,14 @@ def test_a_long_text_without_any_break_is_cut_by_length() -> None:
     assert "".join(chunk.text for chunk in cut("x" * 100_000, "structure", 64, 0)) == "x" * 100_000
 
 
+@pytest.mark.parametrize(
+    "text", ["." * 200_000, "\n" * 9 + " " * 200_000 + "x", ". " * 50_000, "a.\n" * 50_000, "-" * 200_000]
+)
+def test_a_text_of_one_sign_is_cut_in_time_that_grows_with_its_length(text: str) -> None:
+    """With the square of it, this test would take minutes."""
+    assert sum(len(chunk.text) for chunk in cut(text, "structure", 64, 0)) > 0
+
+
 def test_a_character_is_not_parted_from_its_accent() -> None:
     found = cut("e\u0301" * 3_000, "structure", 16, 0)
     assert len(found) > 2

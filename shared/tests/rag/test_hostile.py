@@ -94,6 +94,7 @@ def test_each_reason_tells_the_user_what_to_do() -> None:
         ("a.md", b"> " * 300_000 + b"x"),
         ("a.md", b"```\n" * 10_001),
         ("a.md", b"|a" * 20_000 + b"\n" + b"|-" * 20_000 + b"\n"),
+        ("a.html", b"<!---->" * 1_500 + b"x"),
         ("a.csv", b'"' + b"a,\n" * 300_000),
         ("a.txt", "\n".join(["这是一个句子。" * 9_000, "שלום עולם. " * 9_000]).encode()),
         ("a.pdf", pdf([PAGE] * 300)),

@@ -173,8 +173,11 @@ _ABBREVIATED = (
 )
 _BREAKS = {
     _PARAGRAPH: re.compile(r"\n[^\S\n]*\n\s*"),
+    # Repetitions are bounded: a line of a million dots must not be tried from each of them.
     _SENTENCE: re.compile(
-        rf"{_ABBREVIATED}[.!?\u2026]+[\"'\u201d\u2019)\]]*\s+|[\u3002\uff01\uff1f]+[\u300d\u300f\u201d\uff09]*\s*|[\u061f\u06d4\u0964]\s*"
+        rf"{_ABBREVIATED}[.!?\u2026]{{1,9}}[\"'\u201d\u2019)\]]{{0,9}}\s+"
+        r"|[\u3002\uff01\uff1f]{1,9}[\u300d\u300f\u201d\uff09]{0,9}\s*"
+        r"|[\u061f\u06d4\u0964]\s*"
     ),
     _LINE: re.compile(r"\n\s*"),
     _WORD: re.compile(r"\s+"),

@@ -36,7 +36,6 @@ MAX_DEPTH = 12
 
 
 _BEFORE = 1_024
-_LAST_SPACE = re.compile(r".*\s", re.DOTALL)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -144,8 +143,8 @@ def _parts(text: str) -> Iterator[str]:
     """A text in parts that a block takes, cut after a space where there is one."""
     start = 0
     while len(text) - start > MAX_BLOCK:
-        space = _LAST_SPACE.search(text, start + MAX_BLOCK - _BEFORE, start + MAX_BLOCK)
-        stop = space.end() if space else start + MAX_BLOCK
+        before, most = start + MAX_BLOCK - _BEFORE, start + MAX_BLOCK
+        stop = max(text.rfind(" ", before, most), text.rfind("\n", before, most)) + 1 or most
         yield text[start:stop]
         start = stop
     yield text[start:]
