@@ -36,6 +36,7 @@ _READABLE = re.compile(
 )
 _ROBOTS_BYTES = 500 * 1024
 _ROBOTS_SECONDS = 3_600
+_ROBOTS_RETRY_SECONDS = 60
 _ROBOTS_KEPT = 200
 
 
@@ -176,7 +177,10 @@ class Fetcher:
         if kept and self._clock() < kept[0]:
             return kept[1]
         rules = self._fetch_rules(target, deadline)
-        self._robots[target.origin] = self._clock() + _ROBOTS_SECONDS, rules
+        self._robots[target.origin] = (
+            self._clock() + (_ROBOTS_SECONDS if rules is not None else _ROBOTS_RETRY_SECONDS),
+            rules,
+        )
         while len(self._robots) > _ROBOTS_KEPT:
             self._robots.popitem(last=False)
         return rules
