@@ -9,6 +9,7 @@ import random
 import resource
 import tempfile
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 from firelaunch.rag.chunk import Chunking, chunks
@@ -33,7 +34,10 @@ def main() -> None:
             paths = [write(Path(folder) / f"{number}.{name}", form(text)) for number, text in enumerate(made)]
             for count in (FEW, FEW * TIMES):
                 costs[f"{name} {count}"] = least(lambda paths=paths[:count]: ingest(paths), step)  # type: ignore[misc]
-        one = [write(Path(folder) / f"one-{count}.md", markdown(sum(made[:count], []))) for count in (FEW, FEW * TIMES)]
+        one = [
+            write(Path(folder) / f"one-{count}.md", markdown(list(chain.from_iterable(made[:count]))))
+            for count in (FEW, FEW * TIMES)
+        ]
         length = [least(lambda path=path: ingest([path]), step)[0] for path in one]  # type: ignore[misc]
     for name in FORMATS:
         seconds, count = costs[f"{name} {FEW * TIMES}"]
