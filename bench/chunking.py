@@ -28,9 +28,9 @@ SIZES = ((200, 40), (300, 60), (400, 80))
 STOP = frozenset(
     re.findall(
         r"\w+",
-        "a an and are as at be but by did do does for from had has have he her his how i in into is it its of on or our "
-        "she so that the their them there these they this to was we were what when where which who whom why will with "
-        "you your",
+        "a an and are as at be but by did do does for from had has have he her his how i in into is it its of on or "
+        "our she so that the their them there these they this to was we were what when where which who whom why will "
+        "with you your",
     )
 )
 Span = tuple[str, int, int]

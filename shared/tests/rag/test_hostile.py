@@ -143,6 +143,14 @@ def test_a_sheet_that_claims_a_million_columns_is_read_as_it_is(read: Read, made
     assert document_text(read("a.xlsx", claim)) == document_text(read("a.xlsx", made["xlsx"]))
 
 
+def test_an_office_file_that_takes_too_much_memory_is_called_so(read: Read, made: dict[str, bytes], part: Part) -> None:
+    paragraphs = b"<w:p><w:r><w:t>Some words to read</w:t></w:r></w:p>" * 1_500_000
+    large = part(made["docx"], "word/document.xml", lambda xml: xml.replace(b"<w:sectPr", paragraphs + b"<w:sectPr", 1))
+    with pytest.raises(DocumentUnreadable) as refused:
+        read("a.docx", large)
+    assert refused.value.problem == "too_much_memory"
+
+
 @pytest.mark.parametrize("name", ["a.pdf", "a.xlsx", "a.txt", "a", "../../a.docx\x00", "x" * 5_000])
 def test_content_decides_and_not_the_name(read: Read, made: dict[str, bytes], name: str) -> None:
     assert read(name, made["docx"])[0].headings == ("Handbook",)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import resource
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from .base import Block, Limits, Unreadable, place
@@ -37,7 +39,8 @@ def main(wanted: str, extension: str, limits: Limits) -> None:
     except ImportError:
         raise  # a defect of the installation, not of the file
     except Exception as error:  # the libraries raise whatever they meet in a bad file
-        _say("failed", "damaged", f"{type(error).__name__}: {error}"[:_DETAIL])
+        problem = "too_much_memory" if _near_the_limit(limits) else "damaged"
+        _say("failed", problem, f"{type(error).__name__}: {error}"[:_DETAIL])
     else:
         _say("done")
 
@@ -66,6 +69,15 @@ def _restrict(limits: Limits) -> None:
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, 64)
     _limit(resource.RLIMIT_NPROC, 0)
+
+
+def _near_the_limit(limits: Limits) -> bool:
+    """Whether so much memory was taken that an error is likely to be for want of more: libxml2 does not say so."""
+    status = Path("/proc/self/status")  # ru_maxrss would be the parent's where that was larger
+    if not status.exists():
+        return False
+    peak = re.search(r"^VmPeak:\s*(\d+) kB", status.read_text(), re.MULTILINE)
+    return peak is not None and int(peak[1]) * 1024 > limits.memory_bytes // 2
 
 
 def _limit(what: int, value: int) -> None:
