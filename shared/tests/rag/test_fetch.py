@@ -16,6 +16,7 @@ import pytest
 from firelaunch.errors import FetchRefused
 from firelaunch.rag.addresses import is_public, read_url
 from firelaunch.rag.fetch import AGENT, Fetched, Fetcher, FetchLimits
+from firelaunch.rag.transport import _decoded
 from firelaunch.testing.sites import Reply, Site
 from hypothesis import given
 from hypothesis import strategies as st
@@ -262,6 +263,13 @@ def test_a_packed_answer_is_unpacked(site: Site, pack: Callable[[bytes], bytes])
     headers = {"Content-Type": "text/plain", "Content-Encoding": encoding}
     site.pages["/"] = Reply(pack(b"word " * 100_000), headers=headers)
     assert get(fetcher(site), f"{site.url}/")[1] == b"word " * 100_000
+
+
+def test_a_bomb_is_unpacked_in_small_parts() -> None:
+    """So that it is stopped before it is in memory."""
+    parts = list(_decoded(iter([gzip.compress(bytes(5_000_000))]), "gzip"))
+    assert sum(map(len, parts)) == 5_000_000
+    assert max(map(len, parts)) <= 64 * 1024
 
 
 @pytest.mark.parametrize("encoding", ["br", "gzip", "gzip, gzip"])
