@@ -18,6 +18,7 @@ ORDER = [
     ["settings"],
     ["store", "prompt_lock"],
     ["admission", "identity", "llm", "prompts", "chats", "stream"],
+    ["rag"],
     ["usage", "checkpoints"],
     ["model_calls"],
     ["services"],

@@ -15,7 +15,9 @@ __all__ = [
     "Conflict",
     "ContentRefused",
     "Contention",
+    "DocumentUnreadable",
     "ExtractionFailed",
+    "FetchRefused",
     "FirelaunchError",
     "Forbidden",
     "IdempotencyMismatch",
@@ -116,6 +118,40 @@ class TooLarge(BadRequest):
     code = "too_large"
     status = 413
     message = "The request is too large."
+
+
+class DocumentUnreadable(FirelaunchError):
+    """A file that cannot be read as a document.
+
+    Args:
+        problem: what is wrong with it, a short constant such as "encrypted", for code to tell cases apart.
+        message: the same for the user, with what to do about it.
+    """
+
+    code = "document_unreadable"
+    status = 422
+    message = "This file cannot be read."
+
+    def __init__(self, problem: str, message: str | None = None, *, reason: str | None = None) -> None:
+        self.problem = problem
+        super().__init__(message, reason=reason)
+
+
+class FetchRefused(FirelaunchError):
+    """A URL that may not, or cannot, be fetched.
+
+    Args:
+        problem: why, a short constant such as "private_address", for code to tell cases apart.
+        message: the same for the user, with what to do about it.
+    """
+
+    code = "fetch_refused"
+    status = 422
+    message = "This address cannot be fetched."
+
+    def __init__(self, problem: str, message: str | None = None, *, reason: str | None = None) -> None:
+        self.problem = problem
+        super().__init__(message, reason=reason)
 
 
 class Unauthenticated(FirelaunchError):
