@@ -18,7 +18,7 @@ ORDER = [
     ["settings"],
     ["store", "prompt_lock"],
     ["admission", "identity", "llm", "prompts", "chats", "stream"],
-    ["usage"],
+    ["usage", "checkpoints"],
     ["model_calls"],
     ["services"],
     ["answering"],

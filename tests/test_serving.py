@@ -15,7 +15,7 @@ from firelaunch.prompt_lock import lock
 from firelaunch.testing.models import ModelServer, Reply
 from support import PYTHON, Server, clean_environ, copy_template
 
-SETTINGS_OF_TEST = "request_seconds = 1\nmessage_characters"
+SETTINGS_OF_TEST = "request_seconds = 4\nmessage_characters"
 
 
 def boot(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -66,6 +66,8 @@ def build(
         prices,
         settings.choice.fallback,
         limits.max_output_tokens,
+        limits.first_token_seconds,
+        limits.between_tokens_seconds,
         _cache(settings.cache),
     )
     admission, moderate = Admission(), moderate or _moderation(settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -189,8 +189,12 @@ class Asked:
     def hit(self) -> None:
         self.hits += 1
 
-    def through(self, cache: AnswerCache, left: float = 10.0) -> Iterator[Chunk]:
-        return cache.answer("key", self.ask, hit=self.hit, left=lambda: left)
+    def through(self, cache: AnswerCache, tick: Callable[[], None] = lambda: None) -> Iterator[Chunk]:
+        return cache.answer("key", self.ask, hit=self.hit, tick=tick)
+
+
+def time_is_up() -> None:
+    raise ModelTimeout
 
 
 def text_of(chunks: Iterator[Chunk]) -> str:
@@ -202,7 +206,7 @@ def test_who_waits_for_anothers_answer_waits_no_longer_than_the_request_may() ->
     first = asked.through(cache)
     next(first)
     with pytest.raises(ModelTimeout):
-        text_of(asked.through(cache, left=0.01))
+        text_of(asked.through(cache, time_is_up))
     asked.go_on.set()
     assert text_of(first) == "lo"
     assert text_of(asked.through(cache)) == "Hello"

@@ -11,9 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..identity import Caller
 
-__all__ = ["BEARER", "Body", "PageQuery", "Path", "blueprint", "caller", "example"]
+__all__ = ["BEARER", "LOCALHOST", "Body", "PageQuery", "Path", "blueprint", "caller", "example"]
 
 BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
+
+LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
+"""The origins of pages on this machine."""
 
 
 class Body(BaseModel):

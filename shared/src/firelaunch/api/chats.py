@@ -18,7 +18,7 @@ from .base import Body, PageQuery, Path, blueprint, caller, example
 from .examples import CHAT, QUESTION, REPLY, REQUEST, STREAM, USED
 from .refusals import OF_A_CHAT, OF_A_TURN, errors
 
-__all__ = ["routes"]
+__all__ = ["ChatPage", "TurnUsage", "routes", "whole"]
 
 _KEY_CHARACTERS = 255
 
@@ -147,7 +147,7 @@ def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprin
         streamed = request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream"
         running = turns.begin(caller(), path.id, body.text, _idempotency_key(), streamed=streamed)
         if not streamed:
-            return _whole(running.events())
+            return whole(running.events())
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return Response(sse(running.events()), mimetype="text/event-stream", headers=headers)
 
@@ -186,7 +186,12 @@ def _idempotency_key() -> str | None:
     return key
 
 
-def _whole(events: Iterator[Event]) -> dict[str, Any]:
+def whole(events: Iterator[Event]) -> dict[str, Any]:
+    """The answer that a turn's events end in.
+
+    Raises:
+        FirelaunchError: what it failed with.
+    """
     (last,) = deque(events, maxlen=1)
     match last:
         case Done(message, usage):

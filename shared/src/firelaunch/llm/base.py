@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypedDict
 
+from .patience import Patience
+
 __all__ = ["Call", "Chunk", "Message", "Meter", "Provider", "Shape", "Tokens", "estimate_tokens", "token_bound"]
 
 _MESSAGE_TOKENS = 8
@@ -66,12 +68,12 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of one model. ``seconds`` is what is left of the request's time."""
+    """One call of one model. ``patience`` says for how long, and what else may end it."""
 
     model: str
     messages: Sequence[Message]
     max_output_tokens: int
-    seconds: float
+    patience: Patience
     temperature: float | None = None
     shape: Shape | None = None
 

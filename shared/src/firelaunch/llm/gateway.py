@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from ..scope import Scope
 from .base import Call, Chunk, Message, Meter, Provider, Shape, Tokens, estimate_tokens, token_bound
 from .breaker import Breaker
 from .cache_key import Reuse, answer_key
+from .patience import Patience
 from .prices import Prices
 
 if TYPE_CHECKING:
@@ -45,16 +47,18 @@ class Gateway:
 
     Args:
         cache: answers given before; None where the app has it off.
-        pause, monotonic, jitter: ``time.sleep``, ``time.monotonic`` and ``random.random``, as arguments for tests.
+        first_token_seconds, between_tokens_seconds: how long one try of a stream may be silent.
+        pause, jitter: how to wait, and ``random.random``, as arguments for tests.
     """
 
     provider: Provider
     prices: Prices
     fallback: Sequence[str]
     max_output_tokens: int
+    first_token_seconds: float = 60.0
+    between_tokens_seconds: float = 30.0
     cache: AnswerCache | None = None
-    pause: Callable[[float], None] = time.sleep
-    monotonic: Callable[[], float] = time.monotonic
+    pause: Callable[[Patience, float], None] = Patience.pause
     jitter: Callable[[], float] = random.random
     breaker: Breaker = field(default_factory=lambda: Breaker(time.monotonic))
 
@@ -68,10 +72,21 @@ class Gateway:
         return tuple(dict.fromkeys((model, *self.fallback)))
 
     def answering(
-        self, meter: Meter, model: str, seconds: float, *, streamed: bool, owner: Scope | None = None
+        self,
+        meter: Meter,
+        model: str,
+        seconds: float,
+        *,
+        streamed: bool,
+        owner: Scope | None = None,
+        client: socket.socket | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> Answering:
-        """Calls for one request of ``owner``, which has ``seconds`` in all. Without an owner no answer is kept."""
-        return Answering(self, meter, model, self.monotonic() + seconds, streamed, owner)
+        """Calls for one request of ``owner``, which has ``seconds`` in all. Without an owner no answer is kept.
+
+        See Patience for ``client`` and ``check``.
+        """
+        return Answering(self, meter, model, time.monotonic() + seconds, streamed, client, check, owner)
 
 
 @dataclass(slots=True)
@@ -87,6 +102,8 @@ class Answering:
     model: str
     deadline: float
     streamed: bool
+    client: socket.socket | None = None
+    check: Callable[[], None] = lambda: None
     owner: Scope | None = None
     temperature: float | None = None
 
@@ -117,7 +134,7 @@ class Answering:
         """
         most = min(max_output_tokens or self.gateway.max_output_tokens, self.gateway.max_output_tokens)
         heat = self.temperature if temperature is None else temperature
-        call = Call(self.model, messages, most, 0.0, heat, shape)
+        call = Call(self.model, messages, most, self._patience(), heat, shape)
         cache = self.gateway.cache
         if cache is None or self.owner is None or reuse == "never":
             yield from self._ask(call)
@@ -129,7 +146,7 @@ class Answering:
             key,
             lambda: self._ask(call),
             hit=lambda: self.meter.reuse(model),
-            left=self._left,
+            tick=self._tick,
             keep=lambda text: self.model == model and keep(text),  # a fallback's answer is not the model's own
         )
 
@@ -168,7 +185,7 @@ class Answering:
                 pause = self._pause_before(attempt, error)
                 if pause is None:
                     raise
-                self.gateway.pause(pause)
+                self.gateway.pause(self._patience(), pause)
             else:
                 return
 
@@ -182,13 +199,21 @@ class Answering:
         return pause if self._left() - pause > _SHORTEST_TRY else None
 
     def _left(self) -> float:
-        return self.deadline - self.gateway.monotonic()
+        return self.deadline - time.monotonic()
+
+    def _tick(self) -> None:
+        patience = self._patience()
+        patience.left()
+        patience.pause(0.001)
+
+    def _patience(self) -> Patience:
+        gateway = self.gateway
+        times = (self.deadline, gateway.first_token_seconds, gateway.between_tokens_seconds)
+        return Patience(*times, self.client, self.check)
 
     def _once(self, call: Call) -> Iterator[Chunk]:
-        left = self._left()
-        if left <= 0:
-            raise ModelTimeout(reason="the request's time is used up")
-        call = replace(call, seconds=left)
+        call = replace(call, patience=self._patience())
+        call.patience.left()
         provider = self.gateway.provider
         said: list[str] = []
         tokens: Tokens | None = None
