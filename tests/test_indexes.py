@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from firelaunch.membership.invites import Invites
-from firelaunch.scope import Scope
 from firelaunch.services import Services
 from firelaunch.settings import Settings
 from firelaunch.testing.apps import sign_in, write_app
@@ -70,7 +69,7 @@ def test_every_kind_of_document_that_expires_has_a_ttl_policy_and_nothing_else_h
     writers = {name for name, path in sources() if f'"{EXPIRES}"' in path.read_text()}
     assert writers == WRITERS_OF_EXPIRY, "exercise the new writer below, and name it above"
 
-    expiring = collections_with(EXPIRES, after_one_of_each(tmp_path))
+    expiring = collections_with(EXPIRES, after_a_turn_an_extraction_and_an_invitation(tmp_path))
     policies = [item for item in INDEXES["fieldOverrides"] if item.get("ttl")]
 
     assert expiring == {"requests", "invites"} == {item["collectionGroup"] for item in policies}
@@ -114,8 +113,8 @@ def test_a_query_that_cannot_be_read_fails_rather_than_being_overlooked(tmp_path
         list(queries(path))
 
 
-def after_one_of_each(folder: Path) -> Path:
-    """The database of an app with one message answered, one text read into data, and one invitation."""
+def after_a_turn_an_extraction_and_an_invitation(folder: Path) -> Path:
+    """The database of an app that answered one message and one extraction, and has one invitation."""
     settings = Settings.load(write_app(folder), {"FIRELAUNCH_DATA": str(folder / "data")})
     store = build_store(settings)
     services: Services = build(settings, store=store)
@@ -123,7 +122,8 @@ def after_one_of_each(folder: Path) -> Path:
     init_app(app, services, lambda turn: turn.llm.stream([{"role": "user", "content": turn.text}]))
     ada = sign_in(app, "ada")
     assert ada.send(ada.new_chat(), "Hello").status_code == 200
-    services.llm.extract({"type": "object", "properties": {"a": {"type": "string"}}}, "x", scope=Scope("demo", "ada"))
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    assert ada.post("/v1/extract", {"text": "Hello", "schema": schema}).status_code == 200
     Invites(store, "demo", services.clock).create("member", uses=1, valid_for=timedelta(hours=1), by="operator")
     store.close()
     return next(folder.rglob("*.sqlite3"))
