@@ -16,6 +16,7 @@ ORDER = [
     ["settings"],
     ["store"],
     ["identity", "llm", "prompts", "chats", "stream"],
+    ["rag"],
     ["usage"],
     ["services"],
     ["answering"],
