@@ -127,9 +127,10 @@ class Shard:
             if connection is None or not terms:
                 return []
             condition, values = _condition(where)
+            among = f"AND rowid IN (SELECT e.row FROM entries e WHERE {condition})" if where else ""  # noqa: S608
             found = connection.execute(
-                f"SELECT {_COLUMNS}, terms.rank FROM terms JOIN entries e ON e.row = terms.rowid "  # noqa: S608
-                f"WHERE terms MATCH ? AND {condition} ORDER BY terms.rank, e.row LIMIT ?",
+                f"SELECT {_COLUMNS}, best.score FROM entries e JOIN (SELECT rowid AS row, rank AS score FROM terms "  # noqa: S608
+                f"WHERE terms MATCH ? {among} ORDER BY rank LIMIT ?) best USING (row) ORDER BY best.score, e.row",
                 (" OR ".join(f'"{term}"' for term in terms), *values, k),
             )
             return [self._hit(row, -row[-1]) for row in found]
