@@ -18,7 +18,7 @@ from ..base import Call, Chunk, Tokens
 if TYPE_CHECKING:
     import openai
 
-__all__ = ["OpenAICompatibleProvider"]
+__all__ = ["OpenAICompatibleProvider", "translate"]
 
 _CONNECT_SECONDS = 5.0
 """A provider that does not even accept a connection in this time is taken as out of reach."""
@@ -60,7 +60,7 @@ class OpenAICompatibleProvider:
         try:
             answer = self._client.chat.completions.create(**self._arguments(call))
         except openai.OpenAIError as error:
-            raise _translate(error) from error
+            raise translate(error) from error
         except ValueError as error:
             raise ModelUnavailable(reason=f"the provider's answer is no JSON: {error}") from error
         if not isinstance(answer, openai.types.chat.ChatCompletion) or not answer.choices:
@@ -82,7 +82,7 @@ class OpenAICompatibleProvider:
                     finished = finished or chunk.finish is not None
                     yield chunk
         except openai.OpenAIError as error:
-            raise _translate(error) from error
+            raise translate(error) from error
         except (OSError, ValueError) as error:
             raise ModelUnavailable(reason=f"the stream broke: {error}") from error
         except Exception as error:
@@ -128,7 +128,8 @@ def _tokens(usage: Any) -> Tokens | None:
     )
 
 
-def _translate(error: openai.OpenAIError) -> ModelError:
+def translate(error: openai.OpenAIError) -> ModelError:
+    """The error of our own tree that one of the openai package is."""
     import openai
 
     reason = f"{type(error).__name__}: {error}"[:500]
