@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 
 from .errors import InvalidId, SettingsError
 from .scope import check_app_id
+from .search_settings import EmbedderKind, Index, Search, VertexIndex
 
 __all__ = [
     "App",
@@ -32,12 +33,13 @@ __all__ = [
     "Plan",
     "Price",
     "Provider",
+    "Search",
     "Settings",
+    "VertexIndex",
 ]
 
 Mode = Literal["embedded", "emulators", "cloud"]
 Provider = Literal["openai", "vertex"]
-IndexKind = Literal["embedded", "firestore", "vertex", "vector_search", "pgvector"]
 
 MICRO = 1_000_000
 """Micro-dollars in a dollar. Money is an integer number of these everywhere but in the settings file."""
@@ -124,15 +126,6 @@ class Price(_Section):
     )
 
 
-class Index(_Section):
-    """``[index]``: where the deployed app keeps its vectors."""
-
-    backend: IndexKind = Field(
-        default="embedded",
-        description="The vector index of the deployed app. Kept, not used: apps do not search documents yet.",
-    )
-
-
 class Limits(_Section):
     """``[limits]``: what one request may take."""
 
@@ -185,6 +178,7 @@ class Environment(_Section):
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = None
     openai_model: str | None = None
+    database_url: SecretStr | None = None
     firestore_emulator: str | None = None
     auth_emulator: str | None = None
     on_cloud_run: bool = False
@@ -201,6 +195,7 @@ _VARIABLES = {
     "OPENAI_API_KEY": "openai_api_key",
     "OPENAI_BASE_URL": "openai_base_url",
     "OPENAI_MODEL": "openai_model",
+    "DATABASE_URL": "database_url",
     "FIRESTORE_EMULATOR_HOST": "firestore_emulator",
     "FIREBASE_AUTH_EMULATOR_HOST": "auth_emulator",
 }
@@ -214,6 +209,7 @@ class Settings(_Section):
     models: Models
     prices: dict[str, Price] = {}
     index: Index = Index()
+    search: Search = Search()
     limits: Limits = Limits()
     plans: dict[str, Plan]
     prompts: dict[str, int] = Field(default={}, description="The version of each prompt that is in use.")
@@ -253,6 +249,14 @@ class Settings(_Section):
         if not self.environment.development:
             return self.models.provider
         return "openai" if self.environment.openai_api_key or self.environment.openai_base_url else "offline"
+
+    @property
+    def embedder(self) -> EmbedderKind:
+        """What makes vectors in this process: nothing on a laptop with no key, unless it is local."""
+        kind, env = self.index.embedder, self.environment
+        if not env.development or kind == "local":
+            return kind
+        return "openai" if kind == "openai" and (env.openai_api_key or env.openai_base_url) else "none"
 
     @property
     def choice(self) -> ModelChoice:

@@ -12,6 +12,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "demo": ("demo", "Make a demo app, start it and talk to it."),
+    "eval": ("evaluate", "Measure how well search finds what it should."),
     "new": ("new", "Make an app."),
     "serve": ("serve", "Run an app on this machine."),
     "test-rules": ("test_rules", "Say whether tests would notice if the security rules were wrong."),
