@@ -37,6 +37,7 @@ ADAPTERS = (
     "llm.providers",
     "identity.firebase",
     "rag.index.embedded",
+    "rag.index.firestore",
     "rag.embed.local",
     "rag.embed.openai_compatible",
     "rag.embed.vertex",

@@ -89,8 +89,11 @@ def build_store(settings: Settings) -> DocumentStore:
         return SQLiteStore(settings.environment.data / "data.sqlite3")
     from .store.firestore import FirestoreStore
 
-    database = "(default)" if settings.cloud.database == "shared" else settings.app.id
-    return FirestoreStore(_project(settings), database)
+    return FirestoreStore(_project(settings), _database(settings))
+
+
+def _database(settings: Settings) -> str:
+    return "(default)" if settings.cloud.database == "shared" else settings.app.id
 
 
 def _project(settings: Settings) -> str:
@@ -169,10 +172,16 @@ def build_index(settings: Settings) -> ScopedIndex:
 
 
 def _index(settings: Settings) -> Index:
+    env, index = settings.environment, settings.index
+    # A laptop's index needs nothing. The emulators have a Firestore, which is of no use where there are no vectors.
+    backend = {"embedded": "embedded", "emulators": "firestore", "cloud": index.backend}[env.mode]
+    if backend == "firestore" and settings.embedder != "none":
+        from .rag.index.firestore import FirestoreIndex
+
+        return FirestoreIndex(_project(settings), _database(settings))
     from .rag.index.embedded import EmbeddedIndex
     from .rag.index.words import Analyzer
 
-    env, index = settings.environment, settings.index
     return EmbeddedIndex(env.data / "index", Analyzer(index.language), index.memory_mb * 2**20)
 
 

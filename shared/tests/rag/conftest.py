@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from firelaunch.rag.index.base import Index
 from firelaunch.rag.index.embedded import EmbeddedIndex
+from firelaunch.testing.emulator import Emulator
 
-DIMENSIONS = 8
-ADAPTERS = ["embedded"]
+ADAPTERS = ["embedded", "firestore"]
 
 
 @pytest.fixture(params=ADAPTERS)
@@ -23,3 +23,10 @@ def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
 @pytest.fixture
 def embedded_index(tmp_path: Path) -> Index:
     return EmbeddedIndex(tmp_path / "index")
+
+
+@pytest.fixture
+def firestore_index(firestore_emulator: Emulator, firestore_project: str) -> Index:
+    from firelaunch.rag.index.firestore import FirestoreIndex
+
+    return FirestoreIndex(firestore_project, client=firestore_emulator.client(firestore_project))
