@@ -38,6 +38,7 @@ ADAPTERS = (
     "identity.firebase",
     "rag.index.embedded",
     "rag.index.firestore",
+    "rag.index.pgvector",
     "rag.embed.local",
     "rag.embed.openai_compatible",
     "rag.embed.vertex",

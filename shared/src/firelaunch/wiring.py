@@ -179,10 +179,16 @@ def _index(settings: Settings) -> Index:
         from .rag.index.firestore import FirestoreIndex
 
         return FirestoreIndex(_project(settings), _database(settings))
-    from .rag.index.embedded import EmbeddedIndex
     from .rag.index.words import Analyzer
 
-    return EmbeddedIndex(env.data / "index", Analyzer(index.language), index.memory_mb * 2**20)
+    analyzer = Analyzer(index.language)
+    if backend == "pgvector":
+        from .rag.index.pgvector import PgvectorIndex
+
+        return PgvectorIndex(env.database_url.get_secret_value() if env.database_url else "", analyzer)
+    from .rag.index.embedded import EmbeddedIndex
+
+    return EmbeddedIndex(env.data / "index", analyzer, index.memory_mb * 2**20)
 
 
 def build_retriever(settings: Settings, index: ScopedIndex, version: Callable[[], str]) -> Retriever:

@@ -10,7 +10,7 @@ from firelaunch.rag.index.base import Index
 from firelaunch.rag.index.embedded import EmbeddedIndex
 from firelaunch.testing.emulator import Emulator
 
-ADAPTERS = ["embedded", "firestore"]
+ADAPTERS = ["embedded", "firestore", "pgvector"]
 
 
 @pytest.fixture(params=ADAPTERS)
@@ -30,3 +30,23 @@ def firestore_index(firestore_emulator: Emulator, firestore_project: str) -> Ind
     from firelaunch.rag.index.firestore import FirestoreIndex
 
     return FirestoreIndex(firestore_project, client=firestore_emulator.client(firestore_project))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL with pgvector, and the URL of its superuser."""
+    import pgserver
+
+    folder = tmp_path_factory.mktemp("postgres")
+    with pgserver.get_server(folder, cleanup_mode="delete") as server:
+        yield server.get_uri()
+
+
+@pytest.fixture
+def pgvector_index(postgres: str) -> Index:
+    import psycopg
+    from firelaunch.rag.index.pgvector import PgvectorIndex
+
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS firelaunch_chunks")
+    return PgvectorIndex(postgres)
