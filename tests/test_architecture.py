@@ -39,6 +39,7 @@ ADAPTERS = (
     "rag.index.embedded",
     "rag.index.firestore",
     "rag.index.pgvector",
+    "rag.index.vertex",
     "rag.embed.local",
     "rag.embed.openai_compatible",
     "rag.embed.vertex",

@@ -156,8 +156,11 @@ def _is_loopback(url: str | None) -> bool:
         return host == "localhost"
 
 
-def build_index(settings: Settings) -> ScopedIndex:
+def build_index(settings: Settings, store: ScopedStore) -> ScopedIndex:
     """The index of the app's documents. Connects to nothing; adapters do when they are first used.
+
+    Args:
+        store: the app's documents, where an index that keeps vectors alone has its texts.
 
     Raises:
         SettingsError: ``[index]`` does not hold together.
@@ -168,10 +171,10 @@ def build_index(settings: Settings) -> ScopedIndex:
         problems = list(index_problems(settings.index, **keys))
         if problems:
             raise SettingsError("\n".join(problems))
-    return ScopedIndex(_index(settings), settings.app.id)
+    return ScopedIndex(_index(settings, store), settings.app.id)
 
 
-def _index(settings: Settings) -> Index:
+def _index(settings: Settings, store: ScopedStore) -> Index:
     env, index = settings.environment, settings.index
     # A laptop's index needs nothing. The emulators have a Firestore, which is of no use where there are no vectors.
     backend = {"embedded": "embedded", "emulators": "firestore", "cloud": index.backend}[env.mode]
@@ -179,6 +182,13 @@ def _index(settings: Settings) -> Index:
         from .rag.index.firestore import FirestoreIndex
 
         return FirestoreIndex(_project(settings), _database(settings))
+    if backend == "vertex" and index.vertex is not None:
+        from .rag.index.vertex import VertexIndex
+
+        place = f"projects/{_project(settings)}/locations/{settings.cloud.region}"
+        names = index.vertex
+        endpoint = f"{place}/indexEndpoints/{names.endpoint}"
+        return VertexIndex(f"{place}/indexes/{names.index}", endpoint, names.deployed, names.domain, store)
     from .rag.index.words import Analyzer
 
     analyzer = Analyzer(index.language)

@@ -9,8 +9,12 @@ import pytest
 from firelaunch.rag.index.base import Index
 from firelaunch.rag.index.embedded import EmbeddedIndex
 from firelaunch.testing.emulator import Emulator
+from firelaunch.testing.vertex_index import VertexIndexServer
+from google.auth.credentials import AnonymousCredentials
 
-ADAPTERS = ["embedded", "firestore", "pgvector"]
+DIMENSIONS = 8
+
+ADAPTERS = ["embedded", "firestore", "pgvector", "vertex"]
 
 
 @pytest.fixture(params=ADAPTERS)
@@ -50,3 +54,26 @@ def pgvector_index(postgres: str) -> Index:
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute("DROP TABLE IF EXISTS firelaunch_chunks")
     return PgvectorIndex(postgres)
+
+
+@pytest.fixture
+def vertex_server() -> Iterator[VertexIndexServer]:
+    with VertexIndexServer(DIMENSIONS) as server:
+        yield server
+
+
+@pytest.fixture
+def vertex_index(vertex_server: VertexIndexServer, tmp_path: Path) -> Index:
+    from firelaunch.rag.index.vertex import VertexIndex
+    from firelaunch.store.sqlite import SQLiteStore
+
+    return VertexIndex(
+        vertex_server.INDEX,
+        vertex_server.ENDPOINT,
+        vertex_server.DEPLOYED,
+        "unused.example",
+        SQLiteStore(tmp_path / "texts.sqlite3"),
+        AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        vertex_server.base_url,
+        vertex_server.base_url,
+    )

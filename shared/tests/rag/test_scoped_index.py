@@ -48,6 +48,7 @@ def test_foreign_results_are_dropped_and_reported_as_a_security_event(
     foreign: Hit, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     index = ScopedIndex(Poisoned([hit(), foreign, hit(owner="library")]), "demo")  # type: ignore[arg-type]
+    logging.getLogger("firelaunch").propagate = True  # an app made by another test may have its own handler
     with caplog.at_level(logging.ERROR, "firelaunch"):
         found = getattr(index, way)(ADA, "v1", VECTOR if way == "nearest" else "words", 5)
     assert found == [hit(), hit(owner="library")]

@@ -94,7 +94,7 @@ class Retriever:
         if embedder is None and not index.has_words:
             raise SettingsError(
                 "This index finds by vectors alone, and there is no embedder: set index.embedder, or use an index that "
-                "searches words (embedded, pgvector, vector_search)."
+                "searches words (embedded, pgvector)."
             )
         self._index = index
         self._version = version

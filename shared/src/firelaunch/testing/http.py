@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-__all__ = ["Answer", "JsonServer", "Refused"]
+__all__ = ["Answer", "JsonServer", "Refused", "parsed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +109,17 @@ def _handler(owner: JsonServer) -> type[BaseHTTPRequestHandler]:
             """Say nothing: the tests' own output is what counts."""
 
     return Handler
+
+
+def parsed(kind: Any, body: Any) -> Any:
+    """``body`` as Google's own message ``kind`` (of proto-plus), as a service would read it.
+
+    Raises:
+        Refused: a field is not known, or of another type.
+    """
+    from google.protobuf import json_format
+
+    try:
+        return json_format.ParseDict(body, kind.pb()())
+    except json_format.ParseError as error:
+        raise Refused(400, f"Invalid JSON payload received. {error}") from None
