@@ -40,6 +40,7 @@ ADAPTERS = (
     "rag.index.firestore",
     "rag.index.pgvector",
     "rag.index.vertex",
+    "rag.index.vector_search",
     "rag.embed.local",
     "rag.embed.openai_compatible",
     "rag.embed.vertex",

@@ -96,7 +96,7 @@ def index_problems(index: Index, *, openai_key: bool, database_url: bool) -> Ite
     """
     if index.backend == "vertex" and index.vertex is None:
         yield "firelaunch.toml: [index.vertex] is missing: name the index, its endpoint and its domain."
-    if index.backend in {"firestore", "vertex"} and index.embedder == "none":
+    if index.backend in {"firestore", "vertex", "vector_search"} and index.embedder == "none":
         yield (
             f"firelaunch.toml: index.embedder is 'none', and the backend {index.backend!r} finds by vectors alone: set "
             "it to openai, vertex or local."

@@ -189,6 +189,11 @@ def _index(settings: Settings, store: ScopedStore) -> Index:
         names = index.vertex
         endpoint = f"{place}/indexEndpoints/{names.endpoint}"
         return VertexIndex(f"{place}/indexes/{names.index}", endpoint, names.deployed, names.domain, store)
+    if backend == "vector_search":
+        from .rag.index.vector_search import VectorSearchIndex
+
+        place = f"projects/{_project(settings)}/locations/{settings.cloud.region}"
+        return VectorSearchIndex(f"{place}/collections/{index.collection}")
     from .rag.index.words import Analyzer
 
     analyzer = Analyzer(index.language)

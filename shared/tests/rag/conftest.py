@@ -9,12 +9,13 @@ import pytest
 from firelaunch.rag.index.base import Index
 from firelaunch.rag.index.embedded import EmbeddedIndex
 from firelaunch.testing.emulator import Emulator
+from firelaunch.testing.vector_search import VectorSearchServer
 from firelaunch.testing.vertex_index import VertexIndexServer
 from google.auth.credentials import AnonymousCredentials
 
 DIMENSIONS = 8
 
-ADAPTERS = ["embedded", "firestore", "pgvector", "vertex"]
+ADAPTERS = ["embedded", "firestore", "pgvector", "vertex", "vector_search"]
 
 
 @pytest.fixture(params=ADAPTERS)
@@ -77,3 +78,17 @@ def vertex_index(vertex_server: VertexIndexServer, tmp_path: Path) -> Index:
         vertex_server.base_url,
         vertex_server.base_url,
     )
+
+
+@pytest.fixture
+def vector_search_server() -> Iterator[VectorSearchServer]:
+    with VectorSearchServer(DIMENSIONS) as server:
+        yield server
+
+
+@pytest.fixture
+def vector_search_index(vector_search_server: VectorSearchServer) -> Index:
+    from firelaunch.rag.index.vector_search import VectorSearchIndex
+
+    credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
+    return VectorSearchIndex(vector_search_server.COLLECTION, credentials, vector_search_server.base_url)
