@@ -21,7 +21,14 @@ from index_need import Need, Unreadable, composite_index, queries
 from support import ROOT, TEMPLATE
 
 INDEXES = json.loads((ROOT / "firestore.indexes.json").read_text())
-ADAPTERS = {"store/firestore.py", "store/sqlite.py", "store/base.py", "store/scoped.py"}
+ADAPTERS = {
+    "store/firestore.py",
+    "store/sqlite.py",
+    "store/base.py",
+    "store/scoped.py",
+    "rag/index/firestore.py",
+    "rag/index/vertex.py",
+}
 """Hand queries on, or speak Firestore's own language; the only ones that do."""
 
 EXPIRES = "delete_at"

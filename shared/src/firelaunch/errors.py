@@ -21,6 +21,8 @@ __all__ = [
     "FirelaunchError",
     "Forbidden",
     "IdempotencyMismatch",
+    "IndexFailed",
+    "IndexUnavailable",
     "Interrupted",
     "InvalidCursor",
     "InvalidId",
@@ -312,6 +314,21 @@ class Contention(StoreError):
     code = "contention"
     status = 503
     message = "Too many changes at once; try again."
+
+
+class IndexFailed(FirelaunchError):
+    """The index of documents could not do what was asked."""
+
+    code = "index_failed"
+    message = "Your documents could not be searched. Try again; if it goes on, quote the request id."
+
+
+class IndexUnavailable(IndexFailed):
+    """The index of documents is overloaded or out of reach."""
+
+    code = "index_unavailable"
+    status = 503
+    message = "Your documents cannot be searched at the moment; try again."
 
 
 class ScopeViolation(FirelaunchError):

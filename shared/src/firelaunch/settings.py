@@ -24,6 +24,7 @@ from pydantic import (
 
 from .errors import InvalidId, SettingsError
 from .scope import check_app_id
+from .search_settings import EmbedderKind, Index, Search, VertexIndex
 from .settings_sections import Cache, Guardrails, Logs, Plan, Price, PromptChoice
 from .settings_sections import Section as _Section
 
@@ -46,12 +47,13 @@ __all__ = [
     "Price",
     "PromptChoice",
     "Provider",
+    "Search",
     "Settings",
+    "VertexIndex",
 ]
 
 Mode = Literal["embedded", "emulators", "cloud"]
 Provider = Literal["openai", "vertex"]
-IndexKind = Literal["embedded", "firestore", "vertex", "vector_search", "pgvector"]
 
 FirebaseAppId = Annotated[str, StringConstraints(pattern=r"^1:\d+:(web|ios|android):[0-9a-f]+$")]
 
@@ -102,15 +104,6 @@ class Models(_Section):
     provider: Provider = Field(description="Whose models the deployed app calls.")
     openai: ModelChoice | None = Field(default=None, description="Models when the provider is OpenAI, or compatible.")
     vertex: ModelChoice | None = Field(default=None, description="Models when the provider is Gemini on Vertex AI.")
-
-
-class Index(_Section):
-    """``[index]``: where the deployed app keeps its vectors."""
-
-    backend: IndexKind = Field(
-        default="embedded",
-        description="The vector index of the deployed app. Kept, not used: apps do not search documents yet.",
-    )
 
 
 class Limits(_Section):
@@ -182,6 +175,7 @@ class Environment(_Section):
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = None
     openai_model: str | None = None
+    database_url: SecretStr | None = None
     firestore_emulator: str | None = None
     auth_emulator: str | None = None
     on_cloud_run: bool = False
@@ -198,6 +192,7 @@ _VARIABLES = {
     "OPENAI_API_KEY": "openai_api_key",
     "OPENAI_BASE_URL": "openai_base_url",
     "OPENAI_MODEL": "openai_model",
+    "DATABASE_URL": "database_url",
     "FIRESTORE_EMULATOR_HOST": "firestore_emulator",
     "FIREBASE_AUTH_EMULATOR_HOST": "auth_emulator",
 }
@@ -211,6 +206,7 @@ class Settings(_Section):
     models: Models
     prices: dict[str, Price] = Field(default={})
     index: Index = Index()
+    search: Search = Search()
     limits: Limits = Limits()
     cache: Cache = Cache()
     plans: dict[str, Plan]
@@ -254,6 +250,14 @@ class Settings(_Section):
         if not self.environment.development:
             return self.models.provider
         return "openai" if self.environment.openai_api_key or self.environment.openai_base_url else "offline"
+
+    @property
+    def embedder(self) -> EmbedderKind:
+        """What makes vectors in this process: nothing on a laptop with no key, unless it is local."""
+        kind, env = self.index.embedder, self.environment
+        if not env.development or kind == "local":
+            return kind
+        return "openai" if kind == "openai" and (env.openai_api_key or env.openai_base_url) else "none"
 
     @property
     def choice(self) -> ModelChoice:
