@@ -19,6 +19,7 @@ __all__ = [
     "Interrupted",
     "InvalidCursor",
     "InvalidId",
+    "JobsUnavailable",
     "ModelError",
     "ModelRefused",
     "ModelTimeout",
@@ -235,3 +236,11 @@ class ScopeViolation(FirelaunchError):
     code = "not_found"
     status = 404
     message = NotFound.message
+
+
+class JobsUnavailable(FirelaunchError):
+    """Work cannot be put off at the moment, or nothing is set up that would do it."""
+
+    code = "jobs_unavailable"
+    status = 503
+    message = "Work cannot be taken on at the moment; try again."

@@ -141,3 +141,15 @@ class Scope:
     def request(self, request_id: str) -> str:
         """Document of one metered request, in the app's own collection."""
         return f"apps/{self.app_id}/requests/{check_id(request_id)}"
+
+    def jobs(self) -> str:
+        """Collection of the app's jobs."""
+        return f"apps/{self.app_id}/jobs"
+
+    def job(self, job_id: str) -> str:
+        """Document of one job, in the app's own collection."""
+        return f"apps/{self.app_id}/jobs/{check_id(job_id)}"
+
+    def job_item(self, job_id: str, item: int) -> str:
+        """Document of the ``item``-th (from 0) result of one job."""
+        return f"{self.job(job_id)}/items/{item:06d}"

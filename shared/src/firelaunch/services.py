@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from .chats import Chats
 from .identity import DevIdentity, Identity
+from .jobs import Callers, Jobs
 from .llm.gateway import Gateway
 from .prompts import Prompts
+from .scope import Scope
 from .settings import Settings
 from .store.scoped import ScopedStore
 from .usage import Metering
@@ -22,6 +24,7 @@ class Services:
     """What one app's process works with.
 
     ``store`` reaches this app's documents alone. ``dev_identity`` hands out dev tokens; it is None in cloud mode.
+    ``internal`` verifies what Cloud Tasks calls with; it is None where nothing calls.
     """
 
     settings: Settings
@@ -32,4 +35,23 @@ class Services:
     metering: Metering
     gateway: Gateway
     prompts: Prompts
+    jobs: Jobs
+    internal: Callers | None
     clock: Callable[[], datetime]
+
+    def within(self, scope: Scope) -> Services:
+        """The same, bound to ``scope``: no path and no job outside of it can be reached, and no token is handed out.
+
+        Raises:
+            ScopeViolation: ``scope`` is not of this app.
+        """
+        store = self.store.within(scope)
+        return replace(
+            self,
+            store=store,
+            dev_identity=None,
+            internal=None,
+            chats=Chats(store, self.clock),
+            metering=replace(self.metering, store=store),
+            jobs=self.jobs.within(scope),
+        )

@@ -25,6 +25,7 @@ __all__ = [
     "Environment",
     "Identity",
     "Index",
+    "Jobs",
     "Limits",
     "Mode",
     "ModelChoice",
@@ -177,6 +178,24 @@ class Cors(_Section):
     )
 
 
+class Jobs(_Section):
+    """``[jobs]``: work that is done outside of requests, and the Cloud Tasks queue that brings it in the cloud."""
+
+    url: str = Field(default="", description="Address of the deployed service, which Cloud Tasks calls: https://...")
+    service_account: str = Field(default="", description="E-mail of the service account that Cloud Tasks signs as.")
+    queue: str = Field(default="", description="The Cloud Tasks queue, in cloud.region; the app's id if left out.")
+    max_attempts: int = Field(default=8, ge=1, le=100, description="Tries of a job, after which it is dead.")
+    backoff_seconds: float = Field(
+        default=5, gt=0, le=3600, description="Longest pause before the second try; it doubles with each that follows."
+    )
+    backoff_max_seconds: float = Field(default=600, gt=0, le=86_400, description="Longest pause of all.")
+    lease_seconds: float = Field(
+        default=60, gt=0, le=1800, description="Seconds after which the job of a worker that went silent is taken back."
+    )
+    workers: int = Field(default=2, ge=1, le=32, description="Jobs at a time, on a laptop.")
+    keep_days: int = Field(default=30, ge=1, le=365, description="Days that the record of a finished job is kept.")
+
+
 class Environment(_Section):
     """What differs between a laptop and the cloud; read from the process's environment."""
 
@@ -219,6 +238,7 @@ class Settings(_Section):
     prompts: dict[str, int] = Field(default={}, description="The version of each prompt that is in use.")
     identity: Identity = Identity()
     cors: Cors = Cors()
+    jobs: Jobs = Jobs()
     environment: Environment = Field(default=Environment(), exclude=True)
     root: Path = Field(default=Path(), exclude=True)
 

@@ -9,6 +9,7 @@ import logging
 import math
 import secrets
 import time
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -20,19 +21,23 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, chats, dev
+from .api import account, chats, dev, internal, jobs
 from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, StoreError, TooLarge
 from .identity import bearer
 from .lifecycle import Shutdown
 from .services import Services
 from .telemetry import REQUEST_ID, TRACE, configure_logs
 from .turn import Turns, Workflow
+from .worker import Handlers, Runner
 
 __all__ = ["App", "init_app"]
 
 log = logging.getLogger(__name__)
 
 _PUBLIC = frozenset({"healthz", "readyz", "openapi_json", "dev.token"})
+_INTERNAL = "internal"
+"""The blueprint that verifies tokens of its own kind, before any of its routes runs."""
+
 _QUIET = frozenset({"healthz", "readyz"})
 _CODES = {405: "method_not_allowed", 413: "too_large"}
 _LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
@@ -76,10 +81,15 @@ class App(OpenAPI):
             static_folder=None,
         )
         self.shutdown = Shutdown()
+        self.start_jobs: Callable[[], None] = lambda: None
 
 
-def init_app(app: App, services: Services, workflow: Workflow) -> None:
-    """Put everything that all apps share onto ``app``."""
+def init_app(app: App, services: Services, workflow: Workflow, handlers: Handlers | None = None) -> None:
+    """Put everything that all apps share onto ``app``.
+
+    Args:
+        handlers: the kinds of jobs that the app knows.
+    """
     settings = services.settings
     app.info.title = settings.app.name
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
@@ -91,24 +101,38 @@ def init_app(app: App, services: Services, workflow: Workflow) -> None:
     _errors(app)
     _health(app, services)
     turns = Turns(services, workflow, app.shutdown)
-    for routes in _blueprints(services, turns, documented=False):
+    runner = Runner(services, handlers or Handlers(), app.shutdown)
+    app.start_jobs = lambda: _start_jobs(app, services, runner)
+    for routes in _blueprints(services, turns, runner, documented=False):
         app.register_api(routes)
-    _openapi(app, services, turns)
+    _openapi(app, services, turns, runner)
 
 
-def _blueprints(services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
-    found = [chats.routes(services, turns, documented=documented), account.routes(services, documented=documented)]
+def _start_jobs(app: App, services: Services, runner: Runner) -> None:
+    queue = services.jobs
+    if queue.backend is not None:
+        queue.backend.start(lambda most: [] if app.shutdown.begun else queue.due(most), runner.run)
+
+
+def _blueprints(services: Services, turns: Turns, runner: Runner, *, documented: bool) -> list[APIBlueprint]:
+    found = [
+        chats.routes(services, turns, documented=documented),
+        account.routes(services, documented=documented),
+        jobs.routes(services, documented=documented),
+    ]
+    if services.internal is not None:
+        found.append(internal.routes(services, runner, documented=documented))
     if services.dev_identity is not None:
         found.append(dev.routes(services.dev_identity, documented=documented))
     return found
 
 
-def _openapi(app: App, services: Services, turns: Turns) -> None:
+def _openapi(app: App, services: Services, turns: Turns, runner: Runner) -> None:
     @cache
     def document() -> dict[str, Any]:
         described = App(app.import_name)
         described.info = app.info
-        for routes in _blueprints(services, turns, documented=True):
+        for routes in _blueprints(services, turns, runner, documented=True):
             described.register_api(routes)
         found: dict[str, Any] = described.api_doc
         return found
@@ -124,7 +148,7 @@ def _requests(app: App, services: Services) -> None:
         g.began = time.monotonic()
         REQUEST_ID.set("req_" + secrets.token_hex(10))
         TRACE.set(request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0] or None)
-        if request.method == "OPTIONS" or request.endpoint in _PUBLIC:
+        if request.method == "OPTIONS" or request.endpoint in _PUBLIC or request.blueprint == _INTERNAL:
             return
         if request.endpoint is None and not request.path.startswith("/v1/"):
             return
