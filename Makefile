@@ -5,7 +5,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test lint format rules-score deny-matrix bench docs lock clean
+.PHONY: setup help app demo serve test lint format rules-score deny-matrix chaos-jobs bench docs lock clean
 
 setup: ## Put everything into .venv; an interrupted set-up goes on where it stopped
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer." >&2; exit 1; }
@@ -44,6 +44,9 @@ rules-score: setup ## Run the cases for firestore.rules against every small chan
 
 deny-matrix: setup ## Try every token, path and operation against firestore.rules: build/deny.json
 	@PYTHONPATH=tests $(BIN)/python -m deny_matrix
+
+chaos-jobs: setup ## Kill workers at random while they have 1,000 jobs to do: build/chaos-jobs.json
+	@PYTHONPATH=tests $(BIN)/python -m chaos_jobs
 
 bench: setup ## Run the benchmarks, or one of them: make bench ONLY=start
 	@$(BIN)/python bench/run.py $(ONLY)

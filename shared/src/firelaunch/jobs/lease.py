@@ -125,6 +125,7 @@ class Lease:
         self._history = tuple(history)
         self._monotonic = monotonic
         self._lock = threading.RLock()
+        self._over = False
         self._progress: dict[str, Any] | None = None
         self._progress_written = float("-inf")
 
@@ -156,18 +157,18 @@ class Lease:
         changes = self._ended(state)
         if result is not None:
             changes["result"] = _json(result, "result")
-        self._write({**changes, "error": DELETE_FIELD} if state == "succeeded" else changes, writes)
+        self._write({**changes, "error": DELETE_FIELD} if state == "succeeded" else changes, writes, last=True)
 
     def fail(self, error: Mapping[str, Any], *, again_at: datetime | None) -> None:
         """This attempt failed: the job is tried again at ``again_at``, or is dead where that is None."""
         if again_at is None:
-            self._write({**self._ended("dead", error), "error": dict(error)})
+            self._write({**self._ended("dead", error), "error": dict(error)}, last=True)
         else:
-            self._write({**self._queued(again_at, "failed", error), "error": dict(error)})
+            self._write({**self._queued(again_at, "failed", error), "error": dict(error)}, last=True)
 
     def release(self) -> None:
         """Give the job back as if it had not been tried: the worker has to end."""
-        self._write({**self._queued(self._jobs.clock(), "released"), "attempts": self.attempt - 1})
+        self._write({**self._queued(self._jobs.clock(), "released"), "attempts": self.attempt - 1}, last=True)
 
     def held(self) -> Job:
         """The job with this lease's own attempt and history."""
@@ -188,17 +189,21 @@ class Lease:
     def _latest_progress(self) -> dict[str, Any]:
         return {} if self._progress is None else {"progress": self._progress}
 
-    def _write(self, changes: Mapping[str, Any], writes: Sequence[Write] = ()) -> None:
+    def _write(self, changes: Mapping[str, Any], writes: Sequence[Write] = (), *, last: bool = False) -> None:
         # By its stamp a write that landed, and whose acknowledgement was lost, is known again.
         stamp = secrets.token_hex(8)
         with self._lock:
+            if self._over:
+                raise LeaseLost
             for attempt in range(_TRIES):
                 own = Update(self._path, {**changes, "stamp": stamp}, if_updated_at=self._known_at)
                 try:
                     self._known_at = self._jobs.store.commit([own, *writes])
+                    self._over = last
                     return
                 except _CONDITIONS as error:
                     if self._landed(stamp, error):
+                        self._over = last
                         return
                 except StoreError:
                     if attempt + 1 == _TRIES:
