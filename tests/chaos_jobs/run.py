@@ -38,11 +38,12 @@ __all__ = ["Report", "on_cloud_tasks", "on_threads"]
 _PROCESSES = 3
 _PAUSE = 0.1
 _USERS = [Scope("demo", f"user-{n}") for n in range(7)]
+_LEASE_SECONDS = 2
 _SETTINGS = (
     SETTINGS
-    + """
+    + f"""
 [jobs]
-lease_seconds = 2
+lease_seconds = {_LEASE_SECONDS}
 backoff_seconds = 0.05
 backoff_max_seconds = 0.5
 max_attempts = 100
@@ -57,12 +58,14 @@ Say = Callable[[str], object]
 class Report:
     """What became of the jobs of one backend.
 
+    ``kills`` of workers by SIGKILL, ``stalls`` by SIGSTOP for longer than a lease, until SIGCONT.
     ``lost`` did not succeed in the end, or left out an effect; ``applied_twice`` have an effect more than once;
     ``retaken`` is how often a job was taken up anew.
     """
 
     jobs: int
     kills: int = 0
+    stalls: int = 0
     lost: int = 0
     applied_twice: int = 0
     retaken: int = 0
@@ -183,13 +186,30 @@ def _put_off(queue: Jobs, number: int) -> tuple[Scope, str]:
 
 
 def _kill(report: Report, kills: int, pids: Callable[[], list[int]], over: threading.Event) -> None:
-    """Kills until there were ``kills``; a new process then has a moment, as it could do no work in none."""
+    """Kills a worker at random times until there were ``kills``; now and then one only stands still, and goes on."""
+    still, until = 0, 0.0  # the worker that stands still, and is spared after it went on, to do what harm it can
     while not over.wait(random.uniform(0.2, 1.2)):  # noqa: S311 - a test's dice
-        living = pids()
-        if living and report.kills < kills:
-            with suppress(ProcessLookupError):
-                os.kill(random.choice(living), signal.SIGKILL)  # noqa: S311 - a test's dice
-                report.kills += 1
+        stands = time.monotonic() < until
+        if still and not stands:
+            _signal(still, signal.SIGCONT)
+        living = [pid for pid in pids() if pid != still]
+        if not living or report.kills >= kills:
+            continue
+        chosen = random.choice(living)  # noqa: S311 - a test's dice
+        if not stands and report.stalls * 5 < report.kills:
+            report.stalls += _signal(chosen, signal.SIGSTOP)
+            still, until = chosen, time.monotonic() + 2 * _LEASE_SECONDS
+        else:
+            report.kills += _signal(chosen, signal.SIGKILL)
+    if still:
+        _signal(still, signal.SIGCONT)
+
+
+def _signal(pid: int, number: signal.Signals) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+        return True
+    return False
 
 
 def _wait(services: Services, ids: list[tuple[Scope, str]], report: Report, say: Say) -> None:
