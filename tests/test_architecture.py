@@ -21,7 +21,7 @@ ORDER = [
     ["services"],
     ["worker"],
     ["answering"],
-    ["turn"],
+    ["turn", "batch"],
     ["api"],
     ["web", "wiring"],
     ["serving", "gunicorn_worker"],

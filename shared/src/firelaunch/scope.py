@@ -150,6 +150,6 @@ class Scope:
         """Document of one job, in the app's own collection."""
         return f"apps/{self.app_id}/jobs/{check_id(job_id)}"
 
-    def job_item(self, job_id: str, item: int) -> str:
-        """Document of the ``item``-th (from 0) result of one job."""
-        return f"{self.job(job_id)}/items/{item:06d}"
+    def batch_items(self, job_id: str) -> str:
+        """Collection of the results of one batch of the user's."""
+        return f"{self._user()}/batches/{check_id(job_id)}/items"

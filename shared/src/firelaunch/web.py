@@ -21,7 +21,8 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, chats, dev, internal, jobs
+from .api import account, batches, chats, dev, internal, jobs
+from .batch import batch_handlers
 from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, StoreError, TooLarge
 from .identity import bearer
 from .lifecycle import Shutdown
@@ -35,8 +36,8 @@ __all__ = ["App", "init_app"]
 log = logging.getLogger(__name__)
 
 _PUBLIC = frozenset({"healthz", "readyz", "openapi_json", "dev.token"})
-_INTERNAL = "internal"
-"""The blueprint that verifies tokens of its own kind, before any of its routes runs."""
+_INTERNAL = frozenset({"internal.run", "internal.sweep"})
+"""Verified by their own blueprint, before any of its routes runs: their callers hold tokens of another kind."""
 
 _QUIET = frozenset({"healthz", "readyz"})
 _CODES = {405: "method_not_allowed", 413: "too_large"}
@@ -82,6 +83,7 @@ class App(OpenAPI):
         )
         self.shutdown = Shutdown()
         self.start_jobs: Callable[[], None] = lambda: None
+        self.runner: Runner | None = None
 
 
 def init_app(app: App, services: Services, workflow: Workflow, handlers: Handlers | None = None) -> None:
@@ -101,8 +103,9 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     _errors(app)
     _health(app, services)
     turns = Turns(services, workflow, app.shutdown)
-    runner = Runner(services, handlers or Handlers(), app.shutdown)
+    runner = Runner(services, batch_handlers(workflow, handlers), app.shutdown)
     app.start_jobs = lambda: _start_jobs(app, services, runner)
+    app.runner = runner
     for routes in _blueprints(services, turns, runner, documented=False):
         app.register_api(routes)
     _openapi(app, services, turns, runner)
@@ -119,6 +122,7 @@ def _blueprints(services: Services, turns: Turns, runner: Runner, *, documented:
         chats.routes(services, turns, documented=documented),
         account.routes(services, documented=documented),
         jobs.routes(services, documented=documented),
+        batches.routes(services, documented=documented),
     ]
     if services.internal is not None:
         found.append(internal.routes(services, runner, documented=documented))
@@ -148,7 +152,9 @@ def _requests(app: App, services: Services) -> None:
         g.began = time.monotonic()
         REQUEST_ID.set("req_" + secrets.token_hex(10))
         TRACE.set(request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0] or None)
-        if request.method == "OPTIONS" or request.endpoint in _PUBLIC or request.blueprint == _INTERNAL:
+        if request.method == "OPTIONS" or request.endpoint in _PUBLIC:
+            return
+        if services.internal is not None and request.endpoint in _INTERNAL:
             return
         if request.endpoint is None and not request.path.startswith("/v1/"):
             return

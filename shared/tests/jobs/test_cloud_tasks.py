@@ -84,7 +84,7 @@ def later(**change: Any) -> Any:
         later(http_request={"url": "http://example.com/" + "x" * 2083}),
         later(http_request={"http_method": tasks_v2.HttpMethod.GET}),
         later(http_request={"oidc_token": {"service_account_email": "nobody"}}),
-        later(schedule_time=datetime.now(UTC) + timedelta(days=30, minutes=1)),
+        later(schedule_time=datetime.now(UTC) + timedelta(days=31)),
         later(dispatch_deadline=timedelta(seconds=14)),
         later(dispatch_deadline=timedelta(minutes=31)),
         tasks_v2.Task(),

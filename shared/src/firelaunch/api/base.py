@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import g
+from flask import g, request
 from flask_openapi3 import APIBlueprint
 from flask_openapi3.models import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..errors import BadRequest
 from ..identity import Caller
 
-__all__ = ["Body", "ErrorAnswer", "PageQuery", "Path", "blueprint", "caller", "errors"]
+__all__ = ["Body", "ErrorAnswer", "PageQuery", "Path", "blueprint", "caller", "errors", "idempotency_key"]
 
+_KEY_CHARACTERS = 255
 _BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 
 
@@ -71,3 +73,15 @@ def caller() -> Caller:
     """Who sent the request; :mod:`firelaunch.web` has verified the token before any route under /v1 runs."""
     found: Caller = g.caller
     return found
+
+
+def idempotency_key() -> str | None:
+    """The request's Idempotency-Key, where it has one.
+
+    Raises:
+        BadRequest: it is empty, too long, or not printable ASCII.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):
+        raise BadRequest(f"An Idempotency-Key has 1 to {_KEY_CHARACTERS} printable ASCII characters.")
+    return key

@@ -14,11 +14,9 @@ from ..errors import BadRequest, FirelaunchError, TooLarge
 from ..services import Services
 from ..stream import Done, Event, Failed, sse
 from ..turn import Turns
-from .base import Body, PageQuery, Path, blueprint, caller, errors
+from .base import Body, PageQuery, Path, blueprint, caller, errors, idempotency_key
 
 __all__ = ["routes"]
-
-_KEY_CHARACTERS = 255
 
 
 class NewChat(Body):
@@ -123,7 +121,7 @@ def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprin
         if len(body.text) > services.settings.limits.message_characters:
             raise TooLarge(f"A message has at most {services.settings.limits.message_characters} characters.")
         streamed = request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream"
-        running = turns.begin(caller(), path.id, body.text, _idempotency_key(), streamed=streamed)
+        running = turns.begin(caller(), path.id, body.text, idempotency_key(), streamed=streamed)
         if not streamed:
             return _whole(running.events())
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -151,13 +149,6 @@ def _one_chat(api: APIBlueprint, services: Services) -> None:
     def delete(path: Path) -> tuple[str, int]:
         chats.delete(caller().scope, path.id)
         return "", 204
-
-
-def _idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):
-        raise BadRequest(f"An Idempotency-Key has 1 to {_KEY_CHARACTERS} printable ASCII characters.")
-    return key
 
 
 def _whole(events: Iterator[Event]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class JobError(BaseModel):
 
     code: str
     message: str
+    type: str | None = Field(default=None, description="The error's class, for the app's developers.")
 
 
 class JobEvent(BaseModel):

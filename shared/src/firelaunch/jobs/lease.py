@@ -39,7 +39,8 @@ _CONDITIONS = (PreconditionFailed, NotFound, AlreadyExists)
 class LeaseLost(FirelaunchError):
     """Another worker has taken the job; what this one still does comes to nothing."""
 
-    message = "The job was taken over by another worker."
+    code = "worker_lost"
+    message = "The job's worker went silent, and another one took it over."
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def _taken(jobs: Jobs, job: Job, now: datetime) -> dict[str, Any]:
     if job.cancel_requested:
         return jobs.ended("cancelled", job, now)
     if lost and job.attempts >= job.max_attempts:
-        error = {"code": "worker_lost", "message": "The worker went silent, each time that the job was tried."}
+        error = {"code": LeaseLost.code, "message": "The job's worker went silent in the last of its tries."}
         return jobs.ended("dead", job, now, error) | {"error": error}
     history = job.with_event(event("worker_lost", now, job.attempts)) if lost else [*job.history]
     return {
@@ -166,9 +167,9 @@ class Lease:
         else:
             self._write({**self._queued(again_at, "failed", error), "error": dict(error)}, last=True)
 
-    def release(self) -> None:
-        """Give the job back as if it had not been tried: the worker has to end."""
-        self._write({**self._queued(self._jobs.clock(), "released"), "attempts": self.attempt - 1}, last=True)
+    def release(self, at: datetime | None = None) -> None:
+        """Give the job back as if it had not been tried, to be taken at ``at`` or at once: the worker has to end."""
+        self._write({**self._queued(at or self._jobs.clock(), "released"), "attempts": self.attempt - 1}, last=True)
 
     def held(self) -> Job:
         """The job with this lease's own attempt and history."""

@@ -21,6 +21,7 @@ from ..scope import Scope
 from ..services import Services
 from ..settings import Settings
 from ..store.base import DocumentStore
+from ..turn import Workflow
 from ..web import App, init_app
 from ..wiring import build
 from ..worker import Handlers, Runner
@@ -94,18 +95,20 @@ def embedded_site(
     settings: str = JOB_SETTINGS,
     *,
     started: bool = True,
+    workflow: Workflow = lambda _: (),
+    **environ: str,
 ) -> Iterator[Site]:
     """An app on a laptop, with its data in ``folder`` (or in ``store``)."""
     handlers = Handlers()
-    loaded = Settings.load(write_app(folder, settings), {})
+    loaded = Settings.load(write_app(folder, settings), environ)
     backend = EmbeddedBackend(loaded.jobs.workers, poll_seconds=0.02)
     services = build(loaded, clock, store, backend=backend)
     app = App("test")
-    init_app(app, services, lambda _: (), handlers)
+    init_app(app, services, workflow, handlers)
     if started:
         app.start_jobs()
     try:
-        yield Site(app, services, handlers, Runner(services, handlers, app.shutdown))
+        yield Site(app, services, handlers, _runner(app))
     finally:
         backend.stop()
         services.store.close()
@@ -136,7 +139,13 @@ def cloud_site(
             internal=ServiceAccountTokens(url, ACCOUNT, certificates.url),
         )
         init_app(app, services, lambda _: (), handlers)
-        yield Site(app, services, handlers, Runner(services, handlers, app.shutdown), cloud, url)
+        yield Site(app, services, handlers, _runner(app), cloud, url)
+
+
+def _runner(app: App) -> Runner:
+    if app.runner is None:
+        raise AssertionError("init_app() makes the runner")
+    return app.runner
 
 
 @contextmanager

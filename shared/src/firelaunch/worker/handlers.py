@@ -17,7 +17,7 @@ from ..scope import Scope
 from ..services import Services
 from ..store.base import Write
 
-__all__ = ["Cancelled", "Done", "Handler", "Handlers", "JobFailed", "Run", "TimedOut"]
+__all__ = ["Cancelled", "Done", "Handler", "Handlers", "JobFailed", "Postponed", "Run", "TimedOut"]
 
 P = TypeVar("P", bound=BaseModel)
 
@@ -25,7 +25,14 @@ P = TypeVar("P", bound=BaseModel)
 class JobFailed(FirelaunchError):
     """For handlers to raise: the job cannot be done, and another try would not help. ``message`` is for its owner."""
 
+    code = "job_failed"
     message = "The job cannot be done."
+
+
+class Postponed(FirelaunchError):
+    """For handlers to raise: go on from the checkpoint after ``retry_after`` seconds. It costs no try."""
+
+    message = "The job goes on later."
 
 
 class Cancelled(FirelaunchError):
@@ -37,6 +44,7 @@ class Cancelled(FirelaunchError):
 class TimedOut(FirelaunchError):
     """One try took longer than its kind allows."""
 
+    code = "job_timed_out"
     message = "The try took too long."
 
 
@@ -109,9 +117,14 @@ Handler = Callable[[Run, Any], Done | None]
 
 
 class Handlers:
-    """The kinds of jobs that an app knows, each with its handler."""
+    """The kinds of jobs that an app knows, each with its handler.
 
-    def __init__(self) -> None:
+    Args:
+        more: others that are known as well, also those that are added to it later.
+    """
+
+    def __init__(self, more: Handlers | None = None) -> None:
+        self._more = more
         self._known: dict[str, tuple[Kind[Any], Handler]] = {}
 
     def on(self, kind: Kind[P]) -> Callable[[Callable[[Run, P], Done | None]], Callable[[Run, P], Done | None]]:
@@ -122,7 +135,7 @@ class Handlers:
         """
 
         def keep(handler: Callable[[Run, P], Done | None]) -> Callable[[Run, P], Done | None]:
-            if kind.name in self._known:
+            if kind.name in self.known:
                 raise ValueError(f"two handlers for jobs {kind.name!r}")
             self._known[kind.name] = (kind, handler)
             return handler
@@ -132,4 +145,4 @@ class Handlers:
     @property
     def known(self) -> Mapping[str, tuple[Kind[Any], Handler]]:
         """By the kind's name."""
-        return self._known
+        return self._known if self._more is None else {**self._more.known, **self._known}

@@ -18,7 +18,7 @@ from ..jobs.base import Job, Kind
 from ..jobs.lease import Later, Lease, LeaseLost, take
 from ..lifecycle import Shutdown
 from ..services import Services
-from .handlers import Cancelled, Done, Handler, Handlers, JobFailed, Run
+from .handlers import Cancelled, Done, Handler, Handlers, JobFailed, Postponed, Run
 
 __all__ = ["Runner"]
 
@@ -81,8 +81,9 @@ class Runner:
         except Cancelled:
             lease.finish("cancelled")
         except Interrupted:
-            lease.release()
-            self._again(lease, self._services.clock(), "released")
+            self._give_back(lease, 0.0)
+        except Postponed as error:
+            self._give_back(lease, error.retry_after or 0.0)
         except Exception as error:
             self._failed(lease, error)
 
@@ -99,14 +100,17 @@ class Runner:
             services.store.check(done.writes)
             lease.finish("succeeded", done.result, done.writes)
 
+    def _give_back(self, lease: Lease, seconds: float) -> None:
+        at = self._services.clock() + timedelta(seconds=seconds)
+        lease.release(at)
+        self._again(lease, at, "released")
+
     def _failed(self, lease: Lease, error: Exception) -> None:
         job = lease.job
         log.warning("job %s (%s) failed in try %d", job.id, job.kind, lease.attempt, exc_info=error)
-        known = isinstance(error, FirelaunchError)
-        told = {
-            "code": error.code if known else type(error).__name__,  # type: ignore[attr-defined]
-            "message": error.message if known else FirelaunchError.message,  # type: ignore[attr-defined]
-        }
+        # What an unexpected error says may be anybody's; its type is all that leaves the log.
+        known = error if isinstance(error, FirelaunchError) else FirelaunchError()
+        told = {"code": known.code, "message": known.message, "type": type(error).__name__}
         if isinstance(error, JobFailed) or lease.attempt >= job.max_attempts:
             lease.fail(told, again_at=None)
             return
