@@ -135,6 +135,19 @@ def test_a_batch_waits_for_the_next_minute_and_spends_no_try_on_it(tmp_path: Pat
     assert left.due_at > left.created_at
 
 
+def test_a_batch_that_one_try_is_too_short_for_goes_on_in_others_at_no_cost(tmp_path: Path, model: ModelServer) -> None:
+    settings = JOB_SETTINGS.replace("max_output_tokens", "request_seconds = 1500\nmax_output_tokens")
+    environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": model.base_url}
+    with embedded_site(tmp_path, settings=settings, started=False, workflow=workflow, **environ) as site:
+        job = send(sign_in(site.app, "ada"), "one", "two", "three")
+        seen = []
+        for _ in range(3):
+            site.runner.run(job["id"])
+            left = site.job(ADA, job["id"])
+            seen.append((left.state, left.attempts, len(model.requests)))
+    assert seen == [("queued", 0, 1), ("queued", 0, 2), ("succeeded", 1, 3)]
+
+
 def test_an_input_that_is_refused_or_that_the_workflow_fails_on_is_a_row_of_its_own(
     tmp_path: Path, model: ModelServer
 ) -> None:

@@ -29,6 +29,7 @@ from .errors import (
     ModelRefused,
     PreconditionFailed,
     RateLimited,
+    StoreError,
 )
 from .jobs.base import Kind
 from .llm.base import Meter, Tokens, token_bound
@@ -48,6 +49,9 @@ COLUMNS: Final = ("index", "id", "output", "error", "model", "input_tokens", "ou
 """Of a batch's output, in this order."""
 
 _RESERVE_TRIES = 12
+_SETTLE_SECONDS = 30.0
+"""For what an input takes beside its model calls."""
+
 _PAGE = 200
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -112,8 +116,12 @@ def batch_handlers(workflow: Workflow, more: Handlers | None) -> Handlers:
             raise JobFailed("A batch is a user's.")
         progress = _Progress(**(run.checkpoint or {}))
         stopped: str | None = None
-        for index in range(progress.done, len(batch.inputs)):
+        first = progress.done
+        longest = run.services.settings.limits.request_seconds + _SETTLE_SECONDS
+        for index in range(first, len(batch.inputs)):
             run.check()
+            if index > first and run.seconds_left < longest:
+                raise Postponed(retry_after=0)
             run.progress(index, len(batch.inputs))
             try:
                 _answer(run, workflow, batch, index, progress)
@@ -140,7 +148,7 @@ def _answer(run: Run, workflow: Workflow, batch: Batch, index: int, progress: _P
 
     Raises:
         BudgetExceeded, RateLimited: it was not begun, or it broke off and what it cost is settled.
-        ModelUnavailable, ModelTimeout: another try may help; what it cost is settled.
+        ModelError, StoreError: another try may help; what it cost is settled.
     """
     services, text = run.services, batch.inputs[index].text
     left = batch.budget_micro_usd - progress.micro_usd
@@ -153,9 +161,7 @@ def _answer(run: Run, workflow: Workflow, batch: Batch, index: int, progress: _P
     try:
         said = "".join(chunk.text for chunk in workflow(turn))
     except FirelaunchError as failure:
-        if isinstance(failure, BudgetExceeded) or (
-            isinstance(failure, ModelError) and not isinstance(failure, ModelRefused)
-        ):
+        if _ends_the_try(failure):
             progress.micro_usd += reservation.spent
             run.commit(reservation.settlement(), checkpoint=progress.as_json())
             raise
@@ -167,6 +173,13 @@ def _answer(run: Run, workflow: Workflow, batch: Batch, index: int, progress: _P
     progress.micro_usd += reservation.spent
     item = Set(f"{run.scope.batch_items(run.id)}/{index:06d}", _item(run, batch, index, turn, reservation, said, error))
     run.commit(reservation.settlement(), item, checkpoint=progress.as_json())
+
+
+def _ends_the_try(failure: FirelaunchError) -> bool:
+    """Whether a failure is of more than the one input."""
+    if isinstance(failure, ModelError):
+        return not isinstance(failure, ModelRefused)
+    return isinstance(failure, BudgetExceeded | StoreError)
 
 
 def _meter(reservation: Reservation, left: int) -> Meter:

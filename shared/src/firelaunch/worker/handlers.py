@@ -83,6 +83,11 @@ class Run:
         """What the last ``commit`` with a checkpoint left, in this try or one before; None at first."""
         return self._lease.checkpoint
 
+    @property
+    def seconds_left(self) -> float:
+        """Of the time that this try may take."""
+        return self._end_by - time.monotonic()
+
     def check(self) -> None:
         """To be called between steps.
 
@@ -95,7 +100,7 @@ class Run:
             raise Cancelled
         if self._shutdown.begun:
             raise Interrupted
-        if time.monotonic() > self._end_by:
+        if self.seconds_left < 0:
             raise TimedOut
 
     def commit(self, *writes: Write, checkpoint: Any = None) -> None:
