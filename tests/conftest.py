@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import Server, copy_template, served
@@ -21,3 +22,11 @@ def serve() -> Iterator[Callable[..., Server]]:
     """Serves apps until the test ends: ``serve(folder, OPENAI_API_KEY="...")``."""
     with ExitStack() as stack:
         yield lambda folder, **environ: stack.enter_context(served(folder, **environ))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """One loud line for what needs Node."""
+    skipped = [r for r in terminalreporter.stats.get("skipped", []) if "no JavaScript SDK" in str(r.longrepr)]
+    if skipped:
+        why = str(skipped[0].longrepr[2]).removeprefix("Skipped: ").splitlines()[0]
+        terminalreporter.write_line(f"{len(skipped)} tests were SKIPPED: {why}", yellow=True, bold=True)

@@ -9,10 +9,14 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
+from firelaunch.membership.invites import Invites
+from firelaunch.store.firestore import FirestoreStore
+from firelaunch.testing.emulator import Emulator
 from firelaunch.testing.models import Fault, ModelServer, Reply
 from support import PYTHON, ROOT, clean_environ, copy_repo, free_port
 
@@ -198,7 +202,17 @@ def test_the_command_line_loads_a_commands_modules_only_when_it_is_called() -> N
     code = "import sys, firelaunch.cli; print(*sorted(sys.modules))"
     done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert not loaded & {"flask", "pydantic", "gunicorn", "cookiecutter", "openai", "google.cloud", "sqlite3", "rich"}
+    assert not loaded & {
+        "flask",
+        "pydantic",
+        "gunicorn",
+        "cookiecutter",
+        "openai",
+        "google.cloud.firestore",
+        "firebase_admin",
+        "sqlite3",
+        "rich",
+    }
 
 
 def test_every_make_target_is_listed_by_help() -> None:
@@ -216,3 +230,29 @@ def test_ci_runs_the_readmes_test_command_with_the_emulator_required() -> None:
     assert script.rstrip().endswith("make test")
     assert "export REQUIRE_EMULATOR=1" in script
     assert "make test" in (ROOT / "README.md").read_text()
+
+
+def test_an_operator_publishes_an_app_and_invites_its_first_admin(
+    repo: Path, emulator_store: FirestoreStore, firestore_emulator: Emulator, firestore_project: str
+) -> None:
+    assert firelaunch(repo, "new", "--no-input", "app_name=Demo").returncode == 0
+    emulators = {
+        "FIRELAUNCH_MODE": "emulators",
+        "FIRESTORE_EMULATOR_HOST": firestore_emulator.host,
+        "GOOGLE_CLOUD_PROJECT": firestore_project,
+    }
+    published = firelaunch(repo, "publish", "demo", **emulators)
+    assert published.returncode == 0, published.stderr
+    assert f"Firestore database (default) of {firestore_project}" in published.stdout
+    app = emulator_store.get("apps/demo")
+    assert app is not None
+    assert app.data == {"name": "Demo", "join": "invite", "domains": [], "tenant": None}
+
+    invited = firelaunch(repo, "invite", "demo", "--role", "admin", "--hours", "1", **emulators)
+    assert invited.returncode == 0, invited.stderr
+    invites = Invites(emulator_store, "demo", lambda: datetime.now(UTC))
+    assert invites.role(invited.stdout.strip()) == "admin"
+
+    refused = firelaunch(repo, "invite", "demo", "--role", "The Boss", **emulators)
+    assert refused.returncode != 0
+    assert "Traceback" not in refused.stderr

@@ -6,15 +6,17 @@ import ast
 import json
 import sqlite3
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from firelaunch.membership.invites import Invites
 from firelaunch.services import Services
 from firelaunch.settings import Settings
 from firelaunch.testing.apps import sign_in, write_app
 from firelaunch.web import App, init_app
-from firelaunch.wiring import build
+from firelaunch.wiring import build, build_store
 from index_need import Need, Unreadable, composite_index, queries
 from support import ROOT, TEMPLATE
 
@@ -25,7 +27,7 @@ ADAPTERS = {"store/firestore.py", "store/sqlite.py", "store/base.py", "store/sco
 EXPIRES = "delete_at"
 """The field that a TTL policy reads, wherever a document has one."""
 
-WRITERS_OF_EXPIRY = {"turn.py", "jobs/jobs.py", "batch.py"}
+WRITERS_OF_EXPIRY = {"turn.py", "membership/invites.py", "jobs/jobs.py", "batch.py"}
 """Files that write it; each is made to do so in the test of the TTL policies."""
 
 
@@ -67,10 +69,10 @@ def test_every_kind_of_document_that_expires_has_a_ttl_policy_and_nothing_else_h
     writers = {name for name, path in sources() if f'"{EXPIRES}"' in path.read_text()}
     assert writers == WRITERS_OF_EXPIRY, "exercise the new writer below, and name it above"
 
-    expiring = collections_with(EXPIRES, after_one_turn_and_one_batch(tmp_path))
+    expiring = collections_with(EXPIRES, after_one_of_each(tmp_path))
     policies = [item for item in INDEXES["fieldOverrides"] if item.get("ttl")]
 
-    assert expiring == {"requests", "jobs", "items"} == {item["collectionGroup"] for item in policies}
+    assert expiring == {"requests", "invites", "jobs", "items"} == {item["collectionGroup"] for item in policies}
     assert all(item["fieldPath"] == EXPIRES and item["indexes"] == [] for item in policies), "a time that only grows"
 
 
@@ -111,16 +113,19 @@ def test_a_query_that_cannot_be_read_fails_rather_than_being_overlooked(tmp_path
         list(queries(path))
 
 
-def after_one_turn_and_one_batch(folder: Path) -> Path:
-    """The database of an app that answered one message, and did one batch."""
-    services: Services = build(Settings.load(write_app(folder), {"FIRELAUNCH_DATA": str(folder / "data")}))
+def after_one_of_each(folder: Path) -> Path:
+    """The database of an app that answered one message, did one batch, and has one invitation."""
+    settings = Settings.load(write_app(folder), {"FIRELAUNCH_DATA": str(folder / "data")})
+    store = build_store(settings)
+    services: Services = build(settings, store=store)
     app = App("test")
     init_app(app, services, lambda turn: turn.llm.stream([{"role": "user", "content": turn.text}]))
     ada = sign_in(app, "ada")
     assert ada.send(ada.new_chat(), "Hello").status_code == 200
     batch = ada.post("/v1/batches", {"inputs": [{"text": "Hello"}], "budget_micro_usd": 1}).get_json()
     app.runner.run(batch["id"])
-    services.store.close()
+    Invites(store, "demo", services.clock).create("member", uses=1, valid_for=timedelta(hours=1), by="operator")
+    store.close()
     return next(folder.rglob("*.sqlite3"))
 
 

@@ -197,7 +197,8 @@ def test_requests_that_cannot_be_read_get_a_4xx_in_the_error_form(
         with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
             connection.sendall(raw)
             head, _, body = b"".join(iter(lambda: connection.recv(65536), b"")).partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 4"), name
+        status = {"a path over the limit": b"414", "a header over the limit": b"431"}.get(name, b"400")
+        assert head.startswith(b"HTTP/1.1 " + status), name
         assert json.loads(body)["error"]["code"] == "invalid_request", name
     assert server.client.get("/healthz").status_code == 200
 
@@ -281,4 +282,6 @@ def test_the_start_of_an_embedded_app_imports_nothing_of_the_cloud(app_folder: P
     loaded = ended.stdout.split()
     assert "firelaunch.wiring" in loaded
     heavy = ("google", "openai", "firebase_admin", "stripe", "grpc", "httpx", "requests", "cryptography", "numpy")
-    assert [name for name in loaded if name.split(".")[0] in heavy] == []
+    # functions-framework has the interpreter itself make the empty namespaces "google" and "google.cloud".
+    found = [name for name in loaded if name.split(".")[0] in heavy and name not in {"google", "google.cloud"}]
+    assert found == []

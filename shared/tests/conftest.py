@@ -10,6 +10,7 @@ import pytest
 from firelaunch.llm.base import Chunk
 from firelaunch.settings import Settings
 from firelaunch.testing.apps import SETTINGS, write_app
+from firelaunch.testing.documented import Documented, watch
 from firelaunch.testing.models import ModelServer
 from firelaunch.turn import Turn
 from firelaunch.web import App, init_app
@@ -25,10 +26,23 @@ def workflow(turn: Turn) -> Iterator[Chunk]:
 MakeApp = Callable[..., App]
 
 
+@pytest.fixture(scope="session")
+def documented(tmp_path_factory: pytest.TempPathFactory) -> Documented:
+    """The OpenAPI document of an app in embedded mode; all of them have the same."""
+    app = App("documented")
+    services = build(Settings.load(write_app(tmp_path_factory.mktemp("documented")), {}))
+    init_app(app, services, workflow)
+    return Documented(app.test_client().get("/openapi.json").get_json())
+
+
 @pytest.fixture
-def make_app(tmp_path: Path) -> Iterator[MakeApp]:
-    """Makes an app in a folder of the test; ``app.services`` is what it works with."""
+def make_app(tmp_path: Path, documented: Documented) -> Iterator[MakeApp]:
+    """Makes an app in a folder of the test; ``app.services`` is what it works with.
+
+    Whatever a test asks the app, an answer that is not as the OpenAPI document says fails the test.
+    """
     made: list[App] = []
+    problems: list[list[str]] = []
 
     def make(settings: str = SETTINGS, *, answer: Any = workflow, **environ: str) -> App:
         path = write_app(tmp_path / "app", settings)
@@ -36,12 +50,14 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
         app = App("test")
         app.services = services  # type: ignore[attr-defined]
         init_app(app, services, answer)
+        problems.append(watch(app, documented))
         made.append(app)
         return app
 
     yield make
     for app in made:
         app.services.store.close()  # type: ignore[attr-defined]
+    assert [problem for found in problems for problem in found] == []
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import product
 from typing import Any, Literal
@@ -11,9 +11,9 @@ from typing import Any, Literal
 from .table import MODEL, UNNAMED, Place, Right, allows
 from .tokens import APPS, PRINCIPAL, TOKENS, USERS
 
-__all__ = ["Attempt", "Operation", "attempts", "places"]
+__all__ = ["Attempt", "Operation", "attempts", "for_javascript", "places"]
 
-Way = Literal["rest", "listen", "client"]
+Way = Literal["rest", "listen", "client", "javascript"]
 Data = tuple[tuple[str, Any], ...]
 
 
@@ -22,7 +22,7 @@ class Operation:
     """One thing to try at one place.
 
     Args:
-        way: raw REST, a listener's stream, or a call of the real Python client.
+        way: raw REST, a listener's stream, a call of the real Python client, or one of the real JavaScript SDK.
         target: path of a document, or of a collection, or "<parent>/**/<collection>" of a collection group.
         data: fields of a write.
     """
@@ -90,6 +90,8 @@ _BY_CLIENT = (
     "delete",
 )
 _BY_CLIENT_IN_COLLECTIONS = ("query", "count", "find nearest", "query the group")
+_BY_JAVASCRIPT = (*_BY_CLIENT, "change a field of the server", "overwrite", "delete in a transaction")
+_BY_JAVASCRIPT_IN_COLLECTIONS = ("list", "query", "count", "query the group", "count the group")
 
 
 @cache
@@ -125,14 +127,24 @@ def _listen(place: Place) -> Iterator[Operation]:
 
 
 def _client(place: Place) -> Iterator[Operation]:
+    yield from _calls(place, "client", _BY_CLIENT, _BY_CLIENT_IN_COLLECTIONS)
+
+
+def _javascript(place: Place) -> Iterator[Operation]:
+    yield from _calls(place, "javascript", _BY_JAVASCRIPT, _BY_JAVASCRIPT_IN_COLLECTIONS)
+    for operation in _listen(place):
+        yield replace(operation, way="javascript")
+
+
+def _calls(place: Place, way: Way, on_documents: Sequence[str], in_collections: Sequence[str]) -> Iterator[Operation]:
     collection, _, _ = place.path.rpartition("/")
-    for name in _BY_CLIENT:
+    for name in on_documents:
         right, data = _ON_DOCUMENTS[name]
-        yield Operation(name, "client", right, place.path, data)
-    for name in _BY_CLIENT_IN_COLLECTIONS:
+        yield Operation(name, way, right, place.path, data)
+    for name in in_collections:
         grouped = name.endswith("group")
         target = f"**/{collection.rpartition('/')[2]}" if grouped else collection
-        yield Operation(name, "client", "group" if grouped else "list", target)
+        yield Operation(name, way, "group" if grouped else "list", target)
 
 
 @cache
@@ -164,3 +176,22 @@ def attempts() -> tuple[Attempt, ...]:
             for operation in _client(place):
                 add(token, place, operation, wanted=True)
     return tuple(found.values())
+
+
+@cache
+def for_javascript() -> tuple[Attempt, ...]:
+    """The slice for the JavaScript SDK, each attempt once.
+
+    At one user's places of the data model in one app the principal tokens try everything; every other token there, and
+    the principal ones outside the data model, try one operation in turn.
+    """
+    found: dict[Attempt, None] = {}
+    here = [place for place in places() if (place.app, place.uid) == (APPS[0], USERS[0])]
+    for (turn, token), (number, place) in product(enumerate(TOKENS), enumerate(here)):
+        choices = list(_javascript(place))
+        principal, named = token in PRINCIPAL, place.template in MODEL
+        if not (principal and named):
+            choices = [choices[(turn + number) % len(choices)]] if principal or named else []
+        for operation in choices:
+            found[Attempt(token, operation, allows(TOKENS[token], place, operation.right))] = None
+    return tuple(found)

@@ -24,11 +24,11 @@ class Unclear(Exception):
 
 
 class Rest:
-    """One connection to one project of an emulator. Not for use by two threads at once."""
+    """One connection to one database of an emulator. Not for use by two threads at once."""
 
-    def __init__(self, host: str, project: str) -> None:
+    def __init__(self, host: str, project: str, database: str = "(default)") -> None:
         self._connection = http.client.HTTPConnection(host, timeout=_SECONDS)
-        self._root = f"projects/{project}/databases/(default)/documents"
+        self._root = f"projects/{project}/databases/{database}/documents"
         self._built: dict[Operation, _Request] = {}
 
     def allowed(self, operation: Operation, token: str | None) -> bool:

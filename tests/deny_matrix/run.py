@@ -19,11 +19,13 @@ from .listen import listen
 from .rest import Rest, Unclear
 from .tokens import TOKENS
 
-__all__ = ["Report", "check_that_rules_bind", "run"]
+__all__ = ["ACTING", "DENY_ALL", "DOCUMENT", "Report", "check_that_rules_bind", "run"]
 
-_DENY_ALL = "rules_version = '2';\nservice cloud.firestore { match /{path=**} { allow read, write: if false; } }\n"
-_DOCUMENT = {"title": "A name", "archived": False, "message_count": 1, "plan": "free", "embedding": (1.0, 0.0, 0.2)}
-_ACTING = "ada, a member of alpha"
+DENY_ALL = "rules_version = '2';\nservice cloud.firestore { match /{path=**} { allow read, write: if false; } }\n"
+DOCUMENT = {"title": "A name", "archived": False, "message_count": 1, "plan": "free", "embedding": (1.0, 0.0, 0.2)}
+"""What every place holds."""
+ACTING = "ada, a member of alpha"
+"""The token of the canary."""
 
 
 @dataclass(slots=True)
@@ -76,8 +78,13 @@ class Report:
         }
 
 
-def run(emulator: Emulator, rules: str, attempts: Sequence[Attempt], jobs: int = 4) -> Report:
+def run(
+    emulator: Emulator, rules: str, attempts: Sequence[Attempt], jobs: int = 4, database: str = "(default)"
+) -> Report:
     """Make all ``attempts``; each job has a project of its own, so that none waits for another's transaction.
+
+    Args:
+        database: the one that the rules are loaded for and the attempts are made on.
 
     Raises:
         RuntimeError: under rules that deny everything a client was let through, so no denial would mean a thing.
@@ -85,25 +92,26 @@ def run(emulator: Emulator, rules: str, attempts: Sequence[Attempt], jobs: int =
     began = time.monotonic()
     report = Report()
     with ThreadPoolExecutor(jobs) as pool:
-        for part in pool.map(lambda job: _job(emulator, rules, attempts[job::jobs]), range(jobs)):
+        for part in pool.map(lambda job: _job(emulator, rules, attempts[job::jobs], database), range(jobs)):
             report.merge(part)
     report.seconds = time.monotonic() - began
     return report
 
 
-def _job(emulator: Emulator, rules: str, attempts: Sequence[Attempt]) -> Report:
+def _job(emulator: Emulator, rules: str, attempts: Sequence[Attempt], database: str) -> Report:
     project = f"demo-{secrets.token_hex(8)}"
-    rest = Rest(emulator.host, project)
+    rest = Rest(emulator.host, project, database)
     clients: dict[str, Any] = {}
     tokens = {name: None if claims is None else unsigned_token(project, claims) for name, claims in TOKENS.items()}
 
     def client(token: str) -> Any:
-        return clients.setdefault(token, emulator.client_as(project, TOKENS[token]))
+        return clients.setdefault(token, emulator.client_as(project, TOKENS[token], database))
 
     try:
-        rest.put({place.path: _DOCUMENT for place in places()})
-        check_that_rules_bind(emulator, project, rest, tokens[_ACTING], client(_ACTING))
-        emulator.load_rules(project, rules)
+        rest.put({place.path: DOCUMENT for place in places()})
+        emulator.load_rules(project, DENY_ALL, database)
+        check_that_rules_bind(rest, tokens[ACTING], client(ACTING))
+        emulator.load_rules(project, rules, database)
         report = Report()
         streams: dict[str, list[Attempt]] = defaultdict(list)
         for attempt in attempts:
@@ -134,9 +142,8 @@ def _listen(report: Report, client: Any, attempts: Sequence[Attempt]) -> None:
         report.unclear.append(f"{attempts[0].token}'s listeners: {error}")
 
 
-def check_that_rules_bind(emulator: Emulator, project: str, rest: Rest, token: str | None, client: Any) -> None:
-    """The canary: what the table allows is denied to the acting clients as long as the rules deny everything."""
-    emulator.load_rules(project, _DENY_ALL)
+def check_that_rules_bind(rest: Rest, token: str | None, client: Any) -> None:
+    """The canary: while the rules in force deny everything, so do they what the table allows to the acting clients."""
     own = Operation("get", "rest", "get", "apps/alpha/users/ada/chats/c1")
     let_through = [rest.allowed(own, token), allowed(client, own), *listen(client, [own])]
     if any(let_through):

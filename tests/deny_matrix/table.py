@@ -18,6 +18,7 @@ Who = Literal["member", "self"]
 MODEL = (
     "apps/{app}",
     "apps/{app}/members/{uid}",
+    "apps/{app}/invites/i1",
     "apps/{app}/users/{uid}",
     "apps/{app}/users/{uid}/chats/c1",
     "apps/{app}/users/{uid}/chats/c1/messages/m1",
@@ -40,6 +41,7 @@ UNNAMED = (
     "apps/{app}/users/{uid}/documents/d1/chunks/k1/parts/p1",
     "apps/{app}/library/d1/chunks/k1/parts/p1",
     "apps/{app}/members/{uid}/notes/n1",
+    "membership_locks/{uid}",
     "users/{uid}",
     "users/{uid}/chats/c1",
     "secrets/{app}",

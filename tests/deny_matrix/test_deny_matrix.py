@@ -11,7 +11,7 @@ from support import ROOT
 
 from deny_matrix.attempts import attempts, places
 from deny_matrix.rest import Rest
-from deny_matrix.run import check_that_rules_bind, run
+from deny_matrix.run import DENY_ALL, check_that_rules_bind, run
 from deny_matrix.table import ALLOWED, MODEL, allows, role_in
 from deny_matrix.tokens import PRINCIPAL, TOKENS
 
@@ -86,10 +86,11 @@ def test_a_client_that_rules_do_not_bind_is_found_out(firestore_emulator: Emulat
     bound = firestore_emulator.client_as(firestore_project, {"sub": "ada"})
     owner = firestore_emulator.client(firestore_project)
 
-    check_that_rules_bind(firestore_emulator, firestore_project, rest, None, bound)
+    firestore_emulator.load_rules(firestore_project, DENY_ALL)
+    check_that_rules_bind(rest, None, bound)
     for token, client in (("owner", bound), (None, owner)):
         with pytest.raises(RuntimeError, match="do not bind"):
-            check_that_rules_bind(firestore_emulator, firestore_project, rest, token, client)
+            check_that_rules_bind(rest, token, client)
 
 
 def test_the_matrix_has_five_thousand_distinct_attempts_and_each_token_at_each_place() -> None:

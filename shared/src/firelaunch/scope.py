@@ -138,6 +138,15 @@ class Scope:
             raise InvalidId("A day is written yyyy-mm-dd.")
         return f"{self._user()}/usage/{day}"
 
+    def member(self) -> str:
+        """Document of the user's membership, in the app's own collection."""
+        self._user()
+        return f"apps/{self.app_id}/members/{self.uid}"
+
+    def invite(self, digest: str) -> str:
+        """Document of one invitation to the app, by its code's digest."""
+        return f"apps/{self.app_id}/invites/{check_id(digest)}"
+
     def request(self, request_id: str) -> str:
         """Document of one metered request, in the app's own collection."""
         return f"apps/{self.app_id}/requests/{check_id(request_id)}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from .chats import Chats
-from .identity import DevIdentity, Identity
+from .identity import Attestation, DevIdentity, Identity
 from .jobs import Callers, Jobs
 from .llm.gateway import Gateway
 from .prompts import Prompts
@@ -24,6 +24,7 @@ class Services:
     """What one app's process works with.
 
     ``store`` reaches this app's documents alone. ``dev_identity`` hands out dev tokens; it is None in cloud mode.
+    ``app_check`` is None where the settings ask for no App Check tokens.
     ``internal`` verifies what Cloud Tasks calls with; it is None where nothing calls.
     """
 
@@ -31,6 +32,7 @@ class Services:
     store: ScopedStore
     identity: Identity
     dev_identity: DevIdentity | None
+    app_check: Attestation | None
     chats: Chats
     metering: Metering
     gateway: Gateway

@@ -11,9 +11,18 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from .errors import InvalidId, SettingsError
 from .scope import check_app_id
@@ -27,6 +36,7 @@ __all__ = [
     "Index",
     "Jobs",
     "Limits",
+    "Membership",
     "Mode",
     "ModelChoice",
     "Models",
@@ -39,6 +49,8 @@ __all__ = [
 Mode = Literal["embedded", "emulators", "cloud"]
 Provider = Literal["openai", "vertex"]
 IndexKind = Literal["embedded", "firestore", "vertex", "vector_search", "pgvector"]
+
+FirebaseAppId = Annotated[str, StringConstraints(pattern=r"^1:\d+:(web|ios|android):[0-9a-f]+$")]
 
 MICRO = 1_000_000
 """Micro-dollars in a dollar. Money is an integer number of these everywhere but in the settings file."""
@@ -168,6 +180,26 @@ class Identity(_Section):
     check_revoked: bool = Field(
         default=False, description="Ask Firebase Auth about every token's user: a revoked token ends at once."
     )
+    app_check: tuple[FirebaseAppId, ...] = Field(
+        default=(),
+        description="Firebase app ids (1:1234:web:abcd) whose App Check tokens requests must carry; none: no check.",
+    )
+
+
+class Membership(_Section):
+    """``[membership]``: who may join the deployed app. ``firelaunch publish`` tells the membership function."""
+
+    join: Literal["open", "invite", "domain"] = Field(
+        default="invite",
+        description="Anybody who signs in, holders of an invitation, or verified e-mail addresses of `domains`.",
+    )
+    domains: tuple[str, ...] = Field(default=(), description='E-mail domains such as "example.com", for "domain".')
+
+    @model_validator(mode="after")
+    def _domains_where_they_count(self) -> Self:
+        if (self.join == "domain") != bool(self.domains):
+            raise ValueError('domains go with join = "domain": name at least one there, and none otherwise')
+        return self
 
 
 class Cors(_Section):
@@ -185,13 +217,9 @@ class Jobs(_Section):
     service_account: str = Field(default="", description="E-mail of the service account that Cloud Tasks signs as.")
     queue: str = Field(default="", description="The Cloud Tasks queue, in cloud.region; the app's id if left out.")
     max_attempts: int = Field(default=8, ge=1, le=100, description="Tries of a job, after which it is dead.")
-    backoff_seconds: float = Field(
-        default=5, gt=0, le=3600, description="Longest pause before the second try; it doubles with each that follows."
-    )
-    backoff_max_seconds: float = Field(default=600, gt=0, le=86_400, description="Longest pause of all.")
-    lease_seconds: float = Field(
-        default=60, gt=0, le=1800, description="Seconds after which the job of a worker that went silent is taken back."
-    )
+    backoff_seconds: float = Field(default=5, gt=0, description="Longest pause before the second try; it then doubles.")
+    backoff_max_seconds: float = Field(default=600, gt=0, description="Longest pause of all.")
+    lease_seconds: float = Field(default=60, gt=0, description="After which a silent worker's job is taken back.")
     workers: int = Field(default=2, ge=1, le=32, description="Jobs at a time, on a laptop.")
     keep_days: int = Field(default=30, ge=1, le=365, description="Days that the record of a finished job is kept.")
 
@@ -237,6 +265,7 @@ class Settings(_Section):
     plans: dict[str, Plan]
     prompts: dict[str, int] = Field(default={}, description="The version of each prompt that is in use.")
     identity: Identity = Identity()
+    membership: Membership = Membership()
     cors: Cors = Cors()
     jobs: Jobs = Jobs()
     environment: Environment = Field(default=Environment(), exclude=True)

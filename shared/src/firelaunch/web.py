@@ -10,7 +10,6 @@ import math
 import secrets
 import time
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 from flask import Request, Response, g, jsonify, request
@@ -21,7 +20,8 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, batches, chats, dev, internal, jobs
+from .api import account, batches, chats, dev, health, internal, jobs, reference
+from .api.refusals import ErrorAnswer
 from .batch import batch_handlers
 from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, StoreError, TooLarge
 from .identity import bearer
@@ -31,17 +31,30 @@ from .telemetry import REQUEST_ID, TRACE, configure_logs
 from .turn import Turns, Workflow
 from .worker import Handlers, Runner
 
-__all__ = ["App", "init_app"]
+__all__ = ["App", "handle_errors", "init_app", "invalid"]
 
 log = logging.getLogger(__name__)
 
-_PUBLIC = frozenset({"healthz", "readyz", "openapi_json", "dev.token"})
+_QUIET = frozenset({"health.healthz", "health.readyz"})
+_PUBLIC = _QUIET | {"reference.openapi_json", "reference.page", "reference.asset", "dev.token"}
 _INTERNAL = frozenset({"internal.run", "internal.sweep"})
 """Verified by their own blueprint, before any of its routes runs: their callers hold tokens of another kind."""
 
-_QUIET = frozenset({"healthz", "readyz"})
 _CODES = {405: "method_not_allowed", 413: "too_large"}
 _LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
+
+
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "A Firebase ID token whose custom claim `apps` names a role in this app; on a laptop, a token of "
+    "`POST /dev/token`.",
+}
+_ABOUT = (
+    "Times are UTC, amounts of money whole micro-dollars. Every error has the form of `ErrorAnswer`; its `code` is "
+    "stable. A method that a path does not have is a 405, `method_not_allowed`, whose `Allow` lists those it has."
+)
 
 
 class _Request(Request):
@@ -74,11 +87,12 @@ class App(OpenAPI):
         super().__init__(
             import_name,
             info=Info(title=title, version=version),
-            security_schemes={"bearer": {"type": "http", "scheme": "bearer"}},
+            security_schemes={"bearer": _BEARER},
             # The form's own page finds its add-ons by scanning all installed packages, which no start should wait for.
             doc_ui=False,
             validation_error_status=400,
-            validation_error_callback=_invalid,
+            validation_error_callback=invalid,
+            validation_error_model=ErrorAnswer,
             static_folder=None,
         )
         self.shutdown = Shutdown()
@@ -100,15 +114,15 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After"], max_age=3600)
     configure_logs(structured=settings.environment.on_cloud_run, project=settings.cloud.project)
     _requests(app, services)
-    _errors(app)
-    _health(app, services)
+    handle_errors(app)
     turns = Turns(services, workflow, app.shutdown)
     runner = Runner(services, batch_handlers(workflow, handlers), app.shutdown)
     app.start_jobs = lambda: _start_jobs(app, services, runner)
     app.runner = runner
-    for routes in _blueprints(services, turns, runner, documented=False):
+    for routes in _blueprints(app, services, turns, documented=False):
         app.register_api(routes)
-    _openapi(app, services, turns, runner)
+    if services.internal is not None:
+        app.register_api(internal.routes(services, runner))
 
 
 def _start_jobs(app: App, services: Services, runner: Runner) -> None:
@@ -117,33 +131,33 @@ def _start_jobs(app: App, services: Services, runner: Runner) -> None:
         queue.backend.start(lambda most: [] if app.shutdown.begun else queue.due(most), runner.run)
 
 
-def _blueprints(services: Services, turns: Turns, runner: Runner, *, documented: bool) -> list[APIBlueprint]:
+def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
     found = [
         chats.routes(services, turns, documented=documented),
-        account.routes(services, documented=documented),
         jobs.routes(services, documented=documented),
         batches.routes(services, documented=documented),
+        account.routes(services, documented=documented),
+        health.routes(services, documented=documented),
+        reference.routes(lambda: _document(app, services, turns), documented=documented),
     ]
-    if services.internal is not None:
-        found.append(internal.routes(services, runner, documented=documented))
     if services.dev_identity is not None:
         found.append(dev.routes(services.dev_identity, documented=documented))
     return found
 
 
-def _openapi(app: App, services: Services, turns: Turns, runner: Runner) -> None:
-    @cache
-    def document() -> dict[str, Any]:
-        described = App(app.import_name)
-        described.info = app.info
-        for routes in _blueprints(services, turns, runner, documented=True):
-            described.register_api(routes)
-        found: dict[str, Any] = described.api_doc
-        return found
-
-    @app.route("/openapi.json", endpoint="openapi_json")
-    def openapi_json() -> dict[str, Any]:
-        return document()
+def _document(app: App, services: Services, turns: Turns) -> dict[str, Any]:
+    described = App(app.import_name)
+    described.info = Info(title=app.info.title, version=app.info.version, description=_ABOUT)
+    for routes in _blueprints(app, services, turns, documented=True):
+        described.register_api(routes)
+    document: dict[str, Any] = described.api_doc
+    for path in document["paths"].values():
+        for operation in path.values():
+            # The library would have headers be a pydantic model, and build its schema anew for each request.
+            headers = operation.pop("x-headers", [])
+            if headers:
+                operation["parameters"] = [*operation.get("parameters", []), *headers]
+    return document
 
 
 def _requests(app: App, services: Services) -> None:
@@ -158,6 +172,8 @@ def _requests(app: App, services: Services) -> None:
             return
         if request.endpoint is None and not request.path.startswith("/v1/"):
             return
+        if services.app_check is not None:
+            services.app_check.verify(request.headers.get("X-Firebase-AppCheck"))
         g.caller = services.identity.verify(bearer(request.headers.get("Authorization")))
 
     @app.after_request
@@ -172,7 +188,9 @@ def _requests(app: App, services: Services) -> None:
         return response
 
 
-def _errors(app: App) -> None:
+def handle_errors(app: App) -> None:
+    """Have ``app`` answer every error in the one form, and log what the client is not told."""
+
     @app.errorhandler(FirelaunchError)
     def known(error: FirelaunchError) -> Response:
         if isinstance(error, ScopeViolation):
@@ -222,19 +240,9 @@ def _form(status: int, code: str, message: str) -> Response:
     return answer
 
 
-def _invalid(error: ValidationError) -> Response:
+def invalid(error: ValidationError) -> Response:
+    """The answer to a body, a path or a query that does not fit its model."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "body"
     kind = TooLarge if first["type"] == "string_too_long" and where == "text" else BadRequest
     return _answer(kind(f"{where}: {first['msg'].removeprefix('Value error, ')}"))
-
-
-def _health(app: App, services: Services) -> None:
-    @app.route("/healthz", endpoint="healthz")
-    def healthz() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @app.route("/readyz", endpoint="readyz")
-    def readyz() -> dict[str, str]:
-        services.store.get(services.store.scope.root)
-        return {"status": "ready", "app": services.settings.app.id, "model": services.settings.provider}

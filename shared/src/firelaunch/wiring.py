@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from .chats import Chats
-from .identity import AnyOf, DevIdentity, Identity, load_or_create_key
+from .identity import AnyOf, Attestation, DevIdentity, Identity, load_or_create_key
 from .jobs import Backend, Callers, Jobs
 from .llm.base import Provider
 from .llm.gateway import Gateway
@@ -58,6 +58,7 @@ def build(
         store=scoped,
         identity=identity,
         dev_identity=dev_identity,
+        app_check=_app_check(settings),
         chats=Chats(scoped, clock),
         metering=Metering(scoped, settings.plans, settings.app.plan, clock, limits.request_seconds + _SETTLE_GRACE),
         gateway=Gateway(
@@ -102,6 +103,14 @@ def _identity(settings: Settings) -> tuple[Identity, DevIdentity | None]:
     from .identity.firebase import EmulatorIdentity
 
     return AnyOf(dev, EmulatorIdentity(_project(settings), app_id)), dev
+
+
+def _app_check(settings: Settings) -> Attestation | None:
+    if settings.environment.development or not settings.identity.app_check:
+        return None
+    from .identity.app_check import AppCheck
+
+    return AppCheck(_project(settings), settings.identity.app_check)
 
 
 def _provider(settings: Settings) -> Provider:

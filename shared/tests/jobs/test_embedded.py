@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from firelaunch.errors import SettingsError
+from firelaunch.errors import JobsUnavailable, SettingsError
 from firelaunch.jobs import Kind
 from firelaunch.jobs.embedded import EmbeddedBackend
 from firelaunch.scope import Scope
@@ -138,7 +138,7 @@ def test_the_cloud_never_gets_the_threads_and_says_what_is_missing(tmp_path: Pat
     bare = build(Settings.load(write_app(tmp_path / "bare"), CLOUD))
     assert bare.jobs.backend is None
     assert bare.internal is None
-    with pytest.raises(SettingsError, match=r"jobs\.url"):
+    with pytest.raises(JobsUnavailable, match=r"jobs\.url"):
         bare.jobs.prepare(ADA, NOTE, Note())
     settings = SETTINGS + '[jobs]\nurl = "https://demo.example"\nservice_account = "jobs@p-12345"\n'
     whole = build(Settings.load(write_app(tmp_path / "whole", settings), CLOUD))

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..services import Services
 from ..usage import Day
-from .base import blueprint, caller, errors
+from .base import blueprint, caller, example
+from .refusals import errors
 
 __all__ = ["routes"]
 
@@ -18,11 +19,25 @@ __all__ = ["routes"]
 class Me(BaseModel):
     """The caller, as their token and the app's data have it."""
 
+    model_config = example({"app_id": "my-app", "uid": "ada", "role": "member", "email": None, "plan": "free"})
     app_id: str
     uid: str
     role: str
     email: str | None
     plan: str
+
+
+_DAY = {
+    "day": "2026-03-01",
+    "requests": 3,
+    "input_tokens": 1260,
+    "cached_input_tokens": 0,
+    "output_tokens": 310,
+    "cost_micro_usd": 2340,
+    "reserved_micro_usd": 0,
+    "expired_requests": 0,
+}
+_LIMIT = {"requests_per_minute": 20, "daily_micro_usd": 500_000, "cheaper_model_at_percent": 80}
 
 
 class DaysQuery(BaseModel):
@@ -35,6 +50,7 @@ class DaysQuery(BaseModel):
 class DayUsage(BaseModel):
     """One day (UTC)."""
 
+    model_config = example(_DAY)
     day: str
     requests: int
     input_tokens: int
@@ -48,6 +64,7 @@ class DayUsage(BaseModel):
 class Limit(BaseModel):
     """What the plan allows."""
 
+    model_config = example(_LIMIT)
     requests_per_minute: int
     daily_micro_usd: int
     cheaper_model_at_percent: int
@@ -56,6 +73,7 @@ class Limit(BaseModel):
 class UsageReport(DayUsage):
     """Today, the plan's limits, and the days before, latest first."""
 
+    model_config = example({**_DAY, "plan": "free", "limit": _LIMIT, "days": []})
     plan: str
     limit: Limit
     days: list[DayUsage]

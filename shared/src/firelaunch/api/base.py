@@ -1,8 +1,8 @@
-"""What the blueprints share: the error's form in the OpenAPI document, the caller of a request, pages."""
+"""What the blueprints share: the caller of a request, bodies, pages, examples."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from flask import g, request
 from flask_openapi3 import APIBlueprint
@@ -12,10 +12,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import BadRequest
 from ..identity import Caller
 
-__all__ = ["Body", "ErrorAnswer", "PageQuery", "Path", "blueprint", "caller", "errors", "idempotency_key"]
+__all__ = ["BEARER", "KEY_HEADER", "Body", "PageQuery", "Path", "blueprint", "caller", "example", "idempotency_key"]
+
+BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 
 _KEY_CHARACTERS = 255
-_BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
+
+KEY_HEADER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The client's own name for this send: repeated, it gives the first answer again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": _KEY_CHARACTERS, "pattern": "^[ -~]+$"},
+}
+"""For a route's ``x-headers`` in the OpenAPI document."""
 
 
 class Body(BaseModel):
@@ -27,7 +36,8 @@ class Body(BaseModel):
 class Path(BaseModel):
     """A path's parameters; ids are checked where they become part of a database path."""
 
-    id: str = Field(description="The resource's id.")
+    # The pattern is for the document alone: what does not fit it is refused as an invalid_id.
+    id: str = Field(description="The resource's id.", json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,64}$"})
 
 
 class PageQuery(BaseModel):
@@ -38,23 +48,20 @@ class PageQuery(BaseModel):
     cursor: str | None = Field(default=None, max_length=500, description="next_cursor of the page before.")
 
 
-class ErrorDetail(BaseModel):
-    """What went wrong."""
-
-    code: str = Field(description="Stable; to be compared.")
-    message: str = Field(description="For people; may change.")
-    request_id: str = Field(description="Quote it when asking for help; the log has the rest.")
-
-
-class ErrorAnswer(BaseModel):
-    """The form of every error."""
-
-    error: ErrorDetail
+def example(value: Any, *, stream: str | None = None) -> ConfigDict:
+    """A model's example in the OpenAPI document; with ``stream`` the answer may also come as server-sent events."""
+    config: dict[str, Any] = {"json_schema_extra": {"example": value}}
+    if stream is not None:
+        streamed = {"schema": {"type": "string", "description": _STREAMED}, "example": stream}
+        config["openapi_extra"] = {"content": {"text/event-stream": streamed}}
+    return cast("ConfigDict", config)
 
 
-def errors(*statuses: int) -> dict[Any, Any]:
-    """The ``responses`` of these error statuses, and of those that every signed-in route may give."""
-    return dict.fromkeys(sorted({400, 401, 403, 500, 503, *statuses}), ErrorAnswer)
+_STREAMED = (
+    "Server-sent events in UTF-8, each with a line of JSON as its data. `start`: `request_id`, `chat_id`, "
+    "`user_message`. `delta`, any number of times: `text`, the next piece of the answer. Then one of `done`: `message` "
+    "and `usage`, as in the answer that comes whole; or `error`: `error`, as in every error's body."
+)
 
 
 def blueprint(name: str, tag: str, *, documented: bool) -> APIBlueprint:
@@ -65,7 +72,7 @@ def blueprint(name: str, tag: str, *, documented: bool) -> APIBlueprint:
             done when the document is first asked for, on blueprints that serve nothing.
     """
     return APIBlueprint(
-        name, __name__, url_prefix="/v1", abp_tags=[Tag(name=tag)], abp_security=_BEARER, doc_ui=documented
+        name, __name__, url_prefix="/v1", abp_tags=[Tag(name=tag)], abp_security=BEARER, doc_ui=documented
     )
 
 

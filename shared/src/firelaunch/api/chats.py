@@ -10,11 +10,13 @@ from flask import Response, request
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, Field
 
-from ..errors import BadRequest, FirelaunchError, TooLarge
+from ..errors import AlreadyExists, BadRequest, FirelaunchError, InvalidCursor, TooLarge
 from ..services import Services
 from ..stream import Done, Event, Failed, sse
 from ..turn import Turns
-from .base import Body, PageQuery, Path, blueprint, caller, errors, idempotency_key
+from .base import KEY_HEADER, Body, PageQuery, Path, blueprint, caller, example, idempotency_key
+from .examples import CHAT, QUESTION, REPLY, REQUEST, STREAM, USED
+from .refusals import OF_A_CHAT, OF_A_TURN, errors
 
 __all__ = ["routes"]
 
@@ -22,12 +24,14 @@ __all__ = ["routes"]
 class NewChat(Body):
     """A chat to be made."""
 
+    model_config = example({"title": "Rivers of Europe"})
     title: str = Field(default="", max_length=200, description="Left empty, the first message gives the title.")
 
 
 class ChatChange(Body):
     """What is to change; at least one."""
 
+    model_config = example({"archived": True})
     title: str | None = Field(default=None, max_length=200)
     archived: bool | None = None
 
@@ -35,12 +39,14 @@ class ChatChange(Body):
 class NewMessage(Body):
     """What the user says."""
 
+    model_config = example({"text": QUESTION["text"]})
     text: str = Field(min_length=1, description="At most limits.message_characters characters.")
 
 
 class Chat(BaseModel):
     """A chat."""
 
+    model_config = example(CHAT)
     id: str
     title: str
     archived: bool
@@ -52,6 +58,7 @@ class Chat(BaseModel):
 class Message(BaseModel):
     """A message of the user or of the model."""
 
+    model_config = example(REPLY)
     id: str
     role: str = Field(description='"user" or "assistant".')
     text: str
@@ -64,6 +71,7 @@ class Message(BaseModel):
 class ChatPage(BaseModel):
     """Chats, the one with the latest message first."""
 
+    model_config = example({"items": [CHAT], "next_cursor": None})
     items: list[Chat]
     next_cursor: str | None
 
@@ -71,6 +79,7 @@ class ChatPage(BaseModel):
 class ChatWithMessages(Chat):
     """A chat with its latest messages, oldest of them first."""
 
+    model_config = example({**CHAT, "messages": [QUESTION, REPLY], "next_cursor": None})
     messages: list[Message]
     next_cursor: str | None = Field(description="Leads to earlier messages.")
 
@@ -78,6 +87,7 @@ class ChatWithMessages(Chat):
 class TurnUsage(BaseModel):
     """What an answer used."""
 
+    model_config = example(USED)
     model: str
     input_tokens: int
     cached_input_tokens: int
@@ -90,6 +100,7 @@ class TurnUsage(BaseModel):
 class Answer(BaseModel):
     """The model's answer."""
 
+    model_config = example({"request_id": REQUEST, "message": REPLY, "usage": USED}, stream=STREAM)
     request_id: str
     message: Message
     usage: TurnUsage
@@ -101,21 +112,22 @@ def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprin
     chats = services.chats
     _one_chat(api, services)
 
-    @api.post("/chats", responses={201: Chat, **errors(413)}, summary="Make a chat")
+    @api.post("/chats", responses={201: Chat, **errors(TooLarge, AlreadyExists)}, summary="Make a chat")
     def create(body: NewChat) -> tuple[dict[str, Any], int]:
         return chats.create(caller().scope, body.title), 201
 
-    @api.get("/chats", responses={200: ChatPage, **errors()}, summary="List chats")
+    @api.get("/chats", responses={200: ChatPage, **errors(InvalidCursor)}, summary="List chats")
     def index(query: PageQuery) -> dict[str, Any]:
         page = chats.list(caller().scope, query.limit, query.cursor)
         return {"items": page.items, "next_cursor": page.next_cursor}
 
     @api.post(
         "/chats/<id>/messages",
-        responses={200: Answer, **errors(404, 409, 413, 422, 429, 502, 504)},
+        responses={200: Answer, **errors(*OF_A_TURN)},
         summary="Send a message",
-        description="Answers as JSON, or with `Accept: text/event-stream` as server-sent events: `start`, any number "
-        "of `delta`, then `done` or `error`. With an `Idempotency-Key` header a repeated send gives the first answer.",
+        description="Answers as JSON, or with `Accept: text/event-stream` as server-sent events. An error after the "
+        "stream has begun is its last event. With an `Idempotency-Key` header a repeated send gives the first answer.",
+        openapi_extensions={"x-headers": [KEY_HEADER]},
     )
     def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
         if len(body.text) > services.settings.limits.message_characters:
@@ -133,19 +145,23 @@ def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprin
 def _one_chat(api: APIBlueprint, services: Services) -> None:
     chats = services.chats
 
-    @api.get("/chats/<id>", responses={200: ChatWithMessages, **errors(404)}, summary="Read a chat and its messages")
+    @api.get(
+        "/chats/<id>",
+        responses={200: ChatWithMessages, **errors(*OF_A_CHAT, InvalidCursor)},
+        summary="Read a chat and its messages",
+    )
     def get(path: Path, query: PageQuery) -> dict[str, Any]:
         chat, page = chats.get(caller().scope, path.id, query.limit, query.cursor)
         return {**chat, "messages": page.items, "next_cursor": page.next_cursor}
 
-    @api.patch("/chats/<id>", responses={200: Chat, **errors(404, 413)}, summary="Rename or archive a chat")
+    @api.patch("/chats/<id>", responses={200: Chat, **errors(*OF_A_CHAT, TooLarge)}, summary="Rename or archive a chat")
     def change(path: Path, body: ChatChange) -> dict[str, Any]:
         changes = body.model_dump(exclude_none=True)
         if not changes:
             raise BadRequest("Nothing to change: send title, archived or both.")
         return chats.change(caller().scope, path.id, changes)
 
-    @api.delete("/chats/<id>", responses={204: None, **errors(404)}, summary="Delete a chat and its messages")
+    @api.delete("/chats/<id>", responses={204: None, **errors(*OF_A_CHAT)}, summary="Delete a chat and its messages")
     def delete(path: Path) -> tuple[str, int]:
         chats.delete(caller().scope, path.id)
         return "", 204

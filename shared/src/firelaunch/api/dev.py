@@ -11,9 +11,10 @@ from flask_openapi3 import APIBlueprint
 from flask_openapi3.models import Tag
 from pydantic import BaseModel, Field
 
-from ..errors import Forbidden
+from ..errors import Forbidden, InvalidId, TooLarge
 from ..identity import DevIdentity
-from .base import Body, errors
+from .base import Body, example
+from .refusals import errors_of_anyone
 
 __all__ = ["routes"]
 
@@ -21,6 +22,7 @@ __all__ = ["routes"]
 class DevUser(Body):
     """Who to be."""
 
+    model_config = example({"uid": "ada"})
     uid: str = Field(min_length=1, max_length=128, description="Any user id; the user need not exist.")
     role: str = Field(default="member", pattern=r"^[a-z0-9_-]{1,32}$", description='"member", or "admin".')
     email: str | None = Field(default=None, max_length=320)
@@ -29,6 +31,7 @@ class DevUser(Body):
 class DevToken(BaseModel):
     """A token for the Authorization header."""
 
+    model_config = example({"token": "eyJhbGciOiJIUzI1NiJ9..."})
     token: str
 
 
@@ -47,7 +50,11 @@ def routes(identity: DevIdentity, *, documented: bool) -> APIBlueprint:
     """The blueprint."""
     api = APIBlueprint("dev", __name__, url_prefix="/dev", abp_tags=[Tag(name="development")], doc_ui=documented)
 
-    @api.post("/token", responses={200: DevToken, **errors(413)}, summary="Sign in as anyone, on a laptop")
+    @api.post(
+        "/token",
+        responses={200: DevToken, **errors_of_anyone(Forbidden, InvalidId, TooLarge)},
+        summary="Sign in as anyone, on a laptop",
+    )
     def token(body: DevUser) -> dict[str, Any]:
         _refuse_other_names()
         return {"token": identity.issue(body.uid, role=body.role, email=body.email)}

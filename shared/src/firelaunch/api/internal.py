@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from flask import request
 from flask_openapi3 import APIBlueprint
-from flask_openapi3.models import Tag
 from pydantic import BaseModel, Field
 
 from ..errors import Forbidden
 from ..identity import bearer
 from ..services import Services
 from ..worker import Runner
-from .base import Body, errors
+from .base import Body
 
 __all__ = ["routes"]
 
@@ -29,21 +28,9 @@ class Delivered(Body):
     job_id: str = Field(max_length=64)
 
 
-class Outcome(BaseModel):
-    """What came of it."""
-
-    outcome: str = Field(description='"ran", "later" (it was sent on its way again), "gone" or "lost".')
-
-
-class Swept(BaseModel):
-    """What came of a sweep."""
-
-    delivered: int
-
-
-def routes(services: Services, runner: Runner, *, documented: bool) -> APIBlueprint:
-    """The blueprint. No route of it runs before the token was verified."""
-    api = APIBlueprint("internal", __name__, url_prefix="/internal", abp_tags=[Tag(name="internal")], doc_ui=documented)
+def routes(services: Services, runner: Runner) -> APIBlueprint:
+    """The blueprint, which is in no document for clients. No route of it runs before the token was verified."""
+    api = APIBlueprint("internal", __name__, url_prefix="/internal", doc_ui=False)
     callers, app_id = services.internal, services.settings.app.id
 
     @api.before_request
@@ -52,13 +39,14 @@ def routes(services: Services, runner: Runner, *, documented: bool) -> APIBluepr
             raise Forbidden
         callers.verify(bearer(request.headers.get("Authorization")))
 
-    @api.post("/jobs/<kind>", responses={200: Outcome, **errors(413)}, summary="Do a job that is due")
+    @api.post("/jobs/<kind>")
     def run(path: KindPath, body: Delivered) -> dict[str, str]:
         if body.app_id != app_id:
             raise Forbidden(reason=f"a job of app {body.app_id!r} was delivered to {app_id!r}")
+        # "ran", "later" (it was sent on its way again), "gone" or "lost": in each case this delivery is done with.
         return {"outcome": runner.run(body.job_id, path.kind)}
 
-    @api.post("/sweep", responses={200: Swept, **errors()}, summary="Bring overdue jobs on their way")
+    @api.post("/sweep")
     def sweep() -> dict[str, int]:
         return {"delivered": services.jobs.sweep()}
 

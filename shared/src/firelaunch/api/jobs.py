@@ -7,12 +7,36 @@ from typing import Any
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, Field
 
-from ..errors import Forbidden
+from ..errors import Conflict, Forbidden, InvalidCursor, InvalidId, NotFound, PreconditionFailed
 from ..jobs.base import job_view
 from ..services import Services
-from .base import PageQuery, Path, blueprint, caller, errors
+from .base import PageQuery, Path, blueprint, caller, example
+from .refusals import errors
 
 __all__ = ["routes"]
+
+
+_OF_A_JOB = (InvalidId, NotFound)
+_IN_THE_WAY = (Conflict, PreconditionFailed)
+
+_RUNNING = {
+    "id": "j0123456789abcdef0123456789abcdef",
+    "kind": "batch",
+    "state": "running",
+    "attempts": 1,
+    "max_attempts": 20,
+    "cancel_requested": False,
+    "created_at": "2026-03-01T09:30:00.000Z",
+    "due_at": None,
+    "finished_at": None,
+    "progress": {"done": 3, "total": 10, "note": ""},
+    "result": None,
+    "error": None,
+    "history": [
+        {"event": "queued", "at": "2026-03-01T09:30:00.000Z", "attempt": 0},
+        {"event": "started", "at": "2026-03-01T09:30:01.000Z", "attempt": 1},
+    ],
+}
 
 
 class JobProgress(BaseModel):
@@ -43,6 +67,7 @@ class JobEvent(BaseModel):
 class JobAnswer(BaseModel):
     """A job."""
 
+    model_config = example(_RUNNING)
     id: str
     kind: str
     state: str = Field(description='"queued", "running", or one of the ends: "succeeded", "dead", "cancelled".')
@@ -61,6 +86,7 @@ class JobAnswer(BaseModel):
 class JobPage(BaseModel):
     """Jobs, newest first."""
 
+    model_config = example({"items": [_RUNNING], "next_cursor": None})
     items: list[JobAnswer]
     next_cursor: str | None
 
@@ -71,16 +97,18 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
     jobs = services.jobs
     _operations(api, services)
 
-    @api.get("/jobs", responses={200: JobPage, **errors()}, summary="List your jobs")
+    @api.get("/jobs", responses={200: JobPage, **errors(InvalidCursor)}, summary="List your jobs")
     def index(query: PageQuery) -> dict[str, Any]:
         page = jobs.mine(caller().scope, query.limit, query.cursor)
         return {"items": page.items, "next_cursor": page.next_cursor}
 
-    @api.get("/jobs/<id>", responses={200: JobAnswer, **errors(404)}, summary="Read a job")
+    @api.get("/jobs/<id>", responses={200: JobAnswer, **errors(*_OF_A_JOB)}, summary="Read a job")
     def get(path: Path) -> dict[str, Any]:
         return job_view(jobs.get(caller().scope, path.id))
 
-    @api.post("/jobs/<id>/cancel", responses={200: JobAnswer, **errors(404, 409)}, summary="Cancel a job")
+    @api.post(
+        "/jobs/<id>/cancel", responses={200: JobAnswer, **errors(*_OF_A_JOB, *_IN_THE_WAY)}, summary="Cancel a job"
+    )
     def cancel(path: Path) -> dict[str, Any]:
         return job_view(jobs.cancel(caller().scope, path.id))
 
@@ -90,14 +118,18 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
 def _operations(api: APIBlueprint, services: Services) -> None:
     jobs = services.jobs
 
-    @api.get("/ops/jobs", responses={200: JobPage, **errors()}, summary="List the app's dead jobs (admins)")
+    @api.get(
+        "/ops/jobs", responses={200: JobPage, **errors(InvalidCursor)}, summary="List the app's dead jobs (admins)"
+    )
     def dead(query: PageQuery) -> dict[str, Any]:
         _admins_only()
         page = jobs.dead(query.limit, query.cursor)
         return {"items": page.items, "next_cursor": page.next_cursor}
 
     @api.post(
-        "/ops/jobs/<id>/redrive", responses={200: JobAnswer, **errors(404, 409)}, summary="Try a dead job anew (admins)"
+        "/ops/jobs/<id>/redrive",
+        responses={200: JobAnswer, **errors(*_OF_A_JOB, *_IN_THE_WAY)},
+        summary="Try a dead job anew (admins)",
     )
     def redrive(path: Path) -> dict[str, Any]:
         _admins_only()

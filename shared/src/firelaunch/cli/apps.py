@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
-__all__ = ["app_folder", "repo_root"]
+from ..settings import Settings
+
+__all__ = ["app_folder", "load_settings", "repo_root", "where"]
 
 
 def repo_root() -> Path:
@@ -33,3 +36,21 @@ def app_folder(app: str) -> Path:
     there = sorted(path.parent.name for path in Path("apps").glob("*/firelaunch.toml"))
     known = f"There are: {', '.join(there)}." if there else "There is none yet."
     raise click.ClickException(f"There is no app {app!r} in apps/. {known} 'make app' makes one.")
+
+
+def load_settings(app: str) -> Settings:
+    """The settings of an app, from its folder and the environment.
+
+    Raises:
+        ClickException: there is no such app.
+        SettingsError: they do not hold.
+    """
+    return Settings.load(app_folder(app) / "firelaunch.toml", os.environ)
+
+
+def where(settings: Settings) -> str:
+    """The database that an operator's command works on, for people to read."""
+    if settings.environment.mode == "embedded":
+        return f"{settings.environment.data} (this machine; FIRELAUNCH_MODE=cloud for the deployed app)"
+    database = "(default)" if settings.cloud.database == "shared" else settings.app.id
+    return f"Firestore database {database} of {settings.cloud.project or 'the emulator'}"

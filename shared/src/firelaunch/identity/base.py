@@ -10,7 +10,17 @@ from typing import Any, Protocol
 from ..errors import FirelaunchError, Forbidden, InvalidId, Unauthenticated
 from ..scope import Scope, check_uid
 
-__all__ = ["AnyOf", "Caller", "Identity", "bearer", "caller_from_claims"]
+__all__ = [
+    "AnyOf",
+    "AppCheckFailed",
+    "Attestation",
+    "Caller",
+    "Identity",
+    "IdentityUnavailable",
+    "bearer",
+    "caller_from_claims",
+    "tenant_of",
+]
 
 _MOST_HEADER = 8192
 """Characters of a header at most; servers refuse longer lines anyway."""
@@ -42,6 +52,17 @@ class Identity(Protocol):
         Raises:
             Unauthenticated: the token does not hold; its reason is for the log.
             Forbidden: the token holds, and its user is no member of this app.
+        """
+
+
+class Attestation(Protocol):
+    """Verifies what a request shows of the client software that it comes from."""
+
+    def verify(self, token: str | None) -> str:
+        """The id of the client that ``token`` was issued to.
+
+        Raises:
+            Unauthenticated: it does not hold, or the client is not one of the app's.
         """
 
 
@@ -96,6 +117,19 @@ def caller_from_claims(app_id: str, uid: Any, claims: Mapping[str, Any]) -> Call
         raise Forbidden("You are not a member of this app; join it first, then sign in again.", reason=f"uid {uid}")
     email = claims.get("email")
     return Caller(app_id, uid, role, email if isinstance(email, str) else None)
+
+
+def tenant_of(claims: Mapping[str, Any]) -> Any:
+    """The Identity Platform tenant that a token was issued for; None for the project's own users."""
+    firebase = claims.get("firebase")
+    return firebase.get("tenant") if isinstance(firebase, Mapping) else None
+
+
+class AppCheckFailed(Unauthenticated):
+    """No App Check token, one that does not hold, or one of a client that this app does not serve."""
+
+    code = "app_check_failed"
+    message = "This request shows no genuine client: send a valid App Check token as 'X-Firebase-AppCheck'."
 
 
 class IdentityUnavailable(FirelaunchError):

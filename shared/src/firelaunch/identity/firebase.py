@@ -20,10 +20,10 @@ from firebase_admin import auth, credentials, tenant_mgt
 from google.auth import jwt
 
 from ..errors import SettingsError, Unauthenticated
-from .base import Caller, IdentityUnavailable, caller_from_claims
+from .base import Caller, IdentityUnavailable, caller_from_claims, tenant_of
 from .certificates import MemoisedCertificates
 
-__all__ = ["EmulatorIdentity", "FirebaseIdentity"]
+__all__ = ["EmulatorIdentity", "EmulatorTokens", "FirebaseIdentity", "FirebaseTokens", "LazyCredential"]
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +40,11 @@ _NOT_HOLDING = (
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 
 
-class _LazyCredential(credentials.Base):  # type: ignore[misc]
+class LazyCredential(credentials.Base):  # type: ignore[misc]
     """The environment's own credentials, looked for when a call first needs one; verifying a signature needs none."""
 
     def get_credential(self) -> google.auth.credentials.Credentials:
+        """What firebase-admin asks for."""
         return _LazyGoogleCredentials()
 
 
@@ -59,12 +60,10 @@ class _LazyGoogleCredentials(google.auth.credentials.Credentials):
         self.token, self.expiry = self._found.token, self._found.expiry
 
 
-class FirebaseIdentity:
-    """Verifies ID tokens of one Firebase project for one app.
+class FirebaseTokens:
+    """Verifies ID tokens of one Firebase project: of its own users, and of all its tenants' where ``tenant`` is None.
 
     Args:
-        tenant: Identity Platform tenant; a token of another, or of the project itself, does not hold. Without it a
-            token of any tenant does not hold, which firebase-admin alone would accept.
         check_revoked: ask Firebase Auth about each token's user; costs a round trip and needs credentials.
         certificates_url, toolkit_url, credential: other addresses than Google's, and other credentials than the
             environment's, for tests.
@@ -76,7 +75,6 @@ class FirebaseIdentity:
     def __init__(
         self,
         project: str,
-        app_id: str,
         *,
         tenant: str | None = None,
         check_revoked: bool = False,
@@ -87,12 +85,11 @@ class FirebaseIdentity:
         if os.environ.get("FIREBASE_AUTH_EMULATOR_HOST"):
             raise SettingsError("FIREBASE_AUTH_EMULATOR_HOST is set: tokens would go unchecked. Unset it.")
         self._project = project
-        self._app_id = app_id
         self._tenant = tenant
         self._check_revoked = check_revoked
         self._certificates_url = certificates_url
         self._toolkit_url = toolkit_url
-        self._credential = credential or _LazyCredential()
+        self._credential = credential or LazyCredential()
         self._lock = threading.Lock()
 
     @cached_property
@@ -109,19 +106,13 @@ class FirebaseIdentity:
                     made._user_manager.base_url = f"{self._toolkit_url}/projects/{self._project}"
             return made
 
-    def verify(self, token: str) -> Caller:
-        """See :class:`~firelaunch.identity.base.Identity`.
+    def claims(self, token: str) -> dict[str, Any]:
+        """All that a token says, which holds.
 
         Raises:
+            Unauthenticated: it does not hold.
             IdentityUnavailable: the certificates, or Firebase Auth, cannot be reached.
         """
-        claims = self._claims(token)
-        tenant = _tenant(claims)
-        if tenant != self._tenant:
-            raise Unauthenticated(reason=f"a token of tenant {tenant!r}, and this app is bound to {self._tenant!r}")
-        return caller_from_claims(self._app_id, claims.get("sub"), claims)
-
-    def _claims(self, token: str) -> dict[str, Any]:
         try:
             claims: dict[str, Any] = self._client.verify_id_token(token, check_revoked=self._check_revoked)
         except _NOT_HOLDING as error:
@@ -134,21 +125,47 @@ class FirebaseIdentity:
         return claims
 
 
-class EmulatorIdentity:
+class FirebaseIdentity:
+    """Verifies ID tokens of one Firebase project for one app.
+
+    Args:
+        tenant: Identity Platform tenant; a token of another, or of the project itself, does not hold. Without it a
+            token of any tenant does not hold, which firebase-admin alone would accept.
+        options: as :class:`FirebaseTokens` takes them.
+    """
+
+    def __init__(self, project: str, app_id: str, *, tenant: str | None = None, **options: Any) -> None:
+        self._tokens = FirebaseTokens(project, tenant=tenant, **options)
+        self._app_id = app_id
+        self._tenant = tenant
+
+    def verify(self, token: str) -> Caller:
+        """See :class:`~firelaunch.identity.base.Identity`.
+
+        Raises:
+            IdentityUnavailable: the certificates, or Firebase Auth, cannot be reached.
+        """
+        claims = self._tokens.claims(token)
+        tenant = tenant_of(claims)
+        if tenant != self._tenant:
+            raise Unauthenticated(reason=f"a token of tenant {tenant!r}, and this app is bound to {self._tenant!r}")
+        return caller_from_claims(self._app_id, claims.get("sub"), claims)
+
+
+class EmulatorTokens:
     """Takes the Auth emulator's unsigned tokens, and checks all of them that can be checked.
 
     Raises:
         SettingsError: on Cloud Run (K_SERVICE is set), where an unsigned token must never hold.
     """
 
-    def __init__(self, project: str, app_id: str) -> None:
+    def __init__(self, project: str) -> None:
         if os.environ.get("K_SERVICE"):
             raise SettingsError("The Auth emulator's tokens are for development: set FIRELAUNCH_MODE=cloud.")
         self._project = project
-        self._app_id = app_id
 
-    def verify(self, token: str) -> Caller:
-        """See :class:`~firelaunch.identity.base.Identity`."""
+    def claims(self, token: str) -> dict[str, Any]:
+        """See :meth:`FirebaseTokens.claims`."""
         try:
             claims: Any = jwt.decode(token, verify=False)  # type: ignore[no-untyped-call]
             header: Any = jwt.decode_header(token)  # type: ignore[no-untyped-call]
@@ -162,13 +179,21 @@ class EmulatorIdentity:
             problem = f"is not of the project {self._project!r}"
         elif not isinstance(expires, int | float) or expires < time.time():
             problem = "has expired"
-        elif _tenant(claims) is not None:
-            problem = "is of a tenant"
         if problem is not None:
             raise Unauthenticated(reason=f"the token {problem}")
+        return dict(claims)
+
+
+class EmulatorIdentity:
+    """Verifies the Auth emulator's tokens for one app; a tenant's do not hold."""
+
+    def __init__(self, project: str, app_id: str) -> None:
+        self._tokens = EmulatorTokens(project)
+        self._app_id = app_id
+
+    def verify(self, token: str) -> Caller:
+        """See :class:`~firelaunch.identity.base.Identity`."""
+        claims = self._tokens.claims(token)
+        if tenant_of(claims) is not None:
+            raise Unauthenticated(reason="the token is of a tenant")
         return caller_from_claims(self._app_id, claims.get("sub"), claims)
-
-
-def _tenant(claims: dict[str, Any]) -> Any:
-    firebase = claims.get("firebase")
-    return firebase.get("tenant") if isinstance(firebase, dict) else None

@@ -21,7 +21,6 @@ from ..errors import (
     NotFound,
     PreconditionFailed,
     ScopeViolation,
-    SettingsError,
     TooLarge,
 )
 from ..scope import Scope
@@ -35,6 +34,7 @@ __all__ = ["Jobs", "Prepared"]
 log = logging.getLogger(__name__)
 
 _TRIES = 8
+_NO_BACKEND = "firelaunch.toml: jobs.url and jobs.service_account are not set; docs/jobs.md says to what"
 _SWEPT = 100
 """Jobs that one sweep brings on their way at most."""
 
@@ -95,11 +95,11 @@ class Jobs:
         Raises:
             BadRequest: ``payload`` is not of the kind's model.
             TooLarge: it is over ``PAYLOAD_BYTES``.
-            SettingsError: in the cloud, jobs.url or jobs.service_account is missing.
+            JobsUnavailable: in the cloud, jobs.url or jobs.service_account is not set.
         """
         self._check(scope)
         if self.backend is None:
-            raise SettingsError("firelaunch.toml: set jobs.url and jobs.service_account; docs/jobs.md says to what.")
+            raise JobsUnavailable(reason=_NO_BACKEND)
         if not isinstance(payload, kind.payload):
             raise BadRequest(reason=f"a job {kind.name!r} takes {kind.payload.__name__}")
         text = payload.model_dump_json()
@@ -252,7 +252,7 @@ class Jobs:
 
     def _deliver(self, delivery: Delivery) -> None:
         if self.backend is None:
-            raise JobsUnavailable(reason="no backend is set up")
+            raise JobsUnavailable(reason=_NO_BACKEND)
         self.backend.deliver(delivery)
 
     def _try(self, delivery: Delivery) -> None:

@@ -1,4 +1,4 @@
-"""A server that publishes signing certificates as Google does, and mints the ID tokens that go with them."""
+"""A server that publishes signing keys as Google does, and mints the ID and App Check tokens that go with them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import crypt, jwt
+from jwt.algorithms import RSAAlgorithm
 
 __all__ = ["CertificateServer"]
 
@@ -39,6 +40,11 @@ class _Key:
             .sign(self.private, hashes.SHA256())
         )
         return made.public_bytes(serialization.Encoding.PEM).decode()
+
+    @cached_property
+    def jwk(self) -> dict[str, Any]:
+        public = RSAAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
+        return {**public, "kid": self.kid, "alg": "RS256", "use": "sig"}
 
     @cached_property
     def signer(self) -> Any:
@@ -67,6 +73,7 @@ class CertificateServer:
         self._keys = [_Key("key-1")]
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}/certificates"
+        self.jwks_url = f"http://127.0.0.1:{self._server.server_port}/jwks"
         self.toolkit_url = f"http://127.0.0.1:{self._server.server_port}/v1"
 
     def __enter__(self) -> Self:
@@ -95,6 +102,17 @@ class CertificateServer:
         """
         return self.sign(id_token_claims(project, uid, apps, tenant, claims))
 
+    def app_check_token(self, project: str, client: Any, **claims: Any) -> str:
+        """An App Check token for the client with that Firebase app id, of a project whose number is 1234.
+
+        Args:
+            claims: any others; ``None`` takes a standard one away.
+        """
+        now = int(time.time())
+        standard = {"iss": "https://firebaseappcheck.googleapis.com/1234", "iat": now, "exp": now + 3600, "sub": client}
+        payload = {**standard, "aud": ["projects/1234", f"projects/{project}"], **claims}
+        return self.sign({key: value for key, value in payload.items() if value is not None})
+
     def sign(self, payload: Mapping[str, Any]) -> str:
         """Any payload, signed (RS256) with the newest key."""
         encoded: bytes = jwt.encode(self._keys[-1].signer, dict(payload))  # type: ignore[no-untyped-call]
@@ -106,7 +124,10 @@ class CertificateServer:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 owner.fetches += 1
-                body = json.dumps({key.kid: key.certificate for key in owner._keys}).encode()
+                keys: Any = {key.kid: key.certificate for key in owner._keys}
+                if self.path == "/jwks":
+                    keys = {"keys": [key.jwk for key in owner._keys]}
+                body = json.dumps(keys).encode()
                 self.send_response(owner.status)
                 self.send_header("Content-Type", "application/json; charset=UTF-8")
                 self.send_header("Cache-Control", f"public, max-age={owner.max_age}, must-revalidate, no-transform")

@@ -31,6 +31,7 @@ MEND = (
 )
 
 _DENY_ALL = "rules_version = '2';\nservice cloud.firestore { match /{path=**} { allow read, write: if false; } }\n"
+_NONE_LOADED = "OPEN_RULES"  # the name that the emulator gives to the rules it has when it was started without any
 _CLASS = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
 # Runs a command until it ends, or the process that owns the tests does: a session that is killed leaves no emulator.
 _WATCHED = """
@@ -41,6 +42,8 @@ while kill -0 "$owner" && kill -0 "$child"; do sleep 1 & wait $!; done 2>/dev/nu
 kill -9 "$child" 2>/dev/null
 rm -rf "$folder"
 """
+# Java's own defaults are for processes that live for days: they would spend more on compiling than tests last.
+_JAVA_OPTIONS = ("-Duser.language=en", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 _START_SECONDS = 60.0
 _REST_SECONDS = 30.0
 
@@ -93,7 +96,7 @@ class Emulator:
         rules = folder / "deny_all.rules"
         rules.write_text(_DENY_ALL)
         port = _free_port()
-        command = [java, "-Duser.language=en", "-Xmx512m", "-cp", str(jar), _CLASS, "--host=127.0.0.1"]
+        command = [java, *_JAVA_OPTIONS, "-cp", str(jar), _CLASS, "--host=127.0.0.1"]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 - the emulator's own start command
                 [
@@ -148,14 +151,26 @@ class Emulator:
         Raises:
             RulesError: they do not compile.
         """
-        where = f"projects/{project}" if database == "(default)" else f"projects/{project}/databases/{database}"
         body = {"rules": {"files": [{"name": "firestore.rules", "content": source}]}}
-        self.rest("PUT", f"/emulator/v1/{where}:securityRules", body)
+        self.rest("PUT", f"/emulator/v1/{_where(project, database)}:securityRules", body)
+
+    def close_if_open(self, project: str, database: str = "(default)") -> bool:
+        """Deny everything where no rules were loaded and the emulator, started without any, would allow everything.
+
+        Rules of one database do not hold for another, so each named database has to be looked at by itself.
+
+        Returns:
+            whether it was open.
+        """
+        said = self.rest("GET", f"/emulator/v1/{_where(project, database)}:securityRules")
+        is_open = [file["name"] for file in said["rules"]["files"]] == [_NONE_LOADED]
+        if is_open:
+            self.load_rules(project, _DENY_ALL, database)
+        return is_open
 
     def rule_coverage(self, project: str, database: str = "(default)") -> Any:
         """The expression tree of the rules in force, with the values seen and how often (see docs/test-rules.md)."""
-        where = f"projects/{project}" if database == "(default)" else f"projects/{project}/databases/{database}"
-        return self.rest("GET", f"/emulator/v1/{where}:ruleCoverage")
+        return self.rest("GET", f"/emulator/v1/{_where(project, database)}:ruleCoverage")
 
     def clear(self, project: str, database: str = "(default)") -> None:
         """Remove all documents of one database."""
@@ -201,14 +216,20 @@ class Emulator:
     def client_as(self, project: str, claims: Mapping[str, Any] | None, database: str = "(default)") -> Any:
         """The real Python client, bound by the rules as a user with ``claims`` (``sub`` is the uid); None is nobody.
 
-        The library adds an owner's token to each call to an emulator, under which every rule would seem to allow.
+        The library adds an owner's token to each call to an emulator, under which every rule would seem to allow. A
+        database without rules is closed first.
         """
+        self.close_if_open(project, database)
         client = self.client(project, database)
         metadata = [item for item in client._rpc_metadata if item[0] != "authorization"]
         if claims is not None:
             metadata.append(("authorization", f"Bearer {unsigned_token(project, claims)}"))
         client._rpc_metadata_internal = metadata
         return client
+
+
+def _where(project: str, database: str) -> str:
+    return f"projects/{project}" if database == "(default)" else f"projects/{project}/databases/{database}"
 
 
 def unsigned_token(project: str, claims: Mapping[str, Any]) -> str:

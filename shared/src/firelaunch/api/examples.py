@@ -1,0 +1,46 @@
+"""One conversation, as the OpenAPI document's examples show it."""
+
+from __future__ import annotations
+
+from ..stream import Delta, Done, Start, sse
+
+__all__ = ["CHAT", "QUESTION", "REPLY", "REQUEST", "STREAM", "USED"]
+
+CHAT = {
+    "id": "0123456789abcdef0123",
+    "title": "Rivers of Europe",
+    "archived": False,
+    "message_count": 2,
+    "created_at": "2026-03-01T09:30:00.000000Z",
+    "updated_at": "2026-03-01T09:30:04.000000Z",
+}
+REQUEST = "r0123456789abcdef0123456789abcdef"
+QUESTION = {
+    "id": f"{REQUEST}-u",
+    "role": "user",
+    "text": "Which river is longest?",
+    "status": "complete",
+    "created_at": "2026-03-01T09:30:00.000000Z",
+}
+REPLY = {
+    "id": f"{REQUEST}-a",
+    "role": "assistant",
+    "text": "The Volga.",
+    "status": "complete",
+    "created_at": "2026-03-01T09:30:04.000000Z",
+    "model": "gpt-5.4-mini",
+    "request_id": REQUEST,
+}
+USED = {
+    "model": "gpt-5.4-mini",
+    "input_tokens": 42,
+    "cached_input_tokens": 0,
+    "output_tokens": 4,
+    "estimated": False,
+    "cost_micro_usd": 50,
+    "cheaper_model": False,
+}
+STREAM = b"".join(
+    sse([Start(REQUEST, str(CHAT["id"]), QUESTION), Delta("The "), Delta("Volga."), Done(REPLY, USED)])
+).decode()
+"""A whole answer as server-sent events."""

@@ -1,0 +1,111 @@
+"""The API's description: ``/openapi.json`` for tools, and Swagger UI over it at ``/docs`` for people.
+
+Swagger UI's own files come with the package flask-openapi3-swagger. That package is never imported: it is looked for
+when the page is first asked for, so no start waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from flask import Response
+from flask_openapi3 import APIBlueprint
+from flask_openapi3.models import Tag
+from pydantic import BaseModel, Field
+
+from ..errors import NotFound
+from .refusals import errors_of_anyone
+
+__all__ = ["routes"]
+
+_FILES = {
+    "swagger-ui.css": ("css", "text/css"),
+    "swagger-ui-bundle.js": ("js", "text/javascript"),
+    "start.js": (None, "text/javascript"),
+}
+"""Each file's folder in the package (None: it is ours), and its type."""
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>API</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+<div id="page"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</html>
+"""
+_START = """SwaggerUIBundle({
+  url: "openapi.json", dom_id: "#page", deepLinking: true, tryItOutEnabled: true, displayRequestDuration: true,
+  validatorUrl: null,
+});
+"""
+_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",  # Swagger UI's icons are data: URLs of its style sheet
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+_KEPT_SECONDS = 3600
+
+
+class Asset(BaseModel):
+    """A file of the page."""
+
+    file: str = Field(json_schema_extra={"enum": list(_FILES)})
+
+
+def routes(document: Callable[[], dict[str, Any]], *, documented: bool) -> APIBlueprint:
+    """The blueprint; ``document`` makes the OpenAPI document, and is called once, when it is first asked for."""
+    api = APIBlueprint("reference", __name__, abp_tags=[Tag(name="reference")], doc_ui=documented)
+    known = cache(document)
+
+    @api.get(
+        "/openapi.json",
+        responses={200: {"content": {"application/json": {"schema": {"type": "object"}}}}, **errors_of_anyone()},
+        summary="This document",
+    )
+    def openapi_json() -> dict[str, Any]:
+        return known()
+
+    @api.get("/docs", responses={200: _text("text/html"), **errors_of_anyone()}, summary="This document, for people")
+    def page() -> Response:
+        return Response(_PAGE, mimetype="text/html", headers={"Content-Security-Policy": _POLICY})
+
+    @api.get(
+        "/docs/<file>",
+        responses={200: _text("text/css", "text/javascript"), **errors_of_anyone(NotFound)},
+        summary="What the page for people consists of",
+    )
+    def asset(path: Asset) -> Response:
+        if path.file not in _FILES:
+            raise NotFound
+        folder, mimetype = _FILES[path.file]
+        content = (_swagger() / folder / path.file).read_bytes() if folder else _START
+        return Response(content, mimetype=mimetype, headers={"Cache-Control": f"public, max-age={_KEPT_SECONDS}"})
+
+    return api
+
+
+def _text(*mimetypes: str) -> dict[str, Any]:
+    return {"content": {mimetype: {"schema": {"type": "string"}} for mimetype in mimetypes}}
+
+
+@cache
+def _swagger() -> Path:
+    found = find_spec("flask_openapi3_swagger")
+    if found is None or found.origin is None:
+        raise NotFound(reason="flask-openapi3-swagger is not installed")
+    return Path(found.origin).parent / "templates" / "swagger"

@@ -1,0 +1,108 @@
+"""The ``responses`` of errors in the OpenAPI document: each status with the codes that a route may give."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from itertools import groupby
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from ..errors import (
+    BadRequest,
+    BudgetExceeded,
+    Contention,
+    FirelaunchError,
+    Forbidden,
+    IdempotencyMismatch,
+    Interrupted,
+    InvalidId,
+    ModelError,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnavailable,
+    NotFound,
+    PreconditionFailed,
+    RateLimited,
+    RequestInProgress,
+    StoreError,
+    TooLarge,
+    Unauthenticated,
+)
+from ..identity import AppCheckFailed, IdentityUnavailable
+
+__all__ = ["OF_A_CHAT", "OF_A_TURN", "OF_THE_STORE", "ErrorAnswer", "errors", "errors_of_anyone"]
+
+OF_THE_STORE = (StoreError, Contention)
+"""What reaching for the database may fail with."""
+
+OF_A_CHAT = (InvalidId, NotFound)
+"""What a chat's id may be refused with."""
+
+OF_A_TURN = (
+    *(*OF_A_CHAT, TooLarge, RequestInProgress, IdempotencyMismatch, PreconditionFailed),
+    *(RateLimited, BudgetExceeded, Interrupted),
+    *(ModelError, ModelRefused, ModelUnavailable, ModelTimeout),
+)
+"""What a turn may fail with."""
+
+_SIGNED_IN = (Unauthenticated, AppCheckFailed, Forbidden, IdentityUnavailable, *OF_THE_STORE)
+"""What a route that wants a token may answer before its own work, and when it reaches for the database."""
+
+_UNREAD = {"414": "The path is over 4,094 bytes.", "431": "A header is over 8,190 bytes, or there are over 100."}
+"""What gunicorn answers to a request that it does not read to its end; its own defaults
+(https://gunicorn.org/reference/settings/#security)."""
+
+_WAIT = ("Retry-After", "Seconds after which to try again, where that may help.", "integer")
+_HEADERS = {
+    "401": ("WWW-Authenticate", "Bearer", "string"),
+    **dict.fromkeys(("409", "429", "502", "503", "504"), _WAIT),
+}
+
+_SOME_ID = "req_0123456789abcdef0123"
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    code: str = Field(description="Stable; to be compared.")
+    message: str = Field(description="For people; may change.")
+    request_id: str = Field(description="Quote it when asking for help; the log has the rest.")
+
+
+class ErrorAnswer(BaseModel):
+    """The form of every error."""
+
+    error: ErrorDetail
+
+
+def errors(*kinds: type[FirelaunchError]) -> dict[Any, Any]:
+    """The ``responses`` of these errors, and of those that every route that wants a token may give."""
+    return errors_of_anyone(*_SIGNED_IN, *kinds)
+
+
+def errors_of_anyone(*kinds: type[FirelaunchError]) -> dict[Any, Any]:
+    """The ``responses`` of these errors, and of those that every route may give; the codes are part of the schema."""
+    unread = {status: _refusal(status, {BadRequest.code: why}) for status, why in _UNREAD.items()}
+    every: set[type[FirelaunchError]] = {FirelaunchError, BadRequest, *kinds}
+    known = sorted(every, key=lambda kind: (kind.status, kind.code))
+    by_status = groupby(known, key=lambda kind: str(kind.status))
+    told = {status: _refusal(status, {kind.code: kind.message for kind in few}) for status, few in by_status}
+    return dict(sorted((unread | told).items()))
+
+
+def _refusal(status: str, messages: dict[str, str]) -> dict[str, Any]:
+    code = {"properties": {"error": {"properties": {"code": {"enum": list(messages)}}}}}
+    examples = {
+        code: {"value": {"error": {"code": code, "message": message, "request_id": _SOME_ID}}}
+        for code, message in messages.items()
+    }
+    form = {"allOf": [{"$ref": "#/components/schemas/ErrorAnswer"}, code]}
+    answer: dict[str, Any] = {
+        "description": HTTPStatus(int(status)).phrase,
+        "content": {"application/json": {"schema": form, "examples": examples}},
+    }
+    if status in _HEADERS:
+        name, description, kind = _HEADERS[status]
+        answer["headers"] = {name: {"description": description, "schema": {"type": kind}}}
+    return answer

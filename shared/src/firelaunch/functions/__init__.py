@@ -1,0 +1,1 @@
+"""What Cloud Functions run: HTTP and events in front of the same rooms that the services use."""

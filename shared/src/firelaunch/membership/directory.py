@@ -1,0 +1,43 @@
+"""The port to the user directory (Firebase Auth), where the claims themselves are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+__all__ = ["Account", "Directory"]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user as the directory has them now, which a token of up to an hour ago may not.
+
+    ``valid_since`` is in seconds since 1970: tokens that were issued before it are revoked.
+    """
+
+    uid: str
+    tenant: str | None = None
+    email: str | None = None
+    email_verified: bool = False
+    disabled: bool = False
+    valid_since: float = 0.0
+    claims: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Directory(Protocol):
+    """Reads accounts, and sets their claims."""
+
+    def find(self, uid: str, tenant: str | None) -> Account | None:
+        """The account of ``uid`` in that Identity Platform tenant (None: the project's own users).
+
+        Raises:
+            IdentityUnavailable: the directory cannot be asked.
+        """
+
+    def set_claims(self, uid: str, tenant: str | None, claims: str) -> None:
+        """Replace all custom claims of an account by ``claims`` (JSON).
+
+        Raises:
+            IdentityUnavailable: the directory did not take them.
+        """

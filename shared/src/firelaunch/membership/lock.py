@@ -1,0 +1,91 @@
+"""One writer at a time for each account's claims, across all instances of the function.
+
+The directory can only replace all claims at once, so that of two writers the later would undo the earlier.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ..errors import AlreadyExists, Contention, NotFound, PreconditionFailed
+from ..store.base import Create, Delete, DocumentStore, Update
+
+__all__ = ["Lease", "Locks"]
+
+LEASE_SECONDS = 120.0
+WRITE_SECONDS = 60.0
+"""What must be left of a lease when a write begins: longer than firebase-admin tries one (10 s a try, five tries)."""
+
+WAIT_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write, until a time. ``taken`` is the lock document's ``update_time``."""
+
+    until: datetime
+    taken: datetime
+    clock: Callable[[], datetime]
+
+    def check(self) -> None:
+        """Refuse to begin a write that might end after the lease has.
+
+        Raises:
+            Contention: too little is left of it.
+        """
+        if self.until - self.clock() < timedelta(seconds=WRITE_SECONDS):
+            raise Contention(reason="the lock's lease ran down before the write", retry_after=5)
+
+
+class Locks:
+    """Locks by name, as documents of ``collection``. One that a crash left behind is taken over after its lease."""
+
+    def __init__(self, store: DocumentStore, collection: str, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._collection = collection
+        self._clock = clock
+
+    @contextmanager
+    def hold(self, name: str) -> Iterator[Lease]:
+        """Hold the lock of ``name``, which may be part of a path, while the block runs.
+
+        Raises:
+            Contention: others held it for 20 seconds on end.
+        """
+        path = f"{self._collection}/{name}"
+        lease = self._acquire(path)
+        try:
+            yield lease
+        finally:
+            # A document that changed is another writer's lock: the lease had run out.
+            with suppress(PreconditionFailed, NotFound):
+                self._store.commit([Delete(path, if_updated_at=lease.taken)])
+
+    def _acquire(self, path: str) -> Lease:
+        give_up = time.monotonic() + WAIT_SECONDS
+        pause = 0.02
+        while (lease := self._try(path)) is None:
+            if time.monotonic() > give_up:
+                raise Contention("This account is being changed by others; try again.", retry_after=5)
+            time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads waiters, guards nothing
+            pause = min(pause * 2, 0.5)
+        return lease
+
+    def _try(self, path: str) -> Lease | None:
+        until = self._clock() + timedelta(seconds=LEASE_SECONDS)
+        try:
+            return Lease(until, self._store.commit([Create(path, {"until": until})]), self._clock)
+        except (AlreadyExists, Contention):
+            held = self._store.get(path)
+        if held is None or held.data["until"] > self._clock():
+            return None
+        try:
+            taken = self._store.commit([Update(path, {"until": until}, if_updated_at=held.update_time)])
+        except (PreconditionFailed, NotFound, Contention):
+            return None
+        return Lease(until, taken, self._clock)

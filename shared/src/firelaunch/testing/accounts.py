@@ -1,0 +1,143 @@
+"""A server that plays the part of Firebase Auth's REST API (Identity Toolkit) that sets custom claims.
+
+It answers at Google's own paths, and below ``/identitytoolkit.googleapis.com``, where the Auth emulator has them, so
+that FIREBASE_AUTH_EMULATOR_HOST may name it. What it refuses, and in which words, is what that emulator does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+__all__ = ["AccountServer", "Call"]
+
+_PATH = re.compile(
+    r"(?:/identitytoolkit\.googleapis\.com)?/v1/projects/(?P<project>[^/]+)(?:/tenants/(?P<tenant>[^/]+))?"
+    r"/accounts:(?P<action>lookup|update)"
+)
+_MAX_CLAIMS = 1000
+_RESERVED = frozenset({"aud", "auth_time", "exp", "firebase", "iat", "iss", "nbf", "sub", "user_id"})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request that reached the server."""
+
+    action: str
+    tenant: str | None
+    body: dict[str, Any]
+
+
+@dataclass
+class AccountServer:
+    """A context manager. Its users are in memory, by tenant (None: the project's own) and uid.
+
+    Attributes:
+        fail: statuses to answer the next updates with, in place of doing them; 0 closes the connection unanswered.
+        slow: seconds between an update's arrival and its being done, in which another may overtake it.
+    """
+
+    project: str
+    fail: list[int] = field(default_factory=list)
+    slow: float = 0.0
+    calls: list[Call] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._users: dict[tuple[str | None, str], dict[str, Any]] = {}
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self.host = f"127.0.0.1:{self._server.server_port}"
+        self.toolkit_url = f"http://{self.host}/v1"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def add(self, uid: str, tenant: str | None = None, **fields: Any) -> None:
+        """A user, with fields as the API names them: ``email``, ``emailVerified``, ``disabled``, ``validSince``."""
+        claims = fields.pop("claims", None)
+        if claims is not None:
+            fields["customAttributes"] = json.dumps(claims)
+        self._users[tenant, uid] = {"localId": uid, "validSince": "0", **fields}
+
+    def claims(self, uid: str, tenant: str | None = None) -> dict[str, Any]:
+        """The custom claims that a user has now."""
+        found: dict[str, Any] = json.loads(self._users[tenant, uid].get("customAttributes") or "{}")
+        return found
+
+    def answer(self, path: str, authorization: str | None, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Status and body of the answer to one request."""
+        asked = _PATH.fullmatch(path)
+        if asked is None or asked["project"] != self.project:
+            return _refused(404, "PROJECT_NOT_FOUND")
+        if not (authorization or "").startswith("Bearer "):
+            return _refused(403, "The request is missing a valid API key.")
+        self.calls.append(Call(asked["action"], asked["tenant"], body))
+        if asked["action"] == "lookup":
+            with self._lock:
+                found = [self._users.get((asked["tenant"], uid)) for uid in body.get("localId", [])]
+            known = [user for user in found if user]
+            return 200, {"kind": "identitytoolkit#GetAccountInfoResponse", **({"users": known} if known else {})}
+        if self.fail:
+            return _refused(self.fail.pop(0), "BACKEND_ERROR")
+        time.sleep(self.slow)
+        return self._update(asked["tenant"], body)
+
+    def _update(self, tenant: str | None, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        with self._lock:
+            user = self._users.get((tenant, str(body.get("localId"))))
+            if user is None:
+                return _refused(400, "USER_NOT_FOUND")
+            claims = body.get("customAttributes")
+            if claims is not None:
+                if len(claims) > _MAX_CLAIMS:
+                    return _refused(400, "CLAIMS_TOO_LARGE")
+                try:
+                    decoded = json.loads(claims)
+                except ValueError:
+                    decoded = None
+                if not isinstance(decoded, dict):
+                    return _refused(400, "INVALID_CLAIMS")
+                if reserved := sorted(_RESERVED & decoded.keys()):
+                    return _refused(400, f"FORBIDDEN_CLAIM : {reserved[0]}")
+                user["customAttributes"] = claims
+            return 200, {"kind": "identitytoolkit#SetAccountInfoResponse", "localId": user["localId"]}
+
+
+def _refused(status: int, message: str) -> tuple[int, dict[str, Any]]:
+    return status, {
+        "error": {"code": status, "message": message, "errors": [{"message": message, "reason": "invalid"}]}
+    }
+
+
+def _handler(owner: AccountServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            status, answer = owner.answer(self.path, self.headers.get("Authorization"), asked)
+            if status == 0:
+                self.close_connection = True
+                return
+            body = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json; charset=UTF-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing: the tests' own output is what counts."""
+
+    return Handler

@@ -1,0 +1,76 @@
+"""Holds an app's answers to its OpenAPI document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from flask import Response, request
+from jsonschema import Draft202012Validator
+
+from ..web import App
+
+__all__ = ["Documented", "watch"]
+
+_UNTOLD = {"HEAD", "OPTIONS"}
+"""Methods that Flask answers by itself."""
+
+
+class Documented:
+    """An OpenAPI document, as the judge of answers.
+
+    Args:
+        document: as ``/openapi.json`` gives it.
+    """
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = document
+        self._validator = cache(self._make_validator)
+
+    def problem(self, method: str, path: str, status: int, media_type: str, body: bytes) -> str | None:
+        """What in an answer is not as the document says; None where all is.
+
+        Args:
+            path: as the document writes it: ``/v1/chats/{id}``.
+            media_type: of the answer, without parameters.
+        """
+        here = f"{method} {path} {status}"
+        operation = self._document["paths"].get(path, {}).get(method.lower())
+        if operation is None:
+            return f"{here}: the route is not in the document"
+        told = operation["responses"].get(str(status))
+        if told is None:
+            return f"{here}: the status is not in the document: {body[:200]!r}"
+        content = told.get("content")
+        if content is None:
+            return f"{here}: the document knows of no body: {body[:200]!r}" if body else None
+        if media_type not in content:
+            return f"{here}: {media_type!r} is not in the document"
+        if media_type != "application/json":
+            return None
+        faults = self._validator(path, method.lower(), str(status)).iter_errors(json.loads(body))
+        return next((f"{here}: {fault.json_path}: {fault.message}" for fault in faults), None)
+
+    def _make_validator(self, path: str, method: str, status: str) -> Draft202012Validator:
+        told = self._document["paths"][path][method]["responses"][status]["content"]["application/json"]
+        return Draft202012Validator({**told["schema"], "components": self._document["components"]})
+
+
+def watch(app: App, documented: Documented) -> list[str]:
+    """Looks at each answer of ``app`` from now on; what is not as ``documented`` says is added to the returned list."""
+    problems: list[str] = []
+
+    @app.after_request
+    def look(response: Response) -> Response:
+        if request.url_rule is None or request.method in _UNTOLD:
+            return response
+        path = str(request.url_rule).replace("<", "{").replace(">", "}")
+        body = b"" if response.mimetype == "text/event-stream" else response.get_data()
+        problem = documented.problem(request.method, path, response.status_code, response.mimetype or "", body)
+        if problem is not None:
+            problems.append(problem)
+        return response
+
+    return problems

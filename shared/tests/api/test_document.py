@@ -1,0 +1,328 @@
+"""The OpenAPI document has every route, status and error code; the fixture ``make_app`` holds all other tests to it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import firelaunch
+import pytest
+from firelaunch import turn
+from firelaunch.errors import (
+    AlreadyExists,
+    Contention,
+    FirelaunchError,
+    ModelError,
+    NotFound,
+    PreconditionFailed,
+    SettingsError,
+    StoreError,
+)
+from firelaunch.identity import IdentityUnavailable
+from firelaunch.jobs.lease import LeaseLost
+from firelaunch.settings import Settings
+from firelaunch.store.base import Create, Update
+from firelaunch.testing.apps import User, events, sign_in, write_app
+from firelaunch.testing.documented import Documented, watch
+from firelaunch.web import App, init_app
+from firelaunch.wiring import build, build_store
+from firelaunch.worker.handlers import JobFailed, TimedOut
+from jsonschema import Draft202012Validator
+
+
+@pytest.fixture
+def app(make_app: Any) -> App:
+    made: App = make_app()
+    return made
+
+
+@pytest.fixture
+def document(app: App) -> dict[str, Any]:
+    found: dict[str, Any] = app.test_client().get("/openapi.json").get_json()
+    return found
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield method.upper(), path, operation
+
+
+def codes(operation: dict[str, Any]) -> set[str]:
+    return {
+        code
+        for status, response in operation["responses"].items()
+        if int(status) >= 400
+        for code in response["content"]["application/json"]["examples"]
+    }
+
+
+def test_the_document_is_of_openapi_3_1_and_has_every_route_and_method_and_no_other(
+    app: App, document: dict[str, Any]
+) -> None:
+    assert document["openapi"].startswith("3.1")
+    served = {
+        (method, str(rule).replace("<", "{").replace(">", "}"))
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+    assert {(method, path) for method, path, _ in operations(document)} == served
+
+
+def test_the_errors_that_the_code_raises_and_those_of_the_document_are_the_same(
+    document: dict[str, Any],
+) -> None:
+    kinds = {kind.__name__: kind for kind in tree(FirelaunchError)}
+    raised = {FirelaunchError}
+    source = Path(firelaunch.__file__).parent
+    for path in source.rglob("*.py"):
+        if path.relative_to(source).parts[0] in {"membership", "functions", "cli"}:
+            continue  # they answer no route of the service
+        for node in ast.walk(ast.parse(path.read_text())):
+            # Also one that is made here and raised elsewhere.
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds:
+                raised.add(kinds[node.func.id])
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Name) and node.exc.id in kinds:
+                raised.add(kinds[node.exc.id])
+    raised -= {SettingsError}  # at boot alone
+    raised -= {JobFailed, TimedOut, LeaseLost}  # told in a job's own error, by no route
+    of_gunicorn = {("414", "invalid_request"), ("431", "invalid_request")}
+    told = {
+        (status, code)
+        for _, _, operation in operations(document)
+        for status, response in operation["responses"].items()
+        if int(status) >= 400
+        for code in response["content"]["application/json"]["examples"]
+    }
+    assert {(str(kind.status), kind.code) for kind in raised} | of_gunicorn == told
+    assert len(raised) > 20
+
+
+def tree(kind: type[FirelaunchError]) -> Iterator[type[FirelaunchError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from tree(below)
+
+
+def test_routes_want_a_token_but_for_those_that_anyone_may_call(app: App, document: dict[str, Any]) -> None:
+    for method, path, operation in operations(document):
+        answer = app.test_client().open(filled(path, "x"), method=method)
+        assert (answer.status_code == 401) == (operation.get("security") == [{"bearer": []}]), path
+    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+
+
+def test_every_example_is_as_its_own_schema_says(document: dict[str, Any]) -> None:
+    shown = 0
+
+    def check(schema: dict[str, Any], value: Any) -> None:
+        nonlocal shown
+        Draft202012Validator({**schema, "components": document["components"]}).validate(value)
+        shown += 1
+
+    for schema in document["components"]["schemas"].values():
+        if "example" in schema:
+            check(schema, schema["example"])
+    for _, _, operation in operations(document):
+        for response in operation["responses"].values():
+            for media in response.get("content", {}).values():
+                for example in media.get("examples", {}).values():
+                    check(media["schema"], example["value"])
+    assert shown > 100
+
+
+def test_each_body_that_is_taken_or_given_has_an_example(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    for method, path, operation in operations(document):
+        contents = [operation.get("requestBody", {}).get("content", {})]
+        contents += [response.get("content", {}) for response in operation["responses"].values()]
+        for content in contents:
+            name = content.get("application/json", {}).get("schema", {}).get("$ref", "").rpartition("/")[2]
+            assert not name or "example" in schemas[name], f"{method} {path}: {name}"
+
+
+def test_a_streamed_answer_has_the_events_and_fields_of_the_documents_example(
+    app: App, document: dict[str, Any]
+) -> None:
+    ada = sign_in(app, "ada")
+    send = document["paths"]["/v1/chats/{id}/messages"]["post"]
+    shown: Any = app.response_class(send["responses"]["200"]["content"]["text/event-stream"]["example"])
+    told = [(name, sorted(data)) for name, data in events(shown)]
+    streamed = ada.stream(ada.new_chat(), "Hello")
+    assert streamed.mimetype == "text/event-stream"
+    seen = [(name, sorted(data)) for name, data in events(streamed)]
+    assert [e for e in seen if e[0] != "delta"] == [e for e in told if e[0] != "delta"]
+    assert {tuple(fields) for name, fields in seen if name == "delta"} == {("text",)}
+
+
+class FailingStore:
+    """A store that fails as the real ones may. ``armed`` is called with the number and the writes of each call."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.calls = 0
+        self.armed: Any = lambda _number, _writes: None
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+
+        def call(*args: Any) -> Any:
+            self.calls += 1
+            self.armed(self.calls, list(args[0]) if name == "commit" else [])
+            return method(*args)
+
+        return call
+
+
+def failures_of(writes: list[Any]) -> Iterator[type[StoreError | NotFound]]:
+    """What a store may say to a call with these writes (none: a read)."""
+    yield from (StoreError, Contention)
+    for write in writes:
+        if isinstance(write, Create):
+            yield AlreadyExists
+        if isinstance(write, Update):
+            yield NotFound
+        if getattr(write, "if_updated_at", None) is not None:
+            yield PreconditionFailed
+
+
+def filled(path: str, found: str) -> str:
+    return path.replace("{id}", found).replace("{file}", "start.js")
+
+
+def a_job(store: FailingStore, path: str) -> str:
+    """A job of ada's that a request to ``path`` finds as it should be, made past what makes the store fail."""
+    job_id = f"j{secrets.token_hex(16)}"
+    now = datetime.now(UTC)
+    fields = {"kind": "batch", "uid": "ada", "state": "dead" if "/ops/" in path else "queued", "payload": "{}"}
+    numbers = {"attempts": 0, "max_attempts": 1, "seconds": 1.0, "fence": 0, "due_at": now, "created_at": now}
+    store._store.commit([Create(f"apps/demo/jobs/{job_id}", {**fields, **numbers})])
+    return job_id
+
+
+def request_of(method: str, path: str, operation: dict[str, Any], user: User, store: FailingStore) -> Any:
+    """A request that the document says is good."""
+    found = user.new_chat()
+    if "/jobs/" in path or "/batches/" in path:
+        found = a_job(store, path)
+    schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    body = documented_example(schema, user)
+    return user.client.open(
+        filled(path, found), method=method, json=body, headers={"Authorization": f"Bearer {user.token}"}
+    )
+
+
+def documented_example(schema: dict[str, Any], user: User) -> Any:
+    if not schema:
+        return None
+    schemas = user.client.get("/openapi.json").get_json()["components"]["schemas"]
+    return schemas[schema["$ref"].rpartition("/")[2]]["example"]
+
+
+def test_whatever_the_database_says_the_answer_is_in_the_document(
+    tmp_path: Path, documented: Documented, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn, "_ADMIT_SECONDS", 0.05)
+    settings = Settings.load(write_app(tmp_path / "failing"), {})
+    store = FailingStore(build_store(settings))
+    app = App("failing")
+    init_app(app, build(settings, store=store), lambda _: ())  # type: ignore[arg-type]
+    problems = watch(app, documented)
+    seen = set()
+    for method, path, operation in operations(document):
+        user = sign_in(app, "ada", role="admin")
+        for number, kind, lasting in tries(store, lambda: request_of(method, path, operation, user, store)):  # noqa: B023
+            seen.add((number, kind, lasting))
+    assert problems == []
+    assert {kind for _, kind, _ in seen} == {StoreError, Contention, AlreadyExists, NotFound, PreconditionFailed}
+
+
+def tries(store: FailingStore, send: Any) -> Iterator[tuple[int, Any, bool]]:
+    """Sends with each call of the store failing in each way it may, that once or from there on."""
+    written: list[list[Any]] = []
+    store.armed = lambda _number, writes: written.append(writes)
+    assert send().status_code < 300
+    for number, writes in enumerate(written[1:], 2):  # the first makes the chat
+        for kind in sorted(set(failures_of(writes)), key=lambda kind: kind.__name__):
+            for lasting in (False, True):
+                fail(store, number, kind, lasting=lasting)
+                send()
+                store.armed = lambda _number, _writes: None
+                yield number, kind, lasting
+
+
+def fail(store: FailingStore, at: int, kind: Any, *, lasting: bool) -> None:
+    began = store.calls
+
+    def armed(number: int, writes: list[Any]) -> None:
+        here = number - began
+        if (here == at or (lasting and here > at)) and kind in set(failures_of(writes)):
+            raise kind
+
+    store.armed = armed
+
+
+@pytest.mark.parametrize("kind", sorted(tree(ModelError), key=lambda kind: kind.__name__))
+def test_whatever_the_model_says_the_answer_is_in_the_document(make_app: Any, kind: type[FirelaunchError]) -> None:
+    def answer(_: Any) -> Iterator[Any]:
+        raise kind
+        yield
+
+    ada = sign_in(make_app(answer=answer), "ada")
+    chat = ada.new_chat()
+    assert ada.send(chat, "Hello").get_json()["error"]["code"] == kind.code
+    assert [data["error"]["code"] for name, data in events(ada.stream(chat, "Hello")) if name == "error"] == [kind.code]
+
+
+def test_where_sign_in_cannot_be_checked_each_route_that_needs_it_says_so(
+    app: App, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = sign_in(app, "ada")
+
+    def verify(_self: Any, _token: str) -> Any:
+        raise IdentityUnavailable
+
+    monkeypatch.setattr(type(app.services.identity), "verify", verify)  # type: ignore[attr-defined]
+    for method, path, operation in operations(document):
+        headers = {"Authorization": f"Bearer {user.token}"}
+        answer = user.client.open(filled(path, "x"), method=method, json={}, headers=headers)
+        told = operation.get("security") is not None
+        assert (answer.status_code == 503) == told
+        assert ("identity_unavailable" in codes(operation)) == told
+
+
+def test_the_judge_says_what_the_document_lacks(documented: Documented, document: dict[str, Any]) -> None:
+    me = document["components"]["schemas"]["Me"]["example"]
+
+    def problem(status: int, body: Any, path: str = "/v1/me", media_type: str = "application/json") -> str | None:
+        return documented.problem("GET", path, status, media_type, json.dumps(body).encode())
+
+    error = {"error": {"code": "unauthenticated", "message": "m", "request_id": "r"}}
+    assert problem(200, me) is None
+    assert problem(401, error) is None
+    assert "route" in (problem(200, me, path="/v1/nothing") or "")
+    assert "status" in (problem(418, error) or "")
+    assert "code" in (problem(401, {"error": {**error["error"], "code": "forbidden"}}) or "")
+    assert "uid" in (problem(200, {**me, "uid": 5}) or "")
+    assert "text/plain" in (problem(200, me, media_type="text/plain") or "")
+
+
+def test_the_page_for_people_brings_all_it_needs_and_may_run_nothing_else(app: App) -> None:
+    client = app.test_client()
+    page = client.get("/docs")
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in page.text
+    for file, kind in [("swagger-ui.css", "text/css"), ("swagger-ui-bundle.js", "text/javascript")]:
+        assert f"docs/{file}" in page.text
+        got = client.get(f"/docs/{file}")
+        assert (got.status_code, got.mimetype) == (200, kind)
+        assert len(got.data) > 100_000
+    assert client.get("/docs/start.js").mimetype == "text/javascript"
+    for other in ("swagger-ui.css.map", "..", "%2e%2e%2fx", "__init__.py", "swagger.svg", "x" * 300):
+        assert client.get(f"/docs/{other}").status_code == 404
