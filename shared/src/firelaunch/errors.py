@@ -27,6 +27,7 @@ __all__ = [
     "InvalidCursor",
     "InvalidId",
     "InvalidSchema",
+    "JobsUnavailable",
     "ModelError",
     "ModelRefused",
     "ModelTimeout",
@@ -340,3 +341,11 @@ class ScopeViolation(FirelaunchError):
     code = "not_found"
     status = 404
     message = NotFound.message
+
+
+class JobsUnavailable(FirelaunchError):
+    """Work cannot be put off at the moment, or nothing is set up that would do it."""
+
+    code = "jobs_unavailable"
+    status = 503
+    message = "Work cannot be taken on at the moment; try again."

@@ -37,6 +37,7 @@ __all__ = [
     "Guardrails",
     "Identity",
     "Index",
+    "Jobs",
     "Limits",
     "Logs",
     "Membership",
@@ -167,6 +168,20 @@ class Cors(_Section):
     )
 
 
+class Jobs(_Section):
+    """``[jobs]``: work that is done outside of requests, and the Cloud Tasks queue that brings it in the cloud."""
+
+    url: str = Field(default="", description="Address of the deployed service, which Cloud Tasks calls: https://...")
+    service_account: str = Field(default="", description="E-mail of the service account that Cloud Tasks signs as.")
+    queue: str = Field(default="", description="The Cloud Tasks queue, in cloud.region; the app's id if left out.")
+    max_attempts: int = Field(default=8, ge=1, le=100, description="Tries of a job, after which it is dead.")
+    backoff_seconds: float = Field(default=5, gt=0, description="Longest pause before the second try; it then doubles.")
+    backoff_max_seconds: float = Field(default=600, gt=0, description="Longest pause of all.")
+    lease_seconds: float = Field(default=60, gt=0, description="After which a silent worker's job is taken back.")
+    workers: int = Field(default=2, ge=1, le=32, description="Jobs at a time, on a laptop.")
+    keep_days: int = Field(default=30, ge=1, le=365, description="Days that the record of a finished job is kept.")
+
+
 class Environment(_Section):
     """What differs between a laptop and the cloud; read from the process's environment."""
 
@@ -216,6 +231,7 @@ class Settings(_Section):
     identity: Identity = Identity()
     membership: Membership = Membership()
     cors: Cors = Cors()
+    jobs: Jobs = Jobs()
     environment: Environment = Field(default=Environment(), exclude=True)
     root: Path = Field(default=Path(), exclude=True)
 

@@ -13,6 +13,7 @@ from .admission import Admission
 from .chats import Chats
 from .errors import SettingsError
 from .identity import AnyOf, Attestation, DevIdentity, Identity, load_or_create_key
+from .jobs import Backend, Callers, Jobs
 from .llm.base import Provider
 from .llm.gateway import Gateway
 from .llm.prices import Prices
@@ -61,11 +62,13 @@ def build(
     store: DocumentStore | None = None,
     provider: Provider | None = None,
     moderate: Callable[[str], None] | None = None,
+    backend: Backend | None = None,
+    internal: Callers | None = None,
 ) -> Services:
     """The services of one app's process. Connects to nothing; adapters do when they are first used.
 
     Args:
-        clock, store, provider: others than the settings name, for tests and benchmarks.
+        clock, store, provider, backend, internal: others than the settings name, for tests and benchmarks.
         moderate: an app's own hook, in place of the settings' (see :mod:`firelaunch.guardrails`).
 
     Raises:
@@ -100,6 +103,8 @@ def build(
         llm=ModelCalls(settings, scoped, metering, gateway, prompts, clock, admission, moderate),
         prompts=prompts,
         moderate=moderate,
+        jobs=Jobs(scoped, backend or _jobs_backend(settings), settings.jobs, clock),
+        internal=internal or _internal_callers(settings),
         clock=clock,
     )
 
@@ -164,6 +169,30 @@ def _provider(settings: Settings) -> Provider:
     # Servers on one's own machine ask for no key, and the client library insists on one.
     key = env.openai_api_key.get_secret_value() if env.openai_api_key else "none"
     return OpenAICompatibleProvider("openai", key, env.openai_base_url)
+
+
+def _jobs_backend(settings: Settings) -> Backend | None:
+    policy = settings.jobs
+    if settings.environment.development:
+        from .jobs.embedded import EmbeddedBackend
+
+        return EmbeddedBackend(policy.workers)
+    if not (policy.url and policy.service_account):
+        return None
+    from .jobs.cloud_tasks import CloudTasksBackend
+
+    project, region = _project(settings), settings.cloud.region
+    queue = f"projects/{project}/locations/{region}/queues/{policy.queue or settings.app.id}"
+    return CloudTasksBackend(settings.app.id, queue, policy.url, policy.service_account)
+
+
+def _internal_callers(settings: Settings) -> Callers | None:
+    policy = settings.jobs
+    if settings.environment.development or not (policy.url and policy.service_account):
+        return None
+    from .jobs.oidc import ServiceAccountTokens
+
+    return ServiceAccountTokens(policy.url, policy.service_account)
 
 
 def _prices(settings: Settings) -> Prices:
