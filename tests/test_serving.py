@@ -102,6 +102,28 @@ def test_an_app_told_to_stop_ends_long_answers_keeps_what_they_said_and_settles(
     assert spent["cost_micro_usd"] > 0
 
 
+def test_a_served_app_does_its_jobs_and_after_kill_9_those_that_were_left(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    edit(app_folder, "[limits]", "[jobs]\nlease_seconds = 0.5\n\n[limits]")
+    first = serve(app_folder)
+    ada = first.sign_in("ada")
+    inputs = [{"text": f"Question {n}"} for n in range(15)]  # no more than the plan's requests of a minute
+    job = ada.call("POST", "/v1/batches", {"inputs": inputs, "budget_micro_usd": 0}).json()["id"]
+    while not ada.call("GET", f"/v1/batches/{job}/output").text:
+        time.sleep(0.01)
+    first.kill()
+    again = serve(app_folder).sign_in("ada")
+    give_up = time.monotonic() + 60
+    while again.call("GET", f"/v1/jobs/{job}").json()["state"] in {"queued", "running"} and time.monotonic() < give_up:
+        time.sleep(0.05)
+    ended = again.call("GET", f"/v1/jobs/{job}").json()
+    rows = [json.loads(line) for line in again.call("GET", f"/v1/batches/{job}/output").text.splitlines()]
+    assert (ended["state"], ended["result"]["answered"]) == ("succeeded", 15)
+    assert [row["index"] for row in rows] == list(range(15))
+    assert all(f"Question {row['index']}" in row["output"] for row in rows)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [

@@ -15,14 +15,19 @@ __all__ = [
     "Conflict",
     "ContentRefused",
     "Contention",
+    "DocumentUnreadable",
     "ExtractionFailed",
+    "FetchRefused",
     "FirelaunchError",
     "Forbidden",
     "IdempotencyMismatch",
+    "IndexFailed",
+    "IndexUnavailable",
     "Interrupted",
     "InvalidCursor",
     "InvalidId",
     "InvalidSchema",
+    "JobsUnavailable",
     "ModelError",
     "ModelRefused",
     "ModelTimeout",
@@ -116,6 +121,40 @@ class TooLarge(BadRequest):
     code = "too_large"
     status = 413
     message = "The request is too large."
+
+
+class DocumentUnreadable(FirelaunchError):
+    """A file that cannot be read as a document.
+
+    Args:
+        problem: what is wrong with it, a short constant such as "encrypted", for code to tell cases apart.
+        message: the same for the user, with what to do about it.
+    """
+
+    code = "document_unreadable"
+    status = 422
+    message = "This file cannot be read."
+
+    def __init__(self, problem: str, message: str | None = None, *, reason: str | None = None) -> None:
+        self.problem = problem
+        super().__init__(message, reason=reason)
+
+
+class FetchRefused(FirelaunchError):
+    """A URL that may not, or cannot, be fetched.
+
+    Args:
+        problem: why, a short constant such as "private_address", for code to tell cases apart.
+        message: the same for the user, with what to do about it.
+    """
+
+    code = "fetch_refused"
+    status = 422
+    message = "This address cannot be fetched."
+
+    def __init__(self, problem: str, message: str | None = None, *, reason: str | None = None) -> None:
+        self.problem = problem
+        super().__init__(message, reason=reason)
 
 
 class Unauthenticated(FirelaunchError):
@@ -278,6 +317,21 @@ class Contention(StoreError):
     message = "Too many changes at once; try again."
 
 
+class IndexFailed(FirelaunchError):
+    """The index of documents could not do what was asked."""
+
+    code = "index_failed"
+    message = "Your documents could not be searched. Try again; if it goes on, quote the request id."
+
+
+class IndexUnavailable(IndexFailed):
+    """The index of documents is overloaded or out of reach."""
+
+    code = "index_unavailable"
+    status = 503
+    message = "Your documents cannot be searched at the moment; try again."
+
+
 class ScopeViolation(FirelaunchError):
     """Code reached for a path outside its app: a defect or an attack, so it is logged as a security event.
 
@@ -287,3 +341,11 @@ class ScopeViolation(FirelaunchError):
     code = "not_found"
     status = 404
     message = NotFound.message
+
+
+class JobsUnavailable(FirelaunchError):
+    """Work cannot be put off at the moment, or nothing is set up that would do it."""
+
+    code = "jobs_unavailable"
+    status = 503
+    message = "Work cannot be taken on at the moment; try again."

@@ -64,7 +64,12 @@ def checked(chunks: Iterable[Chunk], *checks: Check) -> Iterator[Chunk]:
     Raises:
         AnswerWithheld: a check found something. The answer is neither sent nor stored, and it is paid.
     """
-    held = list(chunks)
+    held = []
+    for chunk in chunks:
+        if chunk.text:
+            held.append(chunk)
+        else:
+            yield chunk  # a sign of life, or what it used
     text = "".join(chunk.text for chunk in held)
     for check in checks:
         problem = check(text)

@@ -96,7 +96,8 @@ class ModelCalls:
 
         def work(llm: Answering, reservation: Reservation) -> Any:
             if self.moderate is not None:
-                self.moderate(text)
+                # A schema that came with the text tells the model things, too.
+                self.moderate(text if isinstance(kind, type) else f"{text}\n{reader.shape.text}")
             if found is not None:
                 llm.temperature = found.temperature
                 llm.model = found.model if found.model and not reservation.cheaper else llm.model

@@ -153,3 +153,15 @@ class Scope:
     def request(self, request_id: str) -> str:
         """Document of one metered request, in the app's own collection."""
         return f"apps/{self.app_id}/requests/{check_id(request_id)}"
+
+    def jobs(self) -> str:
+        """Collection of the app's jobs."""
+        return f"apps/{self.app_id}/jobs"
+
+    def job(self, job_id: str) -> str:
+        """Document of one job, in the app's own collection."""
+        return f"apps/{self.app_id}/jobs/{check_id(job_id)}"
+
+    def batch_items(self, job_id: str) -> str:
+        """Collection of the results of one batch of the user's."""
+        return f"{self._user()}/batches/{check_id(job_id)}/items"

@@ -24,6 +24,7 @@ from pydantic import (
 
 from .errors import InvalidId, SettingsError
 from .scope import check_app_id
+from .search_settings import EmbedderKind, Index, Search, VertexIndex
 from .settings_sections import Cache, Guardrails, Logs, Plan, Price, PromptChoice
 from .settings_sections import Section as _Section
 
@@ -36,6 +37,7 @@ __all__ = [
     "Guardrails",
     "Identity",
     "Index",
+    "Jobs",
     "Limits",
     "Logs",
     "Membership",
@@ -46,12 +48,13 @@ __all__ = [
     "Price",
     "PromptChoice",
     "Provider",
+    "Search",
     "Settings",
+    "VertexIndex",
 ]
 
 Mode = Literal["embedded", "emulators", "cloud"]
 Provider = Literal["openai", "vertex"]
-IndexKind = Literal["embedded", "firestore", "vertex", "vector_search", "pgvector"]
 
 FirebaseAppId = Annotated[str, StringConstraints(pattern=r"^1:\d+:(web|ios|android):[0-9a-f]+$")]
 
@@ -102,15 +105,6 @@ class Models(_Section):
     provider: Provider = Field(description="Whose models the deployed app calls.")
     openai: ModelChoice | None = Field(default=None, description="Models when the provider is OpenAI, or compatible.")
     vertex: ModelChoice | None = Field(default=None, description="Models when the provider is Gemini on Vertex AI.")
-
-
-class Index(_Section):
-    """``[index]``: where the deployed app keeps its vectors."""
-
-    backend: IndexKind = Field(
-        default="embedded",
-        description="The vector index of the deployed app. Kept, not used: apps do not search documents yet.",
-    )
 
 
 class Limits(_Section):
@@ -174,6 +168,20 @@ class Cors(_Section):
     )
 
 
+class Jobs(_Section):
+    """``[jobs]``: work that is done outside of requests, and the Cloud Tasks queue that brings it in the cloud."""
+
+    url: str = Field(default="", description="Address of the deployed service, which Cloud Tasks calls: https://...")
+    service_account: str = Field(default="", description="E-mail of the service account that Cloud Tasks signs as.")
+    queue: str = Field(default="", description="The Cloud Tasks queue, in cloud.region; the app's id if left out.")
+    max_attempts: int = Field(default=8, ge=1, le=100, description="Tries of a job, after which it is dead.")
+    backoff_seconds: float = Field(default=5, gt=0, description="Longest pause before the second try; it then doubles.")
+    backoff_max_seconds: float = Field(default=600, gt=0, description="Longest pause of all.")
+    lease_seconds: float = Field(default=60, gt=0, description="After which a silent worker's job is taken back.")
+    workers: int = Field(default=2, ge=1, le=32, description="Jobs at a time, on a laptop.")
+    keep_days: int = Field(default=30, ge=1, le=365, description="Days that the record of a finished job is kept.")
+
+
 class Environment(_Section):
     """What differs between a laptop and the cloud; read from the process's environment."""
 
@@ -182,6 +190,7 @@ class Environment(_Section):
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = None
     openai_model: str | None = None
+    database_url: SecretStr | None = None
     firestore_emulator: str | None = None
     auth_emulator: str | None = None
     on_cloud_run: bool = False
@@ -198,6 +207,7 @@ _VARIABLES = {
     "OPENAI_API_KEY": "openai_api_key",
     "OPENAI_BASE_URL": "openai_base_url",
     "OPENAI_MODEL": "openai_model",
+    "DATABASE_URL": "database_url",
     "FIRESTORE_EMULATOR_HOST": "firestore_emulator",
     "FIREBASE_AUTH_EMULATOR_HOST": "auth_emulator",
 }
@@ -211,6 +221,7 @@ class Settings(_Section):
     models: Models
     prices: dict[str, Price] = Field(default={})
     index: Index = Index()
+    search: Search = Search()
     limits: Limits = Limits()
     cache: Cache = Cache()
     plans: dict[str, Plan]
@@ -220,6 +231,7 @@ class Settings(_Section):
     identity: Identity = Identity()
     membership: Membership = Membership()
     cors: Cors = Cors()
+    jobs: Jobs = Jobs()
     environment: Environment = Field(default=Environment(), exclude=True)
     root: Path = Field(default=Path(), exclude=True)
 
@@ -254,6 +266,14 @@ class Settings(_Section):
         if not self.environment.development:
             return self.models.provider
         return "openai" if self.environment.openai_api_key or self.environment.openai_base_url else "offline"
+
+    @property
+    def embedder(self) -> EmbedderKind:
+        """What makes vectors in this process: nothing on a laptop with no key, unless it is local."""
+        kind, env = self.index.embedder, self.environment
+        if not env.development or kind == "local":
+            return kind
+        return "openai" if kind == "openai" and (env.openai_api_key or env.openai_base_url) else "none"
 
     @property
     def choice(self) -> ModelChoice:

@@ -9,6 +9,7 @@ import logging
 import math
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any
 
 from flask import Request, Response, g, jsonify, request
@@ -19,9 +20,10 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, chats, dev, extract, health, mcp, reference
+from .api import account, batches, chats, dev, extract, health, internal, jobs, mcp, reference
 from .api.base import LOCALHOST
 from .api.refusals import ErrorAnswer
+from .batch import batch_handlers
 from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
 from .guardrails import logged, moderated
 from .identity import bearer
@@ -29,6 +31,7 @@ from .lifecycle import Shutdown
 from .services import Services
 from .telemetry import REQUEST_ID, TRACE, configure_logs
 from .turn import Turns, Workflow
+from .worker import Handlers, Runner
 
 __all__ = ["App", "handle_errors", "init_app", "invalid"]
 
@@ -36,6 +39,9 @@ log = logging.getLogger(__name__)
 
 _QUIET = frozenset({"health.healthz", "health.readyz"})
 _PUBLIC = _QUIET | {"reference.openapi_json", "reference.page", "reference.asset", "dev.token"}
+_INTERNAL = frozenset({"internal.run", "internal.sweep"})
+"""Verified by their own blueprint, before any of its routes runs: their callers hold tokens of another kind."""
+
 _CODES = {405: "method_not_allowed", 413: "too_large"}
 
 
@@ -97,10 +103,16 @@ class App(OpenAPI):
             static_folder=None,
         )
         self.shutdown = Shutdown()
+        self.start_jobs: Callable[[], None] = lambda: None
+        self.runner: Runner | None = None
 
 
-def init_app(app: App, services: Services, workflow: Workflow) -> None:
-    """Put everything that all apps share onto ``app``."""
+def init_app(app: App, services: Services, workflow: Workflow, handlers: Handlers | None = None) -> None:
+    """Put everything that all apps share onto ``app``.
+
+    Args:
+        handlers: the kinds of jobs that the app knows.
+    """
     settings = services.settings
     app.info.title = settings.app.name
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
@@ -112,9 +124,21 @@ def init_app(app: App, services: Services, workflow: Workflow) -> None:
     )
     _requests(app, services)
     handle_errors(app)
-    turns = Turns(services, _guarded(workflow, services), app.shutdown)
+    workflow = _guarded(workflow, services)
+    turns = Turns(services, workflow, app.shutdown)
+    runner = Runner(services, batch_handlers(workflow, handlers), app.shutdown)
+    app.start_jobs = lambda: _start_jobs(app, services, runner)
+    app.runner = runner
     for routes in _blueprints(app, services, turns, documented=False):
         app.register_api(routes)
+    if services.internal is not None:
+        app.register_api(internal.routes(services, runner))
+
+
+def _start_jobs(app: App, services: Services, runner: Runner) -> None:
+    queue = services.jobs
+    if queue.backend is not None:
+        queue.backend.start(lambda most: [] if app.shutdown.begun else queue.due(most), runner.run)
 
 
 def _guarded(workflow: Workflow, services: Services) -> Workflow:
@@ -126,6 +150,8 @@ def _guarded(workflow: Workflow, services: Services) -> Workflow:
 def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
     found = [
         chats.routes(services, turns, documented=documented),
+        jobs.routes(services, documented=documented),
+        batches.routes(services, documented=documented),
         account.routes(services, documented=documented),
         extract.routes(services, documented=documented),
         mcp.routes(services, turns, documented=documented),
@@ -159,6 +185,8 @@ def _requests(app: App, services: Services) -> None:
         REQUEST_ID.set("req_" + secrets.token_hex(10))
         TRACE.set(request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0] or None)
         if request.method == "OPTIONS" or request.endpoint in _PUBLIC:
+            return
+        if services.internal is not None and request.endpoint in _INTERNAL:
             return
         if request.endpoint is None and not request.path.startswith("/v1/"):
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from firelaunch.scope import Scope
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in
 from firelaunch.testing.models import Fault, ModelServer, Reply
 from firelaunch.turn import Turn
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 CACHED = SETTINGS + "\n[cache]\nanswers = true\n"
@@ -42,11 +42,13 @@ def key_of(question: Any) -> str:
     return answer_key(Scope(app_id, uid), provider, model, asked, most, heat, shape)
 
 
+@settings(deadline=None)
 @given(one=QUESTIONS, other=QUESTIONS)
 def test_two_questions_have_one_key_only_when_all_of_them_is_the_same_and_their_owner_too(one: Any, other: Any) -> None:
     assert (key_of(one) == key_of(other)) is (one == other)
 
 
+@settings(deadline=None)
 @given(texts=st.lists(st.text(max_size=5), min_size=1, max_size=3), uids=st.lists(UIDS, min_size=2, max_size=2))
 def test_no_two_owners_ever_share_a_key(texts: list[str], uids: list[str]) -> None:
     messages: Any = [{"role": "user", "content": text} for text in texts]
@@ -187,8 +189,12 @@ class Asked:
     def hit(self) -> None:
         self.hits += 1
 
-    def through(self, cache: AnswerCache, left: float = 10.0) -> Iterator[Chunk]:
-        return cache.answer("key", self.ask, hit=self.hit, left=lambda: left)
+    def through(self, cache: AnswerCache, tick: Callable[[], None] = lambda: None) -> Iterator[Chunk]:
+        return cache.answer("key", self.ask, hit=self.hit, tick=tick)
+
+
+def time_is_up() -> None:
+    raise ModelTimeout
 
 
 def text_of(chunks: Iterator[Chunk]) -> str:
@@ -200,7 +206,7 @@ def test_who_waits_for_anothers_answer_waits_no_longer_than_the_request_may() ->
     first = asked.through(cache)
     next(first)
     with pytest.raises(ModelTimeout):
-        text_of(asked.through(cache, left=0.01))
+        text_of(asked.through(cache, time_is_up))
     asked.go_on.set()
     assert text_of(first) == "lo"
     assert text_of(asked.through(cache)) == "Hello"
@@ -239,6 +245,7 @@ def test_an_answer_is_kept_for_its_time_and_no_longer() -> None:
         assert asked.calls == calls
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(0, 40_000), max_size=60), entries=st.integers(1, 10))
 def test_no_more_is_kept_than_the_bounds_say(sizes: list[int], entries: int) -> None:
     cache: BoundedCache[int] = BoundedCache(60, entries, 65_536)

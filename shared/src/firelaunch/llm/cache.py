@@ -14,12 +14,13 @@ from typing import Generic, TypeVar
 
 from cachetools import TTLCache
 
-from ..errors import ModelTimeout
 from .base import Chunk
 
 __all__ = ["AnswerCache", "BoundedCache"]
 
 V = TypeVar("V")
+_TICK = 0.25
+"""Seconds between two looks at whether to wait on."""
 _OVERHEAD = 300
 """Bytes that an entry takes beside its value, about."""
 
@@ -89,18 +90,15 @@ class AnswerCache:
         ask: Callable[[], Iterator[Chunk]],
         *,
         hit: Callable[[], None],
-        left: Callable[[], float],
+        tick: Callable[[], None],
         keep: Callable[[str], bool] = bool,
     ) -> Iterator[Chunk]:
         """The answer that is kept under ``key``, in one piece; else what ``ask`` gives, kept when it came to its end.
 
         Args:
             hit: called before an answer is given that no model was called for.
-            left: seconds that the request may still wait for another's answer.
+            tick: called several times a second while another's answer is awaited; raises what is to end that.
             keep: whether a whole answer is worth keeping.
-
-        Raises:
-            ModelTimeout: another's answer did not come in time.
         """
         while True:
             with self._lock:
@@ -113,8 +111,8 @@ class AnswerCache:
                 hit()
                 yield Chunk(found.text, finish=found.finish)
                 return
-            if flight is not None and not flight.landed.wait(max(0.0, left())):
-                raise ModelTimeout(reason="another request's answer to the same question did not come in time")
+            while flight is not None and not flight.landed.wait(_TICK):
+                tick()
             if flight is not None and not flight.kept:
                 # That answer failed, or its client left. Each goes alone now, as waiting in line would add up.
                 yield from ask()

@@ -84,9 +84,9 @@ class Gateway:
     ) -> Answering:
         """Calls for one request of ``owner``, which has ``seconds`` in all. Without an owner no answer is kept.
 
-        For ``client`` and ``check`` see :class:`~firelaunch.llm.patience.Patience`.
+        See Patience for ``client`` and ``check``.
         """
-        return Answering(self, meter, model, time.monotonic() + seconds, streamed, owner, client=client, check=check)
+        return Answering(self, meter, model, time.monotonic() + seconds, streamed, client, check, owner)
 
 
 @dataclass(slots=True)
@@ -102,10 +102,10 @@ class Answering:
     model: str
     deadline: float
     streamed: bool
-    owner: Scope | None = None
-    temperature: float | None = None
     client: socket.socket | None = None
     check: Callable[[], None] = lambda: None
+    owner: Scope | None = None
+    temperature: float | None = None
 
     def stream(
         self,
@@ -146,7 +146,7 @@ class Answering:
             key,
             lambda: self._ask(call),
             hit=lambda: self.meter.reuse(model),
-            left=self._left,
+            tick=self._tick,
             keep=lambda text: self.model == model and keep(text),  # a fallback's answer is not the model's own
         )
 
@@ -200,6 +200,11 @@ class Answering:
 
     def _left(self) -> float:
         return self.deadline - time.monotonic()
+
+    def _tick(self) -> None:
+        patience = self._patience()
+        patience.left()
+        patience.pause(0.001)
 
     def _patience(self) -> Patience:
         gateway = self.gateway

@@ -22,7 +22,7 @@ from ..transport import Transport
 if TYPE_CHECKING:
     import openai
 
-__all__ = ["OpenAICompatibleProvider"]
+__all__ = ["OpenAICompatibleProvider", "translate"]
 
 _OPENAI = "https://api.openai.com/v1"
 
@@ -70,7 +70,7 @@ class OpenAICompatibleProvider:
         try:
             answer = self._client.chat.completions.create(**self._arguments(call))
         except openai.OpenAIError as error:
-            raise _translate(error) from error
+            raise translate(error) from error
         except ValueError as error:
             raise ModelUnavailable(reason=f"the provider's answer is no JSON: {type(error).__name__}") from error
         if not isinstance(answer, openai.types.chat.ChatCompletion):
@@ -137,7 +137,8 @@ def _tokens(usage: dict[str, Any]) -> Tokens | None:
     return Tokens(input=asked, cached_input=min(cached, asked), output=usage.get("completion_tokens") or 0)
 
 
-def _translate(error: openai.OpenAIError) -> ModelError:
+def translate(error: openai.OpenAIError) -> ModelError:
+    """The error of our own tree that one of the openai package is."""
     import openai
 
     # A provider's own words may quote the prompt; what it codes does not.
