@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from .index.base import LIBRARY
 from .retrieve import Passage
 
-__all__ = ["Citation", "Citations", "check_citations", "prompt_text"]
+__all__ = ["Citation", "Citations", "check_citations", "prompt_text", "source_view"]
 
 _MARK_DIGITS = 16
 # Characters that show nothing or turn the text around, among them the "tags" that can spell out hidden instructions.
@@ -75,6 +76,23 @@ def _bounded(value: Any) -> Any:
 
 def _cleaned(text: str) -> str:
     return _CONTROL.sub(" ", _HIDDEN.sub("", text))
+
+
+def source_view(passage: Passage) -> dict[str, Any]:
+    """Where a passage is from, as clients see it."""
+    entry, place = passage.hit.entry, passage.hit.entry.place
+    return {
+        "number": passage.number,
+        "document_id": entry.document,
+        "chunk_id": entry.id,
+        "library": passage.hit.owner == LIBRARY,
+        "title": str(place.get("title", "")),
+        "url": place.get("url"),
+        "page": place.get("page"),
+        "headings": list(place.get("headings", ())),
+        "start": place.get("start", 0),
+        "end": place.get("end", 0),
+    }
 
 
 @dataclass(frozen=True, slots=True)
