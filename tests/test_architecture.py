@@ -21,6 +21,7 @@ ORDER = [
     ["admission", "identity", "llm", "prompts", "chats", "stream"],
     ["rag", "jobs"],
     ["documents"],
+    ["grounding"],
     ["usage", "checkpoints"],
     ["model_calls"],
     ["services"],

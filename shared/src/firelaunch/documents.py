@@ -102,6 +102,7 @@ class Documents:
         versions: which index versions there are.
         engine: what reads and writes one of them; made when it is first asked for.
         fetcher: what fetches pages.
+        search_tokens: what a search's passages may take, estimated.
         only: the one scope to work in, inside a job's handler; None for any of the app.
 
     Raises (every method that takes a ``document``): NotFound where that document is not the scope's, InvalidId.
@@ -117,6 +118,7 @@ class Documents:
     plan_of: Callable[[Document | None], str]
     clock: Callable[[], datetime]
     fetcher: Fetcher
+    search_tokens: int = 0
     only: Scope | None = None
 
     def within(self, scope: Scope) -> Documents:

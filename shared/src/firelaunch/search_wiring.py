@@ -72,6 +72,7 @@ def build_documents(
         plan_of,
         clock,
         fetcher or Fetcher(FetchLimits(bytes=settings.documents.file_bytes)),
+        settings.search.tokens,
     )
 
 

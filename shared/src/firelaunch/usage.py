@@ -97,6 +97,10 @@ class Reservation:
         self.model = model
         self.reused += 1
 
+    def add(self, micro_usd: int) -> None:
+        """Take down what was spent beside the model's calls."""
+        self.spent += micro_usd
+
     def report(self) -> dict[str, Any]:
         """What was used until now, as clients and records have it."""
         return {

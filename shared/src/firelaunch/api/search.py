@@ -8,13 +8,12 @@ from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import ModelError, TooLarge
-from ..rag.passages import source_view
-from ..rag.pipeline import own_text
+from ..rag.passages import own_text, source_view
 from ..services import Services
 from .base import Body, blueprint, caller, example
 from .refusals import OF_THE_INDEX, errors
 
-__all__ = ["Question", "SearchAnswer", "routes", "searched"]
+__all__ = ["Question", "SearchAnswer", "SourceAnswer", "routes", "searched"]
 
 _SOURCE = {
     "number": 1,

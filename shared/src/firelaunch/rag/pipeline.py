@@ -29,7 +29,7 @@ from .versions import Version
 if TYPE_CHECKING:
     from .index.base import Vector
 
-__all__ = ["WINDOW", "Built", "Embed", "Engine", "Known", "build", "own_text"]
+__all__ = ["WINDOW", "Built", "Embed", "Engine", "Known", "build"]
 
 WINDOW: Final = 128
 """Chunks that are embedded and written at a time."""
@@ -149,9 +149,3 @@ def _embedded(entries: Sequence[Entry], embed: Embed, known: Known) -> list[Entr
 
 def _hash(text: str) -> str:
     return sha256(text.encode()).hexdigest()
-
-
-def own_text(entry: Entry) -> str:
-    """An entry's text as its document has it, without the heading path that was put before it."""
-    headings = entry.place.get("headings")
-    return entry.text.removeprefix(" > ".join(headings) + "\n") if headings else entry.text
