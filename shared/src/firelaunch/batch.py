@@ -166,7 +166,7 @@ def _answer(run: Run, workflow: Workflow, batch: Batch, index: int, progress: _P
     turn = Turn(services.settings.app, text, [], llm, prompts, grounding)
     said, error = "", None
     try:
-        said = "".join(chunk.text for chunk in grounding.checked(workflow(turn)))
+        said = "".join(grounding.shown(chunk.text) for chunk in workflow(turn)) + grounding.rest()
     except FirelaunchError as failure:
         if _ends_the_try(failure):
             progress.micro_usd += reservation.spent

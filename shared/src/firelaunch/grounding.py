@@ -9,14 +9,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Generator, Iterable
 from concurrent.futures import Future
-from dataclasses import replace
 from typing import Any
 
 from .documents import Documents
 from .errors import FirelaunchError
-from .llm.base import Chunk
 from .rag.passages import Citations, prompt_text, source_view
 from .rag.retrieve import Passage, Retrieved
 from .rag.versions import State
@@ -89,20 +86,12 @@ class Grounding:
         note = [_NOTE.format(note=found.note)] if found.note else []
         return "\n\n".join([told, *note, _QUESTION])
 
-    def checked(self, chunks: Iterable[Chunk]) -> Generator[Chunk, None, None]:
-        """An answer with the citations that hold. Where no passage was asked for, it is as it was."""
-        try:
-            for chunk in chunks:
-                if chunk.text and self._citations is not None:
-                    chunk = replace(chunk, text=self._citations.feed(chunk.text))
-                yield chunk
-            rest = self.rest()
-            if rest:
-                yield Chunk(rest)
-        finally:
-            close = getattr(chunks, "close", None)
-            if close is not None:
-                close()
+    def shown(self, piece: str) -> str:
+        """What may be shown of an answer after its next piece: citations that hold, and no others.
+
+        Where the workflow did not ask for passages, the answer is as it was.
+        """
+        return piece if self._citations is None else self._citations.feed(piece)
 
     def rest(self) -> str:
         """What is held back of an answer that has ended, perhaps in the middle of a citation."""
