@@ -150,11 +150,11 @@ class _Work:
             self._told_at = time.monotonic()
             return self._record()
 
-    def _progress(self, fraction: float, **changes: Any) -> None:
+    def _progress(self, fraction: float) -> None:
         self.run.check()
         self.run.progress(round(100 * fraction), 100)
         if self._bills or time.monotonic() - self._told_at >= _PROGRESS_SECONDS:
-            self._write(progress=round(min(fraction, 0.99), 3), cost_micro_usd=self._spent, **changes)
+            self._write(progress=round(min(fraction, 0.99), 3), cost_micro_usd=self._spent)
 
     def _fetched(self, record: Document) -> Document:
         """The document's own bytes, where they are not there yet."""
@@ -216,7 +216,8 @@ class _Work:
             if not missing and record.data["status"] == "ready":
                 return chunks
             for version in missing:
-                chunks, mark = self._built(record, version)
+                count, mark = self._built(record, version)
+                chunks = count if version == state.current else chunks
                 record = self._write(**{f"indexed.{version.id}": mark, "cost_micro_usd": self._spent})
             record = self._write(status="ready", progress=1.0, error=None, chunks=chunks)
             if any(not is_complete(record, version) for version in missing):
@@ -234,7 +235,7 @@ class _Work:
         with self.documents.files(scope).open(f"{record.path}/{digest}.text") as text:
             for built in build(engine, scope, self.document, about, read_blocks(text), embed, donors):
                 count = built.chunks
-                self._progress(_PARSING + (1 - _PARSING) * built.characters / characters, chunks=count)
+                self._progress(_PARSING + (1 - _PARSING) * built.characters / characters)
         return count, digest if engine.complete else f"{digest} words"
 
     def _embed(self, engine: Engine, texts: Sequence[str]) -> Sequence[Vector]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import request
 from flask_openapi3 import APIBlueprint
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from ..documents import Source
@@ -244,7 +244,11 @@ def _uploaded(services: Services) -> tuple[dict[str, Any], bool]:
 
 
 def _named(services: Services) -> tuple[dict[str, Any], bool]:
-    body = NewDocument.model_validate(request.get_json())
+    try:
+        body = NewDocument.model_validate(request.get_json())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise BadRequest(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     if (body.url is None) == (body.upload is None):
         raise BadRequest("Send a file, or JSON with one of url and upload.")
     if body.url is not None:
