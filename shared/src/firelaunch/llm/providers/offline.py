@@ -73,10 +73,8 @@ def _quoted(content: str) -> str:
     if not passages:
         return f"I am the offline model. No passage in the documents fits your question.{about}"
     number, text = passages[0]
-    others = "".join(f"[{other}]" for other, _ in passages[1:3])
-    more = f" See also {others}." if others else ""
     return (
-        f"The passage that fits best says: “{_best(text, question)}” [{number}]{more}\n\n"
+        f"The passage that fits best says: “{_best(text, question)}” [{number}]\n\n"
         f"I am the offline model: I quote, and have read nothing, since no provider key is set.{about}"
     )
 
