@@ -12,6 +12,7 @@ from typing import IO, Any
 from google.api_core import exceptions as google
 from google.auth import exceptions as auth
 from google.cloud.storage import Client
+from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import exceptions as requests
 
 from ..errors import NotFound, StoreError
@@ -32,13 +33,15 @@ class CloudFiles:
         project: Google Cloud project.
         bucket: the bucket's name.
         client: a client made elsewhere.
+        patience: seconds for which a call that fails in passing is tried again.
     """
 
-    def __init__(self, project: str, bucket: str, client: Client | None = None) -> None:
+    def __init__(self, project: str, bucket: str, client: Client | None = None, patience: float = 20.0) -> None:
         self._project = project
         self._name = bucket
         self._given = client
         self._lock = Lock()
+        self._retry = DEFAULT_RETRY.with_timeout(patience)
 
     @cached_property
     def _bucket(self) -> Any:
@@ -52,14 +55,14 @@ class CloudFiles:
     def put(self, path: str, file: IO[bytes]) -> None:
         """See :class:`~firelaunch.rag.files.Files`. An object is there when its last byte is."""
         with _translated():
-            self._bucket.blob(path, chunk_size=_PART).upload_from_file(file, timeout=_SECONDS)
+            self._bucket.blob(path, chunk_size=_PART).upload_from_file(file, timeout=_SECONDS, retry=self._retry)
 
     def open(self, path: str) -> IO[bytes]:
         """See :class:`~firelaunch.rag.files.Files`: a temporary copy."""
         file = TemporaryFile()  # noqa: SIM115 - the caller closes it
         try:
             with _translated():
-                self._bucket.blob(path, chunk_size=_PART).download_to_file(file, timeout=_SECONDS)
+                self._bucket.blob(path).download_to_file(file, timeout=_SECONDS, retry=self._retry)
             file.seek(0)
         except BaseException:
             file.close()
@@ -69,10 +72,10 @@ class CloudFiles:
     def delete(self, folder: str, keep: Collection[str] = ()) -> None:
         """See :class:`~firelaunch.rag.files.Files`."""
         with _translated():
-            for blob in self._bucket.list_blobs(prefix=f"{folder}/", timeout=_SECONDS):
+            for blob in self._bucket.list_blobs(prefix=f"{folder}/", timeout=_SECONDS, retry=self._retry):
                 if blob.name.rpartition("/")[2] not in keep:
                     try:
-                        blob.delete(timeout=_SECONDS)
+                        blob.delete(timeout=_SECONDS, retry=self._retry)
                     except google.NotFound:
                         continue
 
