@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import GeneratorType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .chats import message_view
 from .checkpoints import Checkpoints, Stopped
@@ -25,13 +25,15 @@ from .llm.client import Client
 from .llm.gateway import Answering
 from .llm.patience import ClientLeft
 from .prompts import UserPrompts
-from .rag.retrieve import Passage
 from .scope import Scope
 from .services import Services
 from .settings import App
 from .store.base import DELETE_FIELD, SERVER_TIME, Increment, Set, Update, Write
 from .stream import Delta, Done, Event, Failed, Heartbeat, Paused, Start
 from .usage import Reservation
+
+if TYPE_CHECKING:
+    from .rag.retrieve import Passage
 
 __all__ = ["Replay", "Running", "Send", "Turn", "Workflow", "chat_update", "sent_view"]
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, Field
 
@@ -26,16 +26,18 @@ from .errors import (
     TooMany,
 )
 from .jobs import Job, Jobs, Kind
-from .rag.fetch import Fetcher
 from .rag.files import ScopedFiles, upload_path
-from .rag.pipeline import Engine
-from .rag.retrieve import Retrieved
 from .rag.versions import State, Version, Versions
 from .scope import Scope
 from .settings import Documents as Policy
 from .settings import Plan
 from .store.base import Create, Delete, Document, Filter, Order, Query, Set, Update, Write
 from .store.scoped import ScopedStore
+
+if TYPE_CHECKING:
+    from .rag.fetch import Fetcher
+    from .rag.pipeline import Engine
+    from .rag.retrieve import Retrieved
 
 __all__ = ["CRAWL", "INGEST", "Crawl", "Documents", "Ingest", "Source", "document_id", "document_view", "is_complete"]
 
@@ -117,9 +119,14 @@ class Documents:
     plans: Mapping[str, Plan]
     plan_of: Callable[[Document | None], str]
     clock: Callable[[], datetime]
-    fetcher: Fetcher
+    _fetcher: Callable[[], Fetcher]
     search_tokens: int = 0
     only: Scope | None = None
+
+    @property
+    def fetcher(self) -> Fetcher:
+        """What fetches pages."""
+        return self._fetcher()
 
     def within(self, scope: Scope) -> Documents:
         """The same, for documents of ``scope`` alone."""
@@ -258,6 +265,8 @@ class Documents:
         self._check(scope)
         state = state or self.versions.state()
         if state is None:
+            from .rag.retrieve import Retrieved
+
             return Retrieved((), "lexical", "There are no documents.")
         where = {"document": list(documents)} if documents else None
         return self.engine(state.current).retriever.search(scope, query, where, library=library)

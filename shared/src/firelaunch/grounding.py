@@ -10,14 +10,16 @@ import logging
 import threading
 import time
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .documents import Documents
 from .errors import FirelaunchError
-from .rag.passages import Citations, prompt_text, source_view
-from .rag.retrieve import Passage, Retrieved
 from .rag.versions import State
 from .scope import Scope
+
+if TYPE_CHECKING:
+    from .rag.passages import Citations
+    from .rag.retrieve import Passage, Retrieved
 
 __all__ = ["Grounding"]
 
@@ -81,6 +83,8 @@ class Grounding:
         """The passages as the model is shown them, before the user's message; empty where there are no documents."""
         if self._found is None:
             return ""
+        from .rag.passages import prompt_text
+
         found = self._shown()
         told = _FAILED if self._failed else prompt_text(found.passages)
         note = [_NOTE.format(note=found.note)] if found.note else []
@@ -102,6 +106,8 @@ class Grounding:
         """Where the passages are from that the answer cites, each once, in the answer's order."""
         if self._citations is None:
             return []
+        from .rag.passages import source_view
+
         by_number = {passage.number: passage for passage in self._citations.passages}
         return [source_view(by_number[number]) for number in dict.fromkeys(self._citations.cited)]
 
@@ -133,10 +139,14 @@ class Grounding:
 
     def _retrieved(self) -> Retrieved:
         assert self._found is not None  # noqa: S101 - callers have looked
+        from .rag.retrieve import Retrieved
+
         return Retrieved((), "lexical", "The search failed.") if self._failed else self._found.result()
 
     def _shown(self) -> Retrieved:
         """What the workflow is given; from here on its answer can cite it."""
+        from .rag.passages import Citations
+
         found = self._retrieved()
         self._citations = self._citations or Citations(found.passages)
         return found

@@ -5,23 +5,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .documents import Documents
 from .errors import SettingsError
 from .jobs import Jobs
+from .llm.base import Tokens
 from .llm.prices import Prices
-from .rag.fetch import Fetcher, FetchLimits
 from .rag.files import Files, LocalFiles, ScopedFiles
 from .rag.versions import Version, Versions
-from .search_settings import index_problems
+from .search_settings import EmbedderKind, index_problems
 from .settings import Settings
 from .store.base import Document
 from .store.scoped import ScopedStore
 
 if TYPE_CHECKING:
     from .rag.embed.base import Embedder, EmbeddingModel
+    from .rag.fetch import Fetcher
     from .rag.index.base import Index
     from .rag.index.scoped import ScopedIndex
     from .rag.pipeline import Engine
@@ -58,20 +60,19 @@ def build_documents(
         problems = list(index_problems(settings.index, **keys))
         if problems:
             raise SettingsError("\n".join(problems))
-    wanted = wanted_version(settings)
     engines = _Engines(settings, project, database, store, own_machine, reranker)
-    engines.cost_of(wanted)(1)
+    engines.cost_of(settings.embedder, settings.index.embedding_model)
     return Documents(
         store,
         ScopedFiles(files or _files(settings, project), store.scope),
         jobs,
-        Versions(store, wanted),
+        Versions(store, partial(wanted_version, settings)),
         engines.of,
         settings.documents,
         settings.plans,
         plan_of,
         clock,
-        fetcher or Fetcher(FetchLimits(bytes=settings.documents.file_bytes)),
+        cache(lambda: fetcher or _fetcher(settings)),
         settings.search.tokens,
     )
 
@@ -126,19 +127,18 @@ class _Engines:
                 found = self._made[version.id] = self._make(version)
             return found
 
-    def cost_of(self, version: Version) -> Callable[[int], int]:
-        """What so many tokens cost in micro-dollars.
+    def cost_of(self, embedder: EmbedderKind, model: str) -> Callable[[int], int]:
+        """From tokens to micro-dollars.
 
-        Raises (the function): SettingsError, the model has no known price.
+        Raises:
+            SettingsError: the model has no known price.
         """
-        from .llm.base import Tokens
-
-        if version.embedder not in {"openai", "vertex"}:
+        if embedder not in {"openai", "vertex"}:
             return lambda _: 0
-        free = (version.model,) if self._own_machine and version.embedder == "openai" else ()
-        prices = Prices(version.embedder, self._settings.prices, free=free)
-        prices.check(version.embedder, [version.model])
-        return lambda tokens: prices.cost(version.model, Tokens(input=tokens)) if tokens else 0
+        free = (model,) if self._own_machine and embedder == "openai" else ()
+        prices = Prices(embedder, self._settings.prices, free=free)
+        prices.check_embedder(model)
+        return lambda tokens: prices.cost(model, Tokens(input=tokens)) if tokens else 0
 
     def _make(self, version: Version) -> Engine:
         from .rag.index.scoped import ScopedIndex
@@ -150,7 +150,7 @@ class _Engines:
         index = ScopedIndex(self._index(version), self._settings.app.id)
         embedder = self._embedder(version)
         retriever = Retriever(index, lambda: version.id, embedder, limits, self._reranker)
-        return Engine(version, index, embedder, retriever, self.cost_of(version))
+        return Engine(version, index, embedder, retriever, self.cost_of(version.embedder, version.model))
 
     def _index(self, version: Version) -> Index:
         settings, index = self._settings, self._settings.index
@@ -204,6 +204,12 @@ class _Engines:
             key = env.openai_api_key.get_secret_value() if env.openai_api_key else "none"
             return OpenAIEmbeddings(version.model, key, env.openai_base_url, version.dimensions)
         return None
+
+
+def _fetcher(settings: Settings) -> Fetcher:
+    from .rag.fetch import Fetcher, FetchLimits
+
+    return Fetcher(FetchLimits(bytes=settings.documents.file_bytes))
 
 
 def _files(settings: Settings, project: str) -> Files:

@@ -67,28 +67,30 @@ class NewDocument(Body):
     library: bool = Field(default=False, description="For all members of the app; admins alone may.")
 
 
-_UPLOAD = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": NewDocument.model_json_schema(), "example": _ELSEWHERE},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary"},
-                        "name": {
-                            "type": "string",
-                            "description": "What it is known by; the file's own name if left out.",
+def _upload_form() -> dict[str, Any]:
+    """What may be sent, for the OpenAPI document alone: no start waits for it."""
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": NewDocument.model_json_schema(), "example": _ELSEWHERE},
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["file"],
+                        "properties": {
+                            "file": {"type": "string", "format": "binary"},
+                            "name": {
+                                "type": "string",
+                                "description": "What it is known by; the file's own name if left out.",
+                            },
+                            "library": {"type": "string", "enum": ["true", "false"]},
                         },
-                        "library": {"type": "string", "enum": ["true", "false"]},
-                    },
-                }
+                    }
+                },
             },
-        },
+        }
     }
-}
 
 
 class NewCrawl(Body):
@@ -166,7 +168,7 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
         summary="Put up a document",
         description="A file as `multipart/form-data`, or JSON that says where it is. A document of the same name or "
         "URL is replaced. 202: a job indexes it; 200: it was there with this very content, and nothing is done.",
-        openapi_extensions=_UPLOAD,
+        openapi_extensions=_upload_form() if documented else None,
     )
     def create() -> tuple[dict[str, Any], int]:
         add = _uploaded if request.mimetype == "multipart/form-data" else _named

@@ -8,7 +8,6 @@ from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import ModelError, TooLarge
-from ..rag.passages import own_text, source_view
 from ..services import Services
 from .base import Body, blueprint, caller, example
 from .refusals import OF_THE_INDEX, errors
@@ -97,6 +96,8 @@ _OF_EMBEDDING = (ModelError,)
 
 def searched(services: Services, scope: Any, question: Question) -> dict[str, Any]:
     """The answer to a search."""
+    from ..rag.passages import own_text, source_view
+
     found = services.documents.search(scope, question.query, question.documents, library=question.library)
     passages = [
         {**source_view(passage), "text": own_text(passage.hit.entry), "score": round(passage.hit.score, 6)}

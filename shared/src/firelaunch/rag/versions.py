@@ -9,17 +9,19 @@ how a second version is built and switched to without a gap.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import AlreadyExists, StoreError
 from ..search_settings import EmbedderKind, IndexKind
 from ..store.base import Create, Document
 from ..store.scoped import ScopedStore
-from .chunk import Chunking
+
+if TYPE_CHECKING:
+    from .chunk import Chunking
 
 __all__ = ["State", "Version", "Versions"]
 
@@ -61,6 +63,8 @@ class Version:
     @property
     def chunking(self) -> Chunking:
         """How documents are cut for it."""
+        from .chunk import Chunking
+
         return Chunking(self.chunker, self.chunk_tokens, self.chunk_overlap)  # type: ignore[arg-type]
 
 
@@ -104,10 +108,15 @@ class Versions:
         wanted: the version that the settings ask for. It is the first one; afterwards it takes a re-embedding.
     """
 
-    def __init__(self, store: ScopedStore, wanted: Version) -> None:
+    def __init__(self, store: ScopedStore, wanted: Callable[[], Version]) -> None:
         self._store = store
         self._path = store.scope.index_state()
-        self.wanted = wanted
+        self._wanted = wanted
+
+    @property
+    def wanted(self) -> Version:
+        """The version that the settings ask for."""
+        return self._wanted()
 
     def state(self) -> State | None:
         """What there is; None where the app has not had a document yet."""
