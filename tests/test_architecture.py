@@ -28,7 +28,7 @@ ORDER = [
     ["worker"],
     ["answering"],
     ["guardrails"],
-    ["turn", "batch", "ingest_work"],
+    ["turn", "batch", "ingest_work", "reembed"],
     ["ingest"],
     ["api"],
     ["search_wiring"],

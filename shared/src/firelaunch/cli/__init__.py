@@ -17,6 +17,7 @@ _COMMANDS = {
     "eval": ("evaluate", "Measure how well search finds what it should."),
     "new": ("new", "Make an app."),
     "publish": ("publish", "Publish an app's name, and who may join it."),
+    "reembed": ("reembed", "Index an app's documents anew, beside the index in use."),
     "rules": ("rules", "Build and compare the security rules of all apps."),
     "serve": ("serve", "Run an app on this machine."),
     "test-rules": ("test_rules", "Say whether tests would notice wrong security rules."),
