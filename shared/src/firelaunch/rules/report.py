@@ -46,6 +46,7 @@ def as_json(result: Result, allow_list: Mapping[str, str]) -> dict[str, Any]:
         AllowListError: an entry of the list is of no mutant that survived.
     """
     survived = [outcome.mutant.shown(result.source) for outcome in result.of("survived")]
+    survived.sort(key=lambda mutant: mutant["line"])
     stale = sorted(set(allow_list) - {mutant["id"] for mutant in survived})
     if stale:
         raise AllowListError(f"the allow-list names {stale[0]}, and no mutant of that id survives: take it out.")
