@@ -18,8 +18,8 @@ FOREIGN = Path(__file__).parent / "foreign"
 
 WEAK = {
     "terse": ({"create foreign", "turn even"}, {8, 11, 12}),
-    "twice": ({"paid is kept", "others", "anonymous"}, {9, 10, 11}),
-    "team": ({"step down", "close early", "add without count"}, {21, 28, 31}),
+    "twice": ({"paid is kept", "others", "anonymous"}, {9, 11}),
+    "team": ({"step down", "close early", "add without count"}, {22, 28, 32}),
     "legacy": ({"inbox is no one else's", "no admin"}, {6, 7}),
     "blog": ({"drafts of others", "long list", "comment on nothing"}, {25, 26, 36}),
     "geo": ({"far", "take two", "get late"}, {7, 15, 16}),

@@ -73,7 +73,8 @@ class Mutant:
         after = source[first : self.start] + self.text + source[self.end : last]
         before, after = (" ".join(text.split()) for text in (before, after))
         key = hashlib.sha256(f"{self.operator}\n{before}\n{after}".encode()).hexdigest()[:10]
-        line = line_of(source, self.start)
+        changed = source[self.start : self.end]
+        line = line_of(source, self.start + len(changed) - len(changed.lstrip()))
         return {"id": key, "line": line, "operator": self.operator, "before": before, "after": after}
 
 
