@@ -32,7 +32,7 @@ WRITE_SECONDS = 30.0
 """A client that takes nothing for this long is taken for one that left."""
 
 _MANY = 16
-_TOGETHER_SECONDS = 0.008
+_TOGETHER_SECONDS = 0.012
 """With many streams, what arrives in this time is relayed together: a wake-up for a token costs more than the token."""
 
 _LEFT = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
