@@ -300,10 +300,10 @@ class Jobs:
         return Page([job_view(Job.of(d)) for d in found[:limit]], page_cursor(found, limit, "created_at"))
 
     def __checked(self, scope: Scope) -> Scope:
-        own = Scope.plain(scope)
-        if own.app_id != self.__store.scope.app_id or (self.__only is not None and own != self.__only):
-            raise ScopeViolation(reason=f"a job of {(self.__only or self.__store.scope).root} reached for {own.root}")
-        return own
+        given = Scope.plain(scope)
+        if given.app_id != self.__store.scope.app_id or (self.__only is not None and given != self.__only):
+            raise ScopeViolation(reason=f"a job of {(self.__only or self.__store.scope).root} reached for {given.root}")
+        return given
 
     def __for_workers(self) -> None:
         if self.__only is not None and self.__only.uid is not None:
