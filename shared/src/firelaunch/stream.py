@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import FirelaunchError
 
-__all__ = ["Delta", "Done", "Event", "Failed", "Heartbeat", "Start", "sse"]
+__all__ = ["Delta", "Done", "Event", "Failed", "Heartbeat", "Start", "ToolCalled", "ToolReturned", "sse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,25 @@ class Delta:
     """A piece of the answer's text."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalled:
+    """The model asks for a tool. ``input`` is what it passes, as JSON; None where the app does not show it."""
+
+    id: str
+    name: str
+    input: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ToolReturned:
+    """A tool that was called has ended: with ``output``, as JSON, or with ``error``, a constant such as "timeout"."""
+
+    id: str
+    name: str
+    output: Any
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +68,13 @@ class Heartbeat:
     """Nothing was said for a while; whatever lies between client and service is shown that the stream lives."""
 
 
-Event = Start | Delta | Heartbeat | Done | Failed
+Event = Start | Delta | ToolCalled | ToolReturned | Heartbeat | Done | Failed
 
 
 def sse(events: Iterable[Event]) -> Iterator[bytes]:
-    """Server-sent events: ``start``, any number of ``delta``, then ``done`` or ``error``; each with JSON ``data``.
+    """Server-sent events: ``start``, any ``delta``, ``tool_call`` and ``tool_result``, then ``done`` or ``error``.
+
+    Each has JSON ``data``.
 
     Closing the iterator closes ``events``.
     """
@@ -72,6 +93,10 @@ def _frame(event: Event) -> bytes:
     match event:
         case Delta(text):
             name, data = "delta", {"text": text}
+        case ToolCalled(call_id, tool, given):
+            name, data = "tool_call", {"id": call_id, "name": tool, "input": given}
+        case ToolReturned(call_id, tool, output, failure):
+            name, data = "tool_result", {"id": call_id, "name": tool, "output": output, "error": failure}
         case Heartbeat():
             return b": still here\n\n"
         case Start(request_id, chat_id, user_message):
