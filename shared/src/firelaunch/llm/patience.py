@@ -33,6 +33,8 @@ class Patience:
         between: seconds between any two of its bytes.
         client: the socket of whoever asked; None where they may leave without ending the answer.
         check: called several times a second; raises what is to end the call.
+
+    ``sent`` says that the provider has all of the request: from then on it may charge for it.
     """
 
     deadline: float
@@ -40,6 +42,7 @@ class Patience:
     between: float
     client: socket.socket | None = None
     check: Callable[[], None] = lambda: None
+    sent: bool = False
     _began: float = field(default_factory=time.monotonic)
     _heard: bool = False
     _last: float = 0.0
