@@ -42,8 +42,13 @@ def of_response(status: int, headers: Mapping[str, str], body: str) -> ModelErro
         headers: with lower-case names.
     """
     CONTENT.info("the provider said: %s", body)
-    code = _code(body)
-    return of_status(status, code, headers, f"HTTP {status}" if code is None else f"HTTP {status}, {code}"[:200])
+    said = _error(body)
+    code = said.get("status") or said.get("code")  # Google's word for it, or OpenAI's
+    reason = f"HTTP {status}" if code is None else f"HTTP {status}, {code}"[:200]
+    error = of_status(status, code, headers, reason)
+    if isinstance(error, ModelUnavailable) and error.retry_after is None:
+        error.retry_after = _retry_info(said)
+    return error
 
 
 def of_status(status: int, code: Any, headers: Mapping[str, str], reason: str) -> ModelError:
@@ -116,9 +121,19 @@ def _bounded(seconds: float) -> float | None:
     return max(0.0, seconds) if seconds == seconds and seconds < 1e9 else None
 
 
-def _code(body: str) -> Any:
+def _error(body: str) -> dict[str, Any]:
     try:
         error = from_json(body).get("error")
     except (ValueError, AttributeError):
-        return None
-    return error.get("code") if isinstance(error, dict) else None
+        return {}
+    return error if isinstance(error, dict) else {}
+
+
+def _retry_info(error: Mapping[str, Any]) -> float | None:
+    """Google's ``retryDelay`` (https://cloud.google.com/apis/design/errors#retry_info), as in "13.5s"."""
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+        if isinstance(delay, str):
+            return _duration(delay)
+    return None
