@@ -208,7 +208,7 @@ def quota(**error: Any) -> Answer:
 
 def test_a_used_up_quota_is_waited_for_as_google_asks(server: GeminiServer, rig: Rig) -> None:
     info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "2.5s"}
-    server.script = [quota(details=[{"@type": "x"}, info]), quota(details="none"), Answer(0, None)]
+    server.script = [quota(details=[{"@type": "x"}, info]), quota(details="none"), quota()]
     assert rig.say() == "Hello from Gemini."
     assert rig.pauses == [2.5, 0.0]
     assert models_called(server) == [MODEL] * 3 + [FALLBACK]
