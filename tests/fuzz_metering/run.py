@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from firelaunch.errors import StoreError
 from firelaunch.llm.base import Chunk, Message
 from firelaunch.llm.breaker import Breaker
 from firelaunch.scope import Scope
@@ -298,7 +300,13 @@ class _Simulated:
     def _stop(self) -> None:
         """As another instance would ask for it."""
         path = Scope("demo", self._plan.user).request(_request_id(self._plan))
-        self._world.sqlite.commit([Update(path, {"stop": True})])
+        while True:
+            try:
+                self._world.sqlite.commit([Update(path, {"stop": True})])
+            except StoreError as error:
+                print("stop:", repr(error), file=sys.stderr)
+                continue
+            return
 
     def _send_again(self) -> None:
         world, plan = self._world, self._plan
