@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -180,6 +181,20 @@ def test_tools_are_called_side_by_side_and_signatures_go_back(server: GeminiServ
     declared = server.requests[0][1]["tools"][0]["functionDeclarations"][0]
     assert declared["parametersJsonSchema"]["required"] == ["city", "days"]
     assert len(rig.meter.calls) == 3
+
+
+def test_a_fallback_that_wants_signatures_goes_on_from_calls_of_a_model_that_makes_none(
+    server: GeminiServer, rig: Rig
+) -> None:
+    def note(text: str) -> str:
+        """Take a note."""
+        server.script = [Answer(404, {"error": {"code": 404, "status": "NOT_FOUND"}})]
+        return text
+
+    rig.gateway = replace(rig.gateway, fallback=[MODEL])
+    server.replies = [GeminiReply((), calls=[("note", {"text": "a"}), ("note", {"text": "b"})])]
+    assert rig.say(note, model=FALLBACK) == "Hello from Gemini."
+    assert models_called(server) == [FALLBACK, FALLBACK, MODEL]
 
 
 def test_a_structured_answer_is_asked_for_by_its_json_schema(server: GeminiServer, rig: Rig) -> None:

@@ -32,6 +32,9 @@ _FINISH = {
 }
 """Google's words for why an answer ended, as OpenAI has them; others go on in lower case."""
 
+_UNSIGNED = "skip_thought_signature_validator"
+"""What Gemini 3 takes for a call that another model made (https://ai.google.dev/gemini-api/docs/thought-signatures)."""
+
 
 class GeminiProvider:
     """Calls ``<base_url>/publishers/google/models/<model>``.
@@ -100,7 +103,8 @@ def _contents(call: Call) -> list[dict[str, Any]]:
             continue
         if message["role"] != "tool":
             results = []
-            found.append({"role": "model" if message["role"] == "assistant" else "user", "parts": _parts(message)})
+            role = "model" if message["role"] == "assistant" else "user"
+            found.append({"role": role, "parts": _parts(message, call.model)})
             continue
         if not results:
             found.append({"role": "user", "parts": results})
@@ -109,20 +113,20 @@ def _contents(call: Call) -> list[dict[str, Any]]:
     return found
 
 
-def _parts(message: Message) -> list[dict[str, Any]]:
+def _parts(message: Message, model: str) -> list[dict[str, Any]]:
     calls = [_function_call(call) for call in message.get("calls", ())]
+    if calls and "thoughtSignature" not in calls[0] and "gemini-3" in model:
+        calls[0]["thoughtSignature"] = _UNSIGNED
     # Google takes no empty text, and something must be said.
     return ([{"text": message["content"] or " "}] if message["content"] or not calls else []) + calls
 
 
 def _function_call(call: ToolCall) -> dict[str, Any]:
     try:
-        arguments = from_json(call.arguments or "{}")
+        found = from_json(call.arguments or "{}")
     except ValueError:
-        arguments = {}
-    part: dict[str, Any] = {
-        "functionCall": {"name": call.name, "args": arguments if isinstance(arguments, dict) else {}}
-    }
+        found = {}
+    part: dict[str, Any] = {"functionCall": {"name": call.name, "args": found if isinstance(found, dict) else {}}}
     return part | ({"thoughtSignature": call.signature} if call.signature is not None else {})
 
 
