@@ -6,6 +6,7 @@ its exact use and the request's outcome.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -19,7 +20,7 @@ from .checkpoints import Checkpoints, Stopped
 from .errors import FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
 from .identity import Caller
 from .lifecycle import Shutdown
-from .llm.base import LEAVING, WAITING, Chunk, Message
+from .llm.base import LEAVING, WAITING, Chunk, Message, ToolUse
 from .llm.client import Client
 from .llm.gateway import Answering
 from .llm.patience import ClientLeft
@@ -28,7 +29,7 @@ from .scope import Scope
 from .services import Services
 from .settings import App
 from .store.base import DELETE_FIELD, SERVER_TIME, Increment, Set, Update, Write
-from .stream import Delta, Done, Event, Failed, Heartbeat, Paused, Start
+from .stream import Delta, Done, Event, Failed, Heartbeat, Paused, Start, ToolCalled, ToolReturned
 from .usage import Reservation
 
 __all__ = ["Replay", "Running", "Send", "Turn", "Workflow", "chat_update", "sent_view"]
@@ -140,6 +141,7 @@ class Running:
     stop_asked: bool = False
     client: Client | None = None
     _said: list[str] = field(default_factory=list)
+    _tools: list[ToolUse] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _first_token: float | None = None
 
@@ -220,6 +222,9 @@ class Running:
                     continue
                 if not hosted:  # the hub does it for all its streams
                     self.pulse()
+                if chunk.tool is not None:
+                    yield self._tool_event(chunk.tool)
+                    continue
                 if not chunk.text:
                     if chunk.tokens is None and chunk.finish is None and chunk is not WAITING:
                         yield Heartbeat()
@@ -233,6 +238,12 @@ class Running:
             if close is not None:
                 close()
 
+    def _tool_event(self, use: ToolUse) -> ToolCalled | ToolReturned:
+        if not use.done:
+            return ToolCalled(use.id, use.name, use.input)
+        self._tools.append(use)
+        return ToolReturned(use.id, use.name, use.output, use.error)
+
     def _settle(self, outcome: str, error: FirelaunchError | None) -> Done:
         text = "".join(self._said)
         usage = self.reservation.report()
@@ -244,6 +255,8 @@ class Running:
             "request_id": self.send.request_id,
             "created_at": self.services.clock(),
         }
+        if self._tools:
+            answer["tools"] = [_stored(use) for use in self._tools]
         kept = bool(text) or outcome == "answered"
         self._commit(self._record(outcome, error, usage), self._chat_writes(answer) if kept else [])
         return Done(message_view(f"{self.send.request_id}-a", answer), usage)
@@ -296,6 +309,12 @@ class Running:
             return self.checkpoints.reread()
         except Stopped:
             return False
+
+
+def _stored(use: ToolUse) -> dict[str, Any]:
+    # As text, since Firestore has no lists within lists.
+    values = {"input": json.dumps(use.input), "output": json.dumps(use.output)}
+    return {"id": use.id, "name": use.name, "error": use.error, **values}
 
 
 def _only_waits(chunks: object) -> bool:

@@ -110,7 +110,14 @@ def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
     }
     if data.get("role") == "assistant":
         view |= {"model": data.get("model"), "request_id": data.get("request_id")}
+        if data.get("tools"):
+            view["tools"] = [_tool_view(use) for use in data["tools"]]
     return view
+
+
+def _tool_view(use: Mapping[str, Any]) -> dict[str, Any]:
+    values = {key: json.loads(use[key]) for key in ("input", "output")}
+    return {"id": use["id"], "name": use["name"], "error": use["error"], **values}
 
 
 def _time(value: Any) -> str | None:

@@ -10,7 +10,19 @@ from typing import Any
 
 from .errors import FirelaunchError
 
-__all__ = ["STILL_HERE", "Delta", "Done", "Event", "Failed", "Heartbeat", "Paused", "Start", "sse"]
+__all__ = [
+    "STILL_HERE",
+    "Delta",
+    "Done",
+    "Event",
+    "Failed",
+    "Heartbeat",
+    "Paused",
+    "Start",
+    "ToolCalled",
+    "ToolReturned",
+    "sse",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +39,25 @@ class Delta:
     """A piece of the answer's text."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalled:
+    """The model asks for a tool. ``input`` is what it passes, as JSON; None where the app does not show it."""
+
+    id: str
+    name: str
+    input: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ToolReturned:
+    """A tool that was called has ended: with ``output``, as JSON, or with ``error``, a constant such as "timeout"."""
+
+    id: str
+    name: str
+    output: Any
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +91,16 @@ class Paused(Enum):
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 """Made once: ``json.dumps`` with an option makes one for each call."""
 
-Event = Start | Delta | Heartbeat | Done | Failed
+Event = Start | Delta | ToolCalled | ToolReturned | Heartbeat | Done | Failed
 
 STILL_HERE = b": still here\n\n"
 """A comment, which readers of server-sent events pass over."""
 
 
 def sse(events: Iterable[Event | Paused]) -> Iterator[bytes | Paused]:
-    """Server-sent events: ``start``, any number of ``delta``, then ``done`` or ``error``; each with JSON ``data``.
+    """Server-sent events: ``start``, any ``delta``, ``tool_call`` and ``tool_result``, then ``done`` or ``error``.
+
+    Each has JSON ``data``.
 
     Closing the iterator closes ``events``.
     """
@@ -86,6 +119,10 @@ def _frame(event: Event) -> bytes:
     match event:
         case Delta(text):
             return b'event: delta\ndata: {"text": %b}\n\n' % _encode(text)
+        case ToolCalled(call_id, tool, given):
+            name, data = "tool_call", {"id": call_id, "name": tool, "input": given}
+        case ToolReturned(call_id, tool, output, failure):
+            name, data = "tool_result", {"id": call_id, "name": tool, "output": output, "error": failure}
         case Heartbeat():
             return STILL_HERE
         case Start(request_id, chat_id, user_message):
