@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +19,7 @@ from .checkpoints import Checkpoints, Stopped
 from .errors import FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
 from .identity import Caller
 from .lifecycle import Shutdown
-from .llm.base import Chunk, Message
+from .llm.base import Chunk, Message, Source
 from .llm.gateway import Answering
 from .llm.patience import ClientLeft
 from .prompts import UserPrompts
@@ -67,25 +68,40 @@ Workflow = Callable[[Turn], Iterable[Chunk]]
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """One send of a message, as the client made it."""
+    """One send of a message, as the client made it.
+
+    ``turn_id`` names the message and its answer. It is the id of the request that first brought the message; an answer
+    that is made anew has a request, and a bill, of its own.
+    """
 
     caller: Caller
     scope: Scope
     chat_id: str
     text: str
     request_id: str
+    turn_id: str
     body_hash: str
     at: datetime
 
     @property
+    def user_message_id(self) -> str:
+        """Id of the user's message."""
+        return f"{self.turn_id}-u"
+
+    @property
+    def answer_id(self) -> str:
+        """Id of the answer to it."""
+        return f"{self.turn_id}-a"
+
+    @property
     def user_message(self) -> str:
         """Path of the user's message."""
-        return self.scope.message(self.chat_id, f"{self.request_id}-u")
+        return self.scope.message(self.chat_id, self.user_message_id)
 
     @property
     def answer(self) -> str:
         """Path of the answer to it."""
-        return self.scope.message(self.chat_id, f"{self.request_id}-a")
+        return self.scope.message(self.chat_id, self.answer_id)
 
     @property
     def record(self) -> str:
@@ -100,7 +116,7 @@ def chat_update(send: Send, changes: dict[str, Any]) -> Update:
 
 def sent_view(send: Send, at: datetime) -> dict[str, Any]:
     """The user's message as clients see it; ``at`` is when it was first sent."""
-    return message_view(f"{send.request_id}-u", {"role": "user", "text": send.text, "created_at": at})
+    return message_view(send.user_message_id, {"role": "user", "text": send.text, "created_at": at})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +130,7 @@ class Replay:
 
     def events(self) -> Iterator[Event]:
         """The same events as the first time, with the text in one piece."""
-        yield Start(self.send.request_id, self.send.chat_id, self.sent)
+        yield Start(self.send.request_id, self.send.chat_id, self.sent, self.send.answer_id)
         yield Delta(self.message["text"])
         yield Done(self.message, self.usage)
 
@@ -136,6 +152,7 @@ class Running:
     goes_on: bool = False
     stop_asked: bool = False
     _said: list[str] = field(default_factory=list)
+    _sources: list[Source] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _first_token: float | None = None
 
@@ -158,11 +175,23 @@ class Running:
         Closing it early ends the model's call, and keeps and bills what was said until then; where ``goes_on`` is set
         it returns when the answer has come to its own end.
         """
+        answer = self._answer()
+        try:
+            for event in answer:  # noqa: UP028 - "yield from" would close it too
+                yield event
+        except GeneratorExit:
+            if self.goes_on:
+                deque(answer, maxlen=0)
+            raise
+        finally:
+            answer.close()
+
+    def _answer(self) -> Generator[Event, None, None]:
         outcome = "stopped"
         error: FirelaunchError | None = None
-        done: Done | None = None
         try:
-            yield from self._told()
+            yield Start(self.send.request_id, self.send.chat_id, self.sent, self.send.answer_id)
+            yield from self._pieces()
             outcome = "answered"
         except (ClientLeft, Stopped):
             pass
@@ -172,39 +201,26 @@ class Running:
             outcome, error = "failed", FirelaunchError()
             log.exception("the app's workflow failed in request %s", self.send.request_id)
         finally:
-            try:
-                done = self._settle(outcome, error)
-            except FirelaunchError as failure:
-                log.exception("request %s could not be settled: %s", self.send.request_id, self.reservation.report())
-                error = failure
-        if done is None or error is not None:
-            yield Failed(error or FirelaunchError(), self.send.request_id)
-        else:
-            yield done
+            last = self._ended(outcome, error)
+        yield last
 
-    def _told(self) -> Iterator[Event]:
-        deltas = self._deltas()
-        gone = False
+    def _ended(self, outcome: str, error: FirelaunchError | None) -> Done | Failed:
         try:
-            yield Start(self.send.request_id, self.send.chat_id, self.sent)
-            for event in deltas:  # noqa: UP028 - "yield from" would close them too
-                yield event
-        except GeneratorExit:
-            if not self.goes_on:
-                raise
-            gone = True
-        finally:
-            if not gone:
-                deltas.close()
-        if gone:
-            for _ in deltas:
-                pass
+            done = self._settle(outcome, error)
+        except FirelaunchError as failure:
+            log.exception("request %s could not be settled: %s", self.send.request_id, self.reservation.report())
+            return Failed(failure, self.send.request_id)
+        return done if error is None else Failed(error, self.send.request_id)
 
-    def _deltas(self) -> Generator[Event, None, None]:
+    def _pieces(self) -> Generator[Event, None, None]:
         chunks = iter(self.workflow(self.turn))
         try:
             for chunk in chunks:
                 self.pulse()
+                if chunk.source is not None:
+                    self._sources.append(chunk.source)
+                    yield chunk.source
+                    continue
                 if not chunk.text:
                     if chunk.tokens is None and chunk.finish is None:
                         yield Heartbeat()
@@ -229,9 +245,11 @@ class Running:
             "request_id": self.send.request_id,
             "created_at": self.services.clock(),
         }
+        if self._sources:
+            answer["sources"] = [source.view() for source in self._sources]
         kept = bool(text) or outcome == "answered"
         self._commit(self._record(outcome, error, usage), self._chat_writes(answer) if kept else [])
-        return Done(message_view(f"{self.send.request_id}-a", answer), usage)
+        return Done(message_view(self.send.answer_id, answer), usage)
 
     def _record(self, outcome: str, error: FirelaunchError | None, usage: dict[str, Any]) -> dict[str, Any]:
         now = time.monotonic()

@@ -1,24 +1,32 @@
-"""What happens in one answer, as a short list of events; and their encodings."""
+"""What happens in one answer, as a short list of events; and their encoding as server-sent events of our own.
+
+:mod:`.ui_stream` has the encoding that the AI SDK's ``useChat`` reads.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from .errors import FirelaunchError
+from .llm.base import Source
 
-__all__ = ["Delta", "Done", "Event", "Failed", "Heartbeat", "Start", "sse"]
+__all__ = ["HEARTBEAT", "Delta", "Done", "Event", "Failed", "Heartbeat", "Source", "Start", "closing", "sse"]
+
+HEARTBEAT = b": still here\n\n"
+"""A comment, which every reader of server-sent events skips."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The user's message is stored and the model is about to be called."""
+    """The user's message is stored and the model is about to be called. The answer will be ``message_id``."""
 
     request_id: str
     chat_id: str
     user_message: dict[str, Any]
+    message_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +57,21 @@ class Heartbeat:
     """Nothing was said for a while; whatever lies between client and service is shown that the stream lives."""
 
 
-Event = Start | Delta | Heartbeat | Done | Failed
+Event = Start | Delta | Source | Heartbeat | Done | Failed
 
 
 def sse(events: Iterable[Event]) -> Iterator[bytes]:
-    """Server-sent events: ``start``, any number of ``delta``, then ``done`` or ``error``; each with JSON ``data``.
+    """Server-sent events: ``start``, any number of ``delta`` and ``source``, then ``done`` or ``error``.
 
-    Closing the iterator closes ``events``.
+    Each has JSON ``data``. Closing the iterator closes ``events``.
     """
+    return closing(events, map(_frame, events))
+
+
+def closing(events: Iterable[Event], frames: Iterable[bytes]) -> Iterator[bytes]:
+    """``frames``, made of ``events``, which are closed when this iterator is."""
     try:
-        for event in events:
-            yield _frame(event)
+        yield from frames
     finally:
         close = getattr(events, "close", None)
         if close is not None:
@@ -73,9 +85,11 @@ def _frame(event: Event) -> bytes:
         case Delta(text):
             name, data = "delta", {"text": text}
         case Heartbeat():
-            return b": still here\n\n"
-        case Start(request_id, chat_id, user_message):
-            name, data = "start", {"request_id": request_id, "chat_id": chat_id, "user_message": user_message}
+            return HEARTBEAT
+        case Source():
+            name, data = "source", event.view()
+        case Start():
+            name, data = "start", asdict(event)
         case Done(message, usage):
             name, data = "done", {"message": message, "usage": usage}
         case Failed(error, request_id):

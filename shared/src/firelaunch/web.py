@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, batches, chats, dev, extract, health, internal, jobs, mcp, reference
+from .api import account, batches, chats, dev, extract, health, internal, jobs, mcp, reference, ui
 from .api.base import LOCALHOST
 from .api.refusals import ErrorAnswer
 from .batch import batch_handlers
@@ -31,6 +31,7 @@ from .lifecycle import Shutdown
 from .services import Services
 from .telemetry import REQUEST_ID, TRACE, configure_logs
 from .turn import Turns, Workflow
+from .ui_stream import UI_HEADERS
 from .worker import Handlers, Runner
 
 __all__ = ["App", "handle_errors", "init_app", "invalid"]
@@ -118,7 +119,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     origins = [*settings.cors.origins, *([LOCALHOST] if settings.environment.development else [])]
-    CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After"], max_age=3600)
+    CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After", *UI_HEADERS], max_age=3600)
     configure_logs(
         structured=settings.environment.on_cloud_run, project=settings.cloud.project, content=settings.logs.content
     )
@@ -150,6 +151,7 @@ def _guarded(workflow: Workflow, services: Services) -> Workflow:
 def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
     found = [
         chats.routes(services, turns, documented=documented),
+        ui.routes(services, turns, documented=documented),
         jobs.routes(services, documented=documented),
         batches.routes(services, documented=documented),
         account.routes(services, documented=documented),

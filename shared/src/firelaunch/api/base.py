@@ -20,6 +20,7 @@ __all__ = [
     "BEARER",
     "KEY_HEADER",
     "LOCALHOST",
+    "STREAM_HEADERS",
     "Body",
     "PageQuery",
     "Path",
@@ -57,6 +58,10 @@ class PageQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
     limit: int = Field(default=50, ge=1, le=100, description="Items at most.")
     cursor: str | None = Field(default=None, max_length=500, description="next_cursor of the page before.")
+
+
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""So that no proxy keeps a stream, or waits for its end."""
 
 
 def example(value: Any, *, stream: str | None = None) -> ConfigDict:

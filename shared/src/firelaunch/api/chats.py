@@ -14,7 +14,7 @@ from ..errors import AlreadyExists, BadRequest, FirelaunchError, InvalidCursor, 
 from ..services import Services
 from ..stream import Done, Event, Failed, sse
 from ..turn import Turns
-from .base import KEY_HEADER, Body, PageQuery, Path, blueprint, caller, example, idempotency_key
+from .base import KEY_HEADER, STREAM_HEADERS, Body, PageQuery, Path, blueprint, caller, example, idempotency_key
 from .examples import CHAT, QUESTION, REPLY, REQUEST, STREAM, USED
 from .refusals import OF_A_CHAT, OF_A_TURN, errors
 
@@ -66,6 +66,9 @@ class Message(BaseModel):
     created_at: str
     model: str | None = Field(default=None, description="The model that answered.")
     request_id: str | None = None
+    sources: list[dict[str, str]] | None = Field(
+        default=None, description="What the answer rests on: `id`, `title`, and `url` or `media_type` and `filename`."
+    )
 
 
 class ChatPage(BaseModel):
@@ -137,8 +140,7 @@ def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprin
         running = turns.begin(caller(), path.id, body.text, idempotency_key(), streamed=streamed)
         if not streamed:
             return whole(running.events())
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return Response(sse(running.events()), mimetype="text/event-stream", headers=headers)
+        return Response(sse(running.events()), mimetype="text/event-stream", headers=STREAM_HEADERS)
 
     return api
 

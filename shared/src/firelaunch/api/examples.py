@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from ..stream import Delta, Done, Start, sse
+from ..stream import Delta, Done, Event, Start, sse
+from ..ui_stream import ui_stream
 
-__all__ = ["CHAT", "ORDER", "ORDERED", "ORDER_SCHEMA", "QUESTION", "REPLY", "REQUEST", "STREAM", "USED"]
+__all__ = [
+    "CHAT",
+    "ORDER",
+    "ORDERED",
+    "ORDER_SCHEMA",
+    "QUESTION",
+    "REPLY",
+    "REQUEST",
+    "STREAM",
+    "UI_QUESTION",
+    "UI_STREAM",
+    "USED",
+]
 
 CHAT = {
     "id": "0123456789abcdef0123",
@@ -48,7 +61,16 @@ ORDER_SCHEMA = {
     "properties": {"item": {"type": "string"}, "count": {"type": "integer", "minimum": 1}},
     "required": ["item", "count"],
 }
-STREAM = b"".join(
-    sse([Start(REQUEST, str(CHAT["id"]), QUESTION), Delta("The "), Delta("Volga."), Done(REPLY, USED)])
-).decode()
+_EVENTS: list[Event] = [
+    Start(REQUEST, str(CHAT["id"]), QUESTION, str(REPLY["id"])),
+    Delta("The "),
+    Delta("Volga."),
+    Done(REPLY, USED),
+]
+STREAM = b"".join(sse(_EVENTS)).decode()
 """A whole answer as server-sent events."""
+
+UI_STREAM = b"".join(ui_stream(_EVENTS)).decode()
+"""The same as the AI SDK reads it."""
+
+UI_QUESTION = {"id": "msg-1", "role": "user", "parts": [{"type": "text", "text": QUESTION["text"]}]}

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, TypedDict
 
 from .patience import Patience
 
-__all__ = ["Call", "Chunk", "Message", "Meter", "Provider", "Shape", "Tokens", "estimate_tokens", "token_bound"]
+__all__ = [
+    "Call",
+    "Chunk",
+    "Message",
+    "Meter",
+    "Provider",
+    "Shape",
+    "Source",
+    "Tokens",
+    "estimate_tokens",
+    "token_bound",
+]
 
 _MESSAGE_TOKENS = 8
 """Tokens a chat format adds to a message at most (role and separators; OpenAI's cookbook counts 3 to 4)."""
@@ -79,15 +90,39 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """What an answer rests on, in a chunk of its own: before, between or after the pieces of text.
+
+    Args:
+        id: the app's own, up to 64 letters, digits, "_" and "-"; unique in one answer.
+        title: for people.
+        url: where it is to be read; None for a document of the app's.
+        media_type, filename: of a document.
+    """
+
+    id: str
+    title: str
+    url: str | None = None
+    media_type: str = "text/plain"
+    filename: str | None = None
+
+    def view(self) -> dict[str, str]:
+        """As clients see it, without what is not known."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A piece of an answer. The last one of a call carries the provider's ``tokens``, where it reports them.
 
     ``finish`` is the provider's word for why it ended ("stop", "length"), or "refusal" where the model declined.
+    ``source`` is the app's own, for whoever reads the answer.
     """
 
     text: str = ""
     tokens: Tokens | None = None
     finish: str | None = None
+    source: Source | None = None
 
 
 class Provider(Protocol):
