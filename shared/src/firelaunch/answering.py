@@ -6,6 +6,7 @@ its exact use and the request's outcome.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections import deque
@@ -19,7 +20,7 @@ from .checkpoints import Checkpoints, Stopped
 from .errors import FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
 from .identity import Caller
 from .lifecycle import Shutdown
-from .llm.base import Chunk, Message, Source
+from .llm.base import Chunk, Message, Source, ToolUse
 from .llm.gateway import Answering
 from .llm.patience import ClientLeft
 from .prompts import UserPrompts
@@ -27,7 +28,7 @@ from .scope import Scope
 from .services import Services
 from .settings import App
 from .store.base import DELETE_FIELD, SERVER_TIME, Increment, Set, Update, Write
-from .stream import Delta, Done, Event, Failed, Heartbeat, Start
+from .stream import Delta, Done, Event, Failed, Heartbeat, Start, ToolCalled, ToolReturned
 from .usage import Reservation
 
 __all__ = ["Replay", "Running", "Send", "Turn", "Workflow", "chat_update", "sent_view"]
@@ -153,6 +154,7 @@ class Running:
     stop_asked: bool = False
     _said: list[str] = field(default_factory=list)
     _sources: list[Source] = field(default_factory=list)
+    _tools: list[ToolUse] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _first_token: float | None = None
 
@@ -221,6 +223,9 @@ class Running:
                     self._sources.append(chunk.source)
                     yield chunk.source
                     continue
+                if chunk.tool is not None:
+                    yield self._tool_event(chunk.tool)
+                    continue
                 if not chunk.text:
                     if chunk.tokens is None and chunk.finish is None:
                         yield Heartbeat()
@@ -233,6 +238,12 @@ class Running:
             close = getattr(chunks, "close", None)
             if close is not None:
                 close()
+
+    def _tool_event(self, use: ToolUse) -> ToolCalled | ToolReturned:
+        if not use.done:
+            return ToolCalled(use.id, use.name, use.input)
+        self._tools.append(use)
+        return ToolReturned(use.id, use.name, use.output, use.error)
 
     def _settle(self, outcome: str, error: FirelaunchError | None) -> Done:
         text = "".join(self._said)
@@ -247,6 +258,8 @@ class Running:
         }
         if self._sources:
             answer["sources"] = [source.view() for source in self._sources]
+        if self._tools:
+            answer["tools"] = [_stored(use) for use in self._tools]
         kept = bool(text) or outcome == "answered"
         self._commit(self._record(outcome, error, usage), self._chat_writes(answer) if kept else [])
         return Done(message_view(self.send.answer_id, answer), usage)
@@ -299,6 +312,12 @@ class Running:
             return self.checkpoints.reread()
         except Stopped:
             return False
+
+
+def _stored(use: ToolUse) -> dict[str, Any]:
+    # As text, since Firestore has no lists within lists.
+    values = {"input": json.dumps(use.input), "output": json.dumps(use.output)}
+    return {"id": use.id, "name": use.name, "error": use.error, **values}
 
 
 def _title(text: str) -> str:

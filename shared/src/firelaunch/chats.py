@@ -116,7 +116,14 @@ def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
         view |= {"model": data.get("model"), "request_id": data.get("request_id")}
         if data.get("sources"):
             view["sources"] = data["sources"]
+        if data.get("tools"):
+            view["tools"] = [_tool_view(use) for use in data["tools"]]
     return view
+
+
+def _tool_view(use: Mapping[str, Any]) -> dict[str, Any]:
+    values = {key: json.loads(use[key]) for key in ("input", "output")}
+    return {"id": use["id"], "name": use["name"], "error": use["error"], **values}
 
 
 def _time(value: Any) -> str | None:

@@ -13,7 +13,20 @@ from typing import Any
 from .errors import FirelaunchError
 from .llm.base import Source
 
-__all__ = ["HEARTBEAT", "Delta", "Done", "Event", "Failed", "Heartbeat", "Source", "Start", "closing", "sse"]
+__all__ = [
+    "HEARTBEAT",
+    "Delta",
+    "Done",
+    "Event",
+    "Failed",
+    "Heartbeat",
+    "Source",
+    "Start",
+    "ToolCalled",
+    "ToolReturned",
+    "closing",
+    "sse",
+]
 
 HEARTBEAT = b": still here\n\n"
 """A comment, which every reader of server-sent events skips."""
@@ -37,6 +50,25 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCalled:
+    """The model asks for a tool. ``input`` is what it passes, as JSON; None where the app does not show it."""
+
+    id: str
+    name: str
+    input: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ToolReturned:
+    """A tool that was called has ended: with ``output``, as JSON, or with ``error``, a constant such as "timeout"."""
+
+    id: str
+    name: str
+    output: Any
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The answer is stored and its use is settled."""
 
@@ -57,11 +89,11 @@ class Heartbeat:
     """Nothing was said for a while; whatever lies between client and service is shown that the stream lives."""
 
 
-Event = Start | Delta | Source | Heartbeat | Done | Failed
+Event = Start | Delta | Source | ToolCalled | ToolReturned | Heartbeat | Done | Failed
 
 
 def sse(events: Iterable[Event]) -> Iterator[bytes]:
-    """Server-sent events: ``start``, any number of ``delta`` and ``source``, then ``done`` or ``error``.
+    """Server-sent events: ``start``; ``delta``, ``source``, ``tool_call``, ``tool_result``; ``done`` or ``error``.
 
     Each has JSON ``data``. Closing the iterator closes ``events``.
     """
@@ -84,6 +116,10 @@ def _frame(event: Event) -> bytes:
     match event:
         case Delta(text):
             name, data = "delta", {"text": text}
+        case ToolCalled(call_id, tool, given):
+            name, data = "tool_call", {"id": call_id, "name": tool, "input": given}
+        case ToolReturned(call_id, tool, output, failure):
+            name, data = "tool_result", {"id": call_id, "name": tool, "output": output, "error": failure}
         case Heartbeat():
             return HEARTBEAT
         case Source():

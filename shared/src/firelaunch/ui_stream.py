@@ -11,12 +11,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .llm.base import Source
-from .stream import HEARTBEAT, Delta, Done, Event, Failed, Heartbeat, Start, closing
+from .stream import HEARTBEAT, Delta, Done, Event, Failed, Heartbeat, Start, ToolCalled, ToolReturned, closing
 
 __all__ = ["UI_HEADERS", "ui_stream"]
 
 UI_HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
 """By which a reader knows the version of the protocol."""
+
+_OURS = {"providerExecuted": True}
+"""The service runs its tools itself; without this word a client would be asked for the result."""
 
 
 def ui_stream(events: Iterable[Event]) -> Iterator[bytes]:
@@ -43,6 +46,7 @@ class _Parts:
         self._open: str | None = None
 
     def of(self, event: Event) -> list[dict[str, Any]]:
+        """The parts that an event becomes; none of a heartbeat."""
         match event:
             case Delta(text):
                 return [*self._begin_text(), {"type": "text-delta", "id": self._open, "delta": text}]
@@ -52,6 +56,14 @@ class _Parts:
                 return [start, {"type": "start-step"}]
             case Source():
                 return [*self._end_text(), _source(event)]
+            case ToolCalled(call_id, name, given):
+                call = {"toolCallId": call_id, "toolName": name, **_OURS}
+                begun = {"type": "tool-input-start", **call}
+                return [*self._end_text(), begun, {"type": "tool-input-available", **call, "input": given}]
+            case ToolReturned(call_id, _, output, None):
+                return [{"type": "tool-output-available", "toolCallId": call_id, "output": output, **_OURS}]
+            case ToolReturned(call_id, _, _, failure):
+                return [{"type": "tool-output-error", "toolCallId": call_id, "errorText": failure, **_OURS}]
             case Done(message, usage):
                 return [*self._end_text(), {"type": "finish-step"}, *_finish(message, usage)]
             case Failed(error, request_id):
@@ -64,8 +76,7 @@ class _Parts:
                     {"type": "message-metadata", "messageMetadata": {"status": "incomplete", "error": told}},
                     {"type": "error", "errorText": said},
                 ]
-            case Heartbeat():
-                return []
+        return []
 
     def _begin_text(self) -> list[dict[str, Any]]:
         if self._open is not None:

@@ -13,20 +13,35 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
 from ..errors import FirelaunchError, ModelError, ModelRefused, ModelTimeout, ModelUnavailable
 from ..scope import Scope
-from .base import Call, Chunk, Message, Meter, Provider, Shape, Tokens, estimate_tokens, token_bound
+from .base import (
+    Call,
+    Chunk,
+    Message,
+    Meter,
+    Provider,
+    Shape,
+    Tokens,
+    ToolSpec,
+    asked_tokens,
+    estimate_tokens,
+    token_bound,
+)
 from .breaker import Breaker
 from .cache_key import Reuse, answer_key
 from .patience import Patience
 from .prices import Prices
+from .tool_calls import CallAssembler
+from .tool_threads import ToolThreads
 
 if TYPE_CHECKING:
     from .cache import AnswerCache
+    from .tools import Tool
 
 __all__ = ["Answering", "Gateway"]
 
@@ -61,6 +76,7 @@ class Gateway:
     pause: Callable[[Patience, float], None] = Patience.pause
     jitter: Callable[[], float] = random.random
     breaker: Breaker = field(default_factory=lambda: Breaker(time.monotonic))
+    tool_threads: ToolThreads = field(default_factory=ToolThreads)
 
     def worst_case(self, model: str, input_tokens: int, max_output_tokens: int | None = None) -> int:
         """Micro-dollars that an answer of ``model``, or of any model it may fall back to, costs at most."""
@@ -116,6 +132,8 @@ class Answering:
         shape: Shape | None = None,
         reuse: Reuse = "owner",
         keep: Callable[[str], bool] = bool,
+        tools: Sequence[Tool | Callable[..., Any]] = (),
+        tool_steps: int = 5,
     ) -> Iterator[Chunk]:
         """The model's answer to ``messages``, piece by piece (in one piece where the client did not ask for a stream).
 
@@ -127,14 +145,20 @@ class Answering:
             reuse: where the app has its cache on, who may be given this answer again; "app" where ``messages`` hold
                 nothing of the user's own.
             keep: whether an answer is worth keeping in that cache.
+            tools: functions that the model may ask for (see :mod:`.tools`); such an answer is not kept.
+            tool_steps: how often it may ask; each time, the model is called once more.
 
         Raises:
             BudgetExceeded: the caller's budget does not cover the call.
             ModelError: no model answered, or the one that did broke off.
+            TypeError: a function cannot be a tool.
         """
         most = min(max_output_tokens or self.gateway.max_output_tokens, self.gateway.max_output_tokens)
         heat = self.temperature if temperature is None else temperature
         call = Call(self.model, messages, most, self._patience(), heat, shape)
+        if tools:
+            yield from self._with_tools(call, tools, tool_steps)
+            return
         cache = self.gateway.cache
         if cache is None or self.owner is None or reuse == "never":
             yield from self._ask(call)
@@ -150,12 +174,22 @@ class Answering:
             keep=lambda text: self.model == model and keep(text),  # a fallback's answer is not the model's own
         )
 
+    def _with_tools(self, call: Call, tools: Sequence[Tool | Callable[..., Any]], steps: int) -> Iterator[Chunk]:
+        from .tools import Toolbox
+
+        def ask(messages: Sequence[Message], specs: Sequence[ToolSpec], may_call: bool) -> Iterator[Chunk]:
+            step = replace(call, model=self.model, messages=messages, tools=specs, may_call=may_call)
+            return self._ask(step)
+
+        yield from Toolbox(tools, steps, self.gateway.tool_threads, self._tick).answer(call.messages, ask)
+
     def _ask(self, asked: Call) -> Iterator[Chunk]:
         last: ModelError | None = None
         for model in self.gateway.route(asked.model):
             if not self.gateway.breaker.allows(model):
                 continue
-            most = Tokens(input=token_bound(asked.messages, asked.shape), output=asked.max_output_tokens)
+            sent = token_bound(asked.messages, asked.shape, asked.tools)
+            most = Tokens(input=sent, output=asked.max_output_tokens)
             self.meter.cover(self.gateway.prices.cost(model, most))
             self.model = model
             try:
@@ -216,19 +250,25 @@ class Answering:
         call.patience.left()
         provider = self.gateway.provider
         said: list[str] = []
+        calls = CallAssembler()
         tokens: Tokens | None = None
         chunks = provider.stream(call) if self.streamed and call.shape is None else _whole(provider, call)
         try:
             for chunk in self._watched(call.model, chunks, said):
                 tokens = chunk.tokens or tokens
                 said.append(chunk.text)
+                if chunk.parts:
+                    calls.add(chunk.parts)
+                    chunk = replace(chunk, parts=())
                 yield chunk
+            if found := calls.whole():
+                yield Chunk(calls=found)
         finally:
             close = getattr(chunks, "close", None)
             if close is not None:
                 close()
             if tokens is not None or said:
-                self._take_down(call, tokens, "".join(said))
+                self._take_down(call, tokens, "".join(said) + calls.text())
 
     def _watched(self, model: str, chunks: Iterator[Chunk], said: list[str]) -> Iterator[Chunk]:
         breaker = self.gateway.breaker
@@ -247,9 +287,7 @@ class Answering:
 
     def _take_down(self, call: Call, tokens: Tokens | None, text: str) -> None:
         if tokens is None:
-            asked = sum(estimate_tokens(m["content"]) for m in call.messages)
-            asked += estimate_tokens(call.shape.text) if call.shape else 0
-            tokens = Tokens(input=asked, output=estimate_tokens(text), estimated=True)
+            tokens = Tokens(input=asked_tokens(call), output=estimate_tokens(text), estimated=True)
         self.meter.spend(call.model, tokens, self.gateway.prices.cost(call.model, tokens))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from ..errors import ModelError, ModelUnavailable
-from .base import Chunk
+from .base import CallPart, Chunk
 from .failures import of_response, of_stream
 from .patience import Patience
 from .sse import Decoder
@@ -109,9 +109,10 @@ def _joined(events: list[bytes], parse: Callable[[dict[str, Any]], Chunk]) -> tu
     if len(chunks) == 1:
         return chunks[0], last, error
     tokens = finish = None
+    parts: tuple[CallPart, ...] = ()
     for chunk in chunks:
-        tokens, finish = chunk.tokens or tokens, chunk.finish or finish
-    return Chunk("".join(chunk.text for chunk in chunks), tokens, finish), last, error
+        tokens, finish, parts = chunk.tokens or tokens, chunk.finish or finish, parts + chunk.parts
+    return Chunk("".join(chunk.text for chunk in chunks), tokens, finish, parts), last, error
 
 
 def _object(data: bytes) -> dict[str, Any]:
