@@ -20,10 +20,11 @@ from .checkpoints import Checkpoints, Stopped
 from .errors import FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
 from .identity import Caller
 from .lifecycle import Shutdown
-from .llm.base import Chunk, Message, Source, ToolUse
+from .llm.base import Chunk, Message, ToolUse
 from .llm.gateway import Answering
 from .llm.patience import ClientLeft
 from .prompts import UserPrompts
+from .said import Said
 from .scope import Scope
 from .services import Services
 from .settings import App
@@ -151,9 +152,7 @@ class Running:
     checkpoints: Checkpoints
     answer_is_new: bool
     goes_on: bool = False
-    stop_asked: bool = False
-    _said: list[str] = field(default_factory=list)
-    _sources: list[Source] = field(default_factory=list)
+    _said: Said = field(default_factory=Said)
     _tools: list[ToolUse] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _first_token: float | None = None
@@ -163,12 +162,10 @@ class Running:
 
         Raises:
             Interrupted: the process ends.
-            Stopped: the client asked for the end, of this instance or of another.
+            Stopped: the client asked for the end.
         """
         if self.shutdown.due:
             raise Interrupted(retry_after=1)
-        if self.stop_asked:
-            raise Stopped
         self.checkpoints.take(self._said)
 
     def events(self) -> Iterator[Event]:
@@ -220,11 +217,10 @@ class Running:
             for chunk in chunks:
                 self.pulse()
                 if chunk.source is not None:
-                    self._sources.append(chunk.source)
-                    yield chunk.source
+                    yield self._said.other(chunk.source)
                     continue
                 if chunk.tool is not None:
-                    yield self._tool_event(chunk.tool)
+                    yield self._said.other(self._tool_event(chunk.tool))
                     continue
                 if not chunk.text:
                     if chunk.tokens is None and chunk.finish is None:
@@ -232,8 +228,7 @@ class Running:
                     continue
                 if self._first_token is None:
                     self._first_token = time.monotonic()
-                self._said.append(chunk.text)
-                yield Delta(chunk.text)
+                yield self._said.text(chunk.text)
         finally:
             close = getattr(chunks, "close", None)
             if close is not None:
@@ -246,7 +241,7 @@ class Running:
         return ToolReturned(use.id, use.name, use.output, use.error)
 
     def _settle(self, outcome: str, error: FirelaunchError | None) -> Done:
-        text = "".join(self._said)
+        text = self._said.whole
         usage = self.reservation.report()
         answer = {
             "role": "assistant",
@@ -256,8 +251,8 @@ class Running:
             "request_id": self.send.request_id,
             "created_at": self.services.clock(),
         }
-        if self._sources:
-            answer["sources"] = [source.view() for source in self._sources]
+        if sources := self._said.sources():
+            answer["sources"] = [source.view() for source in sources]
         if self._tools:
             answer["tools"] = [_stored(use) for use in self._tools]
         kept = bool(text) or outcome == "answered"
@@ -276,6 +271,7 @@ class Running:
             "first_token_ms": first,
             "total_ms": round((now - self._started) * 1000),
             "partial": DELETE_FIELD,
+            "stop": DELETE_FIELD,
             "settled_at": SERVER_TIME,
         }
 

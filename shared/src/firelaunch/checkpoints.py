@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from .errors import PreconditionFailed, StoreError
+from .said import Said
 from .store.base import Document, Update
 from .store.scoped import ScopedStore
 
@@ -46,7 +46,7 @@ class Checkpoints:
         self._length = 0
         self.updated_at = updated_at
 
-    def take(self, said: Sequence[str]) -> None:
+    def take(self, said: Said) -> None:
         """Store what was ``said``, if the last checkpoint is long enough ago.
 
         Raises:
@@ -59,7 +59,7 @@ class Checkpoints:
             if len(said) == self._length:
                 self._look()
             else:
-                update = Update(self._record, {"partial": "".join(said)}, if_updated_at=self.updated_at)
+                update = Update(self._record, {"partial": said.partial()}, if_updated_at=self.updated_at)
                 self.updated_at = self._store.commit([update])
                 self._length = len(said)
         except PreconditionFailed:

@@ -22,7 +22,7 @@ from .lifecycle import Shutdown
 from .llm.base import Message, token_bound
 from .named import Named, new_request_id, request_id_of
 from .services import Services
-from .store.base import Create, Document, Increment, Order, Query, Set, Update, Write
+from .store.base import DELETE_FIELD, Create, Document, Increment, Order, Query, Set, Update, Write
 from .usage import Day, Quote, Reservation
 
 __all__ = ["Named", "Running", "Turn", "Turns", "Workflow"]
@@ -151,7 +151,7 @@ def _stored(
         "delete_at": send.at + timedelta(days=_RECORD_DAYS),
     }
     message = {"role": "user", "text": send.text, "request_id": send.request_id, "created_at": send.at}
-    change: dict[str, Any] = {"updated_at": send.at, "latest": {"request": send.request_id, "turn": send.turn_id}}
+    change: dict[str, Any] = {"updated_at": send.at, "latest_request": send.request_id}
     writes: list[Write] = []
     if chat is None:
         writes.append(Create(send.scope.chat(send.chat_id), {**new_chat("", send.at), **change, "message_count": 1}))
@@ -165,7 +165,8 @@ def _stored(
         writes.append(Set(send.user_message, {"text": send.text}, merge=True))
     if record is None:
         return [*writes, Create(send.record, {**data, "created_at": send.at})]
-    return [*writes, Update(send.record, data, if_updated_at=record.update_time)]
+    left = {"partial": DELETE_FIELD, "stop": DELETE_FIELD}
+    return [*writes, Update(send.record, {**data, **left}, if_updated_at=record.update_time)]
 
 
 def _steady(recent: Sequence[Document], count: int, most: int) -> Sequence[Document]:

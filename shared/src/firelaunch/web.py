@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, batches, chats, dev, extract, health, internal, jobs, mcp, reference, ui
+from .api import account, answers, batches, chats, dev, extract, health, internal, jobs, mcp, reference, ui
 from .api.base import LOCALHOST
 from .api.refusals import ErrorAnswer
 from .batch import batch_handlers
@@ -28,6 +28,7 @@ from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLa
 from .guardrails import logged, moderated
 from .identity import bearer
 from .lifecycle import Shutdown
+from .resume import Answers
 from .services import Services
 from .telemetry import REQUEST_ID, TRACE, configure_logs
 from .turn import Turns, Workflow
@@ -152,6 +153,7 @@ def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool)
     found = [
         chats.routes(services, turns, documented=documented),
         ui.routes(services, turns, documented=documented),
+        answers.routes(Answers(services, app.shutdown), documented=documented),
         jobs.routes(services, documented=documented),
         batches.routes(services, documented=documented),
         account.routes(services, documented=documented),

@@ -28,6 +28,7 @@ __all__ = [
     "caller",
     "example",
     "idempotency_key",
+    "streamed",
 ]
 _KEY_CHARACTERS = 255
 KEY_HEADER = {
@@ -71,6 +72,12 @@ def example(value: Any, *, stream: str | None = None) -> ConfigDict:
         streamed = {"schema": {"type": "string", "description": _STREAMED}, "example": stream}
         config["openapi_extra"] = {"content": {"text/event-stream": streamed}}
     return cast("ConfigDict", config)
+
+
+def streamed(example: str) -> dict[str, Any]:
+    """The ``responses`` entry of a route that answers with a stream and nothing else."""
+    stream = {"schema": {"type": "string", "description": "Server-sent events in UTF-8."}, "example": example}
+    return {"description": "The answer, as it comes.", "content": {"text/event-stream": stream}}
 
 
 _STREAMED = (

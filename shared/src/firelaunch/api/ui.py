@@ -12,7 +12,7 @@ from ..errors import BadRequest, Conflict, TooLarge
 from ..services import Services
 from ..turn import Named, Turns
 from ..ui_stream import UI_HEADERS, ui_stream
-from .base import STREAM_HEADERS, blueprint, caller, example
+from .base import STREAM_HEADERS, blueprint, caller, example, streamed
 from .examples import UI_QUESTION, UI_STREAM
 from .refusals import OF_A_TURN, errors
 
@@ -80,15 +80,6 @@ class UIChat(BaseModel):
         if len(given) != 1:
             raise BadRequest("Send either message or messages, with at least one.")
         return given[0]
-
-
-def streamed(example: str) -> dict[str, Any]:
-    """The ``responses`` entry of a route that answers with the UI message stream and nothing else."""
-    about = "The AI SDK's UI message stream, version 1."
-    return {
-        "description": about,
-        "content": {"text/event-stream": {"schema": {"type": "string", "description": about}, "example": example}},
-    }
 
 
 def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprint:
