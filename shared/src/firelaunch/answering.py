@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import GeneratorType
 from typing import Any
 
 from .chats import message_view
@@ -20,7 +21,8 @@ from .checkpoints import Checkpoints, Stopped
 from .errors import FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
 from .identity import Caller
 from .lifecycle import Shutdown
-from .llm.base import Chunk, Message, ToolUse
+from .llm.base import LEAVING, WAITING, Chunk, Message, ToolUse
+from .llm.client import Client
 from .llm.gateway import Answering
 from .llm.patience import ClientLeft
 from .prompts import UserPrompts
@@ -29,7 +31,7 @@ from .scope import Scope
 from .services import Services
 from .settings import App
 from .store.base import DELETE_FIELD, SERVER_TIME, Increment, Set, Update, Write
-from .stream import Delta, Done, Event, Failed, Heartbeat, Start, ToolCalled, ToolReturned
+from .stream import Delta, Done, Event, Failed, Heartbeat, Paused, Start, ToolCalled, ToolReturned
 from .usage import Reservation
 
 __all__ = ["Replay", "Running", "Send", "Turn", "Workflow", "chat_update", "sent_view"]
@@ -38,6 +40,7 @@ log = logging.getLogger(__name__)
 
 _SETTLE_TRIES = 4
 _TITLE_CHARACTERS = 60
+_STREAM = Answering.stream.__code__
 
 
 @dataclass(slots=True)
@@ -152,6 +155,7 @@ class Running:
     checkpoints: Checkpoints
     answer_is_new: bool
     goes_on: bool = False
+    client: Client | None = None
     _said: Said = field(default_factory=Said)
     _tools: list[ToolUse] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
@@ -166,9 +170,9 @@ class Running:
         """
         if self.shutdown.due:
             raise Interrupted(retry_after=1)
-        self.checkpoints.take(self._said)
+        self.checkpoints.look()
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[Event | Paused]:
         """Start, the pieces of the answer, then Done (or Failed, after which nothing follows).
 
         Closing it early ends the model's call, and keeps and bills what was said until then; where ``goes_on`` is set
@@ -185,9 +189,10 @@ class Running:
         finally:
             answer.close()
 
-    def _answer(self) -> Generator[Event, None, None]:
+    def _answer(self) -> Generator[Event | Paused, None, None]:
         outcome = "stopped"
         error: FirelaunchError | None = None
+        self.checkpoints.begin(self._said)
         try:
             yield Start(self.send.request_id, self.send.chat_id, self.sent, self.send.answer_id)
             yield from self._pieces()
@@ -200,6 +205,7 @@ class Running:
             outcome, error = "failed", FirelaunchError()
             log.exception("the app's workflow failed in request %s", self.send.request_id)
         finally:
+            self.checkpoints.end()
             last = self._ended(outcome, error)
         yield last
 
@@ -211,11 +217,20 @@ class Running:
             return Failed(failure, self.send.request_id)
         return done if error is None else Failed(error, self.send.request_id)
 
-    def _pieces(self) -> Generator[Event, None, None]:
+    def _pieces(self) -> Generator[Event | Paused, None, None]:
         chunks = iter(self.workflow(self.turn))
         try:
             for chunk in chunks:
-                self.pulse()
+                hosted = self.client is not None and self.client.hosted
+                if chunk is WAITING and self.client is not None and (hosted or _only_waits(chunks)):
+                    self.client.may_wait = True
+                    yield Paused.WAITING
+                    continue
+                if chunk is LEAVING:
+                    yield Paused.LEAVING
+                    continue
+                if not hosted:  # the hub does it for all its streams
+                    self.pulse()
                 if chunk.source is not None:
                     yield self._said.other(chunk.source)
                     continue
@@ -223,7 +238,7 @@ class Running:
                     yield self._said.other(self._tool_event(chunk.tool))
                     continue
                 if not chunk.text:
-                    if chunk.tokens is None and chunk.finish is None:
+                    if chunk.tokens is None and chunk.finish is None and chunk is not WAITING:
                         yield Heartbeat()
                     continue
                 if self._first_token is None:
@@ -314,6 +329,18 @@ def _stored(use: ToolUse) -> dict[str, Any]:
     # As text, since Firestore has no lists within lists.
     values = {"input": json.dumps(use.input), "output": json.dumps(use.output)}
     return {"id": use.id, "name": use.name, "error": use.error, **values}
+
+
+def _only_waits(chunks: object) -> bool:
+    """Whether a workflow does nothing but hand on what the model says, so that going on with it runs none of its code.
+
+    It is so while the workflow, or what it delegates to by ``yield from``, delegates to ``turn.llm.stream``.
+    """
+    while isinstance(chunks, GeneratorType):
+        if chunks.gi_code is _STREAM:
+            return True
+        chunks = chunks.gi_yieldfrom
+    return False
 
 
 def _title(text: str) -> str:

@@ -6,7 +6,6 @@ Both go through the record of its request, so it does not matter which instance 
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from typing import Any
 from .chats import message_view
 from .errors import FirelaunchError, Interrupted, NotFound, error_of
 from .lifecycle import Shutdown
-from .llm.patience import ClientLeft, Patience
+from .llm.client import Client
+from .llm.patience import HEARTBEAT_SECONDS, ClientLeft, Patience
 from .said import Retold
 from .scope import Scope
 from .services import Services
@@ -26,9 +26,6 @@ __all__ = ["Answers"]
 
 log = logging.getLogger(__name__)
 
-_HEARTBEAT = 15.0
-"""Seconds of silence after which a client is sent a sign of life; proxies end what is silent for a minute."""
-
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -37,11 +34,11 @@ class Answers:
     services: Services
     shutdown: Shutdown
 
-    def follow(self, scope: Scope, chat_id: str, client: socket.socket | None = None) -> Iterator[Event] | None:
+    def follow(self, scope: Scope, chat_id: str, client: Client | None = None) -> Iterator[Event] | None:
         """The chat's latest answer from its beginning, and then as it comes; None when none is on its way.
 
         Args:
-            client: the socket of whoever asks, to notice when they leave.
+            client: whoever asks, where the server knows them.
 
         Raises:
             InvalidId: ``chat_id`` is none.
@@ -84,7 +81,7 @@ class _Followed:
     scope: Scope
     chat_id: str
     record: Document
-    client: socket.socket | None
+    client: Client | None
 
     def events(self) -> Iterator[Event]:
         request_id = self.record.id
@@ -105,7 +102,7 @@ class _Followed:
             for event in retold.more(self.record.data.get("partial", {})):
                 heard = time.monotonic()
                 yield event
-            if time.monotonic() - heard >= _HEARTBEAT:
+            if time.monotonic() - heard >= HEARTBEAT_SECONDS:
                 heard = time.monotonic()
                 yield Heartbeat()
             self._wait()

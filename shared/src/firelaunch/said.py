@@ -52,13 +52,14 @@ class Said:
         """What the answer rests on."""
         return [event for _, event in self._others if isinstance(event, Source)]
 
-    def partial(self) -> dict[str, Any]:
-        """The same as a document has it."""
+    def partial(self) -> tuple[dict[str, Any], int]:
+        """The same as a document has it, and how many pieces it is; from any thread, while more is said."""
+        # In this order, so that no place lies behind the end of the text.
+        others = list(self._others)
+        texts = list(self._texts)
         # What is no text goes in as JSON, since Firestore has no lists within lists.
-        others = [
-            {"at": at, "kind": _NAMES[type(event)], "json": json.dumps(asdict(event))} for at, event in self._others
-        ]
-        return {"text": self.whole, "others": others}
+        told = [{"at": at, "kind": _NAMES[type(event)], "json": json.dumps(asdict(event))} for at, event in others]
+        return {"text": "".join(texts), "others": told}, len(others) + len(texts)
 
 
 @dataclass(slots=True)

@@ -8,28 +8,28 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from enum import Enum
 from typing import Any
 
 from .errors import FirelaunchError
 from .llm.base import Source
 
 __all__ = [
-    "HEARTBEAT",
+    "STILL_HERE",
     "Delta",
     "Done",
     "Event",
     "Failed",
     "Heartbeat",
+    "Paused",
     "Source",
     "Start",
     "ToolCalled",
     "ToolReturned",
-    "closing",
+    "close",
+    "encode",
     "sse",
 ]
-
-HEARTBEAT = b": still here\n\n"
-"""A comment, which every reader of server-sent events skips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +89,39 @@ class Heartbeat:
     """Nothing was said for a while; whatever lies between client and service is shown that the stream lives."""
 
 
+class Paused(Enum):
+    """No event, but a word to the server: that the stream waits for its model, or that it is about to do more."""
+
+    WAITING = 1
+    LEAVING = 2
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+"""Made once: ``json.dumps`` with an option makes one for each call."""
+
 Event = Start | Delta | Source | ToolCalled | ToolReturned | Heartbeat | Done | Failed
 
+STILL_HERE = b": still here\n\n"
+"""A comment, which readers of server-sent events pass over."""
 
-def sse(events: Iterable[Event]) -> Iterator[bytes]:
+
+def sse(events: Iterable[Event | Paused]) -> Iterator[bytes | Paused]:
     """Server-sent events: ``start``; ``delta``, ``source``, ``tool_call``, ``tool_result``; ``done`` or ``error``.
 
     Each has JSON ``data``. Closing the iterator closes ``events``.
     """
-    return closing(events, map(_frame, events))
-
-
-def closing(events: Iterable[Event], frames: Iterable[bytes]) -> Iterator[bytes]:
-    """``frames``, made of ``events``, which are closed when this iterator is."""
     try:
-        yield from frames
+        for event in events:
+            yield event if isinstance(event, Paused) else _frame(event)
     finally:
-        close = getattr(events, "close", None)
-        if close is not None:
-            close()
+        close(events)
+
+
+def close(events: object) -> None:
+    """Close what may be a generator."""
+    end = getattr(events, "close", None)
+    if end is not None:
+        end()
 
 
 def _frame(event: Event) -> bytes:
@@ -115,13 +129,13 @@ def _frame(event: Event) -> bytes:
     data: dict[str, Any]
     match event:
         case Delta(text):
-            name, data = "delta", {"text": text}
+            return b'event: delta\ndata: {"text": %b}\n\n' % encode(text)
         case ToolCalled(call_id, tool, given):
             name, data = "tool_call", {"id": call_id, "name": tool, "input": given}
         case ToolReturned(call_id, tool, output, failure):
             name, data = "tool_result", {"id": call_id, "name": tool, "output": output, "error": failure}
         case Heartbeat():
-            return HEARTBEAT
+            return STILL_HERE
         case Source():
             name, data = "source", event.view()
         case Start():
@@ -131,4 +145,9 @@ def _frame(event: Event) -> bytes:
         case Failed(error, request_id):
             code, said = error.told
             name, data = "error", {"error": {"code": code, "message": said, "request_id": request_id}}
-    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode("utf-8", "replace")
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), encode(data))
+
+
+def encode(data: Any) -> bytes:
+    """JSON in UTF-8."""
+    return _ENCODER.encode(data).encode("utf-8", "replace")

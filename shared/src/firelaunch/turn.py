@@ -15,11 +15,12 @@ from typing import Any
 
 from .answering import Replay, Running, Send, Turn, Workflow, chat_update, sent_view
 from .chats import message_view, new_chat
-from .checkpoints import Checkpoints
+from .checkpoints import Checkpointer, Checkpoints
 from .errors import IdempotencyMismatch, NotFound, RequestInProgress
 from .identity import Caller
 from .lifecycle import Shutdown
 from .llm.base import Message, token_bound
+from .llm.client import Client
 from .named import Named, new_request_id, request_id_of
 from .services import Services
 from .store.base import DELETE_FIELD, Create, Document, Increment, Order, Query, Set, Update, Write
@@ -44,12 +45,23 @@ class Turns:
         self._services = services
         self._workflow = workflow
         self._shutdown = shutdown
+        self._checkpointer = Checkpointer(services.store, services.settings.limits.checkpoint_seconds)
 
-    def begin(self, caller: Caller, chat_id: str, text: str, key: str | None, *, streamed: bool) -> Running | Replay:
+    def begin(
+        self,
+        caller: Caller,
+        chat_id: str,
+        text: str,
+        key: str | None,
+        *,
+        streamed: bool,
+        client: Client | None = None,
+    ) -> Running | Replay:
         """Admit and store a message; the answer then comes from the result's ``events()``.
 
         Args:
             key: the client's Idempotency-Key. A key that was answered before gives that answer again.
+            client: whoever asks, where the server knows them.
 
         Raises:
             NotFound: the chat is not the caller's.
@@ -59,10 +71,10 @@ class Turns:
         """
         request_id = new_request_id() if key is None else request_id_of(caller.scope, key)
         send = self._send(caller, chat_id, text, request_id)
-        return self._services.admission.run(caller.scope.root, lambda: self._admit(send, streamed))
+        return self._services.admission.run(caller.scope.root, lambda: self._admit(send, streamed, client))
 
-    def begin_named(self, caller: Caller, message: Named, *, streamed: bool) -> Running | Replay:
-        """The same for a message that its client has named; a chat that is not there is made.
+    def begin_named(self, caller: Caller, message: Named, client: Client | None) -> Running | Replay:
+        """The same, to be streamed, for a message that its client has named; a chat that is not there is made.
 
         A message that was answered gives that answer again, unless a new one is asked for.
 
@@ -73,13 +85,13 @@ class Turns:
             InvalidId, and what ``begin`` raises.
         """
         send = self._send(caller, message.chat_id, message.text, message.request_id(caller.scope))
-        return self._services.admission.run(caller.scope.root, lambda: self._admit(send, streamed, message))
+        return self._services.admission.run(caller.scope.root, lambda: self._admit(send, True, client, message))
 
     def _send(self, caller: Caller, chat_id: str, text: str, request_id: str) -> Send:
         body_hash = hashlib.sha256(f"{chat_id}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()
         return Send(caller, caller.scope, chat_id, text, request_id, request_id, body_hash, self._services.clock())
 
-    def _admit(self, send: Send, streamed: bool, named: Named | None = None) -> Running | Replay:
+    def _admit(self, send: Send, streamed: bool, client: Client | None, named: Named | None = None) -> Running | Replay:
         services, scope = self._services, send.scope
         metering, gateway, limits = services.metering, services.gateway, services.settings.limits
         day = metering.today()
@@ -114,18 +126,21 @@ class Turns:
         expires_at = send.at + timedelta(seconds=metering.reservation_seconds)
         at = services.store.commit([reserve, *_stored(send, chat, record, question, reservation, expires_at)])
         seconds = limits.request_seconds
-        llm = gateway.answering(reservation, reservation.model, seconds, streamed=streamed, owner=scope)
+        llm = gateway.answering(reservation, reservation.model, seconds, streamed=streamed, owner=scope, client=client)
         prompts = services.prompts.of(send.caller.uid, own_models=not reservation.cheaper)
         turn = Turn(services.settings.app, send.text, history, llm, prompts)
         first = question or record
         sent = sent_view(send, send.at if first is None else first.data["created_at"])
         title = str(about.get("title", ""))
-        checkpoints = Checkpoints(services.store, send.record, at, expires_at, limits.checkpoint_seconds)
+        checkpoints = Checkpoints(self._checkpointer, send.record, at, expires_at)
         running = Running(
             services, send, reservation, turn, self._workflow, self._shutdown, sent, title, checkpoints, answer is None
         )
-        llm.check = running.pulse
+        running.client = client
         running.goes_on = limits.on_disconnect == "continue"
+        if client is not None:
+            client.goes_on = running.goes_on
+        llm.check = running.pulse
         return running
 
 

@@ -6,12 +6,24 @@ begun. https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol#data-stream-protocol de
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .llm.base import Source
-from .stream import HEARTBEAT, Delta, Done, Event, Failed, Heartbeat, Start, ToolCalled, ToolReturned, closing
+from .stream import (
+    STILL_HERE,
+    Delta,
+    Done,
+    Event,
+    Failed,
+    Heartbeat,
+    Paused,
+    Start,
+    ToolCalled,
+    ToolReturned,
+    close,
+    encode,
+)
 
 __all__ = ["UI_HEADERS", "ui_stream"]
 
@@ -22,20 +34,20 @@ _OURS = {"providerExecuted": True}
 """The service runs its tools itself; without this word a client would be asked for the result."""
 
 
-def ui_stream(events: Iterable[Event]) -> Iterator[bytes]:
+def ui_stream(events: Iterable[Event | Paused]) -> Iterator[bytes | Paused]:
     """The events, as they come, and the end mark. Closing the iterator closes ``events``."""
-    return closing(events, _frames(events))
-
-
-def _frames(events: Iterable[Event]) -> Iterator[bytes]:
     parts = _Parts()
-    for event in events:
-        yield b"".join(map(_frame, parts.of(event))) if type(event) is not Heartbeat else HEARTBEAT
-    yield b"data: [DONE]\n\n"
-
-
-def _frame(part: dict[str, Any]) -> bytes:
-    return f"data: {json.dumps(part, ensure_ascii=False)}\n\n".encode("utf-8", "replace")
+    try:
+        for event in events:
+            if isinstance(event, Paused):
+                yield event
+            elif isinstance(event, Heartbeat):
+                yield STILL_HERE
+            else:
+                yield b"".join([b"data: %b\n\n" % encode(part) for part in parts.of(event)])
+        yield b"data: [DONE]\n\n"
+    finally:
+        close(events)
 
 
 class _Parts:
@@ -46,7 +58,7 @@ class _Parts:
         self._open: str | None = None
 
     def of(self, event: Event) -> list[dict[str, Any]]:
-        """The parts that an event becomes; none of a heartbeat."""
+        """The parts that an event becomes."""
         match event:
             case Delta(text):
                 return [*self._begin_text(), {"type": "text-delta", "id": self._open, "delta": text}]

@@ -105,7 +105,7 @@ class App(OpenAPI):
             static_folder=None,
         )
         self.shutdown = Shutdown()
-        self.write_seconds = 20.0
+        self.write_seconds = 30.0
         self.start_jobs: Callable[[], None] = lambda: None
         self.runner: Runner | None = None
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel
 
 from ..errors import InvalidId
 from ..resume import Answers
-from ..stream import Event, sse
+from ..stream import Event, Paused, sse
 from ..ui_stream import UI_HEADERS, ui_stream
-from .base import STREAM_HEADERS, Path, blueprint, caller, example, streamed
+from .base import Path, blueprint, caller, client, event_stream, example, streamed
 from .examples import REQUEST, STREAM, UI_STREAM
 from .refusals import errors
 
@@ -42,12 +42,10 @@ def routes(answers: Answers, *, documented: bool) -> APIBlueprint:
     stopping = {202: Stopping, 204: None, **errors(InvalidId)}
 
     def follow(
-        chat_id: str, encode: Callable[[Iterable[Event]], Iterator[bytes]], headers: Mapping[str, str]
+        chat_id: str, encode: Callable[[Iterable[Event]], Iterator[bytes | Paused]], headers: Mapping[str, str]
     ) -> Response:
-        events = answers.follow(caller().scope, chat_id, request.environ.get("gunicorn.socket"))
-        if events is None:
-            return Response(status=204)
-        return Response(encode(events), mimetype="text/event-stream", headers={**STREAM_HEADERS, **headers})
+        events = answers.follow(caller().scope, chat_id, client())
+        return Response(status=204) if events is None else event_stream(encode(events), headers)
 
     @api.get(
         "/chats/<id>/stream",

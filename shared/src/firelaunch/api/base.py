@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from flask import g, request
+from flask import Response, g, request
 from flask_openapi3 import APIBlueprint
 from flask_openapi3.models import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import BadRequest
 from ..identity import Caller
+from ..llm.client import CLIENT_KEY, STREAM_KEY, Client
+from ..stream import Paused
 
-BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
-
-LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
-"""The origins of pages on this machine."""
 __all__ = [
     "BEARER",
     "KEY_HEADER",
     "LOCALHOST",
-    "STREAM_HEADERS",
     "Body",
     "PageQuery",
     "Path",
     "blueprint",
     "caller",
+    "client",
+    "event_stream",
     "example",
     "idempotency_key",
     "streamed",
 ]
+
+BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
+
+LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
+"""The origins of pages on this machine."""
+
 _KEY_CHARACTERS = 255
 KEY_HEADER = {
     "name": "Idempotency-Key",
@@ -59,10 +65,6 @@ class PageQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
     limit: int = Field(default=50, ge=1, le=100, description="Items at most.")
     cursor: str | None = Field(default=None, max_length=500, description="next_cursor of the page before.")
-
-
-STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-"""So that no proxy keeps a stream, or waits for its end."""
 
 
 def example(value: Any, *, stream: str | None = None) -> ConfigDict:
@@ -115,3 +117,19 @@ def idempotency_key() -> str | None:
     if key is not None and not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):
         raise BadRequest(f"An Idempotency-Key has 1 to {_KEY_CHARACTERS} printable ASCII characters.")
     return key
+
+
+def client() -> Client | None:
+    """The current request's client, where the server can tell when they leave."""
+    return cast("Client | None", request.environ.get(CLIENT_KEY))
+
+
+def event_stream(items: Iterator[bytes | Paused], more: Mapping[str, str] = {}) -> Response:
+    """A response of server-sent events. Our own server sends ``items`` itself; others iterate over the response.
+
+    Args:
+        more: headers beside those that keep proxies from storing a stream, and from waiting for its end.
+    """
+    request.environ[STREAM_KEY] = items
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", **more}
+    return Response(cast("Iterator[bytes]", items), mimetype="text/event-stream", headers=headers)

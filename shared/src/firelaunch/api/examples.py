@@ -67,10 +67,10 @@ _EVENTS: list[Event] = [
     Delta("Volga."),
     Done(REPLY, USED),
 ]
-STREAM = b"".join(sse(_EVENTS)).decode()
+STREAM = b"".join(item for item in sse(_EVENTS) if isinstance(item, bytes)).decode()
 """A whole answer as server-sent events."""
 
-UI_STREAM = b"".join(ui_stream(_EVENTS)).decode()
+UI_STREAM = b"".join(item for item in ui_stream(_EVENTS) if isinstance(item, bytes)).decode()
 """The same as the AI SDK reads it."""
 
 UI_QUESTION = {"id": "msg-1", "role": "user", "parts": [{"type": "text", "text": QUESTION["text"]}]}

@@ -12,7 +12,7 @@ from ..errors import BadRequest, Conflict, TooLarge
 from ..services import Services
 from ..turn import Named, Turns
 from ..ui_stream import UI_HEADERS, ui_stream
-from .base import STREAM_HEADERS, blueprint, caller, example, streamed
+from .base import blueprint, caller, client, event_stream, example, streamed
 from .examples import UI_QUESTION, UI_STREAM
 from .refusals import OF_A_TURN, errors
 
@@ -100,9 +100,6 @@ def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprin
         named = Named(body.id, last.id, last.said(), again=body.trigger == "regenerate-message")
         if len(named.text) > limits.message_characters:
             raise TooLarge(f"A message has at most {limits.message_characters} characters.")
-        running = turns.begin_named(caller(), named, streamed=True)
-        return Response(
-            ui_stream(running.events()), mimetype="text/event-stream", headers={**STREAM_HEADERS, **UI_HEADERS}
-        )
+        return event_stream(ui_stream(turns.begin_named(caller(), named, client()).events()), UI_HEADERS)
 
     return api

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NotRequired, Protocol, TypedDict
+from typing import Any, Final, Literal, NotRequired, Protocol, TypedDict
 
 from .patience import Patience
 
 __all__ = [
+    "LEAVING",
+    "WAITING",
     "Call",
     "CallPart",
     "Chunk",
@@ -197,6 +199,13 @@ class Chunk:
     calls: tuple[ToolCall, ...] = ()
     tool: ToolUse | None = None
     source: Source | None = None
+
+
+WAITING: Final = Chunk()
+"""This very object says that nothing is there yet; see :mod:`.client`."""
+
+LEAVING: Final = Chunk()
+"""This very object says that what follows is more than waiting, and not the hub's to do; see :mod:`.client`."""
 
 
 class Provider(Protocol):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,8 @@ from pydantic import BaseModel
 from ..errors import FirelaunchError, ModelError, ModelRefused, ModelTimeout, ModelUnavailable
 from ..scope import Scope
 from .base import (
+    LEAVING,
+    WAITING,
     Call,
     Chunk,
     Message,
@@ -34,6 +35,7 @@ from .base import (
 )
 from .breaker import Breaker
 from .cache_key import Reuse, answer_key
+from .client import Client
 from .patience import Patience
 from .prices import Prices
 from .tool_calls import CallAssembler
@@ -95,7 +97,7 @@ class Gateway:
         *,
         streamed: bool,
         owner: Scope | None = None,
-        client: socket.socket | None = None,
+        client: Client | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> Answering:
         """Calls for one request of ``owner``, which has ``seconds`` in all. Without an owner no answer is kept.
@@ -118,7 +120,7 @@ class Answering:
     model: str
     deadline: float
     streamed: bool
-    client: socket.socket | None = None
+    client: Client | None = None
     check: Callable[[], None] = lambda: None
     owner: Scope | None = None
     temperature: float | None = None
@@ -255,6 +257,9 @@ class Answering:
         chunks = provider.stream(call) if self.streamed and call.shape is None else _whole(provider, call)
         try:
             for chunk in self._watched(call.model, chunks, said):
+                if chunk is WAITING or chunk is LEAVING:
+                    yield chunk
+                    continue
                 tokens = chunk.tokens or tokens
                 said.append(chunk.text)
                 if chunk.parts:
