@@ -84,20 +84,6 @@ def test_clients_that_read_nothing_hold_neither_memory_nor_threads(
         client.close()
 
 
-def test_an_answer_whose_client_reads_nothing_goes_on_and_is_kept(
-    app_folder: Path, start: Callable[..., Server], model: ModelServer
-) -> None:
-    limit(app_folder, "write_seconds = 0.5")
-    server = start()
-    ada = server.sign_in("ada")
-    model.default = Reply(words=[BIG] * 60)
-    client = deaf(server, ada, "c1")
-    eventually(lambda: ada.call("GET", "/v1/chats/c1").status_code == 200)
-    eventually(lambda: len(ada.texts("c1")) == 2)
-    assert ada.texts("c1")[1] == BIG * 60
-    client.close()
-
-
 def test_a_process_told_to_end_tells_its_streams_and_those_that_follow_them(
     start: Callable[..., Server], model: ModelServer
 ) -> None:
