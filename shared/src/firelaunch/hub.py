@@ -29,7 +29,7 @@ __all__ = ["Hub", "Served"]
 log = logging.getLogger(__name__)
 
 _MANY = 16
-_TOGETHER_SECONDS = 0.008
+_TOGETHER_SECONDS = 0.012
 """With many streams, what arrives in this time is relayed together: a wake-up for a token costs more than the token."""
 
 _LEFT = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
