@@ -18,6 +18,10 @@ class State {
 }
 class Chat extends AbstractChat {}
 
+// What the bytes come through, until the network is lost.
+let lose;
+const wire = () => new TransformStream({ start(pipe) { lose = () => pipe.error(new TypeError("network error")); } });
+
 const requests = [];
 const state = new State();
 const headers = { Authorization: `Bearer ${asked.token}` };
@@ -29,8 +33,9 @@ const chat = new Chat({
     headers,
     fetch: async (url, options) => {
       const response = await fetch(url, options);
-      requests.push({ url: String(url), status: response.status, protocol: response.headers.get("x-vercel-ai-ui-message-stream") });
-      return response;
+      const protocol = response.headers.get("x-vercel-ai-ui-message-stream");
+      requests.push({ url: String(url), status: response.status, protocol });
+      return response.body ? new Response(response.body.pipeThrough(wire()), response) : response;
     },
     ...(asked.lastAlone && {
       prepareSendMessagesRequest: ({ id, messages, trigger }) => ({ body: { id, trigger, message: messages.at(-1) } }),
@@ -57,6 +62,7 @@ const steps = {
     requests.push({ url: "stop", status: response.status });
     await running;
   },
+  loseTheNetwork: async () => { lose(); await running; },
   leave: async () => { await chat.stop(); await running; },
   end: async () => { await running; },
 };
