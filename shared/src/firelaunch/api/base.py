@@ -78,7 +78,8 @@ def example(value: Any, *, stream: str | None = None) -> ConfigDict:
 
 def streamed(example: str) -> dict[str, Any]:
     """The ``responses`` entry of a route that answers with a stream and nothing else."""
-    stream = {"schema": {"type": "string", "description": "Server-sent events in UTF-8."}, "example": example}
+    # No type: tools differ in whether the schema is of the whole stream, or of each event.
+    stream = {"schema": {"description": "Server-sent events in UTF-8."}, "example": example}
     return {"description": "The answer, as it comes.", "content": {"text/event-stream": stream}}
 
 
