@@ -109,23 +109,6 @@ def test_a_process_told_to_end_tells_its_streams_and_those_that_follow_them(
     assert again.call("GET", "/v1/usage").json()["reserved_micro_usd"] == 0
 
 
-@pytest.mark.parametrize("silent", [True, False])
-def test_where_the_settings_say_so_the_model_is_left_when_the_client_is(
-    app_folder: Path, start: Callable[..., Server], model: ModelServer, silent: bool
-) -> None:
-    limit(app_folder, 'on_disconnect = "stop"')
-    server = start()
-    ada = server.sign_in("ada")
-    model.default = Reply(pace=60) if silent else Reply(words=["word "] * 4000, pace=0.02)
-    with server.client.stream("POST", "/v1/chat", json=BODY, headers=ada.headers) as answer:
-        lines = answer.iter_lines()
-        assert any("start" if silent else "text-delta" in line for line in lines)
-        eventually(lambda: len(model.requests) == 1)
-    eventually(lambda: model.hung_up == 1)
-    eventually(lambda: ada.call("GET", "/v1/usage").json()["reserved_micro_usd"] == 0)
-    assert len(ada.texts("c1")) == (1 if silent else 2)
-
-
 def test_an_answer_goes_on_when_its_client_leaves_before_the_first_word(
     start: Callable[..., Server], model: ModelServer
 ) -> None:
