@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, NotRequired, Protocol, TypedDict
 
 from .patience import Patience
@@ -19,6 +19,7 @@ __all__ = [
     "Meter",
     "Provider",
     "Shape",
+    "Source",
     "Tokens",
     "ToolCall",
     "ToolSpec",
@@ -160,13 +161,35 @@ class ToolUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """What an answer rests on, in a chunk of its own: before, between or after the pieces of text.
+
+    Args:
+        id: the app's own, up to 64 letters, digits, "_" and "-"; unique in one answer.
+        title: for people.
+        url: where it is to be read; None for a document of the app's.
+        media_type, filename: of a document.
+    """
+
+    id: str
+    title: str
+    url: str | None = None
+    media_type: str = "text/plain"
+    filename: str | None = None
+
+    def view(self) -> dict[str, str]:
+        """As clients see it, without what is not known."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A piece of an answer. The last one of a call carries the provider's ``tokens``, where it reports them.
 
     Attributes:
         finish: the provider's word for why it ended ("stop", "length"), or "refusal" where the model declined.
         parts: of tool calls, from the provider; ``calls``: the same, whole, from the gateway.
-        tool: what happens with a tool, for whoever reads the answer.
+        tool: what happens with a tool, for whoever reads the answer; ``source`` likewise, the app's own.
     """
 
     text: str = ""
@@ -175,6 +198,7 @@ class Chunk:
     parts: tuple[CallPart, ...] = ()
     calls: tuple[ToolCall, ...] = ()
     tool: ToolUse | None = None
+    source: Source | None = None
 
 
 WAITING: Final = Chunk()
