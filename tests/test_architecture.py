@@ -13,8 +13,10 @@ SOURCE = ROOT / "shared" / "src" / "firelaunch"
 ORDER = [
     ["errors", "lifecycle", "telemetry"],
     ["scope"],
+    ["plans"],
     ["settings"],
     ["store"],
+    ["billing"],
     ["identity", "llm", "prompts", "chats", "stream"],
     ["usage"],
     ["services"],
@@ -38,7 +40,9 @@ ADAPTERS = (
     "llm.providers",
     "identity.firebase",
     "identity.app_check",
+    "identity.invoker",
     "membership.firebase",
+    "billing.stripe",
 )
 
 
@@ -73,7 +77,7 @@ def test_a_room_imports_only_from_rooms_before_it(path: Path) -> None:
 
 def test_only_wiring_and_the_adapters_themselves_import_adapters() -> None:
     """``wiring`` for the services, ``functions/wiring`` for the functions."""
-    allowed = {"wiring", "testing", "store", "llm", "identity", "membership"}
+    allowed = {"wiring", "testing", "store", "llm", "identity", "membership", "billing"}
     for path in FILES:
         if room_of(path) not in allowed and path != SOURCE / "functions" / "wiring.py":
             assert not [name for name in imports(path) if name.startswith(ADAPTERS)], path

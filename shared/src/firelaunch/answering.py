@@ -37,7 +37,10 @@ _TITLE_CHARACTERS = 60
 
 @dataclass(slots=True)
 class Turn:
-    """What the app's workflow is handed: the message, what was said before, and a model that is metered."""
+    """What the app's workflow is handed: the message, what was said before, and a model that is metered.
+
+    ``features`` are those that the user's plan switches on.
+    """
 
     app: App
     text: str
@@ -45,6 +48,7 @@ class Turn:
     llm: Answering
     _prompts: Prompts
     prompt_id: str | None = None
+    features: frozenset[str] = frozenset()
 
     def prompt(self, name: str, **values: str) -> str:
         """The version of prompt ``name`` that is in use, filled in; the request's record will name it."""

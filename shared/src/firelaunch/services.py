@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from .billing.desk import Desk
 from .chats import Chats
 from .identity import Attestation, DevIdentity, Identity
 from .llm.gateway import Gateway
@@ -35,3 +36,4 @@ class Services:
     gateway: Gateway
     prompts: Prompts
     clock: Callable[[], datetime]
+    desk: Desk

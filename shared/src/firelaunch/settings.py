@@ -16,7 +16,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     StringConstraints,
@@ -25,10 +24,13 @@ from pydantic import (
 )
 
 from .errors import InvalidId, SettingsError
+from .plans import Billing, Plan, dollars, shared_prices
+from .plans import Section as _Section
 from .scope import check_app_id
 
 __all__ = [
     "App",
+    "Billing",
     "Cloud",
     "Cors",
     "Environment",
@@ -51,38 +53,12 @@ IndexKind = Literal["embedded", "firestore", "vertex", "vector_search", "pgvecto
 
 FirebaseAppId = Annotated[str, StringConstraints(pattern=r"^1:\d+:(web|ios|android):[0-9a-f]+$")]
 
-MICRO = 1_000_000
-"""Micro-dollars in a dollar. Money is an integer number of these everywhere but in the settings file."""
-
-
-def _decimal(value: Any) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError('write an amount of dollars, for example "0.50"')
-    try:
-        amount = Decimal(str(value))
-    except ArithmeticError:
-        raise ValueError('write an amount of dollars, for example "0.50"') from None
-    if not amount.is_finite() or amount < 0:
-        raise ValueError("write an amount of dollars that is not below zero")
-    return amount
-
-
-def _micro(value: Any) -> int:
-    amount = _decimal(value) * MICRO
-    if amount != amount.to_integral_value():
-        raise ValueError("an amount has at most six decimals")
-    return int(amount)
-
 
 def _app_id(value: Any) -> str:
     try:
         return check_app_id(value)
     except InvalidId as error:
         raise ValueError(error.message) from None
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class App(_Section):
@@ -129,9 +105,9 @@ class Models(_Section):
 class Price(_Section):
     """``[prices."<model>"]``: dollars per million tokens, for a model the price table does not know or has wrong."""
 
-    input: Annotated[Decimal, BeforeValidator(_decimal)] = Field(description="Dollars per million input tokens.")
-    output: Annotated[Decimal, BeforeValidator(_decimal)] = Field(description="Dollars per million output tokens.")
-    cached_input: Annotated[Decimal | None, BeforeValidator(lambda v: None if v is None else _decimal(v))] = Field(
+    input: Annotated[Decimal, BeforeValidator(dollars)] = Field(description="Dollars per million input tokens.")
+    output: Annotated[Decimal, BeforeValidator(dollars)] = Field(description="Dollars per million output tokens.")
+    cached_input: Annotated[Decimal | None, BeforeValidator(lambda v: None if v is None else dollars(v))] = Field(
         default=None, description="Dollars per million input tokens that the provider had cached; as input if left out."
     )
 
@@ -156,18 +132,6 @@ class Limits(_Section):
     max_output_tokens: int = Field(default=1_024, ge=1, description="Tokens of an answer at most.")
     request_seconds: int = Field(default=120, ge=1, le=3600, description="Seconds for an answer, with all retries.")
     body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request's body at most.")
-
-
-class Plan(_Section):
-    """``[plans.<name>]``: what one user of that plan may use."""
-
-    requests_per_minute: int = Field(ge=1, description="Messages in a clock minute (UTC).")
-    daily_usd: Annotated[int, BeforeValidator(_micro)] = Field(
-        description='Dollars a day (UTC), as a string: "0.50". Kept as micro-dollars.'
-    )
-    cheaper_model_at_percent: int = Field(
-        default=80, ge=0, le=100, description="Share of the daily budget from which the cheap model answers."
-    )
 
 
 class Identity(_Section):
@@ -217,6 +181,8 @@ class Environment(_Section):
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = None
     openai_model: str | None = None
+    stripe_api_key: SecretStr | None = None
+    stripe_api_base: str | None = None
     firestore_emulator: str | None = None
     auth_emulator: str | None = None
     on_cloud_run: bool = False
@@ -233,6 +199,8 @@ _VARIABLES = {
     "OPENAI_API_KEY": "openai_api_key",
     "OPENAI_BASE_URL": "openai_base_url",
     "OPENAI_MODEL": "openai_model",
+    "STRIPE_API_KEY": "stripe_api_key",
+    "STRIPE_API_BASE": "stripe_api_base",
     "FIRESTORE_EMULATOR_HOST": "firestore_emulator",
     "FIREBASE_AUTH_EMULATOR_HOST": "auth_emulator",
 }
@@ -244,10 +212,11 @@ class Settings(_Section):
     app: App
     cloud: Cloud = Cloud()
     models: Models
-    prices: dict[str, Price] = {}
+    prices: dict[str, Price] = Field(default={})
     index: Index = Index()
     limits: Limits = Limits()
     plans: dict[str, Plan]
+    billing: Billing = Billing()
     prompts: dict[str, int] = Field(default={}, description="The version of each prompt that is in use.")
     identity: Identity = Identity()
     membership: Membership = Membership()
@@ -337,6 +306,11 @@ def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
                 yield f"{name} is set on Cloud Run (K_SERVICE is set): tokens would go unchecked. Unset it."
     elif env.mode == "cloud" and (env.firestore_emulator or env.auth_emulator):
         yield "An emulator host is set in cloud mode: unset it, or set FIRELAUNCH_MODE=emulators."
+    if env.stripe_api_base and not env.development:
+        yield "STRIPE_API_BASE is set in cloud mode: Stripe's key would go elsewhere. Unset it."
+    if env.stripe_api_key and not settings.billing.return_url:
+        yield "firelaunch.toml: billing.return_url is empty: name the page that Stripe leads back to."
+    yield from shared_prices(settings.plans)
     if env.mode == "emulators" and not env.firestore_emulator:
         yield "FIRESTORE_EMULATOR_HOST is not set: emulators mode needs it, for example 127.0.0.1:8080."
     if env.mode == "cloud" and not settings.cloud.project:

@@ -118,7 +118,8 @@ class Turns:
         reservation, reserve = metering.reserve(scope, day, Day.of(usage), plan, send.request_id, quotes[0], quotes[1])
         at = services.store.commit([reserve, *self._store_message(send, record, reservation)])
         llm = gateway.answering(reservation, reservation.model, limits.request_seconds, streamed=streamed)
-        turn = Turn(services.settings.app, send.text, history, llm, services.prompts)
+        features = frozenset(reservation.limit.features)
+        turn = Turn(services.settings.app, send.text, history, llm, services.prompts, features=features)
         sent = sent_view(send, send.at if record is None else record.data["created_at"])
         title = str(chat.data.get("title", ""))
         return Running(

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, chats, dev, health, reference
+from .api import account, billing, chats, dev, health, reference
 from .api.refusals import ErrorAnswer
 from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, StoreError, TooLarge
 from .identity import bearer
@@ -112,6 +112,7 @@ def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool)
     found = [
         chats.routes(services, turns, documented=documented),
         account.routes(services, documented=documented),
+        billing.routes(services, documented=documented),
         health.routes(services, documented=documented),
         reference.routes(lambda: _document(app, services, turns), documented=documented),
     ]

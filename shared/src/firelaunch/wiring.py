@@ -7,6 +7,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from .billing.base import Payments
+from .billing.desk import Desk
+from .billing.entitlements import Entitlements
 from .chats import Chats
 from .identity import AnyOf, Attestation, DevIdentity, Identity, load_or_create_key
 from .llm.base import Provider
@@ -50,6 +53,7 @@ def build(
     limits = settings.limits
     scoped = ScopedStore(store or build_store(settings), Scope(settings.app.id))
     identity, dev_identity = _identity(settings)
+    entitlements = Entitlements(settings.plans, settings.app.plan)
     return Services(
         settings=settings,
         store=scoped,
@@ -57,12 +61,13 @@ def build(
         dev_identity=dev_identity,
         app_check=_app_check(settings),
         chats=Chats(scoped, clock),
-        metering=Metering(scoped, settings.plans, settings.app.plan, clock, limits.request_seconds + _SETTLE_GRACE),
+        metering=Metering(scoped, entitlements, clock, limits.request_seconds + _SETTLE_GRACE),
         gateway=Gateway(
             provider or _provider(settings), _prices(settings), settings.choice.fallback, limits.max_output_tokens
         ),
         prompts=Prompts(settings.root / "app" / "prompts", settings.prompts),
         clock=clock,
+        desk=Desk(scoped, entitlements, _payments(settings), settings.billing.return_url),
     )
 
 
@@ -106,6 +111,15 @@ def _app_check(settings: Settings) -> Attestation | None:
     from .identity.app_check import AppCheck
 
     return AppCheck(_project(settings), settings.identity.app_check)
+
+
+def _payments(settings: Settings) -> Payments | None:
+    env = settings.environment
+    if env.stripe_api_key is None:
+        return None
+    from .billing.stripe import StripePayments
+
+    return StripePayments(env.stripe_api_key, env.stripe_api_base)
 
 
 def _provider(settings: Settings) -> Provider:

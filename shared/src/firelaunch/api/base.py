@@ -4,16 +4,37 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from flask import g
+from flask import g, request
 from flask_openapi3 import APIBlueprint
 from flask_openapi3.models import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..errors import BadRequest
 from ..identity import Caller
 
-__all__ = ["BEARER", "Body", "PageQuery", "Path", "blueprint", "caller", "example"]
+__all__ = [
+    "BEARER",
+    "IDEMPOTENCY_KEY",
+    "Body",
+    "PageQuery",
+    "Path",
+    "blueprint",
+    "caller",
+    "example",
+    "idempotency_key",
+]
 
 BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
+
+_KEY_CHARACTERS = 255
+
+IDEMPOTENCY_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The client's own name for this request: repeated, it gives the first answer again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": _KEY_CHARACTERS, "pattern": "^[ -~]+$"},
+}
+"""The header, for the OpenAPI document."""
 
 
 class Body(BaseModel):
@@ -69,3 +90,15 @@ def caller() -> Caller:
     """Who sent the request; :mod:`firelaunch.web` has verified the token before any route under /v1 runs."""
     found: Caller = g.caller
     return found
+
+
+def idempotency_key() -> str | None:
+    """The request's Idempotency-Key, or None.
+
+    Raises:
+        BadRequest: it is empty, over 255 characters, or not of printable ASCII.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):
+        raise BadRequest(f"An Idempotency-Key has 1 to {_KEY_CHARACTERS} printable ASCII characters.")
+    return key
