@@ -18,7 +18,7 @@ ORDER = [
     ["store"],
     ["billing"],
     ["identity", "llm", "prompts", "chats", "stream"],
-    ["usage"],
+    ["usage", "checkpoints"],
     ["services"],
     ["answering"],
     ["turn"],

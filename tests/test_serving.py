@@ -14,7 +14,7 @@ import pytest
 from firelaunch.testing.models import ModelServer, Reply
 from support import PYTHON, Server, clean_environ, copy_template
 
-SETTINGS_OF_TEST = "request_seconds = 1\nmessage_characters"
+SETTINGS_OF_TEST = "request_seconds = 4\nmessage_characters"
 
 
 def boot(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -260,4 +260,6 @@ def test_the_start_of_an_embedded_app_imports_nothing_of_the_cloud(app_folder: P
     loaded = ended.stdout.split()
     assert "firelaunch.wiring" in loaded
     heavy = ("google", "openai", "firebase_admin", "stripe", "grpc", "httpx", "requests", "cryptography", "numpy")
-    assert [name for name in loaded if name.split(".")[0] in heavy] == []
+    # functions-framework has the interpreter itself make the empty namespaces "google" and "google.cloud".
+    found = [name for name in loaded if name.split(".")[0] in heavy and name not in {"google", "google.cloud"}]
+    assert found == []

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from .chats import message_view
+from .checkpoints import Checkpoints, Stopped
 from .errors import FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
 from .identity import Caller
 from .lifecycle import Shutdown
 from .llm.base import Chunk, Message
 from .llm.gateway import Answering
+from .llm.patience import ClientLeft
 from .prompts import Prompts
 from .scope import Scope
 from .services import Services
 from .settings import App
-from .store.base import SERVER_TIME, Increment, Set, Update, Write
-from .stream import Delta, Done, Event, Failed, Start
+from .store.base import DELETE_FIELD, SERVER_TIME, Increment, Set, Update, Write
+from .stream import Delta, Done, Event, Failed, Heartbeat, Start
 from .usage import Reservation
 
 __all__ = ["Replay", "Running", "Send", "Turn", "Workflow", "chat_update", "sent_view"]
@@ -126,24 +128,41 @@ class Running:
     shutdown: Shutdown
     sent: dict[str, Any]
     title: str
-    record_updated_at: Any
+    checkpoints: Checkpoints
     answer_is_new: bool
+    goes_on: bool = False
+    stop_asked: bool = False
     _said: list[str] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _first_token: float | None = None
 
+    def pulse(self) -> None:
+        """Called several times a second while the answer is on its way; stores how far it is.
+
+        Raises:
+            Interrupted: the process ends.
+            Stopped: the client asked for the end, of this instance or of another.
+        """
+        if self.shutdown.due:
+            raise Interrupted(retry_after=1)
+        if self.stop_asked:
+            raise Stopped
+        self.checkpoints.take(self._said)
+
     def events(self) -> Iterator[Event]:
         """Start, the pieces of the answer, then Done (or Failed, after which nothing follows).
 
-        Closing it early ends the model's call, and keeps and bills what was said until then.
+        Closing it early ends the model's call, and keeps and bills what was said until then; where ``goes_on`` is set
+        it returns when the answer has come to its own end.
         """
         outcome = "stopped"
         error: FirelaunchError | None = None
         done: Done | None = None
         try:
-            yield Start(self.send.request_id, self.send.chat_id, self.sent)
-            yield from self._deltas()
+            yield from self._told()
             outcome = "answered"
+        except (ClientLeft, Stopped):
+            pass
         except FirelaunchError as failure:
             outcome, error = "failed", failure
         except Exception:
@@ -160,13 +179,32 @@ class Running:
         else:
             yield done
 
-    def _deltas(self) -> Iterator[Event]:
+    def _told(self) -> Iterator[Event]:
+        deltas = self._deltas()
+        gone = False
+        try:
+            yield Start(self.send.request_id, self.send.chat_id, self.sent)
+            for event in deltas:  # noqa: UP028 - "yield from" would close them too
+                yield event
+        except GeneratorExit:
+            if not self.goes_on:
+                raise
+            gone = True
+        finally:
+            if not gone:
+                deltas.close()
+        if gone:
+            for _ in deltas:
+                pass
+
+    def _deltas(self) -> Generator[Event, None, None]:
         chunks = iter(self.workflow(self.turn))
         try:
             for chunk in chunks:
-                if self.shutdown.due:
-                    raise Interrupted(retry_after=1)
+                self.pulse()
                 if not chunk.text:
+                    if chunk.tokens is None and chunk.finish is None:
+                        yield Heartbeat()
                     continue
                 if self._first_token is None:
                     self._first_token = time.monotonic()
@@ -201,8 +239,7 @@ class Running:
             "created_at": self.services.clock(),
         }
         kept = bool(text) or outcome == "answered"
-        record = Update(self.send.record, self._record(outcome, error, usage), if_updated_at=self.record_updated_at)
-        self._commit([self.reservation.settlement(), record], self._chat_writes(answer) if kept else [])
+        self._commit(self._record(outcome, error, usage), self._chat_writes(answer) if kept else [])
         return Done(message_view(f"{self.send.request_id}-a", answer), usage)
 
     def _record(self, outcome: str, error: FirelaunchError | None, usage: dict[str, Any]) -> dict[str, Any]:
@@ -216,6 +253,7 @@ class Running:
             "usage": usage,
             "first_token_ms": first,
             "total_ms": round((now - self._started) * 1000),
+            "partial": DELETE_FIELD,
             "settled_at": SERVER_TIME,
         }
 
@@ -227,10 +265,11 @@ class Running:
             changes["title"] = _title(self.send.text)
         return [Set(self.send.answer, answer), chat_update(self.send, changes)]
 
-    def _commit(self, settlement: list[Write], chat: list[Write]) -> None:
+    def _commit(self, outcome: dict[str, Any], chat: list[Write]) -> None:
         for attempt in range(_SETTLE_TRIES):
+            record = Update(self.send.record, outcome, if_updated_at=self.checkpoints.updated_at)
             try:
-                self.services.store.commit([*settlement, *chat])
+                self.services.store.commit([self.reservation.settlement(), record, *chat])
                 return
             except NotFound:
                 # The chat was deleted while its answer was on the way. What the answer cost is owed all the same.
@@ -238,18 +277,19 @@ class Running:
                     raise
                 chat = []
             except PreconditionFailed:
-                self._check_settled()
-                return
+                if self._is_settled():
+                    return
             except StoreError:
                 if attempt + 1 == _SETTLE_TRIES:
                     raise
                 time.sleep(0.1 * 2**attempt)
 
-    def _check_settled(self) -> None:
-        """A commit whose acknowledgement was lost shows as a record that is settled; anything else is a fault."""
-        record = self.services.store.get(self.send.record)
-        if record is None or record.data.get("state") != "settled":
-            raise PreconditionFailed(reason="the request's record changed under its turn")
+    def _is_settled(self) -> bool:
+        """Whether an earlier try did commit, and its acknowledgement was lost; a stop may have come in between."""
+        try:
+            return self.checkpoints.reread()
+        except Stopped:
+            return False
 
 
 def _title(text: str) -> str:

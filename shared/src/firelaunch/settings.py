@@ -131,6 +131,14 @@ class Limits(_Section):
     )
     max_output_tokens: int = Field(default=1_024, ge=1, description="Tokens of an answer at most.")
     request_seconds: int = Field(default=120, ge=1, le=3600, description="Seconds for an answer, with all retries.")
+    first_token_seconds: int = Field(default=60, ge=1, le=3600, description="Silence before a stream's first token.")
+    between_tokens_seconds: int = Field(default=30, ge=1, le=3600, description="Silence between two of its tokens.")
+    checkpoint_seconds: float = Field(
+        default=1.0,
+        ge=0.2,
+        le=60,
+        description="Seconds between two checkpoints, from which an answer is resumed.",
+    )
     body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request's body at most.")
 
 

@@ -13,11 +13,12 @@ import random
 import secrets
 import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from .answering import Replay, Running, Send, Turn, Workflow, chat_update, sent_view
 from .chats import message_view
+from .checkpoints import Checkpoints
 from .errors import (
     AlreadyExists,
     Contention,
@@ -116,17 +117,23 @@ class Turns:
         quotes = [Quote(model, gateway.worst_case(model, asked)) for model in (choice.chat, choice.cheap)]
         plan = metering.plan_of(user)
         reservation, reserve = metering.reserve(scope, day, Day.of(usage), plan, send.request_id, quotes[0], quotes[1])
-        at = services.store.commit([reserve, *self._store_message(send, record, reservation)])
+        expires_at = send.at + timedelta(seconds=metering.reservation_seconds)
+        at = services.store.commit([reserve, *self._store_message(send, record, reservation, expires_at)])
         llm = gateway.answering(reservation, reservation.model, limits.request_seconds, streamed=streamed)
         features = frozenset(reservation.limit.features)
         turn = Turn(services.settings.app, send.text, history, llm, services.prompts, features=features)
         sent = sent_view(send, send.at if record is None else record.data["created_at"])
         title = str(chat.data.get("title", ""))
-        return Running(
-            services, send, reservation, turn, self._workflow, self._shutdown, sent, title, at, answer is None
+        checkpoints = Checkpoints(services.store, send.record, at, expires_at, limits.checkpoint_seconds)
+        running = Running(
+            services, send, reservation, turn, self._workflow, self._shutdown, sent, title, checkpoints, answer is None
         )
+        llm.check = running.pulse
+        return running
 
-    def _store_message(self, send: Send, record: Document | None, reservation: Reservation) -> list[Write]:
+    def _store_message(
+        self, send: Send, record: Document | None, reservation: Reservation, expires_at: datetime
+    ) -> list[Write]:
         data = {
             "uid": send.scope.uid,
             "chat_id": send.chat_id,
@@ -135,7 +142,7 @@ class Turns:
             "day": reservation.day,
             "plan": reservation.plan,
             "reserved_micro_usd": reservation.reserved,
-            "expires_at": send.at + timedelta(seconds=reservation.metering.reservation_seconds),
+            "expires_at": expires_at,
             "delete_at": send.at + timedelta(days=_RECORD_DAYS),
         }
         message = {"role": "user", "text": send.text, "request_id": send.request_id, "created_at": send.at}

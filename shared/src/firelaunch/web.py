@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, billing, chats, dev, health, reference
+from .api import account, billing, chats, dev, health, mcp, reference
+from .api.base import LOCALHOST
 from .api.refusals import ErrorAnswer
 from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, StoreError, TooLarge
 from .identity import bearer
@@ -35,7 +36,6 @@ log = logging.getLogger(__name__)
 _QUIET = frozenset({"health.healthz", "health.readyz"})
 _PUBLIC = _QUIET | {"reference.openapi_json", "reference.page", "reference.asset", "dev.token"}
 _CODES = {405: "method_not_allowed", 413: "too_large"}
-_LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
 
 
 _BEARER = {
@@ -43,7 +43,8 @@ _BEARER = {
     "scheme": "bearer",
     "bearerFormat": "JWT",
     "description": "A Firebase ID token whose custom claim `apps` names a role in this app; on a laptop, a token of "
-    "`POST /dev/token`.",
+    "`POST /dev/token`. Where the settings have `identity.app_check`, an App Check token is wanted beside it, as the "
+    "header `X-Firebase-AppCheck`.",
 }
 _ABOUT = (
     "Times are UTC, amounts of money whole micro-dollars. Every error has the form of `ErrorAnswer`; its `code` is "
@@ -54,11 +55,16 @@ _ABOUT = (
 class _Request(Request):
     """Reads JSON bodies strictly: a fault is a 400 that says what is wrong, never a None that means something else."""
 
-    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:  # noqa: ARG002 - Flask's signature
-        raw = self.get_data(cache=cache)
+    def get_data(self, cache: bool = True, as_text: bool = False, parse_form_data: bool = False) -> Any:
+        """The body, if it is not over the limit."""
+        raw = super().get_data(cache=cache, as_text=as_text, parse_form_data=parse_form_data)  # type: ignore[call-overload]
         # A chunked body is cut at the limit without a word; one that reaches it is taken as over it.
         if self.max_content_length is not None and len(raw) >= self.max_content_length:
             raise TooLarge
+        return raw
+
+    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:  # noqa: ARG002 - Flask's signature
+        raw = self.get_data(cache=cache)
         if not raw:
             raise BadRequest("The body is empty: send a JSON object.")
         if not self.is_json:
@@ -98,7 +104,7 @@ def init_app(app: App, services: Services, workflow: Workflow) -> None:
     app.info.title = settings.app.name
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
-    origins = [*settings.cors.origins, *([_LOCALHOST] if settings.environment.development else [])]
+    origins = [*settings.cors.origins, *([LOCALHOST] if settings.environment.development else [])]
     CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After"], max_age=3600)
     configure_logs(structured=settings.environment.on_cloud_run, project=settings.cloud.project)
     _requests(app, services)
@@ -113,6 +119,7 @@ def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool)
         chats.routes(services, turns, documented=documented),
         account.routes(services, documented=documented),
         billing.routes(services, documented=documented),
+        mcp.routes(services, turns, documented=documented),
         health.routes(services, documented=documented),
         reference.routes(lambda: _document(app, services, turns), documented=documented),
     ]

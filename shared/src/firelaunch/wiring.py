@@ -63,7 +63,12 @@ def build(
         chats=Chats(scoped, clock),
         metering=Metering(scoped, entitlements, clock, limits.request_seconds + _SETTLE_GRACE),
         gateway=Gateway(
-            provider or _provider(settings), _prices(settings), settings.choice.fallback, limits.max_output_tokens
+            provider or _provider(settings),
+            _prices(settings),
+            settings.choice.fallback,
+            limits.max_output_tokens,
+            limits.first_token_seconds,
+            limits.between_tokens_seconds,
         ),
         prompts=Prompts(settings.root / "app" / "prompts", settings.prompts),
         clock=clock,

@@ -154,7 +154,8 @@ def test_every_line_that_is_built_is_known_by_where_it_came_from() -> None:
         ("apps/notes/firestore.rules", text, 1),
         ("apps/shop/firestore.rules", text, 3),
     ):
-        assert {*enumerate(map(str.strip, source.split("\n")), begins)} <= {*found[file]}
+        plain = [re.sub(": if is.*;", ";", line.strip()) for line in source.split("\n")]
+        assert {*enumerate(plain, begins)} <= {*found[file]}
     assert len(found["firestore.rules"]) == BASE.count("\n") + 1
 
 

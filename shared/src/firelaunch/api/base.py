@@ -15,6 +15,7 @@ from ..identity import Caller
 __all__ = [
     "BEARER",
     "IDEMPOTENCY_KEY",
+    "LOCALHOST",
     "Body",
     "PageQuery",
     "Path",
@@ -35,6 +36,9 @@ IDEMPOTENCY_KEY: dict[str, Any] = {
     "schema": {"type": "string", "minLength": 1, "maxLength": _KEY_CHARACTERS, "pattern": "^[ -~]+$"},
 }
 """The header, for the OpenAPI document."""
+
+LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
+"""The origins of pages on this machine."""
 
 
 class Body(BaseModel):

@@ -18,7 +18,7 @@ from .base import IDEMPOTENCY_KEY, Body, PageQuery, Path, blueprint, caller, exa
 from .examples import CHAT, QUESTION, REPLY, REQUEST, STREAM, USED
 from .refusals import OF_A_CHAT, OF_A_TURN, errors
 
-__all__ = ["routes"]
+__all__ = ["ChatPage", "TurnUsage", "routes", "whole"]
 
 
 class NewChat(Body):
@@ -135,7 +135,7 @@ def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprin
         streamed = request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream"
         running = turns.begin(caller(), path.id, body.text, idempotency_key(), streamed=streamed)
         if not streamed:
-            return _whole(running.events())
+            return whole(running.events())
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return Response(sse(running.events()), mimetype="text/event-stream", headers=headers)
 
@@ -167,7 +167,12 @@ def _one_chat(api: APIBlueprint, services: Services) -> None:
         return "", 204
 
 
-def _whole(events: Iterator[Event]) -> dict[str, Any]:
+def whole(events: Iterator[Event]) -> dict[str, Any]:
+    """The answer that a turn's events end in.
+
+    Raises:
+        FirelaunchError: what it failed with.
+    """
     (last,) = deque(events, maxlen=1)
     match last:
         case Done(message, usage):

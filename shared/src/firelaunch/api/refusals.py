@@ -29,7 +29,7 @@ from ..errors import (
     TooLarge,
     Unauthenticated,
 )
-from ..identity import IdentityUnavailable
+from ..identity import AppCheckFailed, IdentityUnavailable
 
 __all__ = ["OF_A_CHAT", "OF_A_TURN", "OF_THE_STORE", "ErrorAnswer", "errors", "errors_of_anyone"]
 
@@ -46,7 +46,7 @@ OF_A_TURN = (
 )
 """What a turn may fail with."""
 
-_SIGNED_IN = (Unauthenticated, Forbidden, IdentityUnavailable, *OF_THE_STORE)
+_SIGNED_IN = (Unauthenticated, AppCheckFailed, Forbidden, IdentityUnavailable, *OF_THE_STORE)
 """What a route that wants a token may answer before its own work, and when it reaches for the database."""
 
 _UNREAD = {"414": "The path is over 4,094 bytes.", "431": "A header is over 8,190 bytes, or there are over 100."}

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypedDict
 
+from .patience import Patience
+
 __all__ = ["Call", "Chunk", "Message", "Meter", "Provider", "Tokens", "estimate_tokens", "token_bound"]
 
 _MESSAGE_TOKENS = 8
@@ -45,12 +47,12 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of one model. ``seconds`` is what is left of the request's time."""
+    """One call of one model. ``patience`` says for how long, and what else may end it."""
 
     model: str
     messages: Sequence[Message]
     max_output_tokens: int
-    seconds: float
+    patience: Patience
     temperature: float | None = None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from ..errors import FirelaunchError, ModelError, ModelRefused, ModelTimeout, ModelUnavailable
 from .base import Call, Chunk, Message, Meter, Provider, Tokens, estimate_tokens, token_bound
 from .breaker import Breaker
+from .patience import Patience
 from .prices import Prices
 
 __all__ = ["Answering", "Gateway"]
@@ -34,15 +36,17 @@ class Gateway:
     """Reaches one provider's models.
 
     Args:
-        pause, monotonic, jitter: ``time.sleep``, ``time.monotonic`` and ``random.random``, as arguments for tests.
+        first_token_seconds, between_tokens_seconds: how long one try of a stream may be silent.
+        pause, jitter: how to wait, and ``random.random``, as arguments for tests.
     """
 
     provider: Provider
     prices: Prices
     fallback: Sequence[str]
     max_output_tokens: int
-    pause: Callable[[float], None] = time.sleep
-    monotonic: Callable[[], float] = time.monotonic
+    first_token_seconds: float = 60.0
+    between_tokens_seconds: float = 30.0
+    pause: Callable[[Patience, float], None] = Patience.pause
     jitter: Callable[[], float] = random.random
     breaker: Breaker = field(default_factory=lambda: Breaker(time.monotonic))
 
@@ -55,9 +59,18 @@ class Gateway:
         """The models to try for ``model``, in order."""
         return tuple(dict.fromkeys((model, *self.fallback)))
 
-    def answering(self, meter: Meter, model: str, seconds: float, *, streamed: bool) -> Answering:
-        """Calls on behalf of one request, which has ``seconds`` in all."""
-        return Answering(self, meter, model, self.monotonic() + seconds, streamed)
+    def answering(
+        self,
+        meter: Meter,
+        model: str,
+        seconds: float,
+        *,
+        streamed: bool,
+        client: socket.socket | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> Answering:
+        """Calls on behalf of one request, which has ``seconds`` in all; see Patience for ``client`` and ``check``."""
+        return Answering(self, meter, model, time.monotonic() + seconds, streamed, client, check)
 
 
 @dataclass(slots=True)
@@ -72,6 +85,8 @@ class Answering:
     model: str
     deadline: float
     streamed: bool
+    client: socket.socket | None = None
+    check: Callable[[], None] = lambda: None
 
     def stream(
         self,
@@ -95,7 +110,7 @@ class Answering:
                 continue
             self.meter.cover(self.gateway.prices.cost(model, Tokens(input=token_bound(messages), output=most)))
             self.model = model
-            call = Call(model, messages, most, 0.0, temperature)
+            call = Call(model, messages, most, self._patience(), temperature)
             try:
                 yield from self._with_retries(call)
             except ModelRefused:
@@ -117,7 +132,7 @@ class Answering:
                 pause = self._pause_before(attempt, error)
                 if pause is None:
                     raise
-                self.gateway.pause(pause)
+                self.gateway.pause(self._patience(), pause)
             else:
                 return
 
@@ -131,13 +146,16 @@ class Answering:
         return pause if self._left() - pause > _SHORTEST_TRY else None
 
     def _left(self) -> float:
-        return self.deadline - self.gateway.monotonic()
+        return self.deadline - time.monotonic()
+
+    def _patience(self) -> Patience:
+        gateway = self.gateway
+        times = (self.deadline, gateway.first_token_seconds, gateway.between_tokens_seconds)
+        return Patience(*times, self.client, self.check)
 
     def _once(self, call: Call) -> Iterator[Chunk]:
-        left = self._left()
-        if left <= 0:
-            raise ModelTimeout(reason="the request's time is used up")
-        call = replace(call, seconds=left)
+        call = replace(call, patience=self._patience())
+        call.patience.left()
         provider = self.gateway.provider
         said: list[str] = []
         tokens: Tokens | None = None

@@ -15,6 +15,7 @@ KEPT: tuple[Pattern, ...] = tuple(
     for path in (
         "apps/*",
         "apps/*/members/**",
+        "apps/*/invites/**",
         "apps/*/library/**",
         "apps/*/jobs/**",
         "apps/*/requests/**",
