@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import FirelaunchError, InvalidId
 from ..scope import check_uid
-from .base import BillingUnavailable, Payments, Subscription
+from .base import BillingUnavailable, Owner, Payments, Subscription
 from .ledger import Ledger
 
 __all__ = ["Difference", "Reconciliation", "Report"]
@@ -68,14 +68,14 @@ class Reconciliation:
         self._ledgers = ledgers
 
     def run(self) -> Report:
-        """Go through all that Stripe has, then through all that we have; the second finds what Stripe has no more.
+        """Go through all that Stripe has, then through all that we have; the second finds what is over, or another's.
 
         Raises:
             BillingUnavailable, StoreError: begin again later; what was mended stays so.
         """
-        report, seen = Report(), set[str]()
+        report, seen = Report(), dict[str, Owner]()
         for page in self._payments.subscription_pages():
-            seen.update(subscription.id for subscription in page)
+            seen |= {subscription.id: subscription.owner for subscription in page}
             for found in self._compare(page, report):
                 self._mend(found, report)
         for app_id, ledger in self._ledgers.items():
@@ -102,14 +102,16 @@ class Reconciliation:
                 if (None if entry is None else dict(entry)) != wanted:
                     yield Difference(app_id, uid, subscription.id, _status(entry), subscription.status)
 
-    def _left_over(self, app_id: str, ledger: Ledger, seen: set[str], report: Report) -> Iterator[Difference]:
+    def _left_over(
+        self, app_id: str, ledger: Ledger, seen: Mapping[str, Owner], report: Report
+    ) -> Iterator[Difference]:
         after: str | None = None
         while page := ledger.subscribers(after):
             after = page[-1][0]
             report.subscribers += len(page)
             for uid, entries in page:
                 for subscription_id, entry in entries.items():
-                    if subscription_id not in seen:
+                    if seen.get(subscription_id) != Owner(app_id, uid):
                         yield Difference(app_id, uid, subscription_id, _status(entry), None)
 
     def _mend(self, found: Difference, report: Report) -> None:
