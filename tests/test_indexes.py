@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from firelaunch.billing.base import Event, Owner
 from firelaunch.membership.invites import Invites
 from firelaunch.services import Services
 from firelaunch.settings import Settings
 from firelaunch.testing.apps import sign_in, write_app
+from firelaunch.testing.stripe import StripeServer
 from firelaunch.web import App, init_app
 from firelaunch.wiring import build, build_store
 from index_need import Need, Unreadable, composite_index, queries
+from shop import Shop
 from support import ROOT, TEMPLATE
 
 INDEXES = json.loads((ROOT / "firestore.indexes.json").read_text())
@@ -27,7 +30,7 @@ ADAPTERS = {"store/firestore.py", "store/sqlite.py", "store/base.py", "store/sco
 EXPIRES = "delete_at"
 """The field that a TTL policy reads, wherever a document has one."""
 
-WRITERS_OF_EXPIRY = {"turn.py", "membership/invites.py"}
+WRITERS_OF_EXPIRY = {"turn.py", "membership/invites.py", "billing/inbox.py"}
 """Files that write it; each is made to do so in the test of the TTL policies."""
 
 
@@ -69,10 +72,10 @@ def test_every_kind_of_document_that_expires_has_a_ttl_policy_and_nothing_else_h
     writers = {name for name, path in sources() if f'"{EXPIRES}"' in path.read_text()}
     assert writers == WRITERS_OF_EXPIRY, "exercise the new writer below, and name it above"
 
-    expiring = collections_with(EXPIRES, after_one_turn_and_one_invitation(tmp_path))
+    expiring = collections_with(EXPIRES, after_one_of_each(tmp_path))
     policies = [item for item in INDEXES["fieldOverrides"] if item.get("ttl")]
 
-    assert expiring == {"requests", "invites"} == {item["collectionGroup"] for item in policies}
+    assert expiring == {"requests", "invites", "billing_events"} == {item["collectionGroup"] for item in policies}
     assert all(item["fieldPath"] == EXPIRES and item["indexes"] == [] for item in policies), "a time that only grows"
 
 
@@ -113,8 +116,8 @@ def test_a_query_that_cannot_be_read_fails_rather_than_being_overlooked(tmp_path
         list(queries(path))
 
 
-def after_one_turn_and_one_invitation(folder: Path) -> Path:
-    """The database of an app that answered one message, and has one invitation."""
+def after_one_of_each(folder: Path) -> Path:
+    """The database of an app that answered one message, has one invitation, and had one Stripe event."""
     settings = Settings.load(write_app(folder), {"FIRELAUNCH_DATA": str(folder / "data")})
     store = build_store(settings)
     services: Services = build(settings, store=store)
@@ -123,6 +126,9 @@ def after_one_turn_and_one_invitation(folder: Path) -> Path:
     ada = sign_in(app, "ada")
     assert ada.send(ada.new_chat(), "Hello").status_code == 200
     Invites(store, "demo", services.clock).create("member", uses=1, valid_for=timedelta(hours=1), by="operator")
+    owner = Owner("demo", None)
+    with StripeServer() as stripe:
+        Shop(stripe, store).inbox.receive(Event("evt_1", "invented", services.clock(), owner, None))
     store.close()
     return next(folder.rglob("*.sqlite3"))
 

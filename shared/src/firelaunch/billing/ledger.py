@@ -92,8 +92,12 @@ class Ledger:
         Returns:
             100 at most; none at the end.
         """
-        subscribed = Filter("billing.subscribed", "==", True)
-        page = Query(self.app.users(), where=(subscribed,), limit=_PAGE, after=None if after is None else (after,))
+        page = Query(
+            self.app.users(),
+            where=(Filter("billing.subscribed", "==", True),),
+            limit=_PAGE,
+            after=None if after is None else (after,),
+        )
         return [(document.id, subscriptions_of(document.data)) for document in self._store.query(page)]
 
 
