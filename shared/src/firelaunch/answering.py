@@ -21,7 +21,7 @@ from .lifecycle import Shutdown
 from .llm.base import Chunk, Message
 from .llm.gateway import Answering
 from .llm.patience import ClientLeft
-from .prompts import Prompts
+from .prompts import UserPrompts
 from .scope import Scope
 from .services import Services
 from .settings import App
@@ -48,14 +48,21 @@ class Turn:
     text: str
     history: list[Message]
     llm: Answering
-    _prompts: Prompts
+    _prompts: UserPrompts
     prompt_id: str | None = None
     features: frozenset[str] = frozenset()
+    _model: str | None = None
 
     def prompt(self, name: str, **values: str) -> str:
-        """The version of prompt ``name`` that is in use, filled in; the request's record will name it."""
+        """The version of prompt ``name`` that this user gets, filled in; the request's record will name it.
+
+        "chat@2" asks for just that version. The calls that follow use the prompt's model and temperature, where it
+        has them.
+        """
         prompt = self._prompts.get(name)
         self.prompt_id = prompt.id
+        self._model = self._model or self.llm.model  # the plan's own, for prompts that name none
+        self.llm.model, self.llm.temperature = prompt.model or self._model, prompt.temperature
         return prompt.render(**values)
 
 
@@ -172,7 +179,7 @@ class Running:
             try:
                 done = self._settle(outcome, error)
             except FirelaunchError as failure:
-                log.exception("request %s could not be settled: %s", self.send.request_id, self._usage())
+                log.exception("request %s could not be settled: %s", self.send.request_id, self.reservation.report())
                 error = failure
         if done is None or error is not None:
             yield Failed(error or FirelaunchError(), self.send.request_id)
@@ -215,21 +222,9 @@ class Running:
             if close is not None:
                 close()
 
-    def _usage(self) -> dict[str, Any]:
-        tokens, reservation = self.reservation.tokens, self.reservation
-        return {
-            "model": reservation.model,
-            "input_tokens": tokens.input,
-            "cached_input_tokens": tokens.cached_input,
-            "output_tokens": tokens.output,
-            "estimated": tokens.estimated,
-            "cost_micro_usd": reservation.spent,
-            "cheaper_model": reservation.cheaper,
-        }
-
     def _settle(self, outcome: str, error: FirelaunchError | None) -> Done:
         text = "".join(self._said)
-        usage = self._usage()
+        usage = self.reservation.report()
         answer = {
             "role": "assistant",
             "text": text,

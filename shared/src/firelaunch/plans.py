@@ -1,57 +1,25 @@
-"""The settings that have to do with money: amounts, plans, and how plans are sold."""
+"""The settings of plans, and of how they are sold."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
-__all__ = ["MICRO", "Billing", "Plan", "Section", "dollars", "shared_prices"]
+from .settings_sections import Section, micro_dollars
 
-MICRO = 1_000_000
-"""Micro-dollars in a dollar. Money is an integer number of these everywhere but in the settings file."""
+__all__ = ["Billing", "Plan", "shared_prices"]
 
 StripePrice = Annotated[str, StringConstraints(pattern=r"^(price_[A-Za-z0-9_]+)?$", max_length=255)]
 Feature = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
-
-
-def dollars(value: Any) -> Decimal:
-    """An amount of dollars as the settings file has it.
-
-    Raises:
-        ValueError: it is no amount, or below zero.
-    """
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError('write an amount of dollars, for example "0.50"')
-    try:
-        amount = Decimal(str(value))
-    except ArithmeticError:
-        raise ValueError('write an amount of dollars, for example "0.50"') from None
-    if not amount.is_finite() or amount < 0:
-        raise ValueError("write an amount of dollars that is not below zero")
-    return amount
-
-
-def _micro(value: Any) -> int:
-    amount = dollars(value) * MICRO
-    if amount != amount.to_integral_value():
-        raise ValueError("an amount has at most six decimals")
-    return int(amount)
-
-
-class Section(BaseModel):
-    """A table of the settings file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Plan(Section):
     """``[plans.<name>]``: what one user of that plan may use, and what it is sold as."""
 
     requests_per_minute: int = Field(ge=1, description="Messages in a clock minute (UTC).")
-    daily_usd: Annotated[int, BeforeValidator(_micro)] = Field(
+    daily_usd: Annotated[int, BeforeValidator(micro_dollars)] = Field(
         description='Dollars a day (UTC), as a string: "0.50". Kept as micro-dollars.'
     )
     cheaper_model_at_percent: int = Field(

@@ -161,3 +161,15 @@ class Scope:
     def billing_event(self, event_id: str) -> str:
         """Document of one Stripe event that was seen, in the app's own collection."""
         return f"apps/{self.app_id}/billing_events/{check_id(event_id)}"
+
+    def jobs(self) -> str:
+        """Collection of the app's jobs."""
+        return f"apps/{self.app_id}/jobs"
+
+    def job(self, job_id: str) -> str:
+        """Document of one job, in the app's own collection."""
+        return f"apps/{self.app_id}/jobs/{check_id(job_id)}"
+
+    def batch_items(self, job_id: str) -> str:
+        """Collection of the results of one batch of the user's."""
+        return f"{self._user()}/batches/{check_id(job_id)}/items"

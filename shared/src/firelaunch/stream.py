@@ -79,6 +79,6 @@ def _frame(event: Event) -> bytes:
         case Done(message, usage):
             name, data = "done", {"message": message, "usage": usage}
         case Failed(error, request_id):
-            detail = {"code": error.code, "message": error.message, "request_id": request_id}
-            name, data = "error", {"error": detail}
+            code, said = error.told
+            name, data = "error", {"error": {"code": code, "message": said, "request_id": request_id}}
     return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode("utf-8", "replace")

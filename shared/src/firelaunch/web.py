@@ -9,6 +9,7 @@ import logging
 import math
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any
 
 from flask import Request, Response, g, jsonify, request
@@ -19,15 +20,18 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, billing, chats, dev, health, mcp, reference
+from .api import account, batches, billing, chats, dev, extract, health, internal, jobs, mcp, reference
 from .api.base import LOCALHOST
 from .api.refusals import ErrorAnswer
-from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, StoreError, TooLarge
+from .batch import batch_handlers
+from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
+from .guardrails import logged, moderated
 from .identity import bearer
 from .lifecycle import Shutdown
 from .services import Services
 from .telemetry import REQUEST_ID, TRACE, configure_logs
 from .turn import Turns, Workflow
+from .worker import Handlers, Runner
 
 __all__ = ["App", "handle_errors", "init_app", "invalid"]
 
@@ -35,6 +39,9 @@ log = logging.getLogger(__name__)
 
 _QUIET = frozenset({"health.healthz", "health.readyz"})
 _PUBLIC = _QUIET | {"reference.openapi_json", "reference.page", "reference.asset", "dev.token"}
+_INTERNAL = frozenset({"internal.run", "internal.sweep"})
+"""Verified by their own blueprint, before any of its routes runs: their callers hold tokens of another kind."""
+
 _CODES = {405: "method_not_allowed", 413: "too_large"}
 
 
@@ -96,29 +103,58 @@ class App(OpenAPI):
             static_folder=None,
         )
         self.shutdown = Shutdown()
+        self.start_jobs: Callable[[], None] = lambda: None
+        self.runner: Runner | None = None
 
 
-def init_app(app: App, services: Services, workflow: Workflow) -> None:
-    """Put everything that all apps share onto ``app``."""
+def init_app(app: App, services: Services, workflow: Workflow, handlers: Handlers | None = None) -> None:
+    """Put everything that all apps share onto ``app``.
+
+    Args:
+        handlers: the kinds of jobs that the app knows.
+    """
     settings = services.settings
     app.info.title = settings.app.name
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     origins = [*settings.cors.origins, *([LOCALHOST] if settings.environment.development else [])]
     CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After"], max_age=3600)
-    configure_logs(structured=settings.environment.on_cloud_run, project=settings.cloud.project)
+    configure_logs(
+        structured=settings.environment.on_cloud_run, project=settings.cloud.project, content=settings.logs.content
+    )
     _requests(app, services)
     handle_errors(app)
+    workflow = _guarded(workflow, services)
     turns = Turns(services, workflow, app.shutdown)
+    runner = Runner(services, batch_handlers(workflow, handlers), app.shutdown)
+    app.start_jobs = lambda: _start_jobs(app, services, runner)
+    app.runner = runner
     for routes in _blueprints(app, services, turns, documented=False):
         app.register_api(routes)
+    if services.internal is not None:
+        app.register_api(internal.routes(services, runner))
+
+
+def _start_jobs(app: App, services: Services, runner: Runner) -> None:
+    queue = services.jobs
+    if queue.backend is not None:
+        queue.backend.start(lambda most: [] if app.shutdown.begun else queue.due(most), runner.run)
+
+
+def _guarded(workflow: Workflow, services: Services) -> Workflow:
+    if services.moderate is not None:
+        workflow = moderated(workflow, services.moderate)
+    return logged(workflow) if services.settings.logs.content else workflow
 
 
 def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
     found = [
         chats.routes(services, turns, documented=documented),
+        jobs.routes(services, documented=documented),
+        batches.routes(services, documented=documented),
         account.routes(services, documented=documented),
         billing.routes(services, documented=documented),
+        extract.routes(services, documented=documented),
         mcp.routes(services, turns, documented=documented),
         health.routes(services, documented=documented),
         reference.routes(lambda: _document(app, services, turns), documented=documented),
@@ -150,6 +186,8 @@ def _requests(app: App, services: Services) -> None:
         REQUEST_ID.set("req_" + secrets.token_hex(10))
         TRACE.set(request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0] or None)
         if request.method == "OPTIONS" or request.endpoint in _PUBLIC:
+            return
+        if services.internal is not None and request.endpoint in _INTERNAL:
             return
         if request.endpoint is None and not request.path.startswith("/v1/"):
             return
@@ -205,9 +243,7 @@ def handle_errors(app: App) -> None:
 
 
 def _answer(error: FirelaunchError) -> Response:
-    # A store's own words (paths, quotas) are for the log; a client is told no more than that it failed.
-    internal = isinstance(error, StoreError) and error.status == 500
-    answer = _form(error.status, error.code, FirelaunchError.message if internal else error.message)
+    answer = _form(error.status, *error.told)
     if error.retry_after is not None:
         answer.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if error.status == 401:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import secrets
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import firelaunch
 import pytest
-from firelaunch import turn
+from firelaunch import admission
 from firelaunch.errors import (
     AlreadyExists,
     Contention,
+    DocumentUnreadable,
+    FetchRefused,
     FirelaunchError,
+    IndexFailed,
+    IndexUnavailable,
     ModelError,
     NotFound,
     PreconditionFailed,
@@ -23,6 +29,7 @@ from firelaunch.errors import (
     StoreError,
 )
 from firelaunch.identity import IdentityUnavailable
+from firelaunch.jobs.lease import LeaseLost
 from firelaunch.settings import Settings
 from firelaunch.store.base import Create, Update
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in, write_app
@@ -30,6 +37,7 @@ from firelaunch.testing.documented import Documented, watch
 from firelaunch.testing.stripe import StripeServer
 from firelaunch.web import App, init_app
 from firelaunch.wiring import build, build_store
+from firelaunch.worker.handlers import JobFailed, TimedOut
 from jsonschema import Draft202012Validator
 
 
@@ -96,7 +104,9 @@ def test_the_errors_that_the_code_raises_and_those_of_the_document_are_the_same(
                 raised.add(kinds[node.func.id])
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Name) and node.exc.id in kinds:
                 raised.add(kinds[node.exc.id])
-    raised.discard(SettingsError)  # at boot alone
+    raised -= {SettingsError}  # at boot alone
+    raised -= {JobFailed, TimedOut, LeaseLost}  # told in a job's own error, by no route
+    raised -= {DocumentUnreadable, FetchRefused, IndexFailed, IndexUnavailable}  # no route reads documents yet
     of_gunicorn = {("414", "invalid_request"), ("431", "invalid_request")}
     told = {found for _, _, operation in operations(document) for found in codes(operation)}
     assert {(str(kind.status), kind.code) for kind in raised} | of_gunicorn == told
@@ -207,18 +217,30 @@ def stripe() -> Iterator[StripeServer]:
         yield server
 
 
-def filled(path: str, chat: str) -> str:
-    return path.replace("{id}", chat).replace("{file}", "start.js").replace("{uid}", "bob")
+def filled(path: str, found: str) -> str:
+    return path.replace("{id}", found).replace("{file}", "start.js").replace("{uid}", "bob")
 
 
-def request_of(method: str, path: str, operation: dict[str, Any], user: User) -> Any:
+def a_job(store: FailingStore, path: str) -> str:
+    """A job of ada's that a request to ``path`` finds as it should be, made past what makes the store fail."""
+    job_id = f"j{secrets.token_hex(16)}"
+    now = datetime.now(UTC)
+    fields = {"kind": "batch", "uid": "ada", "state": "dead" if "/ops/" in path else "queued", "payload": "{}"}
+    numbers = {"attempts": 0, "max_attempts": 1, "seconds": 1.0, "fence": 0, "due_at": now, "created_at": now}
+    store._store.commit([Create(f"apps/demo/jobs/{job_id}", {**fields, **numbers})])
+    return job_id
+
+
+def request_of(method: str, path: str, operation: dict[str, Any], user: User, store: FailingStore) -> Any:
     """A request that the document says is good."""
-    chat = user.new_chat()
+    found = user.new_chat()
+    if "/jobs/" in path or "/batches/" in path:
+        found = a_job(store, path)
     media = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     schema = media.get("schema", {})
     body = documented_example(schema, user) or media.get("example")
     return user.client.open(
-        filled(path, chat), method=method, json=body, headers={"Authorization": f"Bearer {user.token}"}
+        filled(path, found), method=method, json=body, headers={"Authorization": f"Bearer {user.token}"}
     )
 
 
@@ -236,7 +258,7 @@ def test_whatever_the_database_says_the_answer_is_in_the_document(
     stripe: StripeServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(turn, "_ADMIT_SECONDS", 0.05)
+    monkeypatch.setattr(admission, "_SECONDS", 0.05)
     stripe.account.prices.add("price_pro")
     environ = {"STRIPE_API_KEY": stripe.key, "STRIPE_API_BASE": stripe.url}
     settings = Settings.load(write_app(tmp_path / "failing", SETTINGS + SOLD), environ)
@@ -247,7 +269,7 @@ def test_whatever_the_database_says_the_answer_is_in_the_document(
     seen = set()
     for method, path, operation in operations(document):
         user = sign_in(app, "ada", role="admin")
-        for number, kind, lasting in tries(store, lambda: request_of(method, path, operation, user)):  # noqa: B023
+        for number, kind, lasting in tries(store, lambda: request_of(method, path, operation, user, store)):  # noqa: B023
             seen.add((number, kind, lasting))
     assert problems == []
     assert {kind for _, kind, _ in seen} == {StoreError, Contention, AlreadyExists, NotFound, PreconditionFailed}

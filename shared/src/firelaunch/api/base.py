@@ -12,9 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import BadRequest
 from ..identity import Caller
 
+BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
+
+LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
+"""The origins of pages on this machine."""
 __all__ = [
     "BEARER",
-    "IDEMPOTENCY_KEY",
+    "KEY_HEADER",
     "LOCALHOST",
     "Body",
     "PageQuery",
@@ -24,21 +28,14 @@ __all__ = [
     "example",
     "idempotency_key",
 ]
-
-BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
-
 _KEY_CHARACTERS = 255
-
-IDEMPOTENCY_KEY: dict[str, Any] = {
+KEY_HEADER = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "The client's own name for this request: repeated, it gives the first answer again.",
     "schema": {"type": "string", "minLength": 1, "maxLength": _KEY_CHARACTERS, "pattern": "^[ -~]+$"},
 }
-"""The header, for the OpenAPI document."""
-
-LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
-"""The origins of pages on this machine."""
+"""For a route's ``x-headers`` in the OpenAPI document."""
 
 
 class Body(BaseModel):
@@ -97,10 +94,10 @@ def caller() -> Caller:
 
 
 def idempotency_key() -> str | None:
-    """The request's Idempotency-Key, or None.
+    """The request's Idempotency-Key, where it has one.
 
     Raises:
-        BadRequest: it is empty, over 255 characters, or not of printable ASCII.
+        BadRequest: it is empty, too long, or not printable ASCII.
     """
     key = request.headers.get("Idempotency-Key")
     if key is not None and not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from ..billing.base import AlreadySubscribed, BillingError, BillingOff, BillingUnavailable, NoCustomer
 from ..errors import Forbidden, IdempotencyMismatch, InvalidId, TooLarge
 from ..services import Services
-from .base import IDEMPOTENCY_KEY, Body, blueprint, caller, example, idempotency_key
+from .base import KEY_HEADER, Body, blueprint, caller, example, idempotency_key
 from .refusals import errors
 
 __all__ = ["routes"]
@@ -64,7 +64,7 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
             **errors(TooLarge, BillingOff, AlreadySubscribed, IdempotencyMismatch, BillingError, BillingUnavailable),
         },
         summary="Subscribe to a plan",
-        openapi_extensions={"x-headers": [IDEMPOTENCY_KEY]},
+        openapi_extensions={"x-headers": [KEY_HEADER]},
     )
     def checkout(body: CheckoutBody) -> dict[str, Any]:
         who = caller()

@@ -14,7 +14,7 @@ from ..errors import AlreadyExists, BadRequest, FirelaunchError, InvalidCursor, 
 from ..services import Services
 from ..stream import Done, Event, Failed, sse
 from ..turn import Turns
-from .base import IDEMPOTENCY_KEY, Body, PageQuery, Path, blueprint, caller, example, idempotency_key
+from .base import KEY_HEADER, Body, PageQuery, Path, blueprint, caller, example, idempotency_key
 from .examples import CHAT, QUESTION, REPLY, REQUEST, STREAM, USED
 from .refusals import OF_A_CHAT, OF_A_TURN, errors
 
@@ -95,6 +95,7 @@ class TurnUsage(BaseModel):
     estimated: bool = Field(description="The provider reported no figures; these were derived from the text.")
     cost_micro_usd: int = Field(description="Millionths of a dollar.")
     cheaper_model: bool = Field(description="The day's soft cap was reached, so the plan's cheap model answered.")
+    cached: bool = Field(description="The answer was kept from an earlier call, and cost nothing.")
 
 
 class Answer(BaseModel):
@@ -127,7 +128,7 @@ def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprin
         summary="Send a message",
         description="Answers as JSON, or with `Accept: text/event-stream` as server-sent events. An error after the "
         "stream has begun is its last event. With an `Idempotency-Key` header a repeated send gives the first answer.",
-        openapi_extensions={"x-headers": [IDEMPOTENCY_KEY]},
+        openapi_extensions={"x-headers": [KEY_HEADER]},
     )
     def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
         if len(body.text) > services.settings.limits.message_characters:

@@ -9,14 +9,18 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from ..errors import (
+    AnswerWithheld,
     BadRequest,
     BudgetExceeded,
     Contention,
+    ContentRefused,
+    ExtractionFailed,
     FirelaunchError,
     Forbidden,
     IdempotencyMismatch,
     Interrupted,
     InvalidId,
+    InvalidSchema,
     ModelError,
     ModelRefused,
     ModelTimeout,
@@ -31,7 +35,7 @@ from ..errors import (
 )
 from ..identity import AppCheckFailed, IdentityUnavailable
 
-__all__ = ["OF_A_CHAT", "OF_A_TURN", "OF_THE_STORE", "ErrorAnswer", "errors", "errors_of_anyone"]
+__all__ = ["OF_AN_EXTRACTION", "OF_A_CHAT", "OF_A_TURN", "OF_THE_STORE", "ErrorAnswer", "errors", "errors_of_anyone"]
 
 OF_THE_STORE = (StoreError, Contention)
 """What reaching for the database may fail with."""
@@ -39,12 +43,16 @@ OF_THE_STORE = (StoreError, Contention)
 OF_A_CHAT = (InvalidId, NotFound)
 """What a chat's id may be refused with."""
 
-OF_A_TURN = (
-    *(*OF_A_CHAT, TooLarge, RequestInProgress, IdempotencyMismatch, PreconditionFailed),
-    *(RateLimited, BudgetExceeded, Interrupted),
-    *(ModelError, ModelRefused, ModelUnavailable, ModelTimeout),
+_OF_A_CALL = (
+    *(TooLarge, RateLimited, BudgetExceeded, ContentRefused, PreconditionFailed),
+    *(ModelError, ModelRefused, ModelUnavailable, ModelTimeout, ExtractionFailed),
 )
+
+OF_A_TURN = (*OF_A_CHAT, *_OF_A_CALL, RequestInProgress, IdempotencyMismatch, Interrupted, AnswerWithheld)
 """What a turn may fail with."""
+
+OF_AN_EXTRACTION = (InvalidSchema, *_OF_A_CALL)
+"""What an extraction may fail with."""
 
 _SIGNED_IN = (Unauthenticated, AppCheckFailed, Forbidden, IdentityUnavailable, *OF_THE_STORE)
 """What a route that wants a token may answer before its own work, and when it reaches for the database."""

@@ -13,11 +13,13 @@ __all__ = ["main"]
 _COMMANDS = {
     "demo": ("demo", "Make a demo app, start it and talk to it."),
     "invite": ("invite", "Invite people to an app, its first admin among them."),
+    "lock-prompts": ("lock_prompts", "Note the prompts of an app as released."),
+    "eval": ("evaluate", "Measure how well search finds what it should."),
     "new": ("new", "Make an app."),
     "publish": ("publish", "Publish an app's name, and who may join it."),
     "rules": ("rules", "Build and compare the security rules of all apps."),
     "serve": ("serve", "Run an app on this machine."),
-    "test-rules": ("test_rules", "Say whether tests would notice if the security rules were wrong."),
+    "test-rules": ("test_rules", "Say whether tests would notice wrong security rules."),
 }
 
 

@@ -90,10 +90,10 @@ def _payments(environ: Mapping[str, str]) -> Payments:
 def _invoker(environ: Mapping[str, str]) -> Invoker | None:
     if not environ.get("K_SERVICE") and not environ.get("INVOKER"):
         return None
-    from ..identity.invoker import GoogleInvoker
+    from ..jobs.oidc import ServiceAccountTokens
 
     email = _needed(environ, "INVOKER", "the e-mail address of the service account that may call this")
-    return GoogleInvoker(email, _needed(environ, "INVOKER_AUDIENCE", "the audience of its tokens: this address"))
+    return ServiceAccountTokens(_needed(environ, "INVOKER_AUDIENCE", "the audience of its tokens: this address"), email)
 
 
 def databases(environ: Mapping[str, str]) -> Callable[[str | None], DocumentStore]:

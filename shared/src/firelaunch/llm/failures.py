@@ -15,6 +15,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from ..errors import ModelError, ModelRefused, ModelUnavailable
+from ..telemetry import CONTENT
 
 __all__ = ["of_response", "of_status", "of_stream", "retry_after"]
 
@@ -31,7 +32,9 @@ def of_response(status: int, headers: Mapping[str, str], body: str) -> ModelErro
     Args:
         headers: with lower-case names.
     """
-    return of_status(status, _code(body), headers, f"HTTP {status}: {body}"[:500])
+    CONTENT.info("the provider said: %s", body)
+    code = _code(body)
+    return of_status(status, code, headers, f"HTTP {status}" if code is None else f"HTTP {status}, {code}"[:200])
 
 
 def of_status(status: int, code: Any, headers: Mapping[str, str], reason: str) -> ModelError:
@@ -48,7 +51,8 @@ def of_status(status: int, code: Any, headers: Mapping[str, str], reason: str) -
 def of_stream(error: Any) -> ModelError:
     """The error that an error object inside a stream, or in place of one, amounts to."""
     code = error.get("code") if isinstance(error, dict) else None
-    reason = f"the provider sent an error: {error}"[:500]
+    CONTENT.info("the provider said: %s", error)
+    reason = f"the provider sent an error in its stream: {code}"[:200]
     return of_status(code, None, {}, reason) if isinstance(code, int) else ModelUnavailable(reason=reason)
 
 

@@ -118,7 +118,7 @@ def _object(data: bytes) -> dict[str, Any]:
     try:
         found = from_json(data)
     except ValueError as error:
-        raise ModelUnavailable(reason=f"the provider sent what is no JSON: {error}") from error
+        raise ModelUnavailable(reason="the provider sent what is no JSON") from error
     if not isinstance(found, dict):
         raise ModelUnavailable(reason="the provider sent JSON that is no object")
     if found.get("error"):

@@ -22,6 +22,7 @@ KEPT: tuple[Pattern, ...] = tuple(
         "apps/*/billing_events/**",
         "apps/*/users/*",
         "apps/*/users/*/chats/**",
+        "apps/*/users/*/batches/**",
         "apps/*/users/*/documents/**",
         "apps/*/users/*/usage/**",
     )

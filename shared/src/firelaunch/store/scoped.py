@@ -71,6 +71,19 @@ class ScopedStore:
         self.__wall = _Wall(scope)
         self.scope = scope
 
+    def within(self, scope: Scope) -> ScopedStore:
+        """The same database behind the narrower wall of ``scope``.
+
+        Raises:
+            ScopeViolation: ``scope`` is not inside this one.
+        """
+        self.__wall.check(scope.root, document=True)
+        return ScopedStore(self.__store, scope)
+
+    def check(self, writes: Sequence[Write]) -> None:
+        """Refuse ``writes`` that lead out of the scope, without sending any."""
+        self.__wall.check_writes(writes)
+
     def get(self, path: str) -> Document | None:
         """See :meth:`DocumentStore.get <firelaunch.store.base.DocumentStore.get>`."""
         return self.__store.get(self.__wall.check(path, document=True))

@@ -28,7 +28,7 @@ T = TypeVar("T")
 _BUSY_SECONDS = 30
 _FIELD = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _OPERATORS = {"==": "=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
-_INDEXED = ("created_at", "updated_at")
+_INDEXED = ("created_at", "updated_at", "due_at")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
     path TEXT PRIMARY KEY, collection TEXT NOT NULL, id TEXT NOT NULL,

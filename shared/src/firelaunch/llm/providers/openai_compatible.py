@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelError, ModelTimeout, ModelUnavailable
+from ...telemetry import CONTENT
 from ..base import Call, Chunk, Tokens
 from ..failures import of_status
 from ..relay import relay
@@ -21,7 +22,7 @@ from ..transport import Transport
 if TYPE_CHECKING:
     import openai
 
-__all__ = ["OpenAICompatibleProvider"]
+__all__ = ["OpenAICompatibleProvider", "translate"]
 
 _OPENAI = "https://api.openai.com/v1"
 
@@ -69,9 +70,9 @@ class OpenAICompatibleProvider:
         try:
             answer = self._client.chat.completions.create(**self._arguments(call))
         except openai.OpenAIError as error:
-            raise _translate(error) from error
+            raise translate(error) from error
         except ValueError as error:
-            raise ModelUnavailable(reason=f"the provider's answer is no JSON: {error}") from error
+            raise ModelUnavailable(reason=f"the provider's answer is no JSON: {type(error).__name__}") from error
         if not isinstance(answer, openai.types.chat.ChatCompletion):
             raise ModelUnavailable(reason="the provider's answer is no chat completion")
         return _whole(answer.model_dump())
@@ -98,6 +99,9 @@ class OpenAICompatibleProvider:
         }
         if call.temperature is not None:
             body["temperature"] = call.temperature
+        if call.shape is not None:
+            schema = {"name": call.shape.name, "schema": call.shape.strict, "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return body
 
 
@@ -119,8 +123,9 @@ def _whole(answer: dict[str, Any]) -> Chunk:
     if not choices:
         raise ModelUnavailable(reason="the provider's answer is no chat completion")
     message = choices[0].get("message") or {}
+    finish = "refusal" if message.get("refusal") else choices[0].get("finish_reason") or "stop"
     text = message.get("content") or message.get("refusal") or ""
-    return Chunk(text, _tokens(answer.get("usage") or {}), choices[0].get("finish_reason") or "stop")
+    return Chunk(text, _tokens(answer.get("usage") or {}), finish)
 
 
 def _tokens(usage: dict[str, Any]) -> Tokens | None:
@@ -132,10 +137,14 @@ def _tokens(usage: dict[str, Any]) -> Tokens | None:
     return Tokens(input=asked, cached_input=min(cached, asked), output=usage.get("completion_tokens") or 0)
 
 
-def _translate(error: openai.OpenAIError) -> ModelError:
+def translate(error: openai.OpenAIError) -> ModelError:
+    """The error of our own tree that one of the openai package is."""
     import openai
 
-    reason = f"{type(error).__name__}: {error}"[:500]
+    # A provider's own words may quote the prompt; what it codes does not.
+    CONTENT.info("the provider said: %s", error)
+    said = (getattr(error, name, None) for name in ("status_code", "code", "param"))
+    reason = " ".join([type(error).__name__, *(str(word)[:100] for word in said if word is not None)])
     if isinstance(error, openai.APITimeoutError):
         return ModelTimeout(reason=reason)
     if isinstance(error, openai.APIStatusError):
