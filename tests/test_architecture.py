@@ -27,7 +27,7 @@ ORDER = [
     ["worker"],
     ["answering"],
     ["guardrails"],
-    ["turn", "batch"],
+    ["turn", "batch", "billing_jobs"],
     ["api"],
     ["web", "wiring"],
     ["membership"],

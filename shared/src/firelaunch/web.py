@@ -24,6 +24,7 @@ from .api import account, batches, billing, chats, dev, extract, health, interna
 from .api.base import LOCALHOST
 from .api.refusals import ErrorAnswer
 from .batch import batch_handlers
+from .billing_jobs import billing_handlers
 from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
 from .guardrails import logged, moderated
 from .identity import bearer
@@ -126,7 +127,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     handle_errors(app)
     workflow = _guarded(workflow, services)
     turns = Turns(services, workflow, app.shutdown)
-    runner = Runner(services, batch_handlers(workflow, handlers), app.shutdown)
+    runner = Runner(services, batch_handlers(workflow, billing_handlers(handlers)), app.shutdown)
     app.start_jobs = lambda: _start_jobs(app, services, runner)
     app.runner = runner
     for routes in _blueprints(app, services, turns, documented=False):
