@@ -143,7 +143,9 @@ def _arrivals(part: Part, chance: random.Random) -> list[list[int]]:
 
 def _deliver(world: World, url: str, waiting: SimpleQueue[dict[str, Any] | None]) -> list[str]:
     outcomes = []
-    with httpx.Client(base_url=url, timeout=120, trust_env=False) as client:
+    # gunicorn closes what was idle for two seconds, perhaps at the moment in which it is used again.
+    limits = httpx.Limits(keepalive_expiry=1)
+    with httpx.Client(base_url=url, timeout=120, trust_env=False, limits=limits) as client:
         while (event := waiting.get()) is not None:
             outcomes.append(_send(world, client, event))
     return outcomes
