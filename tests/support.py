@@ -183,7 +183,7 @@ def served_function(name: str, folder: Path, **environ: str) -> Iterator[str]:
             process.wait(40)  # gunicorn gives what is being answered 30 seconds
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            raise
+            process.wait()
 
 
 def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
