@@ -49,7 +49,10 @@ _STREAM = Answering.stream.__code__
 
 @dataclass(slots=True)
 class Turn:
-    """What the app's workflow is handed: the message, what was said before, and a model that is metered."""
+    """What the app's workflow is handed: the message, what was said before, and a model that is metered.
+
+    ``features`` are those that the user's plan switches on.
+    """
 
     app: App
     text: str
@@ -58,6 +61,7 @@ class Turn:
     _prompts: UserPrompts
     grounding: Grounding
     prompt_id: str | None = None
+    features: frozenset[str] = frozenset()
     _model: str | None = None
 
     def prompt(self, name: str, **values: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from .admission import Admission
+from .billing.desk import Desk
 from .chats import Chats
 from .documents import Documents
 from .identity import Attestation, DevIdentity, Identity
@@ -48,6 +49,7 @@ class Services:
     jobs: Jobs
     internal: Callers | None
     clock: Callable[[], datetime]
+    desk: Desk
 
     def within(self, scope: Scope) -> Services:
         """The same, bound to ``scope``: no path and no job outside of it can be reached, and no token is handed out.
@@ -65,6 +67,7 @@ class Services:
             chats=Chats(store, self.clock),
             documents=self.documents.within(scope),
             metering=metering,
+            desk=replace(self.desk, store=store),
             gateway=gateway,
             llm=self.llm.within(scope, metering, gateway),
             jobs=self.jobs.within(scope),

@@ -144,7 +144,8 @@ class Turns:
         seconds = limits.request_seconds
         llm = gateway.answering(reservation, reservation.model, seconds, streamed=streamed, owner=scope, client=client)
         prompts = services.prompts.of(send.caller.uid, own_models=not reservation.cheaper)
-        turn = Turn(services.settings.app, send.text, history, llm, prompts, grounding)
+        features = frozenset(reservation.limit.features)
+        turn = Turn(services.settings.app, send.text, history, llm, prompts, grounding, features=features)
         first = question or record
         sent = sent_view(send, send.at if first is None else first.data["created_at"])
         title = str(about.get("title", ""))
