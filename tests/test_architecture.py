@@ -15,9 +15,10 @@ ORDER = [
     ["telemetry"],
     ["scope"],
     ["settings_sections"],
-    ["search_settings"],
+    ["plans", "search_settings"],
     ["settings"],
     ["store", "prompt_lock"],
+    ["billing"],
     ["admission", "identity", "llm", "prompts", "chats", "stream"],
     ["rag", "jobs"],
     ["usage", "checkpoints"],
@@ -49,6 +50,7 @@ ADAPTERS = (
     "identity.firebase",
     "identity.app_check",
     "membership.firebase",
+    "billing.stripe",
     "rag.index.embedded",
     "rag.index.firestore",
     "rag.index.pgvector",
@@ -91,7 +93,7 @@ def test_a_room_imports_only_from_rooms_before_it(path: Path) -> None:
 
 def test_only_wiring_and_the_adapters_themselves_import_adapters() -> None:
     """``wiring`` for the services, ``functions/wiring`` for the functions."""
-    allowed = {"wiring", "testing", "store", "llm", "identity", "membership", "jobs", "rag"}
+    allowed = {"wiring", "testing", "store", "llm", "identity", "membership", "jobs", "rag", "billing"}
     for path in FILES:
         if room_of(path) not in allowed and path != SOURCE / "functions" / "wiring.py":
             assert not [name for name in imports(path) if name.startswith(ADAPTERS)], path

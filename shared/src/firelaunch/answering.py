@@ -39,7 +39,10 @@ _TITLE_CHARACTERS = 60
 
 @dataclass(slots=True)
 class Turn:
-    """What the app's workflow is handed: the message, what was said before, and a model that is metered."""
+    """What the app's workflow is handed: the message, what was said before, and a model that is metered.
+
+    ``features`` are those that the user's plan switches on.
+    """
 
     app: App
     text: str
@@ -47,6 +50,7 @@ class Turn:
     llm: Answering
     _prompts: UserPrompts
     prompt_id: str | None = None
+    features: frozenset[str] = frozenset()
     _model: str | None = None
 
     def prompt(self, name: str, **values: str) -> str:

@@ -119,6 +119,10 @@ class Scope:
             raise ScopeViolation(reason="a user's path was asked of a scope that has no user")
         return self.root
 
+    def users(self) -> str:
+        """Collection of the app's users."""
+        return f"apps/{self.app_id}/users"
+
     def chats(self) -> str:
         """Collection of the user's chats."""
         return f"{self._user()}/chats"
@@ -153,6 +157,10 @@ class Scope:
     def request(self, request_id: str) -> str:
         """Document of one metered request, in the app's own collection."""
         return f"apps/{self.app_id}/requests/{check_id(request_id)}"
+
+    def billing_event(self, event_id: str) -> str:
+        """Document of one Stripe event that was seen, in the app's own collection."""
+        return f"apps/{self.app_id}/billing_events/{check_id(event_id)}"
 
     def jobs(self) -> str:
         """Collection of the app's jobs."""

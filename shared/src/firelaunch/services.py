@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from .admission import Admission
+from .billing.desk import Desk
 from .chats import Chats
 from .identity import Attestation, DevIdentity, Identity
 from .jobs import Callers, Jobs
@@ -46,6 +47,7 @@ class Services:
     jobs: Jobs
     internal: Callers | None
     clock: Callable[[], datetime]
+    desk: Desk
 
     def within(self, scope: Scope) -> Services:
         """The same, bound to ``scope``: no path and no job outside of it can be reached, and no token is handed out.
@@ -62,6 +64,7 @@ class Services:
             internal=None,
             chats=Chats(store, self.clock),
             metering=metering,
+            desk=replace(self.desk, store=store),
             llm=replace(self.llm, store=store, metering=metering),
             jobs=self.jobs.within(scope),
         )

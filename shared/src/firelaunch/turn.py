@@ -95,7 +95,8 @@ class Turns:
         seconds = limits.request_seconds
         llm = gateway.answering(reservation, reservation.model, seconds, streamed=streamed, owner=scope)
         prompts = services.prompts.of(send.caller.uid, own_models=not reservation.cheaper)
-        turn = Turn(services.settings.app, send.text, history, llm, prompts)
+        features = frozenset(reservation.limit.features)
+        turn = Turn(services.settings.app, send.text, history, llm, prompts, features=features)
         sent = sent_view(send, send.at if record is None else record.data["created_at"])
         title = str(chat.data.get("title", ""))
         checkpoints = Checkpoints(services.store, send.record, at, expires_at, limits.checkpoint_seconds)

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, batches, chats, dev, extract, health, internal, jobs, mcp, reference
+from .api import account, batches, billing, chats, dev, extract, health, internal, jobs, mcp, reference
 from .api.base import LOCALHOST
 from .api.refusals import ErrorAnswer
 from .batch import batch_handlers
@@ -153,6 +153,7 @@ def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool)
         jobs.routes(services, documented=documented),
         batches.routes(services, documented=documented),
         account.routes(services, documented=documented),
+        billing.routes(services, documented=documented),
         extract.routes(services, documented=documented),
         mcp.routes(services, turns, documented=documented),
         health.routes(services, documented=documented),

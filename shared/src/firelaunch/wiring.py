@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from .admission import Admission
+from .billing.base import Payments
+from .billing.desk import Desk
+from .billing.entitlements import Entitlements
 from .chats import Chats
 from .errors import SettingsError
 from .identity import AnyOf, Attestation, DevIdentity, Identity, load_or_create_key
@@ -79,7 +82,8 @@ def build(
     prices.check(settings.provider, [prompt.model for prompt in prompts.in_use() if prompt.model])
     scoped = ScopedStore(store or build_store(settings), Scope(settings.app.id))
     identity, dev_identity = _identity(settings)
-    metering = Metering(scoped, settings.plans, settings.app.plan, clock, limits.request_seconds + _SETTLE_GRACE)
+    entitlements = Entitlements(settings.plans, settings.app.plan)
+    metering = Metering(scoped, entitlements, clock, limits.request_seconds + _SETTLE_GRACE)
     gateway = Gateway(
         provider or _provider(settings),
         prices,
@@ -106,6 +110,7 @@ def build(
         jobs=Jobs(scoped, backend or _jobs_backend(settings), settings.jobs, clock),
         internal=internal or _internal_callers(settings),
         clock=clock,
+        desk=Desk(scoped, entitlements, _payments(settings), settings.billing.return_url),
     )
 
 
@@ -152,6 +157,15 @@ def _app_check(settings: Settings) -> Attestation | None:
     from .identity.app_check import AppCheck
 
     return AppCheck(_project(settings), settings.identity.app_check)
+
+
+def _payments(settings: Settings) -> Payments | None:
+    env = settings.environment
+    if env.stripe_api_key is None:
+        return None
+    from .billing.stripe import StripePayments
+
+    return StripePayments(env.stripe_api_key, env.stripe_api_base)
 
 
 def _provider(settings: Settings) -> Provider:

@@ -32,8 +32,9 @@ from firelaunch.identity import IdentityUnavailable
 from firelaunch.jobs.lease import LeaseLost
 from firelaunch.settings import Settings
 from firelaunch.store.base import Create, Update
-from firelaunch.testing.apps import User, events, sign_in, write_app
+from firelaunch.testing.apps import SETTINGS, User, events, sign_in, write_app
 from firelaunch.testing.documented import Documented, watch
+from firelaunch.testing.stripe import StripeServer
 from firelaunch.web import App, init_app
 from firelaunch.wiring import build, build_store
 from firelaunch.worker.handlers import JobFailed, TimedOut
@@ -199,8 +200,25 @@ def failures_of(writes: list[Any]) -> Iterator[type[StoreError | NotFound]]:
             yield PreconditionFailed
 
 
+SOLD = """
+[plans.pro]
+requests_per_minute = 1000
+daily_usd = "5"
+stripe_price = "price_pro"
+
+[billing]
+return_url = "https://app.example.com/"
+"""
+
+
+@pytest.fixture
+def stripe() -> Iterator[StripeServer]:
+    with StripeServer() as server:
+        yield server
+
+
 def filled(path: str, found: str) -> str:
-    return path.replace("{id}", found).replace("{file}", "start.js")
+    return path.replace("{id}", found).replace("{file}", "start.js").replace("{uid}", "bob")
 
 
 def a_job(store: FailingStore, path: str) -> str:
@@ -234,10 +252,16 @@ def documented_example(schema: dict[str, Any], user: User) -> Any:
 
 
 def test_whatever_the_database_says_the_answer_is_in_the_document(
-    tmp_path: Path, documented: Documented, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    documented: Documented,
+    document: dict[str, Any],
+    stripe: StripeServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(admission, "_SECONDS", 0.05)
-    settings = Settings.load(write_app(tmp_path / "failing"), {})
+    stripe.account.prices.add("price_pro")
+    environ = {"STRIPE_API_KEY": stripe.key, "STRIPE_API_BASE": stripe.url}
+    settings = Settings.load(write_app(tmp_path / "failing", SETTINGS + SOLD), environ)
     store = FailingStore(build_store(settings))
     app = App("failing")
     init_app(app, build(settings, store=store), lambda _: ())  # type: ignore[arg-type]

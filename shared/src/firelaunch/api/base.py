@@ -32,7 +32,7 @@ _KEY_CHARACTERS = 255
 KEY_HEADER = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "The client's own name for this send: repeated, it gives the first answer again.",
+    "description": "The client's own name for this request: repeated, it gives the first answer again.",
     "schema": {"type": "string", "minLength": 1, "maxLength": _KEY_CHARACTERS, "pattern": "^[ -~]+$"},
 }
 """For a route's ``x-headers`` in the OpenAPI document."""
