@@ -25,6 +25,9 @@ KEPT: tuple[Pattern, ...] = tuple(
         "apps/*/users/*/batches/**",
         "apps/*/users/*/documents/**",
         "apps/*/users/*/usage/**",
+        "apps/*/users/*/devices/**",
+        "apps/*/users/*/memory/**",
+        "apps/*/rollups/**",
     )
 )
 """What firelaunch itself keeps in every app. Most of it no client may touch, so the base rules do not name it."""
