@@ -1,10 +1,24 @@
-"""The Cloud Functions of the project: thin entries into firelaunch."""
+"""The Cloud Functions of the project: thin entries into firelaunch. One that is scoped is a file, and a line here."""
 
 from functools import cache
 
 import functions_framework
+from erase_user import erase_user
+from expire_reservations import expire_reservations
 from firelaunch.functions.wiring import build_door, build_reconciliation, build_webhook
 from flask import Flask, Request, Response
+from notify import notify
+from rollup_usage import rollup_usage
+
+__all__ = [
+    "erase_user",
+    "expire_reservations",
+    "membership",
+    "notify",
+    "reconcile_billing",
+    "rollup_usage",
+    "stripe_webhook",
+]
 
 
 @cache

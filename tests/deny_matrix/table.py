@@ -29,6 +29,7 @@ MODEL = (
     "apps/{app}/users/{uid}/devices/d1",
     "apps/{app}/users/{uid}/memory/notes",
     "apps/{app}/rollups/2026-01-31",
+    "apps/{app}/device_owners/d1",
     "apps/{app}/library/d1",
     "apps/{app}/library/d1/chunks/k1",
     "apps/{app}/jobs/j1",

@@ -159,6 +159,10 @@ class Scope:
         """Document of one device."""
         return f"{self._user()}/devices/{check_id(device_id)}"
 
+    def device_owner(self, device_id: str) -> str:
+        """Document that says whose a device is, in the app's own collection."""
+        return f"apps/{self.app_id}/device_owners/{check_id(device_id)}"
+
     def memory(self) -> str:
         """Document of what the app's model keeps in mind about the user."""
         return f"{self._user()}/memory/notes"

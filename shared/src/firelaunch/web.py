@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, batches, billing, chats, dev, extract, health, internal, jobs, mcp, reference
+from .api import account, batches, billing, chats, dev, devices, extract, health, internal, jobs, mcp, ops, reference
 from .api.base import LOCALHOST
 from .api.refusals import ErrorAnswer
 from .batch import batch_handlers
@@ -31,6 +31,7 @@ from .lifecycle import Shutdown
 from .services import Services
 from .telemetry import REQUEST_ID, TRACE, configure_logs
 from .turn import Turns, Workflow
+from .upkeep import upkeep_handlers
 from .worker import Handlers, Runner
 
 __all__ = ["App", "handle_errors", "init_app", "invalid"]
@@ -126,7 +127,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     handle_errors(app)
     workflow = _guarded(workflow, services)
     turns = Turns(services, workflow, app.shutdown)
-    runner = Runner(services, batch_handlers(workflow, handlers), app.shutdown)
+    runner = Runner(services, upkeep_handlers(services, batch_handlers(workflow, handlers)), app.shutdown)
     app.start_jobs = lambda: _start_jobs(app, services, runner)
     app.runner = runner
     for routes in _blueprints(app, services, turns, documented=False):
@@ -156,6 +157,8 @@ def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool)
         billing.routes(services, documented=documented),
         extract.routes(services, documented=documented),
         mcp.routes(services, turns, documented=documented),
+        devices.routes(services, documented=documented),
+        ops.routes(services, documented=documented),
         health.routes(services, documented=documented),
         reference.routes(lambda: _document(app, services, turns), documented=documented),
     ]

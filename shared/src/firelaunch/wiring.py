@@ -22,6 +22,7 @@ from .llm.gateway import Gateway
 from .llm.prices import Prices
 from .model_calls import ModelCalls
 from .prompts import Prompts
+from .push import Push
 from .rag.embed.base import Embedder, EmbeddingModel
 from .rag.index.base import Index
 from .rag.index.scoped import ScopedIndex
@@ -67,11 +68,12 @@ def build(
     moderate: Callable[[str], None] | None = None,
     backend: Backend | None = None,
     internal: Callers | None = None,
+    push: Push | None = None,
 ) -> Services:
     """The services of one app's process. Connects to nothing; adapters do when they are first used.
 
     Args:
-        clock, store, provider, backend, internal: others than the settings name, for tests and benchmarks.
+        clock, store, provider, backend, internal, push: others than the settings name, for tests and benchmarks.
         moderate: an app's own hook, in place of the settings' (see :mod:`firelaunch.guardrails`).
 
     Raises:
@@ -111,6 +113,7 @@ def build(
         internal=internal or _internal_callers(settings),
         clock=clock,
         desk=Desk(scoped, entitlements, _payments(settings), settings.billing.return_url),
+        push=push or _push(settings),
     )
 
 
@@ -157,6 +160,14 @@ def _app_check(settings: Settings) -> Attestation | None:
     from .identity.app_check import AppCheck
 
     return AppCheck(_project(settings), settings.identity.app_check)
+
+
+def _push(settings: Settings) -> Push | None:
+    if settings.environment.development:
+        return None
+    from .push.fcm import FcmPush
+
+    return FcmPush(_project(settings))
 
 
 def _payments(settings: Settings) -> Payments | None:

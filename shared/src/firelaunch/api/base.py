@@ -9,7 +9,7 @@ from flask_openapi3 import APIBlueprint
 from flask_openapi3.models import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..errors import BadRequest
+from ..errors import BadRequest, Forbidden
 from ..identity import Caller
 
 BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
@@ -27,6 +27,7 @@ __all__ = [
     "caller",
     "example",
     "idempotency_key",
+    "only_admins",
 ]
 _KEY_CHARACTERS = 255
 KEY_HEADER = {
@@ -91,6 +92,16 @@ def caller() -> Caller:
     """Who sent the request; :mod:`firelaunch.web` has verified the token before any route under /v1 runs."""
     found: Caller = g.caller
     return found
+
+
+def only_admins() -> None:
+    """Go on for the app's admins alone.
+
+    Raises:
+        Forbidden: the caller is none.
+    """
+    if caller().role != "admin":
+        raise Forbidden("Only the app's admins may do this.", reason=f"role {caller().role!r}")
 
 
 def idempotency_key() -> str | None:

@@ -28,6 +28,7 @@ KEPT: tuple[Pattern, ...] = tuple(
         "apps/*/users/*/devices/**",
         "apps/*/users/*/memory/**",
         "apps/*/rollups/**",
+        "apps/*/device_owners/**",
     )
 )
 """What firelaunch itself keeps in every app. Most of it no client may touch, so the base rules do not name it."""

@@ -73,7 +73,8 @@ class JsonServer:
             if self.script:
                 return self.script.pop(0)
             try:
-                return Answer(200, self.answer(path, body))
+                answer = self.answer(path, body)
+                return answer if isinstance(answer, Answer) else Answer(200, answer)
             except Refused as refused:
                 error = {"code": refused.status, "message": refused.message, "status": refused.name}
                 return Answer(refused.status, {"error": error})
