@@ -16,12 +16,14 @@ from typing import Any
 from .chats import message_view
 from .checkpoints import Checkpoints, Stopped
 from .errors import FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
+from .grounding import Grounding
 from .identity import Caller
 from .lifecycle import Shutdown
 from .llm.base import Chunk, Message
 from .llm.gateway import Answering
 from .llm.patience import ClientLeft
 from .prompts import UserPrompts
+from .rag.retrieve import Passage
 from .scope import Scope
 from .services import Services
 from .settings import App
@@ -49,6 +51,7 @@ class Turn:
     history: list[Message]
     llm: Answering
     _prompts: UserPrompts
+    grounding: Grounding
     prompt_id: str | None = None
     features: frozenset[str] = frozenset()
     _model: str | None = None
@@ -64,6 +67,19 @@ class Turn:
         self._model = self._model or self.llm.model  # the plan's own, for prompts that name none
         self.llm.model, self.llm.temperature = prompt.model or self._model, prompt.temperature
         return prompt.render(**values)
+
+    @property
+    def passages(self) -> str:
+        """What the user's documents and the library hold on the message, to be put before it; empty if there are none.
+
+        Once this is asked for, citations such as [1] in the answer are checked, and those that hold are its sources.
+        """
+        return self.grounding.prompt
+
+    @property
+    def sources(self) -> tuple[Passage, ...]:
+        """The same passages, for code."""
+        return self.grounding.passages
 
 
 Workflow = Callable[[Turn], Iterable[Chunk]]
@@ -205,7 +221,7 @@ class Running:
                 pass
 
     def _deltas(self) -> Generator[Event, None, None]:
-        chunks = iter(self.workflow(self.turn))
+        chunks = self.turn.grounding.checked(self.workflow(self.turn))
         try:
             for chunk in chunks:
                 self.pulse()
@@ -218,12 +234,12 @@ class Running:
                 self._said.append(chunk.text)
                 yield Delta(chunk.text)
         finally:
-            close = getattr(chunks, "close", None)
-            if close is not None:
-                close()
+            chunks.close()
 
     def _settle(self, outcome: str, error: FirelaunchError | None) -> Done:
-        text = "".join(self._said)
+        grounding = self.turn.grounding
+        text = "".join(self._said) + grounding.rest()
+        self.reservation.add(grounding.cost)
         usage = self.reservation.report()
         answer = {
             "role": "assistant",
@@ -231,6 +247,7 @@ class Running:
             "status": "complete" if outcome == "answered" else "incomplete",
             "model": usage["model"],
             "request_id": self.send.request_id,
+            "sources": grounding.cited,
             "created_at": self.services.clock(),
         }
         kept = bool(text) or outcome == "answered"
@@ -246,6 +263,7 @@ class Running:
             "error": None if error is None else error.code,
             "prompt": self.turn.prompt_id,
             "usage": usage,
+            "retrieval": self.turn.grounding.report(),
             "first_token_ms": first,
             "total_ms": round((now - self._started) * 1000),
             "partial": DELETE_FIELD,

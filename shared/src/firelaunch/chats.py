@@ -109,7 +109,7 @@ def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "created_at": _time(data.get("created_at")),
     }
     if data.get("role") == "assistant":
-        view |= {"model": data.get("model"), "request_id": data.get("request_id")}
+        view |= {"model": data.get("model"), "request_id": data.get("request_id"), "sources": data.get("sources", [])}
     return view
 
 

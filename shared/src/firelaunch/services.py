@@ -9,6 +9,7 @@ from datetime import datetime
 from .admission import Admission
 from .billing.desk import Desk
 from .chats import Chats
+from .documents import Documents
 from .identity import Attestation, DevIdentity, Identity
 from .jobs import Callers, Jobs
 from .llm.gateway import Gateway
@@ -40,6 +41,7 @@ class Services:
     dev_identity: DevIdentity | None
     app_check: Attestation | None
     chats: Chats
+    documents: Documents
     metering: Metering
     admission: Admission
     gateway: Gateway
@@ -66,6 +68,7 @@ class Services:
             dev_identity=None,
             internal=None,
             chats=Chats(store, self.clock),
+            documents=self.documents.within(scope),
             metering=metering,
             desk=replace(self.desk, store=store),
             llm=replace(self.llm, store=store, metering=metering),

@@ -25,7 +25,7 @@ from pydantic import (
 from .errors import InvalidId, SettingsError
 from .plans import Billing, Plan, shared_prices
 from .scope import check_app_id
-from .search_settings import EmbedderKind, Index, Search, VertexIndex
+from .search_settings import Documents, EmbedderKind, Index, Search, VertexIndex
 from .settings_sections import Cache, Guardrails, Logs, Price, PromptChoice
 from .settings_sections import Section as _Section
 
@@ -35,6 +35,7 @@ __all__ = [
     "Cache",
     "Cloud",
     "Cors",
+    "Documents",
     "Environment",
     "Guardrails",
     "Identity",
@@ -228,6 +229,7 @@ class Settings(_Section):
     prices: dict[str, Price] = Field(default={})
     index: Index = Index()
     search: Search = Search()
+    documents: Documents = Documents()
     limits: Limits = Limits()
     cache: Cache = Cache()
     plans: dict[str, Plan]

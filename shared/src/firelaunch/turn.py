@@ -18,9 +18,11 @@ from .answering import Replay, Running, Send, Turn, Workflow, chat_update, sent_
 from .chats import message_view
 from .checkpoints import Checkpoints
 from .errors import IdempotencyMismatch, NotFound, RequestInProgress
+from .grounding import Grounding
 from .identity import Caller
 from .lifecycle import Shutdown
 from .llm.base import Message, token_bound
+from .rag.versions import State
 from .scope import Scope
 from .services import Services
 from .store.base import Create, Document, Increment, Order, Query, Set, Update, Write
@@ -61,9 +63,10 @@ class Turns:
         scope = caller.scope
         body_hash = hashlib.sha256(f"{chat_id}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()
         send = Send(caller, scope, chat_id, text, _request_id(scope, key), body_hash, self._services.clock())
-        return self._services.admission.run(scope.root, lambda: self._admit(send, streamed))
+        grounding = Grounding(self._services.documents, scope, text)
+        return self._services.admission.run(scope.root, lambda: self._admit(send, grounding, streamed))
 
-    def _admit(self, send: Send, streamed: bool) -> Running | Replay:
+    def _admit(self, send: Send, grounding: Grounding, streamed: bool) -> Running | Replay:
         services, scope = self._services, send.scope
         metering, gateway, limits = services.metering, services.gateway, services.settings.limits
         day = metering.today()
@@ -72,8 +75,8 @@ class Turns:
             order=(Order("created_at", descending=True),),
             limit=limits.history_messages,
         )
-        paths = [scope.chat(send.chat_id), scope.root, scope.usage(day), send.record, send.answer]
-        (chat, user, usage, record, answer), found = services.store.read(paths, [latest] if latest.limit else [])
+        paths = [scope.chat(send.chat_id), scope.root, scope.usage(day), send.record, send.answer, scope.index_state()]
+        (chat, user, usage, record, answer, state), found = services.store.read(paths, [latest] if latest.limit else [])
         if record is not None:
             replay = _replay(send, record, answer, services.clock())
             if replay is not None:
@@ -85,18 +88,21 @@ class Turns:
             found[0][::-1] if found else [], int(chat.data.get("message_count", 0)), limits.history_messages
         )
         history = [_prompt_message(d) for d in recent if d.path not in own]
-        asked = token_bound([*history, {"role": "user", "content": send.text}]) + limits.prompt_tokens
+        grounding.expect(State.of(state) if state is not None and services.settings.search.in_chats else None)
+        told = token_bound([*history, {"role": "user", "content": send.text}])
+        asked = told + limits.prompt_tokens + grounding.token_bound
         choice = services.settings.choice
         quotes = [Quote(model, gateway.worst_case(model, asked)) for model in (choice.chat, choice.cheap)]
         plan = metering.plan_of(user)
         reservation, reserve = metering.reserve(scope, day, Day.of(usage), plan, send.request_id, quotes[0], quotes[1])
+        grounding.begin()  # beside the commit
         expires_at = send.at + timedelta(seconds=metering.reservation_seconds)
         at = services.store.commit([reserve, *self._store_message(send, record, reservation, expires_at)])
         seconds = limits.request_seconds
         llm = gateway.answering(reservation, reservation.model, seconds, streamed=streamed, owner=scope)
         prompts = services.prompts.of(send.caller.uid, own_models=not reservation.cheaper)
         features = frozenset(reservation.limit.features)
-        turn = Turn(services.settings.app, send.text, history, llm, prompts, features=features)
+        turn = Turn(services.settings.app, send.text, history, llm, prompts, grounding, features=features)
         sent = sent_view(send, send.at if record is None else record.data["created_at"])
         title = str(chat.data.get("title", ""))
         checkpoints = Checkpoints(services.store, send.record, at, expires_at, limits.checkpoint_seconds)

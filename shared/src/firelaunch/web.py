@@ -20,13 +20,30 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, batches, billing, chats, dev, devices, extract, health, internal, jobs, mcp, ops, reference
+from .api import (
+    account,
+    batches,
+    billing,
+    chats,
+    dev,
+    devices,
+    documents,
+    extract,
+    health,
+    internal,
+    jobs,
+    mcp,
+    ops,
+    reference,
+    search,
+)
 from .api.base import LOCALHOST
 from .api.refusals import ErrorAnswer
 from .batch import batch_handlers
 from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
 from .guardrails import logged, moderated
 from .identity import bearer
+from .ingest import document_handlers
 from .lifecycle import Shutdown
 from .services import Services
 from .telemetry import REQUEST_ID, TRACE, configure_logs
@@ -127,7 +144,8 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     handle_errors(app)
     workflow = _guarded(workflow, services)
     turns = Turns(services, workflow, app.shutdown)
-    runner = Runner(services, upkeep_handlers(services, batch_handlers(workflow, handlers)), app.shutdown)
+    known = upkeep_handlers(services, document_handlers(handlers))
+    runner = Runner(services, batch_handlers(workflow, known), app.shutdown)
     app.start_jobs = lambda: _start_jobs(app, services, runner)
     app.runner = runner
     for routes in _blueprints(app, services, turns, documented=False):
@@ -153,6 +171,8 @@ def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool)
         chats.routes(services, turns, documented=documented),
         jobs.routes(services, documented=documented),
         batches.routes(services, documented=documented),
+        documents.routes(services, documented=documented),
+        search.routes(services, documented=documented),
         account.routes(services, documented=documented),
         billing.routes(services, documented=documented),
         extract.routes(services, documented=documented),

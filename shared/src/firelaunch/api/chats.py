@@ -17,6 +17,7 @@ from ..turn import Turns
 from .base import KEY_HEADER, Body, PageQuery, Path, blueprint, caller, example, idempotency_key
 from .examples import CHAT, QUESTION, REPLY, REQUEST, STREAM, USED
 from .refusals import OF_A_CHAT, OF_A_TURN, errors
+from .search import SourceAnswer
 
 __all__ = ["ChatPage", "TurnUsage", "routes", "whole"]
 
@@ -66,6 +67,7 @@ class Message(BaseModel):
     created_at: str
     model: str | None = Field(default=None, description="The model that answered.")
     request_id: str | None = None
+    sources: list[SourceAnswer] = Field(default=[], description="The passages that the answer cites, in its order.")
 
 
 class ChatPage(BaseModel):
