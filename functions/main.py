@@ -7,14 +7,18 @@ from erase_user import erase_user
 from expire_reservations import expire_reservations
 from firelaunch.functions.wiring import build_door, build_reconciliation, build_webhook
 from flask import Flask, Request, Response
+from ingest_upload import ingest_upload
 from notify import notify
+from on_document_written import on_document_written
 from rollup_usage import rollup_usage
 
 __all__ = [
     "erase_user",
     "expire_reservations",
+    "ingest_upload",
     "membership",
     "notify",
+    "on_document_written",
     "reconcile_billing",
     "rollup_usage",
     "stripe_webhook",

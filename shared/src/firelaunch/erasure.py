@@ -120,11 +120,11 @@ class Erasure:
             step("jobs and records" if number == 0 else "what came meanwhile")
             for name, documents in self._elsewhere(user):
                 self._remove(name, documents)
-            step("documents")
-            self.store.delete_tree(user.root)
             step("files and indexes")
             for trace in self.traces:
                 trace.erase(user)
+            step("documents")
+            self.store.delete_tree(user.root)
             if not self.report(uid).found:
                 break
         step("log of the database")

@@ -71,6 +71,6 @@ class Services:
             documents=self.documents.within(scope),
             metering=metering,
             desk=replace(self.desk, store=store),
-            llm=replace(self.llm, store=store, metering=metering),
+            llm=replace(self.llm, metering=metering, only=scope),
             jobs=self.jobs.within(scope),
         )

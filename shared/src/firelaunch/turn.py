@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from .answering import Replay, Running, Send, Turn, Workflow, chat_update, sent_view
+from .after_turn import AfterTurn, Chat, notes_of
+from .answering import Replay, Running, Send, Turn, Workflow, chat_update, plain_title, sent_view
 from .chats import message_view
 from .checkpoints import Checkpoints
 from .errors import IdempotencyMismatch, NotFound, RequestInProgress
@@ -47,6 +48,7 @@ class Turns:
         self._services = services
         self._workflow = workflow
         self._shutdown = shutdown
+        self._after = AfterTurn(services)
 
     def begin(self, caller: Caller, chat_id: str, text: str, key: str | None, *, streamed: bool) -> Running | Replay:
         """Admit and store a message; the answer then comes from the result's ``events()``.
@@ -76,7 +78,9 @@ class Turns:
             limit=limits.history_messages,
         )
         paths = [scope.chat(send.chat_id), scope.root, scope.usage(day), send.record, send.answer, scope.index_state()]
-        (chat, user, usage, record, answer, state), found = services.store.read(paths, [latest] if latest.limit else [])
+        paths += [scope.memory()] if self._after.memory else []
+        documents, found = services.store.read(paths, [latest] if latest.limit else [])
+        chat, user, usage, record, answer, state, *kept = documents
         if record is not None:
             replay = _replay(send, record, answer, services.clock())
             if replay is not None:
@@ -89,7 +93,10 @@ class Turns:
         )
         history = [_prompt_message(d) for d in recent if d.path not in own]
         grounding.expect(State.of(state) if state is not None and services.settings.search.in_chats else None)
-        told = token_bound([*history, {"role": "user", "content": send.text}])
+        summary, notes = str(chat.data.get("summary", "")), notes_of(kept[0] if kept else None)
+        told = token_bound(
+            [*history, {"role": "user", "content": "\n".join(filter(None, (send.text, summary, *notes)))}]
+        )
         asked = told + limits.prompt_tokens + grounding.token_bound
         choice = services.settings.choice
         quotes = [Quote(model, gateway.worst_case(model, asked)) for model in (choice.chat, choice.cheap)]
@@ -103,12 +110,16 @@ class Turns:
         prompts = services.prompts.of(send.caller.uid, own_models=not reservation.cheaper)
         features = frozenset(reservation.limit.features)
         turn = Turn(services.settings.app, send.text, history, llm, prompts, grounding, features=features)
+        turn.summary, turn.memory = summary, notes
         sent = sent_view(send, send.at if record is None else record.data["created_at"])
         title = str(chat.data.get("title", ""))
         checkpoints = Checkpoints(services.store, send.record, at, expires_at, limits.checkpoint_seconds)
         running = Running(
             services, send, reservation, turn, self._workflow, self._shutdown, sent, title, checkpoints, answer is None
         )
+        count = int(chat.data.get("message_count", 0)) + (record is None) + (answer is None)
+        asked_for = Chat(chat_id=send.chat_id, request_id=send.request_id, title=plain_title(send.text))
+        running.following = self._after.following(scope, asked_for, chat.data, count)
         llm.check = running.pulse
         return running
 

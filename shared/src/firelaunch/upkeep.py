@@ -6,9 +6,11 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from .after_turn import after_turn_handlers
 from .billing.base import BillingOff
 from .billing.ledger import Ledger
 from .billing.reconcile import Reconciliation
+from .document_traces import DocumentTraces
 from .erasure import Erasure, erase_handlers
 from .jobs.base import Kind
 from .notify import notify_handlers
@@ -28,12 +30,12 @@ RECONCILE: Final = Kind("reconcile", Reconcile, seconds=1700)
 
 def erasure_of(services: Services) -> Erasure:
     """What erases users of the app, in all places that ``services`` know of."""
-    return Erasure(services.store)
+    return Erasure(services.store, [DocumentTraces(services.store, services.documents)])
 
 
 def upkeep_handlers(services: Services, more: Handlers | None = None) -> Handlers:
     """The handlers of all kinds, and ``more``."""
-    known = rollup_handlers(more)
+    known = after_turn_handlers(rollup_handlers(more))
     known = notify_handlers(services.push, known)
     known = erase_handlers(erasure_of(services), services.settings.jobs.lease_seconds, known)
     handlers = Handlers(known)

@@ -19,9 +19,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from flask import Flask, Request, Response, request
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response as BaseResponse
 
-from ..errors import FirelaunchError, InvalidId, NotFound, ScopeViolation, StoreError
+from ..errors import FirelaunchError, InvalidId, NotFound, ScopeViolation, StoreError, TooLarge
 from ..identity import bearer
 from ..scope import Scope, split
 from ..services import Services
@@ -192,11 +193,9 @@ def _events(function: Function, pattern: _Pattern, types: tuple[str, ...], host:
 
 
 def _event(types: tuple[str, ...]) -> Received:
-    from ..errors import TooLarge
-
     try:
         body = request.get_data()
-    except TooLarge:
+    except (TooLarge, RequestEntityTooLarge):
         raise Malformed(f"it is over {MAX_EVENT} bytes") from None
     event = received(dict(request.headers), body)
     if event.type not in types:
@@ -232,6 +231,9 @@ def _check_home(home: Mapping[str, str], app: Services) -> None:
     database = "(default)" if cloud.database == "shared" else app.settings.app.id
     if home.get("database", database) != database:
         raise Ignored("it is of another database")
+    bucket = app.settings.documents.bucket or (f"{cloud.project}.firebasestorage.app" if cloud.project else "")
+    if bucket and home.get("bucket", bucket) != bucket:
+        raise Ignored("it is of another bucket")
     if cloud.project and home.get("project", cloud.project) != cloud.project:
         raise Ignored("it is of another project")
 

@@ -1,4 +1,4 @@
-"""Firebase Cloud Messaging through firebase-admin; imported by the wirings when it is in use."""
+"""Firebase Cloud Messaging through firebase-admin, which is imported when the first notification is sent."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import firebase_admin
-from firebase_admin import credentials, messaging
-from google.auth.exceptions import GoogleAuthError
-
-from ..identity.firebase import LazyCredential
 from .base import Notification, Outcome, PushUnavailable
 
 __all__ = ["FcmPush"]
@@ -23,18 +18,6 @@ _TIMEOUT = 10
 _AT_ONCE = 50
 """Devices in one multicast; firebase-admin takes a thread for each. FCM's own limit is 500."""
 
-_STALE = (messaging.UnregisteredError, messaging.SenderIdMismatchError)
-"""The app was removed from the device, or the token is another project's: it will never be reached by this token again
-(https://firebase.google.com/docs/cloud-messaging/manage-tokens#detect-invalid-token-responses-from-the-fcm-backend)."""
-
-_REFUSED = (
-    messaging.ThirdPartyAuthError,
-    firebase_admin.exceptions.InvalidArgumentError,
-    firebase_admin.exceptions.PermissionDeniedError,
-    firebase_admin.exceptions.UnauthenticatedError,
-)
-"""Trying again does not help. An invalid argument may be the message's as well as the token's, so the token stays."""
-
 
 class FcmPush:
     """A :class:`~firelaunch.push.base.Push` of one Firebase project.
@@ -43,7 +26,7 @@ class FcmPush:
         url, credential: another address than Google's and other credentials than the environment's, for tests.
     """
 
-    def __init__(self, project: str, *, url: str | None = None, credential: credentials.Base | None = None) -> None:
+    def __init__(self, project: str, *, url: str | None = None, credential: Any = None) -> None:
         self._project = project
         self._url = url
         self._credential = credential
@@ -55,6 +38,11 @@ class FcmPush:
             made = self.__dict__.get("_app")
             if made is not None:
                 return made
+            import firebase_admin
+            from firebase_admin import messaging
+
+            from ..identity.firebase import LazyCredential
+
             options = {"projectId": self._project, "httpTimeout": _TIMEOUT}
             name = f"firelaunch-push-{secrets.token_hex(4)}"
             app = firebase_admin.initialize_app(self._credential or LazyCredential(), options, name)
@@ -65,26 +53,43 @@ class FcmPush:
 
     def send(self, tokens: Sequence[str], notification: Notification) -> list[Outcome]:
         """See :class:`~firelaunch.push.base.Push`."""
+        from firebase_admin import messaging
+        from firebase_admin.exceptions import FirebaseError
+        from google.auth.exceptions import GoogleAuthError
+
         outcomes: list[Outcome] = []
         for start in range(0, len(tokens), _AT_ONCE):
             message = _message(list(tokens[start : start + _AT_ONCE]), notification)
             try:
                 answer = messaging.send_each_for_multicast(message, app=self._app)
-            except (firebase_admin.exceptions.FirebaseError, GoogleAuthError) as error:
+            except (FirebaseError, GoogleAuthError) as error:
                 raise PushUnavailable(reason=f"{type(error).__name__}: {error}"[:300]) from error
             outcomes += [_outcome(each) for each in answer.responses]
         return outcomes
 
 
 def _outcome(answer: Any) -> Outcome:
+    from firebase_admin import exceptions, messaging
+
     if answer.success:
         return "sent"
-    if isinstance(answer.exception, _STALE):
+    # The app was removed from the device, or the token is another project's: it will never be reached by this token
+    # again (https://firebase.google.com/docs/cloud-messaging/manage-tokens).
+    if isinstance(answer.exception, messaging.UnregisteredError | messaging.SenderIdMismatchError):
         return "stale"
-    return "refused" if isinstance(answer.exception, _REFUSED) else "again"
+    # An invalid argument may be the message's as well as the token's, so the token stays.
+    final = (
+        messaging.ThirdPartyAuthError
+        | exceptions.InvalidArgumentError
+        | exceptions.PermissionDeniedError
+        | exceptions.UnauthenticatedError
+    )
+    return "refused" if isinstance(answer.exception, final) else "again"
 
 
 def _message(tokens: list[str], notification: Notification) -> Any:
+    from firebase_admin import messaging
+
     tag = notification.tag
     return messaging.MulticastMessage(
         tokens=tokens,
