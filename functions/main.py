@@ -12,18 +12,6 @@ from notify import notify
 from on_document_written import on_document_written
 from rollup_usage import rollup_usage
 
-__all__ = [
-    "erase_user",
-    "expire_reservations",
-    "ingest_upload",
-    "membership",
-    "notify",
-    "on_document_written",
-    "reconcile_billing",
-    "rollup_usage",
-    "stripe_webhook",
-]
-
 
 @cache
 def door() -> Flask:
