@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from firelaunch.documents import Source
 from firelaunch.erasure import ERASE, Erase
 from firelaunch.llm.base import Chunk
 from firelaunch.notify import NOTIFY, Notify
+from firelaunch.rag.files import upload_path
 from firelaunch.scope import Scope
 from firelaunch.store.base import Create, DocumentStore, Set
 from firelaunch.testing.apps import sign_in
@@ -147,3 +150,27 @@ def test_what_is_no_uid_erases_nothing(tmp_path: Path, uid: str) -> None:
         with pytest.raises(InvalidId):
             erasure_of(site.services).run(uid)
         assert everything(site.services.store) == before
+
+
+@pytest.mark.parametrize("site", ["sqlite"], indirect=True)
+def test_of_documents_neither_text_nor_vectors_nor_files_are_left(site: Site, tmp_path: Path) -> None:
+    """Of one user; what another has is found as before, and the user's client's uploads are gone as well."""
+    services = site.services
+    for user, word in ((ADA, "otters"), (BOB, "badgers")):
+        text = f"{MARK} {word} live near the river. ".encode() * 30
+        services.documents.add(user, Source("file", f"{word}.txt"), io.BytesIO(text))
+        services.documents.files(user).put(upload_path(user, "raw.txt"), io.BytesIO(text))
+    for job in services.jobs.due(10):
+        site.runner.run(job)
+    ada, bob = sign_in(site.app, ADA.uid or ""), sign_in(site.app, BOB.uid or "")
+    before = bob.post("/v1/search", {"query": "badgers"}).get_json()
+    assert ada.post("/v1/search", {"query": "otters"}).get_json()["passages"]
+    report = erasure_of(services).run(ADA.uid or "")
+    assert report.found["index_entries"] >= 1
+    assert {"documents", "sources", "jobs"} <= set(report.found)
+    assert not ada.post("/v1/search", {"query": "otters"}).get_json()["passages"]
+    assert bob.post("/v1/search", {"query": "badgers"}).get_json() == before
+    site.services.store.close()
+    contents = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert not [path for path, content in contents.items() if b"otters" in content]
+    assert len([path for path, content in contents.items() if b"badgers" in content]) >= 4

@@ -57,22 +57,51 @@ class Extraction(Generic[T]):
     usage: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
 class ModelCalls:
-    """``services.llm``. One per process.
+    """``services.llm``. One per process, and one a job, which serves its user alone.
 
-    ``only`` is the one scope that may pay, inside a job's handler or a function; None for any of the app.
+    Args:
+        store: the app's own; requests' records are not in their users' trees.
+        only: the one scope that calls may be made for; None for any of the app.
     """
 
-    settings: Settings
-    store: DocumentStore
-    metering: Metering
-    gateway: Gateway
-    prompts: Prompts
-    clock: Callable[[], datetime]
-    admission: Admission
-    moderate: Callable[[str], None] | None = None
-    only: Scope | None = None
+    def __init__(
+        self,
+        settings: Settings,
+        store: DocumentStore,
+        metering: Metering,
+        gateway: Gateway,
+        prompts: Prompts,
+        clock: Callable[[], datetime],
+        admission: Admission,
+        moderate: Callable[[str], None] | None = None,
+        only: Scope | None = None,
+    ) -> None:
+        self.settings = settings
+        self.metering = metering
+        self.gateway = gateway
+        self.prompts = prompts
+        self.clock = clock
+        self.admission = admission
+        self.moderate = moderate
+        self.__store = store
+        self.__only = only
+
+    def within(self, scope: Scope, metering: Metering, gateway: Gateway) -> ModelCalls:
+        """The same, for ``scope`` alone.
+
+        Args:
+            metering, gateway: bound to it.
+        """
+        own = self.__checked(scope)
+        given = (self.settings, self.__store, metering, gateway, self.prompts, self.clock, self.admission)
+        return ModelCalls(*given, self.moderate, own)
+
+    def __checked(self, scope: Scope) -> Scope:
+        own = Scope.plain(scope)
+        if self.__only is not None and own != self.__only:
+            raise ScopeViolation(reason=f"a model call for {self.__only.root} reached for {own.root}")
+        return own
 
     @overload
     def extract(self, kind: type[M], text: str, *, scope: Scope, prompt: str = ...) -> Extraction[M]: ...
@@ -96,6 +125,7 @@ class ModelCalls:
             ContentRefused: the app's moderation does not let ``text`` pass.
             ModelError: no model answered.
         """
+        scope = self.__checked(scope)
         reader: Reader[Any] = reader_of(kind)
         found = self.prompts.get(prompt, scope.uid or "") if prompt in self.prompts else None
         told = _INSTRUCTIONS if found is None else found.render(app_name=self.settings.app.name)
@@ -123,12 +153,13 @@ class ModelCalls:
             BudgetExceeded, Contention: the user's day does not admit it.
             ModelError: no model answered.
         """
+        own = self.__checked(scope)
 
         def work(llm: Answering, _: Reservation) -> str:
             chunks = llm.stream(messages, max_output_tokens=_SHORT_TOKENS, reuse="never")
             return "".join(chunk.text for chunk in chunks)
 
-        return self._metered(kind, scope, token_bound(messages), None, work, aside=True)
+        return self._metered(kind, own, token_bound(messages), None, work, aside=True)
 
     def _metered(
         self,
@@ -141,8 +172,6 @@ class ModelCalls:
         aside: bool = False,
     ) -> Extraction[T]:
         """``work`` between a reservation and its settlement, which comes however ``work`` ends."""
-        if self.only is not None and scope != self.only:
-            raise ScopeViolation(reason=f"a job of {self.only.root} had {scope.root} pay for a model")
         request_id = "r" + secrets.token_hex(16)
         began = time.monotonic()
         reservation, record_at = self.admission.run(
@@ -174,7 +203,7 @@ class ModelCalls:
         self, kind: str, scope: Scope, request_id: str, input_tokens: int, *, aside: bool
     ) -> tuple[Reservation, datetime]:
         day = self.metering.today()
-        found: Sequence[Document | None] = self.store.get_many([scope.root, scope.usage(day)])
+        found: Sequence[Document | None] = self.__store.get_many([scope.root, scope.usage(day)])
         user, usage = found
         choice = self.settings.choice
         models = (choice.cheap, choice.cheap) if aside else (choice.chat, choice.cheap)
@@ -197,7 +226,7 @@ class ModelCalls:
             "delete_at": now + timedelta(days=_RECORD_DAYS),
         }
         try:
-            return reservation, self.store.commit([reserve, Create(scope.request(request_id), record)])
+            return reservation, self.__store.commit([reserve, Create(scope.request(request_id), record)])
         except NotFound as gone:
             raise PreconditionFailed(reason="the day's usage went while it was read") from gone
 
@@ -205,9 +234,9 @@ class ModelCalls:
         writes = [reservation.settlement(), Update(record, outcome, if_updated_at=record_at)]
         for attempt in range(_SETTLE_TRIES):
             try:
-                self.store.commit(writes)
+                self.__store.commit(writes)
             except PreconditionFailed:
-                found = self.store.get(record)
+                found = self.__store.get(record)
                 if found is None or found.data.get("state") != "settled":
                     raise
                 return  # it was committed before, and only word of it was lost

@@ -61,7 +61,7 @@ class Services:
             ScopeViolation: ``scope`` is not of this app.
         """
         store = self.store.within(scope)
-        metering = replace(self.metering, store=store)
+        metering, gateway = replace(self.metering, store=store), self.gateway.within(scope)
         return replace(
             self,
             store=store,
@@ -71,6 +71,7 @@ class Services:
             documents=self.documents.within(scope),
             metering=metering,
             desk=replace(self.desk, store=store),
-            llm=replace(self.llm, metering=metering, only=scope),
+            gateway=gateway,
+            llm=self.llm.within(scope, metering, gateway),
             jobs=self.jobs.within(scope),
         )

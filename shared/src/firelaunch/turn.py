@@ -17,12 +17,13 @@ from typing import Any
 from .after_turn import AfterTurn, Chat, notes_of
 from .answering import Replay, Running, Send, Turn, Workflow, chat_update, plain_title, sent_view
 from .chats import message_view
-from .checkpoints import Checkpoints
+from .checkpoints import Checkpointer, Checkpoints
 from .errors import IdempotencyMismatch, NotFound, RequestInProgress
 from .grounding import Grounding
 from .identity import Caller
 from .lifecycle import Shutdown
 from .llm.base import Message, token_bound
+from .llm.client import Client
 from .rag.versions import State
 from .scope import Scope
 from .services import Services
@@ -49,12 +50,23 @@ class Turns:
         self._workflow = workflow
         self._shutdown = shutdown
         self._after = AfterTurn(services)
+        self._checkpointer = Checkpointer(services.store, services.settings.limits.checkpoint_seconds)
 
-    def begin(self, caller: Caller, chat_id: str, text: str, key: str | None, *, streamed: bool) -> Running | Replay:
+    def begin(
+        self,
+        caller: Caller,
+        chat_id: str,
+        text: str,
+        key: str | None,
+        *,
+        streamed: bool,
+        client: Client | None = None,
+    ) -> Running | Replay:
         """Admit and store a message; the answer then comes from the result's ``events()``.
 
         Args:
             key: the client's Idempotency-Key. A key that was answered before gives that answer again.
+            client: whose leaving ends the answer, where the server knows them.
 
         Raises:
             NotFound: the chat is not the caller's.
@@ -66,9 +78,9 @@ class Turns:
         body_hash = hashlib.sha256(f"{chat_id}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()
         send = Send(caller, scope, chat_id, text, _request_id(scope, key), body_hash, self._services.clock())
         grounding = Grounding(self._services.documents, scope, text)
-        return self._services.admission.run(scope.root, lambda: self._admit(send, grounding, streamed))
+        return self._services.admission.run(scope.root, lambda: self._admit(send, grounding, streamed, client))
 
-    def _admit(self, send: Send, grounding: Grounding, streamed: bool) -> Running | Replay:
+    def _admit(self, send: Send, grounding: Grounding, streamed: bool, client: Client | None) -> Running | Replay:
         services, scope = self._services, send.scope
         metering, gateway, limits = services.metering, services.gateway, services.settings.limits
         day = metering.today()
@@ -106,20 +118,21 @@ class Turns:
         expires_at = send.at + timedelta(seconds=metering.reservation_seconds)
         at = services.store.commit([reserve, *self._store_message(send, record, reservation, expires_at)])
         seconds = limits.request_seconds
-        llm = gateway.answering(reservation, reservation.model, seconds, streamed=streamed, owner=scope)
+        llm = gateway.answering(reservation, reservation.model, seconds, streamed=streamed, owner=scope, client=client)
         prompts = services.prompts.of(send.caller.uid, own_models=not reservation.cheaper)
         features = frozenset(reservation.limit.features)
         turn = Turn(services.settings.app, send.text, history, llm, prompts, grounding, features=features)
         turn.summary, turn.memory = summary, notes
         sent = sent_view(send, send.at if record is None else record.data["created_at"])
         title = str(chat.data.get("title", ""))
-        checkpoints = Checkpoints(services.store, send.record, at, expires_at, limits.checkpoint_seconds)
+        checkpoints = Checkpoints(self._checkpointer, send.record, at, expires_at)
         running = Running(
             services, send, reservation, turn, self._workflow, self._shutdown, sent, title, checkpoints, answer is None
         )
         count = int(chat.data.get("message_count", 0)) + (record is None) + (answer is None)
         asked_for = Chat(chat_id=send.chat_id, request_id=send.request_id, title=plain_title(send.text))
         running.following = self._after.following(scope, asked_for, chat.data, count)
+        running.client = client
         llm.check = running.pulse
         return running
 

@@ -35,7 +35,7 @@ from firelaunch.functions import Call, scoped
 
 @scoped("{pattern}")
 def {name}(call: Call) -> dict[str, Any]:
-    """POST /{example} comes here. `call.services` reaches the user `call.scope.uid`, and nobody else."""
+    """Takes a POST to /{example}; `call.services` reaches that user alone."""
     chats = call.services.chats.list(call.scope, 10, None)
     return {{"uid": call.scope.uid, "chats": len(chats.items), "sent": call.data}}
 '''

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,14 +18,15 @@ from pydantic import BaseModel
 
 from ..errors import FirelaunchError, ModelError, ModelRefused, ModelTimeout, ModelUnavailable
 from ..scope import Scope
-from .base import Call, Chunk, Message, Meter, Provider, Shape, Tokens, estimate_tokens, token_bound
+from .base import LEAVING, WAITING, Call, Chunk, Message, Meter, Provider, Shape, Tokens, estimate_tokens, token_bound
 from .breaker import Breaker
 from .cache_key import Reuse, answer_key
+from .client import Client
 from .patience import Patience
 from .prices import Prices
 
 if TYPE_CHECKING:
-    from .cache import AnswerCache
+    from .cache import AnswerCache, OwnedAnswers
 
 __all__ = ["Answering", "Gateway"]
 
@@ -57,7 +57,7 @@ class Gateway:
     max_output_tokens: int
     first_token_seconds: float = 60.0
     between_tokens_seconds: float = 30.0
-    cache: AnswerCache | None = None
+    cache: AnswerCache | OwnedAnswers | None = None
     pause: Callable[[Patience, float], None] = Patience.pause
     jitter: Callable[[], float] = random.random
     breaker: Breaker = field(default_factory=lambda: Breaker(time.monotonic))
@@ -71,6 +71,10 @@ class Gateway:
         """The models to try for ``model``, in order."""
         return tuple(dict.fromkeys((model, *self.fallback)))
 
+    def within(self, scope: Scope) -> Gateway:
+        """The same, with the kept answers of ``scope`` alone."""
+        return self if self.cache is None else replace(self, cache=self.cache.of(scope))
+
     def answering(
         self,
         meter: Meter,
@@ -79,7 +83,7 @@ class Gateway:
         *,
         streamed: bool,
         owner: Scope | None = None,
-        client: socket.socket | None = None,
+        client: Client | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> Answering:
         """Calls for one request of ``owner``, which has ``seconds`` in all. Without an owner no answer is kept.
@@ -102,7 +106,7 @@ class Answering:
     model: str
     deadline: float
     streamed: bool
-    client: socket.socket | None = None
+    client: Client | None = None
     check: Callable[[], None] = lambda: None
     owner: Scope | None = None
     temperature: float | None = None
@@ -142,7 +146,7 @@ class Answering:
         scope = self.owner if reuse == "owner" else Scope(self.owner.app_id)
         provider, model = self.gateway.provider.name, self.model
         key = answer_key(scope, provider, model, messages, most, heat, shape)
-        yield from cache.answer(
+        yield from cache.of(scope).answer(
             key,
             lambda: self._ask(call),
             hit=lambda: self.meter.reuse(model),
@@ -220,6 +224,9 @@ class Answering:
         chunks = provider.stream(call) if self.streamed and call.shape is None else _whole(provider, call)
         try:
             for chunk in self._watched(call.model, chunks, said):
+                if chunk is WAITING or chunk is LEAVING:
+                    yield chunk
+                    continue
                 tokens = chunk.tokens or tokens
                 said.append(chunk.text)
                 yield chunk
