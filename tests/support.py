@@ -179,7 +179,11 @@ def served_function(name: str, folder: Path, **environ: str) -> Iterator[str]:
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        try:
+            process.wait(40)  # gunicorn gives what is being answered 30 seconds
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

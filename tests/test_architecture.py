@@ -31,7 +31,7 @@ ORDER = [
     ["after_turn"],
     ["answering"],
     ["guardrails"],
-    ["turn", "batch", "ingest", "erasure", "notify", "rollup"],
+    ["turn", "batch", "billing_jobs", "ingest", "erasure", "notify", "rollup"],
     ["upkeep"],
     ["api"],
     ["search_wiring"],

@@ -13,7 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
+from firelaunch.billing.reconcile import Reconciliation
+from firelaunch.functions.billing import reconciliation_app
+from firelaunch.jobs.oidc import ServiceAccountTokens
 from firelaunch.store.base import DocumentStore
+from firelaunch.testing.certificates import CertificateServer
 from firelaunch.testing.emulator import Emulator
 from firelaunch.testing.stripe import StripeServer
 from shop import Shop
@@ -155,6 +159,22 @@ def test_where_an_invoker_is_named_nobody_else_reconciles(start: Start, shop: Sh
         answer = httpx.post(url, headers=headers, trust_env=False, timeout=60)
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthenticated")
     assert shop.stripe.requests == []
+
+
+def test_the_invoker_is_who_googles_token_says(shop: Shop) -> None:
+    email, audience, now = "scheduler@p.iam.gserviceaccount.com", "https://reconcile.example.com", int(time.time())
+    claims = {"iss": "https://accounts.google.com", "aud": audience, "sub": "1", "iat": now, "exp": now + 3600}
+    with CertificateServer() as google:
+        invoker = ServiceAccountTokens(audience, email, google.url)
+        client = reconciliation_app(Reconciliation(shop.payments, shop.ledgers), invoker).test_client()
+
+        def status(**more: Any) -> int:
+            token = google.sign({**claims, "email": email, "email_verified": True, **more})
+            return client.post("/", headers={"Authorization": f"Bearer {token}"}).status_code
+
+        assert status() == 200
+        for other in ({"email": "eve@p.iam.gserviceaccount.com"}, {"email_verified": False}, {"aud": "https://else"}):
+            assert status(**other) == 401
 
 
 GOOD = {

@@ -41,6 +41,7 @@ from .api import (
 from .api.base import LOCALHOST
 from .api.refusals import ErrorAnswer
 from .batch import batch_handlers
+from .billing_jobs import billing_handlers
 from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
 from .guardrails import logged, moderated
 from .identity import bearer
@@ -145,7 +146,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     handle_errors(app)
     workflow = _guarded(workflow, services)
     turns = Turns(services, workflow, app.shutdown)
-    known = upkeep_handlers(services, document_handlers(handlers))
+    known = billing_handlers(upkeep_handlers(services, document_handlers(handlers)))
     runner = Runner(services, batch_handlers(workflow, known), app.shutdown)
     app.start_jobs = lambda: _start_jobs(app, services, runner)
     app.runner = runner

@@ -178,6 +178,43 @@ def test_without_a_key_billing_is_off_and_admins_grant_plans(make_app: Callable[
     assert grant(root, "never seen", {"plan": None}).get_json()["plan"] == "free"
 
 
+def test_an_admin_has_lost_events_made_up_for_by_a_job(app: App, stripe: StripeServer) -> None:
+    ada, root = sign_in(app, "ada"), sign_in(app, "root", role="admin")
+    for app_id in ("demo", "other"):
+        metadata = {"app_id": app_id, "uid": "ada"}
+        stripe.account.subscribe(stripe.account.customer(metadata)["id"], metadata, "price_pro")
+    assert refusal(ada.post("/v1/ops/billing/reconcile")) == (403, "forbidden")
+    begun = root.post("/v1/ops/billing/reconcile")
+    job = begun.get_json()
+    assert (begun.status_code, job["kind"], job["state"]) == (202, "reconcile", "queued")
+    assert ada.get("/v1/me").get_json()["plan"] == "free"
+    app.runner.run(job["id"])
+    assert refusal(ada.get(f"/v1/ops/jobs/{job['id']}")) == (403, "forbidden")
+    done = root.get(f"/v1/ops/jobs/{job['id']}").get_json()
+    assert (done["state"], done["progress"]["done"]) == ("succeeded", 2)
+    counts = {name: done["result"][name] for name in ("subscriptions", "foreign", "differences", "mended", "failed")}
+    assert counts == {"subscriptions": 1, "foreign": 1, "differences": 1, "mended": 1, "failed": 0}
+    assert ada.get("/v1/me").get_json()["plan"] == "pro"
+
+
+def test_a_reconciliation_waits_for_stripe_and_ends_where_waiting_would_not_help(
+    app: App, stripe: StripeServer, make_app: Callable[..., App]
+) -> None:
+    root = sign_in(app, "root", role="admin")
+    waiting = root.post("/v1/ops/billing/reconcile").get_json()["id"]
+    stripe.fail = [500] * 3
+    app.runner.run(waiting)
+    state = root.get(f"/v1/ops/jobs/{waiting}").get_json()
+    assert (state["state"], state["error"]["code"]) == ("queued", "billing_unavailable")
+    stripe.key = "sk_test_rolled"
+    refused = root.post("/v1/ops/billing/reconcile").get_json()["id"]
+    app.runner.run(refused)
+    state = root.get(f"/v1/ops/jobs/{refused}").get_json()
+    assert (state["state"], state["error"]["code"]) == ("dead", "job_failed")
+    off = make_app(SOLD)
+    assert refusal(sign_in(off, "root", role="admin").post("/v1/ops/billing/reconcile")) == (409, "billing_off")
+
+
 @pytest.mark.parametrize(
     ("settings", "environ", "said"),
     [

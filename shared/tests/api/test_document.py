@@ -220,10 +220,11 @@ def filled(path: str, found: str) -> str:
 
 
 def a_job(store: FailingStore, path: str) -> str:
-    """A job of ada's that a request to ``path`` finds as it should be, made past what makes the store fail."""
+    """A job that ada's request to ``path`` finds as it should be, made past what makes the store fail."""
     job_id = f"j{secrets.token_hex(16)}"
     now = datetime.now(UTC)
-    fields = {"kind": "batch", "uid": "ada", "state": "dead" if "/ops/" in path else "queued", "payload": "{}"}
+    uid = None if path == "/v1/ops/jobs/{id}" else "ada"
+    fields = {"kind": "batch", "uid": uid, "state": "dead" if "/ops/" in path else "queued", "payload": "{}"}
     numbers = {"attempts": 0, "max_attempts": 1, "seconds": 1.0, "fence": 0, "due_at": now, "created_at": now}
     store._store.commit([Create(f"apps/demo/jobs/{job_id}", {**fields, **numbers})])
     return job_id

@@ -6,7 +6,11 @@ import random
 
 import pytest
 from firelaunch.billing.base import BillingUnavailable
+from firelaunch.billing.desk import Desk
+from firelaunch.errors import ScopeViolation
+from firelaunch.scope import Scope
 from firelaunch.store.base import Set
+from firelaunch.store.scoped import ScopedStore
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shop import Shop
@@ -145,3 +149,18 @@ def test_any_order_any_repetition_and_any_loss_end_in_the_truth(
         truth = account.subscriptions[sub]
         paid = truth["items"]["data"][0]["price"]["id"].removeprefix("price_")
         assert shop.plan(user) == (paid if truth["status"] in {"active", "trialing", "past_due"} else "free")
+
+
+def test_the_desk_of_one_app_reaches_into_no_other(shop: Shop) -> None:
+    shop.subscribe(app="other")
+    desk = Desk(ScopedStore(shop.store, Scope("demo")), shop.entitlements, shop.payments, "https://app.example.com")
+    for attempt in (
+        lambda: desk.grant(Scope("other", "ada"), "pro"),
+        lambda: desk.checkout(Scope("other", "ada"), None, "pro", None),
+        lambda: desk.portal(Scope("other", "ada")),
+        lambda: desk.reconciliation(Scope("other")).run(),
+    ):
+        with pytest.raises(ScopeViolation):
+            attempt()
+    assert shop.has(app="other").source == "default"
+    assert desk.reconciliation(Scope("demo")).run().foreign == 1

@@ -22,13 +22,13 @@ __all__ = [
     "Body",
     "PageQuery",
     "Path",
+    "admins_only",
     "blueprint",
     "caller",
     "client",
     "event_stream",
     "example",
     "idempotency_key",
-    "only_admins",
 ]
 
 BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
@@ -101,11 +101,11 @@ def caller() -> Caller:
     return found
 
 
-def only_admins() -> None:
-    """Go on for the app's admins alone.
+def admins_only() -> None:
+    """Return if the caller is an admin of the app.
 
     Raises:
-        Forbidden: the caller is none.
+        Forbidden: it is not.
     """
     if caller().role != "admin":
         raise Forbidden("Only the app's admins may do this.", reason=f"role {caller().role!r}")

@@ -8,9 +8,12 @@ from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, Field
 
 from ..billing.base import AlreadySubscribed, BillingError, BillingOff, BillingUnavailable, NoCustomer
-from ..errors import Forbidden, IdempotencyMismatch, InvalidId, TooLarge
+from ..billing_jobs import RECONCILE, Reconcile
+from ..errors import AlreadyExists, IdempotencyMismatch, InvalidId, JobsUnavailable, NotFound, TooLarge
+from ..jobs.base import job_view
 from ..services import Services
-from .base import KEY_HEADER, Body, blueprint, caller, example, idempotency_key
+from .base import KEY_HEADER, Body, admins_only, blueprint, caller, example, idempotency_key
+from .jobs import JobAnswer
 from .refusals import errors
 
 __all__ = ["routes"]
@@ -84,10 +87,20 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
         summary="Grant a user a plan (role admin)",
     )
     def grant(path: UserPath, body: PlanBody) -> dict[str, Any]:
-        who = caller()
-        if who.role != "admin":
-            raise Forbidden("Only an admin of the app may do this.")
-        has = desk.grant(who.scope.of(path.uid), body.plan)
+        admins_only()
+        has = desk.grant(services.store.scope.of(path.uid), body.plan)
         return {"uid": path.uid, "plan": has.plan, "source": has.source}
+
+    @api.post(
+        "/ops/billing/reconcile",
+        responses={202: JobAnswer, **errors(TooLarge, BillingOff, AlreadyExists, NotFound, JobsUnavailable)},
+        summary="Compare subscriptions with Stripe's (role admin)",
+        description="The job is the app's; `GET /v1/ops/jobs/{id}` has what it found.",
+    )
+    def reconcile() -> tuple[dict[str, Any], int]:
+        admins_only()
+        if desk.payments is None:
+            raise BillingOff
+        return job_view(services.jobs.enqueue(services.store.scope, RECONCILE, Reconcile())), 202
 
     return api

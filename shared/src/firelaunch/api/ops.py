@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..rollup import rollup_view
 from ..services import Services
-from .base import blueprint, example, only_admins
+from .base import admins_only, blueprint, example
 from .refusals import errors
 
 __all__ = ["routes"]
@@ -66,7 +66,7 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
 
     @api.get("/ops/usage", responses={200: OpsUsage, **errors()}, summary="What has everybody used? (admins)")
     def usage(query: OpsDaysQuery) -> dict[str, Any]:
-        only_admins()
+        admins_only()
         today = date.fromisoformat(metering.today())
         days = [(today - timedelta(days=back)).isoformat() for back in range(query.days)]
         found = store.get_many([store.scope.rollup(day) for day in days])

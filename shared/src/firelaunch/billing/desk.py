@@ -11,6 +11,8 @@ from ..scope import Scope
 from ..store.base import DELETE_FIELD, Document, DocumentStore, Set
 from .base import AlreadySubscribed, BillingOff, CustomerGone, NoCustomer, Payments
 from .entitlements import PAYING, Entitlement, Entitlements, subscriptions_of
+from .ledger import Ledger
+from .reconcile import Reconciliation
 
 __all__ = ["Desk"]
 
@@ -82,6 +84,15 @@ class Desk:
             raise BadRequest(f"plan: the plans are {', '.join(sorted(self.entitlements.plans))}.")
         self.store.commit([Set(user.root, {"plan": DELETE_FIELD if plan is None else plan}, merge=True)])
         return self.entitlements.of(self.store.get(user.root))
+
+    def reconciliation(self, app: Scope) -> Reconciliation:
+        """Of the subscriptions of this app alone.
+
+        Raises:
+            BillingOff: as it says.
+        """
+        payments = self._on()
+        return Reconciliation(payments, {app.app_id: Ledger(self.store, payments, app)})
 
     def _on(self) -> Payments:
         if self.payments is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -67,8 +67,11 @@ class Reconciliation:
         self._payments = payments
         self._ledgers = ledgers
 
-    def run(self) -> Report:
+    def run(self, looked_at: Callable[[int], None] = lambda _: None) -> Report:
         """Go through all that Stripe has, then through all that we have; the second finds what is over, or another's.
+
+        Args:
+            looked_at: is told after each page how many of Stripe's subscriptions were looked at; may raise, to end it.
 
         Raises:
             BillingUnavailable, StoreError: begin again later; what was mended stays so.
@@ -78,6 +81,7 @@ class Reconciliation:
             seen |= {subscription.id: subscription.owner for subscription in page}
             for found in self._compare(page, report):
                 self._mend(found, report)
+            looked_at(len(seen))
         for app_id, ledger in self._ledgers.items():
             for found in self._left_over(app_id, ledger, seen, report):
                 self._mend(found, report)

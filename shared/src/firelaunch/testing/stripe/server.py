@@ -54,8 +54,7 @@ class StripeServer:
         self.answered: Callable[[str], None] = lambda _: None
         self.requests: list[tuple[str, str, dict[str, Any]]] = []
         self._kept: dict[str, tuple[str, Answer | None]] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
@@ -189,6 +188,12 @@ class StripeServer:
         wanted = params.get("type")
         events = {event["id"]: event for event in self.account.events if wanted in {None, event["type"]}}
         return self.account.page(events, params, "/v1/events")
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+    """Connections that wait to be taken; the standard library's five are lost to a burst."""
 
 
 def _handler(owner: StripeServer) -> type[BaseHTTPRequestHandler]:
