@@ -1,10 +1,16 @@
-"""The Cloud Functions of the project: thin entries into firelaunch."""
+"""The Cloud Functions of the project: thin entries into firelaunch. One that is scoped is a file, and a line here."""
 
 from functools import cache
 
 import functions_framework
+from erase_user import erase_user
+from expire_reservations import expire_reservations
 from firelaunch.functions.wiring import build_door, build_reconciliation, build_webhook
 from flask import Flask, Request, Response
+from ingest_upload import ingest_upload
+from notify import notify
+from on_document_written import on_document_written
+from rollup_usage import rollup_usage
 
 
 @cache

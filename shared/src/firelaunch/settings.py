@@ -26,10 +26,11 @@ from .errors import InvalidId, SettingsError
 from .plans import Billing, Plan, shared_prices
 from .scope import check_app_id
 from .search_settings import Documents, EmbedderKind, Index, Search, VertexIndex
-from .settings_sections import Cache, Guardrails, Logs, Price, PromptChoice
+from .settings_sections import AfterTurn, Cache, Guardrails, Logs, Price, PromptChoice
 from .settings_sections import Section as _Section
 
 __all__ = [
+    "AfterTurn",
     "App",
     "Billing",
     "Cache",
@@ -244,6 +245,7 @@ class Settings(_Section):
     prompts: dict[str, PromptChoice] = Field(default={})
     guardrails: Guardrails = Guardrails()
     logs: Logs = Logs()
+    after_turn: AfterTurn = AfterTurn()
     identity: Identity = Identity()
     membership: Membership = Membership()
     cors: Cors = Cors()

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["Cache", "Guardrails", "Logs", "Price", "PromptChoice", "Section", "micro_dollars"]
+__all__ = ["AfterTurn", "Cache", "Guardrails", "Logs", "Price", "PromptChoice", "Section", "micro_dollars"]
 
 MICRO = 1_000_000
 """Micro-dollars in a dollar. Money is an integer number of these everywhere but in the settings file."""
@@ -95,6 +95,19 @@ class Guardrails(Section):
         default="off",
         description="Who is asked about each message. On a laptop without OPENAI_API_KEY nobody is.",
     )
+
+
+class AfterTurn(Section):
+    """``[after_turn]``: what the cheap model does once an answer was given, in jobs that no answer waits for."""
+
+    titles: bool = Field(
+        default=False,
+        description="Whether a model names chats; else their first message does, as where the offline model answers.",
+    )
+    summaries: bool = Field(
+        default=False, description="Keep a summary of what a long chat's model is not shown any more: `turn.summary`."
+    )
+    memory: bool = Field(default=False, description="Keep notes on each user, across chats: `turn.memory`.")
 
 
 class Logs(Section):

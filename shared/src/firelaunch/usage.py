@@ -244,6 +244,31 @@ class Metering:
             return
         raise Contention(retry_after=1)
 
+    def release_expired(self, scope: Scope, day: str) -> dict[str, int]:
+        """Let go of the reservations of a user's day whose time is over; they are counted as expired.
+
+        Returns:
+            micro-dollars that each held, by request.
+
+        Raises:
+            Contention: other requests of the user were in the way each time.
+        """
+        path = scope.usage(day)
+        for _ in range(_EXTEND_ATTEMPTS):
+            usage = Day.of(self.store.get(path))
+            expired = usage.reservations(self.clock().astimezone(UTC), expired=True)
+            if not expired:
+                return {}
+            data: dict[str, Any] = {f"reservations.{request_id}": DELETE_FIELD for request_id in expired}
+            data["expired_requests"] = usage.number("expired_requests") + len(expired)
+            data["expired_micro_usd"] = usage.number("expired_micro_usd") + sum(expired.values())
+            try:
+                self.store.commit([Update(path, data, if_updated_at=usage.update_time)])
+            except PreconditionFailed:
+                continue
+            return expired
+        raise Contention(retry_after=1)
+
 
 def _seconds_to_midnight(now: datetime) -> int:
     return 86_400 - (now.hour * 3600 + now.minute * 60 + now.second)

@@ -27,12 +27,15 @@ from .api import (
     billing,
     chats,
     dev,
+    devices,
     documents,
     extract,
     health,
     internal,
     jobs,
     mcp,
+    memory,
+    ops,
     reference,
     search,
     ui,
@@ -51,6 +54,7 @@ from .services import Services
 from .telemetry import REQUEST_ID, TRACE, configure_logs
 from .turn import Turns, Workflow
 from .ui_stream import UI_HEADERS
+from .upkeep import upkeep_handlers
 from .worker import Handlers, Runner
 
 __all__ = ["App", "handle_errors", "init_app", "invalid"]
@@ -148,7 +152,8 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     handle_errors(app)
     workflow = _guarded(workflow, services)
     turns = Turns(services, workflow, app.shutdown)
-    runner = Runner(services, batch_handlers(workflow, document_handlers(billing_handlers(handlers))), app.shutdown)
+    known = billing_handlers(upkeep_handlers(services, document_handlers(handlers)))
+    runner = Runner(services, batch_handlers(workflow, known), app.shutdown)
     app.start_jobs = lambda: _start_jobs(app, services, runner)
     app.runner = runner
     for routes in _blueprints(app, services, turns, documented=False):
@@ -182,6 +187,9 @@ def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool)
         billing.routes(services, documented=documented),
         extract.routes(services, documented=documented),
         mcp.routes(services, turns, documented=documented),
+        devices.routes(services, documented=documented),
+        memory.routes(services, documented=documented),
+        ops.routes(services, documented=documented),
         health.routes(services, documented=documented),
         reference.routes(lambda: _document(app, services, turns), documented=documented),
     ]

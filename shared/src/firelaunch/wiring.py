@@ -20,6 +20,7 @@ from .llm.gateway import Gateway
 from .llm.prices import Prices
 from .model_calls import ModelCalls
 from .prompts import Prompts
+from .push import Push
 from .scope import Scope
 from .search_wiring import build_documents
 from .services import Services
@@ -58,6 +59,7 @@ def build(
     moderate: Callable[[str], None] | None = None,
     backend: Backend | None = None,
     internal: Callers | None = None,
+    push: Push | None = None,
     files: Files | None = None,
     fetcher: Fetcher | None = None,
     reranker: Reranker | None = None,
@@ -65,7 +67,7 @@ def build(
     """The services of one app's process. Connects to nothing; adapters do when they are first used.
 
     Args:
-        clock, store, provider, backend, internal, files, fetcher: others than the settings name, for tests and
+        clock, store, provider, backend, internal, push, files, fetcher: others than the settings name, for tests and
             benchmarks.
         reranker: puts the passages that a search found in a better order; none where it is left out.
         moderate: an app's own hook, in place of the settings' (see :mod:`firelaunch.guardrails`).
@@ -122,6 +124,7 @@ def build(
         internal=internal or _internal_callers(settings),
         clock=clock,
         desk=Desk(scoped, entitlements, _payments(settings), settings.billing.return_url),
+        push=push or _push(settings),
     )
 
 
@@ -168,6 +171,14 @@ def _app_check(settings: Settings) -> Attestation | None:
     from .identity.app_check import AppCheck
 
     return AppCheck(_project(settings), settings.identity.app_check)
+
+
+def _push(settings: Settings) -> Push | None:
+    if settings.environment.development:
+        return None
+    from .push.fcm import FcmPush
+
+    return FcmPush(_project(settings))
 
 
 def _payments(settings: Settings) -> Payments | None:

@@ -2,7 +2,8 @@
 
 Variables: GOOGLE_CLOUD_PROJECT; DEDICATED_APPS, the ids of the apps that have a database of their own, with commas
 between them; for billing BILLING_APPS, STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET, INVOKER and INVOKER_AUDIENCE
-(docs/billing.md); and, on a laptop alone, FIRESTORE_EMULATOR_HOST, FIREBASE_AUTH_EMULATOR_HOST and STRIPE_API_BASE.
+(docs/billing.md); for functions that are scoped APPS, INVOKER, INVOKER_AUDIENCE and what the apps' settings read
+(docs/functions.md); and, on a laptop alone, FIRESTORE_EMULATOR_HOST, FIREBASE_AUTH_EMULATOR_HOST and STRIPE_API_BASE.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -21,14 +23,18 @@ from ..billing.reconcile import Reconciliation
 from ..errors import SettingsError
 from ..membership.door import Door
 from ..scope import Scope, check_app_id
+from ..services import Services
+from ..settings import Settings
 from ..store.base import DocumentStore
 from ..store.scoped import ScopedStore
 from ..telemetry import configure_logs
 from ..web import App
+from ..wiring import build
 from .billing import Invoker, reconciliation_app, webhook_app
 from .door import Tokens, door_app
+from .scoped import Host
 
-__all__ = ["build_door", "build_reconciliation", "build_webhook", "databases"]
+__all__ = ["build_door", "build_host", "build_reconciliation", "build_webhook", "databases"]
 
 
 def build_door(environ: Mapping[str, str] = os.environ) -> App:
@@ -69,6 +75,25 @@ def build_reconciliation(environ: Mapping[str, str] = os.environ) -> App:
     configure_logs(structured=bool(environ.get("K_SERVICE")), project=_project(environ))
     payments = _payments(environ)
     return reconciliation_app(Reconciliation(payments, _ledgers(environ, payments)), _invoker(environ))
+
+
+def build_host(environ: Mapping[str, str] = os.environ) -> Host:
+    """The apps that ``scoped`` functions serve, and who may call them.
+
+    Raises:
+        SettingsError: a variable is missing, an app's settings do not hold, or two of the apps have one id.
+    """
+    listed = _needed(environ, "APPS", "the folders of the apps that the functions serve, with commas between them")
+    apps: dict[str, Services] = {}
+    # Functions call no model, so they need no key for one; one of your own that does is given the key.
+    given = {"OPENAI_API_KEY": "none"} if environ.get("FIRELAUNCH_MODE") == "cloud" else {}
+    for folder in filter(None, (name.strip() for name in listed.split(","))):
+        settings = Settings.load(Path(folder) / "firelaunch.toml", {**given, **environ})
+        if settings.app.id in apps:
+            raise SettingsError(f"APPS names two folders of the app {settings.app.id!r}: take one of them out.")
+        configure_logs(structured=settings.environment.on_cloud_run, project=settings.cloud.project)
+        apps[settings.app.id] = build(settings)
+    return Host(apps, _invoker(environ))
 
 
 def _ledgers(environ: Mapping[str, str], payments: Payments) -> dict[str, Ledger]:
