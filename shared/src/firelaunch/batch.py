@@ -158,7 +158,8 @@ def _answer(run: Run, workflow: Workflow, batch: Batch, index: int, progress: _P
         owner=run.scope,
     )
     prompts = services.prompts.of(run.scope.uid or "", own_models=not reservation.cheaper)
-    turn = Turn(services.settings.app, text, [], llm, prompts)
+    features = frozenset(reservation.limit.features)
+    turn = Turn(services.settings.app, text, [], llm, prompts, features=features)
     said, error = "", None
     try:
         said = "".join(chunk.text for chunk in workflow(turn))
