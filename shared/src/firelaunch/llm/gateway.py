@@ -258,6 +258,7 @@ class Answering:
         said: list[str] = []
         calls = CallAssembler()
         tokens: Tokens | None = None
+        owed = False
         chunks = provider.stream(call) if self.streamed and call.shape is None else _whole(provider, call)
         try:
             for chunk in self._watched(call.model, chunks, said):
@@ -265,27 +266,34 @@ class Answering:
                     yield chunk
                     continue
                 tokens = chunk.tokens or tokens
+                owed = owed or bool(chunk.text or chunk.parts or chunk.finish)
                 said.append(chunk.text)
                 if chunk.parts:
                     calls.add(chunk.parts)
                     chunk = replace(chunk, parts=())
                 yield chunk
+            owed = True
             if found := calls.whole():
                 yield Chunk(calls=found)
+        except BaseException as error:
+            # What was given up on is charged by the provider, whatever it had said; a failure of its own is not.
+            gave_up = isinstance(error, ModelTimeout) or not isinstance(error, ModelError | _Broken)
+            owed = owed or (gave_up and call.patience.sent)
+            raise
         finally:
             close = getattr(chunks, "close", None)
             if close is not None:
                 close()
-            if tokens is not None or said:
+            if owed or tokens is not None:
                 self._take_down(call, tokens, "".join(said) + calls.text())
 
     def _watched(self, model: str, chunks: Iterator[Chunk], said: list[str]) -> Iterator[Chunk]:
         breaker = self.gateway.breaker
         try:
             for chunk in chunks:
-                if self._left() <= 0:
-                    raise ModelTimeout(reason="the request's time is used up")
                 yield chunk
+                if self._left() <= 0 and chunk.finish is None and chunk.tokens is None:
+                    raise ModelTimeout(reason="the request's time is used up")
         except ModelError as error:
             if not isinstance(error, ModelRefused):
                 breaker.failed(model)

@@ -259,8 +259,9 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
             """Wait; True where the client closed its connection meanwhile, as a real server would notice."""
             until = time.monotonic() + seconds
             while (left := until - time.monotonic()) > 0 and not owner._stopped.is_set():
-                readable, _, _ = select.select([self.connection], [], [], min(left, 0.05))
-                if readable and not self.connection.recv(1, 0x02):  # MSG_PEEK
+                poll = select.poll()  # select takes no file descriptor over 1023
+                poll.register(self.connection, select.POLLIN)
+                if poll.poll(1000 * min(left, 0.05)) and not self.connection.recv(1, 0x02):  # MSG_PEEK
                     owner.hung_up += 1
                     self.close_connection = True
                     return True

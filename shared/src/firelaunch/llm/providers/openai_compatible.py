@@ -16,7 +16,7 @@ from ...errors import ModelError, ModelTimeout, ModelUnavailable
 from ...telemetry import CONTENT
 from ..base import Call, CallPart, Chunk, Message, Tokens, ToolCall, ToolSpec
 from ..failures import of_status
-from ..relay import relay
+from ..relay import read, relay
 from ..transport import Transport
 
 if TYPE_CHECKING:
@@ -70,12 +70,14 @@ class OpenAICompatibleProvider:
         try:
             answer = self._client.chat.completions.create(**self._arguments(call))
         except openai.OpenAIError as error:
+            # Of what timed out before there was a connection the provider knows nothing.
+            call.patience.sent = type(error.__cause__).__name__ not in {"ConnectTimeout", "PoolTimeout"}
             raise translate(error) from error
         except ValueError as error:
             raise ModelUnavailable(reason=f"the provider's answer is no JSON: {type(error).__name__}") from error
         if not isinstance(answer, openai.types.chat.ChatCompletion):
             raise ModelUnavailable(reason="the provider's answer is no chat completion")
-        return _whole(answer.model_dump())
+        return read(_whole, answer.model_dump())
 
     def stream(self, call: Call) -> Iterator[Chunk]:
         """See :class:`~firelaunch.llm.base.Provider`."""
@@ -140,8 +142,14 @@ def _event(event: dict[str, Any]) -> Chunk:
         return Chunk(tokens=tokens)
     choice = choices[0]
     delta = choice.get("delta") or {}
-    text = delta.get("content") or delta.get("refusal") or ""
-    return Chunk(text, tokens, choice.get("finish_reason"), _parts(delta))
+    return Chunk(_text(delta), tokens, choice.get("finish_reason"), _parts(delta))
+
+
+def _text(said: dict[str, Any]) -> str:
+    text = said.get("content") or said.get("refusal") or ""
+    if not isinstance(text, str):
+        raise TypeError("an answer's content is text")
+    return text
 
 
 def _parts(said: dict[str, Any]) -> tuple[CallPart, ...]:
@@ -169,8 +177,7 @@ def _whole(answer: dict[str, Any]) -> Chunk:
         raise ModelUnavailable(reason="the provider's answer is no chat completion")
     message = choices[0].get("message") or {}
     finish = "refusal" if message.get("refusal") else choices[0].get("finish_reason") or "stop"
-    text = message.get("content") or message.get("refusal") or ""
-    return Chunk(text, _tokens(answer.get("usage") or {}), finish, _parts(message))
+    return Chunk(_text(message), _tokens(answer.get("usage") or {}), finish, _parts(message))
 
 
 def _tokens(usage: dict[str, Any]) -> Tokens | None:
@@ -179,7 +186,10 @@ def _tokens(usage: dict[str, Any]) -> Tokens | None:
         return None
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     # Cached tokens are a part of the prompt's; a server that counts them beside it must not make a negative price.
-    return Tokens(input=asked, cached_input=min(cached, asked), output=usage.get("completion_tokens") or 0)
+    counts = (asked, min(cached, asked), usage.get("completion_tokens") or 0)
+    if any(type(count) is not int or count < 0 for count in counts):
+        raise ValueError("a usage's figures are whole numbers")
+    return Tokens(*counts)
 
 
 def translate(error: openai.OpenAIError) -> ModelError:
