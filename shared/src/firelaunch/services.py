@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from .admission import Admission
+from .billing.desk import Desk
 from .chats import Chats
+from .documents import Documents
 from .identity import Attestation, DevIdentity, Identity
 from .jobs import Callers, Jobs
 from .llm.gateway import Gateway
@@ -37,6 +39,7 @@ class Services:
     dev_identity: DevIdentity | None
     app_check: Attestation | None
     chats: Chats
+    documents: Documents
     metering: Metering
     admission: Admission
     gateway: Gateway
@@ -46,6 +49,7 @@ class Services:
     jobs: Jobs
     internal: Callers | None
     clock: Callable[[], datetime]
+    desk: Desk
 
     def within(self, scope: Scope) -> Services:
         """The same, bound to ``scope``: no path and no job outside of it can be reached, and no token is handed out.
@@ -61,7 +65,9 @@ class Services:
             dev_identity=None,
             internal=None,
             chats=Chats(store, self.clock),
+            documents=self.documents.within(scope),
             metering=metering,
+            desk=replace(self.desk, store=store),
             gateway=gateway,
             llm=self.llm.within(scope, metering, gateway),
             jobs=self.jobs.within(scope),

@@ -1,4 +1,4 @@
-"""Sections of the settings that stand alone: money, caching, prompts, guardrails, logs."""
+"""Sections of the settings that stand alone: prices, caching, prompts, guardrails, logs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["Cache", "Guardrails", "Logs", "Plan", "Price", "PromptChoice", "Section"]
+__all__ = ["Cache", "Guardrails", "Logs", "Price", "PromptChoice", "Section", "micro_dollars"]
 
 MICRO = 1_000_000
 """Micro-dollars in a dollar. Money is an integer number of these everywhere but in the settings file."""
@@ -25,7 +25,12 @@ def _decimal(value: Any) -> Decimal:
     return amount
 
 
-def _micro(value: Any) -> int:
+def micro_dollars(value: Any) -> int:
+    """An amount of dollars as the settings file has it, in micro-dollars.
+
+    Raises:
+        ValueError: it is none, below zero, or has more than six decimals.
+    """
     amount = _decimal(value) * MICRO
     if amount != amount.to_integral_value():
         raise ValueError("an amount has at most six decimals")
@@ -55,18 +60,6 @@ class Cache(Section):
     seconds: int = Field(default=3_600, ge=1, le=86_400, description="How long an answer is kept.")
     entries: int = Field(default=1_000, ge=1, le=1_000_000, description="Answers kept at most.")
     bytes: int = Field(default=16_777_216, ge=65_536, description="Memory for them at most.")
-
-
-class Plan(Section):
-    """``[plans.<name>]``: what one user of that plan may use."""
-
-    requests_per_minute: int = Field(ge=1, description="Messages in a clock minute (UTC).")
-    daily_usd: Annotated[int, BeforeValidator(_micro)] = Field(
-        description='Dollars a day (UTC), as a string: "0.50". Kept as micro-dollars.'
-    )
-    cheaper_model_at_percent: int = Field(
-        default=80, ge=0, le=100, description="Share of the daily budget from which the cheap model answers."
-    )
 
 
 class PromptChoice(Section):

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from .billing.entitlements import Entitlements
 from .errors import BudgetExceeded, Contention, PreconditionFailed, RateLimited
 from .llm.base import Tokens
+from .plans import Plan
 from .scope import Scope
-from .settings import Plan
 from .store.base import DELETE_FIELD, SERVER_TIME, Create, Document, DocumentStore, Increment, Update, Write
 
 __all__ = ["Day", "Metering", "Quote", "Reservation"]
@@ -97,6 +98,10 @@ class Reservation:
         self.model = model
         self.reused += 1
 
+    def add(self, micro_usd: int) -> None:
+        """Take down what was spent beside the model's calls."""
+        self.spent += micro_usd
+
     def report(self) -> dict[str, Any]:
         """What was used until now, as clients and records have it."""
         return {
@@ -130,32 +135,47 @@ class Metering:
     """Admits requests under their user's plan.
 
     Args:
-        plans: by name; ``default_plan`` is that of users who have none.
+        entitlements: who may use how much.
         clock: the time now, aware.
         reservation_seconds: how long a request that never settles keeps what it reserved.
     """
 
     store: DocumentStore
-    plans: Mapping[str, Plan]
-    default_plan: str
+    entitlements: Entitlements
     clock: Callable[[], datetime]
     reservation_seconds: float
+
+    @property
+    def plans(self) -> Mapping[str, Plan]:
+        """The plans, by name."""
+        return self.entitlements.plans
 
     def today(self) -> str:
         """The day (UTC) that a request is counted on, ``yyyy-mm-dd``."""
         return self.clock().astimezone(UTC).date().isoformat()
 
     def plan_of(self, user: Document | None) -> str:
-        """The name of the user's plan; the default where the user has none, or one that the settings no longer know."""
-        name = user.data.get("plan") if user is not None else None
-        return name if isinstance(name, str) and name in self.plans else self.default_plan
+        """The name of the user's plan; see :class:`~firelaunch.billing.entitlements.Entitlements`."""
+        return self.entitlements.of(user).plan
 
     def reserve(
-        self, scope: Scope, day: str, usage: Day, plan: str, request_id: str, quote: Quote, cheap: Quote
+        self,
+        scope: Scope,
+        day: str,
+        usage: Day,
+        plan: str,
+        request_id: str,
+        quote: Quote,
+        cheap: Quote,
+        *,
+        counted: bool = True,
     ) -> tuple[Reservation, Write]:
         """Admit a request, as a reservation and the write that makes it; nothing is reserved until that is committed.
 
         The write fails with ``PreconditionFailed`` or ``AlreadyExists`` when another request came first: read again.
+
+        Args:
+            counted: whether it is one of the minute's and the day's requests; a job's steps are not.
 
         Raises:
             RateLimited: the minute's requests are used up.
@@ -164,7 +184,7 @@ class Metering:
         now = self.clock().astimezone(UTC)
         limit = self.plans[plan]
         minute = now.strftime("%H:%M")
-        if usage.requests_in(minute) >= limit.requests_per_minute:
+        if counted and usage.requests_in(minute) >= limit.requests_per_minute:
             raise RateLimited(retry_after=60 - now.second)
         committed = usage.committed(now)
         over_soft_cap = committed * 100 >= limit.daily_usd * limit.cheaper_model_at_percent
@@ -176,19 +196,17 @@ class Metering:
         reservation = Reservation(
             self, scope, request_id, day, chosen.model, plan, limit, chosen.micro_usd, cheaper=cheaper
         )
-        return reservation, self._write(reservation, usage, now, minute)
+        return reservation, self._write(reservation, usage, now, minute if counted else None)
 
-    def _write(self, reservation: Reservation, usage: Day, now: datetime, minute: str) -> Write:
+    def _write(self, reservation: Reservation, usage: Day, now: datetime, minute: str | None) -> Write:
         entry = {
             "micro_usd": reservation.reserved,
             "expires_at": now + timedelta(seconds=self.reservation_seconds),
         }
-        data: dict[str, Any] = {
-            "requests": usage.number("requests") + 1,
-            "minute": minute,
-            "minute_requests": usage.requests_in(minute) + 1,
-            "updated_at": SERVER_TIME,
-        }
+        data: dict[str, Any] = {"updated_at": SERVER_TIME}
+        if minute is not None:
+            data["requests"] = usage.number("requests") + 1
+            data |= {"minute": minute, "minute_requests": usage.requests_in(minute) + 1}
         path = reservation.scope.usage(reservation.day)
         if usage.update_time is None:
             return Create(path, data | {"reservations": {reservation.request_id: entry}})

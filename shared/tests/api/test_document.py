@@ -18,10 +18,7 @@ from firelaunch.errors import (
     AlreadyExists,
     Contention,
     DocumentUnreadable,
-    FetchRefused,
     FirelaunchError,
-    IndexFailed,
-    IndexUnavailable,
     ModelError,
     NotFound,
     PreconditionFailed,
@@ -32,8 +29,9 @@ from firelaunch.identity import IdentityUnavailable
 from firelaunch.jobs.lease import LeaseLost
 from firelaunch.settings import Settings
 from firelaunch.store.base import Create, Update
-from firelaunch.testing.apps import User, events, sign_in, write_app
+from firelaunch.testing.apps import SETTINGS, User, events, sign_in, write_app
 from firelaunch.testing.documented import Documented, watch
+from firelaunch.testing.stripe import StripeServer
 from firelaunch.web import App, init_app
 from firelaunch.wiring import build, build_store
 from firelaunch.worker.handlers import JobFailed, TimedOut
@@ -105,7 +103,7 @@ def test_the_errors_that_the_code_raises_and_those_of_the_document_are_the_same(
                 raised.add(kinds[node.exc.id])
     raised -= {SettingsError}  # at boot alone
     raised -= {JobFailed, TimedOut, LeaseLost}  # told in a job's own error, by no route
-    raised -= {DocumentUnreadable, FetchRefused, IndexFailed, IndexUnavailable}  # no route reads documents yet
+    raised -= {DocumentUnreadable}  # told in a document's own error
     of_gunicorn = {("414", "invalid_request"), ("431", "invalid_request")}
     told = {found for _, _, operation in operations(document) for found in codes(operation)}
     assert {(str(kind.status), kind.code) for kind in raised} | of_gunicorn == told
@@ -199,18 +197,44 @@ def failures_of(writes: list[Any]) -> Iterator[type[StoreError | NotFound]]:
             yield PreconditionFailed
 
 
+SOLD = """
+[plans.pro]
+requests_per_minute = 1000
+daily_usd = "5"
+stripe_price = "price_pro"
+
+[billing]
+return_url = "https://app.example.com/"
+"""
+
+
+@pytest.fixture
+def stripe() -> Iterator[StripeServer]:
+    with StripeServer() as server:
+        yield server
+
+
 def filled(path: str, found: str) -> str:
-    return path.replace("{id}", found).replace("{file}", "start.js")
+    return path.replace("{id}", found).replace("{file}", "start.js").replace("{uid}", "bob")
 
 
 def a_job(store: FailingStore, path: str) -> str:
-    """A job of ada's that a request to ``path`` finds as it should be, made past what makes the store fail."""
+    """A job that ada's request to ``path`` finds as it should be, made past what makes the store fail."""
     job_id = f"j{secrets.token_hex(16)}"
     now = datetime.now(UTC)
-    fields = {"kind": "batch", "uid": "ada", "state": "dead" if "/ops/" in path else "queued", "payload": "{}"}
+    uid = None if path == "/v1/ops/jobs/{id}" else "ada"
+    fields = {"kind": "batch", "uid": uid, "state": "dead" if "/ops/" in path else "queued", "payload": "{}"}
     numbers = {"attempts": 0, "max_attempts": 1, "seconds": 1.0, "fence": 0, "due_at": now, "created_at": now}
     store._store.commit([Create(f"apps/demo/jobs/{job_id}", {**fields, **numbers})])
     return job_id
+
+
+def a_document(store: FailingStore) -> str:
+    """A document of ada's, made past what makes the store fail."""
+    name = f"d{secrets.token_hex(15)}"
+    fields = {"name": "a.txt", "status": "ready", "hash": "", "job": "", "created_at": datetime.now(UTC)}
+    store._store.commit([Create(f"apps/demo/users/ada/documents/{name}", fields)])
+    return name
 
 
 def request_of(method: str, path: str, operation: dict[str, Any], user: User, store: FailingStore) -> Any:
@@ -218,6 +242,8 @@ def request_of(method: str, path: str, operation: dict[str, Any], user: User, st
     found = user.new_chat()
     if "/jobs/" in path or "/batches/" in path:
         found = a_job(store, path)
+    if path == "/v1/documents/{id}":
+        found = a_document(store)
     media = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     schema = media.get("schema", {})
     body = documented_example(schema, user) or media.get("example")
@@ -234,10 +260,16 @@ def documented_example(schema: dict[str, Any], user: User) -> Any:
 
 
 def test_whatever_the_database_says_the_answer_is_in_the_document(
-    tmp_path: Path, documented: Documented, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    documented: Documented,
+    document: dict[str, Any],
+    stripe: StripeServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(admission, "_SECONDS", 0.05)
-    settings = Settings.load(write_app(tmp_path / "failing"), {})
+    stripe.account.prices.add("price_pro")
+    environ = {"STRIPE_API_KEY": stripe.key, "STRIPE_API_BASE": stripe.url}
+    settings = Settings.load(write_app(tmp_path / "failing", SETTINGS + SOLD), environ)
     store = FailingStore(build_store(settings))
     app = App("failing")
     init_app(app, build(settings, store=store), lambda _: ())  # type: ignore[arg-type]
