@@ -42,7 +42,7 @@ from .tool_calls import CallAssembler
 from .tool_threads import ToolThreads
 
 if TYPE_CHECKING:
-    from .cache import AnswerCache
+    from .cache import AnswerCache, OwnedAnswers
     from .tools import Tool
 
 __all__ = ["Answering", "Gateway"]
@@ -74,7 +74,7 @@ class Gateway:
     max_output_tokens: int
     first_token_seconds: float = 60.0
     between_tokens_seconds: float = 30.0
-    cache: AnswerCache | None = None
+    cache: AnswerCache | OwnedAnswers | None = None
     pause: Callable[[Patience, float], None] = Patience.pause
     jitter: Callable[[], float] = random.random
     breaker: Breaker = field(default_factory=lambda: Breaker(time.monotonic))
@@ -88,6 +88,10 @@ class Gateway:
     def route(self, model: str) -> tuple[str, ...]:
         """The models to try for ``model``, in order."""
         return tuple(dict.fromkeys((model, *self.fallback)))
+
+    def within(self, scope: Scope) -> Gateway:
+        """The same, with the kept answers of ``scope`` alone."""
+        return self if self.cache is None else replace(self, cache=self.cache.of(scope))
 
     def answering(
         self,
@@ -168,7 +172,7 @@ class Answering:
         scope = self.owner if reuse == "owner" else Scope(self.owner.app_id)
         provider, model = self.gateway.provider.name, self.model
         key = answer_key(scope, provider, model, messages, most, heat, shape)
-        yield from cache.answer(
+        yield from cache.of(scope).answer(
             key,
             lambda: self._ask(call),
             hit=lambda: self.meter.reuse(model),
@@ -190,10 +194,6 @@ class Answering:
         for model in self.gateway.route(asked.model):
             if not self.gateway.breaker.allows(model):
                 continue
-            sent = token_bound(asked.messages, asked.shape, asked.tools)
-            most = Tokens(input=sent, output=asked.max_output_tokens)
-            self.meter.cover(self.gateway.prices.cost(model, most))
-            self.model = model
             try:
                 yield from self._with_retries(replace(asked, model=model))
             except ModelRefused:
@@ -214,7 +214,12 @@ class Answering:
         return extract(self, reader_of(model), messages, max_output_tokens)
 
     def _with_retries(self, call: Call) -> Iterator[Chunk]:
+        sent = token_bound(call.messages, call.shape, call.tools)
+        most = self.gateway.prices.cost(call.model, Tokens(input=sent, output=call.max_output_tokens))
         for attempt in range(_TRIES):
+            # A try that was given up on has been paid for, so the next is covered anew.
+            self.meter.cover(most)
+            self.model = call.model
             try:
                 yield from self._once(call)
             except (ModelUnavailable, ModelTimeout) as error:
