@@ -21,6 +21,7 @@ __all__ = [
     "Shape",
     "Tokens",
     "ToolCall",
+    "ToolChunk",
     "ToolSpec",
     "ToolUse",
     "asked_tokens",
@@ -165,13 +166,34 @@ class Chunk:
 
     Attributes:
         finish: the provider's word for why it ended ("stop", "length"), or "refusal" where the model declined.
-        parts: of tool calls, from the provider; ``calls``: the same, whole, from the gateway.
-        tool: what happens with a tool, for whoever reads the answer.
     """
 
     text: str = ""
     tokens: Tokens | None = None
     finish: str | None = None
+
+    # Of few chunks; as fields they would make each of them a third slower to make.
+
+    @property
+    def parts(self) -> tuple[CallPart, ...]:
+        """Pieces of tool calls, from the provider."""
+        return ()
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The same, whole, from the gateway."""
+        return ()
+
+    @property
+    def tool(self) -> ToolUse | None:
+        """What happens with a tool, for whoever reads the answer."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChunk(Chunk):
+    """A chunk that has to do with tools."""
+
     parts: tuple[CallPart, ...] = ()
     calls: tuple[ToolCall, ...] = ()
     tool: ToolUse | None = None

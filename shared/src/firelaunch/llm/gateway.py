@@ -28,6 +28,7 @@ from .base import (
     Provider,
     Shape,
     Tokens,
+    ToolChunk,
     ToolSpec,
     asked_tokens,
     estimate_tokens,
@@ -271,11 +272,11 @@ class Answering:
                 said.append(chunk.text)
                 if chunk.parts:
                     calls.add(chunk.parts)
-                    chunk = replace(chunk, parts=())
+                    chunk = Chunk(chunk.text, chunk.tokens, chunk.finish)
                 yield chunk
             owed = True
             if found := calls.whole():
-                yield Chunk(calls=found)
+                yield ToolChunk(calls=found)
         except BaseException as error:
             # What was given up on is charged by the provider, whatever it had said; a failure of its own is not.
             gave_up = isinstance(error, ModelTimeout) or not isinstance(error, ModelError | _Broken)
