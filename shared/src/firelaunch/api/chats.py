@@ -76,6 +76,9 @@ class Message(BaseModel):
     created_at: str
     model: str | None = Field(default=None, description="The model that answered.")
     request_id: str | None = None
+    sources: list[dict[str, str]] | None = Field(
+        default=None, description="What the answer rests on: `id`, `title`, and `url` or `media_type` and `filename`."
+    )
     tools: list[ToolUse] | None = Field(default=None, description="The tools that were called, in order.")
 
 

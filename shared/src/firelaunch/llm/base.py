@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, NotRequired, Protocol, TypedDict
 
 from .patience import Patience
@@ -19,6 +19,7 @@ __all__ = [
     "Meter",
     "Provider",
     "Shape",
+    "Source",
     "Tokens",
     "ToolCall",
     "ToolChunk",
@@ -161,18 +162,42 @@ class ToolUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """What an answer rests on, in a chunk of its own: before, between or after the pieces of text.
+
+    Args:
+        id: the app's own, up to 64 letters, digits, "_" and "-"; unique in one answer.
+        title: for people.
+        url: where it is to be read; None for a document of the app's.
+        media_type, filename: of a document.
+    """
+
+    id: str
+    title: str
+    url: str | None = None
+    media_type: str = "text/plain"
+    filename: str | None = None
+
+    def view(self) -> dict[str, str]:
+        """As clients see it, without what is not known."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A piece of an answer. The last one of a call carries the provider's ``tokens``, where it reports them.
 
     Attributes:
         finish: the provider's word for why it ended ("stop", "length"), or "refusal" where the model declined.
+        source: the app's own, for whoever reads the answer.
     """
 
     text: str = ""
     tokens: Tokens | None = None
     finish: str | None = None
+    source: Source | None = None
 
-    # Of few chunks; as fields they would make each of them a third slower to make.
+    # Of few chunks, and no app's to make; as fields they would make each chunk a third slower to make.
 
     @property
     def parts(self) -> tuple[CallPart, ...]:

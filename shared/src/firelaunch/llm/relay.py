@@ -127,7 +127,7 @@ def _joined(events: list[bytes], parse: Callable[[dict[str, Any]], Chunk]) -> tu
         tokens, finish = chunk.tokens or tokens, chunk.finish or finish
         parts += chunk.parts
     text = "".join(chunk.text for chunk in chunks)
-    joined = ToolChunk(text, tokens, finish, tuple(parts)) if parts else Chunk(text, tokens, finish)
+    joined = ToolChunk(text, tokens, finish, parts=tuple(parts)) if parts else Chunk(text, tokens, finish)
     return joined, last, error
 
 

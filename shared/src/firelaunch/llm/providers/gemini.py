@@ -146,7 +146,7 @@ def _event(event: dict[str, Any]) -> Chunk:
             text += part.get("text", "")
     # Each event counts what there was until then; what counts is the last word.
     tokens = _tokens(event) if finish else None
-    return ToolChunk(text, tokens, _finish(finish, calls) if finish else None, tuple(calls))
+    return ToolChunk(text, tokens, _finish(finish, calls) if finish else None, parts=tuple(calls))
 
 
 def _whole(answer: dict[str, Any]) -> Chunk:

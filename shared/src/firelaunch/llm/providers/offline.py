@@ -31,7 +31,9 @@ class OfflineProvider:
         """The whole answer at once."""
         part = _tool_call(call)
         text = "" if part else _answer(call) if call.shape is None else _instance(call.shape)
-        return ToolChunk(text, _tokens(call, text, part), "tool_calls" if part else "stop", (part,) if part else ())
+        return ToolChunk(
+            text, _tokens(call, text, part), "tool_calls" if part else "stop", parts=(part,) if part else ()
+        )
 
     def stream(self, call: Call) -> Iterator[Chunk]:
         """The same answer, word by word."""

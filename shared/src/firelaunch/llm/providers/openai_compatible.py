@@ -146,7 +146,7 @@ def _event(event: dict[str, Any]) -> Chunk:
     if type(text) is not str:
         raise TypeError("an answer's content is text")
     parts = _parts(delta) if "tool_calls" in delta else ()
-    return ToolChunk(text, tokens, finish, parts) if parts else Chunk(text, tokens, finish)
+    return ToolChunk(text, tokens, finish, parts=parts) if parts else Chunk(text, tokens, finish)
 
 
 def _parts(said: dict[str, Any]) -> tuple[CallPart, ...]:
@@ -177,7 +177,7 @@ def _whole(answer: dict[str, Any]) -> Chunk:
     text = message.get("content") or message.get("refusal") or ""
     if not isinstance(text, str):
         raise TypeError("an answer's content is text")
-    return ToolChunk(text, _tokens(answer.get("usage") or {}), finish, _parts(message))
+    return ToolChunk(text, _tokens(answer.get("usage") or {}), finish, parts=_parts(message))
 
 
 def _tokens(usage: dict[str, Any]) -> Tokens | None:
