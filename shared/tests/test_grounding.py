@@ -70,6 +70,7 @@ def test_a_stream_ends_with_the_sources_of_what_was_said(site: Site) -> None:
     done = seen[-1][1]["message"]
     assert done["citations"] == message["citations"]
     assert "".join(data["text"] for name, data in seen if name == "delta") == done["text"]
+    assert [data["title"] for name, data in seen if name == "source"] == ["handbook.md"]
 
 
 def test_a_question_that_nothing_fits_gets_no_citation(site: Site) -> None:

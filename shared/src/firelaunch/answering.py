@@ -267,6 +267,8 @@ class Running:
             text = grounding.rest()
             if text:
                 yield self._said.text(text)
+            for source in grounding.sources():
+                yield self._said.other(source)
         finally:
             close = getattr(chunks, "close", None)
             if close is not None:
