@@ -76,7 +76,7 @@ def test_from_checkout_to_the_plan_and_the_portal(app: App, stripe: StripeServer
     assert sign_in(app, "bob").get("/v1/me").get_json()["plan"] == "free"
 
 
-def test_a_turn_knows_the_features_and_the_limits_of_what_is_paid(
+def test_a_turn_also_of_a_batch_knows_the_features_and_the_limits_of_what_is_paid(
     make_app: Callable[..., App], stripe: StripeServer
 ) -> None:
     told = []
@@ -90,7 +90,9 @@ def test_a_turn_knows_the_features_and_the_limits_of_what_is_paid(
     ada.send(ada.new_chat(), "Hello")
     app.services.store.commit([Set("apps/demo/users/ada", {"plan": "pro"})])  # type: ignore[attr-defined]
     ada.send(ada.new_chat(), "Hello")
-    assert told == [frozenset(), {"export"}]
+    batch = ada.post("/v1/batches", {"inputs": [{"text": "Hello"}], "budget_micro_usd": 10_000}).get_json()
+    app.runner.run(batch["id"])
+    assert told == [frozenset(), {"export"}, {"export"}]
 
 
 def test_nobody_says_who_they_are_or_where_to_lead_back_to_in_a_body(app: App, stripe: StripeServer) -> None:
