@@ -6,36 +6,40 @@ its exact use and the request's outcome.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
+from .after_turn import Following
 from .chats import message_view
 from .checkpoints import Checkpoints, Stopped
-from .errors import FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
+from .errors import AlreadyExists, FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
 from .grounding import Grounding
 from .identity import Caller
 from .lifecycle import Shutdown
-from .llm.base import LEAVING, WAITING, Chunk, Message
+from .llm.base import LEAVING, WAITING, Chunk, Message, ToolUse
 from .llm.client import Client
 from .llm.gateway import Answering
 from .llm.patience import ClientLeft
 from .prompts import UserPrompts
+from .said import Said
 from .scope import Scope
 from .services import Services
 from .settings import App
 from .store.base import DELETE_FIELD, SERVER_TIME, Increment, Set, Update, Write
-from .stream import Delta, Done, Event, Failed, Heartbeat, Paused, Start
+from .stream import Delta, Done, Event, Failed, Heartbeat, Paused, Start, ToolCalled, ToolReturned
 from .usage import Reservation
 
 if TYPE_CHECKING:
     from .rag.retrieve import Passage
 
-__all__ = ["Replay", "Running", "Send", "Turn", "Workflow", "chat_update", "sent_view"]
+__all__ = ["Replay", "Running", "Send", "Turn", "Workflow", "chat_update", "plain_title", "sent_view"]
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +50,11 @@ _STREAM = Answering.stream.__code__
 
 @dataclass(slots=True)
 class Turn:
-    """What the app's workflow is handed: the message, what was said before, and a model that is metered."""
+    """What the app's workflow is handed: the message, what was said before, and a model that is metered.
+
+    ``features`` are those that the user's plan switches on. ``summary`` is of the chat's earlier messages, ``memory``
+    holds notes on the user; both are empty unless ``[after_turn]`` has them kept.
+    """
 
     app: App
     text: str
@@ -55,6 +63,9 @@ class Turn:
     _prompts: UserPrompts
     grounding: Grounding
     prompt_id: str | None = None
+    features: frozenset[str] = frozenset()
+    summary: str = ""
+    memory: tuple[str, ...] = ()
     _model: str | None = None
 
     def prompt(self, name: str, **values: str) -> str:
@@ -88,25 +99,40 @@ Workflow = Callable[[Turn], Iterable[Chunk]]
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """One send of a message, as the client made it."""
+    """One send of a message, as the client made it.
+
+    ``turn_id`` names the message and its answer. It is the id of the request that first brought the message; an answer
+    that is made anew has a request, and a bill, of its own.
+    """
 
     caller: Caller
     scope: Scope
     chat_id: str
     text: str
     request_id: str
+    turn_id: str
     body_hash: str
     at: datetime
 
     @property
+    def user_message_id(self) -> str:
+        """Id of the user's message."""
+        return f"{self.turn_id}-u"
+
+    @property
+    def answer_id(self) -> str:
+        """Id of the answer to it."""
+        return f"{self.turn_id}-a"
+
+    @property
     def user_message(self) -> str:
         """Path of the user's message."""
-        return self.scope.message(self.chat_id, f"{self.request_id}-u")
+        return self.scope.message(self.chat_id, self.user_message_id)
 
     @property
     def answer(self) -> str:
         """Path of the answer to it."""
-        return self.scope.message(self.chat_id, f"{self.request_id}-a")
+        return self.scope.message(self.chat_id, self.answer_id)
 
     @property
     def record(self) -> str:
@@ -121,7 +147,7 @@ def chat_update(send: Send, changes: dict[str, Any]) -> Update:
 
 def sent_view(send: Send, at: datetime) -> dict[str, Any]:
     """The user's message as clients see it; ``at`` is when it was first sent."""
-    return message_view(f"{send.request_id}-u", {"role": "user", "text": send.text, "created_at": at})
+    return message_view(send.user_message_id, {"role": "user", "text": send.text, "created_at": at})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +161,7 @@ class Replay:
 
     def events(self) -> Iterator[Event]:
         """The same events as the first time, with the text in one piece."""
-        yield Start(self.send.request_id, self.send.chat_id, self.sent)
+        yield Start(self.send.request_id, self.send.chat_id, self.sent, self.send.answer_id)
         yield Delta(self.message["text"])
         yield Done(self.message, self.usage)
 
@@ -154,10 +180,11 @@ class Running:
     title: str
     checkpoints: Checkpoints
     answer_is_new: bool
+    following: Following | None = None
     goes_on: bool = False
-    stop_asked: bool = False
     client: Client | None = None
-    _said: list[str] = field(default_factory=list)
+    _said: Said = field(default_factory=Said)
+    _tools: list[ToolUse] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _first_token: float | None = None
 
@@ -166,12 +193,10 @@ class Running:
 
         Raises:
             Interrupted: the process ends.
-            Stopped: the client asked for the end, of this instance or of another.
+            Stopped: the client asked for the end.
         """
         if self.shutdown.due:
             raise Interrupted(retry_after=1)
-        if self.stop_asked:
-            raise Stopped
         self.checkpoints.look()
 
     def events(self) -> Iterator[Event | Paused]:
@@ -180,12 +205,24 @@ class Running:
         Closing it early ends the model's call, and keeps and bills what was said until then; where ``goes_on`` is set
         it returns when the answer has come to its own end.
         """
+        answer = self._answer()
+        try:
+            for event in answer:  # noqa: UP028 - "yield from" would close it too
+                yield event
+        except GeneratorExit:
+            if self.goes_on:
+                deque(answer, maxlen=0)
+            raise
+        finally:
+            answer.close()
+
+    def _answer(self) -> Generator[Event | Paused, None, None]:
         outcome = "stopped"
         error: FirelaunchError | None = None
-        done: Done | None = None
         self.checkpoints.begin(self._said)
         try:
-            yield from self._told()
+            yield Start(self.send.request_id, self.send.chat_id, self.sent, self.send.answer_id)
+            yield from self._pieces()
             outcome = "answered"
         except (ClientLeft, Stopped):
             pass
@@ -196,35 +233,18 @@ class Running:
             log.exception("the app's workflow failed in request %s", self.send.request_id)
         finally:
             self.checkpoints.end()
-            try:
-                done = self._settle(outcome, error)
-            except FirelaunchError as failure:
-                log.exception("request %s could not be settled: %s", self.send.request_id, self.reservation.report())
-                error = failure
-        if done is None or error is not None:
-            yield Failed(error or FirelaunchError(), self.send.request_id)
-        else:
-            yield done
+            last = self._ended(outcome, error)
+        yield last
 
-    def _told(self) -> Iterator[Event | Paused]:
-        deltas = self._deltas()
-        gone = False
+    def _ended(self, outcome: str, error: FirelaunchError | None) -> Done | Failed:
         try:
-            yield Start(self.send.request_id, self.send.chat_id, self.sent)
-            for event in deltas:  # noqa: UP028 - "yield from" would close them too
-                yield event
-        except GeneratorExit:
-            if not self.goes_on:
-                raise
-            gone = True
-        finally:
-            if not gone:
-                deltas.close()
-        if gone:
-            for _ in deltas:
-                pass
+            done = self._settle(outcome, error)
+        except FirelaunchError as failure:
+            log.exception("request %s could not be settled: %s", self.send.request_id, self.reservation.report())
+            return Failed(failure, self.send.request_id)
+        return done if error is None else Failed(error, self.send.request_id)
 
-    def _deltas(self) -> Generator[Event | Paused, None, None]:
+    def _pieces(self) -> Generator[Event | Paused, None, None]:
         chunks, grounding = iter(self.workflow(self.turn)), self.turn.grounding
         try:
             for chunk in chunks:
@@ -238,6 +258,12 @@ class Running:
                     continue
                 if not hosted:  # the hub does it for all its streams
                     self.pulse()
+                if chunk.source is not None:
+                    yield self._said.other(chunk.source)
+                    continue
+                if chunk.tool is not None:
+                    yield self._said.other(self._tool_event(chunk.tool))
+                    continue
                 if not chunk.text:
                     if chunk.tokens is None and chunk.finish is None and chunk is not WAITING:
                         yield Heartbeat()
@@ -246,20 +272,26 @@ class Running:
                     self._first_token = time.monotonic()
                 text = grounding.shown(chunk.text)
                 if text:
-                    self._said.append(text)
-                    yield Delta(text)
+                    yield self._said.text(text)
             text = grounding.rest()
             if text:
-                self._said.append(text)
-                yield Delta(text)
+                yield self._said.text(text)
+            for source in grounding.sources():
+                yield self._said.other(source)
         finally:
             close = getattr(chunks, "close", None)
             if close is not None:
                 close()
 
+    def _tool_event(self, use: ToolUse) -> ToolCalled | ToolReturned:
+        if not use.done:
+            return ToolCalled(use.id, use.name, use.input)
+        self._tools.append(use)
+        return ToolReturned(use.id, use.name, use.output, use.error)
+
     def _settle(self, outcome: str, error: FirelaunchError | None) -> Done:
         grounding = self.turn.grounding
-        text = "".join(self._said) + grounding.rest()
+        text = self._said.whole + grounding.rest()
         self.reservation.add(grounding.cost)
         usage = self.reservation.report()
         answer = {
@@ -268,12 +300,20 @@ class Running:
             "status": "complete" if outcome == "answered" else "incomplete",
             "model": usage["model"],
             "request_id": self.send.request_id,
-            "sources": grounding.cited,
+            "citations": grounding.cited,
             "created_at": self.services.clock(),
         }
+        if sources := self._said.sources():
+            answer["sources"] = [source.view() for source in sources]
+        if self._tools:
+            answer["tools"] = [_stored(use) for use in self._tools]
         kept = bool(text) or outcome == "answered"
-        self._commit(self._record(outcome, error, usage), self._chat_writes(answer) if kept else [])
-        return Done(message_view(f"{self.send.request_id}-a", answer), usage)
+        following = self.following if outcome == "answered" else None
+        jobs = following.writes if following is not None else []
+        self._commit(self._record(outcome, error, usage), [*self._chat_writes(answer), *jobs] if kept else [])
+        if following is not None:
+            following.send()
+        return Done(message_view(self.send.answer_id, answer), usage)
 
     def _record(self, outcome: str, error: FirelaunchError | None, usage: dict[str, Any]) -> dict[str, Any]:
         now = time.monotonic()
@@ -288,6 +328,7 @@ class Running:
             "first_token_ms": first,
             "total_ms": round((now - self._started) * 1000),
             "partial": DELETE_FIELD,
+            "stop": DELETE_FIELD,
             "settled_at": SERVER_TIME,
         }
 
@@ -296,7 +337,7 @@ class Running:
         if self.answer_is_new:
             changes["message_count"] = Increment(1)
         if not self.title:
-            changes["title"] = _title(self.send.text)
+            changes["title"] = plain_title(self.send.text)
         return [Set(self.send.answer, answer), chat_update(self.send, changes)]
 
     def _commit(self, outcome: dict[str, Any], chat: list[Write]) -> None:
@@ -310,13 +351,22 @@ class Running:
                 if not chat:
                     raise
                 chat = []
-            except PreconditionFailed:
+            except (AlreadyExists, PreconditionFailed):
                 if self._is_settled():
                     return
             except StoreError:
                 if attempt + 1 == _SETTLE_TRIES:
+                    if chat:
+                        self._bill_alone(outcome)
                     raise
                 time.sleep(0.1 * 2**attempt)
+
+    def _bill_alone(self, outcome: dict[str, Any]) -> None:
+        """Settle an answer that cannot be stored, such as one that no document can hold; its cost is owed."""
+        if not self._is_settled():
+            failed = {**outcome, "outcome": "failed", "error": StoreError.code}
+            record = Update(self.send.record, failed, if_updated_at=self.checkpoints.updated_at)
+            self.services.store.commit([self.reservation.settlement(), record])
 
     def _is_settled(self) -> bool:
         """Whether an earlier try did commit, and its acknowledgement was lost; a stop may have come in between."""
@@ -324,6 +374,12 @@ class Running:
             return self.checkpoints.reread()
         except Stopped:
             return False
+
+
+def _stored(use: ToolUse) -> dict[str, Any]:
+    # As text, since Firestore has no lists within lists.
+    values = {"input": json.dumps(use.input), "output": json.dumps(use.output)}
+    return {"id": use.id, "name": use.name, "error": use.error, **values}
 
 
 def _only_waits(chunks: object) -> bool:
@@ -338,6 +394,7 @@ def _only_waits(chunks: object) -> bool:
     return False
 
 
-def _title(text: str) -> str:
+def plain_title(text: str) -> str:
+    """A chat's title from its first message."""
     line = " ".join(text.split())
     return line if len(line) <= _TITLE_CHARACTERS else line[: _TITLE_CHARACTERS - 1].rstrip() + "…"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .documents import Documents
 from .errors import FirelaunchError
+from .llm.base import Source
 from .rag.versions import State
 from .scope import Scope
 
@@ -110,6 +111,13 @@ class Grounding:
 
         by_number = {passage.number: passage for passage in self._citations.passages}
         return [source_view(by_number[number]) for number in dict.fromkeys(self._citations.cited)]
+
+    def sources(self) -> list[Source]:
+        """The same as any client of a stream understands it."""
+        return [
+            Source(f"p{place['number']}", place["title"][:200], place["url"], filename=place["title"][:200] or None)
+            for place in self.cited
+        ]
 
     @property
     def cost(self) -> int:

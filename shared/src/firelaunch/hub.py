@@ -19,20 +19,18 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 from .llm.client import Client
 from .llm.patience import HEARTBEAT_SECONDS, TICK_SECONDS, ClientLeft, Patience
 from .stream import STILL_HERE, Paused
 
-__all__ = ["WRITE_SECONDS", "Hub", "Served"]
+__all__ = ["Hub", "Served"]
 
 log = logging.getLogger(__name__)
 
-WRITE_SECONDS = 30.0
-"""A client that takes nothing for this long is taken for one that left."""
-
 _MANY = 16
-_TOGETHER_SECONDS = 0.008
+_TOGETHER_SECONDS = 0.012
 """With many streams, what arrives in this time is relayed together: a wake-up for a token costs more than the token."""
 
 _LEFT = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
@@ -70,9 +68,14 @@ class Served:
 
 
 class Hub:
-    """See the module. One per process; its thread starts with the first stream."""
+    """See the module. One per process; its thread starts with the first stream.
 
-    def __init__(self) -> None:
+    Args:
+        write_seconds: a client that takes nothing for this long is taken for one that left.
+    """
+
+    def __init__(self, write_seconds: float) -> None:
+        self.write_seconds = write_seconds
         self._arrived: deque[Served] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -104,20 +107,29 @@ class Hub:
                 if descriptor == self._bell:
                     os.eventfd_read(self._bell)
                 elif (served := self._of_provider.get(descriptor)) is not None:
-                    self._step(served)
+                    self._guarded(self._step, served)
                 elif (served := self._of_client.get(descriptor)) is not None:
-                    self._heard_of(served, event)
+                    self._guarded(self._heard_of, served, event)
             while self._arrived:
-                self._take(self._arrived.popleft())
+                self._guarded(self._take, self._arrived.popleft())
             now = time.monotonic()
             while self._timers and self._timers[0][0] <= now:
                 served = heapq.heappop(self._timers)[2]
                 if served in self._here and not served._unsent:
-                    self._step(served)
+                    self._guarded(self._step, served)
             if now >= next_tick:
                 next_tick = now + TICK_SECONDS
                 for served in list(self._here):
-                    self._tick(served, now)
+                    self._guarded(self._tick, served, now)
+
+    def _guarded(self, work: Callable[..., None], served: Served, *args: Any) -> None:
+        """What goes wrong with one stream is its own, and no other's."""
+        try:
+            work(served, *args)
+        except Exception:
+            log.exception("a stream failed")
+            served.failed = True
+            self._dismiss(served)
 
     def _take(self, served: Served) -> None:
         self._here.add(served)
@@ -176,9 +188,6 @@ class Hub:
                 if client.idle:
                     self._wait(served)
                     return
-        except Exception:
-            log.exception("a stream failed")
-            served.failed = True
         finally:
             client.hosted = False
         self._dismiss(served)
@@ -229,7 +238,7 @@ class Hub:
         if patience is None or served not in self._here:
             return
         if served._unsent:
-            if now - served._stalled_since >= WRITE_SECONDS:
+            if now - served._stalled_since >= self.write_seconds:
                 self._heard_of(served, select.EPOLLHUP)
             return
         try:

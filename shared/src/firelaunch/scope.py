@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
 from .errors import InvalidId, ScopeViolation
@@ -74,12 +75,17 @@ def split(path: str) -> list[str]:
     """
     if type(path) is not str:  # a subclass may split into other segments than it holds
         raise ScopeViolation(reason=f"a {type(path).__name__} is no path")
+    return list(_segments(path))
+
+
+@lru_cache(maxsize=4096)
+def _segments(path: str) -> tuple[str, ...]:
     segments = path.split("/")
     for segment in segments:
         bad = segment in {"", ".", ".."} or _RESERVED.fullmatch(segment) or not _is_utf8(segment)
         if bad or len(segment.encode()) > 1500 or "\x00" in segment:
             raise ScopeViolation(reason=f"path segment {segment[:80]!r} is not allowed")
-    return segments
+    return tuple(segments)
 
 
 def _is_utf8(text: str) -> bool:
@@ -106,6 +112,18 @@ class Scope:
         if self.uid is not None:
             check_uid(self.uid)
 
+    @classmethod
+    def plain(cls, scope: Scope) -> Scope:
+        """A copy of ``scope``, checked anew, so that what is used is what was looked at.
+
+        Raises:
+            ScopeViolation: it is of a subclass, whose paths may be anything.
+            InvalidId: its ids are not what ids may be (any more).
+        """
+        if type(scope) is not cls:
+            raise ScopeViolation(reason=f"a {type(scope).__name__} is no scope")
+        return cls(scope.app_id, scope.uid)
+
     def of(self, uid: str) -> Scope:
         """The scope of one user of this app."""
         return Scope(self.app_id, uid)
@@ -119,6 +137,10 @@ class Scope:
         if self.uid is None:
             raise ScopeViolation(reason="a user's path was asked of a scope that has no user")
         return self.root
+
+    def users(self) -> str:
+        """Collection of the app's users."""
+        return f"apps/{self.app_id}/users"
 
     def chats(self) -> str:
         """Collection of the user's chats."""
@@ -142,6 +164,28 @@ class Scope:
             raise InvalidId("A day is written yyyy-mm-dd.")
         return f"{self._user()}/usage/{day}"
 
+    def rollup(self, day: str) -> str:
+        """Document of what all users of the app used on one day; ``day`` as in :meth:`usage`."""
+        if type(day) is not str or not _DAY.fullmatch(day):
+            raise InvalidId("A day is written yyyy-mm-dd.")
+        return f"apps/{self.app_id}/rollups/{day}"
+
+    def devices(self) -> str:
+        """Collection of the user's devices that take notifications."""
+        return f"{self._user()}/devices"
+
+    def device(self, device_id: str) -> str:
+        """Document of one device."""
+        return f"{self._user()}/devices/{check_id(device_id)}"
+
+    def device_owner(self, device_id: str) -> str:
+        """Document that says whose a device is, in the app's own collection."""
+        return f"apps/{self.app_id}/device_owners/{check_id(device_id)}"
+
+    def memory(self) -> str:
+        """Document of what the app's model keeps in mind about the user."""
+        return f"{self._user()}/memory/notes"
+
     def member(self) -> str:
         """Document of the user's membership, in the app's own collection."""
         self._user()
@@ -154,6 +198,10 @@ class Scope:
     def request(self, request_id: str) -> str:
         """Document of one metered request, in the app's own collection."""
         return f"apps/{self.app_id}/requests/{check_id(request_id)}"
+
+    def billing_event(self, event_id: str) -> str:
+        """Document of one Stripe event that was seen, in the app's own collection."""
+        return f"apps/{self.app_id}/billing_events/{check_id(event_id)}"
 
     def jobs(self) -> str:
         """Collection of the app's jobs."""

@@ -20,18 +20,41 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, batches, chats, dev, documents, extract, health, internal, jobs, mcp, reference, search
+from .api import (
+    account,
+    answers,
+    batches,
+    billing,
+    chats,
+    dev,
+    devices,
+    documents,
+    extract,
+    health,
+    internal,
+    jobs,
+    mcp,
+    memory,
+    ops,
+    reference,
+    search,
+    ui,
+)
 from .api.base import LOCALHOST
 from .api.refusals import ErrorAnswer
 from .batch import batch_handlers
+from .billing_jobs import billing_handlers
 from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
 from .guardrails import logged, moderated
 from .identity import bearer
 from .ingest import document_handlers
 from .lifecycle import Shutdown
+from .resume import Answers
 from .services import Services
 from .telemetry import REQUEST_ID, TRACE, configure_logs
 from .turn import Turns, Workflow
+from .ui_stream import UI_HEADERS
+from .upkeep import upkeep_handlers
 from .worker import Handlers, Runner
 
 __all__ = ["App", "handle_errors", "init_app", "invalid"]
@@ -104,6 +127,7 @@ class App(OpenAPI):
             static_folder=None,
         )
         self.shutdown = Shutdown()
+        self.write_seconds = 30.0
         self.start_jobs: Callable[[], None] = lambda: None
         self.runner: Runner | None = None
 
@@ -117,9 +141,10 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     settings = services.settings
     app.info.title = settings.app.name
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
+    app.write_seconds = settings.limits.write_seconds
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     origins = [*settings.cors.origins, *([LOCALHOST] if settings.environment.development else [])]
-    CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After"], max_age=3600)
+    CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After", *UI_HEADERS], max_age=3600)
     configure_logs(
         structured=settings.environment.on_cloud_run, project=settings.cloud.project, content=settings.logs.content
     )
@@ -127,7 +152,8 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     handle_errors(app)
     workflow = _guarded(workflow, services)
     turns = Turns(services, workflow, app.shutdown)
-    runner = Runner(services, batch_handlers(workflow, document_handlers(handlers)), app.shutdown)
+    known = billing_handlers(upkeep_handlers(services, document_handlers(handlers)))
+    runner = Runner(services, batch_handlers(workflow, known), app.shutdown)
     app.start_jobs = lambda: _start_jobs(app, services, runner)
     app.runner = runner
     for routes in _blueprints(app, services, turns, documented=False):
@@ -151,13 +177,19 @@ def _guarded(workflow: Workflow, services: Services) -> Workflow:
 def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
     found = [
         chats.routes(services, turns, documented=documented),
+        ui.routes(services, turns, documented=documented),
+        answers.routes(Answers(services, app.shutdown), documented=documented),
         jobs.routes(services, documented=documented),
         batches.routes(services, documented=documented),
         documents.routes(services, documented=documented),
         search.routes(services, documented=documented),
         account.routes(services, documented=documented),
+        billing.routes(services, documented=documented),
         extract.routes(services, documented=documented),
         mcp.routes(services, turns, documented=documented),
+        devices.routes(services, documented=documented),
+        memory.routes(services, documented=documented),
+        ops.routes(services, documented=documented),
         health.routes(services, documented=documented),
         reference.routes(lambda: _document(app, services, turns), documented=documented),
     ]

@@ -207,3 +207,40 @@ def test_a_comparison_or_a_field_that_holds_sql_is_refused(tmp_path: Path) -> No
         with pytest.raises(StoreError):
             store.query(Query("apps/demo/users", [item]))
     store.close()
+
+
+def test_the_connection_of_a_thread_that_has_ended_is_closed(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "data.sqlite3")
+    store.commit([Create("c/a", {"n": 1})])
+
+    def open_files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    def run() -> None:
+        thread = threading.Thread(target=lambda: store.get("c/a"))
+        thread.start()
+        thread.join()
+
+    for _ in range(3):
+        run()
+    before = open_files()
+    for _ in range(20):
+        run()
+    assert open_files() <= before
+    store.close()
+
+
+def test_what_was_removed_is_in_no_file_after_a_scrub(tmp_path: Path) -> None:
+    """Also what a document held before it was changed, and with another connection open."""
+    store, other = SQLiteStore(tmp_path / "s.sqlite3"), SQLiteStore(tmp_path / "s.sqlite3")
+    for number in range(300):
+        store.commit([Set(f"a/x/b/{number}", {"text": f"secret-word {number} " * 40})])
+    store.commit([Set("a/x/b/1", {"text": "else"}), Set("a/y", {"text": "stays"})])
+    assert other.get("a/y") is not None
+    store.delete_tree("a/x")
+    store.scrub()
+    found = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"secret-word" not in found
+    assert b"stays" in found
+    store.close()
+    other.close()

@@ -16,7 +16,7 @@ def answer(turn: Turn) -> Iterator[Chunk]:
 
     ``turn.passages`` is what was found in the user's documents and the app's library, numbered, to be cited as [1]; it
     is empty where there are none. ``turn.llm`` retries, falls back to the models named in firelaunch.toml, and is
-    metered.
+    metered. With ``tools=[...]`` it offers the model Python functions, each with type hints and a docstring.
     """
     instructions = turn.prompt("chat", app_name=turn.app.name)
     messages: list[Message] = [

@@ -16,15 +16,28 @@ from .refusals import errors
 __all__ = ["routes"]
 
 
+_ME: dict[str, Any] = {
+    "app_id": "my-app",
+    "uid": "ada",
+    "role": "member",
+    "email": None,
+    "plan": "free",
+    "features": [],
+}
+
+
 class Me(BaseModel):
     """The caller, as their token and the app's data have it."""
 
-    model_config = example({"app_id": "my-app", "uid": "ada", "role": "member", "email": None, "plan": "free"})
+    model_config = example(
+        {"app_id": "my-app", "uid": "ada", "role": "member", "email": None, "plan": "free", "features": []}
+    )
     app_id: str
     uid: str
     role: str
     email: str | None
     plan: str
+    features: list[str] = Field(description="What the plan switches on, by the app's own names.")
 
 
 _DAY = {
@@ -36,6 +49,7 @@ _DAY = {
     "cost_micro_usd": 2340,
     "reserved_micro_usd": 0,
     "expired_requests": 0,
+    "expired_micro_usd": 0,
 }
 _LIMIT = {"requests_per_minute": 20, "daily_micro_usd": 500_000, "cheaper_model_at_percent": 80}
 
@@ -59,6 +73,7 @@ class DayUsage(BaseModel):
     cost_micro_usd: int = Field(description="Millionths of a dollar.")
     reserved_micro_usd: int = Field(description="Held for requests that are running.")
     expired_requests: int = Field(description="Requests that never settled, as after a crash.")
+    expired_micro_usd: int = Field(description="What those may have cost at most. They are not billed.")
 
 
 class Limit(BaseModel):
@@ -87,8 +102,9 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
     @api.get("/me", responses={200: Me, **errors()}, summary="Who am I?")
     def me() -> dict[str, Any]:
         who = caller()
-        plan = metering.plan_of(store.get(who.scope.root))
-        return {"app_id": who.app_id, "uid": who.uid, "role": who.role, "email": who.email, "plan": plan}
+        has = metering.entitlements.of(store.get(who.scope.root))
+        told = {"app_id": who.app_id, "uid": who.uid, "role": who.role, "email": who.email}
+        return {**told, "plan": has.plan, "features": sorted(has.features)}
 
     @api.get("/usage", responses={200: UsageReport, **errors()}, summary="What have I used?")
     def usage(query: DaysQuery) -> dict[str, Any]:
@@ -114,10 +130,12 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
 
 def _view(day: str, usage: Day, services: Services) -> dict[str, Any]:
     now = services.clock()
+    gone = usage.reservations(now, expired=True)
     counters = ("requests", "input_tokens", "cached_input_tokens", "output_tokens", "cost_micro_usd")
     return {
         "day": day,
         **{name: usage.number(name) for name in counters},
         "reserved_micro_usd": sum(usage.reservations(now, expired=False).values()),
-        "expired_requests": usage.number("expired_requests") + len(usage.reservations(now, expired=True)),
+        "expired_requests": usage.number("expired_requests") + len(gone),
+        "expired_micro_usd": usage.number("expired_micro_usd") + sum(gone.values()),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from flask import Response, g, request
@@ -10,7 +10,7 @@ from flask_openapi3 import APIBlueprint
 from flask_openapi3.models import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..errors import BadRequest
+from ..errors import BadRequest, Forbidden
 from ..identity import Caller
 from ..llm.client import CLIENT_KEY, STREAM_KEY, Client
 from ..stream import Paused
@@ -22,12 +22,14 @@ __all__ = [
     "Body",
     "PageQuery",
     "Path",
+    "admins_only",
     "blueprint",
     "caller",
     "client",
     "event_stream",
     "example",
     "idempotency_key",
+    "streamed",
 ]
 
 BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
@@ -39,7 +41,7 @@ _KEY_CHARACTERS = 255
 KEY_HEADER = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "The client's own name for this send: repeated, it gives the first answer again.",
+    "description": "The client's own name for this request: repeated, it gives the first answer again.",
     "schema": {"type": "string", "minLength": 1, "maxLength": _KEY_CHARACTERS, "pattern": "^[ -~]+$"},
 }
 """For a route's ``x-headers`` in the OpenAPI document."""
@@ -75,6 +77,13 @@ def example(value: Any, *, stream: str | None = None) -> ConfigDict:
     return cast("ConfigDict", config)
 
 
+def streamed(example: str) -> dict[str, Any]:
+    """The ``responses`` entry of a route that answers with a stream and nothing else."""
+    # No type: tools differ in whether the schema is of the whole stream, or of each event.
+    stream = {"schema": {"description": "Server-sent events in UTF-8."}, "example": example}
+    return {"description": "The answer, as it comes.", "content": {"text/event-stream": stream}}
+
+
 _STREAMED = (
     "Server-sent events in UTF-8, each with a line of JSON as its data. `start`: `request_id`, `chat_id`, "
     "`user_message`. `delta`, any number of times: `text`, the next piece of the answer. Then one of `done`: `message` "
@@ -100,6 +109,16 @@ def caller() -> Caller:
     return found
 
 
+def admins_only() -> None:
+    """Return if the caller is an admin of the app.
+
+    Raises:
+        Forbidden: it is not.
+    """
+    if caller().role != "admin":
+        raise Forbidden("Only the app's admins may do this.", reason=f"role {caller().role!r}")
+
+
 def idempotency_key() -> str | None:
     """The request's Idempotency-Key, where it has one.
 
@@ -117,8 +136,12 @@ def client() -> Client | None:
     return cast("Client | None", request.environ.get(CLIENT_KEY))
 
 
-def event_stream(items: Iterator[bytes | Paused]) -> Response:
-    """A response of server-sent events. Our own server sends ``items`` itself; others iterate over the response."""
+def event_stream(items: Iterator[bytes | Paused], more: Mapping[str, str] = {}) -> Response:
+    """A response of server-sent events. Our own server sends ``items`` itself; others iterate over the response.
+
+    Args:
+        more: headers beside those that keep proxies from storing a stream, and from waiting for its end.
+    """
     request.environ[STREAM_KEY] = items
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", **more}
     return Response(cast("Iterator[bytes]", items), mimetype="text/event-stream", headers=headers)

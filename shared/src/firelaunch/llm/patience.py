@@ -20,6 +20,10 @@ TICK_SECONDS = 0.25
 """Seconds between two looks at what no socket tells: a restart, a stop that another instance was asked for."""
 
 
+_FIRST_SECONDS = 0.1
+"""How long a thread waits for the beginning of an answer before it leaves the wait to the hub."""
+
+
 class ClientLeft(Exception):
     """Whoever asked has closed their connection."""
 
@@ -34,6 +38,8 @@ class Patience:
         between: seconds between any two of its bytes.
         client: whoever asked; None where that is not known.
         check: called several times a second; raises what is to end the call.
+
+    ``sent`` says that the provider has all of the request: from then on it may charge for it.
     """
 
     deadline: float
@@ -41,6 +47,7 @@ class Patience:
     between: float
     client: Client | None = None
     check: Callable[[], None] = lambda: None
+    sent: bool = False
     _began: float = field(default_factory=time.monotonic)
     _heard: bool = False
     _last: float = 0.0
@@ -79,10 +86,21 @@ class Patience:
         client = self.client
         if client is None or client.may_wait is False:
             return False
+        if not self._heard and not client.hosted and self._soon(sock):
+            return False
         if client.may_wait is None:
             client.may_wait = False  # unless whoever gets the first word of it says otherwise
         client.waits_for = (sock, self)
         return True
+
+    def _soon(self, sock: socket.socket) -> bool:
+        """Whether more comes at once. The first token is worth a thread: the hub relays many streams in turn."""
+        left = self._began + _FIRST_SECONDS - time.monotonic()
+        if left <= 0:
+            return False
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return bool(poll.poll(1000 * left))
 
     def idle(self, sock: socket.socket) -> bool:
         """Whether the hub is told, with the piece that it is about to get, that a wait for ``sock`` follows."""

@@ -6,7 +6,7 @@ The Admin SDK bypasses security rules, so code that runs with its credentials is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from datetime import datetime
 from typing import TypeVar
@@ -30,9 +30,7 @@ class _Wall:
     """
 
     def __init__(self, scope: Scope) -> None:
-        if type(scope) is not Scope:
-            raise ScopeViolation(reason=f"a {type(scope).__name__} is no scope")
-        self._root = split(scope.root)
+        self._root = split(Scope.plain(scope).root)
 
     def check(self, path: str, *, document: bool) -> str:
         segments = split(path)
@@ -77,12 +75,17 @@ class ScopedStore:
         Raises:
             ScopeViolation: ``scope`` is not inside this one.
         """
-        self.__wall.check(scope.root, document=True)
-        return ScopedStore(self.__store, scope)
+        own = Scope.plain(scope)
+        self.__wall.check(own.root, document=True)
+        return ScopedStore(self.__store, own)
 
-    def check(self, writes: Sequence[Write]) -> None:
-        """Refuse ``writes`` that lead out of the scope, without sending any."""
-        self.__wall.check_writes(writes)
+    def check(self, writes: Sequence[Write]) -> list[Write]:
+        """Refuse ``writes`` that lead out of the scope, without sending any.
+
+        Returns:
+            what was looked at; ``writes`` themselves may be others when they are looked at again.
+        """
+        return self.__wall.check_writes(writes)
 
     def get(self, path: str) -> Document | None:
         """See :meth:`DocumentStore.get <firelaunch.store.base.DocumentStore.get>`."""
@@ -99,6 +102,10 @@ class ScopedStore:
     def count(self, query: Query) -> int:
         """See :meth:`DocumentStore.count <firelaunch.store.base.DocumentStore.count>`."""
         return self.__store.count(self.__wall.check_query(query))
+
+    def ids(self, collection: str) -> Iterator[str]:
+        """See :meth:`DocumentStore.ids <firelaunch.store.base.DocumentStore.ids>`."""
+        return self.__store.ids(self.__wall.check(collection, document=False))
 
     def read(
         self, paths: Sequence[str], queries: Sequence[Query]
@@ -118,6 +125,14 @@ class ScopedStore:
     def delete_tree(self, path: str) -> int:
         """See :meth:`DocumentStore.delete_tree <firelaunch.store.base.DocumentStore.delete_tree>`."""
         return self.__store.delete_tree(self.__wall.check(path, document=len(split(path)) % 2 == 0))
+
+    def tree(self, path: str) -> Iterator[str]:
+        """See :meth:`DocumentStore.tree <firelaunch.store.base.DocumentStore.tree>`."""
+        return self.__store.tree(self.__wall.check(path, document=len(split(path)) % 2 == 0))
+
+    def scrub(self) -> None:
+        """See :meth:`DocumentStore.scrub <firelaunch.store.base.DocumentStore.scrub>`."""
+        self.__store.scrub()
 
     def close(self) -> None:
         """See :meth:`DocumentStore.close <firelaunch.store.base.DocumentStore.close>`."""

@@ -15,11 +15,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from ..errors import AlreadyExists, Contention, NotFound, PreconditionFailed, StoreError
 from .base import MAX_WRITES, Create, Delete, Document, Filter, Query, Set, Transaction, Update, Write, ordering
 from .changes import apply_set, apply_update
 from .sqlite_values import bounds, decode, encode, encode_scalar
+from .wal import empty_wal
 
 __all__ = ["SQLiteStore"]
 
@@ -36,8 +38,23 @@ CREATE TABLE IF NOT EXISTS documents (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS by_id ON documents (collection, id);
 """
+_IDS = """
+SELECT DISTINCT CASE instr(rest, '/') WHEN 0 THEN rest ELSE substr(rest, 1, instr(rest, '/') - 1) END AS id
+FROM (SELECT substr(path, ?) AS rest FROM documents WHERE path > ? AND path < ?) ORDER BY id
+"""
+_TREE = "path = ? OR (path > ? AND path < ?)"
 _COLUMNS = "path, data, created, updated"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Own:
+    """A thread's connection, closed when the thread has ended: nothing else holds this then."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
 
 
 class SQLiteStore:
@@ -50,7 +67,7 @@ class SQLiteStore:
         self._path = Path(path)
         self._local = threading.local()
         self._writing = threading.RLock()
-        self._opened: list[sqlite3.Connection] = []
+        self._opened: WeakSet[_Own] = WeakSet()
         self._closed = False
 
     def get(self, path: str) -> Document | None:
@@ -74,6 +91,12 @@ class SQLiteStore:
             row = self._connection().execute(f"SELECT count(*) FROM ({sql})", values).fetchone()  # noqa: S608
         return int(row[0])
 
+    def ids(self, collection: str) -> Iterator[str]:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        with _translated():
+            rows = self._connection().execute(_IDS, (len(collection) + 2, f"{collection}/", f"{collection}0"))
+            yield from [str(row[0]) for row in rows]
+
     def read(
         self, paths: Sequence[str], queries: Sequence[Query]
     ) -> tuple[list[Document | None], list[list[Document]]]:
@@ -95,27 +118,35 @@ class SQLiteStore:
 
     def delete_tree(self, path: str) -> int:
         """See :class:`~firelaunch.store.base.DocumentStore`."""
-        # "/" is followed by "0" in ASCII, so this range is exactly what begins with "path/".
         with self._write_lock() as connection:
-            gone = connection.execute(
-                "DELETE FROM documents WHERE path = ? OR (path > ? AND path < ?)", (path, f"{path}/", f"{path}0")
-            )
-            return gone.rowcount
+            return connection.execute(f"DELETE FROM documents WHERE {_TREE}", _tree(path)).rowcount  # noqa: S608
+
+    def tree(self, path: str) -> Iterator[str]:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        with _translated():
+            rows = self._connection().execute(f"SELECT path FROM documents WHERE {_TREE}", _tree(path))  # noqa: S608
+            yield from [str(row[0]) for row in rows]
+
+    def scrub(self) -> None:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        with self._writing, _translated():
+            empty_wal(self._connection())
 
     def close(self) -> None:
         """See :class:`~firelaunch.store.base.DocumentStore`."""
         with self._writing:
             self._closed = True
-            for connection in self._opened:
-                connection.close()
+            for own in self._opened:
+                own.connection.close()
             self._opened.clear()
 
     def _connection(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is None:
+        own: _Own | None = getattr(self._local, "own", None)
+        if own is None:
             with self._writing:
-                found = self._local.connection = self._open()
-        return found
+                own = self._local.own = _Own(self._open())
+                self._opened.add(own)
+        return own.connection
 
     def _open(self) -> sqlite3.Connection:
         if self._closed:
@@ -127,8 +158,9 @@ class SQLiteStore:
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
         )
-        self._opened.append(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
+        # What is removed is overwritten, not only let go of.
+        connection.execute("PRAGMA secure_delete = ON")
         if first:
             _switch_to_wal(connection)
             connection.executescript(_SCHEMA)
@@ -150,6 +182,11 @@ class SQLiteStore:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+
+
+def _tree(path: str) -> tuple[str, str, str]:
+    # "/" is followed by "0" in ASCII, so this range is exactly what begins with "path/".
+    return path, f"{path}/", f"{path}0"
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
