@@ -5,11 +5,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-<<<<<<< HEAD
-.PHONY: setup help app demo serve test lint format rules-score deny-matrix fuzz-api chaos-jobs chaos-rag bench docs lock clean
-=======
-.PHONY: setup help app demo serve test lint format rules-score deny-matrix fuzz-api fuzz-metering chaos-jobs chaos-stripe bench docs lock clean
->>>>>>> main
+.PHONY: setup help app demo serve test lint format rules-score deny-matrix fuzz-api fuzz-metering chaos-jobs chaos-rag chaos-stripe bench docs lock clean
 
 setup: ## Put everything into .venv; an interrupted set-up goes on where it stopped
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer." >&2; exit 1; }

@@ -15,7 +15,7 @@ _COMMANDS = {
     "invite": ("invite", "Invite people to an app, its first admin among them."),
     "lock-prompts": ("lock_prompts", "Note the prompts of an app as released."),
     "erase": ("erase", "Remove all data of a user."),
-    "eval": ("evaluate", "Measure how well search finds what it should."),
+    "eval": ("evaluate", "Measure search on a collection, or check an app's answers."),
     "new": ("new", "Make an app."),
     "publish": ("publish", "Publish an app's name, and who may join it."),
     "reembed": ("reembed", "Index an app's documents anew, beside the index in use."),
