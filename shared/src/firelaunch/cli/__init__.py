@@ -19,6 +19,7 @@ _COMMANDS = {
     "publish": ("publish", "Publish an app's name, and who may join it."),
     "rules": ("rules", "Build and compare the security rules of all apps."),
     "serve": ("serve", "Run an app on this machine."),
+    "upgrade": ("upgrade", "Bring an app up to the template as it is now."),
     "test-rules": ("test_rules", "Say whether tests would notice wrong security rules."),
 }
 
