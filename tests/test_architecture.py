@@ -26,7 +26,7 @@ ORDER = [
     ["functions"],
     ["serving", "gunicorn_worker"],
     ["testing"],
-    ["rules"],
+    ["rules", "deploy"],
     ["cli"],
     ["__main__", "__init__"],
 ]

@@ -15,8 +15,9 @@ _COMMANDS = {
     "invite": ("invite", "Invite people to an app, its first admin among them."),
     "new": ("new", "Make an app."),
     "publish": ("publish", "Publish an app's name, and who may join it."),
-    "rules": ("rules", "Compose the security rules of all apps, and compare them with those that are live."),
+    "rules": ("rules", "Compose all apps' security rules; compare them with live ones."),
     "serve": ("serve", "Run an app on this machine."),
+    "stage": ("stage", "Make the folder that an app is built from."),
     "test-rules": ("test_rules", "Say whether tests would notice if the security rules were wrong."),
 }
 
