@@ -12,6 +12,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "demo": ("demo", "Make a demo app, start it and talk to it."),
+    "deploy": ("deploy", "Deploy an app to Cloud Run."),
     "invite": ("invite", "Invite people to an app, its first admin among them."),
     "new": ("new", "Make an app."),
     "publish": ("publish", "Publish an app's name, and who may join it."),

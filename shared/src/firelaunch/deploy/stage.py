@@ -22,8 +22,8 @@ from . import secrets
 
 __all__ = ["FUNCTIONS", "StageError", "Staged", "stage_app", "stage_functions"]
 
-FUNCTIONS = "functions"
-"""The staged folder of the functions; no app may have this name where both are staged."""
+FUNCTIONS = "firelaunch-functions"
+"""The functions' staged folder; no app is deployed whose id begins like this."""
 
 _EPOCH = 1_704_067_200
 """2024-01-01, seconds: the time of every staged file and of every file in the wheel (a zip knows none before 1980)."""
