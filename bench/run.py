@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("start", "turn", "identity")
+NAMES = ("start", "turn", "identity", "relay", "index", "ingest", "chunking")
 
 
 def main(names: list[str]) -> None:

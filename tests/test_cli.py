@@ -198,6 +198,22 @@ def test_each_command_explains_itself() -> None:
         assert len(done.stdout.splitlines()) > 3
 
 
+def test_prompts_are_locked_once_and_changed_never(repo: Path) -> None:
+    assert firelaunch(repo, "new", "--no-input", "app_name=Demo").returncode == 0
+    prompts = repo / "apps" / "demo" / "app" / "prompts"
+    assert firelaunch(repo, "lock-prompts", "demo").stdout == "locked chat@1.md\n"
+    assert "already" in firelaunch(repo, "lock-prompts", "demo").stdout
+    sums = subprocess.run(["sha256sum", "-c", "prompts.lock"], cwd=prompts, capture_output=True, check=False)
+    assert sums.returncode == 0
+    (prompts / "chat@1.md").write_text("Something else.")
+    (prompts / "chat@2.md").write_text("Something new.")
+    done = firelaunch(repo, "lock-prompts", "demo")
+    assert done.returncode == 2
+    assert "chat@3.md" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "chat@2" not in (prompts / "prompts.lock").read_text()
+
+
 def test_the_command_line_loads_a_commands_modules_only_when_it_is_called() -> None:
     code = "import sys, firelaunch.cli; print(*sorted(sys.modules))"
     done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=True)

@@ -92,8 +92,7 @@ def load(path: Path) -> Any:
 
 
 def test_the_table_of_errors_lists_each_code_with_its_status_and_no_other() -> None:
-    import firelaunch.identity.app_check  # errors take their place in the tree when their module is imported
-    import firelaunch.identity.base
+    import firelaunch.identity.base  # errors take their place in the tree when their module is imported
     import firelaunch.membership.claims
     import firelaunch.membership.invites
     from firelaunch.errors import FirelaunchError
@@ -118,14 +117,19 @@ def test_the_table_of_errors_lists_each_code_with_its_status_and_no_other() -> N
 
 def test_the_table_of_routes_lists_each_route_and_no_other(tmp_path: Path) -> None:
     from firelaunch.settings import Settings
-    from firelaunch.testing.apps import write_app
+    from firelaunch.testing.apps import SETTINGS, write_app
     from firelaunch.web import App, init_app
     from firelaunch.wiring import build
 
-    app = App("docs")
-    init_app(app, build(Settings.load(write_app(tmp_path), {})), lambda _: ())
+    settings = write_app(tmp_path, SETTINGS + '[jobs]\nurl = "https://x.run.app"\nservice_account = "jobs@x"\n')
+    laptop, cloud = {}, {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "p-12345", "OPENAI_API_KEY": "k"}
+    apps = []
+    for environ in (laptop, cloud):
+        apps.append(App("docs"))
+        init_app(apps[-1], build(Settings.load(settings, environ)), lambda _: ())
     served = {
         f"{method} {str(rule).replace('<', '{').replace('>', '}')}"
+        for app in apps
         for rule in app.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }

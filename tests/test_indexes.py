@@ -21,13 +21,20 @@ from index_need import Need, Unreadable, composite_index, queries
 from support import ROOT, TEMPLATE
 
 INDEXES = json.loads((ROOT / "firestore.indexes.json").read_text())
-ADAPTERS = {"store/firestore.py", "store/sqlite.py", "store/base.py", "store/scoped.py"}
+ADAPTERS = {
+    "store/firestore.py",
+    "store/sqlite.py",
+    "store/base.py",
+    "store/scoped.py",
+    "rag/index/firestore.py",
+    "rag/index/vertex.py",
+}
 """Hand queries on, or speak Firestore's own language; the only ones that do."""
 
 EXPIRES = "delete_at"
 """The field that a TTL policy reads, wherever a document has one."""
 
-WRITERS_OF_EXPIRY = {"turn.py", "membership/invites.py"}
+WRITERS_OF_EXPIRY = {"turn.py", "model_calls.py", "membership/invites.py", "jobs/jobs.py", "batch.py"}
 """Files that write it; each is made to do so in the test of the TTL policies."""
 
 
@@ -69,10 +76,10 @@ def test_every_kind_of_document_that_expires_has_a_ttl_policy_and_nothing_else_h
     writers = {name for name, path in sources() if f'"{EXPIRES}"' in path.read_text()}
     assert writers == WRITERS_OF_EXPIRY, "exercise the new writer below, and name it above"
 
-    expiring = collections_with(EXPIRES, after_one_turn_and_one_invitation(tmp_path))
+    expiring = collections_with(EXPIRES, after_one_of_each(tmp_path))
     policies = [item for item in INDEXES["fieldOverrides"] if item.get("ttl")]
 
-    assert expiring == {"requests", "invites"} == {item["collectionGroup"] for item in policies}
+    assert expiring == {"requests", "invites", "jobs", "items"} == {item["collectionGroup"] for item in policies}
     assert all(item["fieldPath"] == EXPIRES and item["indexes"] == [] for item in policies), "a time that only grows"
 
 
@@ -113,8 +120,8 @@ def test_a_query_that_cannot_be_read_fails_rather_than_being_overlooked(tmp_path
         list(queries(path))
 
 
-def after_one_turn_and_one_invitation(folder: Path) -> Path:
-    """The database of an app that answered one message, and has one invitation."""
+def after_one_of_each(folder: Path) -> Path:
+    """The database of an app that answered one message and one extraction, did one batch, and has an invitation."""
     settings = Settings.load(write_app(folder), {"FIRELAUNCH_DATA": str(folder / "data")})
     store = build_store(settings)
     services: Services = build(settings, store=store)
@@ -122,6 +129,10 @@ def after_one_turn_and_one_invitation(folder: Path) -> Path:
     init_app(app, services, lambda turn: turn.llm.stream([{"role": "user", "content": turn.text}]))
     ada = sign_in(app, "ada")
     assert ada.send(ada.new_chat(), "Hello").status_code == 200
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    assert ada.post("/v1/extract", {"text": "Hello", "schema": schema}).status_code == 200
+    batch = ada.post("/v1/batches", {"inputs": [{"text": "Hello"}], "budget_micro_usd": 1}).get_json()
+    app.runner.run(batch["id"])
     Invites(store, "demo", services.clock).create("member", uses=1, valid_for=timedelta(hours=1), by="operator")
     store.close()
     return next(folder.rglob("*.sqlite3"))

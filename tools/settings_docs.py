@@ -33,6 +33,7 @@ VARIABLES = {
     "OPENAI_MODEL": "One model in place of all that `[models.openai]` names. On one's own machine it costs nothing; "
     "elsewhere its price must be known (`[prices]`).",
     "GOOGLE_CLOUD_PROJECT": "In place of `cloud.project`.",
+    "DATABASE_URL": "PostgreSQL with pgvector, where `index.backend` is `pgvector`: `postgresql://user:password@host/db`.",
     "FIRESTORE_EMULATOR_HOST": "Host and port of the Firestore emulator; needed in `emulators` mode, refused in the "
     "cloud.",
     "FIREBASE_AUTH_EMULATOR_HOST": "Host and port of the Auth emulator; refused in the cloud.",
@@ -82,11 +83,13 @@ def _model(annotation: Any) -> type[BaseModel] | None:
 
 def _kind(field: FieldInfo) -> str:
     annotation, limits = field.annotation, [_limit(item) for item in field.metadata]
-    names: dict[Any, str] = {str: "text", int: "whole number", bool: "true or false"}
+    names: dict[Any, str] = {str: "text", int: "whole number", float: "number", bool: "true or false"}
     if get_origin(annotation) is Literal:
         return ", ".join(f'`"{choice}"`' for choice in get_args(annotation))
     if get_origin(annotation) is tuple:
         return "list of texts"
+    if get_origin(annotation) is dict:
+        return "table"
     if get_origin(annotation) in {Union, types.UnionType}:
         annotation = next(kind for kind in get_args(annotation) if kind is not types.NoneType)
     if "dollars" in (field.description or "").lower():

@@ -137,3 +137,26 @@ def test_a_scoped_store_takes_a_document_for_a_document_and_a_collection_for_a_c
         store.query(Query("apps/demo/users/ada"))
     assert store.get("apps/demo/users/ada").data == {"n": 1}
     assert store.delete_tree("apps/demo/users") == 1
+
+
+class TwoFaced(str):
+    """Splits into other segments than it holds."""
+
+    def split(self, *_: Any, **__: Any) -> list[str]:
+        return ["apps", "demo", "users", "ada"]
+
+
+def test_a_string_that_is_more_than_a_string_is_no_path_and_no_id(walled: Any) -> None:
+    store, _ = walled
+    for attempt in (lambda: store.get(TwoFaced("apps/other/users/ada")), lambda: store.delete_tree(TwoFaced("x"))):
+        with pytest.raises(ScopeViolation):
+            attempt()
+    for check in (check_id, check_uid, check_app_id):
+        with pytest.raises(InvalidId):
+            check(TwoFaced("demo"))
+
+
+@pytest.mark.parametrize("day", ["2026-1-1", "2026-01-01/../x", "\u0662026-01-01", TwoFaced("2026-01-01"), "", None])
+def test_a_day_is_written_in_ten_ascii_characters(day: Any) -> None:
+    with pytest.raises(InvalidId):
+        ADA.usage(day)

@@ -25,6 +25,7 @@ MODEL = (
     "apps/{app}/users/{uid}/documents/d1",
     "apps/{app}/users/{uid}/documents/d1/chunks/k1",
     "apps/{app}/users/{uid}/usage/2026-01-31",
+    "apps/{app}/users/{uid}/batches/j1/items/i1",
     "apps/{app}/library/d1",
     "apps/{app}/library/d1/chunks/k1",
     "apps/{app}/jobs/j1",

@@ -45,6 +45,10 @@ _WORTHLESS: dict[str, dict[str, Any]] = {
     "a role is a map": {"apps": {"alpha": {"role": "admin"}, "beta": {}}},
     "a role is no name": {"apps": {"alpha": "Admin!", "beta": "a member"}},
     "a role is too long": {"apps": {"alpha": "x" * 33, "beta": "x" * 33}},
+    "roles of nine hundred characters": {"apps": {"alpha": "a" * 450, "beta": "admin " * 75}},
+    "as many other apps as a claim holds": {"apps": {f"app-{number:02}": "admin" for number in range(45)}},
+    "apps inside apps": {"apps": {"apps": {"alpha": "admin", "beta": "admin"}}},
+    "apps of over-long names": {"apps": {"alpha" * 90: "admin", "beta" + " " * 450: "admin"}},
     "apps of other spelling": {"apps": {"Alpha": "admin", "alpha ": "admin", "apps/beta": "admin", "*": "admin"}},
     "the claim under other names": {"app": "alpha", "role": "admin", "admin": True, "claims": {"apps": {"alpha": "x"}}},
     "the claim inside firebase": {"firebase": {"sign_in_provider": "custom", "apps": {"alpha": "admin"}}},
@@ -61,8 +65,8 @@ def _tokens() -> dict[str, Claims]:
             found[f"{uid}, {name}"] = {"sub": uid, "apps": apps}
     for name, claims in _WORTHLESS.items():
         found[f"ada, {name}"] = {"sub": "ada", **claims}
-    for uid in ("Ada", "ada ", "apps/alpha/users/ada", "*"):
-        found[f"the uid {uid!r}, a member of both"] = {"sub": uid, "apps": {"alpha": "member", "beta": "member"}}
+    for uid in ("Ada", "ada ", "ada/chats", "apps/alpha/users/ada", "*", "\u0430da", "ada" * 50):
+        found[f"the uid {uid[:24]!a}, a member of both"] = {"sub": uid, "apps": {"alpha": "member", "beta": "member"}}
     # Rules do not look at the tenant: a role that was given to a tenant's user is that user's.
     found["ada, of a tenant, a member of alpha"] = {"sub": "ada", "apps": {"alpha": "member"}, **_tenant("own-1")}
     return found

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from .chats import message_view
+from .checkpoints import Checkpoints, Stopped
 from .errors import FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
 from .identity import Caller
 from .lifecycle import Shutdown
 from .llm.base import Chunk, Message
 from .llm.gateway import Answering
-from .prompts import Prompts
+from .llm.patience import ClientLeft
+from .prompts import UserPrompts
 from .scope import Scope
 from .services import Services
 from .settings import App
-from .store.base import SERVER_TIME, Increment, Set, Update, Write
-from .stream import Delta, Done, Event, Failed, Start
+from .store.base import DELETE_FIELD, SERVER_TIME, Increment, Set, Update, Write
+from .stream import Delta, Done, Event, Failed, Heartbeat, Start
 from .usage import Reservation
 
 __all__ = ["Replay", "Running", "Send", "Turn", "Workflow", "chat_update", "sent_view"]
@@ -43,13 +45,20 @@ class Turn:
     text: str
     history: list[Message]
     llm: Answering
-    _prompts: Prompts
+    _prompts: UserPrompts
     prompt_id: str | None = None
+    _model: str | None = None
 
     def prompt(self, name: str, **values: str) -> str:
-        """The version of prompt ``name`` that is in use, filled in; the request's record will name it."""
+        """The version of prompt ``name`` that this user gets, filled in; the request's record will name it.
+
+        "chat@2" asks for just that version. The calls that follow use the prompt's model and temperature, where it
+        has them.
+        """
         prompt = self._prompts.get(name)
         self.prompt_id = prompt.id
+        self._model = self._model or self.llm.model  # the plan's own, for prompts that name none
+        self.llm.model, self.llm.temperature = prompt.model or self._model, prompt.temperature
         return prompt.render(**values)
 
 
@@ -122,24 +131,41 @@ class Running:
     shutdown: Shutdown
     sent: dict[str, Any]
     title: str
-    record_updated_at: Any
+    checkpoints: Checkpoints
     answer_is_new: bool
+    goes_on: bool = False
+    stop_asked: bool = False
     _said: list[str] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _first_token: float | None = None
 
+    def pulse(self) -> None:
+        """Called several times a second while the answer is on its way; stores how far it is.
+
+        Raises:
+            Interrupted: the process ends.
+            Stopped: the client asked for the end, of this instance or of another.
+        """
+        if self.shutdown.due:
+            raise Interrupted(retry_after=1)
+        if self.stop_asked:
+            raise Stopped
+        self.checkpoints.take(self._said)
+
     def events(self) -> Iterator[Event]:
         """Start, the pieces of the answer, then Done (or Failed, after which nothing follows).
 
-        Closing it early ends the model's call, and keeps and bills what was said until then.
+        Closing it early ends the model's call, and keeps and bills what was said until then; where ``goes_on`` is set
+        it returns when the answer has come to its own end.
         """
         outcome = "stopped"
         error: FirelaunchError | None = None
         done: Done | None = None
         try:
-            yield Start(self.send.request_id, self.send.chat_id, self.sent)
-            yield from self._deltas()
+            yield from self._told()
             outcome = "answered"
+        except (ClientLeft, Stopped):
+            pass
         except FirelaunchError as failure:
             outcome, error = "failed", failure
         except Exception:
@@ -149,20 +175,39 @@ class Running:
             try:
                 done = self._settle(outcome, error)
             except FirelaunchError as failure:
-                log.exception("request %s could not be settled: %s", self.send.request_id, self._usage())
+                log.exception("request %s could not be settled: %s", self.send.request_id, self.reservation.report())
                 error = failure
         if done is None or error is not None:
             yield Failed(error or FirelaunchError(), self.send.request_id)
         else:
             yield done
 
-    def _deltas(self) -> Iterator[Event]:
+    def _told(self) -> Iterator[Event]:
+        deltas = self._deltas()
+        gone = False
+        try:
+            yield Start(self.send.request_id, self.send.chat_id, self.sent)
+            for event in deltas:  # noqa: UP028 - "yield from" would close them too
+                yield event
+        except GeneratorExit:
+            if not self.goes_on:
+                raise
+            gone = True
+        finally:
+            if not gone:
+                deltas.close()
+        if gone:
+            for _ in deltas:
+                pass
+
+    def _deltas(self) -> Generator[Event, None, None]:
         chunks = iter(self.workflow(self.turn))
         try:
             for chunk in chunks:
-                if self.shutdown.due:
-                    raise Interrupted(retry_after=1)
+                self.pulse()
                 if not chunk.text:
+                    if chunk.tokens is None and chunk.finish is None:
+                        yield Heartbeat()
                     continue
                 if self._first_token is None:
                     self._first_token = time.monotonic()
@@ -173,21 +218,9 @@ class Running:
             if close is not None:
                 close()
 
-    def _usage(self) -> dict[str, Any]:
-        tokens, reservation = self.reservation.tokens, self.reservation
-        return {
-            "model": reservation.model,
-            "input_tokens": tokens.input,
-            "cached_input_tokens": tokens.cached_input,
-            "output_tokens": tokens.output,
-            "estimated": tokens.estimated,
-            "cost_micro_usd": reservation.spent,
-            "cheaper_model": reservation.cheaper,
-        }
-
     def _settle(self, outcome: str, error: FirelaunchError | None) -> Done:
         text = "".join(self._said)
-        usage = self._usage()
+        usage = self.reservation.report()
         answer = {
             "role": "assistant",
             "text": text,
@@ -197,8 +230,7 @@ class Running:
             "created_at": self.services.clock(),
         }
         kept = bool(text) or outcome == "answered"
-        record = Update(self.send.record, self._record(outcome, error, usage), if_updated_at=self.record_updated_at)
-        self._commit([self.reservation.settlement(), record], self._chat_writes(answer) if kept else [])
+        self._commit(self._record(outcome, error, usage), self._chat_writes(answer) if kept else [])
         return Done(message_view(f"{self.send.request_id}-a", answer), usage)
 
     def _record(self, outcome: str, error: FirelaunchError | None, usage: dict[str, Any]) -> dict[str, Any]:
@@ -212,6 +244,7 @@ class Running:
             "usage": usage,
             "first_token_ms": first,
             "total_ms": round((now - self._started) * 1000),
+            "partial": DELETE_FIELD,
             "settled_at": SERVER_TIME,
         }
 
@@ -223,10 +256,11 @@ class Running:
             changes["title"] = _title(self.send.text)
         return [Set(self.send.answer, answer), chat_update(self.send, changes)]
 
-    def _commit(self, settlement: list[Write], chat: list[Write]) -> None:
+    def _commit(self, outcome: dict[str, Any], chat: list[Write]) -> None:
         for attempt in range(_SETTLE_TRIES):
+            record = Update(self.send.record, outcome, if_updated_at=self.checkpoints.updated_at)
             try:
-                self.services.store.commit([*settlement, *chat])
+                self.services.store.commit([self.reservation.settlement(), record, *chat])
                 return
             except NotFound:
                 # The chat was deleted while its answer was on the way. What the answer cost is owed all the same.
@@ -234,18 +268,19 @@ class Running:
                     raise
                 chat = []
             except PreconditionFailed:
-                self._check_settled()
-                return
+                if self._is_settled():
+                    return
             except StoreError:
                 if attempt + 1 == _SETTLE_TRIES:
                     raise
                 time.sleep(0.1 * 2**attempt)
 
-    def _check_settled(self) -> None:
-        """A commit whose acknowledgement was lost shows as a record that is settled; anything else is a fault."""
-        record = self.services.store.get(self.send.record)
-        if record is None or record.data.get("state") != "settled":
-            raise PreconditionFailed(reason="the request's record changed under its turn")
+    def _is_settled(self) -> bool:
+        """Whether an earlier try did commit, and its acknowledgement was lost; a stop may have come in between."""
+        try:
+            return self.checkpoints.reread()
+        except Stopped:
+            return False
 
 
 def _title(text: str) -> str:

@@ -15,7 +15,7 @@ from .errors import InvalidCursor, InvalidId, NotFound
 from .scope import Scope, check_id
 from .store.base import Create, Document, DocumentStore, Order, Query, Update
 
-__all__ = ["Chats", "Page", "chat_view", "message_view"]
+__all__ = ["Chats", "Page", "chat_view", "message_view", "page_after", "page_cursor"]
 
 _NEWEST = (Order("updated_at", descending=True),)
 _LATEST = (Order("created_at", descending=True),)
@@ -53,9 +53,9 @@ class Chats:
         Raises:
             InvalidCursor: ``cursor`` is not one of ours.
         """
-        found = self._store.query(Query(scope.chats(), order=_NEWEST, limit=limit + 1, after=_after(cursor)))
+        found = self._store.query(Query(scope.chats(), order=_NEWEST, limit=limit + 1, after=page_after(cursor)))
         items = [chat_view(d.id, d.data) for d in found[:limit]]
-        return Page(items, _cursor(found, limit, "updated_at"))
+        return Page(items, page_cursor(found, limit, "updated_at"))
 
     def get(self, scope: Scope, chat_id: str, limit: int, cursor: str | None) -> tuple[dict[str, Any], Page]:
         """A chat and its latest ``limit`` messages, oldest of them first; the cursor leads to earlier ones.
@@ -63,12 +63,12 @@ class Chats:
         Raises:
             InvalidCursor: ``cursor`` is not one of ours.
         """
-        query = Query(scope.messages(chat_id), order=_LATEST, limit=limit + 1, after=_after(cursor))
+        query = Query(scope.messages(chat_id), order=_LATEST, limit=limit + 1, after=page_after(cursor))
         (chat,), (found,) = self._store.read([scope.chat(chat_id)], [query])
         if chat is None:
             raise NotFound
         items = [message_view(d.id, d.data) for d in reversed(found[:limit])]
-        return chat_view(chat.id, chat.data), Page(items, _cursor(found, limit, "created_at"))
+        return chat_view(chat.id, chat.data), Page(items, page_cursor(found, limit, "created_at"))
 
     def change(self, scope: Scope, chat_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Rename or archive a chat; ``changes`` holds ``title``, ``archived`` or both. Its place in the list stays."""
@@ -119,7 +119,8 @@ def _time(value: Any) -> str | None:
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _cursor(found: list[Document], limit: int, field: str) -> str | None:
+def page_cursor(found: list[Document], limit: int, field: str) -> str | None:
+    """The cursor after the first ``limit`` of ``found``, which is sorted by the time ``field``; None at the end."""
     if len(found) <= limit:
         return None
     last = found[limit - 1]
@@ -127,7 +128,12 @@ def _cursor(found: list[Document], limit: int, field: str) -> str | None:
     return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
 
 
-def _after(cursor: str | None) -> list[Any] | None:
+def page_after(cursor: str | None) -> list[Any] | None:
+    """The position that a cursor stands for, as ``Query.after`` takes it.
+
+    Raises:
+        InvalidCursor: it is not one of ours.
+    """
     if cursor is None:
         return None
     try:

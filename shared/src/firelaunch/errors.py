@@ -9,16 +9,25 @@ from __future__ import annotations
 
 __all__ = [
     "AlreadyExists",
+    "AnswerWithheld",
     "BadRequest",
     "BudgetExceeded",
     "Conflict",
+    "ContentRefused",
     "Contention",
+    "DocumentUnreadable",
+    "ExtractionFailed",
+    "FetchRefused",
     "FirelaunchError",
     "Forbidden",
     "IdempotencyMismatch",
+    "IndexFailed",
+    "IndexUnavailable",
     "Interrupted",
     "InvalidCursor",
     "InvalidId",
+    "InvalidSchema",
+    "JobsUnavailable",
     "ModelError",
     "ModelRefused",
     "ModelTimeout",
@@ -56,12 +65,25 @@ class FirelaunchError(Exception):
         self.retry_after = retry_after
         super().__init__(self.message if reason is None else f"{self.message} ({reason})")
 
+    @property
+    def told(self) -> tuple[str, str]:
+        """What a client is told: code and message."""
+        return self.code, self.message
+
 
 class SettingsError(FirelaunchError):
-    """A setting is missing, misspelt or not allowed here; raised at boot, naming the key and the mend."""
+    """A setting is missing, misspelt or not allowed here; raised at boot, naming the key and the mend.
+
+    Where one shows only later, as in a prompt's text, clients are told no more than that something failed.
+    """
 
     code = "settings"
     message = "The settings do not hold together."
+
+    @property
+    def told(self) -> tuple[str, str]:
+        """What a client is told: code and message."""
+        return FirelaunchError.code, FirelaunchError.message
 
 
 class BadRequest(FirelaunchError):
@@ -86,12 +108,53 @@ class InvalidCursor(BadRequest):
     message = "That cursor is not one of ours; start from the first page."
 
 
+class InvalidSchema(BadRequest):
+    """A JSON schema that is none, or that no model can be held to; the message names the place and the mend."""
+
+    code = "invalid_schema"
+    message = "The schema is not valid."
+
+
 class TooLarge(BadRequest):
     """The body, or one of its fields, is over the limit."""
 
     code = "too_large"
     status = 413
     message = "The request is too large."
+
+
+class DocumentUnreadable(FirelaunchError):
+    """A file that cannot be read as a document.
+
+    Args:
+        problem: what is wrong with it, a short constant such as "encrypted", for code to tell cases apart.
+        message: the same for the user, with what to do about it.
+    """
+
+    code = "document_unreadable"
+    status = 422
+    message = "This file cannot be read."
+
+    def __init__(self, problem: str, message: str | None = None, *, reason: str | None = None) -> None:
+        self.problem = problem
+        super().__init__(message, reason=reason)
+
+
+class FetchRefused(FirelaunchError):
+    """A URL that may not, or cannot, be fetched.
+
+    Args:
+        problem: why, a short constant such as "private_address", for code to tell cases apart.
+        message: the same for the user, with what to do about it.
+    """
+
+    code = "fetch_refused"
+    status = 422
+    message = "This address cannot be fetched."
+
+    def __init__(self, problem: str, message: str | None = None, *, reason: str | None = None) -> None:
+        self.problem = problem
+        super().__init__(message, reason=reason)
 
 
 class Unauthenticated(FirelaunchError):
@@ -162,7 +225,7 @@ class ModelError(FirelaunchError):
 
     code = "model_failed"
     status = 502
-    message = "The model could not answer. Your message is kept; try again."
+    message = "The model could not answer. Try again."
 
 
 class ModelRefused(ModelError):
@@ -177,7 +240,7 @@ class ModelUnavailable(ModelError):
 
     code = "model_unavailable"
     status = 503
-    message = "The model is not available at the moment. Your message is kept; try again."
+    message = "The model is not available at the moment. Try again."
 
 
 class ModelTimeout(ModelError):
@@ -185,7 +248,30 @@ class ModelTimeout(ModelError):
 
     code = "model_timeout"
     status = 504
-    message = "The model took too long. Your message is kept; try again."
+    message = "The model took too long. Try again."
+
+
+class ExtractionFailed(ModelError):
+    """The model's answer does not have the shape that was asked for, also after it was told what is wrong."""
+
+    code = "extraction_failed"
+    message = "The model's answer did not fit the schema, also when it was told what was wrong."
+
+
+class ContentRefused(FirelaunchError):
+    """The app's moderation does not let the text pass; the reason says why, without its words."""
+
+    code = "content_refused"
+    status = 422
+    message = "This cannot be answered here."
+
+
+class AnswerWithheld(FirelaunchError):
+    """The model answered, and the answer did not pass the app's checks; it is paid and shown to nobody."""
+
+    code = "answer_withheld"
+    status = 502
+    message = "The answer did not pass this app's checks. Ask in other words."
 
 
 class Interrupted(FirelaunchError):
@@ -197,9 +283,14 @@ class Interrupted(FirelaunchError):
 
 
 class StoreError(FirelaunchError):
-    """The document store could not do what was asked."""
+    """The document store could not do what was asked. Its own words (paths, quotas) are for the log."""
 
     code = "store"
+
+    @property
+    def told(self) -> tuple[str, str]:
+        """What a client is told: code and message."""
+        return self.code, FirelaunchError.message if self.status == 500 else self.message
 
 
 class AlreadyExists(StoreError):
@@ -226,6 +317,21 @@ class Contention(StoreError):
     message = "Too many changes at once; try again."
 
 
+class IndexFailed(FirelaunchError):
+    """The index of documents could not do what was asked."""
+
+    code = "index_failed"
+    message = "Your documents could not be searched. Try again; if it goes on, quote the request id."
+
+
+class IndexUnavailable(IndexFailed):
+    """The index of documents is overloaded or out of reach."""
+
+    code = "index_unavailable"
+    status = 503
+    message = "Your documents cannot be searched at the moment; try again."
+
+
 class ScopeViolation(FirelaunchError):
     """Code reached for a path outside its app: a defect or an attack, so it is logged as a security event.
 
@@ -235,3 +341,11 @@ class ScopeViolation(FirelaunchError):
     code = "not_found"
     status = 404
     message = NotFound.message
+
+
+class JobsUnavailable(FirelaunchError):
+    """Work cannot be put off at the moment, or nothing is set up that would do it."""
+
+    code = "jobs_unavailable"
+    status = 503
+    message = "Work cannot be taken on at the moment; try again."

@@ -40,6 +40,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             sys.stderr.write(f"The app cannot start:\n{error}\n")
             sys.stderr.flush()
             sys.exit(Arbiter.APP_LOAD_ERROR)
+        start_jobs = getattr(self.wsgi, "start_jobs", None)
+        if start_jobs is not None:
+            start_jobs()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM: take no more connections; answers that are being given have the app's grace."""

@@ -28,6 +28,11 @@ class Shutdown:
             self._end_by = self._monotonic() + self._grace
 
     @property
+    def begun(self) -> bool:
+        """Whether the process was told to end: what has not been begun yet should wait for the next one."""
+        return self._end_by is not None
+
+    @property
     def due(self) -> bool:
         """Whether a running answer should end now."""
         return self._end_by is not None and self._monotonic() >= self._end_by

@@ -23,7 +23,7 @@ _RESERVED = re.compile(r"__.*__", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UID_CHARACTERS = 128
 """Firebase Auth allows uids of 1 to 128 characters (https://firebase.google.com/docs/auth/admin/manage-users)."""
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 def check_app_id(app_id: str) -> str:
@@ -32,7 +32,7 @@ def check_app_id(app_id: str) -> str:
     Raises:
         InvalidId: it is not.
     """
-    if not isinstance(app_id, str) or not APP_ID.fullmatch(app_id):
+    if type(app_id) is not str or not APP_ID.fullmatch(app_id):
         raise InvalidId("An app id is 1 to 49 lower-case letters, digits and hyphens, with a letter first.")
     return app_id
 
@@ -44,7 +44,7 @@ def check_uid(uid: str) -> str:
         InvalidId: empty, over 128 characters, "." or "..", of the form ``__x__``, or holding "/", a control character
             or a lone surrogate (https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields).
     """
-    ok = isinstance(uid, str) and 0 < len(uid) <= _UID_CHARACTERS and uid not in {".", ".."} and "/" not in uid
+    ok = type(uid) is str and 0 < len(uid) <= _UID_CHARACTERS and uid not in {".", ".."} and "/" not in uid
     if not ok or _RESERVED.fullmatch(uid) or _CONTROL.search(uid) or not _is_utf8(uid):
         raise InvalidId("That user id is not valid.")
     return uid
@@ -59,7 +59,7 @@ def check_id(value: str) -> str:
     Raises:
         InvalidId: anything else.
     """
-    if not isinstance(value, str) or not _ID.fullmatch(value) or _RESERVED.fullmatch(value):
+    if type(value) is not str or not _ID.fullmatch(value) or _RESERVED.fullmatch(value):
         raise InvalidId
     return value
 
@@ -68,8 +68,11 @@ def split(path: str) -> list[str]:
     """The segments of a path, each one checked as Firestore would check it.
 
     Raises:
-        ScopeViolation: a segment is empty, "." or "..", of the form ``__x__``, over 1,500 bytes, or no valid UTF-8.
+        ScopeViolation: the path is no plain string, or a segment is empty, "." or "..", of the form ``__x__``, over
+            1,500 bytes, or no valid UTF-8.
     """
+    if type(path) is not str:  # a subclass may split into other segments than it holds
+        raise ScopeViolation(reason=f"a {type(path).__name__} is no path")
     segments = path.split("/")
     for segment in segments:
         bad = segment in {"", ".", ".."} or _RESERVED.fullmatch(segment) or not _is_utf8(segment)
@@ -134,7 +137,7 @@ class Scope:
 
     def usage(self, day: str) -> str:
         """Document of one day's usage; ``day`` is ``yyyy-mm-dd`` in UTC."""
-        if not _DAY.fullmatch(day):
+        if type(day) is not str or not _DAY.fullmatch(day):
             raise InvalidId("A day is written yyyy-mm-dd.")
         return f"{self._user()}/usage/{day}"
 
@@ -150,3 +153,15 @@ class Scope:
     def request(self, request_id: str) -> str:
         """Document of one metered request, in the app's own collection."""
         return f"apps/{self.app_id}/requests/{check_id(request_id)}"
+
+    def jobs(self) -> str:
+        """Collection of the app's jobs."""
+        return f"apps/{self.app_id}/jobs"
+
+    def job(self, job_id: str) -> str:
+        """Document of one job, in the app's own collection."""
+        return f"apps/{self.app_id}/jobs/{check_id(job_id)}"
+
+    def batch_items(self, job_id: str) -> str:
+        """Collection of the results of one batch of the user's."""
+        return f"{self._user()}/batches/{check_id(job_id)}/items"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from .admission import Admission
 from .chats import Chats
 from .identity import Attestation, DevIdentity, Identity
+from .jobs import Callers, Jobs
 from .llm.gateway import Gateway
+from .model_calls import ModelCalls
 from .prompts import Prompts
+from .scope import Scope
 from .settings import Settings
 from .store.scoped import ScopedStore
 from .usage import Metering
@@ -21,8 +25,10 @@ __all__ = ["Services"]
 class Services:
     """What one app's process works with.
 
-    ``store`` reaches this app's documents alone. ``dev_identity`` hands out dev tokens; it is None in cloud mode.
+    ``store`` reaches this app's documents alone. ``llm`` calls models for code that is no chat turn. ``dev_identity``
+    hands out dev tokens; it is None in cloud mode. ``moderate`` is asked about what users write, where there is one.
     ``app_check`` is None where the settings ask for no App Check tokens.
+    ``internal`` verifies what Cloud Tasks calls with; it is None where nothing calls.
     """
 
     settings: Settings
@@ -32,6 +38,30 @@ class Services:
     app_check: Attestation | None
     chats: Chats
     metering: Metering
+    admission: Admission
     gateway: Gateway
+    llm: ModelCalls
     prompts: Prompts
+    moderate: Callable[[str], None] | None
+    jobs: Jobs
+    internal: Callers | None
     clock: Callable[[], datetime]
+
+    def within(self, scope: Scope) -> Services:
+        """The same, bound to ``scope``: no path and no job outside of it can be reached, and no token is handed out.
+
+        Raises:
+            ScopeViolation: ``scope`` is not of this app.
+        """
+        store = self.store.within(scope)
+        metering = replace(self.metering, store=store)
+        return replace(
+            self,
+            store=store,
+            dev_identity=None,
+            internal=None,
+            chats=Chats(store, self.clock),
+            metering=metering,
+            llm=replace(self.llm, store=store, metering=metering),
+            jobs=self.jobs.within(scope),
+        )

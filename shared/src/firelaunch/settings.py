@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,7 +15,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     StringConstraints,
@@ -26,52 +24,39 @@ from pydantic import (
 
 from .errors import InvalidId, SettingsError
 from .scope import check_app_id
+from .search_settings import EmbedderKind, Index, Search, VertexIndex
+from .settings_sections import Cache, Guardrails, Logs, Plan, Price, PromptChoice
+from .settings_sections import Section as _Section
 
 __all__ = [
     "App",
+    "Cache",
     "Cloud",
     "Cors",
     "Environment",
+    "Guardrails",
     "Identity",
     "Index",
+    "Jobs",
     "Limits",
+    "Logs",
     "Membership",
     "Mode",
     "ModelChoice",
     "Models",
     "Plan",
     "Price",
+    "PromptChoice",
     "Provider",
+    "Search",
     "Settings",
+    "VertexIndex",
 ]
 
 Mode = Literal["embedded", "emulators", "cloud"]
 Provider = Literal["openai", "vertex"]
-IndexKind = Literal["embedded", "firestore", "vertex", "vector_search", "pgvector"]
 
 FirebaseAppId = Annotated[str, StringConstraints(pattern=r"^1:\d+:(web|ios|android):[0-9a-f]+$")]
-
-MICRO = 1_000_000
-"""Micro-dollars in a dollar. Money is an integer number of these everywhere but in the settings file."""
-
-
-def _decimal(value: Any) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError('write an amount of dollars, for example "0.50"')
-    try:
-        amount = Decimal(str(value))
-    except ArithmeticError:
-        raise ValueError('write an amount of dollars, for example "0.50"') from None
-    if not amount.is_finite() or amount < 0:
-        raise ValueError("write an amount of dollars that is not below zero")
-    return amount
-
-
-def _micro(value: Any) -> int:
-    amount = _decimal(value) * MICRO
-    if amount != amount.to_integral_value():
-        raise ValueError("an amount has at most six decimals")
-    return int(amount)
 
 
 def _app_id(value: Any) -> str:
@@ -79,10 +64,6 @@ def _app_id(value: Any) -> str:
         return check_app_id(value)
     except InvalidId as error:
         raise ValueError(error.message) from None
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class App(_Section):
@@ -134,25 +115,6 @@ class Models(_Section):
     vertex: ModelChoice | None = Field(default=None, description="Models when the provider is Gemini on Vertex AI.")
 
 
-class Price(_Section):
-    """``[prices."<model>"]``: dollars per million tokens, for a model the price table does not know or has wrong."""
-
-    input: Annotated[Decimal, BeforeValidator(_decimal)] = Field(description="Dollars per million input tokens.")
-    output: Annotated[Decimal, BeforeValidator(_decimal)] = Field(description="Dollars per million output tokens.")
-    cached_input: Annotated[Decimal | None, BeforeValidator(lambda v: None if v is None else _decimal(v))] = Field(
-        default=None, description="Dollars per million input tokens that the provider had cached; as input if left out."
-    )
-
-
-class Index(_Section):
-    """``[index]``: where the deployed app keeps its vectors."""
-
-    backend: IndexKind = Field(
-        default="embedded",
-        description="The vector index of the deployed app. Kept, not used: apps do not search documents yet.",
-    )
-
-
 class Limits(_Section):
     """``[limits]``: what one request may take."""
 
@@ -163,19 +125,16 @@ class Limits(_Section):
     )
     max_output_tokens: int = Field(default=1_024, ge=1, description="Tokens of an answer at most.")
     request_seconds: int = Field(default=120, ge=1, le=3600, description="Seconds for an answer, with all retries.")
+    first_token_seconds: int = Field(default=60, ge=1, le=3600, description="Silence before a stream's first token.")
+    between_tokens_seconds: int = Field(default=30, ge=1, le=3600, description="Silence between two of its tokens.")
+    checkpoint_seconds: float = Field(
+        default=1.0,
+        ge=0.2,
+        le=60,
+        description="Seconds between two checkpoints, from which an answer is resumed.",
+    )
     body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request's body at most.")
-
-
-class Plan(_Section):
-    """``[plans.<name>]``: what one user of that plan may use."""
-
-    requests_per_minute: int = Field(ge=1, description="Messages in a clock minute (UTC).")
-    daily_usd: Annotated[int, BeforeValidator(_micro)] = Field(
-        description='Dollars a day (UTC), as a string: "0.50". Kept as micro-dollars.'
-    )
-    cheaper_model_at_percent: int = Field(
-        default=80, ge=0, le=100, description="Share of the daily budget from which the cheap model answers."
-    )
+    schema_bytes: int = Field(default=16_384, ge=64, le=262_144, description="Bytes of an extraction's schema at most.")
 
 
 class Identity(_Section):
@@ -217,6 +176,20 @@ class Cors(_Section):
     )
 
 
+class Jobs(_Section):
+    """``[jobs]``: work that is done outside of requests, and the Cloud Tasks queue that brings it in the cloud."""
+
+    url: str = Field(default="", description="Address of the deployed service, which Cloud Tasks calls: https://...")
+    service_account: str = Field(default="", description="E-mail of the service account that Cloud Tasks signs as.")
+    queue: str = Field(default="", description="The Cloud Tasks queue, in cloud.region; the app's id if left out.")
+    max_attempts: int = Field(default=8, ge=1, le=100, description="Tries of a job, after which it is dead.")
+    backoff_seconds: float = Field(default=5, gt=0, description="Longest pause before the second try; it then doubles.")
+    backoff_max_seconds: float = Field(default=600, gt=0, description="Longest pause of all.")
+    lease_seconds: float = Field(default=60, gt=0, description="After which a silent worker's job is taken back.")
+    workers: int = Field(default=2, ge=1, le=32, description="Jobs at a time, on a laptop.")
+    keep_days: int = Field(default=30, ge=1, le=365, description="Days that the record of a finished job is kept.")
+
+
 class Environment(_Section):
     """What differs between a laptop and the cloud; read from the process's environment."""
 
@@ -225,6 +198,7 @@ class Environment(_Section):
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = None
     openai_model: str | None = None
+    database_url: SecretStr | None = None
     firestore_emulator: str | None = None
     auth_emulator: str | None = None
     on_cloud_run: bool = False
@@ -241,6 +215,7 @@ _VARIABLES = {
     "OPENAI_API_KEY": "openai_api_key",
     "OPENAI_BASE_URL": "openai_base_url",
     "OPENAI_MODEL": "openai_model",
+    "DATABASE_URL": "database_url",
     "FIRESTORE_EMULATOR_HOST": "firestore_emulator",
     "FIREBASE_AUTH_EMULATOR_HOST": "auth_emulator",
 }
@@ -252,14 +227,19 @@ class Settings(_Section):
     app: App
     cloud: Cloud = Cloud()
     models: Models
-    prices: dict[str, Price] = {}
+    prices: dict[str, Price] = Field(default={})
     index: Index = Index()
+    search: Search = Search()
     limits: Limits = Limits()
+    cache: Cache = Cache()
     plans: dict[str, Plan]
-    prompts: dict[str, int] = Field(default={}, description="The version of each prompt that is in use.")
+    prompts: dict[str, PromptChoice] = Field(default={})
+    guardrails: Guardrails = Guardrails()
+    logs: Logs = Logs()
     identity: Identity = Identity()
     membership: Membership = Membership()
     cors: Cors = Cors()
+    jobs: Jobs = Jobs()
     environment: Environment = Field(default=Environment(), exclude=True)
     root: Path = Field(default=Path(), exclude=True)
 
@@ -294,6 +274,14 @@ class Settings(_Section):
         if not self.environment.development:
             return self.models.provider
         return "openai" if self.environment.openai_api_key or self.environment.openai_base_url else "offline"
+
+    @property
+    def embedder(self) -> EmbedderKind:
+        """What makes vectors in this process: nothing on a laptop with no key, unless it is local."""
+        kind, env = self.index.embedder, self.environment
+        if not env.development or kind == "local":
+            return kind
+        return "openai" if kind == "openai" and (env.openai_api_key or env.openai_base_url) else "none"
 
     @property
     def choice(self) -> ModelChoice:
@@ -351,6 +339,8 @@ def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
         yield "firelaunch.toml: cloud.project is empty: name the Google Cloud project, or set GOOGLE_CLOUD_PROJECT."
     if env.mode == "cloud" and settings.models.provider == "openai" and not env.openai_api_key:
         yield "OPENAI_API_KEY is not set: cloud mode with models.provider = 'openai' needs it."
+    if env.mode == "cloud" and settings.guardrails.moderation == "openai" and not env.openai_api_key:
+        yield "OPENAI_API_KEY is not set: guardrails.moderation = 'openai' needs it in cloud mode."
     if getattr(settings.models, settings.models.provider) is None:
         yield f"firelaunch.toml: [models.{settings.models.provider}] is missing: name its chat and cheap models."
     if settings.app.plan not in settings.plans:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import FirelaunchError
 
-__all__ = ["Delta", "Done", "Event", "Failed", "Start", "sse"]
+__all__ = ["Delta", "Done", "Event", "Failed", "Heartbeat", "Start", "sse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,12 @@ class Failed:
     request_id: str
 
 
-Event = Start | Delta | Done | Failed
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Nothing was said for a while; whatever lies between client and service is shown that the stream lives."""
+
+
+Event = Start | Delta | Heartbeat | Done | Failed
 
 
 def sse(events: Iterable[Event]) -> Iterator[bytes]:
@@ -67,11 +72,13 @@ def _frame(event: Event) -> bytes:
     match event:
         case Delta(text):
             name, data = "delta", {"text": text}
+        case Heartbeat():
+            return b": still here\n\n"
         case Start(request_id, chat_id, user_message):
             name, data = "start", {"request_id": request_id, "chat_id": chat_id, "user_message": user_message}
         case Done(message, usage):
             name, data = "done", {"message": message, "usage": usage}
         case Failed(error, request_id):
-            detail = {"code": error.code, "message": error.message, "request_id": request_id}
-            name, data = "error", {"error": detail}
+            code, said = error.told
+            name, data = "error", {"error": {"code": code, "message": said, "request_id": request_id}}
     return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode("utf-8", "replace")

@@ -9,23 +9,15 @@
 from __future__ import annotations
 
 import hashlib
-import random
 import secrets
-import threading
-import time
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from .answering import Replay, Running, Send, Turn, Workflow, chat_update, sent_view
 from .chats import message_view
-from .errors import (
-    AlreadyExists,
-    Contention,
-    IdempotencyMismatch,
-    NotFound,
-    PreconditionFailed,
-    RequestInProgress,
-)
+from .checkpoints import Checkpoints
+from .errors import IdempotencyMismatch, NotFound, RequestInProgress
 from .identity import Caller
 from .lifecycle import Shutdown
 from .llm.base import Message, token_bound
@@ -35,12 +27,6 @@ from .store.base import Create, Document, Increment, Order, Query, Set, Update, 
 from .usage import Day, Quote, Reservation
 
 __all__ = ["Running", "Turn", "Turns", "Workflow"]
-
-_ADMIT_SECONDS = 10.0
-"""How long admission keeps trying while other requests of the same user change the same day."""
-
-_IN_THE_WAY = (AlreadyExists, PreconditionFailed, Contention)
-"""What a commit fails with when another request came first; the next try reads what that one left."""
 
 _RECORD_DAYS = 30
 """How long a request's record, and with it its Idempotency-Key, is kept (Firestore's TTL policy on ``delete_at``)."""
@@ -59,8 +45,6 @@ class Turns:
         self._services = services
         self._workflow = workflow
         self._shutdown = shutdown
-        # Requests of one user meet on one document. Those of this process that met once queue here before the next try.
-        self._queues = [threading.Lock() for _ in range(64)]
 
     def begin(self, caller: Caller, chat_id: str, text: str, key: str | None, *, streamed: bool) -> Running | Replay:
         """Admit and store a message; the answer then comes from the result's ``events()``.
@@ -77,20 +61,7 @@ class Turns:
         scope = caller.scope
         body_hash = hashlib.sha256(f"{chat_id}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()
         send = Send(caller, scope, chat_id, text, _request_id(scope, key), body_hash, self._services.clock())
-        try:
-            return self._admit(send, streamed)
-        except _IN_THE_WAY:
-            with self._queues[hash(scope.root) % len(self._queues)]:
-                return self._admit_again(send, streamed)
-
-    def _admit_again(self, send: Send, streamed: bool) -> Running | Replay:
-        give_up = time.monotonic() + _ADMIT_SECONDS
-        while time.monotonic() < give_up:
-            try:
-                return self._admit(send, streamed)
-            except _IN_THE_WAY:
-                time.sleep(random.uniform(0.0, 0.05))  # noqa: S311 - spreads retries, keeps no secret
-        raise Contention(retry_after=1)
+        return self._services.admission.run(scope.root, lambda: self._admit(send, streamed))
 
     def _admit(self, send: Send, streamed: bool) -> Running | Replay:
         services, scope = self._services, send.scope
@@ -110,22 +81,33 @@ class Turns:
         if chat is None:
             raise NotFound
         own = {send.user_message, send.answer}  # there when a send that failed is repeated
-        history = [_prompt_message(d) for d in reversed(found[0] if found else []) if d.path not in own]
+        recent = _steady(
+            found[0][::-1] if found else [], int(chat.data.get("message_count", 0)), limits.history_messages
+        )
+        history = [_prompt_message(d) for d in recent if d.path not in own]
         asked = token_bound([*history, {"role": "user", "content": send.text}]) + limits.prompt_tokens
         choice = services.settings.choice
         quotes = [Quote(model, gateway.worst_case(model, asked)) for model in (choice.chat, choice.cheap)]
         plan = metering.plan_of(user)
         reservation, reserve = metering.reserve(scope, day, Day.of(usage), plan, send.request_id, quotes[0], quotes[1])
-        at = services.store.commit([reserve, *self._store_message(send, record, reservation)])
-        llm = gateway.answering(reservation, reservation.model, limits.request_seconds, streamed=streamed)
-        turn = Turn(services.settings.app, send.text, history, llm, services.prompts)
+        expires_at = send.at + timedelta(seconds=metering.reservation_seconds)
+        at = services.store.commit([reserve, *self._store_message(send, record, reservation, expires_at)])
+        seconds = limits.request_seconds
+        llm = gateway.answering(reservation, reservation.model, seconds, streamed=streamed, owner=scope)
+        prompts = services.prompts.of(send.caller.uid, own_models=not reservation.cheaper)
+        turn = Turn(services.settings.app, send.text, history, llm, prompts)
         sent = sent_view(send, send.at if record is None else record.data["created_at"])
         title = str(chat.data.get("title", ""))
-        return Running(
-            services, send, reservation, turn, self._workflow, self._shutdown, sent, title, at, answer is None
+        checkpoints = Checkpoints(services.store, send.record, at, expires_at, limits.checkpoint_seconds)
+        running = Running(
+            services, send, reservation, turn, self._workflow, self._shutdown, sent, title, checkpoints, answer is None
         )
+        llm.check = running.pulse
+        return running
 
-    def _store_message(self, send: Send, record: Document | None, reservation: Reservation) -> list[Write]:
+    def _store_message(
+        self, send: Send, record: Document | None, reservation: Reservation, expires_at: datetime
+    ) -> list[Write]:
         data = {
             "uid": send.scope.uid,
             "chat_id": send.chat_id,
@@ -134,7 +116,7 @@ class Turns:
             "day": reservation.day,
             "plan": reservation.plan,
             "reserved_micro_usd": reservation.reserved,
-            "expires_at": send.at + timedelta(seconds=reservation.metering.reservation_seconds),
+            "expires_at": expires_at,
             "delete_at": send.at + timedelta(days=_RECORD_DAYS),
         }
         message = {"role": "user", "text": send.text, "request_id": send.request_id, "created_at": send.at}
@@ -149,6 +131,17 @@ class Turns:
         # The same send once more, after one that failed or was cut off: its message is there and keeps its place.
         again = Update(send.record, data, if_updated_at=record.update_time)
         return [again, Set(send.user_message, {"text": send.text}, merge=True), chat_update(send, chat)]
+
+
+def _steady(recent: Sequence[Document], count: int, most: int) -> Sequence[Document]:
+    """The latest messages of a chat of ``count``, from a beginning that moves on in steps of half of ``most``.
+
+    Models' providers charge less for the beginning of a prompt that they saw before. Were the oldest message dropped
+    with each new one, no prompt would begin like the one before it.
+    """
+    if len(recent) < most or most < 2:
+        return recent
+    return recent[-max(0, count - most) % (most // 2) :]
 
 
 def _request_id(scope: Scope, key: str | None) -> str:

@@ -79,6 +79,7 @@ class Reservation:
     cheaper: bool
     spent: int = 0
     tokens: Tokens = field(default_factory=Tokens)
+    reused: int = 0
 
     def cover(self, micro_usd: int) -> None:
         """See :class:`~firelaunch.llm.base.Meter`."""
@@ -90,6 +91,24 @@ class Reservation:
         self.model = model
         self.tokens += tokens
         self.spent += micro_usd
+
+    def reuse(self, model: str) -> None:
+        """See :class:`~firelaunch.llm.base.Meter`."""
+        self.model = model
+        self.reused += 1
+
+    def report(self) -> dict[str, Any]:
+        """What was used until now, as clients and records have it."""
+        return {
+            "model": self.model,
+            "input_tokens": self.tokens.input,
+            "cached_input_tokens": self.tokens.cached_input,
+            "output_tokens": self.tokens.output,
+            "estimated": self.tokens.estimated,
+            "cost_micro_usd": self.spent,
+            "cheaper_model": self.cheaper,
+            "cached": self.reused > 0 and self.tokens == Tokens(),
+        }
 
     def settlement(self) -> Write:
         """The write that turns the reservation into cost; committed with the request's record, which makes it once."""

@@ -9,6 +9,7 @@ import logging
 import math
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any
 
 from flask import Request, Response, g, jsonify, request
@@ -19,14 +20,18 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, chats, dev, health, reference
+from .api import account, batches, chats, dev, extract, health, internal, jobs, mcp, reference
+from .api.base import LOCALHOST
 from .api.refusals import ErrorAnswer
-from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, StoreError, TooLarge
+from .batch import batch_handlers
+from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
+from .guardrails import logged, moderated
 from .identity import bearer
 from .lifecycle import Shutdown
 from .services import Services
 from .telemetry import REQUEST_ID, TRACE, configure_logs
 from .turn import Turns, Workflow
+from .worker import Handlers, Runner
 
 __all__ = ["App", "handle_errors", "init_app", "invalid"]
 
@@ -34,8 +39,10 @@ log = logging.getLogger(__name__)
 
 _QUIET = frozenset({"health.healthz", "health.readyz"})
 _PUBLIC = _QUIET | {"reference.openapi_json", "reference.page", "reference.asset", "dev.token"}
+_INTERNAL = frozenset({"internal.run", "internal.sweep"})
+"""Verified by their own blueprint, before any of its routes runs: their callers hold tokens of another kind."""
+
 _CODES = {405: "method_not_allowed", 413: "too_large"}
-_LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
 
 
 _BEARER = {
@@ -43,7 +50,8 @@ _BEARER = {
     "scheme": "bearer",
     "bearerFormat": "JWT",
     "description": "A Firebase ID token whose custom claim `apps` names a role in this app; on a laptop, a token of "
-    "`POST /dev/token`.",
+    "`POST /dev/token`. Where the settings have `identity.app_check`, an App Check token is wanted beside it, as the "
+    "header `X-Firebase-AppCheck`.",
 }
 _ABOUT = (
     "Times are UTC, amounts of money whole micro-dollars. Every error has the form of `ErrorAnswer`; its `code` is "
@@ -54,11 +62,16 @@ _ABOUT = (
 class _Request(Request):
     """Reads JSON bodies strictly: a fault is a 400 that says what is wrong, never a None that means something else."""
 
-    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:  # noqa: ARG002 - Flask's signature
-        raw = self.get_data(cache=cache)
+    def get_data(self, cache: bool = True, as_text: bool = False, parse_form_data: bool = False) -> Any:
+        """The body, if it is not over the limit."""
+        raw = super().get_data(cache=cache, as_text=as_text, parse_form_data=parse_form_data)  # type: ignore[call-overload]
         # A chunked body is cut at the limit without a word; one that reaches it is taken as over it.
         if self.max_content_length is not None and len(raw) >= self.max_content_length:
             raise TooLarge
+        return raw
+
+    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:  # noqa: ARG002 - Flask's signature
+        raw = self.get_data(cache=cache)
         if not raw:
             raise BadRequest("The body is empty: send a JSON object.")
         if not self.is_json:
@@ -90,28 +103,58 @@ class App(OpenAPI):
             static_folder=None,
         )
         self.shutdown = Shutdown()
+        self.start_jobs: Callable[[], None] = lambda: None
+        self.runner: Runner | None = None
 
 
-def init_app(app: App, services: Services, workflow: Workflow) -> None:
-    """Put everything that all apps share onto ``app``."""
+def init_app(app: App, services: Services, workflow: Workflow, handlers: Handlers | None = None) -> None:
+    """Put everything that all apps share onto ``app``.
+
+    Args:
+        handlers: the kinds of jobs that the app knows.
+    """
     settings = services.settings
     app.info.title = settings.app.name
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
-    origins = [*settings.cors.origins, *([_LOCALHOST] if settings.environment.development else [])]
+    origins = [*settings.cors.origins, *([LOCALHOST] if settings.environment.development else [])]
     CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After"], max_age=3600)
-    configure_logs(structured=settings.environment.on_cloud_run, project=settings.cloud.project)
+    configure_logs(
+        structured=settings.environment.on_cloud_run, project=settings.cloud.project, content=settings.logs.content
+    )
     _requests(app, services)
     handle_errors(app)
+    workflow = _guarded(workflow, services)
     turns = Turns(services, workflow, app.shutdown)
+    runner = Runner(services, batch_handlers(workflow, handlers), app.shutdown)
+    app.start_jobs = lambda: _start_jobs(app, services, runner)
+    app.runner = runner
     for routes in _blueprints(app, services, turns, documented=False):
         app.register_api(routes)
+    if services.internal is not None:
+        app.register_api(internal.routes(services, runner))
+
+
+def _start_jobs(app: App, services: Services, runner: Runner) -> None:
+    queue = services.jobs
+    if queue.backend is not None:
+        queue.backend.start(lambda most: [] if app.shutdown.begun else queue.due(most), runner.run)
+
+
+def _guarded(workflow: Workflow, services: Services) -> Workflow:
+    if services.moderate is not None:
+        workflow = moderated(workflow, services.moderate)
+    return logged(workflow) if services.settings.logs.content else workflow
 
 
 def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
     found = [
         chats.routes(services, turns, documented=documented),
+        jobs.routes(services, documented=documented),
+        batches.routes(services, documented=documented),
         account.routes(services, documented=documented),
+        extract.routes(services, documented=documented),
+        mcp.routes(services, turns, documented=documented),
         health.routes(services, documented=documented),
         reference.routes(lambda: _document(app, services, turns), documented=documented),
     ]
@@ -142,6 +185,8 @@ def _requests(app: App, services: Services) -> None:
         REQUEST_ID.set("req_" + secrets.token_hex(10))
         TRACE.set(request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0] or None)
         if request.method == "OPTIONS" or request.endpoint in _PUBLIC:
+            return
+        if services.internal is not None and request.endpoint in _INTERNAL:
             return
         if request.endpoint is None and not request.path.startswith("/v1/"):
             return
@@ -197,9 +242,7 @@ def handle_errors(app: App) -> None:
 
 
 def _answer(error: FirelaunchError) -> Response:
-    # A store's own words (paths, quotas) are for the log; a client is told no more than that it failed.
-    internal = isinstance(error, StoreError) and error.status == 500
-    answer = _form(error.status, error.code, FirelaunchError.message if internal else error.message)
+    answer = _form(error.status, *error.told)
     if error.retry_after is not None:
         answer.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if error.status == 401:

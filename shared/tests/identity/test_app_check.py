@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import SettingsError
-from firelaunch.identity.app_check import AppCheck, AppCheckFailed
-from firelaunch.identity.base import IdentityUnavailable
+from firelaunch.identity.app_check import AppCheck
+from firelaunch.identity.base import AppCheckFailed, IdentityUnavailable
 from firelaunch.settings import Settings
 from firelaunch.testing.apps import SETTINGS, write_app
 from firelaunch.testing.certificates import CertificateServer

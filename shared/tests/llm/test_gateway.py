@@ -43,7 +43,10 @@ class Rig:
         self.pauses: list[float] = []
         self.meter = Meter()
         provider = OpenAICompatibleProvider("openai", "test-key", model.base_url)
-        settings: dict[str, Any] = {"pause": self.pauses.append, "jitter": lambda: 1.0} | options
+        settings: dict[str, Any] = {
+            "pause": lambda _, seconds: self.pauses.append(seconds),
+            "jitter": lambda: 1.0,
+        } | options
         self.gateway = Gateway(provider, Prices("openai", {}), [FALLBACK], 50, **settings)
 
     def say(self, *, streamed: bool, seconds: float = 30.0) -> str:

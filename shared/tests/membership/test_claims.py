@@ -26,13 +26,13 @@ def test_a_change_in_one_app_changes_that_app_alone(
     assert roles(changed) == expected
 
 
-@given(lengths=st.lists(st.integers(1, 20), min_size=70, max_size=70), role=ROLES)
+@given(length=st.integers(1, 20), role=ROLES)
 def test_joining_one_app_after_another_ends_in_a_clear_error_before_the_token_is_too_large(
-    lengths: list[int], role: str
+    length: int, role: str
 ) -> None:
     claims: dict[str, Any] = {}
     refused = None
-    for number, length in enumerate(lengths):
+    for number in range(70):
         try:
             claims = with_role(claims, f"{'a' * length}{number}", f"{role}-longer-than-that"[:32])
         except TooManyApps as error:

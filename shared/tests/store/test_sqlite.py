@@ -198,3 +198,12 @@ def test_any_writes_and_queries_give_the_same_on_sqlite_and_on_the_emulator(
         assert first == second
     here.close()
     there.close()
+
+
+def test_a_comparison_or_a_field_that_holds_sql_is_refused(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "data.sqlite3")
+    store.commit([Create("apps/other", {"n": 1})])
+    for item in (Filter("n", "= ?) OR 1=1 --", 1), Filter("n') OR 1=1 --", "==", 1)):  # type: ignore[arg-type]
+        with pytest.raises(StoreError):
+            store.query(Query("apps/demo/users", [item]))
+    store.close()

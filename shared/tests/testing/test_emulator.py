@@ -136,3 +136,14 @@ def test_the_emulator_ends_with_the_process_that_owns_it(tmp_path: Path, firesto
             return
         subprocess.run(["sleep", "0.1"], check=True)
     pytest.fail("the emulator outlived its owner by ten seconds")
+
+
+def test_the_emulator_believes_tokens_that_firestore_would_not(
+    firestore_emulator: Emulator, firestore_project: str
+) -> None:
+    """So no test of rules shows that these are refused: that is Google's part."""
+    firestore_emulator.store(firestore_project).commit([Create("people/ada", {"n": 1})])
+    firestore_emulator.load_rules(firestore_project, OWN)
+    for wrong in ({"exp": 1, "iat": 0}, {"aud": "other"}, {"iss": "https://accounts.google.com"}, {"iat": 2**40}):
+        acting = firestore_emulator.client_as(firestore_project, {**ADA, **wrong})
+        assert acting.document("people/ada").get().exists

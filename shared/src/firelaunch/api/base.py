@@ -4,16 +4,38 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from flask import g
+from flask import g, request
 from flask_openapi3 import APIBlueprint
 from flask_openapi3.models import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..errors import BadRequest
 from ..identity import Caller
 
-__all__ = ["BEARER", "Body", "PageQuery", "Path", "blueprint", "caller", "example"]
-
 BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
+
+LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
+"""The origins of pages on this machine."""
+__all__ = [
+    "BEARER",
+    "KEY_HEADER",
+    "LOCALHOST",
+    "Body",
+    "PageQuery",
+    "Path",
+    "blueprint",
+    "caller",
+    "example",
+    "idempotency_key",
+]
+_KEY_CHARACTERS = 255
+KEY_HEADER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The client's own name for this send: repeated, it gives the first answer again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": _KEY_CHARACTERS, "pattern": "^[ -~]+$"},
+}
+"""For a route's ``x-headers`` in the OpenAPI document."""
 
 
 class Body(BaseModel):
@@ -69,3 +91,15 @@ def caller() -> Caller:
     """Who sent the request; :mod:`firelaunch.web` has verified the token before any route under /v1 runs."""
     found: Caller = g.caller
     return found
+
+
+def idempotency_key() -> str | None:
+    """The request's Idempotency-Key, where it has one.
+
+    Raises:
+        BadRequest: it is empty, too long, or not printable ASCII.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):
+        raise BadRequest(f"An Idempotency-Key has 1 to {_KEY_CHARACTERS} printable ASCII characters.")
+    return key

@@ -14,22 +14,11 @@ from ..errors import AlreadyExists, BadRequest, FirelaunchError, InvalidCursor, 
 from ..services import Services
 from ..stream import Done, Event, Failed, sse
 from ..turn import Turns
-from .base import Body, PageQuery, Path, blueprint, caller, example
+from .base import KEY_HEADER, Body, PageQuery, Path, blueprint, caller, example, idempotency_key
 from .examples import CHAT, QUESTION, REPLY, REQUEST, STREAM, USED
 from .refusals import OF_A_CHAT, OF_A_TURN, errors
 
-__all__ = ["routes"]
-
-_KEY_CHARACTERS = 255
-
-_HEADERS = [
-    {
-        "name": "Idempotency-Key",
-        "in": "header",
-        "description": "The client's own name for this send: repeated, it gives the first answer again.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": _KEY_CHARACTERS, "pattern": "^[ -~]+$"},
-    }
-]
+__all__ = ["ChatPage", "TurnUsage", "routes", "whole"]
 
 
 class NewChat(Body):
@@ -106,6 +95,7 @@ class TurnUsage(BaseModel):
     estimated: bool = Field(description="The provider reported no figures; these were derived from the text.")
     cost_micro_usd: int = Field(description="Millionths of a dollar.")
     cheaper_model: bool = Field(description="The day's soft cap was reached, so the plan's cheap model answered.")
+    cached: bool = Field(description="The answer was kept from an earlier call, and cost nothing.")
 
 
 class Answer(BaseModel):
@@ -138,15 +128,15 @@ def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprin
         summary="Send a message",
         description="Answers as JSON, or with `Accept: text/event-stream` as server-sent events. An error after the "
         "stream has begun is its last event. With an `Idempotency-Key` header a repeated send gives the first answer.",
-        openapi_extensions={"x-headers": _HEADERS},
+        openapi_extensions={"x-headers": [KEY_HEADER]},
     )
     def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
         if len(body.text) > services.settings.limits.message_characters:
             raise TooLarge(f"A message has at most {services.settings.limits.message_characters} characters.")
         streamed = request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream"
-        running = turns.begin(caller(), path.id, body.text, _idempotency_key(), streamed=streamed)
+        running = turns.begin(caller(), path.id, body.text, idempotency_key(), streamed=streamed)
         if not streamed:
-            return _whole(running.events())
+            return whole(running.events())
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return Response(sse(running.events()), mimetype="text/event-stream", headers=headers)
 
@@ -178,14 +168,12 @@ def _one_chat(api: APIBlueprint, services: Services) -> None:
         return "", 204
 
 
-def _idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):
-        raise BadRequest(f"An Idempotency-Key has 1 to {_KEY_CHARACTERS} printable ASCII characters.")
-    return key
+def whole(events: Iterator[Event]) -> dict[str, Any]:
+    """The answer that a turn's events end in.
 
-
-def _whole(events: Iterator[Event]) -> dict[str, Any]:
+    Raises:
+        FirelaunchError: what it failed with.
+    """
     (last,) = deque(events, maxlen=1)
     match last:
         case Done(message, usage):

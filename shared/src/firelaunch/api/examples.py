@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..stream import Delta, Done, Start, sse
 
-__all__ = ["CHAT", "QUESTION", "REPLY", "REQUEST", "STREAM", "USED"]
+__all__ = ["CHAT", "ORDER", "ORDERED", "ORDER_SCHEMA", "QUESTION", "REPLY", "REQUEST", "STREAM", "USED"]
 
 CHAT = {
     "id": "0123456789abcdef0123",
@@ -39,6 +39,14 @@ USED = {
     "estimated": False,
     "cost_micro_usd": 50,
     "cheaper_model": False,
+    "cached": False,
+}
+ORDER = "Please send 12 boxes of tea to Ada by Friday."
+ORDERED = {"item": "box of tea", "count": 12}
+ORDER_SCHEMA = {
+    "type": "object",
+    "properties": {"item": {"type": "string"}, "count": {"type": "integer", "minimum": 1}},
+    "required": ["item", "count"],
 }
 STREAM = b"".join(
     sse([Start(REQUEST, str(CHAT["id"]), QUESTION), Delta("The "), Delta("Volga."), Done(REPLY, USED)])

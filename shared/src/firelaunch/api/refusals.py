@@ -9,14 +9,18 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from ..errors import (
+    AnswerWithheld,
     BadRequest,
     BudgetExceeded,
     Contention,
+    ContentRefused,
+    ExtractionFailed,
     FirelaunchError,
     Forbidden,
     IdempotencyMismatch,
     Interrupted,
     InvalidId,
+    InvalidSchema,
     ModelError,
     ModelRefused,
     ModelTimeout,
@@ -29,9 +33,9 @@ from ..errors import (
     TooLarge,
     Unauthenticated,
 )
-from ..identity import IdentityUnavailable
+from ..identity import AppCheckFailed, IdentityUnavailable
 
-__all__ = ["OF_A_CHAT", "OF_A_TURN", "OF_THE_STORE", "ErrorAnswer", "errors", "errors_of_anyone"]
+__all__ = ["OF_AN_EXTRACTION", "OF_A_CHAT", "OF_A_TURN", "OF_THE_STORE", "ErrorAnswer", "errors", "errors_of_anyone"]
 
 OF_THE_STORE = (StoreError, Contention)
 """What reaching for the database may fail with."""
@@ -39,14 +43,18 @@ OF_THE_STORE = (StoreError, Contention)
 OF_A_CHAT = (InvalidId, NotFound)
 """What a chat's id may be refused with."""
 
-OF_A_TURN = (
-    *(*OF_A_CHAT, TooLarge, RequestInProgress, IdempotencyMismatch, PreconditionFailed),
-    *(RateLimited, BudgetExceeded, Interrupted),
-    *(ModelError, ModelRefused, ModelUnavailable, ModelTimeout),
+_OF_A_CALL = (
+    *(TooLarge, RateLimited, BudgetExceeded, ContentRefused, PreconditionFailed),
+    *(ModelError, ModelRefused, ModelUnavailable, ModelTimeout, ExtractionFailed),
 )
+
+OF_A_TURN = (*OF_A_CHAT, *_OF_A_CALL, RequestInProgress, IdempotencyMismatch, Interrupted, AnswerWithheld)
 """What a turn may fail with."""
 
-_SIGNED_IN = (Unauthenticated, Forbidden, IdentityUnavailable, *OF_THE_STORE)
+OF_AN_EXTRACTION = (InvalidSchema, *_OF_A_CALL)
+"""What an extraction may fail with."""
+
+_SIGNED_IN = (Unauthenticated, AppCheckFailed, Forbidden, IdentityUnavailable, *OF_THE_STORE)
 """What a route that wants a token may answer before its own work, and when it reaches for the database."""
 
 _UNREAD = {"414": "The path is over 4,094 bytes.", "431": "A header is over 8,190 bytes, or there are over 100."}

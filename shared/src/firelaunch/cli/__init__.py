@@ -14,12 +14,14 @@ _COMMANDS = {
     "demo": ("demo", "Make a demo app, start it and talk to it."),
     "deploy": ("deploy", "Deploy an app to Cloud Run."),
     "invite": ("invite", "Invite people to an app, its first admin among them."),
+    "lock-prompts": ("lock_prompts", "Note the prompts of an app as released."),
+    "eval": ("evaluate", "Measure how well search finds what it should."),
     "new": ("new", "Make an app."),
     "publish": ("publish", "Publish an app's name, and who may join it."),
-    "rules": ("rules", "Compose all apps' security rules; compare them with live ones."),
+    "rules": ("rules", "Build and compare the security rules of all apps."),
     "serve": ("serve", "Run an app on this machine."),
     "stage": ("stage", "Make the folder that an app is built from."),
-    "test-rules": ("test_rules", "Say whether tests would notice if the security rules were wrong."),
+    "test-rules": ("test_rules", "Say whether tests would notice wrong security rules."),
 }
 
 

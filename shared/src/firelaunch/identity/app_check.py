@@ -15,11 +15,10 @@ from firebase_admin import app_check
 from jwt import PyJWKClient
 from jwt.exceptions import PyJWKClientConnectionError
 
-from ..errors import Unauthenticated
-from .base import IdentityUnavailable
+from .base import AppCheckFailed, IdentityUnavailable
 from .firebase import LazyCredential
 
-__all__ = ["JWKS_URL", "AppCheck", "AppCheckFailed"]
+__all__ = ["JWKS_URL", "AppCheck"]
 
 JWKS_URL = "https://firebaseappcheck.googleapis.com/v1/jwks"
 """https://firebase.google.com/docs/app-check/custom-resource-backend"""
@@ -29,13 +28,6 @@ _KEYS_LAST = 21_600
 
 _MOST = 8192
 """Characters of a token at most."""
-
-
-class AppCheckFailed(Unauthenticated):
-    """No App Check token, one that does not hold, or one of a client that this app does not serve."""
-
-    code = "app_check_failed"
-    message = "This request shows no genuine client: send a valid App Check token as 'X-Firebase-AppCheck'."
 
 
 class AppCheck:

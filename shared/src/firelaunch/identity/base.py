@@ -12,6 +12,7 @@ from ..scope import Scope, check_uid
 
 __all__ = [
     "AnyOf",
+    "AppCheckFailed",
     "Attestation",
     "Caller",
     "Identity",
@@ -122,6 +123,13 @@ def tenant_of(claims: Mapping[str, Any]) -> Any:
     """The Identity Platform tenant that a token was issued for; None for the project's own users."""
     firebase = claims.get("firebase")
     return firebase.get("tenant") if isinstance(firebase, Mapping) else None
+
+
+class AppCheckFailed(Unauthenticated):
+    """No App Check token, one that does not hold, or one of a client that this app does not serve."""
+
+    code = "app_check_failed"
+    message = "This request shows no genuine client: send a valid App Check token as 'X-Firebase-AppCheck'."
 
 
 class IdentityUnavailable(FirelaunchError):

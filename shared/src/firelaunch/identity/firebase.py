@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import threading
 import time
@@ -37,6 +38,12 @@ _NOT_HOLDING = (
     auth.UserDisabledError,
     auth.UserNotFoundError,
 )
+_CLOCK_SECONDS = 60
+"""What two clocks may differ by. That a sign-in lies in the past is Firebase's rule for its tokens, and firebase-admin
+leaves it out (https://firebase.google.com/docs/auth/admin/verify-id-tokens)."""
+
+_QUOTED = re.compile(r"""b['"].*""", re.DOTALL)
+
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 
 
@@ -116,12 +123,15 @@ class FirebaseTokens:
         try:
             claims: dict[str, Any] = self._client.verify_id_token(token, check_revoked=self._check_revoked)
         except _NOT_HOLDING as error:
-            raise Unauthenticated(reason=str(error)) from error
+            raise Unauthenticated(reason=_said(error)) from error
         except (firebase_admin.exceptions.FirebaseError, google.auth.exceptions.GoogleAuthError) as error:
             raise IdentityUnavailable(reason=str(error)) from error
         except Exception as error:
             # A token is a stranger's bytes: whatever they make the libraries trip over is a token that does not hold.
-            raise Unauthenticated(reason=f"{type(error).__name__}: {error}"[:300]) from error
+            raise Unauthenticated(reason=f"{type(error).__name__}: {_said(error)}") from error
+        signed_in = claims.get("auth_time")
+        if not isinstance(signed_in, int | float) or signed_in > time.time() + _CLOCK_SECONDS:
+            raise Unauthenticated(reason=f"a token of a sign-in at {signed_in!r}, which is not in the past")
         return claims
 
 
@@ -170,7 +180,7 @@ class EmulatorTokens:
             claims: Any = jwt.decode(token, verify=False)  # type: ignore[no-untyped-call]
             header: Any = jwt.decode_header(token)  # type: ignore[no-untyped-call]
         except Exception as error:
-            raise Unauthenticated(reason=f"not a token of the Auth emulator: {error}"[:300]) from error
+            raise Unauthenticated(reason=f"not a token of the Auth emulator: {_said(error)}") from error
         expires = claims.get("exp")
         problem = None
         if header.get("alg") != "none":
@@ -197,3 +207,8 @@ class EmulatorIdentity:
         if tenant_of(claims) is not None:
             raise Unauthenticated(reason="the token is of a tenant")
         return caller_from_claims(self._app_id, claims.get("sub"), claims)
+
+
+def _said(error: Exception) -> str:
+    """An error's text for the log, without the token: Google's library quotes one that it cannot take apart."""
+    return _QUOTED.sub("...", str(error))[:300]

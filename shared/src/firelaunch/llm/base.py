@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 
-__all__ = ["Call", "Chunk", "Message", "Meter", "Provider", "Tokens", "estimate_tokens", "token_bound"]
+from .patience import Patience
+
+__all__ = ["Call", "Chunk", "Message", "Meter", "Provider", "Shape", "Tokens", "estimate_tokens", "token_bound"]
 
 _MESSAGE_TOKENS = 8
 """Tokens a chat format adds to a message at most (role and separators; OpenAI's cookbook counts 3 to 4)."""
@@ -44,19 +47,43 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """What a structured answer is to look like; made in :mod:`.shapes`.
+
+    Attributes:
+        name: 1 to 64 letters, digits, "_" and "-".
+        schema: the JSON schema as it was given; it is what the answer is checked against.
+        strict: the same for providers' strict modes.
+    """
+
+    name: str
+    schema: Mapping[str, Any]
+    strict: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        """What is sent of it, which the provider counts as input."""
+        return json.dumps(self.strict)
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
-    """One call of one model. ``seconds`` is what is left of the request's time."""
+    """One call of one model. ``patience`` says for how long, and what else may end it."""
 
     model: str
     messages: Sequence[Message]
     max_output_tokens: int
-    seconds: float
+    patience: Patience
     temperature: float | None = None
+    shape: Shape | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of an answer. The last one of a call carries the provider's ``tokens``, where it reports them."""
+    """A piece of an answer. The last one of a call carries the provider's ``tokens``, where it reports them.
+
+    ``finish`` is the provider's word for why it ended ("stop", "length"), or "refusal" where the model declined.
+    """
 
     text: str = ""
     tokens: Tokens | None = None
@@ -92,12 +119,16 @@ class Meter(Protocol):
     def spend(self, model: str, tokens: Tokens, micro_usd: int) -> None:
         """Take down one call's use."""
 
+    def reuse(self, model: str) -> None:
+        """Take down an answer of ``model`` that was kept from an earlier call, and costs nothing."""
+
 
 def estimate_tokens(text: str) -> int:
     """About how many tokens ``text`` is, for calls whose provider did not say."""
     return -(-len(text) // _CHARACTERS_A_TOKEN)
 
 
-def token_bound(messages: Sequence[Message]) -> int:
+def token_bound(messages: Sequence[Message], shape: Shape | None = None) -> int:
     """No fewer tokens than any tokenizer makes of ``messages``: a token stands for at least one byte of UTF-8."""
-    return sum(len(m["content"].encode("utf-8", "replace")) + _MESSAGE_TOKENS for m in messages)
+    texts = [message["content"] for message in messages] + ([shape.text] if shape else [])
+    return sum(len(text.encode("utf-8", "replace")) + _MESSAGE_TOKENS for text in texts)

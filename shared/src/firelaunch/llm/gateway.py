@@ -9,18 +9,30 @@ from __future__ import annotations
 
 import logging
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel
 
 from ..errors import FirelaunchError, ModelError, ModelRefused, ModelTimeout, ModelUnavailable
-from .base import Call, Chunk, Message, Meter, Provider, Tokens, estimate_tokens, token_bound
+from ..scope import Scope
+from .base import Call, Chunk, Message, Meter, Provider, Shape, Tokens, estimate_tokens, token_bound
 from .breaker import Breaker
+from .cache_key import Reuse, answer_key
+from .patience import Patience
 from .prices import Prices
+
+if TYPE_CHECKING:
+    from .cache import AnswerCache
 
 __all__ = ["Answering", "Gateway"]
 
 log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=BaseModel)
 
 _TRIES = 3
 _FIRST_PAUSE = 0.4
@@ -34,15 +46,19 @@ class Gateway:
     """Reaches one provider's models.
 
     Args:
-        pause, monotonic, jitter: ``time.sleep``, ``time.monotonic`` and ``random.random``, as arguments for tests.
+        cache: answers given before; None where the app has it off.
+        first_token_seconds, between_tokens_seconds: how long one try of a stream may be silent.
+        pause, jitter: how to wait, and ``random.random``, as arguments for tests.
     """
 
     provider: Provider
     prices: Prices
     fallback: Sequence[str]
     max_output_tokens: int
-    pause: Callable[[float], None] = time.sleep
-    monotonic: Callable[[], float] = time.monotonic
+    first_token_seconds: float = 60.0
+    between_tokens_seconds: float = 30.0
+    cache: AnswerCache | None = None
+    pause: Callable[[Patience, float], None] = Patience.pause
     jitter: Callable[[], float] = random.random
     breaker: Breaker = field(default_factory=lambda: Breaker(time.monotonic))
 
@@ -55,16 +71,30 @@ class Gateway:
         """The models to try for ``model``, in order."""
         return tuple(dict.fromkeys((model, *self.fallback)))
 
-    def answering(self, meter: Meter, model: str, seconds: float, *, streamed: bool) -> Answering:
-        """Calls on behalf of one request, which has ``seconds`` in all."""
-        return Answering(self, meter, model, self.monotonic() + seconds, streamed)
+    def answering(
+        self,
+        meter: Meter,
+        model: str,
+        seconds: float,
+        *,
+        streamed: bool,
+        owner: Scope | None = None,
+        client: socket.socket | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> Answering:
+        """Calls for one request of ``owner``, which has ``seconds`` in all. Without an owner no answer is kept.
+
+        See Patience for ``client`` and ``check``.
+        """
+        return Answering(self, meter, model, time.monotonic() + seconds, streamed, client, check, owner)
 
 
 @dataclass(slots=True)
 class Answering:
     """What a workflow is handed as ``turn.llm``: the gateway, bound to one request's model, meter and time.
 
-    ``model`` is the model in use; it changes when a fallback takes over.
+    ``model`` is the model in use; it changes when a fallback takes over. ``temperature`` is that of calls that name
+    none.
     """
 
     gateway: Gateway
@@ -72,6 +102,10 @@ class Answering:
     model: str
     deadline: float
     streamed: bool
+    client: socket.socket | None = None
+    check: Callable[[], None] = lambda: None
+    owner: Scope | None = None
+    temperature: float | None = None
 
     def stream(
         self,
@@ -79,25 +113,53 @@ class Answering:
         *,
         temperature: float | None = None,
         max_output_tokens: int | None = None,
+        shape: Shape | None = None,
+        reuse: Reuse = "owner",
+        keep: Callable[[str], bool] = bool,
     ) -> Iterator[Chunk]:
         """The model's answer to ``messages``, piece by piece (in one piece where the client did not ask for a stream).
 
         Closing the iterator ends the call at the provider; what was used until then is taken down.
+
+        Args:
+            temperature, max_output_tokens: in place of the prompt's and the settings' own.
+            shape: what the answer is to look like; it then comes in one piece, unchecked. ``extract`` checks it.
+            reuse: where the app has its cache on, who may be given this answer again; "app" where ``messages`` hold
+                nothing of the user's own.
+            keep: whether an answer is worth keeping in that cache.
 
         Raises:
             BudgetExceeded: the caller's budget does not cover the call.
             ModelError: no model answered, or the one that did broke off.
         """
         most = min(max_output_tokens or self.gateway.max_output_tokens, self.gateway.max_output_tokens)
+        heat = self.temperature if temperature is None else temperature
+        call = Call(self.model, messages, most, self._patience(), heat, shape)
+        cache = self.gateway.cache
+        if cache is None or self.owner is None or reuse == "never":
+            yield from self._ask(call)
+            return
+        scope = self.owner if reuse == "owner" else Scope(self.owner.app_id)
+        provider, model = self.gateway.provider.name, self.model
+        key = answer_key(scope, provider, model, messages, most, heat, shape)
+        yield from cache.answer(
+            key,
+            lambda: self._ask(call),
+            hit=lambda: self.meter.reuse(model),
+            tick=self._tick,
+            keep=lambda text: self.model == model and keep(text),  # a fallback's answer is not the model's own
+        )
+
+    def _ask(self, asked: Call) -> Iterator[Chunk]:
         last: ModelError | None = None
-        for model in self.gateway.route(self.model):
+        for model in self.gateway.route(asked.model):
             if not self.gateway.breaker.allows(model):
                 continue
-            self.meter.cover(self.gateway.prices.cost(model, Tokens(input=token_bound(messages), output=most)))
+            most = Tokens(input=token_bound(asked.messages, asked.shape), output=asked.max_output_tokens)
+            self.meter.cover(self.gateway.prices.cost(model, most))
             self.model = model
-            call = Call(model, messages, most, 0.0, temperature)
             try:
-                yield from self._with_retries(call)
+                yield from self._with_retries(replace(asked, model=model))
             except ModelRefused:
                 raise
             except _Broken as broken:
@@ -109,6 +171,12 @@ class Answering:
                 return
         raise last or ModelUnavailable(reason="every model is resting after failures", retry_after=5)
 
+    def extract(self, model: type[M], messages: Sequence[Message], *, max_output_tokens: int | None = None) -> M:
+        """The answer to ``messages`` as an instance of a pydantic model; see :func:`.structured.extract`."""
+        from .structured import extract, reader_of
+
+        return extract(self, reader_of(model), messages, max_output_tokens)
+
     def _with_retries(self, call: Call) -> Iterator[Chunk]:
         for attempt in range(_TRIES):
             try:
@@ -117,7 +185,7 @@ class Answering:
                 pause = self._pause_before(attempt, error)
                 if pause is None:
                     raise
-                self.gateway.pause(pause)
+                self.gateway.pause(self._patience(), pause)
             else:
                 return
 
@@ -131,17 +199,25 @@ class Answering:
         return pause if self._left() - pause > _SHORTEST_TRY else None
 
     def _left(self) -> float:
-        return self.deadline - self.gateway.monotonic()
+        return self.deadline - time.monotonic()
+
+    def _tick(self) -> None:
+        patience = self._patience()
+        patience.left()
+        patience.pause(0.001)
+
+    def _patience(self) -> Patience:
+        gateway = self.gateway
+        times = (self.deadline, gateway.first_token_seconds, gateway.between_tokens_seconds)
+        return Patience(*times, self.client, self.check)
 
     def _once(self, call: Call) -> Iterator[Chunk]:
-        left = self._left()
-        if left <= 0:
-            raise ModelTimeout(reason="the request's time is used up")
-        call = replace(call, seconds=left)
+        call = replace(call, patience=self._patience())
+        call.patience.left()
         provider = self.gateway.provider
         said: list[str] = []
         tokens: Tokens | None = None
-        chunks = provider.stream(call) if self.streamed else _whole(provider, call)
+        chunks = provider.stream(call) if self.streamed and call.shape is None else _whole(provider, call)
         try:
             for chunk in self._watched(call.model, chunks, said):
                 tokens = chunk.tokens or tokens
@@ -172,6 +248,7 @@ class Answering:
     def _take_down(self, call: Call, tokens: Tokens | None, text: str) -> None:
         if tokens is None:
             asked = sum(estimate_tokens(m["content"]) for m in call.messages)
+            asked += estimate_tokens(call.shape.text) if call.shape else 0
             tokens = Tokens(input=asked, output=estimate_tokens(text), estimated=True)
         self.meter.spend(call.model, tokens, self.gateway.prices.cost(call.model, tokens))
 

@@ -15,12 +15,14 @@ KEPT: tuple[Pattern, ...] = tuple(
     for path in (
         "apps/*",
         "apps/*/members/**",
+        "apps/*/invites/**",
         "apps/*/library/**",
         "apps/*/jobs/**",
         "apps/*/requests/**",
         "apps/*/billing_events/**",
         "apps/*/users/*",
         "apps/*/users/*/chats/**",
+        "apps/*/users/*/batches/**",
         "apps/*/users/*/documents/**",
         "apps/*/users/*/usage/**",
     )

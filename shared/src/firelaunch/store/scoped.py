@@ -7,31 +7,57 @@ The Admin SDK bypasses security rules, so code that runs with its credentials is
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from datetime import datetime
 from typing import TypeVar
 
 from ..errors import ScopeViolation
 from ..scope import Scope, split
-from .base import Document, DocumentStore, Query, Transaction, Write
+from .base import Create, Delete, Document, DocumentStore, Query, Set, Transaction, Update, Write
 
 __all__ = ["ScopedStore"]
 
 T = TypeVar("T")
 
+_WRITES = (Create, Set, Update, Delete)
+
 
 class _Wall:
+    """Checks what is asked, and hands back what was checked.
+
+    Types are compared exactly and objects copied, so that what goes to the database is what was looked at: a subclass
+    may say one path to the wall and another one to the adapter.
+    """
+
     def __init__(self, scope: Scope) -> None:
+        if type(scope) is not Scope:
+            raise ScopeViolation(reason=f"a {type(scope).__name__} is no scope")
         self._root = split(scope.root)
 
-    def check(self, path: str, *, document: bool) -> None:
+    def check(self, path: str, *, document: bool) -> str:
         segments = split(path)
         inside = segments[: len(self._root)] == self._root
         if not inside or (len(segments) % 2 == 0) is not document:
             raise ScopeViolation(reason=f"{path[:200]!r} is not a path of {'/'.join(self._root)!r}")
+        return path
 
-    def check_writes(self, writes: Sequence[Write]) -> None:
-        for write in writes:
+    def check_paths(self, paths: Sequence[str]) -> list[str]:
+        return [self.check(path, document=True) for path in paths]
+
+    def check_query(self, query: Query) -> Query:
+        if type(query) is not Query:
+            raise ScopeViolation(reason=f"a {type(query).__name__} is no query")
+        own = copy(query)
+        self.check(own.collection, document=False)
+        return own
+
+    def check_writes(self, writes: Sequence[Write]) -> list[Write]:
+        own = [copy(write) for write in writes]
+        for write in own:
+            if type(write) not in _WRITES:
+                raise ScopeViolation(reason=f"a {type(write).__name__} is no write")
             self.check(write.path, document=True)
+        return own
 
 
 class ScopedStore:
@@ -45,41 +71,45 @@ class ScopedStore:
         self.__wall = _Wall(scope)
         self.scope = scope
 
+    def within(self, scope: Scope) -> ScopedStore:
+        """The same database behind the narrower wall of ``scope``.
+
+        Raises:
+            ScopeViolation: ``scope`` is not inside this one.
+        """
+        self.__wall.check(scope.root, document=True)
+        return ScopedStore(self.__store, scope)
+
+    def check(self, writes: Sequence[Write]) -> None:
+        """Refuse ``writes`` that lead out of the scope, without sending any."""
+        self.__wall.check_writes(writes)
+
     def get(self, path: str) -> Document | None:
         """See :meth:`DocumentStore.get <firelaunch.store.base.DocumentStore.get>`."""
-        self.__wall.check(path, document=True)
-        return self.__store.get(path)
+        return self.__store.get(self.__wall.check(path, document=True))
 
     def get_many(self, paths: Sequence[str]) -> list[Document | None]:
         """See :meth:`DocumentStore.get_many <firelaunch.store.base.DocumentStore.get_many>`."""
-        for path in paths:
-            self.__wall.check(path, document=True)
-        return self.__store.get_many(paths)
+        return self.__store.get_many(self.__wall.check_paths(paths))
 
     def query(self, query: Query) -> list[Document]:
         """See :meth:`DocumentStore.query <firelaunch.store.base.DocumentStore.query>`."""
-        self.__wall.check(query.collection, document=False)
-        return self.__store.query(query)
+        return self.__store.query(self.__wall.check_query(query))
 
     def count(self, query: Query) -> int:
         """See :meth:`DocumentStore.count <firelaunch.store.base.DocumentStore.count>`."""
-        self.__wall.check(query.collection, document=False)
-        return self.__store.count(query)
+        return self.__store.count(self.__wall.check_query(query))
 
     def read(
         self, paths: Sequence[str], queries: Sequence[Query]
     ) -> tuple[list[Document | None], list[list[Document]]]:
         """See :meth:`DocumentStore.read <firelaunch.store.base.DocumentStore.read>`."""
-        for path in paths:
-            self.__wall.check(path, document=True)
-        for query in queries:
-            self.__wall.check(query.collection, document=False)
-        return self.__store.read(paths, queries)
+        own = [self.__wall.check_query(query) for query in queries]
+        return self.__store.read(self.__wall.check_paths(paths), own)
 
     def commit(self, writes: Sequence[Write]) -> datetime:
         """See :meth:`DocumentStore.commit <firelaunch.store.base.DocumentStore.commit>`."""
-        self.__wall.check_writes(writes)
-        return self.__store.commit(writes)
+        return self.__store.commit(self.__wall.check_writes(writes))
 
     def transaction(self, work: Callable[[Transaction], T]) -> T:
         """See :meth:`DocumentStore.transaction <firelaunch.store.base.DocumentStore.transaction>`."""
@@ -87,8 +117,7 @@ class ScopedStore:
 
     def delete_tree(self, path: str) -> int:
         """See :meth:`DocumentStore.delete_tree <firelaunch.store.base.DocumentStore.delete_tree>`."""
-        self.__wall.check(path, document=len(path.split("/")) % 2 == 0)
-        return self.__store.delete_tree(path)
+        return self.__store.delete_tree(self.__wall.check(path, document=len(split(path)) % 2 == 0))
 
     def close(self) -> None:
         """See :meth:`DocumentStore.close <firelaunch.store.base.DocumentStore.close>`."""
@@ -101,13 +130,10 @@ class _ScopedTransaction:
         self.__wall = wall
 
     def get(self, path: str) -> Document | None:
-        self.__wall.check(path, document=True)
-        return self.__raw.get(path)
+        return self.__raw.get(self.__wall.check(path, document=True))
 
     def query(self, query: Query) -> list[Document]:
-        self.__wall.check(query.collection, document=False)
-        return self.__raw.query(query)
+        return self.__raw.query(self.__wall.check_query(query))
 
     def write(self, *writes: Write) -> None:
-        self.__wall.check_writes(writes)
-        self.__raw.write(*writes)
+        self.__raw.write(*self.__wall.check_writes(writes))

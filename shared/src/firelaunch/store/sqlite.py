@@ -27,7 +27,8 @@ T = TypeVar("T")
 
 _BUSY_SECONDS = 30
 _FIELD = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-_INDEXED = ("created_at", "updated_at")
+_OPERATORS = {"==": "=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+_INDEXED = ("created_at", "updated_at", "due_at")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
     path TEXT PRIMARY KEY, collection TEXT NOT NULL, id TEXT NOT NULL,
@@ -223,13 +224,17 @@ def _micros(moment: datetime) -> int:
 
 
 def _value(field: str) -> str:
-    if not _FIELD.fullmatch(field):
-        raise StoreError(reason=f"{field!r} is no field path of plain identifiers")
-    return f"json_extract(data, '$.{field}')"
+    return f"json_extract(data, '$.{_checked(field)}')"
 
 
 def _type(field: str) -> str:
-    return f"json_type(data, '$.{field}')"
+    return f"json_type(data, '$.{_checked(field)}')"
+
+
+def _checked(field: str) -> str:
+    if type(field) is not str or not _FIELD.fullmatch(field):
+        raise StoreError(reason=f"{field!r} is no field path of plain identifiers")
+    return field
 
 
 def _select(query: Query) -> tuple[str, list[Any]]:
@@ -267,7 +272,10 @@ def _condition(item: Filter) -> tuple[str, list[Any]]:
     sql = sql.format(value, kind)
     if item.value is None:
         return sql, given
-    return f"({sql} AND {value} {'=' if item.op == '==' else item.op} ?)", [*given, encode_scalar(item.value)]
+    operator = _OPERATORS.get(item.op)
+    if operator is None:
+        raise StoreError(reason=f"{item.op!r} is no comparison")
+    return f"({sql} AND {value} {operator} ?)", [*given, encode_scalar(item.value)]
 
 
 def _after(keys: list[tuple[str, bool]], position: Sequence[Any]) -> tuple[str, list[Any]]:

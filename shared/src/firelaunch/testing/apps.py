@@ -11,6 +11,7 @@ from typing import Any
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from ..prompt_lock import lock
 from ..web import App
 
 __all__ = ["SETTINGS", "User", "events", "sign_in", "write_app"]
@@ -46,6 +47,7 @@ def write_app(folder: Path, settings: str = SETTINGS) -> Path:
     prompts = folder / "app" / "prompts"
     prompts.mkdir(parents=True, exist_ok=True)
     (prompts / "chat@1.md").write_text("You are ${app_name}.")
+    lock(prompts)
     path = folder / "firelaunch.toml"
     path.write_text(settings)
     return path

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from .strict import strict_problem
+
 __all__ = ["Fault", "ModelServer", "Reply"]
 
 
@@ -25,6 +27,7 @@ class Reply:
         pace: seconds before each piece.
         cut_after: pieces after which the connection is cut without a word; None never cuts.
         error_after: pieces after which an error object is sent in the stream; None never.
+        finish: why it ended, and refusal: whether the text is the model's refusal; of answers that come whole.
     """
 
     words: Sequence[str] = ("Hello", " from", " the", " model.")
@@ -32,6 +35,8 @@ class Reply:
     pace: float = 0.0
     cut_after: int | None = None
     error_after: int | None = None
+    finish: str = "stop"
+    refusal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class ModelServer:
         requests: the bodies received, in order.
         authorizations: the Authorization header of each.
         hung_up: how many clients left before their answer had ended.
+        flagged: words that ``/moderations`` flags a text for.
+        moderated: the texts that were sent there.
     """
 
     def __init__(self, default: Reply | Fault = Reply(), host: str = "127.0.0.1", port: int = 0) -> None:
@@ -67,6 +74,8 @@ class ModelServer:
         self.requests: list[dict[str, Any]] = []
         self.authorizations: list[str] = []
         self.hung_up = 0
+        self.flagged: set[str] = set()
+        self.moderated: list[str] = []
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._server = _Server((host, port), _handler(self))
@@ -108,13 +117,35 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             request = json.loads(body)
+            if self.path.endswith("/moderations"):
+                self._moderate(request["input"])
+                return
             action = owner._next(request, self.headers.get("Authorization", ""))
-            if isinstance(action, Fault):
+            refused = strict_problem(request)
+            if refused is not None:
+                error = {"message": refused, "type": "invalid_request_error", "param": "response_format", "code": None}
+                self._fail(Fault(400, body=json.dumps({"error": error})))
+            elif isinstance(action, Fault):
                 self._fail(action)
             elif request.get("stream"):
                 self._stream(request, action)
             else:
                 self._whole(request, action)
+
+        def _moderate(self, text: str) -> None:
+            owner.moderated.append(text)
+            if isinstance(owner.default, Fault):
+                self._fail(owner.default)
+                return
+            flagged = any(word in text for word in owner.flagged)
+            result = {
+                "flagged": flagged,
+                "categories": {"harassment": flagged, "violence": False},
+                "category_scores": {"harassment": float(flagged), "violence": 0.0},
+                "category_applied_input_types": {"harassment": ["text"], "violence": ["text"]},
+            }
+            answer = {"id": "modr-test", "model": "omni-moderation-latest", "results": [result]}
+            self._send(200, json.dumps(answer), "application/json", {})
 
         def _fail(self, fault: Fault) -> None:
             if self._left_within(fault.wait):
@@ -132,13 +163,16 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
             if reply.cut_after is not None:
                 self.close_connection = True
                 return
-            message = {"role": "assistant", "content": "".join(reply.words), "refusal": None}
+            text = "".join(reply.words)
+            message = {"role": "assistant", "content": text, "refusal": None}
+            if reply.refusal:
+                message = {"role": "assistant", "content": None, "refusal": text}
             answer = {
                 "id": "chatcmpl-test",
                 "object": "chat.completion",
                 "created": int(time.time()),
                 "model": request["model"],
-                "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
+                "choices": [{"index": 0, "message": message, "finish_reason": reply.finish, "logprobs": None}],
             }
             if reply.usage is not None:
                 answer["usage"] = _usage(reply.usage)

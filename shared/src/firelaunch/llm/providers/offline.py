@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
 
-from ..base import Call, Chunk, Tokens, estimate_tokens
+from ..base import Call, Chunk, Shape, Tokens, estimate_tokens
 
 __all__ = ["OfflineProvider"]
 
@@ -27,7 +28,7 @@ class OfflineProvider:
 
     def complete(self, call: Call) -> Chunk:
         """The whole answer at once."""
-        text = _answer(call)
+        text = _answer(call) if call.shape is None else _instance(call.shape)
         return Chunk(text, _tokens(call, text), "stop")
 
     def stream(self, call: Call) -> Iterator[Chunk]:
@@ -50,6 +51,12 @@ def _answer(call: Call) -> str:
         f"You wrote: “{quoted}” ({len(last.split())} words).{earlier} "
         "Set OPENAI_API_KEY and start again to have a model answer."
     )
+
+
+def _instance(shape: Shape) -> str:
+    from ..instances import instance
+
+    return json.dumps(instance(shape.schema))
 
 
 def _tokens(call: Call, text: str) -> Tokens:

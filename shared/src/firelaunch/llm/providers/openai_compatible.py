@@ -1,24 +1,30 @@
 """Any server that speaks OpenAI's chat completions: OpenAI, Ollama and the like, Gemini on Vertex AI.
 
-The openai package takes most of a second to import, so it waits for the first call.
+Streams come through the relay, answers in one piece through the openai package, which takes most of a second to import
+and so waits for the first of them.
 """
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ...errors import ModelError, ModelRefused, ModelTimeout, ModelUnavailable
+from ...errors import ModelError, ModelTimeout, ModelUnavailable
+from ...telemetry import CONTENT
 from ..base import Call, Chunk, Tokens
+from ..failures import of_status
+from ..relay import relay
+from ..transport import Transport
 
 if TYPE_CHECKING:
     import openai
 
-__all__ = ["OpenAICompatibleProvider"]
+__all__ = ["OpenAICompatibleProvider", "translate"]
+
+_OPENAI = "https://api.openai.com/v1"
 
 _CONNECT_SECONDS = 5.0
 """A provider that does not even accept a connection in this time is taken as out of reach."""
@@ -46,6 +52,10 @@ class OpenAICompatibleProvider:
         self._lock = threading.Lock()
 
     @cached_property
+    def _transport(self) -> Transport:
+        return Transport(self._base_url or _OPENAI)
+
+    @cached_property
     def _client(self) -> openai.OpenAI:
         with self._lock:
             import openai
@@ -60,105 +70,85 @@ class OpenAICompatibleProvider:
         try:
             answer = self._client.chat.completions.create(**self._arguments(call))
         except openai.OpenAIError as error:
-            raise _translate(error) from error
+            raise translate(error) from error
         except ValueError as error:
-            raise ModelUnavailable(reason=f"the provider's answer is no JSON: {error}") from error
-        if not isinstance(answer, openai.types.chat.ChatCompletion) or not answer.choices:
+            raise ModelUnavailable(reason=f"the provider's answer is no JSON: {type(error).__name__}") from error
+        if not isinstance(answer, openai.types.chat.ChatCompletion):
             raise ModelUnavailable(reason="the provider's answer is no chat completion")
-        choice = answer.choices[0]
-        text = choice.message.content or choice.message.refusal or ""
-        return Chunk(text, _tokens(answer.usage), choice.finish_reason)
+        return _whole(answer.model_dump())
 
     def stream(self, call: Call) -> Iterator[Chunk]:
         """See :class:`~firelaunch.llm.base.Provider`."""
-        import openai
-
-        arguments = self._arguments(call) | {"stream": True, "stream_options": {"include_usage": True}}
-        finished = False
-        try:
-            with self._client.chat.completions.create(**arguments) as events:
-                for event in events:
-                    chunk = _chunk(event)
-                    finished = finished or chunk.finish is not None
-                    yield chunk
-        except openai.OpenAIError as error:
-            raise _translate(error) from error
-        except (OSError, ValueError) as error:
-            raise ModelUnavailable(reason=f"the stream broke: {error}") from error
-        except Exception as error:
-            # The HTTP library's own errors are not the openai package's, and their names change with its version.
-            if not type(error).__module__.startswith(("httpx", "httpcore")):
-                raise
-            raise ModelUnavailable(reason=f"the stream broke: {error!r}") from error
-        if not finished:
-            raise ModelUnavailable(reason="the stream ended before the answer did")
+        body = self._body(call) | {"stream": True, "stream_options": {"include_usage": True}}
+        key = self._api_key() if callable(self._api_key) else self._api_key
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", "User-Agent": "firelaunch"}
+        encoded = json.dumps(body).encode()
+        return relay(self._transport, "/chat/completions", headers, encoded, call.patience, _event, _whole)
 
     def _arguments(self, call: Call) -> dict[str, Any]:
         import openai
 
-        arguments: dict[str, Any] = {
+        seconds = call.patience.left()
+        return {**self._body(call), "timeout": openai.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds))}
+
+    def _body(self, call: Call) -> dict[str, Any]:
+        body: dict[str, Any] = {
             "model": self._prefix + call.model.removeprefix(self._prefix),
             "messages": list(call.messages),
-            "timeout": openai.Timeout(call.seconds, connect=min(_CONNECT_SECONDS, call.seconds)),
             self._limit: call.max_output_tokens,
         }
         if call.temperature is not None:
-            arguments["temperature"] = call.temperature
-        return arguments
+            body["temperature"] = call.temperature
+        if call.shape is not None:
+            schema = {"name": call.shape.name, "schema": call.shape.strict, "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return body
 
 
-def _chunk(event: Any) -> Chunk:
-    usage = _tokens(getattr(event, "usage", None))
-    if not event.choices:
-        return Chunk(tokens=usage)
-    choice = event.choices[0]
-    delta = choice.delta
-    text = (delta.content or getattr(delta, "refusal", None) or "") if delta else ""
-    return Chunk(text, usage, choice.finish_reason)
+def _event(event: dict[str, Any]) -> Chunk:
+    """A chunk of one event of a stream."""
+    usage = event.get("usage")
+    tokens = None if usage is None else _tokens(usage)
+    choices = event.get("choices")
+    if not choices:
+        return Chunk(tokens=tokens)
+    choice = choices[0]
+    delta = choice.get("delta") or {}
+    return Chunk(delta.get("content") or delta.get("refusal") or "", tokens, choice.get("finish_reason"))
 
 
-def _tokens(usage: Any) -> Tokens | None:
-    if usage is None or usage.prompt_tokens is None:
+def _whole(answer: dict[str, Any]) -> Chunk:
+    """A chunk of an answer in one piece."""
+    choices = answer.get("choices")
+    if not choices:
+        raise ModelUnavailable(reason="the provider's answer is no chat completion")
+    message = choices[0].get("message") or {}
+    finish = "refusal" if message.get("refusal") else choices[0].get("finish_reason") or "stop"
+    text = message.get("content") or message.get("refusal") or ""
+    return Chunk(text, _tokens(answer.get("usage") or {}), finish)
+
+
+def _tokens(usage: dict[str, Any]) -> Tokens | None:
+    asked = usage.get("prompt_tokens")
+    if asked is None:
         return None
-    details = getattr(usage, "prompt_tokens_details", None)
-    cached = (details.cached_tokens or 0) if details else 0
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     # Cached tokens are a part of the prompt's; a server that counts them beside it must not make a negative price.
-    return Tokens(
-        input=usage.prompt_tokens, cached_input=min(cached, usage.prompt_tokens), output=usage.completion_tokens or 0
-    )
+    return Tokens(input=asked, cached_input=min(cached, asked), output=usage.get("completion_tokens") or 0)
 
 
-def _translate(error: openai.OpenAIError) -> ModelError:
+def translate(error: openai.OpenAIError) -> ModelError:
+    """The error of our own tree that one of the openai package is."""
     import openai
 
-    reason = f"{type(error).__name__}: {error}"[:500]
+    # A provider's own words may quote the prompt; what it codes does not.
+    CONTENT.info("the provider said: %s", error)
+    said = (getattr(error, name, None) for name in ("status_code", "code", "param"))
+    reason = " ".join([type(error).__name__, *(str(word)[:100] for word in said if word is not None)])
     if isinstance(error, openai.APITimeoutError):
         return ModelTimeout(reason=reason)
     if isinstance(error, openai.APIStatusError):
-        return _of_status(error, reason)
+        return of_status(error.status_code, error.code, error.response.headers, reason)
     if isinstance(error, openai.APIConnectionError | openai.APIResponseValidationError):
         return ModelUnavailable(reason=reason)
     return ModelError(reason=reason)
-
-
-def _of_status(error: openai.APIStatusError, reason: str) -> ModelError:
-    status = error.status_code
-    if status == 429 and error.code == "insufficient_quota":
-        return ModelError(reason=reason)
-    if status in {408, 409, 429} or status >= 500:
-        return ModelUnavailable(reason=reason, retry_after=_retry_after(error.response.headers))
-    if status in {401, 403, 404}:
-        return ModelError(reason=reason)
-    return ModelRefused(reason=reason)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    value = headers.get("retry-after", "")
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return None

@@ -1,0 +1,87 @@
+"""Batches: many inputs, answered by a job; the answers as CSV or JSON lines, also while it runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from flask import Response
+from flask_openapi3 import APIBlueprint
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from ..batch import BATCH, MOST_INPUTS, Batch, Input, output
+from ..errors import AlreadyExists, InvalidId, JobsUnavailable, NotFound, TooLarge
+from ..jobs.base import job_view
+from ..services import Services
+from .base import KEY_HEADER, Body, Path, blueprint, caller, example, idempotency_key
+from .jobs import JobAnswer
+from .refusals import errors
+
+__all__ = ["routes"]
+
+_TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
+
+
+_OUTPUT: dict[str, Any] = {
+    "description": "A row for each input that was dealt with, in the inputs' order.",
+    "content": {kind.partition(";")[0]: {"schema": {"type": "string"}} for kind in _TYPES.values()},
+}
+
+
+def _whole(value: Any) -> Any:
+    """To JSON 5.0 is a whole number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class NewBatch(Body):
+    """Inputs to be answered, each by the app's workflow as a first message is."""
+
+    model_config = ConfigDict(
+        **Body.model_config,
+        **example({"inputs": [{"id": "row 1", "text": "Which river is longest?"}], "budget_micro_usd": 50_000}),
+    )
+    inputs: list[Input] = Field(min_length=1, max_length=MOST_INPUTS)
+    budget_micro_usd: Annotated[int, BeforeValidator(_whole)] = Field(
+        ge=0, le=10**12, description="What all of it may cost at most."
+    )
+
+
+class FormQuery(BaseModel):
+    """How the output is written."""
+
+    model_config = ConfigDict(extra="forbid")
+    format: Literal["csv", "jsonl"] = "jsonl"
+
+
+def routes(services: Services, *, documented: bool) -> APIBlueprint:
+    """The blueprint."""
+    api = blueprint("batches", "jobs", documented=documented)
+    jobs, limits = services.jobs, services.settings.limits
+
+    @api.post(
+        "/batches",
+        responses={202: JobAnswer, **errors(TooLarge, AlreadyExists, NotFound, JobsUnavailable)},
+        summary="Answer many inputs",
+        description="With an `Idempotency-Key` header a repeated send gives the first job.",
+        openapi_extensions={"x-headers": [KEY_HEADER]},
+    )
+    def create(body: NewBatch) -> tuple[dict[str, Any], int]:
+        if any(len(one.text) > limits.message_characters for one in body.inputs):
+            raise TooLarge(f"An input has at most {limits.message_characters} characters.")
+        batch = Batch(inputs=body.inputs, budget_micro_usd=body.budget_micro_usd)
+        return job_view(jobs.enqueue(caller().scope, BATCH, batch, key=idempotency_key())), 202
+
+    @api.get(
+        "/batches/<id>/output",
+        responses={200: _OUTPUT, **errors(InvalidId, NotFound)},
+        summary="Read what was answered so far",
+    )
+    def read(path: Path, query: FormQuery) -> Response:
+        scope = caller().scope
+        if jobs.get(scope, path.id).kind != BATCH.name:
+            raise NotFound
+        # Whole, and not as a stream: one that breaks off in the middle would look like the end.
+        rows = "".join(output(services.store, scope, path.id, query.format))
+        name = f'attachment; filename="{path.id}.{query.format}"'
+        return Response(rows, content_type=_TYPES[query.format], headers={"Content-Disposition": name})
+
+    return api

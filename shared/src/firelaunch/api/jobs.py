@@ -1,0 +1,141 @@
+"""Jobs: their owner sees and cancels them; the app's admins drive dead ones on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_openapi3 import APIBlueprint
+from pydantic import BaseModel, Field
+
+from ..errors import Conflict, Forbidden, InvalidCursor, InvalidId, NotFound, PreconditionFailed
+from ..jobs.base import job_view
+from ..services import Services
+from .base import PageQuery, Path, blueprint, caller, example
+from .refusals import errors
+
+__all__ = ["routes"]
+
+
+_OF_A_JOB = (InvalidId, NotFound)
+_IN_THE_WAY = (Conflict, PreconditionFailed)
+
+_RUNNING = {
+    "id": "j0123456789abcdef0123456789abcdef",
+    "kind": "batch",
+    "state": "running",
+    "attempts": 1,
+    "max_attempts": 20,
+    "cancel_requested": False,
+    "created_at": "2026-03-01T09:30:00.000Z",
+    "due_at": None,
+    "finished_at": None,
+    "progress": {"done": 3, "total": 10, "note": ""},
+    "result": None,
+    "error": None,
+    "history": [
+        {"event": "queued", "at": "2026-03-01T09:30:00.000Z", "attempt": 0},
+        {"event": "started", "at": "2026-03-01T09:30:01.000Z", "attempt": 1},
+    ],
+}
+
+
+class JobProgress(BaseModel):
+    """How far a job has come."""
+
+    done: int
+    total: int | None
+    note: str
+
+
+class JobError(BaseModel):
+    """Why a try failed."""
+
+    code: str
+    message: str
+    type: str | None = Field(default=None, description="The error's class, for the app's developers.")
+
+
+class JobEvent(BaseModel):
+    """Something that happened to a job."""
+
+    event: str = Field(description="queued, started, failed, released, worker_lost, redriven, or an end's state.")
+    at: str
+    attempt: int
+    error: JobError | None = None
+
+
+class JobAnswer(BaseModel):
+    """A job."""
+
+    model_config = example(_RUNNING)
+    id: str
+    kind: str
+    state: str = Field(description='"queued", "running", or one of the ends: "succeeded", "dead", "cancelled".')
+    attempts: int
+    max_attempts: int
+    cancel_requested: bool
+    created_at: str
+    due_at: str | None = Field(description="When a queued job is tried next.")
+    finished_at: str | None
+    progress: JobProgress | None
+    result: Any
+    error: JobError | None = Field(description="Of the latest try that failed.")
+    history: list[JobEvent] = Field(description="The latest events, oldest of them first.")
+
+
+class JobPage(BaseModel):
+    """Jobs, newest first."""
+
+    model_config = example({"items": [_RUNNING], "next_cursor": None})
+    items: list[JobAnswer]
+    next_cursor: str | None
+
+
+def routes(services: Services, *, documented: bool) -> APIBlueprint:
+    """The blueprint."""
+    api = blueprint("jobs", "jobs", documented=documented)
+    jobs = services.jobs
+    _operations(api, services)
+
+    @api.get("/jobs", responses={200: JobPage, **errors(InvalidCursor)}, summary="List your jobs")
+    def index(query: PageQuery) -> dict[str, Any]:
+        page = jobs.mine(caller().scope, query.limit, query.cursor)
+        return {"items": page.items, "next_cursor": page.next_cursor}
+
+    @api.get("/jobs/<id>", responses={200: JobAnswer, **errors(*_OF_A_JOB)}, summary="Read a job")
+    def get(path: Path) -> dict[str, Any]:
+        return job_view(jobs.get(caller().scope, path.id))
+
+    @api.post(
+        "/jobs/<id>/cancel", responses={200: JobAnswer, **errors(*_OF_A_JOB, *_IN_THE_WAY)}, summary="Cancel a job"
+    )
+    def cancel(path: Path) -> dict[str, Any]:
+        return job_view(jobs.cancel(caller().scope, path.id))
+
+    return api
+
+
+def _operations(api: APIBlueprint, services: Services) -> None:
+    jobs = services.jobs
+
+    @api.get(
+        "/ops/jobs", responses={200: JobPage, **errors(InvalidCursor)}, summary="List the app's dead jobs (admins)"
+    )
+    def dead(query: PageQuery) -> dict[str, Any]:
+        _admins_only()
+        page = jobs.dead(query.limit, query.cursor)
+        return {"items": page.items, "next_cursor": page.next_cursor}
+
+    @api.post(
+        "/ops/jobs/<id>/redrive",
+        responses={200: JobAnswer, **errors(*_OF_A_JOB, *_IN_THE_WAY)},
+        summary="Try a dead job anew (admins)",
+    )
+    def redrive(path: Path) -> dict[str, Any]:
+        _admins_only()
+        return job_view(jobs.redrive(path.id))
+
+
+def _admins_only() -> None:
+    if caller().role != "admin":
+        raise Forbidden("Only the app's admins may do this.", reason=f"role {caller().role!r}")

@@ -1,0 +1,106 @@
+"""JSON-RPC 2.0 as MCP's streamable HTTP carries it: one message in the body of a POST, its answer in the response."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+
+from .base import example
+
+__all__ = [
+    "HEADER_MISMATCH",
+    "INVALID_PARAMS",
+    "INVALID_REQUEST",
+    "METHOD_NOT_FOUND",
+    "PARSE_ERROR",
+    "UNSUPPORTED_VERSION",
+    "Id",
+    "Notification",
+    "RpcAnswer",
+    "RpcError",
+    "RpcRequest",
+    "parse",
+]
+
+# https://www.jsonrpc.org/specification#error_object
+PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
+# https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http
+HEADER_MISMATCH, UNSUPPORTED_VERSION = -32020, -32022
+
+_SAFE_INTEGER = 2**53 - 1  # beyond it some JSON readers would give another id back
+
+Id = int | str
+
+
+class Notification(BaseModel):
+    """A message that wants no answer."""
+
+    model_config = ConfigDict(strict=True)
+    jsonrpc: Literal["2.0"]
+    method: str = Field(max_length=200)
+    params: dict[str, Any] = {}
+
+
+class RpcRequest(Notification):
+    """A message that wants one."""
+
+    id: Id
+
+
+class RpcErrorDetail(BaseModel):
+    """What went wrong with a message."""
+
+    code: int
+    message: str
+    data: Any = None
+
+
+class RpcAnswer(BaseModel):
+    """A result or an error, under the request's own id (null where it could not be read)."""
+
+    model_config = example({"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": "The Volga."}]}})
+    jsonrpc: Literal["2.0"]
+    id: Id | None
+    result: dict[str, Any] | None = None
+    error: RpcErrorDetail | None = None
+
+
+class RpcError(Exception):
+    """A message that is answered with an error.
+
+    Args:
+        code: JSON-RPC's or MCP's own.
+        id: the request's, where it could be read.
+    """
+
+    def __init__(self, code: int, message: str, *, data: Any = None, id: Id | None = None) -> None:  # noqa: A002
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.data = data
+        self.id = id
+
+
+def parse(raw: bytes) -> RpcRequest | Notification:
+    """The one message that a body holds.
+
+    Raises:
+        RpcError: it holds none, or several: batches went with MCP's revision 2025-06-18.
+    """
+    try:
+        body = from_json(raw, allow_inf_nan=False)
+    except ValueError:
+        raise RpcError(PARSE_ERROR, "The body is not valid JSON.") from None
+    if not isinstance(body, dict):
+        raise RpcError(INVALID_REQUEST, "Send one JSON-RPC message in a request, as an object; batches are not taken.")
+    message_id = body.get("id")
+    if type(message_id) is int and abs(message_id) > _SAFE_INTEGER:
+        raise RpcError(INVALID_REQUEST, "id: an integer has at most 53 bits.")
+    try:
+        return (RpcRequest if "id" in body else Notification).model_validate(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        known = message_id if type(message_id) in (int, str) else None
+        raise RpcError(INVALID_REQUEST, f"{first['loc'][0]}: {first['msg']}.", id=known) from None

@@ -1,0 +1,188 @@
+"""``POST /mcp``: the app as a tool for agents, over MCP's streamable HTTP, under the caller's own token and budget.
+
+Nothing is kept between two requests, and every answer is one JSON object. Revision 2026-07-28 is made for that. Older
+ones begin with a handshake (``initialize``), which is answered without a session, as they allow:
+https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http,
+https://modelcontextprotocol.io/specification/2025-11-25/basic/transports.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from flask import Response, jsonify, request
+from flask_openapi3 import APIBlueprint
+from flask_openapi3.models import Tag
+
+from ..errors import BadRequest, Forbidden
+from ..services import Services
+from ..turn import Turns
+from .base import BEARER, LOCALHOST, caller
+from .jsonrpc import (
+    HEADER_MISMATCH,
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    UNSUPPORTED_VERSION,
+    Notification,
+    RpcError,
+    RpcRequest,
+    parse,
+)
+from .mcp_document import HEADERS, body, responses
+from .mcp_tools import tools
+
+__all__ = ["routes"]
+
+_STATELESS = "2026-07-28"
+_HANDSHAKE = ("2025-03-26", "2025-06-18", "2025-11-25")
+"""The revisions with streamable HTTP and a handshake; a request without a version is of the first."""
+
+_META = "io.modelcontextprotocol/"
+_FRESH = {"ttlMs": 300_000, "cacheScope": "private"}
+"""How long a client may keep the list of tools, which changes with a deployment alone."""
+
+_Method = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprint:
+    """The blueprint."""
+    api = APIBlueprint("mcp", __name__, abp_tags=[Tag(name="mcp")], abp_security=BEARER, doc_ui=documented)
+    older, stateless_ones = _methods(services, turns)
+
+    @api.post(
+        "/mcp",
+        responses=responses() if documented else None,
+        summary="Call the app as a tool",
+        description="One JSON-RPC message of the Model Context Protocol; `tools/list` names the tools. A message "
+        "without an `id` wants no answer and gets a 202.",
+        openapi_extensions={"x-headers": HEADERS, "requestBody": body()} if documented else None,
+    )
+    def mcp() -> Response | tuple[str, int]:
+        _check_origin(services)
+        if not request.is_json:
+            raise BadRequest("Send the body as JSON, with Content-Type: application/json.")
+        message: Notification | None = None
+        stateless = True
+        try:
+            message = parse(request.get_data())
+            stateless = _is_stateless(message)
+            if not isinstance(message, RpcRequest):
+                return "", 202
+            if stateless:
+                _check_headers(message)
+            method = (stateless_ones if stateless else older).get(message.method)
+            if method is None:
+                raise RpcError(METHOD_NOT_FOUND, "There is no such method here.")
+            return jsonify({"jsonrpc": "2.0", "id": message.id, "result": method(message.params)})
+        except RpcError as error:
+            return _failed(error, message, stateless)
+
+    return api
+
+
+def _failed(error: RpcError, message: Notification | None, stateless: bool) -> Response:
+    detail = {"code": error.code, "message": error.message}
+    if error.data is not None:
+        detail["data"] = error.data
+    message_id = message.id if isinstance(message, RpcRequest) else error.id
+    answer = jsonify({"jsonrpc": "2.0", "id": message_id, "error": detail})
+    if not stateless:
+        return answer  # older clients take a status over 399 for a broken connection
+    answer.status_code = 404 if error.code == METHOD_NOT_FOUND else 400
+    return answer
+
+
+def _check_origin(services: Services) -> None:
+    """A page elsewhere must not reach an app on its visitor's machine; a program sends no Origin."""
+    origin, settings = request.headers.get("Origin"), services.settings
+    if origin is None or origin in settings.cors.origins:
+        return
+    if not (settings.environment.development and re.fullmatch(LOCALHOST, origin)):
+        raise Forbidden("Pages of this origin may not call the app; cors.origins names those that may.", reason=origin)
+
+
+def _is_stateless(message: Notification) -> bool:
+    version = request.headers.get("MCP-Protocol-Version")
+    meta = message.params.get("_meta")
+    if version is None and not (isinstance(meta, Mapping) and f"{_META}protocolVersion" in meta):
+        return False
+    if version in _HANDSHAKE:
+        return False
+    if version in (None, _STATELESS):
+        return True
+    supported = {"supported": [_STATELESS, *_HANDSHAKE], "requested": version}
+    raise RpcError(UNSUPPORTED_VERSION, "That revision of MCP is not supported.", data=supported)
+
+
+def _check_headers(message: RpcRequest) -> None:
+    """What a proxy reads in the headers must be what the app reads in the body."""
+    meta = message.params.get("_meta")
+    needed = [f"{_META}protocolVersion", f"{_META}clientCapabilities"]
+    if not isinstance(meta, dict) or any(key not in meta for key in needed):
+        raise RpcError(INVALID_PARAMS, f"params._meta must have {' and '.join(needed)}.")
+    told = {"MCP-Protocol-Version": meta[needed[0]], "Mcp-Method": message.method}
+    if message.method == "tools/call":
+        told["Mcp-Name"] = message.params.get("name")
+    for name, value in told.items():
+        if _decoded(request.headers.get(name)) != value:
+            raise RpcError(HEADER_MISMATCH, f"The header {name} is missing, or says something else than the body.")
+
+
+def _decoded(header: str | None) -> str | None:
+    """A header's value; those that are no plain ASCII come as ``=?base64?...?=``."""
+    if header is None or not (header.startswith("=?base64?") and header.endswith("?=")):
+        return header
+    try:
+        return base64.b64decode(header[9:-2], validate=True).decode()
+    except ValueError:
+        return None
+
+
+def _methods(services: Services, turns: Turns) -> tuple[dict[str, _Method], dict[str, _Method]]:
+    """The methods of the older revisions, and of the stateless one."""
+    app = services.settings.app
+    offered = {tool.name: tool for tool in tools(services, turns)}
+    server = {"name": app.id, "title": app.name, "version": "1"}
+    about = {
+        "capabilities": {"tools": {}},
+        "instructions": app.description,
+    }
+    described = cache(lambda: [tool.described() for tool in offered.values()])
+
+    def initialize(params: dict[str, Any]) -> dict[str, Any]:
+        wanted = params.get("protocolVersion")
+        if not isinstance(wanted, str):
+            raise RpcError(INVALID_PARAMS, "params.protocolVersion must be a string.")
+        return {"protocolVersion": wanted if wanted in _HANDSHAKE else _HANDSHAKE[-1], "serverInfo": server, **about}
+
+    def discover(_params: dict[str, Any]) -> dict[str, Any]:
+        return {"supportedVersions": [_STATELESS], **about}
+
+    def list_tools(params: dict[str, Any]) -> dict[str, Any]:
+        if params.get("cursor") is not None:
+            raise RpcError(INVALID_PARAMS, "There is one page of tools, and no cursor leads to another.")
+        return {"tools": described()}
+
+    def call_tool(params: dict[str, Any]) -> dict[str, Any]:
+        tool, arguments = offered.get(str(params.get("name"))), params.get("arguments", {})
+        if tool is None:
+            raise RpcError(INVALID_PARAMS, f"There is no such tool; there are {', '.join(offered)}.")
+        if not isinstance(arguments, dict):
+            raise RpcError(INVALID_PARAMS, "params.arguments must be an object.")
+        return tool.call(caller(), arguments)
+
+    def complete(method: _Method, more: Mapping[str, Any]) -> _Method:
+        told = {"resultType": "complete", "_meta": {f"{_META}serverInfo": server}, **more}
+        return lambda params: {**told, **method(params)}
+
+    of_tools: dict[str, _Method] = {"tools/list": list_tools, "tools/call": call_tool}
+    older = {"initialize": initialize, "ping": lambda _params: {}, **of_tools}
+    return older, {
+        "server/discover": complete(discover, _FRESH),
+        "tools/list": complete(list_tools, _FRESH),
+        "tools/call": complete(call_tool, {}),
+    }

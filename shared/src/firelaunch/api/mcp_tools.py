@@ -1,0 +1,161 @@
+"""The tools that an app offers to agents over MCP. Another one is another entry of :func:`tools`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from ..errors import BadRequest, FirelaunchError, ScopeViolation, TooLarge
+from ..identity import Caller
+from ..services import Services
+from ..telemetry import REQUEST_ID
+from ..turn import Turns
+from .base import Body, PageQuery
+from .chats import ChatPage, TurnUsage, whole
+
+__all__ = ["Tool", "tools"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool.
+
+    Args:
+        description: what the agent's model is told of it.
+        arguments, result: what it takes and gives; their schemas are part of ``tools/list``.
+        run: does the work for a caller. A :class:`FirelaunchError` becomes a result that says so.
+        text: the result as a model reads it.
+        changes: whether it changes anything, or costs anything.
+    """
+
+    name: str
+    title: str
+    description: str
+    arguments: type[BaseModel]
+    result: type[BaseModel]
+    run: Callable[[Caller, Any], dict[str, Any]]
+    text: Callable[[dict[str, Any]], str] = json.dumps
+    changes: bool = False
+
+    def described(self) -> dict[str, Any]:
+        """The tool as ``tools/list`` has it."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "description": self.description,
+            "inputSchema": self.arguments.model_json_schema(),
+            "outputSchema": self.result.model_json_schema(mode="serialization"),
+            "annotations": {"readOnlyHint": not self.changes, "destructiveHint": False, "openWorldHint": False},
+        }
+
+    def call(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The result of one call, as ``tools/call`` has it. What the agent can mend or wait for is a result too.
+
+        Raises:
+            FirelaunchError: a fault on our side.
+        """
+        try:
+            found = self.run(caller, self._checked(arguments))
+        except FirelaunchError as error:
+            if error.status == 500 or isinstance(error, ScopeViolation):
+                raise
+            if error.reason is not None:
+                log.warning("%s: %s", error.code, error)
+            return {"content": [{"type": "text", "text": _told(error)}], "isError": True}
+        return {"content": [{"type": "text", "text": self.text(found)}], "structuredContent": found, "isError": False}
+
+    def _checked(self, arguments: dict[str, Any]) -> BaseModel:
+        try:
+            return self.arguments.model_validate(arguments)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise BadRequest(f"{where}: {first['msg']}") from None
+
+
+def _told(error: FirelaunchError) -> str:
+    detail: dict[str, Any] = {"code": error.code, "message": error.message, "request_id": REQUEST_ID.get() or ""}
+    if error.retry_after is not None:
+        detail["retry_after_seconds"] = max(1, round(error.retry_after))
+    return json.dumps({"error": detail}, ensure_ascii=False)
+
+
+class Question(Body):
+    """What to ask."""
+
+    text: str = Field(min_length=1, description="What to ask.")
+    chat_id: str | None = Field(
+        default=None, description="The chat to go on with, from an earlier answer. Left out, a new chat is begun."
+    )
+
+
+class Reply(BaseModel):
+    """The app's answer."""
+
+    chat_id: str = Field(description="Give it with the next question to go on with this chat.")
+    request_id: str
+    text: str
+    status: str = Field(description='"complete", or "incomplete" for an answer that broke off.')
+    usage: TurnUsage
+
+
+class PageOfChats(PageQuery):
+    """Which page."""
+
+
+def tools(services: Services, turns: Turns) -> tuple[Tool, ...]:
+    """All of them."""
+    app, chats = services.settings.app, services.chats
+
+    def ask(caller: Caller, question: Question) -> dict[str, Any]:
+        limit = services.settings.limits.message_characters
+        if len(question.text) > limit:
+            raise TooLarge(f"A message has at most {limit} characters.")
+        chat_id = question.chat_id or chats.create(caller.scope, "")["id"]
+        try:
+            running = turns.begin(caller, chat_id, question.text, None, streamed=False)
+        except FirelaunchError:
+            if question.chat_id is None:
+                chats.delete(caller.scope, chat_id)  # it holds nothing
+            raise
+        answer = whole(running.events())
+        message = answer["message"]
+        return {
+            "chat_id": chat_id,
+            "request_id": answer["request_id"],
+            "text": message["text"],
+            "status": message["status"],
+            "usage": answer["usage"],
+        }
+
+    def list_chats(caller: Caller, page: PageOfChats) -> dict[str, Any]:
+        found = chats.list(caller.scope, page.limit, page.cursor)
+        return {"items": found.items, "next_cursor": found.next_cursor}
+
+    return (
+        Tool(
+            "ask",
+            f"Ask {app.name}",
+            f"Ask {app.name} and get its answer. {app.description} Each call costs some of the user's daily budget.",
+            Question,
+            Reply,
+            ask,
+            text=lambda reply: str(reply["text"]),
+            changes=True,
+        ),
+        Tool(
+            "list_chats",
+            "List chats",
+            f"The user's chats with {app.name}, the one with the latest message first.",
+            PageOfChats,
+            ChatPage,
+            list_chats,
+        ),
+    )

@@ -1,0 +1,61 @@
+"""Who may call ``/internal``: holders of an OIDC token that Google issued to one service account, for this service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.auth.exceptions import GoogleAuthError, TransportError
+from google.oauth2 import id_token
+
+from ..errors import Unauthenticated
+from ..identity.base import IdentityUnavailable
+from ..identity.certificates import MemoisedCertificates
+
+__all__ = ["CERTIFICATES_URL", "ServiceAccountTokens"]
+
+CERTIFICATES_URL = "https://www.googleapis.com/oauth2/v1/certs"
+"""https://developers.google.com/identity/openid-connect/openid-connect#validatinganidtoken"""
+
+_ISSUERS = ("https://accounts.google.com", "accounts.google.com")
+
+
+class ServiceAccountTokens:
+    """Verifies Google's OIDC tokens: signature, time, audience, issuer and the service account's e-mail.
+
+    Args:
+        audience: the service's address, as the task was made with.
+        service_account: the e-mail of the one account that may call.
+        certificates_url: another address than Google's, for tests.
+    """
+
+    def __init__(self, audience: str, service_account: str, certificates_url: str = CERTIFICATES_URL) -> None:
+        self._audience = audience.rstrip("/")
+        self._service_account = service_account
+        self._certificates: Any = MemoisedCertificates(certificates_url)
+
+    def verify(self, token: str) -> None:
+        """Return if ``token`` holds.
+
+        Raises:
+            Unauthenticated: it does not; why is for the log.
+            IdentityUnavailable: Google's certificates cannot be had.
+        """
+        claims = self._claims(token)
+        problem = None
+        if claims.get("iss") not in _ISSUERS:
+            problem = f"issued by {claims.get('iss')!r}"
+        elif claims.get("email") != self._service_account or claims.get("email_verified") is not True:
+            problem = f"of {claims.get('email')!r}, not of {self._service_account!r}"
+        if problem is not None:
+            raise Unauthenticated(reason=f"an OIDC token {problem}"[:300])
+
+    def _claims(self, token: str) -> Any:
+        try:
+            return id_token.verify_token(token, self._certificates, self._audience, clock_skew_in_seconds=10)
+        except TransportError as error:
+            raise IdentityUnavailable(reason=str(error)) from error
+        except (GoogleAuthError, ValueError) as error:
+            raise Unauthenticated(reason=str(error)[:300]) from error
+        except Exception as error:
+            # A token is a stranger's bytes: whatever they make the library trip over is a token that does not hold.
+            raise Unauthenticated(reason=f"{type(error).__name__}: {error}"[:300]) from error

@@ -1,0 +1,54 @@
+"""Moderation by OpenAI's endpoint, which costs nothing: a hook for :mod:`firelaunch.guardrails`."""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ..errors import ContentRefused, ModelUnavailable
+
+if TYPE_CHECKING:
+    import openai
+
+__all__ = ["OpenAIModeration"]
+
+_MODEL = "omni-moderation-latest"
+_SECONDS = 5.0
+
+
+class OpenAIModeration:
+    """Call it with a text. What cannot be checked does not pass.
+
+    Args:
+        api_key, base_url: as for the models; without a URL, OpenAI's own.
+
+    Raises (when called):
+        ContentRefused: the text was flagged; the reason names the categories.
+        ModelUnavailable: it could not be checked, also on a second try.
+    """
+
+    def __init__(self, api_key: str, base_url: str | None = None) -> None:
+        self._api_key = api_key
+        self._base_url = base_url
+        self._lock = threading.Lock()
+
+    @cached_property
+    def _client(self) -> openai.OpenAI:
+        with self._lock:
+            import openai
+
+            return openai.OpenAI(api_key=self._api_key, base_url=self._base_url, max_retries=1, timeout=_SECONDS)
+
+    def __call__(self, text: str) -> None:
+        """See the class."""
+        import openai
+
+        try:
+            result = self._client.moderations.create(model=_MODEL, input=text).results[0]
+            flagged = result.flagged
+        except (openai.OpenAIError, ValueError, AttributeError, TypeError, IndexError) as error:
+            raise ModelUnavailable(reason=f"moderation failed: {type(error).__name__}") from error
+        if flagged is not False:
+            found = result.categories.model_dump() if result.categories else {}
+            raise ContentRefused(reason=f"flagged: {', '.join(sorted(name for name, is_so in found.items() if is_so))}")

@@ -1,0 +1,172 @@
+"""The shape that an answer is to have: a JSON schema or a pydantic model, what is sent for it, and the check after.
+
+jsonschema-rs does the check: its regular expressions take linear time and it fetches nothing, as a client's own schema
+demands. It is imported when the first shape is made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from ..errors import InvalidSchema
+from .base import Shape
+from .strict import accepts_null, resolve, strict_schema
+
+if TYPE_CHECKING:
+    from jsonschema_rs import Draft202012Validator
+
+__all__ = ["Misfit", "Reader", "of_model", "of_schema"]
+
+T = TypeVar("T")
+_REGEX_BYTES = 1 << 20
+"""Of one compiled pattern at most."""
+_STEPS = 20_000
+"""Of going through an answer; each alternative of a schema is gone through for itself."""
+_ERRORS = 10
+_ERROR_CHARACTERS = 2_000
+"""Of what the model is told about its mistakes at most."""
+
+
+class Misfit(Exception):
+    """An answer that does not fit. The text is for the model; it may quote the answer, so it is not logged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader(Generic[T]):
+    """Reads answers of one shape.
+
+    Args:
+        make: from checked data to what the caller is given; raises ``Misfit``.
+    """
+
+    shape: Shape
+    make: Callable[[Any], T]
+
+    def read(self, text: str) -> T:
+        """The data in ``text``.
+
+        Raises:
+            Misfit: it is not JSON, or not of the shape.
+        """
+        try:
+            data = from_json(text, allow_inf_nan=False)
+        except ValueError as error:
+            raise Misfit(f"It is not valid JSON: {error}") from None
+        data = _Nulls(self.shape.schema).removed(data, self.shape.schema)
+        problems = [
+            f"/{'/'.join(map(str, error.instance_path))}: {error.message}"
+            for error, _ in zip(_validator(self.shape.schema).iter_errors(data), range(_ERRORS), strict=False)
+        ]
+        if problems:
+            raise Misfit("\n".join(problems)[:_ERROR_CHARACTERS])
+        return self.make(data)
+
+    def fits(self, text: str) -> bool:
+        """Whether ``text`` can be read."""
+        try:
+            self.read(text)
+        except Misfit:
+            return False
+        return True
+
+
+def of_schema(schema: Mapping[str, Any], name: str = "answer") -> Reader[dict[str, Any]]:
+    """The reader for a JSON schema (2020-12).
+
+    Raises:
+        InvalidSchema: it is none, or no model could be held to it.
+    """
+    strict = strict_schema(schema)
+    _validator(schema)
+    return Reader(Shape(name, schema, strict), lambda data: cast("dict[str, Any]", data))
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def of_model(model: type[M]) -> Reader[M]:
+    """The reader for a pydantic model; its own validators have the last word.
+
+    Raises:
+        InvalidSchema: a field's type cannot be had of a language model.
+    """
+    schema = model.model_json_schema()
+    strict = strict_schema(schema)
+
+    def make(data: Any) -> M:
+        try:
+            return model.model_validate_json(json.dumps(data))
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_input=False)[:_ERRORS]
+            lines = [f"/{'/'.join(map(str, item['loc']))}: {item['msg']}" for item in found]
+            raise Misfit("\n".join(lines)[:_ERROR_CHARACTERS]) from None
+
+    return Reader(Shape(model.__name__[:64], schema, strict), make)
+
+
+def _validator(schema: Mapping[str, Any]) -> Draft202012Validator:
+    from jsonschema_rs import Draft202012Validator, ReferencingError, RegexOptions
+    from jsonschema_rs import ValidationError as Invalid
+
+    plain = {key: value for key, value in schema.items() if key != "$schema"}
+    try:
+        return Draft202012Validator(
+            plain, validate_formats=True, offline=True, pattern_options=RegexOptions(size_limit=_REGEX_BYTES)
+        )
+    except Invalid as error:
+        where = "/".join(map(str, error.instance_path))
+        raise InvalidSchema(f"/{where}: {error.message[:200]}.") from None
+    except (ReferencingError, ValueError) as error:
+        raise InvalidSchema(f"{str(error)[:200]}.") from None
+
+
+class _Nulls:
+    """Takes out the nulls that stand for a property left out (see :mod:`.strict`)."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self._schema = schema
+        self._definitions = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+        self._validators: dict[int, Draft202012Validator] = {}
+        self._steps = 0
+
+    def removed(self, value: Any, node: Any) -> Any:
+        """``value``, an answer to ``node`` of the schema, without them.
+
+        Raises:
+            Misfit: alternatives within alternatives take too long to tell apart.
+        """
+        self._steps += 1
+        if self._steps > _STEPS:
+            raise Misfit("The answer is too long for a schema with so many alternatives.")
+        node = resolve(node, self._schema)
+        if "allOf" in node:
+            return self.removed(value, node["allOf"][0])
+        options = node.get("anyOf") or node.get("oneOf")
+        if options:
+            candidates = ((self.removed(value, option), option) for option in options)
+            return next((made for made, option in candidates if self._fits(made, option)), value)
+        if isinstance(value, list) and "items" in node:
+            return [self.removed(item, node["items"]) for item in value]
+        return self._object(value, node) if isinstance(value, dict) else value
+
+    def _object(self, value: dict[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
+        properties, required = node.get("properties", {}), node.get("required", ())
+        found = {}
+        for key, item in value.items():
+            inner = properties.get(key)
+            if item is None and inner is not None and key not in required and not accepts_null(inner, self._schema):
+                continue
+            found[key] = item if inner is None else self.removed(item, inner)
+        return found
+
+    def _fits(self, value: Any, option: Mapping[str, Any]) -> bool:
+        known = self._validators.get(id(option))
+        if known is None:
+            known = self._validators[id(option)] = _validator({**self._definitions, **option})
+        return known.is_valid(value)

@@ -1,0 +1,298 @@
+"""HTTP/1.1 to one model provider, over sockets whose every wait also notices that nobody wants the answer any more.
+
+The openai package builds an object for each token and cannot be woken while it waits; see
+docs/adr/0006-a-relay-of-raw-bytes.md for what that costs.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import ModelTimeout, ModelUnavailable
+from .patience import Patience
+
+__all__ = ["Response", "Transport"]
+
+_CONNECT_SECONDS = 5.0
+"""A provider that does not even accept a connection in this time is taken as out of reach."""
+
+_IDLE_SECONDS = 30.0
+"""How long a connection is kept for the next call; providers keep theirs for longer."""
+
+_KEPT = 32
+_READ = 65_536
+_MOST_HEADERS = 65_536
+
+
+class Transport:
+    """Connections to the origin of ``base_url``, kept for the next call when an answer was read to its end."""
+
+    def __init__(self, base_url: str) -> None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"{base_url!r} is no http(s) address")
+        self._tls = parts.scheme == "https"
+        self._host = parts.hostname
+        self._port = parts.port or (443 if self._tls else 80)
+        self._prefix = parts.path.rstrip("/")
+        self._authority = parts.netloc.rpartition("@")[2]
+        self._kept: list[tuple[float, socket.socket]] = []
+        self._lock = threading.Lock()
+
+    def post(self, path: str, headers: Mapping[str, str], body: bytes, patience: Patience) -> Response:
+        """Send a request, and wait for the head of its response.
+
+        Raises:
+            ModelUnavailable: no connection, or one that broke.
+            ModelTimeout: ``patience`` is at its end.
+            Whatever ``patience.check`` raises.
+        """
+        lines = [f"POST {self._prefix}{path} HTTP/1.1", f"Host: {self._authority}", f"Content-Length: {len(body)}"]
+        lines += [f"{name}: {_safe(value)}" for name, value in headers.items()]
+        request = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+        kept = self._take()
+        if kept is not None:
+            try:
+                return self._exchange(kept, request, patience)
+            except _Closed:
+                # The provider let go of it while it was idle, and before it had read the request.
+                pass
+        try:
+            return self._exchange(self._connect(patience), request, patience)
+        except _Closed as error:
+            raise ModelUnavailable(reason="the provider closed the connection without an answer") from error
+
+    def _exchange(self, sock: socket.socket, request: bytes, patience: Patience) -> Response:
+        response = Response(sock, self._keep, patience)
+        try:
+            response.send(request)
+            response.read_head()
+        except BaseException:
+            sock.close()
+            raise
+        return response
+
+    def _connect(self, patience: Patience) -> socket.socket:
+        seconds = min(_CONNECT_SECONDS, patience.left())
+        try:
+            sock = socket.create_connection((self._host, self._port), timeout=seconds)
+        except TimeoutError as error:
+            raise ModelTimeout(reason=f"no connection to {self._host} in {seconds:.1f} s") from error
+        except OSError as error:
+            raise ModelUnavailable(reason=f"no connection to {self._host}: {error}") from error
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls:
+                sock = _tls().wrap_socket(sock, server_hostname=self._host)
+            sock.setblocking(False)
+        except OSError as error:
+            sock.close()
+            raise ModelUnavailable(reason=f"no TLS with {self._host}: {error}") from error
+        return sock
+
+    def _take(self) -> socket.socket | None:
+        now = time.monotonic()
+        with self._lock:
+            while self._kept:
+                since, sock = self._kept.pop()
+                # One that can be read was closed, or holds bytes that nobody asked for.
+                if now - since < _IDLE_SECONDS and not _readable(sock):
+                    return sock
+                sock.close()
+        return None
+
+    def _keep(self, sock: socket.socket) -> None:
+        with self._lock:
+            if len(self._kept) < _KEPT:
+                self._kept.append((time.monotonic(), sock))
+                return
+        sock.close()
+
+    def close(self) -> None:
+        """Let go of the connections that are kept."""
+        with self._lock:
+            kept, self._kept = self._kept, []
+        for _, sock in kept:
+            sock.close()
+
+
+class _Closed(Exception):
+    """The other side closed before the first byte of a response."""
+
+
+@dataclass(slots=True)
+class Response:
+    """One response. Read it to its end with ``pieces`` or ``text``, which keeps the connection, or ``close`` it.
+
+    ``headers`` has lower-case names; of a repeated one the last.
+    """
+
+    _sock: socket.socket
+    _keep: Callable[[socket.socket], None]
+    _patience: Patience
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    _parser: Any = None
+    _body: list[bytes] = field(default_factory=list)
+    _head_done: bool = False
+    _done: bool = False
+    _closed: bool = False
+
+    # What httptools calls while it is fed.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header was read."""
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """The head was read. Of an interim response (103 and the like) it is not the one that counts."""
+        self.status = self._parser.get_status_code()
+        self._head_done = self.status >= 200
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body was read."""
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """The response has ended."""
+        self._done = self._head_done
+
+    def send(self, request: bytes) -> None:
+        """Send all of the request.
+
+        Raises:
+            _Closed, ModelTimeout: see :class:`Transport`.
+        """
+        left = memoryview(request)
+        while left:
+            try:
+                left = left[self._sock.send(left) :]
+            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                self._patience.wait(self._sock, select.POLLOUT)
+            except OSError as error:
+                raise _Closed from error
+
+    def read_head(self) -> None:
+        """Wait for status and headers."""
+        import httptools
+
+        self._parser = httptools.HttpResponseParser(self)
+        read = 0
+        while not self._head_done:
+            data = self._receive()
+            if data is None:
+                continue
+            if not data:
+                raise _Closed if not read else ModelUnavailable(reason="the provider's answer broke off in its head")
+            read += len(data)
+            if read > _MOST_HEADERS and not self._head_done:
+                raise ModelUnavailable(reason="the head of the provider's answer does not end")
+            self._feed(data)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body as it comes, all that is there at one time in one piece; an empty one after a long silence.
+
+        Raises:
+            ModelUnavailable: it broke off.
+            ModelTimeout, and whatever ``patience.check`` raises.
+        """
+        while True:
+            if self._body:
+                piece = b"".join(self._body)
+                self._body.clear()
+                yield piece
+            if self._done:
+                self._finish()
+                return
+            data = self._receive()
+            if data is None:
+                yield b""
+            elif not data:
+                self._end()
+            else:
+                self._feed(data)
+
+    def text(self, limit: int = 20_000) -> str:
+        """The body, or the first ``limit`` bytes of it, for people; never fails."""
+        found = b""
+        try:
+            for piece in self.pieces():
+                found += piece
+                if len(found) > limit:
+                    break
+        except (ModelUnavailable, ModelTimeout):
+            pass
+        finally:
+            self.close()
+        return found[:limit].decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """End the connection, if the response has not ended."""
+        if not self._closed:
+            self._closed = True
+            self._sock.close()
+
+    def _feed(self, data: bytes) -> None:
+        import httptools
+
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            raise ModelUnavailable(reason=f"the provider's answer is no HTTP: {error}") from error
+
+    def _receive(self) -> bytes | None:
+        """What has come; empty at the end, None after a long silence."""
+        while True:
+            try:
+                return self._sock.recv(_READ)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                if not self._patience.wait(self._sock, select.POLLIN):
+                    return None
+            except ssl.SSLWantWriteError:
+                self._patience.wait(self._sock, select.POLLOUT)
+            except OSError as error:
+                if not self._head_done:
+                    raise _Closed from error
+                raise ModelUnavailable(reason=f"the stream broke: {error}") from error
+
+    def _end(self) -> None:
+        """The other side closed: an end where the length was left to that, and a break anywhere else."""
+        framed = "content-length" in self.headers or "chunked" in self.headers.get("transfer-encoding", "").lower()
+        if framed:
+            raise ModelUnavailable(reason="the provider's answer broke off")
+        self._done = True
+
+    def _finish(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._parser.should_keep_alive():
+            self._keep(self._sock)
+        else:
+            self._sock.close()
+
+
+def _readable(sock: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def _safe(value: str) -> str:
+    if "\r" in value or "\n" in value:
+        raise ValueError("a header's value has one line")
+    return value

@@ -1,0 +1,1 @@
+"""From documents to passages: parsing, chunking, fetching, indexes, retrieval."""

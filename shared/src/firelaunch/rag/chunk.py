@@ -1,0 +1,257 @@
+"""Blocks -> chunks: passages of a bounded number of tokens, cut where the document itself has its breaks."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from .parse.base import Block
+from .tokens import count_tokens
+
+__all__ = ["Chunk", "Chunking", "chunks"]
+
+_VERSION = 1
+"""Raised with every change that may move a chunk's ends."""
+
+_SMALLEST, _LARGEST = 16, 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Chunking:
+    """How documents are cut; part of an index's version, since other chunks are another index.
+
+    Args:
+        method: ``structure`` cuts at headings, paragraphs, sentences and lines, in this order, and only then by size;
+            ``fixed`` cuts by size alone, between words, and is there to compare with.
+        size: tokens of a chunk at most, as :func:`.tokens.count_tokens` counts.
+        overlap: tokens at most that a chunk repeats of the one before. ``structure`` repeats whole sentences, and
+            nothing of the section before.
+
+    Raises:
+        ValueError: a size outside 16 to 8,192, or an overlap over half of the size.
+    """
+
+    method: Literal["structure", "fixed"] = "structure"
+    size: int = 200
+    overlap: int = 40
+
+    def __post_init__(self) -> None:
+        if self.method not in {"structure", "fixed"}:
+            raise ValueError(f"there is no chunking method {self.method!r}; there are structure and fixed")
+        if not _SMALLEST <= self.size <= _LARGEST:
+            raise ValueError(f"a chunk's size is {_SMALLEST} to {_LARGEST} tokens, not {self.size}")
+        if not 0 <= self.overlap <= self.size // 2:
+            raise ValueError(f"chunks overlap by 0 tokens to half of their size, not {self.overlap}")
+
+    @property
+    def fingerprint(self) -> str:
+        """What names these settings in an index's version: the same string, the same chunks."""
+        return f"{self.method}{_VERSION}-{self.size}-{self.overlap}"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A passage of a document.
+
+    Args:
+        text: characters ``start`` to ``end`` of the document's extracted text, exactly.
+        start: where it begins in the extracted text, in characters.
+        page: page, slide or sheet on which it begins, counted from 1.
+        headings: the headings that it stands under where it begins, outermost first.
+        tokens: its length as estimated.
+    """
+
+    text: str
+    start: int
+    page: int | None
+    headings: tuple[str, ...]
+    tokens: int
+
+    @property
+    def end(self) -> int:
+        """Characters of the extracted text up to the chunk's end."""
+        return self.start + len(self.text)
+
+    @property
+    def embedded_text(self) -> str:
+        """What an embedder is given: the heading path above the text, which says what the text alone may not."""
+        return "\n".join([*([" > ".join(self.headings)] if self.headings else []), self.text.strip()])
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of the embedded text: equal hashes need one embedding, wherever the chunks stand."""
+        return hashlib.sha256(self.embedded_text.encode()).hexdigest()
+
+
+def chunks(blocks: Iterable[Block], chunking: Chunking) -> Iterator[Chunk]:
+    """A document's chunks in its order, from its blocks; both are streams, and a chunk and a block are held at a time.
+
+    Every character of every block is in a chunk; no chunk has more than ``chunking.size`` tokens.
+    """
+    held: list[_Atom] = []
+    tokens = 0
+    for atom in _atoms(blocks, chunking):
+        # A new section begins a new chunk, unless what is held is so little that it would say nothing alone.
+        if atom.rank == _HEADING and tokens >= chunking.size * _LITTLE:
+            yield _chunk(held)
+            held, tokens = [], 0
+        held.append(atom)
+        tokens += atom.tokens
+        while tokens > chunking.size:
+            cut = _cut(held, chunking)
+            yield _chunk(held[:cut])
+            held = held[cut - _overlap(held, cut, chunking) :]
+            tokens = sum(part.tokens for part in held)
+    if held:
+        yield _chunk(held)
+
+
+_INSIDE, _WORD, _LINE, _SENTENCE, _PARAGRAPH, _HEADING = range(6)
+"""How good a place is to cut: inside a word, between words, and so on."""
+
+_LITTLE = 0.25
+_FILLED = 0.5
+"""Parts of a chunk's size: below the first it is joined to the next section, from the second on it may be cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Atom:
+    """What is not cut again: a sentence, a line, a word. ``rank`` tells of the break before it."""
+
+    text: str
+    start: int
+    rank: int
+    tokens: int
+    block: Block
+
+
+def _cut(held: list[_Atom], chunking: Chunking) -> int:
+    """How many atoms go into the chunk: up to the best break of its second half, and the last one of equals."""
+    best = (-1, len(held) - 1)
+    tokens = held[0].tokens
+    for at in range(1, len(held)):
+        if tokens >= chunking.size * _FILLED:
+            best = max(best, (held[at].rank, at))
+        tokens += held[at].tokens
+    return best[1]
+
+
+def _overlap(held: list[_Atom], cut: int, chunking: Chunking) -> int:
+    """How many atoms before the cut the next chunk repeats; they and what is left over fit into one chunk."""
+    rank = held[cut].rank
+    if rank == _HEADING:
+        return 0  # a section begins with itself
+    room = min(chunking.overlap, chunking.size - sum(atom.tokens for atom in held[cut:]))
+    repeated = tokens = 0
+    for back in range(1, cut):
+        atom = held[cut - back]
+        tokens += atom.tokens
+        if tokens > room:
+            break
+        if atom.rank >= min(rank, _SENTENCE):
+            repeated = back
+    return repeated
+
+
+def _chunk(atoms: list[_Atom]) -> Chunk:
+    first = atoms[0]
+    parts = []
+    at = first.start
+    for atom in atoms:
+        parts += ["\n" * (atom.start - at), atom.text]
+        at = atom.start + len(atom.text)
+    tokens = sum(atom.tokens for atom in atoms)
+    return Chunk("".join(parts), first.start, first.block.page, first.block.headings, tokens)
+
+
+_ABBREVIATED = (
+    r"(?<!\b[A-Z])(?<!\b(?:Mr|Ms|Dr|St|vs|No|al|eg|ie|Jr|Sr|Co))(?<!\b(?:Mrs|etc|Fig|e\.g|i\.e|Inc|Ltd))(?<!\bProf)"
+)
+_BREAKS = {
+    _PARAGRAPH: re.compile(r"\n[^\S\n]*\n\s*"),
+    # Repetitions are bounded: a line of a million dots must not be tried from each of them.
+    _SENTENCE: re.compile(
+        rf"{_ABBREVIATED}[.!?\u2026]{{1,9}}[\"'\u201d\u2019)\]]{{0,9}}\s+"
+        r"|[\u3002\uff01\uff1f]{1,9}[\u300d\u300f\u201d\uff09]{0,9}\s*"
+        r"|[\u061f\u06d4\u0964]\s*"
+    ),
+    _LINE: re.compile(r"\n\s*"),
+    _WORD: re.compile(r"\s+"),
+}
+_PROSE = ((_PARAGRAPH, _PARAGRAPH), (_SENTENCE, _SENTENCE), (_LINE, _LINE), (_WORD, _WORD))
+_LINED = ((_PARAGRAPH, _PARAGRAPH), (_LINE, _SENTENCE), (_SENTENCE, _LINE), (_WORD, _WORD))
+"""Breaks in the order in which a text is split at them, each with its rank. In a table, a list or code a line counts
+as a sentence. A text is split at the first two always, at the others where a part is too large for a chunk."""
+
+_FIXED = ((_WORD, _WORD),)
+_STEP = 8
+"""Characters after which a word that is larger than a chunk is cut."""
+
+
+def _atoms(blocks: Iterable[Block], chunking: Chunking) -> Iterator[_Atom]:
+    end = 0
+    last: Block | None = None
+    for block in blocks:
+        rank = _rank(last, block, end)
+        fixed = chunking.method == "fixed"
+        breaks = _FIXED if fixed else _PROSE if block.kind in {"paragraph", "heading"} else _LINED
+        always = breaks[: 1 if fixed else 2]
+        for start, stop, inner in _split(
+            block.text, 0, len(block.text), rank, breaks, len(breaks) - len(always), chunking.size
+        ):
+            text = block.text[start:stop]
+            yield _Atom(text, block.start + start, min(inner, _WORD) if fixed else inner, _tokens(text, inner), block)
+        last, end = block, block.end
+
+
+def _rank(last: Block | None, block: Block, end: int) -> int:
+    """The rank of the break before a block."""
+    if last is None:
+        return _PARAGRAPH
+    if block.start == end:
+        return _WORD if last.text[-1].isspace() else _INSIDE
+    if last.kind == "heading":
+        return _WORD  # a heading stays with what it is the heading of
+    if block.kind == "heading":
+        return _HEADING
+    return _SENTENCE if block.kind == last.kind == "list" else _PARAGRAPH
+
+
+def _split(
+    text: str, start: int, end: int, rank: int, breaks: tuple[tuple[int, int], ...], optional: int, size: int
+) -> Iterator[tuple[int, int, int]]:
+    """Start, end and rank of a text's atoms."""
+    if not breaks:
+        yield from _steps(text, start, end, rank)
+        return
+    pattern, own = _BREAKS[breaks[0][0]], breaks[0][1]
+    ends = [found.end() for found in pattern.finditer(text, start, end) if found.end() < end]
+    for stop in [*ends, end]:
+        if len(breaks) > optional + 1 or _tokens(text[start:stop], rank) > size:
+            yield from _split(text, start, stop, rank, breaks[1:], optional, size)
+        else:
+            yield start, stop, rank
+        start, rank = stop, own
+
+
+def _steps(text: str, start: int, end: int, rank: int) -> Iterator[tuple[int, int, int]]:
+    """A word cut by length, but not before a character that belongs to the one before it."""
+    while start < end:
+        stop = min(start + _STEP, end)
+        while stop < min(end, start + 2 * _STEP) and _joins(text[stop]):
+            stop += 1
+        yield start, stop, rank
+        start, rank = stop, _INSIDE
+
+
+def _joins(character: str) -> bool:
+    return bool(unicodedata.combining(character)) or character in "\u200d\ufe0f"
+
+
+def _tokens(text: str, rank: int) -> int:
+    """Tokens of an atom. A part of a word may be fewer alone than in the word, where no more than this."""
+    return max(count_tokens(text), (len(text) + 1) // 2 if rank == _INSIDE else 0)

@@ -1,0 +1,70 @@
+"""Embeddings of OpenAI, or of any server that speaks its ``/embeddings``: Ollama, vLLM, TEI and the like."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ...errors import ModelUnavailable
+from ...llm.providers.openai_compatible import translate
+from .base import Embedded, estimate
+
+if TYPE_CHECKING:
+    import openai
+
+__all__ = ["OpenAIEmbeddings"]
+
+_CONNECT_SECONDS = 5.0
+
+
+class OpenAIEmbeddings:
+    """An :class:`~firelaunch.rag.embed.base.EmbeddingModel`.
+
+    A request holds at most 2,048 texts and 300,000 tokens
+    (https://platform.openai.com/docs/api-reference/embeddings/create); other servers take fewer, so it holds 256.
+
+    Args:
+        model: its name.
+        api_key: the key; servers on one's own machine take any.
+        base_url: without it, OpenAI's own.
+        dimensions: length of the vectors, for models that can shorten them; 0 for the model's own.
+    """
+
+    batch_texts = 256
+    batch_tokens = 100_000
+
+    def __init__(self, model: str, api_key: str, base_url: str | None = None, dimensions: int = 0) -> None:
+        self.id = f"{model}-{dimensions}" if dimensions else model
+        self._model = model
+        self._api_key = api_key
+        self._base_url = base_url
+        self._dimensions = dimensions
+        self._lock = threading.Lock()
+
+    @cached_property
+    def _client(self) -> openai.OpenAI:
+        with self._lock:
+            import openai
+
+            return openai.OpenAI(api_key=self._api_key, base_url=self._base_url, max_retries=0)
+
+    def request(self, texts: Sequence[str], *, query: bool, seconds: float) -> Embedded:  # noqa: ARG002 - of the port
+        """See :class:`~firelaunch.rag.embed.base.EmbeddingModel`. These models embed questions as they do texts."""
+        import numpy as np
+        import openai
+
+        more: dict[str, Any] = {"dimensions": self._dimensions} if self._dimensions else {}
+        timeout = openai.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds))
+        try:
+            answer = self._client.embeddings.create(model=self._model, input=list(texts), timeout=timeout, **more)
+            # Servers may answer in any order; the index says which text a vector is of.
+            rows = [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
+            vectors = np.asarray(rows, dtype=np.float32)
+        except openai.OpenAIError as error:
+            raise translate(error) from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ModelUnavailable(reason=f"the answer is no list of embeddings: {error}") from error
+        used = answer.usage.prompt_tokens if answer.usage else None
+        return Embedded(vectors, used if used is not None else sum(map(estimate, texts)), used is None)

@@ -1,0 +1,112 @@
+"""A report of ``firelaunch eval`` for people: as text, as a page."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["as_html", "as_text"]
+
+Report = Mapping[str, Any]
+
+_METRICS = ("ndcg@10", "recall@100", "mrr", "p50_ms", "p95_ms")
+_QUALITY = _METRICS[:3]
+_COLOURS = {"lexical": "#8a94a6", "vector": "#5b8def", "hybrid": "#2f9e6e"}
+_BAR, _GAP, _HEIGHT, _LEFT = 34, 26, 180, 40
+
+
+def as_text(report: Report, old: Report | None = None) -> str:
+    """The report for a terminal; with an older one, the change of each metric beside it."""
+    lines = [_headline(report), "", f"{'mode':<9}" + "".join(f"{metric:>20}" for metric in _METRICS)]
+    for mode, row in report["modes"].items():
+        before = old["modes"].get(mode, {}) if old else {}
+        lines.append(f"{mode:<9}" + "".join(f"{_cell(metric, row, before):>20}" for metric in _METRICS))
+    if report["embedder"] is None:
+        lines += ["", "There is no embedding model, so only words were searched (--embedder)."]
+    for line in report.get("compared", {}).get("regressions", []):
+        lines.append(f"worse: {line}")
+    return "\n".join(lines)
+
+
+def _headline(report: Report) -> str:
+    return (
+        f"{report['collection']}: {report['documents']:,} documents, {report['questions']:,} questions, embedder "
+        f"{report['embedder'] or 'none'}, indexed in {report['indexing_seconds']} s"
+    )
+
+
+def _cell(metric: str, row: Mapping[str, float], before: Mapping[str, float]) -> str:
+    if metric not in _QUALITY:
+        return f"{row[metric]:.2f}"
+    change = f" ({row[metric] - before[metric]:+.4f})" if metric in before else ""
+    return f"{row[metric]:.4f}{change}"
+
+
+def as_html(report: Report, old: Report | None = None) -> str:
+    """The report as a page of its own, with a chart of the metrics and one of the latencies."""
+    rows = []
+    for mode, row in report["modes"].items():
+        before = old["modes"].get(mode, {}) if old else {}
+        cells = "".join(f"<td>{_cell(metric, row, before)}</td>" for metric in _METRICS)
+        rows.append(f"<tr><th>{html.escape(mode)}</th>{cells}</tr>")
+    worse = "".join(f"<li>{html.escape(line)}</li>" for line in report.get("compared", {}).get("regressions", []))
+    return _PAGE.format(
+        name=html.escape(report["collection"]),
+        headline=html.escape(_headline(report)),
+        heads="".join(f"<th>{metric}</th>" for metric in _METRICS),
+        rows="\n".join(rows),
+        legend="".join(f'<i style="background:{colour}"></i>{mode}' for mode, colour in _COLOURS.items()),
+        quality=_chart(report["modes"], _QUALITY, 1.0, "{:.3f}"),
+        latency=_chart(report["modes"], _METRICS[3:], _highest(report["modes"]), "{:.1f}"),
+        worse=f"<h2>Worse than before</h2><ul>{worse}</ul>" if worse else "",
+    )
+
+
+def _highest(modes: Mapping[str, Mapping[str, float]]) -> float:
+    return max((row["p95_ms"] for row in modes.values()), default=1.0) or 1.0
+
+
+def _chart(modes: Mapping[str, Mapping[str, float]], metrics: tuple[str, ...], top: float, form: str) -> str:
+    """A bar chart as SVG: a group of bars for each metric, a bar for each mode."""
+    parts, at = [], _LEFT
+    for metric in metrics:
+        began = at
+        for mode, row in modes.items():
+            high = round(_HEIGHT * min(1.0, row[metric] / top), 1)
+            y = _HEIGHT + 20 - high
+            said = form.format(row[metric])
+            parts.append(
+                f'<rect x="{at}" y="{y}" width="{_BAR - 4}" height="{high}" fill="{_COLOURS.get(mode, "#888")}">'
+                f"<title>{html.escape(mode)}: {said}</title></rect>"
+                f'<text x="{at + _BAR / 2 - 2}" y="{y - 4}">{said}</text>'
+            )
+            at += _BAR
+        parts.append(f'<text class="metric" x="{(began + at) / 2}" y="{_HEIGHT + 38}">{metric}</text>')
+        at += _GAP
+    return f'<svg viewBox="0 0 {at + 10} {_HEIGHT + 50}" width="{at + 10}" role="img">{"".join(parts)}</svg>'
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Search: {name}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; color: #1c2430; padding: 0 1rem }}
+h1 {{ font-size: 1.3rem }} h2 {{ font-size: 1.05rem; margin-top: 2rem }} p {{ color: #4a5568 }}
+table {{ border-collapse: collapse }}
+th, td {{ padding: .3rem .9rem; text-align: right; border-bottom: 1px solid #e3e8ef }}
+th:first-child {{ text-align: left }} svg {{ max-width: 100%; height: auto }}
+svg text {{ font: 10px ui-monospace, monospace; text-anchor: middle; fill: #4a5568 }} svg .metric {{ font-size: 12px }}
+i {{ display: inline-block; width: .8rem; height: .8rem; margin: 0 .3rem 0 1rem }} li {{ color: #c53030 }}
+</style>
+<h1>{name}</h1><p>{headline}</p>
+<table><tr><th>mode</th>{heads}</tr>
+{rows}
+</table>
+{worse}
+<h2>How much is found</h2>
+<p>{legend}</p>
+{quality}
+<h2>How long it takes, in milliseconds</h2>
+{latency}
+</html>
+"""

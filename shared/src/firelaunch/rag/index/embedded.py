@@ -1,0 +1,125 @@
+"""The index of a laptop: one SQLite file for each owner and version, so that owners meet in no table and no statistic.
+
+A file holds the entries, their vectors and the terms of their texts (FTS5). Vectors are also kept in memory, for the
+owners that searched last, and read anew from what a write changed. A write that was acknowledged survives the death of
+the process; one that was cut off leaves nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...scope import Scope
+from .base import Entry, Hit, Where, owner_of, scopes_of
+from .shard import Shard
+from .words import Analyzer
+
+if TYPE_CHECKING:
+    from .base import Vector
+
+__all__ = ["EmbeddedIndex"]
+
+_OPEN_SHARDS = 64
+"""Files kept open at most; each takes one or two descriptors a connection."""
+
+
+class EmbeddedIndex:
+    """An :class:`~firelaunch.rag.index.base.Index` in a folder: ``<app>/<version>/<hash of the owner>.sqlite3``.
+
+    Args:
+        folder: made when first written to.
+        analyzer: makes terms of texts and queries. Another one needs another version.
+        memory_bytes: what the vectors kept in memory may take. One owner's alone may take more.
+    """
+
+    has_words = True
+
+    def __init__(self, folder: Path, analyzer: Analyzer | None = None, memory_bytes: int = 512 * 2**20) -> None:
+        self._folder = folder
+        self._analyzer = analyzer or Analyzer()
+        self._memory_bytes = memory_bytes
+        self._shards: OrderedDict[Path, Shard] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
+        """See :class:`~firelaunch.rag.index.base.Index`. All entries are written in one commit."""
+        self._shard(scope, version).upsert(entries)
+
+    def delete(
+        self, scope: Scope, document: str | None = None, *, version: str | None = None, keep: Collection[str] = ()
+    ) -> None:
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        app = self._folder / scope.app_id
+        versions = [version] if version is not None else sorted(path.name for path in app.glob("*"))
+        for each in versions:
+            self._shard(scope, each).delete(document, keep)
+
+    def nearest(
+        self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
+    ) -> list[Hit]:
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        shards = [self._shard(each, version) for each in scopes_of(scope, library)]
+        hits = _best([hit for shard in shards for hit in shard.nearest(vector, k, where or {})], k)
+        self._make_room()
+        return hits
+
+    def matching(
+        self, scope: Scope, version: str, query: str, k: int, where: Where | None = None, *, library: bool = True
+    ) -> list[Hit]:
+        """See :class:`~firelaunch.rag.index.base.Index`. Scores are BM25's, each owner's by the owner's own counts."""
+        shards = [self._shard(each, version) for each in scopes_of(scope, library)]
+        return _best([hit for shard in shards for hit in shard.matching(query, k, where or {})], k)
+
+    def read(self, scope: Scope, version: str, document: str) -> list[Entry]:
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        return self._shard(scope, version).read(document)
+
+    def count(self, scope: Scope, version: str) -> int:
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        return self._shard(scope, version).count()
+
+    def drop(self, app_id: str, version: str) -> None:
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        folder = self._folder / app_id / version
+        with self._lock:
+            for path in [path for path in self._shards if path.parent == folder]:
+                self._shards.pop(path).close()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        with self._lock:
+            for shard in self._shards.values():
+                shard.close()
+            self._shards.clear()
+
+    def _shard(self, scope: Scope, version: str) -> Shard:
+        # A user id may hold what no file name can; its hash holds nothing else. The file itself says whose it is.
+        name = sha256(owner_of(scope).encode()).hexdigest()[:40]
+        path = self._folder / scope.app_id / version / f"{name}.sqlite3"
+        with self._lock:
+            shard = self._shards.get(path)
+            if shard is None:
+                shard = self._shards[path] = Shard(path, scope.app_id, owner_of(scope), version, self._analyzer)
+            self._shards.move_to_end(path)
+            while len(self._shards) > _OPEN_SHARDS:
+                self._shards.popitem(last=False)[1].close()
+        return shard
+
+    def _make_room(self) -> None:
+        with self._lock:
+            taken = 0
+            for shard in reversed(self._shards.values()):
+                taken += shard.memory
+                if taken > self._memory_bytes and taken > shard.memory:
+                    shard.forget()
+
+
+def _best(hits: list[Hit], k: int) -> list[Hit]:
+    return sorted(hits, key=lambda hit: -hit.score)[:k]

@@ -1,0 +1,149 @@
+"""The wall around an index: nothing goes in or comes out that is not of this app and of the scope in hand.
+
+Adapters filter by scope themselves. What they return is checked here all the same, since an index that is shared by
+several apps may be misconfigured, or filled by someone else.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ...errors import BadRequest, ScopeViolation
+from ...scope import Scope, check_id
+from .base import Entry, Hit, Index, Where, owner_of, scopes_of
+
+if TYPE_CHECKING:
+    from .base import Vector
+
+__all__ = ["MAX_HITS", "ScopedIndex"]
+
+log = logging.getLogger(__name__)
+
+MAX_HITS = 1_000
+"""Hits of one query at most; the least of what the indexes allow (Firestore's ``find_nearest``)."""
+
+_TAG = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_TAG_CHARACTERS = 200
+_MAX_VALUES = 30
+"""Values of one filter at most: Firestore's limit of an ``in`` (https://firebase.google.com/docs/firestore/query-data/queries)."""
+
+_TAKEN = {"document", "app", "owner", "version"}
+
+
+class ScopedIndex:
+    """An :class:`~firelaunch.rag.index.base.Index` in which only one app's entries exist.
+
+    Raises (every method): ScopeViolation for a scope of another app, BadRequest for ids, tags, vectors or a ``k`` that
+    an index could misread; both before anything is sent.
+    """
+
+    def __init__(self, index: Index, app_id: str) -> None:
+        self.__index = index
+        self.__app_id = app_id
+        self.has_words = index.has_words
+
+    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
+        """See :meth:`Index.upsert <firelaunch.rag.index.base.Index.upsert>`."""
+        self._check(scope, version)
+        for entry in entries:
+            _check_entry(entry)
+        if entries:
+            self.__index.upsert(scope, version, entries)
+
+    def delete(
+        self, scope: Scope, document: str | None = None, *, version: str | None = None, keep: Collection[str] = ()
+    ) -> None:
+        """See :meth:`Index.delete <firelaunch.rag.index.base.Index.delete>`."""
+        self._check(scope, *(name for name in (version, document) if name is not None))
+        self.__index.delete(scope, document, version=version, keep=keep)
+
+    def nearest(
+        self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
+    ) -> list[Hit]:
+        """See :meth:`Index.nearest <firelaunch.rag.index.base.Index.nearest>`."""
+        self._check(scope, version)
+        _check_vector(vector)
+        where = _checked(where, k)
+        return self._own(
+            scope, version, library, self.__index.nearest(scope, version, vector, k, where, library=library)
+        )
+
+    def matching(
+        self, scope: Scope, version: str, query: str, k: int, where: Where | None = None, *, library: bool = True
+    ) -> list[Hit]:
+        """See :meth:`Index.matching <firelaunch.rag.index.base.Index.matching>`."""
+        self._check(scope, version)
+        where = _checked(where, k)
+        return self._own(
+            scope, version, library, self.__index.matching(scope, version, query, k, where, library=library)
+        )
+
+    def read(self, scope: Scope, version: str, document: str) -> list[Entry]:
+        """See :meth:`Index.read <firelaunch.rag.index.base.Index.read>`."""
+        self._check(scope, version, document)
+        return self.__index.read(scope, version, document)
+
+    def count(self, scope: Scope, version: str) -> int:
+        """See :meth:`Index.count <firelaunch.rag.index.base.Index.count>`."""
+        self._check(scope, version)
+        return self.__index.count(scope, version)
+
+    def drop(self, version: str) -> None:
+        """See :meth:`Index.drop <firelaunch.rag.index.base.Index.drop>`; the app is this one."""
+        self.__index.drop(self.__app_id, check_id(version))
+
+    def close(self) -> None:
+        """See :meth:`Index.close <firelaunch.rag.index.base.Index.close>`."""
+        self.__index.close()
+
+    def _check(self, scope: Scope, *names: str) -> None:
+        if scope.app_id != self.__app_id:
+            raise ScopeViolation(reason=f"the index of {self.__app_id!r} was asked for entries of {scope.app_id!r}")
+        for name in names:
+            check_id(name)
+
+    def _own(self, scope: Scope, version: str, library: bool, hits: Sequence[Hit]) -> list[Hit]:
+        owners = {owner_of(each) for each in scopes_of(scope, library)}
+        own = [h for h in hits if h.app_id == self.__app_id and h.owner in owners and h.version == version]
+        if len(own) < len(hits):
+            foreign = next(h for h in hits if h not in own)
+            log.error(
+                "security: the index returned %d entries that are not of %s, and they were dropped; the first is %r of "
+                "%r in app %r, version %r",
+                len(hits) - len(own), scope.root, foreign.entry.id, foreign.owner, foreign.app_id, foreign.version,
+            )  # fmt: skip
+        return own
+
+
+def _check_entry(entry: Entry) -> None:
+    check_id(entry.id)
+    check_id(entry.document)
+    for name, value in entry.tags.items():
+        if not _TAG.fullmatch(name) or name in _TAKEN or not isinstance(value, str) or len(value) > _TAG_CHARACTERS:
+            raise BadRequest(f"The tag {name[:40]!r} cannot be kept: a short name of a-z, 0-9 and _, and a short text.")
+    if entry.vector is not None:
+        _check_vector(entry.vector)
+
+
+def _check_vector(vector: Vector) -> None:
+    import numpy as np
+
+    length = float(np.linalg.norm(vector)) if np.ndim(vector) == 1 and len(vector) else 0.0
+    if not np.isfinite(length) or length == 0.0:
+        raise BadRequest("A vector has to be a row of finite numbers that are not all zero.")
+
+
+def _checked(where: Where | None, k: int) -> Mapping[str, Sequence[str]]:
+    if not 1 <= k <= MAX_HITS:
+        raise BadRequest(f"A search gives 1 to {MAX_HITS} results.")
+    for name, values in (where or {}).items():
+        known = name == "document" or (_TAG.fullmatch(name) and name not in _TAKEN)
+        good = (
+            not isinstance(values, str) and 1 <= len(values) <= _MAX_VALUES and all(isinstance(v, str) for v in values)
+        )
+        if not known or not good:
+            raise BadRequest(f"The filter on {name[:40]!r} is not valid: a tag's name, and 1 to {_MAX_VALUES} texts.")
+    return where or {}

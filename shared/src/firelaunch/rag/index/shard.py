@@ -1,0 +1,351 @@
+"""One owner's entries of one version, in a SQLite file of their own."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import IndexFailed, IndexUnavailable
+from .base import Entry, Hit, Where
+from .words import Analyzer
+
+if TYPE_CHECKING:
+    from .base import Vector
+    from .vectors import Matrix
+
+__all__ = ["Shard"]
+
+_BUSY_SECONDS = 30
+_LAYOUT = 1
+_SPARE_CONNECTIONS = 4
+_ROWS_AT_A_TIME = 4_096
+_QUERY_TERMS = 64
+"""Terms of a query that are looked for; a pasted page would otherwise read the whole index."""
+
+# FTS5 is handed terms that are already made, and must not take them apart: marks belong to words in many scripts.
+_SCHEMA = """
+CREATE TABLE about (app TEXT, owner TEXT, version TEXT, words TEXT, dimensions INTEGER, generation INTEGER);
+CREATE TABLE entries (
+    row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, document TEXT NOT NULL,
+    text TEXT NOT NULL, tags TEXT NOT NULL, place TEXT NOT NULL
+);
+CREATE INDEX by_document ON entries (document);
+CREATE TABLE vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
+CREATE VIRTUAL TABLE terms USING fts5 (
+    words, tokenize = "unicode61 remove_diacritics 0 categories 'L* N* Co M*'"
+);
+"""
+_COLUMNS = "e.id, e.document, e.text, e.tags, e.place"
+
+
+class Shard:
+    """Reads and writes one file, from many threads and beside other processes.
+
+    Args:
+        path: made when first written to; a shard without a file is empty.
+        app_id, owner, version: whose it is, checked against what the file says.
+    """
+
+    def __init__(self, path: Path, app_id: str, owner: str, version: str, analyzer: Analyzer) -> None:
+        self._path = path
+        self._about = (app_id, owner, version, analyzer.id)
+        self._analyzer = analyzer
+        self._spare: list[sqlite3.Connection] = []
+        self._closed = False
+        self._writing = threading.Lock()
+        self._loading = threading.Lock()
+        self._matrix: tuple[int, Matrix] | None = None
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the vectors that are in memory."""
+        matrix = self._matrix
+        return matrix[1].nbytes if matrix else 0
+
+    def forget(self) -> None:
+        """Free the vectors in memory; the next search reads them again."""
+        self._matrix = None
+
+    def close(self) -> None:
+        """Close connections, each when it is no longer in use."""
+        self._closed = True
+        self._matrix = None
+        while self._spare:
+            self._spare.pop().close()
+
+    def upsert(self, entries: Sequence[Entry]) -> None:
+        """Write entries in one commit."""
+        latest = {entry.id: entry for entry in entries}
+        with self._write() as connection:
+            dimensions = _dimensions(connection, latest.values())
+            _delete(connection, "SELECT row FROM entries WHERE id IN (SELECT value FROM json_each(?))", [*latest])
+            for entry in latest.values():
+                self._insert(connection, entry)
+            connection.execute("UPDATE about SET dimensions = ?, generation = generation + 1", (dimensions,))
+
+    def delete(self, document: str | None, keep: Collection[str]) -> None:
+        """Remove a document's entries, or all, but for those to keep."""
+        if not self._path.exists():
+            return
+        only = "" if document is None else " AND document = ?"
+        with self._write() as connection:
+            _delete(
+                connection,
+                f"SELECT row FROM entries WHERE id NOT IN (SELECT value FROM json_each(?)){only}",  # noqa: S608
+                list(keep),
+                *([] if document is None else [document]),
+            )
+            if document is None:
+                # The terms of removed texts stay in FTS5's segments until these are merged.
+                connection.execute("INSERT INTO terms (terms) VALUES ('optimize')")
+            connection.execute("UPDATE about SET generation = generation + 1")
+
+    def nearest(self, vector: Vector, k: int, where: Where) -> list[Hit]:
+        """The nearest entries by cosine."""
+        with self._read() as connection:
+            matrix = None if connection is None else self._loaded(connection)
+            if connection is None or matrix is None:
+                return []
+            if len(vector) != matrix.dimensions:
+                raise _other_length(len(vector), matrix.dimensions)
+            found = dict(matrix.nearest(vector, k, _rows_where(connection, where)))
+            sql = f"SELECT {_COLUMNS}, e.row FROM entries e WHERE e.row IN (SELECT value FROM json_each(?))"  # noqa: S608
+            rows = connection.execute(sql, (json.dumps(list(found)),)).fetchall()
+            return sorted((self._hit(row, found[row[-1]]) for row in rows), key=lambda hit: -hit.score)
+
+    def matching(self, query: str, k: int, where: Where) -> list[Hit]:
+        """The entries with the highest BM25 (SQLite's k1 = 1.2 and b = 0.75)."""
+        terms = self._analyzer.query(query)[:_QUERY_TERMS]
+        with self._read() as connection:
+            if connection is None or not terms:
+                return []
+            condition, values = _condition(where)
+            among = f"AND rowid IN (SELECT e.row FROM entries e WHERE {condition})" if where else ""  # noqa: S608
+            found = connection.execute(
+                f"SELECT {_COLUMNS}, best.score FROM entries e JOIN (SELECT rowid AS row, rank AS score FROM terms "  # noqa: S608
+                f"WHERE terms MATCH ? {among} ORDER BY rank LIMIT ?) best USING (row) ORDER BY best.score, e.row",
+                (" OR ".join(f'"{term}"' for term in terms), *values, k),
+            )
+            return [self._hit(row, -row[-1]) for row in found]
+
+    def read(self, document: str) -> list[Entry]:
+        """A document's entries with their vectors."""
+        sql = f"SELECT {_COLUMNS}, v.vector FROM entries e LEFT JOIN vectors v USING (row) WHERE e.document = ?"  # noqa: S608
+        with self._read() as connection:
+            rows = [] if connection is None else connection.execute(sql, (document,)).fetchall()
+        return [_entry(row, row[-1]) for row in rows]
+
+    def count(self) -> int:
+        """How many entries there are."""
+        with self._read() as connection:
+            row = (0,) if connection is None else connection.execute("SELECT count(*) FROM entries").fetchone()
+        return int(row[0])
+
+    def _insert(self, connection: sqlite3.Connection, entry: Entry) -> None:
+        made = connection.execute(
+            "INSERT INTO entries (id, document, text, tags, place) VALUES (?, ?, ?, ?, ?)",
+            (entry.id, entry.document, entry.text, _json(entry.tags), _json(entry.place)),
+        )
+        terms = " ".join(self._analyzer.terms(entry.text))
+        connection.execute("INSERT INTO terms (rowid, words) VALUES (?, ?)", (made.lastrowid, terms))
+        if entry.vector is not None:
+            from .vectors import unit
+
+            connection.execute("INSERT INTO vectors VALUES (?, ?)", (made.lastrowid, unit(entry.vector).tobytes()))
+
+    def _hit(self, row: tuple[Any, ...], score: float) -> Hit:
+        app_id, owner, version, _ = self._about
+        return Hit(app_id, owner, version, _entry(row), score)
+
+    def _loaded(self, connection: sqlite3.Connection) -> Matrix | None:
+        """The vectors as they are in the connection's transaction; what others wrote since the last time is read."""
+        kept = self._matrix
+        generation, dimensions = _state(connection)
+        if kept is not None and kept[0] == generation:
+            return kept[1]
+        if dimensions is None:
+            return None
+        with self._loading:
+            # Another thread may have read a state that came after this transaction began; begin again, after it.
+            connection.execute("ROLLBACK")
+            connection.execute("BEGIN")
+            kept = self._matrix
+            generation, dimensions = _state(connection)
+            if kept is None or kept[0] != generation:
+                kept = (generation, _refreshed(connection, kept[1] if kept else None, dimensions))
+                self._matrix = kept
+            return kept[1]
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection | None]:
+        with self._connection(create=False) as connection:
+            if connection is None:
+                yield None
+                return
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._writing, self._connection(create=True) as connection:
+            assert connection is not None  # noqa: S101 - it was created
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _connection(self, *, create: bool) -> Iterator[sqlite3.Connection | None]:
+        try:
+            connection = self._spare.pop() if self._spare else self._open(create)
+        except IndexError:
+            connection = self._open(create)
+        try:
+            yield connection
+        except sqlite3.OperationalError as error:
+            kind = IndexUnavailable if "locked" in str(error) or "busy" in str(error) else IndexFailed
+            raise kind(reason=str(error)) from error
+        except (sqlite3.Error, UnicodeEncodeError) as error:
+            raise IndexFailed(reason=str(error)) from error
+        finally:
+            if connection is not None:
+                if self._closed or len(self._spare) >= _SPARE_CONNECTIONS:
+                    connection.close()
+                else:
+                    self._spare.append(connection)
+
+    def _open(self, create: bool) -> sqlite3.Connection | None:
+        if not create and not self._path.exists():
+            return None
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._path.touch(mode=0o600)
+            connection = sqlite3.connect(
+                self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA synchronous = NORMAL")
+            # Erased text is overwritten, not only let go of.
+            connection.execute("PRAGMA secure_delete = ON")
+            self._prepare(connection)
+        except (sqlite3.Error, OSError) as error:
+            raise IndexFailed(reason=f"{self._path}: {error}") from error
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            _switch_to_wal(connection)
+            connection.execute("BEGIN IMMEDIATE")
+            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+                for statement in _SCHEMA.split(";\n"):
+                    connection.execute(statement)
+                connection.execute("INSERT INTO about VALUES (?, ?, ?, ?, NULL, 0)", self._about)
+                connection.execute(f"PRAGMA user_version = {_LAYOUT}")
+            connection.execute("COMMIT")
+        said = connection.execute("SELECT app, owner, version, words FROM about").fetchone()
+        if said != self._about:
+            connection.close()
+            raise IndexFailed(reason=f"{self._path} holds {said!r} and not {self._about!r}; build another version")
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    # SQLite's own waiting does not cover the switch, and two processes may open a new file at once.
+    give_up = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
+
+
+def _state(connection: sqlite3.Connection) -> tuple[int, int]:
+    found: tuple[int, int] = connection.execute("SELECT generation, dimensions FROM about").fetchone()
+    return found
+
+
+def _dimensions(connection: sqlite3.Connection, entries: Collection[Entry]) -> int | None:
+    (there,) = connection.execute("SELECT dimensions FROM about").fetchone()
+    for entry in entries:
+        if entry.vector is not None:
+            there = there or len(entry.vector)
+            if len(entry.vector) != there:
+                raise _other_length(len(entry.vector), there)
+    return None if there is None else int(there)
+
+
+def _other_length(given: int, there: int) -> IndexFailed:
+    return IndexFailed(reason=f"a vector has {given} dimensions, and those of this version have {there}")
+
+
+def _delete(connection: sqlite3.Connection, rows: str, ids: Sequence[str], *values: str) -> None:
+    gone = [row[0] for row in connection.execute(rows, (json.dumps(list(ids)), *values))]
+    for table, key in (("terms", "rowid"), ("vectors", "row"), ("entries", "row")):
+        connection.executemany(f"DELETE FROM {table} WHERE {key} = ?", ((row,) for row in gone))  # noqa: S608
+
+
+def _refreshed(connection: sqlite3.Connection, matrix: Matrix | None, dimensions: int) -> Matrix:
+    import numpy as np
+
+    from .vectors import Matrix
+
+    if matrix is None:
+        matrix = Matrix(dimensions)
+    else:
+        there = connection.execute("SELECT row FROM entries").fetchall()
+        matrix = matrix.keep(np.fromiter((row[0] for row in there), np.int64, len(there)))
+    added = connection.execute("SELECT row, vector FROM vectors WHERE row > ? ORDER BY row", (matrix.last,))
+    while found := added.fetchmany(_ROWS_AT_A_TIME):
+        matrix = matrix.add([row for row, _ in found], (vector for _, vector in found))
+    return matrix
+
+
+def _condition(where: Where) -> tuple[str, list[str]]:
+    parts, values = ["1"], []
+    for name, allowed in where.items():
+        if name == "document":
+            parts.append("e.document IN (SELECT value FROM json_each(?))")
+        else:
+            parts.append("json_extract(e.tags, ?) IN (SELECT value FROM json_each(?))")
+            values.append(f'$."{name}"')
+        values.append(_json(list(allowed)))
+    return " AND ".join(parts), values
+
+
+def _rows_where(connection: sqlite3.Connection, where: Where) -> Any:
+    if not where:
+        return None
+    import numpy as np
+
+    condition, values = _condition(where)
+    rows = connection.execute(f"SELECT e.row FROM entries e WHERE {condition}", values).fetchall()  # noqa: S608
+    return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+
+
+def _entry(row: tuple[Any, ...], vector: bytes | None = None) -> Entry:
+    name, document, text, tags, place = row[:5]
+    entry = Entry(name, document, text, None, json.loads(tags), json.loads(place))
+    if vector is None:
+        return entry
+    import numpy as np
+
+    return replace(entry, vector=np.frombuffer(vector, np.float32))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

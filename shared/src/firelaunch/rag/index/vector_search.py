@@ -1,0 +1,204 @@
+"""The index in a Vector Search collection: the newer service, which has no node to pay for when idle.
+
+One collection serves all apps. Its data objects hold the text beside the vector, and the app, owner and version that
+every request filters by. docs/search.md has the command that makes the collection.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from ...errors import IndexFailed, IndexUnavailable
+from ...scope import Scope
+from ..google_rest import GoogleError, GoogleRest
+from .base import Entry, Hit, Where, owner_of, scopes_of
+
+if TYPE_CHECKING:
+    from .base import Vector
+
+__all__ = ["VectorSearchIndex"]
+
+_BATCH = 100
+"""Data objects in one call, of the 1,000 that are allowed: with text and 3,072 dimensions each, some megabytes."""
+
+_PAGE = 1_000
+_SECONDS = 30.0
+_QUERY_SECONDS = 10.0
+_FIELD = "embedding"
+
+
+class VectorSearchIndex:
+    """An :class:`~firelaunch.rag.index.base.Index` on one collection. It finds by vectors alone.
+
+    Args:
+        collection: ``projects/{p}/locations/{l}/collections/{id}``.
+        credentials, base_url: others than the environment's and Google's, for tests.
+    """
+
+    has_words = False
+
+    def __init__(self, collection: str, credentials: Any = None, base_url: str | None = None) -> None:
+        self._collection = collection
+        self._rest = GoogleRest(base_url or "https://vectorsearch.googleapis.com/v1", credentials)
+
+    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
+        """See :class:`~firelaunch.rag.index.base.Index`. The service creates or updates; which is asked first."""
+        latest = {_object_id(scope, version, entry.id): entry for entry in entries}
+        items = list(latest.items())
+        for first in range(0, len(items), _BATCH):
+            batch = dict(items[first : first + _BATCH])
+            chunks = [entry.id for entry in batch.values()]
+            there = {each["dataObjectId"] for each in self._query(_filter(scope, version, {"chunk": chunks}), [])}
+            self._write(scope, version, {name: e for name, e in batch.items() if name not in there}, create=True)
+            self._write(scope, version, {name: e for name, e in batch.items() if name in there}, create=False)
+
+    def delete(
+        self, scope: Scope, document: str | None = None, *, version: str | None = None, keep: Collection[str] = ()
+    ) -> None:
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        where = {} if document is None else {"document": [document]}
+        self._remove(_filter(scope, version, where), keep)
+
+    def nearest(
+        self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
+    ) -> list[Hit]:
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        search = {
+            "searchField": _FIELD,
+            "vector": {"values": vector.tolist()},
+            "filter": _filter(scope, version, where or {}, library=library),
+            "topK": k,
+            "distanceMetric": "COSINE_DISTANCE",
+            "outputFields": {"dataFields": ["*"]},
+        }
+        said = self._call("search", {"vectorSearch": search, "pageSize": k}, _QUERY_SECONDS)
+        hits = [_hit(each["dataObject"]["data"], 1.0 - each.get("distance", 0.0)) for each in said.get("results", [])]
+        return sorted(hits, key=lambda hit: -hit.score)
+
+    def matching(self, *_: Any, **__: Any) -> list[Hit]:
+        """Not used here: how the service reads words and ranks by them is not documented.
+
+        Raises:
+            IndexFailed: always.
+        """
+        raise IndexFailed(reason="Vector Search is used by vectors alone")
+
+    def read(self, scope: Scope, version: str, document: str) -> list[Entry]:
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        found = self._query(_filter(scope, version, {"document": [document]}), ["*"], vectors=True)
+        return [_entry(each["data"], each.get("vectors")) for each in found]
+
+    def count(self, scope: Scope, version: str) -> int:
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        return sum(1 for _ in self._query(_filter(scope, version, {}), []))
+
+    def drop(self, app_id: str, version: str) -> None:
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        self._remove(_all({"app": [app_id], "version": [version]}), ())
+
+    def close(self) -> None:
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        self._rest.close()
+
+    def _write(self, scope: Scope, version: str, entries: Mapping[str, Entry], *, create: bool) -> None:
+        objects = {name: _object(scope, version, entry) for name, entry in entries.items()}
+        if not objects:
+            return
+        if create:
+            requests: list[Any] = [
+                {"parent": self._collection, "dataObjectId": name, "dataObject": each} for name, each in objects.items()
+            ]
+            self._call("batchCreate", {"requests": requests}, _SECONDS)
+        else:
+            requests = [{"dataObject": {**each, "name": self._name(name)}} for name, each in objects.items()]
+            self._call("batchUpdate", {"requests": requests}, _SECONDS)
+
+    def _remove(self, where: Any, keep: Collection[str]) -> None:
+        found = [each["dataObjectId"] for each in self._query(where, ["chunk"]) if each["data"]["chunk"] not in keep]
+        for first in range(0, len(found), _PAGE):
+            requests = [{"name": self._name(each)} for each in found[first : first + _PAGE]]
+            self._call("batchDelete", {"requests": requests}, _SECONDS)
+
+    def _query(self, where: Any, fields: Sequence[str], *, vectors: bool = False) -> list[dict[str, Any]]:
+        wanted = {"dataFields": list(fields), "vectorFields": ["*"] if vectors else [], "metadataFields": ["*"]}
+        body: dict[str, Any] = {"filter": where, "outputFields": wanted, "pageSize": _PAGE}
+        found: list[dict[str, Any]] = []
+        while True:
+            said = self._call("query", body, _SECONDS)
+            found += [
+                {**each, "dataObjectId": each.get("dataObjectId") or each["name"].rpartition("/")[2]}
+                for each in said.get("dataObjects", [])
+            ]
+            if not said.get("nextPageToken"):
+                return found
+            body = {**body, "pageToken": said["nextPageToken"]}
+
+    def _call(self, method: str, body: Any, seconds: float) -> dict[str, Any]:
+        with _translated():
+            return self._rest.call_patiently(f"{self._collection}/dataObjects:{method}", body, seconds)
+
+    def _name(self, object_id: str) -> str:
+        return f"{self._collection}/dataObjects/{object_id}"
+
+
+def _object_id(scope: Scope, version: str, name: str) -> str:
+    """At most 63 characters, a letter first (RFC 1035), as ids of data objects must be."""
+    key = "\n".join((scope.app_id, owner_of(scope), version, name))
+    return "c" + sha256(key.encode()).hexdigest()[:48]
+
+
+def _object(scope: Scope, version: str, entry: Entry) -> dict[str, Any]:
+    data = {
+        "app": scope.app_id,
+        "owner": owner_of(scope),
+        "version": version,
+        "chunk": entry.id,
+        "document": entry.document,
+        "text": entry.text,
+        "place": json.dumps(dict(entry.place), ensure_ascii=False),
+        **{f"tag_{name}": value for name, value in entry.tags.items()},
+    }
+    vectors = {} if entry.vector is None else {_FIELD: {"dense": {"values": entry.vector.tolist()}}}
+    return {"data": data, "vectors": vectors}
+
+
+def _filter(
+    scope: Scope, version: str | None, where: Where, *, library: bool = False
+) -> dict[str, list[dict[str, Any]]]:
+    owners = [owner_of(each) for each in scopes_of(scope, library)]
+    fields: dict[str, Sequence[str]] = {"app": [scope.app_id], "owner": owners}
+    if version is not None:
+        fields["version"] = [version]
+    own = {"document", "chunk"}
+    return _all(fields | {name if name in own else f"tag_{name}": values for name, values in where.items()})
+
+
+def _all(fields: Mapping[str, Sequence[str]]) -> dict[str, list[dict[str, Any]]]:
+    return {"$and": [{name: {"$in": list(values)}} for name, values in fields.items()]}
+
+
+def _entry(data: Mapping[str, Any], vectors: Mapping[str, Any] | None = None) -> Entry:
+    vector = None
+    if vectors and _FIELD in vectors:
+        import numpy as np
+
+        vector = np.asarray(vectors[_FIELD]["dense"]["values"], np.float32)
+    tags = {name.removeprefix("tag_"): value for name, value in data.items() if name.startswith("tag_")}
+    return Entry(data["chunk"], data["document"], data["text"], vector, tags, json.loads(data["place"]))
+
+
+def _hit(data: Mapping[str, Any], score: float) -> Hit:
+    return Hit(data["app"], data["owner"], data["version"], _entry(data), score)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except GoogleError as error:
+        kind = IndexUnavailable if error.passing else IndexFailed
+        raise kind(reason=f"Vector Search: {error}"[:500], retry_after=error.retry_after) from error

@@ -1,0 +1,98 @@
+"""The process in which one file is parsed: ``python -m firelaunch.rag.parse.child FORMAT EXTENSION LIMITS < file``.
+
+It takes away its own means before it reads a byte: memory, processor time, writing files, starting processes. It
+answers on standard output, a JSON list a line: ``["progress", fraction]``, ``["block", text, kind, start, page,
+headings]``, and at the end ``["done"]`` or ``["failed", problem, detail]``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .base import Block, Limits, Unreadable, place
+from .sniff import FORMATS, sniff
+
+_DETAIL = 300
+
+
+def main(wanted: str, extension: str, limits: Limits) -> None:
+    """Parse standard input as ``wanted``, or as what it turns out to be."""
+    _restrict(limits)
+    try:
+        found = 0
+        for block in _blocks(wanted, extension, limits):
+            found += 1
+            _say("block", block.text, block.kind, block.start, block.page, block.headings)
+        if not found:
+            raise Unreadable("nothing_found")
+    except Unreadable as error:
+        _say("failed", error.problem, error.detail[:_DETAIL])
+    except MemoryError:
+        _say("failed", "too_much_memory", "")
+    except ImportError:
+        raise  # a defect of the installation, not of the file
+    except Exception as error:  # the libraries raise whatever they meet in a bad file
+        problem = "too_much_memory" if _near_the_limit(limits) else "damaged"
+        _say("failed", problem, f"{type(error).__name__}: {error}"[:_DETAIL])
+    else:
+        _say("done")
+
+
+def _blocks(wanted: str, extension: str, limits: Limits) -> Iterator[Block]:
+    last = -1.0
+
+    def progress(fraction: float) -> None:
+        nonlocal last
+        if fraction - last >= 0.01:
+            last = fraction
+            _say("progress", round(min(fraction, 1.0), 3))
+
+    with open(0, "rb", closefd=False) as file:
+        module, _, function = FORMATS.get(sniff(file, extension, limits) if wanted == "any" else wanted, "").partition(
+            ":"
+        )
+        parser: Any = getattr(importlib.import_module(f".{module}", __package__), function)
+        yield from place(parser(file, limits, progress), limits.text_characters)
+
+
+def _restrict(limits: Limits) -> None:
+    _limit(resource.RLIMIT_AS, limits.memory_bytes)
+    _limit(resource.RLIMIT_CPU, limits.cpu_seconds)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, 64)
+    _limit(resource.RLIMIT_NPROC, 0)
+
+
+def _near_the_limit(limits: Limits) -> bool:
+    """Whether so much memory was taken that an error is likely to be for want of more: libxml2 does not say so."""
+    status = Path("/proc/self/status")  # ru_maxrss would be the parent's where that was larger
+    if not status.exists():
+        return False
+    peak = re.search(r"^VmPeak:\s*(\d+) kB", status.read_text(), re.MULTILINE)
+    return peak is not None and int(peak[1]) * 1024 > limits.memory_bytes // 2
+
+
+def _limit(what: int, value: int) -> None:
+    try:
+        resource.setrlimit(what, (value, value))
+    except (ValueError, OSError):
+        if sys.platform != "darwin":  # which knows RLIMIT_AS and does not take it
+            raise
+
+
+def _say(*message: Any) -> None:
+    sys.stdout.write(json.dumps(message, ensure_ascii=False) + "\n")
+    if message[0] != "block":  # blocks leave by the buffer, many small ones at a time
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], Limits(**json.loads(sys.argv[3])))

@@ -1,0 +1,185 @@
+"""HTML: the visible text, with its headings, lists and tables; scripts, styles and navigation are left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from .base import Draft, Kind, Limits, Outline, Unreadable
+from .encoding import read_text
+from .tables import table
+
+if TYPE_CHECKING:
+    from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+__all__ = ["MAX_NESTING", "links", "parse"]
+
+# ruff: noqa: SIM905 - names in a row read better than a list of a line each
+_HIDDEN = frozenset(
+    "script style noscript template head svg math iframe object canvas nav form button select textarea dialog".split()
+)
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_BLOCKS = frozenset(
+    "address article aside blockquote body caption center dd details div dl dt fieldset figcaption figure footer "
+    "header hr html li main ol p pre section summary table tbody td tfoot th thead tr ul".split()
+)
+_SPACES = re.compile(r"\s+")
+_INVISIBLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+
+_CONTAINER = re.compile(r"<(/?)(?:div|span|section|article|table|ul|ol|dl|blockquote|center)\b", re.IGNORECASE)
+MAX_NESTING = 5_000
+"""Containers in one another; building the tree takes time with the square of this."""
+
+_MAIN_CHARACTERS = 200
+_LAYOUT = "table, h1, h2, h3, h4, h5, h6, ul, ol, pre"
+_MAX_HEADING = 500
+
+Step = tuple[Literal["open", "close", "text", "whole"], "LexborNode"]
+
+
+def parse(file: BinaryIO, _limits: Limits, progress: Callable[[float], None]) -> Iterator[Draft]:
+    """Blocks of a page; the whole of it is held in memory, within the child's limit.
+
+    Raises:
+        Unreadable: nested deeper than ``MAX_NESTING``, or too large for the memory.
+    """
+    tree = _tree(file, progress)
+    if tree.root is not None:
+        # A page that says where its content is, is believed.
+        main = tree.css("main") or tree.css("article")
+        yield from _blocks(main[0] if len(main) == 1 and len(main[0].text()) > _MAIN_CHARACTERS else tree.root)
+
+
+def links(file: BinaryIO, _limits: Limits, progress: Callable[[float], None]) -> Iterator[Draft]:
+    """The addresses that a page links to, as they stand in it; one a draft, the page's own base address first."""
+    tree = _tree(file, progress)
+    base = tree.css_first("base[href]")
+    yield Draft((base.attributes.get("href") if base else None) or "#")
+    for node in tree.css("a[href], area[href]"):
+        if "nofollow" not in (node.attributes.get("rel") or "").lower().split():
+            yield Draft(node.attributes.get("href") or "#")
+
+
+def _tree(file: BinaryIO, progress: Callable[[float], None]) -> LexborHTMLParser:
+    from selectolax.lexbor import LexborHTMLParser, SelectolaxError
+
+    source = read_text(file, progress, html=True)
+    depth = 0
+    for tag in _CONTAINER.finditer(source):
+        depth = max(0, depth + (-1 if tag[1] else 1))
+        if depth > MAX_NESTING:
+            raise Unreadable("too_deep")
+    try:
+        return LexborHTMLParser(source)
+    except SelectolaxError as error:  # there is no HTML that it cannot parse, only too much
+        raise Unreadable("too_much_memory", str(error)) from error
+
+
+def _blocks(root: LexborNode) -> Iterator[Draft]:
+    """A tree's drafts: text is gathered until a tag ends its block."""
+    outline = Outline()
+    parts: list[str] = []
+    lists = 0
+    for what, node in _steps(root, _is_whole):
+        tag = node.tag or ""
+        if what == "text":
+            parts.append(_SPACES.sub(" ", node.text_content or ""))
+        elif tag == "br":
+            parts.append("\n" if what == "open" else "")
+        elif tag in {"ul", "ol"}:
+            if lists == 0 or (lists == 1 and what == "close"):
+                yield from _draft(parts, "list" if what == "close" else "paragraph", outline)
+            lists = max(0, lists + (1 if what == "open" else -1))
+        elif lists and what != "whole":
+            if tag in _BLOCKS:
+                parts.append("\n- " if tag == "li" and what == "open" else "\n")
+        elif tag in _BLOCKS or what == "whole":
+            yield from _draft(parts, "list" if lists else "paragraph", outline)
+            if what == "whole":
+                yield from _whole(node, tag, outline)
+    yield from _draft(parts, "paragraph", outline)
+
+
+def _draft(parts: list[str], kind: Kind, outline: Outline) -> Iterator[Draft]:
+    """What was gathered, with the spaces that a browser would not show taken out."""
+    lines = (" ".join(line.split()) for line in "".join(parts).split("\n"))
+    parts.clear()
+    text = "\n".join(line for line in lines if line not in {"", "-"})
+    if text:
+        yield Draft(text, kind, None, outline.path)
+
+
+def _is_whole(node: LexborNode) -> bool:
+    """Whether an element is one block, or one table, whatever is in it; tables that lay out a page are not."""
+    if node.tag == "table":
+        return not any(part.css_first(_LAYOUT) for part in node.iter())
+    return node.tag in _HEADINGS or node.tag == "pre"
+
+
+def _whole(node: LexborNode, tag: str, outline: Outline) -> Iterator[Draft]:
+    if tag == "table":
+        rows = ([_text(cell) for cell in row.css("th, td")] for row in node.css("tr"))
+        caption = node.css_first("caption")
+        if caption is not None:
+            yield Draft(" ".join(_text(caption).split()), "paragraph", None, outline.path)
+        yield from table(rows, None, outline.path)
+        return
+    text = _text(node)
+    if tag == "pre":
+        yield Draft(text.strip("\n"), "code", None, outline.path)
+        return
+    text = " ".join(text.split())
+    heading = len(text) <= _MAX_HEADING  # longer, it is a page that never ended its heading
+    if text and heading:
+        outline.enter(_HEADINGS[tag], text)
+    yield Draft(text, "heading" if heading else "paragraph", None, outline.path)
+
+
+def _text(root: LexborNode) -> str:
+    """The visible text of an element, a line for each block in it."""
+    parts = []
+    for what, node in _steps(root, lambda _: False):
+        if what == "text":
+            parts.append(node.text_content or "")
+        elif what == "open" and (node.tag == "br" or (node.tag in _BLOCKS and node.mem_id != root.mem_id)):
+            parts.append("\n")
+    return "".join(parts)
+
+
+def _steps(root: LexborNode, whole: Callable[[LexborNode], bool]) -> Iterator[Step]:
+    """A tree in reading order, without recursion: pages nest as deep as they like. The root itself is opened."""
+    stack: list[LexborNode] = []
+    node: LexborNode | None = root
+    while node is not None:
+        below = None
+        if node.is_text_node:
+            yield "text", node
+        elif _shown(node):
+            if stack and whole(node):
+                yield "whole", node
+            else:
+                yield "open", node
+                below = node.child
+                if below is None:
+                    yield "close", node
+        if below is not None:
+            stack.append(node)
+            node = below
+            continue
+        node = node.next if stack else None
+        while node is None and stack:
+            node = stack.pop()
+            yield "close", node
+            node = node.next if stack else None
+
+
+def _shown(node: LexborNode) -> bool:
+    if not node.is_element_node or node.tag in _HIDDEN:
+        return False
+    attributes = node.attributes
+    return not (
+        "hidden" in attributes
+        or attributes.get("aria-hidden") == "true"
+        or _INVISIBLE.search(attributes.get("style") or "")
+    )

@@ -1,0 +1,128 @@
+"""PDF, a page at a time: lines with their size and place, joined to paragraphs, headings told by size."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, BinaryIO
+
+from .base import Draft, Limits, Outline, Unreadable
+
+__all__ = ["MAX_PAGES", "parse"]
+
+MAX_PAGES = 5_000
+
+_HEADING_RATIO = 1.12
+"""How much larger than the document's most common size a line is from which on it may be a heading."""
+
+_HEADING_CHARACTERS = 160
+_GAP_RATIO = 1.35
+"""How much more than the page's usual distance of lines lies between two paragraphs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a page: its text, and the height and top of its first character, in points."""
+
+    text: str
+    height: float
+    top: float
+
+
+def parse(file: BinaryIO, _limits: Limits, progress: Callable[[float], None]) -> Iterator[Draft]:
+    """Blocks of each page.
+
+    Raises:
+        Unreadable: protected by a password, damaged, over ``MAX_PAGES`` pages, or without any text.
+    """
+    import pypdfium2
+    from pypdfium2 import raw
+
+    try:
+        document = pypdfium2.PdfDocument(file)
+    except pypdfium2.PdfiumError as error:
+        protected = error.err_code in {raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY}
+        raise Unreadable("encrypted" if protected else "damaged", str(error)) from error
+    pages = len(document)
+    if pages > MAX_PAGES:
+        raise Unreadable("too_many_pages", f"{pages} pages")
+    sizes: Counter[float] = Counter()
+    outline = Outline()
+    failed = found = 0
+    for number in range(pages):
+        try:
+            lines = list(_lines(document, number, raw))
+        except pypdfium2.PdfiumError:
+            failed += 1
+            continue
+        for line in lines:
+            sizes[round(line.height, 1)] += len(line.text)
+        body = sizes.most_common(1)[0][0] if sizes else 0.0
+        for draft in _drafts(lines, body, number + 1, outline):
+            found += 1
+            yield draft
+        progress((number + 1) / pages)
+    if not found:
+        raise Unreadable("damaged" if failed or not pages else "no_text", f"{failed} of {pages} pages failed")
+
+
+def _lines(document: Any, number: int, raw: Any) -> Iterator[Line]:
+    page = document[number]
+    try:
+        text = page.get_textpage()
+        box = raw.FS_RECTF()
+        at = 0
+        for line in text.get_text_range().replace("\r\n", "\n").split("\n"):
+            index = raw.FPDFText_GetCharIndexFromTextIndex(text, at)
+            raw.FPDFText_GetLooseCharBox(text, index, ctypes.byref(box))
+            # PDFium counts in UTF-16, and ends lines by two characters.
+            at += len(line) + sum(character > "\uffff" for character in line) + 2
+            shown = line.replace("\ufffe", "").replace("\x02", "").strip()
+            if shown:
+                yield Line(shown, box.top - box.bottom, box.top)
+        text.close()
+    finally:
+        page.close()
+
+
+def _drafts(lines: list[Line], body: float, page: int, outline: Outline) -> Iterator[Draft]:
+    steps = sorted(round(a.top - b.top, 1) for a, b in pairwise(lines) if a.top > b.top)
+    usual = steps[len(steps) // 2] if steps else 0.0
+    paragraph: list[Line] = []
+    for line in lines:
+        if paragraph and _begins(paragraph, line, body, usual):
+            yield _draft(paragraph, body, page, outline)
+            paragraph = []
+        paragraph.append(line)
+    if paragraph:
+        yield _draft(paragraph, body, page, outline)
+
+
+def _begins(paragraph: list[Line], line: Line, body: float, usual: float) -> bool:
+    """Whether a line begins a new paragraph: another size, a gap above it, or a new column."""
+    last = paragraph[-1]
+    if abs(line.height - last.height) > 0.08 * max(line.height, last.height, 1.0):
+        return True
+    step = last.top - line.top
+    size = max(line.height, 1.0)
+    return step > max(_GAP_RATIO * (usual if line.height <= body * _HEADING_RATIO else size), 0.9 * size) or (
+        step < -0.5 * size and last.text.endswith((".", "!", "?", ":"))
+    )
+
+
+_HYPHEN = re.compile(r"(?<=[^\W\d_])[-\u00ad]\n(?=[a-z\u00df-\u00ff])")
+
+
+def _draft(paragraph: list[Line], body: float, page: int, outline: Outline) -> Draft:
+    text = "\n".join(line.text for line in paragraph)
+    height = paragraph[0].height
+    large = body and height > body * _HEADING_RATIO
+    if large and len(text) <= _HEADING_CHARACTERS and re.search(r"[^\W\d_]", text):
+        text = " ".join(text.split())
+        # The larger, the higher: sizes that differ by less than a tenth are one level.
+        return Draft(text, "heading", page, outline.enter(-round(height, 0), text))
+    return Draft(_HYPHEN.sub("", text), "paragraph", page, outline.path)

@@ -1,0 +1,159 @@
+"""Parsing in a process of its own, so that a hostile file can take nothing with it.
+
+The child inherits no environment, no open file but the document, and nothing of this process's memory; it limits its
+own means (:mod:`.child`) and is killed when its time is up. What it says is checked like any other input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import IO, Any, cast
+
+from .base import KINDS, MAX_BLOCK, MAX_DEPTH, MAX_HEADING, Block, Limits
+from .failures import MESSAGES, failure
+
+__all__ = ["links", "parse"]
+
+_MAX_LINE = 512 * 1024
+_READ = 64 * 1024
+_EXTENSION = re.compile(r"\.([A-Za-z0-9]{1,10})$")
+
+
+def parse(
+    file: IO[bytes], name: str = "", *, limits: Limits | None = None, progress: Callable[[float], None] | None = None
+) -> Iterator[Block]:
+    """A document's blocks in reading order.
+
+    This process holds one block (at most ``MAX_BLOCK`` characters) and one read of 64 KiB at a time, however large the
+    file; the child that parses holds at most ``limits.memory_bytes``.
+
+    Args:
+        file: a regular file, open for reading; its position is moved.
+        name: the file's name as the user gave it. Only its extension is used, where the content leaves a choice.
+        limits: what reading may take.
+        progress: called with a fraction from 0 to 1 that does not fall.
+
+    Raises:
+        DocumentUnreadable: the file cannot be read; its message says why and what to do. Blocks may have come before.
+    """
+    extension = _EXTENSION.search(name)
+    return _run("any", file, extension[1].lower() if extension else "", limits or Limits(), progress)
+
+
+def links(file: IO[bytes], *, limits: Limits | None = None) -> list[str]:
+    """The addresses in an HTML page: its base address ("#" where it names none), then those it links to.
+
+    Raises:
+        DocumentUnreadable: the file cannot be read.
+    """
+    return [block.text for block in _run("links", file, "", limits or Limits(), None)]
+
+
+def _run(
+    wanted: str, file: IO[bytes], extension: str, limits: Limits, progress: Callable[[float], None] | None
+) -> Iterator[Block]:
+    said = os.fstat(file.fileno())
+    if not stat.S_ISREG(said.st_mode):
+        raise ValueError("only a regular file can be parsed")
+    if said.st_size == 0:
+        raise failure("empty", limits)
+    if said.st_size > limits.file_bytes:
+        raise failure("too_large", limits, f"{said.st_size} bytes")
+    command = [sys.executable, "-I", "-B", "-X", "utf8", "-m", f"{__package__}.child"]
+    child = subprocess.Popen(  # noqa: S603 - our own module, and no shell
+        [*command, wanted, extension, json.dumps(asdict(limits))],
+        stdin=file,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={},
+        close_fds=True,
+    )
+    with child:  # which closes the pipe and waits
+        try:
+            yield from _blocks(child, limits, progress or (lambda _: None))
+        finally:
+            child.kill()
+
+
+def _blocks(child: subprocess.Popen[bytes], limits: Limits, progress: Callable[[float], None]) -> Iterator[Block]:
+    at = 0
+    done = 0.0
+    for line in _lines(child, limits):
+        match _message(line):
+            case ["progress", float() | int() as fraction] if done <= fraction <= 1:
+                done = float(fraction)
+                progress(done)
+            case ["block", *fields]:
+                block = _block(fields, at)
+                at = block.end
+                yield block
+            case ["failed", str() as problem, str() as detail] if problem in MESSAGES:
+                raise failure(problem, limits, detail)
+            case ["done"]:
+                progress(1.0)
+                return
+            case _:
+                pass
+    code = child.wait()
+    if code in {-signal.SIGXCPU, -signal.SIGKILL}:
+        raise failure("too_slow", limits, "processor time")
+    if code >= 0:
+        raise RuntimeError(f"the process that parses ended with status {code}; is firelaunch wholly installed?")
+    raise failure("crashed", limits, f"signal {-code}")
+
+
+def _lines(child: subprocess.Popen[bytes], limits: Limits) -> Iterator[bytes]:
+    """The child's lines. Only the time spent waiting for them counts against its limit."""
+    pipe = cast("IO[bytes]", child.stdout).fileno()
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN | select.POLLHUP)
+    left = limits.wall_seconds
+    held = b""
+    while True:
+        began = time.monotonic()
+        ready = poll.poll(max(0.0, left) * 1000)
+        left -= time.monotonic() - began
+        if not ready or left <= 0:
+            raise failure("too_slow", limits, f"{limits.wall_seconds} s")
+        part = os.read(pipe, _READ)
+        if not part:
+            return
+        *lines, held = (held + part).split(b"\n")
+        yield from lines
+        if len(held) > _MAX_LINE:
+            raise failure("crashed", limits, "an answer without end")
+
+
+def _message(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def _block(fields: list[Any], at: int) -> Block:
+    """A block, when it is one that a parser may give.
+
+    Raises:
+        DocumentUnreadable: it is not; the child was taken over, or is wrong.
+    """
+    match fields:
+        case [str() as text, str() as kind, int() as start, int() | None as page, [*headings]] if (
+            0 < len(text) <= MAX_BLOCK
+            and kind in KINDS
+            and at <= start <= at + MAX_BLOCK
+            and len(headings) <= MAX_DEPTH
+            and all(isinstance(heading, str) and len(heading) <= MAX_HEADING for heading in headings)
+        ):
+            return Block(text, kind, start, page, tuple(headings))  # type: ignore[arg-type]
+    raise failure("crashed", Limits(), "an answer that is no block")

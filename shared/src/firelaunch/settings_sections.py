@@ -1,0 +1,112 @@
+"""Sections of the settings that stand alone: money, caching, prompts, guardrails, logs."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+__all__ = ["Cache", "Guardrails", "Logs", "Plan", "Price", "PromptChoice", "Section"]
+
+MICRO = 1_000_000
+"""Micro-dollars in a dollar. Money is an integer number of these everywhere but in the settings file."""
+
+
+def _decimal(value: Any) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError('write an amount of dollars, for example "0.50"')
+    try:
+        amount = Decimal(str(value))
+    except ArithmeticError:
+        raise ValueError('write an amount of dollars, for example "0.50"') from None
+    if not amount.is_finite() or amount < 0:
+        raise ValueError("write an amount of dollars that is not below zero")
+    return amount
+
+
+def _micro(value: Any) -> int:
+    amount = _decimal(value) * MICRO
+    if amount != amount.to_integral_value():
+        raise ValueError("an amount has at most six decimals")
+    return int(amount)
+
+
+class Section(BaseModel):
+    """What all sections have in common: frozen, and no key that is not named."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Price(Section):
+    """``[prices."<model>"]``: dollars per million tokens, for a model the price table does not know or has wrong."""
+
+    input: Annotated[Decimal, BeforeValidator(_decimal)] = Field(description="Dollars per million input tokens.")
+    output: Annotated[Decimal, BeforeValidator(_decimal)] = Field(description="Dollars per million output tokens.")
+    cached_input: Annotated[Decimal | None, BeforeValidator(lambda v: None if v is None else _decimal(v))] = Field(
+        default=None, description="Dollars per million input tokens that the provider had cached; as input if left out."
+    )
+
+
+class Cache(Section):
+    """``[cache]``: answers kept in the process's memory, for questions that are exactly the same."""
+
+    answers: bool = Field(default=False, description="Whether answers are kept; docs/caching.md says when to.")
+    seconds: int = Field(default=3_600, ge=1, le=86_400, description="How long an answer is kept.")
+    entries: int = Field(default=1_000, ge=1, le=1_000_000, description="Answers kept at most.")
+    bytes: int = Field(default=16_777_216, ge=65_536, description="Memory for them at most.")
+
+
+class Plan(Section):
+    """``[plans.<name>]``: what one user of that plan may use."""
+
+    requests_per_minute: int = Field(ge=1, description="Messages in a clock minute (UTC).")
+    daily_usd: Annotated[int, BeforeValidator(_micro)] = Field(
+        description='Dollars a day (UTC), as a string: "0.50". Kept as micro-dollars.'
+    )
+    cheaper_model_at_percent: int = Field(
+        default=80, ge=0, le=100, description="Share of the daily budget from which the cheap model answers."
+    )
+
+
+class PromptChoice(Section):
+    """``[prompts.<name>]``: the version of a prompt that is in use; `chat = 1` under `[prompts]` is short for it."""
+
+    version: int = Field(ge=1, description="The version that users get: 2 is the file `app/prompts/<name>@2.md`.")
+    rollout: dict[int, Annotated[int, Field(ge=0, le=100)]] = Field(
+        default={},
+        description="Percent of the users who get another version, by version: `{ 3 = 10 }`. A user keeps theirs.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return {"version": value}
+        if not isinstance(value, dict):
+            raise ValueError("write a version such as 1, or a table with version and rollout")
+        return value
+
+    @field_validator("rollout")
+    @classmethod
+    def _whole(cls, value: dict[int, int]) -> dict[int, int]:
+        if sum(value.values()) > 100:
+            raise ValueError("the percents are more than 100 in all")
+        return value
+
+
+class Guardrails(Section):
+    """``[guardrails]``: what is looked at before a model is asked."""
+
+    moderation: Literal["off", "openai"] = Field(
+        default="off",
+        description="Who is asked about each message. On a laptop without OPENAI_API_KEY nobody is.",
+    )
+
+
+class Logs(Section):
+    """``[logs]``: what the logs may hold."""
+
+    content: bool = Field(
+        default=False, description="What users write and models answer, and errors' own words; keys and tokens never."
+    )

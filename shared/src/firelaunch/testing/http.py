@@ -1,0 +1,125 @@
+"""A small JSON server on a real socket: what the servers that stand in for cloud services are made of."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+__all__ = ["Answer", "JsonServer", "Refused", "parsed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is sent back: ``body`` as JSON, or as it is where it is bytes. Status 0 cuts the connection."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Refused(Exception):
+    """Raised by ``answer``: an error in the form that Google's and OpenAI's interfaces share."""
+
+    def __init__(self, status: int, message: str, name: str = "INVALID_ARGUMENT") -> None:
+        self.status = status
+        self.message = message
+        self.name = name
+        super().__init__(message)
+
+
+class JsonServer:
+    """A context manager that answers POSTs; subclasses say how in ``answer``.
+
+    Attributes:
+        url: where it listens.
+        requests: path and body of each request, in order.
+        headers: the headers of each, their names in lower case.
+        script: answers that come first, one a request, before ``answer`` is asked.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, Any]] = []
+        self.headers: list[Mapping[str, str]] = []
+        self.script: list[Answer] = []
+        self._lock = threading.Lock()
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def answer(self, path: str, body: Any) -> Any:
+        """The JSON that answers ``body`` at ``path`` (without its first "/").
+
+        Raises:
+            Refused: the service would refuse it.
+        """
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _respond(self, path: str, headers: Mapping[str, str], raw: bytes) -> Answer:
+        with self._lock:
+            body = json.loads(raw)
+            self.requests.append((path, body))
+            self.headers.append(headers)
+            if self.script:
+                return self.script.pop(0)
+            try:
+                return Answer(200, self.answer(path, body))
+            except Refused as refused:
+                error = {"code": refused.status, "message": refused.message, "status": refused.name}
+                return Answer(refused.status, {"error": error})
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+
+def _handler(owner: JsonServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_POST(self) -> None:
+            raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            answer = owner._respond(
+                self.path.lstrip("/"), {name.lower(): value for name, value in self.headers.items()}, raw
+            )
+            if answer.status == 0:
+                self.close_connection = True
+                return
+            sent = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+            self.send_response(answer.status)
+            headers = {"Content-Type": "application/json", "Content-Length": str(len(sent)), **answer.headers}
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(sent)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing: the tests' own output is what counts."""
+
+    return Handler
+
+
+def parsed(kind: Any, body: Any) -> Any:
+    """``body`` as Google's own message ``kind`` (of proto-plus), as a service would read it.
+
+    Raises:
+        Refused: a field is not known, or of another type.
+    """
+    from google.protobuf import json_format
+
+    try:
+        return json_format.ParseDict(body, kind.pb()())
+    except json_format.ParseError as error:
+        raise Refused(400, f"Invalid JSON payload received. {error}") from None

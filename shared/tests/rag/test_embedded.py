@@ -1,0 +1,247 @@
+"""What is the embedded index's own: it is killed, shared by processes, large, and short of memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from firelaunch.errors import IndexFailed
+from firelaunch.rag.index.base import Entry
+from firelaunch.rag.index.embedded import EmbeddedIndex
+from firelaunch.rag.index.vectors import Matrix, unit
+from firelaunch.rag.index.words import Analyzer
+from firelaunch.scope import Scope
+
+ADA = Scope("demo", "ada")
+D = 16
+
+WRITER = """
+import sys
+import numpy as np
+from pathlib import Path
+from firelaunch.rag.index.base import Entry
+from firelaunch.rag.index.embedded import EmbeddedIndex
+from firelaunch.scope import Scope
+
+index = EmbeddedIndex(Path(sys.argv[1]))
+for batch in range(10_000):
+    vector = np.full(16, 1.0 + batch, np.float32)
+    index.upsert(Scope("demo", "ada"), "v1", [
+        Entry(f"b{batch}-{n}", f"doc{batch}", f"wing number{batch}", vector) for n in range(20)
+    ])
+    print(batch, flush=True)
+"""
+
+
+def entries(vectors: Any, first: int = 0) -> list[Entry]:
+    return [Entry(f"e{first + n}", f"d{n % 2}", f"word{n}", vector) for n, vector in enumerate(vectors)]
+
+
+@pytest.mark.parametrize("acknowledged", [0, 3])
+def test_a_write_that_was_acknowledged_survives_kill_9_and_one_that_was_not_leaves_nothing_half(
+    tmp_path: Path, acknowledged: int
+) -> None:
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    last = [writer.stdout.readline() for _ in range(acknowledged + 1)][-1]
+    os.kill(writer.pid, signal.SIGKILL)
+    heard = [last, *writer.stdout.read().split()]
+    writer.wait()
+    told = int(heard[-1])
+
+    index = EmbeddedIndex(tmp_path)
+    count = index.count(ADA, "v1")
+    assert count % 20 == 0
+    assert count >= 20 * (told + 1)
+    hits = index.nearest(ADA, "v1", np.ones(D, np.float32), 1000)
+    assert len(hits) == min(count, 1000) == len({hit.entry.id for hit in hits})
+    assert len(index.matching(ADA, "v1", "wing", 1000)) == min(count, 1000)
+    index.upsert(ADA, "v1", entries(np.eye(D, dtype=np.float32)))
+    assert index.count(ADA, "v1") == count + D
+    index.close()
+    for path in tmp_path.rglob("*.sqlite3"):
+        assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_readers_see_what_another_process_writes_and_only_whole_writes(tmp_path: Path) -> None:
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    index = EmbeddedIndex(tmp_path)
+    try:
+        for line in writer.stdout:
+            hits = index.nearest(ADA, "v1", np.ones(D, np.float32), 1000)
+            assert len(hits) >= min(20 * (int(line) + 1), 1000)
+            assert len(hits) % 20 == 0
+            assert index.count(ADA, "v1") >= len(hits)
+            if int(line) >= 40:
+                break
+    finally:
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+        index.close()
+
+
+def test_many_readers_beside_a_writer_always_get_whole_answers(tmp_path: Path) -> None:
+    index = EmbeddedIndex(tmp_path)
+    rng = np.random.default_rng(1)
+    index.upsert(ADA, "v1", entries(rng.standard_normal((300, D), dtype=np.float32)))
+    short: list[int] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            found = index.nearest(ADA, "v1", rng.standard_normal(D).astype(np.float32), 50)
+            if len(found) != 50:
+                short.append(len(found))
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for batch in range(30):
+        index.upsert(ADA, "v1", entries(rng.standard_normal((50, D), dtype=np.float32), first=batch * 10))
+        index.delete(ADA, "d0", version="v1", keep=[f"e{n}" for n in range(0, 300, 2)])
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert short == []
+    index.close()
+
+
+def test_owners_beyond_the_bound_on_memory_are_read_again_and_found_again(tmp_path: Path) -> None:
+    index = EmbeddedIndex(tmp_path, memory_bytes=10_000)
+    users = [Scope("demo", f"u{n}") for n in range(8)]
+    for number, user in enumerate(users):
+        vectors = np.full((100, D), 1.0 + number, np.float32)
+        index.upsert(user, "v1", entries(vectors))
+    for _ in range(2):
+        for user in users:
+            assert len(index.nearest(user, "v1", np.ones(D, np.float32), 100)) == 100
+            assert sum(shard.memory for shard in index._shards.values()) <= 10_000
+    index.close()
+
+
+def test_more_owners_than_files_may_be_open_are_all_kept(tmp_path: Path) -> None:
+    index = EmbeddedIndex(tmp_path)
+    users = [Scope("demo", f"u{n}") for n in range(150)]
+    for user in users:
+        index.upsert(user, "v1", entries(np.eye(1, D, dtype=np.float32)))
+    assert [index.count(user, "v1") for user in users] == [1] * 150
+    assert len(list(Path("/proc/self/fd").iterdir())) < 400
+    index.close()
+
+
+def test_a_file_that_was_moved_to_another_owner_is_refused(tmp_path: Path) -> None:
+    """So that a restored backup, or a mistake, cannot show one user's documents to another."""
+    index = EmbeddedIndex(tmp_path)
+    index.upsert(ADA, "v1", entries(np.eye(2, D, dtype=np.float32)))
+    index.close()
+    (path,) = (tmp_path / "demo" / "v1").glob("*.sqlite3")
+    index = EmbeddedIndex(tmp_path)
+    index.upsert(Scope("demo", "ben"), "v1", entries(np.eye(1, D, dtype=np.float32)))
+    index.close()
+    (bens,) = [other for other in path.parent.glob("*.sqlite3") if other != path]
+    path.replace(bens)
+    index = EmbeddedIndex(tmp_path)
+    with pytest.raises(IndexFailed, match="holds"):
+        index.nearest(Scope("demo", "ben"), "v1", np.ones(D, np.float32), 5)
+    index.close()
+
+
+def test_terms_of_another_language_need_another_version(tmp_path: Path) -> None:
+    index = EmbeddedIndex(tmp_path, Analyzer("english"))
+    index.upsert(ADA, "v1", [Entry("a", "d", "wings")])
+    index.close()
+    with pytest.raises(IndexFailed, match="another version"):
+        EmbeddedIndex(tmp_path, Analyzer("german")).matching(ADA, "v1", "wings", 5)
+
+
+def test_what_was_erased_is_not_in_the_files_any_more(tmp_path: Path) -> None:
+    index = EmbeddedIndex(tmp_path)
+    index.upsert(ADA, "v1", [Entry("a", "d", "confidential xyzzy", np.ones(D, np.float32))])
+    index.delete(ADA)
+    index.close()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"xyzzy" in path.read_bytes()]
+
+
+def test_entries_without_vectors_are_found_by_words_alone(tmp_path: Path) -> None:
+    index = EmbeddedIndex(tmp_path)
+    index.upsert(ADA, "v1", [Entry("a", "d", "wings")])
+    assert index.nearest(ADA, "v1", np.ones(D, np.float32), 5) == []
+    assert len(index.matching(ADA, "v1", "wing", 5)) == 1
+    index.close()
+
+
+@pytest.fixture(scope="module")
+def many() -> Any:
+    rng = np.random.default_rng(3)
+    vectors = rng.standard_normal((20_000, 64), dtype=np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def matrix_of(vectors: Any, size: int = 3_000) -> Matrix:
+    matrix = Matrix(vectors.shape[1])
+    for begin in range(0, len(vectors), size):
+        part = vectors[begin : begin + size]
+        matrix = matrix.add(range(begin + 1, begin + 1 + len(part)), [row.tobytes() for row in part])
+    return matrix
+
+
+def exact(vectors: Any, query: Any, k: int, usable: Any = None) -> set[int]:
+    cosines = vectors @ unit(query)
+    if usable is not None:
+        cosines[~usable] = -9
+    return set((np.argsort(-cosines)[:k] + 1).tolist())
+
+
+def recall(found: list[tuple[int, float]], wanted: set[int]) -> float:
+    return len({row for row, _ in found} & wanted) / len(wanted)
+
+
+def test_the_short_list_holds_nearly_all_of_the_nearest(many: Any) -> None:
+    matrix = matrix_of(many)
+    queries = np.random.default_rng(4).standard_normal((20, 64), dtype=np.float32)
+    assert np.mean([recall(matrix.nearest(q, 10), exact(many, q, 10)) for q in queries]) >= 0.95
+
+
+def test_vectors_that_all_point_the_same_way_are_told_apart(many: Any) -> None:
+    shifted = many + 0.5
+    shifted /= np.linalg.norm(shifted, axis=1, keepdims=True)
+    matrix = matrix_of(shifted)
+    assert np.mean([recall(matrix.nearest(q, 10), exact(shifted, q, 10)) for q in shifted[:20]]) >= 0.95
+
+
+@pytest.mark.parametrize("removed", [0.1, 0.6])
+def test_removed_and_filtered_rows_are_never_found_and_the_rest_is(many: Any, removed: float) -> None:
+    rng = np.random.default_rng(5)
+    there = rng.random(len(many)) > removed
+    rows = np.flatnonzero(there) + 1
+    before = matrix_of(many)
+    matrix = before.keep(rows)
+    query = many[0] + many[1]
+    assert recall(matrix.nearest(query, 10), exact(many, query, 10, there)) >= 0.9
+    assert {row for row, _ in matrix.nearest(query, 500)} <= set(rows.tolist())
+    allowed = rows[:40]
+    assert {row for row, _ in matrix.nearest(query, 500, allowed)} == set(allowed.tolist())
+    more = matrix.add([20_001], [unit(query).tobytes()])
+    assert more.nearest(query, 1)[0][0] == 20_001
+    assert matrix.nearest(query, 1)[0][0] != 20_001, "an older matrix does not see what was added after it"
+    assert len(before.nearest(query, 1_000)) == 1_000
+
+
+def test_numpy_and_the_stemmer_wait_until_an_index_is_used(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; import firelaunch.wiring\n"
+        "from firelaunch.rag.index.embedded import EmbeddedIndex\n"
+        "from firelaunch.rag.index.scoped import ScopedIndex\n"
+        "assert not {'numpy', 'openai', 'httpx2'} & set(sys.modules), 'imported at boot'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)

@@ -1,0 +1,1 @@
+"""Workers that are killed at random while there are jobs: none may be lost, none may be applied twice."""

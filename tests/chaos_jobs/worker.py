@@ -1,0 +1,84 @@
+"""The processes that are killed. What they need to know is in the environment variable CHAOS, as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+from firelaunch.jobs import Kind
+from firelaunch.settings import Settings
+from firelaunch.store.base import Increment, Set
+from firelaunch.web import App, init_app
+from firelaunch.wiring import build
+from firelaunch.worker import Done, Handlers, Run
+from pydantic import BaseModel
+
+__all__ = ["STEPS", "WORK", "Work", "cloud_app", "effect_path", "embedded"]
+
+STEPS = 3
+
+
+class Work(BaseModel):
+    """So many steps, each of which takes up to ``pause`` seconds."""
+
+    steps: int
+    pause: float
+
+
+WORK = Kind("work", Work, max_attempts=100)
+HANDLERS = Handlers()
+
+
+def effect_path(run_root: str, job_id: str) -> str:
+    """Where a job counts its effects."""
+    return f"{run_root}/effects/{job_id}"
+
+
+@HANDLERS.on(WORK)
+def work(run: Run, payload: Work) -> Done:
+    """Count each step once, and the end once; a kill may come anywhere."""
+    path = effect_path(run.scope.root, run.id)
+    for step in range(run.checkpoint or 0, payload.steps):
+        time.sleep(random.uniform(0, payload.pause))  # noqa: S311 - a test's dice
+        run.commit(Set(path, {"steps": Increment(1)}, merge=True), checkpoint=step + 1)
+        run.progress(step + 1, payload.steps)
+    return Done(writes=[Set(path, {"ends": Increment(1)}, merge=True)])
+
+
+def embedded() -> None:
+    """One process of an app on a laptop; it works until it is killed."""
+    known = json.loads(os.environ["CHAOS"])
+    app = App("chaos")
+    init_app(app, build(Settings.load(Path(known["settings"]), {})), lambda _: (), HANDLERS)
+    app.start_jobs()
+    signal.pause()
+
+
+def cloud_app() -> App:
+    """The app of one gunicorn worker, as in the cloud."""
+    import grpc
+    from firelaunch.jobs.cloud_tasks import CloudTasksBackend
+    from firelaunch.jobs.oidc import ServiceAccountTokens
+    from firelaunch.store.firestore import FirestoreStore
+    from firelaunch.testing.jobs import ACCOUNT, QUEUE
+
+    known = json.loads(os.environ["CHAOS"])
+    services = build(
+        Settings.load(Path(known["settings"]), {}),
+        store=FirestoreStore(known["project"]),
+        backend=CloudTasksBackend(
+            "demo", QUEUE, known["url"], ACCOUNT, channel=lambda: grpc.insecure_channel(known["cloud_tasks"])
+        ),
+        internal=ServiceAccountTokens(known["url"], ACCOUNT, known["certificates"]),
+    )
+    app = App("chaos")
+    init_app(app, services, lambda _: (), HANDLERS)
+    return app
+
+
+if __name__ == "__main__":
+    embedded()
