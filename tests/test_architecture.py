@@ -33,7 +33,7 @@ ORDER = [
     ["functions"],
     ["serving", "gunicorn_worker"],
     ["testing"],
-    ["rules"],
+    ["rules", "deploy"],
     ["cli"],
     ["__main__", "__init__"],
 ]

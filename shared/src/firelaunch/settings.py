@@ -85,6 +85,14 @@ class Cloud(_Section):
     database: Literal["shared", "dedicated"] = Field(
         default="shared", description="The project's (default) Firestore database, or one named after the app."
     )
+    edge: Literal["public", "private"] = Field(
+        default="public",
+        description="Who may call: anybody, and the app checks tokens; or only those that Cloud Run's IAM lets in.",
+    )
+    concurrency: int = Field(default=80, ge=1, le=1000, description="Requests that one instance takes at a time.")
+    min_instances: int = Field(default=0, ge=0, le=100, description="Instances kept warm; each costs while it idles.")
+    max_instances: int = Field(default=10, ge=1, le=1000, description="Instances at most.")
+    memory: str = Field(default="512Mi", pattern=r"^\d+(Mi|Gi)$", description="Memory of an instance.")
 
 
 class ModelChoice(_Section):

@@ -12,6 +12,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "demo": ("demo", "Make a demo app, start it and talk to it."),
+    "deploy": ("deploy", "Deploy an app to Cloud Run."),
     "invite": ("invite", "Invite people to an app, its first admin among them."),
     "lock-prompts": ("lock_prompts", "Note the prompts of an app as released."),
     "eval": ("evaluate", "Measure how well search finds what it should."),
@@ -19,8 +20,9 @@ _COMMANDS = {
     "publish": ("publish", "Publish an app's name, and who may join it."),
     "rules": ("rules", "Build and compare the security rules of all apps."),
     "serve": ("serve", "Run an app on this machine."),
-    "upgrade": ("upgrade", "Bring an app up to the template as it is now."),
+    "stage": ("stage", "Make the folder that an app is built from."),
     "test-rules": ("test_rules", "Say whether tests would notice wrong security rules."),
+    "upgrade": ("upgrade", "Bring an app up to the template as it is now."),
 }
 
 

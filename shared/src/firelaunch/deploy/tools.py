@@ -1,0 +1,259 @@
+"""Runs gcloud and firebase, and the few requests they have no command for, with gcloud's own login."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from . import secrets
+
+__all__ = ["Command", "Failed", "Request", "Tools", "gcloud"]
+
+_SECONDS = 60.0
+_LOGGED_OUT = re.compile(
+    r"active account|gcloud auth login|Reauthentication|invalid_grant|UNAUTHENTICATED"
+    r"|Failed to authenticate|firebase login",
+    re.IGNORECASE,
+)
+_FORBIDDEN = re.compile(r"PERMISSION_DENIED|does not have permission|HTTPError 403|\b403\b|forbidden", re.IGNORECASE)
+_NOT_YET = re.compile(r"Service account \S+ does not exist", re.IGNORECASE)
+_RETRIES = 6
+"""A service account that was just made is not known everywhere at once
+(https://cloud.google.com/iam/docs/service-accounts-create#creating)."""
+
+
+class Failed(Exception):
+    """A step cannot be done. ``mend`` is what to do about it, a command where one helps."""
+
+    def __init__(self, message: str, mend: str) -> None:
+        super().__init__(message)
+        self.mend = mend
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One call of a tool. ``stdin`` may hold a secret: it is never shown. A ``long`` one shows what it says."""
+
+    argv: tuple[str, ...]
+    stdin: str | None = None
+    long: bool = False
+
+    def __str__(self) -> str:
+        given = " < (the key, from the environment)" if self.stdin is not None else ""
+        return shlex.join(self.argv) + given
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request to a Google API. ``body`` is JSON."""
+
+    method: str
+    url: str
+    body: Mapping[str, Any] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.url}" + (f" {json.dumps(self.body)}" if self.body else "")
+
+
+def gcloud(*args: str, project: str, stdin: str | None = None, long: bool = False) -> Command:
+    """A command of gcloud that asks nothing and answers in JSON."""
+    return Command(("gcloud", *args, f"--project={project}", "--quiet", "--format=json"), stdin, long)
+
+
+class Tools:
+    """What a deploy acts through.
+
+    Args:
+        environ: of the tools; endpoint overrides in it hold for requests too.
+        say: shows a line of what a long command does.
+        pause: waits that many seconds.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        say: Callable[[str], object],
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._environ = dict(environ)
+        self._say = say
+        self._pause = pause
+        self._seen: dict[Command, Any] = {}
+        self._token = ""
+
+    def check_installed(self) -> None:
+        """Raises Failed where gcloud or firebase is not on the PATH."""
+        for tool, mend in (
+            ("gcloud", "install the Google Cloud CLI: https://cloud.google.com/sdk/docs/install"),
+            ("firebase", "install the Firebase CLI: npm install -g firebase-tools"),
+        ):
+            if shutil.which(tool, path=self._environ.get("PATH")) is None:
+                raise Failed(f"{tool} is not on the PATH", mend)
+
+    def read(self, command: Command, *, fresh: bool = False) -> Any:
+        """What a reading command answers; asked once a run, unless ``fresh``.
+
+        Raises:
+            Failed: it did not answer.
+        """
+        if fresh or command not in self._seen:
+            self._seen[command] = self.run(command)
+        return self._seen[command]
+
+    def run(self, command: Command) -> Any:
+        """Run a command; its JSON, or None where it printed none.
+
+        Raises:
+            Failed: it ended with an error.
+        """
+        for attempt in range(_RETRIES):
+            code, out, err = self._run(command)
+            if code == 0:
+                return _json(out)
+            if not _NOT_YET.search(err) or attempt == _RETRIES - 1:
+                break
+            self._pause(2.0**attempt)
+        said = "" if command.long else f"\n{_last_words(err or out)}"
+        raise Failed(f"{command}{said}", _mend(command.argv[0], err + out))
+
+    def request(self, request: Request) -> Any:
+        """The JSON that a Google API answers; None where it says that there is no such thing.
+
+        Raises:
+            Failed: it refused, or cannot be reached.
+        """
+        import requests
+
+        url = self._override(request.url)
+        headers = {"Authorization": f"Bearer {self.token()}"}
+        try:
+            answer = requests.request(request.method, url, json=request.body, headers=headers, timeout=_SECONDS)
+            body = answer.json()
+        except (requests.RequestException, ValueError) as error:
+            raise Failed(f"{request.method} {request.url}: {error}", "try again") from None
+        if answer.status_code == 404:
+            return None
+        if answer.status_code >= 400:
+            said = f"{answer.status_code} {body.get('error', {}).get('message', '')}"
+            raise Failed(f"{request.method} {request.url}: {said}", _mend("gcloud", said))
+        return body
+
+    def token(self) -> str:
+        """gcloud's access token.
+
+        Raises:
+            Failed: nobody is logged in.
+        """
+        if not self._token:
+            code, out, err = self._run(Command(("gcloud", "auth", "print-access-token", "--quiet")))
+            if code or not out.strip():
+                raise Failed(f"gcloud gives no token: {_last_words(err)}", _mend("gcloud", err))
+            self._token = out.strip()
+        return self._token
+
+    def identity_token(self, audience: str) -> str | None:
+        """A token by which a private service lets the caller in; None where this login can have none."""
+        code, out, _ = self._run(
+            Command(("gcloud", "auth", "print-identity-token", f"--audiences={audience}", "--quiet"))
+        )
+        if code:  # people's logins take no audience
+            code, out, _ = self._run(Command(("gcloud", "auth", "print-identity-token", "--quiet")))
+        return out.strip() if code == 0 else None
+
+    def live_rules(self, project: str, database: str) -> str | None:
+        """The Firestore rules that are in force for a database; None where there never were any.
+
+        Raises:
+            Failed: they cannot be had.
+        """
+        from google.oauth2.credentials import Credentials
+
+        from ..rules.live import ENDPOINT, LiveError, fetch
+
+        endpoint = self._environ.get("FIREBASE_RULES_URL", ENDPOINT)
+        credentials = Credentials(self.token())  # type: ignore[no-untyped-call]
+        try:
+            return fetch(project, database, endpoint, credentials)
+        except LiveError as error:
+            raise Failed(f"the live rules cannot be read: {error}", "see that the Firebase Rules API is on") from None
+
+    def _override(self, url: str) -> str:
+        """gcloud's own way to name another endpoint; a token goes there, so it is this machine or has TLS."""
+        parts = urlsplit(url)
+        api = parts.netloc.split(".")[0].upper()
+        base = self._environ.get(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}")
+        if base is None:
+            return url
+        where = urlsplit(base)
+        if where.scheme != "https" and where.hostname not in {"localhost", "127.0.0.1", "::1"}:
+            raise Failed(f"{base} is no https address, and a token is not sent without TLS", "unset the override")
+        return url.replace(f"https://{parts.netloc}/", f"{base.rstrip('/')}/", 1)
+
+    def _run(self, command: Command) -> tuple[int, str, str]:
+        try:
+            process = subprocess.Popen(  # noqa: S603 - commands of this package's own making, and no shell
+                command.argv,
+                env=self._environ,
+                stdin=subprocess.PIPE if command.stdin is not None else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        except FileNotFoundError:
+            raise Failed(f"{command.argv[0]} is not on the PATH", "install it") from None
+        if not command.long:
+            out, err = process.communicate(command.stdin)
+            return process.returncode, out, err
+        return self._follow(process)
+
+    def _follow(self, process: subprocess.Popen[str]) -> tuple[int, str, str]:
+        """Show what a command says while it says it. Its answer is small, so that reading it last blocks nothing."""
+        assert process.stdout is not None  # noqa: S101
+        assert process.stderr is not None  # noqa: S101
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.strip():
+                self._say(line.rstrip())
+        out = process.stdout.read()
+        return process.wait(), out, "".join(said)
+
+
+def refuse_secrets(args: tuple[str, ...]) -> None:
+    """Raises Failed where an argument holds a secret: other users of the machine and its shell's history see it."""
+    for arg in args:
+        for _, kind in secrets.in_text(arg):
+            raise Failed(
+                f"an argument looks like {kind}; it would be in the service's settings, for all to read who may",
+                "put it into Secret Manager, and pass --update-secrets=NAME=secret:latest",
+            )
+
+
+def _json(out: str) -> Any:
+    try:
+        return json.loads(out)
+    except ValueError:
+        return None
+
+
+def _last_words(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return "\n".join(lines[-12:])
+
+
+def _mend(tool: str, said: str) -> str:
+    if _LOGGED_OUT.search(said):
+        return "firebase login" if tool == "firebase" else "gcloud auth login"
+    if "billing" in said.lower():
+        return "see that the project has a billing account: gcloud billing projects describe PROJECT"
+    if _FORBIDDEN.search(said):
+        return "ask for the role that is missing, and run the same command again: it goes on where it stopped"
+    return "mend what it says, and run the same command again: it goes on where it stopped"

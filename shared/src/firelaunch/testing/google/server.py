@@ -1,0 +1,188 @@
+"""The server: a proxy that every tool is told to use, so that each request arrives under the real host's name.
+
+A host that it does not play is refused and noted as unexpected: nothing reaches the real one.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from .base import OWNER, TOKEN, Call, Refusal, Route
+from .build import Build
+from .firestore import Firestore
+from .project import Project
+from .run import Run
+
+__all__ = ["GoogleCloud"]
+
+_OVERRIDES = (
+    *("artifactregistry", "cloudbilling", "cloudbuild", "iam", "run", "secretmanager", "serviceusage", "storage"),
+    *("logging", "runapps"),
+)
+_LOOPBACK = ("cloudresourcemanager", "firestore")
+"""Requests of firelaunch's own go there too, and it sends a token without TLS to this machine alone."""
+
+_FIREBASE = {
+    "FIREBASE_TOKEN_URL": "www.googleapis.com",
+    "FIREBASE_REALTIME_URL": "firebaseio.com",
+    "FIREBASE_API_URL": "firebase.googleapis.com",
+    "FIREBASE_SERVICE_USAGE_URL": "serviceusage.googleapis.com",
+    "FIREBASE_RESOURCEMANAGER_URL": "cloudresourcemanager.googleapis.com",
+    "FIRESTORE_URL": "firestore.googleapis.com",
+}
+
+
+class GoogleCloud:
+    """One project, empty at first.
+
+    Attributes:
+        project: its id.
+        denied: permissions that whoever calls does not have.
+        smoke: by revision, what it answers with in place of a working service: a status.
+        requests: each request to an API, as "METHOD host/path", in order.
+        unexpected: those that nothing here plays.
+    """
+
+    def __init__(self, project: str = "demo-project") -> None:
+        self.project = project
+        self.denied: set[str] = set()
+        self.requests: list[str] = []
+        self.unexpected: list[str] = []
+        self.account = Project(project)
+        self.firestore = Firestore(project)
+        self.run = Run(project, self.account)
+        self.build = Build(project, self.run)
+        self._routes: list[Route] = [
+            route for part in (self.account, self.firestore, self.run, self.build) for route in part.routes()
+        ]
+        self._lock = threading.RLock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def environ(self, home: Path) -> dict[str, str]:
+        """What has gcloud, firebase and firelaunch's own requests come here, with a login of their own in ``home``."""
+        home.mkdir(parents=True, exist_ok=True)
+        token = home / "access-token"
+        token.write_text(TOKEN)
+        return {
+            "CLOUDSDK_CONFIG": str(home / "gcloud"),
+            "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(token),
+            "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1",
+            "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "1",
+            "CLOUDSDK_SURVEY_DISABLE_PROMPTS": "1",
+            **{f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api.upper()}": f"http://{api}.googleapis.com/" for api in _OVERRIDES},
+            **{
+                f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api.upper()}": f"{self.url}/{api}.googleapis.com/"
+                for api in _LOOPBACK
+            },
+            **{name: f"http://{host}" for name, host in _FIREBASE.items()},
+            "FIREBASE_RULES_URL": f"{self.url}/firebaserules.googleapis.com",
+            "FIREBASE_TOKEN": "refresh",
+            "FIREBASE_CLI_DISABLE_UPDATE_CHECK": "1",
+            "XDG_CONFIG_HOME": str(home / "config"),
+            "HOME": str(home),
+            "http_proxy": self.url,
+            "https_proxy": self.url,
+            "no_proxy": "127.0.0.1,localhost",
+            "NO_UPDATE_NOTIFIER": "1",
+        }
+
+    def answer(self, call: Call) -> tuple[int, Any]:
+        """One request's status and JSON (or bytes)."""
+        with self._lock:
+            if call.host.endswith(".run.app"):
+                return self.run.serve(call)
+            self.requests.append(f"{call.method} {call.host}{call.path}")
+            try:
+                return 200, self._find(call)
+            except Refusal as refusal:
+                return refusal.status, refusal.body()
+
+    def _find(self, call: Call) -> Any:
+        for route in self._routes:
+            found = route.matches(call)
+            if found is None:
+                continue
+            if call.token not in (TOKEN, OWNER) and not route.open:
+                raise Refusal(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
+            if route.permission in self.denied:
+                raise Refusal(403, "PERMISSION_DENIED", f"Permission '{route.permission}' denied on the resource.")
+            return route.answer(call, *found)
+        self.unexpected.append(f"{call.method} {call.host}{call.path}")
+        raise Refusal(400, "FAILED_PRECONDITION", f"{call.method} {call.host}{call.path} is not played here.")
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        cloud = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _go(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                body = self.rfile.read(length) if length else b"".join(_chunks(self))
+                call = _call(self.command, self.path, dict(self.headers.items()), body)
+                status, answer = cloud.answer(call)
+                data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                for name, value in call.answer_headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(data)
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _go  # noqa: N815 - http.server's names
+
+            def do_CONNECT(self) -> None:  # noqa: N802
+                with cloud._lock:
+                    cloud.unexpected.append(f"CONNECT {self.path}")
+                self.send_error(403, "not played here")
+                self.close_connection = True
+
+            def log_message(self, *_: Any) -> None:
+                """Nothing: the requests are kept."""
+
+        return Handler
+
+
+def _chunks(handler: BaseHTTPRequestHandler) -> Iterator[bytes]:
+    if handler.headers.get("Transfer-Encoding", "").lower() != "chunked":
+        return
+    while size := int(handler.rfile.readline().split(b";")[0], 16):
+        yield handler.rfile.read(size)
+        handler.rfile.readline()
+    handler.rfile.readline()
+
+
+def _call(method: str, target: str, headers: dict[str, str], body: bytes) -> Call:
+    lower = {name.lower(): value for name, value in headers.items()}
+    parts = urlsplit(target)
+    host, path = parts.netloc, parts.path
+    if not host:  # sent here directly: the first segment names the host
+        _, host, *rest = path.split("/")
+        path = "/" + "/".join(rest)
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    return Call(method, host, unquote(path), query, lower, body)
+
+
