@@ -34,6 +34,7 @@ ORDER = [
     ["serving", "gunicorn_worker"],
     ["testing"],
     ["rules", "deploy"],
+    ["doctor"],
     ["cli"],
     ["__main__", "__init__"],
 ]

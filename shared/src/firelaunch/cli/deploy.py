@@ -31,7 +31,7 @@ from ..settings import Settings
 from .apps import app_folder, repo_root
 from .rules import composed_rules
 
-__all__ = ["command"]
+__all__ = ["command", "planned"]
 
 _NO_PROJECT = "PROJECT"
 
@@ -216,6 +216,16 @@ class _Deploy:
             except (KeyError, TypeError, tomllib.TOMLDecodeError):
                 continue  # that app's own commands say what is wrong with it
         return frozenset(found)
+
+
+def planned(app: str) -> tuple[Tools, list[Step]]:
+    """What an app's deploy acts through, and its steps before the first revision, for whoever only looks.
+
+    Raises:
+        ClickException, SettingsError: there is no such app, or it cannot be deployed as it is.
+    """
+    deploy = _Deploy.of(app, frozenset(), (), yes=False)
+    return deploy.tools, deploy.steps()
 
 
 def _only(environ: Mapping[str, str], *names: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -53,11 +54,12 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request to a Google API. ``body`` is JSON."""
+    """One request to a Google API. ``body`` is JSON; ``quota`` the project that it counts for, where the API asks."""
 
     method: str
     url: str
     body: Mapping[str, Any] | None = None
+    quota: str = ""
 
     def __str__(self) -> str:
         return f"{self.method} {self.url}" + (f" {json.dumps(self.body)}" if self.body else "")
@@ -88,6 +90,8 @@ class Tools:
         self._pause = pause
         self._seen: dict[Command, Any] = {}
         self._token = ""
+        self.clock_ahead: float | None = None
+        """Seconds by which this machine's clock is ahead of Google's; None before a request was answered."""
 
     def check_installed(self) -> None:
         """Raises Failed where gcloud or firebase is not on the PATH."""
@@ -134,8 +138,10 @@ class Tools:
 
         url = self._override(request.url)
         headers = {"Authorization": f"Bearer {self.token()}"}
+        headers |= {"X-Goog-User-Project": request.quota} if request.quota else {}
         try:
             answer = requests.request(request.method, url, json=request.body, headers=headers, timeout=_SECONDS)
+            self.clock_ahead = _ahead(answer.headers.get("Date"))
             body = answer.json()
         except (requests.RequestException, ValueError) as error:
             raise Failed(f"{request.method} {request.url}: {error}", "try again") from None
@@ -235,6 +241,13 @@ def refuse_secrets(args: tuple[str, ...]) -> None:
                 f"an argument looks like {kind}; it would be in the service's settings, for all to read who may",
                 "put it into Secret Manager, and pass --update-secrets=NAME=secret:latest",
             )
+
+
+def _ahead(date: str | None) -> float | None:
+    try:
+        return time.time() - parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return None
 
 
 def _json(out: str) -> Any:

@@ -18,6 +18,7 @@ from .build import Build
 from .firestore import Firestore
 from .project import Project
 from .run import Run
+from .users import Users
 
 __all__ = ["GoogleCloud"]
 
@@ -25,7 +26,7 @@ _OVERRIDES = (
     *("artifactregistry", "cloudbilling", "cloudbuild", "iam", "run", "secretmanager", "serviceusage", "storage"),
     *("logging", "runapps"),
 )
-_LOOPBACK = ("cloudresourcemanager", "firestore")
+_LOOPBACK = ("cloudresourcemanager", "firestore", "identitytoolkit")
 """Requests of firelaunch's own go there too, and it sends a token without TLS to this machine alone."""
 
 _FIREBASE = {
@@ -58,8 +59,9 @@ class GoogleCloud:
         self.firestore = Firestore(project)
         self.run = Run(project, self.account)
         self.build = Build(project, self.run)
+        self.users = Users(project)
         self._routes: list[Route] = [
-            route for part in (self.account, self.firestore, self.run, self.build) for route in part.routes()
+            route for part in (self.account, self.firestore, self.run, self.build, self.users) for route in part.routes()
         ]
         self._lock = threading.RLock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())

@@ -1,0 +1,114 @@
+"""What is checked of an app's project: the steps of a deploy, looked at and not taken; users' claims; the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from ..deploy.steps import Step
+from ..deploy.tools import Failed, Request, Tools
+from ..membership.claims import MAX_BYTES
+from .base import Finding, ok, problem, skipped
+
+__all__ = ["cloud_checks"]
+
+_NEAR = MAX_BYTES * 8 // 10
+"""Bytes from which an account's claims have room for few apps more: one takes 15 to 60."""
+
+_PAGE = 1000
+"""Accounts of one answer, the API's most
+(https://cloud.google.com/identity-platform/docs/reference/rest/v1/projects.accounts/batchGet)."""
+
+_PAGES = 20
+_SKEW_SECONDS = 10
+_LINES = 20
+
+Showing = Callable[[str], object]
+
+
+def cloud_checks(
+    app: str, project: str, tenant: str, tools: Tools, steps: Sequence[Step], show: Showing = lambda _: None
+) -> Iterator[Finding]:
+    """Every check of the project; one "skipped" where there is no project or no login.
+
+    Args:
+        app: as ``firelaunch deploy`` takes it.
+        tenant: of the app's users, empty for the project's own.
+        steps: of the app's deploy.
+        show: is told what is being looked at; gcloud takes a second or two for each answer.
+    """
+    if not project:
+        yield skipped("cloud", "the app names no project; set cloud.project in firelaunch.toml to have it checked")
+        return
+    try:
+        tools.token()
+    except Failed as failed:
+        yield skipped("cloud", f"{str(failed).splitlines()[0]}. Log in: {failed.mend}")
+        return
+    for step in steps:
+        show(step.title)
+        yield looked(step, tools, app)
+    show("users' claims")
+    yield claims(tools, project, tenant)
+    yield clock(tools)
+
+
+def looked(step: Step, tools: Tools, app: str) -> Finding:
+    """Whether what a step makes so is so already."""
+    try:
+        answers = (
+            step.look(tools)
+            if step.look
+            else [tools.request(a) if isinstance(a, Request) else tools.read(a) for a in step.looks]
+        )
+    except Failed as failed:
+        return problem(step.title, str(failed), failed.mend or step.mend)
+    refusal = step.refuses(answers)
+    if refusal:
+        return problem(step.title, refusal, step.mend)
+    if not list(step.lacks(answers)):
+        return ok(step.title, "as it should be")
+    asked = (step.asks(answers) or "").splitlines()
+    said = "\n".join(["not as here:", *asked[:_LINES]]) if asked else "not there yet, or not as it should be"
+    return problem(step.title, said, f"firelaunch deploy {app}")
+
+
+def claims(tools: Tools, project: str, tenant: str) -> Finding:
+    """Accounts whose claims are near what a token may carry."""
+    name = "users' claims"
+    below = f"projects/{quote(project, safe='')}" + (f"/tenants/{quote(tenant, safe='')}" if tenant else "")
+    url = f"https://identitytoolkit.googleapis.com/v1/{below}/accounts:batchGet?maxResults={_PAGE}"
+    near: list[str] = []
+    seen, pages = 0, 0
+    more: str | None = ""
+    while more is not None and pages < _PAGES:
+        try:
+            answer: Any = tools.request(Request("GET", f"{url}{more}", quota=project)) or {}
+        except Failed as failed:
+            mend = f"see that Firebase Authentication is set up in {project}: the console, Authentication, Get started"
+            return problem(name, str(failed), f"{failed.mend}; {mend}")
+        users, token = answer.get("users", []), answer.get("nextPageToken")
+        near += [user["localId"] for user in users if len(user.get("customAttributes", "")) >= _NEAR]
+        seen, pages = seen + len(users), pages + 1
+        more = f"&nextPageToken={quote(token, safe='')}" if token else None
+    return _claims(name, near, f"{'the first ' if more else ''}{seen:,} accounts")
+
+
+def _claims(name: str, near: list[str], seen: str) -> Finding:
+    if near:
+        few = ", ".join(near[:5]) + (f" and {len(near) - 5} more" if len(near) > 5 else "")
+        said = f"{len(near)} of {seen} have claims of {_NEAR} bytes or more, of {MAX_BYTES}: {few}"
+        return problem(name, said, "have them leave apps they do not use, before joining fails: docs/membership.md")
+    return ok(name, f"{seen}, none with claims of {_NEAR} bytes or more")
+
+
+def clock(tools: Tools) -> Finding:
+    """This machine's clock against Google's."""
+    ahead = tools.clock_ahead
+    if ahead is None:
+        return skipped("clock", "no answer of Google's came with a time")
+    if abs(ahead) > _SKEW_SECONDS:
+        said = f"{abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} Google's: tokens may be refused"
+        return problem("clock", said, "have the system set its clock by NTP, as with: timedatectl set-ntp true")
+    return ok("clock", f"within {_SKEW_SECONDS} seconds of Google's")
