@@ -13,6 +13,7 @@ __all__ = ["main"]
 _COMMANDS = {
     "demo": ("demo", "Make a demo app, start it and talk to it."),
     "deploy": ("deploy", "Deploy an app to Cloud Run."),
+    "dev": ("dev", "Run an app with the emulators, and again after each change."),
     "doctor": ("doctor", "Find what is wrong with this machine, an app and its project, with the mends."),
     "invite": ("invite", "Invite people to an app, its first admin among them."),
     "lock-prompts": ("lock_prompts", "Note the prompts of an app as released."),

@@ -17,7 +17,7 @@ from .base import Finding, note, ok, problem
 __all__ = ["machine"]
 
 _OLDEST_PYTHON = (3, 11)
-_SECONDS = 20.0
+_SECONDS = 60.0
 _STALE_DAYS = 120
 """Providers change prices every few months, so that a table whose newest price is older has likely missed some."""
 
