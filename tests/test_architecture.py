@@ -18,6 +18,7 @@ ORDER = [
     ["search_settings"],
     ["settings"],
     ["store", "prompt_lock"],
+    ["transfer"],
     ["admission", "identity", "llm", "prompts", "chats", "stream"],
     ["rag", "jobs"],
     ["usage", "checkpoints"],

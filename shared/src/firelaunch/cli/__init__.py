@@ -11,10 +11,12 @@ from ..errors import SettingsError
 __all__ = ["main"]
 
 _COMMANDS = {
+    "data": ("data", "Bring an app's documents into a file, and from there into a database."),
     "demo": ("demo", "Make a demo app, start it and talk to it."),
     "deploy": ("deploy", "Deploy an app to Cloud Run."),
     "dev": ("dev", "Run an app with the emulators, and again after each change."),
     "doctor": ("doctor", "Find what is wrong with this machine, an app and its project, with the mends."),
+    "eject": ("eject", "Prepare an app's move to a project of its own."),
     "invite": ("invite", "Invite people to an app, its first admin among them."),
     "lock-prompts": ("lock_prompts", "Note the prompts of an app as released."),
     "eval": ("evaluate", "Measure how well search finds what it should."),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
-from urllib.parse import quote
+from itertools import islice
 
+from ..deploy.accounts import pages
 from ..deploy.steps import Step
 from ..deploy.tools import Failed, Request, Tools
 from ..membership.claims import MAX_BYTES
@@ -15,10 +15,6 @@ __all__ = ["cloud_checks"]
 
 _NEAR = MAX_BYTES * 8 // 10
 """Bytes from which an account's claims have room for few apps more: one takes 15 to 60."""
-
-_PAGE = 1000
-"""Accounts of one answer, the API's most
-(https://cloud.google.com/identity-platform/docs/reference/rest/v1/projects.accounts/batchGet)."""
 
 _PAGES = 20
 _SKEW_SECONDS = 10
@@ -77,21 +73,15 @@ def looked(step: Step, tools: Tools, app: str) -> Finding:
 def claims(tools: Tools, project: str, tenant: str) -> Finding:
     """Accounts whose claims are near what a token may carry."""
     name = "users' claims"
-    below = f"projects/{quote(project, safe='')}" + (f"/tenants/{quote(tenant, safe='')}" if tenant else "")
-    url = f"https://identitytoolkit.googleapis.com/v1/{below}/accounts:batchGet?maxResults={_PAGE}"
     near: list[str] = []
-    seen, pages = 0, 0
-    more: str | None = ""
-    while more is not None and pages < _PAGES:
-        try:
-            answer: Any = tools.request(Request("GET", f"{url}{more}", quota=project)) or {}
-        except Failed as failed:
-            mend = f"see that Firebase Authentication is set up in {project}: the console, Authentication, Get started"
-            return problem(name, str(failed), f"{failed.mend}; {mend}")
-        users, token = answer.get("users", []), answer.get("nextPageToken")
-        near += [user["localId"] for user in users if len(user.get("customAttributes", "")) >= _NEAR]
-        seen, pages = seen + len(users), pages + 1
-        more = f"&nextPageToken={quote(token, safe='')}" if token else None
+    seen, more = 0, False
+    try:
+        for users, more in islice(pages(tools, project, tenant), _PAGES):  # noqa: B007 - of the last page
+            near += [user["localId"] for user in users if len(user.get("customAttributes", "")) >= _NEAR]
+            seen += len(users)
+    except Failed as failed:
+        mend = f"see that Firebase Authentication is set up in {project}: the console, Authentication, Get started"
+        return problem(name, str(failed), f"{failed.mend}; {mend}")
     return _claims(name, near, f"{'the first ' if more else ''}{seen:,} accounts")
 
 

@@ -61,7 +61,9 @@ class GoogleCloud:
         self.build = Build(project, self.run)
         self.users = Users(project)
         self._routes: list[Route] = [
-            route for part in (self.account, self.firestore, self.run, self.build, self.users) for route in part.routes()
+            route
+            for part in (self.account, self.firestore, self.run, self.build, self.users)
+            for route in part.routes()
         ]
         self._lock = threading.RLock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -186,5 +188,3 @@ def _call(method: str, target: str, headers: dict[str, str], body: bytes) -> Cal
         path = "/" + "/".join(rest)
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     return Call(method, host, unquote(path), query, lower, body)
-
-

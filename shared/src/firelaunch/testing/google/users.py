@@ -16,6 +16,8 @@ class Users:
     def __init__(self, project: str) -> None:
         self.project = project
         self.claims: dict[str, dict[str, Any]] = {}
+        self.fields: dict[str, dict[str, Any]] = {}
+        """What else the API says of an account, by its uid."""
 
     def routes(self) -> list[Route]:
         """Every route."""
@@ -31,7 +33,10 @@ class Users:
             raise Refusal(400, "INVALID_ARGUMENT", "INVALID_MAX_RESULTS")
         begin = int(call.query.get("nextPageToken", "0"))
         page = sorted(self.claims)[begin : begin + size]
-        users = [{"localId": uid, "customAttributes": json.dumps(self.claims[uid])} for uid in page]
+        users = [
+            {"localId": uid, "customAttributes": json.dumps(self.claims[uid]), **self.fields.get(uid, {})}
+            for uid in page
+        ]
         more = begin + size < len(self.claims)
         return {"kind": "identitytoolkit#DownloadAccountResponse", "users": users} | (
             {"nextPageToken": str(begin + size)} if more else {}
