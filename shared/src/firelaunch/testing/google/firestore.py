@@ -41,9 +41,19 @@ class Firestore:
             Route("GET", base + "/([^/]+)/operations/done", lambda *_: done({})),
             Route("GET", base + "/([^/]+)/documents/(.+)", self._document, "datastore.entities.get"),
             Route("PATCH", base + "/([^/]+)/documents/(.+)", self._write, "datastore.entities.update"),
-            Route("GET", base + "/([^/]+)/collectionGroups/-/indexes", lambda *_: {"indexes": []}, "datastore.indexes.list"),
+            Route(
+                "GET",
+                base + "/([^/]+)/collectionGroups/-/indexes",
+                lambda *_: {"indexes": []},
+                "datastore.indexes.list",
+            ),
             Route("GET", base + "/([^/]+)/collectionGroups/-/fields", self._list_fields, "datastore.indexes.list"),
-            Route("PATCH", base + "/([^/]+)/collectionGroups/([^/]+)/fields/([^/]+)", self._field, "datastore.indexes.update"),
+            Route(
+                "PATCH",
+                base + "/([^/]+)/collectionGroups/([^/]+)/fields/([^/]+)",
+                self._field,
+                "datastore.indexes.update",
+            ),
             Route("POST", rules + ":test", lambda *_: {}, "firebaserules.rulesets.test"),
             Route("GET", rules + "/releases", self._list_releases, "firebaserules.releases.list"),
             Route("GET", rules + "/releases/(.+)", self._release, "firebaserules.releases.get"),
@@ -78,7 +88,9 @@ class Firestore:
     def _write(self, call: Call, database: str, path: str) -> Any:
         """As the API does it, an empty list comes back without its values."""
         self._database(call, database)
-        fields = {k: {"arrayValue": {}} if v == {"arrayValue": {"values": []}} else v for k, v in call.json["fields"].items()}
+        fields = {
+            k: {"arrayValue": {}} if v == {"arrayValue": {"values": []}} else v for k, v in call.json["fields"].items()
+        }
         self.documents.setdefault(f"{database}/{path}", {}).update(fields)
         return self._document(call, database, path)
 
@@ -87,7 +99,9 @@ class Firestore:
 
     def _field(self, call: Call, database: str, collection: str, field: str) -> Any:
         whole = f"projects/{self.project}/databases/{database}/collectionGroups/{collection}/fields/{field}"
-        there = self.fields.setdefault(f"{database}/{collection}/{field}", {"name": whole, "indexConfig": {"indexes": []}})
+        there = self.fields.setdefault(
+            f"{database}/{collection}/{field}", {"name": whole, "indexConfig": {"indexes": []}}
+        )
         body = call.json
         if "indexConfig" in body:
             there["indexConfig"] = {"indexes": body["indexConfig"].get("indexes", [])}
@@ -131,5 +145,3 @@ class Firestore:
         name = f"projects/{self.project}/rulesets/{len(self.rulesets) + 1}"
         self.rulesets[name] = {"name": name, "source": call.json["source"]}
         return self.rulesets[name]
-
-

@@ -37,7 +37,9 @@ class Project:
             Route("GET", crm + "([^/:]+)", self._get, "resourcemanager.projects.get"),
             Route("GET", "firebase.googleapis.com/v1beta1/projects/([^/:]+)", self._get_firebase),
             Route("POST", crm + "([^/:]+):testIamPermissions", self._test),
-            Route("POST", crm + "([^/:]+):getIamPolicy", lambda *_: self.policy, "resourcemanager.projects.getIamPolicy"),
+            Route(
+                "POST", crm + "([^/:]+):getIamPolicy", lambda *_: self.policy, "resourcemanager.projects.getIamPolicy"
+            ),
             Route("POST", crm + "([^/:]+):setIamPolicy", self._set_policy, "resourcemanager.projects.setIamPolicy"),
             Route("GET", f"cloudbilling.googleapis.com/v1/projects/{project}/billingInfo", self._billing),
             Route("GET", usage, self._list_apis, "serviceusage.services.list"),
@@ -53,7 +55,12 @@ class Project:
             Route("GET", secrets + "/([^/:]+)/versions", self._versions, "secretmanager.versions.list"),
             Route("POST", secrets + "/([^/:]+):addVersion", self._add_version, "secretmanager.versions.add"),
             Route("GET", secrets + "/([^/:]+):getIamPolicy", self._secret_policy, "secretmanager.secrets.getIamPolicy"),
-            Route("POST", secrets + "/([^/:]+):setIamPolicy", self._set_secret_policy, "secretmanager.secrets.setIamPolicy"),
+            Route(
+                "POST",
+                secrets + "/([^/:]+):setIamPolicy",
+                self._set_secret_policy,
+                "secretmanager.secrets.setIamPolicy",
+            ),
             Route("GET", registry, self._list_repositories, "artifactregistry.repositories.list"),
             Route("GET", registry + "/([^/:]+)", self._repository, "artifactregistry.repositories.get"),
             Route("POST", registry, self._create_repository, "artifactregistry.repositories.create"),
@@ -119,7 +126,9 @@ class Project:
         return done({})
 
     def _list_accounts(self, _: Call) -> Any:
-        return {"accounts": [{"name": f"projects/{self.project}/serviceAccounts/{x}", "email": x} for x in self.accounts]}
+        return {
+            "accounts": [{"name": f"projects/{self.project}/serviceAccounts/{x}", "email": x} for x in self.accounts]
+        }
 
     def _get_account(self, _: Call, email: str) -> Any:
         if email not in self.accounts:

@@ -154,7 +154,7 @@ class GoogleCloud:
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _go  # noqa: N815 - http.server's names
 
-            def do_CONNECT(self) -> None:  # noqa: N802
+            def do_CONNECT(self) -> None:
                 with cloud._lock:
                     cloud.unexpected.append(f"CONNECT {self.path}")
                 self.send_error(403, "not played here")
@@ -184,5 +184,3 @@ def _call(method: str, target: str, headers: dict[str, str], body: bytes) -> Cal
         path = "/" + "/".join(rest)
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     return Call(method, host, unquote(path), query, lower, body)
-
-
