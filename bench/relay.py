@@ -70,7 +70,9 @@ def main() -> None:
         for case, streams, paced in cases:
             load = run(Target("upstream", port, [], [plain(paced)]), streams, paced=paced)
             direct[case] = load
-            report.row(f"upstream alone, {case}", "tokens a second", load.tokens / max(load.took, default=1.0), "tokens/s")
+            report.row(
+                f"upstream alone, {case}", "tokens a second", load.tokens / max(load.took, default=1.0), "tokens/s"
+            )
         step()
         for name, start in servers.items():
             for case, streams, paced in cases:
@@ -94,7 +96,9 @@ def main() -> None:
     if "nginx" in servers:
         report.ratio("us_vs_nginx_100", cpu[us, "100 streams"] / cpu["nginx", "100 streams"])
         report.ratio("us_vs_nginx_500", cpu[us, "500 streams"] / cpu["nginx", "500 streams"])
-    kept = next(row["value"] for row in report.rows if row["case"] == f"{us}, 500 streams" and row["metric"] == "kept up")
+    kept = next(
+        row["value"] for row in report.rows if row["case"] == f"{us}, 500 streams" and row["metric"] == "kept up"
+    )
     report.ratio("kept_up_500", kept)
     report.write()
 
@@ -174,10 +178,19 @@ def reference(kind: str, port: int, paced: bool, threads: int = 4) -> Iterator[T
     env = {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1", "OPENAI_API_KEY": "none", "MODEL": model(paced)}
     at = f"127.0.0.1:{own}"
     commands = {
-        "fastapi": ["uvicorn", "bench.relay_references:fastapi_app", "--factory", "--port", str(own), "--no-access-log"],
+        "fastapi": [
+            "uvicorn",
+            "bench.relay_references:fastapi_app",
+            "--factory",
+            "--port",
+            str(own),
+            "--no-access-log",
+        ],
         "flask": ["gunicorn", "-k", "gthread", "--threads", str(threads), "-b", at, "--no-control-socket"],
     }
-    command = [sys.executable, "-m", *commands[kind]] + (["bench.relay_references:flask_app()"] if kind == "flask" else [])
+    command = [sys.executable, "-m", *commands[kind]] + (
+        ["bench.relay_references:flask_app()"] if kind == "flask" else []
+    )
     with process(command, own, core=SERVER_CORE, cwd=ROOT, env=env) as pid:
         yield Target(kind, own, family(pid), [plain(paced)])
 

@@ -25,7 +25,7 @@ from pydantic import (
 from .errors import InvalidId, SettingsError
 from .scope import check_app_id
 from .search_settings import EmbedderKind, Index, Search, VertexIndex
-from .settings_sections import Cache, Guardrails, Logs, Plan, Price, PromptChoice
+from .settings_sections import Cache, Cloud, Guardrails, Logs, Plan, Price, PromptChoice
 from .settings_sections import Section as _Section
 
 __all__ = [
@@ -75,24 +75,6 @@ class App(_Section):
     name: str = Field(min_length=1, max_length=100, description="What people read.")
     description: str = Field(default="", max_length=500, description="One sentence on what the app does.")
     plan: str = Field(default="free", description="The plan of users who have none of their own; a name under [plans].")
-
-
-class Cloud(_Section):
-    """``[cloud]``: where the app runs when it is deployed."""
-
-    project: str = Field(default="", description="Google Cloud project id; GOOGLE_CLOUD_PROJECT overrides it.")
-    region: str = Field(default="europe-west1", description="Region of Cloud Run, and of Vertex AI where it is used.")
-    database: Literal["shared", "dedicated"] = Field(
-        default="shared", description="The project's (default) Firestore database, or one named after the app."
-    )
-    edge: Literal["public", "private"] = Field(
-        default="public",
-        description="Who may call: anybody, and the app checks tokens; or only those that Cloud Run's IAM lets in.",
-    )
-    concurrency: int = Field(default=80, ge=1, le=1000, description="Requests that one instance takes at a time.")
-    min_instances: int = Field(default=0, ge=0, le=100, description="Instances kept warm; each costs while it idles.")
-    max_instances: int = Field(default=10, ge=1, le=1000, description="Instances at most.")
-    memory: str = Field(default="512Mi", pattern=r"^\d+(Mi|Gi)$", description="Memory of an instance.")
 
 
 class ModelChoice(_Section):
@@ -179,8 +161,12 @@ class Cors(_Section):
 class Jobs(_Section):
     """``[jobs]``: work that is done outside of requests, and the Cloud Tasks queue that brings it in the cloud."""
 
-    url: str = Field(default="", description="Address of the deployed service, which Cloud Tasks calls: https://...")
-    service_account: str = Field(default="", description="E-mail of the service account that Cloud Tasks signs as.")
+    url: str = Field(
+        default="", description="Address of the deployed service, which Cloud Tasks calls; a deploy knows it."
+    )
+    service_account: str = Field(
+        default="", description="E-mail of the account that Cloud Tasks signs as; a deploy knows it."
+    )
     queue: str = Field(default="", description="The Cloud Tasks queue, in cloud.region; the app's id if left out.")
     max_attempts: int = Field(default=8, ge=1, le=100, description="Tries of a job, after which it is dead.")
     backoff_seconds: float = Field(default=5, gt=0, description="Longest pause before the second try; it then doubles.")
@@ -199,6 +185,8 @@ class Environment(_Section):
     openai_base_url: str | None = None
     openai_model: str | None = None
     database_url: SecretStr | None = None
+    jobs_url: str = ""
+    jobs_account: str = ""
     firestore_emulator: str | None = None
     auth_emulator: str | None = None
     on_cloud_run: bool = False
@@ -212,6 +200,8 @@ class Environment(_Section):
 _VARIABLES = {
     "FIRELAUNCH_MODE": "mode",
     "FIRELAUNCH_DATA": "data",
+    "FIRELAUNCH_JOBS_URL": "jobs_url",
+    "FIRELAUNCH_JOBS_ACCOUNT": "jobs_account",
     "OPENAI_API_KEY": "openai_api_key",
     "OPENAI_BASE_URL": "openai_base_url",
     "OPENAI_MODEL": "openai_model",
@@ -263,6 +253,9 @@ class Settings(_Section):
         if environ.get("GOOGLE_CLOUD_PROJECT"):
             cloud = settings.cloud.model_copy(update={"project": environ["GOOGLE_CLOUD_PROJECT"]})
             settings = settings.model_copy(update={"cloud": cloud})
+        given = {"url": environment.jobs_url, "service_account": environment.jobs_account}
+        jobs = settings.jobs.model_copy(update={name: value for name, value in given.items() if value})
+        settings = settings.model_copy(update={"jobs": jobs})
         problems = list(_problems(settings, environ))
         if problems:
             raise SettingsError("\n".join(problems))

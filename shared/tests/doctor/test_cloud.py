@@ -38,7 +38,7 @@ def tools(google: GoogleCloud, tmp_path: Path) -> Tools:
 
 
 def found(tools: Tools, steps: Sequence[Step] = ()) -> dict[str, Finding]:
-    return {finding.name: finding for finding in cloud_checks("demo", PROJECT, "", tools, steps)}
+    return {finding.name: finding for finding in cloud_checks("demo", PROJECT, "", tools, lambda: steps)}
 
 
 def secret_steps(folder: Path, key: str | None) -> list[Step]:
@@ -71,7 +71,7 @@ def test_a_secret_that_is_not_set_is_a_problem_with_the_command_that_sets_it(too
 
 def test_a_missing_permission_is_a_problem_with_its_role(google: GoogleCloud, tools: Tools) -> None:
     google.account.lacks.add("run.services.create")
-    step = next(step for step in preflight(PLACE, vertex=False) if step.title.startswith("permissions"))
+    step = next(step for step in preflight(PLACE, []) if step.title.startswith("permissions"))
     finding = looked(step, tools, "demo")
     assert finding.status == "problem"
     assert "roles/run.admin" in finding.said
@@ -88,7 +88,7 @@ def test_without_a_login_the_cloud_is_skipped_and_said_so(google: GoogleCloud, t
 
 
 def test_an_app_without_a_project_is_skipped(tools: Tools) -> None:
-    (finding,) = cloud_checks("demo", "", "", tools, [])
+    (finding,) = cloud_checks("demo", "", "", tools, list)
     assert finding.status == "skipped"
     assert "cloud.project" in finding.said
 

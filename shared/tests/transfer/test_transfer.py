@@ -91,7 +91,7 @@ def test_numbers_that_json_has_no_form_for_come_back() -> None:
     "value", [{}, {"stringValue": 1}, {"x": 1}, {"integerValue": "1.5"}, {"a": 1, "b": 2}, {"timestampValue": "noon"}]
 )
 def test_what_is_no_value_is_refused(value: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="not in the form|is no|invalid|could not|Invalid|unpack"):
+    with pytest.raises(ValueError, match=r"not in the form|is no|invalid|could not|Invalid|unpack"):
         decoded(value)
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
+from ..deploy.steps import Step
+from ..deploy.tools import Failed
 from ..doctor.app import app_checks
 from ..doctor.base import Finding, problem, skipped
 from ..doctor.cloud import cloud_checks
 from ..doctor.machine import machine
 from ..errors import SettingsError
-from ..settings import Settings
 from .apps import app_folder
 from .deploy import planned
 
@@ -67,16 +68,25 @@ def _findings(app: str | None, *, offline: bool) -> Iterator[tuple[str, Finding]
 
 def _cloud(folder: Path) -> Iterator[Finding]:
     try:
-        tools, steps = planned(str(folder))
-        environ = {key: value for key, value in os.environ.items() if key == "GOOGLE_CLOUD_PROJECT"}
-        settings = Settings.load(folder / "firelaunch.toml", environ)
+        settings, tools, steps = planned(str(folder))
     except SettingsError as error:
         yield skipped("cloud", f"the settings do not hold: {error}")
     except click.ClickException as error:
         yield problem("deploy", error.message, "mend that first; the cloud was not looked at")
     else:
-        tenant = settings.identity.tenant
-        yield from cloud_checks(folder.name, settings.cloud.project, tenant, tools, steps, _progress)
+        yield from cloud_checks(
+            folder.name, settings.cloud.project, settings.identity.tenant, tools, _refusing(steps), _progress
+        )
+
+
+def _refusing(steps: Callable[[], Sequence[Step]]) -> Callable[[], Sequence[Step]]:
+    def call() -> Sequence[Step]:
+        try:
+            return steps()
+        except click.ClickException as error:
+            raise Failed(error.message, "mend that first; the cloud was not looked at") from None
+
+    return call
 
 
 def _progress(what: str) -> None:

@@ -1,4 +1,7 @@
-"""The one table of what a deploy makes: names, roles, settings. Whatever deploys takes them from here."""
+"""The one table of what a deploy makes: names, roles, settings. Whatever deploys takes them from here.
+
+Nothing here runs anything. ``docs/deploy.md`` explains the choices; ``firestore.indexes.json`` has the indexes.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +17,31 @@ __all__ = [
     "BUILDER",
     "BUILDER_ROLE",
     "DEFAULT_DATABASE",
+    "ENQUEUER",
+    "FEATURE_APIS",
     "FORBIDDEN_ROLES",
     "PERMISSIONS",
+    "QUEUE",
     "REPOSITORY",
-    "RUN_FLAGS",
+    "RUN",
+    "SECRET_READER",
+    "SWEEP",
     "Place",
     "Role",
     "Service",
+    "Work",
     "app_service",
+    "databases",
     "membership_service",
+    "vector_dimensions",
 ]
 
 APIS = (
     "artifactregistry.googleapis.com",
     "cloudbuild.googleapis.com",
     "cloudresourcemanager.googleapis.com",
+    "cloudscheduler.googleapis.com",
+    "cloudtasks.googleapis.com",
     "firebase.googleapis.com",
     "firebaserules.googleapis.com",
     "firestore.googleapis.com",
@@ -38,7 +51,11 @@ APIS = (
     "secretmanager.googleapis.com",
     "storage.googleapis.com",
 )
-VERTEX_API = "aiplatform.googleapis.com"
+FEATURE_APIS: Mapping[str, str] = {
+    "vertex": "aiplatform.googleapis.com",
+    "vector_search": "vectorsearch.googleapis.com",
+}
+"""By what a setting names (a models' provider, an embedder, an index), the API that it takes besides."""
 
 PERMISSIONS: Mapping[str, str] = {
     "serviceusage.services.enable": "roles/serviceusage.serviceUsageAdmin",
@@ -49,6 +66,8 @@ PERMISSIONS: Mapping[str, str] = {
     "run.services.setIamPolicy": "roles/run.admin",
     "artifactregistry.repositories.create": "roles/artifactregistry.admin",
     "cloudbuild.builds.create": "roles/cloudbuild.builds.editor",
+    "cloudscheduler.jobs.create": "roles/cloudscheduler.admin",
+    "cloudtasks.queues.create": "roles/cloudtasks.admin",
     "storage.buckets.create": "roles/storage.admin",
     "secretmanager.secrets.create": "roles/secretmanager.admin",
     "datastore.databases.create": "roles/datastore.owner",
@@ -70,39 +89,64 @@ _RESERVED = "firelaunch-"
 DEFAULT_DATABASE = "(default)"
 DATASTORE_USER = "roles/datastore.user"
 AUTH_ADMIN = "roles/firebaseauth.admin"
+AUTH_VIEWER = "roles/firebaseauth.viewer"
 SECRET_READER = "roles/secretmanager.secretAccessor"  # noqa: S105 - a role's name
+ENQUEUER = "roles/cloudtasks.enqueuer"
+ACCOUNT_USER = "roles/iam.serviceAccountUser"
+FEATURE_ROLES: Mapping[str, str] = {
+    "vertex": "roles/aiplatform.user",
+    "vector_search": "roles/vectorsearch.dataObjectWriter",
+}
+"""As :data:`FEATURE_APIS`. Project-wide: neither has a form for one app (docs/threat-model.md)."""
 
 FORBIDDEN_ROLES = (
     *("roles/owner", "roles/editor", "roles/firebase.admin", "roles/firebase.sdkAdminServiceAgent", AUTH_ADMIN),
     *("roles/identitytoolkit.admin", "roles/identityplatform.admin", "roles/secretmanager.admin", SECRET_READER),
-    *(
-        "roles/datastore.owner",
-        "roles/datastore.user",
-        "roles/datastore.viewer",
-        "roles/iam.serviceAccountTokenCreator",
-    ),
-    *("roles/iam.serviceAccountUser", "roles/iam.serviceAccountAdmin", "roles/resourcemanager.projectIamAdmin"),
+    *("roles/datastore.owner", DATASTORE_USER, "roles/datastore.viewer", "roles/cloudtasks.admin", ENQUEUER),
+    *("roles/iam.serviceAccountTokenCreator", ACCOUNT_USER, "roles/iam.serviceAccountAdmin"),
+    *("roles/resourcemanager.projectIamAdmin", "roles/run.admin", "roles/run.invoker"),
 )
 """Project-wide roles by which an app's service would reach what is not its own. Its own binding, with the condition on
 its database, is let be; the same role without it is not."""
 
-RUN_FLAGS = ("--cpu=1", "--cpu-boost", "--execution-environment=gen2", "--no-session-affinity", "--port=8080")
-TIMEOUT = 3600
-"""Seconds of a request on Cloud Run, its most: streams are long. A model's time is ``limits.request_seconds``."""
+RUN: Mapping[str, str | int | bool] = {
+    "cpu": 1,
+    "cpu-boost": True,
+    "execution-environment": "gen2",
+    "session-affinity": False,
+    "port": 8080,
+    "timeout": 3600,
+}
+"""Settings of every service. ``timeout`` is in seconds, and Cloud Run's most: streams are long, and what a model may
+take is ``limits.request_seconds``."""
+
+RUNTIME = "python311"
+"""Cloud Run's base image for functions (https://cloud.google.com/run/docs/configuring/services/runtime-base-images)."""
+
+QUEUE: Mapping[str, str | int] = {"max-attempts": -1, "min-backoff": "1s", "max-backoff": "300s"}
+"""Of each app's queue: Cloud Tasks brings a job until the app says that it is done or dead (docs/jobs.md)."""
+
+SWEEP: Mapping[str, str] = {"schedule": "*/5 * * * *", "path": "/internal/sweep", "method": "POST"}
+"""Of each app's Cloud Scheduler job, which looks for jobs that Cloud Tasks was never told of (docs/jobs.md)."""
 
 _ACCOUNT_ID = 30
-"""Characters of a service account's id at most; six at least (https://cloud.google.com/iam/docs/service-accounts-create)."""
+"""Characters of a service account's id at most; six at least
+(https://cloud.google.com/iam/docs/service-accounts-create)."""
 
 _DATABASE_ID = 4
 """Characters of a named database's id at least (https://cloud.google.com/firestore/docs/manage-databases)."""
 
+_DIMENSIONS: Mapping[str, int] = {"openai": 1536, "vertex": 3072, "local": 384}
+"""Of each embedder's default model, where ``index.dimensions`` does not say."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A project, and the region of what is made in it."""
+    """A project, and the region of what is made in it. ``number`` is the project's, which Cloud Run's addresses have."""
 
     project: str
     region: str
+    number: str = "PROJECT_NUMBER"
 
     def email(self, account: str) -> str:
         """The address of a service account by its id."""
@@ -117,6 +161,11 @@ class Place:
         (https://cloud.google.com/firestore/docs/manage-databases#database_access_permissions)."""
         return f'resource.name=="projects/{self.project}/databases/{database}"'
 
+    def url(self, service: str) -> str:
+        """A service's address, which is known before it is made
+        (https://cloud.google.com/run/docs/triggering/https-request#deterministic)."""
+        return f"https://{service}-{self.number}.{self.region}.run.app"
+
 
 @dataclass(frozen=True, slots=True)
 class Role:
@@ -127,12 +176,23 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What brings an app its jobs: a Cloud Tasks queue, a Cloud Scheduler job, and the account that both sign as."""
+
+    queue: str
+    sweep: str
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """One Cloud Run service: an app's, or the membership function's.
 
     Args:
         secrets: by environment variable, the secret's name.
         function: the entry point, where a buildpack builds it; None where a Dockerfile does.
+        work: of a public app; Cloud Run takes the signature out of the tokens that it checks itself, so that a private
+            one cannot tell who brings a job.
     """
 
     name: str
@@ -141,6 +201,7 @@ class Service:
     environ: Mapping[str, str]
     secrets: Mapping[str, str] = field(default_factory=dict)
     function: str | None = None
+    work: Work | None = None
     public: bool = True
     concurrency: int = 80
     min_instances: int = 0
@@ -155,30 +216,21 @@ def app_service(settings: Settings, place: Place) -> Service:
         SettingsError: its id is reserved, or too short for a database of its own.
     """
     app, cloud = settings.app.id, settings.cloud
-    if app.startswith(_RESERVED):
-        raise SettingsError(
-            f"firelaunch.toml: app.id is {app!r}: ids with {_RESERVED!r} first are reserved; rename it."
-        )
-    if cloud.database == "dedicated" and len(app) < _DATABASE_ID:
-        raise SettingsError(
-            f"firelaunch.toml: app.id is {app!r}: a database of its own needs {_DATABASE_ID} characters or more."
-        )
-    roles = [Role(DATASTORE_USER, app if cloud.database == "dedicated" else DEFAULT_DATABASE)]
-    if settings.models.provider == "vertex":
-        roles.append(Role("roles/aiplatform.user"))
-    if settings.identity.check_revoked:
-        roles.append(Role("roles/firebaseauth.viewer"))
+    _check(settings)
+    public = cloud.edge == "public"
+    work = Work(settings.jobs.queue or app, f"{app}-sweep", _account("job", app)) if public else None
+    environ = {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": place.project, "CONCURRENCY": str(cloud.concurrency)}
+    if work:
+        environ["FIRELAUNCH_JOBS_URL"] = settings.jobs.url or place.url(app)
+        environ["FIRELAUNCH_JOBS_ACCOUNT"] = place.email(work.account)
     return Service(
         name=app,
-        account=_account(app),
-        roles=tuple(roles),
-        environ={
-            "FIRELAUNCH_MODE": "cloud",
-            "GOOGLE_CLOUD_PROJECT": place.project,
-            "CONCURRENCY": str(cloud.concurrency),
-        },
-        secrets={"OPENAI_API_KEY": f"{app}-openai-api-key"} if settings.models.provider == "openai" else {},
-        public=cloud.edge == "public",
+        account=_account("app", app),
+        roles=_roles(settings),
+        environ=environ,
+        secrets={name: f"{app}-{name.lower().replace('_', '-')}" for name in _secrets(settings)},
+        work=work,
+        public=public,
         concurrency=cloud.concurrency,
         min_instances=cloud.min_instances,
         max_instances=cloud.max_instances,
@@ -202,9 +254,53 @@ def membership_service(place: Place, dedicated: frozenset[str]) -> Service:
     )
 
 
-def _account(app: str) -> str:
+def databases(settings: Settings) -> tuple[str, ...]:
+    """Those that an app's deploy sees to; the app's own is the last."""
+    return (DEFAULT_DATABASE, *([settings.app.id] if settings.cloud.database == "dedicated" else []))
+
+
+def features(settings: Settings) -> tuple[str, ...]:
+    """What of :data:`FEATURE_APIS` and :data:`FEATURE_ROLES` an app uses."""
+    named = {settings.models.provider, settings.index.embedder, settings.index.backend}
+    return tuple(name for name in FEATURE_APIS if name in named)
+
+
+def vector_dimensions(settings: Settings) -> int:
+    """Length of the vectors in an app's index; 0 where it has none."""
+    return settings.index.dimensions or _DIMENSIONS.get(settings.index.embedder, 0)
+
+
+def _check(settings: Settings) -> None:
+    app = settings.app.id
+    if app.startswith(_RESERVED):
+        raise SettingsError(
+            f"firelaunch.toml: app.id is {app!r}: ids with {_RESERVED!r} first are reserved; rename it."
+        )
+    if settings.cloud.database == "dedicated" and len(app) < _DATABASE_ID:
+        raise SettingsError(
+            f"firelaunch.toml: app.id is {app!r}: a database of its own needs {_DATABASE_ID} characters or more."
+        )
+
+
+def _roles(settings: Settings) -> tuple[Role, ...]:
+    return (
+        Role(DATASTORE_USER, databases(settings)[-1]),
+        *(Role(FEATURE_ROLES[name]) for name in features(settings)),
+        *([Role(AUTH_VIEWER)] if settings.identity.check_revoked else []),
+    )
+
+
+def _secrets(settings: Settings) -> list[str]:
+    asked = {settings.models.provider, settings.index.embedder, settings.guardrails.moderation}
+    return [
+        *(["OPENAI_API_KEY"] if "openai" in asked else []),
+        *(["DATABASE_URL"] if settings.index.backend == "pgvector" else []),
+    ]
+
+
+def _account(kind: str, app: str) -> str:
     """``fl-app-<app>``, cut to what IAM takes; a hash keeps two apps with one beginning apart."""
-    whole = f"fl-app-{app}"
+    whole = f"fl-{kind}-{app}"
     if len(whole) <= _ACCOUNT_ID:
         return whole
     return f"{whole[: _ACCOUNT_ID - 9].rstrip('-')}-{hashlib.sha256(app.encode()).hexdigest()[:8]}"

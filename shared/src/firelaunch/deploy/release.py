@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .names import BUILDER, RUN_FLAGS, TIMEOUT, Place, Service
+from .names import BUILDER, RUN, RUNTIME, Place, Service
 from .tools import Command, Failed, Tools, gcloud
 
 __all__ = ["CANDIDATE", "PREVIEW", "Live", "Release", "deploy_command", "services_command", "traffic_command"]
@@ -22,9 +22,6 @@ PREVIOUS = "previous"
 _DIGEST = "firelaunch-digest"
 _DIGEST_CHARACTERS = 40
 """Of the 64 of a SHA-256; a label takes 63."""
-
-RUNTIME = "python311"
-"""Cloud Run's base image for functions (https://cloud.google.com/run/docs/configuring/services/runtime-base-images)."""
 
 Smoke = Callable[[str], str | None]
 """Tries a revision at its own address; what is wrong with it, or None."""
@@ -88,14 +85,12 @@ class Release:
 
     Args:
         more: arguments that go to ``gcloud run deploy`` as they are.
-        say: shows a line.
     """
 
     tools: Tools
     place: Place
     service: Service
     smoke: Smoke
-    say: Callable[[str], object]
     more: tuple[str, ...] = ()
 
     def live(self, *, fresh: bool = True) -> Live | None:
@@ -203,8 +198,9 @@ def deploy_command(
         *(f"--service-account={place.email(service.account)}", f"--build-service-account={account}"),
         *(f"--tag={tag}", *([] if first else ["--no-traffic"])),
         "--allow-unauthenticated" if service.public else "--no-allow-unauthenticated",
-        *(f"--concurrency={service.concurrency}", f"--memory={service.memory}", f"--timeout={TIMEOUT}"),
-        *(f"--min={service.min_instances}", f"--max-instances={service.max_instances}", *RUN_FLAGS),
+        *(f"--concurrency={service.concurrency}", f"--memory={service.memory}"),
+        *(f"--min={service.min_instances}", f"--max-instances={service.max_instances}"),
+        *(_flag(name, value) for name, value in RUN.items()),
         f"--set-env-vars={_pairs(service.environ)}",
         f"--labels={_DIGEST}={digest or 'DIGEST'}",
     ]
@@ -228,6 +224,12 @@ def traffic_command(place: Place, service: str, revision: str, before: str | Non
         *(f"--to-revisions={revision}=100", *tags),
         project=place.project,
     )
+
+
+def _flag(name: str, value: str | int | bool) -> str:
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name}={value}"
 
 
 def _all(target: dict[str, Any]) -> bool:

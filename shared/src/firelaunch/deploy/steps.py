@@ -65,7 +65,10 @@ def perform(step: Step, tools: Tools, agree: Callable[[str], bool]) -> int:
 def explain(step: Step) -> list[str]:
     """The lines that a dry run prints: what is looked at, what makes it so, and the mend."""
     lines = [step.title, *(f"    look  {action}" for action in step.looks)]
-    lines += [f"    do    {action}" for action in step.lacks([None] * max(len(step.looks), 1))]
+    for action in step.lacks([None] * max(len(step.looks), 1)):
+        lines.append(f"    do    {action}")
+        if isinstance(action, Request) and action.then:
+            lines.append(f"    do    {action.then({'name': 'NAME_IN_THE_ANSWER'})}")
     return [*lines, f"    mend  {step.mend}"] if step.mend else lines
 
 

@@ -1,4 +1,4 @@
-"""Runs gcloud and firebase, and the few requests they have no command for, with gcloud's own login."""
+"""Runs gcloud, and makes the few requests that it has no command for with gcloud's own login."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ from urllib.parse import urlsplit
 
 from . import secrets
 
-__all__ = ["Command", "Failed", "Request", "Tools", "gcloud"]
+__all__ = ["Command", "Failed", "Request", "Tools", "gcloud", "refuse_secrets"]
 
 _SECONDS = 60.0
 _LOGGED_OUT = re.compile(
     r"active account|gcloud auth login|Reauthentication|invalid_grant|UNAUTHENTICATED"
-    r"|Failed to authenticate|firebase login",
+    r"|Failed to authenticate",
     re.IGNORECASE,
 )
 _FORBIDDEN = re.compile(r"PERMISSION_DENIED|does not have permission|HTTPError 403|\b403\b|forbidden", re.IGNORECASE)
-_NOT_YET = re.compile(r"Service account \S+ does not exist", re.IGNORECASE)
+_NOT_YET = re.compile(
+    r"Service account \S+ does not exist|SERVICE_DISABLED|has not been used in project", re.IGNORECASE
+)
+_SHOWN = 1_000
+"""Characters of a request's body that are printed whole; rules are longer."""
 _RETRIES = 6
-"""A service account that was just made is not known everywhere at once
+"""A service account that was just made, or an API that was just turned on, is not known everywhere at once
 (https://cloud.google.com/iam/docs/service-accounts-create#creating)."""
 
 
@@ -54,15 +58,28 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request to a Google API. ``body`` is JSON; ``quota`` the project that it counts for, where the API asks."""
+    """One request to a Google API that gcloud has no command for.
+
+    Args:
+        body: JSON.
+        then: given the answer, the request that follows.
+        quota: the project that it counts for, where the API asks for one.
+    """
 
     method: str
     url: str
     body: Mapping[str, Any] | None = None
+    then: Callable[[Any], Request] | None = None
     quota: str = ""
 
     def __str__(self) -> str:
-        return f"{self.method} {self.url}" + (f" {json.dumps(self.body)}" if self.body else "")
+        """The same, for a shell; a long body is cut."""
+        said = f"curl -X {self.method} '{self.url}' -H \"Authorization: Bearer $(gcloud auth print-access-token)\""
+        if self.body is not None:
+            text = json.dumps(self.body, ensure_ascii=False)
+            shown = text if len(text) < _SHOWN else f"{text[:120]} ..."
+            said += f" -H 'Content-Type: application/json' -d {shlex.quote(shown)}"
+        return said
 
 
 def gcloud(*args: str, project: str, stdin: str | None = None, long: bool = False) -> Command:
@@ -94,13 +111,11 @@ class Tools:
         """Seconds by which this machine's clock is ahead of Google's; None before a request was answered."""
 
     def check_installed(self) -> None:
-        """Raises Failed where gcloud or firebase is not on the PATH."""
-        for tool, mend in (
-            ("gcloud", "install the Google Cloud CLI: https://cloud.google.com/sdk/docs/install"),
-            ("firebase", "install the Firebase CLI: npm install -g firebase-tools"),
-        ):
-            if shutil.which(tool, path=self._environ.get("PATH")) is None:
-                raise Failed(f"{tool} is not on the PATH", mend)
+        """Raises Failed where gcloud is not on the PATH."""
+        if shutil.which("gcloud", path=self._environ.get("PATH")) is None:
+            raise Failed(
+                "gcloud is not on the PATH", "install the Google Cloud CLI: https://cloud.google.com/sdk/docs/install"
+            )
 
     def read(self, command: Command, *, fresh: bool = False) -> Any:
         """What a reading command answers; asked once a run, unless ``fresh``.
@@ -126,7 +141,7 @@ class Tools:
                 break
             self._pause(2.0**attempt)
         said = "" if command.long else f"\n{_last_words(err or out)}"
-        raise Failed(f"{command}{said}", _mend(command.argv[0], err + out))
+        raise Failed(f"{command}{said}", _mend(err + out))
 
     def request(self, request: Request) -> Any:
         """The JSON that a Google API answers; None where it says that there is no such thing.
@@ -134,23 +149,29 @@ class Tools:
         Raises:
             Failed: it refused, or cannot be reached.
         """
+        for attempt in range(_RETRIES):
+            status, body = self._send(request)
+            if status == 404 and request.method == "GET":
+                return None
+            if status < 400:
+                return self.request(request.then(body)) if request.then else body
+            said = f"{status} {body.get('error', {}).get('message', '')}"
+            if not _NOT_YET.search(said) or attempt == _RETRIES - 1:
+                break
+            self._pause(2.0**attempt)
+        raise Failed(f"{request.method} {request.url}: {said}", _mend(said))
+
+    def _send(self, request: Request) -> tuple[int, Any]:
         import requests
 
-        url = self._override(request.url)
-        headers = {"Authorization": f"Bearer {self.token()}"}
+        url, headers = self._override(request.url), {"Authorization": f"Bearer {self.token()}"}
         headers |= {"X-Goog-User-Project": request.quota} if request.quota else {}
         try:
             answer = requests.request(request.method, url, json=request.body, headers=headers, timeout=_SECONDS)
             self.clock_ahead = _ahead(answer.headers.get("Date"))
-            body = answer.json()
+            return answer.status_code, answer.json()
         except (requests.RequestException, ValueError) as error:
             raise Failed(f"{request.method} {request.url}: {error}", "try again") from None
-        if answer.status_code == 404:
-            return None
-        if answer.status_code >= 400:
-            said = f"{answer.status_code} {body.get('error', {}).get('message', '')}"
-            raise Failed(f"{request.method} {request.url}: {said}", _mend("gcloud", said))
-        return body
 
     def token(self) -> str:
         """gcloud's access token.
@@ -161,7 +182,7 @@ class Tools:
         if not self._token:
             code, out, err = self._run(Command(("gcloud", "auth", "print-access-token", "--quiet")))
             if code or not out.strip():
-                raise Failed(f"gcloud gives no token: {_last_words(err)}", _mend("gcloud", err))
+                raise Failed(f"gcloud gives no token: {_last_words(err)}", _mend(err))
             self._token = out.strip()
         return self._token
 
@@ -173,23 +194,6 @@ class Tools:
         if code:  # people's logins take no audience
             code, out, _ = self._run(Command(("gcloud", "auth", "print-identity-token", "--quiet")))
         return out.strip() if code == 0 else None
-
-    def live_rules(self, project: str, database: str) -> str | None:
-        """The Firestore rules that are in force for a database; None where there never were any.
-
-        Raises:
-            Failed: they cannot be had.
-        """
-        from google.oauth2.credentials import Credentials
-
-        from ..rules.live import ENDPOINT, LiveError, fetch
-
-        endpoint = self._environ.get("FIREBASE_RULES_URL", ENDPOINT)
-        credentials = Credentials(self.token())  # type: ignore[no-untyped-call]
-        try:
-            return fetch(project, database, endpoint, credentials)
-        except LiveError as error:
-            raise Failed(f"the live rules cannot be read: {error}", "see that the Firebase Rules API is on") from None
 
     def _override(self, url: str) -> str:
         """gcloud's own way to name another endpoint; a token goes there, so it is this machine or has TLS."""
@@ -262,9 +266,9 @@ def _last_words(text: str) -> str:
     return "\n".join(lines[-12:])
 
 
-def _mend(tool: str, said: str) -> str:
+def _mend(said: str) -> str:
     if _LOGGED_OUT.search(said):
-        return "firebase login" if tool == "firebase" else "gcloud auth login"
+        return "gcloud auth login"
     if "billing" in said.lower():
         return "see that the project has a billing account: gcloud billing projects describe PROJECT"
     if _FORBIDDEN.search(said):

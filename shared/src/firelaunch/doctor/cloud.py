@@ -24,14 +24,19 @@ Showing = Callable[[str], object]
 
 
 def cloud_checks(
-    app: str, project: str, tenant: str, tools: Tools, steps: Sequence[Step], show: Showing = lambda _: None
+    app: str,
+    project: str,
+    tenant: str,
+    tools: Tools,
+    steps: Callable[[], Sequence[Step]],
+    show: Showing = lambda _: None,
 ) -> Iterator[Finding]:
     """Every check of the project; one "skipped" where there is no project or no login.
 
     Args:
         app: as ``firelaunch deploy`` takes it.
         tenant: of the app's users, empty for the project's own.
-        steps: of the app's deploy.
+        steps: those of the app's deploy, once the project can be reached.
         show: is told what is being looked at; gcloud takes a second or two for each answer.
     """
     if not project:
@@ -42,7 +47,13 @@ def cloud_checks(
     except Failed as failed:
         yield skipped("cloud", f"{str(failed).splitlines()[0]}. Log in: {failed.mend}")
         return
-    for step in steps:
+    show("the project")
+    try:
+        planned = steps()
+    except Failed as failed:
+        yield problem("the project", str(failed), failed.mend)
+        return
+    for step in planned:
         show(step.title)
         yield looked(step, tools, app)
     show("users' claims")

@@ -47,7 +47,7 @@ _TOOLS = (
     _Tool("java", "the Firestore emulator", (17,), "install Java 17 or newer, such as Temurin", "-version"),
     _Tool("node", "the Firebase CLI and its Auth emulator", (20,), "https://nodejs.org"),
     _Tool("gcloud", "firelaunch deploy", (500,), "https://cloud.google.com/sdk/docs/install"),
-    _Tool("firebase", "firelaunch deploy, and the Auth emulator", (14,), "npm install -g firebase-tools"),
+    _Tool("firebase", "the Auth emulator of firelaunch dev", (14,), "npm install -g firebase-tools"),
 )
 
 

@@ -38,7 +38,9 @@ def fetch(project: str, database: str = _DEFAULT, endpoint: str = ENDPOINT, cred
         raise LiveError(f"{endpoint} is no https address, and a token is not sent without TLS")
     session = _session(credentials)
     root = f"{endpoint.rstrip('/')}/v1/"
-    found = [_get(session, f"{root}projects/{quote(project, safe='')}/releases/{name}") for name in _release_names(database)]
+    found = [
+        _get(session, f"{root}projects/{quote(project, safe='')}/releases/{name}") for name in _release_names(database)
+    ]
     releases = [release for release in found if release is not None]
     if not releases:
         return None

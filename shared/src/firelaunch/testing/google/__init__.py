@@ -1,4 +1,4 @@
-"""A server that plays the Google APIs which a deploy calls, for the real gcloud and firebase on the other side."""
+"""A server that plays the Google APIs which a deploy calls, for the real gcloud on the other side."""
 
 from .server import GoogleCloud
 

@@ -8,12 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["OWNER", "TOKEN", "Call", "Refusal", "Route", "done", "exists", "not_found"]
+__all__ = ["TOKEN", "Call", "Refusal", "Route", "done", "exists", "not_found"]
 
 TOKEN = "a-token-for-tests"  # noqa: S105 - it opens nothing
-
-OWNER = "owner"
-"""What firebase-tools sends in place of its token to an address without TLS, which ours is."""
 
 
 @dataclass(slots=True)

@@ -33,14 +33,26 @@ class Build:
         """Every route."""
         storage, upload = "storage.googleapis.com/storage/v1/b", "storage.googleapis.com/upload/storage/v1/b"
         return [
-            Route("GET", storage, lambda _: {"items": [self._bucket_of(x) for x in sorted(self.buckets)]}, "storage.buckets.list"),
+            Route(
+                "GET",
+                storage,
+                lambda _: {"items": [self._bucket_of(x) for x in sorted(self.buckets)]},
+                "storage.buckets.list",
+            ),
             Route("GET", storage + "/([^/]+)", self._bucket, "storage.buckets.get"),
             Route("POST", storage, self._create_bucket, "storage.buckets.create"),
             Route("POST", upload + "/([^/]+)/o", self._upload, "storage.objects.create"),
             Route("PUT", upload + "/([^/]+)/o", self._resume, "storage.objects.create"),
             Route("GET", storage + "/([^/]+)/o/(.+)", self._object, "storage.objects.get"),
-            Route("POST", r"[a-z0-9-]+-run.googleapis.com/v2/projects/[^/]+/locations/([^/]+)/builds:submit", self._submit, "cloudbuild.builds.create"),
-            Route("GET", r"cloudbuild.googleapis.com/v1/projects/[^/]+/locations/[^/]+/operations/(.+)", self._operation),
+            Route(
+                "POST",
+                r"[a-z0-9-]+-run.googleapis.com/v2/projects/[^/]+/locations/([^/]+)/builds:submit",
+                self._submit,
+                "cloudbuild.builds.create",
+            ),
+            Route(
+                "GET", r"cloudbuild.googleapis.com/v1/projects/[^/]+/locations/[^/]+/operations/(.+)", self._operation
+            ),
         ]
 
     def _bucket(self, _: Call, name: str) -> Any:
@@ -104,7 +116,10 @@ class Build:
         }
         operation = f"projects/{self.project}/locations/{region}/operations/{build.rpartition('/')[2]}"
         self._builds[build.rpartition("/")[2]] = {"name": operation, "done": True, "response": result}
-        metadata = {"@type": "type.googleapis.com/google.devtools.cloudbuild.v1.BuildOperationMetadata", "build": result}
+        metadata = {
+            "@type": "type.googleapis.com/google.devtools.cloudbuild.v1.BuildOperationMetadata",
+            "build": result,
+        }
         answer = {"buildOperation": {"name": operation, "metadata": metadata}}
         return {**answer, "baseImageUri": body.get("buildpackBuild", {}).get("baseImage", "")}
 

@@ -20,6 +20,7 @@ class Firestore:
         self.databases: dict[str, dict[str, Any]] = {}
         self.documents: dict[str, dict[str, Any]] = {}
         self.fields: dict[str, dict[str, Any]] = {}
+        self.indexes: dict[str, list[dict[str, Any]]] = {}
         self.rulesets: dict[str, dict[str, Any]] = {}
         self.releases: dict[str, str] = {}
 
@@ -41,10 +42,15 @@ class Firestore:
             Route("GET", base + "/([^/]+)/operations/done", lambda *_: done({})),
             Route("GET", base + "/([^/]+)/documents/(.+)", self._document, "datastore.entities.get"),
             Route("PATCH", base + "/([^/]+)/documents/(.+)", self._write, "datastore.entities.update"),
-            Route("GET", base + "/([^/]+)/collectionGroups/-/indexes", lambda *_: {"indexes": []}, "datastore.indexes.list"),
+            Route("GET", base + "/([^/]+)/collectionGroups/-/indexes", self._list_indexes, "datastore.indexes.list"),
+            Route("POST", base + "/([^/]+)/collectionGroups/([^/]+)/indexes", self._index, "datastore.indexes.create"),
             Route("GET", base + "/([^/]+)/collectionGroups/-/fields", self._list_fields, "datastore.indexes.list"),
-            Route("PATCH", base + "/([^/]+)/collectionGroups/([^/]+)/fields/([^/]+)", self._field, "datastore.indexes.update"),
-            Route("POST", rules + ":test", lambda *_: {}, "firebaserules.rulesets.test"),
+            Route(
+                "PATCH",
+                base + "/([^/]+)/collectionGroups/([^/]+)/fields/([^/]+)",
+                self._field,
+                "datastore.indexes.update",
+            ),
             Route("GET", rules + "/releases", self._list_releases, "firebaserules.releases.list"),
             Route("GET", rules + "/releases/(.+)", self._release, "firebaserules.releases.get"),
             Route("POST", rules + "/releases", self._create_release, "firebaserules.releases.create"),
@@ -78,16 +84,35 @@ class Firestore:
     def _write(self, call: Call, database: str, path: str) -> Any:
         """As the API does it, an empty list comes back without its values."""
         self._database(call, database)
-        fields = {k: {"arrayValue": {}} if v == {"arrayValue": {"values": []}} else v for k, v in call.json["fields"].items()}
+        fields = {
+            k: {"arrayValue": {}} if v == {"arrayValue": {"values": []}} else v for k, v in call.json["fields"].items()
+        }
         self.documents.setdefault(f"{database}/{path}", {}).update(fields)
         return self._document(call, database, path)
+
+    def _list_indexes(self, call: Call, database: str) -> Any:
+        self._database(call, database)
+        return {"indexes": self.indexes.get(database, [])}
+
+    def _index(self, call: Call, database: str, collection: str) -> Any:
+        """As the API does it, the document's name is put at the end."""
+        self._database(call, database)
+        there, last = self.indexes.setdefault(database, []), {"fieldPath": "__name__", "order": "ASCENDING"}
+        groups = f"projects/{self.project}/databases/{database}/collectionGroups"
+        index = {**call.json, "fields": [*call.json["fields"], last], "state": "CREATING"}
+        if any({**one, "name": ""} == {**index, "name": ""} for one in there):
+            raise exists("The index")
+        there.append({**index, "name": f"{groups}/{collection}/indexes/i{len(there)}"})
+        return {"name": f"projects/{self.project}/databases/{database}/operations/index"}
 
     def _list_fields(self, _: Call, database: str) -> Any:
         return {"fields": [field for name, field in self.fields.items() if name.startswith(f"{database}/")]}
 
     def _field(self, call: Call, database: str, collection: str, field: str) -> Any:
         whole = f"projects/{self.project}/databases/{database}/collectionGroups/{collection}/fields/{field}"
-        there = self.fields.setdefault(f"{database}/{collection}/{field}", {"name": whole, "indexConfig": {"indexes": []}})
+        there = self.fields.setdefault(
+            f"{database}/{collection}/{field}", {"name": whole, "indexConfig": {"indexes": []}}
+        )
         body = call.json
         if "indexConfig" in body:
             there["indexConfig"] = {"indexes": body["indexConfig"].get("indexes", [])}
@@ -131,5 +156,3 @@ class Firestore:
         name = f"projects/{self.project}/rulesets/{len(self.rulesets) + 1}"
         self.rulesets[name] = {"name": name, "source": call.json["source"]}
         return self.rulesets[name]
-
-

@@ -20,7 +20,9 @@ class Project:
         """Permissions that testIamPermissions does not give back."""
         self.apis: set[str] = {"cloudresourcemanager.googleapis.com", "serviceusage.googleapis.com"}
         self.policy: dict[str, Any] = {"version": 1, "etag": "BwAAAAAA", "bindings": []}
+        self.firebase = False
         self.accounts: list[str] = []
+        self.account_policies: dict[str, dict[str, Any]] = {}
         self.secrets: dict[str, list[str]] = {}
         self.secret_policies: dict[str, dict[str, Any]] = {}
         self.repositories: list[str] = []
@@ -35,9 +37,14 @@ class Project:
         registry = f"artifactregistry.googleapis.com/v1/projects/{project}/locations/([^/]+)/repositories"
         return [
             Route("GET", crm + "([^/:]+)", self._get, "resourcemanager.projects.get"),
-            Route("GET", "firebase.googleapis.com/v1beta1/projects/([^/:]+)", self._get_firebase),
+            Route(
+                "GET", "firebase.googleapis.com/v1beta1/projects/([^/:]+)", self._get_firebase, "firebase.projects.get"
+            ),
+            Route("POST", "firebase.googleapis.com/v1beta1/projects/([^/:]+):addFirebase", self._add_firebase),
             Route("POST", crm + "([^/:]+):testIamPermissions", self._test),
-            Route("POST", crm + "([^/:]+):getIamPolicy", lambda *_: self.policy, "resourcemanager.projects.getIamPolicy"),
+            Route(
+                "POST", crm + "([^/:]+):getIamPolicy", lambda *_: self.policy, "resourcemanager.projects.getIamPolicy"
+            ),
             Route("POST", crm + "([^/:]+):setIamPolicy", self._set_policy, "resourcemanager.projects.setIamPolicy"),
             Route("GET", f"cloudbilling.googleapis.com/v1/projects/{project}/billingInfo", self._billing),
             Route("GET", usage, self._list_apis, "serviceusage.services.list"),
@@ -47,19 +54,34 @@ class Project:
             Route("GET", "serviceusage.googleapis.com/v1/operations/done", lambda *_: done({})),
             Route("GET", iam, self._list_accounts, "iam.serviceAccounts.list"),
             Route("GET", "iam.googleapis.com/v1/projects/-/serviceAccounts/([^/:]+)", self._get_account),
+            Route(
+                "POST",
+                r"iam.googleapis.com/v1/projects/[^/]+/serviceAccounts/([^/:]+):getIamPolicy",
+                self._account_policy,
+                "iam.serviceAccounts.getIamPolicy",
+            ),
+            Route(
+                "POST",
+                r"iam.googleapis.com/v1/projects/[^/]+/serviceAccounts/([^/:]+):setIamPolicy",
+                self._set_account_policy,
+                "iam.serviceAccounts.setIamPolicy",
+            ),
             Route("POST", iam, self._create_account, "iam.serviceAccounts.create"),
             Route("GET", secrets, self._list_secrets, "secretmanager.secrets.list"),
             Route("POST", secrets, self._create_secret, "secretmanager.secrets.create"),
             Route("GET", secrets + "/([^/:]+)/versions", self._versions, "secretmanager.versions.list"),
             Route("POST", secrets + "/([^/:]+):addVersion", self._add_version, "secretmanager.versions.add"),
             Route("GET", secrets + "/([^/:]+):getIamPolicy", self._secret_policy, "secretmanager.secrets.getIamPolicy"),
-            Route("POST", secrets + "/([^/:]+):setIamPolicy", self._set_secret_policy, "secretmanager.secrets.setIamPolicy"),
+            Route(
+                "POST",
+                secrets + "/([^/:]+):setIamPolicy",
+                self._set_secret_policy,
+                "secretmanager.secrets.setIamPolicy",
+            ),
             Route("GET", registry, self._list_repositories, "artifactregistry.repositories.list"),
             Route("GET", registry + "/([^/:]+)", self._repository, "artifactregistry.repositories.get"),
             Route("POST", registry, self._create_repository, "artifactregistry.repositories.create"),
             Route("GET", "artifactregistry.googleapis.com/v1/projects/.*/operations/done", lambda *_: done({})),
-            Route("POST", "www.googleapis.com/oauth2/v[34]/token", self._login, open=True),
-            Route("GET", "firebase-public.firebaseio.com/cli.json", lambda _: {}, open=True),
         ]
 
     def roles_of(self, email: str) -> set[tuple[str, str | None]]:
@@ -76,16 +98,31 @@ class Project:
         return {"projectId": project, "projectNumber": "1234", "lifecycleState": "ACTIVE", "name": project}
 
     def _get_firebase(self, call: Call, project: str) -> Any:
+        if not self.firebase:
+            raise not_found(f"Firebase project {project}")
         return {**self._get(call, project), "state": "ACTIVE", "resources": {}}
+
+    def _add_firebase(self, _: Call, __: str) -> Any:
+        self.firebase = True
+        return {"name": "operations/workflows/done"}
+
+    def _account_policy(self, _: Call, email: str) -> Any:
+        if email not in self.accounts:
+            raise not_found(email)
+        return self.account_policies.setdefault(email, {"etag": "BwAAAAAA", "bindings": []})
+
+    def _set_account_policy(self, call: Call, email: str) -> Any:
+        self.account_policies[email] = self.checked(call.json["policy"], self._account_policy(call, email))
+        return self.account_policies[email]
 
     def _test(self, call: Call, _: str) -> Any:
         return {"permissions": [name for name in call.json["permissions"] if name not in self.lacks]}
 
     def _set_policy(self, call: Call, _: str) -> Any:
-        self.policy = self._checked(call.json["policy"], self.policy)
+        self.policy = self.checked(call.json["policy"], self.policy)
         return self.policy
 
-    def _checked(self, policy: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    def checked(self, policy: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
         """Refuses what IAM refuses (https://cloud.google.com/iam/docs/policies)."""
         if policy.get("etag") != before["etag"]:
             raise Refusal(409, "ABORTED", "There were concurrent policy changes.")
@@ -119,7 +156,9 @@ class Project:
         return done({})
 
     def _list_accounts(self, _: Call) -> Any:
-        return {"accounts": [{"name": f"projects/{self.project}/serviceAccounts/{x}", "email": x} for x in self.accounts]}
+        return {
+            "accounts": [{"name": f"projects/{self.project}/serviceAccounts/{x}", "email": x} for x in self.accounts]
+        }
 
     def _get_account(self, _: Call, email: str) -> Any:
         if email not in self.accounts:
@@ -169,7 +208,7 @@ class Project:
         return self.secret_policies[name]
 
     def _set_secret_policy(self, call: Call, name: str) -> Any:
-        self.secret_policies[name] = self._checked(call.json["policy"], self.secret_policies[name])
+        self.secret_policies[name] = self.checked(call.json["policy"], self.secret_policies[name])
         return self.secret_policies[name]
 
     def _list_repositories(self, _: Call, region: str) -> Any:
@@ -189,8 +228,3 @@ class Project:
         operation = f"projects/{self.project}/locations/{region}/operations/done"
         kind = "type.googleapis.com/google.devtools.artifactregistry.v1.Repository"
         return {**done({"name": whole}, kind), "name": operation}
-
-    def _login(self, _: Call) -> Any:
-        from .base import TOKEN
-
-        return {"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer", "scope": "cloud-platform"}

@@ -1,4 +1,4 @@
-"""Cloud Run: services, their revisions and traffic, by the Knative API that gcloud speaks; and the services' own URLs."""
+"""Cloud Run: services, revisions and traffic, by the Knative API that gcloud speaks; and the services' own URLs."""
 
 from __future__ import annotations
 
@@ -62,8 +62,10 @@ class Run:
         bindings = self.policies.get(name, {}).get("bindings", [])
         return any(b["role"] == "roles/run.invoker" and "allUsers" in b["members"] for b in bindings)
 
-    def _list(self, call: Call, region: str) -> Any:
-        items = [s for s in self.services.values() if s["metadata"]["labels"]["cloud.googleapis.com/location"] == region]
+    def _list(self, _: Call, region: str) -> Any:
+        items = [
+            s for s in self.services.values() if s["metadata"]["labels"]["cloud.googleapis.com/location"] == region
+        ]
         return {"apiVersion": "serving.knative.dev/v1", "kind": "ServiceList", "metadata": {}, "items": items}
 
     def _get(self, _: Call, region: str, name: str) -> Any:
@@ -141,11 +143,11 @@ class Run:
             if not any(f"serviceAccount:{account}" in b["members"] for b in bindings):
                 raise Refusal(403, "PERMISSION_DENIED", f"Permission denied on secret {name} for {account}.")
 
-    def _revision(self, _: Call, region: str, name: str) -> Any:
+    def _revision(self, _: Call, __: str, name: str) -> Any:
         condition = {"type": "Ready", "status": "True"}
         return {"kind": "Revision", "metadata": {"name": name}, "status": {"conditions": [condition]}, "spec": {}}
 
-    def _get_policy(self, _: Call, region: str, name: str) -> Any:
+    def _get_policy(self, _: Call, __: str, name: str) -> Any:
         return self.policies.get(name, {"etag": "BwAAAAAA"})
 
     def _set_policy(self, call: Call, region: str, name: str) -> Any:

@@ -13,30 +13,22 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from .base import OWNER, TOKEN, Call, Refusal, Route
+from .base import TOKEN, Call, Refusal, Route
 from .build import Build
 from .firestore import Firestore
 from .project import Project
 from .run import Run
 from .users import Users
+from .work import Work
 
 __all__ = ["GoogleCloud"]
 
 _OVERRIDES = (
     *("artifactregistry", "cloudbilling", "cloudbuild", "iam", "run", "secretmanager", "serviceusage", "storage"),
-    *("logging", "runapps"),
+    *("aiplatform", "cloudscheduler", "cloudtasks", "logging", "runapps"),
 )
-_LOOPBACK = ("cloudresourcemanager", "firestore", "identitytoolkit")
+_LOOPBACK = ("cloudresourcemanager", "firestore", "firebase", "firebaserules", "identitytoolkit", "vectorsearch")
 """Requests of firelaunch's own go there too, and it sends a token without TLS to this machine alone."""
-
-_FIREBASE = {
-    "FIREBASE_TOKEN_URL": "www.googleapis.com",
-    "FIREBASE_REALTIME_URL": "firebaseio.com",
-    "FIREBASE_API_URL": "firebase.googleapis.com",
-    "FIREBASE_SERVICE_USAGE_URL": "serviceusage.googleapis.com",
-    "FIREBASE_RESOURCEMANAGER_URL": "cloudresourcemanager.googleapis.com",
-    "FIRESTORE_URL": "firestore.googleapis.com",
-}
 
 
 class GoogleCloud:
@@ -45,7 +37,6 @@ class GoogleCloud:
     Attributes:
         project: its id.
         denied: permissions that whoever calls does not have.
-        smoke: by revision, what it answers with in place of a working service: a status.
         requests: each request to an API, as "METHOD host/path", in order.
         unexpected: those that nothing here plays.
     """
@@ -60,11 +51,9 @@ class GoogleCloud:
         self.run = Run(project, self.account)
         self.build = Build(project, self.run)
         self.users = Users(project)
-        self._routes: list[Route] = [
-            route
-            for part in (self.account, self.firestore, self.run, self.build, self.users)
-            for route in part.routes()
-        ]
+        self.work = Work(project, self.account)
+        parts = (self.account, self.firestore, self.run, self.build, self.users, self.work)
+        self._routes: list[Route] = [route for part in parts for route in part.routes()]
         self._lock = threading.RLock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -84,7 +73,7 @@ class GoogleCloud:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def environ(self, home: Path) -> dict[str, str]:
-        """What has gcloud, firebase and firelaunch's own requests come here, with a login of their own in ``home``."""
+        """What has gcloud and firelaunch's own requests come here, with a login of their own in ``home``."""
         home.mkdir(parents=True, exist_ok=True)
         token = home / "access-token"
         token.write_text(TOKEN)
@@ -99,16 +88,10 @@ class GoogleCloud:
                 f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api.upper()}": f"{self.url}/{api}.googleapis.com/"
                 for api in _LOOPBACK
             },
-            **{name: f"http://{host}" for name, host in _FIREBASE.items()},
-            "FIREBASE_RULES_URL": f"{self.url}/firebaserules.googleapis.com",
-            "FIREBASE_TOKEN": "refresh",
-            "FIREBASE_CLI_DISABLE_UPDATE_CHECK": "1",
-            "XDG_CONFIG_HOME": str(home / "config"),
             "HOME": str(home),
             "http_proxy": self.url,
             "https_proxy": self.url,
             "no_proxy": "127.0.0.1,localhost",
-            "NO_UPDATE_NOTIFIER": "1",
         }
 
     def answer(self, call: Call) -> tuple[int, Any]:
@@ -127,7 +110,7 @@ class GoogleCloud:
             found = route.matches(call)
             if found is None:
                 continue
-            if call.token not in (TOKEN, OWNER) and not route.open:
+            if call.token != TOKEN and not route.open:
                 raise Refusal(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
             if route.permission in self.denied:
                 raise Refusal(403, "PERMISSION_DENIED", f"Permission '{route.permission}' denied on the resource.")
@@ -158,7 +141,7 @@ class GoogleCloud:
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _go  # noqa: N815 - http.server's names
 
-            def do_CONNECT(self) -> None:  # noqa: N802
+            def do_CONNECT(self) -> None:
                 with cloud._lock:
                     cloud.unexpected.append(f"CONNECT {self.path}")
                 self.send_error(403, "not played here")
