@@ -142,7 +142,7 @@ _DIMENSIONS: Mapping[str, int] = {"openai": 1536, "vertex": 3072, "local": 384}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A project, and the region of what is made in it. ``number`` is the project's, which Cloud Run's addresses have."""
+    """A project, and the region of what is made in it. ``number`` is the project's; Cloud Run's addresses have it."""
 
     project: str
     region: str
