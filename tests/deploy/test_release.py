@@ -1,4 +1,4 @@
-"""Steps and revisions, by the real gcloud against the server that plays Google's APIs; ``make test-deploy`` has more."""
+"""Steps and revisions: the real gcloud against the server that plays Google's APIs. ``make test-deploy`` has more."""
 
 from __future__ import annotations
 
