@@ -33,7 +33,8 @@ ORDER = [
     ["functions"],
     ["serving", "gunicorn_worker"],
     ["testing"],
-    ["rules", "deploy"],
+    ["rules"],
+    ["deploy"],
     ["cli"],
     ["__main__", "__init__"],
 ]
