@@ -39,7 +39,7 @@ def pages(tools: Tools, project: str, tenant: str = "") -> Iterator[tuple[list[d
     url = f"https://identitytoolkit.googleapis.com/v1/{below}/accounts:batchGet?maxResults={_PAGE}"
     more = ""
     while True:
-        answer = tools.request(Request("GET", f"{url}{more}", quota=project)) or {}
+        answer = tools.request(Request("GET", f"{url}{more}")) or {}
         token = answer.get("nextPageToken")
         yield answer.get("users", []), bool(token)
         if not token:

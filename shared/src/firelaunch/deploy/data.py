@@ -127,7 +127,7 @@ def _collection(place: Place, name: str, dimensions: int) -> Step:
 
 
 def _endpoint(place: Place, endpoint: str, deployed: str, dimensions: int) -> Step:
-    """It is looked at and never made: Google gives the ids, it takes half an hour, and it costs money while it stands."""
+    """Looked at and never made: Google gives the ids, it takes half an hour, and it costs money while it stands."""
     at = f"--region={place.region} --project={place.project}"
     return Step(
         f"Vertex AI index endpoint {endpoint}",

@@ -59,6 +59,7 @@ FEATURE_APIS: Mapping[str, str] = {
 
 PERMISSIONS: Mapping[str, str] = {
     "serviceusage.services.enable": "roles/serviceusage.serviceUsageAdmin",
+    "serviceusage.services.use": "roles/serviceusage.serviceUsageConsumer",
     "resourcemanager.projects.setIamPolicy": "roles/resourcemanager.projectIamAdmin",
     "iam.serviceAccounts.create": "roles/iam.serviceAccountAdmin",
     "iam.serviceAccounts.actAs": "roles/iam.serviceAccountUser",
@@ -142,7 +143,7 @@ _DIMENSIONS: Mapping[str, int] = {"openai": 1536, "vertex": 3072, "local": 384}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A project, and the region of what is made in it. ``number`` is the project's, which Cloud Run's addresses have."""
+    """A project, and the region of what is made in it. ``number`` is the project's; Cloud Run's addresses have it."""
 
     project: str
     region: str

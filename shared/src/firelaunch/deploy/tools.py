@@ -63,18 +63,25 @@ class Request:
     Args:
         body: JSON.
         then: given the answer, the request that follows.
-        quota: the project that it counts for, where the API asks for one.
     """
 
     method: str
     url: str
     body: Mapping[str, Any] | None = None
     then: Callable[[Any], Request] | None = None
-    quota: str = ""
+
+    def quota(self) -> dict[str, str]:
+        """The header that names whose quota is used: some APIs want one with a person's token. The resource manager is
+        asked before the project has its APIs on, and wants none."""
+        found = re.search(r"/projects/([^/:]+)", self.url)
+        if found is None or "//cloudresourcemanager." in self.url:
+            return {}
+        return {"X-Goog-User-Project": found[1]}
 
     def __str__(self) -> str:
         """The same, for a shell; a long body is cut."""
         said = f"curl -X {self.method} '{self.url}' -H \"Authorization: Bearer $(gcloud auth print-access-token)\""
+        said += "".join(f" -H '{name}: {value}'" for name, value in self.quota().items())
         if self.body is not None:
             text = json.dumps(self.body, ensure_ascii=False)
             shown = text if len(text) < _SHOWN else f"{text[:120]} ..."
@@ -164,8 +171,7 @@ class Tools:
     def _send(self, request: Request) -> tuple[int, Any]:
         import requests
 
-        url, headers = self._override(request.url), {"Authorization": f"Bearer {self.token()}"}
-        headers |= {"X-Goog-User-Project": request.quota} if request.quota else {}
+        url, headers = self._override(request.url), {"Authorization": f"Bearer {self.token()}", **request.quota()}
         try:
             answer = requests.request(request.method, url, json=request.body, headers=headers, timeout=_SECONDS)
             self.clock_ahead = _ahead(answer.headers.get("Date"))

@@ -38,13 +38,11 @@ def fetch(project: str, database: str = _DEFAULT, endpoint: str = ENDPOINT, cred
         raise LiveError(f"{endpoint} is no https address, and a token is not sent without TLS")
     session = _session(credentials)
     root = f"{endpoint.rstrip('/')}/v1/"
-    found = [
-        _get(session, f"{root}projects/{quote(project, safe='')}/releases/{name}") for name in _release_names(database)
-    ]
-    releases = [release for release in found if release is not None]
-    if not releases:
+    release = None
+    for name in _release_names(database):
+        release = release or _get(session, f"{root}projects/{quote(project, safe='')}/releases/{name}")
+    if release is None:
         return None
-    release = max(releases, key=lambda one: str(one.get("updateTime", "")))
     ruleset = _get(session, root + quote(str(release.get("rulesetName", "")), safe="/"))
     files = ((ruleset or {}).get("source") or {}).get("files") or []
     if len(files) != 1 or not isinstance(files[0].get("content"), str):
@@ -55,7 +53,7 @@ def fetch(project: str, database: str = _DEFAULT, endpoint: str = ENDPOINT, cred
 
 def _release_names(database: str) -> list[str]:
     named = f"cloud.firestore/{quote(database, safe='()')}"
-    # firebase-tools has released for the default database without its name, and does so with it; the newer one counts.
+    # firebase-tools releases for the default database without its name; gcloud's examples have it.
     return ["cloud.firestore", named] if database == _DEFAULT else [named]
 
 

@@ -1,4 +1,4 @@
-"""Firestore's databases, documents, indexes and rules, as far as a deploy touches them."""
+"""Firestore's databases, documents, indexes and rules, and Vector Search's collections: what a deploy touches."""
 
 from __future__ import annotations
 
@@ -21,19 +21,33 @@ class Firestore:
         self.documents: dict[str, dict[str, Any]] = {}
         self.fields: dict[str, dict[str, Any]] = {}
         self.indexes: dict[str, list[dict[str, Any]]] = {}
+        self.collections: dict[str, dict[str, Any]] = {}
         self.rulesets: dict[str, dict[str, Any]] = {}
         self.releases: dict[str, str] = {}
 
     def rules_of(self, database: str) -> str | None:
         """The text in force for a database."""
         names = [f"cloud.firestore/{database}", *(["cloud.firestore"] if database == "(default)" else [])]
-        found = next((self.releases[name] for name in names if name in self.releases), None)
-        text: str | None = self.rulesets[found]["source"]["files"][0]["content"] if found else None
-        return text
+        return next((self.text(name) for name in names if name in self.releases), None)
+
+    def text(self, release: str) -> str:
+        """The rules of a release."""
+        content: str = self.rulesets[self.releases[release]]["source"]["files"][0]["content"]
+        return content
+
+    def release(self, name: str, text: str) -> None:
+        """Put rules in force."""
+        ruleset = f"projects/{self.project}/rulesets/{len(self.rulesets) + 1}"
+        self.rulesets[ruleset] = {
+            "name": ruleset,
+            "source": {"files": [{"name": "firestore.rules", "content": text}]},
+        }
+        self.releases[name] = ruleset
 
     def routes(self) -> list[Route]:
         """Every route."""
         base = f"firestore.googleapis.com/v1/projects/{self.project}/databases"
+        vectors = f"vectorsearch.googleapis.com/v1/projects/{self.project}/locations/[^/]+/collections"
         rules = f"firebaserules.googleapis.com/v1/projects/{self.project}"
         return [
             Route("GET", base, lambda _: {"databases": list(self.databases.values())}, "datastore.databases.list"),
@@ -56,6 +70,8 @@ class Firestore:
             Route("POST", rules + "/releases", self._create_release, "firebaserules.releases.create"),
             Route("PATCH", rules + "/releases/(.+)", self._update_release, "firebaserules.releases.update"),
             Route("GET", rules + "/rulesets/(.+)", self._ruleset, "firebaserules.rulesets.get"),
+            Route("GET", vectors + "/([^/]+)", self._collection, "vectorsearch.collections.get"),
+            Route("POST", vectors, self._create_collection, "vectorsearch.collections.create"),
             Route("POST", rules + "/rulesets", self._create_ruleset, "firebaserules.rulesets.create"),
         ]
 
@@ -119,6 +135,18 @@ class Firestore:
         if "ttlConfig" in body:
             there["ttlConfig"] = {"state": "ACTIVE"}
         return {**done(there), "name": f"projects/{self.project}/databases/{database}/operations/done"}
+
+    def _collection(self, _: Call, name: str) -> Any:
+        if name not in self.collections:
+            raise not_found(name)
+        return self.collections[name]
+
+    def _create_collection(self, call: Call) -> Any:
+        name = call.query["collectionId"]
+        if name in self.collections:
+            raise exists(name)
+        self.collections[name] = call.json
+        return done({"name": name})
 
     def _list_releases(self, _: Call) -> Any:
         return {"releases": [self._release_of(name) for name in self.releases]}

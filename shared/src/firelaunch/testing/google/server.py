@@ -30,6 +30,9 @@ _OVERRIDES = (
 _LOOPBACK = ("cloudresourcemanager", "firestore", "firebase", "firebaserules", "identitytoolkit", "vectorsearch")
 """Requests of firelaunch's own go there too, and it sends a token without TLS to this machine alone."""
 
+_QUOTA = ("firebase.", "firebaserules.")
+"""Hosts that refuse a person's token without the header X-Goog-User-Project."""
+
 
 class GoogleCloud:
     """One project, empty at first.
@@ -112,6 +115,8 @@ class GoogleCloud:
                 continue
             if call.token != TOKEN and not route.open:
                 raise Refusal(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
+            if call.host.startswith(_QUOTA) and call.headers.get("x-goog-user-project") != self.project:
+                raise Refusal(403, "PERMISSION_DENIED", f"The {call.host} API requires a quota project.")
             if route.permission in self.denied:
                 raise Refusal(403, "PERMISSION_DENIED", f"Permission '{route.permission}' denied on the resource.")
             return route.answer(call, *found)
