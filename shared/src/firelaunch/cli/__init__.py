@@ -25,6 +25,7 @@ _COMMANDS = {
     "rules": ("rules", "Build and compare the security rules of all apps."),
     "serve": ("serve", "Run an app on this machine."),
     "stage": ("stage", "Make the folder that an app is built from."),
+    "terraform": ("terraform", "Write what a deploy would make as Terraform's variables."),
     "test-rules": ("test_rules", "Say whether tests would notice wrong security rules."),
     "upgrade": ("upgrade", "Bring an app up to the template as it is now."),
 }

@@ -13,7 +13,7 @@ from .names import Place
 from .steps import Action, Step
 from .tools import Request, gcloud
 
-__all__ = ["database", "indexes", "publish", "vectors"]
+__all__ = ["composite_indexes", "database", "indexes", "publish", "vectors"]
 
 _FIRESTORE = "https://firestore.googleapis.com/v1"
 _VECTOR_SEARCH = "https://vectorsearch.googleapis.com/v1"
@@ -47,7 +47,7 @@ def indexes(place: Place, name: str, file: Path, vector: int = 0) -> Step:
     """
     wanted = json.loads(file.read_text(encoding="utf-8"))
     groups = f"{_FIRESTORE}/projects/{place.project}/databases/{name}/collectionGroups"
-    composite = [*wanted["indexes"], *([_vector_index(vector)] if vector else [])]
+    composite = composite_indexes(wanted, vector)
 
     def lacks(answers: Sequence[Any]) -> Iterable[Action]:
         there = {_index_key(_group(item), item) for item in (answers[0] or {}).get("indexes", [])}
@@ -73,6 +73,11 @@ def indexes(place: Place, name: str, file: Path, vector: int = 0) -> Step:
         lacks=lacks,
         mend=f"ask for roles/datastore.owner in {place.project}",
     )
+
+
+def composite_indexes(wanted: Mapping[str, Any], vector: int) -> list[dict[str, Any]]:
+    """Those of the file (its JSON), and that of vectors of this length; 0 for none."""
+    return [*wanted["indexes"], *([_vector_index(vector)] if vector else [])]
 
 
 def vectors(place: Place, index: Index, dimensions: int) -> list[Step]:

@@ -9,7 +9,7 @@ from .names import ACCOUNT_USER, AUTH_ADMIN, FORBIDDEN_ROLES, Place, Role, Servi
 from .steps import Step
 from .tools import Command, gcloud
 
-__all__ = ["account", "binds", "may_act_as", "no_more_rights", "roles"]
+__all__ = ["account", "binds", "condition_of", "may_act_as", "no_more_rights", "roles"]
 
 
 def account(place: Place, name: str, title: str) -> Step:
@@ -83,13 +83,19 @@ def binds(policy: Any, role: str, member: str) -> bool:
     )
 
 
+def condition_of(place: Place, role: Role) -> dict[str, str] | None:
+    """The IAM condition on which a role is held: its title and expression; None where there is none."""
+    expression = _condition(place, role)
+    return {"title": f"firelaunch-{_title(role)}", "expression": expression} if expression else None
+
+
 def _policy(place: Place) -> Command:
     return gcloud("projects", "get-iam-policy", place.project, project=place.project)
 
 
 def _bind(place: Place, name: str, role: Role) -> Command:
-    expression = _condition(place, role)
-    condition = f"expression={expression},title=firelaunch-{_title(role)}" if expression else "None"
+    found = condition_of(place, role)
+    condition = f"expression={found['expression']},title={found['title']}" if found else "None"
     return gcloud(
         *("projects", "add-iam-policy-binding", place.project),
         *(f"--member={place.member(name)}", f"--role={role.name}", f"--condition={condition}"),

@@ -13,12 +13,15 @@ from ..errors import SettingsError
 from ..settings import Settings
 
 __all__ = [
+    "ACCOUNT_USER",
     "APIS",
     "BUILDER",
     "BUILDER_ROLE",
     "DEFAULT_DATABASE",
+    "DEPLOYER",
     "ENQUEUER",
     "FEATURE_APIS",
+    "FEDERATION_APIS",
     "FORBIDDEN_ROLES",
     "PERMISSIONS",
     "QUEUE",
@@ -82,6 +85,12 @@ REPOSITORY = "cloud-run-source-deploy"
 BUILDER = "firelaunch-build"
 BUILDER_ROLE = "roles/run.builder"
 """The account that builds images; without it builds would run as the project's default account, often an editor."""
+
+DEPLOYER = "firelaunch-deploy"
+"""The account that continuous integration deploys as, with the roles of :data:`PERMISSIONS` (docs/ci.md)."""
+
+FEDERATION_APIS = ("iamcredentials.googleapis.com", "sts.googleapis.com")
+"""What its tokens take (https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines)."""
 
 MEMBERSHIP = "firelaunch-membership"
 """The membership function's service, and its account."""

@@ -1,0 +1,59 @@
+data "google_project" "this" {
+  project_id = var.project.id
+}
+
+resource "google_project_service" "api" {
+  for_each           = toset(var.project.apis)
+  project            = var.project.id
+  service            = each.value
+  disable_on_destroy = false
+}
+
+resource "google_artifact_registry_repository" "images" {
+  project       = var.project.id
+  location      = var.project.region
+  repository_id = var.project.repository
+  format        = "DOCKER"
+  depends_on    = [google_project_service.api]
+}
+
+resource "google_service_account" "account" {
+  for_each     = var.project.accounts
+  project      = var.project.id
+  account_id   = each.key
+  display_name = each.value.title
+  depends_on   = [google_project_service.api]
+}
+
+locals {
+  roles = merge([
+    for account, given in var.project.accounts : {
+      for held in given.roles : "${account} ${held.role}" => merge(held, { account = account })
+    }
+  ]...)
+}
+
+resource "google_project_iam_member" "role" {
+  for_each = local.roles
+  project  = var.project.id
+  role     = each.value.role
+  member   = google_service_account.account[each.value.account].member
+
+  dynamic "condition" {
+    for_each = each.value.condition[*]
+    content {
+      title      = condition.value.title
+      expression = condition.value.expression
+    }
+  }
+}
+
+module "database" {
+  for_each   = var.project.databases
+  source     = "../database"
+  project    = var.project.id
+  region     = var.project.region
+  name       = each.key
+  database   = each.value
+  depends_on = [google_project_service.api]
+}

@@ -1,0 +1,135 @@
+"""The table of names and settings as Terraform's variables: ``deploy/terraform`` holds no name of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..settings import Settings
+from .data import composite_indexes
+from .iam import condition_of
+from .names import (
+    ACCOUNT_USER,
+    APIS,
+    BUILDER,
+    BUILDER_ROLE,
+    DEFAULT_DATABASE,
+    DEPLOYER,
+    ENQUEUER,
+    FEATURE_APIS,
+    FEDERATION_APIS,
+    PERMISSIONS,
+    QUEUE,
+    REPOSITORY,
+    SECRET_READER,
+    SWEEP,
+    Place,
+    Role,
+    Service,
+    app_service,
+    databases,
+    features,
+    membership_service,
+    vector_dimensions,
+)
+
+__all__ = ["variables"]
+
+
+def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str, Any]:
+    """The variables ``project`` and ``apps`` of ``deploy/terraform``.
+
+    The project's number is only known there, so that ``PROJECT_NUMBER`` stands for it.
+
+    Args:
+        apps: settings of the apps of this project.
+        indexes: ``firestore.indexes.json``.
+    """
+    settings = sorted(apps, key=lambda app: app.app.id)
+    dedicated = frozenset(databases(app)[-1] for app in settings) - {DEFAULT_DATABASE}
+    door = membership_service(place, dedicated)
+    wanted = json.loads(indexes.read_text(encoding="utf-8"))
+    used = dict.fromkeys(name for app in settings for name in features(app))
+    return {
+        "project": {
+            "id": place.project,
+            "region": place.region,
+            "apis": [*APIS, *(FEATURE_APIS[name] for name in used)],
+            "repository": REPOSITORY,
+            "accounts": {
+                BUILDER: _account(place, "builds images", (Role(BUILDER_ROLE),)),
+                door.account: _account(place, f"runs {door.name}", door.roles),
+            },
+            "databases": {
+                name: _database(wanted, [app for app in settings if databases(app)[-1] == name])
+                for name in (DEFAULT_DATABASE, *sorted(dedicated))
+            },
+            "deployer": {
+                "account": DEPLOYER,
+                "roles": sorted(set(PERMISSIONS.values())),
+                "apis": list(FEDERATION_APIS),
+            },
+        },
+        "apps": {app.app.id: _app(place, app_service(app, place)) for app in settings},
+        "settings": {
+            "queue": {key.replace("-", "_"): value for key, value in QUEUE.items()},
+            "sweep": dict(SWEEP),
+            "secret_reader": SECRET_READER,
+            "enqueuer": ENQUEUER,
+            "account_user": ACCOUNT_USER,
+        },
+    }
+
+
+def _app(place: Place, service: Service) -> dict[str, Any]:
+    work = service.work
+    return {
+        **_account(place, f"runs {service.name}", service.roles),
+        "account": service.account,
+        "secrets": dict(service.secrets),
+        "work": None
+        if work is None
+        else {
+            "queue": work.queue,
+            "sweep": work.sweep,
+            "account": work.account,
+            "title": f"firelaunch: brings jobs to {service.name}",
+            "url": service.environ["FIRELAUNCH_JOBS_URL"],
+        },
+    }
+
+
+def _account(place: Place, does: str, roles: Iterable[Role]) -> dict[str, Any]:
+    held = [{"role": role.name, "condition": condition_of(place, role)} for role in roles]
+    return {"title": f"firelaunch: {does}", "roles": held}
+
+
+def _database(wanted: Mapping[str, Any], apps: Iterable[Settings]) -> dict[str, Any]:
+    lengths = {vector_dimensions(app) for app in apps if app.index.backend == "firestore"} - {0}
+    indexes = [index for length in sorted(lengths or {0}) for index in composite_indexes(wanted, length)]
+    unique = {json.dumps(index, sort_keys=True): index for index in indexes}
+    return {
+        "indexes": [_index(index) for index in unique.values()],
+        "overrides": [
+            {"collection": item["collectionGroup"], "field": item["fieldPath"], "ttl": bool(item.get("ttl"))}
+            for item in wanted["fieldOverrides"]
+        ],
+    }
+
+
+def _index(index: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "collection": index["collectionGroup"],
+        "scope": index["queryScope"],
+        "fields": [
+            {
+                "path": field["fieldPath"],
+                "order": field.get("order"),
+                "array": field.get("arrayConfig"),
+                "dimension": field.get("vectorConfig", {}).get("dimension"),
+            }
+            for field in index["fields"]
+        ],
+    }
