@@ -1,4 +1,4 @@
-"""What the modules of deploy/terraform come to, by Terraform itself and without the provider, which is not to be had here.
+"""What the modules of deploy/terraform come to, by Terraform itself and without the provider, which tests cannot get.
 
 Each resource of the provider becomes a ``terraform_data``, which is built into Terraform, with the arguments as its
 input. So every expression is evaluated with real variables, and what comes out can be checked against the schema.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -13,6 +14,12 @@ from typing import Any
 
 import hcl2
 import pytest
+from firelaunch.deploy.iam import account
+from firelaunch.deploy.names import Place
+from firelaunch.deploy.steps import perform
+from firelaunch.deploy.terraform import left_to_terraform
+from firelaunch.deploy.tools import Failed, Tools
+from firelaunch.testing.google import GoogleCloud
 from support import PYTHON, ROOT, clean_environ, copy_repo, copy_template
 from terraform_plan import META, SOURCE, blocks, planned
 
@@ -39,7 +46,7 @@ def used() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize(
-    ("where", "resource", "body"), used(), ids=lambda value: value if isinstance(value, str) else ""
+    ("where", "resource", "body"), list(used()), ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_every_argument_is_one_that_the_provider_takes_and_none_that_it_wants_is_missing(
     where: str, resource: str, body: dict[str, Any]
@@ -334,3 +341,30 @@ def test_apps_of_several_projects_or_regions_are_not_mixed(repo: Path, tmp_path:
     regions = firelaunch(other, "terraform")
     assert regions.returncode == 1
     assert "cloud.region" in regions.stderr
+
+
+# Deploys that leave it to Terraform
+
+
+def test_a_deploy_with_terraform_makes_nothing_that_services_stand_on(repo: Path) -> None:
+    done = firelaunch(repo, "deploy", "shop", "--dry-run", "--with-terraform")
+    assert done.returncode == 0, done.stderr
+    assert set(of_deploy(done.stdout)) == set()
+    does = [line for line in done.stdout.splitlines() if line.startswith("    do    ")]
+    assert any("gcloud run deploy shop" in line for line in does)
+    assert any("/releases" in line for line in does), "rules are released all the same"
+
+
+@pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
+def test_what_terraform_has_not_made_ends_a_deploy_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    with GoogleCloud("demo-project") as cloud:
+        tools = Tools({**os.environ, **cloud.environ(tmp_path / "home")}, print)
+        whole = account(Place("demo-project", "europe-west1"), "fl-app-shop", "firelaunch: runs shop")
+        step = left_to_terraform(whole)
+        with pytest.raises(Failed) as failed:
+            perform(step, tools, lambda _: True)
+        assert "terraform -chdir=deploy/terraform apply" in failed.value.mend
+        assert cloud.account.accounts == []
+        perform(whole, tools, lambda _: True)
+        again = Tools({**os.environ, **cloud.environ(tmp_path / "home")}, print)
+        assert perform(step, again, lambda _: True) == 0

@@ -20,6 +20,7 @@ from ..deploy.rules import rules
 from ..deploy.smoke import smoke_app, smoke_membership
 from ..deploy.stage import FUNCTIONS, Staged, StageError, stage_app, stage_functions
 from ..deploy.steps import Step, explain, perform
+from ..deploy.terraform import left_to_terraform
 from ..deploy.tools import Failed, Tools, refuse_secrets
 from ..deploy.work import for_work
 from ..membership.policy import Policy
@@ -40,9 +41,17 @@ _NO_PROJECT = "PROJECT"
 @click.option("--preview", is_flag=True, help="A revision without traffic, at an address of its own.")
 @click.option("--rollback", is_flag=True, help="Give the traffic back to the revision before.")
 @click.option("--drop", multiple=True, metavar="APP", help="An app whose live rules may go. May be given again.")
+@click.option("--with-terraform", is_flag=True, help="Leave to Terraform what services stand on; only look at it.")
 @click.argument("more", nargs=-1, type=click.UNPROCESSED)
 def command(
-    app: str, dry_run: bool, yes: bool, preview: bool, rollback: bool, drop: tuple[str, ...], more: tuple[str, ...]
+    app: str,
+    dry_run: bool,
+    yes: bool,
+    preview: bool,
+    rollback: bool,
+    drop: tuple[str, ...],
+    with_terraform: bool,
+    more: tuple[str, ...],
 ) -> None:
     """Deploy APP (a folder, or a name under apps/) to Cloud Run; run again after a failure, it goes on.
 
@@ -50,7 +59,7 @@ def command(
     """
     if preview and rollback:
         raise click.UsageError("--preview and --rollback are two things; give one of them.")
-    deploy = _Deploy.of(app, frozenset(drop), more, yes=yes)
+    deploy = _Deploy.of(app, frozenset(drop), more, yes=yes, terraform=with_terraform)
     try:
         refuse_secrets(more)
         if dry_run:
@@ -77,16 +86,19 @@ class _Deploy:
     drop: frozenset[str]
     more: tuple[str, ...]
     yes: bool
+    terraform: bool
 
     @classmethod
-    def of(cls, app: str, drop: frozenset[str], more: tuple[str, ...], *, yes: bool) -> _Deploy:
+    def of(
+        cls, app: str, drop: frozenset[str], more: tuple[str, ...], *, yes: bool, terraform: bool = False
+    ) -> _Deploy:
         folder = app_folder(app)
         # The environment of the machine that deploys is not the app's: cloud mode is checked where the app starts.
         settings = Settings.load(folder / "firelaunch.toml", _only(os.environ, "GOOGLE_CLOUD_PROJECT"))
         place = Place(settings.cloud.project or _NO_PROJECT, settings.cloud.region)
         app_service(settings, place)  # refuses ids that cannot be
         tools = Tools(os.environ, lambda line: click.echo(f"\n    {line}", nl=False))
-        return cls(repo_root(), folder, settings, place, tools, drop, more, yes)
+        return cls(repo_root(), folder, settings, place, tools, drop, more, yes, terraform)
 
     @property
     def service(self) -> Service:
@@ -111,7 +123,7 @@ class _Deploy:
             self._perform(step, progress)
         self._deploy(self.service, self._stage_app, progress)
         door = self._membership()
-        for step in for_service(self.place, door, {}):
+        for step in self._stands_on(for_service(self.place, door, {})):
             self._perform(step, progress)
         self._deploy(door, self._stage_functions, progress)
 
@@ -135,14 +147,18 @@ class _Deploy:
         for step in self._steps():
             click.echo("\n".join(explain(step)))
         self._explain_release(self.service, self._out(self.service.name))
-        for step in for_service(self.place, door, {}):
+        for step in self._stands_on(for_service(self.place, door, {})):
             click.echo("\n".join(explain(step)))
         self._explain_release(door, self._out(FUNCTIONS))
         self._explain_cost((self.service, door))
 
     def _steps(self) -> list[Step]:
         """Those before the first revision."""
-        return [*preflight(self.place, features(self.settings)), *self._infrastructure(), *self._contents()]
+        stands_on = [*preflight(self.place, features(self.settings)), *self._infrastructure()]
+        return [*self._stands_on(stands_on), *self._contents()]
+
+    def _stands_on(self, steps: Iterable[Step]) -> Iterable[Step]:
+        return map(left_to_terraform, steps) if self.terraform else steps
 
     def _infrastructure(self) -> Iterable[Step]:
         index, dimensions = self.settings.index, vector_dimensions(self.settings)

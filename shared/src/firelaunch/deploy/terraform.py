@@ -1,9 +1,13 @@
-"""The table of names and settings as Terraform's variables: ``deploy/terraform`` holds no name of its own."""
+"""The table of names and settings as Terraform's variables: ``deploy/terraform`` holds no name of its own.
+
+And the steps of a deploy that leaves to Terraform what these make.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +38,22 @@ from .names import (
     membership_service,
     vector_dimensions,
 )
+from .steps import Step
 
-__all__ = ["variables"]
+__all__ = ["left_to_terraform", "variables"]
+
+_MEND = "firelaunch terraform && terraform -chdir=deploy/terraform apply"
+
+
+def left_to_terraform(step: Step) -> Step:
+    """The same, but that it does nothing: it refuses where something is missing."""
+
+    def refuses(answers: Sequence[Any]) -> str | None:
+        missing = "this is left to Terraform, and is not there or not as in the settings"
+        return step.refuses(answers) or (missing if list(step.lacks(answers)) else None)
+
+    mend = f"{_MEND}; where that does not make it: {step.mend}" if step.mend else _MEND
+    return replace(step, lacks=lambda _: (), refuses=refuses, asks=lambda _: None, mend=mend)
 
 
 def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str, Any]:
