@@ -69,6 +69,12 @@ def test_a_secret_that_is_not_set_is_a_problem_with_the_command_that_sets_it(too
     assert "gcloud secrets versions add" in finding.mend
 
 
+def test_what_is_asked_about_something_that_is_not_there_is_said_in_one_line(tools: Tools, tmp_path: Path) -> None:
+    (finding,) = [looked(step, tools, "demo") for step in secret_steps(tmp_path, "sk-test")[1:]]
+    assert (finding.status, finding.said) == ("problem", "what it is about is not there yet")
+    assert finding.mend == "firelaunch deploy demo"
+
+
 def test_a_missing_permission_is_a_problem_with_its_role(google: GoogleCloud, tools: Tools) -> None:
     google.account.lacks.add("run.services.create")
     step = next(step for step in preflight(PLACE, []) if step.title.startswith("permissions"))

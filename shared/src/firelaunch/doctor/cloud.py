@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
@@ -15,6 +16,9 @@ __all__ = ["cloud_checks"]
 
 _NEAR = MAX_BYTES * 8 // 10
 """Bytes from which an account's claims have room for few apps more: one takes 15 to 60."""
+
+_NOT_FOUND = re.compile(r"NOT_FOUND|HTTPError 404")
+"""How gcloud says that there is no such thing."""
 
 _PAGES = 20
 _SKEW_SECONDS = 10
@@ -70,6 +74,8 @@ def looked(step: Step, tools: Tools, app: str) -> Finding:
             else [tools.request(a) if isinstance(a, Request) else tools.read(a) for a in step.looks]
         )
     except Failed as failed:
+        if _NOT_FOUND.search(str(failed)):
+            return problem(step.title, "what it is about is not there yet", f"firelaunch deploy {app}")
         return problem(step.title, str(failed), failed.mend or step.mend)
     refusal = step.refuses(answers)
     if refusal:

@@ -205,6 +205,8 @@ class Project:
         return {"name": version, "state": "ENABLED", "clientSpecifiedPayloadChecksum": True}
 
     def _secret_policy(self, _: Call, name: str) -> Any:
+        if name not in self.secret_policies:
+            raise not_found(f"Secret [projects/1234/secrets/{name}]")
         return self.secret_policies[name]
 
     def _set_secret_policy(self, call: Call, name: str) -> Any:
