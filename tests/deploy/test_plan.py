@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from firelaunch.cli import main
 from firelaunch.deploy.cost import idle_month
 from firelaunch.deploy.iam import no_more_rights
-from firelaunch.deploy.names import AUTH_ADMIN, DATASTORE_USER, Place, app_service, membership_service
+from firelaunch.deploy.names import AUTH_ADMIN, DATASTORE_USER, Place, app_service, functions, membership_service
 from firelaunch.deploy.release import deploy_command, traffic_command
 from firelaunch.deploy.tools import Failed, Tools
 from firelaunch.deploy.work import for_work
@@ -200,6 +200,7 @@ def test_only_the_membership_function_may_change_users(tmp_path: Path) -> None:
         for role in service.roles:
             assert role.name != DATASTORE_USER or role.database, "an app's right to Firestore names one database"
     assert any(role.name == AUTH_ADMIN for role in membership_service(PLACE, frozenset()).roles)
+    assert [each.name for each in functions(PLACE, frozenset())] == ["firelaunch-membership"]
 
 
 @given(st.lists(st.from_regex(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?", fullmatch=True), min_size=2, max_size=8, unique=True))

@@ -100,6 +100,7 @@ class Tools:
         environ: of the tools; endpoint overrides in it hold for requests too.
         say: shows a line of what a long command does.
         pause: waits that many seconds.
+        token: an access token, where one is at hand; else gcloud is asked.
     """
 
     def __init__(
@@ -107,12 +108,13 @@ class Tools:
         environ: Mapping[str, str],
         say: Callable[[str], object],
         pause: Callable[[float], object] = time.sleep,
+        token: str = "",
     ) -> None:
         self._environ = dict(environ)
         self._say = say
         self._pause = pause
         self._seen: dict[Command, Any] = {}
-        self._token = ""
+        self._token = token
 
     def check_installed(self) -> None:
         """Raises Failed where gcloud is not on the PATH."""
