@@ -203,7 +203,8 @@ class _Deploy:
 
     def _smoke(self, service: Service) -> Callable[[str], str | None]:
         def smoke(url: str) -> str | None:
-            token = None if service.public else self.tools.identity_token(url)
+            # A tag's address is no audience of Cloud Run's; the service's own is.
+            token = None if service.public else self.tools.identity_token(self.place.url(service.name))
             if not service.public and token is None:
                 return "it is private, and this login can have no identity token: use gcloud auth login"
             if service.refusal:
