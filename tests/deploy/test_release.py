@@ -115,6 +115,15 @@ def test_a_missing_permission_is_named_and_the_next_run_goes_on(cloud: GoogleClo
     assert PLACE.email("fl-app-other") in cloud.account.accounts
 
 
+def test_a_quota_that_is_used_up_is_told_from_a_missing_permission(cloud: GoogleCloud, tools: Tools) -> None:
+    cloud.exhausted = {"datastore.indexes.create"}
+    with pytest.raises(Failed, match="429 Quota exceeded") as failed:
+        perform(indexes(PLACE, "(default)", INDEXES), tools, never)
+    assert "ask for more: https://console.cloud.google.com/iam-admin/quotas" in failed.value.mend
+    cloud.exhausted = set()
+    assert perform(indexes(PLACE, "(default)", INDEXES), tools, never) > 0
+
+
 def test_whoever_lacks_permissions_is_told_the_smallest_roles(cloud: GoogleCloud, tools: Tools) -> None:
     (step,) = [step for step in preflight(PLACE, ()) if step.title.startswith("permissions")]
     perform(step, tools, never)

@@ -23,6 +23,7 @@ _LOGGED_OUT = re.compile(
     r"|Failed to authenticate",
     re.IGNORECASE,
 )
+_QUOTA = re.compile(r"RESOURCE_EXHAUSTED|\b429\b|quota (?:exceeded|limit)|exceed\w* .{0,80}quota", re.IGNORECASE)
 _FORBIDDEN = re.compile(r"PERMISSION_DENIED|does not have permission|HTTPError 403|\b403\b|forbidden", re.IGNORECASE)
 _NOT_YET = re.compile(
     r"Service account \S+ does not exist|SERVICE_DISABLED|has not been used in project", re.IGNORECASE
@@ -266,6 +267,8 @@ def _last_words(text: str) -> str:
 def _mend(said: str) -> str:
     if _LOGGED_OUT.search(said):
         return "gcloud auth login"
+    if _QUOTA.search(said):
+        return "a quota is used up; see it, and ask for more: https://console.cloud.google.com/iam-admin/quotas"
     if "billing" in said.lower():
         return "see that the project has a billing account: gcloud billing projects describe PROJECT"
     if _FORBIDDEN.search(said):
