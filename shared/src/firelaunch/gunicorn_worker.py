@@ -3,7 +3,7 @@ it answers itself, to requests that no app gets to see, and streams that hold no
 
 For the streams it leans on what gunicorn does not promise: that ``handle`` runs in a thread and what it returns reaches
 ``finish_request``, ``method_queue``, and the response behind ``start_response``. So its version is pinned, and
-tests/test_gunicorn_worker.py fails where another version does otherwise. Where the app runs under another server, each
+tests/test_relay.py fails where another version does otherwise. Where the app runs under another server, each
 stream keeps its thread.
 """
 

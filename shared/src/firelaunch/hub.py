@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 from .llm.client import Client
 from .llm.patience import HEARTBEAT_SECONDS, TICK_SECONDS, ClientLeft, Patience
@@ -104,20 +105,29 @@ class Hub:
                 if descriptor == self._bell:
                     os.eventfd_read(self._bell)
                 elif (served := self._of_provider.get(descriptor)) is not None:
-                    self._step(served)
+                    self._guarded(self._step, served)
                 elif (served := self._of_client.get(descriptor)) is not None:
-                    self._heard_of(served, event)
+                    self._guarded(self._heard_of, served, event)
             while self._arrived:
-                self._take(self._arrived.popleft())
+                self._guarded(self._take, self._arrived.popleft())
             now = time.monotonic()
             while self._timers and self._timers[0][0] <= now:
                 served = heapq.heappop(self._timers)[2]
                 if served in self._here and not served._unsent:
-                    self._step(served)
+                    self._guarded(self._step, served)
             if now >= next_tick:
                 next_tick = now + TICK_SECONDS
                 for served in list(self._here):
-                    self._tick(served, now)
+                    self._guarded(self._tick, served, now)
+
+    def _guarded(self, work: Callable[..., None], served: Served, *args: Any) -> None:
+        """What goes wrong with one stream is its own, and no other's."""
+        try:
+            work(served, *args)
+        except Exception:
+            log.exception("a stream failed")
+            served.failed = True
+            self._dismiss(served)
 
     def _take(self, served: Served) -> None:
         self._here.add(served)
@@ -176,9 +186,6 @@ class Hub:
                 if client.idle:
                     self._wait(served)
                     return
-        except Exception:
-            log.exception("a stream failed")
-            served.failed = True
         finally:
             client.hosted = False
         self._dismiss(served)

@@ -1,7 +1,7 @@
 """HTTP/1.1 to one model provider, over sockets whose every wait also notices that nobody wants the answer any more.
 
 The openai package builds an object for each token and cannot be woken while it waits; see
-docs/adr/0006-a-relay-of-raw-bytes.md for what that costs.
+docs/adr/0006-streams-wait-in-one-place.md for what that costs.
 """
 
 from __future__ import annotations
