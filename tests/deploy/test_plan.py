@@ -224,7 +224,7 @@ def test_an_id_that_cannot_be_deployed_is_refused(more: dict[str, str], variant:
 
 
 def test_traffic_is_held_back_only_where_something_serves_already(tmp_path: Path) -> None:
-    """A service whose first revision never came up is deployed as a new one is: there is nothing to hold it back for."""
+    """A service whose first revision never came up is deployed as a new one is: nothing serves that could go on."""
     assert not Live({"spec": {}, "status": {"latestCreatedRevisionName": "x-00001"}}).ever_ready
     assert Live({"spec": {}, "status": {"latestReadyRevisionName": "x-00001"}}).ever_ready
     service = app_service(settings(tmp_path / "app"), PLACE)
