@@ -1,6 +1,6 @@
-"""The usual ways to relay a model's stream, as their documentation shows them; what ``bench/relay.py`` compares with."""
+"""The usual ways to relay a model's stream, as their documentation shows them, for ``bench/relay.py``."""
 
-from __future__ import annotations
+# Annotations are evaluated, as FastAPI looks up what a route takes among a module's names, and these are a function's.
 
 import json
 import os
@@ -31,7 +31,8 @@ def fastapi_app() -> Any:
                 if chunk.choices and chunk.choices[0].delta.content:
                     text += chunk.choices[0].delta.content
                     yield f"data: {json.dumps({'text': chunk.choices[0].delta.content})}\n\n"
-            yield f"data: {json.dumps({'characters': len(text), 'tokens': usage.completion_tokens if usage else 0})}\n\n"
+            used = usage.completion_tokens if usage else 0
+            yield f"data: {json.dumps({'characters': len(text), 'tokens': used})}\n\n"
 
         return StreamingResponse(events(), media_type="text/event-stream")
 
@@ -60,7 +61,8 @@ def flask_app() -> Any:
                 if chunk.choices and chunk.choices[0].delta.content:
                     text += chunk.choices[0].delta.content
                     yield f"data: {json.dumps({'text': chunk.choices[0].delta.content})}\n\n"
-            yield f"data: {json.dumps({'characters': len(text), 'tokens': usage.completion_tokens if usage else 0})}\n\n"
+            used = usage.completion_tokens if usage else 0
+            yield f"data: {json.dumps({'characters': len(text), 'tokens': used})}\n\n"
 
         return Response(events(), mimetype="text/event-stream")
 

@@ -32,6 +32,7 @@ ORDER = [
     ["web", "wiring"],
     ["membership"],
     ["functions"],
+    ["hub"],
     ["serving", "gunicorn_worker"],
     ["testing"],
     ["rules"],

@@ -97,10 +97,10 @@ def test_a_modules_variable_has_the_type_of_the_roots_variable_that_it_is_given(
         return {name.strip('"'): str(body["type"]) for item in found for name, body in item.items()}
 
     root = types(SOURCE / "variables.tf")
-    app = types(SOURCE / "modules" / "app" / "variables.tf")
-    squeezed = {name: re.sub(r"\s", "", kind) for name, kind in (root | {"app": app["app"]}).items()}
-    assert squeezed["apps"] == "${map(" + squeezed["app"].removeprefix("${").removesuffix("}") + ")}"
-    assert app["settings"] == root["settings"]
+    service = types(SOURCE / "modules" / "service" / "variables.tf")
+    squeezed = {name: re.sub(r"\s", "", kind) for name, kind in (root | {"service": service["service"]}).items()}
+    assert squeezed["services"] == "${map(" + squeezed["service"].removeprefix("${").removesuffix("}") + ")}"
+    assert service["settings"] == root["settings"]
 
 
 # What they come to
@@ -335,7 +335,7 @@ def test_apps_of_several_projects_or_regions_are_not_mixed(repo: Path, tmp_path:
     assert "project-one, project-two" in both.stderr
     out = tmp_path / "one.json"
     assert firelaunch(other, "terraform", "--project", "project-one", "--out", str(out)).returncode == 0
-    assert list(json.loads(out.read_text())["apps"]) == ["one"]
+    assert list(json.loads(out.read_text())["services"])[:1] == ["one"]
     app_two = other / "apps" / "two" / "firelaunch.toml"
     app_two.write_text(app_two.read_text().replace("project-two", "project-one").replace("europe-west1", "us-east1"))
     regions = firelaunch(other, "terraform")

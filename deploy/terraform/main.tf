@@ -22,11 +22,11 @@ module "project" {
   github_repository = var.github_repository
 }
 
-module "app" {
-  for_each       = var.apps
-  source         = "./modules/app"
+module "service" {
+  for_each       = var.services
+  source         = "./modules/service"
   name           = each.key
-  app            = each.value
+  service        = each.value
   project        = var.project.id
   region         = var.project.region
   project_number = module.project.number

@@ -7,13 +7,14 @@ variable "project" {
     region     = string
     apis       = list(string)
     repository = string
-    accounts = map(object({
-      title = string
+    builder = object({
+      account = string
+      title   = string
       roles = list(object({
         role      = string
         condition = optional(object({ title = string, expression = string }))
       }))
-    }))
+    })
     databases = map(object({
       indexes = list(object({
         collection = string
@@ -31,8 +32,8 @@ variable "project" {
   })
 }
 
-variable "apps" {
-  description = "The apps, by their ids."
+variable "services" {
+  description = "The services of apps, by the apps' ids, and of functions."
   type = map(object({
     title   = string
     account = string

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from firelaunch.cli import main
 from firelaunch.deploy.cost import idle_month
 from firelaunch.deploy.iam import no_more_rights
-from firelaunch.deploy.names import AUTH_ADMIN, DATASTORE_USER, Place, app_service, membership_service
-from firelaunch.deploy.release import deploy_command, traffic_command
+from firelaunch.deploy.names import AUTH_ADMIN, DATASTORE_USER, Place, app_service, functions, membership_service
+from firelaunch.deploy.release import Live, deploy_command, traffic_command
 from firelaunch.deploy.tools import Failed, Tools
 from firelaunch.deploy.work import for_work
 from firelaunch.errors import SettingsError
@@ -200,6 +200,7 @@ def test_only_the_membership_function_may_change_users(tmp_path: Path) -> None:
         for role in service.roles:
             assert role.name != DATASTORE_USER or role.database, "an app's right to Firestore names one database"
     assert any(role.name == AUTH_ADMIN for role in membership_service(PLACE, frozenset()).roles)
+    assert [each.name for each in functions(PLACE, frozenset())] == ["firelaunch-membership"]
 
 
 @given(st.lists(st.from_regex(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?", fullmatch=True), min_size=2, max_size=8, unique=True))
@@ -220,6 +221,15 @@ def test_no_two_apps_share_an_account_and_iam_takes_each(apps: list[str]) -> Non
 def test_an_id_that_cannot_be_deployed_is_refused(more: dict[str, str], variant: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"app\.id"):
         app_service(settings(tmp_path / "app", variant, **more), PLACE)
+
+
+def test_traffic_is_held_back_only_where_something_serves_already(tmp_path: Path) -> None:
+    """A service whose first revision never came up is deployed as a new one is: nothing serves that could go on."""
+    assert not Live({"spec": {}, "status": {"latestCreatedRevisionName": "x-00001"}}).ever_ready
+    assert Live({"spec": {}, "status": {"latestReadyRevisionName": "x-00001"}}).ever_ready
+    service = app_service(settings(tmp_path / "app"), PLACE)
+    assert "--no-traffic" not in deploy_command(PLACE, service, tmp_path, first=True).argv
+    assert "--no-traffic" in deploy_command(PLACE, service, tmp_path).argv
 
 
 def test_the_idle_month_is_what_the_price_pages_say(tmp_path: Path) -> None:

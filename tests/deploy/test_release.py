@@ -20,6 +20,7 @@ from firelaunch.deploy.steps import perform
 from firelaunch.deploy.tools import Failed, Tools
 from firelaunch.settings import Index
 from firelaunch.testing.google import GoogleCloud
+from firelaunch.testing.google.base import TOKEN
 from support import ROOT
 
 from .world import gcloud_is_there
@@ -53,7 +54,7 @@ def tools(cloud: GoogleCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     environ = cloud.environ(tmp_path / "home")
     for name in ("http_proxy", "no_proxy"):
         monkeypatch.setenv(name, environ[name])
-    return Tools({**os.environ, **environ}, lambda _: None, pause=lambda _: None)
+    return Tools({**os.environ, **environ}, lambda _: None, pause=lambda _: None, token=TOKEN)
 
 
 def yes(_: str) -> bool:
@@ -91,18 +92,16 @@ def test_traffic_moves_to_what_works_stays_where_it_is_otherwise_and_can_be_give
     assert "gcloud run services logs read demo" in failed.value.mend
     assert cloud.run.traffic("demo") == {first: 100}
 
-    cloud.run.breaking, cloud.run.leaking = False, True
-    with pytest.raises(Failed, match="lets somebody in without a token"):
-        release.deploy(source, "three")
-    assert cloud.run.traffic("demo") == {first: 100}
-
-    cloud.run.leaking = False
-    release.deploy(source, "four")
-    (fourth,) = cloud.run.traffic("demo")
-    assert fourth != first
+    cloud.run.breaking = False
+    release.deploy(source, "three")
+    (third,) = cloud.run.traffic("demo")
+    assert third != first
     assert cloud.unexpected == []
     release.rollback()
     assert cloud.run.traffic("demo") == {first: 100}
+
+    cloud.run.leak(first)
+    assert "lets somebody in without a token" in str(smoke("http://demo-x.a.run.app"))
 
 
 def test_a_missing_permission_is_named_and_the_next_run_goes_on(cloud: GoogleCloud, tools: Tools) -> None:
@@ -114,6 +113,15 @@ def test_a_missing_permission_is_named_and_the_next_run_goes_on(cloud: GoogleClo
     cloud.denied = set()
     assert perform(step, tools, never) == 1
     assert PLACE.email("fl-app-other") in cloud.account.accounts
+
+
+def test_a_quota_that_is_used_up_is_told_from_a_missing_permission(cloud: GoogleCloud, tools: Tools) -> None:
+    cloud.exhausted = {"datastore.indexes.create"}
+    with pytest.raises(Failed, match="429 Quota exceeded") as failed:
+        perform(indexes(PLACE, "(default)", INDEXES), tools, never)
+    assert "ask for more: https://console.cloud.google.com/iam-admin/quotas" in failed.value.mend
+    cloud.exhausted = set()
+    assert perform(indexes(PLACE, "(default)", INDEXES), tools, never) > 0
 
 
 def test_whoever_lacks_permissions_is_told_the_smallest_roles(cloud: GoogleCloud, tools: Tools) -> None:
@@ -192,8 +200,9 @@ def test_a_database_in_datastore_mode_is_refused(cloud: GoogleCloud, tools: Tool
         perform(database(PLACE, "(default)"), tools, never)
 
 
-def test_who_is_not_logged_in_is_told_to(cloud: GoogleCloud, tmp_path: Path) -> None:
+def test_the_token_is_gclouds_and_who_has_none_is_told_to_log_in(cloud: GoogleCloud, tmp_path: Path) -> None:
     environ = cloud.environ(tmp_path / "home")
+    assert Tools({**os.environ, **environ}, print).token() == TOKEN
     del environ["CLOUDSDK_AUTH_ACCESS_TOKEN_FILE"]
     with pytest.raises(Failed) as failed:
         perform(preflight(PLACE, ())[0], Tools({**os.environ, **environ}, print), never)

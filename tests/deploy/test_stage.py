@@ -157,17 +157,17 @@ def test_the_wheel_is_what_the_repo_holds(tmp_path: Path) -> None:
 def test_an_app_with_packages_of_its_own_needs_a_lock_of_its_own(tmp_path: Path) -> None:
     app = copy_template(tmp_path / "my-app")
     project = app / "pyproject.toml"
-    project.write_text(project.read_text().replace('["firelaunch[cloud]"]', '["firelaunch[cloud]", "Pillow>=10"]'))
-    with pytest.raises(StageError, match=r"needs pillow.*uv pip compile"):
+    project.write_text(project.read_text().replace('["firelaunch[cloud]"]', '["firelaunch[cloud]", "LeftPad>=10"]'))
+    with pytest.raises(StageError, match=r"needs leftpad.*uv pip compile"):
         stage_app(ROOT, app, tmp_path / "out")
     lock = (ROOT / "requirements.lock").read_text()
     (app / "requirements.lock").write_text(lock)
-    with pytest.raises(StageError, match=r"does not fit .*\(pillow\)"):
+    with pytest.raises(StageError, match=r"does not fit .*\(leftpad\)"):
         stage_app(ROOT, app, tmp_path / "out")
-    (app / "requirements.lock").write_text(f"{lock}pillow==12.0 --hash=sha256:00\n")
+    (app / "requirements.lock").write_text(f"{lock}leftpad==12.0 --hash=sha256:00\n")
     staged = stage_app(ROOT, app, tmp_path / "out").folder
-    assert "pillow==12.0" in (staged / "requirements.txt").read_text()
-    (app / "requirements.lock").write_text(lock.replace("flask==", "flask==0.", 1) + "pillow==12.0 --hash=sha256:00\n")
+    assert "leftpad==12.0" in (staged / "requirements.txt").read_text()
+    (app / "requirements.lock").write_text(lock.replace("flask==", "flask==0.", 1) + "leftpad==12.0 --hash=sha256:00\n")
     with pytest.raises(StageError, match=r"does not fit .*\(flask\)"):
         stage_app(ROOT, app, tmp_path / "out")
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import GeneratorType
 from typing import Any
 
 from .chats import message_view
@@ -18,7 +19,8 @@ from .checkpoints import Checkpoints, Stopped
 from .errors import FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
 from .identity import Caller
 from .lifecycle import Shutdown
-from .llm.base import Chunk, Message
+from .llm.base import LEAVING, WAITING, Chunk, Message
+from .llm.client import Client
 from .llm.gateway import Answering
 from .llm.patience import ClientLeft
 from .prompts import UserPrompts
@@ -26,7 +28,7 @@ from .scope import Scope
 from .services import Services
 from .settings import App
 from .store.base import DELETE_FIELD, SERVER_TIME, Increment, Set, Update, Write
-from .stream import Delta, Done, Event, Failed, Heartbeat, Start
+from .stream import Delta, Done, Event, Failed, Heartbeat, Paused, Start
 from .usage import Reservation
 
 __all__ = ["Replay", "Running", "Send", "Turn", "Workflow", "chat_update", "sent_view"]
@@ -35,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _SETTLE_TRIES = 4
 _TITLE_CHARACTERS = 60
+_STREAM = Answering.stream.__code__
 
 
 @dataclass(slots=True)
@@ -135,6 +138,7 @@ class Running:
     answer_is_new: bool
     goes_on: bool = False
     stop_asked: bool = False
+    client: Client | None = None
     _said: list[str] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _first_token: float | None = None
@@ -150,9 +154,9 @@ class Running:
             raise Interrupted(retry_after=1)
         if self.stop_asked:
             raise Stopped
-        self.checkpoints.take(self._said)
+        self.checkpoints.look()
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[Event | Paused]:
         """Start, the pieces of the answer, then Done (or Failed, after which nothing follows).
 
         Closing it early ends the model's call, and keeps and bills what was said until then; where ``goes_on`` is set
@@ -161,6 +165,7 @@ class Running:
         outcome = "stopped"
         error: FirelaunchError | None = None
         done: Done | None = None
+        self.checkpoints.begin(self._said)
         try:
             yield from self._told()
             outcome = "answered"
@@ -172,6 +177,7 @@ class Running:
             outcome, error = "failed", FirelaunchError()
             log.exception("the app's workflow failed in request %s", self.send.request_id)
         finally:
+            self.checkpoints.end()
             try:
                 done = self._settle(outcome, error)
             except FirelaunchError as failure:
@@ -182,7 +188,7 @@ class Running:
         else:
             yield done
 
-    def _told(self) -> Iterator[Event]:
+    def _told(self) -> Iterator[Event | Paused]:
         deltas = self._deltas()
         gone = False
         try:
@@ -200,13 +206,22 @@ class Running:
             for _ in deltas:
                 pass
 
-    def _deltas(self) -> Generator[Event, None, None]:
+    def _deltas(self) -> Generator[Event | Paused, None, None]:
         chunks = iter(self.workflow(self.turn))
         try:
             for chunk in chunks:
-                self.pulse()
+                hosted = self.client is not None and self.client.hosted
+                if chunk is WAITING and self.client is not None and (hosted or _only_waits(chunks)):
+                    self.client.may_wait = True
+                    yield Paused.WAITING
+                    continue
+                if chunk is LEAVING:
+                    yield Paused.LEAVING
+                    continue
+                if not hosted:  # the hub does it for all its streams
+                    self.pulse()
                 if not chunk.text:
-                    if chunk.tokens is None and chunk.finish is None:
+                    if chunk.tokens is None and chunk.finish is None and chunk is not WAITING:
                         yield Heartbeat()
                     continue
                 if self._first_token is None:
@@ -281,6 +296,18 @@ class Running:
             return self.checkpoints.reread()
         except Stopped:
             return False
+
+
+def _only_waits(chunks: object) -> bool:
+    """Whether a workflow does nothing but hand on what the model says, so that going on with it runs none of its code.
+
+    It is so while the workflow, or what it delegates to by ``yield from``, delegates to ``turn.llm.stream``.
+    """
+    while isinstance(chunks, GeneratorType):
+        if chunks.gi_code is _STREAM:
+            return True
+        chunks = chunks.gi_yieldfrom
+    return False
 
 
 def _title(text: str) -> str:

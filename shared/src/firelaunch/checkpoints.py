@@ -1,24 +1,31 @@
-"""How far a running answer is, in the record of its request: what a client resumes from, and where a stop arrives.
+"""How far running answers are, in the records of their requests: what a client resumes from, and where a stop arrives.
 
-A checkpoint is a commit whose precondition is that nobody else changed the record. So a stop that any instance writes
-there is noticed by the next checkpoint, at no cost of its own.
+A checkpoint is a write whose precondition is that nobody else changed the record. So a stop that any instance writes
+there is noticed by the next checkpoint, at no cost of its own. One thread takes the checkpoints of all answers that a
+process is giving, many in one commit: a commit for each would cost more than relaying the answers does.
 """
 
 from __future__ import annotations
 
 import logging
-import time
+import threading
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from itertools import islice
 
-from .errors import PreconditionFailed, StoreError
+from .errors import FirelaunchError, NotFound, PreconditionFailed, StoreError
 from .store.base import Document, Update
 from .store.scoped import ScopedStore
 
-__all__ = ["Checkpoints", "Stopped"]
+__all__ = ["Checkpointer", "Checkpoints", "Stopped"]
 
 log = logging.getLogger(__name__)
+
+_TOGETHER = 100
+"""Checkpoints in one commit. Firestore takes 10 MiB (https://firebase.google.com/docs/firestore/quotas)."""
+
+_REST_SECONDS = 30.0
+"""How long the thread outlives the last answer."""
 
 
 class Stopped(Exception):
@@ -26,48 +33,41 @@ class Stopped(Exception):
 
 
 class Checkpoints:
-    """Those of one running answer.
+    """Those of one running answer: between ``begin`` and ``end`` they are taken.
 
     Args:
         record: path of the request's record.
         updated_at, expires_at: the record's, as this turn wrote it. By the second it knows that the record is still its
             own: a repeated send of the same message, after this one ran out, writes another.
-        every: seconds between two checkpoints.
     """
 
-    def __init__(
-        self, store: ScopedStore, record: str, updated_at: datetime, expires_at: datetime, every: float
-    ) -> None:
-        self._store = store
-        self._record = record
+    def __init__(self, taker: Checkpointer, record: str, updated_at: datetime, expires_at: datetime) -> None:
+        self._taker = taker
+        self.record = record
         self._expires_at = expires_at
-        self._every = every
-        self._last = time.monotonic()
+        self._said: Sequence[str] = ()
         self._length = 0
+        self._found: Exception | None = None
         self.updated_at = updated_at
 
-    def take(self, said: Sequence[str]) -> None:
-        """Store what was ``said``, if the last checkpoint is long enough ago.
+    def begin(self, said: Sequence[str]) -> None:
+        """Have what is in ``said`` stored from now on, as it grows."""
+        self._said = said
+        self._taker.add(self)
+
+    def end(self) -> None:
+        """Have it stored no longer. A checkpoint that is under way may still arrive; see :meth:`reread`."""
+        self._taker.remove(self)
+
+    def look(self) -> None:
+        """Say what the last checkpoint found.
 
         Raises:
             Stopped: somebody asked for the end.
             PreconditionFailed: the record is another turn's by now.
         """
-        if time.monotonic() - self._last < self._every:
-            return
-        try:
-            if len(said) == self._length:
-                self._look()
-            else:
-                update = Update(self._record, {"partial": "".join(said)}, if_updated_at=self.updated_at)
-                self.updated_at = self._store.commit([update])
-                self._length = len(said)
-        except PreconditionFailed:
-            self.reread()
-        except StoreError as error:
-            # A checkpoint is a convenience; an answer does not end for want of one.
-            log.warning("no checkpoint: %s", error)
-        self._last = time.monotonic()
+        if self._found is not None:
+            raise self._found
 
     def reread(self) -> bool:
         """Whether the record is settled, as when a commit's acknowledgement was lost; else take it up as it is now.
@@ -76,8 +76,8 @@ class Checkpoints:
             Stopped: somebody asked for the end.
             PreconditionFailed: the record is another turn's by now.
         """
-        record = self._store.get(self._record)
-        data: Any = {} if record is None else record.data
+        record = self._taker.store.get(self.record)
+        data = {} if record is None else record.data
         if data.get("state") == "settled":
             return True
         if record is None or data.get("expires_at") != self._expires_at:
@@ -88,7 +88,116 @@ class Checkpoints:
             raise Stopped
         return False
 
-    def _look(self) -> None:
-        record: Document | None = self._store.get(self._record)
+    # What the taker calls, from its thread.
+
+    @property
+    def grown(self) -> bool:
+        """Whether something was said since the last checkpoint."""
+        return len(self._said) != self._length
+
+    def next(self) -> tuple[Update, int]:
+        """The write, and how many pieces of the answer are in it."""
+        count = len(self._said)
+        return Update(self.record, {"partial": "".join(self._said[:count])}, if_updated_at=self.updated_at), count
+
+    def took(self, count: int, at: datetime) -> None:
+        """The write was committed."""
+        self._length, self.updated_at = count, at
+
+    def compare(self, record: Document | None) -> None:
+        """Look at what the record is now, where nothing new was said."""
         if record is None or record.update_time != self.updated_at:
-            raise PreconditionFailed
+            self.was_changed()
+
+    def was_changed(self) -> None:
+        """Somebody else wrote to the record."""
+        try:
+            self.reread()
+        except (Stopped, PreconditionFailed) as found:
+            self._found = found
+        except StoreError as error:
+            log.warning("no checkpoint: %s", error)
+
+
+class Checkpointer:
+    """Takes the checkpoints of all of a process's answers.
+
+    Args:
+        every: seconds between two checkpoints of an answer.
+    """
+
+    def __init__(self, store: ScopedStore, every: float) -> None:
+        self.store = store
+        self._every = every
+        self._running: dict[int, Checkpoints] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def add(self, checkpoints: Checkpoints) -> None:
+        """Take this answer's checkpoints too."""
+        with self._changed:
+            self._running[id(checkpoints)] = checkpoints
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
+                self._thread.start()
+            elif len(self._running) == 1:
+                self._changed.notify()
+
+    def remove(self, checkpoints: Checkpoints) -> None:
+        """Take this answer's no longer."""
+        with self._changed:
+            self._running.pop(id(checkpoints), None)
+
+    def take(self) -> None:
+        """One checkpoint of each answer that has grown, and a look at the records of the others."""
+        with self._changed:
+            running = list(self._running.values())
+        for some in _batches([one for one in running if one.grown]):
+            self._write(some)
+        for some in _batches([one for one in running if not one.grown]):
+            self._look(some)
+
+    def _run(self) -> None:
+        stop = threading.Event()
+        while True:
+            stop.wait(self._every)
+            try:
+                self.take()
+            except Exception:
+                log.exception("checkpoints could not be taken")
+            with self._changed:
+                if not self._running and not self._changed.wait_for(lambda: bool(self._running), _REST_SECONDS):
+                    self._thread = None
+                    return
+
+    def _write(self, some: list[Checkpoints]) -> None:
+        writes = [one.next() for one in some]
+        try:
+            at = self.store.commit([write for write, _ in writes])
+        except (PreconditionFailed, NotFound):
+            if len(some) == 1:
+                some[0].was_changed()
+                return
+            # One of them was stopped, or settled a moment ago, and has the whole commit refused.
+            for one in some:
+                self._write([one])
+        except FirelaunchError as error:
+            # A checkpoint is a convenience; an answer does not end for want of one.
+            log.warning("no checkpoints: %s", error)
+        else:
+            for one, (_, count) in zip(some, writes, strict=True):
+                one.took(count, at)
+
+    def _look(self, some: list[Checkpoints]) -> None:
+        try:
+            records = self.store.get_many([one.record for one in some])
+        except FirelaunchError as error:
+            log.warning("no look at running requests: %s", error)
+            return
+        for one, record in zip(some, records, strict=True):
+            one.compare(record)
+
+
+def _batches(them: list[Checkpoints]) -> list[list[Checkpoints]]:
+    left = iter(them)
+    return [batch for _ in range(0, len(them), _TOGETHER) if (batch := list(islice(left, _TOGETHER)))]

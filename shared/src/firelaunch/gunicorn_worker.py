@@ -1,21 +1,40 @@
-"""gunicorn's threaded worker, with what is ours: how it says that it cannot start, how it ends, and the form of errors
-that it answers itself, to requests that no app gets to see.
+"""gunicorn's threaded worker, with what is ours: how it says that it cannot start, how it ends, the form of errors that
+it answers itself, to requests that no app gets to see, and streams that hold no thread while they wait.
+
+For the streams it leans on what gunicorn does not promise: that ``handle`` runs in a thread and what it returns reaches
+``finish_request``, ``method_queue``, and the response behind ``start_response``. So its version is pinned, and
+tests/test_relay.py fails where another version does otherwise. Where the app runs under another server, each
+stream keeps its thread.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import sys
-from typing import Any
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
 
 from gunicorn import util
 from gunicorn.arbiter import Arbiter
+from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import ThreadWorker
 
 from .errors import SettingsError
 from .lifecycle import Shutdown
 
+if TYPE_CHECKING:
+    from .hub import Hub, Served
+
 __all__ = ["Worker"]
+
+log = logging.getLogger(__name__)
+
+_ELSEWHERE = object()
+"""What ``handle`` returns of a connection whose stream goes on without its thread."""
 
 
 def _write_error(sock: Any, status: int, reason: str, _detail: str) -> None:
@@ -29,6 +48,88 @@ def _write_error(sock: Any, status: int, reason: str, _detail: str) -> None:
 util.write_error = _write_error
 
 
+class _TakenOver(BaseException):
+    """Out of gunicorn's own handling of a request: the response is a stream, and sent by :class:`Worker`."""
+
+    def __init__(self, response: Response, body: Iterable[bytes], stream: Any, client: Any) -> None:
+        super().__init__()
+        self.response, self.body, self.stream, self.client = response, body, stream, client
+        self.context = copy_context()
+
+
+class _Streams:
+    """The app, with the streams among its responses taken over."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._app, name)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        from .llm.client import CLIENT_KEY, STREAM_KEY, Client
+
+        response = getattr(start_response, "__self__", None)
+        if type(response) is not Response:
+            return self._app(environ, start_response)  # type: ignore[no-any-return]  # HTTP/2, which streams by itself
+        client = environ[CLIENT_KEY] = Client(environ["gunicorn.socket"])
+        body: Iterable[bytes] = self._app(environ, start_response)
+        stream = environ.pop(STREAM_KEY, None)
+        if stream is None:
+            return body
+        raise _TakenOver(response, body, stream, client)
+
+
+class _Sending:
+    """A stream, and the gunicorn of it: its connection and its response."""
+
+    def __init__(self, conn: Any, taken: _TakenOver) -> None:
+        from .hub import Served
+
+        self.conn, self.context = conn, taken.context
+        self._response, self._body = taken.response, taken.body
+        self._served = Served(iter(taken.stream), taken.client, self._frame, lambda: None)
+
+    def begin(self) -> Served:
+        """Have the connection write as threads do: blocking, and not for ever."""
+        from .hub import WRITE_SECONDS
+
+        self.conn.sock.settimeout(WRITE_SECONDS)
+        return self._served
+
+    def lend(self, worker: Worker) -> None:
+        """Make the stream ready for the hub."""
+        if not self._response.headers_sent:
+            self._response.send_headers()
+        self._served.leave = lambda: worker.resume(self)
+
+    def write(self, data: bytes) -> None:
+        """Send a piece. A client that does not take it is gone."""
+        try:
+            self._response.write(data)
+        except OSError:
+            self._served.left()
+            if not self._served.client.goes_on:
+                self._served.items.close()  # type: ignore[attr-defined]  # a generator, which settles what was said
+
+    def end(self) -> bool:
+        """End the response; whether the connection can be used again."""
+        kept = False
+        if not self._served.gone and not self._served.failed:
+            with contextlib.suppress(OSError):
+                self._response.close()
+                kept = not self._response.should_close()
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            close()
+        if kept:
+            self.conn.sock.setblocking(True)
+        return kept
+
+    def _frame(self, data: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._response.chunked else data
+
+
 class Worker(ThreadWorker):  # type: ignore[misc]
     """See the module."""
 
@@ -40,6 +141,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             sys.stderr.write(f"The app cannot start:\n{error}\n")
             sys.stderr.flush()
             sys.exit(Arbiter.APP_LOAD_ERROR)
+        from .hub import Hub
+
+        self.hub: Hub = Hub()
+        self.wsgi: Any = _Streams(self.wsgi)
         start_jobs = getattr(self.wsgi, "start_jobs", None)
         if start_jobs is not None:
             start_jobs()
@@ -51,3 +156,47 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if isinstance(shutdown, Shutdown):
             shutdown.begin()
         super().handle_exit(sig, frame)
+
+    def handle(self, conn: Any) -> Any:
+        """Answer the request on a connection, in a thread of the pool."""
+        try:
+            return super().handle(conn)
+        except _TakenOver as taken:
+            return self._send(_Sending(conn, taken))
+
+    def _send(self, sending: _Sending) -> Any:
+        """Send a stream until it ends or does nothing but wait; whether the connection can be used again then."""
+        from .stream import Paused
+
+        served = sending.begin()
+        try:
+            for item in served.items:
+                if item is Paused.WAITING:
+                    sending.lend(self)
+                    self.hub.add(served)
+                    return _ELSEWHERE
+                if item is not Paused.LEAVING and not served.gone:
+                    sending.write(item)
+        except Exception:
+            log.exception("a stream failed")
+            served.failed = True
+        return self._keepalive_after(sending.conn, sending.end())
+
+    def resume(self, sending: _Sending) -> None:
+        """Go on with a stream that has more to do than to wait, in a thread of the pool."""
+
+        def go_on() -> None:
+            result: Future[Any] = Future()
+            try:
+                result.set_result(sending.context.run(self._send, sending))
+            except BaseException as error:
+                result.set_exception(error)
+            self.method_queue.defer(self.finish_request, sending.conn, result)
+
+        with contextlib.suppress(RuntimeError):  # the pool is closed: the process ends, and its time is up
+            self.tpool.submit(go_on)
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        """Close a connection, or keep it for the next request; not yet where its stream goes on."""
+        if fs.cancelled() or fs.exception() is not None or fs.result() is not _ELSEWHERE:
+            super().finish_request(conn, fs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .errors import InvalidId, ScopeViolation
 
@@ -73,12 +74,17 @@ def split(path: str) -> list[str]:
     """
     if type(path) is not str:  # a subclass may split into other segments than it holds
         raise ScopeViolation(reason=f"a {type(path).__name__} is no path")
+    return list(_segments(path))
+
+
+@lru_cache(maxsize=4096)
+def _segments(path: str) -> tuple[str, ...]:
     segments = path.split("/")
     for segment in segments:
         bad = segment in {"", ".", ".."} or _RESERVED.fullmatch(segment) or not _is_utf8(segment)
         if bad or len(segment.encode()) > 1500 or "\x00" in segment:
             raise ScopeViolation(reason=f"path segment {segment[:80]!r} is not allowed")
-    return segments
+    return tuple(segments)
 
 
 def _is_utf8(text: str) -> bool:

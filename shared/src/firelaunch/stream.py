@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from .errors import FirelaunchError
 
-__all__ = ["Delta", "Done", "Event", "Failed", "Heartbeat", "Start", "sse"]
+__all__ = ["STILL_HERE", "Delta", "Done", "Event", "Failed", "Heartbeat", "Paused", "Start", "sse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +50,30 @@ class Heartbeat:
     """Nothing was said for a while; whatever lies between client and service is shown that the stream lives."""
 
 
+class Paused(Enum):
+    """No event, but a word to the server: that the stream waits for its model, or that it is about to do more."""
+
+    WAITING = 1
+    LEAVING = 2
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+"""Made once: ``json.dumps`` with an option makes one for each call."""
+
 Event = Start | Delta | Heartbeat | Done | Failed
 
+STILL_HERE = b": still here\n\n"
+"""A comment, which readers of server-sent events pass over."""
 
-def sse(events: Iterable[Event]) -> Iterator[bytes]:
+
+def sse(events: Iterable[Event | Paused]) -> Iterator[bytes | Paused]:
     """Server-sent events: ``start``, any number of ``delta``, then ``done`` or ``error``; each with JSON ``data``.
 
     Closing the iterator closes ``events``.
     """
     try:
         for event in events:
-            yield _frame(event)
+            yield event if isinstance(event, Paused) else _frame(event)
     finally:
         close = getattr(events, "close", None)
         if close is not None:
@@ -71,9 +85,9 @@ def _frame(event: Event) -> bytes:
     data: dict[str, Any]
     match event:
         case Delta(text):
-            name, data = "delta", {"text": text}
+            return b'event: delta\ndata: {"text": %b}\n\n' % _encode(text)
         case Heartbeat():
-            return b": still here\n\n"
+            return STILL_HERE
         case Start(request_id, chat_id, user_message):
             name, data = "start", {"request_id": request_id, "chat_id": chat_id, "user_message": user_message}
         case Done(message, usage):
@@ -81,4 +95,8 @@ def _frame(event: Event) -> bytes:
         case Failed(error, request_id):
             code, said = error.told
             name, data = "error", {"error": {"code": code, "message": said, "request_id": request_id}}
-    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode("utf-8", "replace")
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), _encode(data))
+
+
+def _encode(data: Any) -> bytes:
+    return _ENCODER.encode(data).encode("utf-8", "replace")

@@ -16,11 +16,12 @@ from typing import Any
 
 from .answering import Replay, Running, Send, Turn, Workflow, chat_update, sent_view
 from .chats import message_view
-from .checkpoints import Checkpoints
+from .checkpoints import Checkpointer, Checkpoints
 from .errors import IdempotencyMismatch, NotFound, RequestInProgress
 from .identity import Caller
 from .lifecycle import Shutdown
 from .llm.base import Message, token_bound
+from .llm.client import Client
 from .scope import Scope
 from .services import Services
 from .store.base import Create, Document, Increment, Order, Query, Set, Update, Write
@@ -45,12 +46,23 @@ class Turns:
         self._services = services
         self._workflow = workflow
         self._shutdown = shutdown
+        self._checkpointer = Checkpointer(services.store, services.settings.limits.checkpoint_seconds)
 
-    def begin(self, caller: Caller, chat_id: str, text: str, key: str | None, *, streamed: bool) -> Running | Replay:
+    def begin(
+        self,
+        caller: Caller,
+        chat_id: str,
+        text: str,
+        key: str | None,
+        *,
+        streamed: bool,
+        client: Client | None = None,
+    ) -> Running | Replay:
         """Admit and store a message; the answer then comes from the result's ``events()``.
 
         Args:
             key: the client's Idempotency-Key. A key that was answered before gives that answer again.
+            client: whose leaving ends the answer, where the server knows them.
 
         Raises:
             NotFound: the chat is not the caller's.
@@ -61,9 +73,9 @@ class Turns:
         scope = caller.scope
         body_hash = hashlib.sha256(f"{chat_id}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()
         send = Send(caller, scope, chat_id, text, _request_id(scope, key), body_hash, self._services.clock())
-        return self._services.admission.run(scope.root, lambda: self._admit(send, streamed))
+        return self._services.admission.run(scope.root, lambda: self._admit(send, streamed, client))
 
-    def _admit(self, send: Send, streamed: bool) -> Running | Replay:
+    def _admit(self, send: Send, streamed: bool, client: Client | None) -> Running | Replay:
         services, scope = self._services, send.scope
         metering, gateway, limits = services.metering, services.gateway, services.settings.limits
         day = metering.today()
@@ -93,15 +105,16 @@ class Turns:
         expires_at = send.at + timedelta(seconds=metering.reservation_seconds)
         at = services.store.commit([reserve, *self._store_message(send, record, reservation, expires_at)])
         seconds = limits.request_seconds
-        llm = gateway.answering(reservation, reservation.model, seconds, streamed=streamed, owner=scope)
+        llm = gateway.answering(reservation, reservation.model, seconds, streamed=streamed, owner=scope, client=client)
         prompts = services.prompts.of(send.caller.uid, own_models=not reservation.cheaper)
         turn = Turn(services.settings.app, send.text, history, llm, prompts)
         sent = sent_view(send, send.at if record is None else record.data["created_at"])
         title = str(chat.data.get("title", ""))
-        checkpoints = Checkpoints(services.store, send.record, at, expires_at, limits.checkpoint_seconds)
+        checkpoints = Checkpoints(self._checkpointer, send.record, at, expires_at)
         running = Running(
             services, send, reservation, turn, self._workflow, self._shutdown, sent, title, checkpoints, answer is None
         )
+        running.client = client
         llm.check = running.pulse
         return running
 

@@ -17,27 +17,18 @@ resource "google_artifact_registry_repository" "images" {
   depends_on    = [google_project_service.api]
 }
 
-resource "google_service_account" "account" {
-  for_each     = var.project.accounts
+resource "google_service_account" "builder" {
   project      = var.project.id
-  account_id   = each.key
-  display_name = each.value.title
+  account_id   = var.project.builder.account
+  display_name = var.project.builder.title
   depends_on   = [google_project_service.api]
 }
 
-locals {
-  roles = merge([
-    for account, given in var.project.accounts : {
-      for held in given.roles : "${account} ${held.role}" => merge(held, { account = account })
-    }
-  ]...)
-}
-
-resource "google_project_iam_member" "role" {
-  for_each = local.roles
+resource "google_project_iam_member" "builder" {
+  for_each = { for held in var.project.builder.roles : held.role => held }
   project  = var.project.id
   role     = each.value.role
-  member   = google_service_account.account[each.value.account].member
+  member   = google_service_account.builder.member
 
   dynamic "condition" {
     for_each = each.value.condition[*]

@@ -5,13 +5,14 @@ variable "project" {
     region     = string
     apis       = list(string)
     repository = string
-    accounts = map(object({
-      title = string
+    builder = object({
+      account = string
+      title   = string
       roles = list(object({
         role      = string
         condition = optional(object({ title = string, expression = string }))
       }))
-    }))
+    })
     databases = map(any)
     deployer  = object({ account = string, roles = list(string), apis = list(string) })
   })

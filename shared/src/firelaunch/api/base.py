@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
-from flask import g, request
+from flask import Response, g, request
 from flask_openapi3 import APIBlueprint
 from flask_openapi3.models import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import BadRequest
 from ..identity import Caller
+from ..llm.client import CLIENT_KEY, STREAM_KEY, Client
+from ..stream import Paused
 
-BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
-
-LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
-"""The origins of pages on this machine."""
 __all__ = [
     "BEARER",
     "KEY_HEADER",
@@ -25,9 +24,17 @@ __all__ = [
     "Path",
     "blueprint",
     "caller",
+    "client",
+    "event_stream",
     "example",
     "idempotency_key",
 ]
+
+BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
+
+LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
+"""The origins of pages on this machine."""
+
 _KEY_CHARACTERS = 255
 KEY_HEADER = {
     "name": "Idempotency-Key",
@@ -103,3 +110,15 @@ def idempotency_key() -> str | None:
     if key is not None and not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):
         raise BadRequest(f"An Idempotency-Key has 1 to {_KEY_CHARACTERS} printable ASCII characters.")
     return key
+
+
+def client() -> Client | None:
+    """The current request's client, where the server can tell when they leave."""
+    return cast("Client | None", request.environ.get(CLIENT_KEY))
+
+
+def event_stream(items: Iterator[bytes | Paused]) -> Response:
+    """A response of server-sent events. Our own server sends ``items`` itself; others iterate over the response."""
+    request.environ[STREAM_KEY] = items
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return Response(cast("Iterator[bytes]", items), mimetype="text/event-stream", headers=headers)

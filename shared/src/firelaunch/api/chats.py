@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field
 
 from ..errors import AlreadyExists, BadRequest, FirelaunchError, InvalidCursor, TooLarge
 from ..services import Services
-from ..stream import Done, Event, Failed, sse
+from ..stream import Done, Event, Failed, Paused, sse
 from ..turn import Turns
-from .base import KEY_HEADER, Body, PageQuery, Path, blueprint, caller, example, idempotency_key
+from .base import KEY_HEADER, Body, PageQuery, Path, blueprint, caller, client, event_stream, example, idempotency_key
 from .examples import CHAT, QUESTION, REPLY, REQUEST, STREAM, USED
 from .refusals import OF_A_CHAT, OF_A_TURN, errors
 
@@ -134,11 +134,9 @@ def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprin
         if len(body.text) > services.settings.limits.message_characters:
             raise TooLarge(f"A message has at most {services.settings.limits.message_characters} characters.")
         streamed = request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream"
-        running = turns.begin(caller(), path.id, body.text, idempotency_key(), streamed=streamed)
-        if not streamed:
-            return whole(running.events())
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return Response(sse(running.events()), mimetype="text/event-stream", headers=headers)
+        asks = client() if streamed else None
+        running = turns.begin(caller(), path.id, body.text, idempotency_key(), streamed=streamed, client=asks)
+        return event_stream(sse(running.events())) if streamed else whole(running.events())
 
     return api
 
@@ -168,7 +166,7 @@ def _one_chat(api: APIBlueprint, services: Services) -> None:
         return "", 204
 
 
-def whole(events: Iterator[Event]) -> dict[str, Any]:
+def whole(events: Iterator[Event | Paused]) -> dict[str, Any]:
     """The answer that a turn's events end in.
 
     Raises:

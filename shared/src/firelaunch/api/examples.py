@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..stream import Delta, Done, Start, sse
+from ..stream import Delta, Done, Event, Start, sse
 
 __all__ = ["CHAT", "ORDER", "ORDERED", "ORDER_SCHEMA", "QUESTION", "REPLY", "REQUEST", "STREAM", "USED"]
 
@@ -48,7 +48,6 @@ ORDER_SCHEMA = {
     "properties": {"item": {"type": "string"}, "count": {"type": "integer", "minimum": 1}},
     "required": ["item", "count"],
 }
-STREAM = b"".join(
-    sse([Start(REQUEST, str(CHAT["id"]), QUESTION), Delta("The "), Delta("Volga."), Done(REPLY, USED)])
-).decode()
+_EVENTS: list[Event] = [Start(REQUEST, str(CHAT["id"]), QUESTION), Delta("The "), Delta("Volga."), Done(REPLY, USED)]
+STREAM = b"".join(item for item in sse(_EVENTS) if isinstance(item, bytes)).decode()
 """A whole answer as server-sent events."""

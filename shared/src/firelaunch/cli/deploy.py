@@ -13,11 +13,20 @@ import click
 
 from ..deploy.cost import idle_month
 from ..deploy.data import database, indexes, publish, vectors
-from ..deploy.names import Place, Service, app_service, databases, features, membership_service, vector_dimensions
+from ..deploy.names import (
+    Place,
+    Service,
+    app_service,
+    databases,
+    features,
+    functions,
+    membership_service,
+    vector_dimensions,
+)
 from ..deploy.plan import describe, describe_command, for_project, for_service, preflight
 from ..deploy.release import Release, deploy_command, services_command, traffic_command
 from ..deploy.rules import rules
-from ..deploy.smoke import smoke_app, smoke_membership
+from ..deploy.smoke import smoke_app, smoke_function
 from ..deploy.stage import FUNCTIONS, Staged, StageError, stage_app, stage_functions
 from ..deploy.steps import Step, explain, perform
 from ..deploy.terraform import left_to_terraform
@@ -122,10 +131,10 @@ class _Deploy:
         for step in steps:
             self._perform(step, progress)
         self._deploy(self.service, self._stage_app, progress)
-        door = self._membership()
-        for step in self._stands_on(for_service(self.place, door, {})):
-            self._perform(step, progress)
-        self._deploy(door, self._stage_functions, progress)
+        for function in functions(self.place, self._dedicated() | self._known_dedicated()):
+            for step in self._stands_on(for_service(self.place, function, _only(os.environ, *function.secrets))):
+                self._perform(step, progress)
+            self._deploy(function, self._stage_functions, progress)
 
     def preview(self) -> None:
         progress = Progress(2)
@@ -143,14 +152,15 @@ class _Deploy:
         """The whole plan for a project in which nothing was made yet."""
         if self.place.project == _NO_PROJECT:
             click.echo("No project is named: set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT.\n")
-        door = membership_service(self.place, self._dedicated())
+        more = functions(self.place, self._dedicated())
         for step in self._steps():
             click.echo("\n".join(explain(step)))
         self._explain_release(self.service, self._out(self.service.name))
-        for step in self._stands_on(for_service(self.place, door, {})):
-            click.echo("\n".join(explain(step)))
-        self._explain_release(door, self._out(FUNCTIONS))
-        self._explain_cost((self.service, door))
+        for function in more:
+            for step in self._stands_on(for_service(self.place, function, {})):
+                click.echo("\n".join(explain(step)))
+            self._explain_release(function, self._out(FUNCTIONS))
+        self._explain_cost((self.service, *more))
 
     def _steps(self) -> list[Step]:
         """Those before the first revision."""
@@ -209,18 +219,20 @@ class _Deploy:
 
     def _smoke(self, service: Service) -> Callable[[str], str | None]:
         def smoke(url: str) -> str | None:
-            token = None if service.public else self.tools.identity_token(url)
+            # A tag's address is no audience of Cloud Run's; the service's own is.
+            token = None if service.public else self.tools.identity_token(self.place.url(service.name))
             if not service.public and token is None:
                 return "it is private, and this login can have no identity token: use gcloud auth login"
-            return smoke_membership(url, token) if service.function else smoke_app(url, service.name, token)
+            if service.refusal:
+                return smoke_function(url, service.refusal, token)
+            return smoke_app(url, service.name, token)
 
         return smoke
 
-    def _membership(self) -> Service:
-        """With the apps that are dedicated here, and those that another clone has said are."""
+    def _known_dedicated(self) -> frozenset[str]:
+        """The apps that another clone has told the membership function are dedicated."""
         live = self.release(membership_service(self.place, frozenset())).live()
-        known = live.environ("DEDICATED_APPS").split(",") if live else []
-        return membership_service(self.place, self._dedicated() | frozenset(filter(None, known)))
+        return frozenset(filter(None, live.environ("DEDICATED_APPS").split(","))) if live else frozenset()
 
     def _dedicated(self) -> frozenset[str]:
         found = {self.settings.app.id} if self.settings.cloud.database == "dedicated" else set()

@@ -12,15 +12,18 @@ import click
 
 __all__ = ["Progress"]
 
-_PATIENCE = 2.0
-"""Seconds after which a step shows how long it has taken so far."""
-
 
 class Progress:
-    """Counts steps. On a terminal a slow one shows its seconds; elsewhere each is a plain line."""
+    """Counts steps. On a terminal a slow one shows its seconds; elsewhere each is a plain line.
 
-    def __init__(self, total: int) -> None:
+    Args:
+        total: how many steps there will be, as far as is known.
+        patience: seconds after which a step shows how long it has taken so far.
+    """
+
+    def __init__(self, total: int, patience: float = 2.0) -> None:
         self._total = total
+        self._patience = patience
         self._done = 0
 
     @contextmanager
@@ -31,7 +34,7 @@ class Progress:
         line = f"[{self._done:{width}}/{max(self._total, self._done)}] {title} ... "
         click.echo(line, nl=False)
         ended, said = threading.Event(), list[str]()
-        ticker = threading.Thread(target=_tick, args=(line, ended), daemon=True)
+        ticker = threading.Thread(target=_tick, args=(line, ended, self._patience), daemon=True)
         if sys.stdout.isatty():
             ticker.start()
         try:
@@ -46,9 +49,8 @@ class Progress:
             click.echo(" ".join(said))
 
 
-def _tick(line: str, ended: threading.Event) -> None:
+def _tick(line: str, ended: threading.Event, wait: float) -> None:
     start = time.monotonic()
-    wait = _PATIENCE
     while not ended.wait(wait):
         wait = 1.0
         click.echo(f"\r{line}{time.monotonic() - start:.0f} s ", nl=False)

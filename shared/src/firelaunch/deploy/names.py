@@ -30,11 +30,14 @@ __all__ = [
     "SECRET_READER",
     "SWEEP",
     "Place",
+    "Refusal",
     "Role",
     "Service",
     "Work",
     "app_service",
     "databases",
+    "features",
+    "functions",
     "membership_service",
     "vector_dimensions",
 ]
@@ -195,12 +198,22 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a service says to whoever comes without a token: the request, and the status of the answer."""
+
+    method: str
+    path: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """One Cloud Run service: an app's, or the membership function's.
 
     Args:
         secrets: by environment variable, the secret's name.
         function: the entry point, where a buildpack builds it; None where a Dockerfile does.
+        refusal: of a function, by which a new revision is tried.
         work: of a public app; Cloud Run takes the signature out of the tokens that it checks itself, so that a private
             one cannot tell who brings a job.
     """
@@ -211,6 +224,7 @@ class Service:
     environ: Mapping[str, str]
     secrets: Mapping[str, str] = field(default_factory=dict)
     function: str | None = None
+    refusal: Refusal | None = None
     work: Work | None = None
     public: bool = True
     concurrency: int = 80
@@ -248,6 +262,15 @@ def app_service(settings: Settings, place: Place) -> Service:
     )
 
 
+def functions(place: Place, dedicated: frozenset[str]) -> tuple[Service, ...]:
+    """The services of the project's functions, all built from one folder.
+
+    Args:
+        dedicated: ids of the apps that have a database of their own.
+    """
+    return (membership_service(place, dedicated),)
+
+
 def membership_service(place: Place, dedicated: frozenset[str]) -> Service:
     """The membership function's service: the one that may change users.
 
@@ -260,6 +283,7 @@ def membership_service(place: Place, dedicated: frozenset[str]) -> Service:
         roles=(Role(AUTH_ADMIN), Role(DATASTORE_USER)),
         environ={"GOOGLE_CLOUD_PROJECT": place.project, "DEDICATED_APPS": ",".join(sorted(dedicated))},
         function="membership",
+        refusal=Refusal("POST", "/apps/smoke/join", 401),
         concurrency=1,
     )
 

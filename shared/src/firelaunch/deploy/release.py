@@ -59,6 +59,11 @@ class Live:
         """Whether the latest revision came up."""
         return bool(self.latest == self.data["status"].get("latestReadyRevisionName"))
 
+    @property
+    def ever_ready(self) -> bool:
+        """Whether any revision came up; traffic cannot stay where there is none."""
+        return bool(self.data["status"].get("latestReadyRevisionName"))
+
     def tagged(self, tag: str) -> str | None:
         """The revision that has a tag."""
         return next((str(t["revisionName"]) for t in self._traffic() if t.get("tag") == tag), None)
@@ -111,7 +116,7 @@ class Release:
         if live and live.digest == made and live.ready and live.serving == live.latest:
             return f"{self.service.name}: nothing has changed; {live.latest} serves at {live.url}"
         if not (live and live.digest == made and live.ready and live.address(live.latest)):
-            self.tools.run(self._command(source, made, CANDIDATE, first=live is None))
+            self.tools.run(self._command(source, made, CANDIDATE, first=live is None or not live.ever_ready))
             live = self._there()
         self._try(live)
         before = live.serving if live.serving != live.latest else None

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["smoke_app", "smoke_membership"]
+from .names import Refusal
+
+__all__ = ["smoke_app", "smoke_function"]
 
 _SECONDS = 30.0
 _ATTEMPTS = 6
@@ -35,10 +37,10 @@ def smoke_app(url: str, app: str, token: str | None = None, pause: Pause = time.
     )
 
 
-def smoke_membership(url: str, token: str | None = None, pause: Pause = time.sleep) -> str | None:
-    """What is wrong with the membership function's revision; None where nothing is."""
-    reason = "it does not ask for a token"
-    return _until_right(lambda: _expect("POST", f"{url}/apps/smoke/join", token, 401, reason), pause)
+def smoke_function(url: str, refusal: Refusal, token: str | None = None, pause: Pause = time.sleep) -> str | None:
+    """What is wrong with a function's revision; None where it answers, and refuses who comes without a token."""
+    where, reason = f"{url}{refusal.path}", "it does not ask for a token"
+    return _until_right(lambda: _expect(refusal.method, where, token, refusal.status, reason), pause)
 
 
 def _until_right(check: Callable[[], str | None], pause: Pause) -> str | None:

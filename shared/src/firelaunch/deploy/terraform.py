@@ -35,7 +35,7 @@ from .names import (
     app_service,
     databases,
     features,
-    membership_service,
+    functions,
     vector_dimensions,
 )
 from .steps import Step
@@ -57,7 +57,7 @@ def left_to_terraform(step: Step) -> Step:
 
 
 def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str, Any]:
-    """The variables ``project`` and ``apps`` of ``deploy/terraform``.
+    """The variables of ``deploy/terraform``.
 
     The project's number is only known there, so that ``PROJECT_NUMBER`` stands for it.
 
@@ -67,7 +67,7 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
     """
     settings = sorted(apps, key=lambda app: app.app.id)
     dedicated = frozenset(databases(app)[-1] for app in settings) - {DEFAULT_DATABASE}
-    door = membership_service(place, dedicated)
+    services = [*(app_service(app, place) for app in settings), *functions(place, dedicated)]
     wanted = json.loads(indexes.read_text(encoding="utf-8"))
     used = dict.fromkeys(name for app in settings for name in features(app))
     return {
@@ -76,10 +76,7 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
             "region": place.region,
             "apis": [*APIS, *(FEATURE_APIS[name] for name in used)],
             "repository": REPOSITORY,
-            "accounts": {
-                BUILDER: _account(place, "builds images", (Role(BUILDER_ROLE),)),
-                door.account: _account(place, f"runs {door.name}", door.roles),
-            },
+            "builder": {"account": BUILDER, **_account(place, "builds images", (Role(BUILDER_ROLE),))},
             "databases": {
                 name: _database(wanted, [app for app in settings if databases(app)[-1] == name])
                 for name in (DEFAULT_DATABASE, *sorted(dedicated))
@@ -90,7 +87,7 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
                 "apis": list(FEDERATION_APIS),
             },
         },
-        "apps": {app.app.id: _app(place, app_service(app, place)) for app in settings},
+        "services": {service.name: _service(place, service) for service in services},
         "settings": {
             "queue": {key.replace("-", "_"): value for key, value in QUEUE.items()},
             "sweep": dict(SWEEP),
@@ -101,7 +98,7 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
     }
 
 
-def _app(place: Place, service: Service) -> dict[str, Any]:
+def _service(place: Place, service: Service) -> dict[str, Any]:
     work = service.work
     return {
         **_account(place, f"runs {service.name}", service.roles),

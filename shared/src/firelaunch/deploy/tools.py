@@ -24,6 +24,7 @@ _LOGGED_OUT = re.compile(
     r"|Failed to authenticate",
     re.IGNORECASE,
 )
+_QUOTA = re.compile(r"RESOURCE_EXHAUSTED|\b429\b|quota (?:exceeded|limit)|exceed\w* .{0,80}quota", re.IGNORECASE)
 _FORBIDDEN = re.compile(r"PERMISSION_DENIED|does not have permission|HTTPError 403|\b403\b|forbidden", re.IGNORECASE)
 _NOT_YET = re.compile(
     r"Service account \S+ does not exist|SERVICE_DISABLED|has not been used in project", re.IGNORECASE
@@ -101,6 +102,7 @@ class Tools:
         environ: of the tools; endpoint overrides in it hold for requests too.
         say: shows a line of what a long command does.
         pause: waits that many seconds.
+        token: an access token, where one is at hand; else gcloud is asked.
     """
 
     def __init__(
@@ -108,12 +110,13 @@ class Tools:
         environ: Mapping[str, str],
         say: Callable[[str], object],
         pause: Callable[[float], object] = time.sleep,
+        token: str = "",
     ) -> None:
         self._environ = dict(environ)
         self._say = say
         self._pause = pause
         self._seen: dict[Command, Any] = {}
-        self._token = ""
+        self._token = token
         self.clock_ahead: float | None = None
         """Seconds by which this machine's clock is ahead of Google's; None before a request was answered."""
 
@@ -275,6 +278,8 @@ def _last_words(text: str) -> str:
 def _mend(said: str) -> str:
     if _LOGGED_OUT.search(said):
         return "gcloud auth login"
+    if _QUOTA.search(said):
+        return "a quota is used up; see it, and ask for more: https://console.cloud.google.com/iam-admin/quotas"
     if "billing" in said.lower():
         return "see that the project has a billing account: gcloud billing projects describe PROJECT"
     if _FORBIDDEN.search(said):

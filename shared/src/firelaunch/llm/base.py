@@ -5,11 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypedDict
+from typing import Any, Final, Literal, Protocol, TypedDict
 
 from .patience import Patience
 
-__all__ = ["Call", "Chunk", "Message", "Meter", "Provider", "Shape", "Tokens", "estimate_tokens", "token_bound"]
+__all__ = [
+    "LEAVING",
+    "WAITING",
+    "Call",
+    "Chunk",
+    "Message",
+    "Meter",
+    "Provider",
+    "Shape",
+    "Tokens",
+    "estimate_tokens",
+    "token_bound",
+]
 
 _MESSAGE_TOKENS = 8
 """Tokens a chat format adds to a message at most (role and separators; OpenAI's cookbook counts 3 to 4)."""
@@ -88,6 +100,13 @@ class Chunk:
     text: str = ""
     tokens: Tokens | None = None
     finish: str | None = None
+
+
+WAITING: Final = Chunk()
+"""This very object says that nothing is there yet; see :mod:`.client`."""
+
+LEAVING: Final = Chunk()
+"""This very object says that what follows is more than waiting, and not the hub's to do; see :mod:`.client`."""
 
 
 class Provider(Protocol):

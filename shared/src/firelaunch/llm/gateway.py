@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,9 +18,10 @@ from pydantic import BaseModel
 
 from ..errors import FirelaunchError, ModelError, ModelRefused, ModelTimeout, ModelUnavailable
 from ..scope import Scope
-from .base import Call, Chunk, Message, Meter, Provider, Shape, Tokens, estimate_tokens, token_bound
+from .base import LEAVING, WAITING, Call, Chunk, Message, Meter, Provider, Shape, Tokens, estimate_tokens, token_bound
 from .breaker import Breaker
 from .cache_key import Reuse, answer_key
+from .client import Client
 from .patience import Patience
 from .prices import Prices
 
@@ -79,7 +79,7 @@ class Gateway:
         *,
         streamed: bool,
         owner: Scope | None = None,
-        client: socket.socket | None = None,
+        client: Client | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> Answering:
         """Calls for one request of ``owner``, which has ``seconds`` in all. Without an owner no answer is kept.
@@ -102,7 +102,7 @@ class Answering:
     model: str
     deadline: float
     streamed: bool
-    client: socket.socket | None = None
+    client: Client | None = None
     check: Callable[[], None] = lambda: None
     owner: Scope | None = None
     temperature: float | None = None
@@ -220,6 +220,9 @@ class Answering:
         chunks = provider.stream(call) if self.streamed and call.shape is None else _whole(provider, call)
         try:
             for chunk in self._watched(call.model, chunks, said):
+                if chunk is WAITING or chunk is LEAVING:
+                    yield chunk
+                    continue
                 tokens = chunk.tokens or tokens
                 said.append(chunk.text)
                 yield chunk

@@ -9,14 +9,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..errors import ModelTimeout
+from .client import Client
 
-__all__ = ["ClientLeft", "Patience"]
+__all__ = ["HEARTBEAT_SECONDS", "TICK_SECONDS", "ClientLeft", "Patience"]
 
-_HEARTBEAT = 15.0
+HEARTBEAT_SECONDS = 15.0
 """Seconds of silence after which a stream's client is sent a sign of life; proxies end what is silent for a minute."""
 
-_TICK = 0.25
+TICK_SECONDS = 0.25
 """Seconds between two looks at what no socket tells: a restart, a stop that another instance was asked for."""
+
+
+_FIRST_SECONDS = 0.1
+"""How long a thread waits for the beginning of an answer before it leaves the wait to the hub."""
 
 
 class ClientLeft(Exception):
@@ -31,14 +36,14 @@ class Patience:
         deadline: when the request's time is used up.
         first_token: seconds until the first bytes of the answer.
         between: seconds between any two of its bytes.
-        client: the socket of whoever asked; None where they may leave without ending the answer.
+        client: whoever asked; None where that is not known.
         check: called several times a second; raises what is to end the call.
     """
 
     deadline: float
     first_token: float
     between: float
-    client: socket.socket | None = None
+    client: Client | None = None
     check: Callable[[], None] = lambda: None
     _began: float = field(default_factory=time.monotonic)
     _heard: bool = False
@@ -59,6 +64,68 @@ class Patience:
         """Something of the answer is there."""
         self._heard, self._last = True, time.monotonic()
 
+    def quiet(self, now: float) -> float:
+        """Seconds since something of the answer came, or since the call began.
+
+        Raises:
+            ModelTimeout: too many, or the request's time is used up.
+        """
+        silent = now - (self._last if self._heard else self._began)
+        if now >= self.deadline:
+            raise ModelTimeout(reason="the request's time is used up")
+        if silent >= (self.between if self._heard else self.first_token):
+            what = "nothing more" if self._heard else "no answer"
+            raise ModelTimeout(reason=f"{what} for {silent:.1f} s")
+        return silent
+
+    def hand_over(self, sock: socket.socket) -> bool:
+        """Whether the wait for ``sock`` is somebody else's; the caller then gives back control rather than wait."""
+        client = self.client
+        if client is None or client.may_wait is False:
+            return False
+        if not self._heard and not client.hosted and self._soon(sock):
+            return False
+        if client.may_wait is None:
+            client.may_wait = False  # unless whoever gets the first word of it says otherwise
+        client.waits_for = (sock, self)
+        return True
+
+    def _soon(self, sock: socket.socket) -> bool:
+        """Whether more comes at once. The first token is worth a thread: the hub relays many streams in turn."""
+        left = self._began + _FIRST_SECONDS - time.monotonic()
+        if left <= 0:
+            return False
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return bool(poll.poll(1000 * left))
+
+    def idle(self, sock: socket.socket) -> bool:
+        """Whether the hub is told, with the piece that it is about to get, that a wait for ``sock`` follows."""
+        client = self.client
+        if client is None or not client.hosted:
+            return False
+        client.waits_for, client.idle = (sock, self), True
+        return True
+
+    def take_back(self) -> None:
+        """The wait that was handed over is done, or was not needed.
+
+        Raises:
+            Whatever ended it.
+        """
+        client = self.client
+        if client is None:
+            return
+        client.idle = False
+        if client.failure is not None:
+            failure, client.failure = client.failure, None
+            raise failure
+
+    @property
+    def hosted(self) -> bool:
+        """Whether the hub is at work, where nothing may block."""
+        return self.client is not None and self.client.hosted
+
     def wait(self, sock: socket.socket, event: int) -> bool:
         """Wait until ``sock`` is ready for ``event`` (``select.POLLIN`` or ``POLLOUT``); False after 15 silent seconds.
 
@@ -67,52 +134,52 @@ class Patience:
             ClientLeft: the client is gone.
             Whatever ``check`` raises.
         """
+        watched = self._watched()
         poll = select.poll()
         poll.register(sock, event)
-        if self.client is not None:
-            poll.register(self.client, select.POLLIN)
+        if watched is not None:
+            poll.register(watched, select.POLLIN)
         since = time.monotonic()
-        silent_since = self._last if self._heard else self._began
-        give_up = silent_since + (self.between if self._heard else self.first_token)
-        ours, theirs = sock.fileno(), -1 if self.client is None else self.client.fileno()
+        ours, theirs = sock.fileno(), -1 if watched is None else watched.fileno()
         while True:
             now = time.monotonic()
-            self.left()
-            if now - since >= _HEARTBEAT:
+            self.quiet(now)
+            if now - since >= HEARTBEAT_SECONDS:
                 return False
-            if now >= give_up:
-                what = "nothing more" if self._heard else "no answer"
-                raise ModelTimeout(reason=f"{what} for {now - silent_since:.1f} s")
-            ready = {found for found, _ in poll.poll(1000 * min(_TICK, give_up - now, self.deadline - now))}
-            if theirs in ready and self._client_is_gone():
+            ready = {found for found, _ in poll.poll(1000 * min(TICK_SECONDS, self.deadline - now))}
+            if theirs in ready and watched is not None and _is_gone(watched):
                 raise ClientLeft
             if ours in ready:
                 return True
-            if theirs in ready and self.client is not None:
+            if theirs in ready and watched is not None:
                 # It sent more than its request. That cannot be told from leaving any longer, so it is not looked at.
-                poll.unregister(self.client)
-                self.client, theirs = None, -1
+                poll.unregister(watched)
+                watched, theirs = None, -1
             self.check()
 
     def pause(self, seconds: float) -> None:
         """Sleep, but for what ends :meth:`wait`."""
+        watched = self._watched()
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             poll = select.poll()
-            if self.client is not None:
-                poll.register(self.client, select.POLLIN)
-            if poll.poll(1000 * min(_TICK, left)):
-                if self._client_is_gone():
+            if watched is not None:
+                poll.register(watched, select.POLLIN)
+            if poll.poll(1000 * min(TICK_SECONDS, left)):
+                if watched is not None and _is_gone(watched):
                     raise ClientLeft
-                self.client = None
+                watched = None
             self.check()
 
-    def _client_is_gone(self) -> bool:
-        if self.client is None:
-            return False
-        try:
-            return not self.client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+    def _watched(self) -> socket.socket | None:
+        client = self.client
+        return None if client is None or client.goes_on else client.sock
+
+
+def _is_gone(client: socket.socket) -> bool:
+    try:
+        return not client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

@@ -27,6 +27,11 @@ class Decoder:
         Raises:
             ModelUnavailable: an event that does not end.
         """
+        if not self._rest and not self._data and piece.startswith(b"data: ") and piece.endswith(b"\n\n"):
+            # How nearly all pieces are: whole events of one line each.
+            events = piece[6:-2].split(b"\n\ndata: ")
+            if piece.count(b"\n") == 2 * len(events) and b"\r" not in piece:
+                return events
         lines = (self._rest + piece).split(b"\n") if self._rest else piece.split(b"\n")
         self._rest = lines.pop()
         found = []

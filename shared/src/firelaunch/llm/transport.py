@@ -1,7 +1,7 @@
 """HTTP/1.1 to one model provider, over sockets whose every wait also notices that nobody wants the answer any more.
 
 The openai package builds an object for each token and cannot be woken while it waits; see
-docs/adr/0006-a-relay-of-raw-bytes.md for what that costs.
+docs/adr/0006-streams-wait-in-one-place.md for what that costs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
+
+import httptools
 
 from ..errors import ModelTimeout, ModelUnavailable
 from .patience import Patience
@@ -146,6 +148,8 @@ class Response:
     _head_done: bool = False
     _done: bool = False
     _closed: bool = False
+    _reusable: bool = False
+    _drained: bool = False
 
     # What httptools calls while it is fed.
 
@@ -165,6 +169,8 @@ class Response:
     def on_message_complete(self) -> None:
         """The response has ended."""
         self._done = self._head_done
+        # Asked here, as the parser forgets it with the next message.
+        self._reusable = self._parser.should_keep_alive()
 
     def send(self, request: bytes) -> None:
         """Send all of the request.
@@ -183,8 +189,6 @@ class Response:
 
     def read_head(self) -> None:
         """Wait for status and headers."""
-        import httptools
-
         self._parser = httptools.HttpResponseParser(self)
         read = 0
         while not self._head_done:
@@ -198,8 +202,10 @@ class Response:
                 raise ModelUnavailable(reason="the head of the provider's answer does not end")
             self._feed(data)
 
-    def pieces(self) -> Iterator[bytes]:
+    def pieces(self) -> Iterator[bytes | None]:
         """The body as it comes, all that is there at one time in one piece; an empty one after a long silence.
+
+        None where somebody else waits for more (see :meth:`.Patience.hand_over`) and is to be given control.
 
         Raises:
             ModelUnavailable: it broke off.
@@ -209,16 +215,28 @@ class Response:
             if self._body:
                 piece = b"".join(self._body)
                 self._body.clear()
+                if self._drained and not self._done and self._patience.idle(self._sock):
+                    self._drained = False
                 yield piece
+                self._patience.take_back()
             if self._done:
                 self._finish()
                 return
-            data = self._receive()
+            data = None if self._drained else self._there()
+            self._drained = False
+            if data is None and self._patience.hand_over(self._sock):
+                yield None
+                self._patience.take_back()
+                continue
+            if data is None and self._patience.wait(self._sock, select.POLLIN):
+                continue
             if data is None:
                 yield b""
             elif not data:
                 self._end()
             else:
+                # TLS may hold back what no poll tells of. Else less than was asked for is all that there is.
+                self._drained = len(data) < _READ and not isinstance(self._sock, ssl.SSLSocket)
                 self._feed(data)
 
     def text(self, limit: int = 20_000) -> str:
@@ -226,7 +244,7 @@ class Response:
         found = b""
         try:
             for piece in self.pieces():
-                found += piece
+                found += piece or b""
                 if len(found) > limit:
                     break
         except (ModelUnavailable, ModelTimeout):
@@ -242,8 +260,6 @@ class Response:
             self._sock.close()
 
     def _feed(self, data: bytes) -> None:
-        import httptools
-
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -252,11 +268,19 @@ class Response:
     def _receive(self) -> bytes | None:
         """What has come; empty at the end, None after a long silence."""
         while True:
+            data = self._there()
+            if data is not None:
+                return data
+            if not self._patience.wait(self._sock, select.POLLIN):
+                return None
+
+    def _there(self) -> bytes | None:
+        """What is there; empty at the end, None where nothing is."""
+        while True:
             try:
                 return self._sock.recv(_READ)
             except (BlockingIOError, ssl.SSLWantReadError):
-                if not self._patience.wait(self._sock, select.POLLIN):
-                    return None
+                return None
             except ssl.SSLWantWriteError:
                 self._patience.wait(self._sock, select.POLLOUT)
             except OSError as error:
@@ -275,7 +299,7 @@ class Response:
         if self._closed:
             return
         self._closed = True
-        if self._parser.should_keep_alive():
+        if self._reusable:
             self._keep(self._sock)
         else:
             self._sock.close()

@@ -76,6 +76,11 @@ def bounds(value: Any) -> tuple[str, list[Any]]:
 
 
 def _packed(value: Any) -> Any:
+    kind = type(value)
+    if kind is str:  # the most of them, by far
+        return _STRING + value if value.startswith(_MARKS) else value
+    if kind is dict:
+        return {_key(key): _packed(item) for key, item in value.items()}
     match value:
         case None | bool():
             return value

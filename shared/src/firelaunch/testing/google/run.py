@@ -16,7 +16,6 @@ class Run:
 
     Attributes:
         breaking: whether revisions made from now on answer 500, as a service does that cannot reach its database.
-        leaking: whether those made from now on let anybody in.
     """
 
     def __init__(self, project: str, account: Project) -> None:
@@ -24,7 +23,6 @@ class Run:
         self.services: dict[str, dict[str, Any]] = {}
         self.policies: dict[str, dict[str, Any]] = {}
         self.breaking = False
-        self.leaking = False
         self._broken: set[str] = set()
         self._leaking: set[str] = set()
         self.served: list[str] = []
@@ -46,6 +44,10 @@ class Run:
             Route("POST", policy + ":setIamPolicy", self._set_policy, "run.services.setIamPolicy"),
             Route("POST", policy + ":testIamPermissions", lambda call, *_: call.json, "run.services.get"),
         ]
+
+    def leak(self, revision: str) -> None:
+        """Have a revision let anybody in."""
+        self._leaking.add(revision)
 
     def check_account(self, email: str) -> None:
         """Refuses a service account that there is none of."""
@@ -97,7 +99,6 @@ class Run:
         if before is None or _content(template) != _content(before["spec"]["template"]):
             latest = template["metadata"].get("name") or f"{name}-{generation:05d}-abc"
             self._broken |= {latest} if self.breaking else set()
-            self._leaking |= {latest} if self.leaking else set()
         body["metadata"] |= {
             "namespace": "1234",
             "generation": generation,

@@ -40,6 +40,7 @@ class GoogleCloud:
     Attributes:
         project: its id.
         denied: permissions that whoever calls does not have.
+        exhausted: permissions whose quota is used up.
         requests: each request to an API, as "METHOD host/path", in order.
         unexpected: those that nothing here plays.
     """
@@ -47,6 +48,7 @@ class GoogleCloud:
     def __init__(self, project: str = "demo-project") -> None:
         self.project = project
         self.denied: set[str] = set()
+        self.exhausted: set[str] = set()
         self.requests: list[str] = []
         self.unexpected: list[str] = []
         self.account = Project(project)
@@ -117,6 +119,8 @@ class GoogleCloud:
                 raise Refusal(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
             if call.host.startswith(_QUOTA) and call.headers.get("x-goog-user-project") != self.project:
                 raise Refusal(403, "PERMISSION_DENIED", f"The {call.host} API requires a quota project.")
+            if route.permission in self.exhausted:
+                raise Refusal(429, "RESOURCE_EXHAUSTED", f"Quota exceeded for quota metric '{route.permission}'.")
             if route.permission in self.denied:
                 raise Refusal(403, "PERMISSION_DENIED", f"Permission '{route.permission}' denied on the resource.")
             return route.answer(call, *found)

@@ -1,5 +1,5 @@
 variable "name" {
-  description = "The app's id."
+  description = "The service's name; an app's is its id."
   type        = string
 }
 
@@ -18,8 +18,8 @@ variable "project_number" {
   type        = string
 }
 
-variable "app" {
-  description = "As one of the root's variable apps."
+variable "service" {
+  description = "As one of the root's variable services."
   type = object({
     title   = string
     account = string

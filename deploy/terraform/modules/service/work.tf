@@ -1,7 +1,7 @@
 # The queue that brings an app its jobs, and the regular sweep for those that the queue was never told of.
 
 locals {
-  work = var.app.work == null ? {} : { (var.name) = var.app.work }
+  work = var.service.work == null ? {} : { (var.name) = var.service.work }
   url  = { for name, work in local.work : name => replace(work.url, "PROJECT_NUMBER", var.project_number) }
 }
 
@@ -12,11 +12,11 @@ resource "google_service_account" "work" {
   display_name = each.value.title
 }
 
-resource "google_service_account_iam_member" "app_acts_as_work" {
+resource "google_service_account_iam_member" "acts_as_work" {
   for_each           = local.work
   service_account_id = google_service_account.work[each.key].name
   role               = var.settings.account_user
-  member             = google_service_account.app.member
+  member             = google_service_account.service.member
 }
 
 resource "google_cloud_tasks_queue" "queue" {
@@ -38,7 +38,7 @@ resource "google_cloud_tasks_queue_iam_member" "enqueuer" {
   location = var.region
   name     = google_cloud_tasks_queue.queue[each.key].name
   role     = var.settings.enqueuer
-  member   = google_service_account.app.member
+  member   = google_service_account.service.member
 }
 
 resource "google_cloud_scheduler_job" "sweep" {
