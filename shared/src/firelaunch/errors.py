@@ -41,6 +41,7 @@ __all__ = [
     "StoreError",
     "TooLarge",
     "Unauthenticated",
+    "error_of",
 ]
 
 
@@ -349,3 +350,13 @@ class JobsUnavailable(FirelaunchError):
     code = "jobs_unavailable"
     status = 503
     message = "Work cannot be taken on at the moment; try again."
+
+
+def error_of(code: str) -> FirelaunchError:
+    """An error that clients are told as ``code``; the general one where there is none of that code."""
+    kinds = [FirelaunchError]
+    for kind in kinds:
+        if kind.code == code and kind.__init__ is FirelaunchError.__init__:
+            return kind()
+        kinds += kind.__subclasses__()
+    return FirelaunchError()

@@ -111,6 +111,18 @@ class Scope:
         if self.uid is not None:
             check_uid(self.uid)
 
+    @classmethod
+    def plain(cls, scope: Scope) -> Scope:
+        """A copy of ``scope``, checked anew, so that what is used is what was looked at.
+
+        Raises:
+            ScopeViolation: it is of a subclass, whose paths may be anything.
+            InvalidId: its ids are not what ids may be (any more).
+        """
+        if type(scope) is not cls:
+            raise ScopeViolation(reason=f"a {type(scope).__name__} is no scope")
+        return cls(scope.app_id, scope.uid)
+
     def of(self, uid: str) -> Scope:
         """The scope of one user of this app."""
         return Scope(self.app_id, uid)

@@ -54,7 +54,7 @@ class Services:
             ScopeViolation: ``scope`` is not of this app.
         """
         store = self.store.within(scope)
-        metering = replace(self.metering, store=store)
+        metering, gateway = replace(self.metering, store=store), self.gateway.within(scope)
         return replace(
             self,
             store=store,
@@ -62,6 +62,7 @@ class Services:
             internal=None,
             chats=Chats(store, self.clock),
             metering=metering,
-            llm=replace(self.llm, store=store, metering=metering),
+            gateway=gateway,
+            llm=self.llm.within(scope, metering, gateway),
             jobs=self.jobs.within(scope),
         )

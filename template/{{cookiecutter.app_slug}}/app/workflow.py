@@ -14,7 +14,8 @@ from firelaunch.turn import Turn
 def answer(turn: Turn) -> Iterator[Chunk]:
     """Answer the message ``turn.text``, given what was said before.
 
-    ``turn.llm`` retries, falls back to the models named in firelaunch.toml, and is metered.
+    ``turn.llm`` retries, falls back to the models named in firelaunch.toml, and is metered. With ``tools=[...]`` it
+    offers the model Python functions, each with type hints and a docstring.
     """
     instructions = turn.prompt("chat", app_name=turn.app.name)
     messages: list[Message] = [

@@ -55,6 +55,16 @@ class Chat(BaseModel):
     updated_at: str
 
 
+class ToolUse(BaseModel):
+    """A tool that the model called while it answered."""
+
+    id: str
+    name: str
+    input: Any = Field(default=None, description="What the model passed; null where the app does not show it.")
+    output: Any = Field(default=None, description="What came back; null where the app does not show it.")
+    error: str | None = Field(default=None, description='Why there is no output, a constant such as "timeout".')
+
+
 class Message(BaseModel):
     """A message of the user or of the model."""
 
@@ -66,6 +76,10 @@ class Message(BaseModel):
     created_at: str
     model: str | None = Field(default=None, description="The model that answered.")
     request_id: str | None = None
+    sources: list[dict[str, str]] | None = Field(
+        default=None, description="What the answer rests on: `id`, `title`, and `url` or `media_type` and `filename`."
+    )
+    tools: list[ToolUse] | None = Field(default=None, description="The tools that were called, in order.")
 
 
 class ChatPage(BaseModel):
