@@ -5,7 +5,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test lint format rules-score deny-matrix fuzz-api test-deploy chaos-jobs bench docs lock clean
+.PHONY: setup help app demo serve test lint format rules-score deny-matrix fuzz-api fuzz-metering test-deploy chaos-jobs bench docs lock clean
 
 setup: ## Put everything into .venv; an interrupted set-up goes on where it stopped
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer." >&2; exit 1; }
@@ -47,6 +47,9 @@ deny-matrix: setup ## Try every token, path and operation against firestore.rule
 
 fuzz-api: setup ## Fuzz a served app by its OpenAPI document: make fuzz-api EXAMPLES=300
 	@PYTHONPATH=tests $(BIN)/python -m fuzz_api $(or $(EXAMPLES),300)
+
+fuzz-metering: setup ## Compare what is settled with what a model server charged, whatever goes wrong: make fuzz-metering TURNS=10000
+	@PYTHONPATH=tests $(BIN)/python -m fuzz_metering $(or $(TURNS),10000)
 
 chaos-jobs: setup ## Kill workers at random while they have 1,000 jobs to do: build/chaos-jobs.json
 	@PYTHONPATH=tests $(BIN)/python -m chaos_jobs

@@ -144,6 +144,7 @@ def ours(port: int, streams: int, paced: bool, **environ: str) -> Iterator[Targe
         shutil.copytree(TEMPLATE, folder, ignore=shutil.ignore_patterns(".firelaunch", "__pycache__"))
         toml = folder / "firelaunch.toml"
         text = toml.read_text().replace("requests_per_minute = 20\n", "requests_per_minute = 1000000\n")
+        text = text.replace("[limits]\n", '[limits]\non_disconnect = "stop"\n')
         toml.write_text(text.replace('daily_usd = "0.50"', 'daily_usd = "1000000"'))
         own = free_port()
         env = {

@@ -100,9 +100,11 @@ def test_a_stream_tells_all_of_the_answer_in_order_and_its_connection_serves_the
 
 
 @pytest.mark.parametrize("words", [0, 1, 30], ids=["before the first word", "after it", "in the middle"])
-def test_a_client_that_leaves_ends_the_models_work_and_what_was_said_is_kept(
+def test_where_the_settings_say_so_a_client_that_leaves_ends_the_models_work_and_what_was_said_is_kept(
     app_folder: Path, serve: Callable[..., Server], words: int
 ) -> None:
+    toml = app_folder / "firelaunch.toml"
+    toml.write_text(toml.read_text().replace("[limits]", '[limits]\non_disconnect = "stop"'))
     silent = Reply(words=["late"], pace=60)
     with ModelServer(LONG if words else silent) as model:
         server, ada, chat = start(serve, app_folder, model)
@@ -112,8 +114,8 @@ def test_a_client_that_leaves_ends_the_models_work_and_what_was_said_is_kept(
             while seen.count(b"word") < words:
                 seen += sock.recv(65_536)
         wait_until(lambda: ada.call("GET", "/v1/usage").json()["reserved_micro_usd"] == 0)
+        wait_until(lambda: model.hung_up == 1)
         if words:
-            wait_until(lambda: model.hung_up == 1)
             kept = last_message(ada, chat)
             assert kept["status"] == "incomplete"
             assert kept["text"].startswith("word " * words)

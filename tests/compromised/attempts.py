@@ -1,7 +1,8 @@
 """The one table of attempts: code of app ``alpha`` after the data of app ``beta``.
 
 An attempt takes the app's ``Services`` and does its worst; what it must come to is an error, or a result without the
-other app's data. What uses Python's own back doors is not here: see ``BACK_DOORS`` in the test beside.
+other app's data. What uses Python's own back doors is not here: see ``BACK_DOORS`` in the test beside. Vector
+searches, jobs and kept answers have their table in :mod:`.rooms`.
 """
 
 from __future__ import annotations
@@ -362,12 +363,6 @@ def _reservation(services: Services) -> Any:
     return services.metering.reserve(_BETA, "2026-01-31", Day({}, None), "free", "r1", quote, quote)[0]
 
 
-# Each room that comes later gets its attempts here: results and filters of vector searches, payloads and results of
-# jobs, keys of caches.
-VECTORS: dict[str, Attempt] = {}
-JOBS: dict[str, Attempt] = {}
-CACHE: dict[str, Attempt] = {}
-
 ATTEMPTS: dict[str, Attempt] = {
     f"{room}: {name}": attempt
     for room, attempts in {
@@ -378,9 +373,6 @@ ATTEMPTS: dict[str, Attempt] = {
         "scope": SCOPES,
         "id": IDS,
         "turn": TURNS,
-        "vectors": VECTORS,
-        "jobs": JOBS,
-        "cache": CACHE,
     }.items()
     for name, attempt in attempts.items()
 }

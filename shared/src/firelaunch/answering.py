@@ -6,30 +6,37 @@ its exact use and the request's outcome.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import GeneratorType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .chats import message_view
 from .checkpoints import Checkpoints, Stopped
 from .errors import FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
+from .grounding import Grounding
 from .identity import Caller
 from .lifecycle import Shutdown
-from .llm.base import LEAVING, WAITING, Chunk, Message
+from .llm.base import LEAVING, WAITING, Chunk, Message, ToolUse
 from .llm.client import Client
 from .llm.gateway import Answering
 from .llm.patience import ClientLeft
 from .prompts import UserPrompts
+from .said import Said
 from .scope import Scope
 from .services import Services
 from .settings import App
 from .store.base import DELETE_FIELD, SERVER_TIME, Increment, Set, Update, Write
-from .stream import Delta, Done, Event, Failed, Heartbeat, Paused, Start
+from .stream import Delta, Done, Event, Failed, Heartbeat, Paused, Start, ToolCalled, ToolReturned
 from .usage import Reservation
+
+if TYPE_CHECKING:
+    from .rag.retrieve import Passage
 
 __all__ = ["Replay", "Running", "Send", "Turn", "Workflow", "chat_update", "sent_view"]
 
@@ -49,6 +56,7 @@ class Turn:
     history: list[Message]
     llm: Answering
     _prompts: UserPrompts
+    grounding: Grounding
     prompt_id: str | None = None
     _model: str | None = None
 
@@ -64,31 +72,59 @@ class Turn:
         self.llm.model, self.llm.temperature = prompt.model or self._model, prompt.temperature
         return prompt.render(**values)
 
+    @property
+    def passages(self) -> str:
+        """What the user's documents and the library hold on the message, to be put before it; empty if there are none.
+
+        Once this is asked for, citations such as [1] in the answer are checked, and those that hold are its sources.
+        """
+        return self.grounding.prompt
+
+    @property
+    def sources(self) -> tuple[Passage, ...]:
+        """The same passages, for code."""
+        return self.grounding.passages
+
 
 Workflow = Callable[[Turn], Iterable[Chunk]]
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """One send of a message, as the client made it."""
+    """One send of a message, as the client made it.
+
+    ``turn_id`` names the message and its answer. It is the id of the request that first brought the message; an answer
+    that is made anew has a request, and a bill, of its own.
+    """
 
     caller: Caller
     scope: Scope
     chat_id: str
     text: str
     request_id: str
+    turn_id: str
     body_hash: str
     at: datetime
 
     @property
+    def user_message_id(self) -> str:
+        """Id of the user's message."""
+        return f"{self.turn_id}-u"
+
+    @property
+    def answer_id(self) -> str:
+        """Id of the answer to it."""
+        return f"{self.turn_id}-a"
+
+    @property
     def user_message(self) -> str:
         """Path of the user's message."""
-        return self.scope.message(self.chat_id, f"{self.request_id}-u")
+        return self.scope.message(self.chat_id, self.user_message_id)
 
     @property
     def answer(self) -> str:
         """Path of the answer to it."""
-        return self.scope.message(self.chat_id, f"{self.request_id}-a")
+        return self.scope.message(self.chat_id, self.answer_id)
 
     @property
     def record(self) -> str:
@@ -103,7 +139,7 @@ def chat_update(send: Send, changes: dict[str, Any]) -> Update:
 
 def sent_view(send: Send, at: datetime) -> dict[str, Any]:
     """The user's message as clients see it; ``at`` is when it was first sent."""
-    return message_view(f"{send.request_id}-u", {"role": "user", "text": send.text, "created_at": at})
+    return message_view(send.user_message_id, {"role": "user", "text": send.text, "created_at": at})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +153,7 @@ class Replay:
 
     def events(self) -> Iterator[Event]:
         """The same events as the first time, with the text in one piece."""
-        yield Start(self.send.request_id, self.send.chat_id, self.sent)
+        yield Start(self.send.request_id, self.send.chat_id, self.sent, self.send.answer_id)
         yield Delta(self.message["text"])
         yield Done(self.message, self.usage)
 
@@ -137,9 +173,9 @@ class Running:
     checkpoints: Checkpoints
     answer_is_new: bool
     goes_on: bool = False
-    stop_asked: bool = False
     client: Client | None = None
-    _said: list[str] = field(default_factory=list)
+    _said: Said = field(default_factory=Said)
+    _tools: list[ToolUse] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _first_token: float | None = None
 
@@ -148,12 +184,10 @@ class Running:
 
         Raises:
             Interrupted: the process ends.
-            Stopped: the client asked for the end, of this instance or of another.
+            Stopped: the client asked for the end.
         """
         if self.shutdown.due:
             raise Interrupted(retry_after=1)
-        if self.stop_asked:
-            raise Stopped
         self.checkpoints.look()
 
     def events(self) -> Iterator[Event | Paused]:
@@ -162,12 +196,24 @@ class Running:
         Closing it early ends the model's call, and keeps and bills what was said until then; where ``goes_on`` is set
         it returns when the answer has come to its own end.
         """
+        answer = self._answer()
+        try:
+            for event in answer:  # noqa: UP028 - "yield from" would close it too
+                yield event
+        except GeneratorExit:
+            if self.goes_on:
+                deque(answer, maxlen=0)
+            raise
+        finally:
+            answer.close()
+
+    def _answer(self) -> Generator[Event | Paused, None, None]:
         outcome = "stopped"
         error: FirelaunchError | None = None
-        done: Done | None = None
         self.checkpoints.begin(self._said)
         try:
-            yield from self._told()
+            yield Start(self.send.request_id, self.send.chat_id, self.sent, self.send.answer_id)
+            yield from self._pieces()
             outcome = "answered"
         except (ClientLeft, Stopped):
             pass
@@ -178,36 +224,19 @@ class Running:
             log.exception("the app's workflow failed in request %s", self.send.request_id)
         finally:
             self.checkpoints.end()
-            try:
-                done = self._settle(outcome, error)
-            except FirelaunchError as failure:
-                log.exception("request %s could not be settled: %s", self.send.request_id, self.reservation.report())
-                error = failure
-        if done is None or error is not None:
-            yield Failed(error or FirelaunchError(), self.send.request_id)
-        else:
-            yield done
+            last = self._ended(outcome, error)
+        yield last
 
-    def _told(self) -> Iterator[Event | Paused]:
-        deltas = self._deltas()
-        gone = False
+    def _ended(self, outcome: str, error: FirelaunchError | None) -> Done | Failed:
         try:
-            yield Start(self.send.request_id, self.send.chat_id, self.sent)
-            for event in deltas:  # noqa: UP028 - "yield from" would close them too
-                yield event
-        except GeneratorExit:
-            if not self.goes_on:
-                raise
-            gone = True
-        finally:
-            if not gone:
-                deltas.close()
-        if gone:
-            for _ in deltas:
-                pass
+            done = self._settle(outcome, error)
+        except FirelaunchError as failure:
+            log.exception("request %s could not be settled: %s", self.send.request_id, self.reservation.report())
+            return Failed(failure, self.send.request_id)
+        return done if error is None else Failed(error, self.send.request_id)
 
-    def _deltas(self) -> Generator[Event | Paused, None, None]:
-        chunks = iter(self.workflow(self.turn))
+    def _pieces(self) -> Generator[Event | Paused, None, None]:
+        chunks, grounding = iter(self.workflow(self.turn)), self.turn.grounding
         try:
             for chunk in chunks:
                 hosted = self.client is not None and self.client.hosted
@@ -220,21 +249,43 @@ class Running:
                     continue
                 if not hosted:  # the hub does it for all its streams
                     self.pulse()
+                if chunk.source is not None:
+                    yield self._said.other(chunk.source)
+                    continue
+                if chunk.tool is not None:
+                    yield self._said.other(self._tool_event(chunk.tool))
+                    continue
                 if not chunk.text:
                     if chunk.tokens is None and chunk.finish is None and chunk is not WAITING:
                         yield Heartbeat()
                     continue
                 if self._first_token is None:
                     self._first_token = time.monotonic()
-                self._said.append(chunk.text)
-                yield Delta(chunk.text)
+                text = grounding.shown(chunk.text)
+                if text:
+                    yield self._said.text(text)
+            text = grounding.rest()
+            if text:
+                yield self._said.text(text)
+            for source in grounding.cited:
+                yield self._said.other(source)
         finally:
             close = getattr(chunks, "close", None)
             if close is not None:
                 close()
 
+    def _tool_event(self, use: ToolUse) -> ToolCalled | ToolReturned:
+        if not use.done:
+            return ToolCalled(use.id, use.name, use.input)
+        self._tools.append(use)
+        return ToolReturned(use.id, use.name, use.output, use.error)
+
     def _settle(self, outcome: str, error: FirelaunchError | None) -> Done:
-        text = "".join(self._said)
+        grounding = self.turn.grounding
+        text = self._said.whole + grounding.rest()
+        sources = self._said.sources()
+        sources += [source for source in grounding.cited if source not in sources]
+        self.reservation.add(grounding.cost)
         usage = self.reservation.report()
         answer = {
             "role": "assistant",
@@ -242,11 +293,14 @@ class Running:
             "status": "complete" if outcome == "answered" else "incomplete",
             "model": usage["model"],
             "request_id": self.send.request_id,
+            "sources": [source.view() for source in sources],
             "created_at": self.services.clock(),
         }
+        if self._tools:
+            answer["tools"] = [_stored(use) for use in self._tools]
         kept = bool(text) or outcome == "answered"
         self._commit(self._record(outcome, error, usage), self._chat_writes(answer) if kept else [])
-        return Done(message_view(f"{self.send.request_id}-a", answer), usage)
+        return Done(message_view(self.send.answer_id, answer), usage)
 
     def _record(self, outcome: str, error: FirelaunchError | None, usage: dict[str, Any]) -> dict[str, Any]:
         now = time.monotonic()
@@ -257,9 +311,11 @@ class Running:
             "error": None if error is None else error.code,
             "prompt": self.turn.prompt_id,
             "usage": usage,
+            "retrieval": self.turn.grounding.report(),
             "first_token_ms": first,
             "total_ms": round((now - self._started) * 1000),
             "partial": DELETE_FIELD,
+            "stop": DELETE_FIELD,
             "settled_at": SERVER_TIME,
         }
 
@@ -296,6 +352,12 @@ class Running:
             return self.checkpoints.reread()
         except Stopped:
             return False
+
+
+def _stored(use: ToolUse) -> dict[str, Any]:
+    # As text, since Firestore has no lists within lists.
+    values = {"input": json.dumps(use.input), "output": json.dumps(use.output)}
+    return {"id": use.id, "name": use.name, "error": use.error, **values}
 
 
 def _only_waits(chunks: object) -> bool:

@@ -15,7 +15,7 @@ from .errors import InvalidCursor, InvalidId, NotFound
 from .scope import Scope, check_id
 from .store.base import Create, Document, DocumentStore, Order, Query, Update
 
-__all__ = ["Chats", "Page", "chat_view", "message_view", "page_after", "page_cursor"]
+__all__ = ["Chats", "Page", "chat_view", "message_view", "new_chat", "page_after", "page_cursor"]
 
 _NEWEST = (Order("updated_at", descending=True),)
 _LATEST = (Order("created_at", descending=True),)
@@ -42,8 +42,7 @@ class Chats:
     def create(self, scope: Scope, title: str) -> dict[str, Any]:
         """A new, empty chat."""
         chat_id = secrets.token_hex(10)
-        now = self._clock()
-        data = {"title": title, "message_count": 0, "archived": False, "created_at": now, "updated_at": now}
+        data = new_chat(title, self._clock())
         self._store.commit([Create(scope.chat(chat_id), data)])
         return chat_view(chat_id, data)
 
@@ -87,6 +86,11 @@ class Chats:
         self._store.delete_tree(path)
 
 
+def new_chat(title: str, now: datetime) -> dict[str, Any]:
+    """What the document of a chat without messages holds."""
+    return {"title": title, "message_count": 0, "archived": False, "created_at": now, "updated_at": now}
+
+
 def chat_view(chat_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
     """A chat as clients see it."""
     return {
@@ -109,8 +113,15 @@ def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "created_at": _time(data.get("created_at")),
     }
     if data.get("role") == "assistant":
-        view |= {"model": data.get("model"), "request_id": data.get("request_id")}
+        view |= {"model": data.get("model"), "request_id": data.get("request_id"), "sources": data.get("sources", [])}
+        if data.get("tools"):
+            view["tools"] = [_tool_view(use) for use in data["tools"]]
     return view
+
+
+def _tool_view(use: Mapping[str, Any]) -> dict[str, Any]:
+    values = {key: json.loads(use[key]) for key in ("input", "output")}
+    return {"id": use["id"], "name": use["name"], "error": use["error"], **values}
 
 
 def _time(value: Any) -> str | None:

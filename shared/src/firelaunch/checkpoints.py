@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
 from datetime import datetime
 from itertools import islice
 
 from .errors import FirelaunchError, NotFound, PreconditionFailed, StoreError
+from .said import Said
 from .store.base import Document, Update
 from .store.scoped import ScopedStore
 
@@ -45,12 +45,12 @@ class Checkpoints:
         self._taker = taker
         self.record = record
         self._expires_at = expires_at
-        self._said: Sequence[str] = ()
+        self._said = Said()
         self._length = 0
         self._found: Exception | None = None
         self.updated_at = updated_at
 
-    def begin(self, said: Sequence[str]) -> None:
+    def begin(self, said: Said) -> None:
         """Have what is in ``said`` stored from now on, as it grows."""
         self._said = said
         self._taker.add(self)
@@ -97,8 +97,8 @@ class Checkpoints:
 
     def next(self) -> tuple[Update, int]:
         """The write, and how many pieces of the answer are in it."""
-        count = len(self._said)
-        return Update(self.record, {"partial": "".join(self._said[:count])}, if_updated_at=self.updated_at), count
+        partial, count = self._said.partial()
+        return Update(self.record, {"partial": partial}, if_updated_at=self.updated_at), count
 
     def took(self, count: int, at: datetime) -> None:
         """The write was committed."""

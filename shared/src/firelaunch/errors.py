@@ -40,7 +40,9 @@ __all__ = [
     "SettingsError",
     "StoreError",
     "TooLarge",
+    "TooMany",
     "Unauthenticated",
+    "error_of",
 ]
 
 
@@ -187,6 +189,13 @@ class Conflict(FirelaunchError):
     code = "conflict"
     status = 409
     message = "This does not fit the present state; read it again and retry."
+
+
+class TooMany(Conflict):
+    """The plan, or the library, holds no more documents."""
+
+    code = "too_many_documents"
+    message = "There are as many documents as are allowed. Delete one first."
 
 
 class RequestInProgress(Conflict):
@@ -349,3 +358,13 @@ class JobsUnavailable(FirelaunchError):
     code = "jobs_unavailable"
     status = 503
     message = "Work cannot be taken on at the moment; try again."
+
+
+def error_of(code: str) -> FirelaunchError:
+    """An error that clients are told as ``code``; the general one where there is none of that code."""
+    kinds = [FirelaunchError]
+    for kind in kinds:
+        if kind.code == code and kind.__init__ is FirelaunchError.__init__:
+            return kind()
+        kinds += kind.__subclasses__()
+    return FirelaunchError()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import socket
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -90,11 +91,9 @@ class _Sending:
         self._response, self._body = taken.response, taken.body
         self._served = Served(iter(taken.stream), taken.client, self._frame, lambda: None)
 
-    def begin(self) -> Served:
+    def begin(self, write_seconds: float) -> Served:
         """Have the connection write as threads do: blocking, and not for ever."""
-        from .hub import WRITE_SECONDS
-
-        self.conn.sock.settimeout(WRITE_SECONDS)
+        self.conn.sock.settimeout(write_seconds)
         return self._served
 
     def lend(self, worker: Worker) -> None:
@@ -124,6 +123,10 @@ class _Sending:
             close()
         if kept:
             self.conn.sock.setblocking(True)
+        elif self._served.gone:
+            # Or gunicorn would wait in its one loop for the client to close.
+            with contextlib.suppress(OSError):
+                self.conn.sock.shutdown(socket.SHUT_RDWR)
         return kept
 
     def _frame(self, data: bytes) -> bytes:
@@ -143,7 +146,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             sys.exit(Arbiter.APP_LOAD_ERROR)
         from .hub import Hub
 
-        self.hub: Hub = Hub()
+        self.hub: Hub = Hub(getattr(self.wsgi, "write_seconds", 30.0))
         self.wsgi: Any = _Streams(self.wsgi)
         start_jobs = getattr(self.wsgi, "start_jobs", None)
         if start_jobs is not None:
@@ -168,7 +171,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Send a stream until it ends or does nothing but wait; whether the connection can be used again then."""
         from .stream import Paused
 
-        served = sending.begin()
+        served = sending.begin(self.hub.write_seconds)
         try:
             for item in served.items:
                 if item is Paused.WAITING:

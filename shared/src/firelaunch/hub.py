@@ -25,12 +25,9 @@ from .llm.client import Client
 from .llm.patience import HEARTBEAT_SECONDS, TICK_SECONDS, ClientLeft, Patience
 from .stream import STILL_HERE, Paused
 
-__all__ = ["WRITE_SECONDS", "Hub", "Served"]
+__all__ = ["Hub", "Served"]
 
 log = logging.getLogger(__name__)
-
-WRITE_SECONDS = 30.0
-"""A client that takes nothing for this long is taken for one that left."""
 
 _MANY = 16
 _TOGETHER_SECONDS = 0.012
@@ -71,9 +68,14 @@ class Served:
 
 
 class Hub:
-    """See the module. One per process; its thread starts with the first stream."""
+    """See the module. One per process; its thread starts with the first stream.
 
-    def __init__(self) -> None:
+    Args:
+        write_seconds: a client that takes nothing for this long is taken for one that left.
+    """
+
+    def __init__(self, write_seconds: float) -> None:
+        self.write_seconds = write_seconds
         self._arrived: deque[Served] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -236,7 +238,7 @@ class Hub:
         if patience is None or served not in self._here:
             return
         if served._unsent:
-            if now - served._stalled_since >= WRITE_SECONDS:
+            if now - served._stalled_since >= self.write_seconds:
                 self._heard_of(served, select.EPOLLHUP)
             return
         try:

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar, overload
 from pydantic import BaseModel
 
 from .admission import Admission
-from .errors import FirelaunchError, NotFound, PreconditionFailed, StoreError
+from .errors import FirelaunchError, NotFound, PreconditionFailed, ScopeViolation, StoreError
 from .llm.base import Message, token_bound
 from .llm.gateway import Answering, Gateway
 from .llm.shapes import Reader
@@ -54,18 +54,51 @@ class Extraction(Generic[T]):
     usage: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
 class ModelCalls:
-    """``services.llm``. One per process."""
+    """``services.llm``. One per process, and one a job, which serves its user alone.
 
-    settings: Settings
-    store: DocumentStore
-    metering: Metering
-    gateway: Gateway
-    prompts: Prompts
-    clock: Callable[[], datetime]
-    admission: Admission
-    moderate: Callable[[str], None] | None = None
+    Args:
+        store: the app's own; requests' records are not in their users' trees.
+        only: the one scope that calls may be made for; None for any of the app.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: DocumentStore,
+        metering: Metering,
+        gateway: Gateway,
+        prompts: Prompts,
+        clock: Callable[[], datetime],
+        admission: Admission,
+        moderate: Callable[[str], None] | None = None,
+        only: Scope | None = None,
+    ) -> None:
+        self.settings = settings
+        self.metering = metering
+        self.gateway = gateway
+        self.prompts = prompts
+        self.clock = clock
+        self.admission = admission
+        self.moderate = moderate
+        self.__store = store
+        self.__only = only
+
+    def within(self, scope: Scope, metering: Metering, gateway: Gateway) -> ModelCalls:
+        """The same, for ``scope`` alone.
+
+        Args:
+            metering, gateway: bound to it.
+        """
+        own = self.__checked(scope)
+        given = (self.settings, self.__store, metering, gateway, self.prompts, self.clock, self.admission)
+        return ModelCalls(*given, self.moderate, own)
+
+    def __checked(self, scope: Scope) -> Scope:
+        own = Scope.plain(scope)
+        if self.__only is not None and own != self.__only:
+            raise ScopeViolation(reason=f"a model call for {self.__only.root} reached for {own.root}")
+        return own
 
     @overload
     def extract(self, kind: type[M], text: str, *, scope: Scope, prompt: str = ...) -> Extraction[M]: ...
@@ -89,6 +122,7 @@ class ModelCalls:
             ContentRefused: the app's moderation does not let ``text`` pass.
             ModelError: no model answered.
         """
+        scope = self.__checked(scope)
         reader: Reader[Any] = reader_of(kind)
         found = self.prompts.get(prompt, scope.uid or "") if prompt in self.prompts else None
         told = _INSTRUCTIONS if found is None else found.render(app_name=self.settings.app.name)
@@ -143,7 +177,7 @@ class ModelCalls:
 
     def _reserve(self, kind: str, scope: Scope, request_id: str, input_tokens: int) -> tuple[Reservation, datetime]:
         day = self.metering.today()
-        found: Sequence[Document | None] = self.store.get_many([scope.root, scope.usage(day)])
+        found: Sequence[Document | None] = self.__store.get_many([scope.root, scope.usage(day)])
         user, usage = found
         choice = self.settings.choice
         quotes = [Quote(model, self.gateway.worst_case(model, input_tokens)) for model in (choice.chat, choice.cheap)]
@@ -162,7 +196,7 @@ class ModelCalls:
             "delete_at": now + timedelta(days=_RECORD_DAYS),
         }
         try:
-            return reservation, self.store.commit([reserve, Create(scope.request(request_id), record)])
+            return reservation, self.__store.commit([reserve, Create(scope.request(request_id), record)])
         except NotFound as gone:
             raise PreconditionFailed(reason="the day's usage went while it was read") from gone
 
@@ -170,9 +204,9 @@ class ModelCalls:
         writes = [reservation.settlement(), Update(record, outcome, if_updated_at=record_at)]
         for attempt in range(_SETTLE_TRIES):
             try:
-                self.store.commit(writes)
+                self.__store.commit(writes)
             except PreconditionFailed:
-                found = self.store.get(record)
+                found = self.__store.get(record)
                 if found is None or found.data.get("state") != "settled":
                     raise
                 return  # it was committed before, and only word of it was lost

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from .admission import Admission
 from .chats import Chats
+from .documents import Documents
 from .identity import Attestation, DevIdentity, Identity
 from .jobs import Callers, Jobs
 from .llm.gateway import Gateway
@@ -37,6 +38,7 @@ class Services:
     dev_identity: DevIdentity | None
     app_check: Attestation | None
     chats: Chats
+    documents: Documents
     metering: Metering
     admission: Admission
     gateway: Gateway
@@ -54,14 +56,16 @@ class Services:
             ScopeViolation: ``scope`` is not of this app.
         """
         store = self.store.within(scope)
-        metering = replace(self.metering, store=store)
+        metering, gateway = replace(self.metering, store=store), self.gateway.within(scope)
         return replace(
             self,
             store=store,
             dev_identity=None,
             internal=None,
             chats=Chats(store, self.clock),
+            documents=self.documents.within(scope),
             metering=metering,
-            llm=replace(self.llm, store=store, metering=metering),
+            gateway=gateway,
+            llm=self.llm.within(scope, metering, gateway),
             jobs=self.jobs.within(scope),
         )

@@ -24,7 +24,7 @@ from pydantic import (
 
 from .errors import InvalidId, SettingsError
 from .scope import check_app_id
-from .search_settings import EmbedderKind, Index, Search, VertexIndex
+from .search_settings import Documents, EmbedderKind, Index, Search, VertexIndex
 from .settings_sections import Cache, Cloud, Guardrails, Logs, Plan, Price, PromptChoice
 from .settings_sections import Section as _Section
 
@@ -33,6 +33,7 @@ __all__ = [
     "Cache",
     "Cloud",
     "Cors",
+    "Documents",
     "Environment",
     "Guardrails",
     "Identity",
@@ -114,6 +115,13 @@ class Limits(_Section):
         ge=0.2,
         le=60,
         description="Seconds between two checkpoints, from which an answer is resumed.",
+    )
+    on_disconnect: Literal["continue", "stop"] = Field(
+        default="continue",
+        description="What becomes of an answer whose client has left: it is finished and kept, or ended at once.",
+    )
+    write_seconds: float = Field(
+        default=30, ge=0.1, le=600, description="Silence of a client that reads nothing, after which it has left."
     )
     body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request's body at most.")
     schema_bytes: int = Field(default=16_384, ge=64, le=262_144, description="Bytes of an extraction's schema at most.")
@@ -220,6 +228,7 @@ class Settings(_Section):
     prices: dict[str, Price] = Field(default={})
     index: Index = Index()
     search: Search = Search()
+    documents: Documents = Documents()
     limits: Limits = Limits()
     cache: Cache = Cache()
     plans: dict[str, Plan]

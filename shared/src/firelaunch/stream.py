@@ -1,25 +1,45 @@
-"""What happens in one answer, as a short list of events; and their encodings."""
+"""What happens in one answer, as a short list of events; and their encoding as server-sent events of our own.
+
+:mod:`.ui_stream` has the encoding that the AI SDK's ``useChat`` reads.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
 from .errors import FirelaunchError
+from .llm.base import Source
 
-__all__ = ["STILL_HERE", "Delta", "Done", "Event", "Failed", "Heartbeat", "Paused", "Start", "sse"]
+__all__ = [
+    "STILL_HERE",
+    "Delta",
+    "Done",
+    "Event",
+    "Failed",
+    "Heartbeat",
+    "Paused",
+    "Source",
+    "Start",
+    "ToolCalled",
+    "ToolReturned",
+    "close",
+    "encode",
+    "sse",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The user's message is stored and the model is about to be called."""
+    """The user's message is stored and the model is about to be called. The answer will be ``message_id``."""
 
     request_id: str
     chat_id: str
     user_message: dict[str, Any]
+    message_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +47,25 @@ class Delta:
     """A piece of the answer's text."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalled:
+    """The model asks for a tool. ``input`` is what it passes, as JSON; None where the app does not show it."""
+
+    id: str
+    name: str
+    input: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ToolReturned:
+    """A tool that was called has ended: with ``output``, as JSON, or with ``error``, a constant such as "timeout"."""
+
+    id: str
+    name: str
+    output: Any
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +99,29 @@ class Paused(Enum):
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 """Made once: ``json.dumps`` with an option makes one for each call."""
 
-Event = Start | Delta | Heartbeat | Done | Failed
+Event = Start | Delta | Source | ToolCalled | ToolReturned | Heartbeat | Done | Failed
 
 STILL_HERE = b": still here\n\n"
 """A comment, which readers of server-sent events pass over."""
 
 
 def sse(events: Iterable[Event | Paused]) -> Iterator[bytes | Paused]:
-    """Server-sent events: ``start``, any number of ``delta``, then ``done`` or ``error``; each with JSON ``data``.
+    """Server-sent events: ``start``; ``delta``, ``source``, ``tool_call``, ``tool_result``; ``done`` or ``error``.
 
-    Closing the iterator closes ``events``.
+    Each has JSON ``data``. Closing the iterator closes ``events``.
     """
     try:
         for event in events:
             yield event if isinstance(event, Paused) else _frame(event)
     finally:
-        close = getattr(events, "close", None)
-        if close is not None:
-            close()
+        close(events)
+
+
+def close(events: object) -> None:
+    """Close what may be a generator."""
+    end = getattr(events, "close", None)
+    if end is not None:
+        end()
 
 
 def _frame(event: Event) -> bytes:
@@ -85,18 +129,25 @@ def _frame(event: Event) -> bytes:
     data: dict[str, Any]
     match event:
         case Delta(text):
-            return b'event: delta\ndata: {"text": %b}\n\n' % _encode(text)
+            return b'event: delta\ndata: {"text": %b}\n\n' % encode(text)
+        case ToolCalled(call_id, tool, given):
+            name, data = "tool_call", {"id": call_id, "name": tool, "input": given}
+        case ToolReturned(call_id, tool, output, failure):
+            name, data = "tool_result", {"id": call_id, "name": tool, "output": output, "error": failure}
         case Heartbeat():
             return STILL_HERE
-        case Start(request_id, chat_id, user_message):
-            name, data = "start", {"request_id": request_id, "chat_id": chat_id, "user_message": user_message}
+        case Source():
+            name, data = "source", event.view()
+        case Start():
+            name, data = "start", asdict(event)
         case Done(message, usage):
             name, data = "done", {"message": message, "usage": usage}
         case Failed(error, request_id):
             code, said = error.told
             name, data = "error", {"error": {"code": code, "message": said, "request_id": request_id}}
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), _encode(data))
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), encode(data))
 
 
-def _encode(data: Any) -> bytes:
+def encode(data: Any) -> bytes:
+    """JSON in UTF-8."""
     return _ENCODER.encode(data).encode("utf-8", "replace")

@@ -9,25 +9,27 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from .answering import Replay, Running, Send, Turn, Workflow, chat_update, sent_view
-from .chats import message_view
+from .chats import message_view, new_chat
 from .checkpoints import Checkpointer, Checkpoints
 from .errors import IdempotencyMismatch, NotFound, RequestInProgress
+from .grounding import Grounding
 from .identity import Caller
 from .lifecycle import Shutdown
 from .llm.base import Message, token_bound
 from .llm.client import Client
-from .scope import Scope
+from .named import Named, new_request_id, request_id_of
+from .rag.versions import State
 from .services import Services
-from .store.base import Create, Document, Increment, Order, Query, Set, Update, Write
+from .store.base import DELETE_FIELD, Create, Document, Increment, Order, Query, Set, Update, Write
 from .usage import Day, Quote, Reservation
 
-__all__ = ["Running", "Turn", "Turns", "Workflow"]
+__all__ = ["Named", "Running", "Turn", "Turns", "Workflow"]
 
 _RECORD_DAYS = 30
 """How long a request's record, and with it its Idempotency-Key, is kept (Firestore's TTL policy on ``delete_at``)."""
@@ -62,7 +64,7 @@ class Turns:
 
         Args:
             key: the client's Idempotency-Key. A key that was answered before gives that answer again.
-            client: whose leaving ends the answer, where the server knows them.
+            client: whoever asks, where the server knows them.
 
         Raises:
             NotFound: the chat is not the caller's.
@@ -70,12 +72,37 @@ class Turns:
             RequestInProgress, IdempotencyMismatch: the key is in use.
             Contention: the same user's other requests were in the way for too long.
         """
-        scope = caller.scope
-        body_hash = hashlib.sha256(f"{chat_id}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()
-        send = Send(caller, scope, chat_id, text, _request_id(scope, key), body_hash, self._services.clock())
-        return self._services.admission.run(scope.root, lambda: self._admit(send, streamed, client))
+        request_id = new_request_id() if key is None else request_id_of(caller.scope, key)
+        return self._admitted(self._send(caller, chat_id, text, request_id), streamed, client)
 
-    def _admit(self, send: Send, streamed: bool, client: Client | None) -> Running | Replay:
+    def begin_named(self, caller: Caller, message: Named, client: Client | None) -> Running | Replay:
+        """The same, to be streamed, for a message that its client has named; a chat that is not there is made.
+
+        A message that was answered gives that answer again, unless a new one is asked for.
+
+        Raises:
+            NotFound: the message has an id of ours, and is not the caller's.
+            Conflict: an answer is to be made anew, and is not the chat's latest.
+            IdempotencyMismatch: there is a message of this id with another text.
+            InvalidId, and what ``begin`` raises.
+        """
+        send = self._send(caller, message.chat_id, message.text, message.request_id(caller.scope))
+        return self._admitted(send, True, client, message)
+
+    def _send(self, caller: Caller, chat_id: str, text: str, request_id: str) -> Send:
+        body_hash = hashlib.sha256(f"{chat_id}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()
+        return Send(caller, caller.scope, chat_id, text, request_id, request_id, body_hash, self._services.clock())
+
+    def _admitted(
+        self, send: Send, streamed: bool, client: Client | None, named: Named | None = None
+    ) -> Running | Replay:
+        grounding = Grounding(self._services.documents, send.scope, send.text)
+        attempt = partial(self._admit, send, grounding, streamed, client, named)
+        return self._services.admission.run(send.scope.root, attempt)
+
+    def _admit(
+        self, send: Send, grounding: Grounding, streamed: bool, client: Client | None, named: Named | None
+    ) -> Running | Replay:
         services, scope = self._services, send.scope
         metering, gateway, limits = services.metering, services.gateway, services.settings.limits
         day = metering.today()
@@ -84,66 +111,93 @@ class Turns:
             order=(Order("created_at", descending=True),),
             limit=limits.history_messages,
         )
-        paths = [scope.chat(send.chat_id), scope.root, scope.usage(day), send.record, send.answer]
-        (chat, user, usage, record, answer), found = services.store.read(paths, [latest] if latest.limit else [])
-        if record is not None:
+        paths = [scope.chat(send.chat_id), scope.root, scope.usage(day), send.record, send.answer, scope.index_state()]
+        paths += [send.user_message] if named else []
+        (chat, user, usage, record, answer, state, *more), found = services.store.read(
+            paths, [latest] if latest.limit else []
+        )
+        newest_first = found[0] if found else []
+        question = more[0] if more else None
+        again = named and named.anew(send, record, question, newest_first, services.clock())
+        if again:
+            send, record = again, None
+        elif record is not None:
             replay = _replay(send, record, answer, services.clock())
             if replay is not None:
                 return replay
-        if chat is None:
+        if chat is None and not named:
             raise NotFound
         own = {send.user_message, send.answer}  # there when a send that failed is repeated
-        recent = _steady(
-            found[0][::-1] if found else [], int(chat.data.get("message_count", 0)), limits.history_messages
-        )
+        about: Mapping[str, Any] = new_chat("", send.at) if chat is None else chat.data
+        recent = _steady(newest_first[::-1], int(about.get("message_count", 0)), limits.history_messages)
         history = [_prompt_message(d) for d in recent if d.path not in own]
-        asked = token_bound([*history, {"role": "user", "content": send.text}]) + limits.prompt_tokens
+        grounding.expect(State.of(state) if state is not None and services.settings.search.in_chats else None)
+        told = token_bound([*history, {"role": "user", "content": send.text}])
+        asked = told + limits.prompt_tokens + grounding.token_bound
         choice = services.settings.choice
         quotes = [Quote(model, gateway.worst_case(model, asked)) for model in (choice.chat, choice.cheap)]
         plan = metering.plan_of(user)
         reservation, reserve = metering.reserve(scope, day, Day.of(usage), plan, send.request_id, quotes[0], quotes[1])
+        grounding.begin()  # beside the commit
         expires_at = send.at + timedelta(seconds=metering.reservation_seconds)
-        at = services.store.commit([reserve, *self._store_message(send, record, reservation, expires_at)])
+        at = services.store.commit([reserve, *_stored(send, chat, record, question, reservation, expires_at)])
         seconds = limits.request_seconds
         llm = gateway.answering(reservation, reservation.model, seconds, streamed=streamed, owner=scope, client=client)
         prompts = services.prompts.of(send.caller.uid, own_models=not reservation.cheaper)
-        turn = Turn(services.settings.app, send.text, history, llm, prompts)
-        sent = sent_view(send, send.at if record is None else record.data["created_at"])
-        title = str(chat.data.get("title", ""))
+        turn = Turn(services.settings.app, send.text, history, llm, prompts, grounding)
+        first = question or record
+        sent = sent_view(send, send.at if first is None else first.data["created_at"])
+        title = str(about.get("title", ""))
         checkpoints = Checkpoints(self._checkpointer, send.record, at, expires_at)
         running = Running(
             services, send, reservation, turn, self._workflow, self._shutdown, sent, title, checkpoints, answer is None
         )
         running.client = client
+        running.goes_on = limits.on_disconnect == "continue"
+        if client is not None:
+            client.goes_on = running.goes_on
         llm.check = running.pulse
         return running
 
-    def _store_message(
-        self, send: Send, record: Document | None, reservation: Reservation, expires_at: datetime
-    ) -> list[Write]:
-        data = {
-            "uid": send.scope.uid,
-            "chat_id": send.chat_id,
-            "state": "reserved",
-            "body_hash": send.body_hash,
-            "day": reservation.day,
-            "plan": reservation.plan,
-            "reserved_micro_usd": reservation.reserved,
-            "expires_at": expires_at,
-            "delete_at": send.at + timedelta(days=_RECORD_DAYS),
-        }
-        message = {"role": "user", "text": send.text, "request_id": send.request_id, "created_at": send.at}
-        chat: dict[str, Any] = {"updated_at": send.at}
-        if record is None:
-            chat["message_count"] = Increment(1)
-            return [
-                Create(send.record, {**data, "created_at": send.at}),
-                Create(send.user_message, message),
-                chat_update(send, chat),
-            ]
-        # The same send once more, after one that failed or was cut off: its message is there and keeps its place.
-        again = Update(send.record, data, if_updated_at=record.update_time)
-        return [again, Set(send.user_message, {"text": send.text}, merge=True), chat_update(send, chat)]
+
+def _stored(
+    send: Send,
+    chat: Document | None,
+    record: Document | None,
+    stored: Document | None,
+    reservation: Reservation,
+    expires_at: datetime,
+) -> list[Write]:
+    """The request's record, the user's message, and in the chat which request is its latest, to be resumed."""
+    data = {
+        "uid": send.scope.uid,
+        "chat_id": send.chat_id,
+        "turn_id": send.turn_id,
+        "state": "reserved",
+        "body_hash": send.body_hash,
+        "day": reservation.day,
+        "plan": reservation.plan,
+        "reserved_micro_usd": reservation.reserved,
+        "expires_at": expires_at,
+        "delete_at": send.at + timedelta(days=_RECORD_DAYS),
+    }
+    message = {"role": "user", "text": send.text, "request_id": send.request_id, "created_at": send.at}
+    change: dict[str, Any] = {"updated_at": send.at, "latest_request": send.request_id}
+    writes: list[Write] = []
+    if chat is None:
+        writes.append(Create(send.scope.chat(send.chat_id), {**new_chat("", send.at), **change, "message_count": 1}))
+        writes.append(Set(send.user_message, message))
+    elif record is None and stored is None:
+        writes.append(chat_update(send, {**change, "message_count": Increment(1)}))
+        writes.append(Create(send.user_message, message))
+    else:
+        # The same send once more: its message is there, unless its chat was deleted meanwhile, and keeps its place.
+        writes.append(chat_update(send, change))
+        writes.append(Set(send.user_message, {"text": send.text}, merge=True))
+    if record is None:
+        return [*writes, Create(send.record, {**data, "created_at": send.at})]
+    left = {"partial": DELETE_FIELD, "stop": DELETE_FIELD}
+    return [*writes, Update(send.record, {**data, **left}, if_updated_at=record.update_time)]
 
 
 def _steady(recent: Sequence[Document], count: int, most: int) -> Sequence[Document]:
@@ -155,13 +209,6 @@ def _steady(recent: Sequence[Document], count: int, most: int) -> Sequence[Docum
     if len(recent) < most or most < 2:
         return recent
     return recent[-max(0, count - most) % (most // 2) :]
-
-
-def _request_id(scope: Scope, key: str | None) -> str:
-    if key is None:
-        return "r" + secrets.token_hex(16)
-    # The key is the client's own word, so the id is made with the caller's scope: equal keys of two users never meet.
-    return "r" + hashlib.sha256(f"{scope.root}\n{key}".encode()).hexdigest()[:32]
 
 
 def _replay(send: Send, record: Document, answer: Document | None, now: Any) -> Replay | None:

@@ -20,17 +20,35 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, batches, chats, dev, extract, health, internal, jobs, mcp, reference
+from .api import (
+    account,
+    answers,
+    batches,
+    chats,
+    dev,
+    documents,
+    extract,
+    health,
+    internal,
+    jobs,
+    mcp,
+    reference,
+    search,
+    ui,
+)
 from .api.base import LOCALHOST
 from .api.refusals import ErrorAnswer
 from .batch import batch_handlers
 from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
 from .guardrails import logged, moderated
 from .identity import bearer
+from .ingest import document_handlers
 from .lifecycle import Shutdown
+from .resume import Answers
 from .services import Services
 from .telemetry import REQUEST_ID, TRACE, configure_logs
 from .turn import Turns, Workflow
+from .ui_stream import UI_HEADERS
 from .worker import Handlers, Runner
 
 __all__ = ["App", "handle_errors", "init_app", "invalid"]
@@ -103,6 +121,7 @@ class App(OpenAPI):
             static_folder=None,
         )
         self.shutdown = Shutdown()
+        self.write_seconds = 30.0
         self.start_jobs: Callable[[], None] = lambda: None
         self.runner: Runner | None = None
 
@@ -116,9 +135,10 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     settings = services.settings
     app.info.title = settings.app.name
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
+    app.write_seconds = settings.limits.write_seconds
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     origins = [*settings.cors.origins, *([LOCALHOST] if settings.environment.development else [])]
-    CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After"], max_age=3600)
+    CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After", *UI_HEADERS], max_age=3600)
     configure_logs(
         structured=settings.environment.on_cloud_run, project=settings.cloud.project, content=settings.logs.content
     )
@@ -126,7 +146,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     handle_errors(app)
     workflow = _guarded(workflow, services)
     turns = Turns(services, workflow, app.shutdown)
-    runner = Runner(services, batch_handlers(workflow, handlers), app.shutdown)
+    runner = Runner(services, batch_handlers(workflow, document_handlers(handlers)), app.shutdown)
     app.start_jobs = lambda: _start_jobs(app, services, runner)
     app.runner = runner
     for routes in _blueprints(app, services, turns, documented=False):
@@ -150,8 +170,12 @@ def _guarded(workflow: Workflow, services: Services) -> Workflow:
 def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
     found = [
         chats.routes(services, turns, documented=documented),
+        ui.routes(services, turns, documented=documented),
+        answers.routes(Answers(services, app.shutdown), documented=documented),
         jobs.routes(services, documented=documented),
         batches.routes(services, documented=documented),
+        documents.routes(services, documented=documented),
+        search.routes(services, documented=documented),
         account.routes(services, documented=documented),
         extract.routes(services, documented=documented),
         mcp.routes(services, turns, documented=documented),

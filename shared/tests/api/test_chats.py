@@ -73,9 +73,11 @@ def test_the_first_piece_comes_before_the_model_has_ended(model_app: App, model:
     stream.close()  # type: ignore[attr-defined]
 
 
-def test_a_client_that_leaves_ends_the_model_call_and_keeps_and_pays_what_was_said(
-    ada: User, model: ModelServer
+def test_where_the_settings_say_so_a_client_that_leaves_ends_the_model_call_and_keeps_and_pays_what_was_said(
+    make_app: Any, model: ModelServer
 ) -> None:
+    settings = SETTINGS.replace("[limits]", '[limits]\non_disconnect = "stop"')
+    ada = sign_in(make_app(settings, OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url), "ada")
     model.default = Reply(words=["word "] * 400, pace=0.02)
     chat = ada.new_chat()
     response = ada.stream(chat, "Talk")
@@ -96,6 +98,33 @@ def test_a_client_that_leaves_ends_the_model_call_and_keeps_and_pays_what_was_sa
             break
         threading.Event().wait(0.02)
     assert model.hung_up == 1
+
+
+def test_an_answer_whose_client_has_left_is_finished_kept_and_paid(ada: User, model: ModelServer) -> None:
+    model.default = Reply(words=["word "] * 20, pace=0.02)
+    chat = ada.new_chat()
+    response = ada.stream(chat, "Talk")
+    stream = events(response)
+    for _ in range(4):
+        next(stream)
+    response.close()
+    assert texts(ada, chat)[1] == ("assistant", "word " * 20)
+    assert ada.get(f"/v1/chats/{chat}").get_json()["messages"][1]["status"] == "complete"
+    spent = usage(ada)
+    assert (spent["cost_micro_usd"], spent["reserved_micro_usd"]) == (-(-COST // 1000), 0)
+    assert model.hung_up == 0
+
+
+def test_an_answer_that_fails_after_its_client_has_left_is_kept_and_settled(ada: User, model: ModelServer) -> None:
+    model.script = [Reply(words=["word "] * 20, pace=0.02, error_after=6)]
+    chat = ada.new_chat()
+    response = ada.stream(chat, "Talk")
+    stream = events(response)
+    for _ in range(3):
+        next(stream)
+    response.close()
+    assert texts(ada, chat)[1] == ("assistant", "word " * 6)
+    assert usage(ada)["reserved_micro_usd"] == 0
 
 
 def test_the_title_is_the_first_message_unless_one_was_given(ada: User) -> None:

@@ -272,6 +272,23 @@ def test_a_handler_reaches_its_own_scope_and_nothing_else(site: Site) -> None:
     assert count_of(site, BOB) == 5
 
 
+def test_writes_that_are_others_when_they_are_looked_at_again_do_not_leave_the_scope(site: Site) -> None:
+    """What was checked is what is written, also with the job's end."""
+    site.services.store.commit([Create(counter(BOB), {"n": 5})])
+
+    class Shifty(list[Set]):
+        looks = 0
+
+        def __iter__(self) -> Iterator[Set]:
+            self.looks += 1
+            return iter([Set(counter(ADA if self.looks == 1 else BOB), {"n": 7})])
+
+    site.handlers.on(NOTE)(lambda _, __: Done(writes=Shifty()))
+
+    assert site.finished(site.services.jobs.enqueue(ADA, NOTE, Note())).state == "succeeded"
+    assert (count_of(site), count_of(site, BOB)) == (7, 5)
+
+
 def test_a_job_of_the_app_itself_has_the_apps_scope(site: Site) -> None:
     scopes: list[Scope] = []
     site.handlers.on(NOTE)(lambda run, _: scopes.append(run.scope))

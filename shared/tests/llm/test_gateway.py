@@ -15,7 +15,7 @@ from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.offline import OfflineProvider
 from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
-from firelaunch.llm.providers.vertex import GoogleAccessToken, vertex_provider
+from firelaunch.llm.providers.vertex import GoogleAccessToken
 from firelaunch.testing.models import Fault, ModelServer, Reply
 
 ASK: list[Message] = [{"role": "user", "content": "Hello?"}]
@@ -182,27 +182,6 @@ def test_a_call_is_covered_for_the_worst_that_it_may_cost(model: ModelServer, st
     rig.say(streamed=streamed)
     assert rig.meter.covered == [Prices("openai", {}).cost(MODEL, Tokens(input=len("Hello?") + 8, output=50))]
     assert rig.meter.covered[0] >= rig.meter.calls[0][2]
-
-
-def test_gemini_on_vertex_is_called_by_its_name_with_a_fresh_token(model: ModelServer, streamed: bool) -> None:
-    class Credentials:
-        valid = False
-        token = "none"
-        refreshes = 0
-
-        def refresh(self, _request: Any) -> None:
-            self.refreshes += 1
-            self.token, self.valid = f"token-{self.refreshes}", True
-
-    credentials = Credentials()
-    provider = vertex_provider("p-12345", "europe-west1", credentials, model.base_url)
-    gateway = Gateway(provider, Prices("vertex", {}), [], 50)
-    for _ in range(2):
-        list(gateway.answering(Meter(), "gemini-2.5-flash", 30, streamed=streamed).stream(ASK))
-    credentials.valid = False
-    list(gateway.answering(Meter(), "google/gemini-2.5-flash", 30, streamed=streamed).stream(ASK))
-    assert model.models_called() == ["google/gemini-2.5-flash"] * 3
-    assert model.authorizations == ["Bearer token-1", "Bearer token-1", "Bearer token-2"]
 
 
 def test_without_google_credentials_the_error_is_the_models_and_says_so(

@@ -207,3 +207,24 @@ def test_a_comparison_or_a_field_that_holds_sql_is_refused(tmp_path: Path) -> No
         with pytest.raises(StoreError):
             store.query(Query("apps/demo/users", [item]))
     store.close()
+
+
+def test_the_connection_of_a_thread_that_has_ended_is_closed(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "data.sqlite3")
+    store.commit([Create("c/a", {"n": 1})])
+
+    def open_files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    def run() -> None:
+        thread = threading.Thread(target=lambda: store.get("c/a"))
+        thread.start()
+        thread.join()
+
+    for _ in range(3):
+        run()
+    before = open_files()
+    for _ in range(20):
+        run()
+    assert open_files() <= before
+    store.close()

@@ -36,6 +36,7 @@ _DAY = {
     "cost_micro_usd": 2340,
     "reserved_micro_usd": 0,
     "expired_requests": 0,
+    "expired_micro_usd": 0,
 }
 _LIMIT = {"requests_per_minute": 20, "daily_micro_usd": 500_000, "cheaper_model_at_percent": 80}
 
@@ -59,6 +60,7 @@ class DayUsage(BaseModel):
     cost_micro_usd: int = Field(description="Millionths of a dollar.")
     reserved_micro_usd: int = Field(description="Held for requests that are running.")
     expired_requests: int = Field(description="Requests that never settled, as after a crash.")
+    expired_micro_usd: int = Field(description="What those may have cost at most. They are not billed.")
 
 
 class Limit(BaseModel):
@@ -114,10 +116,12 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
 
 def _view(day: str, usage: Day, services: Services) -> dict[str, Any]:
     now = services.clock()
+    gone = usage.reservations(now, expired=True)
     counters = ("requests", "input_tokens", "cached_input_tokens", "output_tokens", "cost_micro_usd")
     return {
         "day": day,
         **{name: usage.number(name) for name in counters},
         "reserved_micro_usd": sum(usage.reservations(now, expired=False).values()),
-        "expired_requests": usage.number("expired_requests") + len(usage.reservations(now, expired=True)),
+        "expired_requests": usage.number("expired_requests") + len(gone),
+        "expired_micro_usd": usage.number("expired_micro_usd") + sum(gone.values()),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from flask import Response, g, request
@@ -28,6 +28,7 @@ __all__ = [
     "event_stream",
     "example",
     "idempotency_key",
+    "streamed",
 ]
 
 BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
@@ -75,6 +76,13 @@ def example(value: Any, *, stream: str | None = None) -> ConfigDict:
     return cast("ConfigDict", config)
 
 
+def streamed(example: str) -> dict[str, Any]:
+    """The ``responses`` entry of a route that answers with a stream and nothing else."""
+    # No type: tools differ in whether the schema is of the whole stream, or of each event.
+    stream = {"schema": {"description": "Server-sent events in UTF-8."}, "example": example}
+    return {"description": "The answer, as it comes.", "content": {"text/event-stream": stream}}
+
+
 _STREAMED = (
     "Server-sent events in UTF-8, each with a line of JSON as its data. `start`: `request_id`, `chat_id`, "
     "`user_message`. `delta`, any number of times: `text`, the next piece of the answer. Then one of `done`: `message` "
@@ -117,8 +125,12 @@ def client() -> Client | None:
     return cast("Client | None", request.environ.get(CLIENT_KEY))
 
 
-def event_stream(items: Iterator[bytes | Paused]) -> Response:
-    """A response of server-sent events. Our own server sends ``items`` itself; others iterate over the response."""
+def event_stream(items: Iterator[bytes | Paused], more: Mapping[str, str] = {}) -> Response:
+    """A response of server-sent events. Our own server sends ``items`` itself; others iterate over the response.
+
+    Args:
+        more: headers beside those that keep proxies from storing a stream, and from waiting for its end.
+    """
     request.environ[STREAM_KEY] = items
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", **more}
     return Response(cast("Iterator[bytes]", items), mimetype="text/event-stream", headers=headers)

@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from ..stream import Delta, Done, Event, Start, sse
+from ..ui_stream import ui_stream
 
-__all__ = ["CHAT", "ORDER", "ORDERED", "ORDER_SCHEMA", "QUESTION", "REPLY", "REQUEST", "STREAM", "USED"]
+__all__ = [
+    "CHAT",
+    "ORDER",
+    "ORDERED",
+    "ORDER_SCHEMA",
+    "QUESTION",
+    "REPLY",
+    "REQUEST",
+    "STREAM",
+    "UI_QUESTION",
+    "UI_STREAM",
+    "USED",
+]
 
 CHAT = {
     "id": "0123456789abcdef0123",
@@ -30,6 +43,7 @@ REPLY = {
     "created_at": "2026-03-01T09:30:04.000000Z",
     "model": "gpt-5.4-mini",
     "request_id": REQUEST,
+    "sources": [],
 }
 USED = {
     "model": "gpt-5.4-mini",
@@ -48,6 +62,16 @@ ORDER_SCHEMA = {
     "properties": {"item": {"type": "string"}, "count": {"type": "integer", "minimum": 1}},
     "required": ["item", "count"],
 }
-_EVENTS: list[Event] = [Start(REQUEST, str(CHAT["id"]), QUESTION), Delta("The "), Delta("Volga."), Done(REPLY, USED)]
+_EVENTS: list[Event] = [
+    Start(REQUEST, str(CHAT["id"]), QUESTION, str(REPLY["id"])),
+    Delta("The "),
+    Delta("Volga."),
+    Done(REPLY, USED),
+]
 STREAM = b"".join(item for item in sse(_EVENTS) if isinstance(item, bytes)).decode()
 """A whole answer as server-sent events."""
+
+UI_STREAM = b"".join(item for item in ui_stream(_EVENTS) if isinstance(item, bytes)).decode()
+"""The same as the AI SDK reads it."""
+
+UI_QUESTION = {"id": "msg-1", "role": "user", "parts": [{"type": "text", "text": QUESTION["text"]}]}

@@ -45,7 +45,7 @@ def command(
     try:
         suite = load_suite(cases)
         allow_list = load_allow_list(allow) if allow else {}
-        source = rules.read_text(encoding="utf-8")
+        source = rules.read_text(encoding="utf-8-sig")
         with Emulator.start() as emulator:
             result = run(emulator, source, suite, unsigned_token, jobs, _progress())
         report = as_json(result, allow_list)

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -54,7 +54,6 @@ class Prepared:
     delivery: Delivery
 
 
-@dataclass(frozen=True, slots=True)
 class Jobs:
     """One app's jobs.
 
@@ -62,20 +61,39 @@ class Jobs:
         store: the app's own.
         backend: what brings jobs to a worker; None where nothing is set up that would.
         clock: the time now, aware.
-        only: the one scope that jobs may be put off for, inside a job's handler; None for any of the app.
+        only: the one scope whose jobs there are, inside a job's handler; None for all of the app.
 
     Raises (every method that takes a ``job_id``): NotFound where that job is not the scope's, InvalidId.
+    Raises (every method, where ``only`` is a user): ScopeViolation for jobs of others.
     """
 
-    store: ScopedStore
-    backend: Backend | None
-    policy: Policy
-    clock: Callable[[], datetime]
-    only: Scope | None = None
+    def __init__(
+        self,
+        store: ScopedStore,
+        backend: Backend | None,
+        policy: Policy,
+        clock: Callable[[], datetime],
+        only: Scope | None = None,
+    ) -> None:
+        self.__store = store
+        self.__only = only
+        self.backend = backend
+        self.policy = policy
+        self.clock = clock
 
     def within(self, scope: Scope) -> Jobs:
-        """The same, for jobs of ``scope`` alone."""
-        return replace(self, only=scope)
+        """The same, for jobs of ``scope`` alone.
+
+        Raises:
+            ScopeViolation: ``scope`` is not inside this one.
+        """
+        return Jobs(self.__store, self.backend, self.policy, self.clock, self.__checked(scope))
+
+    @property
+    def store(self) -> ScopedStore:
+        """The app's own, for workers."""
+        self.__for_workers()
+        return self.__store
 
     def prepare(
         self,
@@ -97,7 +115,7 @@ class Jobs:
             TooLarge: it is over ``PAYLOAD_BYTES``.
             JobsUnavailable: in the cloud, jobs.url or jobs.service_account is not set.
         """
-        self._check(scope)
+        scope = self.__checked(scope)
         if self.backend is None:
             raise JobsUnavailable(reason=_NO_BACKEND)
         if not isinstance(payload, kind.payload):
@@ -138,7 +156,7 @@ class Jobs:
         """
         prepared = self.prepare(scope, kind, payload, key=key, delay=delay)
         try:
-            at = self.store.commit([prepared.write])
+            at = self.__store.commit([prepared.write])
         except AlreadyExists:
             # Perhaps its first delivery never came about; a delivery of the same name is made once.
             found = self.get(scope, prepared.job_id)
@@ -150,15 +168,19 @@ class Jobs:
 
     def get(self, scope: Scope, job_id: str) -> Job:
         """One job."""
-        self._check(scope)
-        found = self.find(job_id)
+        scope = self.__checked(scope)
+        found = self._find(job_id)
         if found is None or found.uid != scope.uid:
             raise NotFound
         return found
 
     def find(self, job_id: str) -> Job | None:
         """A job of any user of the app, for workers."""
-        document = self.store.get(self.store.scope.job(job_id))
+        self.__for_workers()
+        return self._find(job_id)
+
+    def _find(self, job_id: str) -> Job | None:
+        document = self.__store.get(self.__store.scope.job(job_id))
         return None if document is None else Job.of(document)
 
     def mine(self, scope: Scope, limit: int, cursor: str | None) -> Page:
@@ -167,7 +189,7 @@ class Jobs:
         Raises:
             InvalidCursor: ``cursor`` is not one of ours.
         """
-        self._check(scope)
+        scope = self.__checked(scope)
         own = (Filter("uid", "==", scope.uid),)
         after = page_after(cursor)
         return self._page(Query(scope.jobs(), where=own, order=_NEWEST, limit=limit + 1, after=after), limit)
@@ -262,23 +284,30 @@ class Jobs:
             log.exception("job %s waits for a sweep: %s", delivery.job_id, error)
 
     def _change(self, scope: Scope, job_id: str, change: Callable[[Job, datetime], dict[str, Any]]) -> Job:
+        scope = self.__checked(scope)
         for _ in range(_TRIES):
             job = self.get(scope, job_id)
             changes = change(job, self.clock())
             try:
-                self.store.commit([Update(scope.job(job_id), changes, if_updated_at=job.update_time)])
+                self.__store.commit([Update(scope.job(job_id), changes, if_updated_at=job.update_time)])
             except PreconditionFailed:
                 continue
             return self.get(scope, job_id)
         raise Conflict
 
     def _page(self, query: Query, limit: int) -> Page:
-        found = self.store.query(query)
+        found = self.__store.query(query)
         return Page([job_view(Job.of(d)) for d in found[:limit]], page_cursor(found, limit, "created_at"))
 
-    def _check(self, scope: Scope) -> None:
-        if self.only is not None and scope != self.only:
-            raise ScopeViolation(reason=f"a job of {self.only.root} reached for {scope.root}")
+    def __checked(self, scope: Scope) -> Scope:
+        given = Scope.plain(scope)
+        if given.app_id != self.__store.scope.app_id or (self.__only is not None and given != self.__only):
+            raise ScopeViolation(reason=f"a job of {(self.__only or self.__store.scope).root} reached for {given.root}")
+        return given
+
+    def __for_workers(self) -> None:
+        if self.__only is not None and self.__only.uid is not None:
+            raise ScopeViolation(reason=f"a job of {self.__only.root} reached for all jobs of the app")
 
 
 def _delivery(job: Job, at: datetime, name: str | None) -> Delivery:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, TypedDict
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final, Literal, NotRequired, Protocol, TypedDict
 
 from .patience import Patience
 
@@ -13,12 +13,18 @@ __all__ = [
     "LEAVING",
     "WAITING",
     "Call",
+    "CallPart",
     "Chunk",
     "Message",
     "Meter",
     "Provider",
     "Shape",
+    "Source",
     "Tokens",
+    "ToolCall",
+    "ToolSpec",
+    "ToolUse",
+    "asked_tokens",
     "estimate_tokens",
     "token_bound",
 ]
@@ -26,15 +32,34 @@ __all__ = [
 _MESSAGE_TOKENS = 8
 """Tokens a chat format adds to a message at most (role and separators; OpenAI's cookbook counts 3 to 4)."""
 
-_CHARACTERS_A_TOKEN = 4
-"""Of English text, by OpenAI's rule of thumb (https://platform.openai.com/tokenizer)."""
+_BYTES_A_TOKEN = 4
+"""Of UTF-8: four letters of English, by OpenAI's rule of thumb (https://platform.openai.com/tokenizer)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """What a model asks of a tool.
+
+    Attributes:
+        id: what the result is to be told under.
+        arguments: JSON, as the model wrote it; perhaps none.
+        signature: the model's own word on why, which some models (Gemini 3) want back unchanged with the result.
+    """
+
+    id: str
+    name: str
+    arguments: str
+    signature: str | None = None
 
 
 class Message(TypedDict):
-    """One message of a prompt, in the form that chat-completion APIs share."""
+    """One message of a prompt. ``calls`` are an assistant's; ``call_id`` and ``name`` say what a tool's answers."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    calls: NotRequired[Sequence[ToolCall]]
+    call_id: NotRequired[str]
+    name: NotRequired[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +104,25 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as a model is told of it. ``parameters`` is a JSON schema for strict modes."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        """What is sent of it, which the provider counts as input."""
+        return json.dumps([self.name, self.description, self.parameters])
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
-    """One call of one model. ``patience`` says for how long, and what else may end it."""
+    """One call of one model. ``patience`` says for how long, and what else may end it.
+
+    With ``may_call`` False the ``tools`` are there for what was said before, and none may be asked for.
+    """
 
     model: str
     messages: Sequence[Message]
@@ -88,18 +130,85 @@ class Call:
     patience: Patience
     temperature: float | None = None
     shape: Shape | None = None
+    tools: Sequence[ToolSpec] = ()
+    may_call: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CallPart:
+    """A piece of a tool call, as a stream has it: ``arguments`` go on where those of the same ``index`` ended."""
+
+    index: int | None = None
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    signature: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A tool is called (``done`` is False), or has given its result, or an error: a short constant such as "timeout".
+
+    ``input`` and ``output`` are JSON values.
+    """
+
+    id: str
+    name: str
+    input: Any = None
+    output: Any = None
+    error: str | None = None
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What an answer rests on, in a chunk of its own: before, between or after the pieces of text.
+
+    Args:
+        id: the app's own, up to 64 letters, digits, "_" and "-"; unique in one answer.
+        title: for people.
+        url: where it is to be read; None for a document of the app's.
+        media_type, filename: of a document.
+        place: more about it, for clients.
+    """
+
+    id: str
+    title: str
+    url: str | None = None
+    media_type: str = "text/plain"
+    filename: str | None = None
+    place: Mapping[str, Any] = field(default_factory=dict)
+
+    def view(self) -> dict[str, Any]:
+        """As clients see it, without what is not known."""
+        known = {key: value for key, value in asdict(self).items() if key != "place" and value is not None}
+        return {**known, **self.place}
+
+    @classmethod
+    def of_view(cls, view: Mapping[str, Any]) -> Source:
+        """The one that ``view`` is of."""
+        own = {one.name for one in fields(cls)}
+        place = {key: value for key, value in view.items() if key not in own}
+        return cls(**{key: value for key, value in view.items() if key in own}, place=place)
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A piece of an answer. The last one of a call carries the provider's ``tokens``, where it reports them.
 
-    ``finish`` is the provider's word for why it ended ("stop", "length"), or "refusal" where the model declined.
+    Attributes:
+        finish: the provider's word for why it ended ("stop", "length"), or "refusal" where the model declined.
+        parts: of tool calls, from the provider; ``calls``: the same, whole, from the gateway.
+        tool: what happens with a tool, for whoever reads the answer; ``source`` likewise, the app's own.
     """
 
     text: str = ""
     tokens: Tokens | None = None
     finish: str | None = None
+    parts: tuple[CallPart, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
+    tool: ToolUse | None = None
+    source: Source | None = None
 
 
 WAITING: Final = Chunk()
@@ -143,11 +252,22 @@ class Meter(Protocol):
 
 
 def estimate_tokens(text: str) -> int:
-    """About how many tokens ``text`` is, for calls whose provider did not say."""
-    return -(-len(text) // _CHARACTERS_A_TOKEN)
+    """About how many tokens ``text`` is, for calls whose provider did not say: a quarter of its bytes, rounded up."""
+    return -(-len(text.encode("utf-8", "replace")) // _BYTES_A_TOKEN)
 
 
-def token_bound(messages: Sequence[Message], shape: Shape | None = None) -> int:
-    """No fewer tokens than any tokenizer makes of ``messages``: a token stands for at least one byte of UTF-8."""
-    texts = [message["content"] for message in messages] + ([shape.text] if shape else [])
+def asked_tokens(call: Call) -> int:
+    """About how many tokens ``call`` sends."""
+    return sum(map(estimate_tokens, _sent(call.messages, call.shape, call.tools)))
+
+
+def token_bound(messages: Sequence[Message], shape: Shape | None = None, tools: Sequence[ToolSpec] = ()) -> int:
+    """No fewer tokens than any tokenizer makes of what is sent: a token stands for at least one byte of UTF-8."""
+    texts = _sent(messages, shape, tools)
     return sum(len(text.encode("utf-8", "replace")) + _MESSAGE_TOKENS for text in texts)
+
+
+def _sent(messages: Sequence[Message], shape: Shape | None, tools: Sequence[ToolSpec]) -> list[str]:
+    texts = [message["content"] for message in messages]
+    texts += [call.name + call.arguments for message in messages for call in message.get("calls", ())]
+    return texts + ([shape.text] if shape else []) + [tool.text for tool in tools]

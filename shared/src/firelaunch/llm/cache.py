@@ -14,9 +14,11 @@ from typing import Generic, TypeVar
 
 from cachetools import TTLCache
 
+from ..errors import ScopeViolation
+from ..scope import Scope
 from .base import Chunk
 
-__all__ = ["AnswerCache", "BoundedCache"]
+__all__ = ["AnswerCache", "BoundedCache", "OwnedAnswers"]
 
 V = TypeVar("V")
 _TICK = 0.25
@@ -74,6 +76,37 @@ class _Answer:
     finish: str | None
 
 
+class OwnedAnswers:
+    """The answers of one owner in a cache of many: its keys are its own, whatever they are."""
+
+    def __init__(self, cache: AnswerCache, owner: Scope) -> None:
+        self.__cache = cache
+        self.__owner = Scope.plain(owner)
+
+    def of(self, owner: Scope) -> OwnedAnswers:
+        """Itself, or what the app's users share.
+
+        Raises:
+            ScopeViolation: ``owner`` is somebody else.
+        """
+        own = Scope.plain(owner)
+        if own not in {self.__owner, Scope(self.__owner.app_id)}:
+            raise ScopeViolation(reason=f"the answers of {self.__owner.root} were asked for those of {own.root}")
+        return self.__cache.of(own)
+
+    def answer(
+        self,
+        key: str,
+        ask: Callable[[], Iterator[Chunk]],
+        *,
+        hit: Callable[[], None],
+        tick: Callable[[], None],
+        keep: Callable[[str], bool] = bool,
+    ) -> Iterator[Chunk]:
+        """See :meth:`AnswerCache.answer`."""
+        return self.__cache.answer(f"{self.__owner.root}\n{key}", ask, hit=hit, tick=tick, keep=keep)
+
+
 class AnswerCache:
     """One per process. See :class:`BoundedCache` for the arguments."""
 
@@ -83,6 +116,10 @@ class AnswerCache:
         self._answers: BoundedCache[_Answer] = BoundedCache(seconds, entries, size, monotonic)
         self._flights: dict[str, _Flight] = {}
         self._lock = threading.Lock()
+
+    def of(self, owner: Scope) -> OwnedAnswers:
+        """The answers of one owner."""
+        return OwnedAnswers(self, owner)
 
     def answer(
         self,

@@ -22,6 +22,15 @@ __all__ = ["of_response", "of_status", "of_stream", "retry_after"]
 _AGAIN = frozenset({408, 409, 425, 429})
 _ELSEWHERE = frozenset({401, 402, 403, 404})
 
+_STATUS = {
+    "insufficient_quota": 402,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "invalid_request_error": 400,
+}
+"""Of the ``code`` or ``type`` of an error that comes inside a stream, where there is no status."""
+
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -33,8 +42,13 @@ def of_response(status: int, headers: Mapping[str, str], body: str) -> ModelErro
         headers: with lower-case names.
     """
     CONTENT.info("the provider said: %s", body)
-    code = _code(body)
-    return of_status(status, code, headers, f"HTTP {status}" if code is None else f"HTTP {status}, {code}"[:200])
+    said = _error(body)
+    code = said.get("status") or said.get("code")  # Google's word for it, or OpenAI's
+    reason = f"HTTP {status}" if code is None else f"HTTP {status}, {code}"[:200]
+    error = of_status(status, code, headers, reason)
+    if isinstance(error, ModelUnavailable) and error.retry_after is None:
+        error.retry_after = _retry_info(said)
+    return error
 
 
 def of_status(status: int, code: Any, headers: Mapping[str, str], reason: str) -> ModelError:
@@ -51,9 +65,11 @@ def of_status(status: int, code: Any, headers: Mapping[str, str], reason: str) -
 def of_stream(error: Any) -> ModelError:
     """The error that an error object inside a stream, or in place of one, amounts to."""
     code = error.get("code") if isinstance(error, dict) else None
+    kind = error.get("type") if isinstance(error, dict) else None
     CONTENT.info("the provider said: %s", error)
-    reason = f"the provider sent an error in its stream: {code}"[:200]
-    return of_status(code, None, {}, reason) if isinstance(code, int) else ModelUnavailable(reason=reason)
+    reason = f"the provider sent an error in its stream: {code or kind}"[:200]
+    status = code if isinstance(code, int) else _STATUS.get(str(code)) or _STATUS.get(str(kind), 500)
+    return of_status(status, None, {}, reason)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -105,9 +121,19 @@ def _bounded(seconds: float) -> float | None:
     return max(0.0, seconds) if seconds == seconds and seconds < 1e9 else None
 
 
-def _code(body: str) -> Any:
+def _error(body: str) -> dict[str, Any]:
     try:
         error = from_json(body).get("error")
     except (ValueError, AttributeError):
-        return None
-    return error.get("code") if isinstance(error, dict) else None
+        return {}
+    return error if isinstance(error, dict) else {}
+
+
+def _retry_info(error: Mapping[str, Any]) -> float | None:
+    """Google's ``retryDelay`` (https://cloud.google.com/apis/design/errors#retry_info), as in "13.5s"."""
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+        if isinstance(delay, str):
+            return _duration(delay)
+    return None

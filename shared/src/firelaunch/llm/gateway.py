@@ -12,21 +12,38 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
 from ..errors import FirelaunchError, ModelError, ModelRefused, ModelTimeout, ModelUnavailable
 from ..scope import Scope
-from .base import LEAVING, WAITING, Call, Chunk, Message, Meter, Provider, Shape, Tokens, estimate_tokens, token_bound
+from .base import (
+    LEAVING,
+    WAITING,
+    Call,
+    Chunk,
+    Message,
+    Meter,
+    Provider,
+    Shape,
+    Tokens,
+    ToolSpec,
+    asked_tokens,
+    estimate_tokens,
+    token_bound,
+)
 from .breaker import Breaker
 from .cache_key import Reuse, answer_key
 from .client import Client
 from .patience import Patience
 from .prices import Prices
+from .tool_calls import CallAssembler
+from .tool_threads import ToolThreads
 
 if TYPE_CHECKING:
-    from .cache import AnswerCache
+    from .cache import AnswerCache, OwnedAnswers
+    from .tools import Tool
 
 __all__ = ["Answering", "Gateway"]
 
@@ -57,10 +74,11 @@ class Gateway:
     max_output_tokens: int
     first_token_seconds: float = 60.0
     between_tokens_seconds: float = 30.0
-    cache: AnswerCache | None = None
+    cache: AnswerCache | OwnedAnswers | None = None
     pause: Callable[[Patience, float], None] = Patience.pause
     jitter: Callable[[], float] = random.random
     breaker: Breaker = field(default_factory=lambda: Breaker(time.monotonic))
+    tool_threads: ToolThreads = field(default_factory=ToolThreads)
 
     def worst_case(self, model: str, input_tokens: int, max_output_tokens: int | None = None) -> int:
         """Micro-dollars that an answer of ``model``, or of any model it may fall back to, costs at most."""
@@ -70,6 +88,10 @@ class Gateway:
     def route(self, model: str) -> tuple[str, ...]:
         """The models to try for ``model``, in order."""
         return tuple(dict.fromkeys((model, *self.fallback)))
+
+    def within(self, scope: Scope) -> Gateway:
+        """The same, with the kept answers of ``scope`` alone."""
+        return self if self.cache is None else replace(self, cache=self.cache.of(scope))
 
     def answering(
         self,
@@ -116,6 +138,8 @@ class Answering:
         shape: Shape | None = None,
         reuse: Reuse = "owner",
         keep: Callable[[str], bool] = bool,
+        tools: Sequence[Tool | Callable[..., Any]] = (),
+        tool_steps: int = 5,
     ) -> Iterator[Chunk]:
         """The model's answer to ``messages``, piece by piece (in one piece where the client did not ask for a stream).
 
@@ -127,14 +151,20 @@ class Answering:
             reuse: where the app has its cache on, who may be given this answer again; "app" where ``messages`` hold
                 nothing of the user's own.
             keep: whether an answer is worth keeping in that cache.
+            tools: functions that the model may ask for (see :mod:`.tools`); such an answer is not kept.
+            tool_steps: how often it may ask; each time, the model is called once more.
 
         Raises:
             BudgetExceeded: the caller's budget does not cover the call.
             ModelError: no model answered, or the one that did broke off.
+            TypeError: a function cannot be a tool.
         """
         most = min(max_output_tokens or self.gateway.max_output_tokens, self.gateway.max_output_tokens)
         heat = self.temperature if temperature is None else temperature
         call = Call(self.model, messages, most, self._patience(), heat, shape)
+        if tools:
+            yield from self._with_tools(call, tools, tool_steps)
+            return
         cache = self.gateway.cache
         if cache is None or self.owner is None or reuse == "never":
             yield from self._ask(call)
@@ -142,7 +172,7 @@ class Answering:
         scope = self.owner if reuse == "owner" else Scope(self.owner.app_id)
         provider, model = self.gateway.provider.name, self.model
         key = answer_key(scope, provider, model, messages, most, heat, shape)
-        yield from cache.answer(
+        yield from cache.of(scope).answer(
             key,
             lambda: self._ask(call),
             hit=lambda: self.meter.reuse(model),
@@ -150,12 +180,22 @@ class Answering:
             keep=lambda text: self.model == model and keep(text),  # a fallback's answer is not the model's own
         )
 
+    def _with_tools(self, call: Call, tools: Sequence[Tool | Callable[..., Any]], steps: int) -> Iterator[Chunk]:
+        from .tools import Toolbox
+
+        def ask(messages: Sequence[Message], specs: Sequence[ToolSpec], may_call: bool) -> Iterator[Chunk]:
+            step = replace(call, model=self.model, messages=messages, tools=specs, may_call=may_call)
+            return self._ask(step)
+
+        yield from Toolbox(tools, steps, self.gateway.tool_threads, self._tick).answer(call.messages, ask)
+
     def _ask(self, asked: Call) -> Iterator[Chunk]:
         last: ModelError | None = None
         for model in self.gateway.route(asked.model):
             if not self.gateway.breaker.allows(model):
                 continue
-            most = Tokens(input=token_bound(asked.messages, asked.shape), output=asked.max_output_tokens)
+            sent = token_bound(asked.messages, asked.shape, asked.tools)
+            most = Tokens(input=sent, output=asked.max_output_tokens)
             self.meter.cover(self.gateway.prices.cost(model, most))
             self.model = model
             try:
@@ -216,7 +256,9 @@ class Answering:
         call.patience.left()
         provider = self.gateway.provider
         said: list[str] = []
+        calls = CallAssembler()
         tokens: Tokens | None = None
+        owed = False
         chunks = provider.stream(call) if self.streamed and call.shape is None else _whole(provider, call)
         try:
             for chunk in self._watched(call.model, chunks, said):
@@ -224,22 +266,34 @@ class Answering:
                     yield chunk
                     continue
                 tokens = chunk.tokens or tokens
+                owed = owed or bool(chunk.text or chunk.parts or chunk.finish)
                 said.append(chunk.text)
+                if chunk.parts:
+                    calls.add(chunk.parts)
+                    chunk = replace(chunk, parts=())
                 yield chunk
+            owed = True
+            if found := calls.whole():
+                yield Chunk(calls=found)
+        except BaseException as error:
+            # What was given up on is charged by the provider, whatever it had said; a failure of its own is not.
+            gave_up = isinstance(error, ModelTimeout) or not isinstance(error, ModelError | _Broken)
+            owed = owed or (gave_up and call.patience.sent)
+            raise
         finally:
             close = getattr(chunks, "close", None)
             if close is not None:
                 close()
-            if tokens is not None or said:
-                self._take_down(call, tokens, "".join(said))
+            if owed or tokens is not None:
+                self._take_down(call, tokens, "".join(said) + calls.text())
 
     def _watched(self, model: str, chunks: Iterator[Chunk], said: list[str]) -> Iterator[Chunk]:
         breaker = self.gateway.breaker
         try:
             for chunk in chunks:
-                if self._left() <= 0:
-                    raise ModelTimeout(reason="the request's time is used up")
                 yield chunk
+                if self._left() <= 0 and chunk.finish is None and chunk.tokens is None:
+                    raise ModelTimeout(reason="the request's time is used up")
         except ModelError as error:
             if not isinstance(error, ModelRefused):
                 breaker.failed(model)
@@ -250,9 +304,7 @@ class Answering:
 
     def _take_down(self, call: Call, tokens: Tokens | None, text: str) -> None:
         if tokens is None:
-            asked = sum(estimate_tokens(m["content"]) for m in call.messages)
-            asked += estimate_tokens(call.shape.text) if call.shape else 0
-            tokens = Tokens(input=asked, output=estimate_tokens(text), estimated=True)
+            tokens = Tokens(input=asked_tokens(call), output=estimate_tokens(text), estimated=True)
         self.meter.spend(call.model, tokens, self.gateway.prices.cost(call.model, tokens))
 
 

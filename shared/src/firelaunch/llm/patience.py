@@ -38,6 +38,8 @@ class Patience:
         between: seconds between any two of its bytes.
         client: whoever asked; None where that is not known.
         check: called several times a second; raises what is to end the call.
+
+    ``sent`` says that the provider has all of the request: from then on it may charge for it.
     """
 
     deadline: float
@@ -45,6 +47,7 @@ class Patience:
     between: float
     client: Client | None = None
     check: Callable[[], None] = lambda: None
+    sent: bool = False
     _began: float = field(default_factory=time.monotonic)
     _heard: bool = False
     _last: float = 0.0

@@ -13,13 +13,13 @@ from typing import Any
 from pydantic_core import from_json
 
 from ..errors import ModelError, ModelUnavailable
-from .base import LEAVING, WAITING, Chunk
+from .base import LEAVING, WAITING, CallPart, Chunk
 from .failures import of_response, of_stream
 from .patience import Patience
 from .sse import Decoder
 from .transport import Response, Transport
 
-__all__ = ["relay"]
+__all__ = ["read", "relay"]
 
 _GATHER_SECONDS = 0.012
 """A tick of 10 to 20 ms halves the cost of fast streams, and nobody sees it."""
@@ -51,7 +51,7 @@ def relay(
             raise of_response(response.status, response.headers, response.text())
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "application/json":
-            yield whole(_object(response.text(limit=4_000_000).encode()))
+            yield read(whole, _object(response.text(limit=4_000_000).encode()))
             return
         if kind != "text/event-stream":
             raise ModelUnavailable(reason=f"the provider answered with {kind or 'no content type'}, not with a stream")
@@ -115,16 +115,29 @@ def _joined(events: list[bytes], parse: Callable[[dict[str, Any]], Chunk]) -> tu
             last = True
             continue
         try:
-            chunks.append(parse(_object(data)))
+            chunks.append(read(parse, _object(data)))
         except ModelError as found:
             error = found
             break
     if len(chunks) == 1:
         return chunks[0], last, error
     tokens = finish = None
+    parts: tuple[CallPart, ...] = ()
     for chunk in chunks:
-        tokens, finish = chunk.tokens or tokens, chunk.finish or finish
-    return Chunk("".join(chunk.text for chunk in chunks), tokens, finish), last, error
+        tokens, finish, parts = chunk.tokens or tokens, chunk.finish or finish, parts + chunk.parts
+    return Chunk("".join(chunk.text for chunk in chunks), tokens, finish, parts), last, error
+
+
+def read(parse: Callable[[dict[str, Any]], Chunk], found: dict[str, Any]) -> Chunk:
+    """What ``parse`` makes of a provider's JSON.
+
+    Raises:
+        ModelUnavailable: it is not of the form that a provider's has.
+    """
+    try:
+        return parse(found)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ModelUnavailable(reason="the provider sent JSON of another form") from error
 
 
 def _object(data: bytes) -> dict[str, Any]:

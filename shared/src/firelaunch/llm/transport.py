@@ -75,8 +75,10 @@ class Transport:
 
     def _exchange(self, sock: socket.socket, request: bytes, patience: Patience) -> Response:
         response = Response(sock, self._keep, patience)
+        patience.sent = False
         try:
             response.send(request)
+            patience.sent = True
             response.read_head()
         except BaseException:
             sock.close()

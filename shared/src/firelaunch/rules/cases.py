@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
-from .client import OPERATIONS, Operation
-from .values import SERVER_TIME, Reference, value
+from .case_yaml import Lines, read
+from .client import OPERATIONS, OPERATORS, WRITES, Operation
+from .values import SERVER_TIME, value
 
 __all__ = ["Case", "CaseError", "Suite", "load_suite"]
 
@@ -46,15 +47,6 @@ class Suite:
     cases: tuple[Case, ...]
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML with Firestore's own: ``!server_time``, ``!ref <path>`` and ``!bytes <base64>``."""
-
-
-_Loader.add_constructor("!server_time", lambda *_: SERVER_TIME)
-_Loader.add_constructor("!ref", lambda _, node: Reference(str(node.value).strip("/")))
-_Loader.add_constructor("!bytes", lambda _, node: base64.b64decode(node.value, validate=True))
-
-
 def load_suite(path: Path) -> Suite:
     """Read a file of cases.
 
@@ -62,91 +54,149 @@ def load_suite(path: Path) -> Suite:
         CaseError: it is not there, no YAML, or not of the form; the message names the case.
     """
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a subclass of the safe loader
+        data = read(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise CaseError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise CaseError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(data, dict) or not isinstance(data.get("cases"), list) or not data["cases"]:
+    if not isinstance(data, Lines) or not isinstance(data.get("cases"), list) or not data["cases"]:
         raise CaseError(f"{path} has no list of cases under 'cases:'.")
-    if unknown := set(data) - _TOP:
-        raise CaseError(f"{path}: {sorted(unknown)[0]!r} is none of {', '.join(sorted(_TOP))}.")
-    users = _users(path, data.get("users") or {})
-    documents = _documents(path, data.get("documents") or {})
+    if unknown := sorted(map(str, set(data) - _TOP)):
+        raise CaseError(f"{path}:{data.of.get(unknown[0], 1)}: {unknown[0]!r} is none of {', '.join(sorted(_TOP))}.")
+    users = _users(path, data.get("users"))
+    documents = _documents(path, data.get("documents"))
     cases: list[Case] = []
     for number, raw in enumerate(data["cases"], 1):
+        line = raw.line if isinstance(raw, Lines) else data.of["cases"]
         try:
-            cases += _expanded(raw, number, users)
+            cases += _expanded(raw, f"case {number} (line {line})", users)
         except (ValueError, TypeError, KeyError) as error:
-            raise CaseError(f"{path}: case {number}: {error}") from None
+            raise CaseError(f"{path}:{line}: case {number}: {error}.") from None
+    if not cases:
+        raise CaseError(f"{path} has no case that tries anything: 'as' and the paths are empty lists.")
     return Suite(documents, tuple(cases))
 
 
 def _users(path: Path, raw: Any) -> dict[str, Mapping[str, Any] | None]:
-    if not isinstance(raw, dict):
+    if not isinstance(raw, Lines | None):
         raise CaseError(f"{path}: 'users' is not a map of names to claims.")
     users: dict[str, Mapping[str, Any] | None] = {}
-    for name, claims in raw.items():
+    for name, claims in (raw or {}).items():
         if claims is None:
             users[str(name)] = None
             continue
         if not isinstance(claims, dict):
-            raise CaseError(f"{path}: user {name!r} is not a map of claims (or null, for nobody).")
+            raise CaseError(f"{path}:{_line(raw, name)}: user {name!r} is not a map of claims (or null, for nobody).")
+        try:
+            json.dumps(claims)
+        except (TypeError, ValueError) as error:
+            raise CaseError(f"{path}:{_line(raw, name)}: claims of {name!r} are JSON: {error}.") from None
         users[str(name)] = {"sub": str(claims.get("uid", name)), **{k: v for k, v in claims.items() if k != "uid"}}
     return users
 
 
 def _documents(path: Path, raw: Any) -> dict[str, Mapping[str, Any]]:
-    if not isinstance(raw, dict):
+    if not isinstance(raw, Lines | None):
         raise CaseError(f"{path}: 'documents' is not a map of paths to fields.")
-    for name, data in raw.items():
-        if len(str(name).strip("/").split("/")) % 2 or not isinstance(data or {}, dict):
-            raise CaseError(f"{path}: document {name!r} is not a document's path with a map of fields.")
-    return {str(name).strip("/"): data or {} for name, data in raw.items()}
+    documents: dict[str, Mapping[str, Any]] = {}
+    for name, data in (raw or {}).items():
+        try:
+            documents[_path("document", str(name), document=True)] = _fields(data)
+        except ValueError as error:
+            raise CaseError(f"{path}:{_line(raw, name)}: document {name!r}: {error}.") from None
+    return documents
 
 
-def _expanded(raw: Any, number: int, users: Mapping[str, Mapping[str, Any] | None]) -> Iterator[Case]:
+def _line(raw: Any, key: Any) -> int:
+    return int(raw.of.get(str(key), raw.line))
+
+
+def _expanded(raw: Any, name: str, users: Mapping[str, Mapping[str, Any] | None]) -> Iterator[Case]:
     if not isinstance(raw, dict):
         raise ValueError("it is not a map")
     if unknown := set(raw) - _KEYS:
         raise ValueError(f"{sorted(map(str, unknown))[0]!r} is no key of a case; there are: {', '.join(sorted(_KEYS))}")
     if raw.get("expect") not in {"allow", "deny"}:
         raise ValueError("'expect' is neither allow nor deny")
+    if "as" not in raw:
+        raise ValueError(f"'as' names no user; there are: {', '.join(users) or 'none'}")
+    operations = list(_operations(raw))
+    for user in _list(raw["as"]):
+        if str(user) not in users:
+            raise ValueError(f"user {user!r} is not under 'users'; there are: {', '.join(users) or 'none'}")
+        for operation in operations:
+            told = str(raw.get("name") or name)
+            yield Case(told, str(user), users[str(user)], operation, raw["expect"] == "allow")
+
+
+def _operations(raw: Mapping[str, Any]) -> Iterator[Operation]:
     kinds = [kind for kind in OPERATIONS if kind in raw]
     if not kinds:
         raise ValueError(f"it names no operation; there are: {', '.join(OPERATIONS)}")
-    for user in _list(raw.get("as")):
-        if user not in users:
-            raise ValueError(f"user {user!r} is not under 'users'; there are: {', '.join(users) or 'none'}")
-        for kind in kinds:
+    for kind in kinds:
+        if kind == "batch":
+            yield _batch(raw[kind])
+        else:
             for path in _list(raw[kind]):
-                operation = _operation(kind, str(path).strip("/"), raw)
-                name = str(raw.get("name") or f"case {number}")
-                yield Case(name, user, users[user], operation, raw["expect"] == "allow")
+                yield _operation(kind, str(path), raw)
+
+
+def _batch(raw: Any) -> Operation:
+    parts: list[Operation] = []
+    for number, one in enumerate(_list(raw), 1):
+        kinds = set(one) & WRITES if isinstance(one, dict) else set()
+        if len(kinds) != 1 or set(one) - {*kinds, "data"}:
+            raise ValueError(f"write {number} of the batch is not one of {', '.join(sorted(WRITES))} with its 'data'")
+        parts += _operations(one)
+    if len({part.path for part in parts}) < len(parts) or not parts:
+        raise ValueError("a batch writes each document once, and one at least")
+    return Operation("batch", ", ".join(f"{part.kind} {part.path}" for part in parts), parts=tuple(parts))
 
 
 def _operation(kind: Any, path: str, raw: Mapping[str, Any]) -> Operation:
-    document = len(path.split("/")) % 2 == 0
     if kind == "group":
         if "/" in path:
             raise ValueError(f"'group' takes a collection's id, and {path!r} is a path")
-    elif document is (kind in {"list", "count"}):
-        raise ValueError(f"{kind!r} takes a {'collection' if document else 'document'}'s path, and {path!r} is none")
-    data = raw.get("data") or {}
-    if not isinstance(data, dict):
-        raise ValueError("'data' is not a map of fields")
+    else:
+        path = _path(kind, path, document=kind not in {"list", "count"})
+    data = _fields(raw.get("data"))
     if kind == "update" and not data:
         raise ValueError("an update has 'data'")
-    for item in data.values():
+    limit = raw.get("limit")
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise ValueError(f"'limit' is a number from 1 on, and not {limit!r}")
+    return Operation(kind, path, data, _where(raw.get("where")), [str(o) for o in _list(raw.get("order") or [])], limit)
+
+
+def _path(kind: str, path: str, *, document: bool) -> str:
+    segments = path.strip("/").split("/")
+    if (len(segments) % 2 == 0) is not document or "" in segments:
+        other = "collection" if document else "document"
+        odd = f"and {path!r} is {'none' if '' in segments else f'a {other}' + chr(39) + 's'}"
+        raise ValueError(f"{kind!r} takes a {'document' if document else 'collection'}'s path, {odd}")
+    return "/".join(segments)
+
+
+def _fields(data: Any) -> Mapping[str, Any]:
+    if not isinstance(data, dict | None):
+        raise ValueError("'data' is not a map of fields")
+    for item in (data or {}).values():
         if item is not SERVER_TIME:
             value(item)
-    where = [tuple(item) for item in raw.get("where") or []]
-    if any(len(item) != 3 for item in where):
-        raise ValueError("each of 'where' is [field, operator, value]")
-    return Operation(kind, path, data, where, [str(o) for o in raw.get("order") or []], raw.get("limit"))
+    return data or {}
+
+
+def _where(raw: Any) -> list[tuple[Any, ...]]:
+    found = [] if raw is None else raw
+    for item in found:
+        if not isinstance(item, list) or len(item) != 3 or item[1] not in OPERATORS:
+            signs = ", ".join(OPERATORS)
+            raise ValueError(
+                f"each of 'where' is [field, operator, value], as in [[owner, ==, ann]]; there are: {signs}"
+            )
+        value(item[2])
+    return [tuple(item) for item in found]
 
 
 def _list(item: Any) -> list[Any]:
-    if item is None:
-        raise ValueError("'as' names no user")
     return item if isinstance(item, list) else [item]

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote
 
 from .values import fields, is_server_time, value
 
-__all__ = ["OPERATIONS", "Operation", "RestClient", "UnexpectedAnswer"]
+__all__ = ["OPERATIONS", "OPERATORS", "WRITES", "Operation", "RestClient", "UnexpectedAnswer"]
 
-Kind = Literal["get", "list", "group", "count", "create", "set", "update", "delete"]
-OPERATIONS: tuple[Kind, ...] = ("get", "list", "group", "count", "create", "set", "update", "delete")
-_WRITES = {"create", "set", "update", "delete"}
+Kind = Literal["get", "list", "group", "count", "create", "set", "update", "delete", "batch"]
+OPERATIONS: tuple[Kind, ...] = ("get", "list", "group", "count", "create", "set", "update", "delete", "batch")
+WRITES = {"create", "set", "update", "delete"}
 _SECONDS = 30.0
-_OPERATORS = {
+OPERATORS = {
     "==": "EQUAL", "!=": "NOT_EQUAL", "<": "LESS_THAN", "<=": "LESS_THAN_OR_EQUAL", ">": "GREATER_THAN",
     ">=": "GREATER_THAN_OR_EQUAL", "in": "IN", "not-in": "NOT_IN", "array-contains": "ARRAY_CONTAINS",
     "array-contains-any": "ARRAY_CONTAINS_ANY",
@@ -42,6 +42,7 @@ class Operation:
         where: of a query: (field, operator, value) each.
         order: of a query: "field" or "field desc" each.
         limit: of a query; None for no limit.
+        parts: of a batch: its writes, which land together or not at all.
     """
 
     kind: Kind
@@ -50,11 +51,14 @@ class Operation:
     where: Sequence[Sequence[Any]] = ()
     order: Sequence[str] = ()
     limit: int | None = None
+    parts: tuple[Operation, ...] = ()
 
     @property
-    def writes(self) -> bool:
-        """Whether it changes a document when it is allowed."""
-        return self.kind in _WRITES
+    def changed(self) -> tuple[str, ...]:
+        """Paths of the documents that it changes when it is allowed."""
+        if self.kind == "batch":
+            return tuple(part.path for part in self.parts)
+        return (self.path,) if self.kind in WRITES else ()
 
 
 class RestClient:
@@ -75,7 +79,7 @@ class RestClient:
             token: an ID token; None sends none. "owner" is let through by no rule but the emulator's own.
 
         Raises:
-            UnexpectedAnswer: the emulator answered something else than yes or no.
+            UnexpectedAnswer: the emulator answered something else than yes or no, or not at all.
         """
         method, path, body = self._request(operation)
         status, said = self._send(method, path, body, token)
@@ -113,8 +117,8 @@ class RestClient:
         root = f"/v1/{quote(self._root)}"
         if operation.kind == "get":
             return "GET", f"{root}/{quote(operation.path, safe='/')}", None
-        if operation.writes:
-            return "POST", f"{root}:commit", {"writes": [self._change(operation)]}
+        if operation.changed:
+            return "POST", f"{root}:commit", {"writes": [self._change(part) for part in operation.parts or [operation]]}
         parent, _, collection = operation.path.rpartition("/")
         where = f"{root}/{quote(parent, safe='/')}" if parent else root
         query = {"structuredQuery": _query(operation, collection, self._root)}
@@ -133,13 +137,13 @@ class RestClient:
         return write
 
     def _write(self, path: str, data: Mapping[str, Any], mask: list[str] | None) -> dict[str, Any]:
-        write: dict[str, Any] = {"update": {"name": self._name(path), "fields": fields(data, self._root)}}
-        timed = [key for key, item in data.items() if is_server_time(item)]
+        held = data if mask is None else _unfolded(data)
+        write: dict[str, Any] = {"update": {"name": self._name(path), "fields": fields(held, self._root)}}
+        timed = [".".join(map(_quoted, place)) for place in _timed(held)]
         if mask is not None:
-            write["updateMask"] = {"fieldPaths": [_quoted(key) for key in mask if key not in timed]}
+            write["updateMask"] = {"fieldPaths": [name for name in map(_dotted, mask) if name not in timed]}
         if timed:
-            changes = [{"fieldPath": _quoted(key), "setToServerValue": "REQUEST_TIME"} for key in timed]
-            write["updateTransforms"] = changes
+            write["updateTransforms"] = [{"fieldPath": name, "setToServerValue": "REQUEST_TIME"} for name in timed]
         return write
 
     def _send(self, method: str, path: str, body: Any, token: str | None) -> tuple[int, str]:
@@ -152,25 +156,22 @@ class RestClient:
                 self._connection.request(method, path, data, headers)
                 answer = self._connection.getresponse()
                 return answer.status, answer.read().decode(errors="replace")
-            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            except (OSError, http.client.HTTPException) as error:
                 # A kept connection may have been closed meanwhile; a new one is made by the next request.
                 self._connection.close()
-                if last:
-                    raise
+                if last or isinstance(error, TimeoutError):
+                    raise UnexpectedAnswer(f"the emulator did not answer: {error or type(error).__name__}") from error
         raise AssertionError("unreachable")
 
 
 def _query(operation: Operation, collection: str, root: str) -> dict[str, Any]:
     query: dict[str, Any] = {"from": [{"collectionId": collection, "allDescendants": operation.kind == "group"}]}
-    filters = [
-        {"fieldFilter": {"field": {"fieldPath": _quoted(name)}, "op": _OPERATORS[sign], "value": value(item, root)}}
-        for name, sign, item in operation.where
-    ]
+    filters = [_filter(name, sign, item, root) for name, sign, item in operation.where]
     if filters:
         query["where"] = {"compositeFilter": {"op": "AND", "filters": filters}}
     if operation.order:
         query["orderBy"] = [
-            {"field": {"fieldPath": _quoted(name)}, "direction": "DESCENDING" if way == "desc" else "ASCENDING"}
+            {"field": {"fieldPath": _dotted(name)}, "direction": "DESCENDING" if way == "desc" else "ASCENDING"}
             for name, _, way in (item.partition(" ") for item in operation.order)
         ]
     if operation.limit is not None:
@@ -178,6 +179,37 @@ def _query(operation: Operation, collection: str, root: str) -> dict[str, Any]:
     return query
 
 
-def _quoted(field_path: str) -> str:
-    parts = field_path.split(".")
-    return ".".join(part if part.isidentifier() and part.isascii() else f"`{part}`" for part in parts)
+def _filter(name: str, sign: str, item: Any, root: str) -> dict[str, Any]:
+    field_ = {"fieldPath": _dotted(name)}
+    if item is None and sign in {"==", "!="}:
+        return {"unaryFilter": {"field": field_, "op": "IS_NULL" if sign == "==" else "IS_NOT_NULL"}}
+    return {"fieldFilter": {"field": field_, "op": OPERATORS[sign], "value": value(item, root)}}
+
+
+def _unfolded(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of an update, in which "address.city" is the city in the address."""
+    whole: dict[str, Any] = {}
+    for name, item in data.items():
+        *parents, last = str(name).split(".")
+        place = whole
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = item
+    return whole
+
+
+def _timed(data: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Places of the fields that the server sets."""
+    for name, item in data.items():
+        if is_server_time(item):
+            yield (*above, str(name))
+        elif isinstance(item, Mapping):
+            yield from _timed(item, (*above, str(name)))
+
+
+def _dotted(field_path: str) -> str:
+    return ".".join(map(_quoted, str(field_path).split(".")))
+
+
+def _quoted(name: str) -> str:
+    return name if name.isidentifier() and name.isascii() else f"`{name}`"

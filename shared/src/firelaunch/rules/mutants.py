@@ -8,10 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .facts import Span, bare, guards, operands, unreachable
 from .source import Allow, Segment, allows, blanked, closed, line_of, matches
 
 __all__ = ["Expression", "Mutant", "expressions", "mutants"]
 
+_NEUTRAL = {"&&": "true", "||": "false"}
+"""What may as well be left out of a chain."""
+_BODY = re.compile(r"\s*(?:let|return)\s")
 _OPERATOR = re.compile(r"&&|\|\||==|!=|<=|>=|<|>|\bin\b|\bis\b")
 _SWAPS = {
     "&&": ("||",), "||": ("&&",), "==": ("!=",), "!=": ("==",),
@@ -20,6 +24,7 @@ _SWAPS = {
 _DROPPED = "match /dropped/match { allow get: if false; }"
 """In place of a match: a block may not be left empty."""
 
+_PREFIX = 3
 _READS, _WRITES = ("get", "list"), ("create", "update", "delete")
 
 
@@ -32,6 +37,11 @@ class Expression:
     children: tuple[Expression, ...]
     boolean: bool
     evaluated: bool
+
+    @property
+    def place(self) -> Span:
+        """Where it lies."""
+        return self.start, self.end
 
     def walk(self) -> Iterator[Expression]:
         """This node and all below it."""
@@ -63,7 +73,8 @@ class Mutant:
         after = source[first : self.start] + self.text + source[self.end : last]
         before, after = (" ".join(text.split()) for text in (before, after))
         key = hashlib.sha256(f"{self.operator}\n{before}\n{after}".encode()).hexdigest()[:10]
-        line = line_of(source, self.start)
+        changed = source[self.start : self.end]
+        line = line_of(source, self.start + len(changed) - len(changed.lstrip()))
         return {"id": key, "line": line, "operator": self.operator, "before": before, "after": after}
 
 
@@ -96,44 +107,83 @@ def _expression(text: str, node: Mapping[str, Any]) -> Expression:
 
 
 def _of_expressions(source: str, text: str, nodes: Sequence[Expression]) -> Iterator[Mutant]:
-    operators = {(node.start, node.end): _top_operator(text, node) for node in nodes}
-    # What is asked for its type alone: a negated boolean is a boolean still, and a negated anything else an error.
-    typed = {
-        (child.start, child.end)
-        for node in nodes
-        if (found := operators[node.start, node.end]) and found.group() == "is"
-        for child in node.children
-    }
+    nodes = [node for node in nodes if not _BODY.match(text, node.start)]
+    operators = {node.place: _top_operator(text, node) for node in nodes}
+    signs = {place: found.group() for place, found in operators.items() if found}
+    chained = _chained(text, nodes, signs)
+    passed_over = _passed_over(nodes, signs)
+    idle = guards(source)
+    for span, (sign, node) in chained.items():
+        if not (sign == "&&" and span in idle) and source[slice(*span)] != _NEUTRAL[sign]:
+            yield Mutant("drop condition", *_with_sign(text, span, sign), "", node)
     for node in nodes:
-        if source[node.start : node.end].lstrip().startswith(("let ", "return ")):
-            continue
-        operator = operators[node.start, node.end]
-        sign = operator.group() if operator else None
-        negated = text[node.start : node.end].lstrip("( ").startswith("!") and not sign
-        if node.boolean or sign or negated:
-            inner = source[node.start : node.end]
-            yield Mutant("to true", node.start, node.end, "true", node)
-            yield Mutant("to false", node.start, node.end, "false", node)
-            if (node.start, node.end) not in typed:
-                yield Mutant("negate", node.start, node.end, f"!({inner})", node)
+        operator = operators[node.place]
+        negated = operator is None and text[node.start : node.end].lstrip("( ").startswith("!")
+        if (node.boolean or operator or negated) and node.place not in passed_over:
+            span = bare(text, node.start, node.end)
+            within = chained[span][0] if span in chained else None
+            # In a chain, a condition that always (or never) holds is one that was dropped.
+            if within != "&&" and span not in idle:
+                yield Mutant("to true", node.start, node.end, "true", node)
+            if within != "||":
+                yield Mutant("to false", node.start, node.end, "false", node)
+            yield Mutant("negate", node.start, node.end, f"!({source[node.start : node.end]})", node)
         yield from _of_literals(source, text, node)
-        if operator is None or sign is None:
-            continue
-        for other in _SWAPS.get(sign, ()):
-            yield Mutant(f"{sign} to {other}", operator.start(), operator.end(), other, node)
-        if sign in {"&&", "||"}:
-            start, end = _inside(text, node)
-            yield Mutant("drop condition", start, end, source[operator.end() : end].strip(), node)
-            yield Mutant("drop condition", start, end, source[start : operator.start()].strip(), node)
+        if operator:
+            for other in _SWAPS.get(operator.group(), ()):
+                yield Mutant(f"{operator.group()} to {other}", operator.start(), operator.end(), other, node)
+
+
+def _chained(text: str, nodes: Sequence[Expression], signs: Mapping[Span, str]) -> dict[Span, tuple[str, Expression]]:
+    """Operands of chains, each with its chain's sign and the node that is the whole chain."""
+    found: dict[Span, tuple[str, Expression]] = {}
+    for node in nodes:
+        sign = signs.get(node.place)
+        if sign in _NEUTRAL:
+            spans = operands(text, node.start, node.end, sign)
+            for span in spans if len(spans) > 1 else ():
+                found.setdefault(span, (sign, node))
+    return found
+
+
+def _passed_over(nodes: Sequence[Expression], signs: Mapping[Span, str]) -> set[Span]:
+    """Nodes whose changes would tell nothing.
+
+    What "is" asks for its type: another boolean is a boolean still, and for all else "is" itself is changed. And the
+    first conditions of a chain together: what kills a change of them kills one of the whole chain, or of one of them.
+    """
+    return {
+        child.place
+        for node in nodes
+        for child in node.children
+        if signs.get(node.place) == "is"
+        or (signs.get(node.place) in _NEUTRAL and signs.get(node.place) == signs.get(child.place))
+    }
+
+
+def _with_sign(text: str, span: Span, sign: str) -> Span:
+    """An operand's span with the sign that joins it to the others, and the brackets that are around it alone."""
+    start, end = span
+    while True:
+        left, right = len(text[:start].rstrip()), end + len(text[end:]) - len(text[end:].lstrip())
+        if text.endswith(sign, 0, left):
+            return len(text[: left - len(sign)].rstrip()), end
+        if text.startswith(sign, right):
+            rest = text[right + len(sign) :]
+            return start, right + len(sign) + len(rest) - len(rest.lstrip())
+        start, end = left - 1, right + 1
 
 
 def _of_literals(source: str, text: str, node: Expression) -> Iterator[Mutant]:
-    """Numbers that the node itself holds, one more and one less; its list without one of its elements."""
+    """Of what the node itself holds: numbers, one more and one less; hasOnly and the like; its list's elements."""
     for left, right in _own(node):
         for number in re.finditer(r"(?<![\w.$])\d+(?![\w.])", text[left:right]):
             start, end = left + number.start(), left + number.end()
             for near in (int(number.group()) + 1, int(number.group()) - 1):
                 yield Mutant("number by one", start, end, str(near), node)
+        for method in re.finditer(r"(?<=\.)has(?:Only|All|Any)\b", text[left:right]):
+            other = "hasAll" if method.group() == "hasAny" else "hasAny"
+            yield Mutant(f"{method.group()} to {other}", left + method.start(), left + method.end(), other, node)
     if text[node.start : node.end].startswith("[") and source[node.end - 1] == "]":
         elements = _elements(source, text, node)
         for left_out in range(len(elements)):
@@ -141,7 +191,7 @@ def _of_literals(source: str, text: str, node: Expression) -> Iterator[Mutant]:
             yield Mutant("drop element", node.start, node.end, f"[{', '.join(rest)}]", node)
 
 
-def _own(node: Expression) -> list[tuple[int, int]]:
+def _own(node: Expression) -> list[Span]:
     """The parts of a node's span that are no child's."""
     edges = [node.start, *(edge for child in node.children for edge in (child.start, child.end)), node.end]
     return list(zip(edges[::2], edges[1::2], strict=True))
@@ -159,7 +209,7 @@ def _elements(source: str, text: str, node: Expression) -> list[str]:
 
 def _top_operator(text: str, node: Expression) -> re.Match[str] | None:
     """The operator that joins the node's operands. It lies between its children, or beside the only one."""
-    start, end = _inside(text, node)
+    start, end = bare(text, node.start, node.end)
     edges = [start, *(edge for child in node.children for edge in (child.start, child.end)), end]
     found = None
     for left, right in zip(edges[::2], edges[1::2], strict=True):
@@ -170,30 +220,37 @@ def _top_operator(text: str, node: Expression) -> re.Match[str] | None:
     return found
 
 
-def _inside(text: str, node: Expression) -> tuple[int, int]:
-    """The node's span without brackets around all of it."""
-    start, end = node.start, node.end
-    while text[start:end].startswith("(") and closed(text, start, start + 1) == end:
-        start, end = start + 1, end - 1
-    return start, end
-
-
 def _depth(text: str, start: int, end: int) -> int:
     part = text[start:end]
     return sum(part.count(c) for c in "([{") - sum(part.count(c) for c in ")]}")
 
 
 def _of_statements(source: str) -> Iterator[Mutant]:
+    text = blanked(source)
+    lets_through: list[int] = []
     for allow in allows(source):
-        yield Mutant("drop allow", allow.start, allow.end, "")
+        never = unreachable(text, allow.condition, allow.condition_end)
+        if _methods(allow.methods) - never:
+            lets_through.append(allow.start)
+        if _methods(allow.methods) - never:
+            yield Mutant("drop allow", allow.start, allow.end, "")
         for operator, methods in _method_lists(allow):
-            yield Mutant(operator, allow.methods_start, allow.methods_end, ", ".join(methods))
+            if (_methods(allow.methods) ^ _methods(methods)) - never:
+                yield Mutant(operator, allow.methods_start, allow.methods_end, ", ".join(methods))
     for number, match in enumerate(matches(source)):
+        if not any(match.start < place < match.end for place in lets_through):
+            continue
         yield Mutant("drop match", match.start, match.end, _DROPPED)
-        for segment in match.segments:
-            # Every path begins with /databases/{database}/documents, so these two literals decide nothing.
-            if segment.text not in {"databases", "documents"} or match.segments[0].text != "databases":
-                yield from _of_segment(segment, number)
+        # Every path begins with /databases/{database}/documents: there, no literal decides anything.
+        first = match.segments[0].text == "databases"
+        for segment in match.segments[_PREFIX:] if first else match.segments:
+            yield from _of_segment(segment, number)
+
+
+def _methods(names: Sequence[str]) -> frozenset[str]:
+    """What the names stand for."""
+    groups = {"read": _READS, "write": _WRITES}
+    return frozenset(method for name in names for method in groups.get(name, (name,)))
 
 
 def _method_lists(allow: Allow) -> Iterator[tuple[str, list[str]]]:

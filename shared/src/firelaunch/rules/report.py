@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def as_json(result: Result, allow_list: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         AllowListError: an entry of the list is of no mutant that survived.
     """
-    survived = [outcome.mutant.shown(result.source) for outcome in result.of("survived")]
+    survived = sorted(_survivors(result), key=lambda mutant: int(mutant["line"]))
     stale = sorted(set(allow_list) - {mutant["id"] for mutant in survived})
     if stale:
         raise AllowListError(f"the allow-list names {stale[0]}, and no mutant of that id survives: take it out.")
@@ -62,6 +63,18 @@ def as_json(result: Result, allow_list: Mapping[str, str]) -> dict[str, Any]:
         "invalid": len(result.of("invalid")),
         "cases": result.cases,
     }
+
+
+def _survivors(result: Result) -> Iterator[dict[str, Any]]:
+    """Each with an id of its own, also where two lines, and what became of them, read the same."""
+    seen: Counter[str] = Counter()
+    for outcome in result.outcomes:
+        mutant = outcome.mutant.shown(result.source)
+        seen[mutant["id"]] += 1
+        if seen[mutant["id"]] > 1:
+            mutant["id"] += f"-{seen[mutant['id']]}"
+        if outcome.state == "survived":
+            yield mutant
 
 
 def as_text(report: Mapping[str, Any]) -> str:

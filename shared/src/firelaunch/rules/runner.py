@@ -84,10 +84,12 @@ class _Worker:
 
     def holds(self, case: Case) -> bool:
         """Whether the rules in force decide ``case`` as it expects. Its documents are as before, afterwards."""
-        allowed = self._client.allowed(case.operation, self._tokens[case.user])
-        if allowed and case.operation.writes:
-            path = case.operation.path
-            self._client.put({path: self._suite.documents.get(path)})
+        try:
+            allowed = self._client.allowed(case.operation, self._tokens[case.user])
+        except UnexpectedAnswer as error:
+            raise UnexpectedAnswer(f"{case}: the emulator said neither yes nor no: {error}") from None
+        if allowed and case.operation.changed:
+            self._client.put({path: self._suite.documents.get(path) for path in case.operation.changed})
         return allowed == case.allow
 
     def covered(self) -> list[Any]:
@@ -166,7 +168,7 @@ def _baseline(
     def one(case: Case) -> tuple[bool, list[Any]]:
         worker = pool.worker()
         worker.load(source)
-        return worker.holds(case), worker.covered()
+        return _held(worker, case), worker.covered()
 
     failed: list[Case] = []
     covering: dict[tuple[int, int], list[Case]] = {}
@@ -211,7 +213,7 @@ def _judge(worker: _Worker, source: str, mutant: Mutant, cases: Sequence[Case]) 
 def _held(worker: _Worker, case: Case) -> bool:
     try:
         return worker.holds(case)
-    except (UnexpectedAnswer, OSError):
+    except UnexpectedAnswer:
         return worker.holds(case)
 
 

@@ -9,12 +9,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Allow", "Match", "Segment", "allows", "blanked", "closed", "line_of", "matches"]
+__all__ = ["Allow", "Match", "Segment", "allows", "blanked", "closed", "end_of_statement", "line_of", "matches"]
 
 _SKIPPED = re.compile(r"//[^\n]*|/\*.*?\*/|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"", re.DOTALL)
 _SEGMENT = r"/(?:\{\s*\w+\s*(?:=\s*\*\*)?\s*\}|[^\s/{}]+)"
-_MATCH = re.compile(rf"\bmatch\s+((?:{_SEGMENT})+)\s*\{{")
-_ALLOW = re.compile(r"\ballow\s+([a-z]+(?:\s*,\s*[a-z]+)*)\s*(?=[:;])")
+_MATCH = re.compile(rf"\bmatch\s*((?:{_SEGMENT})+)\s*\{{")
+_METHOD = r"(?:read|write|get|list|create|update|delete)\b"
+_ALLOW = re.compile(rf"(?<![.\w])allow\s+({_METHOD}(?:\s*,\s*{_METHOD})*)\s*(?::\s*if\b)?")
+_STATEMENT = re.compile(r"(?<![.\w])(?:allow|match|function)\b")
 _OPENING, _CLOSING = "([{", ")]}"
 
 
@@ -38,20 +40,28 @@ class Match:
 
 @dataclass(frozen=True)
 class Allow:
-    """An allow statement up to and with its semicolon; ``methods`` lies at ``methods_start``."""
+    """An allow statement up to and with its semicolon, if it has one; ``methods`` lies at ``methods_start``.
+
+    Its condition lies between ``condition`` and ``condition_end``, which are equal where it has none.
+    """
 
     start: int
     end: int
+    condition: int
+    condition_end: int
     methods_start: int
     methods_end: int
     methods: tuple[str, ...]
 
 
 def blanked(source: str) -> str:
-    """The text with comments and strings replaced by spaces of the same length; a path's own slashes stay."""
+    """The text, as long as it was, with spaces for comments and "_" for what strings hold; a path's slashes stay."""
 
     def blank(found: re.Match[str]) -> str:
-        return re.sub(r"[^\n]", " ", found.group())
+        if found.group().startswith("/"):
+            return re.sub(r"[^\n]", " ", found.group())
+        quote = found.group()[0]
+        return quote + "_" * (len(found.group()) - 2) + quote
 
     return _SKIPPED.sub(blank, source)
 
@@ -73,9 +83,31 @@ def allows(source: str) -> Iterator[Allow]:
     """Every allow statement."""
     text = blanked(source)
     for found in _ALLOW.finditer(text):
-        end = text.find(";", found.end())
+        end = end_of_statement(text, found.end())
         methods = tuple(method.strip() for method in found.group(1).split(","))
-        yield Allow(found.start(), len(text) if end < 0 else end + 1, found.start(1), found.end(1), methods)
+        yield Allow(
+            found.start(),
+            end + text.startswith(";", end),
+            found.end(),
+            len(text[:end].rstrip()) if text[found.end() : end].strip() else found.end(),
+            found.start(1),
+            found.end(1),
+            methods,
+        )
+
+
+def end_of_statement(text: str, start: int) -> int:
+    """Where a statement ends: at its semicolon, which may be left out, or before what follows it.
+
+    Args:
+        text: as from :func:`blanked`.
+    """
+    depth = 0
+    for offset in range(start, len(text)):
+        if depth == 0 and (text[offset] in ";}" or _STATEMENT.match(text, offset)):
+            return offset
+        depth += (text[offset] in _OPENING) - (text[offset] in _CLOSING)
+    return len(text)
 
 
 def closed(text: str, start: int, end: int) -> int:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["SERVER_TIME", "Reference", "fields", "is_server_time", "value"]
+__all__ = ["SERVER_TIME", "LatLng", "Reference", "fields", "is_server_time", "value"]
+
+
+_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+"""As protobuf's JSON has them (https://protobuf.dev/programming-guides/json/)."""
 
 
 class _ServerTime:
@@ -21,6 +26,13 @@ SERVER_TIME = _ServerTime()
 
 class Reference(str):
     """A reference to the document at this path of the same database."""
+
+
+class LatLng(NamedTuple):
+    """A place, in degrees."""
+
+    latitude: float
+    longitude: float
 
 
 def is_server_time(item: Any) -> bool:
@@ -41,7 +53,7 @@ def value(item: Any, root: str = "") -> dict[str, Any]:
     """One value; ``root`` as in :func:`fields`.
 
     Raises:
-        ValueError: of a kind that Firestore does not have.
+        ValueError: of a kind, or of a size, that Firestore does not have.
     """
     match item:
         case None:
@@ -49,9 +61,13 @@ def value(item: Any, root: str = "") -> dict[str, Any]:
         case bool():
             return {"booleanValue": item}
         case int():
+            if not -(2**63) <= item < 2**63:
+                raise ValueError(f"{item} is no integer of 64 bits")
             return {"integerValue": str(item)}
         case float():
-            return {"doubleValue": item}
+            return {"doubleValue": item if math.isfinite(item) else _NOT_FINITE[str(item)]}
+        case LatLng():
+            return {"geoPointValue": item._asdict()}
         case Reference():
             return {"referenceValue": f"{root}/{item}"}
         case str():

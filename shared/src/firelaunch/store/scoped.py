@@ -30,9 +30,7 @@ class _Wall:
     """
 
     def __init__(self, scope: Scope) -> None:
-        if type(scope) is not Scope:
-            raise ScopeViolation(reason=f"a {type(scope).__name__} is no scope")
-        self._root = split(scope.root)
+        self._root = split(Scope.plain(scope).root)
 
     def check(self, path: str, *, document: bool) -> str:
         segments = split(path)
@@ -77,12 +75,17 @@ class ScopedStore:
         Raises:
             ScopeViolation: ``scope`` is not inside this one.
         """
-        self.__wall.check(scope.root, document=True)
-        return ScopedStore(self.__store, scope)
+        own = Scope.plain(scope)
+        self.__wall.check(own.root, document=True)
+        return ScopedStore(self.__store, own)
 
-    def check(self, writes: Sequence[Write]) -> None:
-        """Refuse ``writes`` that lead out of the scope, without sending any."""
-        self.__wall.check_writes(writes)
+    def check(self, writes: Sequence[Write]) -> list[Write]:
+        """Refuse ``writes`` that lead out of the scope, without sending any.
+
+        Returns:
+            what was looked at; ``writes`` themselves may be others when they are looked at again.
+        """
+        return self.__wall.check_writes(writes)
 
     def get(self, path: str) -> Document | None:
         """See :meth:`DocumentStore.get <firelaunch.store.base.DocumentStore.get>`."""

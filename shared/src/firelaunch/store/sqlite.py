@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from ..errors import AlreadyExists, Contention, NotFound, PreconditionFailed, StoreError
 from .base import MAX_WRITES, Create, Delete, Document, Filter, Query, Set, Transaction, Update, Write, ordering
@@ -40,6 +41,16 @@ _COLUMNS = "path, data, created, updated"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class _Own:
+    """A thread's connection, closed when the thread has ended: nothing else holds this then."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
 class SQLiteStore:
     """A :class:`~firelaunch.store.base.DocumentStore` in one file, which is made (with its folder) when first used.
 
@@ -50,7 +61,7 @@ class SQLiteStore:
         self._path = Path(path)
         self._local = threading.local()
         self._writing = threading.RLock()
-        self._opened: list[sqlite3.Connection] = []
+        self._opened: WeakSet[_Own] = WeakSet()
         self._closed = False
 
     def get(self, path: str) -> Document | None:
@@ -106,16 +117,17 @@ class SQLiteStore:
         """See :class:`~firelaunch.store.base.DocumentStore`."""
         with self._writing:
             self._closed = True
-            for connection in self._opened:
-                connection.close()
+            for own in self._opened:
+                own.connection.close()
             self._opened.clear()
 
     def _connection(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is None:
+        own: _Own | None = getattr(self._local, "own", None)
+        if own is None:
             with self._writing:
-                found = self._local.connection = self._open()
-        return found
+                own = self._local.own = _Own(self._open())
+                self._opened.add(own)
+        return own.connection
 
     def _open(self) -> sqlite3.Connection:
         if self._closed:
@@ -127,7 +139,6 @@ class SQLiteStore:
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
         )
-        self._opened.append(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         if first:
             _switch_to_wal(connection)

@@ -50,7 +50,7 @@ class JsonServer:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def answer(self, path: str, body: Any) -> Any:
-        """The JSON that answers ``body`` at ``path`` (without its first "/").
+        """The JSON (or ``Answer``) that answers ``body`` at ``path`` (without its first "/").
 
         Raises:
             Refused: the service would refuse it.
@@ -73,7 +73,8 @@ class JsonServer:
             if self.script:
                 return self.script.pop(0)
             try:
-                return Answer(200, self.answer(path, body))
+                found = self.answer(path, body)
+                return found if isinstance(found, Answer) else Answer(200, found)
             except Refused as refused:
                 error = {"code": refused.status, "message": refused.message, "status": refused.name}
                 return Answer(refused.status, {"error": error})

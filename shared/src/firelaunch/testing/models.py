@@ -12,9 +12,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from .strict import strict_problem
+from .chat_rules import chat_problem
 
-__all__ = ["Fault", "ModelServer", "Reply"]
+__all__ = ["Fault", "ModelServer", "Raw", "Reply"]
+
+
+_FOR_EVER = 60.0
+"""Seconds; tests end sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,9 @@ class Reply:
         pace: seconds before each piece.
         cut_after: pieces after which the connection is cut without a word; None never cuts.
         error_after: pieces after which an error object is sent in the stream; None never.
-        finish: why it ended, and refusal: whether the text is the model's refusal; of answers that come whole.
+        hang_after: pieces after which nothing more comes until the client leaves; None never.
+        calls: (name, arguments) of the tools that it asks for after the text.
+        finish: why it ended, and refusal: whether the text is the model's refusal.
     """
 
     words: Sequence[str] = ("Hello", " from", " the", " model.")
@@ -35,6 +41,8 @@ class Reply:
     pace: float = 0.0
     cut_after: int | None = None
     error_after: int | None = None
+    hang_after: int | None = None
+    calls: Sequence[tuple[str, str]] = ()
     finish: str = "stop"
     refusal: bool = False
 
@@ -56,6 +64,23 @@ class Fault:
     content_type: str = "application/json"
 
 
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """The bytes of an answer as they are, from its HTTP head on; then the connection ends.
+
+    Args:
+        pace: seconds before each piece.
+        hang: whether nothing more comes after them, in place of the end, until the client leaves.
+    """
+
+    pieces: Sequence[bytes]
+    pace: float = 0.0
+    hang: bool = False
+
+
+Action = Reply | Fault | Raw
+
+
 class ModelServer:
     """A context manager. Set ``base_url`` as OPENAI_BASE_URL.
 
@@ -68,9 +93,9 @@ class ModelServer:
         moderated: the texts that were sent there.
     """
 
-    def __init__(self, default: Reply | Fault = Reply(), host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, default: Action = Reply(), host: str = "127.0.0.1", port: int = 0) -> None:
         self.default = default
-        self.script: list[Reply | Fault] = []
+        self.script: list[Action] = []
         self.requests: list[dict[str, Any]] = []
         self.authorizations: list[str] = []
         self.hung_up = 0
@@ -94,7 +119,7 @@ class ModelServer:
         """The model that each request named."""
         return [request["model"] for request in self.requests]
 
-    def _next(self, request: dict[str, Any], authorization: str) -> Reply | Fault:
+    def _next(self, request: dict[str, Any], authorization: str) -> Action:
         with self._lock:
             self.requests.append(request)
             self.authorizations.append(authorization)
@@ -121,10 +146,12 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
                 self._moderate(request["input"])
                 return
             action = owner._next(request, self.headers.get("Authorization", ""))
-            refused = strict_problem(request)
+            refused = chat_problem(request)
             if refused is not None:
-                error = {"message": refused, "type": "invalid_request_error", "param": "response_format", "code": None}
+                error = {"message": refused, "type": "invalid_request_error", "param": None, "code": None}
                 self._fail(Fault(400, body=json.dumps({"error": error})))
+            elif isinstance(action, Raw):
+                self._raw(action)
             elif isinstance(action, Fault):
                 self._fail(action)
             elif request.get("stream"):
@@ -156,17 +183,35 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
             error = {"error": {"message": "scripted", "type": "server_error", "code": None}}
             self._send(fault.status, fault.body or json.dumps(error), fault.content_type, fault.headers)
 
+        def _raw(self, raw: Raw) -> None:
+            self.close_connection = True
+            for piece in raw.pieces:
+                if self._left_within(raw.pace):
+                    return
+                try:
+                    self.wfile.write(piece)
+                except OSError:
+                    owner.hung_up += 1
+                    return
+            if raw.hang:
+                self._left_within(_FOR_EVER)
+
         def _whole(self, request: dict[str, Any], reply: Reply) -> None:
             for _ in reply.words:
                 if self._left_within(reply.pace):
                     return
+            if reply.hang_after is not None:
+                self._left_within(_FOR_EVER)
+                return
             if reply.cut_after is not None:
                 self.close_connection = True
                 return
             text = "".join(reply.words)
-            message = {"role": "assistant", "content": text, "refusal": None}
+            message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
             if reply.refusal:
                 message = {"role": "assistant", "content": None, "refusal": text}
+            if reply.calls:
+                message["tool_calls"] = [_call(*call, number) for number, call in enumerate(reply.calls)]
             answer = {
                 "id": "chatcmpl-test",
                 "object": "chat.completion",
@@ -193,6 +238,9 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.close_connection = True
             for count, chunk in enumerate(_chunks(request, reply)):
+                if reply.hang_after == count:
+                    self._left_within(_FOR_EVER)
+                    return
                 if reply.cut_after == count:
                     return
                 if self._left_within(reply.pace):
@@ -211,8 +259,9 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
             """Wait; True where the client closed its connection meanwhile, as a real server would notice."""
             until = time.monotonic() + seconds
             while (left := until - time.monotonic()) > 0 and not owner._stopped.is_set():
-                readable, _, _ = select.select([self.connection], [], [], min(left, 0.05))
-                if readable and not self.connection.recv(1, 0x02):  # MSG_PEEK
+                poll = select.poll()  # select takes no file descriptor over 1023
+                poll.register(self.connection, select.POLLIN)
+                if poll.poll(1000 * min(left, 0.05)) and not self.connection.recv(1, 0x02):  # MSG_PEEK
                     owner.hung_up += 1
                     self.close_connection = True
                     return True
@@ -226,12 +275,26 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
 
 def _chunks(request: dict[str, Any], reply: Reply) -> Iterator[dict[str, Any]]:
     head = {"id": "chatcmpl-test", "object": "chat.completion.chunk", "created": 0, "model": request["model"]}
-    for word in reply.words:
-        delta = {"index": 0, "delta": {"content": word}, "finish_reason": None}
-        yield {**head, "choices": [delta], "usage": None}
-    yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": None}
+    for delta in _deltas(reply):
+        yield {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}], "usage": None}
+    finish = "tool_calls" if reply.calls else reply.finish
+    yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}], "usage": None}
     if reply.usage is not None and request.get("stream_options", {}).get("include_usage"):
         yield {**head, "choices": [], "usage": _usage(reply.usage)}
+
+
+def _deltas(reply: Reply) -> Iterator[dict[str, Any]]:
+    for word in reply.words:
+        yield {"refusal" if reply.refusal else "content": word}
+    for number, (name, arguments) in enumerate(reply.calls):
+        whole = _call(name, "", number)
+        yield {"tool_calls": [{**whole, "index": number}]}
+        for at in range(0, len(arguments), 3):
+            yield {"tool_calls": [{"index": number, "function": {"arguments": arguments[at : at + 3]}}]}
+
+
+def _call(name: str, arguments: str, number: int) -> dict[str, Any]:
+    return {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def _usage(figures: tuple[int, int, int]) -> dict[str, Any]:

@@ -110,8 +110,7 @@ class Run:
             LeaseLost: another worker has the job; nothing was written.
             ScopeViolation: a write leads out of the job's scope.
         """
-        self.services.store.check(writes)
-        self._lease.commit(writes, checkpoint)
+        self._lease.commit(self.services.store.check(writes), checkpoint)
 
     def progress(self, done: int, total: int | None = None, note: str = "") -> None:
         """Tell the owner how far the work has come. Cheap: it is written at most once a second."""

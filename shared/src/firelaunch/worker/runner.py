@@ -97,8 +97,7 @@ class Runner:
         run = Run(lease.job.id, scope, services, lease.attempt, lease, self._shutdown, time.monotonic() + kind.seconds)
         with _kept(lease, self._jobs.policy.lease_seconds / 3, kind.seconds):
             done = handler(run, payload) or Done()
-            services.store.check(done.writes)
-            lease.finish("succeeded", done.result, done.writes)
+            lease.finish("succeeded", done.result, services.store.check(done.writes))
 
     def _give_back(self, lease: Lease, seconds: float) -> None:
         at = self._services.clock() + timedelta(seconds=seconds)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelError, ModelTimeout, ModelUnavailable
 from ...telemetry import CONTENT
-from ..base import Call, Chunk, Tokens
+from ..base import Call, CallPart, Chunk, Message, Tokens, ToolCall, ToolSpec
 from ..failures import of_status
-from ..relay import relay
+from ..relay import read, relay
 from ..transport import Transport
 
 if TYPE_CHECKING:
@@ -70,12 +70,14 @@ class OpenAICompatibleProvider:
         try:
             answer = self._client.chat.completions.create(**self._arguments(call))
         except openai.OpenAIError as error:
+            # Of what timed out before there was a connection the provider knows nothing.
+            call.patience.sent = type(error.__cause__).__name__ not in {"ConnectTimeout", "PoolTimeout"}
             raise translate(error) from error
         except ValueError as error:
             raise ModelUnavailable(reason=f"the provider's answer is no JSON: {type(error).__name__}") from error
         if not isinstance(answer, openai.types.chat.ChatCompletion):
             raise ModelUnavailable(reason="the provider's answer is no chat completion")
-        return _whole(answer.model_dump())
+        return read(_whole, answer.model_dump())
 
     def stream(self, call: Call) -> Iterator[Chunk]:
         """See :class:`~firelaunch.llm.base.Provider`."""
@@ -94,7 +96,7 @@ class OpenAICompatibleProvider:
     def _body(self, call: Call) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self._prefix + call.model.removeprefix(self._prefix),
-            "messages": list(call.messages),
+            "messages": [_message(message) for message in call.messages],
             self._limit: call.max_output_tokens,
         }
         if call.temperature is not None:
@@ -102,7 +104,33 @@ class OpenAICompatibleProvider:
         if call.shape is not None:
             schema = {"name": call.shape.name, "schema": call.shape.strict, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if call.tools:
+            body["tools"] = [_tool(tool) for tool in call.tools]
+            body["tool_choice"] = "auto" if call.may_call else "none"
         return body
+
+
+def _tool(tool: ToolSpec) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters, "strict": True}
+    return {"type": "function", "function": function}
+
+
+def _message(message: Message) -> dict[str, Any]:
+    found: dict[str, Any] = {"role": message["role"], "content": message["content"]}
+    if "calls" in message:
+        found["tool_calls"] = [_tool_call(call) for call in message["calls"]]
+    if "call_id" in message:
+        found["tool_call_id"] = message["call_id"]
+    return found
+
+
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    found: dict[str, Any] = {"id": call.id, "type": "function", "function": function}
+    if call.signature is not None:
+        # Where Gemini's compatible endpoint has it (https://ai.google.dev/gemini-api/docs/thought-signatures).
+        found["extra_content"] = {"google": {"thought_signature": call.signature}}
+    return found
 
 
 def _event(event: dict[str, Any]) -> Chunk:
@@ -114,7 +142,32 @@ def _event(event: dict[str, Any]) -> Chunk:
         return Chunk(tokens=tokens)
     choice = choices[0]
     delta = choice.get("delta") or {}
-    return Chunk(delta.get("content") or delta.get("refusal") or "", tokens, choice.get("finish_reason"))
+    return Chunk(_text(delta), tokens, choice.get("finish_reason"), _parts(delta))
+
+
+def _text(said: dict[str, Any]) -> str:
+    text = said.get("content") or said.get("refusal") or ""
+    if not isinstance(text, str):
+        raise TypeError("an answer's content is text")
+    return text
+
+
+def _parts(said: dict[str, Any]) -> tuple[CallPart, ...]:
+    """The pieces of tool calls in a delta, or the calls in a message."""
+    calls = said.get("tool_calls")
+    return tuple(_part(call) for call in calls) if calls else ()
+
+
+def _part(call: dict[str, Any]) -> CallPart:
+    function = call.get("function") or {}
+    google = (call.get("extra_content") or {}).get("google") or {}
+    return CallPart(
+        call.get("index"),
+        call.get("id") or "",
+        function.get("name") or "",
+        function.get("arguments") or "",
+        google.get("thought_signature"),
+    )
 
 
 def _whole(answer: dict[str, Any]) -> Chunk:
@@ -124,8 +177,7 @@ def _whole(answer: dict[str, Any]) -> Chunk:
         raise ModelUnavailable(reason="the provider's answer is no chat completion")
     message = choices[0].get("message") or {}
     finish = "refusal" if message.get("refusal") else choices[0].get("finish_reason") or "stop"
-    text = message.get("content") or message.get("refusal") or ""
-    return Chunk(text, _tokens(answer.get("usage") or {}), finish)
+    return Chunk(_text(message), _tokens(answer.get("usage") or {}), finish, _parts(message))
 
 
 def _tokens(usage: dict[str, Any]) -> Tokens | None:
@@ -134,7 +186,10 @@ def _tokens(usage: dict[str, Any]) -> Tokens | None:
         return None
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     # Cached tokens are a part of the prompt's; a server that counts them beside it must not make a negative price.
-    return Tokens(input=asked, cached_input=min(cached, asked), output=usage.get("completion_tokens") or 0)
+    counts = (asked, min(cached, asked), usage.get("completion_tokens") or 0)
+    if any(type(count) is not int or count < 0 for count in counts):
+        raise ValueError("a usage's figures are whole numbers")
+    return Tokens(*counts)
 
 
 def translate(error: openai.OpenAIError) -> ModelError:

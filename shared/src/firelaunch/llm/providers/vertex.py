@@ -1,4 +1,4 @@
-"""Gemini on Vertex AI through its OpenAI-compatible endpoint, with the service account's own short-lived tokens."""
+"""Gemini on Vertex AI, with the service account's own short-lived tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 from ...errors import ModelError
-from .openai_compatible import OpenAICompatibleProvider
+from .gemini import GeminiProvider
 
 __all__ = ["GoogleAccessToken", "vertex_provider"]
 
@@ -47,14 +47,8 @@ class GoogleAccessToken:
             return token
 
 
-def vertex_provider(
-    project: str, region: str, credentials: Any = None, base_url: str | None = None
-) -> OpenAICompatibleProvider:
-    """The provider for Gemini in ``region`` (or "global") of ``project``.
-
-    The address is the one documented at https://cloud.google.com/vertex-ai/generative-ai/docs/start/openai;
-    ``base_url`` stands in for it in tests.
-    """
+def vertex_provider(project: str, region: str, credentials: Any = None, base_url: str | None = None) -> GeminiProvider:
+    """The provider for Gemini in ``region`` (or "global") of ``project``; ``base_url`` is for tests."""
     host = "aiplatform.googleapis.com" if region == "global" else f"{region}-aiplatform.googleapis.com"
-    url = base_url or f"https://{host}/v1/projects/{project}/locations/{region}/endpoints/openapi"
-    return OpenAICompatibleProvider("vertex", GoogleAccessToken(credentials), url, model_prefix="google/")
+    url = f"{base_url or f'https://{host}'}/v1/projects/{project}/locations/{region}"
+    return GeminiProvider("vertex", GoogleAccessToken(credentials), url)

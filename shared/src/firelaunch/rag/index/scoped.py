@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...errors import BadRequest, ScopeViolation
@@ -40,31 +41,39 @@ class ScopedIndex:
     an index could misread; both before anything is sent.
     """
 
-    def __init__(self, index: Index, app_id: str) -> None:
+    def __init__(self, index: Index, app_id: str, only: Scope | None = None) -> None:
         self.__index = index
         self.__app_id = app_id
+        self.__only = only
         self.has_words = index.has_words
+
+    def within(self, scope: Scope) -> ScopedIndex:
+        """The same index, for the entries of ``scope`` and of what it may search beside: a job's.
+
+        Raises:
+            ScopeViolation: ``scope`` is not inside this one.
+        """
+        return ScopedIndex(self.__index, self.__app_id, self.__checked(scope))
 
     def upsert(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
         """See :meth:`Index.upsert <firelaunch.rag.index.base.Index.upsert>`."""
-        self._check(scope, version)
-        for entry in entries:
-            _check_entry(entry)
-        if entries:
-            self.__index.upsert(scope, version, entries)
+        scope = self.__checked(scope, version)
+        own = [_checked_entry(entry) for entry in entries]
+        if own:
+            self.__index.upsert(scope, version, own)
 
     def delete(
         self, scope: Scope, document: str | None = None, *, version: str | None = None, keep: Collection[str] = ()
     ) -> None:
         """See :meth:`Index.delete <firelaunch.rag.index.base.Index.delete>`."""
-        self._check(scope, *(name for name in (version, document) if name is not None))
-        self.__index.delete(scope, document, version=version, keep=keep)
+        scope = self.__checked(scope, *(name for name in (version, document) if name is not None))
+        self.__index.delete(scope, document, version=version, keep=frozenset(check_id(each) for each in keep))
 
     def nearest(
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
     ) -> list[Hit]:
         """See :meth:`Index.nearest <firelaunch.rag.index.base.Index.nearest>`."""
-        self._check(scope, version)
+        scope = self.__checked(scope, version)
         _check_vector(vector)
         where = _checked(where, k)
         return self._own(
@@ -75,7 +84,7 @@ class ScopedIndex:
         self, scope: Scope, version: str, query: str, k: int, where: Where | None = None, *, library: bool = True
     ) -> list[Hit]:
         """See :meth:`Index.matching <firelaunch.rag.index.base.Index.matching>`."""
-        self._check(scope, version)
+        scope = self.__checked(scope, version)
         where = _checked(where, k)
         return self._own(
             scope, version, library, self.__index.matching(scope, version, query, k, where, library=library)
@@ -83,27 +92,32 @@ class ScopedIndex:
 
     def read(self, scope: Scope, version: str, document: str) -> list[Entry]:
         """See :meth:`Index.read <firelaunch.rag.index.base.Index.read>`."""
-        self._check(scope, version, document)
+        scope = self.__checked(scope, version, document)
         return self.__index.read(scope, version, document)
 
     def count(self, scope: Scope, version: str) -> int:
         """See :meth:`Index.count <firelaunch.rag.index.base.Index.count>`."""
-        self._check(scope, version)
+        scope = self.__checked(scope, version)
         return self.__index.count(scope, version)
 
     def drop(self, version: str) -> None:
         """See :meth:`Index.drop <firelaunch.rag.index.base.Index.drop>`; the app is this one."""
+        self.__checked(Scope(self.__app_id))
         self.__index.drop(self.__app_id, check_id(version))
 
     def close(self) -> None:
         """See :meth:`Index.close <firelaunch.rag.index.base.Index.close>`."""
         self.__index.close()
 
-    def _check(self, scope: Scope, *names: str) -> None:
-        if scope.app_id != self.__app_id:
-            raise ScopeViolation(reason=f"the index of {self.__app_id!r} was asked for entries of {scope.app_id!r}")
+    def __checked(self, scope: Scope, *names: str) -> Scope:
+        """What goes to the index is what was looked at: a subclass may say one thing to the wall and another to it."""
+        own = Scope.plain(scope)
+        if own.app_id != self.__app_id or (self.__only is not None and self.__only.uid not in {None, own.uid}):
+            bound = (self.__only or Scope(self.__app_id)).root
+            raise ScopeViolation(reason=f"the index of {bound!r} was asked for entries of {own.root!r}")
         for name in names:
             check_id(name)
+        return own
 
     def _own(self, scope: Scope, version: str, library: bool, hits: Sequence[Hit]) -> list[Hit]:
         owners = {owner_of(each) for each in scopes_of(scope, library)}
@@ -118,14 +132,24 @@ class ScopedIndex:
         return own
 
 
-def _check_entry(entry: Entry) -> None:
-    check_id(entry.id)
-    check_id(entry.document)
-    for name, value in entry.tags.items():
-        if not _TAG.fullmatch(name) or name in _TAKEN or not isinstance(value, str) or len(value) > _TAG_CHARACTERS:
+def _checked_entry(entry: Entry) -> Entry:
+    if type(entry) is not Entry:
+        raise ScopeViolation(reason=f"a {type(entry).__name__} is no entry")
+    own = replace(entry, tags=dict(entry.tags), place=dict(entry.place))
+    check_id(own.id)
+    check_id(own.document)
+    for name, value in own.tags.items():
+        if (
+            type(name) is not str
+            or not _TAG.fullmatch(name)
+            or name in _TAKEN
+            or not isinstance(value, str)
+            or len(value) > _TAG_CHARACTERS
+        ):
             raise BadRequest(f"The tag {name[:40]!r} cannot be kept: a short name of a-z, 0-9 and _, and a short text.")
-    if entry.vector is not None:
-        _check_vector(entry.vector)
+    if own.vector is not None:
+        _check_vector(own.vector)
+    return own
 
 
 def _check_vector(vector: Vector) -> None:
@@ -139,11 +163,11 @@ def _check_vector(vector: Vector) -> None:
 def _checked(where: Where | None, k: int) -> Mapping[str, Sequence[str]]:
     if not 1 <= k <= MAX_HITS:
         raise BadRequest(f"A search gives 1 to {MAX_HITS} results.")
+    own: dict[str, list[str]] = {}
     for name, values in (where or {}).items():
-        known = name == "document" or (_TAG.fullmatch(name) and name not in _TAKEN)
-        good = (
-            not isinstance(values, str) and 1 <= len(values) <= _MAX_VALUES and all(isinstance(v, str) for v in values)
-        )
+        own[name] = [] if isinstance(values, str) else list(values)
+        known = type(name) is str and (name == "document" or (_TAG.fullmatch(name) and name not in _TAKEN))
+        good = 1 <= len(own[name]) <= _MAX_VALUES and all(type(v) is str for v in own[name])
         if not known or not good:
-            raise BadRequest(f"The filter on {name[:40]!r} is not valid: a tag's name, and 1 to {_MAX_VALUES} texts.")
-    return where or {}
+            raise BadRequest(f"The filter on {name!r:.40} is not valid: a tag's name, and 1 to {_MAX_VALUES} texts.")
+    return own

@@ -1,0 +1,80 @@
+"""Answers on their way: to be gone on with after a lost connection, and to be stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from flask import Response
+from flask_openapi3 import APIBlueprint
+from pydantic import BaseModel
+
+from ..errors import InvalidId
+from ..resume import Answers
+from ..stream import Event, Paused, sse
+from ..ui_stream import UI_HEADERS, ui_stream
+from .base import Path, blueprint, caller, client, event_stream, example, streamed
+from .examples import REQUEST, STREAM, UI_STREAM
+from .refusals import errors
+
+__all__ = ["routes"]
+
+_ABOUT = (
+    "The chat's latest answer from its beginning, and then as it comes, whichever instance gives it; 204 when none is "
+    "on its way."
+)
+_STOP = (
+    "The answer ends within about a second (`limits.checkpoint_seconds`), whichever instance gives it; what was said "
+    "until then is kept and billed. 204 when none is on its way."
+)
+
+
+class Stopping(BaseModel):
+    """An answer that is about to end."""
+
+    model_config = example({"request_id": REQUEST})
+    request_id: str
+
+
+def routes(answers: Answers, *, documented: bool) -> APIBlueprint:
+    """The blueprint; under ``/chat`` it speaks as ``useChat`` does, under ``/chats`` as the other routes of a chat."""
+    api = blueprint("answers", "chats", documented=documented)
+    stopping = {202: Stopping, 204: None, **errors(InvalidId)}
+
+    def follow(
+        chat_id: str, encode: Callable[[Iterable[Event]], Iterator[bytes | Paused]], headers: Mapping[str, str]
+    ) -> Response:
+        events = answers.follow(caller().scope, chat_id, client())
+        return Response(status=204) if events is None else event_stream(encode(events), headers)
+
+    @api.get(
+        "/chats/<id>/stream",
+        responses={200: streamed(STREAM), 204: None, **errors(InvalidId)},
+        summary="Go on with an answer",
+        description=_ABOUT,
+    )
+    def resume(path: Path) -> Response:
+        return follow(path.id, sse, {})
+
+    @api.get(
+        "/chat/<id>/stream",
+        responses={200: streamed(UI_STREAM), 204: None, **errors(InvalidId)},
+        summary="Go on with an answer in useChat",
+        description=_ABOUT,
+    )
+    def resume_ui(path: Path) -> Response:
+        return follow(path.id, ui_stream, UI_HEADERS)
+
+    def end(chat_id: str) -> tuple[Any, int]:
+        request_id = answers.stop(caller().scope, chat_id)
+        return ("", 204) if request_id is None else ({"request_id": request_id}, 202)
+
+    @api.post("/chats/<id>/stop", responses=stopping, summary="Stop an answer", description=_STOP)
+    def stop(path: Path) -> tuple[Any, int]:
+        return end(path.id)
+
+    @api.post("/chat/<id>/stop", responses=stopping, summary="Stop an answer in useChat", description=_STOP)
+    def stop_ui(path: Path) -> tuple[Any, int]:
+        return end(path.id)
+
+    return api

@@ -1,0 +1,286 @@
+"""Gemini on Vertex AI in its own words, against a server that refuses what Google refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from firelaunch.errors import ModelError, ModelRefused, ModelUnavailable
+from firelaunch.llm.base import Message, Tokens
+from firelaunch.llm.gateway import Gateway
+from firelaunch.llm.prices import Prices
+from firelaunch.llm.providers.gemini import _event, _whole
+from firelaunch.llm.providers.vertex import vertex_provider
+from firelaunch.llm.relay import read
+from firelaunch.testing.gemini import GeminiReply, GeminiServer
+from firelaunch.testing.http import Answer
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+pytest.importorskip("google.cloud.aiplatform_v1")
+
+MODEL, FALLBACK = "gemini-3.5-flash", "gemini-2.5-flash"
+ASK: list[Message] = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hello?"},
+    {"role": "assistant", "content": ""},
+    {"role": "user", "content": "Are you there?"},
+]
+
+
+class Credentials:
+    """A service account whose tokens are refreshed when they are stale."""
+
+    def __init__(self) -> None:
+        self.valid, self.token, self.refreshes = False, "none", 0
+
+    def refresh(self, _request: Any) -> None:
+        self.refreshes += 1
+        self.token, self.valid = f"token-{self.refreshes}", True
+
+
+class Meter:
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Tokens]] = []
+
+    def cover(self, micro_usd: int) -> None:
+        assert micro_usd > 0
+
+    def spend(self, model: str, tokens: Tokens, micro_usd: int) -> None:
+        assert micro_usd == Prices("vertex", {}).cost(model, tokens)
+        self.calls.append((model, tokens))
+
+    def reuse(self, model: str) -> None:
+        raise AssertionError(model)
+
+
+class Rig:
+    def __init__(self, server: GeminiServer, *, streamed: bool) -> None:
+        self.credentials = Credentials()
+        provider = vertex_provider("p-12345", "europe-west1", self.credentials, server.url)
+        self.pauses: list[float] = []
+        self.gateway = Gateway(
+            provider, Prices("vertex", {}), [FALLBACK], 50, pause=lambda _, s: self.pauses.append(s), jitter=lambda: 0.0
+        )
+        self.meter, self.streamed = Meter(), streamed
+
+    def answering(self, model: str = MODEL) -> Any:
+        return self.gateway.answering(self.meter, model, 30, streamed=self.streamed)
+
+    def say(self, *tools: Any, model: str = MODEL) -> str:
+        self.chunks = list(self.answering(model).stream(ASK, tools=tools))
+        return "".join(chunk.text for chunk in self.chunks)
+
+    @property
+    def finish(self) -> str | None:
+        return next((chunk.finish for chunk in reversed(self.chunks) if chunk.finish), None)
+
+
+@pytest.fixture
+def server() -> Any:
+    with GeminiServer() as made:
+        yield made
+
+
+@pytest.fixture(params=[False, True], ids=["whole", "streamed"])
+def rig(request: pytest.FixtureRequest, server: GeminiServer) -> Rig:
+    return Rig(server, streamed=request.param)
+
+
+def models_called(server: GeminiServer) -> list[str]:
+    return [path.rpartition("/")[2].partition(":")[0] for path, _ in server.requests]
+
+
+def test_an_answer_is_asked_for_in_googles_form_with_a_fresh_token(server: GeminiServer, rig: Rig) -> None:
+    assert rig.say() == rig.say(model=f"google/{MODEL}") == "Hello from Gemini."
+    rig.credentials.valid = False
+    rig.say()
+    path, body = server.requests[0]
+    method = "streamGenerateContent?alt=sse" if rig.streamed else "generateContent"
+    assert path == f"v1/projects/p-12345/locations/europe-west1/publishers/google/models/{MODEL}:{method}"
+    assert body["systemInstruction"] == {"parts": [{"text": "Be brief."}]}
+    assert [content["role"] for content in body["contents"]] == ["user", "model", "user"]
+    assert [headers["authorization"] for headers in server.headers] == ["Bearer token-1"] * 2 + ["Bearer token-2"]
+    assert rig.meter.calls == [
+        (MODEL, Tokens(10, 0, 4)),
+        (f"google/{MODEL}", Tokens(10, 0, 4)),
+        (MODEL, Tokens(10, 0, 4)),
+    ]
+
+
+def test_cached_tokens_are_a_part_of_the_prompts_and_thoughts_are_output_and_not_said(
+    server: GeminiServer, rig: Rig
+) -> None:
+    server.replies = [GeminiReply(thoughts="Let me think.", usage=(1000, 900, 20, 300))]
+    assert rig.say() == "Hello from Gemini."
+    assert rig.meter.calls == [(MODEL, Tokens(1000, 900, 320))]
+
+
+def used(asked: int, said: int, thought: int) -> dict[str, int]:
+    return {"promptTokenCount": asked, "candidatesTokenCount": said, "thoughtsTokenCount": thought}
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        (used(8, 9, 107) | {"totalTokenCount": 124}, Tokens(8, 0, 116)),
+        (used(8, 116, 107) | {"totalTokenCount": 124}, Tokens(8, 0, 116)),
+        ({"promptTokenCount": 8, "candidatesTokenCount": 9, "thoughtsTokenCount": 1}, Tokens(8, 0, 10)),
+        ({"promptTokenCount": 8, "toolUsePromptTokenCount": 2, "totalTokenCount": 12}, Tokens(10, 0, 2)),
+        ({"promptTokenCount": 8, "cachedContentTokenCount": 99}, Tokens(8, 8, 0)),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_usage_is_read_whichever_way_a_model_counts_its_thoughts(usage: Any, tokens: Tokens | None) -> None:
+    assert _event({"candidates": [{"finishReason": "STOP"}], "usageMetadata": usage}).tokens == tokens
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [
+        ("STOP", "stop"), ("MAX_TOKENS", "length"), ("SAFETY", "content_filter"), ("RECITATION", "content_filter"),
+        ("PROHIBITED_CONTENT", "content_filter"), ("SPII", "content_filter"), ("BLOCKLIST", "content_filter"),
+        ("MODEL_ARMOR", "content_filter"), ("MALFORMED_FUNCTION_CALL", "malformed_function_call"),
+    ],
+)  # fmt: skip
+def test_why_an_answer_ended_is_told_and_what_it_used_is_paid(
+    server: GeminiServer, rig: Rig, reason: str, finish: str
+) -> None:
+    server.replies = [GeminiReply(("Well",) if reason == "SAFETY" else (), finish=reason)]
+    rig.say()
+    assert (rig.finish, rig.meter.calls) == (finish, [(MODEL, Tokens(10, 0, 4))])
+
+
+def test_a_prompt_that_is_blocked_is_an_answer_without_words_and_paid(server: GeminiServer, rig: Rig) -> None:
+    server.replies = [GeminiReply(blocked="PROHIBITED_CONTENT")]
+    assert rig.say() == ""
+    assert (rig.finish, rig.meter.calls) == ("content_filter", [(MODEL, Tokens(10, 0, 0))])
+
+
+@pytest.mark.parametrize("model", [MODEL, FALLBACK])
+def test_tools_are_called_side_by_side_and_signatures_go_back(server: GeminiServer, rig: Rig, model: str) -> None:
+    def get_weather(city: str, days: int = 1) -> dict[str, Any]:
+        """The weather."""
+        return {"city": city, "days": days}
+
+    calls = [("get_weather", {"city": "Oslo", "days": 2}), ("get_weather", {"city": "T\u00f8nder", "days": None})]
+    server.replies = [GeminiReply(("Looking.",), calls=calls), GeminiReply((), calls=calls[:1])]
+    assert rig.say(get_weather, model=model) == "Looking.\n\nHello from Gemini."
+    uses = [chunk.tool for chunk in rig.chunks if chunk.tool is not None and chunk.tool.done]
+    assert [use.output for use in uses] == [
+        {"city": c, "days": d} for c, d in [("Oslo", 2), ("T\u00f8nder", 1), ("Oslo", 2)]
+    ]
+    asked, answered = server.requests[1][1]["contents"][-2:]
+    assert [part.get("functionCall", {}).get("name") for part in asked["parts"]] == [None, "get_weather", "get_weather"]
+    assert ("thoughtSignature" in asked["parts"][1]) is (model == MODEL)
+    output = answered["parts"][1]["functionResponse"]["response"]["output"]
+    assert json.loads(output) == {"city": "T\u00f8nder", "days": 1}
+    declared = server.requests[0][1]["tools"][0]["functionDeclarations"][0]
+    assert declared["parametersJsonSchema"]["required"] == ["city", "days"]
+    assert len(rig.meter.calls) == 3
+
+
+def test_a_fallback_that_wants_signatures_goes_on_from_calls_of_a_model_that_makes_none(
+    server: GeminiServer, rig: Rig
+) -> None:
+    def note(text: str) -> str:
+        """Take a note."""
+        server.script = [Answer(404, {"error": {"code": 404, "status": "NOT_FOUND"}})]
+        return text
+
+    rig.gateway = replace(rig.gateway, fallback=[MODEL])
+    server.replies = [GeminiReply((), calls=[("note", {"text": "a"}), ("note", {"text": "b"})])]
+    assert rig.say(note, model=FALLBACK) == "Hello from Gemini."
+    assert models_called(server) == [FALLBACK, FALLBACK, MODEL]
+
+
+def test_a_structured_answer_is_asked_for_by_its_json_schema(server: GeminiServer, rig: Rig) -> None:
+    class Found(BaseModel):
+        item: str
+        count: int | None = None
+
+    server.replies = [GeminiReply(('{"item": "tea", ', '"count": null}'))]
+    assert rig.answering().extract(Found, ASK) == Found(item="tea")
+    config = server.requests[0][1]["generationConfig"]
+    assert (config["responseMimeType"], config["responseJsonSchema"]["required"]) == (
+        "application/json",
+        ["item", "count"],
+    )
+
+
+def test_what_google_does_not_know_is_refused_once_and_not_tried_again(server: GeminiServer, rig: Rig) -> None:
+    with pytest.raises(ModelRefused):
+        list(rig.answering().stream([{"role": "system", "content": "Be brief."}]))
+    assert (len(server.requests), rig.meter.calls) == (1, [])
+
+
+def quota(**error: Any) -> Answer:
+    return Answer(429, {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "quota", **error}})
+
+
+def test_a_used_up_quota_is_waited_for_as_google_asks(server: GeminiServer, rig: Rig) -> None:
+    info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "2.5s"}
+    server.script = [quota(details=[{"@type": "x"}, info]), quota(details="none"), quota()]
+    assert rig.say() == "Hello from Gemini."
+    assert rig.pauses == [2.5, 0.0]
+    assert models_called(server) == [MODEL] * 3 + [FALLBACK]
+
+
+@pytest.mark.parametrize(
+    ("status", "again", "elsewhere"),
+    [
+        (400, False, False), (401, False, True), (403, False, True), (404, False, True), (429, True, True),
+        (500, True, True), (503, True, True),
+    ],
+)  # fmt: skip
+def test_failures_are_those_of_the_table(
+    server: GeminiServer, rig: Rig, status: int, again: bool, elsewhere: bool
+) -> None:
+    failure = Answer(status, {"error": {"code": status, "message": "no", "status": "X"}})
+    server.script = [failure] * 6
+    with pytest.raises(ModelError):
+        rig.say()
+    tries = 3 if again else 1
+    assert models_called(server) == [MODEL] * tries + ([FALLBACK] * tries if elsewhere else [])
+    assert rig.meter.calls == []
+
+
+def test_a_stream_that_is_cut_or_fails_after_words_is_an_error_and_paid_for_what_was_said(server: GeminiServer) -> None:
+    for reply in (GeminiReply(cut=True), GeminiReply(error=503)):
+        rig = Rig(server, streamed=True)
+        server.replies = [reply]
+        with pytest.raises(ModelUnavailable):
+            rig.say()
+        ((_, tokens),) = rig.meter.calls
+        assert (tokens.estimated, tokens.output) == (True, 5)
+
+
+def test_a_stream_that_fails_before_words_is_tried_again(server: GeminiServer) -> None:
+    rig = Rig(server, streamed=True)
+    server.replies = [GeminiReply((), cut=True), GeminiReply((), error=500)]
+    assert rig.say() == "Hello from Gemini."
+    assert models_called(server) == [MODEL] * 3
+    assert rig.meter.calls == [(MODEL, Tokens(10, 0, 4))]
+
+
+WORDS = ["candidates", "content", "parts", "text", "functionCall", "name", "args", "thought"]
+WORDS += ["finishReason", "usageMetadata", "promptTokenCount", "totalTokenCount", "promptFeedback"]
+
+shapes = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-3, 9), st.text(max_size=4)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(WORDS), inner, max_size=4)),
+    max_leaves=15,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["candidates", "usageMetadata", "promptFeedback"]), shapes))
+def test_json_of_another_form_is_a_chunk_or_a_models_error(event: dict[str, Any]) -> None:
+    for parse in (_event, _whole):
+        try:
+            chunk = read(parse, event)
+        except ModelError:
+            continue
+        assert isinstance(chunk.text, str)

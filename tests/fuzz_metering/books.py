@@ -1,0 +1,99 @@
+"""A model server that writes down what it charges, by docs/metering.md and with none of the product's own code."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, Decimal
+from typing import Any
+
+from firelaunch.testing.models import Action, Fault, ModelServer, Reply
+from genai_prices import Usage, calc_price
+
+__all__ = ["Attempt", "Books"]
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One send of one message: how the server is to answer its calls, and what it charged for them.
+
+    ``silent`` is called when a call is on its way that will be answered with silence.
+    """
+
+    script: list[Action]
+    silent: Callable[[], None]
+    charged: int = 0
+    calls: int = 0
+
+
+@dataclass(slots=True)
+class _Open:
+    attempts: dict[str, Attempt] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Books(ModelServer):
+    """Answers each call as the attempt that its message belongs to says; the message's first word is the key."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._open = _Open()
+
+    def expect(self, key: str, script: list[Action], silent: Callable[[], None] = lambda: None) -> Attempt:
+        """Take the calls of message ``key`` from now on as those of a new attempt."""
+        attempt = Attempt(script, silent)
+        with self._open.lock:
+            self._open.attempts[key] = attempt
+        return attempt
+
+    def _next(self, request: dict[str, Any], authorization: str) -> Action:  # noqa: ARG002 - the server's own signature
+        asked = next(m["content"] for m in reversed(request["messages"]) if m["role"] == "user")
+        with self._open.lock:
+            attempt = self._open.attempts[asked.split()[0]]
+            action = attempt.script.pop(0) if attempt.script else Reply()
+            attempt.calls += 1
+            attempt.charged += _charge(request, action)
+        if isinstance(action, Reply) and action.hang_after == 0:
+            attempt.silent()
+        return action
+
+
+def _charge(request: Mapping[str, Any], action: Action) -> int:
+    """Micro-dollars."""
+    if not isinstance(action, Reply):
+        assert isinstance(action, Fault)
+        return 0
+    stops = [at for at in (action.cut_after, action.error_after) if at is not None]
+    if not request.get("stream") and action.cut_after is not None:
+        return 0
+    if stops and request.get("stream"):
+        said = "".join(action.words[: min(stops)])
+        return _cost(request, _asked(request), 0, _tokens(said)) if said else 0
+    if action.hang_after is not None:
+        return _cost(request, _asked(request), 0, _tokens("".join(action.words[: action.hang_after])))
+    if action.usage is not None:
+        return _cost(request, *action.usage)
+    said = "".join(action.words) + "".join(name + arguments for name, arguments in action.calls)
+    return _cost(request, _asked(request), 0, _tokens(said))
+
+
+def _asked(request: Mapping[str, Any]) -> int:
+    texts = [message["content"] for message in request["messages"]]
+    for message in request["messages"]:
+        texts += [c["function"]["name"] + c["function"]["arguments"] for c in message.get("tool_calls", ())]
+    for tool in request.get("tools", ()):
+        function = tool["function"]
+        texts.append(json.dumps([function["name"], function["description"], function["parameters"]]))
+    return sum(map(_tokens, texts))
+
+
+def _tokens(text: str) -> int:
+    return -(-len(text.encode()) // 4)
+
+
+def _cost(request: Mapping[str, Any], asked: int, cached: int, said: int) -> int:
+    usage = Usage(input_tokens=asked, cache_read_tokens=cached, output_tokens=said)
+    price: Decimal = calc_price(usage, request["model"], provider_id="openai").total_price
+    return int((price * 1_000_000).to_integral_value(ROUND_CEILING))

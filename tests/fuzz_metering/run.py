@@ -1,0 +1,340 @@
+"""The turns themselves, and the comparison of the two books."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from firelaunch.errors import StoreError
+from firelaunch.llm.base import Chunk, Message
+from firelaunch.llm.breaker import Breaker
+from firelaunch.scope import Scope
+from firelaunch.settings import Settings
+from firelaunch.store.base import Update
+from firelaunch.store.sqlite import SQLiteStore
+from firelaunch.testing.apps import SETTINGS, User, events, sign_in, write_app
+from firelaunch.testing.models import Action, Fault, Reply
+from firelaunch.turn import Turn
+from firelaunch.usage import Day
+from firelaunch.web import App, init_app
+from firelaunch.wiring import build
+
+from .books import Attempt, Books
+from .chaos import ChaosStore, Fate, Killed
+
+__all__ = ["Report", "fuzz"]
+
+_USERS = ("ada", "bob", "eve", "zoe")
+_RICH, _POOR = '"100000"', '"0.006"'
+_AT_ONCE = 32
+_FAULTS: tuple[Action, ...] = (
+    Fault(500), Fault(503, {"Retry-After": "0"}), Fault(429, {"retry-after-ms": "1"}), Fault(0), Fault(404),
+    Fault(200, body="<html>", content_type="text/html"), Reply(cut_after=0), Reply(usage=None, cut_after=0),
+)  # fmt: skip
+_WORDS = ("Hello", " from", " th\u00e9", " m\u00f8del", ", \U0001f30d", " and so on.")
+
+
+@dataclass
+class Report:
+    """What came of it. Money in micro-dollars; ``lost`` is of turns whose process died before it could settle."""
+
+    turns: int = 0
+    difference_micro_usd: int = 0
+    overruns: int = 0
+    unsettled: int = 0
+    charged_micro_usd: int = 0
+    settled_micro_usd: int = 0
+    killed: int = 0
+    lost_micro_usd: int = 0
+    expired_micro_usd: int = 0
+    calls: int = 0
+    refused_for_budget: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing leaked."""
+        wrong = self.difference_micro_usd or self.overruns or self.unsettled or self.examples
+        return not wrong and self.lost_micro_usd <= self.expired_micro_usd
+
+    def as_json(self) -> dict[str, Any]:
+        """For build/metering.json."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """One simulated turn."""
+
+    number: int
+    user: str
+    streamed: bool
+    script: list[Action]
+    fate: Fate | None
+    commit: int
+    dies_after: int | None
+    leaves_after: int | None
+    stops: bool
+    repeated: str
+    tools: bool
+
+    @property
+    def key(self) -> str:
+        return f"turn-{self.number}"
+
+    @property
+    def text(self) -> str:
+        return (
+            f"{self.key} says \u00e6\u00f8\u00e5"
+            + " and then some" * (self.number % 7)
+            + (" tools" if self.tools else "")
+        )
+
+
+def _plan(number: int, seed: int) -> _Plan:
+    chance = random.Random(f"{seed}-{number}")  # noqa: S311 - it keeps no secret
+    streamed = chance.random() < 0.75
+    script = [chance.choice(_FAULTS) for _ in range(chance.choice((0, 0, 0, 1, 1, 2, 3)))]
+    used = (chance.randrange(900), 0, chance.randrange(90))
+    usage = None if chance.random() < 0.2 else (used[0], chance.randrange(used[0] + 1), used[2])
+    tools = chance.random() < 0.15
+    script += [Reply((), usage, calls=[("note", '{"text": "\u00e6"}')])] * (chance.randrange(1, 3) if tools else 0)
+    end: dict[str, Any] = {}
+    leaves_after, stops, fate, dies_after = None, False, None, None
+    at = chance.randrange(len(_WORDS))
+    kind = chance.choice(
+        ("whole",) * 4 + ("cut", "error", "refusal", "length", "leave", "stop", "die", "store", "store")
+    )
+    if kind in {"cut", "error"} and streamed:
+        end = {f"{kind}_after": at}
+    elif kind in {"refusal", "length"}:
+        end = {"refusal": kind == "refusal", "finish": "length" if kind == "length" else "stop"}
+    elif kind == "leave" and streamed:
+        end, leaves_after = {"hang_after": at + 1}, at + 1
+    elif kind == "stop" and streamed and chance.random() < 0.3:  # each waits for a checkpoint
+        end, stops, leaves_after = {"hang_after": at}, True, at
+    elif kind == "die":
+        dies_after = at
+    elif kind == "store":
+        fate = chance.choice(("refused", "unheard", "killed before", "killed after"))
+    script.append(Reply(_WORDS, usage, **end))
+    # Who leaves while the same message is sent once more leaves the one or the other, and nobody could say which.
+    repeated = chance.choice(("no", "no", "no", "after", "no" if leaves_after or stops else "meanwhile"))
+    return _Plan(
+        number, chance.choice(_USERS), streamed, script, fate, chance.randrange(1, 4), dies_after, leaves_after, stops,
+        repeated, tools,
+    )  # fmt: skip
+
+
+class _Clock:
+    """Noon, and then as time passes; ``ahead`` moves it on."""
+
+    def __init__(self) -> None:
+        self._began = datetime.now(UTC)
+        self._noon = self._began.replace(hour=8, minute=0, second=0, microsecond=0)
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return self._noon + (datetime.now(UTC) - self._began) + self.ahead
+
+
+def _breaker() -> Breaker:
+    # So much fails here that models would rest most of the time.
+    return Breaker(time.monotonic, threshold=8, rest=0.02)
+
+
+class _World:
+    """The app, its database, and the model's server."""
+
+    def __init__(self, folder: Path, books: Books, daily: str) -> None:
+        text = SETTINGS.replace('"0.50"', daily).replace("requests_per_minute = 1000", "requests_per_minute = 1000000")
+        text = text.replace("[limits]", "[limits]\ncheckpoint_seconds = 0.2\nfirst_token_seconds = 600")
+        environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": books.base_url}
+        self.books = books
+        self.clock = _Clock()
+        self.sqlite = SQLiteStore(folder / "data.sqlite3")
+        self.store = ChaosStore(self.sqlite)
+        settings = Settings.load(write_app(folder, text), environ)
+        services = build(settings, self.clock, store=self.store)
+        # Pauses between tries would be most of the time; what may end them still does.
+        gateway = replace(services.gateway, pause=lambda patience, _: patience.check(), breaker=_breaker())
+        self.services = replace(services, gateway=gateway)
+        self.dies = threading.local()
+        self.app = App("fuzz")
+        init_app(self.app, self.services, self._workflow)
+
+    def _workflow(self, turn: Turn) -> Iterator[Chunk]:
+        def note(text: str) -> str:
+            """Take a note."""
+            return text * 2
+
+        asked: list[Message] = [*turn.history[-2:], {"role": "user", "content": turn.text}]
+        left = getattr(self.dies, "after", None)
+        for number, chunk in enumerate(turn.llm.stream(asked, tools=[note] if turn.text.endswith("tools") else ())):
+            if left is not None and number >= left:
+                self.store.die()
+            yield chunk
+
+    def day(self, uid: str) -> Day:
+        return Day.of(self.sqlite.get(Scope("demo", uid).usage(self.services.metering.today())))
+
+
+def fuzz(folder: Path, turns: int, seed: int = 0, tick: Callable[[int, int], None] = lambda *_: None) -> Report:
+    """Run ``turns`` turns, and then rounds of 32 at once of one user; ``tick`` is told how far it is.
+
+    Args:
+        seed: what the chances are made of; the same turns come of the same one, if not in the same order.
+    """
+    report = Report(turns=turns)
+    with Books() as books:
+        _many(_World(folder / "many", books, _RICH), turns, seed, report, tick)
+        rounds = max(2, turns // 500)
+        _crowds(_World(folder / "crowd", books, _POOR), rounds, report)
+    return report
+
+
+def _many(world: _World, turns: int, seed: int, report: Report, tick: Callable[[int, int], None]) -> None:
+    users = {uid: sign_in(world.app, uid) for uid in _USERS}
+    chats = {uid: [users[uid].new_chat() for _ in range(4)] for uid in _USERS}
+    done: list[Attempt] = []
+    lock = threading.Lock()
+
+    def one(number: int) -> None:
+        plan = _plan(number, seed)
+        user = User(world.app.test_client(), users[plan.user].token)
+        attempt = _Simulated(world, user, chats[plan.user][number % 4], plan).run()
+        with lock:
+            done.append(attempt)
+            _enter(world, plan, attempt, report)
+            tick(len(done), turns)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(turns)))
+    world.clock.ahead = timedelta(seconds=world.services.metering.reservation_seconds + 1)
+    days = [world.day(uid) for uid in _USERS]
+    report.settled_micro_usd = sum(day.number("cost_micro_usd") for day in days)
+    report.difference_micro_usd = report.charged_micro_usd - report.settled_micro_usd
+    for day in days:
+        report.unsettled += len(day.reservations(world.clock(), expired=False))
+        gone = day.reservations(world.clock(), expired=True)
+        report.expired_micro_usd += day.number("expired_micro_usd") + sum(gone.values())
+    world.sqlite.close()
+
+
+def _enter(world: _World, plan: _Plan, attempt: Attempt, report: Report) -> None:
+    """Compare the two books on one turn."""
+    record = world.sqlite.get(Scope("demo", plan.user).request(_request_id(plan)))
+    settled = world.store.settled.get(_request_id(plan), 0)
+    report.calls += attempt.calls
+    if record is not None and record.data["state"] == "reserved":
+        report.killed += 1
+        report.lost_micro_usd += attempt.charged - settled
+        report.charged_micro_usd += settled
+        return
+    report.charged_micro_usd += attempt.charged
+    if settled != attempt.charged:
+        report.examples = [*report.examples, f"{plan}: settled {settled}, charged {attempt.charged}"][:5]
+
+
+def _request_id(plan: _Plan) -> str:
+    from firelaunch.turn import _request_id
+
+    return _request_id(Scope("demo", plan.user), plan.key)
+
+
+class _Simulated:
+    """One turn, as a client and its bad luck have it."""
+
+    def __init__(self, world: _World, user: User, chat: str, plan: _Plan) -> None:
+        self._world, self._user, self._chat, self._plan = world, user, chat, plan
+
+    def run(self) -> Attempt:
+        world, plan = self._world, self._plan
+        attempt = world.books.expect(plan.key, list(plan.script), self._stop if plan.stops else lambda: None)
+        world.store.fate(plan.fate, plan.commit)
+        world.dies.after = plan.dies_after
+        other = threading.Thread(target=self._send_again) if plan.repeated == "meanwhile" else None
+        if other is not None:
+            other.start()
+        try:
+            self._send()
+        except Killed:
+            pass
+        finally:
+            world.store.fate(None, 0)
+            world.dies.after = None
+        if plan.repeated == "after":
+            self._send_again()
+        if other is not None:
+            other.join()
+        return attempt
+
+    def _send(self) -> None:
+        plan = self._plan
+        if not plan.streamed:
+            self._user.send(self._chat, plan.text, Idempotency_Key=plan.key)
+            return
+        response = self._user.stream(self._chat, plan.text, Idempotency_Key=plan.key)
+        if response.status_code != 200:
+            return
+        said = 0
+        enough = None if plan.leaves_after is None else len("".join(_WORDS[: plan.leaves_after]))
+        found = events(response)
+        for name, data in found:
+            said += len(data["text"].lstrip("\n")) if name == "delta" else 0
+            # Only then: whoever leaves earlier has heard less than the provider has said.
+            if enough and said >= enough and name == "delta":
+                if not plan.stops:
+                    break
+                self._stop()
+        response.close()
+
+    def _stop(self) -> None:
+        """As another instance would ask for it."""
+        path = Scope("demo", self._plan.user).request(_request_id(self._plan))
+        while True:
+            try:
+                self._world.sqlite.commit([Update(path, {"stop": True})])
+            except StoreError:  # the database is busy, and the model's server is the one that asks
+                continue
+            return
+
+    def _send_again(self) -> None:
+        world, plan = self._world, self._plan
+        world.store.fate(None, 0)
+        User(world.app.test_client(), self._user.token).send(self._chat, plan.text, Idempotency_Key=plan.key)
+
+
+def _crowds(world: _World, rounds: int, report: Report) -> None:
+    """Rounds of 32 requests of one user at once, each of a new user, with a budget that covers some of them."""
+    for number in range(rounds):
+        uid = f"user-{number}"
+        user = sign_in(world.app, uid)
+        chat = user.new_chat()
+        reply = Reply(usage=(20, 0, 90), pace=0.002)
+        attempts = [world.books.expect(f"crowd-{number}-{at}", [reply]) for at in range(_AT_ONCE)]
+        refused: list[int] = []
+
+        def send(
+            at: int, number: int = number, user: User = user, chat: str = chat, refused: list[int] = refused
+        ) -> None:
+            answer = User(world.app.test_client(), user.token).send(chat, f"crowd-{number}-{at} hello")
+            refused.append(answer.status_code == 429)
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(send, range(_AT_ONCE)))
+        day, charged = world.day(uid), sum(attempt.charged for attempt in attempts)
+        report.turns += _AT_ONCE
+        report.calls += sum(attempt.calls for attempt in attempts)
+        report.refused_for_budget += sum(refused)
+        report.unsettled += len(day.reservations(world.clock(), expired=False))
+        report.difference_micro_usd += abs(charged - day.number("cost_micro_usd"))
+        report.overruns += charged > world.services.metering.plans["free"].daily_usd
+    world.sqlite.close()
