@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from firelaunch.cli.demo_documents import QUESTIONS
 from firelaunch.membership.invites import Invites
 from firelaunch.store.firestore import FirestoreStore
 from firelaunch.testing.emulator import Emulator
@@ -34,6 +35,14 @@ def firelaunch(repo: Path, *words: str, **environ: str) -> subprocess.CompletedP
     )
 
 
+PLACES = (
+    "[1] threat-model.pdf, page 3, Threat model > The four walls > 4. IAM",
+    "[1] prompts.html, Prompts > A new version",
+    "[1] caching.md, Caching > Answers",
+)
+"""Where the answers to the demo's questions are."""
+
+
 def nobody_listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
@@ -46,10 +55,12 @@ def test_the_demo_makes_an_app_talks_to_it_and_leaves_nothing_running(repo: Path
     assert "Making apps/demo" in first.stdout
     assert "OPENAI_API_KEY=" in first.stdout  # how to have a real model answer
     assert f"http://localhost:{port}" in first.stdout
-    assert "What can you do for me?" in first.stdout
-    assert "message number 2" in first.stdout
+    for question, place in zip(QUESTIONS, PLACES, strict=True):
+        assert question in first.stdout
+        assert place in first.stdout, "each answer's source is the document that holds it"
+    assert "alone." in first.stdout  # how it was searched
     assert "first words after" in first.stdout
-    assert "2 requests" in first.stdout
+    assert "3 requests" in first.stdout
     assert "curl" in first.stdout
     assert "\x1b" not in first.stdout
     assert nobody_listens(port)
@@ -57,7 +68,7 @@ def test_the_demo_makes_an_app_talks_to_it_and_leaves_nothing_running(repo: Path
     again = firelaunch(repo, "demo", "--once", "--port", str(port))
     assert again.returncode == 0, again.stderr
     assert "Making" not in again.stdout
-    assert "4 requests" in again.stdout
+    assert "6 requests" in again.stdout
 
 
 def test_the_demo_uses_a_real_model_where_one_is_given_and_says_which(repo: Path) -> None:
@@ -66,8 +77,8 @@ def test_the_demo_uses_a_real_model_where_one_is_given_and_says_which(repo: Path
         done = firelaunch(repo, "demo", "--once", "--port", str(free_port()), **environ)
     assert done.returncode == 0, done.stderr
     assert f"my-model of {model.base_url} answers" in done.stdout
-    assert done.stdout.count("I am the model.") == 2
-    assert [request["model"] for request in model.requests] == ["my-model", "my-model"]
+    assert done.stdout.count("I am the model.") == 3
+    assert [request["model"] for request in model.requests] == ["my-model"] * 3
 
 
 @pytest.mark.parametrize("fault", [Fault(401), Reply(words=["one ", "two "], cut_after=1)], ids=["refused", "cut"])

@@ -79,7 +79,7 @@ def test_the_official_client_asks_goes_on_with_the_chat_and_finds_it_again(
     assert version == ("2025-11-25" if mode == "legacy" else "2026-07-28")
     if mode != "2026-07-28":  # pinned, the client asks for no name
         assert info.name == "my-app"
-    assert [tool.name for tool in offered] == ["ask", "list_chats"]
+    assert [tool.name for tool in offered] == ["ask", "list_chats", "search", "list_documents"]
     assert first.content[0].text == "Hello from the model."
     assert second.structured_content["chat_id"] == first.structured_content["chat_id"]
     chat = first.structured_content["chat_id"]

@@ -28,6 +28,8 @@ MODEL = (
     "apps/{app}/users/{uid}/batches/j1/items/i1",
     "apps/{app}/library/d1",
     "apps/{app}/library/d1/chunks/k1",
+    "apps/{app}/index/state",
+    "apps/{app}/sources/s1",
     "apps/{app}/jobs/j1",
     "apps/{app}/requests/r1",
     "apps/{app}/billing_events/e1",

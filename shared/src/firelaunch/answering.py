@@ -14,11 +14,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import GeneratorType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .chats import message_view
 from .checkpoints import Checkpoints, Stopped
 from .errors import FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
+from .grounding import Grounding
 from .identity import Caller
 from .lifecycle import Shutdown
 from .llm.base import LEAVING, WAITING, Chunk, Message, ToolUse
@@ -33,6 +34,9 @@ from .settings import App
 from .store.base import DELETE_FIELD, SERVER_TIME, Increment, Set, Update, Write
 from .stream import Delta, Done, Event, Failed, Heartbeat, Paused, Start, ToolCalled, ToolReturned
 from .usage import Reservation
+
+if TYPE_CHECKING:
+    from .rag.retrieve import Passage
 
 __all__ = ["Replay", "Running", "Send", "Turn", "Workflow", "chat_update", "sent_view"]
 
@@ -52,6 +56,7 @@ class Turn:
     history: list[Message]
     llm: Answering
     _prompts: UserPrompts
+    grounding: Grounding
     prompt_id: str | None = None
     _model: str | None = None
 
@@ -66,6 +71,19 @@ class Turn:
         self._model = self._model or self.llm.model  # the plan's own, for prompts that name none
         self.llm.model, self.llm.temperature = prompt.model or self._model, prompt.temperature
         return prompt.render(**values)
+
+    @property
+    def passages(self) -> str:
+        """What the user's documents and the library hold on the message, to be put before it; empty if there are none.
+
+        Once this is asked for, citations such as [1] in the answer are checked, and those that hold are its sources.
+        """
+        return self.grounding.prompt
+
+    @property
+    def sources(self) -> tuple[Passage, ...]:
+        """The same passages, for code."""
+        return self.grounding.passages
 
 
 Workflow = Callable[[Turn], Iterable[Chunk]]
@@ -218,7 +236,7 @@ class Running:
         return done if error is None else Failed(error, self.send.request_id)
 
     def _pieces(self) -> Generator[Event | Paused, None, None]:
-        chunks = iter(self.workflow(self.turn))
+        chunks, grounding = iter(self.workflow(self.turn)), self.turn.grounding
         try:
             for chunk in chunks:
                 hosted = self.client is not None and self.client.hosted
@@ -243,7 +261,14 @@ class Running:
                     continue
                 if self._first_token is None:
                     self._first_token = time.monotonic()
-                yield self._said.text(chunk.text)
+                text = grounding.shown(chunk.text)
+                if text:
+                    yield self._said.text(text)
+            text = grounding.rest()
+            if text:
+                yield self._said.text(text)
+            for source in grounding.cited:
+                yield self._said.other(source)
         finally:
             close = getattr(chunks, "close", None)
             if close is not None:
@@ -256,7 +281,11 @@ class Running:
         return ToolReturned(use.id, use.name, use.output, use.error)
 
     def _settle(self, outcome: str, error: FirelaunchError | None) -> Done:
-        text = self._said.whole
+        grounding = self.turn.grounding
+        text = self._said.whole + grounding.rest()
+        sources = self._said.sources()
+        sources += [source for source in grounding.cited if source not in sources]
+        self.reservation.add(grounding.cost)
         usage = self.reservation.report()
         answer = {
             "role": "assistant",
@@ -264,10 +293,9 @@ class Running:
             "status": "complete" if outcome == "answered" else "incomplete",
             "model": usage["model"],
             "request_id": self.send.request_id,
+            "sources": [source.view() for source in sources],
             "created_at": self.services.clock(),
         }
-        if sources := self._said.sources():
-            answer["sources"] = [source.view() for source in sources]
         if self._tools:
             answer["tools"] = [_stored(use) for use in self._tools]
         kept = bool(text) or outcome == "answered"
@@ -283,6 +311,7 @@ class Running:
             "error": None if error is None else error.code,
             "prompt": self.turn.prompt_id,
             "usage": usage,
+            "retrieval": self.turn.grounding.report(),
             "first_token_ms": first,
             "total_ms": round((now - self._started) * 1000),
             "partial": DELETE_FIELD,

@@ -26,6 +26,7 @@ from .errors import (
     RateLimited,
     StoreError,
 )
+from .grounding import Grounding
 from .jobs.base import Kind
 from .llm.base import Meter, Tokens, token_bound
 from .scope import Scope
@@ -149,7 +150,11 @@ def _answer(run: Run, workflow: Workflow, batch: Batch, index: int, progress: _P
     """
     services, text = run.services, batch.inputs[index].text
     left = batch.budget_micro_usd - progress.micro_usd
-    reservation = _reserve(run, index, text, left)
+    grounding = Grounding(services.documents, run.scope, text)
+    if services.settings.search.in_chats:
+        grounding.expect(services.documents.versions.state())
+    reservation = _reserve(run, index, text, left, grounding.token_bound)
+    grounding.begin()
     llm = services.gateway.answering(
         _meter(reservation, left),
         reservation.model,
@@ -158,10 +163,10 @@ def _answer(run: Run, workflow: Workflow, batch: Batch, index: int, progress: _P
         owner=run.scope,
     )
     prompts = services.prompts.of(run.scope.uid or "", own_models=not reservation.cheaper)
-    turn = Turn(services.settings.app, text, [], llm, prompts)
+    turn = Turn(services.settings.app, text, [], llm, prompts, grounding)
     said, error = "", None
     try:
-        said = "".join(chunk.text for chunk in workflow(turn))
+        said = "".join(grounding.shown(chunk.text) for chunk in workflow(turn)) + grounding.rest()
     except FirelaunchError as failure:
         if _ends_the_try(failure):
             progress.micro_usd += reservation.spent
@@ -171,6 +176,7 @@ def _answer(run: Run, workflow: Workflow, batch: Batch, index: int, progress: _P
     except Exception as failure:
         error = FirelaunchError.code
         log.warning("the workflow failed in job %s", run.id, exc_info=failure)
+    reservation.add(grounding.cost)
     progress.done, progress.failed = index + 1, progress.failed + (error is not None)
     progress.micro_usd += reservation.spent
     item = Set(f"{run.scope.batch_items(run.id)}/{index:06d}", _item(run, batch, index, turn, reservation, said, error))
@@ -188,10 +194,10 @@ def _meter(reservation: Reservation, left: int) -> Meter:
     return _Capped(reservation, left)
 
 
-def _reserve(run: Run, index: int, text: str, left: int) -> Reservation:
+def _reserve(run: Run, index: int, text: str, left: int, documents: int) -> Reservation:
     services, scope = run.services, run.scope
     metering, gateway, choice = services.metering, services.gateway, services.settings.choice
-    asked = token_bound([{"role": "user", "content": text}]) + services.settings.limits.prompt_tokens
+    asked = token_bound([{"role": "user", "content": text}]) + services.settings.limits.prompt_tokens + documents
     quote, cheap = (Quote(model, gateway.worst_case(model, asked)) for model in (choice.chat, choice.cheap))
 
     def admit() -> Reservation:

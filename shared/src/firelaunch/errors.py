@@ -40,6 +40,7 @@ __all__ = [
     "SettingsError",
     "StoreError",
     "TooLarge",
+    "TooMany",
     "Unauthenticated",
     "error_of",
 ]
@@ -188,6 +189,13 @@ class Conflict(FirelaunchError):
     code = "conflict"
     status = 409
     message = "This does not fit the present state; read it again and retry."
+
+
+class TooMany(Conflict):
+    """The plan, or the library, holds no more documents."""
+
+    code = "too_many_documents"
+    message = "There are as many documents as are allowed. Delete one first."
 
 
 class RequestInProgress(Conflict):

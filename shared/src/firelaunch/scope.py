@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 
 from .errors import InvalidId, ScopeViolation
 
@@ -183,3 +184,24 @@ class Scope:
     def batch_items(self, job_id: str) -> str:
         """Collection of the results of one batch of the user's."""
         return f"{self._user()}/batches/{check_id(job_id)}/items"
+
+    def documents(self) -> str:
+        """Collection of the user's documents; of a scope without a user, the app's library."""
+        return f"{self.root}/library" if self.uid is None else f"{self.root}/documents"
+
+    def document(self, document_id: str) -> str:
+        """One document of the user, or of the app's library."""
+        return f"{self.documents()}/{check_id(document_id)}"
+
+    def index_state(self) -> str:
+        """Document that says which index version is in use; of the whole app."""
+        return f"apps/{self.app_id}/index/state"
+
+    def sources(self) -> str:
+        """Collection that names every document of the app, whoever's it is."""
+        return f"apps/{self.app_id}/sources"
+
+    def source(self, document_id: str) -> str:
+        """Names one document of this scope. Users may have documents of the same id, so the id is of both."""
+        key = sha256(self.document(document_id).encode()).hexdigest()[:40]
+        return f"{self.sources()}/{key}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .settings_sections import Section
 
-__all__ = ["EmbedderKind", "Index", "IndexKind", "Search", "VertexIndex", "index_problems"]
+__all__ = ["Documents", "EmbedderKind", "Index", "IndexKind", "Search", "VertexIndex", "index_problems"]
 
 IndexKind = Literal["embedded", "firestore", "vertex", "vector_search", "pgvector"]
 EmbedderKind = Literal["none", "local", "openai", "vertex"]
@@ -55,6 +55,11 @@ class Index(Section):
     language: str = Field(
         default="english", description='Whose word endings lexical search ignores: a stemmer of Snowball, or "none".'
     )
+    chunker: Literal["structure", "fixed"] = Field(
+        default="structure", description="How documents are cut: at headings, paragraphs and sentences, or by size."
+    )
+    chunk_tokens: int = Field(default=200, ge=16, le=8_192, description="Tokens of a chunk at most, estimated.")
+    chunk_overlap: int = Field(default=40, ge=0, description="Tokens that a chunk repeats of the one before at most.")
     memory_mb: int = Field(
         default=512, ge=16, description="Megabytes that the embedded index may keep of its vectors in memory."
     )
@@ -63,6 +68,12 @@ class Index(Section):
     )
     vertex: VertexIndex | None = Field(default=None, description="The index, when the backend is vertex.")
 
+    @model_validator(mode="after")
+    def _overlap_is_a_part(self) -> Self:
+        if self.chunk_overlap * 2 > self.chunk_tokens:
+            raise ValueError("chunk_overlap is at most half of chunk_tokens")
+        return self
+
     @property
     def embedding_model(self) -> str:
         """The model's name, with the default of its provider."""
@@ -70,8 +81,30 @@ class Index(Section):
         return self.model or defaults.get(self.embedder, "")
 
 
+class Documents(Section):
+    """``[documents]``: what users, and admins for the library, may have searched."""
+
+    file_bytes: int = Field(
+        default=20_971_520, ge=1_024, le=104_857_600, description="Bytes of a file at most; storage.rules says so too."
+    )
+    text_characters: int = Field(
+        default=12_000_000, ge=1_000, le=20_000_000, description="Characters of a document's text at most."
+    )
+    library: int = Field(default=1_000, ge=0, description="Documents in the app's library at most.")
+    crawl_pages: int = Field(default=50, ge=1, le=1_000, description="Addresses that one crawl tries at most.")
+    crawl_depth: int = Field(default=3, ge=0, le=10, description="Links from its first page that a crawl goes at most.")
+    bucket: str = Field(
+        default="",
+        description="Cloud Storage bucket of the files; if empty, Firebase's own, `<project>.firebasestorage.app`.",
+    )
+
+
 class Search(Section):
     """``[search]``: what a search in documents gives."""
+
+    in_chats: bool = Field(
+        default=True, description="Whether documents are searched for each message; app/workflow.py uses what is found."
+    )
 
     passages: int = Field(default=8, ge=1, le=50, description="Passages at most.")
     candidates: int = Field(

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from .admission import Admission
 from .chats import Chats
+from .documents import Documents
 from .identity import Attestation, DevIdentity, Identity
 from .jobs import Callers, Jobs
 from .llm.gateway import Gateway
@@ -37,6 +38,7 @@ class Services:
     dev_identity: DevIdentity | None
     app_check: Attestation | None
     chats: Chats
+    documents: Documents
     metering: Metering
     admission: Admission
     gateway: Gateway
@@ -61,6 +63,7 @@ class Services:
             dev_identity=None,
             internal=None,
             chats=Chats(store, self.clock),
+            documents=self.documents.within(scope),
             metering=metering,
             gateway=gateway,
             llm=self.llm.within(scope, metering, gateway),

@@ -24,7 +24,7 @@ from pydantic import (
 
 from .errors import InvalidId, SettingsError
 from .scope import check_app_id
-from .search_settings import EmbedderKind, Index, Search, VertexIndex
+from .search_settings import Documents, EmbedderKind, Index, Search, VertexIndex
 from .settings_sections import Cache, Cloud, Guardrails, Logs, Plan, Price, PromptChoice
 from .settings_sections import Section as _Section
 
@@ -33,6 +33,7 @@ __all__ = [
     "Cache",
     "Cloud",
     "Cors",
+    "Documents",
     "Environment",
     "Guardrails",
     "Identity",
@@ -227,6 +228,7 @@ class Settings(_Section):
     prices: dict[str, Price] = Field(default={})
     index: Index = Index()
     search: Search = Search()
+    documents: Documents = Documents()
     limits: Limits = Limits()
     cache: Cache = Cache()
     plans: dict[str, Plan]

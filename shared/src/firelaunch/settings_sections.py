@@ -85,6 +85,7 @@ class Plan(Section):
     cheaper_model_at_percent: int = Field(
         default=80, ge=0, le=100, description="Share of the daily budget from which the cheap model answers."
     )
+    documents: int = Field(default=200, ge=0, description="Documents that the user may have at most.")
 
 
 class PromptChoice(Section):

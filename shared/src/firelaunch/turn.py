@@ -11,17 +11,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from .answering import Replay, Running, Send, Turn, Workflow, chat_update, sent_view
 from .chats import message_view, new_chat
 from .checkpoints import Checkpointer, Checkpoints
 from .errors import IdempotencyMismatch, NotFound, RequestInProgress
+from .grounding import Grounding
 from .identity import Caller
 from .lifecycle import Shutdown
 from .llm.base import Message, token_bound
 from .llm.client import Client
 from .named import Named, new_request_id, request_id_of
+from .rag.versions import State
 from .services import Services
 from .store.base import DELETE_FIELD, Create, Document, Increment, Order, Query, Set, Update, Write
 from .usage import Day, Quote, Reservation
@@ -70,8 +73,7 @@ class Turns:
             Contention: the same user's other requests were in the way for too long.
         """
         request_id = new_request_id() if key is None else request_id_of(caller.scope, key)
-        send = self._send(caller, chat_id, text, request_id)
-        return self._services.admission.run(caller.scope.root, lambda: self._admit(send, streamed, client))
+        return self._admitted(self._send(caller, chat_id, text, request_id), streamed, client)
 
     def begin_named(self, caller: Caller, message: Named, client: Client | None) -> Running | Replay:
         """The same, to be streamed, for a message that its client has named; a chat that is not there is made.
@@ -85,13 +87,22 @@ class Turns:
             InvalidId, and what ``begin`` raises.
         """
         send = self._send(caller, message.chat_id, message.text, message.request_id(caller.scope))
-        return self._services.admission.run(caller.scope.root, lambda: self._admit(send, True, client, message))
+        return self._admitted(send, True, client, message)
 
     def _send(self, caller: Caller, chat_id: str, text: str, request_id: str) -> Send:
         body_hash = hashlib.sha256(f"{chat_id}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()
         return Send(caller, caller.scope, chat_id, text, request_id, request_id, body_hash, self._services.clock())
 
-    def _admit(self, send: Send, streamed: bool, client: Client | None, named: Named | None = None) -> Running | Replay:
+    def _admitted(
+        self, send: Send, streamed: bool, client: Client | None, named: Named | None = None
+    ) -> Running | Replay:
+        grounding = Grounding(self._services.documents, send.scope, send.text)
+        attempt = partial(self._admit, send, grounding, streamed, client, named)
+        return self._services.admission.run(send.scope.root, attempt)
+
+    def _admit(
+        self, send: Send, grounding: Grounding, streamed: bool, client: Client | None, named: Named | None
+    ) -> Running | Replay:
         services, scope = self._services, send.scope
         metering, gateway, limits = services.metering, services.gateway, services.settings.limits
         day = metering.today()
@@ -100,9 +111,11 @@ class Turns:
             order=(Order("created_at", descending=True),),
             limit=limits.history_messages,
         )
-        paths = [scope.chat(send.chat_id), scope.root, scope.usage(day), send.record, send.answer]
+        paths = [scope.chat(send.chat_id), scope.root, scope.usage(day), send.record, send.answer, scope.index_state()]
         paths += [send.user_message] if named else []
-        (chat, user, usage, record, answer, *more), found = services.store.read(paths, [latest] if latest.limit else [])
+        (chat, user, usage, record, answer, state, *more), found = services.store.read(
+            paths, [latest] if latest.limit else []
+        )
         newest_first = found[0] if found else []
         question = more[0] if more else None
         again = named and named.anew(send, record, question, newest_first, services.clock())
@@ -118,17 +131,20 @@ class Turns:
         about: Mapping[str, Any] = new_chat("", send.at) if chat is None else chat.data
         recent = _steady(newest_first[::-1], int(about.get("message_count", 0)), limits.history_messages)
         history = [_prompt_message(d) for d in recent if d.path not in own]
-        asked = token_bound([*history, {"role": "user", "content": send.text}]) + limits.prompt_tokens
+        grounding.expect(State.of(state) if state is not None and services.settings.search.in_chats else None)
+        told = token_bound([*history, {"role": "user", "content": send.text}])
+        asked = told + limits.prompt_tokens + grounding.token_bound
         choice = services.settings.choice
         quotes = [Quote(model, gateway.worst_case(model, asked)) for model in (choice.chat, choice.cheap)]
         plan = metering.plan_of(user)
         reservation, reserve = metering.reserve(scope, day, Day.of(usage), plan, send.request_id, quotes[0], quotes[1])
+        grounding.begin()  # beside the commit
         expires_at = send.at + timedelta(seconds=metering.reservation_seconds)
         at = services.store.commit([reserve, *_stored(send, chat, record, question, reservation, expires_at)])
         seconds = limits.request_seconds
         llm = gateway.answering(reservation, reservation.model, seconds, streamed=streamed, owner=scope, client=client)
         prompts = services.prompts.of(send.caller.uid, own_models=not reservation.cheaper)
-        turn = Turn(services.settings.app, send.text, history, llm, prompts)
+        turn = Turn(services.settings.app, send.text, history, llm, prompts, grounding)
         first = question or record
         sent = sent_view(send, send.at if first is None else first.data["created_at"])
         title = str(about.get("title", ""))

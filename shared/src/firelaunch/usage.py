@@ -97,6 +97,10 @@ class Reservation:
         self.model = model
         self.reused += 1
 
+    def add(self, micro_usd: int) -> None:
+        """Take down what was spent beside the model's calls."""
+        self.spent += micro_usd
+
     def report(self) -> dict[str, Any]:
         """What was used until now, as clients and records have it."""
         return {
@@ -151,11 +155,23 @@ class Metering:
         return name if isinstance(name, str) and name in self.plans else self.default_plan
 
     def reserve(
-        self, scope: Scope, day: str, usage: Day, plan: str, request_id: str, quote: Quote, cheap: Quote
+        self,
+        scope: Scope,
+        day: str,
+        usage: Day,
+        plan: str,
+        request_id: str,
+        quote: Quote,
+        cheap: Quote,
+        *,
+        counted: bool = True,
     ) -> tuple[Reservation, Write]:
         """Admit a request, as a reservation and the write that makes it; nothing is reserved until that is committed.
 
         The write fails with ``PreconditionFailed`` or ``AlreadyExists`` when another request came first: read again.
+
+        Args:
+            counted: whether it is one of the minute's and the day's requests; a job's steps are not.
 
         Raises:
             RateLimited: the minute's requests are used up.
@@ -164,7 +180,7 @@ class Metering:
         now = self.clock().astimezone(UTC)
         limit = self.plans[plan]
         minute = now.strftime("%H:%M")
-        if usage.requests_in(minute) >= limit.requests_per_minute:
+        if counted and usage.requests_in(minute) >= limit.requests_per_minute:
             raise RateLimited(retry_after=60 - now.second)
         committed = usage.committed(now)
         over_soft_cap = committed * 100 >= limit.daily_usd * limit.cheaper_model_at_percent
@@ -176,19 +192,17 @@ class Metering:
         reservation = Reservation(
             self, scope, request_id, day, chosen.model, plan, limit, chosen.micro_usd, cheaper=cheaper
         )
-        return reservation, self._write(reservation, usage, now, minute)
+        return reservation, self._write(reservation, usage, now, minute if counted else None)
 
-    def _write(self, reservation: Reservation, usage: Day, now: datetime, minute: str) -> Write:
+    def _write(self, reservation: Reservation, usage: Day, now: datetime, minute: str | None) -> Write:
         entry = {
             "micro_usd": reservation.reserved,
             "expires_at": now + timedelta(seconds=self.reservation_seconds),
         }
-        data: dict[str, Any] = {
-            "requests": usage.number("requests") + 1,
-            "minute": minute,
-            "minute_requests": usage.requests_in(minute) + 1,
-            "updated_at": SERVER_TIME,
-        }
+        data: dict[str, Any] = {"updated_at": SERVER_TIME}
+        if minute is not None:
+            data["requests"] = usage.number("requests") + 1
+            data |= {"minute": minute, "minute_requests": usage.requests_in(minute) + 1}
         path = reservation.scope.usage(reservation.day)
         if usage.update_time is None:
             return Create(path, data | {"reservations": {reservation.request_id: entry}})

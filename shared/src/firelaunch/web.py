@@ -20,13 +20,29 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException
 
-from .api import account, answers, batches, chats, dev, extract, health, internal, jobs, mcp, reference, ui
+from .api import (
+    account,
+    answers,
+    batches,
+    chats,
+    dev,
+    documents,
+    extract,
+    health,
+    internal,
+    jobs,
+    mcp,
+    reference,
+    search,
+    ui,
+)
 from .api.base import LOCALHOST
 from .api.refusals import ErrorAnswer
 from .batch import batch_handlers
 from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
 from .guardrails import logged, moderated
 from .identity import bearer
+from .ingest import document_handlers
 from .lifecycle import Shutdown
 from .resume import Answers
 from .services import Services
@@ -130,7 +146,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     handle_errors(app)
     workflow = _guarded(workflow, services)
     turns = Turns(services, workflow, app.shutdown)
-    runner = Runner(services, batch_handlers(workflow, handlers), app.shutdown)
+    runner = Runner(services, batch_handlers(workflow, document_handlers(handlers)), app.shutdown)
     app.start_jobs = lambda: _start_jobs(app, services, runner)
     app.runner = runner
     for routes in _blueprints(app, services, turns, documented=False):
@@ -158,6 +174,8 @@ def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool)
         answers.routes(Answers(services, app.shutdown), documented=documented),
         jobs.routes(services, documented=documented),
         batches.routes(services, documented=documented),
+        documents.routes(services, documented=documented),
+        search.routes(services, documented=documented),
         account.routes(services, documented=documented),
         extract.routes(services, documented=documented),
         mcp.routes(services, turns, documented=documented),

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from .admission import Admission
 from .chats import Chats
-from .errors import SettingsError
 from .identity import AnyOf, Attestation, DevIdentity, Identity, load_or_create_key
 from .jobs import Backend, Callers, Jobs
 from .llm.base import Provider
@@ -19,13 +17,8 @@ from .llm.gateway import Gateway
 from .llm.prices import Prices
 from .model_calls import ModelCalls
 from .prompts import Prompts
-from .rag.embed.base import Embedder, EmbeddingModel
-from .rag.index.base import Index
-from .rag.index.scoped import ScopedIndex
-from .rag.retrieve import Limits as SearchLimits
-from .rag.retrieve import Retriever
 from .scope import Scope
-from .search_settings import index_problems
+from .search_wiring import build_documents
 from .services import Services
 from .settings import Cache, Settings
 from .store.base import DocumentStore, TreeStore
@@ -34,15 +27,13 @@ from .usage import Metering
 
 if TYPE_CHECKING:
     from .llm.cache import AnswerCache
+    from .rag.fetch import Fetcher
+    from .rag.files import Files
+    from .rag.retrieve import Reranker
 
 __all__ = [
     "build",
-    "build_embedder",
-    "build_index",
-    "build_retriever",
     "build_store",
-    "named_embedder",
-    "scratch_index",
 ]
 
 _SETTLE_GRACE = 30.0
@@ -64,11 +55,16 @@ def build(
     moderate: Callable[[str], None] | None = None,
     backend: Backend | None = None,
     internal: Callers | None = None,
+    files: Files | None = None,
+    fetcher: Fetcher | None = None,
+    reranker: Reranker | None = None,
 ) -> Services:
     """The services of one app's process. Connects to nothing; adapters do when they are first used.
 
     Args:
-        clock, store, provider, backend, internal: others than the settings name, for tests and benchmarks.
+        clock, store, provider, backend, internal, files, fetcher: others than the settings name, for tests and
+            benchmarks.
+        reranker: puts the passages that a search found in a better order; none where it is left out.
         moderate: an app's own hook, in place of the settings' (see :mod:`firelaunch.guardrails`).
 
     Raises:
@@ -90,6 +86,20 @@ def build(
         cache=_cache(settings.cache),
     )
     admission, moderate = Admission(), moderate or _moderation(settings)
+    jobs = Jobs(scoped, backend or _jobs_backend(settings), settings.jobs, clock)
+    documents = build_documents(
+        settings,
+        _project(settings),
+        _database(settings),
+        scoped,
+        jobs,
+        metering.plan_of,
+        clock,
+        own_machine=settings.environment.development and _is_loopback(settings.environment.openai_base_url),
+        files=files,
+        fetcher=fetcher,
+        reranker=reranker,
+    )
     return Services(
         settings=settings,
         store=scoped,
@@ -97,13 +107,14 @@ def build(
         dev_identity=dev_identity,
         app_check=_app_check(settings),
         chats=Chats(scoped, clock),
+        documents=documents,
         metering=metering,
         admission=admission,
         gateway=gateway,
         llm=ModelCalls(settings, scoped, metering, gateway, prompts, clock, admission, moderate),
         prompts=prompts,
         moderate=moderate,
-        jobs=Jobs(scoped, backend or _jobs_backend(settings), settings.jobs, clock),
+        jobs=jobs,
         internal=internal or _internal_callers(settings),
         clock=clock,
     )
@@ -242,115 +253,3 @@ def _is_loopback(url: str | None) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def build_index(settings: Settings, store: ScopedStore) -> ScopedIndex:
-    """The index of the app's documents. Connects to nothing; adapters do when they are first used.
-
-    Args:
-        store: the app's documents, where an index that keeps vectors alone has its texts.
-
-    Raises:
-        SettingsError: ``[index]`` does not hold together.
-    """
-    env = settings.environment
-    if not env.development:
-        keys = {"openai_key": bool(env.openai_api_key), "database_url": bool(env.database_url)}
-        problems = list(index_problems(settings.index, **keys))
-        if problems:
-            raise SettingsError("\n".join(problems))
-    return ScopedIndex(_index(settings, store), settings.app.id)
-
-
-def _index(settings: Settings, store: ScopedStore) -> Index:
-    env, index = settings.environment, settings.index
-    # A laptop's index needs nothing. The emulators have a Firestore, which is of no use where there are no vectors.
-    backend = {"embedded": "embedded", "emulators": "firestore", "cloud": index.backend}[env.mode]
-    if backend == "firestore" and settings.embedder != "none":
-        from .rag.index.firestore import FirestoreIndex
-
-        return FirestoreIndex(_project(settings), _database(settings))
-    if backend == "vertex" and index.vertex is not None:
-        from .rag.index.vertex import VertexIndex
-
-        place = f"projects/{_project(settings)}/locations/{settings.cloud.region}"
-        names = index.vertex
-        endpoint = f"{place}/indexEndpoints/{names.endpoint}"
-        return VertexIndex(f"{place}/indexes/{names.index}", endpoint, names.deployed, names.domain, store)
-    if backend == "vector_search":
-        from .rag.index.vector_search import VectorSearchIndex
-
-        place = f"projects/{_project(settings)}/locations/{settings.cloud.region}"
-        return VectorSearchIndex(f"{place}/collections/{index.collection}")
-    from .rag.index.words import Analyzer
-
-    analyzer = Analyzer(index.language)
-    if backend == "pgvector":
-        from .rag.index.pgvector import PgvectorIndex
-
-        return PgvectorIndex(env.database_url.get_secret_value() if env.database_url else "", analyzer)
-    from .rag.index.embedded import EmbeddedIndex
-
-    return EmbeddedIndex(env.data / "index", analyzer, index.memory_mb * 2**20)
-
-
-def build_retriever(settings: Settings, index: ScopedIndex, version: Callable[[], str]) -> Retriever:
-    """Search in the app's documents; ``version`` says which index version is in use."""
-    wanted = settings.search
-    limits = SearchLimits(wanted.passages, wanted.candidates, wanted.min_cosine, wanted.tokens, wanted.same)
-    return Retriever(index, version, build_embedder(settings), limits)
-
-
-def build_embedder(settings: Settings) -> Embedder | None:
-    """What makes vectors of texts, or None where only words are searched."""
-    index, env = settings.index, settings.environment
-    if settings.embedder == "none":
-        return None
-    if settings.embedder == "vertex":
-        from .rag.embed.vertex import VertexEmbeddings
-
-        model: EmbeddingModel = VertexEmbeddings(
-            index.embedding_model, _project(settings), settings.cloud.region, index.dimensions
-        )
-    elif settings.embedder == "local":
-        from .rag.embed.local import LocalEmbeddings
-
-        model = LocalEmbeddings()
-    else:
-        from .rag.embed.openai_compatible import OpenAIEmbeddings
-
-        key = env.openai_api_key.get_secret_value() if env.openai_api_key else "none"
-        model = OpenAIEmbeddings(index.embedding_model, key, env.openai_base_url, index.dimensions)
-    return Embedder(model, index.requests_per_minute, index.tokens_per_minute)
-
-
-def named_embedder(name: str, environ: Mapping[str, str]) -> Embedder | None:
-    """An embedder without an app's settings: "none", "local", "openai", "openai:MODEL"; "auto" is local where it is.
-
-    Raises:
-        SettingsError: there is no such embedder, or it cannot be used here.
-    """
-    from .rag.embed.local import LocalEmbeddings
-    from .rag.embed.openai_compatible import OpenAIEmbeddings
-
-    kind, _, model = name.partition(":")
-    if kind == "auto":
-        kind = "local" if LocalEmbeddings.installed() else "none"
-    if kind == "none":
-        return None
-    if kind == "local":
-        return Embedder(LocalEmbeddings())
-    key, url = environ.get("OPENAI_API_KEY"), environ.get("OPENAI_BASE_URL")
-    if kind != "openai":
-        raise SettingsError(f"There is no embedder {name!r}: it is none, local, openai, openai:MODEL or auto.")
-    if not key and not url:
-        raise SettingsError("OPENAI_API_KEY is not set: the embedder 'openai' needs it, or OPENAI_BASE_URL.")
-    return Embedder(OpenAIEmbeddings(model or "text-embedding-3-small", key or "none", url))
-
-
-def scratch_index(folder: Path, app_id: str, language: str = "english") -> ScopedIndex:
-    """An embedded index of its own in ``folder``, as ``firelaunch eval`` fills and throws away."""
-    from .rag.index.embedded import EmbeddedIndex
-    from .rag.index.words import Analyzer
-
-    return ScopedIndex(EmbeddedIndex(folder, Analyzer(language)), app_id)

@@ -18,10 +18,7 @@ from firelaunch.errors import (
     AlreadyExists,
     Contention,
     DocumentUnreadable,
-    FetchRefused,
     FirelaunchError,
-    IndexFailed,
-    IndexUnavailable,
     ModelError,
     NotFound,
     PreconditionFailed,
@@ -105,7 +102,7 @@ def test_the_errors_that_the_code_raises_and_those_of_the_document_are_the_same(
                 raised.add(kinds[node.exc.id])
     raised -= {SettingsError}  # at boot alone
     raised -= {JobFailed, TimedOut, LeaseLost}  # told in a job's own error, by no route
-    raised -= {DocumentUnreadable, FetchRefused, IndexFailed, IndexUnavailable}  # no route reads documents yet
+    raised -= {DocumentUnreadable}  # told in a document's own error
     of_gunicorn = {("414", "invalid_request"), ("431", "invalid_request")}
     told = {found for _, _, operation in operations(document) for found in codes(operation)}
     assert {(str(kind.status), kind.code) for kind in raised} | of_gunicorn == told
@@ -213,11 +210,21 @@ def a_job(store: FailingStore, path: str) -> str:
     return job_id
 
 
+def a_document(store: FailingStore) -> str:
+    """A document of ada's, made past what makes the store fail."""
+    name = f"d{secrets.token_hex(15)}"
+    fields = {"name": "a.txt", "status": "ready", "hash": "", "job": "", "created_at": datetime.now(UTC)}
+    store._store.commit([Create(f"apps/demo/users/ada/documents/{name}", fields)])
+    return name
+
+
 def request_of(method: str, path: str, operation: dict[str, Any], user: User, store: FailingStore) -> Any:
     """A request that the document says is good."""
     found = user.new_chat()
     if "/jobs/" in path or "/batches/" in path:
         found = a_job(store, path)
+    if path == "/v1/documents/{id}":
+        found = a_document(store)
     media = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     schema = media.get("schema", {})
     body = documented_example(schema, user) or media.get("example")

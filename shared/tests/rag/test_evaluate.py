@@ -17,8 +17,8 @@ from firelaunch.cli import main
 from firelaunch.rag.embed.base import Embedded, Embedder
 from firelaunch.rag.evaluate import CollectionError, evaluate, load, mrr, ndcg, recall, regressions
 from firelaunch.rag.evaluation_report import as_html, as_text
+from firelaunch.search_wiring import scratch_index
 from firelaunch.testing.embeddings import OpenAIEmbeddingServer, embedding
-from firelaunch.wiring import scratch_index
 from hypothesis import given
 from hypothesis import strategies as st
 

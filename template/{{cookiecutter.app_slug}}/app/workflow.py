@@ -12,15 +12,16 @@ from firelaunch.turn import Turn
 
 
 def answer(turn: Turn) -> Iterator[Chunk]:
-    """Answer the message ``turn.text``, given what was said before.
+    """Answer the message ``turn.text``, given what was said before and what the documents hold.
 
-    ``turn.llm`` retries, falls back to the models named in firelaunch.toml, and is metered. With ``tools=[...]`` it
-    offers the model Python functions, each with type hints and a docstring.
+    ``turn.passages`` is what was found in the user's documents and the app's library, numbered, to be cited as [1]; it
+    is empty where there are none. ``turn.llm`` retries, falls back to the models named in firelaunch.toml, and is
+    metered. With ``tools=[...]`` it offers the model Python functions, each with type hints and a docstring.
     """
     instructions = turn.prompt("chat", app_name=turn.app.name)
     messages: list[Message] = [
         {"role": "system", "content": instructions},
         *turn.history,
-        {"role": "user", "content": turn.text},
+        {"role": "user", "content": turn.passages + turn.text},
     ]
     yield from turn.llm.stream(messages)

@@ -18,6 +18,8 @@ from ..errors import (
     FirelaunchError,
     Forbidden,
     IdempotencyMismatch,
+    IndexFailed,
+    IndexUnavailable,
     Interrupted,
     InvalidId,
     InvalidSchema,
@@ -35,10 +37,22 @@ from ..errors import (
 )
 from ..identity import AppCheckFailed, IdentityUnavailable
 
-__all__ = ["OF_AN_EXTRACTION", "OF_A_CHAT", "OF_A_TURN", "OF_THE_STORE", "ErrorAnswer", "errors", "errors_of_anyone"]
+__all__ = [
+    "OF_AN_EXTRACTION",
+    "OF_A_CHAT",
+    "OF_A_TURN",
+    "OF_THE_INDEX",
+    "OF_THE_STORE",
+    "ErrorAnswer",
+    "errors",
+    "errors_of_anyone",
+]
 
 OF_THE_STORE = (StoreError, Contention)
 """What reaching for the database may fail with."""
+
+OF_THE_INDEX = (IndexFailed, IndexUnavailable)
+"""What reaching for the index of documents may fail with."""
 
 OF_A_CHAT = (InvalidId, NotFound)
 """What a chat's id may be refused with."""

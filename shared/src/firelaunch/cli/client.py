@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -37,6 +38,14 @@ class Client:
         with self._open("POST", path, body) as answer:
             return _object(answer)
 
+    def upload(self, path: str, name: str, content: bytes) -> dict[str, Any]:
+        """The JSON that is answered to a file."""
+        mark = secrets.token_hex(16)
+        head = f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+        body = head.encode() + content + f"\r\n--{mark}--\r\n".encode()
+        with self._send("POST", path, body, {"Content-Type": f"multipart/form-data; boundary={mark}"}) as answer:
+            return _object(answer)
+
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """The events that are answered, as they come: each one's name and data."""
         with self._open("POST", path, body, Accept="text/event-stream") as answer:
@@ -50,9 +59,11 @@ class Client:
 
     def _open(self, method: str, path: str, body: dict[str, Any] | None, **headers: str) -> Any:
         headers["Content-Type"] = "application/json"
+        return self._send(method, path, None if body is None else json.dumps(body).encode(), headers)
+
+    def _send(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> Any:
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
-        data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, headers, method=method)  # noqa: S310 - our own server
         try:
             return self._opener.open(request, timeout=_ANSWER_SECONDS)

@@ -15,6 +15,7 @@ import click
 from .apps import repo_root
 from .client import Client
 from .conversation import Speech, dollars, heading, note, step
+from .demo_documents import QUESTIONS, put_up, show_sources
 from .new import bake
 from .running import free_port, served
 
@@ -22,7 +23,6 @@ __all__ = ["command"]
 
 _APP = "demo"
 _USER = "ada"
-_QUESTIONS = ("What can you do for me?", "What happens to what I write here?")
 _RECORD = ".firelaunch-answers.json"
 """The file that the template's hook writes last."""
 
@@ -33,7 +33,7 @@ _RECORD = ".firelaunch-answers.json"
     "--port", type=click.IntRange(1, 65535), help="Port to listen on; 8080, or any other where that is taken."
 )
 def command(once: bool, port: int | None) -> None:
-    """Make apps/demo if it is not there, start it, ask it two questions, and show what they cost."""
+    """Make apps/demo if it is not there, start it, have it read documents, ask about them, and show what it cost."""
     root = repo_root()
     folder = _the_app(root)
     port = free_port(port)
@@ -42,7 +42,7 @@ def command(once: bool, port: int | None) -> None:
     with served(folder, _APP, port) as (client, process):
         step(f"It answers on {client.url} after {time.monotonic() - began:.1f} s")
         _say_who_answers(client.get("/readyz")["model"])
-        _exchange(client)
+        _exchange(client, root / "docs")
         if not once:
             _stay_up(client.url, process)
 
@@ -81,23 +81,16 @@ def _say_who_answers(model: str) -> None:
         step(f"{os.environ.get('OPENAI_MODEL') or 'A model'} of {server} answers")
 
 
-def _exchange(client: Client) -> None:
+def _exchange(client: Client, docs: Path) -> None:
     client.token = client.post("/dev/token", {"uid": _USER})["token"]
     step(f"Signed in as the dev user {_USER}")
+    put_up(client, docs)
     messages = f"/v1/chats/{client.post('/v1/chats', {})['id']}/messages"
-
-    heading("One answer as JSON")
-    _ask(_QUESTIONS[0])
-    began = time.monotonic()
-    answer = client.post(messages, {"text": _QUESTIONS[0]})
-    speech = Speech("Model")
-    speech.say(answer["message"]["text"])
-    speech.end()
-    note(f"{_bill(answer['usage'])}; {_since(began)}")
-
-    heading("One answer as a stream")
-    _ask(_QUESTIONS[1])
-    _stream(client, messages)
+    for question in QUESTIONS[:2]:
+        heading("An answer as JSON")
+        _whole(client, messages, question)
+    heading("An answer as a stream")
+    _stream(client, messages, QUESTIONS[2])
 
     heading(f"What {_USER} has used today")
     used = client.get("/v1/usage")
@@ -107,21 +100,34 @@ def _exchange(client: Client) -> None:
     _say_how_to_go_on(client.url, messages)
 
 
+def _whole(client: Client, messages: str, question: str) -> None:
+    _ask(question)
+    began = time.monotonic()
+    answer = client.post(messages, {"text": question})
+    speech = Speech("Model")
+    speech.say(answer["message"]["text"])
+    speech.end()
+    show_sources(answer["message"])
+    note(f"{_bill(answer['usage'])}; {_since(began)}")
+
+
 def _ask(question: str) -> None:
     speech = Speech("You")
     speech.say(question)
     speech.end()
 
 
-def _stream(client: Client, messages: str) -> None:
+def _stream(client: Client, messages: str, question: str) -> None:
+    _ask(question)
     began, first = time.monotonic(), ""
     speech = Speech("Model")
-    for name, data in client.stream(messages, {"text": _QUESTIONS[1]}):
+    for name, data in client.stream(messages, {"text": question}):
         if name == "delta":
             first = first or f"first words after {_since(began)}"
             speech.say(data["text"])
         elif name == "done":
             speech.end()
+            show_sources(data["message"])
             note(f"{_bill(data['usage'])}; {first}, all of it after {_since(began)}")
             return
         elif name == "error":

@@ -42,6 +42,11 @@ class Caller:
         """Where this user's data lies."""
         return Scope(self.app_id, self.uid)
 
+    @property
+    def library(self) -> Scope:
+        """Where the documents of all members of the app lie."""
+        return Scope(self.app_id)
+
 
 class Identity(Protocol):
     """Verifies tokens for one app."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal, NotRequired, Protocol, TypedDict
 
 from .patience import Patience
@@ -169,6 +169,7 @@ class Source:
         title: for people.
         url: where it is to be read; None for a document of the app's.
         media_type, filename: of a document.
+        place: more about it, for clients.
     """
 
     id: str
@@ -176,10 +177,19 @@ class Source:
     url: str | None = None
     media_type: str = "text/plain"
     filename: str | None = None
+    place: Mapping[str, Any] = field(default_factory=dict)
 
-    def view(self) -> dict[str, str]:
+    def view(self) -> dict[str, Any]:
         """As clients see it, without what is not known."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        known = {key: value for key, value in asdict(self).items() if key != "place" and value is not None}
+        return {**known, **self.place}
+
+    @classmethod
+    def of_view(cls, view: Mapping[str, Any]) -> Source:
+        """The one that ``view`` is of."""
+        own = {one.name for one in fields(cls)}
+        place = {key: value for key, value in view.items() if key not in own}
+        return cls(**{key: value for key, value in view.items() if key in own}, place=place)
 
 
 @dataclass(frozen=True, slots=True)

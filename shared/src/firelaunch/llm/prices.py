@@ -68,6 +68,18 @@ class Prices:
                 f'or add [prices."{unknown[0]}"] with input and output in dollars per million tokens.'
             )
 
+    def check_embedder(self, model: str) -> None:
+        """Refuse to go on with an embedding model that would be billed at an unknown price.
+
+        Raises:
+            SettingsError: naming it and the mend.
+        """
+        if not self._known(model):
+            raise SettingsError(
+                f"firelaunch.toml: index.model is {model!r}, and no price is known for it: correct the name, or add "
+                f'[prices."{model}"] with input in dollars per million tokens, and output = 0.'
+            )
+
     def _known(self, model: str) -> bool:
         try:
             self.cost(model, Tokens(input=1, output=1))

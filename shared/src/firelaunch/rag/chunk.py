@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .parse.base import Block
-from .tokens import count_tokens
+from .tokens import count_tokens, token_bound
 
 __all__ = ["Chunk", "Chunking", "chunks"]
 
-_VERSION = 1
+_VERSION = 2
 """Raised with every change that may move a chunk's ends."""
 
 _SMALLEST, _LARGEST = 16, 8_192
@@ -93,18 +93,19 @@ def chunks(blocks: Iterable[Block], chunking: Chunking) -> Iterator[Chunk]:
     Every character of every block is in a chunk; no chunk has more than ``chunking.size`` tokens.
     """
     held: list[_Atom] = []
-    tokens = 0
+    tokens = repeated = 0
     for atom in _atoms(blocks, chunking):
         # A new section begins a new chunk, unless what is held is so little that it would say nothing alone.
         if atom.rank == _HEADING and tokens >= chunking.size * _LITTLE:
             yield _chunk(held)
-            held, tokens = [], 0
+            held, tokens, repeated = [], 0, 0
         held.append(atom)
         tokens += atom.tokens
         while tokens > chunking.size:
-            cut = _cut(held, chunking)
+            cut = _cut(held, repeated, chunking)
             yield _chunk(held[:cut])
-            held = held[cut - _overlap(held, cut, chunking) :]
+            repeated = _overlap(held, cut, chunking)
+            held = held[cut - repeated :]
             tokens = sum(part.tokens for part in held)
     if held:
         yield _chunk(held)
@@ -129,12 +130,15 @@ class _Atom:
     block: Block
 
 
-def _cut(held: list[_Atom], chunking: Chunking) -> int:
-    """How many atoms go into the chunk: up to the best break of its second half, and the last one of equals."""
+def _cut(held: list[_Atom], repeated: int, chunking: Chunking) -> int:
+    """How many atoms go into the chunk: up to the best break of its second half, and the last one of equals.
+
+    More than the ``repeated`` ones, or the chunk would say nothing that the one before it did not.
+    """
     best = (-1, len(held) - 1)
     tokens = held[0].tokens
     for at in range(1, len(held)):
-        if tokens >= chunking.size * _FILLED:
+        if at > repeated and tokens >= chunking.size * _FILLED:
             best = max(best, (held[at].rank, at))
         tokens += held[at].tokens
     return best[1]
@@ -254,4 +258,4 @@ def _joins(character: str) -> bool:
 
 def _tokens(text: str, rank: int) -> int:
     """Tokens of an atom. A part of a word may be fewer alone than in the word, where no more than this."""
-    return max(count_tokens(text), (len(text) + 1) // 2 if rank == _INSIDE else 0)
+    return token_bound(text) if rank == _INSIDE else count_tokens(text)

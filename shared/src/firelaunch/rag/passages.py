@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from ..llm.base import Source
+from .index.base import LIBRARY, Entry
 from .retrieve import Passage
 
-__all__ = ["Citation", "Citations", "check_citations", "prompt_text"]
+__all__ = ["Citation", "Citations", "check_citations", "own_text", "prompt_text", "source_view"]
 
 _MARK_DIGITS = 16
 # Characters that show nothing or turn the text around, among them the "tags" that can spell out hidden instructions.
@@ -38,7 +40,7 @@ def prompt_text(passages: Sequence[Passage]) -> str:
     """The passages as a model is shown them, with what they are; the same passages always give the same text."""
     if not passages:
         return _NOTHING
-    texts = [_cleaned(passage.hit.entry.text) for passage in passages]
+    texts = [_cleaned(own_text(passage.hit.entry)) for passage in passages]
     heads = [_head(passage) for passage in passages]
     mark = _mark([*texts, *heads])
     shown = [
@@ -75,6 +77,36 @@ def _bounded(value: Any) -> Any:
 
 def _cleaned(text: str) -> str:
     return _CONTROL.sub(" ", _HIDDEN.sub("", text))
+
+
+def own_text(entry: Entry) -> str:
+    """An entry's text as its document has it, without the heading path that was put before it."""
+    headings = entry.place.get("headings")
+    return entry.text.removeprefix(" > ".join(headings) + "\n") if headings else entry.text
+
+
+def source_view(passage: Passage) -> dict[str, Any]:
+    """Where a passage is from, as clients see it."""
+    entry, place = passage.hit.entry, passage.hit.entry.place
+    return {
+        "number": passage.number,
+        "document_id": entry.document,
+        "chunk_id": entry.id,
+        "library": passage.hit.owner == LIBRARY,
+        "title": str(place.get("title", "")),
+        "url": place.get("url"),
+        "page": place.get("page"),
+        "headings": list(place.get("headings", ())),
+        "start": place.get("start", 0),
+        "end": place.get("end", 0),
+    }
+
+
+def source_of(passage: Passage) -> Source:
+    """What an answer that cites ``passage`` rests on."""
+    view = source_view(passage)
+    title, url = view.pop("title"), view.pop("url")
+    return Source(view["chunk_id"], title, url, filename=title or None, place=view)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ KEPT: tuple[Pattern, ...] = tuple(
         "apps/*/members/**",
         "apps/*/invites/**",
         "apps/*/library/**",
+        "apps/*/index/**",
+        "apps/*/sources/**",
         "apps/*/jobs/**",
         "apps/*/requests/**",
         "apps/*/billing_events/**",

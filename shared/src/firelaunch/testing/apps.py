@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +73,25 @@ class User:
     def post(self, path: str, body: Any = None, **headers: str) -> TestResponse:
         """POST ``body`` as JSON; ``headers`` by their names with "_" for "-"."""
         return self.client.post(path, json={} if body is None else body, headers=self._headers(headers))
+
+    def upload(self, name: str, content: bytes, **form: str) -> TestResponse:
+        """Put up a document as a file."""
+        data = {"file": (io.BytesIO(content), name), **form}
+        return self.client.post("/v1/documents", data=data, headers=self._headers(), content_type="multipart/form-data")
+
+    def document(self, document: str, seconds: float = 60.0, *, library: bool = False) -> dict[str, Any]:
+        """A document once the work on it has ended.
+
+        Raises:
+            AssertionError: it did not end within ``seconds``.
+        """
+        give_up = time.monotonic() + seconds
+        while time.monotonic() < give_up:
+            found: dict[str, Any] = self.get(f"/v1/documents/{document}?library={str(library).lower()}").get_json()
+            if found.get("status") in {"ready", "failed"}:
+                return found
+            time.sleep(0.02)
+        raise AssertionError(f"the document is not ready: {found}")
 
     def patch(self, path: str, body: Any) -> TestResponse:
         """PATCH with ``body`` as JSON."""

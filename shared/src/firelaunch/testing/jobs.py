@@ -17,6 +17,7 @@ from ..jobs import Job
 from ..jobs.cloud_tasks import CloudTasksBackend
 from ..jobs.embedded import EmbeddedBackend
 from ..jobs.oidc import ServiceAccountTokens
+from ..rag.fetch import Fetcher
 from ..scope import Scope
 from ..services import Services
 from ..settings import Settings
@@ -96,13 +97,14 @@ def embedded_site(
     *,
     started: bool = True,
     workflow: Workflow = lambda _: (),
+    fetcher: Fetcher | None = None,
     **environ: str,
 ) -> Iterator[Site]:
     """An app on a laptop, with its data in ``folder`` (or in ``store``)."""
     handlers = Handlers()
     loaded = Settings.load(write_app(folder, settings), environ)
     backend = EmbeddedBackend(loaded.jobs.workers, poll_seconds=0.02)
-    services = build(loaded, clock, store, backend=backend)
+    services = build(loaded, clock, store, backend=backend, fetcher=fetcher)
     app = App("test")
     init_app(app, services, workflow, handlers)
     if started:

@@ -13,6 +13,7 @@ from ..base import Call, CallPart, Chunk, Shape, Tokens, ToolSpec, asked_tokens,
 __all__ = ["OfflineProvider"]
 
 _QUOTE = 200
+_PASSAGE_QUOTE = 400
 
 
 class OfflineProvider:
@@ -60,11 +61,21 @@ def _arguments(tool: ToolSpec) -> str:
     return json.dumps(instance(tool.parameters))
 
 
+# As firelaunch shows passages to any model; the mark is in no passage, so none can end before its end.
+_PASSAGE = re.compile(r"<passage-([0-9a-f]{16}) number=(\d+) [^\n]*>\n(.*?)\n</passage-\1>", re.DOTALL)
+_NOTE = re.compile(r"^About the search: (.+)$", re.MULTILINE)
+_SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]?")
+_CITES = re.compile(r"[\[\]\u3010\u3011`]")
+_QUESTION = "The user's message follows.\n\n"
+
+
 def _answer(call: Call) -> str:
     if call.messages and call.messages[-1]["role"] == "tool":
         result = _quoted(call.messages[-1]["content"])
         return f"I am the offline model, so no model has read this. The tool {call.messages[-1]['name']} said: {result}"
     asked = [m["content"] for m in call.messages if m["role"] == "user"]
+    if asked and _QUESTION in asked[-1]:
+        return _of_passages(asked[-1])
     last = " ".join(asked[-1].split()) if asked else ""
     earlier = f" It is your message number {len(asked)} in this chat." if len(asked) > 1 else ""
     return (
@@ -76,6 +87,36 @@ def _answer(call: Call) -> str:
 
 def _quoted(text: str) -> str:
     return f"“{text if len(text) <= _QUOTE else text[:_QUOTE].rstrip() + '…'}”"
+
+
+def _of_passages(content: str) -> str:
+    """The passage that fits best by its rank, in the words that share most with the question; no model has read it."""
+    passages = [(number, text) for _, number, text in _PASSAGE.findall(content)]
+    told, _, question = _PASSAGE.sub("", content).partition(_QUESTION)
+    note = _NOTE.search(told)
+    about = f" {note[1]}" if note else ""
+    if not passages:
+        return f"I am the offline model. No passage in the documents fits your question.{about}"
+    number, text = passages[0]
+    return (
+        f"The passage that fits best says: “{_best(text, question)}” [{number}]\n\n"
+        f"I am the offline model: I quote, and have read nothing, since no provider key is set.{about}"
+    )
+
+
+def _best(text: str, question: str) -> str:
+    """The stretch of a passage, of whole sentences where they are short, that has most words of the question."""
+    wanted = set(re.findall(r"\w{3,}", question.lower()))
+    sentences = [found.strip() for found in _SENTENCE.findall(_CITES.sub("", " ".join(text.split()))) if found.strip()]
+    if not sentences:
+        return ""
+
+    def hits(first: int) -> int:
+        return len(wanted & set(re.findall(r"\w{3,}", " ".join(sentences[first : first + 2]).lower())))
+
+    first = max(range(len(sentences)), key=lambda at: (hits(at), -at))
+    said = " ".join(sentences[first : first + 3])
+    return said if len(said) <= _PASSAGE_QUOTE else said[:_PASSAGE_QUOTE].rsplit(" ", 1)[0] + " …"
 
 
 def _instance(shape: Shape) -> str:

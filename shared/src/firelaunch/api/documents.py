@@ -1,0 +1,262 @@
+"""Documents: put up, listed, read, taken away and searched; the caller's own, and the app's library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import request
+from flask_openapi3 import APIBlueprint
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from ..documents import Source
+from ..errors import (
+    BadRequest,
+    Conflict,
+    FetchRefused,
+    Forbidden,
+    InvalidCursor,
+    InvalidId,
+    JobsUnavailable,
+    NotFound,
+    TooLarge,
+    TooMany,
+)
+from ..identity import Caller
+from ..jobs.base import job_view
+from ..services import Services
+from .base import Body, PageQuery, Path, blueprint, caller, example
+from .jobs import JobAnswer
+from .refusals import OF_THE_INDEX, errors
+
+__all__ = ["DocumentPage", "routes"]
+
+_FORM_BYTES = 65_536
+"""What a form may hold beside the file."""
+
+_DOCUMENT = {
+    "id": "d0123456789abcdef0123456789abcdef",
+    "name": "handbook.pdf",
+    "url": None,
+    "status": "ready",
+    "progress": 1.0,
+    "error": None,
+    "bytes": 182_044,
+    "characters": 40_120,
+    "chunks": 57,
+    "cost_micro_usd": 0,
+    "job_id": "j0123456789abcdef0123456789abcdef",
+    "created_at": "2026-03-01T09:30:00.000000Z",
+    "updated_at": "2026-03-01T09:30:02.000000Z",
+}
+
+_ELSEWHERE = {"url": "https://example.com/guide.html"}
+
+
+class NewDocument(Body):
+    """A document that is elsewhere: one of ``url`` and ``upload``."""
+
+    model_config = ConfigDict(**Body.model_config, **example(_ELSEWHERE))
+    url: str | None = Field(default=None, min_length=1, max_length=2_000, description="A page or a file on the web.")
+    upload: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="Name of a file that the client put into Firebase Storage, in its user's `uploads` folder.",
+    )
+    library: bool = Field(default=False, description="For all members of the app; admins alone may.")
+
+
+def _upload_form() -> dict[str, Any]:
+    """What may be sent, for the OpenAPI document alone: no start waits for it."""
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": NewDocument.model_json_schema(), "example": _ELSEWHERE},
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["file"],
+                        "properties": {
+                            "file": {"type": "string", "format": "binary"},
+                            "name": {
+                                "type": "string",
+                                "description": "What it is known by; the file's own name if left out.",
+                            },
+                            "library": {"type": "string", "enum": ["true", "false"]},
+                        },
+                    }
+                },
+            },
+        }
+    }
+
+
+class NewCrawl(Body):
+    """A site to be taken in."""
+
+    model_config = ConfigDict(
+        **Body.model_config, **example({"url": "https://example.com/docs/", "depth": 2, "pages": 20})
+    )
+    url: str = Field(min_length=1, max_length=2_000, description="The first page; no other site is gone to.")
+    depth: int = Field(default=2, ge=0, le=10, description="Links from the first page at most.")
+    pages: int = Field(default=50, ge=1, le=1_000, description="Addresses tried at most.")
+    library: bool = Field(default=False, description="For all members of the app; admins alone may.")
+
+
+class DocumentError(BaseModel):
+    """Why a document failed."""
+
+    problem: str = Field(description="Short and stable, for code.")
+    message: str = Field(description="For the user, with what to do about it.")
+
+
+class DocumentAnswer(BaseModel):
+    """A document."""
+
+    model_config = example(_DOCUMENT)
+    id: str
+    name: str
+    url: str | None
+    status: str = Field(description='"queued", "parsing", "embedding", "ready" or "failed".')
+    progress: float = Field(description="From 0 to 1; written at most once a second.")
+    error: DocumentError | None
+    bytes: int
+    characters: int = Field(description="Of its text.")
+    chunks: int
+    cost_micro_usd: int = Field(description="What embedding it cost this time.")
+    job_id: str | None = Field(description="The job that does, or did, the work.")
+    created_at: str | None
+    updated_at: str | None
+
+
+class DocumentPage(BaseModel):
+    """Documents, newest first."""
+
+    model_config = example({"items": [_DOCUMENT], "next_cursor": None})
+    items: list[DocumentAnswer]
+    next_cursor: str | None
+
+
+class LibraryQuery(BaseModel):
+    """Whose documents."""
+
+    model_config = ConfigDict(extra="forbid")
+    library: bool = Field(default=False, description="The app's library rather than the caller's own documents.")
+
+
+class ListQuery(PageQuery):
+    """Which page, and whose documents."""
+
+    library: bool = Field(default=False, description="The app's library rather than the caller's own documents.")
+
+
+_OF_A_DOCUMENT = (InvalidId, NotFound)
+_OF_A_NEW_ONE = (TooLarge, TooMany, Conflict, JobsUnavailable, InvalidId, NotFound, Forbidden)
+
+
+def routes(services: Services, *, documented: bool) -> APIBlueprint:
+    """The blueprint."""
+    api = blueprint("documents", "documents", documented=documented)
+    documents = services.documents
+    _one_document(api, services)
+
+    @api.post(
+        "/documents",
+        responses={200: DocumentAnswer, 202: DocumentAnswer, **errors(*_OF_A_NEW_ONE, FetchRefused)},
+        summary="Put up a document",
+        description="A file as `multipart/form-data`, or JSON that says where it is. A document of the same name or "
+        "URL is replaced. 202: a job indexes it; 200: it was there with this very content, and nothing is done.",
+        openapi_extensions=_upload_form() if documented else None,
+    )
+    def create() -> tuple[dict[str, Any], int]:
+        add = _uploaded if request.mimetype == "multipart/form-data" else _named
+        document, fresh = add(services)
+        return document, 202 if fresh else 200
+
+    @api.get(
+        "/documents",
+        responses={200: DocumentPage, **errors(InvalidCursor)},
+        summary="List documents",
+    )
+    def index(query: ListQuery) -> dict[str, Any]:
+        page = documents.page(_scope(caller(), library=query.library), query.limit, query.cursor)
+        return {"items": page.items, "next_cursor": page.next_cursor}
+
+    @api.post(
+        "/crawls",
+        responses={202: JobAnswer, **errors(TooLarge, FetchRefused, NotFound, Forbidden, JobsUnavailable)},
+        summary="Take in the pages of a site",
+        description="A job goes from page to page and puts each up as a document; its `result` names them.",
+    )
+    def crawl(body: NewCrawl) -> tuple[dict[str, Any], int]:
+        scope = _scope(caller(), library=body.library, write=True)
+        return job_view(documents.crawl(scope, body.url, body.depth, body.pages)), 202
+
+    return api
+
+
+def _one_document(api: APIBlueprint, services: Services) -> None:
+    documents = services.documents
+
+    @api.get(
+        "/documents/<id>", responses={200: DocumentAnswer, **errors(*_OF_A_DOCUMENT)}, summary="Read a document's state"
+    )
+    def get(path: Path, query: LibraryQuery) -> dict[str, Any]:
+        return documents.get(_scope(caller(), library=query.library), path.id)
+
+    @api.delete(
+        "/documents/<id>",
+        responses={204: None, **errors(*_OF_A_DOCUMENT, *OF_THE_INDEX)},
+        summary="Delete a document, its passages and its file",
+    )
+    def delete(path: Path, query: LibraryQuery) -> tuple[str, int]:
+        documents.delete(_scope(caller(), library=query.library, write=True), path.id)
+        return "", 204
+
+
+def _scope(who: Caller, *, library: bool, write: bool = False) -> Any:
+    """Whose documents a request is about.
+
+    Raises:
+        Forbidden: the library, to be changed by someone who is no admin.
+    """
+    if not library:
+        return who.scope
+    if write and who.role != "admin":
+        raise Forbidden("Only the app's admins may change its library.", reason=f"role {who.role!r}")
+    return who.library
+
+
+def _uploaded(services: Services) -> tuple[dict[str, Any], bool]:
+    most = services.settings.documents.file_bytes
+    request.max_content_length = most + _FORM_BYTES
+    try:
+        file, form = request.files.get("file"), request.form
+    except RequestEntityTooLarge:
+        raise TooLarge(f"A file has at most {most} bytes.") from None
+    if file is None:
+        raise BadRequest("Send the document as the file 'file' of a multipart/form-data body.")
+    name = (form.get("name") or file.filename or "").strip()
+    if not 0 < len(name) <= 200 or not name.isprintable():
+        raise BadRequest("name: a document's name has 1 to 200 printable characters.")
+    scope = _scope(caller(), library=form.get("library") == "true", write=True)
+    return services.documents.add(scope, Source("file", name), file.stream)
+
+
+def _named(services: Services) -> tuple[dict[str, Any], bool]:
+    try:
+        body = NewDocument.model_validate(request.get_json())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise BadRequest(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    if (body.url is None) == (body.upload is None):
+        raise BadRequest("Send a file, or JSON with one of url and upload.")
+    if body.url is not None:
+        url = services.documents.fetcher.target(body.url).url
+        scope = _scope(caller(), library=body.library, write=True)
+        return services.documents.add(scope, Source("url", url[-200:], url))
+    if body.library:
+        raise BadRequest("An upload is its user's own: send the file itself to put it into the library.")
+    return services.documents.add(caller().scope, Source("upload", str(body.upload)))

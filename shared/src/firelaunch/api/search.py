@@ -1,0 +1,106 @@
+"""Search: the passages of documents that fit a question."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_openapi3 import APIBlueprint
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..errors import ModelError, TooLarge
+from ..services import Services
+from .base import Body, blueprint, caller, example
+from .refusals import OF_THE_INDEX, errors
+
+__all__ = ["Question", "SearchAnswer", "SourceAnswer", "routes", "searched"]
+
+_SOURCE = {
+    "number": 1,
+    "document_id": "d0123456789abcdef0123456789abcdef",
+    "chunk_id": "0123456789abcdef0123456789abcdef",
+    "library": False,
+    "title": "handbook.pdf",
+    "url": None,
+    "page": 3,
+    "headings": ["Leave"],
+    "start": 5_210,
+    "end": 5_904,
+}
+
+
+class Question(Body):
+    """What to look for."""
+
+    model_config = ConfigDict(**Body.model_config, **example({"query": "How many days of leave are there?"}))
+    query: str = Field(min_length=1, max_length=4_000)
+    documents: list[str] = Field(default=[], max_length=30, description="Ids: look in these alone.")
+    library: bool = Field(default=True, description="Whether the app's library is looked in, too.")
+
+
+class SourceAnswer(BaseModel):
+    """Where a passage is from; ``start`` and ``end`` are characters of its document's text."""
+
+    model_config = example(_SOURCE)
+    number: int
+    document_id: str
+    chunk_id: str
+    library: bool
+    title: str
+    url: str | None
+    page: int | None
+    headings: list[str]
+    start: int
+    end: int
+
+
+class PassageAnswer(SourceAnswer):
+    """A passage. ``score`` orders those of one search, and means no more."""
+
+    model_config = example({**_SOURCE, "text": "There are 30 days of leave a year.", "score": 0.03})
+    text: str
+    score: float
+
+
+class SearchAnswer(BaseModel):
+    """What was found, best first."""
+
+    model_config = example(
+        {
+            "mode": "lexical",
+            "note": "There is no embedding model: the search was by words alone.",
+            "passages": [{**_SOURCE, "text": "There are 30 days of leave a year.", "score": 7.1}],
+        }
+    )
+    mode: str = Field(description='"hybrid" (words and vectors), "vector" or "lexical" (words alone).')
+    note: str = Field(description="Why it was not by all means there are; empty where it was.")
+    passages: list[PassageAnswer]
+
+
+def routes(services: Services, *, documented: bool) -> APIBlueprint:
+    """The blueprint."""
+    api = blueprint("search", "documents", documented=documented)
+
+    @api.post(
+        "/search",
+        responses={200: SearchAnswer, **errors(TooLarge, *OF_THE_INDEX, *_OF_EMBEDDING)},
+        summary="Search in documents",
+    )
+    def search(body: Question) -> dict[str, Any]:
+        return searched(services, caller().scope, body)
+
+    return api
+
+
+_OF_EMBEDDING = (ModelError,)
+
+
+def searched(services: Services, scope: Any, question: Question) -> dict[str, Any]:
+    """The answer to a search."""
+    from ..rag.passages import own_text, source_view
+
+    found = services.documents.search(scope, question.query, question.documents, library=question.library)
+    passages = [
+        {**source_view(passage), "text": own_text(passage.hit.entry), "score": round(passage.hit.score, 6)}
+        for passage in found.passages
+    ]
+    return {"mode": found.mode, "note": found.note, "passages": passages}

@@ -1,0 +1,364 @@
+"""Documents of users and of the app's library: their records, and how they are put up, searched and taken away.
+
+A document is known by its source: a file by its name, a page by its URL. What comes again from the same source takes
+the place of what was there. Reading, cutting and indexing it is a job's work (:mod:`firelaunch.ingest`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, Field
+
+from .chats import Page, page_after, page_cursor
+from .errors import (
+    AlreadyExists,
+    Conflict,
+    NotFound,
+    PreconditionFailed,
+    ScopeViolation,
+    TooLarge,
+    TooMany,
+)
+from .jobs import Job, Jobs, Kind
+from .rag.files import ScopedFiles, upload_path
+from .rag.versions import State, Version, Versions
+from .scope import Scope
+from .settings import Documents as Policy
+from .settings import Plan
+from .store.base import Create, Delete, Document, Filter, Order, Query, Set, Update, Write
+from .store.scoped import ScopedStore
+
+if TYPE_CHECKING:
+    from .rag.fetch import Fetcher
+    from .rag.pipeline import Engine
+    from .rag.retrieve import Retrieved
+
+__all__ = ["CRAWL", "INGEST", "Crawl", "Documents", "Ingest", "Source", "document_id", "document_view", "is_complete"]
+
+_NEWEST = (Order("created_at", descending=True),)
+_TRIES = 5
+_READ: Final = 1 << 20
+_UNFINISHED = frozenset({"queued", "parsing", "embedding"})
+_STOPPED = {
+    "problem": "stopped",
+    "message": "The work on this document was stopped, or given up after several tries. Upload it again.",
+}
+
+
+class Ingest(BaseModel):
+    """The payload of the job that indexes a document. ``after``: an earlier job on it, which has to end first."""
+
+    document: str
+    after: str = ""
+
+
+class Crawl(BaseModel):
+    """The payload of the job that crawls a site."""
+
+    url: str
+    depth: int = Field(ge=0)
+    pages: int = Field(ge=1)
+
+
+INGEST: Final = Kind("ingest", Ingest, seconds=1700)
+CRAWL: Final = Kind("crawl", Crawl, max_attempts=3, seconds=1700)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a document comes from.
+
+    Args:
+        kind: "file", "upload" (a file that the user's client put into Firebase Storage) or "url".
+        name: what people call it; a file's and an upload's is also what it is known by.
+        url: of a page.
+    """
+
+    kind: str
+    name: str
+    url: str = ""
+
+    @property
+    def id(self) -> str:
+        """The document's id: the same source, the same document."""
+        return document_id(self.url or self.name)
+
+
+def document_id(known_by: str) -> str:
+    """The id of the document that is known by this name or URL."""
+    return "d" + sha256(known_by.encode("utf-8", "surrogatepass")).hexdigest()[:31]
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """One app's documents. A scope without a user is the app's library.
+
+    Args:
+        store, files, jobs: the app's own.
+        versions: which index versions there are.
+        engine: what reads and writes one of them; made when it is first asked for.
+        fetcher: what fetches pages.
+        search_tokens: what a search's passages may take, estimated.
+        only: the one scope to work in, inside a job's handler; None for any of the app.
+
+    Raises (every method that takes a ``document``): NotFound where that document is not the scope's, InvalidId.
+    """
+
+    _store: ScopedStore
+    _files: ScopedFiles
+    _jobs: Jobs
+    versions: Versions
+    engine: Callable[[Version], Engine]
+    policy: Policy
+    plans: Mapping[str, Plan]
+    plan_of: Callable[[Document | None], str]
+    clock: Callable[[], datetime]
+    _fetcher: Callable[[], Fetcher]
+    search_tokens: int = 0
+    only: Scope | None = None
+
+    @property
+    def fetcher(self) -> Fetcher:
+        """What fetches pages."""
+        return self._fetcher()
+
+    def within(self, scope: Scope) -> Documents:
+        """The same, for documents of ``scope`` alone."""
+        return replace(self, only=scope)
+
+    def files(self, scope: Scope) -> ScopedFiles:
+        """The files of a scope's documents."""
+        self._check(scope)
+        return self._files.within(scope)
+
+    def add(self, scope: Scope, source: Source, file: IO[bytes] | None = None) -> tuple[dict[str, Any], bool]:
+        """Take in a document, and have it indexed by a job.
+
+        Args:
+            file: its content, seekable; None where the job gets it.
+
+        Returns:
+            the document, and whether there is anything to do: not so where its content is the same as before.
+
+        Raises:
+            InvalidId: the name of an upload is no file's.
+            TooLarge: the file is.
+            TooMany: the plan, or the library, holds no more.
+            JobsUnavailable: nothing is set up that would do the work.
+        """
+        self._check(scope)
+        size, digest = (0, "") if file is None else self._measured(file)
+        path = scope.document(source.id)
+        if source.kind == "upload":
+            upload_path(scope, source.name)
+        for _ in range(_TRIES):
+            there, user = self._store.get_many([path, scope.root])
+            if there is not None and digest and self._is_up_to_date(there, digest):
+                return document_view(there.id, there.data), False
+            if there is None:
+                self._check_count(scope, user)
+            if file is not None:
+                file.seek(0)
+                self._files.put(f"{path}/{digest}", file)
+            before = there.data.get("job", "") if there is not None else ""
+            prepared = self._jobs.prepare(scope, INGEST, Ingest(document=source.id, after=before))
+            data = self._record(source, size, digest, prepared.job_id, there)
+            own: Write = Create(path, data) if there is None else Update(path, data, if_updated_at=there.update_time)
+            named = Set(scope.source(source.id), {"uid": scope.uid, "document": source.id})
+            try:
+                self._store.commit([own, named, prepared.write])
+            except (AlreadyExists, PreconditionFailed, NotFound):
+                continue
+            if before:
+                with suppress(NotFound, Conflict, PreconditionFailed):
+                    self._jobs.cancel(scope, before)
+            self._jobs.send(prepared)
+            return document_view(source.id, data), True
+        raise Conflict
+
+    def crawl(self, scope: Scope, url: str, depth: int, pages: int) -> Job:
+        """Have a site's pages taken in by a job.
+
+        Raises:
+            FetchRefused: the URL may not be fetched.
+        """
+        self._check(scope)
+        self.fetcher.target(url)
+        wanted = Crawl(url=url, depth=min(depth, self.policy.crawl_depth), pages=min(pages, self.policy.crawl_pages))
+        return self._jobs.enqueue(scope, CRAWL, wanted)
+
+    def page(self, scope: Scope, limit: int, cursor: str | None) -> Page:
+        """The scope's documents, newest first.
+
+        Raises:
+            InvalidCursor: ``cursor`` is not one of ours.
+        """
+        self._check(scope)
+        query = Query(scope.documents(), order=_NEWEST, limit=limit + 1, after=page_after(cursor))
+        found = self._store.query(query)
+        return Page(self._views(scope, found[:limit]), page_cursor(found, limit, "created_at"))
+
+    def get(self, scope: Scope, document: str) -> dict[str, Any]:
+        """One document."""
+        return self._views(scope, [self.record(scope, document)])[0]
+
+    def record(self, scope: Scope, document: str) -> Document:
+        """One document as the database has it."""
+        self._check(scope)
+        found = self._store.get(scope.document(document))
+        if found is None:
+            raise NotFound
+        return found
+
+    def delete(self, scope: Scope, document: str) -> None:
+        """Remove a document. Its record goes last, so that what was broken off can be repeated."""
+        record = self.record(scope, document)
+        if record.data.get("status") in _UNFINISHED:
+            with suppress(NotFound, Conflict, PreconditionFailed):
+                self._jobs.cancel(scope, str(record.data.get("job", "")))
+        self.wipe(scope, document)
+        self._store.commit([Delete(record.path), Delete(scope.source(document))])
+
+    def wipe(self, scope: Scope, document: str) -> None:
+        """Remove what the indexes hold of a document, and its files."""
+        self._check(scope)
+        self.take_out(scope, document)
+        self._files.delete(scope.document(document))
+
+    def take_out(self, scope: Scope, document: str) -> None:
+        """Remove what the indexes hold of a document, in every version there is."""
+        self._check(scope)
+        state = self.versions.state()
+        for version in state.all if state is not None else ():
+            self.engine(version).index.delete(scope, document, version=version.id)
+
+    def same_content(self, scope: Scope, document: str, digest: str) -> Sequence[str]:
+        """Another document of the scope with the same content, whose vectors serve for both."""
+        self._check(scope)
+        found = self._store.query(Query(scope.documents(), where=(Filter("hash", "==", digest),), limit=2))
+        return [each.id for each in found if each.id != document][:1]
+
+    def search(
+        self,
+        scope: Scope,
+        query: str,
+        documents: Sequence[str] = (),
+        *,
+        library: bool = True,
+        state: State | None = None,
+    ) -> Retrieved:
+        """The passages for a question, of the scope's own documents and of the library.
+
+        Args:
+            documents: look in these alone.
+            state: which index version is in use, where that was read already.
+
+        Raises:
+            IndexFailed, ModelError: see :meth:`.rag.retrieve.Retriever.search`.
+        """
+        self._check(scope)
+        state = state or self.versions.state()
+        if state is None:
+            from .rag.retrieve import Retrieved
+
+            return Retrieved((), "lexical", "There are no documents.")
+        where = {"document": list(documents)} if documents else None
+        return self.engine(state.current).retriever.search(scope, query, where, library=library)
+
+    def _measured(self, file: IO[bytes]) -> tuple[int, str]:
+        file.seek(0)
+        size, digest = 0, sha256()
+        while part := file.read(_READ):
+            size += len(part)
+            digest.update(part)
+            if size > self.policy.file_bytes:
+                raise TooLarge(f"A file has at most {self.policy.file_bytes} bytes. Split it and upload the parts.")
+        return size, digest.hexdigest()
+
+    def _is_up_to_date(self, there: Document, digest: str) -> bool:
+        state = self.versions.state()
+        return (
+            state is not None
+            and there.data.get("status") == "ready"
+            and there.data.get("hash") == digest
+            and all(is_complete(there, version) for version in state.written)
+        )
+
+    def _check_count(self, scope: Scope, user: Document | None) -> None:
+        most = self.policy.library if scope.uid is None else self.plans[self.plan_of(user)].documents
+        if self._store.count(Query(scope.documents(), limit=most)) >= most:
+            where = "The library" if scope.uid is None else "Your plan"
+            raise TooMany(f"{where} holds at most {most} documents. Delete one first.")
+
+    def _record(self, source: Source, size: int, digest: str, job: str, there: Document | None) -> dict[str, Any]:
+        now = self.clock()
+        return {
+            "name": source.name,
+            "source": source.kind,
+            "url": source.url,
+            "bytes": size,
+            "hash": digest,
+            "status": "queued",
+            "progress": 0.0,
+            "error": None,
+            "job": job,
+            "indexed": dict(there.data.get("indexed", {})) if there is not None else {},
+            "chunks": there.data.get("chunks", 0) if there is not None else 0,
+            "characters": there.data.get("characters", 0) if there is not None else 0,
+            "cost_micro_usd": 0,
+            "created_at": now if there is None else there.data["created_at"],
+            "updated_at": now,
+        }
+
+    def _views(self, scope: Scope, found: Sequence[Document]) -> list[dict[str, Any]]:
+        """Views of documents. Work that was given up leaves its document as it was, so its job is asked."""
+        waiting = {each.id: str(each.data.get("job", "")) for each in found if each.data.get("status") in _UNFINISHED}
+        paths = [scope.job(job) for job in waiting.values()]
+        jobs = dict(zip(waiting, self._store.get_many(paths) if paths else (), strict=True))
+        gone = {
+            document
+            for document, job in jobs.items()
+            if job is None or job.data.get("state") in {"dead", "cancelled", "succeeded"}
+        }
+        stopped = {"status": "failed", "error": _STOPPED}
+        return [document_view(each.id, {**each.data, **(stopped if each.id in gone else {})}) for each in found]
+
+    def _check(self, scope: Scope) -> None:
+        if self.only is not None and scope != self.only:
+            raise ScopeViolation(reason=f"a job of {self.only.root} reached for documents of {scope.root}")
+
+
+def is_complete(record: Document, version: Version) -> bool:
+    """Whether a version holds what the document's content is now."""
+    return bool(record.data.get("hash")) and record.data.get("indexed", {}).get(version.id) == record.data["hash"]
+
+
+def document_view(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """A document as clients see it."""
+    return {
+        "id": name,
+        "name": data.get("name", ""),
+        "url": data.get("url") or None,
+        "status": data.get("status", "queued"),
+        "progress": data.get("progress", 0.0),
+        "error": data.get("error"),
+        "bytes": data.get("bytes", 0),
+        "characters": data.get("characters", 0),
+        "chunks": data.get("chunks", 0),
+        "cost_micro_usd": data.get("cost_micro_usd", 0),
+        "job_id": data.get("job"),
+        "created_at": _time(data.get("created_at")),
+        "updated_at": _time(data.get("updated_at")),
+    }
+
+
+def _time(value: Any) -> str | None:
+    if not isinstance(value, datetime):
+        return None
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

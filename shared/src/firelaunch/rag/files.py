@@ -1,0 +1,125 @@
+"""The files of documents: what was uploaded, and its text. One port; a folder or a Cloud Storage bucket behind it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from secrets import token_hex
+from typing import IO, Protocol
+
+from ..errors import InvalidId, NotFound, ScopeViolation
+from ..scope import Scope, split
+
+__all__ = ["Files", "LocalFiles", "ScopedFiles", "upload_path"]
+
+_NAME_CHARACTERS = 200
+
+
+def upload_path(scope: Scope, name: str) -> str:
+    """Where a user's client puts a file of this name; ``storage.rules`` lets it write there alone.
+
+    Raises:
+        InvalidId: the name is no file's, or the scope no user's.
+    """
+    if scope.uid is None or not 0 < len(name) <= _NAME_CHARACTERS or "/" in name or not name.isprintable():
+        raise InvalidId("That file name is not valid.")
+    return f"{scope.root}/uploads/{name}"
+
+
+class Files(Protocol):
+    """What every adapter does. A path is that of a document in the database, and one more segment.
+
+    Raises (every method): StoreError where the files cannot be reached.
+    """
+
+    def put(self, path: str, file: IO[bytes]) -> None:
+        """Keep what ``file`` holds from its position on; all of it or nothing, in place of what was there."""
+
+    def open(self, path: str) -> IO[bytes]:
+        """What is kept, as a regular file open for reading.
+
+        Raises:
+            NotFound: there is nothing.
+        """
+
+    def delete(self, folder: str, keep: Collection[str] = ()) -> None:
+        """Remove what lies in ``folder``, but for the names to keep."""
+
+
+class ScopedFiles:
+    """:class:`Files` in which only the paths of ``scope`` exist.
+
+    Raises (every method): ScopeViolation for any other path.
+    """
+
+    def __init__(self, files: Files, scope: Scope) -> None:
+        self.__files = files
+        self.__root = split(scope.root)
+
+    def within(self, scope: Scope) -> ScopedFiles:
+        """The same behind the narrower wall of ``scope``."""
+        self.__check(scope.root)
+        return ScopedFiles(self.__files, scope)
+
+    def put(self, path: str, file: IO[bytes]) -> None:
+        """See :meth:`Files.put`."""
+        self.__files.put(self.__check(path), file)
+
+    def open(self, path: str) -> IO[bytes]:
+        """See :meth:`Files.open`."""
+        return self.__files.open(self.__check(path))
+
+    def delete(self, folder: str, keep: Collection[str] = ()) -> None:
+        """See :meth:`Files.delete`."""
+        self.__files.delete(self.__check(folder), keep)
+
+    def __check(self, path: str) -> str:
+        if split(path)[: len(self.__root)] != self.__root:
+            raise ScopeViolation(reason=f"{path[:200]!r} is not a file of {'/'.join(self.__root)!r}")
+        return path
+
+
+class LocalFiles:
+    """Files in a folder of the machine, for a laptop."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, path: str, file: IO[bytes]) -> None:
+        """See :class:`Files`."""
+        target = self._place(path)
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        part = target.with_name(f".{token_hex(8)}")
+        try:
+            with part.open("xb") as into:
+                shutil.copyfileobj(file, into)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def open(self, path: str) -> IO[bytes]:
+        """See :class:`Files`."""
+        try:
+            return self._place(path).open("rb")
+        except OSError:  # not there, or its name is longer than any that could be
+            raise NotFound(reason=f"no file at {path[:200]!r}") from None
+
+    def delete(self, folder: str, keep: Collection[str] = ()) -> None:
+        """See :class:`Files`."""
+        place = self._folder_of(folder)
+        for found in place.iterdir() if place.is_dir() else ():
+            if found.name not in keep:
+                found.unlink(missing_ok=True)
+        with suppress(OSError):
+            place.rmdir()
+
+    def _place(self, path: str) -> Path:
+        folder, _, name = path.rpartition("/")
+        return self._folder_of(folder) / name
+
+    def _folder_of(self, folder: str) -> Path:
+        # A user id may hold what no file name can; its hash holds nothing else.
+        return self._folder / sha256(folder.encode()).hexdigest()[:40]

@@ -1,0 +1,151 @@
+"""From a file to entries of an index: parse once, keep the text, then cut, embed and write, version by version.
+
+Every step may be broken off and begun again. An entry's id is made of its document, its text and how often that text
+came before, so a repeated step writes the same entries; what an earlier content left behind is deleted at the end.
+
+Memory: while parsing, what :mod:`.parse` says, whatever the size of the file. While indexing, one window of
+``WINDOW`` chunks, and of a document that was indexed before its old entries' vectors and places: with 200 tokens a
+chunk about 1,400 chunks a million characters, of ``dimensions`` floats each.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from ..scope import Scope
+from .chunk import Chunk, chunks
+from .embed.base import Embedder
+from .index.base import Entry
+from .index.scoped import ScopedIndex
+from .parse.base import Block
+from .retrieve import Retriever
+from .versions import Version
+
+if TYPE_CHECKING:
+    from .index.base import Vector
+
+__all__ = ["WINDOW", "Built", "Embed", "Engine", "Known", "build"]
+
+WINDOW: Final = 128
+"""Chunks that are embedded and written at a time."""
+
+Embed = Callable[[Sequence[str]], Sequence["Vector"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What reads and writes one index version.
+
+    Args:
+        embedder: None where the version has words alone, and where its model is not set up in this process.
+        cost: micro-dollars of so many tokens for the embedder.
+    """
+
+    version: Version
+    index: ScopedIndex
+    embedder: Embedder | None
+    retriever: Retriever
+    cost: Callable[[int], int]
+
+    @property
+    def complete(self) -> bool:
+        """Whether entries made here have all that the version asks for."""
+        return self.embedder is not None or self.version.embedder == "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """How far the building of one document has come: chunks, and characters of its text."""
+
+    chunks: int
+    characters: int
+
+
+@dataclass(slots=True)
+class Known:
+    """What an index holds already: entries that need not be written, and vectors that need not be made."""
+
+    places: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    vectors: dict[str, Vector] = field(default_factory=dict)
+
+    def learn(self, entries: Iterable[Entry], *, own: bool) -> None:
+        """Take in a document's entries; ``own``: they are those that are about to be written."""
+        for entry in entries:
+            if entry.vector is not None:
+                self.vectors[_hash(entry.text)] = entry.vector
+            if own:
+                self.places[entry.id] = {**entry.place, _VECTOR: entry.vector is not None}
+
+
+_VECTOR = " has a vector"
+
+
+def build(
+    engine: Engine,
+    scope: Scope,
+    document: str,
+    about: Mapping[str, Any],
+    blocks: Iterable[Block],
+    embed: Embed | None,
+    donors: Sequence[str] = (),
+) -> Iterator[Built]:
+    """Write a document's entries; a step each time that the result is asked for.
+
+    Args:
+        about: what is told of the document with each passage (title, URL).
+        embed: makes vectors of texts, paid; None for words alone.
+        donors: other documents of the scope, whose vectors serve for the same texts.
+
+    Raises:
+        IndexFailed, ModelError: what was written until then stays, and the next try goes on from there.
+    """
+    index, version = engine.index, engine.version
+    known = Known()
+    known.learn(index.read(scope, version.id, document), own=True)
+    if embed is not None:
+        for donor in donors:
+            known.learn(index.read(scope, version.id, donor), own=False)
+    ids: list[str] = []
+    seen: Counter[str] = Counter()
+    told = (chunk for chunk in chunks(blocks, version.chunking) if chunk.text.strip())
+    while window := list(islice(told, WINDOW)):
+        entries = [_entry(document, chunk, about, seen) for chunk in window]
+        ids += [entry.id for entry in entries]
+        fresh = [entry for entry in entries if not _is_there(entry, known, vector=embed is not None)]
+        index.upsert(scope, version.id, fresh if embed is None else _embedded(fresh, embed, known))
+        yield Built(len(ids), window[-1].end)
+    index.delete(scope, document, version=version.id, keep=ids)
+
+
+def _entry(document: str, chunk: Chunk, about: Mapping[str, Any], seen: Counter[str]) -> Entry:
+    digest = chunk.hash
+    number = seen[digest]
+    seen[digest] += 1
+    name = sha256(f"{document}\n{digest}\n{number}".encode()).hexdigest()[:32]
+    place = {**about, "page": chunk.page, "headings": list(chunk.headings), "start": chunk.start, "end": chunk.end}
+    return Entry(name, document, chunk.embedded_text, None, {}, place)
+
+
+def _is_there(entry: Entry, known: Known, *, vector: bool) -> bool:
+    there = known.places.get(entry.id)
+    return there is not None and there == {**entry.place, _VECTOR: vector}
+
+
+def _embedded(entries: Sequence[Entry], embed: Embed, known: Known) -> list[Entry]:
+    wanted = {_hash(entry.text): entry.text for entry in entries}
+    missing = [digest for digest in wanted if digest not in known.vectors]
+    made = dict(zip(missing, embed([wanted[digest] for digest in missing]) if missing else (), strict=True))
+    known.vectors.update(made)
+    whole = [replace(entry, vector=known.vectors[_hash(entry.text)]) for entry in entries]
+    for digest in made:
+        del known.vectors[digest]
+    return whole
+
+
+def _hash(text: str) -> str:
+    return sha256(text.encode()).hexdigest()

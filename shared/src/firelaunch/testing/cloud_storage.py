@@ -1,0 +1,150 @@
+"""Cloud Storage on a real socket, as far as firelaunch's files go: uploads in parts, downloads, lists, deletions.
+
+It speaks the JSON API (https://cloud.google.com/storage/docs/json_api/v1) and refuses what that refuses: another
+bucket, a part that does not follow the one before, a part that is no multiple of 256 KiB and not the last.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+__all__ = ["CloudStorageServer"]
+
+_PART = 256 * 1024
+_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_OBJECT = re.compile(r"/(?:download/)?storage/v1/b/([^/]+)/o(?:/([^/]+))?")
+
+
+class CloudStorageServer:
+    """A context manager: one bucket.
+
+    Attributes:
+        objects: what it holds, by name.
+        url: where it listens; for ``api_endpoint`` of a client's options.
+    """
+
+    def __init__(self, bucket: str) -> None:
+        self.bucket = bucket
+        self.objects: dict[str, bytes] = {}
+        self.uploads: dict[str, tuple[str, bytearray]] = {}
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def begin(self, name: str) -> str:
+        """An upload's session, at whose address the parts are put."""
+        session = f"s{len(self.uploads)}"
+        self.uploads[session] = (name, bytearray())
+        return f"{self.url}/session/{session}"
+
+    def part(self, session: str, said: str, content: bytes) -> tuple[int, dict[str, str], Any]:
+        """Take in a part; the object is there with the last one."""
+        found = _RANGE.fullmatch(said)
+        name, held = self.uploads[session]
+        if found is None:
+            return 400, {}, _error(400, f"no such Content-Range: {said!r}")
+        first, last, total = found.groups()
+        if first is not None:
+            if int(first) != len(held) or int(last) - int(first) + 1 != len(content):
+                return 400, {}, _error(400, "the part does not follow the one before")
+            if total == "*" and len(content) % _PART:
+                return 400, {}, _error(400, "a part that is not the last has a multiple of 256 KiB")
+            held += content
+        if total != str(len(held)):
+            return 308, {"Range": f"bytes=0-{len(held) - 1}"} if held else {}, None
+        self.objects[name] = bytes(held)
+        told = {"name": name, "bucket": self.bucket, "size": str(len(held)), "crc32c": _checksum(held)}
+        return 200, {}, told
+
+
+def _checksum(content: bytes | bytearray) -> str:
+    """Of what is held, as Cloud Storage tells it; the client library compares it with its own."""
+    import google_crc32c
+
+    return base64.b64encode(google_crc32c.Checksum(bytes(content)).digest()).decode()  # type: ignore[no-untyped-call]
+
+
+def _error(code: int, message: str) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message}}
+
+
+def _handler(server: CloudStorageServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            url = urlsplit(self.path)
+            query = parse_qs(url.query)
+            said = json.loads(self._body() or b"{}")
+            if url.path != f"/upload/storage/v1/b/{server.bucket}/o" or query.get("uploadType") != ["resumable"]:
+                self._say(404, {}, _error(404, f"{self.path} is not here"))
+                return
+            self._say(200, {"Location": server.begin(said.get("name") or query["name"][0])}, {})
+
+        def do_PUT(self) -> None:
+            session = self.path.rpartition("/")[2]
+            if session not in server.uploads:
+                self._say(404, {}, _error(404, "no such upload"))
+                return
+            self._say(*server.part(session, self.headers.get("Content-Range", ""), self._body()))
+
+        def do_GET(self) -> None:
+            name = self._named()
+            if name is None:
+                return
+            if not name:
+                prefix = parse_qs(urlsplit(self.path).query).get("prefix", [""])[0]
+                names = sorted(each for each in server.objects if each.startswith(prefix))
+                self._say(200, {}, {"items": [{"name": each, "bucket": server.bucket} for each in names]})
+            elif name not in server.objects:
+                self._say(404, {}, _error(404, f"No such object: {server.bucket}/{name}"))
+            else:
+                content = server.objects[name]
+                headers = {"Content-Type": "application/octet-stream", "x-goog-hash": f"crc32c={_checksum(content)}"}
+                self._say(200, headers, content)
+
+        def do_DELETE(self) -> None:
+            name = self._named()
+            if name is not None:
+                gone = server.objects.pop(name, None)
+                self._say(*((204, {}, b"") if gone is not None else (404, {}, _error(404, "No such object"))))
+
+        def _named(self) -> str | None:
+            """The object of the request's path, "" for the bucket's list; None where another bucket was refused."""
+            found = _OBJECT.fullmatch(urlsplit(self.path).path)
+            if found is None or found[1] != server.bucket:
+                self._say(404, {}, _error(404, "The specified bucket does not exist."))
+                return None
+            return unquote(found[2] or "")
+
+        def _body(self) -> bytes:
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+        def _say(self, status: int, headers: dict[str, str], body: Any) -> None:
+            content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+            self.send_response(status)
+            for name, value in ({"Content-Type": "application/json"} | headers).items():
+                self.send_header(name, value)
+            if status != 204:
+                self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing on standard error."""
+
+    return Handler

@@ -1,0 +1,99 @@
+"""Files of documents: a folder and a Cloud Storage bucket do the same."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from firelaunch.errors import NotFound, StoreError
+from firelaunch.rag.files import Files, LocalFiles
+from firelaunch.rag.parse.base import Block
+from firelaunch.rag.stored_text import read_blocks, write_blocks
+from firelaunch.testing.cloud_storage import CloudStorageServer
+from google.auth.credentials import AnonymousCredentials
+from google.cloud.storage import Client
+from hypothesis import given
+from hypothesis import strategies as st
+
+HERE = "apps/demo/users/ada d#1/documents/d1"
+
+
+def cloud_files(server: CloudStorageServer, bucket: str = "files") -> Files:
+    from firelaunch.rag.cloud_files import CloudFiles
+
+    client = Client("demo", AnonymousCredentials(), client_options={"api_endpoint": server.url})  # type: ignore[no-untyped-call]
+    return CloudFiles("demo", bucket, client, patience=0.5)
+
+
+@pytest.fixture(params=["local", "cloud"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Files]:
+    if request.param == "local":
+        yield LocalFiles(tmp_path)
+        return
+    with CloudStorageServer("files") as server:
+        yield cloud_files(server)
+
+
+def test_what_was_put_is_opened_as_a_regular_file_and_the_latest_stands(files: Files) -> None:
+    large = os.urandom(9 * 2**20 + 3)  # in two parts
+    for content in (b"", b"first", large):
+        files.put(f"{HERE}/a", io.BytesIO(content))
+        with files.open(f"{HERE}/a") as file:
+            assert os.fstat(file.fileno()).st_size == len(content)
+            assert file.read() == content
+
+
+def test_a_folder_is_emptied_but_for_what_is_kept_and_no_other_folder_is(files: Files) -> None:
+    for path in (f"{HERE}/a", f"{HERE}/b", f"{HERE}2/a", "apps/demo/library/d1/a"):
+        files.put(path, io.BytesIO(b"x"))
+    files.delete(HERE, keep=("b",))
+    with pytest.raises(NotFound):
+        files.open(f"{HERE}/a")
+    for path in (f"{HERE}/b", f"{HERE}2/a", "apps/demo/library/d1/a"):
+        files.open(path).close()
+    files.delete(HERE)
+    files.delete(HERE)
+    with pytest.raises(NotFound):
+        files.open(f"{HERE}/b")
+
+
+def test_a_bucket_that_is_not_there_is_an_error_with_no_word_to_the_client() -> None:
+    with CloudStorageServer("files") as server:
+        files = cloud_files(server, "other")
+        with pytest.raises((NotFound, StoreError)):
+            files.put(f"{HERE}/a", io.BytesIO(b"x"))
+    with pytest.raises(StoreError) as error:
+        cloud_files(server).delete(HERE)
+    assert "127.0.0.1" not in error.value.told[1]
+
+
+BLOCKS = st.lists(
+    st.builds(
+        Block,
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50),
+        st.sampled_from(["heading", "paragraph", "table"]),
+        st.integers(0, 10**9),
+        st.none() | st.integers(1, 500),
+        st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=3).map(tuple),
+    ),
+    max_size=8,
+)
+
+
+@given(BLOCKS)
+def test_a_text_that_was_stored_is_read_as_the_same_blocks(blocks: list[Block]) -> None:
+    file = io.BytesIO()
+    assert write_blocks(blocks, file) == (blocks[-1].end if blocks else 0)
+    file.seek(0)
+    assert list(read_blocks(file)) == blocks
+
+
+def test_a_stored_text_that_is_damaged_says_so() -> None:
+    file = io.BytesIO()
+    write_blocks([Block("a" * 100, "paragraph", 0)], file)
+    for damaged in (file.getvalue()[:-10], b"nothing"):
+        with pytest.raises(StoreError):
+            list(read_blocks(io.BytesIO(damaged)))
