@@ -180,6 +180,7 @@ APP_MEMBER = PLACE.member("fl-app-my-app")
             False,
         ),
         ({"role": "roles/secretmanager.secretAccessor", "members": [APP_MEMBER]}, True),
+        ({"role": "roles/storage.objectViewer", "members": [APP_MEMBER]}, True),
         ({"role": AUTH_ADMIN, "members": [PLACE.member("fl-app-other")]}, True),
         ({"role": AUTH_ADMIN, "members": [PLACE.member("firelaunch-membership")]}, False),
         ({"role": "roles/owner", "members": ["user:me@example.com"]}, False),

@@ -108,6 +108,7 @@ FORBIDDEN_ROLES = (
     *("roles/identitytoolkit.admin", "roles/identityplatform.admin", "roles/secretmanager.admin", SECRET_READER),
     *("roles/datastore.owner", DATASTORE_USER, "roles/datastore.viewer", "roles/cloudtasks.admin", ENQUEUER),
     *("roles/iam.serviceAccountTokenCreator", ACCOUNT_USER, "roles/iam.serviceAccountAdmin"),
+    *("roles/storage.admin", "roles/storage.objectAdmin", "roles/storage.objectUser", "roles/storage.objectViewer"),
     *("roles/resourcemanager.projectIamAdmin", "roles/run.admin", "roles/run.invoker"),
 )
 """Project-wide roles by which an app's service would reach what is not its own. Its own binding, with the condition on
