@@ -5,7 +5,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test lint format rules-score deny-matrix fuzz-api fuzz-metering test-deploy chaos-jobs bench docs lock clean
+.PHONY: setup help app demo serve test lint format rules-score deny-matrix fuzz-api fuzz-metering test-deploy chaos-jobs chaos-stripe bench docs lock clean
 
 setup: ## Put everything into .venv; an interrupted set-up goes on where it stopped
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer." >&2; exit 1; }
@@ -50,6 +50,9 @@ fuzz-api: setup ## Fuzz a served app by its OpenAPI document: make fuzz-api EXAM
 
 fuzz-metering: setup ## Compare what is settled with what a model server charged, whatever goes wrong: make fuzz-metering TURNS=10000
 	@PYTHONPATH=tests $(BIN)/python -m fuzz_metering $(or $(TURNS),10000)
+
+chaos-stripe: setup ## Send Stripe's events shuffled, repeated, at once, and with losses: build/chaos-stripe.json
+	@PYTHONPATH=tests $(BIN)/python -m chaos_stripe $(or $(EVENTS),10000) $(or $(SUBSCRIPTIONS),200)
 
 chaos-jobs: setup ## Kill workers at random while they have 1,000 jobs to do: build/chaos-jobs.json
 	@PYTHONPATH=tests $(BIN)/python -m chaos_jobs

@@ -1,10 +1,16 @@
-"""The Cloud Functions of the project: thin entries into firelaunch."""
+"""The Cloud Functions of the project: thin entries into firelaunch. One that is scoped is a file, and a line here."""
 
 from functools import cache
 
 import functions_framework
-from firelaunch.functions.wiring import build_door
+from erase_user import erase_user
+from expire_reservations import expire_reservations
+from firelaunch.functions.wiring import build_door, build_reconciliation, build_webhook
 from flask import Flask, Request, Response
+from ingest_upload import ingest_upload
+from notify import notify
+from on_document_written import on_document_written
+from rollup_usage import rollup_usage
 
 
 @cache
@@ -13,7 +19,31 @@ def door() -> Flask:
     return build_door()
 
 
+@cache
+def webhook() -> Flask:
+    """The app that takes Stripe's events, made by the first request."""
+    return build_webhook()
+
+
+@cache
+def reconciliation() -> Flask:
+    """The app that compares Stripe's subscriptions with ours, made by the first request."""
+    return build_reconciliation()
+
+
 @functions_framework.http
 def membership(request: Request) -> Response:
     """Join and leave apps, and roles in them: docs/membership.md."""
     return Response.from_app(door(), request.environ)
+
+
+@functions_framework.http
+def stripe_webhook(request: Request) -> Response:
+    """Stripe's events: docs/billing.md."""
+    return Response.from_app(webhook(), request.environ)
+
+
+@functions_framework.http
+def reconcile_billing(request: Request) -> Response:
+    """Stripe's subscriptions against our copy of them, every night: docs/billing.md."""
+    return Response.from_app(reconciliation(), request.environ)

@@ -31,6 +31,7 @@ def clean_environ(**more: str) -> dict[str, str]:
         "FIREBASE_",
         "GOOGLE_CLOUD_",
         "K_SERVICE",
+        "STRIPE_",
         "PYTEST_",
         "PORT",
         "HOST",
@@ -155,3 +156,44 @@ def copy_repo(target: Path) -> Path:
 
 MAKE_HERE = {"PYTHON": "true"}
 """The environment in which make takes the set-up as done: what is to run it does nothing."""
+
+
+@contextmanager
+def served_function(name: str, folder: Path, **environ: str) -> Iterator[str]:
+    """The function ``name`` in a process of functions-framework of its own, which logs to ``folder``; its address."""
+    port = free_port()
+    log, url = folder / f"{name}-{port}.log", f"http://127.0.0.1:{port}"
+    command = [PYTHON, "-m", "functions_framework", "--target", name, "--port", str(port), "--host", "127.0.0.1"]
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT / "functions",
+            env=clean_environ(**environ),
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    try:
+        _wait_until_it_answers(url, process, log)
+        yield url
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(40)  # gunicorn gives what is being answered 30 seconds
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up:
+        assert process.poll() is None, log.read_text()
+        try:
+            httpx.get(url, trust_env=False, timeout=30)
+        except httpx.TransportError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError(log.read_text())

@@ -283,3 +283,35 @@ def test_an_operator_publishes_an_app_and_invites_its_first_admin(
     refused = firelaunch(repo, "invite", "demo", "--role", "The Boss", **emulators)
     assert refused.returncode != 0
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("kind", ["http", "storage", "firestore"])
+def test_a_new_function_is_a_file_a_line_and_a_test_that_passes(tmp_path: Path, kind: str) -> None:
+    repo = copy_repo(tmp_path / "repo")
+    before = (repo / "functions" / "main.py").read_text().splitlines()
+    command = [PYTHON, "-m", "firelaunch", "new", "function", "greet_all", kind]
+    done = subprocess.run(command, cwd=repo, env=clean_environ(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    after = (repo / "functions" / "main.py").read_text().splitlines()
+    assert [line for line in after if line not in before] == ["from greet_all import greet_all"]
+    assert [line for line in after if line != "from greet_all import greet_all"] == before
+    made = ["functions/greet_all.py", "tests/functions/test_greet_all.py", "functions/main.py"]
+    checks = [
+        [PYTHON, "-m", "ruff", "check", *made],
+        [PYTHON, "-m", "ruff", "format", "--check", *made],
+        [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", made[1]],
+    ]
+    for check in checks:
+        ran = subprocess.run(check, cwd=repo, env=clean_environ(), capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("name", ["membership", "main", "Greet", "class", "a/b", "flask", ""])
+def test_a_function_of_a_name_that_will_not_do_is_not_made(tmp_path: Path, name: str) -> None:
+    repo = copy_repo(tmp_path / "repo")
+    before = sorted(repo.rglob("*.py"))
+    command = [PYTHON, "-m", "firelaunch", "new", "function", name]
+    done = subprocess.run(command, cwd=repo, env=clean_environ(), capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert sorted(path for path in repo.rglob("*.py") if "__pycache__" not in str(path)) == before

@@ -134,5 +134,5 @@ def test_the_table_of_routes_lists_each_route_and_no_other(tmp_path: Path) -> No
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }
     text = (ROOT / "docs" / "api.md").read_text()
-    listed = {found.partition("?")[0] for found in re.findall(r"`((?:GET|POST|PATCH|DELETE) /[^`]*)`", text)}
+    listed = {found.partition("?")[0] for found in re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`]*)`", text)}
     assert listed == served - {"GET /docs/{file}"}

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from firelaunch.billing.base import Event, Owner
 from firelaunch.membership.invites import Invites
 from firelaunch.services import Services
 from firelaunch.settings import Settings
 from firelaunch.testing.apps import sign_in, write_app
+from firelaunch.testing.stripe import StripeServer
 from firelaunch.web import App, init_app
 from firelaunch.wiring import build, build_store
 from index_need import Need, Unreadable, composite_index, queries
+from shop import Shop
 from support import ROOT, TEMPLATE
 
 INDEXES = json.loads((ROOT / "firestore.indexes.json").read_text())
@@ -34,7 +37,14 @@ ADAPTERS = {
 EXPIRES = "delete_at"
 """The field that a TTL policy reads, wherever a document has one."""
 
-WRITERS_OF_EXPIRY = {"turn.py", "model_calls.py", "membership/invites.py", "jobs/jobs.py", "batch.py"}
+WRITERS_OF_EXPIRY = {
+    "turn.py",
+    "model_calls.py",
+    "membership/invites.py",
+    "jobs/jobs.py",
+    "batch.py",
+    "billing/inbox.py",
+}
 """Files that write it; each is made to do so in the test of the TTL policies."""
 
 
@@ -79,7 +89,8 @@ def test_every_kind_of_document_that_expires_has_a_ttl_policy_and_nothing_else_h
     expiring = collections_with(EXPIRES, after_one_of_each(tmp_path))
     policies = [item for item in INDEXES["fieldOverrides"] if item.get("ttl")]
 
-    assert expiring == {"requests", "invites", "jobs", "items"} == {item["collectionGroup"] for item in policies}
+    assert expiring == {"requests", "invites", "jobs", "items", "billing_events"}
+    assert expiring == {item["collectionGroup"] for item in policies}
     assert all(item["fieldPath"] == EXPIRES and item["indexes"] == [] for item in policies), "a time that only grows"
 
 
@@ -121,7 +132,7 @@ def test_a_query_that_cannot_be_read_fails_rather_than_being_overlooked(tmp_path
 
 
 def after_one_of_each(folder: Path) -> Path:
-    """The database of an app that answered one message and one extraction, did one batch, and has an invitation."""
+    """The database of an app that did a turn, an extraction and a batch, has an invitation, and had a Stripe event."""
     settings = Settings.load(write_app(folder), {"FIRELAUNCH_DATA": str(folder / "data")})
     store = build_store(settings)
     services: Services = build(settings, store=store)
@@ -134,6 +145,9 @@ def after_one_of_each(folder: Path) -> Path:
     batch = ada.post("/v1/batches", {"inputs": [{"text": "Hello"}], "budget_micro_usd": 1}).get_json()
     app.runner.run(batch["id"])
     Invites(store, "demo", services.clock).create("member", uses=1, valid_for=timedelta(hours=1), by="operator")
+    owner = Owner("demo", None)
+    with StripeServer() as stripe:
+        Shop(stripe, store).inbox.receive(Event("evt_1", "invented", services.clock(), owner, None))
     store.close()
     return next(folder.rglob("*.sqlite3"))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from firelaunch.billing.entitlements import Entitlements
 from firelaunch.errors import BudgetExceeded, RateLimited, SettingsError
 from firelaunch.llm.base import Tokens, token_bound
 from firelaunch.llm.prices import Prices
@@ -38,7 +39,7 @@ class Meters:
     def __init__(self, path: Path) -> None:
         self.clock = Clock()
         self.store = SQLiteStore(path)
-        self.metering = Metering(self.store, {"free": PLAN}, "free", self.clock, 60.0)
+        self.metering = Metering(self.store, Entitlements({"free": PLAN}, "free"), self.clock, 60.0)
 
     def day(self) -> Day:
         return Day.of(self.store.get(ADA.usage(self.metering.today())))

@@ -233,6 +233,19 @@ def test_traffic_is_held_back_only_where_something_serves_already(tmp_path: Path
     assert "--no-traffic" in deploy_command(PLACE, service, tmp_path).argv
 
 
+def test_an_app_is_given_the_secrets_that_its_settings_want_and_no_others(tmp_path: Path) -> None:
+    base = settings(tmp_path / "app")
+    assert set(app_service(base, PLACE).secrets) == {"OPENAI_API_KEY"}
+    sold = {name: plan.model_copy(update={"stripe_price": "price_1"}) for name, plan in base.plans.items()}
+    index = base.index.model_copy(update={"backend": "pgvector"})
+    names = app_service(base.model_copy(update={"plans": sold, "index": index}), PLACE).secrets
+    assert names == {
+        "OPENAI_API_KEY": "my-app-openai-api-key",
+        "DATABASE_URL": "my-app-database-url",
+        "STRIPE_API_KEY": "my-app-stripe-api-key",
+    }
+
+
 def test_the_idle_month_is_what_the_price_pages_say(tmp_path: Path) -> None:
     """730 hours of one vCPU and 2 GiB at $0.0000025 a second each; a secret $0.06, a Scheduler job $0.10."""
     items = dict(idle_month(app_service(settings(tmp_path / "app", "all"), PLACE)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ import pytest
 from firelaunch.store.base import DocumentStore, Set
 from firelaunch.testing.accounts import AccountServer
 from firelaunch.testing.emulator import Emulator, unsigned_token
-from support import PYTHON, ROOT, clean_environ, free_port
+from support import PYTHON, ROOT, clean_environ, served_function
 
 Start = Callable[..., str]
 
@@ -35,45 +34,14 @@ def start(
     with ExitStack() as stack:
 
         def one(**environ: str) -> str:
-            port = free_port()
-            around = clean_environ(
-                GOOGLE_CLOUD_PROJECT=firestore_project,
-                FIRESTORE_EMULATOR_HOST=firestore_emulator.host,
-                FIREBASE_AUTH_EMULATOR_HOST=accounts.host,
-                **environ,
-            )
-            process = stack.enter_context(function("membership", port, around, tmp_path / f"{port}.log"))
-            url = f"http://127.0.0.1:{port}"
-            wait_until_it_answers(url, process, tmp_path / f"{port}.log")
-            return url
+            around = {
+                "GOOGLE_CLOUD_PROJECT": firestore_project,
+                "FIRESTORE_EMULATOR_HOST": firestore_emulator.host,
+                "FIREBASE_AUTH_EMULATOR_HOST": accounts.host,
+            }
+            return stack.enter_context(served_function("membership", tmp_path, **around, **environ))
 
         yield one
-
-
-def function(name: str, port: int, environ: dict[str, str], log: Path) -> Any:
-    command = [PYTHON, "-m", "functions_framework", "--target", name, "--port", str(port), "--host", "127.0.0.1"]
-    stack = ExitStack()
-    out = stack.enter_context(log.open("wb"))
-    process = subprocess.Popen(
-        command, cwd=ROOT / "functions", env=environ, stdout=out, stderr=out, start_new_session=True
-    )
-    stack.callback(process.wait, 30)
-    stack.callback(lambda: os.killpg(process.pid, 15) if process.poll() is None else None)
-    stack.process = process  # type: ignore[attr-defined]
-    return stack
-
-
-def wait_until_it_answers(url: str, stack: Any, log: Path) -> None:
-    give_up = time.monotonic() + 60
-    while time.monotonic() < give_up:
-        assert stack.process.poll() is None, log.read_text()
-        try:
-            httpx.get(url, trust_env=False, timeout=30)
-        except httpx.TransportError:
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError(log.read_text())
 
 
 def call(url: str, method: str, path: str, token: str | None, body: Any = None, **headers: str) -> httpx.Response:

@@ -16,9 +16,10 @@ from datetime import datetime
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
+from .after_turn import Following
 from .chats import message_view
 from .checkpoints import Checkpoints, Stopped
-from .errors import FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
+from .errors import AlreadyExists, FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
 from .grounding import Grounding
 from .identity import Caller
 from .lifecycle import Shutdown
@@ -38,7 +39,7 @@ from .usage import Reservation
 if TYPE_CHECKING:
     from .rag.retrieve import Passage
 
-__all__ = ["Replay", "Running", "Send", "Turn", "Workflow", "chat_update", "sent_view"]
+__all__ = ["Replay", "Running", "Send", "Turn", "Workflow", "chat_update", "plain_title", "sent_view"]
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,11 @@ _STREAM = Answering.stream.__code__
 
 @dataclass(slots=True)
 class Turn:
-    """What the app's workflow is handed: the message, what was said before, and a model that is metered."""
+    """What the app's workflow is handed: the message, what was said before, and a model that is metered.
+
+    ``features`` are those that the user's plan switches on. ``summary`` is of the chat's earlier messages, ``memory``
+    holds notes on the user; both are empty unless ``[after_turn]`` has them kept.
+    """
 
     app: App
     text: str
@@ -58,6 +63,9 @@ class Turn:
     _prompts: UserPrompts
     grounding: Grounding
     prompt_id: str | None = None
+    features: frozenset[str] = frozenset()
+    summary: str = ""
+    memory: tuple[str, ...] = ()
     _model: str | None = None
 
     def prompt(self, name: str, **values: str) -> str:
@@ -172,6 +180,7 @@ class Running:
     title: str
     checkpoints: Checkpoints
     answer_is_new: bool
+    following: Following | None = None
     goes_on: bool = False
     client: Client | None = None
     _said: Said = field(default_factory=Said)
@@ -299,7 +308,11 @@ class Running:
         if self._tools:
             answer["tools"] = [_stored(use) for use in self._tools]
         kept = bool(text) or outcome == "answered"
-        self._commit(self._record(outcome, error, usage), self._chat_writes(answer) if kept else [])
+        following = self.following if outcome == "answered" else None
+        jobs = following.writes if following is not None else []
+        self._commit(self._record(outcome, error, usage), [*self._chat_writes(answer), *jobs] if kept else [])
+        if following is not None:
+            following.send()
         return Done(message_view(self.send.answer_id, answer), usage)
 
     def _record(self, outcome: str, error: FirelaunchError | None, usage: dict[str, Any]) -> dict[str, Any]:
@@ -324,7 +337,7 @@ class Running:
         if self.answer_is_new:
             changes["message_count"] = Increment(1)
         if not self.title:
-            changes["title"] = _title(self.send.text)
+            changes["title"] = plain_title(self.send.text)
         return [Set(self.send.answer, answer), chat_update(self.send, changes)]
 
     def _commit(self, outcome: dict[str, Any], chat: list[Write]) -> None:
@@ -338,13 +351,22 @@ class Running:
                 if not chat:
                     raise
                 chat = []
-            except PreconditionFailed:
+            except (AlreadyExists, PreconditionFailed):
                 if self._is_settled():
                     return
             except StoreError:
                 if attempt + 1 == _SETTLE_TRIES:
+                    if chat:
+                        self._bill_alone(outcome)
                     raise
                 time.sleep(0.1 * 2**attempt)
+
+    def _bill_alone(self, outcome: dict[str, Any]) -> None:
+        """Settle an answer that cannot be stored, such as one that no document can hold; its cost is owed."""
+        if not self._is_settled():
+            failed = {**outcome, "outcome": "failed", "error": StoreError.code}
+            record = Update(self.send.record, failed, if_updated_at=self.checkpoints.updated_at)
+            self.services.store.commit([self.reservation.settlement(), record])
 
     def _is_settled(self) -> bool:
         """Whether an earlier try did commit, and its acknowledgement was lost; a stop may have come in between."""
@@ -372,6 +394,7 @@ def _only_waits(chunks: object) -> bool:
     return False
 
 
-def _title(text: str) -> str:
+def plain_title(text: str) -> str:
+    """A chat's title from its first message."""
     line = " ".join(text.split())
     return line if len(line) <= _TITLE_CHARACTERS else line[: _TITLE_CHARACTERS - 1].rstrip() + "…"

@@ -163,7 +163,8 @@ def _answer(run: Run, workflow: Workflow, batch: Batch, index: int, progress: _P
         owner=run.scope,
     )
     prompts = services.prompts.of(run.scope.uid or "", own_models=not reservation.cheaper)
-    turn = Turn(services.settings.app, text, [], llm, prompts, grounding)
+    features = frozenset(reservation.limit.features)
+    turn = Turn(services.settings.app, text, [], llm, prompts, grounding, features=features)
     said, error = "", None
     try:
         said = "".join(grounding.shown(chunk.text) for chunk in workflow(turn)) + grounding.rest()

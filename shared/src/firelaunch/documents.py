@@ -137,11 +137,14 @@ class Documents:
         self._check(scope)
         return self._files.within(scope)
 
-    def add(self, scope: Scope, source: Source, file: IO[bytes] | None = None) -> tuple[dict[str, Any], bool]:
+    def add(
+        self, scope: Scope, source: Source, file: IO[bytes] | None = None, *, key: str | None = None
+    ) -> tuple[dict[str, Any], bool]:
         """Take in a document, and have it indexed by a job.
 
         Args:
             file: its content, seekable; None where the job gets it.
+            key: what is told of more than once is taken in once by the same key, also if it was deleted since.
 
         Returns:
             the document, and whether there is anything to do: not so where its content is the same as before.
@@ -167,7 +170,9 @@ class Documents:
                 file.seek(0)
                 self._files.put(f"{path}/{digest}", file)
             before = there.data.get("job", "") if there is not None else ""
-            prepared = self._jobs.prepare(scope, INGEST, Ingest(document=source.id, after=before))
+            prepared = self._jobs.prepare(scope, INGEST, Ingest(document=source.id, after=before), key=key)
+            if key is not None and self._store.get(prepared.write.path) is not None:
+                return document_view(source.id, {} if there is None else there.data), False
             data = self._record(source, size, digest, prepared.job_id, there)
             own: Write = Create(path, data) if there is None else Update(path, data, if_updated_at=there.update_time)
             named = Set(scope.source(source.id), {"uid": scope.uid, "document": source.id})

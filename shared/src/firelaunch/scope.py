@@ -138,6 +138,10 @@ class Scope:
             raise ScopeViolation(reason="a user's path was asked of a scope that has no user")
         return self.root
 
+    def users(self) -> str:
+        """Collection of the app's users."""
+        return f"apps/{self.app_id}/users"
+
     def chats(self) -> str:
         """Collection of the user's chats."""
         return f"{self._user()}/chats"
@@ -160,6 +164,28 @@ class Scope:
             raise InvalidId("A day is written yyyy-mm-dd.")
         return f"{self._user()}/usage/{day}"
 
+    def rollup(self, day: str) -> str:
+        """Document of what all users of the app used on one day; ``day`` as in :meth:`usage`."""
+        if type(day) is not str or not _DAY.fullmatch(day):
+            raise InvalidId("A day is written yyyy-mm-dd.")
+        return f"apps/{self.app_id}/rollups/{day}"
+
+    def devices(self) -> str:
+        """Collection of the user's devices that take notifications."""
+        return f"{self._user()}/devices"
+
+    def device(self, device_id: str) -> str:
+        """Document of one device."""
+        return f"{self._user()}/devices/{check_id(device_id)}"
+
+    def device_owner(self, device_id: str) -> str:
+        """Document that says whose a device is, in the app's own collection."""
+        return f"apps/{self.app_id}/device_owners/{check_id(device_id)}"
+
+    def memory(self) -> str:
+        """Document of what the app's model keeps in mind about the user."""
+        return f"{self._user()}/memory/notes"
+
     def member(self) -> str:
         """Document of the user's membership, in the app's own collection."""
         self._user()
@@ -172,6 +198,10 @@ class Scope:
     def request(self, request_id: str) -> str:
         """Document of one metered request, in the app's own collection."""
         return f"apps/{self.app_id}/requests/{check_id(request_id)}"
+
+    def billing_event(self, event_id: str) -> str:
+        """Document of one Stripe event that was seen, in the app's own collection."""
+        return f"apps/{self.app_id}/billing_events/{check_id(event_id)}"
 
     def jobs(self) -> str:
         """Collection of the app's jobs."""

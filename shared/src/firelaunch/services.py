@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from .admission import Admission
+from .billing.desk import Desk
 from .chats import Chats
 from .documents import Documents
 from .identity import Attestation, DevIdentity, Identity
@@ -14,6 +15,7 @@ from .jobs import Callers, Jobs
 from .llm.gateway import Gateway
 from .model_calls import ModelCalls
 from .prompts import Prompts
+from .push import Push
 from .scope import Scope
 from .settings import Settings
 from .store.scoped import ScopedStore
@@ -29,6 +31,7 @@ class Services:
     ``store`` reaches this app's documents alone. ``llm`` calls models for code that is no chat turn. ``dev_identity``
     hands out dev tokens; it is None in cloud mode. ``moderate`` is asked about what users write, where there is one.
     ``app_check`` is None where the settings ask for no App Check tokens.
+    ``push`` brings notifications to devices; it is None on a laptop.
     ``internal`` verifies what Cloud Tasks calls with; it is None where nothing calls.
     """
 
@@ -48,6 +51,8 @@ class Services:
     jobs: Jobs
     internal: Callers | None
     clock: Callable[[], datetime]
+    desk: Desk
+    push: Push | None
 
     def within(self, scope: Scope) -> Services:
         """The same, bound to ``scope``: no path and no job outside of it can be reached, and no token is handed out.
@@ -65,6 +70,7 @@ class Services:
             chats=Chats(store, self.clock),
             documents=self.documents.within(scope),
             metering=metering,
+            desk=replace(self.desk, store=store),
             gateway=gateway,
             llm=self.llm.within(scope, metering, gateway),
             jobs=self.jobs.within(scope),

@@ -23,13 +23,16 @@ from pydantic import (
 )
 
 from .errors import InvalidId, SettingsError
+from .plans import Billing, Plan, shared_prices
 from .scope import check_app_id
 from .search_settings import Documents, EmbedderKind, Index, Search, VertexIndex
-from .settings_sections import Cache, Cloud, Guardrails, Logs, Plan, Price, PromptChoice
+from .settings_sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Price, PromptChoice
 from .settings_sections import Section as _Section
 
 __all__ = [
+    "AfterTurn",
     "App",
+    "Billing",
     "Cache",
     "Cloud",
     "Cors",
@@ -158,14 +161,6 @@ class Membership(_Section):
         return self
 
 
-class Cors(_Section):
-    """``[cors]``: which web pages may call the API from a browser."""
-
-    origins: tuple[str, ...] = Field(
-        default=(), description='Origins such as "https://app.example.com". On a laptop, localhost is always allowed.'
-    )
-
-
 class Jobs(_Section):
     """``[jobs]``: work that is done outside of requests, and the Cloud Tasks queue that brings it in the cloud."""
 
@@ -192,6 +187,8 @@ class Environment(_Section):
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = None
     openai_model: str | None = None
+    stripe_api_key: SecretStr | None = None
+    stripe_api_base: str | None = None
     database_url: SecretStr | None = None
     jobs_url: str = ""
     jobs_account: str = ""
@@ -213,6 +210,8 @@ _VARIABLES = {
     "OPENAI_API_KEY": "openai_api_key",
     "OPENAI_BASE_URL": "openai_base_url",
     "OPENAI_MODEL": "openai_model",
+    "STRIPE_API_KEY": "stripe_api_key",
+    "STRIPE_API_BASE": "stripe_api_base",
     "DATABASE_URL": "database_url",
     "FIRESTORE_EMULATOR_HOST": "firestore_emulator",
     "FIREBASE_AUTH_EMULATOR_HOST": "auth_emulator",
@@ -232,9 +231,11 @@ class Settings(_Section):
     limits: Limits = Limits()
     cache: Cache = Cache()
     plans: dict[str, Plan]
+    billing: Billing = Billing()
     prompts: dict[str, PromptChoice] = Field(default={})
     guardrails: Guardrails = Guardrails()
     logs: Logs = Logs()
+    after_turn: AfterTurn = AfterTurn()
     identity: Identity = Identity()
     membership: Membership = Membership()
     cors: Cors = Cors()
@@ -335,6 +336,11 @@ def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
                 yield f"{name} is set on Cloud Run (K_SERVICE is set): tokens would go unchecked. Unset it."
     elif env.mode == "cloud" and (env.firestore_emulator or env.auth_emulator):
         yield "An emulator host is set in cloud mode: unset it, or set FIRELAUNCH_MODE=emulators."
+    if env.stripe_api_base and not env.development:
+        yield "STRIPE_API_BASE is set in cloud mode: Stripe's key would go elsewhere. Unset it."
+    if env.stripe_api_key and not settings.billing.return_url:
+        yield "firelaunch.toml: billing.return_url is empty: name the page that Stripe leads back to."
+    yield from shared_prices(settings.plans)
     if env.mode == "emulators" and not env.firestore_emulator:
         yield "FIRESTORE_EMULATOR_HOST is not set: emulators mode needs it, for example 127.0.0.1:8080."
     if env.mode == "cloud" and not settings.cloud.project:

@@ -1,4 +1,4 @@
-"""Sections of the settings that stand alone: where an app runs, money, caching, prompts, guardrails, logs."""
+"""Sections of the settings that stand alone: where an app runs, prices, caching, prompts, guardrails, logs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["Cache", "Cloud", "Guardrails", "Logs", "Plan", "Price", "PromptChoice", "Section"]
+__all__ = [
+    "AfterTurn",
+    "Cache",
+    "Cloud",
+    "Cors",
+    "Guardrails",
+    "Logs",
+    "Price",
+    "PromptChoice",
+    "Section",
+    "micro_dollars",
+]
 
 MICRO = 1_000_000
 """Micro-dollars in a dollar. Money is an integer number of these everywhere but in the settings file."""
@@ -25,7 +36,12 @@ def _decimal(value: Any) -> Decimal:
     return amount
 
 
-def _micro(value: Any) -> int:
+def micro_dollars(value: Any) -> int:
+    """An amount of dollars as the settings file has it, in micro-dollars.
+
+    Raises:
+        ValueError: it is none, below zero, or has more than six decimals.
+    """
     amount = _decimal(value) * MICRO
     if amount != amount.to_integral_value():
         raise ValueError("an amount has at most six decimals")
@@ -56,6 +72,14 @@ class Cloud(Section):
     memory: str = Field(default="512Mi", pattern=r"^\d+(Mi|Gi)$", description="Memory of an instance.")
 
 
+class Cors(Section):
+    """``[cors]``: which web pages may call the API from a browser."""
+
+    origins: tuple[str, ...] = Field(
+        default=(), description='Origins such as "https://app.example.com". On a laptop, localhost is always allowed.'
+    )
+
+
 class Price(Section):
     """``[prices."<model>"]``: dollars per million tokens, for a model the price table does not know or has wrong."""
 
@@ -73,19 +97,6 @@ class Cache(Section):
     seconds: int = Field(default=3_600, ge=1, le=86_400, description="How long an answer is kept.")
     entries: int = Field(default=1_000, ge=1, le=1_000_000, description="Answers kept at most.")
     bytes: int = Field(default=16_777_216, ge=65_536, description="Memory for them at most.")
-
-
-class Plan(Section):
-    """``[plans.<name>]``: what one user of that plan may use."""
-
-    requests_per_minute: int = Field(ge=1, description="Messages in a clock minute (UTC).")
-    daily_usd: Annotated[int, BeforeValidator(_micro)] = Field(
-        description='Dollars a day (UTC), as a string: "0.50". Kept as micro-dollars.'
-    )
-    cheaper_model_at_percent: int = Field(
-        default=80, ge=0, le=100, description="Share of the daily budget from which the cheap model answers."
-    )
-    documents: int = Field(default=200, ge=0, description="Documents that the user may have at most.")
 
 
 class PromptChoice(Section):
@@ -121,6 +132,19 @@ class Guardrails(Section):
         default="off",
         description="Who is asked about each message. On a laptop without OPENAI_API_KEY nobody is.",
     )
+
+
+class AfterTurn(Section):
+    """``[after_turn]``: what the cheap model does once an answer was given, in jobs that no answer waits for."""
+
+    titles: bool = Field(
+        default=False,
+        description="Whether a model names chats; else their first message does, as where the offline model answers.",
+    )
+    summaries: bool = Field(
+        default=False, description="Keep a summary of what a long chat's model is not shown any more: `turn.summary`."
+    )
+    memory: bool = Field(default=False, description="Keep notes on each user, across chats: `turn.memory`.")
 
 
 class Logs(Section):

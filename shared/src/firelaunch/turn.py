@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from .answering import Replay, Running, Send, Turn, Workflow, chat_update, sent_view
+from .after_turn import AfterTurn, Chat, notes_of
+from .answering import Replay, Running, Send, Turn, Workflow, chat_update, plain_title, sent_view
 from .chats import message_view, new_chat
 from .checkpoints import Checkpointer, Checkpoints
 from .errors import IdempotencyMismatch, NotFound, RequestInProgress
@@ -48,6 +49,7 @@ class Turns:
         self._services = services
         self._workflow = workflow
         self._shutdown = shutdown
+        self._after = AfterTurn(services)
         self._checkpointer = Checkpointer(services.store, services.settings.limits.checkpoint_seconds)
 
     def begin(
@@ -113,11 +115,12 @@ class Turns:
         )
         paths = [scope.chat(send.chat_id), scope.root, scope.usage(day), send.record, send.answer, scope.index_state()]
         paths += [send.user_message] if named else []
+        paths += [scope.memory()] if self._after.memory else []
         (chat, user, usage, record, answer, state, *more), found = services.store.read(
             paths, [latest] if latest.limit else []
         )
         newest_first = found[0] if found else []
-        question = more[0] if more else None
+        question = more.pop(0) if named else None
         again = named and named.anew(send, record, question, newest_first, services.clock())
         if again:
             send, record = again, None
@@ -132,7 +135,10 @@ class Turns:
         recent = _steady(newest_first[::-1], int(about.get("message_count", 0)), limits.history_messages)
         history = [_prompt_message(d) for d in recent if d.path not in own]
         grounding.expect(State.of(state) if state is not None and services.settings.search.in_chats else None)
-        told = token_bound([*history, {"role": "user", "content": send.text}])
+        summary, notes = str(about.get("summary", "")), notes_of(more[0] if more else None)
+        told = token_bound(
+            [*history, {"role": "user", "content": "\n".join(filter(None, (send.text, summary, *notes)))}]
+        )
         asked = told + limits.prompt_tokens + grounding.token_bound
         choice = services.settings.choice
         quotes = [Quote(model, gateway.worst_case(model, asked)) for model in (choice.chat, choice.cheap)]
@@ -144,7 +150,9 @@ class Turns:
         seconds = limits.request_seconds
         llm = gateway.answering(reservation, reservation.model, seconds, streamed=streamed, owner=scope, client=client)
         prompts = services.prompts.of(send.caller.uid, own_models=not reservation.cheaper)
-        turn = Turn(services.settings.app, send.text, history, llm, prompts, grounding)
+        features = frozenset(reservation.limit.features)
+        turn = Turn(services.settings.app, send.text, history, llm, prompts, grounding, features=features)
+        turn.summary, turn.memory = summary, notes
         first = question or record
         sent = sent_view(send, send.at if first is None else first.data["created_at"])
         title = str(about.get("title", ""))
@@ -152,6 +160,9 @@ class Turns:
         running = Running(
             services, send, reservation, turn, self._workflow, self._shutdown, sent, title, checkpoints, answer is None
         )
+        count = int(about.get("message_count", 0)) + (record is None) + (answer is None)
+        asked_for = Chat(chat_id=send.chat_id, request_id=send.request_id, title=plain_title(send.text))
+        running.following = self._after.following(scope, asked_for, about, count)
         running.client = client
         running.goes_on = limits.on_disconnect == "continue"
         if client is not None:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from .billing.entitlements import Entitlements
 from .errors import BudgetExceeded, Contention, PreconditionFailed, RateLimited
 from .llm.base import Tokens
+from .plans import Plan
 from .scope import Scope
-from .settings import Plan
 from .store.base import DELETE_FIELD, SERVER_TIME, Create, Document, DocumentStore, Increment, Update, Write
 
 __all__ = ["Day", "Metering", "Quote", "Reservation"]
@@ -134,25 +135,28 @@ class Metering:
     """Admits requests under their user's plan.
 
     Args:
-        plans: by name; ``default_plan`` is that of users who have none.
+        entitlements: who may use how much.
         clock: the time now, aware.
         reservation_seconds: how long a request that never settles keeps what it reserved.
     """
 
     store: DocumentStore
-    plans: Mapping[str, Plan]
-    default_plan: str
+    entitlements: Entitlements
     clock: Callable[[], datetime]
     reservation_seconds: float
+
+    @property
+    def plans(self) -> Mapping[str, Plan]:
+        """The plans, by name."""
+        return self.entitlements.plans
 
     def today(self) -> str:
         """The day (UTC) that a request is counted on, ``yyyy-mm-dd``."""
         return self.clock().astimezone(UTC).date().isoformat()
 
     def plan_of(self, user: Document | None) -> str:
-        """The name of the user's plan; the default where the user has none, or one that the settings no longer know."""
-        name = user.data.get("plan") if user is not None else None
-        return name if isinstance(name, str) and name in self.plans else self.default_plan
+        """The name of the user's plan; see :class:`~firelaunch.billing.entitlements.Entitlements`."""
+        return self.entitlements.of(user).plan
 
     def reserve(
         self,
@@ -238,6 +242,31 @@ class Metering:
                 continue
             reservation.reserved = micro_usd
             return
+        raise Contention(retry_after=1)
+
+    def release_expired(self, scope: Scope, day: str) -> dict[str, int]:
+        """Let go of the reservations of a user's day whose time is over; they are counted as expired.
+
+        Returns:
+            micro-dollars that each held, by request.
+
+        Raises:
+            Contention: other requests of the user were in the way each time.
+        """
+        path = scope.usage(day)
+        for _ in range(_EXTEND_ATTEMPTS):
+            usage = Day.of(self.store.get(path))
+            expired = usage.reservations(self.clock().astimezone(UTC), expired=True)
+            if not expired:
+                return {}
+            data: dict[str, Any] = {f"reservations.{request_id}": DELETE_FIELD for request_id in expired}
+            data["expired_requests"] = usage.number("expired_requests") + len(expired)
+            data["expired_micro_usd"] = usage.number("expired_micro_usd") + sum(expired.values())
+            try:
+                self.store.commit([Update(path, data, if_updated_at=usage.update_time)])
+            except PreconditionFailed:
+                continue
+            return expired
         raise Contention(retry_after=1)
 
 

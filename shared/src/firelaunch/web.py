@@ -24,14 +24,18 @@ from .api import (
     account,
     answers,
     batches,
+    billing,
     chats,
     dev,
+    devices,
     documents,
     extract,
     health,
     internal,
     jobs,
     mcp,
+    memory,
+    ops,
     reference,
     search,
     ui,
@@ -39,6 +43,7 @@ from .api import (
 from .api.base import LOCALHOST
 from .api.refusals import ErrorAnswer
 from .batch import batch_handlers
+from .billing_jobs import billing_handlers
 from .errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
 from .guardrails import logged, moderated
 from .identity import bearer
@@ -49,6 +54,7 @@ from .services import Services
 from .telemetry import REQUEST_ID, TRACE, configure_logs
 from .turn import Turns, Workflow
 from .ui_stream import UI_HEADERS
+from .upkeep import upkeep_handlers
 from .worker import Handlers, Runner
 
 __all__ = ["App", "handle_errors", "init_app", "invalid"]
@@ -146,7 +152,8 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     handle_errors(app)
     workflow = _guarded(workflow, services)
     turns = Turns(services, workflow, app.shutdown)
-    runner = Runner(services, batch_handlers(workflow, document_handlers(handlers)), app.shutdown)
+    known = billing_handlers(upkeep_handlers(services, document_handlers(handlers)))
+    runner = Runner(services, batch_handlers(workflow, known), app.shutdown)
     app.start_jobs = lambda: _start_jobs(app, services, runner)
     app.runner = runner
     for routes in _blueprints(app, services, turns, documented=False):
@@ -177,8 +184,12 @@ def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool)
         documents.routes(services, documented=documented),
         search.routes(services, documented=documented),
         account.routes(services, documented=documented),
+        billing.routes(services, documented=documented),
         extract.routes(services, documented=documented),
         mcp.routes(services, turns, documented=documented),
+        devices.routes(services, documented=documented),
+        memory.routes(services, documented=documented),
+        ops.routes(services, documented=documented),
         health.routes(services, documented=documented),
         reference.routes(lambda: _document(app, services, turns), documented=documented),
     ]

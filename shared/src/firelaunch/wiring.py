@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from .admission import Admission
+from .billing.base import Payments
+from .billing.desk import Desk
+from .billing.entitlements import Entitlements
 from .chats import Chats
 from .identity import AnyOf, Attestation, DevIdentity, Identity, load_or_create_key
 from .jobs import Backend, Callers, Jobs
@@ -17,6 +20,7 @@ from .llm.gateway import Gateway
 from .llm.prices import Prices
 from .model_calls import ModelCalls
 from .prompts import Prompts
+from .push import Push
 from .scope import Scope
 from .search_wiring import build_documents
 from .services import Services
@@ -55,6 +59,7 @@ def build(
     moderate: Callable[[str], None] | None = None,
     backend: Backend | None = None,
     internal: Callers | None = None,
+    push: Push | None = None,
     files: Files | None = None,
     fetcher: Fetcher | None = None,
     reranker: Reranker | None = None,
@@ -62,7 +67,7 @@ def build(
     """The services of one app's process. Connects to nothing; adapters do when they are first used.
 
     Args:
-        clock, store, provider, backend, internal, files, fetcher: others than the settings name, for tests and
+        clock, store, provider, backend, internal, push, files, fetcher: others than the settings name, for tests and
             benchmarks.
         reranker: puts the passages that a search found in a better order; none where it is left out.
         moderate: an app's own hook, in place of the settings' (see :mod:`firelaunch.guardrails`).
@@ -75,7 +80,8 @@ def build(
     prices.check(settings.provider, [prompt.model for prompt in prompts.in_use() if prompt.model])
     scoped = ScopedStore(store or build_store(settings), Scope(settings.app.id))
     identity, dev_identity = _identity(settings)
-    metering = Metering(scoped, settings.plans, settings.app.plan, clock, limits.request_seconds + _SETTLE_GRACE)
+    entitlements = Entitlements(settings.plans, settings.app.plan)
+    metering = Metering(scoped, entitlements, clock, limits.request_seconds + _SETTLE_GRACE)
     gateway = Gateway(
         provider or _provider(settings),
         prices,
@@ -117,6 +123,8 @@ def build(
         jobs=jobs,
         internal=internal or _internal_callers(settings),
         clock=clock,
+        desk=Desk(scoped, entitlements, _payments(settings), settings.billing.return_url),
+        push=push or _push(settings),
     )
 
 
@@ -163,6 +171,23 @@ def _app_check(settings: Settings) -> Attestation | None:
     from .identity.app_check import AppCheck
 
     return AppCheck(_project(settings), settings.identity.app_check)
+
+
+def _push(settings: Settings) -> Push | None:
+    if settings.environment.development:
+        return None
+    from .push.fcm import FcmPush
+
+    return FcmPush(_project(settings))
+
+
+def _payments(settings: Settings) -> Payments | None:
+    env = settings.environment
+    if env.stripe_api_key is None:
+        return None
+    from .billing.stripe import StripePayments
+
+    return StripePayments(env.stripe_api_key, env.stripe_api_base)
 
 
 def _provider(settings: Settings) -> Provider:

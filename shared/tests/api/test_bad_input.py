@@ -233,7 +233,7 @@ def test_health_needs_no_token_and_names_the_app(app: App) -> None:
 
 def test_me_is_who_the_token_says(app: App) -> None:
     admin = sign_in(app, "root", role="admin")
-    expected = {"app_id": "demo", "uid": "root", "role": "admin", "email": None, "plan": "free"}
+    expected = {"app_id": "demo", "uid": "root", "role": "admin", "email": None, "plan": "free", "features": []}
     assert admin.get("/v1/me").get_json() == expected
 
 

@@ -101,6 +101,15 @@ def test_admins_alone_see_dead_jobs_of_the_app_and_drive_them_on(site: Site) -> 
     assert admin.get("/v1/ops/jobs").get_json()["items"] == []
 
 
+def test_admins_read_the_apps_own_jobs_and_no_users(site: Site) -> None:
+    own, adas = put_off(site, scope=Scope("demo")), put_off(site)
+    member, admin = sign_in(site.app, "ada"), sign_in(site.app, "eve", role="admin")
+    assert admin.get(f"/v1/ops/jobs/{own.id}").get_json()["id"] == own.id
+    assert admin.get(f"/v1/ops/jobs/{adas.id}").status_code == 404
+    for job in (own, adas):
+        assert member.get(f"/v1/ops/jobs/{job.id}").status_code == 403
+
+
 def test_nothing_of_jobs_is_there_for_those_who_did_not_sign_in_and_internal_is_not_there_at_all(site: Site) -> None:
     client = site.app.test_client()
     for path in ("/v1/jobs", "/v1/jobs/x", "/v1/ops/jobs"):

@@ -228,3 +228,19 @@ def test_the_connection_of_a_thread_that_has_ended_is_closed(tmp_path: Path) -> 
         run()
     assert open_files() <= before
     store.close()
+
+
+def test_what_was_removed_is_in_no_file_after_a_scrub(tmp_path: Path) -> None:
+    """Also what a document held before it was changed, and with another connection open."""
+    store, other = SQLiteStore(tmp_path / "s.sqlite3"), SQLiteStore(tmp_path / "s.sqlite3")
+    for number in range(300):
+        store.commit([Set(f"a/x/b/{number}", {"text": f"secret-word {number} " * 40})])
+    store.commit([Set("a/x/b/1", {"text": "else"}), Set("a/y", {"text": "stays"})])
+    assert other.get("a/y") is not None
+    store.delete_tree("a/x")
+    store.scrub()
+    found = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"secret-word" not in found
+    assert b"stays" in found
+    store.close()
+    other.close()

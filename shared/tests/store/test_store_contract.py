@@ -412,3 +412,23 @@ def test_delete_tree_takes_all_below_and_nothing_beside(store: DocumentStore) ->
     assert store.delete_tree("c/a") == 0
     assert store.delete_tree("c") == 4
     assert [path for path in beside if store.get(path)] == ["cc/a/s/x"]
+
+
+def test_ids_are_those_of_documents_that_are_there_and_of_those_that_only_have_others_below(
+    store: DocumentStore,
+) -> None:
+    paths = ("a/x", "a/x!y/b/1", "a/x/b/1", "a/x/b/2", "a/z/b/1/c/1", "ab/w", "a0/v")
+    store.commit([Set(path, {"n": 1}) for path in paths])
+    assert list(store.ids("a")) == ["x", "x!y", "z"]
+    assert list(store.ids("a/z/b")) == ["1"]
+    assert list(store.ids("none")) == []
+
+
+def test_a_tree_is_a_document_and_all_that_lies_below_it_and_nothing_beside_it(store: DocumentStore) -> None:
+    paths = ("a/x", "a/x/b/1", "a/x/b/1/c/2", "a/xy", "a/w/b/1", "a/x0/b/1")
+    store.commit([Set(path, {"n": 1}) for path in paths])
+    assert sorted(store.tree("a/x")) == ["a/x", "a/x/b/1", "a/x/b/1/c/2"]
+    assert sorted(store.tree("a/x/b")) == ["a/x/b/1", "a/x/b/1/c/2"]
+    assert list(store.tree("a/w")) == ["a/w/b/1"]
+    assert store.delete_tree("a/x") == 3
+    assert list(store.tree("a/x")) == []

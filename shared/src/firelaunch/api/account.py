@@ -16,15 +16,28 @@ from .refusals import errors
 __all__ = ["routes"]
 
 
+_ME: dict[str, Any] = {
+    "app_id": "my-app",
+    "uid": "ada",
+    "role": "member",
+    "email": None,
+    "plan": "free",
+    "features": [],
+}
+
+
 class Me(BaseModel):
     """The caller, as their token and the app's data have it."""
 
-    model_config = example({"app_id": "my-app", "uid": "ada", "role": "member", "email": None, "plan": "free"})
+    model_config = example(
+        {"app_id": "my-app", "uid": "ada", "role": "member", "email": None, "plan": "free", "features": []}
+    )
     app_id: str
     uid: str
     role: str
     email: str | None
     plan: str
+    features: list[str] = Field(description="What the plan switches on, by the app's own names.")
 
 
 _DAY = {
@@ -89,8 +102,9 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
     @api.get("/me", responses={200: Me, **errors()}, summary="Who am I?")
     def me() -> dict[str, Any]:
         who = caller()
-        plan = metering.plan_of(store.get(who.scope.root))
-        return {"app_id": who.app_id, "uid": who.uid, "role": who.role, "email": who.email, "plan": plan}
+        has = metering.entitlements.of(store.get(who.scope.root))
+        told = {"app_id": who.app_id, "uid": who.uid, "role": who.role, "email": who.email}
+        return {**told, "plan": has.plan, "features": sorted(has.features)}
 
     @api.get("/usage", responses={200: UsageReport, **errors()}, summary="What have I used?")
     def usage(query: DaysQuery) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from flask_openapi3 import APIBlueprint
 from flask_openapi3.models import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..errors import BadRequest
+from ..errors import BadRequest, Forbidden
 from ..identity import Caller
 from ..llm.client import CLIENT_KEY, STREAM_KEY, Client
 from ..stream import Paused
@@ -22,6 +22,7 @@ __all__ = [
     "Body",
     "PageQuery",
     "Path",
+    "admins_only",
     "blueprint",
     "caller",
     "client",
@@ -40,7 +41,7 @@ _KEY_CHARACTERS = 255
 KEY_HEADER = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "The client's own name for this send: repeated, it gives the first answer again.",
+    "description": "The client's own name for this request: repeated, it gives the first answer again.",
     "schema": {"type": "string", "minLength": 1, "maxLength": _KEY_CHARACTERS, "pattern": "^[ -~]+$"},
 }
 """For a route's ``x-headers`` in the OpenAPI document."""
@@ -106,6 +107,16 @@ def caller() -> Caller:
     """Who sent the request; :mod:`firelaunch.web` has verified the token before any route under /v1 runs."""
     found: Caller = g.caller
     return found
+
+
+def admins_only() -> None:
+    """Return if the caller is an admin of the app.
+
+    Raises:
+        Forbidden: it is not.
+    """
+    if caller().role != "admin":
+        raise Forbidden("Only the app's admins may do this.", reason=f"role {caller().role!r}")
 
 
 def idempotency_key() -> str | None:

@@ -7,10 +7,10 @@ from typing import Any
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, Field
 
-from ..errors import Conflict, Forbidden, InvalidCursor, InvalidId, NotFound, PreconditionFailed
+from ..errors import Conflict, InvalidCursor, InvalidId, NotFound, PreconditionFailed
 from ..jobs.base import job_view
 from ..services import Services
-from .base import PageQuery, Path, blueprint, caller, example
+from .base import PageQuery, Path, admins_only, blueprint, caller, example
 from .refusals import errors
 
 __all__ = ["routes"]
@@ -122,9 +122,18 @@ def _operations(api: APIBlueprint, services: Services) -> None:
         "/ops/jobs", responses={200: JobPage, **errors(InvalidCursor)}, summary="List the app's dead jobs (admins)"
     )
     def dead(query: PageQuery) -> dict[str, Any]:
-        _admins_only()
+        admins_only()
         page = jobs.dead(query.limit, query.cursor)
         return {"items": page.items, "next_cursor": page.next_cursor}
+
+    @api.get(
+        "/ops/jobs/<id>",
+        responses={200: JobAnswer, **errors(*_OF_A_JOB)},
+        summary="Read a job that is the app's and no user's (admins)",
+    )
+    def read(path: Path) -> dict[str, Any]:
+        admins_only()
+        return job_view(jobs.get(services.store.scope, path.id))
 
     @api.post(
         "/ops/jobs/<id>/redrive",
@@ -132,10 +141,5 @@ def _operations(api: APIBlueprint, services: Services) -> None:
         summary="Try a dead job anew (admins)",
     )
     def redrive(path: Path) -> dict[str, Any]:
-        _admins_only()
+        admins_only()
         return job_view(jobs.redrive(path.id))
-
-
-def _admins_only() -> None:
-    if caller().role != "admin":
-        raise Forbidden("Only the app's admins may do this.", reason=f"role {caller().role!r}")

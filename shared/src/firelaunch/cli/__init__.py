@@ -15,6 +15,7 @@ _COMMANDS = {
     "deploy": ("deploy", "Deploy an app to Cloud Run."),
     "invite": ("invite", "Invite people to an app, its first admin among them."),
     "lock-prompts": ("lock_prompts", "Note the prompts of an app as released."),
+    "erase": ("erase", "Remove all data of a user."),
     "eval": ("evaluate", "Measure how well search finds what it should."),
     "new": ("new", "Make an app."),
     "publish": ("publish", "Publish an app's name, and who may join it."),

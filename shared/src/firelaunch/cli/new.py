@@ -55,14 +55,29 @@ def bake(root: Path, answers: Mapping[str, str], *, ask: bool, next_steps: bool 
 
 @click.command("new")
 @click.option("--no-input", is_flag=True, help="Ask nothing; take the defaults, and the ANSWERS given.")
-@click.argument("answers", nargs=-1, metavar="[NAME=VALUE]...")
+@click.argument("answers", nargs=-1, metavar="[NAME=VALUE]... | function NAME [KIND]")
 def command(no_input: bool, answers: tuple[str, ...]) -> None:
     """Make an app under apps/, asking up to seven questions.
 
     Answers may be given, as in: firelaunch new app_name="My shop" model_provider=vertex
+
+    "firelaunch new function NAME [http|storage|firestore]" makes a Cloud Function instead: docs/functions.md.
     """
     root = repo_root()
+    if answers[:1] == ("function",):
+        _function(root, answers[1:])
+        return
     bake(root, dict(_parse(answer, _questions(root)) for answer in answers), ask=not no_input)
+
+
+def _function(root: Path, given: tuple[str, ...]) -> None:
+    from .new_function import KINDS, make_function
+
+    name, kind, *more = (*given, "http") if len(given) == 1 else given or ("", "")
+    if more or kind not in KINDS:
+        raise click.UsageError(f"Say: firelaunch new function NAME [{'|'.join(KINDS)}]")
+    for path in make_function(root, name, kind):
+        click.echo(path.relative_to(root))
 
 
 def _questions(root: Path) -> list[str]:

@@ -321,6 +321,7 @@ def _secrets(settings: Settings) -> list[str]:
     return [
         *(["OPENAI_API_KEY"] if "openai" in asked else []),
         *(["DATABASE_URL"] if settings.index.backend == "pgvector" else []),
+        *(["STRIPE_API_KEY"] if any(plan.stripe_price for plan in settings.plans.values()) else []),
     ]
 
 

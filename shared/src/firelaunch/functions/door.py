@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import secrets
-import time
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
-from flask import Response, g, request
+from flask import g, request
 from flask_cors import CORS
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from ..api.base import Body
 from ..errors import InvalidId, Unauthenticated
@@ -18,12 +15,10 @@ from ..identity import bearer
 from ..identity.base import tenant_of
 from ..membership.door import Door, Visitor
 from ..scope import check_uid
-from ..telemetry import REQUEST_ID
-from ..web import App, handle_errors, invalid
+from ..web import App
+from .http import function_app
 
 __all__ = ["Tokens", "door_app"]
-
-log = logging.getLogger(__name__)
 
 Sent = TypeVar("Sent", bound=Body)
 
@@ -64,33 +59,17 @@ class InviteBody(Body):
 
 def door_app(door: Door, tokens: Tokens) -> App:
     """The door as a Flask app; see docs/membership.md for its routes."""
-    app = App("membership", title="membership")
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app = function_app("membership", MAX_BODY)
     # Any page may call it: what it may do is in the token, which no browser sends by itself.
     CORS(app, origins="*", send_wildcard=True, expose_headers=["X-Request-Id", "Retry-After"], max_age=3600)
-    handle_errors(app)
-    app.register_error_handler(ValidationError, invalid)
-    _requests(app, tokens)
+
+    @app.before_request
+    def identify() -> None:
+        if request.method != "OPTIONS":
+            g.visitor = _visitor(tokens.claims(bearer(request.headers.get("Authorization"))))
+
     _routes(app, door)
     return app
-
-
-def _requests(app: App, tokens: Tokens) -> None:
-    @app.before_request
-    def begin() -> None:
-        g.began = time.monotonic()
-        REQUEST_ID.set("req_" + secrets.token_hex(10))
-        if request.method == "OPTIONS":
-            return
-        g.visitor = _visitor(tokens.claims(bearer(request.headers.get("Authorization"))))
-
-    @app.after_request
-    def finish(response: Response) -> Response:
-        response.headers["X-Request-Id"] = REQUEST_ID.get() or ""
-        response.headers.setdefault("Cache-Control", "no-store")
-        took = (time.monotonic() - g.began) * 1000
-        log.info("%s %s %s %.0f ms", request.method, request.url_rule or "-", response.status_code, took)
-        return response
 
 
 def _routes(app: App, door: Door) -> None:

@@ -1,7 +1,9 @@
 """From the environment to the functions' apps: what :mod:`firelaunch.wiring` is to the services.
 
 Variables: GOOGLE_CLOUD_PROJECT; DEDICATED_APPS, the ids of the apps that have a database of their own, with commas
-between them; and, on a laptop alone, FIRESTORE_EMULATOR_HOST and FIREBASE_AUTH_EMULATOR_HOST.
+between them; for billing BILLING_APPS, STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET, INVOKER and INVOKER_AUDIENCE
+(docs/billing.md); for functions that are scoped APPS, INVOKER, INVOKER_AUDIENCE and what the apps' settings read
+(docs/functions.md); and, on a laptop alone, FIRESTORE_EMULATOR_HOST, FIREBASE_AUTH_EMULATOR_HOST and STRIPE_API_BASE.
 """
 
 from __future__ import annotations
@@ -10,16 +12,29 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 
+from pydantic import SecretStr
+
+from ..billing.base import Payments
+from ..billing.inbox import Inbox
+from ..billing.ledger import Ledger
+from ..billing.reconcile import Reconciliation
 from ..errors import SettingsError
 from ..membership.door import Door
-from ..scope import check_app_id
+from ..scope import Scope, check_app_id
+from ..services import Services
+from ..settings import Settings
 from ..store.base import DocumentStore
+from ..store.scoped import ScopedStore
 from ..telemetry import configure_logs
 from ..web import App
+from ..wiring import build
+from .billing import Invoker, reconciliation_app, webhook_app
 from .door import Tokens, door_app
+from .scoped import Host
 
-__all__ = ["build_door", "databases"]
+__all__ = ["build_door", "build_host", "build_reconciliation", "build_webhook", "databases"]
 
 
 def build_door(environ: Mapping[str, str] = os.environ) -> App:
@@ -37,6 +52,75 @@ def build_door(environ: Mapping[str, str] = os.environ) -> App:
     return door_app(door, _tokens(project, environ))
 
 
+def build_webhook(environ: Mapping[str, str] = os.environ) -> App:
+    """The app that takes Stripe's events.
+
+    Raises:
+        SettingsError: a variable is missing, or one that is for a laptop alone is set on Cloud Run.
+    """
+    from ..billing.stripe import StripeWebhooks
+
+    configure_logs(structured=bool(environ.get("K_SERVICE")), project=_project(environ))
+    inbox = Inbox(_ledgers(environ, _payments(environ)), lambda: datetime.now(UTC))
+    what = "the signing secret (whsec_...) of the Stripe endpoint that leads here"
+    return webhook_app(inbox, StripeWebhooks(SecretStr(_needed(environ, "STRIPE_WEBHOOK_SECRET", what))))
+
+
+def build_reconciliation(environ: Mapping[str, str] = os.environ) -> App:
+    """The app that compares Stripe's subscriptions with ours.
+
+    Raises:
+        SettingsError: a variable is missing, or one that is for a laptop alone is set on Cloud Run.
+    """
+    configure_logs(structured=bool(environ.get("K_SERVICE")), project=_project(environ))
+    payments = _payments(environ)
+    return reconciliation_app(Reconciliation(payments, _ledgers(environ, payments)), _invoker(environ))
+
+
+def build_host(environ: Mapping[str, str] = os.environ) -> Host:
+    """The apps that ``scoped`` functions serve, and who may call them.
+
+    Raises:
+        SettingsError: a variable is missing, an app's settings do not hold, or two of the apps have one id.
+    """
+    listed = _needed(environ, "APPS", "the folders of the apps that the functions serve, with commas between them")
+    apps: dict[str, Services] = {}
+    # Functions call no model, so they need no key for one; one of your own that does is given the key.
+    given = {"OPENAI_API_KEY": "none"} if environ.get("FIRELAUNCH_MODE") == "cloud" else {}
+    for folder in filter(None, (name.strip() for name in listed.split(","))):
+        settings = Settings.load(Path(folder) / "firelaunch.toml", {**given, **environ})
+        if settings.app.id in apps:
+            raise SettingsError(f"APPS names two folders of the app {settings.app.id!r}: take one of them out.")
+        configure_logs(structured=settings.environment.on_cloud_run, project=settings.cloud.project)
+        apps[settings.app.id] = build(settings)
+    return Host(apps, _invoker(environ))
+
+
+def _ledgers(environ: Mapping[str, str], payments: Payments) -> dict[str, Ledger]:
+    names = _names(_needed(environ, "BILLING_APPS", "the ids of the apps that sell plans, with commas between them"))
+    database = databases(environ)
+    scopes = [Scope(name) for name in names]
+    return {app.app_id: Ledger(ScopedStore(database(app.app_id), app), payments, app) for app in scopes}
+
+
+def _payments(environ: Mapping[str, str]) -> Payments:
+    from ..billing.stripe import StripePayments
+
+    base = environ.get("STRIPE_API_BASE")
+    if base and environ.get("K_SERVICE"):
+        raise SettingsError("STRIPE_API_BASE is set on Cloud Run (K_SERVICE is set): the key would go there. Unset it.")
+    return StripePayments(SecretStr(_needed(environ, "STRIPE_API_KEY", "a key of the Stripe account")), base)
+
+
+def _invoker(environ: Mapping[str, str]) -> Invoker | None:
+    if not environ.get("K_SERVICE") and not environ.get("INVOKER"):
+        return None
+    from ..jobs.oidc import ServiceAccountTokens
+
+    email = _needed(environ, "INVOKER", "the e-mail address of the service account that may call this")
+    return ServiceAccountTokens(_needed(environ, "INVOKER_AUDIENCE", "the audience of its tokens: this address"), email)
+
+
 def databases(environ: Mapping[str, str]) -> Callable[[str | None], DocumentStore]:
     """Finds the Firestore database of an app by its id; of the project itself by None.
 
@@ -46,13 +130,23 @@ def databases(environ: Mapping[str, str]) -> Callable[[str | None], DocumentStor
     from ..store.firestore import FirestoreStore
 
     project = _project(environ)
-    dedicated = {check_app_id(name.strip()) for name in environ.get("DEDICATED_APPS", "").split(",") if name.strip()}
+    dedicated = set(_names(environ.get("DEDICATED_APPS", "")))
 
     @cache
     def named(database: str) -> DocumentStore:
         return FirestoreStore(project, database)
 
     return lambda app_id: named(app_id if app_id in dedicated and app_id is not None else "(default)")
+
+
+def _names(listed: str) -> list[str]:
+    return [check_app_id(name.strip()) for name in listed.split(",") if name.strip()]
+
+
+def _needed(environ: Mapping[str, str], name: str, what: str) -> str:
+    if not environ.get(name, "").strip(" ,"):
+        raise SettingsError(f"{name} is not set: set it to {what}.")
+    return environ[name]
 
 
 def _project(environ: Mapping[str, str]) -> str:
@@ -62,10 +156,7 @@ def _project(environ: Mapping[str, str]) -> str:
                 raise SettingsError(
                     f"{name} is set on Cloud Run (K_SERVICE is set): tokens would go unchecked. Unset it."
                 )
-    project = environ.get("GOOGLE_CLOUD_PROJECT")
-    if not project:
-        raise SettingsError("GOOGLE_CLOUD_PROJECT is not set: set it to the Firebase project's id.")
-    return project
+    return _needed(environ, "GOOGLE_CLOUD_PROJECT", "the Firebase project's id")
 
 
 def _tokens(project: str, environ: Mapping[str, str]) -> Tokens:

@@ -27,6 +27,10 @@ KEPT: tuple[Pattern, ...] = tuple(
         "apps/*/users/*/batches/**",
         "apps/*/users/*/documents/**",
         "apps/*/users/*/usage/**",
+        "apps/*/users/*/devices/**",
+        "apps/*/users/*/memory/**",
+        "apps/*/rollups/**",
+        "apps/*/device_owners/**",
     )
 )
 """What firelaunch itself keeps in every app. Most of it no client may touch, so the base rules do not name it."""

@@ -6,7 +6,7 @@ microsecond), lists and string-keyed dicts of those. A path alternates collectio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol, TypeVar
@@ -193,6 +193,9 @@ class DocumentStore(Protocol):
     def count(self, query: Query) -> int:
         """How many documents match; ``limit`` and ``after`` are honoured."""
 
+    def ids(self, collection: str) -> Iterator[str]:
+        """Ids of the documents of a collection, in order; also of those that are not there, but have others below."""
+
     def read(
         self, paths: Sequence[str], queries: Sequence[Query]
     ) -> tuple[list[Document | None], list[list[Document]]]:
@@ -222,6 +225,16 @@ class DocumentStore(Protocol):
 
         Returns:
             how many documents went.
+        """
+
+    def tree(self, path: str) -> Iterator[str]:
+        """The path of a document (if it is there) and of every document below it; of a collection likewise."""
+
+    def scrub(self) -> None:
+        """Have nothing of what was removed lie in files of this machine any more.
+
+        Raises:
+            Contention: others read for too long on end.
         """
 
     def close(self) -> None:

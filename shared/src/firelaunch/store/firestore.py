@@ -47,6 +47,7 @@ _READ_SECONDS = 15.0
 _COMMIT_SECONDS = 15.0
 _TRANSACTION_SECONDS = 20.0
 _DELETE_BATCH = 400
+_IDS_PAGE = 300
 _READERS = 32
 _DIRECTIONS = {False: firestore.Query.ASCENDING, True: firestore.Query.DESCENDING}
 
@@ -106,6 +107,12 @@ class FirestoreStore:
         """See :class:`~firelaunch.store.base.DocumentStore`."""
         with _translated():
             return int(self._query(query).count(alias="n").get(timeout=_READ_SECONDS)[0][0].value)
+
+    def ids(self, collection: str) -> Iterator[str]:
+        """See :class:`~firelaunch.store.base.DocumentStore`. Each costs a read, also one that is not there."""
+        with _translated():
+            for reference in self._client.collection(collection).list_documents(_IDS_PAGE, timeout=_READ_SECONDS):
+                yield reference.id
 
     def read(
         self, paths: Sequence[str], queries: Sequence[Query]
@@ -167,6 +174,21 @@ class FirestoreStore:
                 reference.delete()
                 gone += 1
         return gone
+
+    def tree(self, path: str) -> Iterator[str]:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        with _translated():
+            if len(path.split("/")) % 2:
+                yield from _below(self._client.collection(path))
+                return
+            reference = self._client.document(path)
+            if reference.get(["__name__"], timeout=_READ_SECONDS).exists:
+                yield path
+            for collection in reference.collections():
+                yield from _below(collection)
+
+    def scrub(self) -> None:
+        """See :class:`~firelaunch.store.base.DocumentStore`. There are no files here."""
 
     def close(self) -> None:
         """See :class:`~firelaunch.store.base.DocumentStore`."""
@@ -272,6 +294,11 @@ class _Transaction:
     def _before_writes(self) -> None:
         if self.writes:
             raise ValueError("in a transaction all reads come before the first write")
+
+
+def _below(collection: Any) -> Iterator[str]:
+    for snapshot in collection.recursive().select(["__name__"]).stream():
+        yield snapshot.reference.path
 
 
 def _document(snapshot: Any) -> Document | None:

@@ -6,7 +6,7 @@ The Admin SDK bypasses security rules, so code that runs with its credentials is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from datetime import datetime
 from typing import TypeVar
@@ -103,6 +103,10 @@ class ScopedStore:
         """See :meth:`DocumentStore.count <firelaunch.store.base.DocumentStore.count>`."""
         return self.__store.count(self.__wall.check_query(query))
 
+    def ids(self, collection: str) -> Iterator[str]:
+        """See :meth:`DocumentStore.ids <firelaunch.store.base.DocumentStore.ids>`."""
+        return self.__store.ids(self.__wall.check(collection, document=False))
+
     def read(
         self, paths: Sequence[str], queries: Sequence[Query]
     ) -> tuple[list[Document | None], list[list[Document]]]:
@@ -121,6 +125,14 @@ class ScopedStore:
     def delete_tree(self, path: str) -> int:
         """See :meth:`DocumentStore.delete_tree <firelaunch.store.base.DocumentStore.delete_tree>`."""
         return self.__store.delete_tree(self.__wall.check(path, document=len(split(path)) % 2 == 0))
+
+    def tree(self, path: str) -> Iterator[str]:
+        """See :meth:`DocumentStore.tree <firelaunch.store.base.DocumentStore.tree>`."""
+        return self.__store.tree(self.__wall.check(path, document=len(split(path)) % 2 == 0))
+
+    def scrub(self) -> None:
+        """See :meth:`DocumentStore.scrub <firelaunch.store.base.DocumentStore.scrub>`."""
+        self.__store.scrub()
 
     def close(self) -> None:
         """See :meth:`DocumentStore.close <firelaunch.store.base.DocumentStore.close>`."""

@@ -21,6 +21,7 @@ from ..errors import AlreadyExists, Contention, NotFound, PreconditionFailed, St
 from .base import MAX_WRITES, Create, Delete, Document, Filter, Query, Set, Transaction, Update, Write, ordering
 from .changes import apply_set, apply_update
 from .sqlite_values import bounds, decode, encode, encode_scalar
+from .wal import empty_wal
 
 __all__ = ["SQLiteStore"]
 
@@ -37,6 +38,11 @@ CREATE TABLE IF NOT EXISTS documents (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS by_id ON documents (collection, id);
 """
+_IDS = """
+SELECT DISTINCT CASE instr(rest, '/') WHEN 0 THEN rest ELSE substr(rest, 1, instr(rest, '/') - 1) END AS id
+FROM (SELECT substr(path, ?) AS rest FROM documents WHERE path > ? AND path < ?) ORDER BY id
+"""
+_TREE = "path = ? OR (path > ? AND path < ?)"
 _COLUMNS = "path, data, created, updated"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -85,6 +91,12 @@ class SQLiteStore:
             row = self._connection().execute(f"SELECT count(*) FROM ({sql})", values).fetchone()  # noqa: S608
         return int(row[0])
 
+    def ids(self, collection: str) -> Iterator[str]:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        with _translated():
+            rows = self._connection().execute(_IDS, (len(collection) + 2, f"{collection}/", f"{collection}0"))
+            yield from [str(row[0]) for row in rows]
+
     def read(
         self, paths: Sequence[str], queries: Sequence[Query]
     ) -> tuple[list[Document | None], list[list[Document]]]:
@@ -106,12 +118,19 @@ class SQLiteStore:
 
     def delete_tree(self, path: str) -> int:
         """See :class:`~firelaunch.store.base.DocumentStore`."""
-        # "/" is followed by "0" in ASCII, so this range is exactly what begins with "path/".
         with self._write_lock() as connection:
-            gone = connection.execute(
-                "DELETE FROM documents WHERE path = ? OR (path > ? AND path < ?)", (path, f"{path}/", f"{path}0")
-            )
-            return gone.rowcount
+            return connection.execute(f"DELETE FROM documents WHERE {_TREE}", _tree(path)).rowcount  # noqa: S608
+
+    def tree(self, path: str) -> Iterator[str]:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        with _translated():
+            rows = self._connection().execute(f"SELECT path FROM documents WHERE {_TREE}", _tree(path))  # noqa: S608
+            yield from [str(row[0]) for row in rows]
+
+    def scrub(self) -> None:
+        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        with self._writing, _translated():
+            empty_wal(self._connection())
 
     def close(self) -> None:
         """See :class:`~firelaunch.store.base.DocumentStore`."""
@@ -140,6 +159,8 @@ class SQLiteStore:
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         connection.execute("PRAGMA synchronous = NORMAL")
+        # What is removed is overwritten, not only let go of.
+        connection.execute("PRAGMA secure_delete = ON")
         if first:
             _switch_to_wal(connection)
             connection.executescript(_SCHEMA)
@@ -161,6 +182,11 @@ class SQLiteStore:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+
+
+def _tree(path: str) -> tuple[str, str, str]:
+    # "/" is followed by "0" in ASCII, so this range is exactly what begins with "path/".
+    return path, f"{path}/", f"{path}0"
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:

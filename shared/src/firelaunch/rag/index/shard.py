@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import IndexFailed, IndexUnavailable
+from ...store.wal import empty_wal
 from .base import Entry, Hit, Where
 from .words import Analyzer
 
@@ -106,6 +107,10 @@ class Shard:
                 # The terms of removed texts stay in FTS5's segments until these are merged.
                 connection.execute("INSERT INTO terms (terms) VALUES ('optimize')")
             connection.execute("UPDATE about SET generation = generation + 1")
+        if document is None and not keep:
+            with self._connection(create=True) as connection:
+                assert connection is not None  # noqa: S101 - it was created
+                empty_wal(connection)
 
     def nearest(self, vector: Vector, k: int, where: Where) -> list[Hit]:
         """The nearest entries by cosine."""

@@ -1,0 +1,106 @@
+"""Plans: subscribing to one, managing what is paid for, and an admin's grant of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_openapi3 import APIBlueprint
+from pydantic import BaseModel, Field
+
+from ..billing.base import AlreadySubscribed, BillingError, BillingOff, BillingUnavailable, NoCustomer
+from ..billing_jobs import RECONCILE, Reconcile
+from ..errors import AlreadyExists, IdempotencyMismatch, InvalidId, JobsUnavailable, NotFound, TooLarge
+from ..jobs.base import job_view
+from ..services import Services
+from .base import KEY_HEADER, Body, admins_only, blueprint, caller, example, idempotency_key
+from .jobs import JobAnswer
+from .refusals import errors
+
+__all__ = ["routes"]
+
+
+class CheckoutBody(Body):
+    """What to subscribe to."""
+
+    model_config = example({"plan": "pro"})
+    plan: str = Field(min_length=1, max_length=100, description="A plan of the settings that has a `stripe_price`.")
+
+
+class Page(BaseModel):
+    """Where to send the user."""
+
+    model_config = example({"url": "https://checkout.stripe.com/c/pay/cs_test_a1"})
+    url: str = Field(description="A page of Stripe's; it leads back to `billing.return_url`.")
+
+
+class UserPath(BaseModel):
+    """The path's parameters."""
+
+    uid: str = Field(max_length=128, description="The user's id in Firebase Auth.")
+
+
+class PlanBody(Body):
+    """The plan to grant."""
+
+    model_config = example({"plan": "pro"})
+    plan: str | None = Field(max_length=100, description="Its name; null takes back what was granted.")
+
+
+class UserPlan(BaseModel):
+    """What a user is entitled to now."""
+
+    model_config = example({"uid": "ada", "plan": "pro", "source": "granted"})
+    uid: str
+    plan: str
+    source: str = Field(description='"granted" by an admin, by a "subscription", or the "default".')
+
+
+def routes(services: Services, *, documented: bool) -> APIBlueprint:
+    """The blueprint."""
+    api = blueprint("billing", "billing", documented=documented)
+    desk = services.desk
+
+    @api.post(
+        "/billing/checkout",
+        responses={
+            200: Page,
+            **errors(TooLarge, BillingOff, AlreadySubscribed, IdempotencyMismatch, BillingError, BillingUnavailable),
+        },
+        summary="Subscribe to a plan",
+        openapi_extensions={"x-headers": [KEY_HEADER]},
+    )
+    def checkout(body: CheckoutBody) -> dict[str, Any]:
+        who = caller()
+        return {"url": desk.checkout(who.scope, who.email, body.plan, idempotency_key())}
+
+    @api.post(
+        "/billing/portal",
+        responses={200: Page, **errors(TooLarge, BillingOff, NoCustomer, BillingError, BillingUnavailable)},
+        summary="Manage what is paid for",
+    )
+    def portal() -> dict[str, Any]:
+        return {"url": desk.portal(caller().scope)}
+
+    @api.put(
+        "/ops/users/<uid>/plan",
+        responses={200: UserPlan, **errors(InvalidId, TooLarge)},
+        summary="Grant a user a plan (role admin)",
+    )
+    def grant(path: UserPath, body: PlanBody) -> dict[str, Any]:
+        admins_only()
+        has = desk.grant(services.store.scope.of(path.uid), body.plan)
+        return {"uid": path.uid, "plan": has.plan, "source": has.source}
+
+    @api.post(
+        "/ops/billing/reconcile",
+        responses={202: JobAnswer, **errors(TooLarge, BillingOff, AlreadyExists, NotFound, JobsUnavailable)},
+        summary="Compare subscriptions with Stripe's (role admin)",
+        description="The job is the app's; `GET /v1/ops/jobs/{id}` has what it found.",
+    )
+    def reconcile() -> tuple[dict[str, Any], int]:
+        admins_only()
+        if desk.payments is None:
+            raise BillingOff
+        return job_view(services.jobs.enqueue(services.store.scope, RECONCILE, Reconcile())), 202
+
+    return api

@@ -1,0 +1,76 @@
+"""Devices that take notifications."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from flask_openapi3 import APIBlueprint
+from pydantic import BaseModel, Field
+
+from ..errors import InvalidId, NotFound
+from ..notify import Devices
+from ..services import Services
+from .base import Body, Path, blueprint, caller, example
+from .refusals import errors
+
+__all__ = ["routes"]
+
+_DEVICE = {
+    "id": "t0123456789abcdef0123456789abcdef01234567",
+    "platform": "web",
+    "registered_at": "2026-03-01T09:30:00.000Z",
+}
+
+
+class DeviceBody(Body):
+    """A device, as Firebase Cloud Messaging knows it."""
+
+    model_config = example({"token": "dGhpcyBpcyBhIHRva2Vu:APA91b", "platform": "web"})
+    token: str = Field(
+        min_length=1,
+        max_length=4096,
+        pattern=r"^[!-~]+$",
+        description="The registration token that FCM gave the client.",
+    )
+    platform: Literal["android", "ios", "web"]
+
+
+class DeviceAnswer(BaseModel):
+    """A device. Its token is not told again."""
+
+    model_config = example(_DEVICE)
+    id: str
+    platform: str
+    registered_at: str
+
+
+class DeviceList(BaseModel):
+    """The user's devices, the one registered last first."""
+
+    model_config = example({"items": [_DEVICE]})
+    items: list[DeviceAnswer]
+
+
+def routes(services: Services, *, documented: bool) -> APIBlueprint:
+    """The blueprint."""
+    api = blueprint("devices", "devices", documented=documented)
+    devices = Devices(services.store, services.clock)
+
+    @api.post("/devices", responses={201: DeviceAnswer, **errors()}, summary="Have notifications sent to a device")
+    def register(body: DeviceBody) -> tuple[dict[str, Any], int]:
+        return devices.register(caller().scope, body.token, body.platform), 201
+
+    @api.get("/devices", responses={200: DeviceList, **errors()}, summary="List your devices")
+    def index() -> dict[str, Any]:
+        return {"items": devices.list(caller().scope)}
+
+    @api.delete(
+        "/devices/<id>",
+        responses={204: None, **errors(InvalidId, NotFound)},
+        summary="Send nothing to a device any more",
+    )
+    def remove(path: Path) -> tuple[str, int]:
+        devices.remove(caller().scope, path.id)
+        return "", 204
+
+    return api

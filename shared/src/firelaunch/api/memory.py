@@ -1,0 +1,44 @@
+"""What the app keeps in mind about a user: theirs to read, and to have forgotten."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from flask_openapi3 import APIBlueprint
+from pydantic import BaseModel
+
+from ..after_turn import notes_of
+from ..services import Services
+from ..store.base import Delete
+from .base import blueprint, caller, example
+from .refusals import errors
+
+__all__ = ["routes"]
+
+
+class Memory(BaseModel):
+    """The notes; none unless `after_turn.memory` is on."""
+
+    model_config = example({"notes": ["Teaches physics in Izmir."], "updated_at": "2026-03-01T09:30:00Z"})
+    notes: list[str]
+    updated_at: str | None
+
+
+def routes(services: Services, *, documented: bool) -> APIBlueprint:
+    """The blueprint."""
+    api = blueprint("memory", "account", documented=documented)
+
+    @api.get("/memory", responses={200: Memory, **errors()}, summary="What is kept in mind about me?")
+    def read() -> dict[str, Any]:
+        found = services.store.get(caller().scope.memory())
+        at = None if found is None else found.data.get("updated_at")
+        told = at.isoformat(timespec="seconds").replace("+00:00", "Z") if isinstance(at, datetime) else None
+        return {"notes": list(notes_of(found)), "updated_at": told}
+
+    @api.delete("/memory", responses={204: None, **errors()}, summary="Forget what is kept in mind about me")
+    def forget() -> tuple[str, int]:
+        services.store.commit([Delete(caller().scope.memory())])
+        return "", 204
+
+    return api

@@ -1,0 +1,75 @@
+"""What an app's admins see of all its users: sums, never contents."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+from flask_openapi3 import APIBlueprint
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..rollup import rollup_view
+from ..services import Services
+from .base import admins_only, blueprint, example
+from .refusals import errors
+
+__all__ = ["routes"]
+
+_DAY = {
+    "day": "2026-03-01",
+    "users": 12,
+    "requests": 340,
+    "input_tokens": 126_000,
+    "cached_input_tokens": 4_000,
+    "output_tokens": 31_000,
+    "cost_micro_usd": 234_000,
+    "expired_requests": 1,
+    "expired_micro_usd": 420,
+    "updated_at": "2026-03-02T00:30:00Z",
+}
+
+
+class OpsDaysQuery(BaseModel):
+    """How far back."""
+
+    model_config = ConfigDict(extra="forbid")
+    days: int = Field(default=7, ge=1, le=92, description="Days to report, today (UTC) included.")
+
+
+class OpsDay(BaseModel):
+    """One day (UTC) of all users together."""
+
+    model_config = example(_DAY)
+    day: str
+    users: int = Field(description="Users who used anything.")
+    requests: int
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    cost_micro_usd: int = Field(description="Millionths of a dollar.")
+    expired_requests: int = Field(description="Requests that never settled, as after a crash.")
+    expired_micro_usd: int = Field(description="What those had reserved.")
+    updated_at: str | None = Field(description="When it was summed up last; null where it was not yet.")
+
+
+class OpsUsage(BaseModel):
+    """The days, latest first."""
+
+    model_config = example({"items": [_DAY]})
+    items: list[OpsDay]
+
+
+def routes(services: Services, *, documented: bool) -> APIBlueprint:
+    """The blueprint."""
+    api = blueprint("ops", "ops", documented=documented)
+    store, metering = services.store, services.metering
+
+    @api.get("/ops/usage", responses={200: OpsUsage, **errors()}, summary="What has everybody used? (admins)")
+    def usage(query: OpsDaysQuery) -> dict[str, Any]:
+        admins_only()
+        today = date.fromisoformat(metering.today())
+        days = [(today - timedelta(days=back)).isoformat() for back in range(query.days)]
+        found = store.get_many([store.scope.rollup(day) for day in days])
+        return {"items": [rollup_view(day, document) for day, document in zip(days, found, strict=True)]}
+
+    return api

@@ -1,0 +1,80 @@
+"""What a user is entitled to, from their own document alone: it is read with each reservation, and Stripe is not asked.
+
+The document holds facts, ``plan`` (granted by an admin) and ``billing`` (what Stripe said last); which plan and limits
+they amount to is decided here, by the settings in force, so a change of the settings counts at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..plans import Plan
+from ..store.base import Document
+
+__all__ = ["PAYING", "Entitlement", "Entitlements", "subscriptions_of"]
+
+Source = Literal["granted", "subscription", "default"]
+
+PAYING = frozenset({"active", "trialing", "past_due"})
+"""States of a subscription that entitle. One that is past due does, while Stripe still tries to collect; when it gives
+up the state becomes "canceled" or "unpaid" (https://docs.stripe.com/billing/subscriptions/overview)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlement:
+    """The plan that a user has, and why."""
+
+    plan: str
+    limits: Plan
+    source: Source
+
+    @property
+    def features(self) -> frozenset[str]:
+        """The features that the plan switches on."""
+        return frozenset(self.limits.features)
+
+
+class Entitlements:
+    """From users' documents to what they are entitled to.
+
+    Args:
+        plans: by name.
+        default: the plan of users who have none.
+    """
+
+    def __init__(self, plans: Mapping[str, Plan], default: str) -> None:
+        self.plans = plans
+        self.default = default
+        self._by_price = {price: name for name, plan in plans.items() for price in plan.prices}
+
+    def of(self, user: Document | None) -> Entitlement:
+        """An admin's grant counts first, then the best plan that is paid for, then the default.
+
+        A plan that the settings do not know (any more) is as none.
+        """
+        data: Mapping[str, Any] = {} if user is None else user.data
+        granted = data.get("plan")
+        if isinstance(granted, str) and granted in self.plans:
+            return Entitlement(granted, self.plans[granted], "granted")
+        paid = max(self._paid(data), key=self._worth, default=None)
+        if paid is not None:
+            return Entitlement(paid, self.plans[paid], "subscription")
+        return Entitlement(self.default, self.plans[self.default], "default")
+
+    def _paid(self, data: Mapping[str, Any]) -> Iterator[str]:
+        for entry in subscriptions_of(data).values():
+            if entry.get("status") in PAYING:
+                yield from (self._by_price[price] for price in entry.get("prices", ()) if price in self._by_price)
+
+    def _worth(self, name: str) -> tuple[int, int, str]:
+        plan = self.plans[name]
+        return plan.daily_usd, plan.requests_per_minute, name
+
+
+def subscriptions_of(data: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """The subscriptions that a user's document holds, by id."""
+    billing = data.get("billing")
+    found: Mapping[str, Mapping[str, Any]] = billing.get("subscriptions", {}) if isinstance(billing, Mapping) else {}
+    return found

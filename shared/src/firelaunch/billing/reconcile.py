@@ -1,0 +1,145 @@
+"""Stripe's truth against our copy of it, page by page; what differs is mended by asking Stripe once more."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..errors import FirelaunchError, InvalidId
+from ..scope import check_uid
+from .base import BillingUnavailable, Owner, Payments, Subscription
+from .ledger import Ledger
+
+__all__ = ["Difference", "Reconciliation", "Report"]
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A subscription of which we had something else than Stripe; None stands for nothing."""
+
+    app_id: str
+    uid: str
+    subscription: str
+    ours: str | None
+    stripes: str | None
+
+
+@dataclass(slots=True)
+class Report:
+    """What a reconciliation found.
+
+    Attributes:
+        subscriptions: of our apps that have not ended, in Stripe.
+        foreign: in the same account, of no app and user of ours.
+        subscribers: users who, as we had it, have a subscription.
+        differences: subscriptions that were not in our copy as they are in Stripe.
+        mended, failed: those of them that now are, and those that could not be brought to it.
+        shown: the first hundred of them.
+    """
+
+    subscriptions: int = 0
+    foreign: int = 0
+    subscribers: int = 0
+    differences: int = 0
+    mended: int = 0
+    failed: int = 0
+    shown: list[Difference] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
+
+class Reconciliation:
+    """Compares all subscriptions of some apps.
+
+    Args:
+        ledgers: by app.
+    """
+
+    def __init__(self, payments: Payments, ledgers: Mapping[str, Ledger]) -> None:
+        self._payments = payments
+        self._ledgers = ledgers
+
+    def run(self, looked_at: Callable[[int], None] = lambda _: None) -> Report:
+        """Go through all that Stripe has, then through all that we have; the second finds what is over, or another's.
+
+        Args:
+            looked_at: is told after each page how many of Stripe's subscriptions were looked at; may raise, to end it.
+
+        Raises:
+            BillingUnavailable, StoreError: begin again later; what was mended stays so.
+        """
+        report, seen = Report(), dict[str, Owner]()
+        for page in self._payments.subscription_pages():
+            seen |= {subscription.id: subscription.owner for subscription in page}
+            for found in self._compare(page, report):
+                self._mend(found, report)
+            looked_at(len(seen))
+        for app_id, ledger in self._ledgers.items():
+            for found in self._left_over(app_id, ledger, seen, report):
+                self._mend(found, report)
+        log.info("reconciled: %s", {key: value for key, value in report.as_dict().items() if key != "shown"})
+        return report
+
+    def _compare(self, page: list[Subscription], report: Report) -> Iterator[Difference]:
+        by_app: dict[str, list[tuple[str, Subscription]]] = {}
+        for subscription in page:
+            app_id, uid = subscription.owner.app_id, subscription.owner.uid
+            if app_id is None or uid is None or app_id not in self._ledgers or not _is_uid(uid):
+                report.foreign += 1
+            else:
+                by_app.setdefault(app_id, []).append((uid, subscription))
+        for app_id, owned in by_app.items():
+            report.subscriptions += len(owned)
+            entries = self._ledgers[app_id].entries([uid for uid, _ in owned])
+            for (uid, subscription), ours in zip(owned, entries, strict=True):
+                entry = ours.get(subscription.id)
+                # A state that nothing follows may be listed, and is not kept.
+                wanted = None if subscription.ended else subscription.entry()
+                if (None if entry is None else dict(entry)) != wanted:
+                    yield Difference(app_id, uid, subscription.id, _status(entry), subscription.status)
+
+    def _left_over(
+        self, app_id: str, ledger: Ledger, seen: Mapping[str, Owner], report: Report
+    ) -> Iterator[Difference]:
+        after: str | None = None
+        while page := ledger.subscribers(after):
+            after = page[-1][0]
+            report.subscribers += len(page)
+            for uid, entries in page:
+                for subscription_id, entry in entries.items():
+                    if seen.get(subscription_id) != Owner(app_id, uid):
+                        yield Difference(app_id, uid, subscription_id, _status(entry), None)
+
+    def _mend(self, found: Difference, report: Report) -> None:
+        report.differences += 1
+        report.shown.extend([found] if len(report.shown) < _SHOWN else [])
+        ledger = self._ledgers[found.app_id]
+        try:
+            ledger.follow(ledger.app.of(found.uid), found.subscription)
+        except BillingUnavailable:
+            raise
+        except (FirelaunchError, ValueError):
+            log.exception("%s of %s could not be mended", found.subscription, found.app_id)
+            report.failed += 1
+        else:
+            report.mended += 1
+
+
+def _status(entry: Mapping[str, Any] | None) -> str | None:
+    return None if entry is None else str(entry.get("status"))
+
+
+def _is_uid(uid: str) -> bool:
+    try:
+        check_uid(uid)
+    except InvalidId:
+        return False
+    return True

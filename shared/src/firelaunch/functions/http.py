@@ -1,0 +1,44 @@
+"""What every function that is called over HTTP has: request ids, one form of errors, a line in the log."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+
+from flask import Response, g, request
+from pydantic import ValidationError
+
+from ..telemetry import REQUEST_ID
+from ..web import App, handle_errors, invalid
+
+__all__ = ["function_app"]
+
+log = logging.getLogger(__name__)
+
+
+def function_app(name: str, max_body: int) -> App:
+    """A Flask app without routes.
+
+    Args:
+        max_body: bytes of a request's body at most.
+    """
+    app = App(name, title=name)
+    app.config["MAX_CONTENT_LENGTH"] = max_body
+    handle_errors(app)
+    app.register_error_handler(ValidationError, invalid)
+
+    @app.before_request
+    def begin() -> None:
+        g.began = time.monotonic()
+        REQUEST_ID.set("req_" + secrets.token_hex(10))
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        response.headers["X-Request-Id"] = REQUEST_ID.get() or ""
+        response.headers.setdefault("Cache-Control", "no-store")
+        took = (time.monotonic() - g.began) * 1000
+        log.info("%s %s %s %.0f ms", request.method, request.url_rule or "-", response.status_code, took)
+        return response
+
+    return app

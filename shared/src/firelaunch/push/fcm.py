@@ -1,0 +1,103 @@
+"""Firebase Cloud Messaging through firebase-admin, which is imported when the first notification is sent."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from .base import Notification, Outcome, PushUnavailable
+
+__all__ = ["FcmPush"]
+
+_TIMEOUT = 10
+"""Seconds for one call."""
+
+_AT_ONCE = 50
+"""Devices in one multicast; firebase-admin takes a thread for each. FCM's own limit is 500."""
+
+
+class FcmPush:
+    """A :class:`~firelaunch.push.base.Push` of one Firebase project.
+
+    Args:
+        url, credential: another address than Google's and other credentials than the environment's, for tests.
+    """
+
+    def __init__(self, project: str, *, url: str | None = None, credential: Any = None) -> None:
+        self._project = project
+        self._url = url
+        self._credential = credential
+        self._lock = threading.Lock()
+
+    @cached_property
+    def _app(self) -> Any:
+        with self._lock:
+            made = self.__dict__.get("_app")
+            if made is not None:
+                return made
+            import firebase_admin
+            from firebase_admin import messaging
+
+            from ..identity.firebase import LazyCredential
+
+            options = {"projectId": self._project, "httpTimeout": _TIMEOUT}
+            name = f"firelaunch-push-{secrets.token_hex(4)}"
+            app = firebase_admin.initialize_app(self._credential or LazyCredential(), options, name)
+            if self._url is not None:
+                service = messaging._get_messaging_service(app)
+                service._fcm_url = f"{self._url}/v1/projects/{self._project}/messages:send"
+            return app
+
+    def send(self, tokens: Sequence[str], notification: Notification) -> list[Outcome]:
+        """See :class:`~firelaunch.push.base.Push`."""
+        from firebase_admin import messaging
+        from firebase_admin.exceptions import FirebaseError
+        from google.auth.exceptions import GoogleAuthError
+
+        outcomes: list[Outcome] = []
+        for start in range(0, len(tokens), _AT_ONCE):
+            message = _message(list(tokens[start : start + _AT_ONCE]), notification)
+            try:
+                answer = messaging.send_each_for_multicast(message, app=self._app)
+            except (FirebaseError, GoogleAuthError) as error:
+                raise PushUnavailable(reason=f"{type(error).__name__}: {error}"[:300]) from error
+            outcomes += [_outcome(each) for each in answer.responses]
+        return outcomes
+
+
+def _outcome(answer: Any) -> Outcome:
+    from firebase_admin import exceptions, messaging
+
+    if answer.success:
+        return "sent"
+    # The app was removed from the device, or the token is another project's: it will never be reached by this token
+    # again (https://firebase.google.com/docs/cloud-messaging/manage-tokens).
+    if isinstance(answer.exception, messaging.UnregisteredError | messaging.SenderIdMismatchError):
+        return "stale"
+    # An invalid argument may be the message's as well as the token's, so the token stays.
+    final = (
+        messaging.ThirdPartyAuthError
+        | exceptions.InvalidArgumentError
+        | exceptions.PermissionDeniedError
+        | exceptions.UnauthenticatedError
+    )
+    return "refused" if isinstance(answer.exception, final) else "again"
+
+
+def _message(tokens: list[str], notification: Notification) -> Any:
+    from firebase_admin import messaging
+
+    tag = notification.tag
+    return messaging.MulticastMessage(
+        tokens=tokens,
+        notification=messaging.Notification(notification.title, notification.body),
+        data=dict(notification.data),
+        android=messaging.AndroidConfig(
+            collapse_key=tag or None, notification=messaging.AndroidNotification(tag=tag or None)
+        ),
+        apns=messaging.APNSConfig(headers={"apns-collapse-id": tag} if tag else None),
+        webpush=messaging.WebpushConfig(notification=messaging.WebpushNotification(tag=tag or None)),
+    )

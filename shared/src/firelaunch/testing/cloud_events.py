@@ -1,0 +1,173 @@
+"""Events as Google's services send them to a function, in both forms of CloudEvents over HTTP.
+
+By Google's own examples (https://github.com/googleapis/google-cloudevents) and message types (``google-events``).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+__all__ = ["Sent", "document_event", "storage_finalized"]
+
+_DATA = "https://github.com/googleapis/google-cloudevents/blob/main/proto/google/events/cloud/firestore/v1/data.proto"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A POST to a function."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def storage_finalized(
+    bucket: str,
+    name: str,
+    generation: int = 1588778055917163,
+    *,
+    structured: bool = False,
+    content_type: str = "text/plain",
+    size: int = 12,
+    at: datetime | None = None,
+    **changes: Any,
+) -> Sent:
+    """That a file was put into Cloud Storage, whole.
+
+    Args:
+        changes: attributes of the event in place of its own; None takes one away.
+    """
+    at = at or datetime.now(UTC)
+    time = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    data = {
+        "bucket": bucket,
+        "contentType": content_type,
+        "crc32c": "rTVTeQ==",
+        "etag": "CNHZkbuF/ugCEAE=",
+        "generation": str(generation),
+        "id": f"{bucket}/{name}/{generation}",
+        "kind": "storage#object",
+        "md5Hash": "kF8MuJ5+CTJxvyhHS1xzRg==",
+        "mediaLink": f"https://www.googleapis.com/download/storage/v1/b/{bucket}/o/{quote(name, safe='')}?alt=media",
+        "metageneration": "1",
+        "name": name,
+        "selfLink": f"https://www.googleapis.com/storage/v1/b/{bucket}/o/{quote(name, safe='')}",
+        "size": str(size),
+        "storageClass": "MULTI_REGIONAL",
+        "timeCreated": time,
+        "timeStorageClassUpdated": time,
+        "updated": time,
+    }
+    attributes = {
+        "id": str(1_000_000 + generation),
+        "type": "google.cloud.storage.object.v1.finalized",
+        "source": f"//storage.googleapis.com/projects/_/buckets/{bucket}",
+        "subject": f"objects/{name}",
+        "time": time,
+        "bucket": bucket,
+        **changes,
+    }
+    return _sent(attributes, json.dumps(data).encode(), "application/json", structured)
+
+
+def document_event(
+    project: str,
+    path: str,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+    *,
+    database: str = "(default)",
+    structured: bool = False,
+    as_json: bool = False,
+    at: datetime | None = None,
+    **changes: Any,
+) -> Sent:
+    """That a Firestore document was written, changed or removed.
+
+    Args:
+        before, after: its fields; None where there was, or is, none.
+        as_json: JSON in place of protobuf, as a trigger may be set to.
+        changes: attributes of the event in place of its own; None takes one away.
+    """
+    from google.events.cloud.firestore_v1.types.data import DocumentEventData
+    from google.protobuf import json_format
+
+    at = at or datetime.now(UTC)
+    time = at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    name = f"projects/{project}/databases/{database}/documents/{path}"
+
+    def document(fields: Mapping[str, Any]) -> dict[str, Any]:
+        own = {key: _value(value) for key, value in fields.items()}
+        return {"name": name, "fields": own, "createTime": time, "updateTime": time}
+
+    data: dict[str, Any] = {}
+    if after is not None:
+        data["value"] = document(after)
+    if before is not None:
+        data["oldValue"] = document(before)
+    if before is not None and after is not None:
+        changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        data["updateMask"] = {"fieldPaths": changed}
+    message = json_format.ParseDict(data, DocumentEventData.pb()())
+    attributes = {
+        "id": secrets.token_hex(16),
+        "type": "google.cloud.firestore.document.v1.written",
+        "source": f"//firestore.googleapis.com/projects/{project}/databases/{database}",
+        "subject": f"documents/{path}",
+        "time": time,
+        "project": project,
+        "database": database,
+        "namespace": "(default)",
+        "document": path,
+        "location": "eur3",
+        "dataschema": _DATA,
+        **changes,
+    }
+    if as_json:
+        body = json_format.MessageToJson(message).encode()
+        return _sent(attributes, body, "application/json", structured)
+    return _sent(attributes, message.SerializeToString(), "application/protobuf", structured)
+
+
+def _sent(attributes: Mapping[str, Any], data: bytes, content_type: str, structured: bool) -> Sent:
+    given = {"specversion": "1.0", **attributes}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not structured:
+        headers = {f"ce-{name}": quote(str(value), safe=" !#$&'()*+,/:;=?@[]{}|<>^`~") for name, value in given.items()}
+        return Sent({"Content-Type": content_type, **headers}, data)
+    envelope: dict[str, Any] = {**given, "datacontenttype": content_type}
+    if content_type == "application/json":
+        envelope["data"] = json.loads(data)
+    else:
+        envelope["data_base64"] = base64.b64encode(data).decode()
+    return Sent({"Content-Type": "application/cloudevents+json; charset=UTF-8"}, json.dumps(envelope).encode())
+
+
+def _value(value: Any) -> dict[str, Any]:
+    """A value in the JSON of Firestore's REST interface."""
+    match value:
+        case None:
+            return {"nullValue": None}
+        case bool():
+            return {"booleanValue": value}
+        case int():
+            return {"integerValue": str(value)}
+        case float():
+            return {"doubleValue": value}
+        case str():
+            return {"stringValue": value}
+        case bytes():
+            return {"bytesValue": base64.b64encode(value).decode()}
+        case datetime():
+            return {"timestampValue": value.astimezone(UTC).isoformat().replace("+00:00", "Z")}
+        case Mapping():
+            return {"mapValue": {"fields": {key: _value(item) for key, item in value.items()}}}
+        case list() | tuple():
+            return {"arrayValue": {"values": [_value(item) for item in value]}}
+    raise TypeError(f"a {type(value).__name__} is no value of Firestore's")

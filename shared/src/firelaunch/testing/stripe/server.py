@@ -1,0 +1,229 @@
+"""The HTTP side: who may ask, what is refused, idempotency keys, and the signing of webhooks."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from .account import Account
+from .forms import Refused, check, decode, missing
+
+__all__ = ["StripeServer"]
+
+_ANY = {"*": None}
+_LISTING = {"limit": None, "starting_after": None}
+_CUSTOMER = {"email": None, "metadata": _ANY}
+_CHECKOUT = {
+    **dict.fromkeys(("mode", "customer", "client_reference_id", "success_url", "cancel_url")),
+    "metadata": _ANY,
+    "subscription_data": {"metadata": _ANY},
+    "line_items": [{"price": None, "quantity": None}],
+}
+_PORTAL = {"customer": None, "return_url": None}
+
+Answer = tuple[int, dict[str, Any], dict[str, str]]
+
+
+class StripeServer:
+    """A context manager: ``url``, ``key`` and ``secret`` are STRIPE_API_BASE, STRIPE_API_KEY and STRIPE_WEBHOOK_SECRET.
+
+    What it takes and refuses is after https://docs.stripe.com/api; parameters that firelaunch does not use are unknown
+    to it.
+
+    Attributes:
+        account: what is in it; tests pay, change and cancel there.
+        fail: statuses to answer the next requests with in place of doing them; 0 closes the connection unanswered.
+        answered: called with the path of each GET, after its answer was made and before it is sent.
+        requests: method, path and decoded parameters of each request.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.key = "sk_test_" + secrets.token_hex(12)
+        self.secret = "whsec_" + secrets.token_hex(16)
+        self.account = Account(clock)
+        self.fail: list[int] = []
+        self.answered: Callable[[str], None] = lambda _: None
+        self.requests: list[tuple[str, str, dict[str, Any]]] = []
+        self._kept: dict[str, tuple[str, Answer | None]] = {}
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def webhook(self, event: Any, *, at: float | None = None, secret: str | None = None) -> tuple[bytes, str]:
+        """The body of a webhook and its ``Stripe-Signature`` (https://docs.stripe.com/webhooks#verify-manually).
+
+        Args:
+            event: JSON, or the bytes of a body.
+            at: when it is sent, in seconds since 1970; now if left out.
+            secret: another one than the endpoint's.
+        """
+        body = event if isinstance(event, bytes) else json.dumps(event, indent=2).encode()
+        sent = int(time.time() if at is None else at)
+        signed = hmac.new((secret or self.secret).encode(), f"{sent}.".encode() + body, hashlib.sha256).hexdigest()
+        return body, f"t={sent},v1={signed}"
+
+    def answer(self, method: str, target: str, headers: Any, body: str) -> Answer:
+        """Status, body and headers of the answer to one request."""
+        where = urlsplit(target)
+        try:
+            self._authenticate(headers.get("Authorization", ""))
+            params = decode(where.query if method == "GET" else body)
+            with self.account.lock:
+                self.requests.append((method, where.path, params))
+                if self.fail:
+                    return self.fail.pop(0), {"error": {"type": "api_error", "message": "scripted"}}, {}
+            if method == "POST" and (key := headers.get("Idempotency-Key")):
+                return self._once(key, where.path, params)
+            return self._do(method, where.path, params)
+        except Refused as refused:
+            return refused.status, refused.body, {}
+
+    def _authenticate(self, authorization: str) -> None:
+        scheme, _, given = authorization.partition(" ")
+        if not given:
+            raise Refused(401, "You did not provide an API key.")
+        if scheme != "Bearer" or not hmac.compare_digest(given, self.key):
+            raise Refused(401, f"Invalid API Key provided: {given[:8]}{'*' * 8}{given[-4:]}")
+
+    def _once(self, key: str, path: str, params: dict[str, Any]) -> Answer:
+        """https://docs.stripe.com/api/idempotent_requests: what was refused for its parameters is not kept."""
+        asked = json.dumps([path, params], sort_keys=True)
+        with self.account.lock:
+            before = self._kept.get(key)
+            if before is None:
+                self._kept[key] = (asked, None)
+        if before is not None:
+            if before[0] != asked:
+                message = "Keys for idempotent requests can only be used with the parameters they were first used with."
+                raise Refused(400, message, kind="idempotency_error")
+            if before[1] is None:
+                message = "There is currently another in-progress request using this Idempotent Key."
+                raise Refused(409, message, kind="idempotency_error", code="idempotency_key_in_use")
+            status, body, _ = before[1]
+            return status, body, {"Idempotent-Replayed": "true"}
+        try:
+            done = self._do("POST", path, params)
+        except Refused:
+            del self._kept[key]
+            raise
+        self._kept[key] = (asked, done)
+        return done
+
+    def _do(self, method: str, path: str, params: dict[str, Any]) -> Answer:
+        routes: list[tuple[str, str, Any, Callable[..., dict[str, Any]]]] = [
+            ("POST", r"/v1/customers", _CUSTOMER, self._create_customer),
+            ("GET", r"/v1/customers/(\w+)", {}, self._retrieve),
+            ("POST", r"/v1/checkout/sessions", _CHECKOUT, self._create_checkout),
+            ("POST", r"/v1/billing_portal/sessions", _PORTAL, self._create_portal),
+            ("GET", r"/v1/subscriptions", {**_LISTING, "customer": None, "status": None}, self._list_subscriptions),
+            ("GET", r"/v1/subscriptions/(\w+)", {}, self._retrieve),
+            ("GET", r"/v1/events", {**_LISTING, "type": None}, self._list_events),
+            ("GET", r"/v1/events/(\w+)", {}, self._retrieve),
+        ]
+        for allowed, pattern, known, do in routes:
+            if method == allowed and (found := re.fullmatch(pattern, path)):
+                check(params, known)
+                with self.account.lock:
+                    return 200, json.loads(json.dumps(do(params, *found.groups()))), {}
+        raise Refused(404, f"Unrecognized request URL ({method}: {path}).")
+
+    def _create_customer(self, params: dict[str, Any]) -> dict[str, Any]:
+        return self.account.customer(params.get("metadata", {}), params.get("email"))
+
+    def _create_checkout(self, params: dict[str, Any]) -> dict[str, Any]:
+        if params.get("mode") != "subscription":
+            raise missing("mode")
+        for name in ("line_items", "success_url"):
+            if name not in params:
+                raise missing(name)
+        for name in ("success_url", "cancel_url"):
+            if not re.match(r"https?://", params.get(name, "http://")):
+                raise Refused(400, "Not a valid URL", code="url_invalid", param=name)
+        if len(params.get("client_reference_id", "")) > 200:
+            raise Refused(400, "Invalid string: over 200 characters", param="client_reference_id")
+        price = self.account.known_price(params["line_items"].get("0", {}).get("price", ""))
+        self.account.known_customer(params.get("customer"))
+        kept = {
+            key: params.get(key) for key in ("mode", "customer", "client_reference_id", "success_url", "cancel_url")
+        }
+        for_subscription = params.get("subscription_data", {}).get("metadata", {})
+        made = self.account.session({**kept, "metadata": params.get("metadata", {})}, price, for_subscription)
+        return {key: value for key, value in made.items() if not key.startswith("_")}
+
+    def _create_portal(self, params: dict[str, Any]) -> dict[str, Any]:
+        if "customer" not in params:
+            raise missing("customer")
+        customer = self.account.known_customer(params["customer"])["id"]
+        session = f"bps_{secrets.token_hex(8)}"
+        url = f"https://billing.stripe.com/p/session/{session}"
+        return {"id": session, "object": "billing_portal.session", "customer": customer, "url": url}
+
+    def _retrieve(self, _: dict[str, Any], key: str) -> dict[str, Any]:
+        events = (event for event in self.account.events if event["id"] == key)
+        found = self.account.subscriptions.get(key) or self.account.customers.get(key) or next(events, None)
+        if found is None:
+            raise Refused(404, f"No such object: '{key}'", code="resource_missing", param="id")
+        return found
+
+    def _list_subscriptions(self, params: dict[str, Any]) -> dict[str, Any]:
+        return self.account.page(self.account.listed(params), params, "/v1/subscriptions")
+
+    def _list_events(self, params: dict[str, Any]) -> dict[str, Any]:
+        wanted = params.get("type")
+        events = {event["id"]: event for event in self.account.events if wanted in {None, event["type"]}}
+        return self.account.page(events, params, "/v1/events")
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+    """Connections that wait to be taken; the standard library's five are lost to a burst."""
+
+
+def _handler(owner: StripeServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_GET(self) -> None:
+            self._respond("GET")
+
+        def do_POST(self) -> None:
+            self._respond("POST")
+
+        def _respond(self, method: str) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+            status, answer, headers = owner.answer(method, self.path, self.headers, body)
+            if method == "GET":
+                owner.answered(urlsplit(self.path).path)
+            if status == 0:
+                self.close_connection = True
+                return
+            raw = json.dumps(answer).encode()
+            self.send_response(status)
+            sent = {"Content-Type": "application/json", "Content-Length": str(len(raw)), **headers}
+            for name, value in {**sent, "Request-Id": f"req_{secrets.token_hex(7)}"}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(raw)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing: the tests' own output is what counts."""
+
+    return Handler

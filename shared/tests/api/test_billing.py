@@ -1,0 +1,249 @@
+"""Billing over the API: the real stripe package, against the server that plays Stripe's part."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from firelaunch.errors import SettingsError
+from firelaunch.settings import Settings
+from firelaunch.store.base import Set
+from firelaunch.testing.apps import SETTINGS, sign_in, write_app
+from firelaunch.testing.stripe import StripeServer
+from firelaunch.web import App
+from shop import Shop
+
+SOLD = (
+    SETTINGS
+    + """
+[plans.pro]
+requests_per_minute = 1000
+daily_usd = "5"
+stripe_price = "price_pro"
+features = ["export"]
+
+[plans.team]
+requests_per_minute = 2000
+daily_usd = "9"
+stripe_price = "price_missing_in_stripe"
+
+[billing]
+return_url = "https://app.example.com/plans?tab=1"
+"""
+)
+
+
+@pytest.fixture
+def stripe() -> Iterator[StripeServer]:
+    with StripeServer() as server:
+        server.account.prices.add("price_pro")
+        yield server
+
+
+@pytest.fixture
+def app(make_app: Callable[..., App], stripe: StripeServer) -> App:
+    return make_app(SOLD, STRIPE_API_KEY=stripe.key, STRIPE_API_BASE=stripe.url)
+
+
+def refusal(answer: Any) -> tuple[int, str]:
+    return answer.status_code, answer.get_json()["error"]["code"]
+
+
+def test_from_checkout_to_the_plan_and_the_portal(app: App, stripe: StripeServer) -> None:
+    ada = sign_in(app, "ada")
+    assert ada.get("/v1/me").get_json()["plan"] == "free"
+    assert refusal(ada.post("/v1/billing/portal")) == (409, "no_customer")
+    url = ada.post("/v1/billing/checkout", {"plan": "pro"}).get_json()["url"]
+    session = stripe.account.sessions[url.rpartition("/")[2]]
+    assert session["client_reference_id"] == "ada"
+    assert session["metadata"] == {"app_id": "demo", "uid": "ada"}
+    assert stripe.account.customers[session["customer"]]["metadata"] == {"app_id": "demo", "uid": "ada"}
+    assert session["success_url"] == "https://app.example.com/plans?tab=1&checkout=done"
+    assert session["cancel_url"] == "https://app.example.com/plans?tab=1&checkout=canceled"
+
+    stripe.account.pay(session["id"])
+    shop = Shop(stripe, app.services.store)  # type: ignore[attr-defined]
+    shop.send_all()
+    me = ada.get("/v1/me").get_json()
+    assert (me["plan"], me["features"]) == ("pro", ["export"])
+    assert ada.get("/v1/usage").get_json()["limit"]["daily_micro_usd"] == 5_000_000
+    assert ada.post("/v1/billing/portal").get_json()["url"].startswith("https://billing.stripe.com/")
+    assert refusal(ada.post("/v1/billing/checkout", {"plan": "pro"})) == (409, "already_subscribed")
+    assert sign_in(app, "bob").get("/v1/me").get_json()["plan"] == "free"
+
+
+def test_a_turn_also_of_a_batch_knows_the_features_and_the_limits_of_what_is_paid(
+    make_app: Callable[..., App], stripe: StripeServer
+) -> None:
+    told = []
+
+    def workflow(turn: Any) -> Iterator[Any]:
+        told.append(turn.features)
+        yield from turn.llm.stream([{"role": "user", "content": turn.text}])
+
+    app = make_app(SOLD, answer=workflow)
+    ada = sign_in(app, "ada")
+    ada.send(ada.new_chat(), "Hello")
+    app.services.store.commit([Set("apps/demo/users/ada", {"plan": "pro"})])  # type: ignore[attr-defined]
+    ada.send(ada.new_chat(), "Hello")
+    batch = ada.post("/v1/batches", {"inputs": [{"text": "Hello"}], "budget_micro_usd": 10_000}).get_json()
+    app.runner.run(batch["id"])
+    assert told == [frozenset(), {"export"}, {"export"}]
+
+
+def test_nobody_says_who_they_are_or_where_to_lead_back_to_in_a_body(app: App, stripe: StripeServer) -> None:
+    ada = sign_in(app, "ada")
+    for more in ({"uid": "bob"}, {"app_id": "other"}, {"success_url": "https://evil.example.com"}, {"price": "x"}):
+        assert refusal(ada.post("/v1/billing/checkout", {"plan": "pro", **more})) == (400, "invalid_request")
+    assert stripe.requests == []
+
+
+def test_two_checkouts_at_once_are_of_one_customer(app: App, stripe: StripeServer) -> None:
+    ada = sign_in(app, "ada")
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: ada.post("/v1/billing/checkout", {"plan": "pro"}), range(4)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(stripe.account.customers) == 1
+
+
+def test_an_idempotency_key_leads_to_one_page_and_another_users_same_key_to_their_own(
+    app: App, stripe: StripeServer
+) -> None:
+    ada, bob = sign_in(app, "ada"), sign_in(app, "bob")
+    urls = [
+        user.post("/v1/billing/checkout", {"plan": "pro"}, Idempotency_Key="k").get_json() for user in (ada, ada, bob)
+    ]
+    assert urls[0] == urls[1] != urls[2]
+    stripe.account.prices.add("price_missing_in_stripe")
+    again = ada.post("/v1/billing/checkout", {"plan": "team"}, Idempotency_Key="k")
+    assert refusal(again) == (422, "idempotency_key_reused")
+
+
+def test_a_customer_who_was_deleted_in_stripe_is_made_anew(app: App, stripe: StripeServer) -> None:
+    ada = sign_in(app, "ada")
+    ada.post("/v1/billing/checkout", {"plan": "pro"})
+    stripe.account.delete_customer(next(iter(stripe.account.customers)))
+    assert refusal(ada.post("/v1/billing/portal")) == (409, "no_customer")
+    assert ada.post("/v1/billing/checkout", {"plan": "pro"}, Idempotency_Key="k").status_code == 200
+    assert ada.post("/v1/billing/portal").status_code == 200
+
+
+@pytest.mark.parametrize("plan", ["free", "no such plan"])
+def test_a_plan_that_is_not_for_sale_is_refused(app: App, stripe: StripeServer, plan: str) -> None:
+    assert refusal(sign_in(app, "ada").post("/v1/billing/checkout", {"plan": plan})) == (400, "invalid_request")
+    assert stripe.requests == []
+
+
+def test_what_stripe_refuses_or_fails_at_is_told_apart_and_no_key_is_logged(
+    app: App, stripe: StripeServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("firelaunch"), "propagate", True)
+    ada = sign_in(app, "ada")
+    assert refusal(ada.post("/v1/billing/checkout", {"plan": "team"})) == (502, "billing_failed")
+    stripe.fail = [500] * 3
+    failed = ada.post("/v1/billing/checkout", {"plan": "pro"})
+    assert refusal(failed) == (503, "billing_unavailable")
+    assert failed.headers["Retry-After"]
+    key, stripe.key = stripe.key, "sk_test_replaced"
+    assert refusal(ada.post("/v1/billing/checkout", {"plan": "pro"})) == (502, "billing_failed")
+    said = caplog.text
+    assert "AuthenticationError 401" in said
+    assert key not in said
+    assert key not in repr(app.services)  # type: ignore[attr-defined]
+
+
+def test_without_a_key_billing_is_off_and_admins_grant_plans(make_app: Callable[..., App]) -> None:
+    app = make_app(SOLD)
+    ada, root = sign_in(app, "ada"), sign_in(app, "root", role="admin")
+    assert refusal(ada.post("/v1/billing/checkout", {"plan": "pro"})) == (409, "billing_off")
+    assert refusal(ada.post("/v1/billing/portal")) == (409, "billing_off")
+
+    def grant(user: Any, uid: str, body: Any) -> Any:
+        return user.client.put(
+            f"/v1/ops/users/{uid}/plan", json=body, headers={"Authorization": f"Bearer {user.token}"}
+        )
+
+    assert refusal(grant(ada, "ada", {"plan": "pro"})) == (403, "forbidden")
+    assert refusal(grant(root, "ada", {"plan": "gold"})) == (400, "invalid_request")
+    assert refusal(grant(root, "ada", {})) == (400, "invalid_request")
+    assert refusal(grant(root, "__x__", {"plan": "pro"})) == (400, "invalid_id")
+    assert ada.get("/v1/me").get_json()["plan"] == "free"
+    granted = grant(root, "ada", {"plan": "pro"})
+    assert granted.get_json() == {"uid": "ada", "plan": "pro", "source": "granted"}
+    assert ada.get("/v1/me").get_json()["plan"] == "pro"
+    taken = grant(root, "ada", {"plan": None})
+    assert taken.get_json() == {"uid": "ada", "plan": "free", "source": "default"}
+    assert grant(root, "never seen", {"plan": None}).get_json()["plan"] == "free"
+
+
+def test_an_admin_has_lost_events_made_up_for_by_a_job(app: App, stripe: StripeServer) -> None:
+    ada, root = sign_in(app, "ada"), sign_in(app, "root", role="admin")
+    for app_id in ("demo", "other"):
+        metadata = {"app_id": app_id, "uid": "ada"}
+        stripe.account.subscribe(stripe.account.customer(metadata)["id"], metadata, "price_pro")
+    assert refusal(ada.post("/v1/ops/billing/reconcile")) == (403, "forbidden")
+    begun = root.post("/v1/ops/billing/reconcile")
+    job = begun.get_json()
+    assert (begun.status_code, job["kind"], job["state"]) == (202, "reconcile", "queued")
+    assert ada.get("/v1/me").get_json()["plan"] == "free"
+    app.runner.run(job["id"])
+    assert refusal(ada.get(f"/v1/ops/jobs/{job['id']}")) == (403, "forbidden")
+    done = root.get(f"/v1/ops/jobs/{job['id']}").get_json()
+    assert (done["state"], done["progress"]["done"]) == ("succeeded", 2)
+    counts = {name: done["result"][name] for name in ("subscriptions", "foreign", "differences", "mended", "failed")}
+    assert counts == {"subscriptions": 1, "foreign": 1, "differences": 1, "mended": 1, "failed": 0}
+    assert ada.get("/v1/me").get_json()["plan"] == "pro"
+
+
+def test_a_reconciliation_waits_for_stripe_and_ends_where_waiting_would_not_help(
+    app: App, stripe: StripeServer, make_app: Callable[..., App]
+) -> None:
+    root = sign_in(app, "root", role="admin")
+    waiting = root.post("/v1/ops/billing/reconcile").get_json()["id"]
+    stripe.fail = [500] * 3
+    app.runner.run(waiting)
+    state = root.get(f"/v1/ops/jobs/{waiting}").get_json()
+    assert (state["state"], state["error"]["code"]) == ("queued", "billing_unavailable")
+    stripe.key = "sk_test_rolled"
+    refused = root.post("/v1/ops/billing/reconcile").get_json()["id"]
+    app.runner.run(refused)
+    state = root.get(f"/v1/ops/jobs/{refused}").get_json()
+    assert (state["state"], state["error"]["code"]) == ("dead", "job_failed")
+    off = make_app(SOLD)
+    assert refusal(sign_in(off, "root", role="admin").post("/v1/ops/billing/reconcile")) == (409, "billing_off")
+
+
+@pytest.mark.parametrize(
+    ("settings", "environ", "said"),
+    [
+        (SETTINGS, {"STRIPE_API_KEY": "sk_test_1"}, "billing.return_url is empty"),
+        (
+            SOLD.replace("price_missing_in_stripe", "price_pro"),
+            {},
+            "price_pro is a price of plans.pro and of plans.team",
+        ),
+        (SOLD.replace('"price_pro"', '"pro"'), {}, "plans.pro.stripe_price is 'pro'"),
+        (SOLD.replace("https://app", "javascript:app"), {}, "billing.return_url is"),
+        (SOLD.replace('"export"', '"Not a name"'), {}, "plans.pro.features"),
+    ],
+)
+def test_settings_that_would_sell_the_wrong_thing_do_not_start(
+    tmp_path: Path, settings: str, environ: dict[str, str], said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said.replace(".", r"\.").replace("[", r"\[")):
+        Settings.load(write_app(tmp_path, settings), environ)
+
+
+def test_another_servers_address_for_stripe_is_refused_in_the_cloud(tmp_path: Path) -> None:
+    environ = {
+        "FIRELAUNCH_MODE": "cloud",
+        "GOOGLE_CLOUD_PROJECT": "p",
+        "OPENAI_API_KEY": "k",
+        "STRIPE_API_BASE": "http://x",
+    }
+    with pytest.raises(SettingsError, match="STRIPE_API_BASE"):
+        Settings.load(write_app(tmp_path, SOLD), environ)

@@ -1,0 +1,134 @@
+"""The server that plays Stripe's part refuses what Stripe refuses; the real stripe package asks it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import stripe
+from firelaunch.testing.stripe import StripeServer
+
+
+@pytest.fixture
+def server() -> Iterator[StripeServer]:
+    with StripeServer() as running:
+        running.account.prices.add("price_pro")
+        yield running
+
+
+def client(server: StripeServer, key: str | None = None, retries: int = 0) -> stripe.StripeClient:
+    return stripe.StripeClient(key or server.key, base_addresses={"api": server.url}, max_network_retries=retries)
+
+
+CHECKOUT: dict[str, Any] = {
+    "mode": "subscription",
+    "line_items": [{"price": "price_pro", "quantity": 1}],
+    "success_url": "https://a.example.com",
+}
+
+
+def test_another_key_is_refused_and_not_repeated_in_full(server: StripeServer) -> None:
+    with pytest.raises(stripe.AuthenticationError) as refused:
+        client(server, "sk_test_ofsomebodyelse").v1.customers.create()
+    assert refused.value.http_status == 401
+    assert "ofsomebodyelse" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "param"),
+    [
+        ({"colour": "red"}, "parameter_unknown", "colour"),
+        ({"subscription_data": {"colour": "red"}}, "parameter_unknown", "subscription_data[colour]"),
+        ({"line_items": [{"price": "price_pro", "colour": 1}]}, "parameter_unknown", "line_items[0][colour]"),
+        ({"line_items": [{"price": "price_x"}]}, "resource_missing", "line_items[0][price]"),
+        ({"line_items": None}, "parameter_missing", "line_items"),
+        ({"customer": "cus_x"}, "resource_missing", "customer"),
+        ({"success_url": "example"}, "url_invalid", "success_url"),
+        ({"success_url": None}, "parameter_missing", "success_url"),
+        ({"metadata": "text"}, None, "metadata"),
+        ({"metadata": {"k": "v" * 501}}, None, "metadata"),
+        ({"mode": {"a": "b"}}, None, "mode"),
+    ],
+)
+def test_what_a_checkout_is_refused_for(
+    server: StripeServer, change: dict[str, Any], code: str | None, param: str
+) -> None:
+    customer = client(server).v1.customers.create().id
+    asked = {key: value for key, value in {**CHECKOUT, "customer": customer, **change}.items() if value is not None}
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        client(server).v1.checkout.sessions.create(asked)  # type: ignore[arg-type]
+    assert (refused.value.http_status, refused.value.code, refused.value.param) == (400, code, param)
+    assert server.account.sessions == {}
+
+
+def test_a_key_of_idempotency_gives_the_first_answer_again_and_only_to_the_same_question(server: StripeServer) -> None:
+    options: Any = {"idempotency_key": "k"}
+    first = client(server).v1.customers.create({"email": "a@example.com"}, options)
+    again = client(server).v1.customers.create({"email": "a@example.com"}, options)
+    assert first.id == again.id
+    assert again.last_response.headers["Idempotent-Replayed"] == "true"
+    with pytest.raises(stripe.IdempotencyError):
+        client(server).v1.customers.create({"email": "b@example.com"}, options)
+    assert len(server.account.customers) == 1
+
+
+def test_many_at_once_with_one_key_make_one_customer(server: StripeServer) -> None:
+    started = threading.Barrier(4)
+
+    def create(_: int) -> str:
+        started.wait()
+        made: str = client(server, retries=5).v1.customers.create({}, {"idempotency_key": "k"}).id
+        return made
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(create, range(4)))) == 1
+
+
+def test_lists_come_in_pages_newest_first_and_without_what_was_canceled(server: StripeServer) -> None:
+    customer = server.account.customer({})["id"]
+    made = [server.account.subscribe(customer, {}, "price_pro")["id"] for _ in range(7)]
+    server.account.change(made[3], status="canceled")
+    listed = client(server).v1.subscriptions.list({"limit": 2}).auto_paging_iter()
+    assert [found.id for found in listed] == [made[n] for n in (6, 5, 4, 2, 1, 0)]
+    assert len(client(server).v1.subscriptions.list({"status": "all"}).data) == 7
+    assert client(server).v1.subscriptions.list({"customer": "cus_none"}).data == []
+    for bad in ({"limit": 101}, {"limit": 0}, {"starting_after": "sub_none"}):
+        with pytest.raises(stripe.InvalidRequestError):
+            client(server).v1.subscriptions.list(bad)  # type: ignore[arg-type]
+
+
+def test_events_can_be_read_again_and_hold_what_was_then(server: StripeServer) -> None:
+    customer = client(server).v1.customers.create({"metadata": {"uid": "ada"}}).id
+    session = client(server).v1.checkout.sessions.create({**CHECKOUT, "customer": customer})  # type: ignore[typeddict-item]
+    sub = server.account.pay(session.id)["id"]
+    server.account.change(sub, status="canceled")
+    kinds = [event.type for event in client(server).v1.events.list({"limit": 100}).data]
+    assert kinds == [
+        "customer.subscription.deleted",
+        "checkout.session.completed",
+        "customer.subscription.created",
+        "customer.created",
+    ]
+    created = server.account.events[1]
+    assert client(server).v1.events.retrieve(created["id"]).data.object["status"] == "active"
+    assert client(server).v1.subscriptions.retrieve(sub).status == "canceled"
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        client(server).v1.subscriptions.retrieve("sub_none")
+    assert (refused.value.http_status, refused.value.code) == (404, "resource_missing")
+
+
+def test_webhooks_are_signed_as_the_package_expects(server: StripeServer) -> None:
+    event = server.account.happen("invented", {"object": "x"})
+    body, signature = server.webhook(event)
+    assert stripe.Webhook.construct_event(body, signature, server.secret).id == event["id"]
+    with pytest.raises(stripe.SignatureVerificationError):
+        stripe.Webhook.construct_event(body, signature, "whsec_other")
+
+
+def test_a_path_that_is_not_stripes_is_refused(server: StripeServer) -> None:
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        client(server).v1.products.list()
+    assert refused.value.http_status == 404

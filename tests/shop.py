@@ -1,0 +1,71 @@
+"""Stripe's part played by its test server, and firelaunch's side of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from firelaunch.billing.entitlements import Entitlement, Entitlements
+from firelaunch.billing.inbox import Inbox, Outcome
+from firelaunch.billing.ledger import Ledger
+from firelaunch.billing.reconcile import Reconciliation, Report
+from firelaunch.billing.stripe import StripePayments, StripeWebhooks
+from firelaunch.plans import Plan
+from firelaunch.scope import Scope
+from firelaunch.store.base import DocumentStore
+from firelaunch.store.scoped import ScopedStore
+from firelaunch.testing.stripe import StripeServer
+from pydantic import SecretStr
+
+PLANS = {
+    "free": Plan(requests_per_minute=1, daily_usd="0.10"),  # type: ignore[arg-type]
+    "pro": Plan(requests_per_minute=5, daily_usd="1", stripe_price="price_pro", stripe_old_prices=("price_1999",)),  # type: ignore[arg-type]
+    "team": Plan(requests_per_minute=5, daily_usd="2", stripe_price="price_team", features=("export",)),  # type: ignore[arg-type]
+}
+
+
+@dataclass
+class Shop:
+    """Stripe, and two apps that sell plans."""
+
+    stripe: StripeServer
+    store: DocumentStore
+    apps: tuple[str, ...] = ("demo", "other")
+
+    def __post_init__(self) -> None:
+        self.stripe.account.prices |= {"price_pro", "price_team"}
+        self.payments = StripePayments(SecretStr(self.stripe.key), self.stripe.url)
+        self.ledgers = {
+            app: Ledger(ScopedStore(self.store, Scope(app)), self.payments, Scope(app)) for app in self.apps
+        }
+        self.inbox = Inbox(self.ledgers, lambda: datetime.now(UTC))
+        self.webhooks = StripeWebhooks(SecretStr(self.stripe.secret))
+        self.entitlements = Entitlements(PLANS, "free")
+
+    def subscribe(self, uid: str = "ada", app: str = "demo", price: str = "price_pro", **fields: Any) -> str:
+        metadata = {"app_id": app, "uid": uid}
+        customer = self.stripe.account.customer(metadata)["id"]
+        made: str = self.stripe.account.subscribe(customer, metadata, price, **fields)["id"]
+        return made
+
+    def send(self, event: Any) -> Outcome:
+        """As Stripe sends it, but for the socket."""
+        return self.inbox.receive(self.webhooks.event(*self.stripe.webhook(event)))
+
+    def send_all(self) -> None:
+        for event in self.stripe.account.events:
+            self.send(event)
+
+    def reconcile(self) -> Report:
+        return Reconciliation(self.payments, self.ledgers).run()
+
+    def has(self, uid: str = "ada", app: str = "demo") -> Entitlement:
+        return self.entitlements.of(self.store.get(Scope(app, uid).root))
+
+    def plan(self, uid: str = "ada", app: str = "demo") -> str:
+        return self.has(uid, app).plan
+
+    def receipt(self, event: Any, app: str = "demo") -> dict[str, Any] | None:
+        found = self.store.get(Scope(app).billing_event(event["id"]))
+        return None if found is None else dict(found.data)
