@@ -180,6 +180,7 @@ APP_MEMBER = PLACE.member("fl-app-my-app")
             False,
         ),
         ({"role": "roles/secretmanager.secretAccessor", "members": [APP_MEMBER]}, True),
+        ({"role": "roles/storage.objectViewer", "members": [APP_MEMBER]}, True),
         ({"role": AUTH_ADMIN, "members": [PLACE.member("fl-app-other")]}, True),
         ({"role": AUTH_ADMIN, "members": [PLACE.member("firelaunch-membership")]}, False),
         ({"role": "roles/owner", "members": ["user:me@example.com"]}, False),
@@ -230,6 +231,19 @@ def test_traffic_is_held_back_only_where_something_serves_already(tmp_path: Path
     service = app_service(settings(tmp_path / "app"), PLACE)
     assert "--no-traffic" not in deploy_command(PLACE, service, tmp_path, first=True).argv
     assert "--no-traffic" in deploy_command(PLACE, service, tmp_path).argv
+
+
+def test_an_app_is_given_the_secrets_that_its_settings_want_and_no_others(tmp_path: Path) -> None:
+    base = settings(tmp_path / "app")
+    assert set(app_service(base, PLACE).secrets) == {"OPENAI_API_KEY"}
+    sold = {name: plan.model_copy(update={"stripe_price": "price_1"}) for name, plan in base.plans.items()}
+    index = base.index.model_copy(update={"backend": "pgvector"})
+    names = app_service(base.model_copy(update={"plans": sold, "index": index}), PLACE).secrets
+    assert names == {
+        "OPENAI_API_KEY": "my-app-openai-api-key",
+        "DATABASE_URL": "my-app-database-url",
+        "STRIPE_API_KEY": "my-app-stripe-api-key",
+    }
 
 
 def test_the_idle_month_is_what_the_price_pages_say(tmp_path: Path) -> None:

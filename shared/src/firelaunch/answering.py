@@ -356,8 +356,17 @@ class Running:
                     return
             except StoreError:
                 if attempt + 1 == _SETTLE_TRIES:
+                    if chat:
+                        self._bill_alone(outcome)
                     raise
                 time.sleep(0.1 * 2**attempt)
+
+    def _bill_alone(self, outcome: dict[str, Any]) -> None:
+        """Settle an answer that cannot be stored, such as one that no document can hold; its cost is owed."""
+        if not self._is_settled():
+            failed = {**outcome, "outcome": "failed", "error": StoreError.code}
+            record = Update(self.send.record, failed, if_updated_at=self.checkpoints.updated_at)
+            self.services.store.commit([self.reservation.settlement(), record])
 
     def _is_settled(self) -> bool:
         """Whether an earlier try did commit, and its acknowledgement was lost; a stop may have come in between."""

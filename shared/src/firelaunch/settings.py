@@ -26,7 +26,7 @@ from .errors import InvalidId, SettingsError
 from .plans import Billing, Plan, shared_prices
 from .scope import check_app_id
 from .search_settings import Documents, EmbedderKind, Index, Search, VertexIndex
-from .settings_sections import AfterTurn, Cache, Cloud, Guardrails, Logs, Price, PromptChoice
+from .settings_sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Price, PromptChoice
 from .settings_sections import Section as _Section
 
 __all__ = [
@@ -159,14 +159,6 @@ class Membership(_Section):
         if (self.join == "domain") != bool(self.domains):
             raise ValueError('domains go with join = "domain": name at least one there, and none otherwise')
         return self
-
-
-class Cors(_Section):
-    """``[cors]``: which web pages may call the API from a browser."""
-
-    origins: tuple[str, ...] = Field(
-        default=(), description='Origins such as "https://app.example.com". On a laptop, localhost is always allowed.'
-    )
 
 
 class Jobs(_Section):

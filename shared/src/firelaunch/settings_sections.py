@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["AfterTurn", "Cache", "Cloud", "Guardrails", "Logs", "Price", "PromptChoice", "Section", "micro_dollars"]
+__all__ = [
+    "AfterTurn",
+    "Cache",
+    "Cloud",
+    "Cors",
+    "Guardrails",
+    "Logs",
+    "Price",
+    "PromptChoice",
+    "Section",
+    "micro_dollars",
+]
 
 MICRO = 1_000_000
 """Micro-dollars in a dollar. Money is an integer number of these everywhere but in the settings file."""
@@ -59,6 +70,14 @@ class Cloud(Section):
     min_instances: int = Field(default=0, ge=0, le=100, description="Instances kept warm; each costs while it idles.")
     max_instances: int = Field(default=10, ge=1, le=1000, description="Instances at most.")
     memory: str = Field(default="512Mi", pattern=r"^\d+(Mi|Gi)$", description="Memory of an instance.")
+
+
+class Cors(Section):
+    """``[cors]``: which web pages may call the API from a browser."""
+
+    origins: tuple[str, ...] = Field(
+        default=(), description='Origins such as "https://app.example.com". On a laptop, localhost is always allowed.'
+    )
 
 
 class Price(Section):

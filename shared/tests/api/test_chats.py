@@ -268,6 +268,17 @@ def test_a_stream_that_breaks_ends_with_an_error_and_keeps_what_was_said(ada: Us
         assert usage(ada)["reserved_micro_usd"] == 0
 
 
+def test_an_answer_that_no_document_can_hold_is_an_error_and_is_billed(ada: User, model: ModelServer) -> None:
+    model.default = Reply(words=["x" * 65_536] * 20)
+    chat = ada.new_chat()
+    *_, (name, data) = events(ada.stream(chat, "At length"))
+    assert (name, data["error"]["code"]) == ("error", "store")
+    assert texts(ada, chat) == [("user", "At length")]
+    spent = usage(ada)
+    assert (spent["reserved_micro_usd"], spent["cost_micro_usd"]) == (0, -(-COST // 1000))
+    assert ada.get(f"/v1/chats/{chat}/stream").status_code == 204
+
+
 def test_a_founders_error_in_the_workflow_is_a_500_that_settles(make_app: Any) -> None:
     def broken(turn: Any) -> Any:
         raise RuntimeError("secret detail")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from firelaunch.llm.base import Chunk, Source, ToolUse
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in
+from firelaunch.testing.emulator import Emulator
 from firelaunch.testing.models import Fault, ModelServer, Reply
 from firelaunch.web import App
 
@@ -210,3 +211,28 @@ def test_a_follower_ends_with_its_process_and_can_go_on_elsewhere(instances: lis
     assert next(elsewhere)[0] == "start"
     assert here.post(f"/v1/chats/{chat}/stop").status_code == 202
     assert list(elsewhere)[-1] == telling.end()[-1]
+
+
+def test_it_is_the_same_on_firestore(
+    make_app: MakeApp,
+    model: ModelServer,
+    firestore_emulator: Emulator,
+    firestore_project: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_emulator.host)  # Google's client reads it itself
+    environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": model.base_url, "FIRELAUNCH_MODE": "emulators"}
+    environ |= {"FIRESTORE_EMULATOR_HOST": firestore_emulator.host, "GOOGLE_CLOUD_PROJECT": firestore_project}
+    here, there = (sign_in(make_app(FAST, **environ), "ada") for _ in range(2))
+    model.default = Reply(words=WORDS, pace=0.03)
+    chat = here.new_chat()
+    telling = Telling(here, chat)
+    again, first = follow(there, chat), telling.end()
+    assert text_of(again) == text_of(first) == "".join(WORDS)
+    assert [again[0], again[-1]] == [first[0], first[-1]]
+    model.default = Reply(words=["word "] * 2000, pace=0.02)
+    telling = Telling(here, chat)
+    assert there.post(f"/v1/chats/{chat}/stop").status_code == 202
+    name, done = telling.end()[-1]
+    assert (name, done["message"]["status"]) == ("done", "incomplete")
+    assert here.get("/v1/usage").get_json()["reserved_micro_usd"] == 0

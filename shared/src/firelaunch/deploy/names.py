@@ -117,6 +117,7 @@ FORBIDDEN_ROLES = (
     *("roles/identitytoolkit.admin", "roles/identityplatform.admin", "roles/secretmanager.admin", SECRET_READER),
     *("roles/datastore.owner", DATASTORE_USER, "roles/datastore.viewer", "roles/cloudtasks.admin", ENQUEUER),
     *("roles/iam.serviceAccountTokenCreator", ACCOUNT_USER, "roles/iam.serviceAccountAdmin"),
+    *("roles/storage.admin", "roles/storage.objectAdmin", "roles/storage.objectUser", "roles/storage.objectViewer"),
     *("roles/resourcemanager.projectIamAdmin", "roles/run.admin", "roles/run.invoker"),
 )
 """Project-wide roles by which an app's service would reach what is not its own. Its own binding, with the condition on
@@ -329,6 +330,7 @@ def _secrets(settings: Settings) -> list[str]:
     return [
         *(["OPENAI_API_KEY"] if "openai" in asked else []),
         *(["DATABASE_URL"] if settings.index.backend == "pgvector" else []),
+        *(["STRIPE_API_KEY"] if any(plan.stripe_price for plan in settings.plans.values()) else []),
     ]
 
 
