@@ -54,7 +54,8 @@ def test_every_command_of_a_document_works_from_top_to_bottom(page: Path, tmp_pa
     if page.name == "README.md":
         assert "Hello" in done.stdout
         assert "event: done" in done.stdout
-        assert re.search(r'"requests": ?2', done.stdout)
+        assert re.search(r'"citations": ?\[\{"number": ?1', done.stdout), "the document was asked about"
+    assert re.search(r'"requests": ?3', done.stdout)
 
 
 def test_the_page_of_settings_is_the_settings_own() -> None:

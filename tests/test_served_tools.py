@@ -54,6 +54,8 @@ def test_a_client_that_leaves_while_a_tool_runs_ends_the_answer_and_pays_for_the
     app_folder: Path, serve: Callable[..., Server]
 ) -> None:
     change_workflow(app_folder, USES_TOOLS)
+    settings = app_folder / "firelaunch.toml"
+    settings.write_text(settings.read_text().replace("[limits]", '[limits]\non_disconnect = "stop"'))
     with ModelServer() as model:
         server, ada, chat = start(serve, app_folder, model)
         model.script = [naps(9.0)]

@@ -219,7 +219,7 @@ def test_two_chats_at_once_lose_no_note(tmp_path: Path) -> None:
 
 def test_a_job_of_the_app_is_none_of_these(tmp_path: Path) -> None:
     with site(tmp_path, "memory") as here:
-        job = here.services.jobs.enqueue(Scope("demo"), MEMORY, Chat(chat_id="c", request_id="r"))
+        job = here.services.jobs.enqueue(Scope("demo"), MEMORY, Chat(chat_id="c", question="r-u", answer="r-a"))
         assert here.app.runner is not None
         here.app.runner.run(job.id)
         ended = here.services.jobs.find(job.id)
@@ -243,3 +243,16 @@ def test_a_jobs_model_calls_are_paid_by_its_own_user_alone(tmp_path: Path) -> No
         assert own.write("note", [{"role": "user", "content": "x"}], scope=ADA).data == "Well."
         with pytest.raises(ScopeViolation):
             own.write("note", [{"role": "user", "content": "x"}], scope=Scope("demo", "bob"))
+
+
+def test_an_answer_that_is_made_anew_is_followed_like_the_first(tmp_path: Path) -> None:
+    with site(tmp_path, "memory") as here:
+        message = {"id": "q1", "role": "user", "parts": [{"type": "text", "text": "I like cats"}]}
+        body = {"id": "chat1", "messages": [message], "trigger": "submit-message"}
+        assert here.ada.post("/v1/chat", body).status_code == 200
+        assert here.run_jobs() == ["memory"]
+        again = here.ada.post("/v1/chat", {**body, "trigger": "regenerate-message"})
+        assert again.status_code == 200
+        again.get_data()
+        assert here.run_jobs() == ["memory"]
+        assert "User: I like cats" in here.model.calls[-1].messages[1]["content"]

@@ -57,32 +57,33 @@ def test_the_offline_model_quotes_the_best_passage_cites_it_and_says_how_it_was_
     ada, message = asked(site)
     assert "thirty days of leave a year.” [1]" in message["text"]
     assert "words alone" in message["text"]
-    (source,) = message["sources"]
+    (source,) = message["citations"]
     assert (source["title"], source["headings"]) == ("handbook.md", ["Leave"])
     assert LEAVE.decode()[source["start"] : source["end"]].endswith("thirty days of leave a year.")
     chat = ada.get("/v1/chats").get_json()["items"][0]["id"]
-    assert ada.get(f"/v1/chats/{chat}").get_json()["messages"][1]["sources"] == [source], "kept with the message"
+    assert ada.get(f"/v1/chats/{chat}").get_json()["messages"][1]["citations"] == [source], "kept with the message"
 
 
 def test_a_stream_ends_with_the_sources_of_what_was_said(site: Site) -> None:
     ada, message = asked(site)
     seen = list(events(ada.stream(ada.new_chat(), "How many days of leave are there?")))
     done = seen[-1][1]["message"]
-    assert done["sources"] == message["sources"]
+    assert done["citations"] == message["citations"]
     assert "".join(data["text"] for name, data in seen if name == "delta") == done["text"]
+    assert [data["title"] for name, data in seen if name == "source"] == ["handbook.md"]
 
 
 def test_a_question_that_nothing_fits_gets_no_citation(site: Site) -> None:
     _, message = asked(site, "zebra?")
     assert "No passage" in message["text"]
-    assert message["sources"] == []
+    assert message["citations"] == []
 
 
 @pytest.mark.parametrize("site", [says("Thirty [", "1] days [7", "], or [2, 9] so `a[3]` [", "1")], indirect=True)
 def test_a_citation_that_points_nowhere_is_taken_out_and_counted_also_in_pieces(site: Site) -> None:
     _, message = asked(site)
     assert message["text"] == "Thirty [1] days, or so `a[3]` [1"
-    assert [source["number"] for source in message["sources"]] == [1]
+    assert [source["number"] for source in message["citations"]] == [1]
     assert record(site)["retrieval"] | {"ms": 0} == {
         "mode": "lexical",
         "note": "There is no embedding model: the search was by words alone.",
@@ -101,7 +102,7 @@ def unread(turn: Turn) -> Iterator[Chunk]:
 def test_an_answer_of_a_workflow_that_asked_for_no_passages_is_left_as_it_is(site: Site) -> None:
     _, message = asked(site)
     assert message["text"] == "see a[1] and [9]"
-    assert message["sources"] == []
+    assert message["citations"] == []
 
 
 def test_without_a_document_in_the_app_the_prompt_is_as_it_was_and_nothing_is_searched(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_a_document_cannot_end_its_passage_nor_speak_as_the_user(tmp_path: Path)
     assert mark.encode() not in attack
     assert len(re.findall(rf"^</passage-{mark}>$", prompts[0], re.MULTILINE)) == 1
     assert prompts[0].endswith("days of leave?")
-    assert {source["number"] for source in message["sources"]} == {1}, "what a passage says of itself cites nothing"
+    assert {source["number"] for source in message["citations"]} == {1}, "what a passage says of itself cites nothing"
 
 
 def test_an_index_that_cannot_be_searched_leaves_the_turn_alone_and_the_model_is_told(
@@ -159,7 +160,7 @@ def test_an_index_that_cannot_be_searched_leaves_the_turn_alone_and_the_model_is
         monkeypatch.setattr(type(engine.index), "matching", fails)
         message = ada.send(ada.new_chat(), "How many days?").get_json()["message"]
     assert "could not be searched" in prompts[-1]
-    assert (message["text"], message["sources"]) == ("I could not look it up.", [])
+    assert (message["text"], message["citations"]) == ("I could not look it up.", [])
 
 
 def test_embedding_the_question_is_part_of_what_the_answer_cost(tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_embedding_the_question_is_part_of_what_the_answer_cost(tmp_path: Path) 
         ) as site,
     ):
         ada, message = asked(site, "How many days of leave are there?")
-        assert message["sources"]
+        assert message["citations"]
         before = ada.get("/v1/usage").get_json()["cost_micro_usd"]
         usage = ada.send(ada.new_chat(), "How many days of leave are there?").get_json()["usage"]
         assert usage["cost_micro_usd"] == 20 * 7

@@ -15,6 +15,7 @@ from typing import Any
 from firelaunch.errors import StoreError
 from firelaunch.llm.base import Chunk, Message
 from firelaunch.llm.breaker import Breaker
+from firelaunch.named import request_id_of
 from firelaunch.scope import Scope
 from firelaunch.settings import Settings
 from firelaunch.store.base import Update
@@ -155,7 +156,9 @@ class _World:
 
     def __init__(self, folder: Path, books: Books, daily: str) -> None:
         text = SETTINGS.replace('"0.50"', daily).replace("requests_per_minute = 1000", "requests_per_minute = 1000000")
-        text = text.replace("[limits]", "[limits]\ncheckpoint_seconds = 0.2\nfirst_token_seconds = 600")
+        text = text.replace(
+            "[limits]", "[limits]\non_disconnect = 'stop'\ncheckpoint_seconds = 0.2\nfirst_token_seconds = 600"
+        )
         environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": books.base_url}
         self.books = books
         self.clock = _Clock()
@@ -244,9 +247,7 @@ def _enter(world: _World, plan: _Plan, attempt: Attempt, report: Report) -> None
 
 
 def _request_id(plan: _Plan) -> str:
-    from firelaunch.turn import _request_id
-
-    return _request_id(Scope("demo", plan.user), plan.key)
+    return request_id_of(Scope("demo", plan.user), plan.key)
 
 
 class _Simulated:

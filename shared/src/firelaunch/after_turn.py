@@ -63,10 +63,11 @@ _MEMORY_TOLD = _READ + (
 
 
 class Chat(BaseModel):
-    """The payload: the chat, and the request that was answered. ``title`` is the plain one that it has until then."""
+    """The payload: the chat, the message and its answer. ``title`` is the plain one that the chat has until then."""
 
     chat_id: str
-    request_id: str
+    question: str
+    answer: str
     title: str = Field(default="")
 
 
@@ -238,7 +239,7 @@ def _is_renamed(chat: Document | None, asked: Chat) -> bool:
 
 
 def _exchange(run: Run, asked: Chat) -> str:
-    names = [run.scope.message(asked.chat_id, f"{asked.request_id}-{end}") for end in ("u", "a")]
+    names = [run.scope.message(asked.chat_id, name) for name in (asked.question, asked.answer)]
     return _said([document for document in run.services.store.get_many(names) if document is not None])
 
 

@@ -276,7 +276,7 @@ class Running:
             text = grounding.rest()
             if text:
                 yield self._said.text(text)
-            for source in grounding.cited:
+            for source in grounding.sources():
                 yield self._said.other(source)
         finally:
             close = getattr(chunks, "close", None)
@@ -292,8 +292,6 @@ class Running:
     def _settle(self, outcome: str, error: FirelaunchError | None) -> Done:
         grounding = self.turn.grounding
         text = self._said.whole + grounding.rest()
-        sources = self._said.sources()
-        sources += [source for source in grounding.cited if source not in sources]
         self.reservation.add(grounding.cost)
         usage = self.reservation.report()
         answer = {
@@ -302,9 +300,11 @@ class Running:
             "status": "complete" if outcome == "answered" else "incomplete",
             "model": usage["model"],
             "request_id": self.send.request_id,
-            "sources": [source.view() for source in sources],
+            "citations": grounding.cited,
             "created_at": self.services.clock(),
         }
+        if sources := self._said.sources():
+            answer["sources"] = [source.view() for source in sources]
         if self._tools:
             answer["tools"] = [_stored(use) for use in self._tools]
         kept = bool(text) or outcome == "answered"

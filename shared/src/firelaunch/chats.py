@@ -113,7 +113,10 @@ def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "created_at": _time(data.get("created_at")),
     }
     if data.get("role") == "assistant":
-        view |= {"model": data.get("model"), "request_id": data.get("request_id"), "sources": data.get("sources", [])}
+        view |= {"model": data.get("model"), "request_id": data.get("request_id")}
+        view["citations"] = data.get("citations", [])
+        if data.get("sources"):
+            view["sources"] = data["sources"]
         if data.get("tools"):
             view["tools"] = [_tool_view(use) for use in data["tools"]]
     return view

@@ -322,21 +322,27 @@ class Documents:
         }
 
     def _views(self, scope: Scope, found: Sequence[Document]) -> list[dict[str, Any]]:
-        """Views of documents. Work that was given up leaves its document as it was, so its job is asked."""
+        """Views of documents. Work that was given up leaves its document as it was, so its job is asked.
+
+        A job that has ended may have ended since the document was read, so that is read once more.
+        """
         waiting = {each.id: str(each.data.get("job", "")) for each in found if each.data.get("status") in _UNFINISHED}
         paths = [scope.job(job) for job in waiting.values()]
         jobs = dict(zip(waiting, self._store.get_many(paths) if paths else (), strict=True))
-        gone = {
-            document
-            for document, job in jobs.items()
-            if job is None or job.data.get("state") in {"dead", "cancelled", "succeeded"}
-        }
-        stopped = {"status": "failed", "error": _STOPPED}
-        return [document_view(each.id, {**each.data, **(stopped if each.id in gone else {})}) for each in found]
+        over = [name for name, job in jobs.items() if job is None or Job.of(job).finished]
+        read = self._store.get_many([scope.document(name) for name in over]) if over else []
+        now = {each.id: _judged(each, waiting[each.id]) for each in read if each is not None}
+        return [document_view(each.id, now.get(each.id, each.data)) for each in found]
 
     def _check(self, scope: Scope) -> None:
         if self.only is not None and scope != self.only:
             raise ScopeViolation(reason=f"a job of {self.only.root} reached for documents of {scope.root}")
+
+
+def _judged(record: Document, job: str) -> Mapping[str, Any]:
+    """A document whose job has ended: failed, if that job left it unfinished."""
+    left = record.data.get("status") in _UNFINISHED and record.data.get("job", "") == job
+    return {**record.data, "status": "failed", "error": _STOPPED} if left else record.data
 
 
 def is_complete(record: Document, version: Version) -> bool:

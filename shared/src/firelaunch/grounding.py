@@ -103,14 +103,21 @@ class Grounding:
         return self._citations.end() if self._citations is not None else ""
 
     @property
-    def cited(self) -> list[Source]:
-        """What the answer cites, each once, in the answer's order."""
+    def cited(self) -> list[dict[str, Any]]:
+        """Where the passages are from that the answer cites, each once, in the answer's order."""
         if self._citations is None:
             return []
-        from .rag.passages import source_of
+        from .rag.passages import source_view
 
         by_number = {passage.number: passage for passage in self._citations.passages}
-        return [source_of(by_number[number]) for number in dict.fromkeys(self._citations.cited)]
+        return [source_view(by_number[number]) for number in dict.fromkeys(self._citations.cited)]
+
+    def sources(self) -> list[Source]:
+        """The same as any client of a stream understands it."""
+        return [
+            Source(f"p{place['number']}", place["title"][:200], place["url"], filename=place["title"][:200] or None)
+            for place in self.cited
+        ]
 
     @property
     def cost(self) -> int:

@@ -79,7 +79,7 @@ class Retold:
 
     def rest(self, answer: Mapping[str, Any]) -> Iterator[Event]:
         """The events that lead on to a stored ``answer``, which no longer says where in its text the others were."""
-        found: list[_Other] = [Source.of_view(source) for source in answer.get("sources", [])]
+        found: list[_Other] = [Source(**source) for source in answer.get("sources", [])]
         for use in answer.get("tools", []):
             found.append(ToolCalled(use["id"], use["name"], use["input"]))
             found.append(ToolReturned(use["id"], use["name"], use["output"], use["error"]))

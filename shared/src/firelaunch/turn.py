@@ -161,8 +161,7 @@ class Turns:
             services, send, reservation, turn, self._workflow, self._shutdown, sent, title, checkpoints, answer is None
         )
         count = int(about.get("message_count", 0)) + (record is None) + (answer is None)
-        asked_for = Chat(chat_id=send.chat_id, request_id=send.request_id, title=plain_title(send.text))
-        running.following = self._after.following(scope, asked_for, about, count)
+        running.following = self._after.following(scope, _followed(send), about, count)
         running.client = client
         running.goes_on = limits.on_disconnect == "continue"
         if client is not None:
@@ -209,6 +208,11 @@ def _stored(
         return [*writes, Create(send.record, {**data, "created_at": send.at})]
     left = {"partial": DELETE_FIELD, "stop": DELETE_FIELD}
     return [*writes, Update(send.record, {**data, **left}, if_updated_at=record.update_time)]
+
+
+def _followed(send: Send) -> Chat:
+    title = plain_title(send.text)
+    return Chat(chat_id=send.chat_id, question=send.user_message_id, answer=send.answer_id, title=title)
 
 
 def _steady(recent: Sequence[Document], count: int, most: int) -> Sequence[Document]:

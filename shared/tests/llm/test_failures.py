@@ -13,7 +13,7 @@ from typing import Any
 
 import openai  # noqa: F401 - its import takes longer than some of these tests give a request
 import pytest
-from firelaunch.errors import FirelaunchError, ModelError, ModelUnavailable
+from firelaunch.errors import BudgetExceeded, FirelaunchError, ModelError, ModelUnavailable
 from firelaunch.llm.base import Message, Tokens, estimate_tokens
 from firelaunch.llm.breaker import Breaker
 from firelaunch.llm.failures import of_status, retry_after
@@ -287,6 +287,22 @@ def test_all_tries_share_one_time_budget(model: ModelServer) -> None:
         rig.say(seconds=9)
     assert rig.pauses == [8.4, 8.4]
     assert model.models_called() == [MODEL, MODEL, FALLBACK, FALLBACK]  # the pauses are not slept here
+
+
+def test_a_try_that_was_given_up_on_is_paid_and_the_next_is_made_only_if_it_is_covered(model: ModelServer) -> None:
+    model.script = [stream(ROLE, hang=True)]
+    rig = Rig(model, streamed=True, between_tokens_seconds=0.3)
+    worst = Prices("openai", {}).cost(MODEL, Tokens(input=len("Hello?") + 8, output=50))
+
+    def cover(micro_usd: int) -> None:
+        if micro_usd + sum(Prices("openai", {}).cost(*call) for call in rig.meter.calls) > worst:
+            raise BudgetExceeded
+
+    rig.meter.cover = cover  # type: ignore[method-assign]
+    with pytest.raises(BudgetExceeded):
+        rig.say()
+    assert rig.meter.calls == [(MODEL, PROMPT)]
+    assert model.models_called() == [MODEL]
 
 
 class Clock:

@@ -17,6 +17,7 @@ from ..turn import Turns
 from .base import KEY_HEADER, Body, PageQuery, Path, blueprint, caller, client, event_stream, example, idempotency_key
 from .examples import CHAT, QUESTION, REPLY, REQUEST, STREAM, USED
 from .refusals import OF_A_CHAT, OF_A_TURN, errors
+from .search import SourceAnswer
 
 __all__ = ["ChatPage", "TurnUsage", "routes", "whole"]
 
@@ -65,24 +66,6 @@ class ToolUse(BaseModel):
     error: str | None = Field(default=None, description='Why there is no output, a constant such as "timeout".')
 
 
-class MessageSource(BaseModel):
-    """What an answer rests on. What follows ``filename`` is there where it is a passage that the answer cites."""
-
-    id: str
-    title: str
-    url: str | None = Field(default=None, description="Where it is to be read; none for a document of the app's.")
-    media_type: str | None = None
-    filename: str | None = None
-    number: int | None = Field(default=None, description="By which the answer cites it: [1].")
-    document_id: str | None = None
-    chunk_id: str | None = None
-    library: bool | None = Field(default=None, description="Whether the document is the app's own.")
-    page: int | None = None
-    headings: list[str] | None = None
-    start: int | None = Field(default=None, description="Character of the document's text.")
-    end: int | None = None
-
-
 class Message(BaseModel):
     """A message of the user or of the model."""
 
@@ -94,7 +77,10 @@ class Message(BaseModel):
     created_at: str
     model: str | None = Field(default=None, description="The model that answered.")
     request_id: str | None = None
-    sources: list[MessageSource] = Field(default=[], description="What the answer rests on, in its order.")
+    citations: list[SourceAnswer] = Field(default=[], description="The passages that the answer cites, in its order.")
+    sources: list[dict[str, str]] | None = Field(
+        default=None, description="What the answer rests on: `id`, `title`, and `url` or `media_type` and `filename`."
+    )
     tools: list[ToolUse] | None = Field(default=None, description="The tools that were called, in order.")
 
 

@@ -241,7 +241,10 @@ def _uploaded(services: Services) -> tuple[dict[str, Any], bool]:
     name = (form.get("name") or file.filename or "").strip()
     if not 0 < len(name) <= 200 or not name.isprintable():
         raise BadRequest("name: a document's name has 1 to 200 printable characters.")
-    scope = _scope(caller(), library=form.get("library") == "true", write=True)
+    library = form.get("library", "false")
+    if library not in {"true", "false"}:
+        raise BadRequest('library: "true" or "false".')
+    scope = _scope(caller(), library=library == "true", write=True)
     return services.documents.add(scope, Source("file", name), file.stream)
 
 

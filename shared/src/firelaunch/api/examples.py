@@ -43,7 +43,7 @@ REPLY = {
     "created_at": "2026-03-01T09:30:04.000000Z",
     "model": "gpt-5.4-mini",
     "request_id": REQUEST,
-    "sources": [],
+    "citations": [],
 }
 USED = {
     "model": "gpt-5.4-mini",

@@ -106,7 +106,9 @@ class Reply(BaseModel):
     request_id: str
     text: str
     status: str = Field(description='"complete", or "incomplete" for an answer that broke off.')
-    sources: list[SourceAnswer] = Field(description="The passages of documents that the answer cites by their numbers.")
+    citations: list[SourceAnswer] = Field(
+        description="The passages of documents that the answer cites by their numbers."
+    )
     usage: TurnUsage
 
 
@@ -142,7 +144,7 @@ def tools(services: Services, turns: Turns) -> tuple[Tool, ...]:
             "request_id": answer["request_id"],
             "text": message["text"],
             "status": message["status"],
-            "sources": message["sources"],
+            "citations": message["citations"],
             "usage": answer["usage"],
         }
 

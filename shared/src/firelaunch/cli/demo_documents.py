@@ -51,7 +51,7 @@ def put_up(client: Client, docs: Path) -> None:
 
 def show_sources(message: dict[str, Any]) -> None:
     """Below an answer: where the passages are from that it cites."""
-    for source in message["sources"]:
+    for source in message["citations"]:
         place = [source["title"]]
         if source["page"]:
             place.append(f"page {source['page']}")

@@ -28,6 +28,7 @@ from .base import (
     Provider,
     Shape,
     Tokens,
+    ToolChunk,
     ToolSpec,
     asked_tokens,
     estimate_tokens,
@@ -194,10 +195,6 @@ class Answering:
         for model in self.gateway.route(asked.model):
             if not self.gateway.breaker.allows(model):
                 continue
-            sent = token_bound(asked.messages, asked.shape, asked.tools)
-            most = Tokens(input=sent, output=asked.max_output_tokens)
-            self.meter.cover(self.gateway.prices.cost(model, most))
-            self.model = model
             try:
                 yield from self._with_retries(replace(asked, model=model))
             except ModelRefused:
@@ -218,7 +215,12 @@ class Answering:
         return extract(self, reader_of(model), messages, max_output_tokens)
 
     def _with_retries(self, call: Call) -> Iterator[Chunk]:
+        sent = token_bound(call.messages, call.shape, call.tools)
+        most = self.gateway.prices.cost(call.model, Tokens(input=sent, output=call.max_output_tokens))
         for attempt in range(_TRIES):
+            # A try that was given up on has been paid for, so the next is covered anew.
+            self.meter.cover(most)
+            self.model = call.model
             try:
                 yield from self._once(call)
             except (ModelUnavailable, ModelTimeout) as error:
@@ -270,11 +272,11 @@ class Answering:
                 said.append(chunk.text)
                 if chunk.parts:
                     calls.add(chunk.parts)
-                    chunk = replace(chunk, parts=())
+                    chunk = Chunk(chunk.text, chunk.tokens, chunk.finish)
                 yield chunk
             owed = True
             if found := calls.whole():
-                yield Chunk(calls=found)
+                yield ToolChunk(calls=found)
         except BaseException as error:
             # What was given up on is charged by the provider, whatever it had said; a failure of its own is not.
             gave_up = isinstance(error, ModelTimeout) or not isinstance(error, ModelError | _Broken)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from ..errors import ModelError, ModelUnavailable
-from .base import LEAVING, WAITING, CallPart, Chunk
+from .base import LEAVING, WAITING, CallPart, Chunk, ToolChunk
 from .failures import of_response, of_stream
 from .patience import Patience
 from .sse import Decoder
@@ -122,10 +122,13 @@ def _joined(events: list[bytes], parse: Callable[[dict[str, Any]], Chunk]) -> tu
     if len(chunks) == 1:
         return chunks[0], last, error
     tokens = finish = None
-    parts: tuple[CallPart, ...] = ()
+    parts: list[CallPart] = []
     for chunk in chunks:
-        tokens, finish, parts = chunk.tokens or tokens, chunk.finish or finish, parts + chunk.parts
-    return Chunk("".join(chunk.text for chunk in chunks), tokens, finish, parts), last, error
+        tokens, finish = chunk.tokens or tokens, chunk.finish or finish
+        parts += chunk.parts
+    text = "".join(chunk.text for chunk in chunks)
+    joined = ToolChunk(text, tokens, finish, parts=tuple(parts)) if parts else Chunk(text, tokens, finish)
+    return joined, last, error
 
 
 def read(parse: Callable[[dict[str, Any]], Chunk], found: dict[str, Any]) -> Chunk:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic_core import PydanticSerializationError, from_json, to_jsonable_python
 
 from ..errors import InvalidSchema
-from .base import Chunk, Message, ToolCall, ToolSpec, ToolUse
+from .base import Chunk, Message, ToolCall, ToolChunk, ToolSpec, ToolUse
 from .shapes import Misfit, Reader, of_model
 from .tool_threads import Running, ToolThreads
 
@@ -146,7 +146,7 @@ class Toolbox:
                 calls += chunk.calls
                 if chunk.text:
                     # What was said before the tools is a paragraph of its own.
-                    yield replace(chunk, text="\n\n" + chunk.text, calls=()) if spoke and not text else chunk
+                    yield Chunk("\n\n" + chunk.text, chunk.tokens, chunk.finish) if spoke and not text else chunk
                     text.append(chunk.text)
                 elif not chunk.calls:
                     yield chunk
@@ -155,10 +155,10 @@ class Toolbox:
                 return
             said.append({"role": "assistant", "content": "".join(text), "calls": calls})
             uses = [self._start(number, call) for number, call in enumerate(calls)]
-            yield from (Chunk(tool=use.asked()) for use in uses)
+            yield from (ToolChunk(tool=use.asked()) for use in uses)
             for use in uses:
                 yield from self._finish(use)
-                yield Chunk(tool=use.answered())
+                yield ToolChunk(tool=use.answered())
                 said.append(use.message())
 
     def _start(self, number: int, call: ToolCall) -> _Use:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from ..llm.base import Source
 from .index.base import LIBRARY, Entry
 from .retrieve import Passage
 
@@ -100,13 +99,6 @@ def source_view(passage: Passage) -> dict[str, Any]:
         "start": place.get("start", 0),
         "end": place.get("end", 0),
     }
-
-
-def source_of(passage: Passage) -> Source:
-    """What an answer that cites ``passage`` rests on."""
-    view = source_view(passage)
-    title, url = view.pop("title"), view.pop("url")
-    return Source(view["chunk_id"], title, url, filename=title or None, place=view)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 ``apps/{app}/index/state`` holds the version that is searched (``current``), one that is being built beside it
 (``building``, or None), and those that were in use before and are still there (``old``). A search reads ``current``
-alone. A new document lands in ``current`` and in ``building``; one that is deleted goes from all. docs/adr/0006 says
+alone. A new document lands in ``current`` and in ``building``; one that is deleted goes from all. docs/adr/0007 says
 how a second version is built and switched to without a gap.
 """
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from ...errors import ModelUnavailable
-from ..base import Call, CallPart, Chunk, Message, Tokens, ToolCall
+from ..base import Call, CallPart, Chunk, Message, Tokens, ToolCall, ToolChunk
 from ..relay import relay
 from ..transport import Transport
 
@@ -146,7 +146,7 @@ def _event(event: dict[str, Any]) -> Chunk:
             text += part.get("text", "")
     # Each event counts what there was until then; what counts is the last word.
     tokens = _tokens(event) if finish else None
-    return Chunk(text, tokens, _finish(finish, calls) if finish else None, tuple(calls))
+    return ToolChunk(text, tokens, _finish(finish, calls) if finish else None, parts=tuple(calls))
 
 
 def _whole(answer: dict[str, Any]) -> Chunk:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..base import Call, CallPart, Chunk, Shape, Tokens, ToolSpec, asked_tokens, estimate_tokens
+from ..base import Call, CallPart, Chunk, Shape, Tokens, ToolChunk, ToolSpec, asked_tokens, estimate_tokens
 
 __all__ = ["OfflineProvider"]
 
@@ -32,7 +32,9 @@ class OfflineProvider:
         """The whole answer at once."""
         part = _tool_call(call)
         text = "" if part else _answer(call) if call.shape is None else _instance(call.shape)
-        return Chunk(text, _tokens(call, text, part), "tool_calls" if part else "stop", (part,) if part else ())
+        return ToolChunk(
+            text, _tokens(call, text, part), "tool_calls" if part else "stop", parts=(part,) if part else ()
+        )
 
     def stream(self, call: Call) -> Iterator[Chunk]:
         """The same answer, word by word."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelError, ModelTimeout, ModelUnavailable
 from ...telemetry import CONTENT
-from ..base import Call, CallPart, Chunk, Message, Tokens, ToolCall, ToolSpec
+from ..base import Call, CallPart, Chunk, Message, Tokens, ToolCall, ToolChunk, ToolSpec
 from ..failures import of_status
 from ..relay import read, relay
 from ..transport import Transport
@@ -142,14 +142,11 @@ def _event(event: dict[str, Any]) -> Chunk:
         return Chunk(tokens=tokens)
     choice = choices[0]
     delta = choice.get("delta") or {}
-    return Chunk(_text(delta), tokens, choice.get("finish_reason"), _parts(delta))
-
-
-def _text(said: dict[str, Any]) -> str:
-    text = said.get("content") or said.get("refusal") or ""
-    if not isinstance(text, str):
+    text, finish = delta.get("content") or delta.get("refusal") or "", choice.get("finish_reason")
+    if type(text) is not str:
         raise TypeError("an answer's content is text")
-    return text
+    parts = _parts(delta) if "tool_calls" in delta else ()
+    return ToolChunk(text, tokens, finish, parts=parts) if parts else Chunk(text, tokens, finish)
 
 
 def _parts(said: dict[str, Any]) -> tuple[CallPart, ...]:
@@ -177,7 +174,10 @@ def _whole(answer: dict[str, Any]) -> Chunk:
         raise ModelUnavailable(reason="the provider's answer is no chat completion")
     message = choices[0].get("message") or {}
     finish = "refusal" if message.get("refusal") else choices[0].get("finish_reason") or "stop"
-    return Chunk(_text(message), _tokens(answer.get("usage") or {}), finish, _parts(message))
+    text = message.get("content") or message.get("refusal") or ""
+    if not isinstance(text, str):
+        raise TypeError("an answer's content is text")
+    return ToolChunk(text, _tokens(answer.get("usage") or {}), finish, parts=_parts(message))
 
 
 def _tokens(usage: dict[str, Any]) -> Tokens | None:
