@@ -141,7 +141,7 @@ class _Deploy:
         with progress.step(f"stage {self.service.name}"):
             staged = self._stage_app()
         with progress.step("a revision without traffic") as said:
-            said.append(self.release(self.service).preview(staged.folder, staged.digest))
+            said.append("\n" + self.release(self.service).preview(staged.folder, staged.digest))
 
     def release(self, service: Service) -> Release:
         """The service's revisions; what comes after -- is for the app's."""
@@ -207,7 +207,7 @@ class _Deploy:
             staged = stage()
             said.append(f"sha256:{staged.digest[:12]}")
         with progress.step(f"deploy {service.name}") as said:
-            said.append(self.release(service).deploy(staged.folder, staged.digest))
+            said.append("\n" + self.release(service).deploy(staged.folder, staged.digest))
 
     def _perform(self, step: Step, progress: Progress) -> None:
         with progress.step(step.title) as said:
