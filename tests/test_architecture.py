@@ -18,7 +18,7 @@ ORDER = [
     ["plans", "search_settings"],
     ["settings"],
     ["store", "prompt_lock"],
-    ["billing"],
+    ["transfer", "billing"],
     ["admission", "identity", "llm", "prompts", "chats"],
     ["rag", "jobs", "stream", "push"],
     ["documents"],
@@ -44,6 +44,8 @@ ORDER = [
     ["serving", "gunicorn_worker"],
     ["testing"],
     ["rules"],
+    ["deploy"],
+    ["doctor"],
     ["cli"],
     ["__main__", "__init__"],
 ]

@@ -32,6 +32,8 @@ VARIABLES = {
     "OPENAI_BASE_URL": "A compatible server in place of OpenAI's own, such as `http://localhost:11434/v1` for Ollama.",
     "OPENAI_MODEL": "One model in place of all that `[models.openai]` names. On one's own machine it costs nothing; "
     "elsewhere its price must be known (`[prices]`).",
+    "FIRELAUNCH_JOBS_URL": "In place of `jobs.url`; a deploy sets it.",
+    "FIRELAUNCH_JOBS_ACCOUNT": "In place of `jobs.service_account`; a deploy sets it.",
     "STRIPE_API_KEY": "A key of the Stripe account; it switches billing on. [billing.md](billing.md) has the rest.",
     "STRIPE_API_BASE": "Another server in place of Stripe's own, for tests; refused in the cloud.",
     "GOOGLE_CLOUD_PROJECT": "In place of `cloud.project`.",

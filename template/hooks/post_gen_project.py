@@ -3,13 +3,18 @@
 cookiecutter renders this file before it runs it; nothing but ``main`` holds Jinja, so that tests can import the rest.
 """
 
+import gzip
 import json
 import os
 import re
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from pathlib import Path
+
+MADE = ".firelaunch-template.tar.gz"
+"""In an app: every file as it was made, from which ``firelaunch upgrade`` tells what was changed since."""
 
 LEFTOVERS = (".firelaunch", ".venv", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__", "node_modules")
 """What running the raw template in place leaves behind; a secret key among it."""
@@ -20,11 +25,13 @@ def main():
     answers = json.loads(r"""{{ cookiecutter | jsonify }}""")
     root = Path(answers["__working_folder"], answers["_repo_dir"]).resolve().parent
     app = Path.cwd()
+    place = Path(answers["_place"] or app)
     remove_leftovers(app)
     given = {name: value for name, value in answers.items() if not name.startswith("_")}
     write(app / "firelaunch.toml", lambda text: settings(text, given))
-    write(app / "pyproject.toml", lambda text: project(text, given, source(root, app)))
-    record(root, app, given)
+    write(app / "pyproject.toml", lambda text: project(text, given, source(root, app, place)))
+    keep(app)
+    record(root, app, place, given)
     if answers["_next_steps"]:
         print_next_steps(root, app)
 
@@ -77,20 +84,34 @@ def toml_string(text):
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def source(root, app):
-    """Where the app takes firelaunch from, as a value of ``[tool.uv.sources]``."""
+def source(root, app, place):
+    """Where the app takes firelaunch from, as a value of ``[tool.uv.sources]``.
+
+    ``place`` is where the app is to be: ``app`` itself, but when an upgrade renders it elsewhere.
+    """
     shared = root / "shared"
-    if root in app.parents:
-        return "{ path = %s, editable = true }" % toml_string(os.path.relpath(shared, app))
-    remote = git(root, "config", "--get", "remote.origin.url")
-    if remote and root.parent == clones():
-        return "{ git = %s, %s, subdirectory = \"shared\" }" % (toml_string(url(remote)), revision(root))
-    if (root / ".git").exists() or Path(tempfile.gettempdir()).resolve() not in root.parents:
+    if root in place.parents:
+        return "{ path = %s, editable = true }" % toml_string(os.path.relpath(shared, place))
+    remote = origin(root, place)
+    if remote == str(root):
         return "{ path = %s, editable = true }" % toml_string(str(shared))
+    if remote:
+        return "{ git = %s, %s, subdirectory = \"shared\" }" % (toml_string(remote), revision(root))
     # cookiecutter has unpacked a zip into a folder that nobody keeps, so the app takes its firelaunch along.
     kept = shutil.ignore_patterns("__pycache__", "tests")
     shutil.copytree(shared, app / "vendor" / "firelaunch", ignore=kept)
     return '{ path = "vendor/firelaunch" }'
+
+
+def origin(root, place):
+    """Where the template is found again: a git URL or a folder; None inside the repo, and where it came as a zip."""
+    if root in place.parents:
+        return None
+    remote = git(root, "config", "--get", "remote.origin.url")
+    if remote and root.parent == clones():
+        return url(remote)
+    kept = (root / ".git").exists() or Path(tempfile.gettempdir()).resolve() not in root.parents
+    return str(root) if kept else None
 
 
 def revision(root):
@@ -131,11 +152,23 @@ def git(root, *command):
     return done.stdout.strip() or None
 
 
-def record(root, app, answers):
+def keep(app):
+    """Pack every file of the new app; the same files give the same bytes."""
+    with (app / MADE).open("wb") as out, gzip.GzipFile("", "wb", 9, out, mtime=0) as zipped:
+        with tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as packed:
+            for path in sorted(path for path in app.rglob("*") if path.is_file() and path.name != MADE):
+                entry = tarfile.TarInfo(path.relative_to(app).as_posix())
+                entry.size, entry.mode = path.stat().st_size, 0o755 if os.access(path, os.X_OK) else 0o644
+                with path.open("rb") as file:
+                    packed.addfile(entry, file)
+
+
+def record(root, app, place, answers):
     """Keep what the app was made from, so that a later template can be applied to it. Written last: the app is whole."""
     made = {
         "template_version": version(root),
         "template_commit": git(root, "log", "-1", "--format=%H", "--", "template"),
+        "template": origin(root, place),
         "answers": answers,
     }
     text = json.dumps(made, indent=2, ensure_ascii=False) + "\n"

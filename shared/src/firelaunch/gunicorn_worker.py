@@ -155,7 +155,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM: take no more connections; answers that are being given have the app's grace."""
         # By its attribute: gunicorn's master imports this file, and has no use for what an app imports.
-        shutdown = getattr(self.wsgi, "shutdown", None)
+        shutdown = getattr(getattr(self, "wsgi", None), "shutdown", None)
         if isinstance(shutdown, Shutdown):
             shutdown.begin()
         super().handle_exit(sig, frame)

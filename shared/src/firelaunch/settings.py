@@ -26,7 +26,7 @@ from .errors import InvalidId, SettingsError
 from .plans import Billing, Plan, shared_prices
 from .scope import check_app_id
 from .search_settings import Documents, EmbedderKind, Index, Search, VertexIndex
-from .settings_sections import AfterTurn, Cache, Guardrails, Logs, Price, PromptChoice
+from .settings_sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Price, PromptChoice
 from .settings_sections import Section as _Section
 
 __all__ = [
@@ -79,16 +79,6 @@ class App(_Section):
     name: str = Field(min_length=1, max_length=100, description="What people read.")
     description: str = Field(default="", max_length=500, description="One sentence on what the app does.")
     plan: str = Field(default="free", description="The plan of users who have none of their own; a name under [plans].")
-
-
-class Cloud(_Section):
-    """``[cloud]``: where the app runs when it is deployed."""
-
-    project: str = Field(default="", description="Google Cloud project id; GOOGLE_CLOUD_PROJECT overrides it.")
-    region: str = Field(default="europe-west1", description="Region of Cloud Run, and of Vertex AI where it is used.")
-    database: Literal["shared", "dedicated"] = Field(
-        default="shared", description="The project's (default) Firestore database, or one named after the app."
-    )
 
 
 class ModelChoice(_Section):
@@ -171,19 +161,15 @@ class Membership(_Section):
         return self
 
 
-class Cors(_Section):
-    """``[cors]``: which web pages may call the API from a browser."""
-
-    origins: tuple[str, ...] = Field(
-        default=(), description='Origins such as "https://app.example.com". On a laptop, localhost is always allowed.'
-    )
-
-
 class Jobs(_Section):
     """``[jobs]``: work that is done outside of requests, and the Cloud Tasks queue that brings it in the cloud."""
 
-    url: str = Field(default="", description="Address of the deployed service, which Cloud Tasks calls: https://...")
-    service_account: str = Field(default="", description="E-mail of the service account that Cloud Tasks signs as.")
+    url: str = Field(
+        default="", description="Address of the deployed service, which Cloud Tasks calls; a deploy knows it."
+    )
+    service_account: str = Field(
+        default="", description="E-mail of the account that Cloud Tasks signs as; a deploy knows it."
+    )
     queue: str = Field(default="", description="The Cloud Tasks queue, in cloud.region; the app's id if left out.")
     max_attempts: int = Field(default=8, ge=1, le=100, description="Tries of a job, after which it is dead.")
     backoff_seconds: float = Field(default=5, gt=0, description="Longest pause before the second try; it then doubles.")
@@ -204,6 +190,8 @@ class Environment(_Section):
     stripe_api_key: SecretStr | None = None
     stripe_api_base: str | None = None
     database_url: SecretStr | None = None
+    jobs_url: str = ""
+    jobs_account: str = ""
     firestore_emulator: str | None = None
     auth_emulator: str | None = None
     on_cloud_run: bool = False
@@ -217,6 +205,8 @@ class Environment(_Section):
 _VARIABLES = {
     "FIRELAUNCH_MODE": "mode",
     "FIRELAUNCH_DATA": "data",
+    "FIRELAUNCH_JOBS_URL": "jobs_url",
+    "FIRELAUNCH_JOBS_ACCOUNT": "jobs_account",
     "OPENAI_API_KEY": "openai_api_key",
     "OPENAI_BASE_URL": "openai_base_url",
     "OPENAI_MODEL": "openai_model",
@@ -273,6 +263,9 @@ class Settings(_Section):
         if environ.get("GOOGLE_CLOUD_PROJECT"):
             cloud = settings.cloud.model_copy(update={"project": environ["GOOGLE_CLOUD_PROJECT"]})
             settings = settings.model_copy(update={"cloud": cloud})
+        given = {"url": environment.jobs_url, "service_account": environment.jobs_account}
+        jobs = settings.jobs.model_copy(update={name: value for name, value in given.items() if value})
+        settings = settings.model_copy(update={"jobs": jobs})
         problems = list(_problems(settings, environ))
         if problems:
             raise SettingsError("\n".join(problems))

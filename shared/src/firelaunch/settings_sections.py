@@ -1,4 +1,4 @@
-"""Sections of the settings that stand alone: prices, caching, prompts, guardrails, logs."""
+"""Sections of the settings that stand alone: where an app runs, prices, caching, prompts, guardrails, logs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["AfterTurn", "Cache", "Guardrails", "Logs", "Price", "PromptChoice", "Section", "micro_dollars"]
+__all__ = [
+    "AfterTurn",
+    "Cache",
+    "Cloud",
+    "Cors",
+    "Guardrails",
+    "Logs",
+    "Price",
+    "PromptChoice",
+    "Section",
+    "micro_dollars",
+]
 
 MICRO = 1_000_000
 """Micro-dollars in a dollar. Money is an integer number of these everywhere but in the settings file."""
@@ -41,6 +52,32 @@ class Section(BaseModel):
     """What all sections have in common: frozen, and no key that is not named."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Cloud(Section):
+    """``[cloud]``: where the app runs when it is deployed."""
+
+    project: str = Field(default="", description="Google Cloud project id; GOOGLE_CLOUD_PROJECT overrides it.")
+    region: str = Field(default="europe-west1", description="Region of Cloud Run, and of Vertex AI where it is used.")
+    database: Literal["shared", "dedicated"] = Field(
+        default="shared", description="The project's (default) Firestore database, or one named after the app."
+    )
+    edge: Literal["public", "private"] = Field(
+        default="public",
+        description="Who may call: anybody, and the app checks tokens; or only those that Cloud Run's IAM lets in.",
+    )
+    concurrency: int = Field(default=80, ge=1, le=1000, description="Requests that one instance takes at a time.")
+    min_instances: int = Field(default=0, ge=0, le=100, description="Instances kept warm; each costs while it idles.")
+    max_instances: int = Field(default=10, ge=1, le=1000, description="Instances at most.")
+    memory: str = Field(default="512Mi", pattern=r"^\d+(Mi|Gi)$", description="Memory of an instance.")
+
+
+class Cors(Section):
+    """``[cors]``: which web pages may call the API from a browser."""
+
+    origins: tuple[str, ...] = Field(
+        default=(), description='Origins such as "https://app.example.com". On a laptop, localhost is always allowed.'
+    )
 
 
 class Price(Section):

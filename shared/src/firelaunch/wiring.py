@@ -25,7 +25,7 @@ from .scope import Scope
 from .search_wiring import build_documents
 from .services import Services
 from .settings import Cache, Settings
-from .store.base import DocumentStore
+from .store.base import DocumentStore, TreeStore
 from .store.scoped import ScopedStore
 from .usage import Metering
 
@@ -128,7 +128,7 @@ def build(
     )
 
 
-def build_store(settings: Settings) -> DocumentStore:
+def build_store(settings: Settings) -> TreeStore:
     """The database itself, without the wall; for operators' commands, never for application code."""
     if settings.environment.mode == "embedded":
         from .store.sqlite import SQLiteStore

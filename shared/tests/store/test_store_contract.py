@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from firelaunch.errors import AlreadyExists, FirelaunchError, NotFound, PreconditionFailed, StoreError
@@ -22,6 +22,7 @@ from firelaunch.store.base import (
     Order,
     Query,
     Set,
+    TreeStore,
     Update,
 )
 from firelaunch.store.sqlite import SQLiteStore
@@ -412,6 +413,47 @@ def test_delete_tree_takes_all_below_and_nothing_beside(store: DocumentStore) ->
     assert store.delete_tree("c/a") == 0
     assert store.delete_tree("c") == 4
     assert [path for path in beside if store.get(path)] == ["cc/a/s/x"]
+
+
+TREE = (
+    "apps/demo",
+    "apps/demo/jobs/j1",
+    "apps/demo/users/ada",
+    "apps/demo/users/ada/chats/c1",
+    "apps/demo/users/ada/chats/c1/messages/m1",
+    "apps/demo/users/ada-b/chats/c1",
+    "apps/demo/users/nobody/chats/c1",  # below a document that is not there
+    "apps/demo/zoo/z",
+)
+
+
+def test_a_walk_yields_a_document_and_all_below_it_and_nothing_else(store: DocumentStore) -> None:
+    outside = ("apps/demo-2", "apps/demo-2/users/ada", "apps/dem/users/ada", "other/demo/users/ada")
+    store.commit([Set(path, {"path": path}) for path in (*TREE, *outside)])
+    found = list(walking(store).walk("apps/demo"))
+    assert sorted(document.path for document in found) == sorted(TREE)
+    assert all(document.data == {"path": document.path} for document in found)
+    assert list(walking(store).walk("apps/nothing")) == []
+
+
+def test_a_walk_goes_on_from_any_place_also_from_one_that_has_gone(store: DocumentStore) -> None:
+    store.commit([Set(path, {}) for path in TREE])
+    whole = [document.path for document in walking(store).walk("apps/demo")]
+    for place, path in enumerate(whole):
+        rest = [document.path for document in walking(store).walk("apps/demo", after=path)]
+        assert rest == whole[place + 1 :], path
+    store.commit([Delete(whole[3])])
+    assert [document.path for document in walking(store).walk("apps/demo", after=whole[3])] == whole[4:]
+
+
+def test_a_walk_is_longer_than_one_page(store: DocumentStore) -> None:
+    paths = [f"apps/demo/users/ada/chats/c{n:03}" for n in range(450)]
+    store.commit([Set(path, {}) for path in paths])
+    assert [document.path for document in walking(store).walk("apps/demo")] == paths
+
+
+def walking(store: DocumentStore) -> TreeStore:
+    return cast(TreeStore, store)
 
 
 def test_ids_are_those_of_documents_that_are_there_and_of_those_that_only_have_others_below(

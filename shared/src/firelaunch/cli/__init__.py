@@ -11,7 +11,12 @@ from ..errors import SettingsError
 __all__ = ["main"]
 
 _COMMANDS = {
+    "data": ("data", "Bring an app's documents into a file, and back."),
     "demo": ("demo", "Make a demo app, start it and talk to it."),
+    "deploy": ("deploy", "Deploy an app to Cloud Run."),
+    "dev": ("dev", "Run an app with the emulators, anew after changes."),
+    "doctor": ("doctor", "Find what is wrong here, and say what mends it."),
+    "eject": ("eject", "Prepare an app's move to a project of its own."),
     "invite": ("invite", "Invite people to an app, its first admin among them."),
     "lock-prompts": ("lock_prompts", "Note the prompts of an app as released."),
     "erase": ("erase", "Remove all data of a user."),
@@ -21,7 +26,10 @@ _COMMANDS = {
     "reembed": ("reembed", "Index an app's documents anew, beside the index in use."),
     "rules": ("rules", "Build and compare the security rules of all apps."),
     "serve": ("serve", "Run an app on this machine."),
+    "stage": ("stage", "Make the folder that an app is built from."),
+    "terraform": ("terraform", "Write what a deploy makes as Terraform's variables."),
     "test-rules": ("test_rules", "Say whether tests would notice wrong security rules."),
+    "upgrade": ("upgrade", "Bring an app up to the template as it is now."),
 }
 
 

@@ -41,7 +41,7 @@ def evaluate_answers(folder: Path, scratch: Path, progress: Progress) -> dict[st
             client.token = client.post("/dev/token", {"uid": f"eval-{next(numbers)}"})["token"]
             chat = client.post("/v1/chats", {})["id"]
             message = client.post(f"/v1/chats/{chat}/messages", {"text": text})["message"]
-            return Answer(message["text"], [source["title"] for source in message.get("sources", [])])
+            return Answer(message["text"], [each["title"] for each in message["citations"]])
 
         return check_answers(app_id, model, questions, len(documents), ask, progress)
 

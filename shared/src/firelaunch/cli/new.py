@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import click
 
 from .apps import repo_root
 
-__all__ = ["bake", "command"]
+__all__ = ["bake", "command", "parse_answers", "render"]
 
 
 def bake(root: Path, answers: Mapping[str, str], *, ask: bool, next_steps: bool = True) -> Path:
@@ -26,26 +26,42 @@ def bake(root: Path, answers: Mapping[str, str], *, ask: bool, next_steps: bool 
     Raises:
         ClickException: an answer will not do, or the app is there already. Nothing was made.
     """
+    given = {**answers, "_next_steps": "print" if next_steps else ""}
+    # The template itself, because from the root one more question would be which template to take.
+    return render(str(root / "template"), given, root / "apps", ask=ask)
+
+
+def render(template: str, given: Mapping[str, str], out: Path, *, ask: bool = False, directory: str = "") -> Path:
+    """Make an app in the folder ``out``; the app's own folder.
+
+    Args:
+        template: a folder, a git URL or a zip, with the template in it, or in its ``directory``.
+
+    Raises:
+        ClickException: the template cannot be had, an answer will not do, or the app is there already.
+    """
     try:
-        from cookiecutter.exceptions import CookiecutterException  # type: ignore[import-untyped]  # it ships no types
+        from cookiecutter.config import get_user_config  # type: ignore[import-untyped]  # it ships no types
+        from cookiecutter.exceptions import CookiecutterException  # type: ignore[import-untyped]
         from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]
         from jinja2 import TemplateError
     except ImportError:
         raise click.ClickException(
             "cookiecutter is not installed here; in the firelaunch repo, make installs it."
         ) from None
-    given = {**answers, "_next_steps": "print" if next_steps else ""}
     with tempfile.TemporaryDirectory() as folder:
-        # A user's own cookiecutter settings may prefill the questions; where none is asked they would be a surprise.
-        config: Any = False if ask else {"replay_dir": folder}
         try:
+            # A user's own cookiecutter settings may prefill the questions; where none is asked they would be a
+            # surprise. Where clones are kept is theirs to say: the template's hook looks there.
+            clones = get_user_config()["cookiecutters_dir"]
+            config: Any = False if ask else {"replay_dir": folder, "cookiecutters_dir": clones}
             made = cookiecutter(
-                # The template itself, because from the root one more question would be which template to take.
-                str(root / "template"),
+                template,
                 no_input=not ask,
-                extra_context=given,
-                output_dir=str(root / "apps"),
+                extra_context=dict(given),
+                output_dir=str(out),
                 default_config=config,
+                directory=directory or None,
             )
         except (CookiecutterException, TemplateError, ValueError) as error:
             # cookiecutter renders given answers, so that one with Jinja's own signs in it may be no template.
@@ -67,7 +83,7 @@ def command(no_input: bool, answers: tuple[str, ...]) -> None:
     if answers[:1] == ("function",):
         _function(root, answers[1:])
         return
-    bake(root, dict(_parse(answer, _questions(root)) for answer in answers), ask=not no_input)
+    bake(root, parse_answers(answers, _questions(root)), ask=not no_input)
 
 
 def _function(root: Path, given: tuple[str, ...]) -> None:
@@ -85,7 +101,16 @@ def _questions(root: Path) -> list[str]:
     return [name for name in asked if not name.startswith("_")]
 
 
-def _parse(answer: str, questions: list[str]) -> tuple[str, str]:
+def parse_answers(answers: Sequence[str], questions: Collection[str]) -> dict[str, str]:
+    """The answers that were given as NAME=VALUE.
+
+    Raises:
+        BadParameter: one is not of that form, or is to no question of these.
+    """
+    return dict(_parse(answer, questions) for answer in answers)
+
+
+def _parse(answer: str, questions: Collection[str]) -> tuple[str, str]:
     name, equals, value = answer.partition("=")
     if not equals:
         raise click.BadParameter(f"{answer!r} is not NAME=VALUE.")

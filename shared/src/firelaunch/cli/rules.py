@@ -19,7 +19,7 @@ from ..rules.live import ENDPOINT, LiveError, fetch
 from ..scope import check_app_id
 from ..testing.emulator import Emulator, EmulatorUnavailable
 
-__all__ = ["command"]
+__all__ = ["command", "composed_rules"]
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -59,7 +59,7 @@ def build(apps: Path, base: Path, out: Path | None, no_compile: bool) -> None:
     Exit 1 where a fragment is refused or does not compile, 2 where the files cannot be read or nothing can compile
     them. Nothing is written then.
     """
-    composed = _composed(apps, base)
+    composed = composed_rules(apps, base)
     if out and (out.resolve() == base.resolve() or out.resolve().parent.parent == apps.resolve()):
         raise _Wrong(f"{out} is one of the files that the rules are built from; give --out another name.")
     if no_compile:
@@ -101,7 +101,7 @@ def diff(
     """
     if (live is None) == (project is None):
         raise _Wrong("Give either --live FILE or --project PROJECT.")
-    text = _read(new) if new else _composed(apps, base).text
+    text = _read(new) if new else composed_rules(apps, base).text
     try:
         before = _read(live) if live else fetch(str(project), database, endpoint)
     except LiveError as error:
@@ -145,7 +145,12 @@ def _show(found: Comparison, live: bool) -> None:
         click.echo("Nothing would change.")
 
 
-def _composed(apps: Path, base: Path) -> Composed:
+def composed_rules(apps: Path, base: Path) -> Composed:
+    """The rules of all apps, not compiled.
+
+    Raises:
+        ClickException: they are refused, or cannot be read.
+    """
     try:
         return compose(_read(base), _fragments(apps), str(base))
     except Refused as refused:

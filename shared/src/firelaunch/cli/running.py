@@ -18,7 +18,7 @@ import click
 from .client import Client
 from .serve import gunicorn_command
 
-__all__ = ["free_port", "served"]
+__all__ = ["end_with_parent", "free_port", "served"]
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
@@ -53,7 +53,7 @@ def served(
             stdout=out,
             stderr=out,
             start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=end_with_parent if sys.platform == "linux" else None,
         )
     try:
         client = Client(f"http://localhost:{port}")
@@ -67,7 +67,7 @@ def served(
         _stop(process)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Have the kernel end the server when this command is killed and cannot do it (PR_SET_PDEATHSIG is 1)."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
@@ -92,13 +92,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def free_port(wanted: int | None) -> int:
-    """``wanted`` if it is given; else 8080, or any other where that is taken.
+def free_port(wanted: int | None, usual: int = _USUAL_PORT) -> int:
+    """``wanted`` if it is given; else the usual one, or any other where that is taken.
 
     Raises:
         ClickException: another program listens on the port that is wanted.
     """
-    for port in (wanted,) if wanted else (_USUAL_PORT, 0):
+    for port in (wanted,) if wanted else (usual, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):

@@ -20,13 +20,17 @@ __all__ = [
     "Document",
     "DocumentStore",
     "Filter",
+    "GeoPoint",
     "Increment",
     "Op",
     "Order",
     "Query",
+    "Reference",
     "Set",
     "Transaction",
+    "TreeStore",
     "Update",
+    "Vector",
     "Write",
     "ordering",
 ]
@@ -58,6 +62,28 @@ class Increment:
     """As a field's value in a write: add ``by`` to what is there (0 where nothing numeric is)."""
 
     by: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """Firestore's own type of an embedding; a walk may find one, SQLite keeps none."""
+
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GeoPoint:
+    """Firestore's own type of a place, in degrees; clients may have written one. SQLite keeps none."""
+
+    latitude: float
+    longitude: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Firestore's own type of a reference, by the document's path; clients may have written one. SQLite keeps none."""
+
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,3 +265,17 @@ class DocumentStore(Protocol):
 
     def close(self) -> None:
         """Let go of connections; the store is of no use afterwards."""
+
+
+class TreeStore(DocumentStore, Protocol):
+    """A database as operators' commands hold it. What an app is handed cannot walk."""
+
+    def walk(self, path: str, after: str | None = None) -> Iterator[Document]:
+        """The document at ``path`` and all below it, in an order of the store's own that stays the same.
+
+        Args:
+            after: go on behind this path, where an earlier walk had come to. It need not be there any more.
+
+        Raises:
+            StoreError: the database cannot be reached; what was yielded so far is whole.
+        """

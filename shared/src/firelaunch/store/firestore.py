@@ -29,14 +29,18 @@ from .base import (
     Create,
     Delete,
     Document,
+    GeoPoint,
     Increment,
     Query,
+    Reference,
     Set,
     Transaction,
     Update,
+    Vector,
     Write,
     ordering,
 )
+from .firestore_values import google_value, walked
 
 __all__ = ["FirestoreStore"]
 
@@ -48,6 +52,9 @@ _COMMIT_SECONDS = 15.0
 _TRANSACTION_SECONDS = 20.0
 _DELETE_BATCH = 400
 _IDS_PAGE = 300
+_PAGE = 100
+"""Documents of one answer; each has a mebibyte at most."""
+
 _READERS = 32
 _DIRECTIONS = {False: firestore.Query.ASCENDING, True: firestore.Query.DESCENDING}
 
@@ -175,6 +182,33 @@ class FirestoreStore:
                 gone += 1
         return gone
 
+    def walk(self, path: str, after: str | None = None) -> Iterator[Document]:
+        """See :class:`~firelaunch.store.base.TreeStore`."""
+        root = self._client.document(path)
+        with _translated():
+            first = _document(root.get(timeout=_READ_SECONDS)) if after is None else None
+            collections = sorted(collection.id for collection in root.collections())
+        if first is not None:
+            yield walked(first)
+        for name in collections:
+            # Collections come by name, so that those before the one that was come to are done.
+            inside = after is not None and after.startswith(f"{path}/")
+            come_to = after[len(path) + 1 :].partition("/")[0] if after is not None and inside else ""
+            if name >= come_to:
+                yield from self._walk_collection(f"{path}/{name}", after if name == come_to else None)
+
+    def _walk_collection(self, path: str, after: str | None) -> Iterator[Document]:
+        while True:
+            query: Any = self._client.collection(path).recursive().limit(_PAGE)
+            if after is not None:
+                query = query.start_after([self._client.document(after)])
+            with _translated():
+                found = _documents(query.stream(timeout=_READ_SECONDS))
+            yield from map(walked, found)
+            if len(found) < _PAGE:
+                return
+            after = found[-1].path
+
     def tree(self, path: str) -> Iterator[str]:
         """See :class:`~firelaunch.store.base.DocumentStore`."""
         with _translated():
@@ -259,11 +293,11 @@ class FirestoreStore:
             reference = self._client.document(write.path)
             match write:
                 case Create(_, data):
-                    batch.create(reference, _native(data))
+                    batch.create(reference, _native(data, self._client))
                 case Set(_, data, merge):
-                    batch.set(reference, _native(data), merge=merge)
+                    batch.set(reference, _native(data, self._client), merge=merge)
                 case Update(_, data, at):
-                    batch.update(reference, _native(data), self._unchanged_since(at))
+                    batch.update(reference, _native(data, self._client), self._unchanged_since(at))
                 case Delete(_, at):
                     batch.delete(reference, self._unchanged_since(at))
 
@@ -311,7 +345,7 @@ def _documents(snapshots: Iterable[Any]) -> list[Document]:
     return [found for found in map(_document, snapshots) if found is not None]
 
 
-def _native(value: Any) -> Any:
+def _native(value: Any, client: firestore.Client) -> Any:
     if value is SERVER_TIME:
         return firestore.SERVER_TIMESTAMP
     if value is DELETE_FIELD:
@@ -319,11 +353,15 @@ def _native(value: Any) -> Any:
     if isinstance(value, Increment):
         return firestore.Increment(value.by)
     if isinstance(value, Mapping):
-        return {key: _native(item) for key, item in value.items()}
+        return {key: _native(item, client) for key, item in value.items()}
     if isinstance(value, datetime) and value.tzinfo is None:
         raise StoreError(reason="a time without its zone cannot be stored")
     if isinstance(value, list | tuple):
-        return [_native(item) for item in value]
+        return [_native(item, client) for item in value]
+    if isinstance(value, Vector | GeoPoint):
+        return google_value(value)
+    if isinstance(value, Reference):
+        return client.document(value.path)
     too_big = isinstance(value, int) and not -(2**63) <= value < 2**63
     if too_big or not isinstance(value, _PLAIN):
         raise StoreError(reason=f"this {type(value).__name__} cannot be stored")

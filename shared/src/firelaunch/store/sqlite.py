@@ -28,6 +28,7 @@ __all__ = ["SQLiteStore"]
 T = TypeVar("T")
 
 _BUSY_SECONDS = 30
+_PAGE = 200
 _FIELD = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _OPERATORS = {"==": "=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _INDEXED = ("created_at", "updated_at", "due_at")
@@ -131,6 +132,20 @@ class SQLiteStore:
         """See :class:`~firelaunch.store.base.DocumentStore`."""
         with self._writing, _translated():
             empty_wal(self._connection())
+
+    def walk(self, path: str, after: str | None = None) -> Iterator[Document]:
+        """See :class:`~firelaunch.store.base.TreeStore`."""
+        condition = f"SELECT {_COLUMNS} FROM documents WHERE path > ? AND (path = ? OR path > ? AND path < ?)"  # noqa: S608
+        while True:
+            with _translated():
+                rows = self._connection().execute(
+                    f"{condition} ORDER BY path LIMIT {_PAGE}", (after or "", path, f"{path}/", f"{path}0")
+                )
+                found = [_document(row) for row in rows]
+            yield from found
+            if len(found) < _PAGE:
+                return
+            after = found[-1].path
 
     def close(self) -> None:
         """See :class:`~firelaunch.store.base.DocumentStore`."""

@@ -67,9 +67,11 @@ class Emulator:
 
     Attributes:
         host: "127.0.0.1:8080", as in FIRESTORE_EMULATOR_HOST.
+        log: what it says, while it runs; None where it was started elsewhere.
     """
 
     host: str
+    log: Path | None = None
     _process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -115,7 +117,7 @@ class Emulator:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        emulator = cls(f"127.0.0.1:{port}", process)
+        emulator = cls(f"127.0.0.1:{port}", folder / "log", process)
         give_up = time.monotonic() + _START_SECONDS
         while not emulator._answers():
             if process.poll() is not None or time.monotonic() > give_up:

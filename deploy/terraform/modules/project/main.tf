@@ -1,0 +1,50 @@
+data "google_project" "this" {
+  project_id = var.project.id
+}
+
+resource "google_project_service" "api" {
+  for_each           = toset(var.project.apis)
+  project            = var.project.id
+  service            = each.value
+  disable_on_destroy = false
+}
+
+resource "google_artifact_registry_repository" "images" {
+  project       = var.project.id
+  location      = var.project.region
+  repository_id = var.project.repository
+  format        = "DOCKER"
+  depends_on    = [google_project_service.api]
+}
+
+resource "google_service_account" "builder" {
+  project      = var.project.id
+  account_id   = var.project.builder.account
+  display_name = var.project.builder.title
+  depends_on   = [google_project_service.api]
+}
+
+resource "google_project_iam_member" "builder" {
+  for_each = { for held in var.project.builder.roles : held.role => held }
+  project  = var.project.id
+  role     = each.value.role
+  member   = google_service_account.builder.member
+
+  dynamic "condition" {
+    for_each = each.value.condition[*]
+    content {
+      title      = condition.value.title
+      expression = condition.value.expression
+    }
+  }
+}
+
+module "database" {
+  for_each   = var.project.databases
+  source     = "../database"
+  project    = var.project.id
+  region     = var.project.region
+  name       = each.key
+  database   = each.value
+  depends_on = [google_project_service.api]
+}

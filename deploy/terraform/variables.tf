@@ -1,0 +1,70 @@
+# Values come from firelaunch.auto.tfvars.json, which `firelaunch terraform` writes.
+
+variable "project" {
+  description = "The Firebase project, and what its apps share."
+  type = object({
+    id         = string
+    region     = string
+    apis       = list(string)
+    repository = string
+    builder = object({
+      account = string
+      title   = string
+      roles = list(object({
+        role      = string
+        condition = optional(object({ title = string, expression = string }))
+      }))
+    })
+    databases = map(object({
+      indexes = list(object({
+        collection = string
+        scope      = string
+        fields = list(object({
+          path      = string
+          order     = optional(string)
+          array     = optional(string)
+          dimension = optional(number)
+        }))
+      }))
+      overrides = list(object({ collection = string, field = string, ttl = bool }))
+    }))
+    deployer = object({ account = string, roles = list(string), apis = list(string) })
+  })
+}
+
+variable "services" {
+  description = "The services of apps, by the apps' ids, and of functions."
+  type = map(object({
+    title   = string
+    account = string
+    roles = list(object({
+      role      = string
+      condition = optional(object({ title = string, expression = string }))
+    }))
+    secrets = map(string)
+    work = optional(object({
+      queue   = string
+      sweep   = string
+      account = string
+      title   = string
+      url     = string
+    }))
+  }))
+}
+
+variable "settings" {
+  description = "Settings of queues and of Scheduler's jobs, and the roles that are given on single resources."
+  type = object({
+    queue         = object({ max_attempts = number, min_backoff = string, max_backoff = string })
+    sweep         = object({ schedule = string, path = string, method = string })
+    secret_reader = string
+    enqueuer      = string
+    account_user  = string
+  })
+}
+
+variable "github_repository" {
+  description = "OWNER/NAME of the repository whose main branch may deploy by Workload Identity Federation; empty for none."
+  type        = string
+  default     = ""
+}

@@ -1,0 +1,279 @@
+"""``firelaunch deploy``: an app, the rules and the membership function, by gcloud."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from ..deploy.cost import idle_month
+from ..deploy.data import database, indexes, publish, vectors
+from ..deploy.names import (
+    Place,
+    Service,
+    app_service,
+    databases,
+    features,
+    functions,
+    membership_service,
+    vector_dimensions,
+)
+from ..deploy.plan import describe, describe_command, for_project, for_service, preflight
+from ..deploy.release import Release, deploy_command, services_command, traffic_command
+from ..deploy.rules import rules
+from ..deploy.smoke import smoke_app, smoke_function
+from ..deploy.stage import FUNCTIONS, Staged, StageError, stage_app, stage_functions
+from ..deploy.steps import Step, explain, perform
+from ..deploy.terraform import left_to_terraform
+from ..deploy.tools import Failed, Tools, refuse_secrets
+from ..deploy.work import for_work
+from ..membership.policy import Policy
+from ..settings import Settings
+from .apps import app_folder, repo_root
+from .progress import Progress
+from .rules import composed_rules
+
+__all__ = ["command", "planned"]
+
+_NO_PROJECT = "PROJECT"
+
+
+@click.command("deploy")
+@click.argument("app")
+@click.option("--dry-run", is_flag=True, help="Print every command, what mends it, and the cost; do nothing.")
+@click.option("--yes", is_flag=True, help="Agree to changed rules without being asked.")
+@click.option("--preview", is_flag=True, help="A revision without traffic, at an address of its own.")
+@click.option("--rollback", is_flag=True, help="Give the traffic back to the revision before.")
+@click.option("--drop", multiple=True, metavar="APP", help="An app whose live rules may go. May be given again.")
+@click.option("--with-terraform", is_flag=True, help="Leave to Terraform what services stand on; only look at it.")
+@click.argument("more", nargs=-1, type=click.UNPROCESSED)
+def command(
+    app: str,
+    dry_run: bool,
+    yes: bool,
+    preview: bool,
+    rollback: bool,
+    drop: tuple[str, ...],
+    with_terraform: bool,
+    more: tuple[str, ...],
+) -> None:
+    """Deploy APP (a folder, or a name under apps/) to Cloud Run; run again after a failure, it goes on.
+
+    What comes after -- goes to 'gcloud run deploy' as it is. docs/deploy.md says what is made.
+    """
+    if preview and rollback:
+        raise click.UsageError("--preview and --rollback are two things; give one of them.")
+    deploy = _Deploy.of(app, frozenset(drop), more, yes=yes, terraform=with_terraform)
+    try:
+        refuse_secrets(more)
+        if dry_run:
+            deploy.explain()
+        elif rollback:
+            click.echo(deploy.checked().release(deploy.service).rollback())
+        elif preview:
+            deploy.checked().preview()
+        else:
+            deploy.checked().run()
+    except Failed as failed:
+        raise click.ClickException(f"{failed}\nMend: {failed.mend}") from None
+    except StageError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Deploy:
+    root: Path
+    folder: Path
+    settings: Settings
+    place: Place
+    tools: Tools
+    drop: frozenset[str]
+    more: tuple[str, ...]
+    yes: bool
+    terraform: bool
+
+    @classmethod
+    def of(
+        cls, app: str, drop: frozenset[str], more: tuple[str, ...], *, yes: bool, terraform: bool = False
+    ) -> _Deploy:
+        folder = app_folder(app)
+        # The environment of the machine that deploys is not the app's: cloud mode is checked where the app starts.
+        settings = Settings.load(folder / "firelaunch.toml", _only(os.environ, "GOOGLE_CLOUD_PROJECT"))
+        place = Place(settings.cloud.project or _NO_PROJECT, settings.cloud.region)
+        app_service(settings, place)  # refuses ids that cannot be
+        tools = Tools(os.environ, lambda line: click.echo(f"\n    {line}", nl=False))
+        return cls(repo_root(), folder, settings, place, tools, drop, more, yes, terraform)
+
+    @property
+    def service(self) -> Service:
+        return app_service(self.settings, self.place)
+
+    def checked(self) -> _Deploy:
+        """The same with the project's number, once it is known that gcloud and the project are there."""
+        if self.place.project == _NO_PROJECT:
+            raise Failed(
+                "no project is named",
+                "set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT; gcloud projects list shows yours",
+            )
+        self.tools.check_installed()
+        perform(describe(self.place.project), self.tools, self._agree)
+        said = self.tools.read(describe_command(self.place.project))
+        return replace(self, place=replace(self.place, number=str(said["projectNumber"])))
+
+    def run(self) -> None:
+        steps = self._steps()
+        progress = Progress(len(steps) + 4)
+        for step in steps:
+            self._perform(step, progress)
+        self._deploy(self.service, self._stage_app, progress)
+        for function in functions(self.place, self._dedicated() | self._known_dedicated()):
+            for step in self._stands_on(for_service(self.place, function, _only(os.environ, *function.secrets))):
+                self._perform(step, progress)
+            self._deploy(function, self._stage_functions, progress)
+
+    def preview(self) -> None:
+        progress = Progress(2)
+        with progress.step(f"stage {self.service.name}"):
+            staged = self._stage_app()
+        with progress.step("a revision without traffic") as said:
+            said.append("\n" + self.release(self.service).preview(staged.folder, staged.digest))
+
+    def release(self, service: Service) -> Release:
+        """The service's revisions; what comes after -- is for the app's."""
+        more = () if service.function else self.more
+        return Release(self.tools, self.place, service, self._smoke(service), more)
+
+    def explain(self) -> None:
+        """The whole plan for a project in which nothing was made yet."""
+        if self.place.project == _NO_PROJECT:
+            click.echo("No project is named: set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT.\n")
+        more = functions(self.place, self._dedicated())
+        for step in self._steps():
+            click.echo("\n".join(explain(step)))
+        self._explain_release(self.service, self._out(self.service.name))
+        for function in more:
+            for step in self._stands_on(for_service(self.place, function, {})):
+                click.echo("\n".join(explain(step)))
+            self._explain_release(function, self._out(FUNCTIONS))
+        self._explain_cost((self.service, *more))
+
+    def _steps(self) -> list[Step]:
+        """Those before the first revision."""
+        stands_on = [*preflight(self.place, features(self.settings)), *self._infrastructure()]
+        return [*self._stands_on(stands_on), *self._contents()]
+
+    def _stands_on(self, steps: Iterable[Step]) -> Iterable[Step]:
+        return map(left_to_terraform, steps) if self.terraform else steps
+
+    def _infrastructure(self) -> Iterable[Step]:
+        index, dimensions = self.settings.index, vector_dimensions(self.settings)
+        searches_firestore = index.backend == "firestore"
+        yield from for_project(self.place)
+        yield from for_service(self.place, self.service, _only(os.environ, *self.service.secrets))
+        for name in databases(self.settings):
+            own = name == databases(self.settings)[-1]
+            vector = dimensions if own and searches_firestore else 0
+            yield database(self.place, name)
+            yield indexes(self.place, name, self.root / "firestore.indexes.json", vector)
+        yield from vectors(self.place, index, dimensions)
+        if self.service.work:
+            yield from for_work(self.place, self.service, self.service.work)
+
+    def _contents(self) -> Iterable[Step]:
+        text = composed_rules(self.root / "apps", self.root / "firestore.rules").text
+        for name in databases(self.settings):
+            yield rules(self.place, name, text, self.drop)
+        joining = self.settings.membership
+        policy = Policy(joining.join, joining.domains, self.settings.identity.tenant or None)
+        fields = {"name": self.settings.app.name, **policy.data()}
+        yield publish(self.place, databases(self.settings)[-1], self.settings.app.id, fields)
+
+    def _stage_app(self) -> Staged:
+        return stage_app(self.root, self.folder, self._out(self.service.name))
+
+    def _stage_functions(self) -> Staged:
+        return stage_functions(self.root, self._out(FUNCTIONS))
+
+    def _out(self, name: str) -> Path:
+        return self.root / "build" / "stage" / name
+
+    def _deploy(self, service: Service, stage: Callable[[], Staged], progress: Progress) -> None:
+        with progress.step(f"stage {service.name}") as said:
+            staged = stage()
+            said.append(f"sha256:{staged.digest[:12]}")
+        with progress.step(f"deploy {service.name}") as said:
+            said.append("\n" + self.release(service).deploy(staged.folder, staged.digest))
+
+    def _perform(self, step: Step, progress: Progress) -> None:
+        with progress.step(step.title) as said:
+            said.append("done" if perform(step, self.tools, self._agree) else "ok")
+
+    def _agree(self, question: str) -> bool:
+        click.echo(f"\n{question}")
+        return self.yes or (sys.stdin.isatty() and click.confirm("Go on?"))
+
+    def _smoke(self, service: Service) -> Callable[[str], str | None]:
+        def smoke(url: str) -> str | None:
+            # A tag's address is no audience of Cloud Run's; the service's own is.
+            token = None if service.public else self.tools.identity_token(self.place.url(service.name))
+            if not service.public and token is None:
+                return "it is private, and this login can have no identity token: use gcloud auth login"
+            if service.refusal:
+                return smoke_function(url, service.refusal, token)
+            return smoke_app(url, service.name, token)
+
+        return smoke
+
+    def _known_dedicated(self) -> frozenset[str]:
+        """The apps that another clone has told the membership function are dedicated."""
+        live = self.release(membership_service(self.place, frozenset())).live()
+        return frozenset(filter(None, live.environ("DEDICATED_APPS").split(","))) if live else frozenset()
+
+    def _dedicated(self) -> frozenset[str]:
+        found = {self.settings.app.id} if self.settings.cloud.database == "dedicated" else set()
+        for path in (self.root / "apps").glob("*/firelaunch.toml"):
+            try:
+                data = tomllib.loads(path.read_text(encoding="utf-8"))
+                project = os.environ.get("GOOGLE_CLOUD_PROJECT") or data["cloud"]["project"]
+                if data["cloud"]["database"] == "dedicated" and project == self.place.project:
+                    found.add(data["app"]["id"])
+            except (KeyError, TypeError, tomllib.TOMLDecodeError):
+                continue  # that app's own commands say what is wrong with it
+        return frozenset(found)
+
+    def _explain_release(self, service: Service, source: Path) -> None:
+        first = deploy_command(self.place, service, source, first=True, more=() if service.function else self.more)
+        click.echo(f"a revision of {service.name}; later ones also with --no-traffic")
+        click.echo(f"    look  {services_command(self.place)}\n    do    {first}")
+        click.echo(f"    try   https://candidate---{service.name}-... before it gets traffic")
+        click.echo(f"    do    {traffic_command(self.place, service.name, 'REVISION', None)}")
+
+    def _explain_cost(self, services: tuple[Service, ...]) -> None:
+        vertex = self.settings.index.backend == "vertex"
+        items = [item for each in services for item in idle_month(each, vertex_index=vertex and not each.function)]
+        click.echo("a month in which nobody uses it, without Google's free allowances (tier 1 regions)")
+        for what, micro in items:
+            click.echo(f"    ${micro / 1_000_000:9.2f}  {what}")
+        total = sum(micro for _, micro in items)
+        click.echo(f"    ${total / 1_000_000:9.2f}  in all, and what stored data and images cost")
+
+
+def planned(app: str) -> tuple[Settings, Tools, Callable[[], list[Step]]]:
+    """An app's settings, what its deploy acts through, and its steps before the first revision, for who only looks.
+
+    The steps are asked for by a call, which raises Failed where the project cannot be reached.
+
+    Raises:
+        ClickException, SettingsError: there is no such app, or it cannot be deployed as it is.
+    """
+    deploy = _Deploy.of(app, frozenset(), (), yes=False)
+    return deploy.settings, deploy.tools, lambda: deploy.checked()._steps()
+
+
+def _only(environ: Mapping[str, str], *names: str) -> dict[str, str]:
+    return {name: environ[name] for name in names if environ.get(name)}

@@ -1,0 +1,179 @@
+"""A three-way merge of folders by git, in a repository of its own that is thrown away.
+
+git sees renames, modes, binaries and deletions; the app need not be in a repository, and what its own holds is let be.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+__all__ = ["Change", "Merged", "Merger"]
+
+_LEAST = (2, 38)
+"""The first git with ``git merge-tree --write-tree``."""
+
+_KINDS = {"A": "new", "D": "deleted", "M": "changed", "R": "renamed", "T": "changed"}
+_ISOLATED = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_LITERAL_PATHSPECS": "1",
+    "LC_ALL": "C",
+    **{f"GIT_{who}_{what}": "firelaunch" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What the merge does to one file; ``was`` is its name before, where it was renamed."""
+
+    kind: str
+    path: str
+    was: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind:<8} {f'{self.was} -> ' if self.was else ''}{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What came of a merge.
+
+    Args:
+        tree: the files, as git's id.
+        conflicts: in git's own words; empty where all went together.
+    """
+
+    tree: str
+    changes: tuple[Change, ...]
+    conflicts: tuple[str, ...]
+
+
+class Merger:
+    """Merges into the folder ``app``.
+
+    Args:
+        scratch: an empty folder for the repository.
+
+    Raises (every method): ClickException where git is missing, too old, or cannot do it.
+    """
+
+    def __init__(self, scratch: Path, app: Path) -> None:
+        self._git_dir = scratch / "git"
+        self._app = app
+        version = tuple(int(part) for part in self._git("--version").split()[2].split(".")[:2])
+        if version < _LEAST:
+            raise click.ClickException(f"git {'.'.join(map(str, _LEAST))} or newer is needed; install it.")
+        self._git("init", "--quiet", "--bare", str(self._git_dir))
+        for setting in ("core.autocrlf=false", "core.bare=false", "advice.addEmbeddedRepo=false", "gc.auto=0"):
+            self._git("config", *setting.split("="))
+
+    def tree(self, folder: Path, but: Collection[str] = (), *, ignored: Collection[str] | None = None) -> str:
+        """The id of a folder's files.
+
+        Args:
+            but: files that are left out.
+            ignored: files that count although ``.gitignore`` names them; None for all.
+        """
+        self._git("read-tree", "--empty")
+        self._git("add", "--all", *(["--force"] if ignored is None else []), ".", folder=folder)
+        there = [name for name in ignored or () if (folder / name).is_file()]
+        if there:
+            self._git("add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul", folder=folder, given=there)
+        self._git("update-index", "-z", "--force-remove", "--stdin", folder=folder, given=list(but))
+        return self._git("write-tree").strip()
+
+    def names(self, tree: str) -> set[str]:
+        """The names of a tree's files."""
+        return set(_split(self._git("ls-tree", "-r", "-z", "--name-only", tree)))
+
+    def merge(self, base: str, ours: str, theirs: str, label: str) -> Merged:
+        """Apply what changed from ``base`` to ``theirs`` to ``ours``; ``label`` names theirs in conflict markers."""
+        root = self._commit(base)
+        for name, tree in (("yours", ours), (label, theirs)):
+            self._git("update-ref", f"refs/heads/{name}", self._commit(tree, "-p", root))
+        said = self._git("merge-tree", "--write-tree", "-z", "--messages", "yours", label, fails=1)
+        tree, _, rest = said.partition("\0")
+        unmerged, _, messages = rest.partition("\0\0") if rest[:1] != "\0" else ("", "", rest[1:])
+        tree = self._beside(tree, _split(unmerged), label)
+        return Merged(tree, tuple(self._changes(ours, tree)), tuple(_conflicts(messages)))
+
+    def patch(self, ours: str, merged: Merged, *, colour: bool) -> str:
+        """The change as a patch."""
+        return self._git("diff", f"--color={'always' if colour else 'never'}", "-M", ours, merged.tree)
+
+    def apply(self, ours: str, merged: Merged) -> None:
+        """Write it into the app's folder, which must still be as ``ours``."""
+        self._git("read-tree", ours)
+        self._git("update-index", "--refresh", "-q", folder=self._app)
+        self._git("read-tree", "-m", "-u", ours, merged.tree, folder=self._app)
+
+    def _beside(self, tree: str, unmerged: list[str], label: str) -> str:
+        """Where git keeps our side of a conflict as it was (a binary), put theirs beside it."""
+        stages: dict[str, dict[str, str]] = {}
+        for line in unmerged:
+            entry, _, path = line.partition("\t")
+            mode, blob, stage = entry.split()
+            stages.setdefault(path, {})[stage] = f"{mode},{blob}"
+        self._git("read-tree", tree)
+        for path, found in stages.items():
+            now = self._git("ls-files", "-s", "-z", "--", path).partition("\t")[0].split()
+            if "3" in found and now and found.get("2") == f"{now[0]},{now[1]}":
+                self._git("update-index", "--add", "--cacheinfo", f"{found['3']},{path}.{label}")
+        return self._git("write-tree").strip()
+
+    def _changes(self, ours: str, tree: str) -> Iterator[Change]:
+        words = iter(_split(self._git("diff-tree", "-r", "-z", "-M", "--name-status", ours, tree)))
+        for status in words:
+            first = next(words)
+            yield (
+                Change(_KINDS[status[0]], next(words), first) if status[0] == "R" else Change(_KINDS[status[0]], first)
+            )
+
+    def _commit(self, tree: str, *parents: str) -> str:
+        return self._git("commit-tree", tree, *parents, "-m", "x").strip()
+
+    def _git(
+        self, *words: str, folder: Path | None = None, given: list[str] | None = None, fails: int | None = None
+    ) -> str:
+        environ = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")} | _ISOLATED
+        environ |= {"GIT_DIR": str(self._git_dir)} if self._git_dir.exists() else {}
+        if folder is not None:
+            environ["GIT_WORK_TREE"] = str(folder)
+        stdin = "".join(f"{name}\0" for name in given or ())
+        try:
+            done = subprocess.run(  # noqa: S603
+                ["git", *words],  # noqa: S607 - the user's own git
+                cwd=folder or self._git_dir.parent,
+                env=environ,
+                input=stdin.encode("utf-8", "surrogateescape"),
+                capture_output=True,
+                check=False,
+            )
+        except FileNotFoundError:
+            raise click.ClickException("git is not there, and an upgrade is merged by it; install git.") from None
+        if done.returncode not in {0, fails}:
+            raise click.ClickException(f"git {words[0]}: {done.stderr.decode(errors='replace').strip()}")
+        return done.stdout.decode("utf-8", "surrogateescape")
+
+
+def _split(text: str) -> list[str]:
+    return [part for part in text.split("\0") if part]
+
+
+def _conflicts(messages: str) -> Iterator[str]:
+    """From records of: a count, that many paths, a short and a long message."""
+    words = iter(messages.split("\0"))
+    for count in words:
+        if not count:
+            return
+        for _ in range(int(count)):
+            next(words)
+        kind, text = next(words), next(words)
+        if kind.startswith("CONFLICT"):
+            yield text.strip()

@@ -1,0 +1,203 @@
+"""Firestore databases, their indexes and expiry, the index of vectors, and the app's own document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ..settings import Index
+from .names import Place
+from .steps import Action, Step
+from .tools import Request, gcloud
+
+__all__ = ["composite_indexes", "database", "indexes", "publish", "vectors"]
+
+_FIRESTORE = "https://firestore.googleapis.com/v1"
+_VECTOR_SEARCH = "https://vectorsearch.googleapis.com/v1"
+_OVERRIDES = "indexConfig.usesAncestorConfig:false OR ttlConfig:*"
+_PAGE = 1000
+
+
+def database(place: Place, name: str) -> Step:
+    """A Firestore database. It cannot be deleted until somebody takes the protection away."""
+    create = gcloud(
+        *("firestore", "databases", "create", f"--database={name}", f"--location={place.region}"),
+        *("--type=firestore-native", "--delete-protection"),
+        project=place.project,
+    )
+    return Step(
+        f"Firestore database {name}",
+        (gcloud("firestore", "databases", "list", project=place.project),),
+        lacks=lambda a: [] if _find(a[0], name) else [create],
+        refuses=lambda a: _wrong_type(_find(a[0], name), name),
+        mend=f"ask for roles/datastore.owner in {place.project}; for another location make the database yourself first",
+    )
+
+
+def indexes(place: Place, name: str, file: Path, vector: int = 0) -> Step:
+    """The indexes and TTL policies of ``firestore.indexes.json``, made for a database; what else is there is let be.
+
+    They are begun and not waited for: Firestore builds them beside.
+
+    Args:
+        vector: length of the vectors in the chunks of an app that searches in Firestore; 0 for none.
+    """
+    wanted = json.loads(file.read_text(encoding="utf-8"))
+    groups = f"{_FIRESTORE}/projects/{place.project}/databases/{name}/collectionGroups"
+    composite = composite_indexes(wanted, vector)
+
+    def lacks(answers: Sequence[Any]) -> Iterable[Action]:
+        there = {_index_key(_group(item), item) for item in (answers[0] or {}).get("indexes", [])}
+        for item in composite:
+            if _index_key(item["collectionGroup"], item) not in there:
+                body = {"queryScope": item["queryScope"], "fields": item["fields"]}
+                yield Request("POST", f"{groups}/{item['collectionGroup']}/indexes", body)
+        fields = {tuple(item["name"].split("/")[-3::2]): item for item in (answers[1] or {}).get("fields", [])}
+        for item in wanted["fieldOverrides"]:
+            if not _overrides(fields.get((item["collectionGroup"], item["fieldPath"])), item):
+                url = f"{groups}/{item['collectionGroup']}/fields/{item['fieldPath']}"
+                ttl: dict[str, Any] = {"ttlConfig": {}} if item.get("ttl") else {}
+                mask = ",".join(["indexConfig", *ttl])
+                body = {"indexConfig": {"indexes": item["indexes"]}, **ttl}
+                yield Request("PATCH", f"{url}?updateMask={mask}", body)
+
+    return Step(
+        f"indexes and expiry of {name}",
+        (
+            Request("GET", f"{groups}/-/indexes?pageSize={_PAGE}"),
+            Request("GET", f"{groups}/-/fields?pageSize={_PAGE}&filter={quote(_OVERRIDES)}"),
+        ),
+        lacks=lacks,
+        mend=f"ask for roles/datastore.owner in {place.project}",
+    )
+
+
+def composite_indexes(wanted: Mapping[str, Any], vector: int) -> list[dict[str, Any]]:
+    """Those of the file (its JSON), and that of vectors of this length; 0 for none."""
+    return [*wanted["indexes"], *([_vector_index(vector)] if vector else [])]
+
+
+def vectors(place: Place, index: Index, dimensions: int) -> list[Step]:
+    """What an index of vectors outside of Firestore needs."""
+    if index.backend == "vector_search":
+        return [_collection(place, index.collection, dimensions)]
+    if index.backend == "vertex" and index.vertex:
+        return [_endpoint(place, index.vertex.endpoint, index.vertex.deployed, dimensions)]
+    return []
+
+
+def publish(place: Place, database_name: str, app: str, fields: Mapping[str, Any]) -> Step:
+    """The app's own document, as ``firelaunch publish`` writes it: its name, and who may join."""
+    url = f"{_FIRESTORE}/projects/{place.project}/databases/{database_name}/documents/apps/{app}"
+    wanted = {name: _value(value) for name, value in fields.items()}
+    mask = "&".join(f"updateMask.fieldPaths={name}" for name in sorted(wanted))
+
+    def same(document: Any) -> bool:
+        there = (document or {}).get("fields", {})
+        return all(_plain(there.get(name)) == _plain(value) for name, value in wanted.items())
+
+    return Step(
+        "the app's name and who may join it",
+        (Request("GET", url),),
+        lacks=lambda a: [] if same(a[0]) else [Request("PATCH", f"{url}?{mask}", {"fields": wanted})],
+        mend=f"ask for roles/datastore.user in {place.project}",
+    )
+
+
+def _collection(place: Place, name: str, dimensions: int) -> Step:
+    parent = f"{_VECTOR_SEARCH}/projects/{place.project}/locations/{place.region}/collections"
+    names = ("app", "owner", "version", "chunk", "document", "text", "place")
+    body = {
+        "dataSchema": {"type": "object", "properties": {each: {"type": "string"} for each in names}},
+        "vectorSchema": {"embedding": {"denseVector": {"dimensions": dimensions}}},
+    }
+
+    def wrong(answers: Sequence[Any]) -> str | None:
+        schema = (answers[0] or {}).get("vectorSchema", {}).get("embedding", {}).get("denseVector", {})
+        there = schema.get("dimensions", dimensions)
+        if there == dimensions:
+            return None
+        return f"collection {name} has vectors of {there}, and the app's are {dimensions}"
+
+    return Step(
+        f"Vector Search collection {name}",
+        (Request("GET", f"{parent}/{name}"),),
+        lacks=lambda a: [] if a[0] else [Request("POST", f"{parent}?collectionId={name}", body)],
+        refuses=wrong,
+        mend="ask for roles/vectorsearch.admin; or give the app another index.collection",
+    )
+
+
+def _endpoint(place: Place, endpoint: str, deployed: str, dimensions: int) -> Step:
+    """Looked at and never made: Google gives the ids, it takes half an hour, and it costs money while it stands."""
+    at = f"--region={place.region} --project={place.project}"
+    return Step(
+        f"Vertex AI index endpoint {endpoint}",
+        (gcloud("ai", "index-endpoints", "describe", endpoint, f"--region={place.region}", project=place.project),),
+        refuses=lambda a: (
+            None
+            if any(item.get("id") == deployed for item in a[0].get("deployedIndexes", []))
+            else f"{deployed} is not deployed at it"
+        ),
+        mend=f"gcloud ai indexes create --display-name=firelaunch --index-update-method=stream-update "
+        f"--metadata-file=index.json {at}, where index.json has config.dimensions {dimensions}; then gcloud ai "
+        f"index-endpoints create --display-name=firelaunch --public-endpoint-enabled {at}; then gcloud ai "
+        f"index-endpoints deploy-index ENDPOINT --index=INDEX --deployed-index-id={deployed} "
+        f"--display-name=firelaunch {at}; and name them in [index.vertex]",
+    )
+
+
+def _find(listed: Any, name: str) -> Mapping[str, Any] | None:
+    return next((item for item in listed or [] if item["name"].endswith(f"/databases/{name}")), None)
+
+
+def _wrong_type(there: Mapping[str, Any] | None, name: str) -> str | None:
+    if there and there.get("type") == "DATASTORE_MODE":
+        return f"database {name} is in Datastore mode, and clients and rules need Firestore's native mode"
+    return None
+
+
+def _vector_index(dimensions: int) -> dict[str, Any]:
+    """Of docs/search.md; Firestore finds neighbours within one version."""
+    fields = [
+        {"fieldPath": "version", "order": "ASCENDING"},
+        {"fieldPath": "embedding", "vectorConfig": {"dimension": dimensions, "flat": {}}},
+    ]
+    return {"collectionGroup": "chunks", "queryScope": "COLLECTION", "fields": fields}
+
+
+def _group(item: Mapping[str, Any]) -> str:
+    return str(item["name"].split("/")[-3])
+
+
+def _index_key(group: str, item: Mapping[str, Any]) -> str:
+    """What makes an index the same; ``__name__`` is put at the end by Firestore itself."""
+    fields = [field for field in item["fields"] if field["fieldPath"] != "__name__"]
+    return json.dumps([group, item["queryScope"], fields], sort_keys=True)
+
+
+def _overrides(there: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
+    if there is None or bool(there.get("ttlConfig")) < bool(wanted.get("ttl")):
+        return False
+    config = there.get("indexConfig", {})
+    return not config.get("usesAncestorConfig") and len(config.get("indexes", [])) == len(wanted["indexes"])
+
+
+def _value(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {"nullValue": None}
+    if isinstance(value, list):
+        return {"arrayValue": {"values": [_value(item) for item in value]}}
+    return {"stringValue": str(value)}
+
+
+def _plain(value: Any) -> Any:
+    """A value as it compares: the API leaves out what is empty."""
+    if value is None:
+        return "nothing"
+    if "arrayValue" in value:
+        return [_plain(item) for item in value["arrayValue"].get("values", [])]
+    return value.get("stringValue")

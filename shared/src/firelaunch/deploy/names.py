@@ -1,0 +1,342 @@
+"""The one table of what a deploy makes: names, roles, settings. Whatever deploys takes them from here.
+
+Nothing here runs anything. ``docs/deploy.md`` explains the choices; ``firestore.indexes.json`` has the indexes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..errors import SettingsError
+from ..settings import Settings
+
+__all__ = [
+    "ACCOUNT_USER",
+    "APIS",
+    "BUILDER",
+    "BUILDER_ROLE",
+    "DEFAULT_DATABASE",
+    "DEPLOYER",
+    "ENQUEUER",
+    "FEATURE_APIS",
+    "FEDERATION_APIS",
+    "FORBIDDEN_ROLES",
+    "PERMISSIONS",
+    "QUEUE",
+    "REPOSITORY",
+    "RUN",
+    "SECRET_READER",
+    "SWEEP",
+    "Place",
+    "Refusal",
+    "Role",
+    "Service",
+    "Work",
+    "app_service",
+    "databases",
+    "features",
+    "functions",
+    "membership_service",
+    "vector_dimensions",
+]
+
+APIS = (
+    "artifactregistry.googleapis.com",
+    "cloudbuild.googleapis.com",
+    "cloudresourcemanager.googleapis.com",
+    "cloudscheduler.googleapis.com",
+    "cloudtasks.googleapis.com",
+    "firebase.googleapis.com",
+    "firebaserules.googleapis.com",
+    "firestore.googleapis.com",
+    "iam.googleapis.com",
+    "identitytoolkit.googleapis.com",
+    "run.googleapis.com",
+    "secretmanager.googleapis.com",
+    "storage.googleapis.com",
+)
+FEATURE_APIS: Mapping[str, str] = {
+    "vertex": "aiplatform.googleapis.com",
+    "vector_search": "vectorsearch.googleapis.com",
+}
+"""By what a setting names (a models' provider, an embedder, an index), the API that it takes besides."""
+
+PERMISSIONS: Mapping[str, str] = {
+    "serviceusage.services.enable": "roles/serviceusage.serviceUsageAdmin",
+    "serviceusage.services.use": "roles/serviceusage.serviceUsageConsumer",
+    "resourcemanager.projects.setIamPolicy": "roles/resourcemanager.projectIamAdmin",
+    "iam.serviceAccounts.create": "roles/iam.serviceAccountAdmin",
+    "iam.serviceAccounts.actAs": "roles/iam.serviceAccountUser",
+    "run.services.create": "roles/run.admin",
+    "run.services.setIamPolicy": "roles/run.admin",
+    "artifactregistry.repositories.create": "roles/artifactregistry.admin",
+    "cloudbuild.builds.create": "roles/cloudbuild.builds.editor",
+    "cloudscheduler.jobs.create": "roles/cloudscheduler.admin",
+    "cloudtasks.queues.create": "roles/cloudtasks.admin",
+    "storage.buckets.create": "roles/storage.admin",
+    "secretmanager.secrets.create": "roles/secretmanager.admin",
+    "datastore.databases.create": "roles/datastore.owner",
+    "firebaserules.releases.update": "roles/firebaserules.admin",
+}
+"""What whoever deploys must be allowed, and the least of Google's roles that allows it."""
+
+REPOSITORY = "cloud-run-source-deploy"
+"""Where ``gcloud run deploy --source`` keeps images (https://cloud.google.com/run/docs/deploying-source-code)."""
+
+BUILDER = "firelaunch-build"
+BUILDER_ROLE = "roles/run.builder"
+"""The account that builds images; without it builds would run as the project's default account, often an editor."""
+
+DEPLOYER = "firelaunch-deploy"
+"""The account that continuous integration deploys as, with the roles of :data:`PERMISSIONS` (docs/ci.md)."""
+
+FEDERATION_APIS = ("iamcredentials.googleapis.com", "sts.googleapis.com")
+"""What its tokens take (https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines)."""
+
+MEMBERSHIP = "firelaunch-membership"
+"""The membership function's service, and its account."""
+
+_RESERVED = "firelaunch-"
+DEFAULT_DATABASE = "(default)"
+DATASTORE_USER = "roles/datastore.user"
+AUTH_ADMIN = "roles/firebaseauth.admin"
+AUTH_VIEWER = "roles/firebaseauth.viewer"
+SECRET_READER = "roles/secretmanager.secretAccessor"  # noqa: S105 - a role's name
+ENQUEUER = "roles/cloudtasks.enqueuer"
+ACCOUNT_USER = "roles/iam.serviceAccountUser"
+FEATURE_ROLES: Mapping[str, str] = {
+    "vertex": "roles/aiplatform.user",
+    "vector_search": "roles/vectorsearch.dataObjectWriter",
+}
+"""As :data:`FEATURE_APIS`. Project-wide: neither has a form for one app (docs/threat-model.md)."""
+
+FORBIDDEN_ROLES = (
+    *("roles/owner", "roles/editor", "roles/firebase.admin", "roles/firebase.sdkAdminServiceAgent", AUTH_ADMIN),
+    *("roles/identitytoolkit.admin", "roles/identityplatform.admin", "roles/secretmanager.admin", SECRET_READER),
+    *("roles/datastore.owner", DATASTORE_USER, "roles/datastore.viewer", "roles/cloudtasks.admin", ENQUEUER),
+    *("roles/iam.serviceAccountTokenCreator", ACCOUNT_USER, "roles/iam.serviceAccountAdmin"),
+    *("roles/storage.admin", "roles/storage.objectAdmin", "roles/storage.objectUser", "roles/storage.objectViewer"),
+    *("roles/resourcemanager.projectIamAdmin", "roles/run.admin", "roles/run.invoker"),
+)
+"""Project-wide roles by which an app's service would reach what is not its own. Its own binding, with the condition on
+its database, is let be; the same role without it is not."""
+
+RUN: Mapping[str, str | int | bool] = {
+    "cpu": 1,
+    "cpu-boost": True,
+    "execution-environment": "gen2",
+    "session-affinity": False,
+    "port": 8080,
+    "timeout": 3600,
+}
+"""Settings of every service. ``timeout`` is in seconds, and Cloud Run's most: streams are long, and what a model may
+take is ``limits.request_seconds``."""
+
+RUNTIME = "python311"
+"""Cloud Run's base image for functions (https://cloud.google.com/run/docs/configuring/services/runtime-base-images)."""
+
+QUEUE: Mapping[str, str | int] = {"max-attempts": -1, "min-backoff": "1s", "max-backoff": "300s"}
+"""Of each app's queue: Cloud Tasks brings a job until the app says that it is done or dead (docs/jobs.md)."""
+
+SWEEP: Mapping[str, str] = {"schedule": "*/5 * * * *", "path": "/internal/sweep", "method": "POST"}
+"""Of each app's Cloud Scheduler job, which looks for jobs that Cloud Tasks was never told of (docs/jobs.md)."""
+
+_ACCOUNT_ID = 30
+"""Characters of a service account's id at most; six at least
+(https://cloud.google.com/iam/docs/service-accounts-create)."""
+
+_DATABASE_ID = 4
+"""Characters of a named database's id at least (https://cloud.google.com/firestore/docs/manage-databases)."""
+
+_DIMENSIONS: Mapping[str, int] = {"openai": 1536, "vertex": 3072, "local": 384}
+"""Of each embedder's default model, where ``index.dimensions`` does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A project, and the region of what is made in it. ``number`` is the project's; Cloud Run's addresses have it."""
+
+    project: str
+    region: str
+    number: str = "PROJECT_NUMBER"
+
+    def email(self, account: str) -> str:
+        """The address of a service account by its id."""
+        return f"{account}@{self.project}.iam.gserviceaccount.com"
+
+    def member(self, account: str) -> str:
+        """The account as IAM policies name it."""
+        return f"serviceAccount:{self.email(account)}"
+
+    def only(self, database: str) -> str:
+        """The IAM condition that binds a role to one database
+        (https://cloud.google.com/firestore/docs/manage-databases#database_access_permissions)."""
+        return f'resource.name=="projects/{self.project}/databases/{database}"'
+
+    def url(self, service: str) -> str:
+        """A service's address, which is known before it is made
+        (https://cloud.google.com/run/docs/triggering/https-request#deterministic)."""
+        return f"https://{service}-{self.number}.{self.region}.run.app"
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role in the project; for one ``database`` alone, where there is one."""
+
+    name: str
+    database: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What brings an app its jobs: a Cloud Tasks queue, a Cloud Scheduler job, and the account that both sign as."""
+
+    queue: str
+    sweep: str
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a service says to whoever comes without a token: the request, and the status of the answer."""
+
+    method: str
+    path: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One Cloud Run service: an app's, or the membership function's.
+
+    Args:
+        secrets: by environment variable, the secret's name.
+        function: the entry point, where a buildpack builds it; None where a Dockerfile does.
+        refusal: of a function, by which a new revision is tried.
+        work: of a public app; Cloud Run takes the signature out of the tokens that it checks itself, so that a private
+            one cannot tell who brings a job.
+    """
+
+    name: str
+    account: str
+    roles: tuple[Role, ...]
+    environ: Mapping[str, str]
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    function: str | None = None
+    refusal: Refusal | None = None
+    work: Work | None = None
+    public: bool = True
+    concurrency: int = 80
+    min_instances: int = 0
+    max_instances: int = 10
+    memory: str = "512Mi"
+
+
+def app_service(settings: Settings, place: Place) -> Service:
+    """An app's service.
+
+    Raises:
+        SettingsError: its id is reserved, or too short for a database of its own.
+    """
+    app, cloud = settings.app.id, settings.cloud
+    _check(settings)
+    public = cloud.edge == "public"
+    work = Work(settings.jobs.queue or app, f"{app}-sweep", _account("job", app)) if public else None
+    environ = {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": place.project, "CONCURRENCY": str(cloud.concurrency)}
+    if work:
+        environ["FIRELAUNCH_JOBS_URL"] = settings.jobs.url or place.url(app)
+        environ["FIRELAUNCH_JOBS_ACCOUNT"] = place.email(work.account)
+    return Service(
+        name=app,
+        account=_account("app", app),
+        roles=_roles(settings),
+        environ=environ,
+        secrets={name: f"{app}-{name.lower().replace('_', '-')}" for name in _secrets(settings)},
+        work=work,
+        public=public,
+        concurrency=cloud.concurrency,
+        min_instances=cloud.min_instances,
+        max_instances=cloud.max_instances,
+        memory=cloud.memory,
+    )
+
+
+def functions(place: Place, dedicated: frozenset[str]) -> tuple[Service, ...]:
+    """The services of the project's functions, all built from one folder.
+
+    Args:
+        dedicated: ids of the apps that have a database of their own.
+    """
+    return (membership_service(place, dedicated),)
+
+
+def membership_service(place: Place, dedicated: frozenset[str]) -> Service:
+    """The membership function's service: the one that may change users.
+
+    Args:
+        dedicated: ids of the apps that have a database of their own.
+    """
+    return Service(
+        name=MEMBERSHIP,
+        account=MEMBERSHIP,
+        roles=(Role(AUTH_ADMIN), Role(DATASTORE_USER)),
+        environ={"GOOGLE_CLOUD_PROJECT": place.project, "DEDICATED_APPS": ",".join(sorted(dedicated))},
+        function="membership",
+        refusal=Refusal("POST", "/apps/smoke/join", 401),
+        concurrency=1,
+    )
+
+
+def databases(settings: Settings) -> tuple[str, ...]:
+    """Those that an app's deploy sees to; the app's own is the last."""
+    return (DEFAULT_DATABASE, *([settings.app.id] if settings.cloud.database == "dedicated" else []))
+
+
+def features(settings: Settings) -> tuple[str, ...]:
+    """What of :data:`FEATURE_APIS` and :data:`FEATURE_ROLES` an app uses."""
+    named = {settings.models.provider, settings.index.embedder, settings.index.backend}
+    return tuple(name for name in FEATURE_APIS if name in named)
+
+
+def vector_dimensions(settings: Settings) -> int:
+    """Length of the vectors in an app's index; 0 where it has none."""
+    return settings.index.dimensions or _DIMENSIONS.get(settings.index.embedder, 0)
+
+
+def _check(settings: Settings) -> None:
+    app = settings.app.id
+    if app.startswith(_RESERVED):
+        raise SettingsError(
+            f"firelaunch.toml: app.id is {app!r}: ids with {_RESERVED!r} first are reserved; rename it."
+        )
+    if settings.cloud.database == "dedicated" and len(app) < _DATABASE_ID:
+        raise SettingsError(
+            f"firelaunch.toml: app.id is {app!r}: a database of its own needs {_DATABASE_ID} characters or more."
+        )
+
+
+def _roles(settings: Settings) -> tuple[Role, ...]:
+    return (
+        Role(DATASTORE_USER, databases(settings)[-1]),
+        *(Role(FEATURE_ROLES[name]) for name in features(settings)),
+        *([Role(AUTH_VIEWER)] if settings.identity.check_revoked else []),
+    )
+
+
+def _secrets(settings: Settings) -> list[str]:
+    asked = {settings.models.provider, settings.index.embedder, settings.guardrails.moderation}
+    return [
+        *(["OPENAI_API_KEY"] if "openai" in asked else []),
+        *(["DATABASE_URL"] if settings.index.backend == "pgvector" else []),
+        *(["STRIPE_API_KEY"] if any(plan.stripe_price for plan in settings.plans.values()) else []),
+    ]
+
+
+def _account(kind: str, app: str) -> str:
+    """``fl-app-<app>``, cut to what IAM takes; a hash keeps two apps with one beginning apart."""
+    whole = f"fl-{kind}-{app}"
+    if len(whole) <= _ACCOUNT_ID:
+        return whole
+    return f"{whole[: _ACCOUNT_ID - 9].rstrip('-')}-{hashlib.sha256(app.encode()).hexdigest()[:8]}"

@@ -1,0 +1,172 @@
+"""The steps that prepare a project, and a service in it, up to its first revision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from .iam import account, binds, no_more_rights, roles
+from .names import (
+    APIS,
+    BUILDER,
+    BUILDER_ROLE,
+    FEATURE_APIS,
+    PERMISSIONS,
+    REPOSITORY,
+    SECRET_READER,
+    Place,
+    Role,
+    Service,
+)
+from .steps import Action, Step
+from .tools import Command, Request, gcloud
+
+__all__ = ["describe", "describe_command", "for_project", "for_service", "preflight"]
+
+_RESOURCES = "https://cloudresourcemanager.googleapis.com/v1"
+_FIREBASE = "https://firebase.googleapis.com/v1beta1"
+
+
+def describe_command(project: str) -> Command:
+    """What shows the project, and its number."""
+    return gcloud("projects", "describe", project, project=project)
+
+
+def describe(project: str) -> Step:
+    """The project, and that somebody is logged in."""
+    return Step(
+        "logged in, and the project is there",
+        (describe_command(project),),
+        refuses=lambda a: None if a[0]["lifecycleState"] == "ACTIVE" else f"{project} is being deleted",
+        mend=f"gcloud auth login; or make the project: gcloud projects create {project}",
+    )
+
+
+def preflight(place: Place, features: Iterable[str]) -> list[Step]:
+    """What must be so before anything is made.
+
+    Args:
+        features: names of FEATURE_APIS.
+    """
+    project = place.project
+    apis = (*APIS, *(FEATURE_APIS[name] for name in features))
+    permissions = {"permissions": list(PERMISSIONS)}
+    firebase = f"{_FIREBASE}/projects/{project}"
+    return [
+        describe(project),
+        Step(
+            "billing is on",
+            (gcloud("billing", "projects", "describe", project, project=project),),
+            refuses=lambda a: None if a[0].get("billingEnabled") else f"{project} has no billing account",
+            mend=f"gcloud billing accounts list && gcloud billing projects link {project} --billing-account=ACCOUNT_ID",
+        ),
+        Step(
+            "permissions of whoever deploys",
+            (Request("POST", f"{_RESOURCES}/projects/{project}:testIamPermissions", permissions),),
+            refuses=_missing_permissions,
+            mend=f"an owner of the project runs, for each such role: gcloud projects add-iam-policy-binding {project} "
+            "--member=user:YOU --role=ROLE --condition=None",
+        ),
+        Step(
+            "APIs are on",
+            (gcloud("services", "list", "--enabled", project=project),),
+            lacks=lambda a: _enable(project, apis, a[0]),
+            mend=f"ask for roles/serviceusage.serviceUsageAdmin in {project}",
+        ),
+        Step(
+            "it is a Firebase project",
+            (Request("GET", firebase),),
+            lacks=lambda a: [] if a[0] else [Request("POST", f"{firebase}:addFirebase", {})],
+            mend=f"accept Firebase's terms at https://console.firebase.google.com, and add {project} there",
+        ),
+    ]
+
+
+def for_project(place: Place) -> list[Step]:
+    """What all services of the project share."""
+    project, region = place.project, place.region
+    create = gcloud(
+        *("artifacts", "repositories", "create", REPOSITORY, f"--location={region}", "--repository-format=docker"),
+        project=project,
+    )
+    return [
+        Step(
+            "a repository for images",
+            (gcloud("artifacts", "repositories", "list", f"--location={region}", project=project),),
+            lacks=lambda a: [] if _named(a[0], f"/repositories/{REPOSITORY}") else [create],
+            mend=f"ask for roles/artifactregistry.admin in {project}",
+        ),
+        account(place, BUILDER, "firelaunch: builds images"),
+        roles(place, BUILDER, (Role(BUILDER_ROLE),)),
+    ]
+
+
+def for_service(place: Place, service: Service, keys: Mapping[str, str]) -> Iterable[Step]:
+    """The account of one service, its rights and its secrets.
+
+    Args:
+        keys: the values of secrets that are not in Secret Manager yet, by environment variable.
+    """
+    yield account(place, service.account, f"firelaunch: runs {service.name}")
+    yield roles(place, service.account, service.roles)
+    yield no_more_rights(place, service)
+    for variable, name in service.secrets.items():
+        yield _secret(place, variable, name, keys.get(variable))
+        yield _secret_reader(place, service, name)
+
+
+def _secret(place: Place, variable: str, name: str, key: str | None) -> Step:
+    listed = gcloud("secrets", "list", project=place.project)
+    versions = gcloud("secrets", "versions", "list", name, "--filter=state=ENABLED", project=place.project)
+    create = gcloud("secrets", "create", name, "--replication-policy=automatic", project=place.project)
+
+    def lacks(answers: Sequence[Any]) -> Iterable[Action]:
+        if not _named(answers[0], f"/secrets/{name}"):
+            yield create
+        if not answers[1]:
+            yield gcloud("secrets", "versions", "add", name, "--data-file=-", project=place.project, stdin=key or "")
+
+    return Step(
+        f"secret {name}, for {variable}",
+        (listed, versions),
+        lacks=lacks,
+        refuses=lambda a: None if a[1] or key else f"{variable} is neither in Secret Manager nor in the environment",
+        mend=f'set {variable} in the environment of this one deploy, or: printf %s "$KEY" | '
+        f"gcloud secrets versions add {name} --data-file=-",
+        look=lambda tools: _secret_state(tools.read(listed), name, lambda: tools.read(versions)),
+    )
+
+
+def _secret_state(listed: Any, name: str, versions: Callable[[], Any]) -> Sequence[Any]:
+    """A secret that is not there has no versions, and asking for them would be an error."""
+    return [listed, versions() if _named(listed, f"/secrets/{name}") else []]
+
+
+def _secret_reader(place: Place, service: Service, name: str) -> Step:
+    member = place.member(service.account)
+    bind = gcloud(
+        *("secrets", "add-iam-policy-binding", name, f"--member={member}", f"--role={SECRET_READER}"),
+        project=place.project,
+    )
+    return Step(
+        f"{service.name} alone is given secret {name}",
+        (gcloud("secrets", "get-iam-policy", name, project=place.project),),
+        lacks=lambda a: [] if binds(a[0], SECRET_READER, member) else [bind],
+        mend=f"ask for roles/secretmanager.admin in {place.project}",
+    )
+
+
+def _missing_permissions(answers: Sequence[Any]) -> str | None:
+    held = set((answers[0] or {}).get("permissions", []))
+    missing = sorted({f"{role} (for {name})" for name, role in PERMISSIONS.items() if name not in held})
+    return f"you lack {', '.join(missing)}" if missing else None
+
+
+def _enable(project: str, apis: Sequence[str], listed: Any) -> list[Action]:
+    on = {item["config"]["name"] for item in listed or []}
+    missing = [api for api in apis if api not in on]
+    return [gcloud("services", "enable", *missing, project=project)] if missing else []
+
+
+def _named(listed: Any, end: str) -> bool:
+    return any(item["name"].endswith(end) for item in listed or [])

@@ -1,0 +1,93 @@
+"""The composed rules in force for a project's databases; shown and agreed to first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..rules.compare import compare
+from .names import DEFAULT_DATABASE, Place
+from .steps import Action, Step
+from .tools import Failed, Request, Tools
+
+__all__ = ["rules"]
+
+_RULES = "https://firebaserules.googleapis.com/v1"
+_FILE = "firestore.rules"
+
+Live = dict[str, str | None]
+"""By a release's name, its rules; None where nothing was released under it."""
+
+
+def rules(place: Place, database: str, text: str, drop: frozenset[str]) -> Step:
+    """``text`` in force for a database.
+
+    Args:
+        drop: the apps whose live rules may go.
+    """
+    names = _releases(database)
+
+    def look(tools: Tools) -> Sequence[Any]:
+        return [{name: _live(tools, place, name) for name in names}]
+
+    def lacks(answers: Sequence[Any]) -> Iterable[Action]:
+        live: Live = answers[0] or dict.fromkeys(names)
+        there = [name for name, content in live.items() if content is not None]
+        for name in there or names[:1]:
+            if live[name] != text:
+                yield _release(place, name, text, exists=name in there)
+
+    def dropped(answers: Sequence[Any]) -> str | None:
+        for content in answers[0].values():
+            gone = [app for app in compare(content, text).removed if app not in drop]
+            if gone:
+                return f"this would drop the live rules of {', '.join(gone)} from database {database}"
+        return None
+
+    def question(answers: Sequence[Any]) -> str:
+        changed = [content for content in answers[0].values() if content is not None and content != text]
+        if not changed:
+            return f"Database {database} has no rules yet. Put those of this repo in force?"
+        lines = [line for content in changed for line in compare(content, text).lines]
+        return "\n".join([f"The rules of database {database} change:", *lines, "Put them in force?"])
+
+    return Step(
+        f"rules of {database}",
+        tuple(Request("GET", f"{_RULES}/projects/{place.project}/releases/{name}") for name in names),
+        lacks=lacks,
+        refuses=dropped,
+        mend="deploy from where apps/APP/firestore.rules is; or, if those rules are to go, pass --drop APP",
+        asks=question,
+        look=look,
+    )
+
+
+def _releases(database: str) -> tuple[str, ...]:
+    """The default database's have been released under two names; where both are there, both are kept the same."""
+    named = f"cloud.firestore/{database}"
+    return ("cloud.firestore", named) if database == DEFAULT_DATABASE else (named,)
+
+
+def _live(tools: Tools, place: Place, name: str) -> str | None:
+    release = tools.request(Request("GET", f"{_RULES}/projects/{place.project}/releases/{name}"))
+    if release is None:
+        return None
+    ruleset = tools.request(Request("GET", f"{_RULES}/{release['rulesetName']}"))
+    files = ((ruleset or {}).get("source") or {}).get("files") or []
+    if len(files) != 1:
+        raise Failed(f"the live rules of {name} are {len(files)} files", "see them in the Firebase console")
+    return str(files[0].get("content", ""))
+
+
+def _release(place: Place, name: str, text: str, *, exists: bool) -> Request:
+    releases = f"{_RULES}/projects/{place.project}/releases"
+    whole = f"projects/{place.project}/releases/{name}"
+
+    def release(ruleset: Any) -> Request:
+        body = {"name": whole, "rulesetName": ruleset["name"]}
+        if exists:
+            return Request("PATCH", f"{releases}/{name}", {"release": body})
+        return Request("POST", releases, body)
+
+    source = {"source": {"files": [{"name": _FILE, "content": text}]}}
+    return Request("POST", f"{_RULES}/projects/{place.project}/rulesets", source, then=release)

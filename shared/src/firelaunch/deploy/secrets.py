@@ -1,0 +1,49 @@
+"""Finds what must never be in an image, in settings or on a command line: keys, and files that hold them."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+__all__ = ["in_bytes", "in_name", "in_text"]
+
+_NAMES = (
+    *(".env", ".env.*", "*.env", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "id_rsa*", "id_ed25519*"),
+    *(".netrc", ".npmrc", ".pypirc", "*service-account*.json", "*service_account*.json", "*-firebase-adminsdk-*.json"),
+    "application_default_credentials.json",
+)
+_HARMLESS = (".env.example", "*.pub")
+
+_FORMS = {
+    "an API key (sk-...)": re.compile(r"(?<![A-Za-z0-9_-])sk-(?=[A-Za-z0-9_-]*\d)[A-Za-z0-9_-]{20,}"),
+    "a Stripe key": re.compile(r"(?<![A-Za-z0-9_])(?:[sr]k_(?:live|test)_|whsec_)[A-Za-z0-9]{16,}"),
+    "a private key": re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----\s*[A-Za-z0-9+/=\\]{20,}"),
+    "a service account's key": re.compile(r"""["']private_key_id["']\s*:\s*["'][0-9a-f]{16,}"""),
+    "a Google refresh token": re.compile(r"(?<![A-Za-z0-9])1//0[A-Za-z0-9_-]{30,}"),
+    "a Google OAuth secret": re.compile(r"(?<![A-Za-z0-9])GOCSPX-[A-Za-z0-9_-]{20,}"),
+    "a GitHub token": re.compile(r"(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})"),
+    "a Slack token": re.compile(r"(?<![A-Za-z0-9])xox[abprs]-[A-Za-z0-9-]{10,}"),
+}
+"""By what each is. Firebase's own web keys (AIza...) are not among them: they are public, and web clients need them."""
+
+
+def in_name(name: str) -> bool:
+    """Whether a file of this name is made to hold secrets."""
+    base = PurePosixPath(name).name
+    return any(fnmatch.fnmatch(base, form) for form in _NAMES) and not any(
+        fnmatch.fnmatch(base, form) for form in _HARMLESS
+    )
+
+
+def in_text(text: str) -> Iterator[tuple[int, str]]:
+    """The line (from 1) and the kind of each secret; never the secret itself."""
+    for kind, form in _FORMS.items():
+        for match in form.finditer(text):
+            yield text.count("\n", 0, match.start()) + 1, kind
+
+
+def in_bytes(data: bytes) -> list[tuple[int, str]]:
+    """As :func:`in_text`, for a file of any encoding: keys are ASCII, also where UTF-16 puts zeros between."""
+    return sorted(in_text(data.replace(b"\x00", b"").decode("latin-1")))

@@ -1,0 +1,150 @@
+"""The table of names and settings as Terraform's variables: ``deploy/terraform`` holds no name of its own.
+
+And the steps of a deploy that leaves to Terraform what these make.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..settings import Settings
+from .data import composite_indexes
+from .iam import condition_of
+from .names import (
+    ACCOUNT_USER,
+    APIS,
+    BUILDER,
+    BUILDER_ROLE,
+    DEFAULT_DATABASE,
+    DEPLOYER,
+    ENQUEUER,
+    FEATURE_APIS,
+    FEDERATION_APIS,
+    PERMISSIONS,
+    QUEUE,
+    REPOSITORY,
+    SECRET_READER,
+    SWEEP,
+    Place,
+    Role,
+    Service,
+    app_service,
+    databases,
+    features,
+    functions,
+    vector_dimensions,
+)
+from .steps import Step
+
+__all__ = ["left_to_terraform", "variables"]
+
+_MEND = "firelaunch terraform && terraform -chdir=deploy/terraform apply"
+
+
+def left_to_terraform(step: Step) -> Step:
+    """The same, but that it does nothing: it refuses where something is missing."""
+
+    def refuses(answers: Sequence[Any]) -> str | None:
+        missing = "this is left to Terraform, and is not there or not as in the settings"
+        return step.refuses(answers) or (missing if list(step.lacks(answers)) else None)
+
+    mend = f"{_MEND}; where that does not make it: {step.mend}" if step.mend else _MEND
+    return replace(step, lacks=lambda _: (), refuses=refuses, asks=lambda _: None, mend=mend)
+
+
+def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str, Any]:
+    """The variables of ``deploy/terraform``.
+
+    The project's number is only known there, so that ``PROJECT_NUMBER`` stands for it.
+
+    Args:
+        apps: settings of the apps of this project.
+        indexes: ``firestore.indexes.json``.
+    """
+    settings = sorted(apps, key=lambda app: app.app.id)
+    dedicated = frozenset(databases(app)[-1] for app in settings) - {DEFAULT_DATABASE}
+    services = [*(app_service(app, place) for app in settings), *functions(place, dedicated)]
+    wanted = json.loads(indexes.read_text(encoding="utf-8"))
+    used = dict.fromkeys(name for app in settings for name in features(app))
+    return {
+        "project": {
+            "id": place.project,
+            "region": place.region,
+            "apis": [*APIS, *(FEATURE_APIS[name] for name in used)],
+            "repository": REPOSITORY,
+            "builder": {"account": BUILDER, **_account(place, "builds images", (Role(BUILDER_ROLE),))},
+            "databases": {
+                name: _database(wanted, [app for app in settings if databases(app)[-1] == name])
+                for name in (DEFAULT_DATABASE, *sorted(dedicated))
+            },
+            "deployer": {
+                "account": DEPLOYER,
+                "roles": sorted(set(PERMISSIONS.values())),
+                "apis": list(FEDERATION_APIS),
+            },
+        },
+        "services": {service.name: _service(place, service) for service in services},
+        "settings": {
+            "queue": {key.replace("-", "_"): value for key, value in QUEUE.items()},
+            "sweep": dict(SWEEP),
+            "secret_reader": SECRET_READER,
+            "enqueuer": ENQUEUER,
+            "account_user": ACCOUNT_USER,
+        },
+    }
+
+
+def _service(place: Place, service: Service) -> dict[str, Any]:
+    work = service.work
+    return {
+        **_account(place, f"runs {service.name}", service.roles),
+        "account": service.account,
+        "secrets": dict(service.secrets),
+        "work": None
+        if work is None
+        else {
+            "queue": work.queue,
+            "sweep": work.sweep,
+            "account": work.account,
+            "title": f"firelaunch: brings jobs to {service.name}",
+            "url": service.environ["FIRELAUNCH_JOBS_URL"],
+        },
+    }
+
+
+def _account(place: Place, does: str, roles: Iterable[Role]) -> dict[str, Any]:
+    held = [{"role": role.name, "condition": condition_of(place, role)} for role in roles]
+    return {"title": f"firelaunch: {does}", "roles": held}
+
+
+def _database(wanted: Mapping[str, Any], apps: Iterable[Settings]) -> dict[str, Any]:
+    lengths = {vector_dimensions(app) for app in apps if app.index.backend == "firestore"} - {0}
+    indexes = [index for length in sorted(lengths or {0}) for index in composite_indexes(wanted, length)]
+    unique = {json.dumps(index, sort_keys=True): index for index in indexes}
+    return {
+        "indexes": [_index(index) for index in unique.values()],
+        "overrides": [
+            {"collection": item["collectionGroup"], "field": item["fieldPath"], "ttl": bool(item.get("ttl"))}
+            for item in wanted["fieldOverrides"]
+        ],
+    }
+
+
+def _index(index: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "collection": index["collectionGroup"],
+        "scope": index["queryScope"],
+        "fields": [
+            {
+                "path": field["fieldPath"],
+                "order": field.get("order"),
+                "array": field.get("arrayConfig"),
+                "dimension": field.get("vectorConfig", {}).get("dimension"),
+            }
+            for field in index["fields"]
+        ],
+    }

@@ -1,0 +1,287 @@
+"""Runs gcloud, and makes the few requests that it has no command for with gcloud's own login."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from . import secrets
+
+__all__ = ["Command", "Failed", "Request", "Tools", "gcloud", "refuse_secrets"]
+
+_SECONDS = 60.0
+_LOGGED_OUT = re.compile(
+    r"active account|gcloud auth login|Reauthentication|invalid_grant|UNAUTHENTICATED"
+    r"|Failed to authenticate",
+    re.IGNORECASE,
+)
+_QUOTA = re.compile(r"RESOURCE_EXHAUSTED|\b429\b|quota (?:exceeded|limit)|exceed\w* .{0,80}quota", re.IGNORECASE)
+_FORBIDDEN = re.compile(r"PERMISSION_DENIED|does not have permission|HTTPError 403|\b403\b|forbidden", re.IGNORECASE)
+_NOT_YET = re.compile(
+    r"Service account \S+ does not exist|SERVICE_DISABLED|has not been used in project", re.IGNORECASE
+)
+_SHOWN = 1_000
+"""Characters of a request's body that are printed whole; rules are longer."""
+_RETRIES = 6
+"""A service account that was just made, or an API that was just turned on, is not known everywhere at once
+(https://cloud.google.com/iam/docs/service-accounts-create#creating)."""
+
+
+class Failed(Exception):
+    """A step cannot be done. ``mend`` is what to do about it, a command where one helps."""
+
+    def __init__(self, message: str, mend: str) -> None:
+        super().__init__(message)
+        self.mend = mend
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One call of a tool. ``stdin`` may hold a secret: it is never shown. A ``long`` one shows what it says."""
+
+    argv: tuple[str, ...]
+    stdin: str | None = None
+    long: bool = False
+
+    def __str__(self) -> str:
+        given = " < (the key, from the environment)" if self.stdin is not None else ""
+        return shlex.join(self.argv) + given
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request to a Google API that gcloud has no command for.
+
+    Args:
+        body: JSON.
+        then: given the answer, the request that follows.
+    """
+
+    method: str
+    url: str
+    body: Mapping[str, Any] | None = None
+    then: Callable[[Any], Request] | None = None
+
+    def quota(self) -> dict[str, str]:
+        """The header that names whose quota is used: some APIs want one with a person's token. The resource manager is
+        asked before the project has its APIs on, and wants none."""
+        found = re.search(r"/projects/([^/:]+)", self.url)
+        if found is None or "//cloudresourcemanager." in self.url:
+            return {}
+        return {"X-Goog-User-Project": found[1]}
+
+    def __str__(self) -> str:
+        """The same, for a shell; a long body is cut."""
+        said = f"curl -X {self.method} '{self.url}' -H \"Authorization: Bearer $(gcloud auth print-access-token)\""
+        said += "".join(f" -H '{name}: {value}'" for name, value in self.quota().items())
+        if self.body is not None:
+            text = json.dumps(self.body, ensure_ascii=False)
+            shown = text if len(text) < _SHOWN else f"{text[:120]} ..."
+            said += f" -H 'Content-Type: application/json' -d {shlex.quote(shown)}"
+        return said
+
+
+def gcloud(*args: str, project: str, stdin: str | None = None, long: bool = False) -> Command:
+    """A command of gcloud that asks nothing and answers in JSON."""
+    return Command(("gcloud", *args, f"--project={project}", "--quiet", "--format=json"), stdin, long)
+
+
+class Tools:
+    """What a deploy acts through.
+
+    Args:
+        environ: of the tools; endpoint overrides in it hold for requests too.
+        say: shows a line of what a long command does.
+        pause: waits that many seconds.
+        token: an access token, where one is at hand; else gcloud is asked.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        say: Callable[[str], object],
+        pause: Callable[[float], object] = time.sleep,
+        token: str = "",
+    ) -> None:
+        self._environ = dict(environ)
+        self._say = say
+        self._pause = pause
+        self._seen: dict[Command, Any] = {}
+        self._token = token
+        self.clock_ahead: float | None = None
+        """Seconds by which this machine's clock is ahead of Google's; None before a request was answered."""
+
+    def check_installed(self) -> None:
+        """Raises Failed where gcloud is not on the PATH."""
+        if shutil.which("gcloud", path=self._environ.get("PATH")) is None:
+            raise Failed(
+                "gcloud is not on the PATH", "install the Google Cloud CLI: https://cloud.google.com/sdk/docs/install"
+            )
+
+    def read(self, command: Command, *, fresh: bool = False) -> Any:
+        """What a reading command answers; asked once a run, unless ``fresh``.
+
+        Raises:
+            Failed: it did not answer.
+        """
+        if fresh or command not in self._seen:
+            self._seen[command] = self.run(command)
+        return self._seen[command]
+
+    def run(self, command: Command) -> Any:
+        """Run a command; its JSON, or None where it printed none.
+
+        Raises:
+            Failed: it ended with an error.
+        """
+        for attempt in range(_RETRIES):
+            code, out, err = self._run(command)
+            if code == 0:
+                return _json(out)
+            if not _NOT_YET.search(err) or attempt == _RETRIES - 1:
+                break
+            self._pause(2.0**attempt)
+        said = "" if command.long else f"\n{_last_words(err or out)}"
+        raise Failed(f"{command}{said}", _mend(err + out))
+
+    def request(self, request: Request) -> Any:
+        """The JSON that a Google API answers; None where it says that there is no such thing.
+
+        Raises:
+            Failed: it refused, or cannot be reached.
+        """
+        for attempt in range(_RETRIES):
+            status, body = self._send(request)
+            if status == 404 and request.method == "GET":
+                return None
+            if status < 400:
+                return self.request(request.then(body)) if request.then else body
+            said = f"{status} {body.get('error', {}).get('message', '')}"
+            if not _NOT_YET.search(said) or attempt == _RETRIES - 1:
+                break
+            self._pause(2.0**attempt)
+        raise Failed(f"{request.method} {request.url}: {said}", _mend(said))
+
+    def _send(self, request: Request) -> tuple[int, Any]:
+        import requests
+
+        url, headers = self._override(request.url), {"Authorization": f"Bearer {self.token()}", **request.quota()}
+        try:
+            answer = requests.request(request.method, url, json=request.body, headers=headers, timeout=_SECONDS)
+            self.clock_ahead = _ahead(answer.headers.get("Date"))
+            return answer.status_code, answer.json()
+        except (requests.RequestException, ValueError) as error:
+            raise Failed(f"{request.method} {request.url}: {error}", "try again") from None
+
+    def token(self) -> str:
+        """gcloud's access token.
+
+        Raises:
+            Failed: nobody is logged in.
+        """
+        if not self._token:
+            code, out, err = self._run(Command(("gcloud", "auth", "print-access-token", "--quiet")))
+            if code or not out.strip():
+                raise Failed(f"gcloud gives no token: {_last_words(err)}", _mend(err))
+            self._token = out.strip()
+        return self._token
+
+    def identity_token(self, audience: str) -> str | None:
+        """A token by which a private service lets the caller in; None where this login can have none."""
+        code, out, _ = self._run(
+            Command(("gcloud", "auth", "print-identity-token", f"--audiences={audience}", "--quiet"))
+        )
+        if code:  # people's logins take no audience
+            code, out, _ = self._run(Command(("gcloud", "auth", "print-identity-token", "--quiet")))
+        return out.strip() if code == 0 else None
+
+    def _override(self, url: str) -> str:
+        """gcloud's own way to name another endpoint; a token goes there, so it is this machine or has TLS."""
+        parts = urlsplit(url)
+        api = parts.netloc.split(".")[0].upper()
+        base = self._environ.get(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}")
+        if base is None:
+            return url
+        where = urlsplit(base)
+        if where.scheme != "https" and where.hostname not in {"localhost", "127.0.0.1", "::1"}:
+            raise Failed(f"{base} is no https address, and a token is not sent without TLS", "unset the override")
+        return url.replace(f"https://{parts.netloc}/", f"{base.rstrip('/')}/", 1)
+
+    def _run(self, command: Command) -> tuple[int, str, str]:
+        try:
+            process = subprocess.Popen(  # noqa: S603 - commands of this package's own making, and no shell
+                command.argv,
+                env=self._environ,
+                stdin=subprocess.PIPE if command.stdin is not None else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        except FileNotFoundError:
+            raise Failed(f"{command.argv[0]} is not on the PATH", "install it") from None
+        if not command.long:
+            out, err = process.communicate(command.stdin)
+            return process.returncode, out, err
+        return self._follow(process)
+
+    def _follow(self, process: subprocess.Popen[str]) -> tuple[int, str, str]:
+        """Show what a command says while it says it. Its answer is small, so that reading it last blocks nothing."""
+        assert process.stdout is not None  # noqa: S101
+        assert process.stderr is not None  # noqa: S101
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.strip():
+                self._say(line.rstrip())
+        out = process.stdout.read()
+        return process.wait(), out, "".join(said)
+
+
+def refuse_secrets(args: tuple[str, ...]) -> None:
+    """Raises Failed where an argument holds a secret: other users of the machine and its shell's history see it."""
+    for arg in args:
+        for _, kind in secrets.in_text(arg):
+            raise Failed(
+                f"an argument looks like {kind}; it would be in the service's settings, for all to read who may",
+                "put it into Secret Manager, and pass --update-secrets=NAME=secret:latest",
+            )
+
+
+def _ahead(date: str | None) -> float | None:
+    try:
+        return time.time() - parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return None
+
+
+def _json(out: str) -> Any:
+    try:
+        return json.loads(out)
+    except ValueError:
+        return None
+
+
+def _last_words(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return "\n".join(lines[-12:])
+
+
+def _mend(said: str) -> str:
+    if _LOGGED_OUT.search(said):
+        return "gcloud auth login"
+    if _QUOTA.search(said):
+        return "a quota is used up; see it, and ask for more: https://console.cloud.google.com/iam-admin/quotas"
+    if "billing" in said.lower():
+        return "see that the project has a billing account: gcloud billing projects describe PROJECT"
+    if _FORBIDDEN.search(said):
+        return "ask for the role that is missing, and run the same command again: it goes on where it stopped"
+    return "mend what it says, and run the same command again: it goes on where it stopped"

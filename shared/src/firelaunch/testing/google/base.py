@@ -1,0 +1,82 @@
+"""What the parts of the server share: calls, routes and refusals, in the form of Google's APIs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["TOKEN", "Call", "Refusal", "Route", "done", "exists", "not_found"]
+
+TOKEN = "a-token-for-tests"  # noqa: S105 - it opens nothing
+
+
+@dataclass(slots=True)
+class Call:
+    """One request. ``path`` is decoded; header names are in lower case."""
+
+    method: str
+    host: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: bytes
+    answer_headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def json(self) -> Any:
+        """The body."""
+        return json.loads(self.body or b"{}")
+
+    @property
+    def token(self) -> str:
+        """The bearer's token."""
+        return self.headers.get("authorization", "").removeprefix("Bearer ")
+
+
+class Refusal(Exception):
+    """An error of Google's form."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+    def body(self) -> dict[str, Any]:
+        """https://cloud.google.com/apis/design/errors"""
+        return {"error": {"code": self.status, "message": str(self), "status": self.code}}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who answers a method of a host's paths; ``open`` where no token is asked for."""
+
+    method: str
+    where: str
+    answer: Callable[..., Any]
+    permission: str = ""
+    open: bool = False
+
+    def matches(self, call: Call) -> tuple[str, ...] | None:
+        """The pattern's groups; None where it is another's call."""
+        if call.method != self.method:
+            return None
+        found = re.fullmatch(self.where, call.host + call.path)
+        return found.groups() if found else None
+
+
+def not_found(what: str) -> Refusal:
+    """404."""
+    return Refusal(404, "NOT_FOUND", f"{what} was not found.")
+
+
+def exists(what: str) -> Refusal:
+    """409."""
+    return Refusal(409, "ALREADY_EXISTS", f"{what} exists already.")
+
+
+def done(response: dict[str, Any], kind: str = "type.googleapis.com/google.protobuf.Struct") -> dict[str, Any]:
+    """An operation that is finished."""
+    return {"name": "operations/done", "done": True, "response": {"@type": kind, **response}}

@@ -1,0 +1,180 @@
+"""Cloud Run: services, revisions and traffic, by the Knative API that gcloud speaks; and the services' own URLs."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from .base import Call, Refusal, Route, exists, not_found
+from .project import Project
+
+__all__ = ["Run"]
+
+
+class Run:
+    """State and routes.
+
+    Attributes:
+        breaking: whether revisions made from now on answer 500, as a service does that cannot reach its database.
+    """
+
+    def __init__(self, project: str, account: Project) -> None:
+        self.project = project
+        self.services: dict[str, dict[str, Any]] = {}
+        self.policies: dict[str, dict[str, Any]] = {}
+        self.breaking = False
+        self._broken: set[str] = set()
+        self._leaking: set[str] = set()
+        self.served: list[str] = []
+        """Requests to revisions, as "METHOD revision/path"."""
+        self._account = account
+
+    def routes(self) -> list[Route]:
+        """Every route."""
+        host = "([a-z0-9-]+)-run.googleapis.com"
+        names = rf"{host}/apis/serving.knative.dev/v1/namespaces/{self.project}"
+        policy = rf"((?:[a-z0-9-]+-)?run).googleapis.com/v1/projects/{self.project}/locations/[^/]+/services/([^/:]+)"
+        return [
+            Route("GET", names + "/services", self._list, "run.services.list"),
+            Route("GET", names + "/services/([^/]+)", self._get, "run.services.get"),
+            Route("POST", names + "/services", self._create, "run.services.create"),
+            Route("PUT", names + "/services/([^/]+)", self._replace, "run.services.update"),
+            Route("GET", names + "/revisions/([^/]+)", self._revision, "run.revisions.get"),
+            Route("GET", policy + ":getIamPolicy", self._get_policy, "run.services.getIamPolicy"),
+            Route("POST", policy + ":setIamPolicy", self._set_policy, "run.services.setIamPolicy"),
+            Route("POST", policy + ":testIamPermissions", lambda call, *_: call.json, "run.services.get"),
+        ]
+
+    def leak(self, revision: str) -> None:
+        """Have a revision let anybody in."""
+        self._leaking.add(revision)
+
+    def check_account(self, email: str) -> None:
+        """Refuses a service account that there is none of."""
+        if email not in self._account.accounts:
+            raise Refusal(404, "NOT_FOUND", f"Service account {email} does not exist.")
+
+    def traffic(self, name: str) -> dict[str, int]:
+        """The percentage that each revision gets, where it gets any."""
+        targets = self.services[name]["status"]["traffic"]
+        return {t["revisionName"]: t["percent"] for t in targets if t.get("percent")}
+
+    def public(self, name: str) -> bool:
+        """Whether anybody may call a service."""
+        bindings = self.policies.get(name, {}).get("bindings", [])
+        return any(b["role"] == "roles/run.invoker" and "allUsers" in b["members"] for b in bindings)
+
+    def _list(self, _: Call, region: str) -> Any:
+        items = [
+            s for s in self.services.values() if s["metadata"]["labels"]["cloud.googleapis.com/location"] == region
+        ]
+        return {"apiVersion": "serving.knative.dev/v1", "kind": "ServiceList", "metadata": {}, "items": items}
+
+    def _get(self, _: Call, region: str, name: str) -> Any:
+        if name not in self.services:
+            raise not_found(f"Resource '{name}' of kind 'SERVICE' in region '{region}' in project '{self.project}'")
+        return self.services[name]
+
+    def _create(self, call: Call, region: str) -> Any:
+        body = call.json
+        name = body["metadata"]["name"]
+        if name in self.services:
+            raise exists(name)
+        return self._accept(name, body, region, None)
+
+    def _replace(self, call: Call, region: str, name: str) -> Any:
+        before = self._get(call, region, name)
+        if call.json["metadata"].get("resourceVersion") not in (None, before["metadata"]["resourceVersion"]):
+            raise Refusal(409, "ABORTED", "Conflict for resource: the resource version is another.")
+        return self._accept(name, call.json, region, before)
+
+    def _accept(self, name: str, body: dict[str, Any], region: str, before: dict[str, Any] | None) -> Any:
+        body = copy.deepcopy(body)
+        template = body["spec"]["template"]
+        self.check_account(template["spec"]["serviceAccountName"])
+        self._check_secrets(template)
+        generation = before["metadata"]["generation"] + 1 if before else 1
+        status = before["status"] if before else {}
+        latest = status.get("latestCreatedRevisionName", "")
+        if before is None or _content(template) != _content(before["spec"]["template"]):
+            latest = template["metadata"].get("name") or f"{name}-{generation:05d}-abc"
+            self._broken |= {latest} if self.breaking else set()
+        body["metadata"] |= {
+            "namespace": "1234",
+            "generation": generation,
+            "resourceVersion": f"v{generation}",
+            "uid": name,
+            "creationTimestamp": "2026-01-01T00:00:00.000000Z",
+        }
+        body["metadata"].setdefault("labels", {})["cloud.googleapis.com/location"] = region
+        body["spec"].setdefault("traffic", [{"percent": 100, "latestRevision": True}])
+        body["status"] = self._status(name, body["spec"]["traffic"], latest, generation)
+        self.services[name] = body
+        return body
+
+    def _status(self, name: str, traffic: list[dict[str, Any]], latest: str, generation: int) -> dict[str, Any]:
+        condition = {"status": "True", "lastTransitionTime": "2026-01-01T00:00:00.000000Z"}
+        targets = []
+        for target in traffic:
+            resolved = {**target, "revisionName": target.get("revisionName") or latest}
+            if "tag" in target:
+                resolved["url"] = f"http://{target['tag']}---{name}-x.a.run.app"
+            targets.append(resolved)
+        return {
+            "observedGeneration": generation,
+            "conditions": [{"type": kind, **condition} for kind in ("Ready", "ConfigurationsReady", "RoutesReady")],
+            "latestCreatedRevisionName": latest,
+            "latestReadyRevisionName": latest,
+            "url": f"http://{name}-x.a.run.app",
+            "address": {"url": f"http://{name}-x.a.run.app"},
+            "traffic": targets,
+        }
+
+    def _check_secrets(self, template: dict[str, Any]) -> None:
+        """A revision cannot start whose account may not read its secrets; the API says so at once."""
+        account = template["spec"]["serviceAccountName"]
+        for variable in template["spec"]["containers"][0].get("env", []):
+            reference = variable.get("valueFrom", {}).get("secretKeyRef")
+            if reference is None:
+                continue
+            name = reference["name"]
+            if not self._account.secrets.get(name):
+                raise Refusal(400, "INVALID_ARGUMENT", f"Secret {name} was not found.")
+            bindings = self._account.secret_policies[name]["bindings"]
+            if not any(f"serviceAccount:{account}" in b["members"] for b in bindings):
+                raise Refusal(403, "PERMISSION_DENIED", f"Permission denied on secret {name} for {account}.")
+
+    def _revision(self, _: Call, __: str, name: str) -> Any:
+        condition = {"type": "Ready", "status": "True"}
+        return {"kind": "Revision", "metadata": {"name": name}, "status": {"conditions": [condition]}, "spec": {}}
+
+    def _get_policy(self, _: Call, __: str, name: str) -> Any:
+        return self.policies.get(name, {"etag": "BwAAAAAA"})
+
+    def _set_policy(self, call: Call, region: str, name: str) -> Any:
+        self._get(call, region, name)
+        self.policies[name] = call.json["policy"]
+        return self.policies[name]
+
+    def serve(self, call: Call) -> tuple[int, Any]:
+        """A request to a service, as a working app or function of ours answers it."""
+        tag, _, rest = call.host.rpartition("---")
+        name = rest.removesuffix("-x.a.run.app")
+        targets = self.services[name]["status"]["traffic"]
+        found = [t["revisionName"] for t in targets if (t.get("tag") == tag if tag else t.get("percent") == 100)]
+        if not found:
+            return 404, {"error": "no such revision"}
+        self.served.append(f"{call.method} {found[0]}{call.path}")
+        if found[0] in self._broken:
+            return 500, {"error": {"code": "internal", "message": "The database does not answer."}}
+        if call.path == "/readyz":
+            return 200, {"status": "ready", "app": name, "model": "openai"}
+        if call.path == "/dev/token":
+            return 404, {"error": {"code": "not_found"}}
+        return (200, {}) if found[0] in self._leaking else (401, {"error": {"code": "unauthenticated"}})
+
+
+def _content(template: dict[str, Any]) -> Any:
+    """What makes a new revision when it changes; its name is not of it."""
+    metadata = {key: value for key, value in template["metadata"].items() if key != "name"}
+    return metadata, template["spec"]

@@ -1,0 +1,182 @@
+"""The server: a proxy that every tool is told to use, so that each request arrives under the real host's name.
+
+A host that it does not play is refused and noted as unexpected: nothing reaches the real one.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from .base import TOKEN, Call, Refusal, Route
+from .build import Build
+from .firestore import Firestore
+from .project import Project
+from .run import Run
+from .users import Users
+from .work import Work
+
+__all__ = ["GoogleCloud"]
+
+_OVERRIDES = (
+    *("artifactregistry", "cloudbilling", "cloudbuild", "iam", "run", "secretmanager", "serviceusage", "storage"),
+    *("aiplatform", "cloudscheduler", "cloudtasks", "logging", "runapps"),
+)
+_LOOPBACK = ("cloudresourcemanager", "firestore", "firebase", "firebaserules", "identitytoolkit", "vectorsearch")
+"""Requests of firelaunch's own go there too, and it sends a token without TLS to this machine alone."""
+
+_QUOTA = ("firebase.", "firebaserules.")
+"""Hosts that refuse a person's token without the header X-Goog-User-Project."""
+
+
+class GoogleCloud:
+    """One project, empty at first.
+
+    Attributes:
+        project: its id.
+        denied: permissions that whoever calls does not have.
+        exhausted: permissions whose quota is used up.
+        requests: each request to an API, as "METHOD host/path", in order.
+        unexpected: those that nothing here plays.
+    """
+
+    def __init__(self, project: str = "demo-project") -> None:
+        self.project = project
+        self.denied: set[str] = set()
+        self.exhausted: set[str] = set()
+        self.requests: list[str] = []
+        self.unexpected: list[str] = []
+        self.account = Project(project)
+        self.firestore = Firestore(project)
+        self.run = Run(project, self.account)
+        self.build = Build(project, self.run)
+        self.users = Users(project)
+        self.work = Work(project, self.account)
+        parts = (self.account, self.firestore, self.run, self.build, self.users, self.work)
+        self._routes: list[Route] = [route for part in parts for route in part.routes()]
+        self._lock = threading.RLock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def environ(self, home: Path) -> dict[str, str]:
+        """What has gcloud and firelaunch's own requests come here, with a login of their own in ``home``."""
+        home.mkdir(parents=True, exist_ok=True)
+        token = home / "access-token"
+        token.write_text(TOKEN)
+        return {
+            "CLOUDSDK_CONFIG": str(home / "gcloud"),
+            "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(token),
+            "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1",
+            "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "1",
+            "CLOUDSDK_SURVEY_DISABLE_PROMPTS": "1",
+            **{f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api.upper()}": f"http://{api}.googleapis.com/" for api in _OVERRIDES},
+            **{
+                f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api.upper()}": f"{self.url}/{api}.googleapis.com/"
+                for api in _LOOPBACK
+            },
+            "HOME": str(home),
+            "http_proxy": self.url,
+            "https_proxy": self.url,
+            "no_proxy": "127.0.0.1,localhost",
+        }
+
+    def answer(self, call: Call) -> tuple[int, Any]:
+        """One request's status and JSON (or bytes)."""
+        with self._lock:
+            if call.host.endswith(".run.app"):
+                return self.run.serve(call)
+            self.requests.append(f"{call.method} {call.host}{call.path}")
+            try:
+                return 200, self._find(call)
+            except Refusal as refusal:
+                return refusal.status, refusal.body()
+
+    def _find(self, call: Call) -> Any:
+        for route in self._routes:
+            found = route.matches(call)
+            if found is None:
+                continue
+            if call.token != TOKEN and not route.open:
+                raise Refusal(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
+            if call.host.startswith(_QUOTA) and call.headers.get("x-goog-user-project") != self.project:
+                raise Refusal(403, "PERMISSION_DENIED", f"The {call.host} API requires a quota project.")
+            if route.permission in self.exhausted:
+                raise Refusal(429, "RESOURCE_EXHAUSTED", f"Quota exceeded for quota metric '{route.permission}'.")
+            if route.permission in self.denied:
+                raise Refusal(403, "PERMISSION_DENIED", f"Permission '{route.permission}' denied on the resource.")
+            return route.answer(call, *found)
+        self.unexpected.append(f"{call.method} {call.host}{call.path}")
+        raise Refusal(400, "FAILED_PRECONDITION", f"{call.method} {call.host}{call.path} is not played here.")
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        cloud = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _go(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                body = self.rfile.read(length) if length else b"".join(_chunks(self))
+                call = _call(self.command, self.path, dict(self.headers.items()), body)
+                status, answer = cloud.answer(call)
+                data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                for name, value in call.answer_headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(data)
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _go  # noqa: N815 - http.server's names
+
+            def do_CONNECT(self) -> None:
+                with cloud._lock:
+                    cloud.unexpected.append(f"CONNECT {self.path}")
+                self.send_error(403, "not played here")
+                self.close_connection = True
+
+            def log_message(self, *_: Any) -> None:
+                """Nothing: the requests are kept."""
+
+        return Handler
+
+
+def _chunks(handler: BaseHTTPRequestHandler) -> Iterator[bytes]:
+    if handler.headers.get("Transfer-Encoding", "").lower() != "chunked":
+        return
+    while size := int(handler.rfile.readline().split(b";")[0], 16):
+        yield handler.rfile.read(size)
+        handler.rfile.readline()
+    handler.rfile.readline()
+
+
+def _call(method: str, target: str, headers: dict[str, str], body: bytes) -> Call:
+    lower = {name.lower(): value for name, value in headers.items()}
+    parts = urlsplit(target)
+    host, path = parts.netloc, parts.path
+    if not host:  # sent here directly: the first segment names the host
+        _, host, *rest = path.split("/")
+        path = "/" + "/".join(rest)
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    return Call(method, host, unquote(path), query, lower, body)

@@ -1,0 +1,43 @@
+"""The users of Firebase Auth, as Identity Toolkit lists them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .base import Call, Refusal, Route
+
+__all__ = ["Users"]
+
+
+class Users:
+    """Accounts by their uid, each with its claims."""
+
+    def __init__(self, project: str) -> None:
+        self.project = project
+        self.claims: dict[str, dict[str, Any]] = {}
+        self.fields: dict[str, dict[str, Any]] = {}
+        """What else the API says of an account, by its uid."""
+
+    def routes(self) -> list[Route]:
+        """Every route."""
+        where = f"identitytoolkit.googleapis.com/v1/projects/{self.project}/accounts:batchGet"
+        return [Route("GET", where, self._list, "firebaseauth.users.get")]
+
+    def _list(self, call: Call) -> Any:
+        """https://cloud.google.com/identity-platform/docs/reference/rest/v1/projects.accounts/batchGet"""
+        if call.headers.get("x-goog-user-project") != self.project:
+            raise Refusal(403, "PERMISSION_DENIED", "This API requires a quota project, which is not set by default.")
+        size = int(call.query.get("maxResults", "20"))
+        if size > 1000:
+            raise Refusal(400, "INVALID_ARGUMENT", "INVALID_MAX_RESULTS")
+        begin = int(call.query.get("nextPageToken", "0"))
+        page = sorted(self.claims)[begin : begin + size]
+        users = [
+            {"localId": uid, "customAttributes": json.dumps(self.claims[uid]), **self.fields.get(uid, {})}
+            for uid in page
+        ]
+        more = begin + size < len(self.claims)
+        return {"kind": "identitytoolkit#DownloadAccountResponse", "users": users} | (
+            {"nextPageToken": str(begin + size)} if more else {}
+        )

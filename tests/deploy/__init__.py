@@ -1,0 +1,1 @@
+"""The way from an app's folder to the cloud."""

@@ -1,0 +1,177 @@
+"""What ``make test-deploy`` plays: each scenario's requests, as a golden table has them, and how it must end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from firelaunch.testing.google import GoogleCloud
+
+from .world import Done, World, folded
+
+__all__ = ["SCENARIOS", "Report", "play"]
+
+Check = Iterator[tuple[str, bool]]
+
+
+@dataclass
+class Report:
+    """One scenario: how many requests reached the server, and what did not hold."""
+
+    name: str
+    requests: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def two_apps_and_the_functions(world: World, report: Report) -> Check:
+    """Into an empty project: an app in the shared database, and one with a database and an index of vectors."""
+    world.app("demo")
+    world.app(
+        "ledger", database="dedicated", backend='firestore"\nembedder = "openai"\nmodel = "text-embedding-3-small'
+    )
+    cloud = world.cloud
+    for app in ("demo", "ledger"):
+        done = took(report, world.deploy(app))
+        yield f"{app} is deployed: {done.said[-800:]}", done.code == 0
+        yield f"all traffic of {app} is on one revision", list(cloud.run.traffic(app).values()) == [100]
+        yield f"{app} may be called by anybody", cloud.run.public(app)
+    both = {"(default)": "demo", "ledger": "ledger"}
+    for database, app in both.items():
+        only = f'resource.name=="projects/{cloud.project}/databases/{database}"'
+        roles = cloud.account.roles_of(f"fl-app-{app}@{cloud.project}.iam.gserviceaccount.com")
+        yield f"{app} reaches its own database and nothing else: {roles}", roles == {("roles/datastore.user", only)}
+        yield (
+            f"the rules of {database} are in force",
+            "service cloud.firestore" in (cloud.firestore.rules_of(database) or ""),
+        )
+        yield f"{app} is published in {database}", f"{database}/apps/{app}" in cloud.firestore.documents
+    vectors = [i for i in cloud.firestore.indexes["ledger"] if any("vectorConfig" in f for f in i["fields"])]
+    yield "ledger's chunks have an index of vectors", len(vectors) == 1
+    yield (
+        "each secret is stored once",
+        {n: len(v) for n, v in cloud.account.secrets.items()}
+        == {
+            "demo-openai-api-key": 1,
+            "ledger-openai-api-key": 1,
+        },
+    )
+    yield "the function knows who is dedicated", env(cloud, "firelaunch-membership")["DEDICATED_APPS"] == "ledger"
+    yield (
+        "no image holds a secret or a test",
+        not [name for upload in cloud.build.uploads for name in upload if "test" in name or name.endswith(".env")],
+    )
+    yield "no key is in a setting", "a-key-for-tests" not in str(cloud.run.services)
+
+
+def again(world: World, report: Report) -> Check:
+    """The same deploy once more."""
+    services = str(world.cloud.run.services)
+    done = took(report, world.deploy("demo"))
+    yield f"it ends well: {done.said[-800:]}", done.code == 0
+    yield "both services say that nothing has changed", done.said.count("nothing has changed") == 2
+    yield "the services are the same", str(world.cloud.run.services) == services
+    writes = [line for line in done.requests if line.startswith(("PUT", "PATCH", "DELETE")) or ":set" in line]
+    yield f"nothing was written: {writes}", not writes
+
+
+def smoke_test_fails(world: World, report: Report) -> Check:
+    """A new revision cannot reach its database."""
+    cloud, before = world.cloud, world.cloud.run.traffic("demo")
+    world.change("demo", "worse")
+    cloud.run.breaking = True
+    done = took(report, world.deploy("demo"))
+    cloud.run.breaking = False
+    yield "it ends with an error", done.code == 1
+    yield f"which says what is wrong: {done.said[-800:]}", "/readyz is answered with 500" in done.said
+    yield "and where the logs are", "gcloud run services logs read demo" in done.said
+    yield "traffic stays where it was", cloud.run.traffic("demo") == before
+    (revision,) = before
+    yield "and it says so", f"Traffic stays on {revision}" in done.said
+
+
+def permission_error(world: World, report: Report) -> Check:
+    """Whoever deploys a third app may not make queues, and is allowed to after the first try."""
+    world.app("notes")
+    cloud = world.cloud
+    cloud.denied = {"cloudtasks.queues.create"}
+    first = took(report, world.deploy("notes"))
+    cloud.denied = set()
+    yield "it ends with an error", first.code == 1
+    yield f"which names the mend: {first.said[-800:]}", "Mend: ask for" in first.said
+    yield "nothing serves yet", "notes" not in cloud.run.services
+    second = took(report, world.deploy("notes"))
+    yield f"the next run goes on: {second.said[-800:]}", second.code == 0
+    yield "and ends it", list(cloud.run.traffic("notes").values()) == [100]
+    made = [f"POST iam.googleapis.com/v1/projects/{cloud.project}/serviceAccounts", "databaseId=notes"]
+    yield "what the first run made is not made again", not set(made) & set(second.requests)
+
+
+def rollback(world: World, report: Report) -> Check:
+    """A changed app gets the traffic; then it is given back."""
+    (before,) = world.cloud.run.traffic("demo")
+    world.change("demo", "other")
+    done = took(report, world.deploy("demo"))
+    yield f"the change is deployed: {done.said[-800:]}", done.code == 0
+    (after,) = world.cloud.run.traffic("demo")
+    yield "to a revision of its own", after != before
+    back = took(report, world.deploy("demo", "--rollback"))
+    yield f"the rollback ends well: {back.said[-800:]}", back.code == 0
+    yield "the revision before serves", world.cloud.run.traffic("demo") == {before: 100}
+
+
+def preview(world: World, report: Report) -> Check:
+    """A change is shown to somebody, with more memory than usual."""
+    before = world.cloud.run.traffic("demo")
+    world.change("demo", "perhaps")
+    done = took(report, world.deploy("demo", "--preview", "--", "--memory=1Gi"))
+    yield f"it ends well: {done.said[-800:]}", done.code == 0
+    yield "and gives the address", "http://preview---demo-x.a.run.app" in done.said
+    yield "no traffic moves", world.cloud.run.traffic("demo") == before
+    limits = container(world.cloud, "demo")["resources"]["limits"]
+    yield "what came after -- reached gcloud", limits["memory"] == "1Gi"
+
+
+SCENARIOS: tuple[Callable[[World, Report], Check], ...] = (
+    two_apps_and_the_functions,
+    again,
+    smoke_test_fails,
+    permission_error,
+    rollback,
+    preview,
+)
+
+
+def play(folder: Path, say: Callable[[str], object]) -> list[Report]:
+    """All of them, one after the other in one project."""
+    reports = []
+    with GoogleCloud() as cloud:
+        world = World(folder, cloud)
+        for scenario in SCENARIOS:
+            report = Report(scenario.__name__)
+            say(f"{report.name} ...")
+            unplayed = len(cloud.unexpected)
+            try:
+                report.problems += [what for what, holds in scenario(world, report) if not holds]
+            except (KeyError, ValueError) as error:
+                report.problems.append(f"it did not come to its end: {error!r}")
+            report.problems += [f"not played here: {line}" for line in cloud.unexpected[unplayed:]]
+            reports.append(report)
+    return reports
+
+
+def took(report: Report, done: Done) -> Done:
+    """The same, with its requests noted."""
+    report.requests += folded(done.requests)
+    return done
+
+
+def env(cloud: GoogleCloud, service: str) -> dict[str, str]:
+    """The variables of a service's latest revision."""
+    return {item["name"]: item.get("value", "") for item in container(cloud, service)["env"]}
+
+
+def container(cloud: GoogleCloud, service: str) -> dict[str, object]:
+    """The container of a service's latest revision."""
+    found: dict[str, object] = cloud.run.services[service]["spec"]["template"]["spec"]["containers"][0]
+    return found

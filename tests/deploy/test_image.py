@@ -1,0 +1,146 @@
+"""What an image holds, and that it serves: the Dockerfile's own steps, run where this repo cannot be reached."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from firelaunch.deploy.stage import stage_app, stage_functions
+from support import ROOT, copy_template, free_port
+
+from .dockerfile import Image, build
+
+NO_INDEX = "the packages of requirements.lock cannot be had here: pip reaches no index"
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """The template's image, built once for this module."""
+    folder = tmp_path_factory.mktemp("image")
+    stage_app(ROOT, copy_template(folder / "my-app"), folder / "staged")
+    try:
+        return build(folder / "staged", folder / "built", clean())
+    except AssertionError as error:
+        if "No matching distribution" in str(error) and "NewConnectionError" in str(error):
+            pytest.skip(NO_INDEX)
+        raise
+
+
+def clean() -> dict[str, str]:
+    """What pip needs to find its index, and nothing that leads to this repo."""
+    return {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name in ("PATH", "HOME")}
+
+
+def relocated(image: Image) -> Path:
+    """The image's Python. Scripts of a venv name the path where it was made, which a COPY in Docker keeps."""
+    return image.root / "opt" / "venv" / "bin" / "python"
+
+
+def test_a_staged_app_installs_and_serves_where_the_repo_is_not(image: Image, tmp_path: Path) -> None:
+    command, folder, environ = image.start(
+        PORT=str(port := free_port()), FIRELAUNCH_MODE="embedded", FIRELAUNCH_DATA=str(tmp_path), HOME="/nonexistent"
+    )
+    assert command[0] == "gunicorn"
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen([relocated(image), "-m", *command], cwd=folder, env=environ, stdout=out, stderr=out)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
+            ready = wait(client, process, log)
+            assert ready["app"] == "my-app"
+            token = client.post("/dev/token", json={"uid": "ada"}).json()["token"]
+            client.headers["Authorization"] = f"Bearer {token}"
+            chat = client.post("/v1/chats", json={}).json()["id"]
+            answer = client.post(f"/v1/chats/{chat}/messages", json={"text": "Hello"})
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["message"]["text"]
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def wait(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> dict[str, str]:
+    give_up = time.monotonic() + 120
+    while time.monotonic() < give_up:
+        assert process.poll() is None, log.read_text()
+        try:
+            answer: dict[str, str] = client.get("/readyz").json()
+        except httpx.TransportError:
+            time.sleep(0.05)
+        else:
+            return answer
+    raise AssertionError(log.read_text())
+
+
+def test_the_image_as_it_is_runs_in_cloud_mode_alone(image: Image) -> None:
+    """Without settings of its own it refuses to start, rather than handing out dev tokens."""
+    _, folder, environ = image.start(K_SERVICE="my-app")
+    ask = [relocated(image), "-c", "from app import create_app; create_app()"]
+    done = subprocess.run(ask, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "cloud.project is empty" in done.stderr
+    assert image.environ["FIRELAUNCH_MODE"] == "cloud"
+
+
+def test_the_image_holds_no_development_dependencies_no_pip_and_nothing_of_the_repo(image: Image) -> None:
+    ask = "import importlib.metadata as m; print(*sorted(d.name.lower() for d in m.distributions()))"
+    out = subprocess.run([relocated(image), "-I", "-c", ask], capture_output=True, text=True, check=True).stdout.split()
+    assert {"firelaunch", "flask", "gunicorn", "google-cloud-firestore"} <= set(out)
+    assert not {"pip", "setuptools", "pytest", "hypothesis", "ruff", "mypy", "cookiecutter", "hatchling"} & set(out)
+    where = "import firelaunch; print(firelaunch.__file__)"
+    found = subprocess.run([relocated(image), "-I", "-c", where], capture_output=True, text=True, check=True).stdout
+    assert not found.startswith(str(ROOT))
+    assert sorted(path.name for path in image.root.iterdir()) == ["opt", "srv"]
+    assert sorted(path.name for path in (image.root / "srv" / "app").iterdir()) == ["app", "firelaunch.toml"]
+
+
+def test_bytecode_is_there_for_every_module(image: Image) -> None:
+    for folder in (image.root / "srv" / "app" / "app", *image.root.glob("opt/venv/lib/*/site-packages/firelaunch")):
+        for path in folder.rglob("*.py"):
+            assert list((path.parent / "__pycache__").glob(f"{path.stem}.*.pyc")), path
+
+
+def test_the_image_is_slim_runs_as_nobody_and_writes_its_log_at_once(image: Image) -> None:
+    assert image.base.endswith("-slim")
+    assert image.user.split(":")[0].isdigit()
+    assert int(image.user.split(":")[0]) >= 1000
+    assert image.environ["PYTHONUNBUFFERED"] == "1"
+    assert image.command == ["gunicorn", "-c", "python:firelaunch.serving", "app:create_app()"]
+
+
+def test_staged_functions_install_and_answer_where_the_repo_is_not(tmp_path: Path) -> None:
+    """As Cloud Functions' buildpack does it: pip installs requirements.txt in the source's folder."""
+    staged = stage_functions(ROOT, tmp_path / "functions").folder
+    venv = tmp_path / "venv"
+    base = Path(sys.base_prefix) / "bin" / "python3"
+    subprocess.run([base, "-m", "venv", venv], env=clean(), check=True)
+    install = [venv / "bin" / "pip", "install", "-q", "--only-binary", ":all:", "-r", "requirements.txt"]
+    done = subprocess.run(install, cwd=staged, env=clean(), capture_output=True, text=True, check=False)
+    if "NewConnectionError" in done.stderr:
+        pytest.skip(NO_INDEX)
+    assert done.returncode == 0, done.stderr[-3000:]
+    port = free_port()
+    serve = [venv / "bin" / "functions-framework", "--target", "membership", "--port", str(port), "--host", "127.0.0.1"]
+    environ = {"PATH": os.environ["PATH"], "GOOGLE_CLOUD_PROJECT": "demo-firelaunch"}
+    with (tmp_path / "log").open("wb") as out:
+        process = subprocess.Popen(serve, cwd=staged, env=environ, stdout=out, stderr=out)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
+            give_up = time.monotonic() + 120
+            while time.monotonic() < give_up:
+                try:
+                    answer = client.post("/apps/demo/join")
+                    break
+                except httpx.TransportError:
+                    assert process.poll() is None, (tmp_path / "log").read_text()
+                    time.sleep(0.1)
+        assert answer.status_code == 401
+        assert answer.json()["error"]["code"] == "unauthenticated"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)

@@ -1,0 +1,263 @@
+"""What a deploy would do, seen without doing it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from firelaunch.cli import main
+from firelaunch.deploy.cost import idle_month
+from firelaunch.deploy.iam import no_more_rights
+from firelaunch.deploy.names import AUTH_ADMIN, DATASTORE_USER, Place, app_service, functions, membership_service
+from firelaunch.deploy.release import Live, deploy_command, traffic_command
+from firelaunch.deploy.tools import Failed, Tools
+from firelaunch.deploy.work import for_work
+from firelaunch.errors import SettingsError
+from firelaunch.settings import Settings
+from hypothesis import given
+from hypothesis import strategies as st
+from support import ROOT, clean_environ, copy_repo, copy_template
+
+from .gcloud_parser import refusals
+from .world import gcloud_is_there
+
+PLACE = Place("demo-project", "europe-west1", "1234")
+KEY = "sk-" + "proj-Ab1" * 6
+
+VARIANTS = {
+    "plain": "",
+    "all": """
+        s/^database = "shared"/database = "dedicated"\\nmin_instances = 1\\nmemory = "2Gi"/
+        s/^provider = "openai"/provider = "vertex"/
+        s/^backend = "embedded"/backend = "firestore"\\nembedder = "vertex"\\ndimensions = 768/
+        s/^join = "invite"/join = "invite"\\n[identity]\\ncheck_revoked = true/
+    """,
+    "private": """
+        s/^database = "shared"/edge = "private"/
+        s/^backend = "embedded"/backend = "vector_search"\\nembedder = "openai"/
+    """,
+    "vertex": """
+        s/^backend = "embedded"/backend = "vertex"\\nembedder = "openai"\\nVERTEX/
+    """,
+}
+VERTEX = '[index.vertex]\nindex = "1"\ndomain = "d.example"\nendpoint = "2"\ndeployed = "fl"\n'
+
+
+def settings(folder: Path, variant: str = "plain", **more: str) -> Settings:
+    """An app of the template with a variant's settings."""
+    app = copy_template(folder)
+    path = app / "firelaunch.toml"
+    text = path.read_text()
+    for line in VARIANTS[variant].strip().splitlines():
+        _, old, new, _ = line.strip().split("/")
+        text, count = re.subn(old, new.replace("\\n", "\n"), text, count=1, flags=re.MULTILINE)
+        assert count, old
+    text = text.replace("VERTEX\n", VERTEX)
+    for old, new in more.items():
+        text = re.sub(rf'^{old} = "[^"]*"', f'{old} = "{new}"', text, count=1, flags=re.MULTILINE)
+    path.write_text(text)
+    return Settings.load(path, {})
+
+
+def dry_run(repo: Path, app: str, *more: str) -> str:
+    """What ``firelaunch deploy APP --dry-run`` prints, with no gcloud on the PATH and nobody logged in."""
+    environ = clean_environ(PATH="/nonexistent", GOOGLE_CLOUD_PROJECT="demo-project", HOME="/nonexistent")
+    command = [sys.executable, "-m", "firelaunch", "deploy", app, "--dry-run", *more]
+    done = subprocess.run(command, cwd=repo, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The dry run of each variant."""
+    repo = copy_repo(tmp_path_factory.mktemp("plans") / "repo")
+    for variant in VARIANTS:
+        settings(repo / "apps" / f"app-{variant}", variant, id=f"app-{variant}")
+    return {variant: dry_run(repo, f"app-{variant}") for variant in VARIANTS}
+
+
+@pytest.mark.skipif(not gcloud_is_there(), reason="the Google Cloud CLI is not installed")
+def test_gcloud_takes_every_command_that_a_plan_prints(plans: dict[str, str], tmp_path: Path) -> None:
+    acts = re.compile(r"^    (?:look|do) +(gcloud .*)$", re.MULTILINE)
+    lines = {line for plan in plans.values() for line in acts.findall(plan)}
+    service = app_service(settings(tmp_path / "app"), PLACE)
+    later = deploy_command(
+        PLACE, service, tmp_path, "abc", "preview", more=("--memory=1Gi", "--vpc-egress=all-traffic")
+    )
+    back = traffic_command(PLACE, "my-app", "my-app-00001-abc", "my-app-00002-def")
+    assert service.work is not None
+    *_, sweep = for_work(PLACE, service, service.work)
+    (change,) = sweep.lacks([[{"name": f"x/jobs/{service.work.sweep}", "schedule": "* * * * *"}]])
+    texts = [*sorted(lines), str(later), str(back), str(change)]
+    commands = [shlex.split(text.partition(" < ")[0])[1:] for text in texts]
+    assert len(commands) > 50
+    assert refusals(commands, tmp_path) == {}
+    assert refusals([["run", "deploy", "x", "--no-such-flag"]], tmp_path), "a flag that is not there is noticed"
+
+
+def test_a_plan_names_what_each_variant_takes(plans: dict[str, str]) -> None:
+    assert "--allow-unauthenticated" in plans["plain"]
+    assert 'databases/(default)"' in plans["plain"]
+    everything = plans["all"]
+    assert "firestore databases create --database=app-all" in everything
+    assert 'condition=expression=resource.name=="projects/demo-project/databases/app-all"' in everything
+    for wanted in ("aiplatform.googleapis.com", "roles/aiplatform.user", "roles/firebaseauth.viewer", "--min=1"):
+        assert wanted in everything
+    assert "OPENAI_API_KEY" not in everything.replace("mend", "")
+    assert '"vectorConfig": {"dimension": 768' in everything
+    assert '"denseVector": {"dimensions": 1536}' in plans["private"]
+    assert "index-endpoints describe 2" in plans["vertex"]
+    assert "one node of the Vertex AI index" in plans["vertex"]
+
+
+def test_a_private_service_is_not_opened_and_has_no_jobs(plans: dict[str, str]) -> None:
+    deploy = next(line for line in plans["private"].splitlines() if "run deploy app-private" in line)
+    assert "--no-allow-unauthenticated" in deploy
+    assert "tasks queues create" not in plans["private"]
+    assert "FIRELAUNCH_JOBS" not in deploy
+
+
+def test_every_step_that_can_fail_has_its_mend(plans: dict[str, str]) -> None:
+    for plan in plans.values():
+        steps = re.split(r"\n(?=\S)", plan.partition("\na revision of ")[0])
+        assert len(steps) > 15
+        assert [step for step in steps if "look" in step and "    mend  " not in step] == []
+
+
+def test_a_plan_without_a_project_says_how_to_name_one(tmp_path: Path) -> None:
+    repo = copy_repo(tmp_path / "repo")
+    copy_template(repo / "apps" / "my-app")
+    command = [sys.executable, "-m", "firelaunch", "deploy", "my-app"]
+    for flags, code in (["--dry-run"], 0), ([], 1):
+        done = subprocess.run(
+            [*command, *flags], cwd=repo, env=clean_environ(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code
+        assert "set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT" in done.stdout + done.stderr
+
+
+def test_a_key_after_the_dashes_is_refused_and_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo = copy_repo(tmp_path / "repo")
+    copy_template(repo / "apps" / "my-app")
+    monkeypatch.chdir(repo)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "demo-project")
+    done = CliRunner().invoke(main, ["deploy", "my-app", "--dry-run", "--", f"--update-env-vars=OPENAI_API_KEY={KEY}"])
+    assert done.exit_code == 1
+    assert "looks like an API key" in done.output
+    assert "--update-secrets" in done.output
+    assert KEY not in done.output
+
+
+def test_a_key_in_the_environment_is_in_no_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo = copy_repo(tmp_path / "repo")
+    copy_template(repo / "apps" / "my-app")
+    monkeypatch.chdir(repo)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    done = CliRunner().invoke(main, ["deploy", "my-app", "--dry-run"])
+    assert done.exit_code == 0, done.output
+    assert KEY not in done.output
+
+
+APP_MEMBER = PLACE.member("fl-app-my-app")
+
+
+@pytest.mark.parametrize(
+    ("binding", "refused"),
+    [
+        ({"role": "roles/owner", "members": [APP_MEMBER]}, True),
+        ({"role": DATASTORE_USER, "members": [APP_MEMBER]}, True),
+        ({"role": DATASTORE_USER, "members": [APP_MEMBER], "condition": {"expression": PLACE.only("other")}}, True),
+        (
+            {"role": DATASTORE_USER, "members": [APP_MEMBER], "condition": {"expression": PLACE.only("(default)")}},
+            False,
+        ),
+        ({"role": "roles/secretmanager.secretAccessor", "members": [APP_MEMBER]}, True),
+        ({"role": "roles/storage.objectViewer", "members": [APP_MEMBER]}, True),
+        ({"role": AUTH_ADMIN, "members": [PLACE.member("fl-app-other")]}, True),
+        ({"role": AUTH_ADMIN, "members": [PLACE.member("firelaunch-membership")]}, False),
+        ({"role": "roles/owner", "members": ["user:me@example.com"]}, False),
+        ({"role": "roles/logging.logWriter", "members": [APP_MEMBER]}, False),
+    ],
+)
+def test_an_account_that_reaches_more_than_its_own_is_refused(
+    binding: dict[str, Any], refused: bool, tmp_path: Path
+) -> None:
+    service = app_service(settings(tmp_path / "app"), PLACE)
+    assert bool(no_more_rights(PLACE, service).refuses([{"bindings": [binding]}])) is refused
+
+
+def test_only_the_membership_function_may_change_users(tmp_path: Path) -> None:
+    for variant in VARIANTS:
+        service = app_service(settings(tmp_path / variant, variant), PLACE)
+        assert not any(role.name == AUTH_ADMIN for role in service.roles)
+        for role in service.roles:
+            assert role.name != DATASTORE_USER or role.database, "an app's right to Firestore names one database"
+    assert any(role.name == AUTH_ADMIN for role in membership_service(PLACE, frozenset()).roles)
+    assert [each.name for each in functions(PLACE, frozenset())] == ["firelaunch-membership"]
+
+
+@given(st.lists(st.from_regex(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?", fullmatch=True), min_size=2, max_size=8, unique=True))
+def test_no_two_apps_share_an_account_and_iam_takes_each(apps: list[str]) -> None:
+    base = Settings.load(ROOT / "template" / "{{cookiecutter.app_slug}}" / "firelaunch.toml", {})
+    accounts = set()
+    for app in apps:
+        named = base.model_copy(update={"app": base.app.model_copy(update={"id": app})})
+        service = app_service(named, PLACE)
+        assert service.work is not None
+        accounts |= {service.account, service.work.account}
+    assert len(accounts) == 2 * len(apps)
+    for account in accounts:
+        assert re.fullmatch(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", account), account
+
+
+@pytest.mark.parametrize(("more", "variant"), [({"id": "firelaunch-x"}, "plain"), ({"id": "abc"}, "all")])
+def test_an_id_that_cannot_be_deployed_is_refused(more: dict[str, str], variant: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"app\.id"):
+        app_service(settings(tmp_path / "app", variant, **more), PLACE)
+
+
+def test_traffic_is_held_back_only_where_something_serves_already(tmp_path: Path) -> None:
+    """A service whose first revision never came up is deployed as a new one is: nothing serves that could go on."""
+    assert not Live({"spec": {}, "status": {"latestCreatedRevisionName": "x-00001"}}).ever_ready
+    assert Live({"spec": {}, "status": {"latestReadyRevisionName": "x-00001"}}).ever_ready
+    service = app_service(settings(tmp_path / "app"), PLACE)
+    assert "--no-traffic" not in deploy_command(PLACE, service, tmp_path, first=True).argv
+    assert "--no-traffic" in deploy_command(PLACE, service, tmp_path).argv
+
+
+def test_an_app_is_given_the_secrets_that_its_settings_want_and_no_others(tmp_path: Path) -> None:
+    base = settings(tmp_path / "app")
+    assert set(app_service(base, PLACE).secrets) == {"OPENAI_API_KEY"}
+    sold = {name: plan.model_copy(update={"stripe_price": "price_1"}) for name, plan in base.plans.items()}
+    index = base.index.model_copy(update={"backend": "pgvector"})
+    names = app_service(base.model_copy(update={"plans": sold, "index": index}), PLACE).secrets
+    assert names == {
+        "OPENAI_API_KEY": "my-app-openai-api-key",
+        "DATABASE_URL": "my-app-database-url",
+        "STRIPE_API_KEY": "my-app-stripe-api-key",
+    }
+
+
+def test_the_idle_month_is_what_the_price_pages_say(tmp_path: Path) -> None:
+    """730 hours of one vCPU and 2 GiB at $0.0000025 a second each; a secret $0.06, a Scheduler job $0.10."""
+    items = dict(idle_month(app_service(settings(tmp_path / "app", "all"), PLACE)))
+    assert items["my-app: 1 warm instances of 2Gi"] == 730 * 3600 * 7_500_000 // 1_000_000
+    assert items["my-app: its Scheduler job"] == 100_000
+    plain = dict(idle_month(app_service(settings(tmp_path / "plain"), PLACE)))
+    assert plain["my-app: 0 warm instances of 512Mi"] == 0
+    assert plain["my-app: 1 secrets"] == 60_000
+
+
+def test_a_token_is_not_sent_without_tls() -> None:
+    environ = {**os.environ, "CLOUDSDK_API_ENDPOINT_OVERRIDES_FIRESTORE": "http://firestore.example/"}
+    tools = Tools(environ, print)
+    with pytest.raises(Failed, match="not sent without TLS"):
+        tools._override("https://firestore.googleapis.com/v1/projects/p/databases")

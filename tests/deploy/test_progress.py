@@ -1,0 +1,38 @@
+"""Where something long has come to."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+from firelaunch.cli.progress import Progress
+
+SLOW = """
+import threading
+from firelaunch.cli.progress import Progress
+with Progress(1, patience=0.05).step("wait") as said:
+    threading.Event().wait(1.3)
+    said.append("done")
+"""
+
+
+def test_each_step_is_a_line_with_its_number_and_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(10)
+    with progress.step("first") as said:
+        said.append("ok")
+    with pytest.raises(KeyError), progress.step("second"):
+        raise KeyError
+    assert capsys.readouterr().out == "[ 1/10] first ... ok\n[ 2/10] second ... failed\n"
+
+
+def test_a_slow_step_shows_its_seconds_on_a_terminal_and_ends_in_the_same_line() -> None:
+    ours, theirs = pty.openpty()
+    subprocess.run([sys.executable, "-c", SLOW], stdout=theirs, check=True)
+    os.close(theirs)
+    said = os.read(ours, 4096).decode()
+    os.close(ours)
+    assert "\r[1/1] wait ... 1 s done" in said
+    assert said.count("\n") == 1

@@ -1,0 +1,209 @@
+"""Steps and revisions: the real gcloud against the server that plays Google's APIs. ``make test-deploy`` has more."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from firelaunch.deploy.data import database, indexes, publish, vectors
+from firelaunch.deploy.iam import account
+from firelaunch.deploy.names import BUILDER, REPOSITORY, SECRET_READER, Place, Service
+from firelaunch.deploy.plan import preflight
+from firelaunch.deploy.release import Release
+from firelaunch.deploy.rules import rules
+from firelaunch.deploy.smoke import smoke_app
+from firelaunch.deploy.steps import perform
+from firelaunch.deploy.tools import Failed, Tools
+from firelaunch.settings import Index
+from firelaunch.testing.google import GoogleCloud
+from firelaunch.testing.google.base import TOKEN
+from support import ROOT
+
+from .world import gcloud_is_there
+
+pytestmark = pytest.mark.skipif(not gcloud_is_there(), reason="the Google Cloud CLI is not installed")
+
+PLACE = Place("demo-project", "europe-west1", "1234")
+SERVICE = Service("demo", "fl-app-demo", (), {"MODE": "a,b"}, {"OPENAI_API_KEY": "demo-key"}, memory="1Gi")
+INDEXES = ROOT / "firestore.indexes.json"
+OLD = "rules_version = '2';\nservice cloud.firestore {\n}\n"
+
+
+@pytest.fixture
+def cloud() -> Iterator[GoogleCloud]:
+    """A project with what a revision takes: accounts, a secret, a repository."""
+    with GoogleCloud() as cloud:
+        project, member = cloud.account, PLACE.member(SERVICE.account)
+        project.accounts += [PLACE.email(BUILDER), PLACE.email(SERVICE.account)]
+        project.apis |= {f"{name}.googleapis.com" for name in ("run", "cloudbuild", "artifactregistry")}
+        project.repositories.append(f"projects/demo-project/locations/europe-west1/repositories/{REPOSITORY}")
+        project.secrets["demo-key"] = ["a-key"]
+        bindings = [{"role": SECRET_READER, "members": [member]}]
+        project.secret_policies["demo-key"] = {"etag": "BwAAAAAA", "bindings": bindings}
+        cloud.firestore.databases["(default)"] = {"name": "projects/demo-project/databases/(default)"}
+        yield cloud
+
+
+@pytest.fixture
+def tools(cloud: GoogleCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
+    """Tools that reach ``cloud``; so does the smoke test of this process."""
+    environ = cloud.environ(tmp_path / "home")
+    for name in ("http_proxy", "no_proxy"):
+        monkeypatch.setenv(name, environ[name])
+    return Tools({**os.environ, **environ}, lambda _: None, pause=lambda _: None, token=TOKEN)
+
+
+def yes(_: str) -> bool:
+    return True
+
+
+def never(question: str) -> bool:
+    raise AssertionError(question)
+
+
+def test_traffic_moves_to_what_works_stays_where_it_is_otherwise_and_can_be_given_back(
+    cloud: GoogleCloud, tools: Tools, tmp_path: Path
+) -> None:
+    (tmp_path / "staged").mkdir()
+    source = tmp_path / "staged"
+    (source / "Dockerfile").write_text("FROM scratch\n")
+
+    def smoke(url: str) -> str | None:
+        return smoke_app(url, "demo", pause=lambda _: None)
+
+    release = Release(tools, PLACE, SERVICE, smoke)
+    assert "serves at" in release.deploy(source, "one")
+    (first,) = cloud.run.traffic("demo")
+    made = cloud.run.services["demo"]["spec"]["template"]
+    assert made["spec"]["timeoutSeconds"] == 3600
+    assert made["spec"]["containerConcurrency"] == 80
+    assert made["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1", "memory": "1Gi"}
+    variables = {item["name"]: item for item in made["spec"]["containers"][0]["env"]}
+    assert variables["MODE"]["value"] == "a,b"
+    assert variables["OPENAI_API_KEY"]["valueFrom"]["secretKeyRef"] == {"name": "demo-key", "key": "latest"}
+
+    cloud.run.breaking = True
+    with pytest.raises(Failed, match=f"answered with 500(.|\n)*Traffic stays on {first}") as failed:
+        release.deploy(source, "two")
+    assert "gcloud run services logs read demo" in failed.value.mend
+    assert cloud.run.traffic("demo") == {first: 100}
+
+    cloud.run.breaking = False
+    release.deploy(source, "three")
+    (third,) = cloud.run.traffic("demo")
+    assert third != first
+    assert cloud.unexpected == []
+    release.rollback()
+    assert cloud.run.traffic("demo") == {first: 100}
+
+    cloud.run.leak(first)
+    assert "lets somebody in without a token" in str(smoke("http://demo-x.a.run.app"))
+
+
+def test_a_missing_permission_is_named_and_the_next_run_goes_on(cloud: GoogleCloud, tools: Tools) -> None:
+    step = account(PLACE, "fl-app-other", "other")
+    cloud.denied = {"iam.serviceAccounts.create"}
+    with pytest.raises(Failed, match="denied") as failed:
+        perform(step, tools, never)
+    assert "ask for roles/iam.serviceAccountAdmin in demo-project" in failed.value.mend
+    cloud.denied = set()
+    assert perform(step, tools, never) == 1
+    assert PLACE.email("fl-app-other") in cloud.account.accounts
+
+
+def test_a_quota_that_is_used_up_is_told_from_a_missing_permission(cloud: GoogleCloud, tools: Tools) -> None:
+    cloud.exhausted = {"datastore.indexes.create"}
+    with pytest.raises(Failed, match="429 Quota exceeded") as failed:
+        perform(indexes(PLACE, "(default)", INDEXES), tools, never)
+    assert "ask for more: https://console.cloud.google.com/iam-admin/quotas" in failed.value.mend
+    cloud.exhausted = set()
+    assert perform(indexes(PLACE, "(default)", INDEXES), tools, never) > 0
+
+
+def test_whoever_lacks_permissions_is_told_the_smallest_roles(cloud: GoogleCloud, tools: Tools) -> None:
+    (step,) = [step for step in preflight(PLACE, ()) if step.title.startswith("permissions")]
+    perform(step, tools, never)
+    cloud.account.lacks = {"run.services.create", "cloudtasks.queues.create"}
+    with pytest.raises(Failed, match=r"roles/cloudtasks.admin \(for .*roles/run.admin \(for") as failed:
+        perform(step, tools, never)
+    assert "gcloud projects add-iam-policy-binding demo-project" in failed.value.mend
+
+
+def test_rules_are_shown_agreed_to_and_put_in_force_under_both_names_that_are_live(
+    cloud: GoogleCloud, tools: Tools
+) -> None:
+    step = rules(PLACE, "(default)", "new\n", frozenset())
+    asked: list[str] = []
+    assert perform(step, tools, lambda question: not asked.append(question)) == 1
+    assert "has no rules yet" in asked[0]
+    for name in ("cloud.firestore", "cloud.firestore/(default)"):
+        cloud.firestore.release(name, OLD)
+    with pytest.raises(Failed, match="nobody agreed"):
+        perform(step, tools, lambda question: bool(asked.append(question)))
+    assert "-service cloud.firestore {\n" in asked[1]
+    assert cloud.firestore.rules_of("(default)") == OLD
+    assert perform(step, tools, yes) == 2
+    assert {cloud.firestore.text(name) for name in cloud.firestore.releases} == {"new\n"}
+    assert perform(step, tools, never) == 0
+
+
+def test_live_rules_of_an_app_that_is_not_here_are_kept_unless_they_may_go(cloud: GoogleCloud, tools: Tools) -> None:
+    cloud.firestore.release("cloud.firestore", OLD.replace("}", "match /databases/{d}/documents/apps/gone/x/{y} {}\n}"))
+    with pytest.raises(Failed, match="drop the live rules of gone") as failed:
+        perform(rules(PLACE, "(default)", OLD, frozenset()), tools, yes)
+    assert "--drop APP" in failed.value.mend
+    assert perform(rules(PLACE, "(default)", OLD, frozenset({"gone"})), tools, yes) == 1
+
+
+def test_every_index_and_ttl_of_the_file_is_made_once_and_others_are_let_be(cloud: GoogleCloud, tools: Tools) -> None:
+    wanted = json.loads(INDEXES.read_text())
+    step = indexes(PLACE, "(default)", INDEXES, vector=768)
+    count = len(wanted["indexes"]) + 1 + len(wanted["fieldOverrides"])
+    assert perform(step, tools, never) == count
+    made = cloud.firestore
+    assert len(made.indexes["(default)"]) == len(wanted["indexes"]) + 1
+    for item in wanted["fieldOverrides"]:
+        field: dict[str, Any] = made.fields[f"(default)/{item['collectionGroup']}/{item['fieldPath']}"]
+        assert field["indexConfig"]["indexes"] == item["indexes"]
+        assert bool(field.get("ttlConfig")) is bool(item.get("ttl"))
+    made.indexes["(default)"].append({**made.indexes["(default)"][0], "name": "a/indexes/own", "queryScope": "OTHER"})
+    assert perform(step, tools, never) == 0
+
+
+def test_a_collection_of_vectors_is_made_and_one_of_another_length_is_refused(cloud: GoogleCloud, tools: Tools) -> None:
+    index = Index(backend="vector_search", embedder="openai")
+    (step,) = vectors(PLACE, index, 1536)
+    assert [perform(step, tools, never) for _ in range(2)] == [1, 0]
+    (other,) = vectors(PLACE, index, 768)
+    with pytest.raises(Failed, match="has vectors of 1536, and the app's are 768"):
+        perform(other, tools, never)
+    assert cloud.unexpected == []
+
+
+def test_an_app_is_published_once(cloud: GoogleCloud, tools: Tools) -> None:
+    fields = {"name": "Demo", "join": "domain", "domains": ["example.com"], "tenant": None}
+    step = publish(PLACE, "(default)", "demo", fields)
+    assert [perform(step, tools, never) for _ in range(2)] == [1, 0]
+    assert perform(publish(PLACE, "(default)", "demo", {**fields, "domains": []}), tools, never) == 1
+    empty = publish(PLACE, "(default)", "demo", {**fields, "domains": []})
+    assert perform(empty, tools, never) == 0, "the API leaves empty lists out, which is no difference"
+    assert cloud.firestore.documents["(default)/apps/demo"]["name"] == {"stringValue": "Demo"}
+
+
+def test_a_database_in_datastore_mode_is_refused(cloud: GoogleCloud, tools: Tools) -> None:
+    cloud.firestore.databases["(default)"]["type"] = "DATASTORE_MODE"
+    with pytest.raises(Failed, match="Datastore mode"):
+        perform(database(PLACE, "(default)"), tools, never)
+
+
+def test_the_token_is_gclouds_and_who_has_none_is_told_to_log_in(cloud: GoogleCloud, tmp_path: Path) -> None:
+    environ = cloud.environ(tmp_path / "home")
+    assert Tools({**os.environ, **environ}, print).token() == TOKEN
+    del environ["CLOUDSDK_AUTH_ACCESS_TOKEN_FILE"]
+    with pytest.raises(Failed) as failed:
+        perform(preflight(PLACE, ())[0], Tools({**os.environ, **environ}, print), never)
+    assert failed.value.mend.startswith("gcloud auth login")

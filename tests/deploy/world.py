@@ -1,0 +1,76 @@
+"""A project in the server that plays Google's APIs, a clone of the repo with apps, and the real gcloud between them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from firelaunch.testing.google import GoogleCloud
+from support import clean_environ, copy_repo, copy_template
+
+__all__ = ["Done", "World", "folded", "gcloud_is_there"]
+
+_OVERRIDE = re.compile(r"collectionGroups/(?!-/)[^/]+/(?:fields/[^/]+|indexes)$")
+_GENERATED = re.compile(r"(?<=/operations/)b\d+$|(?<=/rulesets/)\d+$")
+
+
+def gcloud_is_there() -> bool:
+    """Whether the Google Cloud CLI is installed here."""
+    return shutil.which("gcloud") is not None
+
+
+@dataclass(frozen=True)
+class Done:
+    """What one command did: its exit code, what it said, and the requests that reached the server."""
+
+    code: int
+    said: str
+    requests: list[str]
+
+
+class World:
+    """A clone of the repo below ``folder``, and a project that is empty at first."""
+
+    def __init__(self, folder: Path, cloud: GoogleCloud) -> None:
+        self.cloud = cloud
+        self.root = copy_repo(folder / "repo")
+        self._environ = clean_environ(
+            **cloud.environ(folder / "home"),
+            GOOGLE_CLOUD_PROJECT=cloud.project,
+            OPENAI_API_KEY="a-key-for-tests",
+        )
+
+    def app(self, app_id: str, **settings: str) -> Path:
+        """An app of the template; ``database="dedicated"`` replaces that key's line, wherever it is."""
+        folder = copy_template(self.root / "apps" / app_id)
+        path = folder / "firelaunch.toml"
+        text = path.read_text()
+        for key, value in {"id": app_id, **settings}.items():
+            text, count = re.subn(rf'^{key} = "[^"]*"$', f'{key} = "{value}"', text, count=1, flags=re.MULTILINE)
+            assert count, key
+        path.write_text(text)
+        return folder
+
+    def change(self, app_id: str, text: str) -> None:
+        """Change something that goes into an app's image."""
+        (self.root / "apps" / app_id / "app" / "note.txt").write_text(text)
+
+    def deploy(self, *arguments: str) -> Done:
+        """``firelaunch deploy``, agreeing to rules."""
+        before = len(self.cloud.requests)
+        command = [sys.executable, "-m", "firelaunch", "deploy", "--yes", *arguments]
+        done = subprocess.run(
+            command, cwd=self.root, env=self._environ, capture_output=True, text=True, check=False, timeout=900
+        )
+        return Done(done.returncode, done.stdout + done.stderr, self.cloud.requests[before:])
+
+
+def folded(requests: list[str]) -> list[str]:
+    """Requests as they compare: generated names are cut, and so are the fields of ``firestore.indexes.json``, which has
+    a test of its own; of lines in a row that are then the same, one stays."""
+    lines = [_OVERRIDE.sub("collectionGroups/...", _GENERATED.sub("...", line)) for line in requests]
+    return [line for number, line in enumerate(lines) if number == 0 or line != lines[number - 1]]

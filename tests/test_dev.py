@@ -1,0 +1,191 @@
+"""``firelaunch dev`` and ``firelaunch doctor``, as people run them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from firelaunch.testing.emulator import find_jar
+from support import PYTHON, clean_environ, copy_repo, free_port
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A copy of this repo with one app, demo."""
+    repo = copy_repo(tmp_path / "repo")
+    command = [PYTHON, "-m", "firelaunch", "new", "--no-input", "app_name=Demo"]
+    subprocess.run(command, cwd=repo, env=clean_environ(), check=True, capture_output=True)
+    return repo
+
+
+class Dev:
+    """A running ``firelaunch dev demo``, and what it has said."""
+
+    def __init__(self, repo: Path, port: int, *options: str, **environ: str) -> None:
+        command = [PYTHON, "-m", "firelaunch", "dev", "demo", "--port", str(port), *options]
+        env = clean_environ(PYTHONUNBUFFERED="1", **environ)
+        self.process = subprocess.Popen(
+            command, cwd=repo, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.url = f"http://127.0.0.1:{port}"
+        self.lines: list[str] = []
+        self._more = threading.Condition()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._more:
+                self.lines.append(line)
+                self._more.notify_all()
+
+    def until(self, text: str, since: int = 0) -> int:
+        """Wait for a line that matches ``text``; how many lines there were then."""
+        with self._more:
+            came = self._more.wait_for(lambda: any(re.search(text, line) for line in self.lines[since:]), timeout=60)
+            assert came, f"{text!r} was not said:\n{''.join(self.lines)}"
+            return len(self.lines)
+
+
+@pytest.fixture
+def dev(repo: Path) -> Iterator[Callable[..., Dev]]:
+    """Starts it, and ends it with the test."""
+    started: list[Dev] = []
+
+    def start(*options: str, **environ: str) -> Dev:
+        started.append(Dev(repo, free_port(), *options, **environ))
+        return started[-1]
+
+    yield start
+    for run in started:
+        if run.process.poll() is None:
+            run.process.send_signal(signal.SIGINT)
+            run.process.wait(timeout=60)
+
+
+def change(path: Path, before: str, after: str) -> None:
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+
+
+def nobody_listens(host: str) -> bool:
+    name, _, port = host.partition(":")
+    give_up = time.monotonic() + 15
+    while time.monotonic() < give_up:
+        with socket.socket() as probe:
+            if probe.connect_ex((name, int(port))) != 0:
+                return True
+        time.sleep(0.05)
+    return False
+
+
+def test_an_app_starts_again_after_each_change_and_a_mistake_ends_nothing(repo: Path, dev: Callable[..., Dev]) -> None:
+    run = dev("--embedded")
+    at = run.until(r"^app +\| ready on ")
+    assert httpx.get(f"{run.url}/readyz", trust_env=False).json()["app"] == "demo"
+
+    change(repo / "apps/demo/firelaunch.toml", "region =", "regoin =")
+    at = run.until(r"^dev +\| the app ended with 4; it starts again when a file changes", at)
+    assert any("did you mean cloud.region?" in line for line in run.lines)
+    change(repo / "apps/demo/firelaunch.toml", "regoin =", "region =")
+    at = run.until(r"^app +\| ready on ", at)
+
+    change(repo / "apps/demo/app/workflow.py", "yield from", "yield  from")
+    run.until(r"^dev +\| workflow.py changed", at)
+    run.until(r"^app +\| ready on ", at)
+
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(timeout=60) == 0
+    assert nobody_listens(run.url.removeprefix("http://"))
+    assert "\x1b" not in "".join(run.lines), "colours are for terminals"
+
+
+def test_the_env_file_is_read_and_the_environment_comes_first(repo: Path, dev: Callable[..., Dev]) -> None:
+    (repo / "apps/demo/.env").write_text("OPENAI_API_KEY=k\nOPENAI_BASE_URL=http://localhost:1\n")
+    run = dev("--embedded")
+    run.until("ready on ")
+    assert httpx.get(f"{run.url}/readyz", trust_env=False).json()["model"] == "openai"
+    other = dev("--embedded", OPENAI_API_KEY="", OPENAI_BASE_URL="")
+    other.until("ready on ")
+    assert httpx.get(f"{other.url}/readyz", trust_env=False).json()["model"] == "offline"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_app_ends_with_the_command_however_that_ends(dev: Callable[..., Dev], number: signal.Signals) -> None:
+    if number == signal.SIGKILL and sys.platform != "linux":
+        pytest.skip("only Linux tells a child that its parent was killed")
+    run = dev("--embedded")
+    run.until("ready on ")
+    run.process.send_signal(number)
+    run.process.wait(timeout=60)
+    assert nobody_listens(run.url.removeprefix("http://"))
+
+
+@pytest.mark.skipif(find_jar() is None, reason="there is no Firestore emulator")
+def test_the_emulator_runs_beside_the_app_under_the_composed_rules(repo: Path, dev: Callable[..., Dev]) -> None:
+    run = dev()
+    run.until(r"^dev +\| rules loaded")
+    at = run.until(r"^app +\| ready on ")
+    host = next(found[1] for line in run.lines if (found := re.search(r"Firestore emulator on (\S+),", line)))
+    documents = f"http://{host}/v1/projects/demo-firelaunch/databases/(default)/documents/apps/demo"
+    assert httpx.get(documents, trust_env=False).status_code == 403, "clients are under the rules"
+
+    with httpx.Client(base_url=run.url, trust_env=False) as client:
+        token = client.post("/dev/token", json={"uid": "ada"}).json()["token"]
+        made = client.post("/v1/chats", json={}, headers={"Authorization": f"Bearer {token}"})
+        assert made.status_code == 201, made.text
+    owner = {"Authorization": "Bearer owner"}
+    chats = httpx.get(f"{documents}/users/ada/chats", headers=owner, trust_env=False).json()["documents"]
+    assert len(chats) == 1, "what the app stores is in the emulator"
+
+    (repo / "apps/demo/firestore.rules").write_text("match /notes/{note} { allow read; }\n")
+    run.until(r"^dev +\| rules loaded", at)
+    (repo / "apps/demo/firestore.rules").write_text("match /members/{uid} { allow read; }\n")
+    run.until(r"^dev +\| rules not loaded: The rules are refused", at)
+
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(timeout=60) == 0
+    assert nobody_listens(host)
+
+
+def test_the_doctor_says_what_is_wrong_as_text_and_as_json_and_changes_nothing(repo: Path, tmp_path: Path) -> None:
+    git = shutil.which("git")
+    assert git is not None
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "git").symlink_to(git)  # the other tools are slow to say their versions
+
+    def doctor(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        command = [PYTHON, "-m", "firelaunch", "doctor", "demo", *words]
+        env = clean_environ(PORT=str(free_port()), **environ) | {"PATH": str(tmp_path / "bin")}
+        return subprocess.run(command, cwd=repo, env=env, capture_output=True, text=True, check=False)
+
+    def files() -> dict[Path, bytes]:
+        found = (path for path in (repo / "apps").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        return {path: path.read_bytes() for path in found}
+
+    before = files()
+    well = doctor("--json")
+    assert well.returncode == 0, well.stdout + well.stderr
+    said = json.loads(well.stdout)
+    assert said["problems"] == 0
+    assert set(said["checks"]) == {"this machine", "app demo", "project of demo"}
+    assert said["checks"]["project of demo"][0]["status"] == "skipped"
+
+    ill = doctor("--offline", FIRESTORE_EMULATOR_HOST="127.0.0.1:1")
+    assert ill.returncode == 1
+    assert "problem  FIRESTORE_EMULATOR_HOST" in ill.stdout
+    assert "mend: unset FIRESTORE_EMULATOR_HOST" in ill.stdout
+    assert ill.stdout.endswith("1 problem\n")
+    assert files() == before

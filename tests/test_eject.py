@@ -1,0 +1,97 @@
+"""``firelaunch eject`` and ``firelaunch data``, as people run them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from firelaunch.settings import Settings
+from firelaunch.testing.apps import sign_in
+from firelaunch.web import App, init_app
+from firelaunch.wiring import build
+from support import PYTHON, clean_environ, copy_repo
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A copy of this repo with two apps, each with rules of its own; one has been talked to."""
+    repo = copy_repo(tmp_path / "repo")
+    for name in ("demo", "other"):
+        made = firelaunch(repo, "new", "--no-input", f"app_slug={name}", "project=old-project")
+        assert made.returncode == 0, made.stderr
+        (repo / "apps" / name / "firestore.rules").write_text(f"match /{name}_notes/{{id}} {{ allow read; }}\n")
+    settings = Settings.load(repo / "apps" / "demo" / "firelaunch.toml", {})
+    services = build(settings)
+    app = App("test")
+    init_app(app, services, lambda turn: turn.llm.stream([{"role": "user", "content": turn.text}]))
+    ada = sign_in(app, "ada")
+    assert ada.send(ada.new_chat(), "Remember me").status_code == 200
+    services.store.close()
+    return repo
+
+
+def firelaunch(repo: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [PYTHON, "-m", "firelaunch", *words]
+    env = clean_environ(**environ)
+    return subprocess.run(command, cwd=repo, env=env, capture_output=True, text=True, check=False)
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_an_app_its_rules_and_its_data_are_ready_to_move_and_nothing_changes_here(repo: Path) -> None:
+    (repo / "apps/demo/.env").write_text("OPENAI_API_KEY=sk-secret-of-this-machine\n")
+    before = (repo / "apps/demo/firelaunch.toml").read_text()
+    done = firelaunch(repo, "eject", "demo", "--to", "new-project")
+    assert done.returncode == 0, done.stderr
+    out = repo / "build" / "eject" / "demo"
+
+    settings = tomllib.loads((out / "app/firelaunch.toml").read_text())
+    assert settings["cloud"] == {"project": "new-project", "region": "europe-west1", "database": "shared"}
+    changed = [line for line in (out / "app/firelaunch.toml").read_text().splitlines() if line not in before]
+    assert changed == ['project = "new-project"']
+    assert (repo / "apps/demo/firelaunch.toml").read_text() == before
+    assert not (out / "app/.env").exists()
+    assert not (out / "app/.firelaunch").exists()
+
+    rules = (out / "firestore.rules").read_text()
+    assert "demo_notes" in rules
+    assert "other_notes" not in rules
+    assert json.loads((out / ".firebaserc").read_text())["projects"]["default"] == "new-project"
+    assert (out / "firestore.indexes.json").is_file()
+
+    header, *lines, end = documents(out / "data.jsonl")
+    assert header["app"] == "demo"
+    assert end["documents"] == len(lines)
+    assert any("Remember me" in json.dumps(line) for line in lines)
+    assert "left out" in done.stdout, "there are no users on a laptop"
+    steps = (out / "STEPS.md").read_text()
+    assert "firelaunch data import demo data.jsonl" in steps
+    assert "$" not in steps.replace("$(", "")
+
+
+def test_the_data_comes_back_in_another_database(repo: Path, tmp_path: Path) -> None:
+    assert firelaunch(repo, "data", "export", "demo", "data.jsonl").returncode == 0
+    elsewhere = {"FIRELAUNCH_DATA": str(tmp_path / "elsewhere")}
+    asked = firelaunch(repo, "data", "import", "demo", "data.jsonl", **elsewhere)
+    assert asked.returncode == 1, "nobody agreed"
+    done = firelaunch(repo, "data", "import", "demo", "data.jsonl", "--yes", **elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert firelaunch(repo, "data", "export", "demo", "again.jsonl", **elsewhere).returncode == 0
+    assert (repo / "again.jsonl").read_bytes() == (repo / "data.jsonl").read_bytes()
+    other = firelaunch(repo, "data", "import", "other", "data.jsonl", "--yes")
+    assert other.returncode == 1
+    assert "no export of other" in other.stderr
+
+
+@pytest.mark.parametrize(("to", "says"), [("old-project", "already"), ("../x", "6 to 30"), ("", "6 to 30")])
+def test_a_project_that_will_not_do_is_refused(repo: Path, to: str, says: str) -> None:
+    done = firelaunch(repo, "eject", "demo", "--to", to)
+    assert done.returncode != 0
+    assert says in done.stderr
+    assert not (repo / "build" / "eject").exists()
