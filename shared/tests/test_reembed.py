@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from firelaunch.cli import main
 from firelaunch.errors import Conflict, Interrupted
 from firelaunch.reembed import Reembedding, Shard
 from firelaunch.scope import Scope
@@ -206,3 +208,29 @@ def test_a_new_embedder_has_every_chunk_embedded_and_its_cost_is_told_before(sit
         assert entries
         assert all(entry.vector is not None for entry in entries)
         services.store.close()
+
+
+def test_the_command_tells_before_it_does_and_does_it_once(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "CLOUD_RUN_TASK_INDEX", "CLOUD_RUN_TASK_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+    put(sign_in(site.app, "ada"), "a.md", prose("walruses"))
+    versions = site.services.documents.versions
+    first = versions.begun().current
+    write_app(tmp_path, CHANGED)
+
+    def run(*options: str) -> str:
+        done = CliRunner().invoke(main, ["reembed", str(tmp_path), *options])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert "1 of 1 documents to build" in run("--dry-run")
+    assert versions.begun().building is None
+    assert "is searched now" in run()
+    assert versions.begun().old == (first,)
+    assert "0 of 1 documents to build" in run()
+    assert "Removed 1" in run("--drop-old")
+    assert "None is being built" in run("--abandon")
+    monkeypatch.setenv("CLOUD_RUN_TASK_INDEX", "4")
+    assert CliRunner().invoke(main, ["reembed", str(tmp_path)]).exit_code == 1

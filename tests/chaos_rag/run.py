@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from firelaunch.documents import Source, is_complete
 from firelaunch.errors import Conflict, NotFound
@@ -82,6 +82,11 @@ class Report:
 
 class _SlowServer(OpenAIEmbeddingServer):
     """Takes its time, so that there is a middle to be killed in."""
+
+    def __enter__(self) -> Self:
+        # Clients that are killed leave their connections broken; a traceback for each would hide the figures.
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        return super().__enter__()
 
     def answer(self, path: str, body: Any) -> Any:
         """See :class:`OpenAIEmbeddingServer`."""

@@ -296,31 +296,36 @@ class Reembedding:
                     break
 
     def _records(self, shard: Shard) -> Iterator[tuple[str, Scope, Document | None]]:
-        for page in self._pages(self.store.scope.sources(), shard):
+        for page in _pages(self._sources, shard):
             named = [(key, self._scope(uid), document) for key, uid, document in page]
             found = self.store.get_many([scope.document(document) for _, scope, document in named])
             for (key, scope, _), record in zip(named, found, strict=True):
                 yield key, scope, record
 
     def _under_way(self, shard: Shard) -> Iterator[tuple[str, Scope, str]]:
-        for page in self._pages(self.store.scope.all_under_way(), shard):
+        for page in _pages(self._notes, shard):
             for key, uid, document in page:
                 yield key, self._scope(uid), document
 
-    def _pages(self, collection: str, shard: Shard) -> Iterator[list[tuple[str, str | None, str]]]:
-        last = shard.first
-        while found := self.store.query(Query(collection, limit=_PAGE, after=(last,))):
-            page = [
-                (each.id, each.data["uid"], each.data["document"])
-                for each in found
-                if "document" in each.data and shard.holds(each.id)
-            ]
-            if page:
-                yield page
-            if len(page) < len(found) or len(found) < _PAGE:
-                return
-            last = found[-1].id
+    def _sources(self, after: str) -> list[Document]:
+        return self.store.query(Query(self.store.scope.sources(), limit=_PAGE, after=(after,)))
+
+    def _notes(self, after: str) -> list[Document]:
+        return self.store.query(Query(self.store.scope.all_under_way(), limit=_PAGE, after=(after,)))
 
     def _scope(self, uid: str | None) -> Scope:
         app = self.store.scope
         return Scope(app.app_id) if uid is None else app.of(uid)
+
+
+def _pages(read: Callable[[str], list[Document]], shard: Shard) -> Iterator[list[tuple[str, str | None, str]]]:
+    """What is named in a shard: keys, users (None for the library) and documents."""
+    last = shard.first
+    while found := read(last):
+        # Beside the notes lies the state of the index, which names no document.
+        named = [each for each in found if "document" in each.data and shard.holds(each.id)]
+        if named:
+            yield [(each.id, each.data["uid"], each.data["document"]) for each in named]
+        if len(named) < len(found) or len(found) < _PAGE:
+            return
+        last = found[-1].id
