@@ -48,8 +48,8 @@ loglevel = "warning"
 
 def post_worker_init(_worker: Any) -> None:
     """Say where the app is, once it answers."""
-    # What a start has left stays for good: a collection need not look at it. Streams make and drop many small objects, and
-    # hold some for long, so that the default of 700 would have all of those looked at again and again.
+    # What a start has left stays for good, so that no collection need look at it. Streams make and drop many small
+    # objects, and hold some for long: by the default of 700 those would be looked at again and again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
