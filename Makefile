@@ -12,7 +12,7 @@ setup: ## Put everything into .venv; an interrupted set-up goes on where it stop
 	@$(PYTHON) tools/setup.py
 
 help: ## List these targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 app: setup ## Make an app under apps/, asking up to seven questions
 	@$(BIN)/firelaunch new

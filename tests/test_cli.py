@@ -61,7 +61,7 @@ def test_the_demo_makes_an_app_talks_to_it_and_leaves_nothing_running(repo: Path
     assert "alone." in first.stdout  # how it was searched
     assert "first words after" in first.stdout
     assert "3 requests" in first.stdout
-    assert "curl" in first.stdout
+    assert "curl" not in first.stdout, "no commands for an app that is down again"
     assert "\x1b" not in first.stdout
     assert nobody_listens(port)
 
@@ -155,6 +155,15 @@ def test_serve_runs_an_app_as_the_process_itself_so_that_signals_reach_it(repo: 
     assert nobody_listens(port)
 
 
+def test_serve_says_at_once_that_a_port_is_taken_and_how_to_choose_another(repo: Path) -> None:
+    assert firelaunch(repo, "new", "--no-input", "app_slug=mine").returncode == 0
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = firelaunch(repo, "serve", "mine", "--port", str(port))
+    assert done.returncode == 1
+    assert done.stderr == f"Error: Port {port} is taken by another program; choose one with PORT=8081 or --port 8081.\n"
+
+
 def test_serve_lists_the_apps_there_are_when_the_one_asked_for_is_not(repo: Path) -> None:
     for slug in ("one", "two"):
         assert firelaunch(repo, "new", "--no-input", f"app_slug={slug}").returncode == 0
@@ -170,7 +179,7 @@ def test_new_makes_an_app_under_apps_and_refuses_to_make_it_twice(repo: Path) ->
     assert "make serve APP=night-school" in done.stdout
     twice = firelaunch(repo, "new", "--no-input", "app_name=Night school")
     assert twice.returncode == 1
-    assert "already exists" in twice.stderr
+    assert "already exists. Give the app another id" in twice.stderr
 
 
 @pytest.mark.parametrize(

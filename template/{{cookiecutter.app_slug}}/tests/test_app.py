@@ -46,8 +46,9 @@ def test_the_model_is_told_its_instructions_what_was_said_and_what_is_asked(tmp_
         )
         ada = sign_in(app, "ada")
         chat = ada.new_chat()
-        ada.send(chat, "First question")
-        ada.send(chat, "Second question")
+        for text in ("First question", "Second question"):
+            answer = ada.send(chat, text)
+            assert answer.status_code == 200, answer.get_json()
     told = model.requests[-1]["messages"]
     assert [m["role"] for m in told] == ["system", "user", "assistant", "user"]
     assert app.info.title in told[0]["content"]

@@ -17,7 +17,8 @@ from .client import Client
 from .conversation import Speech, dollars, heading, note, step
 from .demo_documents import QUESTIONS, put_up, show_sources
 from .new import bake
-from .running import free_port, served
+from .running import served
+from .serve import free_port
 
 __all__ = ["command"]
 
@@ -42,8 +43,9 @@ def command(once: bool, port: int | None) -> None:
     with served(folder, _APP, port) as (client, process):
         step(f"It answers on {client.url} after {time.monotonic() - began:.1f} s")
         _say_who_answers(client.get("/readyz")["model"])
-        _exchange(client, root / "docs")
+        messages = _exchange(client, root / "docs")
         if not once:
+            _say_how_to_go_on(client.url, messages)
             _stay_up(client.url, process)
 
 
@@ -81,7 +83,7 @@ def _say_who_answers(model: str) -> None:
         step(f"{os.environ.get('OPENAI_MODEL') or 'A model'} of {server} answers")
 
 
-def _exchange(client: Client, docs: Path) -> None:
+def _exchange(client: Client, docs: Path) -> str:
     client.token = client.post("/dev/token", {"uid": _USER})["token"]
     step(f"Signed in as the dev user {_USER}")
     put_up(client, docs)
@@ -97,7 +99,7 @@ def _exchange(client: Client, docs: Path) -> None:
     tokens = f"{used['requests']} requests, {used['input_tokens']} tokens in, {used['output_tokens']} out"
     limit = dollars(used["limit"]["daily_micro_usd"])
     note(f"{tokens}, {dollars(used['cost_micro_usd'])} of {limit}")
-    _say_how_to_go_on(client.url, messages)
+    return messages
 
 
 def _whole(client: Client, messages: str, question: str) -> None:

@@ -23,8 +23,7 @@ from ..testing.emulator import Emulator, EmulatorUnavailable, RulesError
 from .apps import app_folder, repo_root
 from .children import Child, Log, follow
 from .rules import composed_rules
-from .running import free_port
-from .serve import gunicorn_command
+from .serve import free_port, gunicorn_command
 
 __all__ = ["command"]
 

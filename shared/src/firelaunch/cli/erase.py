@@ -53,7 +53,7 @@ def command(uid: str, apps: tuple[str, ...], dry_run: bool, yes: bool) -> None:
 
 def _told(report: Report, dry_run: bool) -> str:
     found = ", ".join(f"{number} {name}" for name, number in report.found.items())
-    text = f"{'there is' if dry_run else 'removed'} {found}." if found else "nothing of this user."
+    text = f"{'holds' if dry_run else 'removed'} {found}." if found else "nothing of this user."
     if report.running and not dry_run:
         text += " Something was still at work for them: run it again in a few minutes."
     if report.customer:

@@ -14,7 +14,8 @@ from ..rag.answer_checks import Answer, check_answers, load_questions
 from ..rag.evaluate import Progress
 from ..settings import Settings
 from .client import Client
-from .running import free_port, served
+from .running import served
+from .serve import free_port
 
 __all__ = ["evaluate_answers"]
 

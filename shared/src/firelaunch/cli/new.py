@@ -42,7 +42,10 @@ def render(template: str, given: Mapping[str, str], out: Path, *, ask: bool = Fa
     """
     try:
         from cookiecutter.config import get_user_config  # type: ignore[import-untyped]  # it ships no types
-        from cookiecutter.exceptions import CookiecutterException  # type: ignore[import-untyped]
+        from cookiecutter.exceptions import (  # type: ignore[import-untyped]
+            CookiecutterException,
+            OutputDirExistsException,
+        )
         from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]
         from jinja2 import TemplateError
     except ImportError:
@@ -63,6 +66,9 @@ def render(template: str, given: Mapping[str, str], out: Path, *, ask: bool = Fa
                 default_config=config,
                 directory=directory or None,
             )
+        except OutputDirExistsException as error:
+            taken = str(error).split('"')[1]
+            raise click.ClickException(f"{taken} already exists. Give the app another id, or move that away.") from None
         except (CookiecutterException, TemplateError, ValueError) as error:
             # cookiecutter renders given answers, so that one with Jinja's own signs in it may be no template.
             raise click.ClickException(getattr(error, "message", None) or str(error)) from None

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,11 +17,10 @@ import click
 from .client import Client
 from .serve import gunicorn_command
 
-__all__ = ["end_with_parent", "free_port", "served"]
+__all__ = ["end_with_parent", "served"]
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
-_USUAL_PORT = 8080
 
 
 @contextlib.contextmanager
@@ -90,19 +88,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def free_port(wanted: int | None, usual: int = _USUAL_PORT) -> int:
-    """``wanted`` if it is given; else the usual one, or any other where that is taken.
-
-    Raises:
-        ClickException: another program listens on the port that is wanted.
-    """
-    for port in (wanted,) if wanted else (usual, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                free: int = probe.getsockname()[1]
-                return free
-    raise click.ClickException(f"Port {wanted} is taken by another program; choose one with PORT=8081 or --port 8081.")

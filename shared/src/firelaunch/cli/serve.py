@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import sys
 
 import click
 
 from .apps import app_folder
 
-__all__ = ["command", "gunicorn_command"]
+__all__ = ["command", "free_port", "gunicorn_command"]
 
 
 def gunicorn_command() -> list[str]:
     """What runs an app whose folder is the current one."""
     return [sys.executable, "-m", "gunicorn", "-c", "python:firelaunch.serving", "app:create_app()"]
+
+
+def free_port(wanted: int | None, usual: int = 8080, host: str = "127.0.0.1") -> int:
+    """``wanted`` if it is given; else the usual one, or any other where that is taken.
+
+    Raises:
+        ClickException: another program listens on the port that is wanted, or this one may not listen there.
+    """
+    for port in (wanted,) if wanted else (usual, 0):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    continue
+                raise click.ClickException(f"Cannot listen on port {port} of {host}: {error.strerror}.") from None
+            free: int = probe.getsockname()[1]
+            return free
+    raise click.ClickException(f"Port {wanted} is taken by another program; choose one with PORT=8081 or --port 8081.")
 
 
 @click.command("serve")
@@ -26,7 +48,9 @@ def command(app: str, port: int, host: str) -> None:
 
     Without FIRELAUNCH_MODE it runs in embedded mode: no cloud account, no network.
     """
-    os.chdir(app_folder(app))
+    folder = app_folder(app)
+    free_port(port, host=host)  # gunicorn itself would try for five seconds, and name no mend
+    os.chdir(folder)
     os.environ.update(PORT=str(port), HOST=host)
     # In place of this process, so that signals reach gunicorn itself.
     os.execv(sys.executable, gunicorn_command())  # noqa: S606 - our own interpreter
