@@ -13,7 +13,7 @@ import httpx
 import pytest
 from firelaunch.testing.models import ModelServer, Reply
 from support import Server
-from test_relay import WORDS, asked, read_until, start
+from test_relay import WORDS, asked, read_until, start, wait_until
 
 
 def connected(server: Server) -> socket.socket:
@@ -85,3 +85,18 @@ def test_a_body_that_never_comes_does_not_hold_its_thread(app_folder: Path, serv
 def patience(folder: Path, seconds: int) -> None:
     toml = folder / "firelaunch.toml"
     toml.write_text(toml.read_text().replace("[limits]", f"[limits]\nwrite_seconds = {seconds}"))
+
+
+def test_a_client_that_reads_nothing_does_not_put_off_the_end_of_its_request_or_its_bill(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    patience(app_folder, 120)
+    toml = app_folder / "firelaunch.toml"
+    toml.write_text(toml.read_text().replace("[limits]", "[limits]\nrequest_seconds = 4"))
+    with ModelServer() as model:
+        model.default = Reply(words=["x" * 50_000] * 2_000)
+        server, ada, chat = start(serve, app_folder, model)
+        with asked(server, ada, chat) as lazy:
+            read_until(lazy, b"event: delta")
+            wait_until(lambda: ada.call("GET", "/v1/usage").json()["reserved_micro_usd"] == 0)
+            assert ada.call("GET", "/v1/usage").json()["cost_micro_usd"] > 0
