@@ -85,7 +85,7 @@ def test_a_kill_in_the_middle_of_embedding_loses_and_doubles_no_chunk(folder: Pa
         wanted = Counter(chunk.embedded_text for chunk in chunks(parse(file, "long.txt"), Chunking()))
     index = EmbeddedIndex(folder / ".firelaunch" / "index")
     (version,) = (path.name for path in (folder / ".firelaunch" / "index" / "my-app").iterdir())
-    there = index.read(ADA, version, document)
+    there = [hit.entry for hit in index.read(ADA, version, document)]
     index.close()
     assert sum(wanted.values()) == state["chunks"] > 3 * WINDOW
     assert Counter(entry.text for entry in there) == wanted

@@ -54,7 +54,7 @@ def index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def entries(index: Index) -> list[Any]:
-    return [(scope, entry.id, entry.text) for scope in OTHERS for entry in index.read(scope, "v1", "d1")]
+    return [(scope, hit.entry.id, hit.entry.text) for scope in OTHERS for hit in index.read(scope, "v1", "d1")]
 
 
 @pytest.mark.parametrize("attempt", VECTORS.values(), ids=VECTORS)

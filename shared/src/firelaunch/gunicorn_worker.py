@@ -13,7 +13,9 @@ import contextlib
 import json
 import logging
 import socket
+import struct
 import sys
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextvars import copy_context
@@ -61,8 +63,8 @@ class _TakenOver(BaseException):
 class _Streams:
     """The app, with the streams among its responses taken over."""
 
-    def __init__(self, app: Any) -> None:
-        self._app = app
+    def __init__(self, app: Any, begun: Callable[[Any], object]) -> None:
+        self._app, self._begun = app, begun
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._app, name)
@@ -70,6 +72,7 @@ class _Streams:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         from .llm.client import CLIENT_KEY, STREAM_KEY, Client
 
+        self._begun(environ["gunicorn.socket"])
         response = getattr(start_response, "__self__", None)
         if type(response) is not Response:
             return self._app(environ, start_response)  # type: ignore[no-any-return]  # HTTP/2, which streams by itself
@@ -147,7 +150,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         from .hub import Hub
 
         self.hub: Hub = Hub(getattr(self.wsgi, "write_seconds", 30.0))
-        self.wsgi: Any = _Streams(self.wsgi)
+        self._until: dict[Any, float] = {}
+        self.wsgi: Any = _Streams(self.wsgi, lambda sock: self._until.pop(sock, None))
         start_jobs = getattr(self.wsgi, "start_jobs", None)
         if start_jobs is not None:
             start_jobs()
@@ -161,11 +165,29 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().handle_exit(sig, frame)
 
     def handle(self, conn: Any) -> Any:
-        """Answer the request on a connection, in a thread of the pool."""
+        """Answer the request on a connection, in a thread of the pool.
+
+        gunicorn waits for ever for the rest of a request, so that a few clients that never end theirs would hold all
+        threads. Here a request's head has ``write_seconds`` in all, and so has each piece of its body.
+        """
+        sock, seconds = conn.sock, self.hub.write_seconds
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(seconds), int(seconds % 1 * 1e6)))
+        self._until[sock] = time.monotonic() + seconds
         try:
             return super().handle(conn)
         except _TakenOver as taken:
             return self._send(_Sending(conn, taken))
+        finally:
+            self._until.pop(sock, None)
+
+    def murder_pending(self) -> None:
+        """Close connections that said nothing, as gunicorn does, and those whose head does not come to its end."""
+        super().murder_pending()
+        now = time.monotonic()
+        for sock, until in list(self._until.items()):
+            if until <= now and self._until.pop(sock, None) is not None:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
 
     def _send(self, sending: _Sending) -> Any:
         """Send a stream until it ends or does nothing but wait; whether the connection can be used again then."""

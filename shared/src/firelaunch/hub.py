@@ -237,14 +237,17 @@ class Hub:
         patience = served._patience
         if patience is None or served not in self._here:
             return
-        if served._unsent:
-            if now - served._stalled_since >= self.write_seconds:
-                self._heard_of(served, select.EPOLLHUP)
+        if served._unsent and now - served._stalled_since >= self.write_seconds:
+            self._heard_of(served, select.EPOLLHUP)
             return
         try:
-            silent = patience.quiet(now)
+            # A provider that is not listened to, as its client takes nothing, has only the request's time as its limit.
+            silent = 0.0 if served._unsent else patience.quiet(now)
+            patience.left()
             patience.check()
         except Exception as failure:
+            # After a part of a piece nothing else can be sent.
+            served.gone = served.gone or bool(served._unsent)
             served.client.failure = failure
             self._dismiss(served)
             return

@@ -98,9 +98,15 @@ class Devices:
         Raises:
             NotFound: it is no device of the user's.
         """
-        if self.store.get(user.device(device_id)) is None:
-            raise NotFound
-        self.store.commit([Delete(user.device(device_id)), Delete(user.device_owner(device_id))])
+        path, owned = user.device(device_id), user.device_owner(device_id)
+
+        def change(transaction: Transaction) -> None:
+            # In one transaction: who registers it meanwhile stays its owner, or nobody could take it over.
+            if transaction.get(path) is None:
+                raise NotFound
+            transaction.write(Delete(path), Delete(owned))
+
+        self.store.transaction(change)
 
 
 def device_view(device_id: str, data: Mapping[str, Any]) -> dict[str, Any]:

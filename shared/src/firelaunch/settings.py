@@ -124,7 +124,10 @@ class Limits(_Section):
         description="What becomes of an answer whose client has left: it is finished and kept, or ended at once.",
     )
     write_seconds: float = Field(
-        default=30, ge=0.1, le=600, description="Silence of a client that reads nothing, after which it has left."
+        default=30,
+        ge=0.1,
+        le=600,
+        description="Silence of a client that reads nothing, or does not end its request, after which it has left.",
     )
     body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request's body at most.")
     schema_bytes: int = Field(default=16_384, ge=64, le=262_144, description="Bytes of an extraction's schema at most.")

@@ -118,7 +118,7 @@ def test_versions_are_never_mixed(index: Index) -> None:
 def test_what_is_read_of_a_document_is_what_was_written(index: Index) -> None:
     index.upsert(ADA, V1, [entry("a", axis(3, 4)), entry("b", axis(0, 0, 2)), entry("c", document="other")])
     index.upsert(BEN, V1, [entry("d")])
-    found = {each.id: each for each in index.read(ADA, V1, "doc")}
+    found = {each.entry.id: each.entry for each in index.read(ADA, V1, "doc")}
     assert set(found) == {"a", "b"}
     assert found["a"] == entry("a")
     directions = {name: each.vector / np.linalg.norm(each.vector) for name, each in found.items()}
@@ -195,7 +195,7 @@ def test_text_of_every_script_comes_back_as_it_went_in(index: Index) -> None:
     text = "Grüße \u202eשלום مرحبا 日本語 हिन्दी \U0001f525\n\ttab 'quote\" \\ \x01"  # noqa: RUF001 - as users write
     index.upsert(ADA, V1, [entry("a", text=text)])
     assert index.nearest(ADA, V1, axis(1), 1)[0].entry.text == text
-    assert index.read(ADA, V1, "doc")[0].text == text
+    assert index.read(ADA, V1, "doc")[0].entry.text == text
 
 
 def test_words_find_their_entries_best_first_and_only_in_scope(index: Index) -> None:

@@ -32,7 +32,7 @@ def test_a_statement_with_a_wrong_filter_reads_and_writes_no_other_apps_rows(ind
         assert run("SELECT id FROM firelaunch_chunks WHERE app = 'shop'", []) == []
         run("UPDATE firelaunch_chunks SET body = 'changed'", [])
         run("DELETE FROM firelaunch_chunks WHERE app = 'shop'", [])
-    assert [entry.text for entry in index.read(SHOP, "v1", "d")] == ["theirs"]
+    assert [hit.entry.text for hit in index.read(SHOP, "v1", "d")] == ["theirs"]
     with pytest.raises(IndexFailed, match="row-level security"), index._transaction(ADA) as run:
         run("UPDATE firelaunch_chunks SET app = 'shop'", [])
     with index._transaction(ADA) as run:
@@ -65,7 +65,7 @@ def test_a_large_owners_search_goes_through_hnsw_and_a_small_ones_misses_nothing
 
 def test_text_with_a_nul_is_kept_without_it(index: PgvectorIndex) -> None:
     index.upsert(ADA, "v1", [Entry("a", "d", "one\x00two", ONE)])
-    assert index.read(ADA, "v1", "d")[0].text == "one\ufffdtwo"
+    assert index.read(ADA, "v1", "d")[0].entry.text == "one\ufffdtwo"
 
 
 def test_a_long_text_with_one_word_many_times_is_kept_and_found(index: PgvectorIndex) -> None:

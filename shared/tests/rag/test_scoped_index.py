@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,16 @@ def test_foreign_results_are_dropped_and_reported_as_a_security_event(
     assert said.startswith("security: ")
     assert "c1" in said
     assert "text" not in said
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [*FOREIGN, hit(owner="library"), replace(hit(), entry=Entry("c1", "other", "text"))],
+    ids=lambda h: f"{h.app_id}-{h.owner}-{h.version}-{h.entry.document}",
+)
+def test_what_is_read_of_a_document_is_the_scopes_own_whatever_the_index_gives(foreign: Hit) -> None:
+    index = ScopedIndex(Poisoned([hit(), foreign]), "demo")  # type: ignore[arg-type]
+    assert index.read(ADA, "v1", "doc") == [hit().entry]
 
 
 def test_the_library_is_foreign_to_a_search_that_leaves_it_out() -> None:

@@ -50,7 +50,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An entry that was found (without its vector), and whose it is by the index's own word.
+    """An entry that was found (without its vector, unless it was read), and whose it is by the index's own word.
 
     ``score`` is the cosine of the two vectors (-1 to 1) from ``nearest``, and a figure that only orders the hits of one
     query (larger is better) from ``matching``.
@@ -109,8 +109,8 @@ class Index(Protocol):
     ) -> list[Hit]:
         """The ``k`` entries that match the query's words best, best first."""
 
-    def read(self, scope: Scope, version: str, document: str) -> list[Entry]:
-        """All entries of one document with their vectors, in no order."""
+    def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
+        """All entries of one document with their vectors, in no order; the scores mean nothing."""
 
     def count(self, scope: Scope, version: str) -> int:
         """How many entries the scope itself holds."""

@@ -76,7 +76,7 @@ class EmbeddedIndex:
         shards = [self._shard(each, version) for each in scopes_of(scope, library)]
         return _best([hit for shard in shards for hit in shard.matching(query, k, where or {})], k)
 
-    def read(self, scope: Scope, version: str, document: str) -> list[Entry]:
+    def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`."""
         return self._shard(scope, version).read(document)
 

@@ -112,11 +112,11 @@ class FirestoreIndex:
         """
         raise IndexFailed(reason="Firestore does not search words")
 
-    def read(self, scope: Scope, version: str, document: str) -> list[Entry]:
+    def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`."""
         query = self._of_version(scope, version).where(filter=FieldFilter("document", "==", document))
         with _translated():
-            return [_entry(found, with_vector=True) for found in query.stream(timeout=_SECONDS)]
+            return [_hit(found, 0.0, with_vector=True) for found in query.stream(timeout=_SECONDS)]
 
     def count(self, scope: Scope, version: str) -> int:
         """See :class:`~firelaunch.rag.index.base.Index`."""
@@ -165,7 +165,7 @@ class FirestoreIndex:
                 distance_measure=DistanceMeasure.COSINE,
                 distance_result_field=_DISTANCE,
             )
-            return [_hit(each) for each in found.stream(timeout=_SECONDS)]
+            return [_hit(each, 1.0 - each.get(_DISTANCE)) for each in found.stream(timeout=_SECONDS)]
 
     def _check_lengths(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
         there = self._length(scope, version)
@@ -221,12 +221,11 @@ def _entry(found: Any, *, with_vector: bool = False) -> Entry:
     return Entry(data["chunk"], data["document"], data["text"], vector, data["tags"], json.loads(data["place"]))
 
 
-def _hit(found: Any) -> Hit:
+def _hit(found: Any, score: float, *, with_vector: bool = False) -> Hit:
     # Whose it is says the path alone, which is where it really lies.
     _, app_id, *rest, _, _ = found.reference.path.split("/")
     scope = Scope(app_id, rest[1] if rest else None)
-    data = found.to_dict()
-    return Hit(app_id, owner_of(scope), data["version"], _entry(found), 1.0 - data[_DISTANCE])
+    return Hit(app_id, owner_of(scope), found.get("version"), _entry(found, with_vector=with_vector), score)
 
 
 def _other_length(given: int, there: int) -> IndexFailed:

@@ -168,7 +168,7 @@ class PgvectorIndex:
             )
         return [_hit(row) for row in found]
 
-    def read(self, scope: Scope, version: str, document: str) -> list[Entry]:
+    def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`."""
         with self._transaction(scope) as run:
             rows = run(
@@ -176,7 +176,7 @@ class PgvectorIndex:
                 "WHERE app = %s AND owner = %s AND version = %s AND document = %s",
                 [scope.app_id, owner_of(scope), version, document],
             )
-        return [_entry(row, row[-1]) for row in rows]
+        return [Hit(row[0], row[1], row[2], _entry(row, row[-1]), 0.0) for row in rows]
 
     def count(self, scope: Scope, version: str) -> int:
         """See :class:`~firelaunch.rag.index.base.Index`."""

@@ -91,9 +91,11 @@ class ScopedIndex:
         )
 
     def read(self, scope: Scope, version: str, document: str) -> list[Entry]:
-        """See :meth:`Index.read <firelaunch.rag.index.base.Index.read>`."""
+        """See :meth:`Index.read <firelaunch.rag.index.base.Index.read>`. What is another's is dropped here too."""
         scope = self.__checked(scope, version, document)
-        return self.__index.read(scope, version, document)
+        found = self.__index.read(scope, version, document)
+        own = [hit.entry for hit in self._own(scope, version, False, found)]
+        return [entry for entry in own if entry.document == document]
 
     def count(self, scope: Scope, version: str) -> int:
         """See :meth:`Index.count <firelaunch.rag.index.base.Index.count>`."""

@@ -146,12 +146,12 @@ class Shard:
             )
             return [self._hit(row, -row[-1]) for row in found]
 
-    def read(self, document: str) -> list[Entry]:
+    def read(self, document: str) -> list[Hit]:
         """A document's entries with their vectors."""
         sql = f"SELECT {_COLUMNS}, v.vector FROM entries e LEFT JOIN vectors v USING (row) WHERE e.document = ?"  # noqa: S608
         with self._read() as connection:
             rows = [] if connection is None else connection.execute(sql, (document,)).fetchall()
-        return [_entry(row, row[-1]) for row in rows]
+        return [self._hit(row, 0.0, row[-1]) for row in rows]
 
     def count(self) -> int:
         """How many entries there are."""
@@ -171,9 +171,9 @@ class Shard:
 
             connection.execute("INSERT INTO vectors VALUES (?, ?)", (made.lastrowid, unit(entry.vector).tobytes()))
 
-    def _hit(self, row: tuple[Any, ...], score: float) -> Hit:
+    def _hit(self, row: tuple[Any, ...], score: float, vector: bytes | None = None) -> Hit:
         app_id, owner, version, _ = self._about
-        return Hit(app_id, owner, version, _entry(row), score)
+        return Hit(app_id, owner, version, _entry(row, vector), score)
 
     def _loaded(self, connection: sqlite3.Connection) -> Matrix | None:
         """The vectors as they are in the connection's transaction; what others wrote since the last time is read."""

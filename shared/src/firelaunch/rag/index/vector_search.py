@@ -87,10 +87,10 @@ class VectorSearchIndex:
         """
         raise IndexFailed(reason="Vector Search is used by vectors alone")
 
-    def read(self, scope: Scope, version: str, document: str) -> list[Entry]:
+    def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`."""
         found = self._query(_filter(scope, version, {"document": [document]}), ["*"], vectors=True)
-        return [_entry(each["data"], each.get("vectors")) for each in found]
+        return [_hit(each["data"], 0.0, each.get("vectors")) for each in found]
 
     def count(self, scope: Scope, version: str) -> int:
         """See :class:`~firelaunch.rag.index.base.Index`."""
@@ -191,8 +191,8 @@ def _entry(data: Mapping[str, Any], vectors: Mapping[str, Any] | None = None) ->
     return Entry(data["chunk"], data["document"], data["text"], vector, tags, json.loads(data["place"]))
 
 
-def _hit(data: Mapping[str, Any], score: float) -> Hit:
-    return Hit(data["app"], data["owner"], data["version"], _entry(data), score)
+def _hit(data: Mapping[str, Any], score: float, vectors: Mapping[str, Any] | None = None) -> Hit:
+    return Hit(data["app"], data["owner"], data["version"], _entry(data, vectors), score)
 
 
 @contextmanager

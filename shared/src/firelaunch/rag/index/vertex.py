@@ -117,10 +117,11 @@ class VertexIndex:
         """
         raise IndexFailed(reason="Vertex AI Vector Search does not search words")
 
-    def read(self, scope: Scope, version: str, document: str) -> list[Entry]:
+    def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`."""
         where = {"owner": owner_of(scope), "document": document, "version": version}
-        return [_entry(found.data, with_vector=True) for found in self._stored(scope, where)]
+        found = [(each.path.split("/")[1], each.data) for each in self._stored(scope, where)]
+        return [Hit(app, d["owner"], d["version"], _entry(d, with_vector=True), 0.0) for app, d in found]
 
     def count(self, scope: Scope, version: str) -> int:
         """See :class:`~firelaunch.rag.index.base.Index`."""

@@ -1,0 +1,102 @@
+"""Clients that break the protocol's habits to hurt whoever comes after them: real gunicorn, real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from firelaunch.testing.models import ModelServer, Reply
+from support import Server
+from test_relay import WORDS, asked, read_until, start, wait_until
+
+
+def connected(server: Server) -> socket.socket:
+    at = urlsplit(server.url)
+    return socket.create_connection((at.hostname or "", at.port or 0), timeout=60)
+
+
+def test_a_head_request_for_a_stream_has_no_body_that_would_pass_for_the_next_answer(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    with ModelServer(Reply(words=WORDS, pace=0.1)) as model:
+        server, ada, chat = start(serve, app_folder, model)
+        with asked(server, ada, chat) as stream, connected(server) as sock:
+            read_until(stream, b"event: delta")
+            head = f"HEAD /v1/chats/{chat}/stream HTTP/1.1\r\nHost: app\r\nAuthorization: "
+            sock.sendall(f"{head}{ada.headers['Authorization']}\r\n\r\n".encode())
+            seen = read_until(sock, b"\r\n\r\n")
+            assert b"200 OK" in seen
+            sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
+            while data := sock.recv(65_536):
+                seen += data
+            assert seen.partition(b"\r\n\r\n")[2].startswith(b"HTTP/1.1 200 OK"), seen
+
+
+@pytest.mark.parametrize("drips", [False, True], ids=["silent", "a byte at a time"])
+def test_connections_that_never_end_their_requests_do_not_keep_others_out_for_long(
+    app_folder: Path, serve: Callable[..., Server], drips: bool
+) -> None:
+    patience(app_folder, 2)
+    server = serve(app_folder, CONCURRENCY="2")
+    sockets = [connected(server) for _ in range(8)]
+    over = threading.Event()
+
+    def drip() -> None:
+        while not over.wait(0.2):
+            for sock in sockets:
+                with contextlib.suppress(OSError):
+                    sock.send(b"x")
+
+    for sock in sockets:
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: app\r\nX-Slow: ")
+    dripping = threading.Thread(target=drip)
+    if drips:
+        dripping.start()
+    try:
+        # On a connection of its own, which is behind the others.
+        assert httpx.get(f"{server.url}/healthz", timeout=30, trust_env=False).status_code == 200
+    finally:
+        over.set()
+        if drips:
+            dripping.join()
+        for sock in sockets:
+            sock.close()
+
+
+def test_a_body_that_never_comes_does_not_hold_its_thread(app_folder: Path, serve: Callable[..., Server]) -> None:
+    patience(app_folder, 1)
+    server = serve(app_folder)
+    ada = server.sign_in("ada")
+    head = f"POST /v1/chats HTTP/1.1\r\nHost: app\r\nAuthorization: {ada.headers['Authorization']}\r\n"
+    with connected(server) as sock:
+        sock.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
+        seen = b""
+        while data := sock.recv(65_536):
+            seen += data
+    assert seen.startswith(b"HTTP/1.1 400 "), seen
+
+
+def patience(folder: Path, seconds: int) -> None:
+    toml = folder / "firelaunch.toml"
+    toml.write_text(toml.read_text().replace("[limits]", f"[limits]\nwrite_seconds = {seconds}"))
+
+
+def test_a_client_that_reads_nothing_does_not_put_off_the_end_of_its_request_or_its_bill(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    patience(app_folder, 120)
+    toml = app_folder / "firelaunch.toml"
+    toml.write_text(toml.read_text().replace("[limits]", "[limits]\nrequest_seconds = 4"))
+    with ModelServer() as model:
+        model.default = Reply(words=["x" * 50_000] * 2_000)
+        server, ada, chat = start(serve, app_folder, model)
+        with asked(server, ada, chat) as lazy:
+            read_until(lazy, b"event: delta")
+            wait_until(lambda: ada.call("GET", "/v1/usage").json()["reserved_micro_usd"] == 0)
+            assert ada.call("GET", "/v1/usage").json()["cost_micro_usd"] > 0
