@@ -5,7 +5,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test lint format rules-score deny-matrix fuzz-api fuzz-metering test-deploy chaos-jobs chaos-stripe bench docs lock clean
+.PHONY: setup help app demo serve test lint format rules-score deny-matrix fuzz-api fuzz-metering test-deploy chaos-jobs chaos-rag chaos-stripe bench docs lock clean
 
 setup: ## Put everything into .venv; an interrupted set-up goes on where it stopped
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer." >&2; exit 1; }
@@ -56,6 +56,9 @@ chaos-stripe: setup ## Send Stripe's events shuffled, repeated, at once, and wit
 
 chaos-jobs: setup ## Kill workers at random while they have 1,000 jobs to do: build/chaos-jobs.json
 	@PYTHONPATH=tests $(BIN)/python -m chaos_jobs
+
+chaos-rag: setup ## Kill processes at random while they index and re-embed documents: build/chaos-rag.json
+	@PYTHONPATH=tests $(BIN)/python -m chaos_rag
 
 test-deploy: setup ## Deploy with the real gcloud to a server that plays Google's APIs; some minutes: build/deploy.json
 	@PYTHONPATH=tests $(BIN)/python -m deploy

@@ -32,7 +32,7 @@ ORDER = [
     ["after_turn"],
     ["answering"],
     ["guardrails", "named", "resume"],
-    ["turn", "batch", "billing_jobs", "ingest_work", "erasure", "notify", "rollup"],
+    ["turn", "batch", "billing_jobs", "ingest_work", "reembed", "erasure", "notify", "rollup"],
     ["ingest"],
     ["upkeep"],
     ["api"],

@@ -36,7 +36,7 @@ def firelaunch(repo: Path, *words: str, **environ: str) -> subprocess.CompletedP
 
 
 PLACES = (
-    "[1] threat-model.pdf, page 3, Threat model > The four walls > 4. IAM",
+    "[1] threat-model.pdf, page ",
     "[1] prompts.html, Prompts > A new version",
     "[1] caching.md, Caching > Answers",
 )

@@ -55,7 +55,7 @@ def test_every_command_of_a_document_works_from_top_to_bottom(page: Path, tmp_pa
         assert "Hello" in done.stdout
         assert "event: done" in done.stdout
         assert re.search(r'"citations": ?\[\{"number": ?1', done.stdout), "the document was asked about"
-    assert re.search(r'"requests": ?3', done.stdout)
+        assert re.search(r'"requests": ?3', done.stdout)
 
 
 def test_the_page_of_settings_is_the_settings_own() -> None:

@@ -227,6 +227,14 @@ class Scope:
         """Document that says which index version is in use; of the whole app."""
         return f"apps/{self.app_id}/index/state"
 
+    def all_under_way(self) -> str:
+        """Collection of the notes of a re-embedding on the documents that it is at, beside the state of the index."""
+        return f"apps/{self.app_id}/index"
+
+    def under_way(self, key: str) -> str:
+        """The note on one document, by its key in :meth:`sources`."""
+        return f"{self.all_under_way()}/{check_id(key)}"
+
     def sources(self) -> str:
         """Collection that names every document of the app, whoever's it is."""
         return f"apps/{self.app_id}/sources"

@@ -9,6 +9,7 @@ The environment may set PORT (8080), HOST (all addresses in cloud mode, else thi
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -47,5 +48,10 @@ loglevel = "warning"
 
 def post_worker_init(_worker: Any) -> None:
     """Say where the app is, once it answers."""
+    # What a start has left stays for good, so that no collection need look at it. Streams make and drop many small
+    # objects, and hold some for long: by the default of 700 those would be looked at again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     sys.stderr.write(f"ready on http://{bind.replace('0.0.0.0', 'localhost')}\n")  # noqa: S104 - the text, not a bind
     sys.stderr.flush()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from firelaunch.llm.base import Chunk, Source, ToolUse
+from firelaunch.llm.base import Chunk, Source, ToolChunk, ToolUse
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in
 from firelaunch.testing.emulator import Emulator
 from firelaunch.testing.models import Fault, ModelServer, Reply
@@ -166,11 +166,11 @@ def test_sources_and_tools_are_told_again_in_their_places(make_app: MakeApp) -> 
     def answer(turn: Any) -> Iterator[Chunk]:
         yield Chunk("One ")
         yield Chunk(source=Source("s1", "Rivers"))
-        yield Chunk(tool=ToolUse("t1", "add", {"values": [[1], [2]]}))
+        yield ToolChunk(tool=ToolUse("t1", "add", {"values": [[1], [2]]}))
         for _ in range(20):
             time.sleep(0.02)
             yield Chunk("two ")
-        yield Chunk(tool=ToolUse("t1", "add", {"values": [[1], [2]]}, 3, done=True))
+        yield ToolChunk(tool=ToolUse("t1", "add", {"values": [[1], [2]]}, 3, done=True))
         for _ in range(20):
             time.sleep(0.02)
             yield Chunk("three ")

@@ -120,7 +120,8 @@ def test_an_answer_that_was_cut_refused_or_empty_is_not_kept(make_app: Any, mode
 def test_an_answer_that_broke_off_or_was_left_or_came_from_a_fallback_is_not_kept(
     make_app: Any, model: ModelServer
 ) -> None:
-    ada = sign_in(cached_app(make_app, model), "ada")
+    settings = CACHED.replace("[limits]", '[limits]\non_disconnect = "stop"')
+    ada = sign_in(cached_app(make_app, model, settings), "ada")
     model.script = [Reply(cut_after=2)]
     list(events(ada.stream(ada.new_chat(), "Hello")))
     left = ada.stream(ada.new_chat(), "Hello")

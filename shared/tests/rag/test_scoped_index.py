@@ -52,10 +52,11 @@ def test_foreign_results_are_dropped_and_reported_as_a_security_event(
     with caplog.at_level(logging.ERROR, "firelaunch"):
         found = getattr(index, way)(ADA, "v1", VECTOR if way == "nearest" else "words", 5)
     assert found == [hit(), hit(owner="library")]
-    (record,) = [record for record in caplog.records if record.name == "firelaunch.rag.index.scoped"]
-    assert record.getMessage().startswith("security: ")
-    assert "c1" in record.getMessage()
-    assert "text" not in record.getMessage()
+    # Seen twice where another test has left a handler.
+    (said,) = {record.getMessage() for record in caplog.records if record.name == "firelaunch.rag.index.scoped"}
+    assert said.startswith("security: ")
+    assert "c1" in said
+    assert "text" not in said
 
 
 def test_the_library_is_foreign_to_a_search_that_leaves_it_out() -> None:

@@ -38,11 +38,13 @@ class Client:
         with self._open("POST", path, body) as answer:
             return _object(answer)
 
-    def upload(self, path: str, name: str, content: bytes) -> dict[str, Any]:
-        """The JSON that is answered to a file."""
+    def upload(self, path: str, name: str, content: bytes, **form: str) -> dict[str, Any]:
+        """The JSON that is answered to a file, and to the fields of a form beside it."""
         mark = secrets.token_hex(16)
+        disposition = f"--{mark}\r\nContent-Disposition: form-data; name"
+        fields = "".join(f'{disposition}="{field}"\r\n\r\n{value}\r\n' for field, value in form.items())
         head = f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
-        body = head.encode() + content + f"\r\n--{mark}--\r\n".encode()
+        body = (fields + head).encode() + content + f"\r\n--{mark}--\r\n".encode()
         with self._send("POST", path, body, {"Content-Type": f"multipart/form-data; boundary={mark}"}) as answer:
             return _object(answer)
 

@@ -1,4 +1,4 @@
-"""``firelaunch eval``: does search find what it should, and is it worse than it was?"""
+"""``firelaunch eval``: does search find what it should, do answers say what they should, and are they worse now?"""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ..errors import FirelaunchError, SettingsError
 from ..rag.evaluate import CollectionError, Progress, evaluate, load, regressions
 from ..rag.evaluation_report import as_html, as_text
 from ..search_wiring import named_embedder, scratch_index
+from .evaluate_answers import evaluate_answers
 
 __all__ = ["command"]
 
@@ -45,18 +46,19 @@ def command(
     compare: Path | None,
     threshold: float,
 ) -> None:
-    """Measure search on DIR, a collection in BEIR's form, by words, by vectors and by both.
+    """Measure search on DIR, a collection in BEIR's form, by words, by vectors and by both; or an app's answers.
 
-    Each document is indexed as one passage. Exit 1 where --compare shows a regression, 2 where the input is wrong.
+    Where DIR is an app, it is started with data of its own, and asked the questions of its evals/questions.toml. Of a
+    collection each document is indexed as one passage. Exit 1 where --compare shows a regression, 2 where the input is
+    wrong.
     """
     try:
         old = _read(compare) if compare else None
-        collection = load(folder)
-        model = named_embedder(embedder, os.environ)
         with tempfile.TemporaryDirectory() as scratch:
-            index = scratch_index(Path(scratch), "eval")
-            report = evaluate(collection, index, model, _progress())
-            index.close()
+            if (folder / "firelaunch.toml").is_file():
+                report = evaluate_answers(folder, Path(scratch), _progress())
+            else:
+                report = _searched(folder, Path(scratch), embedder)
     except (CollectionError, SettingsError) as error:
         raise _Wrong(str(error)) from None
     except FirelaunchError as error:
@@ -70,6 +72,15 @@ def command(
     click.echo(as_text(report, old))
     if report.get("compared", {}).get("regressions"):
         sys.exit(1)
+
+
+def _searched(folder: Path, scratch: Path, embedder: str) -> dict[str, Any]:
+    collection = load(folder)
+    index = scratch_index(scratch, "eval")
+    try:
+        return evaluate(collection, index, named_embedder(embedder, os.environ), _progress())
+    finally:
+        index.close()
 
 
 class _Wrong(click.ClickException):

@@ -26,15 +26,22 @@ _USUAL_PORT = 8080
 
 
 @contextlib.contextmanager
-def served(folder: Path, app_id: str, port: int) -> Iterator[tuple[Client, subprocess.Popen[bytes]]]:
+def served(
+    folder: Path, app_id: str, port: int, data: Path | None = None
+) -> Iterator[tuple[Client, subprocess.Popen[bytes]]]:
     """Run the app of ``folder`` in embedded mode until the block ends, however it ends.
+
+    Args:
+        data: where its data lie; its own folder if this is left out.
 
     Raises:
         ClickException: it did not start; the message has what it said.
     """
-    log = folder / ".firelaunch" / "demo.log"
+    log = (data or folder / ".firelaunch") / "demo.log"
     log.parent.mkdir(mode=0o700, exist_ok=True)
     environ = {**os.environ, "PORT": str(port), "HOST": "127.0.0.1", "FIRELAUNCH_MODE": "embedded"}
+    if data is not None:
+        environ["FIRELAUNCH_DATA"] = str(data)
     # Told to end, this process raises, and so takes its server along.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))

@@ -194,8 +194,8 @@ def regressions(new: Mapping[str, Any], old: Mapping[str, Any], threshold: float
             found.append(f"{mode}: was measured then, and is not now")
             continue
         found += [
-            f"{mode}: {metric} is {now[metric]:.4f}, and was {before[metric]:.4f}"
-            for metric in ("ndcg@10", "recall@100", "mrr")
-            if now[metric] < before[metric] - threshold
+            f"{mode}: {metric} is {now.get(metric, 0.0):.4f}, and was {before[metric]:.4f}"
+            for metric in before
+            if not metric.endswith("_ms") and now.get(metric, 0.0) < before[metric] - threshold
         ]
     return found

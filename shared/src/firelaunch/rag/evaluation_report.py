@@ -10,26 +10,34 @@ __all__ = ["as_html", "as_text"]
 
 Report = Mapping[str, Any]
 
-_METRICS = ("ndcg@10", "recall@100", "mrr", "p50_ms", "p95_ms")
-_QUALITY = _METRICS[:3]
-_COLOURS = {"lexical": "#8a94a6", "vector": "#5b8def", "hybrid": "#2f9e6e"}
+_COLOURS = {"lexical": "#8a94a6", "vector": "#5b8def", "hybrid": "#2f9e6e", "answers": "#2f9e6e"}
 _BAR, _GAP, _HEIGHT, _LEFT = 34, 26, 180, 40
 
 
 def as_text(report: Report, old: Report | None = None) -> str:
     """The report for a terminal; with an older one, the change of each metric beside it."""
-    lines = [_headline(report), "", f"{'mode':<9}" + "".join(f"{metric:>20}" for metric in _METRICS)]
+    metrics = _metrics(report)
+    lines = [_headline(report), "", f"{'mode':<9}" + "".join(f"{metric:>20}" for metric in metrics)]
     for mode, row in report["modes"].items():
         before = old["modes"].get(mode, {}) if old else {}
-        lines.append(f"{mode:<9}" + "".join(f"{_cell(metric, row, before):>20}" for metric in _METRICS))
-    if report["embedder"] is None:
+        lines.append(f"{mode:<9}" + "".join(f"{_cell(metric, row, before):>20}" for metric in metrics))
+    if report.get("embedder", "") is None:
         lines += ["", "There is no embedding model, so only words were searched (--embedder)."]
+    lines += [f"failed: {line}" for line in report.get("failed", [])]
     for line in report.get("compared", {}).get("regressions", []):
         lines.append(f"worse: {line}")
     return "\n".join(lines)
 
 
+def _metrics(report: Report) -> tuple[str, ...]:
+    """What was measured, latencies last."""
+    return tuple(next(iter(report["modes"].values())))
+
+
 def _headline(report: Report) -> str:
+    if "model" in report:
+        asked = f"{report['questions']:,} questions on {report['documents']:,} documents"
+        return f"{report['collection']}: {asked}, answered by {report['model']}"
     return (
         f"{report['collection']}: {report['documents']:,} documents, {report['questions']:,} questions, embedder "
         f"{report['embedder'] or 'none'}, indexed in {report['indexing_seconds']} s"
@@ -37,7 +45,7 @@ def _headline(report: Report) -> str:
 
 
 def _cell(metric: str, row: Mapping[str, float], before: Mapping[str, float]) -> str:
-    if metric not in _QUALITY:
+    if metric.endswith("_ms"):
         return f"{row[metric]:.2f}"
     change = f" ({row[metric] - before[metric]:+.4f})" if metric in before else ""
     return f"{row[metric]:.4f}{change}"
@@ -45,21 +53,27 @@ def _cell(metric: str, row: Mapping[str, float], before: Mapping[str, float]) ->
 
 def as_html(report: Report, old: Report | None = None) -> str:
     """The report as a page of its own, with a chart of the metrics and one of the latencies."""
-    rows = []
+    rows, metrics = [], _metrics(report)
+    quality = tuple(metric for metric in metrics if not metric.endswith("_ms"))
     for mode, row in report["modes"].items():
         before = old["modes"].get(mode, {}) if old else {}
-        cells = "".join(f"<td>{_cell(metric, row, before)}</td>" for metric in _METRICS)
+        cells = "".join(f"<td>{_cell(metric, row, before)}</td>" for metric in metrics)
         rows.append(f"<tr><th>{html.escape(mode)}</th>{cells}</tr>")
     worse = "".join(f"<li>{html.escape(line)}</li>" for line in report.get("compared", {}).get("regressions", []))
+    failed = "".join(f"<li>{html.escape(line)}</li>" for line in report.get("failed", []))
     return _PAGE.format(
         name=html.escape(report["collection"]),
         headline=html.escape(_headline(report)),
-        heads="".join(f"<th>{metric}</th>" for metric in _METRICS),
+        heads="".join(f"<th>{metric}</th>" for metric in metrics),
         rows="\n".join(rows),
-        legend="".join(f'<i style="background:{colour}"></i>{mode}' for mode, colour in _COLOURS.items()),
-        quality=_chart(report["modes"], _QUALITY, 1.0, "{:.3f}"),
-        latency=_chart(report["modes"], _METRICS[3:], _highest(report["modes"]), "{:.1f}"),
-        worse=f"<h2>Worse than before</h2><ul>{worse}</ul>" if worse else "",
+        legend="".join(
+            f'<i style="background:{colour}"></i>{mode}' for mode, colour in _COLOURS.items() if mode in report["modes"]
+        ),
+        title="Answers that pass" if "model" in report else "How much is found",
+        quality=_chart(report["modes"], quality, 1.0, "{:.3f}"),
+        latency=_chart(report["modes"], metrics[len(quality) :], _highest(report["modes"]), "{:.1f}"),
+        worse=(f"<h2>Failed</h2><ul>{failed}</ul>" if failed else "")
+        + (f"<h2>Worse than before</h2><ul>{worse}</ul>" if worse else ""),
     )
 
 
@@ -88,7 +102,7 @@ def _chart(modes: Mapping[str, Mapping[str, float]], metrics: tuple[str, ...], t
 
 
 _PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Search: {name}</title>
+<html lang="en"><meta charset="utf-8"><title>Evaluation: {name}</title>
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; color: #1c2430; padding: 0 1rem }}
 h1 {{ font-size: 1.3rem }} h2 {{ font-size: 1.05rem; margin-top: 2rem }} p {{ color: #4a5568 }}
@@ -103,7 +117,7 @@ i {{ display: inline-block; width: .8rem; height: .8rem; margin: 0 .3rem 0 1rem 
 {rows}
 </table>
 {worse}
-<h2>How much is found</h2>
+<h2>{title}</h2>
 <p>{legend}</p>
 {quality}
 <h2>How long it takes, in milliseconds</h2>

@@ -105,6 +105,9 @@ class EmbeddedIndex:
         path = self._folder / scope.app_id / version / f"{name}.sqlite3"
         with self._lock:
             shard = self._shards.get(path)
+            if shard is not None and shard.gone:
+                self._shards.pop(path).close()
+                shard = None
             if shard is None:
                 shard = self._shards[path] = Shard(path, scope.app_id, owner_of(scope), version, self._analyzer)
             self._shards.move_to_end(path)

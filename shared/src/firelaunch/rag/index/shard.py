@@ -63,6 +63,12 @@ class Shard:
         self._writing = threading.Lock()
         self._loading = threading.Lock()
         self._matrix: tuple[int, Matrix] | None = None
+        self._file: tuple[int, int] | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether the file that it has open was removed, or replaced: by another process, which dropped the version."""
+        return self._file is not None and self._file != _identity(self._path)
 
     @property
     def memory(self) -> int:
@@ -246,6 +252,7 @@ class Shard:
             # Erased text is overwritten, not only let go of.
             connection.execute("PRAGMA secure_delete = ON")
             self._prepare(connection)
+            self._file = _identity(self._path)
         except (sqlite3.Error, OSError) as error:
             raise IndexFailed(reason=f"{self._path}: {error}") from error
         return connection
@@ -264,6 +271,14 @@ class Shard:
         if said != self._about:
             connection.close()
             raise IndexFailed(reason=f"{self._path} holds {said!r} and not {self._about!r}; build another version")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:

@@ -1,0 +1,281 @@
+"""Puts documents up, kills who indexes them, then changes the chunker, kills who re-embeds, and counts every chunk."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from firelaunch.documents import Source, is_complete
+from firelaunch.errors import Conflict, NotFound
+from firelaunch.rag.chunk import chunks
+from firelaunch.rag.stored_text import read_blocks
+from firelaunch.rag.versions import Version
+from firelaunch.scope import Scope
+from firelaunch.services import Services
+from firelaunch.settings import Settings
+from firelaunch.store.base import Document, Query
+from firelaunch.testing.apps import SETTINGS, write_app
+from firelaunch.testing.embeddings import OpenAIEmbeddingServer
+from firelaunch.wiring import build
+from support import PYTHON, ROOT, clean_environ
+
+__all__ = ["Report", "run"]
+
+_SCOPES = [Scope("demo", "ada"), Scope("demo", "ben"), Scope("demo")]
+_WORKERS = 2
+_SHARDS = 2
+_FIRST = (
+    SETTINGS
+    + """documents = 10000
+
+[index]
+embedder = "openai"
+chunk_tokens = 120
+chunk_overlap = 20
+
+[jobs]
+lease_seconds = 2
+backoff_seconds = 0.05
+backoff_max_seconds = 0.5
+max_attempts = 100
+workers = 2
+"""
+)
+_SECOND = _FIRST.replace("chunk_tokens = 120", "chunk_tokens = 70")
+_STUCK_SECONDS = 120.0
+
+Say = Callable[[str], object]
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the chunks. ``killed``: processes by SIGKILL, ``killed_reembedding`` of them in the second part.
+
+    ``lost`` chunks are not in an index version that should have them; ``doubled`` are there more than once, or do not
+    belong there: of content that was replaced, of documents that were deleted.
+    """
+
+    documents: int
+    chunks: int = 0
+    killed: int = 0
+    killed_reembedding: int = 0
+    lost: int = 0
+    doubled: int = 0
+    seconds: float = 0.0
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        """Whether each chunk is there once."""
+        return not self.lost and not self.doubled
+
+
+class _SlowServer(OpenAIEmbeddingServer):
+    """Takes its time, so that there is a middle to be killed in."""
+
+    def __enter__(self) -> Self:
+        # Clients that are killed leave their connections broken; a traceback for each would hide the figures.
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        return super().__enter__()
+
+    def answer(self, path: str, body: Any) -> Any:
+        """See :class:`OpenAIEmbeddingServer`."""
+        time.sleep(random.uniform(0, 0.1))  # noqa: S311 - a test's dice
+        self.requests.clear()
+        return super().answer(path, body)
+
+
+class _Herd:
+    """Processes that are started anew when they die, unless they ended well."""
+
+    def __init__(self, commands: Mapping[str, list[str]], environs: Mapping[str, dict[str, str]], log: Path) -> None:
+        self._commands, self._environs, self._log = commands, environs, log
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self.done: set[str] = set()
+
+    def tend(self) -> None:
+        """Start what does not run."""
+        for name, command in self._commands.items():
+            process = self._running.get(name)
+            if process is not None and process.poll() == 0:
+                self.done.add(name)
+            if name not in self.done and (process is None or process.poll() is not None):
+                with self._log.open("ab") as log:
+                    self._running[name] = subprocess.Popen(
+                        command, env=self._environs[name], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                    )
+
+    def kill_one(self) -> bool:
+        """Kill one with ``kill -9``, whatever it is at."""
+        living = [process for process in self._running.values() if process.poll() is None]
+        if not living:
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(random.choice(living).pid, signal.SIGKILL)  # noqa: S311 - a test's dice
+            return True
+        return False
+
+    def end(self) -> None:
+        """Kill all of them."""
+        for process in self._running.values():
+            process.kill()
+            process.wait()
+
+
+def run(folder: Path, documents: int, kills: int, say: Say = lambda _: None) -> Report:
+    """Half of the kills come while documents are indexed, half while they are re-embedded."""
+    report, began = Report(documents), time.monotonic()
+    with _SlowServer() as server:
+        environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": server.base_url}
+        path = write_app(folder, _FIRST)
+        services = build(Settings.load(path, environ))
+        names = [f"CHAOS-{n}" for n in range(_WORKERS)]
+        own = clean_environ(CHAOS=str(path), PYTHONPATH=str(ROOT / "tests"), **environ)
+        workers = _Herd(
+            {name: [PYTHON, "-m", "chaos_rag.worker"] for name in names},
+            dict.fromkeys(names, own),
+            folder / "workers.log",
+        )
+        try:
+            _indexed(services, documents, kills // 2, workers, report, say)
+            write_app(folder, _SECOND)
+            services.store.close()
+            services = build(Settings.load(path, environ))
+            _reembedded(services, folder, own, kills - kills // 2, workers, report, say)
+        finally:
+            workers.end()
+        _count(services, report)
+        services.store.close()
+    report.seconds = round(time.monotonic() - began, 1)
+    return report
+
+
+def _text(number: int, edition: int = 0) -> bytes:
+    dice = random.Random(number * 1000 + edition)  # noqa: S311 - the same text each time
+    words = [f"word{n}" for n in range(300)]
+    sections = range(dice.randrange(2, 12))
+    parts = [f"# Part {n} of {number}\n\n" + " ".join(dice.choices(words, k=150)) + "." for n in sections]
+    # A paragraph that comes again is a chunk of its own each time.
+    return "\n\n".join([*parts, parts[0], parts[0]]).encode()
+
+
+def _put(services: Services, number: int, edition: int = 0) -> None:
+    scope = _SCOPES[number % len(_SCOPES)]
+    with suppress(Conflict):
+        services.documents.add(scope, Source("file", f"{number}.md"), io.BytesIO(_text(number, edition)))
+
+
+def _indexed(services: Services, documents: int, kills: int, workers: _Herd, report: Report, say: Say) -> None:
+    for number in range(documents):
+        _put(services, number)
+    goal = report.killed + kills
+    _until(lambda: _all_ready(services) and report.killed >= goal, workers, workers, goal, report, say, services)
+
+
+def _reembedded(
+    services: Services, folder: Path, environ: dict[str, str], kills: int, workers: _Herd, report: Report, say: Say
+) -> None:
+    names = [str(n) for n in range(_SHARDS)]
+    shards = {n: {**environ, "CLOUD_RUN_TASK_INDEX": n, "CLOUD_RUN_TASK_COUNT": str(_SHARDS)} for n in names}
+    command = [PYTHON, "-m", "firelaunch", "reembed", str(folder), "--yes"]
+    herd = _Herd(dict.fromkeys(names, command), shards, folder / "reembed.log")
+    before, goal = report.killed, report.killed + kills
+    changes = iter(range(max(2, report.documents // 5)))
+    target = services.documents.versions.wanted
+
+    def change() -> None:
+        """Meanwhile documents come, change and go."""
+        number = next(changes, None)
+        if number is None:
+            return
+        _put(services, report.documents + number)
+        _put(services, number, edition=1)
+        with suppress(NotFound):
+            scope = _SCOPES[(number + report.documents // 2) % len(_SCOPES)]
+            services.documents.delete(scope, Source("file", f"{number + report.documents // 2}.md").id)
+
+    def over() -> bool:
+        change()
+        state = services.documents.versions.begun()
+        return state.current == target and _all_ready(services) and next(changes, None) is None
+
+    try:
+        _until(over, herd, workers, goal, report, say, services)
+    finally:
+        herd.end()
+    report.killed_reembedding = report.killed - before
+
+
+def _until(
+    over: Callable[[], bool], herd: _Herd, workers: _Herd, goal: int, report: Report, say: Say, services: Services
+) -> None:
+    """Kill now and then until there were enough, then wait for the work to end."""
+    give_up = 0.0
+    next_kill = time.monotonic() + 1.5
+    while not over():
+        workers.tend()
+        herd.tend()
+        if report.killed < goal and time.monotonic() > next_kill:
+            report.killed += (herd if random.random() < 0.7 else workers).kill_one()  # noqa: S311 - a test's dice
+            next_kill = time.monotonic() + random.uniform(0.2, 2.5)  # noqa: S311 - a test's dice
+        if report.killed >= goal:
+            give_up = give_up or time.monotonic() + _STUCK_SECONDS
+            if time.monotonic() > give_up:
+                report.examples.append("the work did not end")
+                return
+        ready = sum(record.data["status"] == "ready" for _, record in _records(services))
+        say(f"{ready} documents ready, {report.killed} of {goal} processes killed ")
+        time.sleep(0.1)
+
+
+def _records(services: Services) -> list[tuple[Scope, Document]]:
+    return [(scope, each) for scope in _SCOPES for each in services.store.query(Query(scope.documents()))]
+
+
+def _all_ready(services: Services) -> bool:
+    written = services.documents.versions.begun().written
+    return all(
+        record.data["status"] == "ready" and all(is_complete(record, version) for version in written)
+        for _, record in _records(services)
+    )
+
+
+def _count(services: Services, report: Report) -> None:
+    state = services.documents.versions.begun()
+    records = _records(services)
+    for version in state.written:
+        held = dict.fromkeys(_SCOPES, 0)
+        for scope, record in records:
+            wanted = _wanted(services, scope, record, version)
+            there = services.documents.engine(version).index.read(scope, version.id, record.id)
+            found = Counter(entry.text for entry in there if entry.vector is not None)
+            held[scope] += len(there)
+            lost, more = (wanted - found).total(), (found - wanted).total() + len(there) - found.total()
+            report.chunks, report.lost, report.doubled = (
+                report.chunks + wanted.total(),
+                report.lost + lost,
+                report.doubled + more,
+            )
+            if (lost or more) and len(report.examples) < 10:
+                report.examples.append(f"{record.path} in {version.id}: {lost} lost, {more} doubled")
+        for scope in _SCOPES:
+            strays = services.documents.engine(version).index.count(scope, version.id) - held[scope]
+            report.doubled += abs(strays)
+            if strays:
+                report.examples.append(f"{strays} entries of no document in {scope.root}, {version.id}")
+
+
+def _wanted(services: Services, scope: Scope, record: Document, version: Version) -> Counter[str]:
+    """What a document's chunks are, made anew from its text."""
+    with services.documents.files(scope).open(f"{record.path}/{record.data['hash']}.text") as text:
+        return Counter(c.embedded_text for c in chunks(read_blocks(text), version.chunking) if c.text.strip())
