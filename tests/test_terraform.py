@@ -209,8 +209,8 @@ def of_command(words: list[str]) -> Iterator[tuple[Any, ...]]:
             yield "account", name, flag["display-name"]
         case ["projects", "add-iam-policy-binding", _]:
             condition = flag["condition"]
-            title = condition.rpartition(",title=")[2] if condition != "None" else None
-            text = condition.removeprefix("expression=").rpartition(",title=")[0] if title else None
+            title = condition.rpartition(";title=")[2] if condition != "None" else None
+            text = condition.removeprefix("^;^expression=").rpartition(";title=")[0] if title else None
             yield "role", flag["member"], flag["role"], text, title
         case ["secrets", "create", name]:
             yield "secret", name
@@ -229,7 +229,7 @@ def of_command(words: list[str]) -> Iterator[tuple[Any, ...]]:
         case ["scheduler", "jobs", "create", "http", name]:
             target = (flag["uri"], flag["http-method"], flag["oidc-service-account-email"], flag["oidc-token-audience"])
             yield "sweep", name, flag["location"], flag["schedule"], *target
-        case ["run", *_] | ["secrets", "versions", *_]:
+        case ["run", *_] | ["secrets", "versions", *_] | ["storage", "buckets", "update", *_]:
             pass
         case _:
             raise AssertionError(f"Terraform should know of: {' '.join(words)}")
@@ -239,7 +239,7 @@ def of_request(words: list[str]) -> Iterator[tuple[Any, ...]]:
     url = next(word for word in words if word.startswith("https://"))
     found = re.search(r"/databases/([^/]+)/collectionGroups/(\w+)/(indexes|fields/(\w+))", url)
     if found is None:
-        assert re.search(r":addFirebase|/rulesets|/releases|/documents/apps/", url), url
+        assert re.search(r":addFirebase|/defaultBucket|/rulesets|/releases|/documents/apps/", url), url
         return
     body = json.loads(words[words.index("-d") + 1])
     if found[3] == "indexes":

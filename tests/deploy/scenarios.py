@@ -40,12 +40,23 @@ def two_apps_and_the_functions(world: World, report: Report) -> Check:
     for database, app in both.items():
         only = f'resource.name=="projects/{cloud.project}/databases/{database}"'
         roles = cloud.account.roles_of(f"fl-app-{app}@{cloud.project}.iam.gserviceaccount.com")
-        yield f"{app} reaches its own database and nothing else: {roles}", roles == {("roles/datastore.user", only)}
+        name = f"projects/_/buckets/{cloud.project}.firebasestorage.app"
+        listed = 'api.getAttribute("storage.googleapis.com/objectListPrefix", "")'
+        own = (
+            f'resource.name.startsWith("{name}/objects/apps/{app}/") || '
+            f'(resource.name=="{name}" && {listed}.startsWith("apps/{app}/"))'
+        )
+        wanted = {("roles/datastore.user", only), ("roles/storage.objectUser", own)}
+        yield f"{app} reaches its own database and files and nothing else: {roles}", roles == wanted
         yield (
             f"the rules of {database} are in force",
             "service cloud.firestore" in (cloud.firestore.rules_of(database) or ""),
         )
         yield f"{app} is published in {database}", f"{database}/apps/{app}" in cloud.firestore.documents
+    bucket = f"{cloud.project}.firebasestorage.app"
+    yield "the bucket of files is there, guarded by IAM alone", bucket in cloud.build.buckets & cloud.build.uniform
+    text = (world.root / "storage.rules").read_text()
+    yield "and its rules are in force", cloud.firestore.text(f"firebase.storage/{bucket}") == text
     vectors = [i for i in cloud.firestore.indexes["ledger"] if any("vectorConfig" in f for f in i["fields"])]
     yield "ledger's chunks have an index of vectors", len(vectors) == 1
     yield (

@@ -14,8 +14,17 @@ import pytest
 from click.testing import CliRunner
 from firelaunch.cli import main
 from firelaunch.deploy.cost import idle_month
+from firelaunch.deploy.files import files
 from firelaunch.deploy.iam import no_more_rights
-from firelaunch.deploy.names import AUTH_ADMIN, DATASTORE_USER, Place, app_service, functions, membership_service
+from firelaunch.deploy.names import (
+    AUTH_ADMIN,
+    DATASTORE_USER,
+    OBJECT_USER,
+    Place,
+    app_service,
+    functions,
+    membership_service,
+)
 from firelaunch.deploy.release import Live, deploy_command, traffic_command
 from firelaunch.deploy.tools import Failed, Tools
 from firelaunch.deploy.work import for_work
@@ -108,7 +117,7 @@ def test_a_plan_names_what_each_variant_takes(plans: dict[str, str]) -> None:
     assert 'databases/(default)"' in plans["plain"]
     everything = plans["all"]
     assert "firestore databases create --database=app-all" in everything
-    assert 'condition=expression=resource.name=="projects/demo-project/databases/app-all"' in everything
+    assert 'condition=^;^expression=resource.name=="projects/demo-project/databases/app-all"' in everything
     for wanted in ("aiplatform.googleapis.com", "roles/aiplatform.user", "roles/firebaseauth.viewer", "--min=1"):
         assert wanted in everything
     assert "OPENAI_API_KEY" not in everything.replace("mend", "")
@@ -169,6 +178,11 @@ def test_a_key_in_the_environment_is_in_no_plan(tmp_path: Path, monkeypatch: pyt
 APP_MEMBER = PLACE.member("fl-app-my-app")
 
 
+def files_of(app: str) -> str:
+    """The condition on an app's part of the bucket."""
+    return PLACE.below("demo-project.firebasestorage.app", f"apps/{app}")
+
+
 @pytest.mark.parametrize(
     ("binding", "refused"),
     [
@@ -181,6 +195,9 @@ APP_MEMBER = PLACE.member("fl-app-my-app")
         ),
         ({"role": "roles/secretmanager.secretAccessor", "members": [APP_MEMBER]}, True),
         ({"role": "roles/storage.objectViewer", "members": [APP_MEMBER]}, True),
+        ({"role": OBJECT_USER, "members": [APP_MEMBER]}, True),
+        ({"role": OBJECT_USER, "members": [APP_MEMBER], "condition": {"expression": files_of("other")}}, True),
+        ({"role": OBJECT_USER, "members": [APP_MEMBER], "condition": {"expression": files_of("my-app")}}, False),
         ({"role": AUTH_ADMIN, "members": [PLACE.member("fl-app-other")]}, True),
         ({"role": AUTH_ADMIN, "members": [PLACE.member("firelaunch-membership")]}, False),
         ({"role": "roles/owner", "members": ["user:me@example.com"]}, False),
@@ -192,6 +209,24 @@ def test_an_account_that_reaches_more_than_its_own_is_refused(
 ) -> None:
     service = app_service(settings(tmp_path / "app"), PLACE)
     assert bool(no_more_rights(PLACE, service).refuses([{"bindings": [binding]}])) is refused
+
+
+@pytest.mark.parametrize(
+    ("there", "bucket", "said"),
+    [
+        ([], "demo-project.firebasestorage.app", None),
+        ([{"name": "mine", "uniform_bucket_level_access": True}], "mine", None),
+        ([{"name": "mine", "uniform_bucket_level_access": False}], "mine", "access control lists"),
+        ([{"name": "others", "uniform_bucket_level_access": True}], "mine", "not in demo-project"),
+    ],
+)
+def test_a_bucket_is_refused_where_its_objects_are_open_past_iam_or_where_it_is_not_the_projects(
+    there: list[dict[str, Any]], bucket: str, said: str | None
+) -> None:
+    step = files(PLACE, bucket)
+    problem = step.refuses([there])
+    assert problem is None if said is None else said in (problem or "")
+    assert bool(list(step.lacks([there]))) is (there == [])
 
 
 def test_only_the_membership_function_may_change_users(tmp_path: Path) -> None:

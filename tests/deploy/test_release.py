@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from firelaunch.deploy.data import database, indexes, publish, vectors
+from firelaunch.deploy.files import files
 from firelaunch.deploy.iam import account
 from firelaunch.deploy.names import BUILDER, REPOSITORY, SECRET_READER, Place, Service
 from firelaunch.deploy.plan import preflight
 from firelaunch.deploy.release import Release
-from firelaunch.deploy.rules import rules
+from firelaunch.deploy.rules import file_rules, rules
 from firelaunch.deploy.smoke import smoke_app
 from firelaunch.deploy.steps import perform
 from firelaunch.deploy.tools import Failed, Tools
@@ -157,6 +158,27 @@ def test_live_rules_of_an_app_that_is_not_here_are_kept_unless_they_may_go(cloud
         perform(rules(PLACE, "(default)", OLD, frozenset()), tools, yes)
     assert "--drop APP" in failed.value.mend
     assert perform(rules(PLACE, "(default)", OLD, frozenset({"gone"})), tools, yes) == 1
+
+
+def test_firebases_bucket_is_made_once_guarded_by_iam_alone_and_gets_its_rules(
+    cloud: GoogleCloud, tools: Tools, tmp_path: Path
+) -> None:
+    bucket = "demo-project.firebasestorage.app"
+    assert perform(files(PLACE, bucket), tools, never) == 2
+    assert cloud.build.buckets == cloud.build.uniform == {bucket}
+    again = Tools({**os.environ, **cloud.environ(tmp_path / "home")}, lambda _: None, token=TOKEN)
+    assert perform(files(PLACE, bucket), again, never) == 0
+    cloud.build.uniform.clear()
+    later = Tools({**os.environ, **cloud.environ(tmp_path / "home")}, lambda _: None, token=TOKEN)
+    with pytest.raises(Failed, match="has access control lists") as failed:
+        perform(files(PLACE, bucket), later, never)
+    assert f"gcloud storage buckets update gs://{bucket} --uniform-bucket-level-access" in failed.value.mend
+    step = file_rules(PLACE, bucket, "new\n")
+    with pytest.raises(Failed, match="nobody agreed"):
+        perform(step, tools, lambda _: False)
+    assert perform(step, tools, yes) == 1
+    assert cloud.firestore.text(f"firebase.storage/{bucket}") == "new\n"
+    assert perform(step, tools, never) == 0
 
 
 def test_every_index_and_ttl_of_the_file_is_made_once_and_others_are_let_be(cloud: GoogleCloud, tools: Tools) -> None:

@@ -13,10 +13,12 @@ import click
 
 from ..deploy.cost import idle_month
 from ..deploy.data import database, indexes, publish, vectors
+from ..deploy.files import files
 from ..deploy.names import (
     Place,
     Service,
     app_service,
+    bucket,
     databases,
     features,
     functions,
@@ -25,7 +27,7 @@ from ..deploy.names import (
 )
 from ..deploy.plan import describe, describe_command, for_project, for_service, preflight
 from ..deploy.release import Release, deploy_command, services_command, traffic_command
-from ..deploy.rules import rules
+from ..deploy.rules import file_rules, rules
 from ..deploy.smoke import smoke_app, smoke_function
 from ..deploy.stage import FUNCTIONS, Staged, StageError, stage_app, stage_functions
 from ..deploy.steps import Step, explain, perform
@@ -188,6 +190,9 @@ class _Deploy:
         text = composed_rules(self.root / "apps", self.root / "firestore.rules").text
         for name in databases(self.settings):
             yield rules(self.place, name, text, self.drop)
+        own = bucket(self.settings, self.place)
+        yield files(self.place, own)
+        yield file_rules(self.place, own, (self.root / "storage.rules").read_text(encoding="utf-8"))
         joining = self.settings.membership
         policy = Policy(joining.join, joining.domains, self.settings.identity.tenant or None)
         fields = {"name": self.settings.app.name, **policy.data()}

@@ -25,7 +25,7 @@ def account(place: Place, name: str, title: str) -> Step:
 
 def roles(place: Place, name: str, wanted: tuple[Role, ...]) -> Step:
     """Its roles in the project."""
-    names = ", ".join(role.name + (f" on {role.database} alone" if role.database else "") for role in wanted)
+    names = ", ".join(role.name + _where(role) for role in wanted)
     return Step(
         f"its roles: {names}",
         (_policy(place),),
@@ -95,7 +95,8 @@ def _policy(place: Place) -> Command:
 
 def _bind(place: Place, name: str, role: Role) -> Command:
     found = condition_of(place, role)
-    condition = f"expression={found['expression']},title={found['title']}" if found else "None"
+    # An expression may hold commas, so that another sign is between the two (gcloud topic escaping).
+    condition = f"^;^expression={found['expression']};title={found['title']}" if found else "None"
     return gcloud(
         *("projects", "add-iam-policy-binding", place.project),
         *(f"--member={place.member(name)}", f"--role={role.name}", f"--condition={condition}"),
@@ -103,11 +104,20 @@ def _bind(place: Place, name: str, role: Role) -> Command:
     )
 
 
+def _where(role: Role) -> str:
+    where = role.database or (f"{role.bucket}/{role.folder}" if role.bucket else "")
+    return f" on {where} alone" if where else ""
+
+
 def _title(role: Role) -> str:
+    if role.bucket:
+        return "files"
     return "default" if role.database == "(default)" else str(role.database)
 
 
 def _condition(place: Place, role: Role) -> str | None:
+    if role.bucket:
+        return place.below(role.bucket, role.folder)
     return place.only(role.database) if role.database else None
 
 

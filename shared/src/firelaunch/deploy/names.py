@@ -35,6 +35,7 @@ __all__ = [
     "Service",
     "Work",
     "app_service",
+    "bucket",
     "databases",
     "features",
     "functions",
@@ -50,6 +51,7 @@ APIS = (
     "cloudtasks.googleapis.com",
     "firebase.googleapis.com",
     "firebaserules.googleapis.com",
+    "firebasestorage.googleapis.com",
     "firestore.googleapis.com",
     "iam.googleapis.com",
     "identitytoolkit.googleapis.com",
@@ -79,6 +81,7 @@ PERMISSIONS: Mapping[str, str] = {
     "secretmanager.secrets.create": "roles/secretmanager.admin",
     "datastore.databases.create": "roles/datastore.owner",
     "firebaserules.releases.update": "roles/firebaserules.admin",
+    "firebasestorage.defaultBucket.create": "roles/firebasestorage.admin",
 }
 """What whoever deploys must be allowed, and the least of Google's roles that allows it."""
 
@@ -101,6 +104,7 @@ MEMBERSHIP = "firelaunch-membership"
 _RESERVED = "firelaunch-"
 DEFAULT_DATABASE = "(default)"
 DATASTORE_USER = "roles/datastore.user"
+OBJECT_USER = "roles/storage.objectUser"
 AUTH_ADMIN = "roles/firebaseauth.admin"
 AUTH_VIEWER = "roles/firebaseauth.viewer"
 SECRET_READER = "roles/secretmanager.secretAccessor"  # noqa: S105 - a role's name
@@ -117,11 +121,11 @@ FORBIDDEN_ROLES = (
     *("roles/identitytoolkit.admin", "roles/identityplatform.admin", "roles/secretmanager.admin", SECRET_READER),
     *("roles/datastore.owner", DATASTORE_USER, "roles/datastore.viewer", "roles/cloudtasks.admin", ENQUEUER),
     *("roles/iam.serviceAccountTokenCreator", ACCOUNT_USER, "roles/iam.serviceAccountAdmin"),
-    *("roles/storage.admin", "roles/storage.objectAdmin", "roles/storage.objectUser", "roles/storage.objectViewer"),
+    *("roles/storage.admin", "roles/storage.objectAdmin", OBJECT_USER, "roles/storage.objectViewer"),
     *("roles/resourcemanager.projectIamAdmin", "roles/run.admin", "roles/run.invoker"),
 )
-"""Project-wide roles by which an app's service would reach what is not its own. Its own binding, with the condition on
-its database, is let be; the same role without it is not."""
+"""Project-wide roles by which an app's service would reach what is not its own. Its own bindings, with the
+conditions on its database and on its files, are let be; the same roles without them are not."""
 
 RUN: Mapping[str, str | int | bool] = {
     "cpu": 1,
@@ -175,6 +179,18 @@ class Place:
         (https://cloud.google.com/firestore/docs/manage-databases#database_access_permissions)."""
         return f'resource.name=="projects/{self.project}/databases/{database}"'
 
+    def below(self, bucket: str, folder: str) -> str:
+        """The IAM condition that binds a role to the objects below a folder, and to listing them
+        (https://cloud.google.com/iam/docs/conditions-attribute-reference#api-attributes)."""
+        whole, listed = (
+            f"projects/_/buckets/{bucket}",
+            'api.getAttribute("storage.googleapis.com/objectListPrefix", "")',
+        )
+        return (
+            f'resource.name.startsWith("{whole}/objects/{folder}/") || '
+            f'(resource.name=="{whole}" && {listed}.startsWith("{folder}/"))'
+        )
+
     def url(self, service: str) -> str:
         """A service's address, which is known before it is made
         (https://cloud.google.com/run/docs/triggering/https-request#deterministic)."""
@@ -183,10 +199,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role in the project; for one ``database`` alone, where there is one."""
+    """A role in the project; for one ``database`` alone, or for a ``bucket``'s ``folder``, where there is one."""
 
     name: str
     database: str | None = None
+    bucket: str | None = None
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +269,7 @@ def app_service(settings: Settings, place: Place) -> Service:
     return Service(
         name=app,
         account=_account("app", app),
-        roles=_roles(settings),
+        roles=_roles(settings, place),
         environ=environ,
         secrets={name: f"{app}-{name.lower().replace('_', '-')}" for name in _secrets(settings)},
         work=work,
@@ -294,6 +312,11 @@ def databases(settings: Settings) -> tuple[str, ...]:
     return (DEFAULT_DATABASE, *([settings.app.id] if settings.cloud.database == "dedicated" else []))
 
 
+def bucket(settings: Settings, place: Place) -> str:
+    """That of an app's files: what users upload, and what becomes of it."""
+    return settings.documents.bucket or f"{place.project}.firebasestorage.app"
+
+
 def features(settings: Settings) -> tuple[str, ...]:
     """What of :data:`FEATURE_APIS` and :data:`FEATURE_ROLES` an app uses."""
     named = {settings.models.provider, settings.index.embedder, settings.index.backend}
@@ -317,9 +340,10 @@ def _check(settings: Settings) -> None:
         )
 
 
-def _roles(settings: Settings) -> tuple[Role, ...]:
+def _roles(settings: Settings, place: Place) -> tuple[Role, ...]:
     return (
         Role(DATASTORE_USER, databases(settings)[-1]),
+        Role(OBJECT_USER, bucket=bucket(settings, place), folder=f"apps/{settings.app.id}"),
         *(Role(FEATURE_ROLES[name]) for name in features(settings)),
         *([Role(AUTH_VIEWER)] if settings.identity.check_revoked else []),
     )

@@ -1,8 +1,9 @@
-"""The composed rules in force for a project's databases; shown and agreed to first."""
+"""The rules in force for a project's databases and its bucket of files; shown and agreed to first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..rules.compare import compare
@@ -10,10 +11,9 @@ from .names import DEFAULT_DATABASE, Place
 from .steps import Action, Step
 from .tools import Failed, Request, Tools
 
-__all__ = ["rules"]
+__all__ = ["file_rules", "rules"]
 
 _RULES = "https://firebaserules.googleapis.com/v1"
-_FILE = "firestore.rules"
 
 Live = dict[str, str | None]
 """By a release's name, its rules; None where nothing was released under it."""
@@ -25,7 +25,40 @@ def rules(place: Place, database: str, text: str, drop: frozenset[str]) -> Step:
     Args:
         drop: the apps whose live rules may go.
     """
-    names = _releases(database)
+
+    def dropped(answers: Sequence[Any]) -> str | None:
+        for content in answers[0].values():
+            gone = [app for app in compare(content, text).removed if app not in drop]
+            if gone:
+                return f"this would drop the live rules of {', '.join(gone)} from database {database}"
+        return None
+
+    mend = "deploy from where apps/APP/firestore.rules is; or, if those rules are to go, pass --drop APP"
+    return _step(place, f"database {database}", _releases(database), _Source("firestore.rules", text), mend, dropped)
+
+
+def file_rules(place: Place, bucket: str, text: str) -> Step:
+    """``text``, that of ``storage.rules``, in force for a bucket
+    (https://firebase.google.com/docs/reference/rules/rest/v1/projects.releases)."""
+    mend = f"ask for roles/firebaserules.admin in {place.project}"
+    return _step(place, f"bucket {bucket}", (f"firebase.storage/{bucket}",), _Source("storage.rules", text), mend)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    file: str
+    text: str
+
+
+def _step(
+    place: Place,
+    what: str,
+    names: tuple[str, ...],
+    source: _Source,
+    mend: str,
+    refuses: Callable[[Sequence[Any]], str | None] = lambda _: None,
+) -> Step:
+    text = source.text
 
     def look(tools: Tools) -> Sequence[Any]:
         return [{name: _live(tools, place, name) for name in names}]
@@ -35,28 +68,21 @@ def rules(place: Place, database: str, text: str, drop: frozenset[str]) -> Step:
         there = [name for name, content in live.items() if content is not None]
         for name in there or names[:1]:
             if live[name] != text:
-                yield _release(place, name, text, exists=name in there)
-
-    def dropped(answers: Sequence[Any]) -> str | None:
-        for content in answers[0].values():
-            gone = [app for app in compare(content, text).removed if app not in drop]
-            if gone:
-                return f"this would drop the live rules of {', '.join(gone)} from database {database}"
-        return None
+                yield _release(place, name, source, exists=name in there)
 
     def question(answers: Sequence[Any]) -> str:
         changed = [content for content in answers[0].values() if content is not None and content != text]
         if not changed:
-            return f"Database {database} has no rules yet. Put those of this repo in force?"
+            return f"{what.capitalize()} has no rules yet. Put those of this repo in force?"
         lines = [line for content in changed for line in compare(content, text).lines]
-        return "\n".join([f"The rules of database {database} change:", *lines, "Put them in force?"])
+        return "\n".join([f"The rules of {what} change:", *lines, "Put them in force?"])
 
     return Step(
-        f"rules of {database}",
+        f"rules of {what}",
         tuple(Request("GET", f"{_RULES}/projects/{place.project}/releases/{name}") for name in names),
         lacks=lacks,
-        refuses=dropped,
-        mend="deploy from where apps/APP/firestore.rules is; or, if those rules are to go, pass --drop APP",
+        refuses=refuses,
+        mend=mend,
         asks=question,
         look=look,
     )
@@ -79,7 +105,7 @@ def _live(tools: Tools, place: Place, name: str) -> str | None:
     return str(files[0].get("content", ""))
 
 
-def _release(place: Place, name: str, text: str, *, exists: bool) -> Request:
+def _release(place: Place, name: str, given: _Source, *, exists: bool) -> Request:
     releases = f"{_RULES}/projects/{place.project}/releases"
     whole = f"projects/{place.project}/releases/{name}"
 
@@ -89,5 +115,5 @@ def _release(place: Place, name: str, text: str, *, exists: bool) -> Request:
             return Request("PATCH", f"{releases}/{name}", {"release": body})
         return Request("POST", releases, body)
 
-    source = {"source": {"files": [{"name": _FILE, "content": text}]}}
+    source = {"source": {"files": [{"name": given.file, "content": given.text}]}}
     return Request("POST", f"{_RULES}/projects/{place.project}/rulesets", source, then=release)

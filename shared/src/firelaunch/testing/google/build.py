@@ -22,6 +22,8 @@ class Build:
     def __init__(self, project: str, run: Run) -> None:
         self.project = project
         self.buckets: set[str] = set()
+        self.uniform: set[str] = set()
+        """Buckets whose objects IAM alone guards."""
         self.uploads: list[list[str]] = []
         """The names of the files in each upload."""
         self._objects: dict[str, bytes] = {}
@@ -41,6 +43,13 @@ class Build:
             ),
             Route("GET", storage + "/([^/]+)", self._bucket, "storage.buckets.get"),
             Route("POST", storage, self._create_bucket, "storage.buckets.create"),
+            Route("PATCH", storage + "/([^/]+)", self._patch_bucket, "storage.buckets.update"),
+            Route(
+                "POST",
+                f"firebasestorage.googleapis.com/v1alpha/projects/{self.project}/defaultBucket",
+                self._default_bucket,
+                "firebasestorage.defaultBucket.create",
+            ),
             Route("POST", upload + "/([^/]+)/o", self._upload, "storage.objects.create"),
             Route("PUT", upload + "/([^/]+)/o", self._resume, "storage.objects.create"),
             Route("GET", storage + "/([^/]+)/o/(.+)", self._object, "storage.objects.get"),
@@ -61,7 +70,22 @@ class Build:
         return self._bucket_of(name)
 
     def _bucket_of(self, name: str) -> Any:
-        return {"id": name, "name": name, "projectNumber": "1234", "location": "EUROPE-WEST1"}
+        uniform = {"uniformBucketLevelAccess": {"enabled": name in self.uniform}}
+        known = {"projectNumber": "1234", "location": "EUROPE-WEST1", "metageneration": "1"}
+        return {"kind": "storage#bucket", "id": name, "name": name, "iamConfiguration": uniform, **known}
+
+    def _patch_bucket(self, call: Call, name: str) -> Any:
+        self._bucket(call, name)
+        if call.json.get("iamConfiguration", {}).get("uniformBucketLevelAccess", {}).get("enabled"):
+            self.uniform.add(name)
+        return self._bucket_of(name)
+
+    def _default_bucket(self, call: Call) -> Any:
+        name = f"{self.project}.firebasestorage.app"
+        if "location" not in call.json:
+            raise Refusal(400, "INVALID_ARGUMENT", "A location is required.")
+        self.buckets.add(name)
+        return {"name": f"projects/{self.project}/defaultBucket", "bucket": {"name": name}, **call.json}
 
     def _create_bucket(self, call: Call) -> Any:
         self.buckets.add(call.json["name"])

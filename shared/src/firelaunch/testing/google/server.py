@@ -27,10 +27,18 @@ _OVERRIDES = (
     *("artifactregistry", "cloudbilling", "cloudbuild", "iam", "run", "secretmanager", "serviceusage", "storage"),
     *("aiplatform", "cloudscheduler", "cloudtasks", "logging", "runapps"),
 )
-_LOOPBACK = ("cloudresourcemanager", "firestore", "firebase", "firebaserules", "identitytoolkit", "vectorsearch")
+_LOOPBACK = (
+    "cloudresourcemanager",
+    "firestore",
+    "firebase",
+    "firebaserules",
+    "firebasestorage",
+    "identitytoolkit",
+    "vectorsearch",
+)
 """Requests of firelaunch's own go there too, and it sends a token without TLS to this machine alone."""
 
-_QUOTA = ("firebase.", "firebaserules.")
+_QUOTA = ("firebase.", "firebaserules.", "firebasestorage.")
 """Hosts that refuse a person's token without the header X-Goog-User-Project."""
 
 
