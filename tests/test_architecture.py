@@ -33,7 +33,7 @@ ORDER = [
     ["answering"],
     ["guardrails", "named", "resume"],
     ["turn", "batch", "billing_jobs", "ingest_work", "reembed", "erasure", "notify", "rollup"],
-    ["ingest"],
+    ["ingest", "reembed_job"],
     ["upkeep"],
     ["api"],
     ["search_wiring"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -234,3 +235,22 @@ def test_the_command_tells_before_it_does_and_does_it_once(
     assert "None is being built" in run("--abandon")
     monkeypatch.setenv("CLOUD_RUN_TASK_INDEX", "4")
     assert CliRunner().invoke(main, ["reembed", str(tmp_path)]).exit_code == 1
+
+
+def test_an_admins_job_builds_the_version_that_the_settings_ask_for_and_switches(site: Site, tmp_path: Path) -> None:
+    before = put(sign_in(site.app, "ada"), "walruses.md", prose("walruses"))
+    assert before["status"] == "ready"
+    with embedded_site(tmp_path, settings=CHANGED) as changed:
+        boss = sign_in(changed.app, "boss", "admin")
+        job = boss.post("/v1/ops/reembed", {}).get_json()
+        done = changed.finished(changed.services.jobs.find(job["id"]))
+        assert done.state == "succeeded", done.error
+        wanted = changed.services.documents.versions.wanted
+        assert json.loads(done.result or "")["version"] == wanted.id
+        assert changed.services.documents.versions.begun().current == wanted
+        found = sign_in(changed.app, "ada").post("/v1/search", {"query": "walruses"}).get_json()["passages"]
+        assert {each["document_id"] for each in found} == {before["id"]}
+
+
+def test_no_member_begins_a_re_embedding(site: Site) -> None:
+    assert sign_in(site.app, "ada").post("/v1/ops/reembed", {}).status_code == 403

@@ -129,7 +129,7 @@ class Documents:
         return self._fetcher()
 
     def within(self, scope: Scope) -> Documents:
-        """The same, for documents of ``scope`` alone."""
+        """The same, for documents of ``scope`` alone, a user's or all of the app's."""
         return replace(self, only=scope)
 
     def files(self, scope: Scope) -> ScopedFiles:
@@ -335,7 +335,9 @@ class Documents:
         return [document_view(each.id, now.get(each.id, each.data)) for each in found]
 
     def _check(self, scope: Scope) -> None:
-        if self.only is not None and scope != self.only:
+        # A job of the app itself, such as re-embedding, works for all of its users.
+        every = self.only is not None and self.only.uid is None and scope.app_id == self.only.app_id
+        if self.only is not None and scope != self.only and not every:
             raise ScopeViolation(reason=f"a job of {self.only.root} reached for documents of {scope.root}")
 
 

@@ -49,6 +49,7 @@ from .guardrails import logged, moderated
 from .identity import bearer
 from .ingest import document_handlers
 from .lifecycle import Shutdown
+from .reembed_job import reembed_handlers
 from .resume import Answers
 from .services import Services
 from .telemetry import REQUEST_ID, TRACE, configure_logs
@@ -152,7 +153,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     handle_errors(app)
     workflow = _guarded(workflow, services)
     turns = Turns(services, workflow, app.shutdown)
-    known = billing_handlers(upkeep_handlers(services, document_handlers(handlers)))
+    known = billing_handlers(upkeep_handlers(services, document_handlers(reembed_handlers(handlers))))
     runner = Runner(services, batch_handlers(workflow, known), app.shutdown)
     app.start_jobs = lambda: _start_jobs(app, services, runner)
     app.runner = runner

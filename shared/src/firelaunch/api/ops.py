@@ -8,9 +8,13 @@ from typing import Any
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..errors import AlreadyExists, JobsUnavailable, NotFound, TooLarge
+from ..jobs.base import job_view
+from ..reembed_job import REEMBED, Reembed
 from ..rollup import rollup_view
 from ..services import Services
 from .base import admins_only, blueprint, example
+from .jobs import JobAnswer
 from .refusals import errors
 
 __all__ = ["routes"]
@@ -71,5 +75,16 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
         days = [(today - timedelta(days=back)).isoformat() for back in range(query.days)]
         found = store.get_many([store.scope.rollup(day) for day in days])
         return {"items": [rollup_view(day, document) for day, document in zip(days, found, strict=True)]}
+
+    @api.post(
+        "/ops/reembed",
+        responses={202: JobAnswer, **errors(TooLarge, AlreadyExists, NotFound, JobsUnavailable)},
+        summary="Index all documents anew, by the settings of today (role admin)",
+        description="The job is the app's, and what it costs is in no user's budget; `GET /v1/ops/jobs/{id}` has how "
+        "far it is.",
+    )
+    def reembed() -> tuple[dict[str, Any], int]:
+        admins_only()
+        return job_view(services.jobs.enqueue(store.scope, REEMBED, Reembed())), 202
 
     return api
