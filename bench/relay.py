@@ -184,7 +184,10 @@ def reference(kind: str, port: int, paced: bool, threads: int = 4) -> Iterator[T
     }
     command = [sys.executable, "-m", *commands[kind]]
     with process(command, own, core=SERVER_CORE, cwd=ROOT, env=env) as pid:
-        yield Target(kind, own, family(pid), [plain(paced)])
+        target = Target(kind, own, [], [plain(paced)])
+        warm(target)  # gunicorn listens before its worker is there
+        target.pids += family(pid)
+        yield target
 
 
 @contextlib.contextmanager
