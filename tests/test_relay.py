@@ -31,6 +31,14 @@ def answer(turn):
     yield Chunk("in " + threading.current_thread().name)
 """
 
+BOTH = """
+def answer(turn):
+    asked = [{"role": "user", "content": turn.text}]
+    yield from turn.llm.stream(asked)
+    for chunk in turn.llm.stream(asked):
+        yield Chunk(chunk.text.upper(), chunk.tokens, chunk.finish)
+"""
+
 
 def change_workflow(folder: Path, code: str) -> None:
     path = folder / "app" / "workflow.py"
@@ -168,7 +176,7 @@ def test_silence_between_two_words_ends_a_stream(app_folder: Path, serve: Callab
         assert last_message(ada, chat)["text"] == "soon "
 
 
-@pytest.mark.parametrize(("code", "end"), [(LOOPS, "WORD "), (GOES_ON, "in ThreadPoolExecutor-0_")])
+@pytest.mark.parametrize(("code", "end"), [(LOOPS, "WORD "), (GOES_ON, "in ThreadPoolExecutor-0_"), (BOTH, "WORD ")])
 def test_a_workflows_own_code_never_runs_where_all_streams_wait(
     app_folder: Path, serve: Callable[..., Server], code: str, end: str
 ) -> None:

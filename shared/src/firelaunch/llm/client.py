@@ -30,7 +30,7 @@ class Client:
     Attributes:
         sock: the client's connection.
         goes_on: whether the answer goes on when the client leaves.
-        may_wait: whether the stream's driver takes waits over; None until it was asked, by the first.
+        may_wait: whether the stream's driver takes over the wait that it was told of last.
         hosted: whether the hub drives the stream at the moment: whatever blocks has to leave it first.
         waits_for: the provider's connection, and until when.
         idle: whether the item that was just given is all there was, so that a wait follows it: the stream need not be
@@ -41,7 +41,7 @@ class Client:
 
     sock: socket.socket
     goes_on: bool = False
-    may_wait: bool | None = None
+    may_wait: bool = False
     hosted: bool = False
     waits_for: tuple[socket.socket, Patience] | None = None
     idle: bool = False

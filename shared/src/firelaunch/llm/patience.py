@@ -49,6 +49,7 @@ class Patience:
     check: Callable[[], None] = lambda: None
     sent: bool = False
     _began: float = field(default_factory=time.monotonic)
+    _asked: bool = False
     _heard: bool = False
     _last: float = 0.0
 
@@ -84,12 +85,15 @@ class Patience:
     def hand_over(self, sock: socket.socket) -> bool:
         """Whether the wait for ``sock`` is somebody else's; the caller then gives back control rather than wait."""
         client = self.client
-        if client is None or client.may_wait is False:
+        if client is None:
             return False
-        if not self._heard and not client.hosted and self._soon(sock):
-            return False
-        if client.may_wait is None:
-            client.may_wait = False  # unless whoever gets the first word of it says otherwise
+        if not client.hosted:
+            if self._asked and not client.may_wait:
+                return False
+            if not self._heard and self._soon(sock):
+                return False
+            # Each call asks anew: the workflow may do more with its second stream than it did with its first.
+            self._asked, client.may_wait = True, False
         client.waits_for = (sock, self)
         return True
 

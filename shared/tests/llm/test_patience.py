@@ -1,0 +1,54 @@
+"""Whose a wait is."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from firelaunch.llm.client import Client
+from firelaunch.llm.patience import Patience
+
+
+@pytest.fixture
+def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
+    one, other = socket.socketpair()
+    with one, other:
+        yield one, other
+
+
+def patience(client: Client) -> Patience:
+    began = Patience(time.monotonic() + 60, 60, 60, client)
+    began.heard()  # so that no thread waits for a first token
+    return began
+
+
+def test_a_wait_that_nobody_took_over_is_told_of_once_and_then_the_threads_own(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
+    call = patience(Client(sockets[0]))
+    assert call.hand_over(sockets[1])
+    assert not call.hand_over(sockets[1])
+
+
+def test_that_the_first_streams_waits_were_taken_over_says_nothing_of_the_second(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
+    """Else a workflow that handles the pieces of its second stream would turn round and round."""
+    client = Client(sockets[0])
+    first, second = patience(client), patience(client)
+    assert first.hand_over(sockets[1])
+    client.may_wait = True
+    assert second.hand_over(sockets[1])
+    assert not second.hand_over(sockets[1])
+
+
+def test_a_stream_that_came_back_from_the_hub_may_go_there_again(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
+    client = Client(sockets[0])
+    call = patience(client)
+    assert call.hand_over(sockets[1])
+    client.may_wait = True
+    assert call.hand_over(sockets[1])
