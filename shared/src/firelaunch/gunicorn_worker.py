@@ -92,32 +92,32 @@ class _Sending:
 
         self.conn, self.context = conn, taken.context
         self._response, self._body = taken.response, taken.body
-        self._served = Served(iter(taken.stream), taken.client, self._frame, lambda: None)
+        self.served = Served(iter(taken.stream), taken.client, self._frame, lambda: None)
 
     def begin(self, write_seconds: float) -> Served:
         """Have the connection write as threads do: blocking, and not for ever."""
         self.conn.sock.settimeout(write_seconds)
-        return self._served
+        return self.served
 
     def lend(self, worker: Worker) -> None:
         """Make the stream ready for the hub."""
         if not self._response.headers_sent:
             self._response.send_headers()
-        self._served.leave = lambda: worker.resume(self)
+        self.served.leave = lambda: worker.resume(self)
 
     def write(self, data: bytes) -> None:
         """Send a piece. A client that does not take it is gone."""
         try:
             self._response.write(data)
         except OSError:
-            self._served.left()
-            if not self._served.client.goes_on:
-                self._served.items.close()  # type: ignore[attr-defined]  # a generator, which settles what was said
+            self.served.left()
+            if not self.served.client.goes_on:
+                self.served.items.close()  # type: ignore[attr-defined]  # a generator, which settles what was said
 
     def end(self) -> bool:
         """End the response; whether the connection can be used again."""
         kept = False
-        if not self._served.gone and not self._served.failed:
+        if not self.served.gone and not self.served.failed:
             with contextlib.suppress(OSError):
                 self._response.close()
                 kept = not self._response.should_close()
@@ -126,7 +126,7 @@ class _Sending:
             close()
         if kept:
             self.conn.sock.setblocking(True)
-        elif self._served.gone:
+        elif self.served.gone:
             # Or gunicorn would wait in its one loop for the client to close.
             with contextlib.suppress(OSError):
                 self.conn.sock.shutdown(socket.SHUT_RDWR)
@@ -176,7 +176,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             return super().handle(conn)
         except _TakenOver as taken:
-            return self._send(_Sending(conn, taken))
+            return self._go_on(_Sending(conn, taken))
         finally:
             self._until.pop(sock, None)
 
@@ -189,8 +189,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
 
-    def _send(self, sending: _Sending) -> Any:
+    def _go_on(self, sending: _Sending) -> Any:
         """Send a stream until it ends or does nothing but wait; whether the connection can be used again then."""
+        kept = sending.context.run(self._send, sending)
+        if kept is _ELSEWHERE:
+            # Last of all: the hub may have it resumed at once, and a context is entered by one thread at a time.
+            self.hub.add(sending.served)
+        return kept
+
+    def _send(self, sending: _Sending) -> Any:
         from .stream import Paused
 
         served = sending.begin(self.hub.write_seconds)
@@ -198,7 +205,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             for item in served.items:
                 if item is Paused.WAITING:
                     sending.lend(self)
-                    self.hub.add(served)
                     return _ELSEWHERE
                 if item is not Paused.LEAVING and not served.gone:
                     sending.write(item)
@@ -213,8 +219,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         def go_on() -> None:
             result: Future[Any] = Future()
             try:
-                result.set_result(sending.context.run(self._send, sending))
+                result.set_result(self._go_on(sending))
             except BaseException as error:
+                log.exception("a stream's connection failed")
                 result.set_exception(error)
             self.method_queue.defer(self.finish_request, sending.conn, result)
 
