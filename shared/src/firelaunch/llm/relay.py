@@ -16,6 +16,7 @@ from ..errors import ModelError, ModelUnavailable
 from .base import LEAVING, WAITING, CallPart, Chunk, ToolChunk
 from .failures import of_response, of_stream
 from .patience import Patience
+from .pattern import Pattern
 from .sse import Decoder
 from .transport import Response, Transport
 
@@ -67,7 +68,7 @@ def relay(
 
 
 def _chunks(response: Response, patience: Patience, parse: Callable[[dict[str, Any]], Chunk]) -> Iterator[Chunk]:
-    decoder = Decoder()
+    decoder, pattern = Decoder(), Pattern(parse)
     finished = False
     handed_on = 0.0
     for piece in response.pieces():
@@ -80,7 +81,7 @@ def _chunks(response: Response, patience: Patience, parse: Callable[[dict[str, A
                 yield Chunk()
             continue
         patience.heard()
-        chunk, last, error = _joined(events, parse)
+        chunk, last, error = _joined(events, parse, pattern)
         finished = finished or last or chunk.finish is not None
         now = time.monotonic()
         gather = now - handed_on < _GATHER_SECONDS and not last
@@ -97,7 +98,7 @@ def _chunks(response: Response, patience: Patience, parse: Callable[[dict[str, A
         if error is not None:
             raise error
     if events := decoder.end():
-        chunk, last, error = _joined(events, parse)
+        chunk, last, error = _joined(events, parse, pattern)
         finished = finished or last or chunk.finish is not None
         yield chunk
         if error is not None:
@@ -106,28 +107,32 @@ def _chunks(response: Response, patience: Patience, parse: Callable[[dict[str, A
         raise ModelUnavailable(reason="the stream ended before the answer did")
 
 
-def _joined(events: list[bytes], parse: Callable[[dict[str, Any]], Chunk]) -> tuple[Chunk, bool, ModelError | None]:
+def _joined(
+    events: list[bytes], parse: Callable[[dict[str, Any]], Chunk], pattern: Pattern
+) -> tuple[Chunk, bool, ModelError | None]:
     """One chunk of several events; whether the stream's end mark was among them; and the error that they end in."""
-    chunks: list[Chunk] = []
-    last, error = False, None
-    for data in events:
-        if data == _DONE:
-            last = True
-            continue
-        try:
-            chunks.append(read(parse, _object(data)))
-        except ModelError as found:
-            error = found
-            break
-    if len(chunks) == 1:
-        return chunks[0], last, error
-    tokens = finish = None
+    texts: list[str] = []
     parts: list[CallPart] = []
-    for chunk in chunks:
-        tokens, finish = chunk.tokens or tokens, chunk.finish or finish
-        parts += chunk.parts
-    text = "".join(chunk.text for chunk in chunks)
-    joined = ToolChunk(text, tokens, finish, parts=tuple(parts)) if parts else Chunk(text, tokens, finish)
+    tokens = finish = error = None
+    last = False
+    for data in events:
+        text = pattern.text(data)
+        if text is not None:
+            texts.append(text)
+        elif data == _DONE:
+            last = True
+        else:
+            try:
+                chunk = read(parse, _object(data))
+            except ModelError as found:
+                error = found
+                break
+            pattern.learn(data, chunk)
+            texts.append(chunk.text)
+            tokens, finish = chunk.tokens or tokens, chunk.finish or finish
+            parts += chunk.parts
+    said = "".join(texts)
+    joined = ToolChunk(said, tokens, finish, parts=tuple(parts)) if parts else Chunk(said, tokens, finish)
     return joined, last, error
 
 
