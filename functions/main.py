@@ -5,12 +5,14 @@ from functools import cache
 import functions_framework
 from erase_user import erase_user
 from expire_reservations import expire_reservations
+from firelaunch.functions.together import together
 from firelaunch.functions.wiring import build_door, build_reconciliation, build_webhook
 from flask import Flask, Request, Response
 from ingest_upload import ingest_upload
 from notify import notify
 from on_document_written import on_document_written
 from rollup_usage import rollup_usage
+from werkzeug.wrappers import Response as BaseResponse
 
 
 @cache
@@ -47,3 +49,16 @@ def stripe_webhook(request: Request) -> Response:
 def reconcile_billing(request: Request) -> Response:
     """Stripe's subscriptions against our copy of them, every night: docs/billing.md."""
     return Response.from_app(reconciliation(), request.environ)
+
+
+OF_AN_APP = (
+    *(erase_user, expire_reservations, ingest_upload, notify, on_document_written),
+    *(reconcile_billing, rollup_usage, stripe_webhook),
+)
+serve = together({function.__name__: function for function in OF_AN_APP})
+
+
+@functions_framework.http
+def app_functions(request: Request) -> BaseResponse:
+    """The functions of one app in one service, as ``firelaunch deploy`` makes it: /rollup_usage/apps/demo."""
+    return serve(request)

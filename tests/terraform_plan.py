@@ -32,6 +32,9 @@ EXPORTS = {
     "iam_workload_identity_pool": {"name": '"projects/1234/locations/global/workloadIdentityPools/github"'},
     "iam_workload_identity_pool_provider": {"name": '"the/provider"'},
     "project": {"number": '"1234"'},
+    "storage_project_service_account": {
+        "member": '"serviceAccount:service-1234@gs-project-accounts.iam.gserviceaccount.com"'
+    },
 }
 """What resources have once they are made, as far as ours ask for it."""
 

@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,8 @@ def test_every_value_is_of_the_type_that_the_provider_takes(plan: dict[str, dict
     assert len(plan) > 60
     for address, arguments in plan.items():
         name = re.findall(r"google_(\w+)\.", address)[-1]
-        resource = SCHEMA["resources"]["data.google_project" if name == "project" else f"resource.google_{name}"]
+        kind = "data" if name in {"project", "storage_project_service_account"} else "resource"
+        resource = SCHEMA["resources"][f"{kind}.google_{name}"]
         for key, value in arguments.items():
             if key in resource["arguments"]:
                 check_type(f"{address}.{key}", value, resource["arguments"][key])
@@ -185,7 +186,7 @@ def test_it_makes_what_a_deploy_makes_and_nothing_else(repo: Path, plan: dict[st
     kinds = {thing[0] for thing in made}
     assert kinds == {
         *("api", "repository", "account", "role", "secret", "secret role", "database", "index", "field"),
-        *("account role", "queue", "queue role", "sweep"),
+        *("account role", "queue", "queue role", "schedule", "topic", "topic role", "subscription"),
     }
 
 
@@ -228,7 +229,18 @@ def of_command(words: list[str]) -> Iterator[tuple[Any, ...]]:
             yield "queue role", name, flag["location"], flag["member"], flag["role"]
         case ["scheduler", "jobs", "create", "http", name]:
             target = (flag["uri"], flag["http-method"], flag["oidc-service-account-email"], flag["oidc-token-audience"])
-            yield "sweep", name, flag["location"], flag["schedule"], *target
+            yield "schedule", name, flag["location"], flag["schedule"], flag["attempt-deadline"], *target
+        case ["pubsub", "topics", "create", name]:
+            yield "topic", name
+        case ["pubsub", "topics", "add-iam-policy-binding", name]:
+            yield "topic role", name, flag["member"], flag["role"]
+        case ["pubsub", "subscriptions", "create", name]:
+            push = (flag["push-endpoint"], flag["push-auth-service-account"], flag["push-auth-token-audience"])
+            limits = (flag["message-retention-duration"], flag["min-retry-delay"], flag["max-retry-delay"])
+            kept = (int(flag["ack-deadline"]), flag["expiration-period"])
+            yield "subscription", name, flag["topic"], flag["message-filter"], *push, *kept, *limits
+        case ["storage", "buckets", "notifications", "create", _] | ["eventarc", "triggers", "create", _]:
+            pass  # of a bucket and of a service, which are made by deploys
         case ["run", *_] | ["secrets", "versions", *_] | ["storage", "buckets", "update", *_]:
             pass
         case _:
@@ -298,12 +310,37 @@ def of_terraform(address: str, given: dict[str, Any]) -> Iterator[tuple[Any, ...
             (target,) = given["http_target"]
             (token,) = target["oidc_token"]
             called = (target["uri"], target["http_method"], token["service_account_email"], token["audience"])
-            known = [value.replace("-1234.", "-PROJECT_NUMBER.") for value in called]
-            yield "sweep", given["name"], given["region"], given["schedule"], *known
+            yield (
+                "schedule",
+                given["name"],
+                given["region"],
+                given["schedule"],
+                given["attempt_deadline"],
+                *known(called),
+            )
+        case "storage_project_service_account":
+            pass
+        case "pubsub_topic":
+            yield "topic", given["name"]
+        case "pubsub_topic_iam_member":
+            yield "topic role", given["topic"], given["member"].replace("1234", "PROJECT_NUMBER"), given["role"]
+        case "pubsub_subscription":
+            (push,), (retry,) = given["push_config"], given["retry_policy"]
+            (token,) = push["oidc_token"]
+            called = (push["push_endpoint"], token["service_account_email"], token["audience"])
+            assert given["expiration_policy"] == [{"ttl": ""}]
+            limits = (given["message_retention_duration"], retry["minimum_backoff"], retry["maximum_backoff"])
+            kept = (given["ack_deadline_seconds"], "never")
+            yield "subscription", given["name"], given["topic"], given["filter"], *known(called), *kept, *limits
         case "project":
             pass
         case other:
             raise AssertionError(f"a deploy makes no {other}")
+
+
+def known(addresses: Iterable[str]) -> list[str]:
+    """As a dry run has them, which does not know the project's number."""
+    return [value.replace("-1234.", "-PROJECT_NUMBER.") for value in addresses]
 
 
 @terraform

@@ -28,7 +28,9 @@ variable "project" {
       }))
       overrides = list(object({ collection = string, field = string, ttl = bool }))
     }))
-    deployer = object({ account = string, roles = list(string), apis = list(string) })
+    topics    = list(string)
+    publisher = string
+    deployer  = object({ account = string, roles = list(string), apis = list(string) })
   })
 }
 
@@ -44,10 +46,14 @@ variable "services" {
     secrets = map(string)
     work = optional(object({
       queue   = string
-      sweep   = string
       account = string
       title   = string
-      url     = string
+      roles = list(object({
+        role      = string
+        condition = optional(object({ title = string, expression = string }))
+      }))
+      schedules = list(object({ name = string, cron = string, url = string, path = string, deadline = string }))
+      uploads   = optional(object({ topic = string, subscription = string, filter = string, url = string, path = string }))
     }))
   }))
 }
@@ -56,7 +62,7 @@ variable "settings" {
   description = "Settings of queues and of Scheduler's jobs, and the roles that are given on single resources."
   type = object({
     queue         = object({ max_attempts = number, min_backoff = string, max_backoff = string })
-    sweep         = object({ schedule = string, path = string, method = string })
+    uploads       = object({ ack_seconds = number, retention = string, min_backoff = string, max_backoff = string })
     secret_reader = string
     enqueuer      = string
     account_user  = string

@@ -14,7 +14,9 @@ import pytest
 from click.testing import CliRunner
 from firelaunch.cli import main
 from firelaunch.deploy.cost import idle_month
+from firelaunch.deploy.events import for_uploads, removals
 from firelaunch.deploy.files import files
+from firelaunch.deploy.functions import app_functions, membership_service
 from firelaunch.deploy.iam import no_more_rights
 from firelaunch.deploy.names import (
     AUTH_ADMIN,
@@ -22,8 +24,6 @@ from firelaunch.deploy.names import (
     OBJECT_USER,
     Place,
     app_service,
-    functions,
-    membership_service,
 )
 from firelaunch.deploy.release import Live, deploy_command, traffic_command
 from firelaunch.deploy.tools import Failed, Tools
@@ -54,6 +54,13 @@ VARIANTS = {
     """,
     "vertex": """
         s/^backend = "embedded"/backend = "vertex"\\nembedder = "openai"\\nVERTEX/
+    """,
+    "sold": """
+        s/^daily_usd = "10.00"/daily_usd = "10.00"\\nstripe_price = "price_1"/
+        s/^# .billing.$/[billing]/
+        s/^# return_url = /return_url = /
+        s/^requests_per_minute = 20/requests_per_minute = 20\\ndocuments = 0/
+        s/^requests_per_minute = 60/requests_per_minute = 60\\ndocuments = 0/
     """,
 }
 VERTEX = '[index.vertex]\nindex = "1"\ndomain = "d.example"\nendpoint = "2"\ndeployed = "fl"\n'
@@ -99,13 +106,21 @@ def test_gcloud_takes_every_command_that_a_plan_prints(plans: dict[str, str], tm
     lines = {line for plan in plans.values() for line in acts.findall(plan)}
     service = app_service(settings(tmp_path / "app"), PLACE)
     later = deploy_command(
-        PLACE, service, tmp_path, "abc", "preview", more=("--memory=1Gi", "--vpc-egress=all-traffic")
+        PLACE, service, tmp_path, {"a": "b"}, "preview", more=("--memory=1Gi", "--vpc-egress=all-traffic")
     )
+    same = deploy_command(PLACE, service, tmp_path, {"a": "b", "c": "d"}, image="host/project/image@sha256:0")
     back = traffic_command(PLACE, "my-app", "my-app-00001-abc", "my-app-00002-def")
     assert service.work is not None
     *_, sweep = for_work(PLACE, service, service.work)
-    (change,) = sweep.lacks([[{"name": f"x/jobs/{service.work.sweep}", "schedule": "* * * * *"}]])
-    texts = [*sorted(lines), str(later), str(back), str(change)]
+    (change,) = sweep.lacks([[{"name": f"x/jobs/{service.work.sweep.name}", "schedule": "* * * * *"}]])
+    made = app_functions(settings(tmp_path / "functions"), PLACE)
+    assert made is not None
+    assert made.uploads is not None
+    assert made.removals is not None
+    (moved,) = removals(PLACE, made.removals, made.account).lacks([[], [{"name": "x/triggers/fl-removals-my-app"}]])
+    *_, subscription = for_uploads(PLACE, made.uploads, made.account)
+    (pushed,) = subscription.lacks([[{"name": f"x/subscriptions/{made.uploads.subscription}"}]])
+    texts = [*sorted(lines), *map(str, (later, same, back, change, moved, pushed))]
     commands = [shlex.split(text.partition(" < ")[0])[1:] for text in texts]
     assert len(commands) > 50
     assert refusals(commands, tmp_path) == {}
@@ -132,6 +147,54 @@ def test_a_private_service_is_not_opened_and_has_no_jobs(plans: dict[str, str]) 
     assert "--no-allow-unauthenticated" in deploy
     assert "tasks queues create" not in plans["private"]
     assert "FIRELAUNCH_JOBS" not in deploy
+
+
+def test_an_app_has_the_functions_that_its_settings_want_and_no_others(tmp_path: Path, plans: dict[str, str]) -> None:
+    always = {"rollup_usage", "expire_reservations", "erase_user", "notify"}
+    documents = {"ingest_upload", "on_document_written"}
+    billing = {"stripe_webhook", "reconcile_billing"}
+    served = {}
+    for variant in VARIANTS:
+        found = app_functions(settings(tmp_path / variant, variant), PLACE)
+        served[variant] = set(found.service.environ["FUNCTIONS"].split(",")) if found else None
+        scheduled = {each.name for each in found.schedules} if found else set()
+        assert ("my-app-reconcile-billing" in scheduled) is (variant == "sold")
+    assert served == {
+        "plain": always | documents,
+        "all": always | documents,
+        "private": None,
+        "vertex": always | documents,
+        "sold": always | billing,
+    }
+    for api in ("pubsub.googleapis.com", "eventarc.googleapis.com", "roles/eventarc.eventReceiver"):
+        assert [variant for variant in VARIANTS if api in plans[variant]] == ["plain", "all", "vertex"]
+    assert "fl-fn-" not in plans["private"]
+
+
+def test_functions_run_as_their_app_are_told_who_may_call_and_get_no_key_of_a_model(tmp_path: Path) -> None:
+    base = settings(tmp_path / "app", "sold")
+    pgvector = base.model_copy(update={"index": base.index.model_copy(update={"backend": "pgvector"})})
+    found, app = app_functions(pgvector, PLACE), app_service(pgvector, PLACE)
+    assert found is not None
+    assert app.work is not None
+    assert (found.service.account, found.account) == (app.account, app.work.account)
+    environ = found.service.environ
+    assert environ["INVOKER"] == PLACE.email("fl-job-my-app")
+    assert environ["INVOKER_AUDIENCE"] == "https://fl-fn-my-app-1234.europe-west1.run.app"
+    assert (environ["APPS"], environ["BILLING_APPS"], environ["DEDICATED_APPS"]) == ("apps/my-app", "my-app", "")
+    assert found.service.secrets == {
+        "DATABASE_URL": "my-app-database-url",
+        "STRIPE_API_KEY": "my-app-stripe-api-key",
+        "STRIPE_WEBHOOK_SECRET": "my-app-stripe-webhook-secret",
+    }
+    assert "STRIPE_WEBHOOK_SECRET" not in app.secrets
+
+
+def test_no_service_and_its_tag_are_longer_than_an_address_takes(tmp_path: Path) -> None:
+    """46 characters together (https://cloud.google.com/run/docs/rollouts-rollbacks-traffic-migration#tags)."""
+    found = app_functions(settings(tmp_path / "app", id="a" * 30), PLACE)
+    assert found is not None
+    assert len("candidate") + len(found.service.name) <= 46
 
 
 def test_every_step_that_can_fail_has_its_mend(plans: dict[str, str]) -> None:
@@ -236,7 +299,6 @@ def test_only_the_membership_function_may_change_users(tmp_path: Path) -> None:
         for role in service.roles:
             assert role.name != DATASTORE_USER or role.database, "an app's right to Firestore names one database"
     assert any(role.name == AUTH_ADMIN for role in membership_service(PLACE, frozenset()).roles)
-    assert [each.name for each in functions(PLACE, frozenset())] == ["firelaunch-membership"]
 
 
 @given(st.lists(st.from_regex(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?", fullmatch=True), min_size=2, max_size=8, unique=True))
@@ -253,7 +315,9 @@ def test_no_two_apps_share_an_account_and_iam_takes_each(apps: list[str]) -> Non
         assert re.fullmatch(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", account), account
 
 
-@pytest.mark.parametrize(("more", "variant"), [({"id": "firelaunch-x"}, "plain"), ({"id": "abc"}, "all")])
+@pytest.mark.parametrize(
+    ("more", "variant"), [({"id": "firelaunch-x"}, "plain"), ({"id": "fl-fn-x"}, "plain"), ({"id": "abc"}, "all")]
+)
 def test_an_id_that_cannot_be_deployed_is_refused(more: dict[str, str], variant: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"app\.id"):
         app_service(settings(tmp_path / "app", variant, **more), PLACE)
@@ -285,7 +349,7 @@ def test_the_idle_month_is_what_the_price_pages_say(tmp_path: Path) -> None:
     """730 hours of one vCPU and 2 GiB at $0.0000025 a second each; a secret $0.06, a Scheduler job $0.10."""
     items = dict(idle_month(app_service(settings(tmp_path / "app", "all"), PLACE)))
     assert items["my-app: 1 warm instances of 2Gi"] == 730 * 3600 * 7_500_000 // 1_000_000
-    assert items["my-app: its Scheduler job"] == 100_000
+    assert items["my-app: Scheduler job my-app-sweep"] == 100_000
     plain = dict(idle_month(app_service(settings(tmp_path / "plain"), PLACE)))
     assert plain["my-app: 0 warm instances of 512Mi"] == 0
     assert plain["my-app: 1 secrets"] == 60_000

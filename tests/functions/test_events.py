@@ -20,7 +20,7 @@ from firelaunch.services import Services
 from firelaunch.settings import Settings
 from firelaunch.store.base import Delete
 from firelaunch.testing.apps import SETTINGS, sign_in, write_app
-from firelaunch.testing.cloud_events import Sent, document_event, storage_finalized
+from firelaunch.testing.cloud_events import Sent, document_event, pushed, storage_finalized, storage_notified
 from firelaunch.testing.jobs import embedded_site
 from firelaunch.wiring import build
 from flask import Request
@@ -88,6 +88,27 @@ def malformed() -> list[Sent]:
     ]
 
 
+def badly_pushed() -> list[Sent]:
+    """Messages of Pub/Sub that are no notification, or that say two things."""
+    good = storage_finalized(BUCKET, UPLOAD)
+    headers = {"Content-Type": "application/json"}
+    return [
+        Sent(headers, b'{"message": 7}'),
+        Sent(headers, b'{"message": {"attributes": [], "data": ""}}'),
+        Sent(headers, b'{"message": {"attributes": {"payloadFormat": "JSON_API_V1"}, "data": "!"}}'),
+        storage_notified(BUCKET, UPLOAD, eventType="OBJECT_DELETE"),
+        storage_notified(BUCKET, UPLOAD, eventType=None),
+        storage_notified(BUCKET, UPLOAD, payloadFormat="NONE"),
+        storage_notified(BUCKET, UPLOAD, objectId="apps/demo/users/bob/uploads/a.txt"),
+        storage_notified(BUCKET, UPLOAD, bucketId="another-bucket"),
+        storage_notified("another-bucket", UPLOAD),
+        storage_notified(BUCKET, "apps/other/users/ada/uploads/a.txt"),
+        pushed({"ce-specversion": "1.0", "ce-id": "1"}, good.body),
+        pushed({name: value for name, value in good.headers.items() if name != "ce-id"}, good.body),
+        pushed({**good.headers, "ce-subject": "objects/apps/demo/users/bob/uploads/a.txt"}, good.body),
+    ]
+
+
 def foreign() -> list[Sent]:
     """Events of other resources, which are somebody else's business."""
     names = (
@@ -129,6 +150,33 @@ def test_an_upload_becomes_one_document_of_its_user_for_each_generation(tmp_path
     log = "".join(path.read_text() for path in (tmp_path / "logs").iterdir())
     assert "its app is not served here" in log
     assert "Çeşme" not in log
+
+
+def test_a_notification_that_pubsub_pushes_is_the_same_event(tmp_path: Path, services: Services) -> None:
+    """What is no notification, or says two things, is let go; the same generation is taken in once in either form."""
+    with served("ingest_upload", tmp_path) as post:
+        for sent in badly_pushed():
+            assert post(sent).status_code == 204, sent
+        assert queued(services) == []
+        finalized = storage_finalized(BUCKET, UPLOAD, 7)
+        for sent in (storage_notified(BUCKET, UPLOAD, 7), storage_notified(BUCKET, UPLOAD, 7), finalized):
+            assert post(sent).status_code == 204
+        assert queued(services) == [("ingest", "ada", document_id("Notes on Çeşme.txt"))]
+
+
+def test_an_event_that_no_header_could_carry_comes_in_a_message(services: Services) -> None:
+    """As Eventarc sends one whose path ends in a space: its attributes are the message's."""
+    seen: list[Any] = []
+
+    @scoped("apps/{app}/users/{uid}/documents/{document}", "google.cloud.firestore.document.v1.written",
+            host=lambda: Host({"demo": services}, None))  # fmt: skip
+    def written(call: Call) -> None:
+        seen.append((call.names["document"], call.data.before, call.id))
+
+    event = document_event(PROJECT, f"{ADA.root}/documents/d1 ", {"name": "a.txt"}, None, id="e7")
+    attributes = {name.lower().replace("content-type", "ce-datacontenttype"): v for name, v in event.headers.items()}
+    assert written(request_of(pushed(attributes, event.body))).status_code == 204
+    assert seen == [("d1 ", {"name": "a.txt"}, "e7")]
 
 
 def test_an_upload_is_read_and_found_once_its_job_has_run(tmp_path: Path) -> None:

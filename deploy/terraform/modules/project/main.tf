@@ -48,3 +48,26 @@ module "database" {
   database   = each.value
   depends_on = [google_project_service.api]
 }
+
+# The topics that buckets tell of their files, and Cloud Storage's own account, which asking for it makes.
+
+data "google_storage_project_service_account" "storage" {
+  for_each   = toset(var.project.topics)
+  project    = var.project.id
+  depends_on = [google_project_service.api]
+}
+
+resource "google_pubsub_topic" "uploads" {
+  for_each   = toset(var.project.topics)
+  project    = var.project.id
+  name       = each.value
+  depends_on = [google_project_service.api]
+}
+
+resource "google_pubsub_topic_iam_member" "storage" {
+  for_each = toset(var.project.topics)
+  project  = var.project.id
+  topic    = google_pubsub_topic.uploads[each.value].name
+  role     = var.project.publisher
+  member   = data.google_storage_project_service_account.storage[each.value].member
+}

@@ -14,6 +14,8 @@ variable "project" {
       }))
     })
     databases = map(any)
+    topics    = list(string)
+    publisher = string
     deployer  = object({ account = string, roles = list(string), apis = list(string) })
   })
 }

@@ -30,10 +30,14 @@ variable "service" {
     secrets = map(string)
     work = optional(object({
       queue   = string
-      sweep   = string
       account = string
       title   = string
-      url     = string
+      roles = list(object({
+        role      = string
+        condition = optional(object({ title = string, expression = string }))
+      }))
+      schedules = list(object({ name = string, cron = string, url = string, path = string, deadline = string }))
+      uploads   = optional(object({ topic = string, subscription = string, filter = string, url = string, path = string }))
     }))
   })
 }
@@ -42,7 +46,7 @@ variable "settings" {
   description = "As the root's variable of this name."
   type = object({
     queue         = object({ max_attempts = number, min_backoff = string, max_backoff = string })
-    sweep         = object({ schedule = string, path = string, method = string })
+    uploads       = object({ ack_seconds = number, retention = string, min_backoff = string, max_backoff = string })
     secret_reader = string
     enqueuer      = string
     account_user  = string

@@ -1,8 +1,10 @@
-# The queue that brings an app its jobs, and the regular sweep for those that the queue was never told of.
+# The queue that brings an app its jobs, and what calls the app and its functions: at set times, and for new files.
 
 locals {
-  work = var.service.work == null ? {} : { (var.name) = var.service.work }
-  url  = { for name, work in local.work : name => replace(work.url, "PROJECT_NUMBER", var.project_number) }
+  work      = var.service.work == null ? {} : { (var.name) = var.service.work }
+  roles     = flatten([for work in values(local.work) : work.roles])
+  schedules = flatten([for work in values(local.work) : work.schedules])
+  uploads   = { for name, work in local.work : name => work.uploads if work.uploads != null }
 }
 
 resource "google_service_account" "work" {
@@ -41,20 +43,65 @@ resource "google_cloud_tasks_queue_iam_member" "enqueuer" {
   member   = google_service_account.service.member
 }
 
-resource "google_cloud_scheduler_job" "sweep" {
-  for_each = local.work
+resource "google_project_iam_member" "work" {
+  for_each = { for held in local.roles : held.role => held }
   project  = var.project
-  region   = var.region
-  name     = each.value.sweep
-  schedule = var.settings.sweep.schedule
+  role     = each.value.role
+  member   = google_service_account.work[var.name].member
+
+  dynamic "condition" {
+    for_each = each.value.condition[*]
+    content {
+      title      = condition.value.title
+      expression = condition.value.expression
+    }
+  }
+}
+
+resource "google_cloud_scheduler_job" "schedule" {
+  for_each         = { for schedule in local.schedules : schedule.name => schedule }
+  project          = var.project
+  region           = var.region
+  name             = each.value.name
+  schedule         = each.value.cron
+  attempt_deadline = each.value.deadline
 
   http_target {
-    uri         = "${local.url[each.key]}${var.settings.sweep.path}"
-    http_method = var.settings.sweep.method
+    uri         = replace("${each.value.url}${each.value.path}", "PROJECT_NUMBER", var.project_number)
+    http_method = "POST"
+
+    oidc_token {
+      service_account_email = google_service_account.work[var.name].email
+      audience              = replace(each.value.url, "PROJECT_NUMBER", var.project_number)
+    }
+  }
+}
+
+resource "google_pubsub_subscription" "uploads" {
+  for_each                   = local.uploads
+  project                    = var.project
+  name                       = each.value.subscription
+  topic                      = each.value.topic
+  filter                     = each.value.filter
+  ack_deadline_seconds       = var.settings.uploads.ack_seconds
+  message_retention_duration = var.settings.uploads.retention
+
+  push_config {
+    push_endpoint = replace("${each.value.url}${each.value.path}", "PROJECT_NUMBER", var.project_number)
 
     oidc_token {
       service_account_email = google_service_account.work[each.key].email
-      audience              = local.url[each.key]
+      audience              = replace(each.value.url, "PROJECT_NUMBER", var.project_number)
     }
+  }
+
+  # Empty: it never expires.
+  expiration_policy {
+    ttl = ""
+  }
+
+  retry_policy {
+    minimum_backoff = var.settings.uploads.min_backoff
+    maximum_backoff = var.settings.uploads.max_backoff
   }
 }

@@ -1,4 +1,4 @@
-"""``firelaunch deploy``: an app, the rules and the membership function, by gcloud."""
+"""``firelaunch deploy``: an app, its functions, the rules and the membership function, by gcloud."""
 
 from __future__ import annotations
 
@@ -13,19 +13,11 @@ import click
 
 from ..deploy.cost import idle_month
 from ..deploy.data import database, indexes, publish, vectors
+from ..deploy.events import for_uploads, notification, removals
 from ..deploy.files import files
-from ..deploy.names import (
-    Place,
-    Service,
-    app_service,
-    bucket,
-    databases,
-    features,
-    functions,
-    membership_service,
-    vector_dimensions,
-)
-from ..deploy.plan import describe, describe_command, for_project, for_service, preflight
+from ..deploy.functions import AppFunctions, app_functions, membership_service
+from ..deploy.names import Place, Service, app_service, bucket, databases, features, vector_dimensions
+from ..deploy.plan import describe, describe_command, for_project, for_service, preflight, secrets_of
 from ..deploy.release import Release, deploy_command, services_command, traffic_command
 from ..deploy.rules import file_rules, rules
 from ..deploy.smoke import smoke_app, smoke_function
@@ -33,7 +25,7 @@ from ..deploy.stage import FUNCTIONS, Staged, StageError, stage_app, stage_funct
 from ..deploy.steps import Step, explain, perform
 from ..deploy.terraform import left_to_terraform
 from ..deploy.tools import Failed, Tools, refuse_secrets
-from ..deploy.work import for_work
+from ..deploy.work import for_work, scheduled
 from ..membership.policy import Policy
 from ..settings import Settings
 from .apps import app_folder, repo_root
@@ -115,6 +107,10 @@ class _Deploy:
     def service(self) -> Service:
         return app_service(self.settings, self.place)
 
+    @property
+    def functions(self) -> AppFunctions | None:
+        return app_functions(self.settings, self.place)
+
     def checked(self) -> _Deploy:
         """The same with the project's number, once it is known that gcloud and the project are there."""
         if self.place.project == _NO_PROJECT:
@@ -128,22 +124,25 @@ class _Deploy:
         return replace(self, place=replace(self.place, number=str(said["projectNumber"])))
 
     def run(self) -> None:
-        steps = self._steps()
-        progress = Progress(len(steps) + 4)
+        steps, functions = self._steps(), self.functions
+        watch = self._watching(functions)
+        stands_on = list(self._stands_on(for_service(self.place, self._door(frozenset()), {})))
+        progress = Progress(len(steps) + len(watch) + len(stands_on) + (6 if functions else 4))
         for step in steps:
             self._perform(step, progress)
         self._deploy(self.service, self._stage_app, progress)
-        for function in functions(self.place, self._dedicated() | self._known_dedicated()):
-            for step in self._stands_on(for_service(self.place, function, _only(os.environ, *function.secrets))):
-                self._perform(step, progress)
-            self._deploy(function, self._stage_functions, progress)
+        if functions:
+            self._deploy(functions.service, self._stage_functions, progress)
+        for step in (*watch, *stands_on):
+            self._perform(step, progress)
+        self._deploy(self._door(self._known_dedicated()), self._stage_membership, progress)
 
     def preview(self) -> None:
         progress = Progress(2)
         with progress.step(f"stage {self.service.name}"):
             staged = self._stage_app()
         with progress.step("a revision without traffic") as said:
-            said.append("\n" + self.release(self.service).preview(staged.folder, staged.digest))
+            said.append("\n" + self.release(self.service).preview(staged))
 
     def release(self, service: Service) -> Release:
         """The service's revisions; what comes after -- is for the app's."""
@@ -154,15 +153,16 @@ class _Deploy:
         """The whole plan for a project in which nothing was made yet."""
         if self.place.project == _NO_PROJECT:
             click.echo("No project is named: set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT.\n")
-        more = functions(self.place, self._dedicated())
+        functions, door = self.functions, self._door(frozenset())
         for step in self._steps():
             click.echo("\n".join(explain(step)))
-        self._explain_release(self.service, self._out(self.service.name))
-        for function in more:
-            for step in self._stands_on(for_service(self.place, function, {})):
-                click.echo("\n".join(explain(step)))
-            self._explain_release(function, self._out(FUNCTIONS))
-        self._explain_cost((self.service, *more))
+        self._explain_release(self.service)
+        if functions:
+            self._explain_release(functions.service)
+        for step in (*self._watching(functions), *self._stands_on(for_service(self.place, door, {}))):
+            click.echo("\n".join(explain(step)))
+        self._explain_release(door)
+        self._explain_cost(functions, door)
 
     def _steps(self) -> list[Step]:
         """Those before the first revision."""
@@ -185,6 +185,23 @@ class _Deploy:
         yield from vectors(self.place, index, dimensions)
         if self.service.work:
             yield from for_work(self.place, self.service, self.service.work)
+        if self.functions:
+            yield from self._calling(self.functions)
+
+    def _calling(self, functions: AppFunctions) -> Iterable[Step]:
+        """What an app's functions take besides the app itself, and what calls them."""
+        service = functions.service
+        keys = _only(os.environ, *service.secrets)
+        yield from secrets_of(self.place, service, keys, but=self.service.secrets.values())
+        for schedule in functions.schedules:
+            yield scheduled(self.place, schedule, functions.account)
+        if functions.uploads:
+            yield from for_uploads(self.place, functions.uploads, functions.account)
+
+    def _watching(self, functions: AppFunctions | None) -> list[Step]:
+        """What can be made only when the functions are there, by a deploy with Terraform too."""
+        watch = functions.removals if functions else None
+        return [removals(self.place, watch, functions.account)] if functions and watch else []
 
     def _contents(self) -> Iterable[Step]:
         text = composed_rules(self.root / "apps", self.root / "firestore.rules").text
@@ -193,6 +210,8 @@ class _Deploy:
         own = bucket(self.settings, self.place)
         yield files(self.place, own)
         yield file_rules(self.place, own, (self.root / "storage.rules").read_text(encoding="utf-8"))
+        if self.functions and self.functions.uploads:
+            yield notification(self.place, self.functions.uploads)
         joining = self.settings.membership
         policy = Policy(joining.join, joining.domains, self.settings.identity.tenant or None)
         fields = {"name": self.settings.app.name, **policy.data()}
@@ -202,6 +221,9 @@ class _Deploy:
         return stage_app(self.root, self.folder, self._out(self.service.name))
 
     def _stage_functions(self) -> Staged:
+        return stage_functions(self.root, self._out(f"fl-fn-{self.settings.app.id}"), self.folder)
+
+    def _stage_membership(self) -> Staged:
         return stage_functions(self.root, self._out(FUNCTIONS))
 
     def _out(self, name: str) -> Path:
@@ -212,7 +234,7 @@ class _Deploy:
             staged = stage()
             said.append(f"sha256:{staged.digest[:12]}")
         with progress.step(f"deploy {service.name}") as said:
-            said.append("\n" + self.release(service).deploy(staged.folder, staged.digest))
+            said.append("\n" + self.release(service).deploy(staged))
 
     def _perform(self, step: Step, progress: Progress) -> None:
         with progress.step(step.title) as said:
@@ -234,6 +256,9 @@ class _Deploy:
 
         return smoke
 
+    def _door(self, dedicated: frozenset[str]) -> Service:
+        return membership_service(self.place, dedicated | self._dedicated())
+
     def _known_dedicated(self) -> frozenset[str]:
         """The apps that another clone has told the membership function are dedicated."""
         live = self.release(membership_service(self.place, frozenset())).live()
@@ -251,16 +276,20 @@ class _Deploy:
                 continue  # that app's own commands say what is wrong with it
         return frozenset(found)
 
-    def _explain_release(self, service: Service, source: Path) -> None:
+    def _explain_release(self, service: Service) -> None:
+        source = self._out(FUNCTIONS if service.function == "membership" else service.name)
         first = deploy_command(self.place, service, source, first=True, more=() if service.function else self.more)
         click.echo(f"a revision of {service.name}; later ones also with --no-traffic")
         click.echo(f"    look  {services_command(self.place)}\n    do    {first}")
         click.echo(f"    try   https://candidate---{service.name}-... before it gets traffic")
         click.echo(f"    do    {traffic_command(self.place, service.name, 'REVISION', None)}")
 
-    def _explain_cost(self, services: tuple[Service, ...]) -> None:
-        vertex = self.settings.index.backend == "vertex"
-        items = [item for each in services for item in idle_month(each, vertex_index=vertex and not each.function)]
+    def _explain_cost(self, functions: AppFunctions | None, door: Service) -> None:
+        items = idle_month(self.service, vertex_index=self.settings.index.backend == "vertex")
+        if functions:
+            own = replace(functions.service, secrets=_but(functions.service.secrets, self.service.secrets))
+            items += idle_month(own, functions.schedules)
+        items += idle_month(door)
         click.echo("a month in which nobody uses it, without Google's free allowances (tier 1 regions)")
         for what, micro in items:
             click.echo(f"    ${micro / 1_000_000:9.2f}  {what}")
@@ -282,3 +311,7 @@ def planned(app: str) -> tuple[Settings, Tools, Callable[[], list[Step]]]:
 
 def _only(environ: Mapping[str, str], *names: str) -> dict[str, str]:
     return {name: environ[name] for name in names if environ.get(name)}
+
+
+def _but(these: Mapping[str, str], those: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in these.items() if name not in those}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .names import Service
+from collections.abc import Iterable
+
+from .names import Schedule, Service
 
 __all__ = ["idle_month"]
 
@@ -17,8 +19,7 @@ _SECRET_VERSION = 60_000
 _SCHEDULER_JOB = 100_000
 """Micro-dollars of one Cloud Scheduler job in a month (https://cloud.google.com/scheduler/pricing)."""
 
-_SWEEPS = 30 * 24 * 12
-_SWEEP_SECONDS = 2
+_CALL_SECONDS = 2
 """An estimate for the request and its share of cold starts; it is billed as an active instance."""
 _ACTIVE_PICODOLLARS = 24_000_000
 """Of one vCPU-second of an active instance, tier 1 (as above). Of a GiB-second: a tenth of it, about."""
@@ -29,10 +30,13 @@ _VERTEX_NODE = 730 * 94_000
 _PICO = 1_000_000
 
 
-def idle_month(service: Service, *, vertex_index: bool = False) -> list[tuple[str, int]]:
+def idle_month(
+    service: Service, schedules: Iterable[Schedule] = (), *, vertex_index: bool = False
+) -> list[tuple[str, int]]:
     """Each item and its micro-dollars; free allowances are not taken off.
 
     Args:
+        schedules: what Cloud Scheduler calls it for, besides the sweep of its jobs.
         vertex_index: whether the app's vectors are in an index of Vertex AI, which has a node of its own.
     """
     mebibytes = int(service.memory[:-2]) * (1024 if service.memory.endswith("Gi") else 1)
@@ -41,10 +45,11 @@ def idle_month(service: Service, *, vertex_index: bool = False) -> list[tuple[st
     items = [(f"{name}: {warm} warm instances of {service.memory}", warm * _MONTH_SECONDS * second // _PICO)]
     if secrets:
         items.append((f"{name}: {secrets} secrets", secrets * _SECRET_VERSION))
-    if service.work:
-        active = _ACTIVE_PICODOLLARS + _ACTIVE_PICODOLLARS * mebibytes // 10_240
-        items.append((f"{name}: its Scheduler job", _SCHEDULER_JOB))
-        items.append((f"{name}: {_SWEEPS} sweeps of {_SWEEP_SECONDS} s", _SWEEPS * _SWEEP_SECONDS * active // _PICO))
+    active = _ACTIVE_PICODOLLARS + _ACTIVE_PICODOLLARS * mebibytes // 10_240
+    for each in (*([service.work.sweep] if service.work else []), *schedules):
+        items.append((f"{name}: Scheduler job {each.name}", _SCHEDULER_JOB))
+        seconds = each.runs * _CALL_SECONDS
+        items.append((f"{name}: its {each.runs} calls of {_CALL_SECONDS} s", seconds * active // _PICO))
     if vertex_index:
         items.append((f"{name}: one node of the Vertex AI index", _VERTEX_NODE))
     return items

@@ -28,18 +28,19 @@ __all__ = [
     "REPOSITORY",
     "RUN",
     "SECRET_READER",
-    "SWEEP",
     "Place",
     "Refusal",
     "Role",
+    "Schedule",
     "Service",
     "Work",
+    "account_of",
     "app_service",
     "bucket",
     "databases",
     "features",
-    "functions",
-    "membership_service",
+    "keeps_documents",
+    "sells_plans",
     "vector_dimensions",
 ]
 
@@ -62,8 +63,11 @@ APIS = (
 FEATURE_APIS: Mapping[str, str] = {
     "vertex": "aiplatform.googleapis.com",
     "vector_search": "vectorsearch.googleapis.com",
+    "events": "eventarc.googleapis.com",
+    "uploads": "pubsub.googleapis.com",
 }
-"""By what a setting names (a models' provider, an embedder, an index), the API that it takes besides."""
+"""By what a setting names (a models' provider, an embedder, an index), the API that it takes besides; and those by
+which an app's functions hear of its users' files and documents (:mod:`.functions`)."""
 
 PERMISSIONS: Mapping[str, str] = {
     "serviceusage.services.enable": "roles/serviceusage.serviceUsageAdmin",
@@ -77,6 +81,8 @@ PERMISSIONS: Mapping[str, str] = {
     "cloudbuild.builds.create": "roles/cloudbuild.builds.editor",
     "cloudscheduler.jobs.create": "roles/cloudscheduler.admin",
     "cloudtasks.queues.create": "roles/cloudtasks.admin",
+    "eventarc.triggers.create": "roles/eventarc.developer",
+    "pubsub.topics.setIamPolicy": "roles/pubsub.admin",
     "storage.buckets.create": "roles/storage.admin",
     "secretmanager.secrets.create": "roles/secretmanager.admin",
     "datastore.databases.create": "roles/datastore.owner",
@@ -98,10 +104,9 @@ DEPLOYER = "firelaunch-deploy"
 FEDERATION_APIS = ("iamcredentials.googleapis.com", "sts.googleapis.com")
 """What its tokens take (https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines)."""
 
-MEMBERSHIP = "firelaunch-membership"
-"""The membership function's service, and its account."""
+_RESERVED = ("firelaunch-", "fl-fn-")
+"""What the services of functions begin with."""
 
-_RESERVED = "firelaunch-"
 DEFAULT_DATABASE = "(default)"
 DATASTORE_USER = "roles/datastore.user"
 OBJECT_USER = "roles/storage.objectUser"
@@ -110,11 +115,13 @@ AUTH_VIEWER = "roles/firebaseauth.viewer"
 SECRET_READER = "roles/secretmanager.secretAccessor"  # noqa: S105 - a role's name
 ENQUEUER = "roles/cloudtasks.enqueuer"
 ACCOUNT_USER = "roles/iam.serviceAccountUser"
+EVENT_RECEIVER = "roles/eventarc.eventReceiver"
 FEATURE_ROLES: Mapping[str, str] = {
     "vertex": "roles/aiplatform.user",
     "vector_search": "roles/vectorsearch.dataObjectWriter",
 }
-"""As :data:`FEATURE_APIS`. Project-wide: neither has a form for one app (docs/threat-model.md)."""
+"""Of the account of an app that uses such a feature. Project-wide: neither has a form for one app
+(docs/threat-model.md)."""
 
 FORBIDDEN_ROLES = (
     *("roles/owner", "roles/editor", "roles/firebase.admin", "roles/firebase.sdkAdminServiceAgent", AUTH_ADMIN),
@@ -138,14 +145,8 @@ RUN: Mapping[str, str | int | bool] = {
 """Settings of every service. ``timeout`` is in seconds, and Cloud Run's most: streams are long, and what a model may
 take is ``limits.request_seconds``."""
 
-RUNTIME = "python311"
-"""Cloud Run's base image for functions (https://cloud.google.com/run/docs/configuring/services/runtime-base-images)."""
-
 QUEUE: Mapping[str, str | int] = {"max-attempts": -1, "min-backoff": "1s", "max-backoff": "300s"}
 """Of each app's queue: Cloud Tasks brings a job until the app says that it is done or dead (docs/jobs.md)."""
-
-SWEEP: Mapping[str, str] = {"schedule": "*/5 * * * *", "path": "/internal/sweep", "method": "POST"}
-"""Of each app's Cloud Scheduler job, which looks for jobs that Cloud Tasks was never told of (docs/jobs.md)."""
 
 _ACCOUNT_ID = 30
 """Characters of a service account's id at most; six at least
@@ -208,12 +209,37 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """A Cloud Scheduler job: a POST to ``path`` of the service at ``url``, which is its token's audience too.
+
+    Args:
+        cron: when, in UTC.
+        runs: how many in a month of 30 days.
+        deadline: of one call, in seconds with an "s"; 1800s is the most
+            (https://cloud.google.com/scheduler/docs/reference/rest/v1/projects.locations.jobs).
+    """
+
+    name: str
+    cron: str
+    url: str
+    path: str
+    runs: int
+    deadline: str = "180s"
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
-    """What brings an app its jobs: a Cloud Tasks queue, a Cloud Scheduler job, and the account that both sign as."""
+    """What brings an app its jobs: a Cloud Tasks queue, a Cloud Scheduler job, and the account that both sign as.
+
+    Args:
+        sweep: looks for jobs that Cloud Tasks was never told of (docs/jobs.md).
+        roles: of the account, in the project.
+    """
 
     queue: str
-    sweep: str
     account: str
+    sweep: Schedule
+    roles: tuple[Role, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +253,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One Cloud Run service: an app's, or the membership function's.
+    """One Cloud Run service: an app's, or one of functions.
 
     Args:
         secrets: by environment variable, the secret's name.
-        function: the entry point, where a buildpack builds it; None where a Dockerfile does.
+        function: the entry point in functions/main.py; None where it is an app.
         refusal: of a function, by which a new revision is tried.
         work: of a public app; Cloud Run takes the signature out of the tokens that it checks itself, so that a private
             one cannot tell who brings a job.
@@ -261,14 +287,14 @@ def app_service(settings: Settings, place: Place) -> Service:
     app, cloud = settings.app.id, settings.cloud
     _check(settings)
     public = cloud.edge == "public"
-    work = Work(settings.jobs.queue or app, f"{app}-sweep", _account("job", app)) if public else None
+    work = _work(settings, place) if public else None
     environ = {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": place.project, "CONCURRENCY": str(cloud.concurrency)}
     if work:
-        environ["FIRELAUNCH_JOBS_URL"] = settings.jobs.url or place.url(app)
+        environ["FIRELAUNCH_JOBS_URL"] = work.sweep.url
         environ["FIRELAUNCH_JOBS_ACCOUNT"] = place.email(work.account)
     return Service(
         name=app,
-        account=_account("app", app),
+        account=account_of("app", app),
         roles=_roles(settings, place),
         environ=environ,
         secrets={name: f"{app}-{name.lower().replace('_', '-')}" for name in _secrets(settings)},
@@ -278,32 +304,6 @@ def app_service(settings: Settings, place: Place) -> Service:
         min_instances=cloud.min_instances,
         max_instances=cloud.max_instances,
         memory=cloud.memory,
-    )
-
-
-def functions(place: Place, dedicated: frozenset[str]) -> tuple[Service, ...]:
-    """The services of the project's functions, all built from one folder.
-
-    Args:
-        dedicated: ids of the apps that have a database of their own.
-    """
-    return (membership_service(place, dedicated),)
-
-
-def membership_service(place: Place, dedicated: frozenset[str]) -> Service:
-    """The membership function's service: the one that may change users.
-
-    Args:
-        dedicated: ids of the apps that have a database of their own.
-    """
-    return Service(
-        name=MEMBERSHIP,
-        account=MEMBERSHIP,
-        roles=(Role(AUTH_ADMIN), Role(DATASTORE_USER)),
-        environ={"GOOGLE_CLOUD_PROJECT": place.project, "DEDICATED_APPS": ",".join(sorted(dedicated))},
-        function="membership",
-        refusal=Refusal("POST", "/apps/smoke/join", 401),
-        concurrency=1,
     )
 
 
@@ -318,8 +318,10 @@ def bucket(settings: Settings, place: Place) -> str:
 
 
 def features(settings: Settings) -> tuple[str, ...]:
-    """What of :data:`FEATURE_APIS` and :data:`FEATURE_ROLES` an app uses."""
-    named = {settings.models.provider, settings.index.embedder, settings.index.backend}
+    """What of :data:`FEATURE_APIS` an app uses."""
+    named: set[str] = {settings.models.provider, settings.index.embedder, settings.index.backend}
+    if keeps_documents(settings) and settings.cloud.edge == "public":
+        named |= {"events", "uploads"}
     return tuple(name for name in FEATURE_APIS if name in named)
 
 
@@ -328,12 +330,21 @@ def vector_dimensions(settings: Settings) -> int:
     return settings.index.dimensions or _DIMENSIONS.get(settings.index.embedder, 0)
 
 
+def keeps_documents(settings: Settings) -> bool:
+    """Whether any user of an app may have documents of their own."""
+    return any(plan.documents for plan in settings.plans.values())
+
+
+def sells_plans(settings: Settings) -> bool:
+    """Whether a plan of an app is for sale at Stripe."""
+    return any(plan.stripe_price for plan in settings.plans.values())
+
+
 def _check(settings: Settings) -> None:
     app = settings.app.id
     if app.startswith(_RESERVED):
-        raise SettingsError(
-            f"firelaunch.toml: app.id is {app!r}: ids with {_RESERVED!r} first are reserved; rename it."
-        )
+        reserved = " or ".join(map(repr, _RESERVED))
+        raise SettingsError(f"firelaunch.toml: app.id is {app!r}: ids with {reserved} first are reserved; rename it.")
     if settings.cloud.database == "dedicated" and len(app) < _DATABASE_ID:
         raise SettingsError(
             f"firelaunch.toml: app.id is {app!r}: a database of its own needs {_DATABASE_ID} characters or more."
@@ -344,8 +355,19 @@ def _roles(settings: Settings, place: Place) -> tuple[Role, ...]:
     return (
         Role(DATASTORE_USER, databases(settings)[-1]),
         Role(OBJECT_USER, bucket=bucket(settings, place), folder=f"apps/{settings.app.id}"),
-        *(Role(FEATURE_ROLES[name]) for name in features(settings)),
+        *(Role(FEATURE_ROLES[name]) for name in features(settings) if name in FEATURE_ROLES),
         *([Role(AUTH_VIEWER)] if settings.identity.check_revoked else []),
+    )
+
+
+def _work(settings: Settings, place: Place) -> Work:
+    app = settings.app.id
+    url = settings.jobs.url or place.url(app)
+    return Work(
+        queue=settings.jobs.queue or app,
+        account=account_of("job", app),
+        sweep=Schedule(f"{app}-sweep", "*/5 * * * *", url, "/internal/sweep", runs=30 * 24 * 12),
+        roles=(Role(EVENT_RECEIVER),) if keeps_documents(settings) else (),
     )
 
 
@@ -354,12 +376,12 @@ def _secrets(settings: Settings) -> list[str]:
     return [
         *(["OPENAI_API_KEY"] if "openai" in asked else []),
         *(["DATABASE_URL"] if settings.index.backend == "pgvector" else []),
-        *(["STRIPE_API_KEY"] if any(plan.stripe_price for plan in settings.plans.values()) else []),
+        *(["STRIPE_API_KEY"] if sells_plans(settings) else []),
     ]
 
 
-def _account(kind: str, app: str) -> str:
-    """``fl-app-<app>``, cut to what IAM takes; a hash keeps two apps with one beginning apart."""
+def account_of(kind: str, app: str) -> str:
+    """An account of an app: ``fl-app-<app>``, cut to what IAM takes; a hash keeps two apps with one beginning apart."""
     whole = f"fl-{kind}-{app}"
     if len(whole) <= _ACCOUNT_ID:
         return whole

@@ -21,7 +21,7 @@ from .names import (
 from .steps import Action, Step
 from .tools import Command, Request, gcloud
 
-__all__ = ["describe", "describe_command", "for_project", "for_service", "preflight"]
+__all__ = ["describe", "describe_command", "for_project", "for_service", "preflight", "secrets_of"]
 
 _RESOURCES = "https://cloudresourcemanager.googleapis.com/v1"
 _FIREBASE = "https://firebase.googleapis.com/v1beta1"
@@ -110,9 +110,20 @@ def for_service(place: Place, service: Service, keys: Mapping[str, str]) -> Iter
     yield account(place, service.account, f"firelaunch: runs {service.name}")
     yield roles(place, service.account, service.roles)
     yield no_more_rights(place, service)
+    yield from secrets_of(place, service, keys)
+
+
+def secrets_of(place: Place, service: Service, keys: Mapping[str, str], but: Iterable[str] = ()) -> Iterable[Step]:
+    """A service's secrets.
+
+    Args:
+        keys: as :func:`for_service`.
+        but: names of secrets that are seen to elsewhere.
+    """
     for variable, name in service.secrets.items():
-        yield _secret(place, variable, name, keys.get(variable))
-        yield _secret_reader(place, service, name)
+        if name not in set(but):
+            yield _secret(place, variable, name, keys.get(variable))
+            yield _secret_reader(place, service, name)
 
 
 def _secret(place: Place, variable: str, name: str, key: str | None) -> Step:

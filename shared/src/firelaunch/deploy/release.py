@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from .names import BUILDER, RUN, RUNTIME, Place, Service
+from .names import BUILDER, RUN, Place, Service
+from .stage import Staged
 from .tools import Command, Failed, Tools, gcloud
 
 __all__ = ["CANDIDATE", "PREVIEW", "Live", "Release", "deploy_command", "services_command", "traffic_command"]
@@ -20,6 +22,11 @@ PREVIOUS = "previous"
 """Tags of revisions: the one that is tried, the one that is shown to somebody, the one to go back to."""
 
 _DIGEST = "firelaunch-digest"
+_SOURCE = "firelaunch-source"
+_CODE = "firelaunch-code"
+"""Labels of revisions: of bytes and settings together; of the bytes that the image was built from; of those but for an
+app's settings."""
+
 _DIGEST_CHARACTERS = 40
 """Of the 64 of a SHA-256; a label takes 63."""
 
@@ -51,8 +58,13 @@ class Live:
     @property
     def digest(self) -> str | None:
         """What the latest revision was made of."""
-        found: str | None = self.data["spec"]["template"]["metadata"].get("labels", {}).get(_DIGEST)
-        return found
+        return self._label(_DIGEST)
+
+    def built_from(self, source: str) -> str | None:
+        """The latest revision's image, where it came up and holds what was staged as ``source``."""
+        if not self.ready or source not in {self._label(_SOURCE), self._label(_CODE)}:
+            return None
+        return str(self._container["image"])
 
     @property
     def ready(self) -> bool:
@@ -76,8 +88,16 @@ class Live:
 
     def environ(self, name: str) -> str:
         """A variable of the latest revision; empty where it has none such."""
-        container = self.data["spec"]["template"]["spec"]["containers"][0]
-        return next((str(v.get("value", "")) for v in container.get("env", []) if v["name"] == name), "")
+        return next((str(v.get("value", "")) for v in self._container.get("env", []) if v["name"] == name), "")
+
+    @property
+    def _container(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.data["spec"]["template"]["spec"]["containers"][0]
+        return found
+
+    def _label(self, name: str) -> str | None:
+        found: str | None = self.data["spec"]["template"]["metadata"].get("labels", {}).get(name)
+        return found
 
     def _traffic(self) -> list[dict[str, Any]]:
         traffic: list[dict[str, Any]] = self.data["status"].get("traffic", [])
@@ -100,11 +120,13 @@ class Release:
 
     def live(self, *, fresh: bool = True) -> Live | None:
         """The service as it is; None where there is none yet."""
-        listed = self.tools.read(services_command(self.place), fresh=fresh) or []
-        return next((Live(item) for item in listed if item["metadata"]["name"] == self.service.name), None)
+        listed = self._listed(fresh=fresh)
+        return next((each for each in listed if each.data["metadata"]["name"] == self.service.name), None)
 
-    def deploy(self, source: Path, digest: str) -> str:
-        """Make a revision of ``source`` where there is none of these bytes and settings, try it, move the traffic.
+    def deploy(self, staged: Staged) -> str:
+        """Make a revision where there is none of these bytes and settings, try it, move the traffic.
+
+        Nothing is built where a service of the project has an image of the same bytes.
 
         Returns:
             What happened, in a sentence.
@@ -112,18 +134,18 @@ class Release:
         Raises:
             Failed: it could not be made, or does not work. Traffic stays where it was.
         """
-        live, made = self.live(fresh=False), self._digest(source, digest)
+        live, made = self.live(fresh=False), self._digest(staged)
         if live and live.digest == made and live.ready and live.serving == live.latest:
             return f"{self.service.name}: nothing has changed; {live.latest} serves at {live.url}"
         if not (live and live.digest == made and live.ready and live.address(live.latest)):
-            self.tools.run(self._command(source, made, CANDIDATE, first=live is None or not live.ever_ready))
+            self.tools.run(self._command(staged, made, CANDIDATE, first=live is None or not live.ever_ready))
             live = self._there()
         self._try(live)
         before = live.serving if live.serving != live.latest else None
         self.tools.run(traffic_command(self.place, self.service.name, live.latest, before))
         return f"{self.service.name}: {live.latest} serves at {live.url}"
 
-    def preview(self, source: Path, digest: str) -> str:
+    def preview(self, staged: Staged) -> str:
         """Make a revision that gets no traffic, at an address of its own.
 
         Raises:
@@ -131,7 +153,7 @@ class Release:
         """
         if self.live(fresh=False) is None:
             raise Failed(f"{self.service.name} was never deployed", "deploy it once without --preview")
-        self.tools.run(self._command(source, self._digest(source, digest), PREVIEW, first=False))
+        self.tools.run(self._command(staged, self._digest(staged), PREVIEW, first=False))
         live = self._there()
         self._try(live)
         return f"{self.service.name}: {live.latest} is shown at {live.address(live.latest)}, and gets no traffic"
@@ -174,45 +196,59 @@ class Release:
             f"--project={self.place.project}",
         )
 
-    def _digest(self, source: Path, digest: str) -> str:
+    def _listed(self, *, fresh: bool) -> list[Live]:
+        return [Live(item) for item in self.tools.read(services_command(self.place), fresh=fresh) or []]
+
+    def _digest(self, staged: Staged) -> str:
         """Of the staged bytes and of every setting that the revision is made with."""
         flags = [
-            flag for flag in deploy_command(self.place, self.service, source).argv if not flag.startswith("--source=")
+            flag
+            for flag in deploy_command(self.place, self.service, staged.folder).argv
+            if not flag.startswith("--source=")
         ]
-        text = json.dumps([digest, flags, self.more])
-        return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARACTERS]
+        return _short(hashlib.sha256(json.dumps([staged.digest, flags, self.more]).encode()).hexdigest())
 
-    def _command(self, source: Path, digest: str, tag: str, *, first: bool) -> Command:
-        return deploy_command(self.place, self.service, source, digest, tag, first=first, more=self.more)
+    def _command(self, staged: Staged, digest: str, tag: str, *, first: bool) -> Command:
+        labels = {_DIGEST: digest, _SOURCE: _short(staged.digest)}
+        if staged.code:
+            labels[_CODE] = _short(staged.code)
+        images = (live.built_from(labels[_SOURCE]) for live in self._listed(fresh=False))
+        image = next(filter(None, images), None)
+        return deploy_command(
+            self.place, self.service, staged.folder, labels, tag, first=first, image=image, more=self.more
+        )
 
 
 def deploy_command(
     place: Place,
     service: Service,
     source: Path,
-    digest: str = "",
+    labels: Mapping[str, str] = MappingProxyType({_DIGEST: "DIGEST"}),
     tag: str = CANDIDATE,
     *,
     first: bool = False,
+    image: str | None = None,
     more: tuple[str, ...] = (),
 ) -> Command:
-    """``gcloud run deploy``. A service's first revision cannot be made without traffic; gcloud refuses that."""
+    """``gcloud run deploy``. A service's first revision cannot be made without traffic; gcloud refuses that.
+
+    Args:
+        image: is deployed in place of one that is built from ``source``.
+    """
     account = f"projects/{place.project}/serviceAccounts/{place.email(BUILDER)}"
+    built = (f"--image={image}",) if image else (f"--source={source}", f"--build-service-account={account}")
     flags = [
-        *("run", "deploy", service.name, f"--region={place.region}", f"--source={source}"),
-        *(f"--service-account={place.email(service.account)}", f"--build-service-account={account}"),
-        *(f"--tag={tag}", *([] if first else ["--no-traffic"])),
+        *("run", "deploy", service.name, f"--region={place.region}", *built),
+        *(f"--service-account={place.email(service.account)}", f"--tag={tag}", *([] if first else ["--no-traffic"])),
         "--allow-unauthenticated" if service.public else "--no-allow-unauthenticated",
         *(f"--concurrency={service.concurrency}", f"--memory={service.memory}"),
         *(f"--min={service.min_instances}", f"--max-instances={service.max_instances}"),
         *(_flag(name, value) for name, value in RUN.items()),
         f"--set-env-vars={_pairs(service.environ)}",
-        f"--labels={_DIGEST}={digest or 'DIGEST'}",
+        f"--labels={','.join(f'{key}={value}' for key, value in labels.items())}",
     ]
     if service.secrets:
         flags.append("--set-secrets=" + ",".join(f"{key}={name}:latest" for key, name in service.secrets.items()))
-    if service.function:
-        flags += [f"--function={service.function}", f"--base-image={RUNTIME}"]
     return gcloud(*flags, *more, project=place.project, long=True)
 
 
@@ -229,6 +265,10 @@ def traffic_command(place: Place, service: str, revision: str, before: str | Non
         *(f"--to-revisions={revision}=100", *tags),
         project=place.project,
     )
+
+
+def _short(digest: str) -> str:
+    return digest[:_DIGEST_CHARACTERS]
 
 
 def _flag(name: str, value: str | int | bool) -> str:

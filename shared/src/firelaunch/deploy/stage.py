@@ -15,7 +15,7 @@ import tempfile
 import tomllib
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import secrets
@@ -32,7 +32,11 @@ _SERVICE = ("firelaunch.toml", "app", "web/dist")
 """What an app runs from. Tests, evals, sources of the web client and everything else stay behind."""
 
 _LEFT_OUT = ("__pycache__", "*.pyc", ".DS_Store")
+_SETTINGS = ("firelaunch.toml", "app/prompts")
+"""What functions take of an app."""
+
 _SERVICE_FOLDER = "service"
+_APPS = "apps"
 _DOCKERIGNORE = "# Made by firelaunch stage: everything here is meant for the image, but for these two.\nDockerfile\n"
 
 
@@ -42,10 +46,15 @@ class StageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A staged folder. ``digest`` is the SHA-256 of its files' names and bytes, in hexadecimal."""
+    """A staged folder. ``digest`` is the SHA-256 of its files' names and bytes, in hexadecimal.
+
+    Args:
+        code: of functions alone: as ``digest``, without the settings of an app.
+    """
 
     folder: Path
     digest: str
+    code: str = ""
 
 
 def stage_app(root: Path, app: Path, out: Path) -> Staged:
@@ -70,11 +79,15 @@ def stage_app(root: Path, app: Path, out: Path) -> Staged:
         return _finish(new, out)
 
 
-def stage_functions(root: Path, out: Path) -> Staged:
-    """Make ``out`` anew: main.py, the wheel, and the requirements.txt that Cloud Functions' buildpack installs.
+def stage_functions(root: Path, out: Path, app: Path | None = None) -> Staged:
+    """Make ``out`` anew: main.py and its like, the wheel, the hashed requirements and a Dockerfile.
+
+    Args:
+        app: folder of the app that they serve, whose settings and prompts go with them, and no code; None for the
+            membership function, which serves all.
 
     Raises:
-        StageError: a file is missing or holds a secret. ``out`` is as it was.
+        StageError: a file is missing, leads out of the app, or holds a secret. ``out`` is as it was.
     """
     source = root / "functions"
     with _made(out) as new:
@@ -83,9 +96,17 @@ def stage_functions(root: Path, out: Path) -> Staged:
         lock = _text(source / "requirements.lock")
         # Where one requirement has a hash pip wants one for each, so that the wheel has its own.
         (new / "requirements.txt").write_text(f"{lock}./{wheel.name} --hash=sha256:{digest}\n", encoding="utf-8")
-        for path in sorted(source.glob("*.py")):
+        for path in (*sorted(source.glob("*.py")), source / "Dockerfile"):
             shutil.copyfile(path, new / path.name)
-        return _finish(new, out)
+        (new / ".dockerignore").write_text(_DOCKERIGNORE + ".dockerignore\n", encoding="utf-8")
+        # The folder is in every image, so that the Dockerfile can copy it.
+        (new / _APPS).mkdir()
+        (new / _APPS / "README").write_text("Settings and prompts of the app that these functions serve.\n")
+        code = _digest(new)
+        if app is not None:
+            for name in _SETTINGS:
+                _copy(app, name, new / _APPS / tomllib.loads(_text(app / "firelaunch.toml"))["app"]["id"] / name)
+        return replace(_finish(new, out), code=code)
 
 
 class _made:  # noqa: N801 - reads as what it is used for
@@ -174,19 +195,24 @@ def _inside(path: Path, app: Path) -> Path:
 
 
 def _finish(new: Path, out: Path) -> Staged:
-    digest = hashlib.sha256()
     for path in _files(new):
-        data, name = path.read_bytes(), path.relative_to(new).as_posix()
         if path.suffix != ".whl":
-            _refuse_secrets(name.removeprefix(f"{_SERVICE_FOLDER}/"), data)
-        for part in (name.encode(), data):
-            digest.update(len(part).to_bytes(8, "big") + part)
+            _refuse_secrets(path.relative_to(new).as_posix().removeprefix(f"{_SERVICE_FOLDER}/"), path.read_bytes())
+    digest = _digest(new)
     for path in (*new.rglob("*"), new):
         path.chmod(0o755 if path.is_dir() else 0o644)
         os.utime(path, (_EPOCH, _EPOCH))
     shutil.rmtree(out, ignore_errors=True)
     new.replace(out)
-    return Staged(out, digest.hexdigest())
+    return Staged(out, digest)
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in _files(folder):
+        for part in (path.relative_to(folder).as_posix().encode(), path.read_bytes()):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
 
 
 def _files(folder: Path) -> Iterator[Path]:

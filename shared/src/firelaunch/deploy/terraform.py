@@ -13,6 +13,7 @@ from typing import Any
 
 from ..settings import Settings
 from .data import composite_indexes
+from .functions import PUBLISHER, SUBSCRIPTION, AppFunctions, app_functions, membership_service
 from .iam import condition_of
 from .names import (
     ACCOUNT_USER,
@@ -28,14 +29,13 @@ from .names import (
     QUEUE,
     REPOSITORY,
     SECRET_READER,
-    SWEEP,
     Place,
     Role,
+    Schedule,
     Service,
     app_service,
     databases,
     features,
-    functions,
     vector_dimensions,
 )
 from .steps import Step
@@ -67,7 +67,8 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
     """
     settings = sorted(apps, key=lambda app: app.app.id)
     dedicated = frozenset(databases(app)[-1] for app in settings) - {DEFAULT_DATABASE}
-    services = [*(app_service(app, place) for app in settings), *functions(place, dedicated)]
+    door = membership_service(place, dedicated)
+    topics = {found.uploads.topic for app in settings if (found := app_functions(app, place)) and found.uploads}
     wanted = json.loads(indexes.read_text(encoding="utf-8"))
     used = dict.fromkeys(name for app in settings for name in features(app))
     return {
@@ -81,16 +82,21 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
                 name: _database(wanted, [app for app in settings if databases(app)[-1] == name])
                 for name in (DEFAULT_DATABASE, *sorted(dedicated))
             },
+            "topics": sorted(topics),
+            "publisher": PUBLISHER,
             "deployer": {
                 "account": DEPLOYER,
                 "roles": sorted(set(PERMISSIONS.values())),
                 "apis": list(FEDERATION_APIS),
             },
         },
-        "services": {service.name: _service(place, service) for service in services},
+        "services": {
+            **{app.app.id: _service(place, app_service(app, place), app_functions(app, place)) for app in settings},
+            door.name: _service(place, door, None),
+        },
         "settings": {
             "queue": {key.replace("-", "_"): value for key, value in QUEUE.items()},
-            "sweep": dict(SWEEP),
+            "uploads": dict(SUBSCRIPTION),
             "secret_reader": SECRET_READER,
             "enqueuer": ENQUEUER,
             "account_user": ACCOUNT_USER,
@@ -98,21 +104,44 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
     }
 
 
-def _service(place: Place, service: Service) -> dict[str, Any]:
+def _service(place: Place, service: Service, functions: AppFunctions | None) -> dict[str, Any]:
     work = service.work
     return {
         **_account(place, f"runs {service.name}", service.roles),
         "account": service.account,
-        "secrets": dict(service.secrets),
+        "secrets": {**service.secrets, **(functions.service.secrets if functions else {})},
         "work": None
         if work is None
         else {
             "queue": work.queue,
-            "sweep": work.sweep,
             "account": work.account,
-            "title": f"firelaunch: brings jobs to {service.name}",
-            "url": service.environ["FIRELAUNCH_JOBS_URL"],
+            **_account(place, f"brings jobs to {service.name}", work.roles),
+            "schedules": [_schedule(each) for each in (work.sweep, *(functions.schedules if functions else ()))],
+            "uploads": _uploads(functions),
         },
+    }
+
+
+def _schedule(schedule: Schedule) -> dict[str, str]:
+    return {
+        "name": schedule.name,
+        "cron": schedule.cron,
+        "url": schedule.url,
+        "path": schedule.path,
+        "deadline": schedule.deadline,
+    }
+
+
+def _uploads(functions: AppFunctions | None) -> dict[str, str] | None:
+    if functions is None or functions.uploads is None:
+        return None
+    found = functions.uploads
+    return {
+        "topic": found.topic,
+        "subscription": found.subscription,
+        "filter": found.only,
+        "url": found.url,
+        "path": found.path,
     }
 
 

@@ -27,12 +27,15 @@ _LOGGED_OUT = re.compile(
 _QUOTA = re.compile(r"RESOURCE_EXHAUSTED|\b429\b|quota (?:exceeded|limit)|exceed\w* .{0,80}quota", re.IGNORECASE)
 _FORBIDDEN = re.compile(r"PERMISSION_DENIED|does not have permission|HTTPError 403|\b403\b|forbidden", re.IGNORECASE)
 _NOT_YET = re.compile(
-    r"Service account \S+ does not exist|SERVICE_DISABLED|has not been used in project", re.IGNORECASE
+    r"Service account \S+ does not exist|SERVICE_DISABLED|has not been used in project"
+    r"|using the Eventarc Service Agent|does not have permission to publish",
+    re.IGNORECASE,
 )
 _SHOWN = 1_000
 """Characters of a request's body that are printed whole; rules are longer."""
 _RETRIES = 6
-"""A service account that was just made, or an API that was just turned on, is not known everywhere at once
+"""A service account that was just made, Google's own among them, a role that was just given, or an API that was just
+turned on, is not known everywhere at once
 (https://cloud.google.com/iam/docs/service-accounts-create#creating)."""
 
 

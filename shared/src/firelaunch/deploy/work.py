@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .iam import account, binds, may_act_as
-from .names import ENQUEUER, QUEUE, SWEEP, Place, Service, Work
-from .steps import Step
+from .iam import account, binds, may_act_as, roles
+from .names import ENQUEUER, QUEUE, Place, Schedule, Service, Work
+from .steps import Action, Step
 from .tools import gcloud
 
-__all__ = ["for_work"]
+__all__ = ["for_work", "scheduled"]
 
 
 def for_work(place: Place, service: Service, work: Work) -> Iterable[Step]:
     """The steps, after those of the service's account."""
     yield account(place, work.account, f"firelaunch: brings jobs to {service.name}")
+    if work.roles:
+        yield roles(place, work.account, work.roles)
     yield may_act_as(place, work.account, service.account)
     yield _queue(place, work)
     yield _enqueuer(place, service, work)
-    yield _sweep(place, service, work)
+    yield scheduled(place, work.sweep, work.account)
 
 
 def _queue(place: Place, work: Work) -> Step:
@@ -48,34 +50,35 @@ def _enqueuer(place: Place, service: Service, work: Work) -> Step:
         (gcloud("tasks", "queues", "get-iam-policy", work.queue, at, project=place.project),),
         lacks=lambda a: [] if binds(a[0], ENQUEUER, member) else [bind],
         mend=f"ask for roles/cloudtasks.admin in {place.project}",
-        look=None,
     )
 
 
-def _sweep(place: Place, service: Service, work: Work) -> Step:
-    url, account_email = service.environ["FIRELAUNCH_JOBS_URL"], place.email(work.account)
+def scheduled(place: Place, schedule: Schedule, caller: str) -> Step:
+    """A Cloud Scheduler job that calls as the account ``caller``."""
+    email = place.email(caller)
     flags = (
-        *(f"--location={place.region}", f"--schedule={SWEEP['schedule']}", f"--uri={url}{SWEEP['path']}"),
-        *(f"--http-method={SWEEP['method']}", f"--oidc-service-account-email={account_email}"),
-        f"--oidc-token-audience={url}",
+        *(f"--location={place.region}", f"--schedule={schedule.cron}", f"--uri={schedule.url}{schedule.path}"),
+        *("--http-method=POST", f"--attempt-deadline={schedule.deadline}"),
+        *(f"--oidc-service-account-email={email}", f"--oidc-token-audience={schedule.url}"),
     )
+    wanted = (schedule.cron, f"{schedule.url}{schedule.path}", schedule.deadline, email, schedule.url)
 
-    def verb(answers: Sequence[Any]) -> str | None:
-        there = next((job for job in answers[0] or [] if job["name"].endswith(f"/jobs/{work.sweep}")), None)
-        if there is None:
-            return "create"
-        target = there.get("httpTarget", {})
-        token = target.get("oidcToken", {})
-        is_so = (there.get("schedule"), target.get("uri"), token.get("serviceAccountEmail"), token.get("audience"))
-        return None if is_so == (SWEEP["schedule"], f"{url}{SWEEP['path']}", account_email, url) else "update"
+    def lacks(answers: Sequence[Any]) -> Iterable[Action]:
+        there = next((job for job in answers[0] or [] if job["name"].endswith(f"/jobs/{schedule.name}")), None)
+        if there is None or _settings_of(there) != wanted:
+            verb = "update" if there else "create"
+            yield gcloud("scheduler", "jobs", verb, "http", schedule.name, *flags, project=place.project)
 
     return Step(
-        f"Scheduler job {work.sweep}",
+        f"Scheduler job {schedule.name}",
         (gcloud("scheduler", "jobs", "list", f"--location={place.region}", project=place.project),),
-        lacks=lambda a: (
-            [gcloud("scheduler", "jobs", v, "http", work.sweep, *flags, project=place.project)]
-            if (v := verb(a))
-            else []
-        ),
+        lacks=lacks,
         mend=f"ask for roles/cloudscheduler.admin in {place.project}",
     )
+
+
+def _settings_of(job: Mapping[str, Any]) -> tuple[Any, ...]:
+    target = job.get("httpTarget", {})
+    token = target.get("oidcToken", {})
+    deadline = job.get("attemptDeadline", "180s")
+    return job.get("schedule"), target.get("uri"), deadline, token.get("serviceAccountEmail"), token.get("audience")

@@ -2,12 +2,14 @@
 
 Whose event it is comes from the resource's own name in the payload, which Google's services wrote; a header that says
 otherwise makes the event malformed. Structured and binary form, JSON and (for Firestore) protobuf are taken
-(https://cloud.google.com/eventarc/docs/cloudevents).
+(https://cloud.google.com/eventarc/docs/cloudevents); and what Pub/Sub pushes, which is a notification of Cloud Storage
+(https://cloud.google.com/storage/docs/pubsub-notifications), or a CloudEvent that no header could carry.
 """
 
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ from urllib.parse import unquote
 __all__ = ["Change", "Malformed", "Received", "StorageObject", "received"]
 
 _DOCUMENT = re.compile(r"projects/(?P<project>[^/]+)/databases/(?P<database>[^/]+)/documents/(?P<path>.+)", re.DOTALL)
+_NOTIFIED = {"OBJECT_FINALIZE": "finalized"}
 _STORAGE, _FIRESTORE = "google.cloud.storage.object.v1.", "google.cloud.firestore.document.v1."
 
 
@@ -74,6 +77,9 @@ def received(headers: Mapping[str, str], body: bytes) -> Received:
     from cloudevents.exceptions import GenericException
     from cloudevents.http import from_http
 
+    pushed = _pushed(headers, body)
+    if pushed is not None:
+        headers, body = pushed
     try:
         event = from_http(dict(headers), body, data_unmarshaller=lambda data: data)
         attributes, data = event.get_attributes(), event.get_data()
@@ -87,6 +93,38 @@ def received(headers: Mapping[str, str], body: bytes) -> Received:
             resource, home, value = read(attributes, data)
             return Received(event_id, kind, _time(attributes.get("time")), resource, home, value)
     raise Malformed("of a type that is not known here")
+
+
+def _pushed(headers: Mapping[str, str], body: bytes) -> tuple[Mapping[str, str], bytes] | None:
+    """The event in a message of Pub/Sub, in binary form; None where there is no message
+    (https://cloud.google.com/pubsub/docs/push#receive_push)."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    if "ce-specversion" in lower or not lower.get("content-type", "").startswith("application/json"):
+        return None
+    try:
+        message = _json(body).get("message")
+    except Malformed:
+        return None
+    if not isinstance(message, dict) or not isinstance(message.get("attributes"), dict):
+        return None
+    told = {str(name): str(value) for name, value in message["attributes"].items()}
+    try:
+        data = b64decode(str(message.get("data", "")), validate=True)
+    except ValueError:
+        raise Malformed("its data is no base64") from None
+    if "ce-specversion" in told:
+        return told, data
+    if told.get("payloadFormat") != "JSON_API_V1" or told.get("eventType") not in _NOTIFIED:
+        raise Malformed("of a message that is not known here")
+    about = {
+        "specversion": "1.0",
+        "id": str(message.get("messageId", "")),
+        "type": _STORAGE + _NOTIFIED[told["eventType"]],
+        "source": f"//storage.googleapis.com/projects/_/buckets/{told.get('bucketId', '')}",
+        "subject": f"objects/{told.get('objectId', '')}",
+        **({"time": str(message["publishTime"])} if "publishTime" in message else {}),
+    }
+    return {"content-type": "application/json", **{f"ce-{name}": value for name, value in about.items()}}, data
 
 
 def _storage(attributes: Mapping[str, Any], data: Any) -> tuple[str, Mapping[str, str], StorageObject]:

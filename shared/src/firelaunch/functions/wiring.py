@@ -30,6 +30,7 @@ from ..store.scoped import ScopedStore
 from ..telemetry import configure_logs
 from ..web import App
 from ..wiring import build
+from .addressed import CalledHere
 from .billing import Invoker, reconciliation_app, webhook_app
 from .door import Tokens, door_app
 from .scoped import Host
@@ -118,7 +119,8 @@ def _invoker(environ: Mapping[str, str]) -> Invoker | None:
     from ..jobs.oidc import ServiceAccountTokens
 
     email = _needed(environ, "INVOKER", "the e-mail address of the service account that may call this")
-    return ServiceAccountTokens(_needed(environ, "INVOKER_AUDIENCE", "the audience of its tokens: this address"), email)
+    audience = _needed(environ, "INVOKER_AUDIENCE", "the audience of its tokens: this address")
+    return CalledHere(ServiceAccountTokens(audience, email), environ.get("K_SERVICE", ""))
 
 
 def databases(environ: Mapping[str, str]) -> Callable[[str | None], DocumentStore]:

@@ -33,14 +33,17 @@ class ServiceAccountTokens:
         self._service_account = service_account
         self._certificates: Any = MemoisedCertificates(certificates_url)
 
-    def verify(self, token: str) -> None:
+    def verify(self, token: str, also: str | None = None) -> None:
         """Return if ``token`` holds.
+
+        Args:
+            also: another audience that is as good.
 
         Raises:
             Unauthenticated: it does not; why is for the log.
             IdentityUnavailable: Google's certificates cannot be had.
         """
-        claims = self._claims(token)
+        claims = self._claims(token, [self._audience, *([also] if also else [])])
         problem = None
         if claims.get("iss") not in _ISSUERS:
             problem = f"issued by {claims.get('iss')!r}"
@@ -49,9 +52,9 @@ class ServiceAccountTokens:
         if problem is not None:
             raise Unauthenticated(reason=f"an OIDC token {problem}"[:300])
 
-    def _claims(self, token: str) -> Any:
+    def _claims(self, token: str, audiences: list[str]) -> Any:
         try:
-            return id_token.verify_token(token, self._certificates, self._audience, clock_skew_in_seconds=10)
+            return id_token.verify_token(token, self._certificates, audiences, clock_skew_in_seconds=10)
         except TransportError as error:
             raise IdentityUnavailable(reason=str(error)) from error
         except (GoogleAuthError, ValueError) as error:

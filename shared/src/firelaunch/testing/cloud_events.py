@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["Sent", "document_event", "storage_finalized"]
+__all__ = ["Sent", "document_event", "pushed", "storage_finalized", "storage_notified"]
 
 _DATA = "https://github.com/googleapis/google-cloudevents/blob/main/proto/google/events/cloud/firestore/v1/data.proto"
 
@@ -74,6 +74,43 @@ def storage_finalized(
         **changes,
     }
     return _sent(attributes, json.dumps(data).encode(), "application/json", structured)
+
+
+def storage_notified(
+    bucket: str, name: str, generation: int = 1588778055917163, *, at: datetime | None = None, **changes: Any
+) -> Sent:
+    """The same as Cloud Storage tells a topic, and as Pub/Sub pushes it to a function.
+
+    Args:
+        changes: attributes of the message in place of its own; None takes one away.
+    """
+    attributes = {
+        "bucketId": bucket,
+        "eventTime": (at or datetime.now(UTC)).isoformat(),
+        "eventType": "OBJECT_FINALIZE",
+        "notificationConfig": f"projects/_/buckets/{bucket}/notificationConfigs/1",
+        "objectGeneration": str(generation),
+        "objectId": name,
+        "payloadFormat": "JSON_API_V1",
+        **changes,
+    }
+    return pushed(attributes, storage_finalized(bucket, name, generation, at=at).body, at)
+
+
+def pushed(attributes: Mapping[str, Any], data: bytes, at: datetime | None = None) -> Sent:
+    """A message as Pub/Sub pushes it (https://cloud.google.com/pubsub/docs/push#receive_push)."""
+    given = {name: value for name, value in attributes.items() if value is not None}
+    number, time = secrets.token_hex(8), (at or datetime.now(UTC)).isoformat(timespec="milliseconds")
+    message = {
+        "attributes": given,
+        "data": base64.b64encode(data).decode(),
+        "messageId": number,
+        "message_id": number,
+        "publishTime": time,
+        "publish_time": time,
+    }
+    body = {"message": message, "subscription": "projects/demo-project/subscriptions/fl-uploads-demo"}
+    return Sent({"Content-Type": "application/json"}, json.dumps(body).encode())
 
 
 def document_event(

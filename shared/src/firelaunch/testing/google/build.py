@@ -64,9 +64,13 @@ class Build:
             ),
         ]
 
-    def _bucket(self, _: Call, name: str) -> Any:
+    def check_bucket(self, name: str) -> None:
+        """Refuses a bucket that there is none of."""
         if name not in self.buckets:
             raise not_found(f"Bucket {name}")
+
+    def _bucket(self, _: Call, name: str) -> Any:
+        self.check_bucket(name)
         return self._bucket_of(name)
 
     def _bucket_of(self, name: str) -> Any:

@@ -22,6 +22,8 @@ class Project:
         self.policy: dict[str, Any] = {"version": 1, "etag": "BwAAAAAA", "bindings": []}
         self.firebase = False
         self.accounts: list[str] = []
+        self.agents: set[str] = set()
+        """Accounts of Google's own services."""
         self.account_policies: dict[str, dict[str, Any]] = {}
         self.secrets: dict[str, list[str]] = {}
         self.secret_policies: dict[str, dict[str, Any]] = {}
@@ -131,7 +133,7 @@ class Project:
                 raise Refusal(400, "INVALID_ARGUMENT", "Conditions need policy version 3.")
             for member in binding["members"]:
                 kind, _, email = member.partition(":")
-                if kind == "serviceAccount" and email not in self.accounts:
+                if kind == "serviceAccount" and email not in {*self.accounts, *self.agents}:
                     raise Refusal(400, "INVALID_ARGUMENT", f"Service account {email} does not exist.")
         return {**policy, "etag": base64.b64encode(f"{before['etag']}+".encode()[-9:]).decode()}
 

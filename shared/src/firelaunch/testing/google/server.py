@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from .base import TOKEN, Call, Refusal, Route
 from .build import Build
+from .events import Events
 from .firestore import Firestore
 from .project import Project
 from .run import Run
@@ -25,7 +26,7 @@ __all__ = ["GoogleCloud"]
 
 _OVERRIDES = (
     *("artifactregistry", "cloudbilling", "cloudbuild", "iam", "run", "secretmanager", "serviceusage", "storage"),
-    *("aiplatform", "cloudscheduler", "cloudtasks", "logging", "runapps"),
+    *("aiplatform", "cloudscheduler", "cloudtasks", "eventarc", "logging", "pubsub", "runapps"),
 )
 _LOOPBACK = (
     "cloudresourcemanager",
@@ -65,7 +66,8 @@ class GoogleCloud:
         self.build = Build(project, self.run)
         self.users = Users(project)
         self.work = Work(project, self.account)
-        parts = (self.account, self.firestore, self.run, self.build, self.users, self.work)
+        self.events = Events(project, self.account, self.firestore, self.run, self.build)
+        parts = (self.account, self.firestore, self.run, self.build, self.users, self.work, self.events)
         self._routes: list[Route] = [route for part in parts for route in part.routes()]
         self._lock = threading.RLock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
