@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -113,34 +112,66 @@ def test_the_image_is_slim_runs_as_nobody_and_writes_its_log_at_once(image: Imag
     assert image.command == ["gunicorn", "-c", "python:firelaunch.serving", "app:create_app()"]
 
 
-def test_staged_functions_install_and_answer_where_the_repo_is_not(tmp_path: Path) -> None:
-    """As Cloud Functions' buildpack does it: pip installs requirements.txt in the source's folder."""
-    staged = stage_functions(ROOT, tmp_path / "functions").folder
-    venv = tmp_path / "venv"
-    base = Path(sys.base_prefix) / "bin" / "python3"
-    subprocess.run([base, "-m", "venv", venv], env=clean(), check=True)
-    install = [venv / "bin" / "pip", "install", "-q", "--only-binary", ":all:", "-r", "requirements.txt"]
-    done = subprocess.run(install, cwd=staged, env=clean(), capture_output=True, text=True, check=False)
-    if "NewConnectionError" in done.stderr:
-        pytest.skip(NO_INDEX)
-    assert done.returncode == 0, done.stderr[-3000:]
-    port = free_port()
-    serve = [venv / "bin" / "functions-framework", "--target", "membership", "--port", str(port), "--host", "127.0.0.1"]
-    environ = {"PATH": os.environ["PATH"], "GOOGLE_CLOUD_PROJECT": "demo-firelaunch"}
+@pytest.fixture(scope="module")
+def functions(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """The image of an app's functions."""
+    folder = tmp_path_factory.mktemp("functions")
+    stage_functions(ROOT, folder / "staged", copy_template(folder / "my-app"))
+    try:
+        return build(folder / "staged", folder / "built", clean())
+    except AssertionError as error:
+        if "No matching distribution" in str(error) and "NewConnectionError" in str(error):
+            pytest.skip(NO_INDEX)
+        raise
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "more"),
+    [
+        ("membership", "/apps/demo/join", {}),
+        # Its settings are in the image: without them it could not know that the caller has no right to ask.
+        ("app_functions", "/rollup_usage/apps/-", {"APPS": "apps/my-app", "FUNCTIONS": "rollup_usage"}),
+    ],
+)
+def test_staged_functions_install_and_answer_where_the_repo_is_not(
+    functions: Image, tmp_path: Path, target: str, path: str, more: dict[str, str]
+) -> None:
+    """One image, whose FUNCTION_TARGET says what it serves; on Cloud Run, in cloud mode, to nobody without a token."""
+    command, folder, environ = functions.start(
+        PORT=str(port := free_port()),
+        FUNCTION_TARGET=target,
+        K_SERVICE="fl-fn-my-app",
+        GOOGLE_CLOUD_PROJECT="demo-firelaunch",
+        INVOKER="a@b",
+        INVOKER_AUDIENCE="https://here",
+        HOME="/nonexistent",
+        **more,
+    )
+    serve = [relocated(functions), "-m", command[0].replace("-", "_"), *command[1:]]
     with (tmp_path / "log").open("wb") as out:
-        process = subprocess.Popen(serve, cwd=staged, env=environ, stdout=out, stderr=out)
+        process = subprocess.Popen(serve, cwd=folder, env=environ, stdout=out, stderr=out)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
             give_up = time.monotonic() + 120
             while time.monotonic() < give_up:
                 try:
-                    answer = client.post("/apps/demo/join")
+                    answer = client.post(path)
                     break
                 except httpx.TransportError:
                     assert process.poll() is None, (tmp_path / "log").read_text()
                     time.sleep(0.1)
-        assert answer.status_code == 401
+        assert answer.status_code == 401, (tmp_path / "log").read_text()
         assert answer.json()["error"]["code"] == "unauthenticated"
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+def test_the_functions_image_is_slim_runs_as_nobody_and_holds_no_code_of_the_app(functions: Image) -> None:
+    assert functions.base.endswith("-slim")
+    assert int(functions.user.split(":")[0]) >= 1000
+    assert functions.environ["PYTHONUNBUFFERED"] == "1"
+    served = functions.root / "srv" / "functions"
+    assert sorted(path.name for path in (served / "apps" / "my-app").iterdir()) == ["app", "firelaunch.toml"]
+    assert [path.name for path in (served / "apps" / "my-app" / "app").iterdir()] == ["prompts"]
+    assert list((served / "__pycache__").glob("main.*.pyc"))

@@ -64,6 +64,30 @@ def test_an_image_holds_what_an_app_runs_from_and_nothing_else(tmp_path: Path) -
     assert not any("test" in name or name.endswith((".ts", ".env.example")) for name in names)
 
 
+def test_functions_hold_their_apps_settings_and_none_of_its_code(tmp_path: Path) -> None:
+    """Functions of two apps differ by those alone, so that whoever needs the code can take the other's image."""
+    apps = [copy_template(tmp_path / name) for name in ("one", "two")]
+    with (apps[1] / "firelaunch.toml").open("a") as settings:
+        settings.write("\n")
+    plain = stage_functions(ROOT, tmp_path / "plain")
+    one, two = (stage_functions(ROOT, tmp_path / f"{app.name}-functions", app) for app in apps)
+    assert plain.digest == plain.code == one.code == two.code
+    assert len({plain.digest, one.digest, two.digest}) == 3
+    own = set(contents(one.folder)) - set(contents(plain.folder))
+    assert {name for name in own if (one.folder / name).is_file()} == {
+        "apps/my-app/firelaunch.toml",
+        "apps/my-app/app/prompts/chat@1.md",
+        *(f"apps/my-app/app/prompts/{path.name}" for path in (apps[0] / "app" / "prompts").iterdir()),
+    }
+    with (apps[0] / "app" / "workflow.py").open("a") as code:
+        code.write("# more\n")
+    assert stage_functions(ROOT, tmp_path / "again", apps[0]).digest == one.digest
+    with (apps[0] / "firelaunch.toml").open("a") as settings:
+        settings.write(f"# {KEY}\n")
+    with pytest.raises(StageError, match=r"firelaunch\.toml, line \d+, looks like an API key"):
+        stage_functions(ROOT, tmp_path / "leak", apps[0])
+
+
 def test_staging_again_replaces_what_was_there_and_leaves_other_folders_alone(tmp_path: Path) -> None:
     app = copy_template(tmp_path / "my-app")
     first = stage_app(ROOT, app, tmp_path / "out")
