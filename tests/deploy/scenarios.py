@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from firelaunch.testing.google import GoogleCloud
 
@@ -25,10 +26,14 @@ class Report:
 
 
 def two_apps_and_the_functions(world: World, report: Report) -> Check:
-    """Into an empty project: an app in the shared database, and one with a database and an index of vectors."""
+    """Into an empty project: an app in the shared database, and one that sells plans, with a database and an index of
+    vectors."""
     world.app("demo")
     world.app(
-        "ledger", database="dedicated", backend='firestore"\nembedder = "openai"\nmodel = "text-embedding-3-small'
+        "ledger",
+        database="dedicated",
+        backend='firestore"\nembedder = "openai"\nmodel = "text-embedding-3-small',
+        daily_usd='0.50"\nstripe_price = "price_1',
     )
     cloud = world.cloud
     for app in ("demo", "ledger"):
@@ -65,9 +70,12 @@ def two_apps_and_the_functions(world: World, report: Report) -> Check:
         == {
             "demo-openai-api-key": 1,
             "ledger-openai-api-key": 1,
+            "ledger-stripe-api-key": 1,
+            "ledger-stripe-webhook-secret": 1,
         },
     )
     yield "the function knows who is dedicated", env(cloud, "firelaunch-membership")["DEDICATED_APPS"] == "ledger"
+    yield from functions(cloud)
     yield (
         "no image holds a secret or a test",
         not [name for upload in cloud.build.uploads for name in upload if "test" in name or name.endswith(".env")],
@@ -75,12 +83,70 @@ def two_apps_and_the_functions(world: World, report: Report) -> Check:
     yield "no key is in a setting", "a-key-for-tests" not in str(cloud.run.services)
 
 
+def functions(cloud: GoogleCloud) -> Check:
+    """Those of both apps, and what calls them."""
+    account, here = cloud.account, f"@{cloud.project}.iam.gserviceaccount.com"
+    images = {name: container(cloud, name)["image"] for name in cloud.run.services}
+    yield "each app and its functions were built once, and nothing else", len(cloud.build.uploads) == 4
+    yield (
+        "the membership function has that of an app's functions",
+        (images["firelaunch-membership"] == images["fl-fn-demo"]),
+    )
+    for app, database in (("demo", "(default)"), ("ledger", "ledger")):
+        name, caller = f"fl-fn-{app}", f"fl-job-{app}{here}"
+        url = f"https://{name}-1234.europe-west1.run.app"
+        template = cloud.run.services[name]["spec"]["template"]["spec"]
+        yield f"{name} runs as its app", template["serviceAccountName"] == f"fl-app-{app}{here}"
+        known = env(cloud, name)
+        yield f"{name} knows who may call it", (known["INVOKER"], known["INVOKER_AUDIENCE"]) == (caller, url)
+        yield (
+            f"{caller} may take events and nothing else",
+            account.roles_of(caller) == {("roles/eventarc.eventReceiver", None)},
+        )
+        jobs = {
+            key.rpartition("/")[2]: job["httpTarget"]["uri"].removeprefix(url)
+            for key, job in cloud.work.jobs.items()
+            if job["httpTarget"]["oidcToken"] == {"serviceAccountEmail": caller, "audience": url}
+        }
+        billing = {f"{app}-reconcile-billing": "/reconcile_billing"} if app == "ledger" else {}
+        yield (
+            f"Cloud Scheduler calls {name}: {jobs}",
+            jobs
+            == {
+                f"{app}-rollup-usage": f"/rollup_usage/apps/{app}",
+                f"{app}-expire-reservations": f"/expire_reservations/apps/{app}",
+                **billing,
+            },
+        )
+        pushes = cloud.events.subscriptions[f"projects/{cloud.project}/subscriptions/fl-uploads-{app}"]
+        yield (
+            f"{name} hears of its own files",
+            pushes["filter"] == f'hasPrefix(attributes.objectId, "apps/{app}/users/")',
+        )
+        token = {"serviceAccountEmail": caller, "audience": url}
+        yield (
+            "by Pub/Sub",
+            pushes["pushConfig"] == {"pushEndpoint": f"{url}/ingest_upload", "oidcToken": token},
+        )
+        trigger = cloud.events.triggers[f"projects/{cloud.project}/locations/europe-west1/triggers/fl-removals-{app}"]
+        filters = {each["attribute"]: each["value"] for each in trigger["eventFilters"]}
+        wanted = (database, f"apps/{app}/users/*/documents/*")
+        yield f"{name} hears of its own records: {filters}", (filters["database"], filters["document"]) == wanted
+        goes = {"service": name, "region": "europe-west1", "path": "/on_document_written"}
+        yield "by Eventarc", (trigger["destination"]["cloudRun"], trigger["serviceAccount"]) == (goes, caller)
+    told = cloud.events.notifications[f"{cloud.project}.firebasestorage.app"]
+    yield "the bucket tells of its files once, for all apps", len(told) == 1
+    secrets = {item["name"] for item in container(cloud, "fl-fn-ledger")["env"] if "valueFrom" in item}
+    yield f"ledger's functions have Stripe's keys: {secrets}", secrets == {"STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRET"}
+    yield "demo's have no key", not [item for item in container(cloud, "fl-fn-demo")["env"] if "valueFrom" in item]
+
+
 def again(world: World, report: Report) -> Check:
     """The same deploy once more."""
     services = str(world.cloud.run.services)
     done = took(report, world.deploy("demo"))
     yield f"it ends well: {done.said[-800:]}", done.code == 0
-    yield "both services say that nothing has changed", done.said.count("nothing has changed") == 2
+    yield "all three services say that nothing has changed", done.said.count("nothing has changed") == 3
     yield "the services are the same", str(world.cloud.run.services) == services
     writes = [line for line in done.requests if line.startswith(("PUT", "PATCH", "DELETE")) or ":set" in line]
     yield f"nothing was written: {writes}", not writes
@@ -182,7 +248,7 @@ def env(cloud: GoogleCloud, service: str) -> dict[str, str]:
     return {item["name"]: item.get("value", "") for item in container(cloud, service)["env"]}
 
 
-def container(cloud: GoogleCloud, service: str) -> dict[str, object]:
+def container(cloud: GoogleCloud, service: str) -> dict[str, Any]:
     """The container of a service's latest revision."""
-    found: dict[str, object] = cloud.run.services[service]["spec"]["template"]["spec"]["containers"][0]
+    found: dict[str, Any] = cloud.run.services[service]["spec"]["template"]["spec"]["containers"][0]
     return found

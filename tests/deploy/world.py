@@ -42,6 +42,8 @@ class World:
             **cloud.environ(folder / "home"),
             GOOGLE_CLOUD_PROJECT=cloud.project,
             OPENAI_API_KEY="a-key-for-tests",
+            STRIPE_API_KEY="a-key-for-tests-of-stripe",
+            STRIPE_WEBHOOK_SECRET="a-key-for-tests-of-webhooks",
         )
 
     def app(self, app_id: str, **settings: str) -> Path:

@@ -74,6 +74,21 @@ def test_stripes_events_reach_the_users_document_once_whatever_instance_takes_th
     assert shop.plan() == "pro"
 
 
+def test_where_the_account_is_shared_another_apps_event_is_let_go_and_nothing_of_it_is_kept(
+    start: Start, shop: Shop
+) -> None:
+    """Stripe turns an address off that goes on refusing; a forged signature is refused all the same."""
+    url, stripe = start("stripe_webhook", BILLING_SHARED="1"), shop.stripe
+    shop.subscribe(app="elsewhere")
+    body, signature = stripe.webhook(stripe.account.events[-1])
+    answer = post(url, body, signature)
+    assert (answer.status_code, answer.json()["outcome"]) == (200, "foreign")
+    assert post(url, body, None).status_code == 400
+    shop.subscribe()
+    assert post(url, *stripe.webhook(stripe.account.events[-1])).json()["outcome"] == "applied"
+    assert shop.plan() == "pro"
+
+
 def test_what_is_forged_old_foreign_or_malformed_is_refused_and_what_is_unknown_is_acknowledged(
     start: Start, shop: Shop, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ __all__ = ["Inbox", "Outcome"]
 
 log = logging.getLogger(__name__)
 
-Outcome = Literal["applied", "skipped", "duplicate"]
+Outcome = Literal["applied", "skipped", "duplicate", "foreign"]
 
 _KEPT_DAYS = 90
 """How long an event's receipt is kept. Stripe sends an event again for three days, and by hand for thirty
@@ -29,22 +29,27 @@ class Inbox:
 
     Args:
         ledgers: by app. An event that names no app is kept with the first.
+        shared: whether the Stripe account has other apps, each with an inbox of its own. It sends each of them every
+            event, and turns off an address that refuses some; so what is another app's is let go, and not refused.
     """
 
-    def __init__(self, ledgers: Mapping[str, Ledger], clock: Callable[[], datetime]) -> None:
+    def __init__(self, ledgers: Mapping[str, Ledger], clock: Callable[[], datetime], *, shared: bool = False) -> None:
         self._ledgers = ledgers
         self._clock = clock
+        self._shared = shared
         self._first = next(iter(ledgers))
 
     def receive(self, event: Event) -> Outcome:
         """Apply an event, or keep it where there is nothing to apply.
 
         Raises:
-            Forbidden: it is of an app that is none of ours.
+            Forbidden: it is of an app that is none of ours, and there should be no other.
             BadRequest: its id is none that Stripe makes.
             BillingError, StoreError: it is to be sent again.
         """
         app_id = event.owner.app_id or self._first
+        if app_id not in self._ledgers and self._shared:
+            return "foreign"
         if app_id not in self._ledgers:
             raise Forbidden("The event is of another app.", reason=f"{event.id} of {app_id[:80]!r}")
         outcome = self._file(event, self._ledgers[app_id])

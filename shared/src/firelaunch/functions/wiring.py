@@ -1,9 +1,10 @@
 """From the environment to the functions' apps: what :mod:`firelaunch.wiring` is to the services.
 
 Variables: GOOGLE_CLOUD_PROJECT; DEDICATED_APPS, the ids of the apps that have a database of their own, with commas
-between them; for billing BILLING_APPS, STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET, INVOKER and INVOKER_AUDIENCE
-(docs/billing.md); for functions that are scoped APPS, INVOKER, INVOKER_AUDIENCE and what the apps' settings read
-(docs/functions.md); and, on a laptop alone, FIRESTORE_EMULATOR_HOST, FIREBASE_AUTH_EMULATOR_HOST and STRIPE_API_BASE.
+between them; for billing BILLING_APPS, BILLING_SHARED, STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET, INVOKER and
+INVOKER_AUDIENCE (docs/billing.md); for functions that are scoped APPS, INVOKER, INVOKER_AUDIENCE and what the apps'
+settings read (docs/functions.md); and, on a laptop alone, FIRESTORE_EMULATOR_HOST, FIREBASE_AUTH_EMULATOR_HOST and
+STRIPE_API_BASE.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def build_webhook(environ: Mapping[str, str] = os.environ) -> App:
     from ..billing.stripe import StripeWebhooks
 
     configure_logs(structured=bool(environ.get("K_SERVICE")), project=_project(environ))
-    inbox = Inbox(_ledgers(environ, _payments(environ)), lambda: datetime.now(UTC))
+    shared = environ.get("BILLING_SHARED", "") == "1"
+    inbox = Inbox(_ledgers(environ, _payments(environ)), lambda: datetime.now(UTC), shared=shared)
     what = "the signing secret (whsec_...) of the Stripe endpoint that leads here"
     return webhook_app(inbox, StripeWebhooks(SecretStr(_needed(environ, "STRIPE_WEBHOOK_SECRET", what))))
 
