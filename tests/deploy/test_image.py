@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from firelaunch.deploy.stage import stage_app, stage_functions
+from firelaunch.prompt_lock import lock
 from support import ROOT, copy_template, free_port
 
 from .dockerfile import Image, build
@@ -116,7 +117,9 @@ def test_the_image_is_slim_runs_as_nobody_and_writes_its_log_at_once(image: Imag
 def functions(tmp_path_factory: pytest.TempPathFactory) -> Image:
     """The image of an app's functions."""
     folder = tmp_path_factory.mktemp("functions")
-    stage_functions(ROOT, folder / "staged", copy_template(folder / "my-app"))
+    app = copy_template(folder / "my-app")
+    lock(app / "app" / "prompts")
+    stage_functions(ROOT, folder / "staged", app)
     try:
         return build(folder / "staged", folder / "built", clean())
     except AssertionError as error:

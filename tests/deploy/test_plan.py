@@ -142,6 +142,26 @@ def test_a_plan_names_what_each_variant_takes(plans: dict[str, str]) -> None:
     assert "one node of the Vertex AI index" in plans["vertex"]
 
 
+def test_a_plan_begins_with_what_a_person_can_take_in(plans: dict[str, str]) -> None:
+    """Its counts are those of the lines below, and its sum is that at the end."""
+    for variant, plan in plans.items():
+        first, count, _, *services, cost = plan.partition("\n\n")[0].splitlines()
+        assert first == f"app-{variant} in demo-project, europe-west1. Nothing is done now."
+        looks, acts = (len(re.findall(rf"^    {word} ", plan, re.MULTILINE)) for word in ("look", "do  "))
+        assert f"{len(services)} services: {looks} commands look, and {acts} act" in count
+        names = {name for line in services for name in re.findall(r"^    ([\w-]+)", line)}
+        functions = set() if variant == "private" else {f"fl-fn-app-{variant}"}
+        assert names == {f"app-{variant}", *functions, "firelaunch-membership"}
+        assert any("stripe_webhook" in line for line in services) is (variant == "sold")
+        (total,) = re.findall(r"^    \$ *([\d.]+)  in all", plan, re.MULTILINE)
+        assert cost.strip().startswith(f"${total} in a month")
+
+
+def test_who_sells_plans_is_told_where_the_webhooks_secret_comes_from(plans: dict[str, str]) -> None:
+    told = "Stripe shows it when https://fl-fn-app-sold-PROJECT_NUMBER.europe-west1.run.app/stripe_webhook is added"
+    assert [variant for variant in VARIANTS if told in plans[variant]] == ["sold"]
+
+
 def test_a_private_service_is_not_opened_and_has_no_jobs(plans: dict[str, str]) -> None:
     deploy = next(line for line in plans["private"].splitlines() if "run deploy app-private" in line)
     assert "--no-allow-unauthenticated" in deploy
@@ -199,7 +219,7 @@ def test_no_service_and_its_tag_are_longer_than_an_address_takes(tmp_path: Path)
 
 def test_every_step_that_can_fail_has_its_mend(plans: dict[str, str]) -> None:
     for plan in plans.values():
-        steps = re.split(r"\n(?=\S)", plan.partition("\na revision of ")[0])
+        steps = re.split(r"\n(?=\S)", plan.partition("\n\n")[2].partition("\na revision of ")[0])
         assert len(steps) > 15
         assert [step for step in steps if "look" in step and "    mend  " not in step] == []
 

@@ -154,15 +154,26 @@ class _Deploy:
         if self.place.project == _NO_PROJECT:
             click.echo("No project is named: set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT.\n")
         functions, door = self.functions, self._door(frozenset())
-        for step in self._steps():
-            click.echo("\n".join(explain(step)))
-        self._explain_release(self.service)
-        if functions:
-            self._explain_release(functions.service)
-        for step in (*self._watching(functions), *self._stands_on(for_service(self.place, door, {}))):
-            click.echo("\n".join(explain(step)))
-        self._explain_release(door)
-        self._explain_cost(functions, door)
+        services = [self.service, *([functions.service] if functions else []), door]
+        before, after = self._steps(), [*self._watching(functions), *self._stands_on(for_service(self.place, door, {}))]
+        lines = [line for step in before for line in explain(step)]
+        lines += [line for service in services[:-1] for line in self._release_lines(service)]
+        lines += [line for step in after for line in explain(step)]
+        lines += self._release_lines(door)
+        costs = self._costs(functions, door)
+        looks, acts = (sum(line.startswith(f"    {word} ") for line in lines) for word in ("look", "do  "))
+        click.echo(
+            f"{self.settings.app.id} in {self.place.project}, {self.place.region}. Nothing is done now.\n"
+            f"    {len(before) + len(after)} steps and {len(services)} services: {looks} commands look, and {acts} act "
+            "where\n    nothing was made yet; what is there already is let be"
+        )
+        click.echo("\n".join(f"    {service.name}{_serving(service)}" for service in services))
+        click.echo(f"    {_dollars(costs)} in a month in which nobody uses it; its items are at the end\n")
+        click.echo("\n".join([*lines, *_cost_lines(costs)]))
+
+    def looked_at(self) -> list[Step]:
+        """All steps but the revisions."""
+        return [*self._steps(), *self._watching(self.functions)]
 
     def _steps(self) -> list[Step]:
         """Those before the first revision."""
@@ -276,29 +287,27 @@ class _Deploy:
                 continue  # that app's own commands say what is wrong with it
         return frozenset(found)
 
-    def _explain_release(self, service: Service) -> None:
+    def _release_lines(self, service: Service) -> list[str]:
         source = self._out(FUNCTIONS if service.function == "membership" else service.name)
         first = deploy_command(self.place, service, source, first=True, more=() if service.function else self.more)
-        click.echo(f"a revision of {service.name}; later ones also with --no-traffic")
-        click.echo(f"    look  {services_command(self.place)}\n    do    {first}")
-        click.echo(f"    try   https://candidate---{service.name}-... before it gets traffic")
-        click.echo(f"    do    {traffic_command(self.place, service.name, 'REVISION', None)}")
+        return [
+            f"a revision of {service.name}; later ones also with --no-traffic",
+            f"    look  {services_command(self.place)}",
+            f"    do    {first}",
+            f"    try   https://candidate---{service.name}-... before it gets traffic",
+            f"    do    {traffic_command(self.place, service.name, 'REVISION', None)}",
+        ]
 
-    def _explain_cost(self, functions: AppFunctions | None, door: Service) -> None:
+    def _costs(self, functions: AppFunctions | None, door: Service) -> list[tuple[str, int]]:
         items = idle_month(self.service, vertex_index=self.settings.index.backend == "vertex")
         if functions:
             own = replace(functions.service, secrets=_but(functions.service.secrets, self.service.secrets))
             items += idle_month(own, functions.schedules)
-        items += idle_month(door)
-        click.echo("a month in which nobody uses it, without Google's free allowances (tier 1 regions)")
-        for what, micro in items:
-            click.echo(f"    ${micro / 1_000_000:9.2f}  {what}")
-        total = sum(micro for _, micro in items)
-        click.echo(f"    ${total / 1_000_000:9.2f}  in all, and what stored data and images cost")
+        return items + idle_month(door)
 
 
 def planned(app: str) -> tuple[Settings, Tools, Callable[[], list[Step]]]:
-    """An app's settings, what its deploy acts through, and its steps before the first revision, for who only looks.
+    """An app's settings, what its deploy acts through, and its steps but the revisions, for who only looks.
 
     The steps are asked for by a call, which raises Failed where the project cannot be reached.
 
@@ -306,7 +315,7 @@ def planned(app: str) -> tuple[Settings, Tools, Callable[[], list[Step]]]:
         ClickException, SettingsError: there is no such app, or it cannot be deployed as it is.
     """
     deploy = _Deploy.of(app, frozenset(), (), yes=False)
-    return deploy.settings, deploy.tools, lambda: deploy.checked()._steps()
+    return deploy.settings, deploy.tools, lambda: deploy.checked().looked_at()
 
 
 def _only(environ: Mapping[str, str], *names: str) -> dict[str, str]:
@@ -315,3 +324,20 @@ def _only(environ: Mapping[str, str], *names: str) -> dict[str, str]:
 
 def _but(these: Mapping[str, str], those: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in these.items() if name not in those}
+
+
+def _serving(service: Service) -> str:
+    served = service.environ.get("FUNCTIONS", "")
+    return f": {served.replace(',', ', ')}" if served else ""
+
+
+def _cost_lines(costs: Iterable[tuple[str, int]]) -> list[str]:
+    return [
+        "a month in which nobody uses it, without Google's free allowances (tier 1 regions)",
+        *(f"    ${micro / 1_000_000:9.2f}  {what}" for what, micro in costs),
+        f"    {_dollars(costs, 9)}  in all, and what stored data and images cost",
+    ]
+
+
+def _dollars(costs: Iterable[tuple[str, int]], width: int = 0) -> str:
+    return f"${sum(micro for _, micro in costs) / 1_000_000:{width}.2f}"

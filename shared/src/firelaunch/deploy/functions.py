@@ -27,6 +27,7 @@ from .names import (
 __all__ = [
     "PUBLISHER",
     "SUBSCRIPTION",
+    "WEBHOOK_SECRET",
     "WRITTEN",
     "AppFunctions",
     "Removals",
@@ -45,6 +46,8 @@ TARGET = "app_functions"
 EVERY_APP = ("rollup_usage", "expire_reservations", "erase_user", "notify")
 BILLING = ("stripe_webhook", "reconcile_billing")
 DOCUMENTS = ("ingest_upload", "on_document_written")
+
+WEBHOOK_SECRET = "STRIPE_WEBHOOK_SECRET"  # noqa: S105 - a variable's name
 
 PUBLISHER = "roles/pubsub.publisher"
 """Of Cloud Storage's own account, on the topic that it tells of files."""
@@ -171,8 +174,9 @@ def _service(settings: Settings, place: Place, whole: Service) -> Service:
     # They call no model, so that its key stays with the app.
     secrets = {key: secret for key, secret in whole.secrets.items() if key != "OPENAI_API_KEY"}
     if billing:
-        environ |= {"BILLING_APPS": app, "DEDICATED_APPS": app if settings.cloud.database == "dedicated" else ""}
-        secrets["STRIPE_WEBHOOK_SECRET"] = f"{app}-stripe-webhook-secret"
+        own = app if settings.cloud.database == "dedicated" else ""
+        environ |= {"BILLING_APPS": app, "BILLING_SHARED": "1", "DEDICATED_APPS": own}
+        secrets[WEBHOOK_SECRET] = f"{app}-stripe-webhook-secret"
     return Service(
         name=name,
         account=whole.account,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from .functions import WEBHOOK_SECRET
 from .iam import account, binds, no_more_rights, roles
 from .names import (
     APIS,
@@ -25,6 +26,7 @@ __all__ = ["describe", "describe_command", "for_project", "for_service", "prefli
 
 _RESOURCES = "https://cloudresourcemanager.googleapis.com/v1"
 _FIREBASE = "https://firebase.googleapis.com/v1beta1"
+_WEBHOOK = "Stripe shows it when {url}/stripe_webhook is added as an endpoint (docs/billing.md); "
 
 
 def describe_command(project: str) -> Command:
@@ -122,11 +124,12 @@ def secrets_of(place: Place, service: Service, keys: Mapping[str, str], but: Ite
     """
     for variable, name in service.secrets.items():
         if name not in set(but):
-            yield _secret(place, variable, name, keys.get(variable))
+            hint = _WEBHOOK.format(url=place.url(service.name)) if variable == WEBHOOK_SECRET else ""
+            yield _secret(place, variable, name, keys.get(variable), hint)
             yield _secret_reader(place, service, name)
 
 
-def _secret(place: Place, variable: str, name: str, key: str | None) -> Step:
+def _secret(place: Place, variable: str, name: str, key: str | None, hint: str) -> Step:
     listed = gcloud("secrets", "list", project=place.project)
     versions = gcloud("secrets", "versions", "list", name, "--filter=state=ENABLED", project=place.project)
     create = gcloud("secrets", "create", name, "--replication-policy=automatic", project=place.project)
@@ -142,7 +145,7 @@ def _secret(place: Place, variable: str, name: str, key: str | None) -> Step:
         (listed, versions),
         lacks=lacks,
         refuses=lambda a: None if a[1] or key else f"{variable} is neither in Secret Manager nor in the environment",
-        mend=f'set {variable} in the environment of this one deploy, or: printf %s "$KEY" | '
+        mend=f'{hint}set {variable} in the environment of this one deploy, or: printf %s "$KEY" | '
         f"gcloud secrets versions add {name} --data-file=-",
         look=lambda tools: _secret_state(tools.read(listed), name, lambda: tools.read(versions)),
     )
