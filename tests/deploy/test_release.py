@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from firelaunch.deploy.plan import preflight
 from firelaunch.deploy.release import Release
 from firelaunch.deploy.rules import file_rules, rules
 from firelaunch.deploy.smoke import smoke_app
+from firelaunch.deploy.stage import Staged
 from firelaunch.deploy.steps import perform
 from firelaunch.deploy.tools import Failed, Tools
 from firelaunch.settings import Index
@@ -77,7 +79,7 @@ def test_traffic_moves_to_what_works_stays_where_it_is_otherwise_and_can_be_give
         return smoke_app(url, "demo", pause=lambda _: None)
 
     release = Release(tools, PLACE, SERVICE, smoke)
-    assert "serves at" in release.deploy(source, "one")
+    assert "serves at" in release.deploy(Staged(source, "one"))
     (first,) = cloud.run.traffic("demo")
     made = cloud.run.services["demo"]["spec"]["template"]
     assert made["spec"]["timeoutSeconds"] == 3600
@@ -89,12 +91,12 @@ def test_traffic_moves_to_what_works_stays_where_it_is_otherwise_and_can_be_give
 
     cloud.run.breaking = True
     with pytest.raises(Failed, match=f"answered with 500(.|\n)*Traffic stays on {first}") as failed:
-        release.deploy(source, "two")
+        release.deploy(Staged(source, "two"))
     assert "gcloud run services logs read demo" in failed.value.mend
     assert cloud.run.traffic("demo") == {first: 100}
 
     cloud.run.breaking = False
-    release.deploy(source, "three")
+    release.deploy(Staged(source, "three"))
     (third,) = cloud.run.traffic("demo")
     assert third != first
     assert cloud.unexpected == []
@@ -103,6 +105,47 @@ def test_traffic_moves_to_what_works_stays_where_it_is_otherwise_and_can_be_give
 
     cloud.run.leak(first)
     assert "lets somebody in without a token" in str(smoke("http://demo-x.a.run.app"))
+
+
+def test_what_was_built_once_is_deployed_again_without_a_build(
+    cloud: GoogleCloud, tools: Tools, tmp_path: Path
+) -> None:
+    """The same bytes with other settings; and another service's, of which it needs the code alone."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+
+    def release(service: Service) -> Release:
+        return Release(tools, PLACE, service, lambda _: None)
+
+    functions = Service(
+        "fl-fn-demo", SERVICE.account, (), {"FUNCTION_TARGET": "app_functions"}, function="app_functions"
+    )
+    release(functions).deploy(Staged(tmp_path, "whole", "code"))
+    assert len(cloud.build.uploads) == 1
+    more = replace(functions, environ={**functions.environ, "FUNCTIONS": "notify"})
+    release(more).deploy(Staged(tmp_path, "whole", "code"))
+    door = replace(functions, name="firelaunch-membership", function="membership")
+    release(door).deploy(Staged(tmp_path, "code", "code"))
+    assert len(cloud.build.uploads) == 1
+    images = {
+        cloud.run.services[name]["spec"]["template"]["spec"]["containers"][0]["image"]
+        for name in ("fl-fn-demo", "firelaunch-membership")
+    }
+    assert len(images) == 1
+    release(door).deploy(Staged(tmp_path, "other", "other"))
+    assert len(cloud.build.uploads) == 2
+
+
+def test_a_service_that_ran_on_a_base_image_of_cloud_runs_gets_one_of_a_dockerfile(
+    cloud: GoogleCloud, tools: Tools, tmp_path: Path
+) -> None:
+    """As membership functions did that were deployed by a buildpack; gcloud itself refuses it otherwise."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    release = Release(tools, PLACE, SERVICE, lambda _: None)
+    release.deploy(Staged(tmp_path, "one"))
+    annotations = cloud.run.services["demo"]["metadata"].setdefault("annotations", {})
+    annotations["run.googleapis.com/build-base-image"] = "python311"
+    release.live()
+    assert "serves at" in release.deploy(Staged(tmp_path, "two"))
 
 
 def test_a_missing_permission_is_named_and_the_next_run_goes_on(cloud: GoogleCloud, tools: Tools) -> None:

@@ -76,6 +76,12 @@ class Live:
         """Whether any revision came up; traffic cannot stay where there is none."""
         return bool(self.data["status"].get("latestReadyRevisionName"))
 
+    @property
+    def on_base_image(self) -> bool:
+        """Whether Cloud Run puts the image on a base image of its own, as earlier deploys of functions had it. A
+        Dockerfile's image has its own base, and gcloud refuses it until that is ended."""
+        return "run.googleapis.com/build-base-image" in self.data["metadata"].get("annotations", {})
+
     def tagged(self, tag: str) -> str | None:
         """The revision that has a tag."""
         return next((str(t["revisionName"]) for t in self._traffic() if t.get("tag") == tag), None)
@@ -214,9 +220,9 @@ class Release:
             labels[_CODE] = _short(staged.code)
         images = (live.built_from(labels[_SOURCE]) for live in self._listed(fresh=False))
         image = next(filter(None, images), None)
-        return deploy_command(
-            self.place, self.service, staged.folder, labels, tag, first=first, image=image, more=self.more
-        )
+        live = self.live(fresh=False)
+        more = (*(["--clear-base-image"] if live and live.on_base_image else []), *self.more)
+        return deploy_command(self.place, self.service, staged.folder, labels, tag, first=first, image=image, more=more)
 
 
 def deploy_command(
