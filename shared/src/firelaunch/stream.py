@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -138,8 +138,9 @@ def _frame(event: Event) -> bytes:
             return STILL_HERE
         case Source():
             name, data = "source", event.view()
-        case Start():
-            name, data = "start", asdict(event)
+        case Start(request_id, chat_id, user_message, message_id):
+            name, data = "start", {"request_id": request_id, "chat_id": chat_id, "user_message": user_message}
+            data["message_id"] = message_id
         case Done(message, usage):
             name, data = "done", {"message": message, "usage": usage}
         case Failed(error, request_id):

@@ -42,19 +42,23 @@ def test_the_file_is_its_owners_alone_and_survives_closing(tmp_path: Path) -> No
 def test_a_page_of_a_long_collection_is_read_through_an_index(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "data.sqlite3")
     store.commit(
-        [Create(f"c/d{n}", {"created_at": NOON + timedelta(seconds=n), "updated_at": NOON}) for n in range(50)]
+        [
+            Create(f"c/d{n}", {"created_at": NOON + timedelta(seconds=n), "updated_at": NOON, "due_at": NOON})
+            for n in range(50)
+        ]
     )
     from firelaunch.store.sqlite import _select
 
     connection = sqlite3.connect(tmp_path / "data.sqlite3")
-    for field in ("created_at", "updated_at"):
+    for field in ("created_at", "updated_at", "due_at"):
         for query in (
+            Query("c", where=[Filter(field, "<=", NOON)], limit=5),
             Query("c", order=[Order(field, descending=True)], limit=5),
             Query("c", order=[Order(field, descending=True)], limit=5, after=[NOON, "d3"]),
         ):
             sql, values = _select(query)
             plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values))
-            assert f"USING INDEX by_{field}" in plan
+            assert f"USING INDEX with_{field}" in plan
             assert "TEMP B-TREE" not in plan
     connection.close()
     store.close()

@@ -115,22 +115,27 @@ def _joined(
     parts: list[CallPart] = []
     tokens = finish = error = None
     last = False
-    for data in events:
-        text = pattern.text(data)
-        if text is not None:
+    at = 0
+    while at < len(events):
+        text, after = pattern.run(events, at)
+        if after > at:
             texts.append(text)
-        elif data == _DONE:
+            at = after
+            continue
+        data = events[at]
+        at += 1
+        if data == _DONE:
             last = True
-        else:
-            try:
-                chunk = read(parse, _object(data))
-            except ModelError as found:
-                error = found
-                break
-            pattern.learn(data, chunk)
-            texts.append(chunk.text)
-            tokens, finish = chunk.tokens or tokens, chunk.finish or finish
-            parts += chunk.parts
+            continue
+        try:
+            chunk = read(parse, _object(data))
+        except ModelError as found:
+            error = found
+            break
+        pattern.learn(data, chunk)
+        texts.append(chunk.text)
+        tokens, finish = chunk.tokens or tokens, chunk.finish or finish
+        parts += chunk.parts
     said = "".join(texts)
     joined = ToolChunk(said, tokens, finish, parts=tuple(parts)) if parts else Chunk(said, tokens, finish)
     return joined, last, error

@@ -32,6 +32,12 @@ _PAGE = 200
 _FIELD = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _OPERATORS = {"==": "=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _INDEXED = ("created_at", "updated_at", "due_at")
+"""Fields that queries order by; each index has the documents alone that have its field."""
+
+_LOG_PAGES = 4000
+"""Pages (of 4 KiB) in the write-ahead log before they are copied into the database; SQLite's own 1000 would copy the
+pages that each turn changes four times as often."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
     path TEXT PRIMARY KEY, collection TEXT NOT NULL, id TEXT NOT NULL,
@@ -176,12 +182,14 @@ class SQLiteStore:
         connection.execute("PRAGMA synchronous = NORMAL")
         # What is removed is overwritten, not only let go of.
         connection.execute("PRAGMA secure_delete = ON")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         if first:
             _switch_to_wal(connection)
             connection.executescript(_SCHEMA)
             for field in _INDEXED:
                 connection.execute(
-                    f"CREATE INDEX IF NOT EXISTS by_{field} ON documents (collection, {_value(field)}, id)"
+                    f"CREATE INDEX IF NOT EXISTS with_{field} ON documents (collection, {_value(field)}, id) "
+                    f"WHERE {_type(field)} IS NOT NULL"
                 )
         return connection
 
