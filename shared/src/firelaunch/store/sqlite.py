@@ -67,7 +67,9 @@ class _Own:
 class SQLiteStore:
     """A :class:`~firelaunch.store.base.DocumentStore` in one file, which is made (with its folder) when first used.
 
-    Each thread has a connection of its own; writers of one process queue on a lock, those of others on SQLite's.
+    Each thread reads by a connection of its own. All of a process's threads write by the same, one after the other:
+    what it has in its cache is then true for the next write too, and is not read again. Other processes' writers queue
+    on SQLite's lock.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -75,6 +77,7 @@ class SQLiteStore:
         self._local = threading.local()
         self._writing = threading.RLock()
         self._opened: WeakSet[_Own] = WeakSet()
+        self._writer: _Own | None = None
         self._closed = False
 
     def get(self, path: str) -> Document | None:
@@ -196,7 +199,10 @@ class SQLiteStore:
     @contextmanager
     def _write_lock(self) -> Iterator[sqlite3.Connection]:
         with self._writing, _translated():
-            connection = self._connection()
+            if self._writer is None:
+                self._writer = _Own(self._open())
+                self._opened.add(self._writer)
+            connection = self._writer.connection
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
