@@ -137,7 +137,7 @@ class _Closed(Exception):
 class Response:
     """One response. Read it to its end with ``pieces`` or ``text``, which keeps the connection, or ``close`` it.
 
-    ``headers`` has lower-case names; of a repeated one the last.
+    ``headers`` has lower-case names; of a repeated one the last. ``on_body`` takes each piece of the body that was read.
     """
 
     _sock: socket.socket
@@ -152,8 +152,13 @@ class Response:
     _closed: bool = False
     _reusable: bool = False
     _drained: bool = False
+    on_body: Callable[[bytes], None] = field(init=False)
 
-    # What httptools calls while it is fed.
+    def __post_init__(self) -> None:
+        # Called for each token, so that a method of our own would be felt.
+        self.on_body = self._body.append
+
+    # What else httptools calls while it is fed.
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header was read."""
@@ -163,10 +168,6 @@ class Response:
         """The head was read. Of an interim response (103 and the like) it is not the one that counts."""
         self.status = self._parser.get_status_code()
         self._head_done = self.status >= 200
-
-    def on_body(self, body: bytes) -> None:
-        """A piece of the body was read."""
-        self._body.append(body)
 
     def on_message_complete(self) -> None:
         """The response has ended."""
