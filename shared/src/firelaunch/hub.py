@@ -173,6 +173,8 @@ class Hub:
         client = served.client
         client.hosted = True
         try:
+            if self._pass_on(served):
+                return
             for item in served.items:
                 if item is Paused.WAITING:
                     self._wait(served)
@@ -191,6 +193,24 @@ class Hub:
         finally:
             client.hosted = False
         self._dismiss(served)
+
+    def _pass_on(self, served: Served) -> bool:
+        """Send what the model said, if that was text and all there is to do; else the stream itself goes on."""
+        client = served.client
+        if client.read is None or client.told is None or client.encode is None:
+            return False
+        text = client.read()
+        if text is None:
+            return False
+        event = client.told(text) if text else None
+        if event is not None and not served.gone and not self._send(served, served.frame(client.encode(event))):
+            return True
+        if client.not_before:
+            self._rest(served, client.not_before)
+            client.not_before = 0.0
+        else:
+            self._listen(served, on=True)
+        return True
 
     def _rest(self, served: Served, until: float) -> None:
         self._listen(served, on=False)

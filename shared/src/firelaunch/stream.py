@@ -13,6 +13,7 @@ from typing import Any
 
 from .errors import FirelaunchError
 from .llm.base import Source
+from .llm.client import Client
 
 __all__ = [
     "STILL_HERE",
@@ -105,11 +106,16 @@ STILL_HERE = b": still here\n\n"
 """A comment, which readers of server-sent events pass over."""
 
 
-def sse(events: Iterable[Event | Paused]) -> Iterator[bytes | Paused]:
+def sse(events: Iterable[Event | Paused], client: Client | None = None) -> Iterator[bytes | Paused]:
     """Server-sent events: ``start``; ``delta``, ``source``, ``tool_call``, ``tool_result``; ``done`` or ``error``.
 
     Each has JSON ``data``. Closing the iterator closes ``events``.
+
+    Args:
+        client: whoever reads them, where the server knows them.
     """
+    if client is not None:
+        client.encode = _frame
     try:
         for event in events:
             yield event if isinstance(event, Paused) else _frame(event)

@@ -8,8 +8,9 @@ says what it waits for and gives back control, by a chunk that is :data:`~.base.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .patience import Patience
@@ -37,6 +38,12 @@ class Client:
             asked for more to say so.
         failure: what ended a wait that somebody else took over; raised where the wait was.
         not_before: time of ``time.monotonic`` until which what arrives is left to gather.
+        read: gives the text that has come, where it is nothing but that; set while a model is being read.
+        told: takes such a text into the answer, and gives its event, or None where nothing of it is shown yet.
+        encode: an event as the client gets it.
+
+    By the last three, text goes from the model to the client without a step of the stream, which is told of it with its
+    next one.
     """
 
     sock: socket.socket
@@ -47,3 +54,6 @@ class Client:
     idle: bool = False
     failure: BaseException | None = None
     not_before: float = 0.0
+    read: Callable[[], str | None] | None = None
+    told: Callable[[str], Any] | None = None
+    encode: Callable[[Any], bytes] | None = None

@@ -137,7 +137,7 @@ class _Closed(Exception):
 class Response:
     """One response. Read it to its end with ``pieces`` or ``text``, which keeps the connection, or ``close`` it.
 
-    ``headers`` has lower-case names; of a repeated one the last. ``on_body`` takes each piece of the body that was read.
+    ``headers`` has lower-case names; of a repeated one the last. ``on_body`` takes what was read of the body.
     """
 
     _sock: socket.socket
@@ -152,6 +152,7 @@ class Response:
     _closed: bool = False
     _reusable: bool = False
     _drained: bool = False
+    _failure: ModelUnavailable | None = None
     on_body: Callable[[bytes], None] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -225,6 +226,8 @@ class Response:
             if self._done:
                 self._finish()
                 return
+            if self._failure is not None:
+                raise self._failure
             data = None if self._drained else self._there()
             self._drained = False
             if data is None and self._patience.hand_over(self._sock):
@@ -241,6 +244,30 @@ class Response:
                 # TLS may hold back what no poll tells of. Else less than was asked for is all that there is.
                 self._drained = len(data) < _READ and not isinstance(self._sock, ssl.SSLSocket)
                 self._feed(data)
+
+    def here(self) -> bytes:
+        """What is there of the body, in the hub's thread. ``pieces`` goes on after it, and raises what it met."""
+        try:
+            while not self.ended:
+                data = self._there()
+                if data is None:
+                    break
+                if not data:
+                    self._end()
+                    break
+                self._feed(data)
+                if len(data) < _READ and not isinstance(self._sock, ssl.SSLSocket):
+                    break
+        except ModelUnavailable as error:
+            self._failure = error
+        piece = b"".join(self._body)
+        self._body.clear()
+        return piece
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more comes."""
+        return self._done or self._failure is not None
 
     def text(self, limit: int = 20_000) -> str:
         """The body, or the first ``limit`` bytes of it, for people; never fails."""
