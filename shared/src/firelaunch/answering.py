@@ -267,21 +267,21 @@ class Running:
                 if not chunk.text:
                     if chunk.tokens is None and chunk.finish is None and chunk is not WAITING:
                         yield Heartbeat()
-                elif type(chunk) is not Passed and (delta := self._told(chunk.text)) is not None:
-                    yield delta
+                elif type(chunk) is not Passed and (text := self._told(chunk.text)):
+                    yield Delta(text)
             if text := grounding.rest():
-                yield self._said.text(text)
+                yield Delta(self._said.text(text))
             for source in grounding.sources():
                 yield self._said.other(source)
         finally:
             close(chunks)
 
-    def _told(self, text: str) -> Delta | None:
-        """The event of a piece of text; None where all of it is held back."""
+    def _told(self, text: str) -> str:
+        """Take in a piece of the model's text, and give what is to be shown of it."""
         if self._first_token is None:
             self._first_token = time.monotonic()
         text = self.turn.grounding.shown(text)
-        return self._said.text(text) if text else None
+        return self._said.text(text) if text else ""
 
     def _tool_event(self, use: ToolUse) -> ToolCalled | ToolReturned:
         if not use.done:

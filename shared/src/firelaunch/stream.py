@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from json.encoder import encode_basestring
 from typing import Any
 
 from .errors import FirelaunchError
@@ -29,6 +30,7 @@ __all__ = [
     "ToolReturned",
     "close",
     "encode",
+    "quoted",
     "sse",
 ]
 
@@ -115,7 +117,7 @@ def sse(events: Iterable[Event | Paused], client: Client | None = None) -> Itera
         client: whoever reads them, where the server knows them.
     """
     if client is not None:
-        client.encode = _frame
+        client.encode = _delta
     try:
         for event in events:
             yield event if isinstance(event, Paused) else _frame(event)
@@ -135,7 +137,7 @@ def _frame(event: Event) -> bytes:
     data: dict[str, Any]
     match event:
         case Delta(text):
-            return b'event: delta\ndata: {"text": %b}\n\n' % encode(text)
+            return _delta(text)
         case ToolCalled(call_id, tool, given):
             name, data = "tool_call", {"id": call_id, "name": tool, "input": given}
         case ToolReturned(call_id, tool, output, failure):
@@ -153,6 +155,15 @@ def _frame(event: Event) -> bytes:
             code, said = error.told
             name, data = "error", {"error": {"code": code, "message": said, "request_id": request_id}}
     return b"event: %b\ndata: %b\n\n" % (name.encode(), encode(data))
+
+
+def _delta(text: str) -> bytes:
+    return b'event: delta\ndata: {"text": %b}\n\n' % quoted(text)
+
+
+def quoted(text: str) -> bytes:
+    """A string as JSON in UTF-8."""
+    return encode_basestring(text).encode("utf-8", "replace")
 
 
 def encode(data: Any) -> bytes:

@@ -24,6 +24,7 @@ from .stream import (
     ToolReturned,
     close,
     encode,
+    quoted,
 )
 
 __all__ = ["UI_HEADERS", "ui_stream"]
@@ -43,7 +44,7 @@ def ui_stream(events: Iterable[Event | Paused], client: Client | None = None) ->
     """
     parts = _Parts()
     if client is not None:
-        client.encode = parts.encode
+        client.encode = parts.text
     try:
         for event in events:
             if isinstance(event, Paused):
@@ -63,6 +64,12 @@ class _Parts:
     def __init__(self) -> None:
         self._texts = 0
         self._open: str | None = None
+
+    def text(self, text: str) -> bytes:
+        """A piece of text, as it is sent."""
+        if self._open is None:
+            return self.encode(Delta(text))
+        return b'data: {"type": "text-delta", "id": "%b", "delta": %b}\n\n' % (self._open.encode(), quoted(text))
 
     def encode(self, event: Event) -> bytes:
         """The parts that an event becomes, as they are sent."""

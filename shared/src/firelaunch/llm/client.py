@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .patience import Patience
@@ -39,8 +39,8 @@ class Client:
         failure: what ended a wait that somebody else took over; raised where the wait was.
         not_before: time of ``time.monotonic`` until which what arrives is left to gather.
         read: gives the text that has come, where it is nothing but that; set while a model is being read.
-        told: takes such a text into the answer, and gives its event, or None where nothing of it is shown yet.
-        encode: an event as the client gets it.
+        told: takes such a text into the answer, and gives what is to be shown of it.
+        encode: text as the client gets it.
 
     By the last three, text goes from the model to the client without a step of the stream, which is told of it with its
     next one.
@@ -55,5 +55,5 @@ class Client:
     failure: BaseException | None = None
     not_before: float = 0.0
     read: Callable[[], str | None] | None = None
-    told: Callable[[str], Any] | None = None
-    encode: Callable[[Any], bytes] | None = None
+    told: Callable[[str], str] | None = None
+    encode: Callable[[str], bytes] | None = None

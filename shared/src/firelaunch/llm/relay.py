@@ -129,11 +129,10 @@ class Reading:
         if after < len(events) or self._response.ended:
             self._left = events
             return None
-        if events:
-            self._patience.heard()
-            gather = self._is_soon()
-            if self._patience.client is not None:
-                self._patience.client.not_before = self._handed_on + _GATHER_SECONDS if gather else 0.0
+        patience = self._patience
+        if events and patience.client is not None:
+            patience.heard()
+            patience.client.not_before = self._handed_on + _GATHER_SECONDS if self._is_soon() else 0.0
             self._passed.append(text)
         return text
 

@@ -153,9 +153,11 @@ class Response:
     _reusable: bool = False
     _drained: bool = False
     _failure: ModelUnavailable | None = None
+    _is_tls: bool = field(init=False)
     on_body: Callable[[bytes], None] = field(init=False)
 
     def __post_init__(self) -> None:
+        self._is_tls = isinstance(self._sock, ssl.SSLSocket)
         # Called for each token, so that a method of our own would be felt.
         self.on_body = self._body.append
 
@@ -242,26 +244,27 @@ class Response:
                 self._end()
             else:
                 # TLS may hold back what no poll tells of. Else less than was asked for is all that there is.
-                self._drained = len(data) < _READ and not isinstance(self._sock, ssl.SSLSocket)
+                self._drained = len(data) < _READ and not self._is_tls
                 self._feed(data)
 
     def here(self) -> bytes:
         """What is there of the body, in the hub's thread. ``pieces`` goes on after it, and raises what it met."""
         try:
-            while not self.ended:
-                data = self._there()
-                if data is None:
-                    break
+            while (data := self._there()) is not None:
                 if not data:
                     self._end()
                     break
-                self._feed(data)
-                if len(data) < _READ and not isinstance(self._sock, ssl.SSLSocket):
+                self._parser.feed_data(data)
+                # What the kernel holds is told of again, by the poll; what TLS has read ahead is not.
+                if self._done or not self._is_tls or not self._sock.pending():  # type: ignore[attr-defined]
                     break
+        except httptools.HttpParserError as error:
+            self._failure = _no_http(error)
         except ModelUnavailable as error:
             self._failure = error
-        piece = b"".join(self._body)
-        self._body.clear()
+        body = self._body
+        piece = body[0] if len(body) == 1 else b"".join(body)
+        body.clear()
         return piece
 
     @property
@@ -293,7 +296,7 @@ class Response:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            raise ModelUnavailable(reason=f"the provider's answer is no HTTP: {error}") from error
+            raise _no_http(error) from error
 
     def _receive(self) -> bytes | None:
         """What has come; empty at the end, None after a long silence."""
@@ -333,6 +336,10 @@ class Response:
             self._keep(self._sock)
         else:
             self._sock.close()
+
+
+def _no_http(error: httptools.HttpParserError) -> ModelUnavailable:
+    return ModelUnavailable(reason=f"the provider's answer is no HTTP: {error}")
 
 
 def _readable(sock: socket.socket) -> bool:
