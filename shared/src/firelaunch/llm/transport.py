@@ -135,7 +135,7 @@ class _Closed(Exception):
 
 @dataclass(slots=True)
 class Response:
-    """One response. Read it to its end with ``pieces`` or ``text``, which keeps the connection, or ``close`` it.
+    """One response. Read it with ``pieces`` or ``text``, then ``close`` it; one that was read to its end is kept.
 
     ``headers`` has lower-case names; of a repeated one the last.
     """
@@ -222,7 +222,6 @@ class Response:
                 yield piece
                 self._patience.take_back()
             if self._done:
-                self._finish()
                 return
             data = None if self._drained else self._there()
             self._drained = False
@@ -256,9 +255,16 @@ class Response:
         return found[:limit].decode("utf-8", "replace")
 
     def close(self) -> None:
-        """End the connection, if the response has not ended."""
-        if not self._closed:
-            self._closed = True
+        """Let go of the connection: for the next call, if the response has ended.
+
+        Not before: until the hub has let go of a stream, its socket may not be another's.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if self._done and self._reusable:
+            self._keep(self._sock)
+        else:
             self._sock.close()
 
     def _feed(self, data: bytes) -> None:
@@ -296,15 +302,6 @@ class Response:
         if framed:
             raise ModelUnavailable(reason="the provider's answer broke off")
         self._done = True
-
-    def _finish(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        if self._reusable:
-            self._keep(self._sock)
-        else:
-            self._sock.close()
 
 
 def _readable(sock: socket.socket) -> bool:
