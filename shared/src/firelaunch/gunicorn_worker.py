@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn import util
 from gunicorn.arbiter import Arbiter
+from gunicorn.http.errors import ParseException
 from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import ThreadWorker
 
@@ -60,6 +61,24 @@ class _TakenOver(BaseException):
         self.context = copy_context()
 
 
+class _Body:
+    """A request's body. Where its chunks are malformed it breaks off, as any other that does not come whole."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._body, name)
+
+    def read(self, size: int | None = None) -> bytes:
+        """See io.RawIOBase."""
+        try:
+            found: bytes = self._body.read(size)
+        except ParseException as error:
+            raise OSError("the body's chunks are malformed") from error
+        return found
+
+
 class _Streams:
     """The app, with the streams among its responses taken over."""
 
@@ -73,6 +92,7 @@ class _Streams:
         from .llm.client import CLIENT_KEY, STREAM_KEY, Client
 
         self._begun(environ["gunicorn.socket"])
+        environ["wsgi.input"] = _Body(environ["wsgi.input"])
         response = getattr(start_response, "__self__", None)
         if type(response) is not Response:
             return self._app(environ, start_response)  # type: ignore[no-any-return]  # HTTP/2, which streams by itself
