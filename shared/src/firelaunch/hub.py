@@ -171,7 +171,11 @@ class Hub:
     def _listen(self, served: Served, *, on: bool) -> None:
         """Hear of what the provider says, or leave it where it is: so it slows down to what the client takes."""
         if served._listening is not on and served._provider is not None:
-            self._poll.modify(served._descriptor, select.EPOLLIN if on else 0)
+            # Not by a mask of nothing: the kernel tells of a reset whatever the mask, and a step may not come then.
+            if on:
+                self._poll.register(served._descriptor, select.EPOLLIN)
+            else:
+                self._poll.unregister(served._descriptor)
             served._listening = on
 
     def _step(self, served: Served) -> None:

@@ -135,7 +135,7 @@ class _Closed(Exception):
 
 @dataclass(slots=True)
 class Response:
-    """One response. Read it to its end with ``pieces`` or ``text``, which keeps the connection, or ``close`` it.
+    """One response. Read it with ``pieces`` or ``text``, then ``close`` it; one that was read to its end is kept.
 
     ``headers`` has lower-case names; of a repeated one the last. ``on_body`` takes what was read of the body.
     """
@@ -226,7 +226,6 @@ class Response:
                 yield piece
                 self._patience.take_back()
             if self._done:
-                self._finish()
                 return
             if self._failure is not None:
                 raise self._failure
@@ -287,9 +286,16 @@ class Response:
         return found[:limit].decode("utf-8", "replace")
 
     def close(self) -> None:
-        """End the connection, if the response has not ended."""
-        if not self._closed:
-            self._closed = True
+        """Let go of the connection: for the next call, if the response has ended.
+
+        Not before: until the hub has let go of a stream, its socket may not be another's.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if self._done and self._reusable:
+            self._keep(self._sock)
+        else:
             self._sock.close()
 
     def _feed(self, data: bytes) -> None:
@@ -327,15 +333,6 @@ class Response:
         if framed:
             raise ModelUnavailable(reason="the provider's answer broke off")
         self._done = True
-
-    def _finish(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        if self._reusable:
-            self._keep(self._sock)
-        else:
-            self._sock.close()
 
 
 def _no_http(error: httptools.HttpParserError) -> ModelUnavailable:
