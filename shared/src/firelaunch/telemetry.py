@@ -26,7 +26,8 @@ CONTENT = logging.getLogger("firelaunch.content")
 EMAIL = re.compile(r"[\w.%+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
 
 SECRET = re.compile(
-    r"eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"  # JSON web tokens
+    # JSON web tokens. Bounded, or a text of "eyJeyJ..." would take the square of its length.
+    r"eyJ[\w-]{8,1000}+\.[\w-]+(?:\.[\w-]*)?"
     r"|\b(?:sk|pk|rk|whsec)[-_][\w-]{8,}"  # OpenAI, Stripe
     r"|\bAIza[\w-]{20,}|\bya29\.[\w.-]{10,}"  # Google
     r"|\bBearer\s+[\w.~+/-]{8,}=*"

@@ -56,13 +56,18 @@ def test_what_is_read_by_the_pattern_is_what_parsing_gives(
         at = whole.find(mark) if data is None else data.draw(st.integers(0, len(whole)))
         sent.append(whole[:at] + b"".join(pieces) + whole[at + (len(mark) if data is None else 0) :])
     pattern = Pattern(openai)
-    for event in sent:
-        chunk = parsed(event)
-        text = pattern.text(event)
-        if text is not None:
-            assert chunk == Chunk(text)
-        elif chunk is not None:
-            pattern.learn(event, chunk)
+    at = 0
+    while at < len(sent):
+        text, after = pattern.run(sent, at)
+        chunks = [parsed(event) for event in sent[at : max(after, at + 1)]]
+        if after > at:
+            assert text == "".join(chunk.text if chunk == Chunk(chunk.text) else "?" for chunk in filter(None, chunks))
+            assert None not in chunks
+            at = after
+            continue
+        at += 1
+        if chunks[0] is not None:
+            pattern.learn(sent[at - 1], chunks[0])
 
 
 @pytest.mark.parametrize(
@@ -75,7 +80,7 @@ def test_from_the_second_event_on_a_stream_of_openais_form_is_read_by_it(
     for number, text in enumerate(["stop", "a", "\n", "naïve", "\u2028", '"', "é"]):
         padding = {key: value * number for key, value in more.items()}
         event = json.dumps(of_openai({"content": text}, **padding), **style).encode()
-        assert pattern.text(event) == (text if number > 1 else None)  # the first text is a value elsewhere too
+        assert pattern.run([event] * 3, 1) == ((text * 2, 3) if number > 1 else ("", 1))  # "stop" is there twice
         pattern.learn(event, openai(from_json(event)))
 
 
@@ -89,7 +94,7 @@ def test_a_stream_whose_events_have_nothing_in_common_is_soon_only_parsed() -> N
     pattern = Pattern(parse)
     for number in range(100):
         event = json.dumps({"number": number, **of_openai({"content": f"word {number}"})}).encode()
-        assert pattern.text(event) is None
+        assert pattern.run([event], 0) == ("", 0)
         pattern.learn(event, openai(from_json(event)))
     assert len(asked) < 20
 
@@ -99,5 +104,5 @@ def test_what_does_not_end_as_the_padding_did_is_parsed(end: bytes) -> None:
     pattern = Pattern(openai)
     event = json.dumps(of_openai({"content": "Hello"}, obfuscation="aB3"), separators=(",", ":")).encode()
     pattern.learn(event, openai(from_json(event)))
-    assert pattern.text(event) == "Hello"
-    assert pattern.text(event.removesuffix(b'aB3"}') + end) is None
+    assert pattern.run([event], 0) == ("Hello", 1)
+    assert pattern.run([event.removesuffix(b'aB3"}') + end], 0) == ("", 0)
