@@ -285,6 +285,16 @@ def files_of(app: str) -> str:
         ({"role": AUTH_ADMIN, "members": [PLACE.member("firelaunch-membership")]}, False),
         ({"role": "roles/owner", "members": ["user:me@example.com"]}, False),
         ({"role": "roles/logging.logWriter", "members": [APP_MEMBER]}, False),
+        ({"role": "roles/editor", "members": [PLACE.member("fl-job-my-app")]}, True),
+        (
+            {
+                "role": DATASTORE_USER,
+                "members": [PLACE.member("fl-job-my-app")],
+                "condition": {"expression": PLACE.only("(default)")},
+            },
+            True,
+        ),
+        ({"role": "roles/eventarc.eventReceiver", "members": [PLACE.member("fl-job-my-app")]}, False),
     ],
 )
 def test_an_account_that_reaches_more_than_its_own_is_refused(

@@ -35,16 +35,21 @@ def roles(place: Place, name: str, wanted: tuple[Role, ...]) -> Step:
 
 
 def no_more_rights(place: Place, service: Service) -> Step:
-    """Wall 4: what a service's account may not hold, and what nobody's but the membership function's may."""
-    own = place.member(service.account)
-    allowed = {(role.name, _condition(place, role)) for role in service.roles}
+    """Wall 4: what a service's account may not hold, and what nobody's but the membership function's may.
+
+    What brings a service its jobs is held to the same: the service can have Cloud Tasks call Google in that one's name.
+    """
+    allowed = {place.member(service.account): {(role.name, _condition(place, role)) for role in service.roles}}
+    if service.work:
+        allowed[place.member(service.work.account)] = set()
 
     def wrong(answers: Sequence[Any]) -> str | None:
         for binding in (answers[0] or {}).get("bindings", []):
             role, condition = binding["role"], binding.get("condition", {}).get("expression")
             members = binding.get("members", [])
-            if own in members and role in FORBIDDEN_ROLES and (role, condition) not in allowed:
-                return f"{own} holds {role}{_on(condition)}, by which it reaches more than its own"
+            for own in allowed.keys() & set(members):
+                if role in FORBIDDEN_ROLES and (role, condition) not in allowed[own]:
+                    return f"{own} holds {role}{_on(condition)}, by which it reaches more than its own"
             others = [m for m in members if m.startswith(("serviceAccount:fl-app-", "serviceAccount:fl-job-"))]
             if role == AUTH_ADMIN and others:
                 return f"{others[0]} holds {role}, by which it could make itself a member of any app"
