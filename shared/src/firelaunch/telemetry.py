@@ -112,7 +112,7 @@ def configure_logs(*, structured: bool, project: str = "", content: bool = False
         content: whether what users write and models answer may be in them.
     """
     # No line of ours has what these find out for each (https://docs.python.org/3/howto/logging.html#optimization).
-    logging._srcfile = None  # type: ignore[attr-defined]
+    logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
