@@ -31,6 +31,15 @@ def answer(turn):
     yield Chunk("in " + threading.current_thread().name)
 """
 
+ENDS = """
+def answer(turn):
+    try:
+        yield from turn.llm.stream([{"role": "user", "content": turn.text}])
+    finally:
+        import pathlib, threading
+        pathlib.Path("ended-in").write_text(threading.current_thread().name)
+"""
+
 BOTH = """
 def answer(turn):
     asked = [{"role": "user", "content": turn.text}]
@@ -210,6 +219,20 @@ def test_a_workflows_own_code_never_runs_where_all_streams_wait(
             read_until(sock, b"\r\n0\r\n\r\n")
         text = last_message(ada, chat)["text"]
     assert text[200:].startswith(end) or text.endswith(end)
+
+
+def test_a_request_whose_time_is_used_up_is_settled_where_no_other_stream_waits(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    change_workflow(app_folder, ENDS)
+    toml = app_folder / "firelaunch.toml"
+    toml.write_text(toml.read_text().replace("[limits]", "[limits]\nrequest_seconds = 1"))
+    with ModelServer(Reply(words=["word "] * 400, pace=0.01)) as model:
+        server, ada, chat = start(serve, app_folder, model)
+        for _ in range(3):
+            with asked(server, ada, chat) as sock:
+                assert b"model_timeout" in read_until(sock, b"\r\n0\r\n\r\n")
+            assert (app_folder / "ended-in").read_text().startswith("ThreadPoolExecutor")
 
 
 def test_a_stream_may_be_back_before_the_thread_that_handed_it_over_has_ended(

@@ -295,6 +295,8 @@ class Answering:
             for chunk in chunks:
                 yield chunk
                 if self._left() <= 0 and chunk.finish is None and chunk.tokens is None:
+                    if self.client is not None and self.client.hosted:
+                        yield LEAVING  # what follows is settling, which the other streams should not wait for
                     raise ModelTimeout(reason="the request's time is used up")
         except ModelError as error:
             if not isinstance(error, ModelRefused):
