@@ -6,10 +6,10 @@ The Admin SDK bypasses security rules, so code that runs with its credentials is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..errors import ScopeViolation
 from ..scope import Scope, split
@@ -19,7 +19,13 @@ __all__ = ["ScopedStore"]
 
 T = TypeVar("T")
 
-_WRITES = (Create, Set, Update, Delete)
+_COPIES: Mapping[type[Write], Callable[[Any], Write]] = {
+    Create: lambda write: Create(write.path, write.data),
+    Set: lambda write: Set(write.path, write.data, write.merge),
+    Update: lambda write: Update(write.path, write.data, write.if_updated_at),
+    Delete: lambda write: Delete(write.path, write.if_updated_at),
+}
+"""``copy.copy`` is ten times slower, and several writes are checked for each message."""
 
 
 class _Wall:
@@ -50,11 +56,13 @@ class _Wall:
         return own
 
     def check_writes(self, writes: Sequence[Write]) -> list[Write]:
-        own = [copy(write) for write in writes]
-        for write in own:
-            if type(write) not in _WRITES:
+        own = []
+        for write in writes:
+            copied = _COPIES.get(type(write))
+            if copied is None:
                 raise ScopeViolation(reason=f"a {type(write).__name__} is no write")
-            self.check(write.path, document=True)
+            own.append(copied(write))
+            self.check(own[-1].path, document=True)
         return own
 
 

@@ -24,6 +24,10 @@ _MOST_INT = 2**63
 _MOST_BYTES = 1_048_576
 """Size of a document at most (https://firebase.google.com/docs/firestore/quotas)."""
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_DECODER = json.JSONDecoder()
+_AS_THEY_ARE = (bool, type(None))
+
 
 def encode(data: Mapping[str, Any]) -> str:
     """A document as JSON text.
@@ -31,7 +35,7 @@ def encode(data: Mapping[str, Any]) -> str:
     Raises:
         StoreError: a value of another kind, a number out of range, or more than 1 MiB.
     """
-    text = json.dumps(_packed(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = _ENCODER.encode(_packed(data))
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
@@ -43,7 +47,7 @@ def encode(data: Mapping[str, Any]) -> str:
 
 def decode(text: str) -> dict[str, Any]:
     """The document that ``encode`` was given."""
-    data: dict[str, Any] = json.loads(text)
+    data: dict[str, Any] = _DECODER.decode(text)
     # Most documents hold no marked string but their times, and nothing below them; only what needs it is rebuilt.
     return {key: _unpacked(value) for key, value in data.items()}
 
@@ -76,11 +80,15 @@ def bounds(value: Any) -> tuple[str, list[Any]]:
 
 
 def _packed(value: Any) -> Any:
-    kind = type(value)
-    if kind is str:  # the most of them, by far
+    kind = type(value)  # by which the most are told apart, and faster than by what follows
+    if kind is str:
         return _STRING + value if value.startswith(_MARKS) else value
     if kind is dict:
         return {_key(key): _packed(item) for key, item in value.items()}
+    if kind in _AS_THEY_ARE:
+        return value
+    if kind is datetime:
+        return _TIME + _moment(value)
     match value:
         case None | bool():
             return value
@@ -118,15 +126,16 @@ def _element(item: Any) -> Any:
 def _moment(value: datetime) -> str:
     if value.tzinfo is None:
         raise StoreError(reason="a time without its zone cannot be stored")
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+    return value.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def _unpacked(value: Any) -> Any:
-    if isinstance(value, str):
+    kind = type(value)
+    if kind is str:
         return _marked(value) if value.startswith(_MARKS) else value
-    if isinstance(value, dict):
+    if kind is dict:
         return {key: _unpacked(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if kind is list:
         return [_unpacked(item) for item in value]
     return value
 

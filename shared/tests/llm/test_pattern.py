@@ -1,0 +1,108 @@
+"""Events that are read by their pattern say what they say when they are parsed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from firelaunch.llm.base import Chunk
+from firelaunch.llm.pattern import Pattern
+from firelaunch.llm.providers.openai_compatible import _event as openai
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic_core import from_json
+
+
+def of_openai(delta: Any, finish: Any = None, **more: Any) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    return {"id": "chatcmpl-1", "model": "stop", "choices": [choice], "usage": None, **more}
+
+
+TEXTS = st.one_of(st.text(max_size=6), st.sampled_from(["", "stop", "content", '"', "\\", "\n", "é", "\u2028", "1"]))
+DELTAS = st.one_of(
+    TEXTS.map(lambda text: {"content": text}),
+    TEXTS.map(lambda text: {"role": "assistant", "content": text}),
+    st.tuples(TEXTS, TEXTS).map(lambda both: {"content": both[0], "refusal": both[1]}),
+    st.just({"content": "", "tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]}),
+    st.just({}),
+    st.just({"content": 1}),
+)
+PADDED = st.sampled_from([{}, {}, {"obfuscation": "aB3"}, {"obfuscation": "x"}, {"obfuscation": "", "usage": None}])
+EVENTS = st.builds(
+    lambda delta, finish, more: of_openai(delta, finish, **more), DELTAS, st.sampled_from([None, None, "stop"]), PADDED
+)
+STYLES = st.sampled_from([{}, {"separators": (",", ":")}, {"ensure_ascii": False, "separators": (",", ":")}])
+BYTES = st.lists(st.sampled_from([b'"', b"\\", b"a", b",", b"}", b"\n", b"\xff", b'"content":', b"1"]), max_size=6)
+
+
+def parsed(event: bytes) -> Chunk | None:
+    try:
+        return openai(from_json(event))
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return None
+
+
+@given(st.lists(EVENTS, min_size=1, max_size=12), STYLES, st.lists(BYTES, max_size=4), st.data())
+@example([of_openai({"content": "a"})] * 2, {}, [[b'"', b",", b'"content":', b'"', b"a", b'"']], None)
+def test_what_is_read_by_the_pattern_is_what_parsing_gives(
+    events: list[dict[str, Any]], style: dict[str, Any], odd: list[list[bytes]], data: Any
+) -> None:
+    sent = [json.dumps(event, **style).encode() for event in events]
+    for pieces in odd:
+        # Anything at all where the text is, or at a place chosen from the whole event.
+        whole = sent[0]
+        mark = json.dumps(events[0]["choices"][0]["delta"].get("content", ""), **style).encode()
+        at = whole.find(mark) if data is None else data.draw(st.integers(0, len(whole)))
+        sent.append(whole[:at] + b"".join(pieces) + whole[at + (len(mark) if data is None else 0) :])
+    pattern = Pattern(openai)
+    at = 0
+    while at < len(sent):
+        text, after = pattern.run(sent, at)
+        chunks = [parsed(event) for event in sent[at : max(after, at + 1)]]
+        if after > at:
+            assert text == "".join(chunk.text if chunk == Chunk(chunk.text) else "?" for chunk in filter(None, chunks))
+            assert None not in chunks
+            at = after
+            continue
+        at += 1
+        if chunks[0] is not None:
+            pattern.learn(sent[at - 1], chunks[0])
+
+
+@pytest.mark.parametrize(
+    ("style", "more"), [({}, {}), ({"ensure_ascii": False}, {}), ({"separators": (",", ":")}, {"obfuscation": "aB3"})]
+)
+def test_from_the_second_event_on_a_stream_of_openais_form_is_read_by_it(
+    style: dict[str, Any], more: dict[str, str]
+) -> None:
+    pattern = Pattern(openai)
+    for number, text in enumerate(["stop", "a", "\n", "naïve", "\u2028", '"', "é"]):
+        padding = {key: value * number for key, value in more.items()}
+        event = json.dumps(of_openai({"content": text}, **padding), **style).encode()
+        assert pattern.run([event] * 3, 1) == ((text * 2, 3) if number > 1 else ("", 1))  # "stop" is there twice
+        pattern.learn(event, openai(from_json(event)))
+
+
+def test_a_stream_whose_events_have_nothing_in_common_is_soon_only_parsed() -> None:
+    asked: list[dict[str, Any]] = []
+
+    def parse(event: dict[str, Any]) -> Chunk:
+        asked.append(event)
+        return openai(event)
+
+    pattern = Pattern(parse)
+    for number in range(100):
+        event = json.dumps({"number": number, **of_openai({"content": f"word {number}"})}).encode()
+        assert pattern.run([event], 0) == ("", 0)
+        pattern.learn(event, openai(from_json(event)))
+    assert len(asked) < 20
+
+
+@pytest.mark.parametrize("end", [b'a\\"}', b'a"]}', b'a" }', b'a","usage":{}}', b'a"', b"", b'a"}}', b'a\n"}"}'])
+def test_what_does_not_end_as_the_padding_did_is_parsed(end: bytes) -> None:
+    pattern = Pattern(openai)
+    event = json.dumps(of_openai({"content": "Hello"}, obfuscation="aB3"), separators=(",", ":")).encode()
+    pattern.learn(event, openai(from_json(event)))
+    assert pattern.run([event], 0) == ("Hello", 1)
+    assert pattern.run([event.removesuffix(b'aB3"}') + end], 0) == ("", 0)
