@@ -48,7 +48,8 @@ _SETTLE_SECONDS = 30.0
 """For what an input takes beside its model calls."""
 
 _PAGE = 200
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a cell begins with that a spreadsheet takes for a formula, the full-width signs among them."""
 
 
 class Input(BaseModel):
