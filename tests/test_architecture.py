@@ -29,7 +29,7 @@ ORDER = [
     ["model_calls", "ui_stream"],
     ["services"],
     ["worker"],
-    ["after_turn"],
+    ["after_turn", "paid_search"],
     ["answering"],
     ["guardrails", "named", "resume"],
     ["turn", "batch", "billing_jobs", "ingest_work", "reembed", "erasure", "notify", "rollup"],

@@ -26,6 +26,7 @@ from .errors import (
     TooMany,
 )
 from .jobs import Job, Jobs, Kind
+from .llm.base import Tokens, token_bound
 from .rag.files import ScopedFiles, upload_path
 from .rag.versions import State, Version, Versions
 from .scope import Scope
@@ -35,6 +36,7 @@ from .store.base import Create, Delete, Document, Filter, Order, Query, Set, Upd
 from .store.scoped import ScopedStore
 
 if TYPE_CHECKING:
+    from .rag.embed.base import Embedded
     from .rag.fetch import Fetcher
     from .rag.pipeline import Engine
     from .rag.retrieve import Retrieved
@@ -103,6 +105,7 @@ class Documents:
         store, files, jobs: the app's own.
         versions: which index versions there are.
         engine: what reads and writes one of them; made when it is first asked for.
+        price: micro-dollars of so many tokens for a version's embedder.
         fetcher: what fetches pages.
         search_tokens: what a search's passages may take, estimated.
         only: the one scope to work in, inside a job's handler; None for any of the app.
@@ -115,6 +118,7 @@ class Documents:
     _jobs: Jobs
     versions: Versions
     engine: Callable[[Version], Engine]
+    price: Callable[[Version, int], int]
     policy: Policy
     plans: Mapping[str, Plan]
     plan_of: Callable[[Document | None], str]
@@ -256,25 +260,39 @@ class Documents:
         documents: Sequence[str] = (),
         *,
         library: bool = True,
-        state: State | None = None,
+        state: State | None,
+        spend: Callable[[str, Tokens, int], None],
     ) -> Retrieved:
         """The passages for a question, of the scope's own documents and of the library.
 
         Args:
             documents: look in these alone.
-            state: which index version is in use, where that was read already.
+            state: which index version is in use: what ``versions.state()`` gives.
+            spend: told what embedding the question took, by the model's name, in micro-dollars. Whoever searches has
+                it paid: a turn by its own reservation, anyone else by :func:`.paid_search.search`.
 
         Raises:
             IndexFailed, ModelError: see :meth:`.rag.retrieve.Retriever.search`.
         """
         self._check(scope)
-        state = state or self.versions.state()
         if state is None:
             from .rag.retrieve import Retrieved
 
             return Retrieved((), "lexical", "There are no documents.")
         where = {"document": list(documents)} if documents else None
-        return self.engine(state.current).retriever.search(scope, query, where, library=library)
+        engine = self.engine(state.current)
+
+        def paid(made: Embedded) -> None:
+            tokens = Tokens(input=made.tokens, estimated=made.estimated)
+            spend(state.current.model, tokens, engine.cost(made.tokens))
+
+        return engine.retriever.search(scope, query, where, library=library, paid=paid)
+
+    def question_cost(self, query: str, state: State | None) -> int:
+        """Micro-dollars that embedding a question costs at most; 0 where it is free, or there is none."""
+        if state is None or not query.strip():
+            return 0
+        return self.price(state.current, token_bound([{"role": "user", "content": query}]))
 
     def _measured(self, file: IO[bytes]) -> tuple[int, str]:
         file.seek(0)

@@ -68,6 +68,7 @@ def build_documents(
         jobs,
         Versions(store, partial(wanted_version, settings)),
         engines.of,
+        lambda version, tokens: engines.cost_of(version.embedder, version.model)(tokens),
         settings.documents,
         settings.plans,
         plan_of,
