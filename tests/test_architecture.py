@@ -20,7 +20,7 @@ ORDER = [
     ["store", "prompt_lock"],
     ["transfer", "billing"],
     ["admission", "identity", "llm", "prompts", "chats"],
-    ["rag", "jobs", "stream", "push"],
+    ["rag", "jobs", "stream", "push", "document_views"],
     ["documents"],
     ["document_traces"],
     ["grounding"],
