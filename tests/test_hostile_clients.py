@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from firelaunch.testing.models import ModelServer, Reply
-from support import Server
-from test_relay import WORDS, asked, read_until, start, wait_until
+from support import Server, User
+from test_relay import LONG, WORDS, asked, read_until, start, wait_until
 
 
 def connected(server: Server) -> socket.socket:
@@ -80,6 +80,60 @@ def test_a_body_that_never_comes_does_not_hold_its_thread(app_folder: Path, serv
         while data := sock.recv(65_536):
             seen += data
     assert seen.startswith(b"HTTP/1.1 400 "), seen
+
+
+def following(server: Server, user: User, chat: str, method: str = "GET") -> socket.socket:
+    """A connection that has asked to go on with the chat's answer."""
+    sock = connected(server)
+    head = f"{method} /v1/chats/{chat}/stream HTTP/1.1\r\nHost: app\r\nAuthorization: "
+    sock.sendall(f"{head}{user.headers['Authorization']}\r\n\r\n".encode())
+    return sock
+
+
+def test_one_user_cannot_take_the_threads_of_others_by_following(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    with ModelServer(LONG) as model, contextlib.ExitStack() as open_ones:
+        server, ada, chat = start(serve, app_folder, model, CONCURRENCY="10")
+        bob = server.sign_in("bob")
+        his = bob.new_chat()
+        for user, name in ((ada, chat), (bob, his)):
+            read_until(open_ones.enter_context(asked(server, user, name)), b"event: delta")
+        for _ in range(20):  # answered by a head alone, which gives its place back
+            with following(server, ada, chat, "HEAD") as sock:
+                assert b"200 OK" in read_until(sock, b"\r\n\r\n")
+        places = [open_ones.enter_context(following(server, ada, chat)) for _ in range(8)]
+        for sock in places:
+            read_until(sock, b"event: delta")
+        for path in ("chat", "chats"):
+            refused = ada.call("GET", f"/v1/{path}/{chat}/stream")
+            assert (refused.status_code, refused.headers["Retry-After"]) == (429, "5")
+            assert refused.json()["error"]["code"] == "too_many_streams"
+        read_until(open_ones.enter_context(following(server, bob, his)), b"event: delta")
+        assert server.client.get(f"{server.url}/healthz").status_code == 200
+        places[0].close()
+
+        def there_is_room() -> bool:
+            sock = open_ones.enter_context(following(server, ada, chat))
+            return b"200 OK" in read_until(sock, b"\r\n\r\n")
+
+        wait_until(there_is_room)
+
+
+def test_all_users_together_leave_half_of_an_instances_threads(app_folder: Path, serve: Callable[..., Server]) -> None:
+    toml = app_folder / "firelaunch.toml"
+    toml.write_text(toml.read_text().replace("[cloud]", "[cloud]\nconcurrency = 4"))
+    with ModelServer(LONG) as model, contextlib.ExitStack() as open_ones:
+        server, ada, _ = start(serve, app_folder, model, CONCURRENCY="4")
+        statuses = []
+        for n in range(6):
+            user = server.sign_in(f"user{n}")
+            chat = user.new_chat()
+            read_until(open_ones.enter_context(asked(server, user, chat)), b"event: delta")
+            sock = open_ones.enter_context(following(server, user, chat))
+            statuses.append(read_until(sock, b"\r\n\r\n")[9:12])
+        assert statuses == [b"200"] * 2 + [b"429"] * 4
+        assert ada.call("GET", "/v1/chats").status_code == 200
 
 
 def patience(folder: Path, seconds: int) -> None:
