@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -80,6 +81,53 @@ def test_a_body_that_never_comes_does_not_hold_its_thread(app_folder: Path, serv
         while data := sock.recv(65_536):
             seen += data
     assert seen.startswith(b"HTTP/1.1 400 "), seen
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["of a length", "in chunks"])
+def test_a_body_that_drips_does_not_hold_its_thread(
+    app_folder: Path, serve: Callable[..., Server], chunked: bool
+) -> None:
+    patience(app_folder, 2)
+    server = serve(app_folder)
+    ada = server.sign_in("ada")
+    head = f"POST /v1/chats HTTP/1.1\r\nHost: app\r\nAuthorization: {ada.headers['Authorization']}\r\n"
+    length = "Transfer-Encoding: chunked" if chunked else "Content-Length: 600"
+    head += f"Content-Type: application/json\r\n{length}\r\n\r\n"
+    with connected(server) as sock:
+        sock.sendall(head.encode())
+        sock.settimeout(0.1)
+        seen, sent, began = b"", 0, time.monotonic()
+        while not seen and time.monotonic() - began < 60:
+            with contextlib.suppress(OSError):
+                sock.send(b"1\r\n \r\n" if chunked else b" ")
+                sent += 1
+            with contextlib.suppress(TimeoutError):
+                seen = sock.recv(65_536)
+        assert seen.startswith(b"HTTP/1.1 400 "), seen
+        assert sent > 1, "no one piece was late"
+
+
+def test_a_slow_line_that_keeps_sending_is_waited_for(app_folder: Path, serve: Callable[..., Server]) -> None:
+    patience(app_folder, 1)
+    server = serve(app_folder)
+    ada = server.sign_in("ada")
+    body = (
+        b"--b\r\nContent-Disposition: form-data; name=file; filename=a.txt\r\n\r\n"
+        + b"words " * 15_000
+        + b"\r\n--b--\r\n"
+    )
+    head = f"POST /v1/documents HTTP/1.1\r\nHost: app\r\nAuthorization: {ada.headers['Authorization']}\r\n"
+    head += f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {len(body)}\r\n\r\n"
+    with connected(server) as sock:
+        sock.sendall(head.encode())
+        began = time.monotonic()
+        for start_at in range(0, len(body), 4_000):  # 20 kB a second, for longer than write_seconds
+            sock.sendall(body[start_at : start_at + 4_000])
+            time.sleep(0.2)
+        assert time.monotonic() - began > 3
+        assert b" 202 " in read_until(sock, b"\r\n\r\n")
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
+        assert b" 200 OK" in read_until(sock, b" 200 OK"), "and its connection serves the next request"
 
 
 def following(server: Server, user: User, chat: str, method: str = "GET") -> socket.socket:
