@@ -202,3 +202,20 @@ def test_a_client_that_reads_nothing_does_not_put_off_the_end_of_its_request_or_
             read_until(lazy, b"event: delta")
             wait_until(lambda: ada.call("GET", "/v1/usage").json()["reserved_micro_usd"] == 0)
             assert ada.call("GET", "/v1/usage").json()["cost_micro_usd"] > 0
+
+
+def test_connections_that_their_clients_never_close_keep_nobody_out(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    server = serve(app_folder)
+    sockets = [connected(server) for _ in range(40)]
+    for sock in sockets:
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
+    for sock in sockets:
+        read_until(sock, b"\r\n\r\n")
+    # On a connection of its own. gunicorn would be two seconds about each of the others, one after the other.
+    assert httpx.get(f"{server.url}/healthz", timeout=30, trust_env=False).status_code == 200
+    for sock in sockets:
+        while sock.recv(65_536):
+            pass
+        sock.close()

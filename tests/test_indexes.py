@@ -27,6 +27,7 @@ INDEXES = json.loads((ROOT / "firestore.indexes.json").read_text())
 ADAPTERS = {
     "store/firestore.py",
     "store/sqlite.py",
+    "store/sqlite_queries.py",
     "store/base.py",
     "store/scoped.py",
     "rag/index/firestore.py",

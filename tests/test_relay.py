@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509 import NameOID
 from firelaunch.testing.models import ModelServer, Reply
 from support import Server, User
 
@@ -167,6 +175,40 @@ def test_a_client_that_reads_nothing_slows_its_model_down_and_nobody_else(
             for _ in range(5):
                 assert bob.send(bob.new_chat(), "Hello").json()["message"]["text"] == "Hello from the model."
             assert memory(server) - before < 20_000_000, "the answer has 100 MB"
+
+
+def certificate(folder: Path) -> Path:
+    """A certificate for 127.0.0.1 with its key, which only those trust who are told to."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "model")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "model.pem"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(secret + made.public_bytes(Encoding.PEM))
+    return path
+
+
+def test_over_tls_nothing_that_has_come_waits_for_what_comes_next(
+    app_folder: Path, serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    pem = certificate(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pem)
+    words = [*WORDS[:10], "x" * 100_000, *WORDS[:10]]
+    with ModelServer(Reply(words=words, pace=0.03), tls=tls) as model:
+        server, ada, chat = start(serve, app_folder, model, SSL_CERT_FILE=str(pem))
+        with asked(server, ada, chat) as sock:
+            seen = read_until(sock, b"\r\n0\r\n\r\n")
+        assert b"event: done" in seen
+        assert last_message(ada, chat)["text"] == "".join(words)
 
 
 def memory(server: Server) -> int:

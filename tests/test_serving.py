@@ -192,6 +192,25 @@ BROKEN = {
 }
 
 
+@pytest.mark.parametrize(
+    "chunks", [b"0x2\r\n{}\r\n0\r\n\r\n", b"2\r\n{}gone", b"2;\x00\r\n{}\r\n0\r\n\r\n", b"-2\r\n{}\r\n"]
+)
+def test_a_body_of_malformed_chunks_is_its_clients_fault_and_ends_its_connection(
+    app_folder: Path, serve: Callable[..., Server], chunks: bytes
+) -> None:
+    server = serve(app_folder)
+    ada = server.sign_in("ada")
+    head = f"POST /v1/chats HTTP/1.1\r\nHost: x\r\nAuthorization: {ada.headers['Authorization']}\r\n"
+    head += "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=20) as connection:
+        connection.sendall(head.encode() + chunks)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert "ERROR" not in server.log.read_text()
+
+
 def test_requests_that_cannot_be_read_get_a_4xx_in_the_error_form(
     app_folder: Path, serve: Callable[..., Server]
 ) -> None:

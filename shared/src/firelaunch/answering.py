@@ -23,7 +23,7 @@ from .errors import AlreadyExists, FirelaunchError, Interrupted, NotFound, Preco
 from .grounding import Grounding
 from .identity import Caller
 from .lifecycle import Shutdown
-from .llm.base import LEAVING, WAITING, Chunk, Message, ToolUse
+from .llm.base import LEAVING, WAITING, Chunk, Message, Passed, ToolUse
 from .llm.client import Client
 from .llm.gateway import Answering
 from .llm.patience import ClientLeft
@@ -33,7 +33,7 @@ from .scope import Scope
 from .services import Services
 from .settings import App
 from .store.base import DELETE_FIELD, SERVER_TIME, Increment, Set, Update, Write
-from .stream import Delta, Done, Event, Failed, Heartbeat, Paused, Start, ToolCalled, ToolReturned
+from .stream import Delta, Done, Event, Failed, Heartbeat, Paused, Start, ToolCalled, ToolReturned, close
 from .usage import Reservation
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ class Running:
             for chunk in chunks:
                 hosted = self.client is not None and self.client.hosted
                 if chunk is WAITING and self.client is not None and (hosted or _only_waits(chunks)):
-                    self.client.may_wait = True
+                    self.client.may_wait, self.client.told = True, self._told
                     yield Paused.WAITING
                     continue
                 if chunk is LEAVING:
@@ -267,21 +267,21 @@ class Running:
                 if not chunk.text:
                     if chunk.tokens is None and chunk.finish is None and chunk is not WAITING:
                         yield Heartbeat()
-                    continue
-                if self._first_token is None:
-                    self._first_token = time.monotonic()
-                text = grounding.shown(chunk.text)
-                if text:
-                    yield self._said.text(text)
-            text = grounding.rest()
-            if text:
-                yield self._said.text(text)
+                elif type(chunk) is not Passed and (text := self._told(chunk.text)):
+                    yield Delta(text)
+            if text := grounding.rest():
+                yield Delta(self._said.text(text))
             for source in grounding.sources():
                 yield self._said.other(source)
         finally:
-            close = getattr(chunks, "close", None)
-            if close is not None:
-                close()
+            close(chunks)
+
+    def _told(self, text: str) -> str:
+        """Take in a piece of the model's text, and give what is to be shown of it."""
+        if self._first_token is None:
+            self._first_token = time.monotonic()
+        text = self.turn.grounding.shown(text)
+        return self._said.text(text) if text else ""
 
     def _tool_event(self, use: ToolUse) -> ToolCalled | ToolReturned:
         if not use.done:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import selectors
 import socket
 import struct
 import sys
@@ -19,10 +20,12 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gunicorn import util
 from gunicorn.arbiter import Arbiter
+from gunicorn.http.errors import ParseException
 from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import ThreadWorker
 
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["Worker"]
 
 log = logging.getLogger(__name__)
+
+_PARTING_SECONDS = 2.0
+"""How long a client has to close a connection that was closed for it, before what it has not read may be lost."""
 
 _ELSEWHERE = object()
 """What ``handle`` returns of a connection whose stream goes on without its thread."""
@@ -93,6 +99,24 @@ class _TakenOver(BaseException):
         self.context = copy_context()
 
 
+class _Body:
+    """A request's body. Where its chunks are malformed it breaks off, as any other that does not come whole."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._body, name)
+
+    def read(self, size: int | None = None) -> bytes:
+        """See io.RawIOBase."""
+        try:
+            found: bytes = self._body.read(size)
+        except ParseException as error:
+            raise OSError("the body's chunks are malformed") from error
+        return found
+
+
 class _Streams:
     """The app, with the streams among its responses taken over."""
 
@@ -106,6 +130,7 @@ class _Streams:
         from .llm.client import CLIENT_KEY, STREAM_KEY, Client
 
         self._begun(environ["gunicorn.socket"])
+        environ["wsgi.input"] = _Body(environ["wsgi.input"])
         response = getattr(start_response, "__self__", None)
         if type(response) is not Response:
             return self._app(environ, start_response)  # type: ignore[no-any-return]  # HTTP/2, which streams by itself
@@ -160,7 +185,7 @@ class _Sending:
         if kept:
             self.conn.sock.setblocking(True)
         elif self.served.gone:
-            # Or gunicorn would wait in its one loop for the client to close.
+            # Nothing more is told to a client that left, so nothing is waited for.
             with contextlib.suppress(OSError):
                 self.conn.sock.shutdown(socket.SHUT_RDWR)
         return kept
@@ -185,6 +210,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.hub: Hub = Hub(getattr(self.wsgi, "write_seconds", 30.0))
         self._until: dict[Any, float] = {}
         self._handled: dict[Any, Any] = {}
+        self._parting: dict[Any, float] = {}
         self.wsgi: Any = _Streams(self.wsgi, self._head_is_read)
         start_jobs = getattr(self.wsgi, "start_jobs", None)
         if start_jobs is not None:
@@ -219,8 +245,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _head_is_read(self, sock: Any) -> None:
         self._until.pop(sock, None)
-        unreader = getattr(self._handled[sock].parser, "unreader", None)
-        if unreader is not None:  # HTTP/2 has none
+        conn = self._handled.get(sock)
+        unreader = None if conn is None else getattr(conn.parser, "unreader", None)
+        if unreader is not None:  # HTTP/2 has none, and TLS another socket
             unreader.sock = _Paced(sock, self.hub.write_seconds)
 
     def murder_pending(self) -> None:
@@ -231,6 +258,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             if until <= now and self._until.pop(sock, None) is not None:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
+        for conn in [conn for conn, until in self._parting.items() if until <= now]:
+            self._parted(conn)
 
     def _go_on(self, sending: _Sending) -> Any:
         """Send a stream until it ends or does nothing but wait; whether the connection can be used again then."""
@@ -273,5 +302,41 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def finish_request(self, conn: Any, fs: Any) -> None:
         """Close a connection, or keep it for the next request; not yet where its stream goes on."""
-        if fs.cancelled() or fs.exception() is not None or fs.result() is not _ELSEWHERE:
+        if fs.cancelled() or fs.exception() is not None:
             super().finish_request(conn, fs)
+        elif not fs.result():
+            self._part(conn)
+        elif fs.result() is not _ELSEWHERE:
+            super().finish_request(conn, fs)
+
+    def _part(self, conn: Any) -> None:
+        """Close a connection once its client has (https://www.rfc-editor.org/rfc/rfc9112#section-9.6).
+
+        gunicorn waits for that in its one loop, so that clients which never close would keep all others out.
+        """
+        self._parting[conn] = time.monotonic() + _PARTING_SECONDS
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.setblocking(False)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._heard, conn))
+        except (OSError, ValueError):
+            self._parted(conn)
+
+    def _heard(self, conn: Any, sock: Any) -> None:
+        """Read what still comes, so that it does not have the kernel throw away what the client has not read yet."""
+        try:
+            if sock.recv(65_536):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._parted(conn)
+
+    def _parted(self, conn: Any) -> None:
+        if self._parting.pop(conn, None) is None:
+            return
+        self.nr_conns -= 1
+        with contextlib.suppress(KeyError, OSError, ValueError):
+            self.poller.unregister(conn.sock)
+        conn.close()

@@ -29,11 +29,11 @@ class Said:
     _others: list[tuple[int, _Other]] = field(default_factory=list)
     _characters: int = 0
 
-    def text(self, piece: str) -> Delta:
+    def text(self, piece: str) -> str:
         """A piece of the text was told."""
         self._texts.append(piece)
         self._characters += len(piece)
-        return Delta(piece)
+        return piece
 
     def other(self, event: _Other) -> _Other:
         """Something else was told, at this place in the text."""

@@ -9,10 +9,12 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from json.encoder import encode_basestring
 from typing import Any
 
 from .errors import FirelaunchError
 from .llm.base import Source
+from .llm.client import Client
 
 __all__ = [
     "STILL_HERE",
@@ -28,6 +30,7 @@ __all__ = [
     "ToolReturned",
     "close",
     "encode",
+    "quoted",
     "sse",
 ]
 
@@ -105,11 +108,16 @@ STILL_HERE = b": still here\n\n"
 """A comment, which readers of server-sent events pass over."""
 
 
-def sse(events: Iterable[Event | Paused]) -> Iterator[bytes | Paused]:
+def sse(events: Iterable[Event | Paused], client: Client | None = None) -> Iterator[bytes | Paused]:
     """Server-sent events: ``start``; ``delta``, ``source``, ``tool_call``, ``tool_result``; ``done`` or ``error``.
 
     Each has JSON ``data``. Closing the iterator closes ``events``.
+
+    Args:
+        client: whoever reads them, where the server knows them.
     """
+    if client is not None:
+        client.encode = _delta
     try:
         for event in events:
             yield event if isinstance(event, Paused) else _frame(event)
@@ -129,7 +137,7 @@ def _frame(event: Event) -> bytes:
     data: dict[str, Any]
     match event:
         case Delta(text):
-            return b'event: delta\ndata: {"text": %b}\n\n' % encode(text)
+            return _delta(text)
         case ToolCalled(call_id, tool, given):
             name, data = "tool_call", {"id": call_id, "name": tool, "input": given}
         case ToolReturned(call_id, tool, output, failure):
@@ -147,6 +155,15 @@ def _frame(event: Event) -> bytes:
             code, said = error.told
             name, data = "error", {"error": {"code": code, "message": said, "request_id": request_id}}
     return b"event: %b\ndata: %b\n\n" % (name.encode(), encode(data))
+
+
+def _delta(text: str) -> bytes:
+    return b'event: delta\ndata: {"text": %b}\n\n' % quoted(text)
+
+
+def quoted(text: str) -> bytes:
+    """A string as JSON in UTF-8."""
+    return encode_basestring(text).encode("utf-8", "replace")
 
 
 def encode(data: Any) -> bytes:

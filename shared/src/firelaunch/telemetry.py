@@ -26,7 +26,8 @@ CONTENT = logging.getLogger("firelaunch.content")
 EMAIL = re.compile(r"[\w.%+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
 
 SECRET = re.compile(
-    r"eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"  # JSON web tokens
+    # JSON web tokens. Bounded, or a text of "eyJeyJ..." would take the square of its length.
+    r"eyJ[\w-]{8,1000}+\.[\w-]+(?:\.[\w-]*)?"
     r"|\b(?:sk|pk|rk|whsec)[-_][\w-]{8,}"  # OpenAI, Stripe
     r"|\bAIza[\w-]{20,}|\bya29\.[\w.-]{10,}"  # Google
     r"|\bBearer\s+[\w.~+/-]{8,}=*"
@@ -53,7 +54,7 @@ class _Careful(logging.Formatter):
     def clean(self, text: str) -> str:
         """``text`` without keys, tokens and, unless contents are logged, addresses."""
         text = SECRET.sub("[secret]", text)
-        return text if self._content else EMAIL.sub("[email]", text)
+        return text if self._content or "@" not in text else EMAIL.sub("[email]", text)
 
 
 def _frames(error: BaseException) -> list[str]:
@@ -110,6 +111,9 @@ def configure_logs(*, structured: bool, project: str = "", content: bool = False
         project: Google Cloud project, for the link from a line to its trace.
         content: whether what users write and models answer may be in them.
     """
+    # No line of ours has what these find out for each (https://docs.python.org/3/howto/logging.html#optimization).
+    logging._srcfile = None  # type: ignore[attr-defined]
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     handler.setFormatter(_Json(project, content=content) if structured else _Plain(form, content=content))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .llm.base import Source
+from .llm.client import Client
 from .stream import (
     STILL_HERE,
     Delta,
@@ -23,6 +24,7 @@ from .stream import (
     ToolReturned,
     close,
     encode,
+    quoted,
 )
 
 __all__ = ["UI_HEADERS", "ui_stream"]
@@ -34,9 +36,15 @@ _OURS = {"providerExecuted": True}
 """The service runs its tools itself; without this word a client would be asked for the result."""
 
 
-def ui_stream(events: Iterable[Event | Paused]) -> Iterator[bytes | Paused]:
-    """The events, as they come, and the end mark. Closing the iterator closes ``events``."""
+def ui_stream(events: Iterable[Event | Paused], client: Client | None = None) -> Iterator[bytes | Paused]:
+    """The events, as they come, and the end mark. Closing the iterator closes ``events``.
+
+    Args:
+        client: whoever reads them, where the server knows them.
+    """
     parts = _Parts()
+    if client is not None:
+        client.encode = parts.text
     try:
         for event in events:
             if isinstance(event, Paused):
@@ -44,7 +52,7 @@ def ui_stream(events: Iterable[Event | Paused]) -> Iterator[bytes | Paused]:
             elif isinstance(event, Heartbeat):
                 yield STILL_HERE
             else:
-                yield b"".join([b"data: %b\n\n" % encode(part) for part in parts.of(event)])
+                yield parts.encode(event)
         yield b"data: [DONE]\n\n"
     finally:
         close(events)
@@ -56,6 +64,16 @@ class _Parts:
     def __init__(self) -> None:
         self._texts = 0
         self._open: str | None = None
+
+    def text(self, text: str) -> bytes:
+        """A piece of text, as it is sent."""
+        if self._open is None:
+            return self.encode(Delta(text))
+        return b'data: {"type": "text-delta", "id": "%b", "delta": %b}\n\n' % (self._open.encode(), quoted(text))
+
+    def encode(self, event: Event) -> bytes:
+        """The parts that an event becomes, as they are sent."""
+        return b"".join([b"data: %b\n\n" % encode(part) for part in self.of(event)])
 
     def of(self, event: Event) -> list[dict[str, Any]]:
         """The parts that an event becomes."""

@@ -242,3 +242,24 @@ def test_a_body_longer_than_a_socket_takes_at_once_arrives_whole() -> None:
         thread.join()
     assert call.sent
     assert len(b"".join(got)) > 20_000_000
+
+
+def test_a_connection_is_nobody_elses_before_its_answer_was_let_go_of() -> None:
+    body = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 11\r\n\r\ndata: {}\n\n\n"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        transport = Transport(f"http://127.0.0.1:{server.getsockname()[1]}")
+        accepted: list[socket.socket] = []
+
+        def serve() -> None:
+            accepted.append(server.accept()[0])
+            accepted[0].sendall(body)
+
+        threading.Thread(target=serve, daemon=True).start()
+        answer = transport.post("/", {}, b"", patience())
+        assert b"".join(filter(None, answer.pieces())) == b"data: {}\n\n\n"
+        assert transport._take() is None
+        answer.close()
+        kept = transport._take()
+        assert kept is not None
+        kept.close()
+        accepted[0].close()

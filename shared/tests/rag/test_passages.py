@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -147,3 +149,11 @@ def test_a_stream_is_held_back_only_while_a_marker_is_open() -> None:
     stream = Citations(THREE)
     shown = [stream.feed(piece) for piece in ("It", " flies", " ", "[", "1", "]", ".")]
     assert shown == ["It", " flies", "", "", "", " [1]", "."]
+
+
+@pytest.mark.parametrize("said", [" ", "[", "[1,", "`", "` ", "\t["])
+def test_no_answer_that_a_model_is_talked_into_takes_longer_than_its_length(said: str) -> None:
+    check = "from firelaunch.rag.passages import check_citations as check"
+    code = f"import sys; {check}; check(sys.argv[1] * 200_000 + 'x', [])"
+    # What takes the square of it would go on for an hour, and stop all streams of the process meanwhile.
+    subprocess.run([sys.executable, "-c", code, said], check=True, timeout=120)

@@ -16,6 +16,7 @@ import pytest
 from firelaunch.errors import FirelaunchError, StoreError
 from firelaunch.store.base import DELETE_FIELD, Create, Delete, Filter, Increment, Order, Query, Set, Update
 from firelaunch.store.sqlite import SQLiteStore
+from firelaunch.store.sqlite_queries import select
 from firelaunch.testing.emulator import Emulator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -47,8 +48,6 @@ def test_a_page_of_a_long_collection_is_read_through_an_index(tmp_path: Path) ->
             for n in range(50)
         ]
     )
-    from firelaunch.store.sqlite import _select
-
     connection = sqlite3.connect(tmp_path / "data.sqlite3")
     for field in ("created_at", "updated_at", "due_at"):
         for query in (
@@ -56,7 +55,7 @@ def test_a_page_of_a_long_collection_is_read_through_an_index(tmp_path: Path) ->
             Query("c", order=[Order(field, descending=True)], limit=5),
             Query("c", order=[Order(field, descending=True)], limit=5, after=[NOON, "d3"]),
         ):
-            sql, values = _select(query)
+            sql, values = select(query)
             plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values))
             assert f"USING INDEX with_{field}" in plan
             assert "TEMP B-TREE" not in plan
@@ -89,6 +88,7 @@ WRITER = """
 import sys
 from firelaunch.store.base import Increment, Set
 from firelaunch.store.sqlite import SQLiteStore
+from firelaunch.store.sqlite_queries import select
 store = SQLiteStore(sys.argv[1])
 for n in range(int(sys.argv[2])):
     store.commit([Set("c/counter", {"n": Increment(1)}, merge=True), Set(f"c/{sys.argv[3]}-{n}", {"n": n})])

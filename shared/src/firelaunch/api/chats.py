@@ -152,7 +152,7 @@ def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprin
         streamed = request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream"
         asks = client() if streamed else None
         running = turns.begin(caller(), path.id, body.text, idempotency_key(), streamed=streamed, client=asks)
-        return event_stream(sse(running.events())) if streamed else whole(running.events())
+        return event_stream(sse(running.events(), asks)) if streamed else whole(running.events())
 
     return api
 

@@ -100,6 +100,7 @@ def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprin
         named = Named(body.id, last.id, last.said(), again=body.trigger == "regenerate-message")
         if len(named.text) > limits.message_characters:
             raise TooLarge(f"A message has at most {limits.message_characters} characters.")
-        return event_stream(ui_stream(turns.begin_named(caller(), named, client()).events()), UI_HEADERS)
+        asks = client()
+        return event_stream(ui_stream(turns.begin_named(caller(), named, asks).events(), asks), UI_HEADERS)
 
     return api

@@ -17,6 +17,7 @@ __all__ = [
     "Chunk",
     "Message",
     "Meter",
+    "Passed",
     "Provider",
     "Shape",
     "Source",
@@ -222,6 +223,11 @@ class ToolChunk(Chunk):
     parts: tuple[CallPart, ...] = ()
     calls: tuple[ToolCall, ...] = ()
     tool: ToolUse | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Passed(Chunk):
+    """Text that its reader has been shown already, by the hub; see :mod:`.client`."""
 
 
 WAITING: Final = Chunk()

@@ -8,6 +8,7 @@ says what it waits for and gives back control, by a chunk that is :data:`~.base.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,12 @@ class Client:
             asked for more to say so.
         failure: what ended a wait that somebody else took over; raised where the wait was.
         not_before: time of ``time.monotonic`` until which what arrives is left to gather.
+        read: gives the text that has come, where it is nothing but that; set while a model is being read.
+        told: takes such a text into the answer, and gives what is to be shown of it.
+        encode: text as the client gets it.
+
+    By the last three, text goes from the model to the client without a step of the stream, which is told of it with its
+    next one.
     """
 
     sock: socket.socket
@@ -47,3 +54,6 @@ class Client:
     idle: bool = False
     failure: BaseException | None = None
     not_before: float = 0.0
+    read: Callable[[], str | None] | None = None
+    told: Callable[[str], str] | None = None
+    encode: Callable[[str], bytes] | None = None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import Any
 
 from pydantic_core import from_json
@@ -70,7 +69,7 @@ class Pattern:
         """What is between the quotes of the texts, of the events that begin and end as they should."""
         before, after, begin, end = self._before, self._after, len(self._before), -len(self._after)
         values = []
-        for event in islice(events, at, None):
+        for event in events[at:] if at else events:
             if not event.startswith(before):
                 break
             if not self._padded:

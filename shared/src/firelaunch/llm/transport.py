@@ -135,9 +135,9 @@ class _Closed(Exception):
 
 @dataclass(slots=True)
 class Response:
-    """One response. Read it to its end with ``pieces`` or ``text``, which keeps the connection, or ``close`` it.
+    """One response. Read it with ``pieces`` or ``text``, then ``close`` it; one that was read to its end is kept.
 
-    ``headers`` has lower-case names; of a repeated one the last.
+    ``headers`` has lower-case names; of a repeated one the last. ``on_body`` takes what was read of the body.
     """
 
     _sock: socket.socket
@@ -152,8 +152,16 @@ class Response:
     _closed: bool = False
     _reusable: bool = False
     _drained: bool = False
+    _failure: ModelUnavailable | None = None
+    _is_tls: bool = field(init=False)
+    on_body: Callable[[bytes], None] = field(init=False)
 
-    # What httptools calls while it is fed.
+    def __post_init__(self) -> None:
+        self._is_tls = isinstance(self._sock, ssl.SSLSocket)
+        # Called for each token, so that a method of our own would be felt.
+        self.on_body = self._body.append
+
+    # What else httptools calls while it is fed.
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header was read."""
@@ -163,10 +171,6 @@ class Response:
         """The head was read. Of an interim response (103 and the like) it is not the one that counts."""
         self.status = self._parser.get_status_code()
         self._head_done = self.status >= 200
-
-    def on_body(self, body: bytes) -> None:
-        """A piece of the body was read."""
-        self._body.append(body)
 
     def on_message_complete(self) -> None:
         """The response has ended."""
@@ -222,8 +226,9 @@ class Response:
                 yield piece
                 self._patience.take_back()
             if self._done:
-                self._finish()
                 return
+            if self._failure is not None:
+                raise self._failure
             data = None if self._drained else self._there()
             self._drained = False
             if data is None and self._patience.hand_over(self._sock):
@@ -238,8 +243,33 @@ class Response:
                 self._end()
             else:
                 # TLS may hold back what no poll tells of. Else less than was asked for is all that there is.
-                self._drained = len(data) < _READ and not isinstance(self._sock, ssl.SSLSocket)
+                self._drained = len(data) < _READ and not self._is_tls
                 self._feed(data)
+
+    def here(self) -> bytes:
+        """What is there of the body, in the hub's thread. ``pieces`` goes on after it, and raises what it met."""
+        try:
+            while (data := self._there()) is not None:
+                if not data:
+                    self._end()
+                    break
+                self._parser.feed_data(data)
+                # What the kernel holds is told of again, by the poll; what TLS has read ahead is not.
+                if self._done or not self._is_tls or not self._sock.pending():  # type: ignore[attr-defined]
+                    break
+        except httptools.HttpParserError as error:
+            self._failure = _no_http(error)
+        except ModelUnavailable as error:
+            self._failure = error
+        body = self._body
+        piece = body[0] if len(body) == 1 else b"".join(body)
+        body.clear()
+        return piece
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more comes."""
+        return self._done or self._failure is not None
 
     def text(self, limit: int = 20_000) -> str:
         """The body, or the first ``limit`` bytes of it, for people; never fails."""
@@ -256,16 +286,23 @@ class Response:
         return found[:limit].decode("utf-8", "replace")
 
     def close(self) -> None:
-        """End the connection, if the response has not ended."""
-        if not self._closed:
-            self._closed = True
+        """Let go of the connection: for the next call, if the response has ended.
+
+        Not before: until the hub has let go of a stream, its socket may not be another's.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if self._done and self._reusable:
+            self._keep(self._sock)
+        else:
             self._sock.close()
 
     def _feed(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            raise ModelUnavailable(reason=f"the provider's answer is no HTTP: {error}") from error
+            raise _no_http(error) from error
 
     def _receive(self) -> bytes | None:
         """What has come; empty at the end, None after a long silence."""
@@ -297,14 +334,9 @@ class Response:
             raise ModelUnavailable(reason="the provider's answer broke off")
         self._done = True
 
-    def _finish(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        if self._reusable:
-            self._keep(self._sock)
-        else:
-            self._sock.close()
+
+def _no_http(error: httptools.HttpParserError) -> ModelUnavailable:
+    return ModelUnavailable(reason=f"the provider's answer is no HTTP: {error}")
 
 
 def _readable(sock: socket.socket) -> bool:

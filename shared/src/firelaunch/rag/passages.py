@@ -113,11 +113,14 @@ class Citation:
 
 
 # "[1]", "[1, 2]", "[2-4]", "[^1]", and the brackets that some models use for it.
+# Every repeat is bounded: a model may be talked into any text, such as a hundred thousand spaces.
 _MARKER = re.compile(
-    r"(?P<space>[ \t]*)[\[\u3010]\^?(?P<numbers>\d{1,4}(?:[ \t]?[,;\u2013-][ \t]?\^?\d{1,4}){0,9})[\]\u3011]"
+    r"(?P<space>[ \t]{0,8})[\[\u3010]\^?(?P<numbers>\d{1,4}(?:[ \t]?[,;\u2013-][ \t]?\^?\d{1,4}){0,9})[\]\u3011]"
 )
-_MAY_GO_ON = re.compile(r"[ \t]*(?:[\[\u3010][\d \t,;^\u2013-]{0,90})?\Z")
+_MAY_GO_ON = re.compile(r"[ \t]{0,8}(?:[\[\u3010][\d \t,;^\u2013-]{0,90})?\Z")
 _RANGE = re.compile(r"(\d+)[ \t]?[\u2013-][ \t]?\^?(\d+)|(\d+)")
+_LONGEST_FENCE = 64
+"""Backticks that are held back at most."""
 _LONGEST_RANGE = 50
 
 
@@ -160,7 +163,8 @@ class Citations:
         """Where the end begins that more text could turn into a marker, or into a fence of code."""
         match = _MAY_GO_ON.search(text)
         keep = match.start() if match and match.group() else len(text)
-        return min(keep, len(text.rstrip("`")))
+        ticks = len(text) - len(text.rstrip("`"))
+        return min(keep, len(text) - (ticks if ticks <= _LONGEST_FENCE else 0))
 
     def _checked(self, text: str) -> str:
         return "".join(part if code else _MARKER.sub(self._replace, part) for part, code in self._parts(text))

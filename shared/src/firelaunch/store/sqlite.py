@@ -6,7 +6,6 @@ is the price of a turn that does not wait for the disk.
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import threading
 import time
@@ -18,9 +17,10 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from ..errors import AlreadyExists, Contention, NotFound, PreconditionFailed, StoreError
-from .base import MAX_WRITES, Create, Delete, Document, Filter, Query, Set, Transaction, Update, Write, ordering
+from .base import MAX_WRITES, Create, Delete, Document, Query, Set, Transaction, Update, Write
 from .changes import apply_set, apply_update
-from .sqlite_values import bounds, decode, encode, encode_scalar
+from .sqlite_queries import COLUMNS, select, type_of, value_of
+from .sqlite_values import decode, encode
 from .wal import empty_wal
 
 __all__ = ["SQLiteStore"]
@@ -29,8 +29,6 @@ T = TypeVar("T")
 
 _BUSY_SECONDS = 30
 _PAGE = 200
-_FIELD = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-_OPERATORS = {"==": "=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _INDEXED = ("created_at", "updated_at", "due_at")
 """Fields that queries order by; each index has the documents alone that have its field."""
 
@@ -50,7 +48,6 @@ SELECT DISTINCT CASE instr(rest, '/') WHEN 0 THEN rest ELSE substr(rest, 1, inst
 FROM (SELECT substr(path, ?) AS rest FROM documents WHERE path > ? AND path < ?) ORDER BY id
 """
 _TREE = "path = ? OR (path > ? AND path < ?)"
-_COLUMNS = "path, data, created, updated"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -96,7 +93,7 @@ class SQLiteStore:
 
     def count(self, query: Query) -> int:
         """See :class:`~firelaunch.store.base.DocumentStore`."""
-        sql, values = _select(query)
+        sql, values = select(query)
         with _translated():
             row = self._connection().execute(f"SELECT count(*) FROM ({sql})", values).fetchone()  # noqa: S608
         return int(row[0])
@@ -144,7 +141,7 @@ class SQLiteStore:
 
     def walk(self, path: str, after: str | None = None) -> Iterator[Document]:
         """See :class:`~firelaunch.store.base.TreeStore`."""
-        condition = f"SELECT {_COLUMNS} FROM documents WHERE path > ? AND (path = ? OR path > ? AND path < ?)"  # noqa: S608
+        condition = f"SELECT {COLUMNS} FROM documents WHERE path > ? AND (path = ? OR path > ? AND path < ?)"  # noqa: S608
         while True:
             with _translated():
                 rows = self._connection().execute(
@@ -191,8 +188,8 @@ class SQLiteStore:
             connection.executescript(_SCHEMA)
             for field in _INDEXED:
                 connection.execute(
-                    f"CREATE INDEX IF NOT EXISTS with_{field} ON documents (collection, {_value(field)}, id) "
-                    f"WHERE {_type(field)} IS NOT NULL"
+                    f"CREATE INDEX IF NOT EXISTS with_{field} ON documents (collection, {value_of(field)}, id) "
+                    f"WHERE {type_of(field)} IS NOT NULL"
                 )
         return connection
 
@@ -266,13 +263,13 @@ def _translated() -> Iterator[None]:
 
 def _get_many(connection: sqlite3.Connection, paths: Sequence[str]) -> list[Document | None]:
     marks = ",".join("?" * len(paths))
-    rows = connection.execute(f"SELECT {_COLUMNS} FROM documents WHERE path IN ({marks})", list(paths))  # noqa: S608
+    rows = connection.execute(f"SELECT {COLUMNS} FROM documents WHERE path IN ({marks})", list(paths))  # noqa: S608
     found = {row[0]: _document(row) for row in rows}
     return [found.get(path) for path in paths]
 
 
 def _query(connection: sqlite3.Connection, query: Query) -> list[Document]:
-    sql, values = _select(query)
+    sql, values = select(query)
     return [_document(row) for row in connection.execute(sql, values)]
 
 
@@ -287,75 +284,6 @@ def _moment(micros: int) -> datetime:
 
 def _micros(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def _value(field: str) -> str:
-    return f"json_extract(data, '$.{_checked(field)}')"
-
-
-def _type(field: str) -> str:
-    return f"json_type(data, '$.{_checked(field)}')"
-
-
-def _checked(field: str) -> str:
-    if type(field) is not str or not _FIELD.fullmatch(field):
-        raise StoreError(reason=f"{field!r} is no field path of plain identifiers")
-    return field
-
-
-def _select(query: Query) -> tuple[str, list[Any]]:
-    where = ["collection = ?"]
-    values: list[Any] = [query.collection]
-    orders = ordering(query)
-    for item in query.where:
-        condition, given = _condition(item)
-        where.append(condition)
-        values += given
-    keys = [(_value(order.field), order.descending) for order in orders]
-    where += [f"{_type(order.field)} IS NOT NULL" for order in orders]
-    keys.append(("id", bool(orders) and orders[-1].descending))
-    if query.after is not None:
-        condition, given = _after(keys, query.after)
-        where.append(condition)
-        values += given
-    by = ", ".join(f"{sql} {'DESC' if descending else 'ASC'}" for sql, descending in keys)
-    sql = f"SELECT {_COLUMNS} FROM documents WHERE {' AND '.join(where)} ORDER BY {by}"  # noqa: S608
-    if query.limit is not None:
-        sql += " LIMIT ?"
-        values.append(query.limit)
-    return sql, values
-
-
-def _condition(item: Filter) -> tuple[str, list[Any]]:
-    value, kind = _value(item.field), _type(item.field)
-    if item.op == "in":
-        parts = [_condition(Filter(item.field, "==", choice)) for choice in item.value]
-        return "(" + (" OR ".join(sql for sql, _ in parts) or "0") + ")", [v for _, given in parts for v in given]
-    if item.op == "!=":
-        same, given = _condition(Filter(item.field, "==", item.value))
-        return f"({kind} IS NOT NULL AND {kind} <> 'null' AND NOT ({same}))", given
-    sql, given = bounds(item.value)
-    sql = sql.format(value, kind)
-    if item.value is None:
-        return sql, given
-    operator = _OPERATORS.get(item.op)
-    if operator is None:
-        raise StoreError(reason=f"{item.op!r} is no comparison")
-    return f"({sql} AND {value} {operator} ?)", [*given, encode_scalar(item.value)]
-
-
-def _after(keys: list[tuple[str, bool]], position: Sequence[Any]) -> tuple[str, list[Any]]:
-    if len(position) != len(keys):
-        raise StoreError(reason=f"a position has {len(keys)} values here, not {len(position)}")
-    at = [*map(encode_scalar, position[:-1]), position[-1]]
-    # (a, b) > (x, y) spelt out, because the directions may differ: a > x OR (a = x AND b > y)
-    options: list[str] = []
-    values: list[Any] = []
-    for count, (sql, descending) in enumerate(keys):
-        equal = [f"{earlier} = ?" for earlier, _ in keys[:count]]
-        options.append(" AND ".join([*equal, f"{sql} {'<' if descending else '>'} ?"]))
-        values += at[: count + 1]
-    return "(" + " OR ".join(f"({option})" for option in options) + ")", values
 
 
 def _apply(connection: sqlite3.Connection, writes: Sequence[Write]) -> datetime:

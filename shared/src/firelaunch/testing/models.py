@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import select
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -93,7 +94,9 @@ class ModelServer:
         moderated: the texts that were sent there.
     """
 
-    def __init__(self, default: Action = Reply(), host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, default: Action = Reply(), host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.default = default
         self.script: list[Action] = []
         self.requests: list[dict[str, Any]] = []
@@ -104,7 +107,9 @@ class ModelServer:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._server = _Server((host, port), _handler(self))
-        self.base_url = f"http://{host}:{self._server.server_port}/v1"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.base_url = f"{'https' if tls else 'http'}://{host}:{self._server.server_port}/v1"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
