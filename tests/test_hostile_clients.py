@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,8 +13,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from firelaunch.testing.models import ModelServer, Reply
-from support import Server
-from test_relay import WORDS, asked, read_until, start, wait_until
+from support import Server, User
+from test_relay import LONG, WORDS, asked, read_until, start, wait_until
 
 
 def connected(server: Server) -> socket.socket:
@@ -80,6 +81,107 @@ def test_a_body_that_never_comes_does_not_hold_its_thread(app_folder: Path, serv
         while data := sock.recv(65_536):
             seen += data
     assert seen.startswith(b"HTTP/1.1 400 "), seen
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["of a length", "in chunks"])
+def test_a_body_that_drips_does_not_hold_its_thread(
+    app_folder: Path, serve: Callable[..., Server], chunked: bool
+) -> None:
+    patience(app_folder, 2)
+    server = serve(app_folder)
+    ada = server.sign_in("ada")
+    head = f"POST /v1/chats HTTP/1.1\r\nHost: app\r\nAuthorization: {ada.headers['Authorization']}\r\n"
+    length = "Transfer-Encoding: chunked" if chunked else "Content-Length: 600"
+    head += f"Content-Type: application/json\r\n{length}\r\n\r\n"
+    with connected(server) as sock:
+        sock.sendall(head.encode())
+        sock.settimeout(0.1)
+        seen, sent, began = b"", 0, time.monotonic()
+        while not seen and time.monotonic() - began < 60:
+            with contextlib.suppress(OSError):
+                sock.send(b"1\r\n \r\n" if chunked else b" ")
+                sent += 1
+            with contextlib.suppress(TimeoutError):
+                seen = sock.recv(65_536)
+        assert seen.startswith(b"HTTP/1.1 400 "), seen
+        assert sent > 1, "no one piece was late"
+
+
+def test_a_slow_line_that_keeps_sending_is_waited_for(app_folder: Path, serve: Callable[..., Server]) -> None:
+    patience(app_folder, 1)
+    server = serve(app_folder)
+    ada = server.sign_in("ada")
+    body = (
+        b"--b\r\nContent-Disposition: form-data; name=file; filename=a.txt\r\n\r\n"
+        + b"words " * 15_000
+        + b"\r\n--b--\r\n"
+    )
+    head = f"POST /v1/documents HTTP/1.1\r\nHost: app\r\nAuthorization: {ada.headers['Authorization']}\r\n"
+    head += f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {len(body)}\r\n\r\n"
+    with connected(server) as sock:
+        sock.sendall(head.encode())
+        began = time.monotonic()
+        for start_at in range(0, len(body), 4_000):  # 20 kB a second, for longer than write_seconds
+            sock.sendall(body[start_at : start_at + 4_000])
+            time.sleep(0.2)
+        assert time.monotonic() - began > 3
+        assert b" 202 " in read_until(sock, b"\r\n\r\n")
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
+        assert b" 200 OK" in read_until(sock, b" 200 OK"), "and its connection serves the next request"
+
+
+def following(server: Server, user: User, chat: str, method: str = "GET") -> socket.socket:
+    """A connection that has asked to go on with the chat's answer."""
+    sock = connected(server)
+    head = f"{method} /v1/chats/{chat}/stream HTTP/1.1\r\nHost: app\r\nAuthorization: "
+    sock.sendall(f"{head}{user.headers['Authorization']}\r\n\r\n".encode())
+    return sock
+
+
+def test_one_user_cannot_take_the_threads_of_others_by_following(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    with ModelServer(LONG) as model, contextlib.ExitStack() as open_ones:
+        server, ada, chat = start(serve, app_folder, model, CONCURRENCY="10")
+        bob = server.sign_in("bob")
+        his = bob.new_chat()
+        for user, name in ((ada, chat), (bob, his)):
+            read_until(open_ones.enter_context(asked(server, user, name)), b"event: delta")
+        for _ in range(20):  # answered by a head alone, which gives its place back
+            with following(server, ada, chat, "HEAD") as sock:
+                assert b"200 OK" in read_until(sock, b"\r\n\r\n")
+        places = [open_ones.enter_context(following(server, ada, chat)) for _ in range(8)]
+        for sock in places:
+            read_until(sock, b"event: delta")
+        for path in ("chat", "chats"):
+            refused = ada.call("GET", f"/v1/{path}/{chat}/stream")
+            assert (refused.status_code, refused.headers["Retry-After"]) == (429, "5")
+            assert refused.json()["error"]["code"] == "too_many_streams"
+        read_until(open_ones.enter_context(following(server, bob, his)), b"event: delta")
+        assert server.client.get(f"{server.url}/healthz").status_code == 200
+        places[0].close()
+
+        def there_is_room() -> bool:
+            sock = open_ones.enter_context(following(server, ada, chat))
+            return b"200 OK" in read_until(sock, b"\r\n\r\n")
+
+        wait_until(there_is_room)
+
+
+def test_all_users_together_leave_half_of_an_instances_threads(app_folder: Path, serve: Callable[..., Server]) -> None:
+    toml = app_folder / "firelaunch.toml"
+    toml.write_text(toml.read_text().replace("[cloud]", "[cloud]\nconcurrency = 4"))
+    with ModelServer(LONG) as model, contextlib.ExitStack() as open_ones:
+        server, ada, _ = start(serve, app_folder, model, CONCURRENCY="4")
+        statuses = []
+        for n in range(6):
+            user = server.sign_in(f"user{n}")
+            chat = user.new_chat()
+            read_until(open_ones.enter_context(asked(server, user, chat)), b"event: delta")
+            sock = open_ones.enter_context(following(server, user, chat))
+            statuses.append(read_until(sock, b"\r\n\r\n")[9:12])
+        assert statuses == [b"200"] * 2 + [b"429"] * 4
+        assert ada.call("GET", "/v1/chats").status_code == 200
 
 
 def patience(folder: Path, seconds: int) -> None:

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509 import NameOID
+from firelaunch.llm.base import estimate_tokens
 from firelaunch.testing.models import ModelServer, Reply
 from support import Server, User
 
@@ -37,6 +38,15 @@ def answer(turn):
     yield from turn.llm.stream([{"role": "user", "content": turn.text}])
     import threading
     yield Chunk("in " + threading.current_thread().name)
+"""
+
+ENDS = """
+def answer(turn):
+    try:
+        yield from turn.llm.stream([{"role": "user", "content": turn.text}])
+    finally:
+        import pathlib, threading
+        pathlib.Path("ended-in").write_text(threading.current_thread().name)
 """
 
 BOTH = """
@@ -252,6 +262,47 @@ def test_a_workflows_own_code_never_runs_where_all_streams_wait(
             read_until(sock, b"\r\n0\r\n\r\n")
         text = last_message(ada, chat)["text"]
     assert text[200:].startswith(end) or text.endswith(end)
+
+
+def test_a_request_whose_time_is_used_up_is_settled_where_no_other_stream_waits(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    change_workflow(app_folder, ENDS)
+    toml = app_folder / "firelaunch.toml"
+    toml.write_text(toml.read_text().replace("[limits]", "[limits]\nrequest_seconds = 1"))
+    with ModelServer(Reply(words=["word "] * 400, pace=0.01)) as model:
+        server, ada, chat = start(serve, app_folder, model)
+        for _ in range(3):
+            with asked(server, ada, chat) as sock:
+                assert b"model_timeout" in read_until(sock, b"\r\n0\r\n\r\n")
+            assert (app_folder / "ended-in").read_text().startswith("ThreadPoolExecutor")
+
+
+@pytest.mark.parametrize(
+    ("limit", "reply"),
+    [
+        ("request_seconds = 2", Reply(words=["word "] * 4000, pace=0.01)),
+        ("between_tokens_seconds = 1", Reply(words=["word "] * 4000, pace=0.01, hang_after=100)),
+        ("", Reply(words=["word "] * 4000, pace=0.01, error_after=100)),
+        ("", Reply(words=["word "] * 4000, pace=0.01, cut_after=100)),
+    ],
+    ids=["out of time", "silent", "an error among its words", "cut"],
+)
+def test_all_that_was_shown_of_an_answer_that_failed_is_kept_and_paid_and_nothing_after_its_error(
+    app_folder: Path, serve: Callable[..., Server], limit: str, reply: Reply
+) -> None:
+    toml = app_folder / "firelaunch.toml"
+    toml.write_text(toml.read_text().replace("[limits]", f"[limits]\n{limit}"))
+    with ModelServer(reply) as model:
+        server, ada, chat = start(serve, app_folder, model)
+        with asked(server, ada, chat) as sock:
+            seen = read_until(sock, b"\r\n0\r\n\r\n")
+        assert b"event: error" in seen
+        text = last_message(ada, chat)["text"]
+        assert told(seen) == text
+        assert ada.call("GET", "/v1/usage").json()["output_tokens"] == estimate_tokens(text)
+        if not limit:
+            assert text == "word " * 100
 
 
 def test_a_stream_may_be_back_before_the_thread_that_handed_it_over_has_ended(

@@ -185,6 +185,9 @@ BROKEN = {
     "two lengths": b"POST /v1/chats HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
     "a length and chunks": b"POST /v1/chats HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a length of 5,000 digits": b"POST /v1/chats HTTP/1.1\r\nHost: x\r\nContent-Length: "
+    + b"9" * 5_000
+    + b"\r\n\r\n{}",
     "no length": b"POST /v1/chats HTTP/1.1\r\nHost: x\r\nContent-Length: two\r\n\r\n{}",
 }
 

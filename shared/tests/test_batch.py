@@ -173,14 +173,19 @@ def test_an_input_that_is_refused_or_that_the_workflow_fails_on_is_a_row_of_its_
 
 def test_the_output_is_csv_that_no_spreadsheet_takes_for_formulas(site: Site, model: ModelServer) -> None:
     ada = sign_in(site.app, "ada")
-    model.script += [Reply(words=['=1+1,"x"\n']), Reply(words=["plain"])]
-    job = send(ada, "one", "two")
+    model.script += [
+        Reply(words=['=1+1,"x"\n']),
+        Reply(words=["plain"]),
+        Reply(words=["\n=1"]),
+        Reply(words=["\uff1d1"]),
+    ]
+    job = send(ada, "one", "two", "three", "four")
     run_until_it_ends(site, job["id"])
     answer = ada.get(f"/v1/batches/{job['id']}/output?format=csv")
     assert answer.content_type.startswith("text/csv")
-    head, first, second = csv.reader(io.StringIO(answer.get_data(as_text=True), newline=""))
+    head, *rows = csv.reader(io.StringIO(answer.get_data(as_text=True), newline=""))
     assert head[:3] == ["index", "id", "output"]
-    assert (first[2], second[2]) == ('\'=1+1,"x"\n', "plain")
+    assert [row[2] for row in rows] == ['\'=1+1,"x"\n', "plain", "'\n=1", "'\uff1d1"]
 
 
 def test_a_batch_is_its_owners_alone_and_an_output_is_of_batches_alone(site: Site) -> None:

@@ -334,7 +334,7 @@ def test_a_job_reaches_the_documents_and_files_of_its_own_scope_alone(site: Site
             lambda: documents.get(other, "d1"),  # noqa: B023
             lambda: documents.delete(other, "d1"),  # noqa: B023
             lambda: documents.page(other, 10, None),  # noqa: B023
-            lambda: documents.search(other, "x"),  # noqa: B023
+            lambda: documents.search(other, "x", state=None, spend=print),  # noqa: B023
             lambda: documents.files(other),  # noqa: B023
             lambda: documents.add(other, Source("file", "a")),  # noqa: B023
             lambda: documents.crawl(other, "https://example.com/", 1, 1),  # noqa: B023

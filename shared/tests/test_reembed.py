@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,22 @@ import pytest
 from click.testing import CliRunner
 from firelaunch.cli import main
 from firelaunch.errors import Conflict, Interrupted
+from firelaunch.rag.versions import Version
 from firelaunch.reembed import Reembedding, Shard
 from firelaunch.scope import Scope
 from firelaunch.settings import Settings
 from firelaunch.store.base import Query, Set, Update
 from firelaunch.testing.apps import User, sign_in, write_app
 from firelaunch.testing.embeddings import OpenAIEmbeddingServer
+from firelaunch.testing.emulator import Emulator
 from firelaunch.testing.jobs import JOB_SETTINGS, Site, embedded_site
 from firelaunch.wiring import build
 from hypothesis import given
 from hypothesis import strategies as st
 
 ADA = Scope("demo", "ada")
+PRICE = '\n[prices."text-embedding-3-small"]\ninput = "2"\noutput = "0"\n'
+EMBEDDED = f'\n[index]\nembedder = "openai"\n{PRICE}'
 CHANGED = JOB_SETTINGS + "\n[index]\nchunk_tokens = 64\nchunk_overlap = 10\n"
 
 
@@ -34,24 +39,62 @@ def put(user: User, name: str, content: bytes) -> dict[str, Any]:
     return user.document(user.upload(name, content).get_json()["id"])
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where an app has its documents and their index. ``changed``: its settings before a re-embedding."""
+
+    settings: str
+    changed: str
+    environ: dict[str, str]
+
+
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    with embedded_site(tmp_path) as made:
+def on_firestore(
+    firestore_emulator: Emulator, firestore_project: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    """The emulators mode, with an embedding model on a real socket."""
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_emulator.host)  # the client library reads it
+    with OpenAIEmbeddingServer() as server:
+        here = f'\n[cloud]\nproject = "{firestore_project}"\n'
+        environ = {"FIRELAUNCH_MODE": "emulators", "FIRESTORE_EMULATOR_HOST": firestore_emulator.host}
+        environ |= {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": server.base_url}
+        yield Place(JOB_SETTINGS + here + EMBEDDED, CHANGED + 'embedder = "openai"\n' + here + PRICE, environ)
+
+
+@pytest.fixture(params=["embedded", "firestore"])
+def place(request: pytest.FixtureRequest) -> Place:
+    if request.param == "embedded":
+        return Place(JOB_SETTINGS, CHANGED, {})
+    found: Place = request.getfixturevalue("on_firestore")
+    return found
+
+
+only_embedded = pytest.mark.parametrize("place", ["embedded"], indirect=True)
+
+
+@pytest.fixture
+def site(place: Place, tmp_path: Path) -> Iterator[Site]:
+    with embedded_site(tmp_path, settings=place.settings, **place.environ) as made:
         yield made
 
 
 @pytest.fixture
-def work(site: Site, tmp_path: Path) -> Iterator[Reembedding]:
+def work(site: Site, place: Place, tmp_path: Path) -> Iterator[Reembedding]:
     """A re-embedding by another process, whose settings are changed already."""
     documents = [put(sign_in(site.app, "ada"), f"{n}.md", prose(f"walruses {n}")) for n in range(3)]
     assert {each["status"] for each in documents} == {"ready"}
-    services = build(Settings.load(write_app(tmp_path, CHANGED), {}))
+    services = build(Settings.load(write_app(tmp_path, place.changed), place.environ))
     yield Reembedding(services.store, services.documents)
     services.store.close()
 
 
 def count(work: Reembedding, version: str) -> int:
     return work.documents.engine(work.target).index.count(ADA, version)
+
+
+def is_of(work: Reembedding, version: Version, passage: dict[str, Any]) -> bool:
+    entries = work.documents.engine(version).index.read(ADA, version.id, passage["document_id"])
+    return (passage["start"], passage["end"]) in {(each.place["start"], each.place["end"]) for each in entries}
 
 
 def finished(work: Reembedding) -> None:
@@ -71,7 +114,8 @@ def test_the_version_in_use_is_searched_until_the_new_one_holds_everything(site:
     assert not work.switch()
     assert versions.begun().current == first
     old = ada.post("/v1/search", {"query": "walruses"}).get_json()["passages"]
-    assert any(p["end"] - p["start"] > 400 for p in old), "chunks of the first version"
+    assert old
+    assert all(is_of(work, first, p) and not is_of(work, work.target, p) for p in old)
     new = put(ada, "new.md", prose("penguins"))
     assert list(steps)
     assert work.survey().missing == 0
@@ -80,7 +124,7 @@ def test_the_version_in_use_is_searched_until_the_new_one_holds_everything(site:
     assert (state.current, state.building, state.old) == (work.target, None, (first,))
     now = ada.post("/v1/search", {"query": "walruses penguins"}).get_json()["passages"]
     assert new["id"] in {p["document_id"] for p in now}
-    assert all(p["end"] - p["start"] < 300 for p in now), "no passage is of the first version"
+    assert all(is_of(work, work.target, p) and not is_of(work, first, p) for p in now)
 
 
 def test_the_old_version_is_kept_until_it_is_dropped_and_can_be_gone_back_to(site: Site, work: Reembedding) -> None:
@@ -191,13 +235,13 @@ def test_two_versions_are_not_built_at_once_and_one_can_be_given_up(site: Site, 
     finished(work)
 
 
+@only_embedded
 def test_a_new_embedder_has_every_chunk_embedded_and_its_cost_is_told_before(site: Site, tmp_path: Path) -> None:
     ada = sign_in(site.app, "ada")
     document = put(ada, "a.md", prose("walruses"))
     with OpenAIEmbeddingServer() as server:
         environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": server.base_url}
-        priced = '[index]\nembedder = "openai"\n\n[prices."text-embedding-3-small"]\ninput = "2"\noutput = "0"\n'
-        path = write_app(tmp_path, f"{JOB_SETTINGS}\n{priced}")
+        path = write_app(tmp_path, JOB_SETTINGS + EMBEDDED)
         services = build(Settings.load(path, environ))
         work = Reembedding(services.store, services.documents)
         told = work.survey()
@@ -211,15 +255,36 @@ def test_a_new_embedder_has_every_chunk_embedded_and_its_cost_is_told_before(sit
         services.store.close()
 
 
+def test_from_words_alone_to_vectors_in_firestore(on_firestore: Place, tmp_path: Path) -> None:
+    """Another index as well as another embedder."""
+    words = on_firestore.settings.replace('embedder = "openai"', 'embedder = "none"')
+    with embedded_site(tmp_path, settings=words, **on_firestore.environ) as site:
+        ada = sign_in(site.app, "ada")
+        document = put(ada, "a.md", prose("walruses"))
+        before = ada.post("/v1/search", {"query": "walruses"}).get_json()
+        services = build(Settings.load(write_app(tmp_path, on_firestore.settings), on_firestore.environ))
+        work = Reembedding(services.store, services.documents)
+        assert work.target.backend == "firestore"
+        finished(work)
+        late = put(ada, "late.md", prose("otters"))
+        after = ada.post("/v1/search", {"query": "walruses otters"}).get_json()
+        assert work.drop_old() == 1
+        services.store.close()
+    assert (before["mode"], after["mode"]) == ("lexical", "vector")
+    assert {each["document_id"] for each in after["passages"]} == {document["id"], late["id"]}
+
+
 def test_the_command_tells_before_it_does_and_does_it_once(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "CLOUD_RUN_TASK_INDEX", "CLOUD_RUN_TASK_COUNT"):
         monkeypatch.delenv(name, raising=False)
+    for name, value in place.environ.items():
+        monkeypatch.setenv(name, value)
     put(sign_in(site.app, "ada"), "a.md", prose("walruses"))
     versions = site.services.documents.versions
     first = versions.begun().current
-    write_app(tmp_path, CHANGED)
+    write_app(tmp_path, place.changed)
 
     def run(*options: str) -> str:
         done = CliRunner().invoke(main, ["reembed", str(tmp_path), *options])
@@ -237,10 +302,12 @@ def test_the_command_tells_before_it_does_and_does_it_once(
     assert CliRunner().invoke(main, ["reembed", str(tmp_path)]).exit_code == 1
 
 
-def test_an_admins_job_builds_the_version_that_the_settings_ask_for_and_switches(site: Site, tmp_path: Path) -> None:
+def test_an_admins_job_builds_the_version_that_the_settings_ask_for_and_switches(
+    site: Site, place: Place, tmp_path: Path
+) -> None:
     before = put(sign_in(site.app, "ada"), "walruses.md", prose("walruses"))
     assert before["status"] == "ready"
-    with embedded_site(tmp_path, settings=CHANGED) as changed:
+    with embedded_site(tmp_path, settings=place.changed, **place.environ) as changed:
         boss = sign_in(changed.app, "boss", "admin")
         job = boss.post("/v1/ops/reembed", {}).get_json()
         done = changed.finished(changed.services.jobs.find(job["id"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -80,6 +81,18 @@ def malformed() -> list[Sent]:
         Sent(good.headers, b"{}"),
         Sent(good.headers, b"[" * 100_000),
         Sent(good.headers, good.body.replace(b'"generation": "1588778055917163"', b'"generation": {}')),
+        *(
+            Sent(good.headers, good.body.replace(b'"generation": "1588778055917163"', b'"generation": ' + generation))
+            for generation in (
+                b'"x7"',
+                b'"-7"',
+                b'"' + b"9" * 5_000 + b'"',
+                b"9" * 4_000,
+                b"9" * 5_000,
+                b"1e999",
+                b"7.5",
+            )
+        ),
         Sent({**good.headers, "ce-subject": "objects/apps/demo/users/bob/uploads/a.txt"}, good.body),
         Sent({**good.headers, "ce-source": "//storage.googleapis.com/projects/_/buckets/another"}, good.body),
         Sent({**good.headers, "ce-type": "google.cloud.firestore.document.v1.written"}, good.body),
@@ -107,6 +120,16 @@ def badly_pushed() -> list[Sent]:
         pushed({name: value for name, value in good.headers.items() if name != "ce-id"}, good.body),
         pushed({**good.headers, "ce-subject": "objects/apps/demo/users/bob/uploads/a.txt"}, good.body),
     ]
+
+
+def no_such_time(sent: Sent) -> Sent:
+    """The same, with a time of the document's that no calendar has."""
+    from google.events.cloud.firestore_v1.types.data import DocumentEventData
+
+    message = DocumentEventData.pb()()
+    message.ParseFromString(sent.body)
+    message.old_value.fields["at"].timestamp_value.seconds = 10**17
+    return Sent(sent.headers, message.SerializeToString())
 
 
 def foreign() -> list[Sent]:
@@ -144,7 +167,12 @@ def test_an_upload_becomes_one_document_of_its_user_for_each_generation(tmp_path
             assert (answer.status_code, answer.content) == (204, b"")
         assert queued(services) == [("ingest", "ada", document)]
         assert services.documents.get(ADA, document)["name"] == "Notes on Çeşme.txt"
-        assert post(storage_finalized(BUCKET, UPLOAD, 8)).status_code == 204
+        eighth = storage_finalized(BUCKET, UPLOAD, 8)
+        size = re.search(rb'"size": "\d+"', eighth.body)
+        assert size is not None
+        for told in (b'"' + b"9" * 5_000 + b'"', b"9" * 4_000, b'"many"'):
+            huge = Sent(eighth.headers, eighth.body.replace(size.group(), b'"size": ' + told))
+            assert post(huge).status_code == 204, "what it says of its size is no reason to have it come again"
         assert post(storage_finalized(BUCKET, UPLOAD, 7)).status_code == 204
         assert queued(services) == [("ingest", "ada", document)] * 2
     log = "".join(path.read_text() for path in (tmp_path / "logs").iterdir())
@@ -216,6 +244,7 @@ def test_a_document_whose_record_was_removed_is_found_no_more(tmp_path: Path) ->
                 document_event(*here, before, None, database="demo"),
                 document_event(*here, before, None, subject=f"documents/{ADA.document(stays)}"),
                 document_event(*here, None, None),
+                no_such_time(document_event(*here, before, None)),
                 document_event(PROJECT, "apps/other/users/ada/documents/" + gone, before, None),
                 document_event(PROJECT, f"{ADA.document(gone)}/chunks/c1", before, None),
                 document_event(PROJECT, ADA.document(stays), before, None),  # came late: it was put up again

@@ -44,7 +44,12 @@ _WORDS = ("Hello", " from", " th\u00e9", " m\u00f8del", ", \U0001f30d", " and so
 
 @dataclass
 class Report:
-    """What came of it. Money in micro-dollars; ``lost`` is of turns whose process died before it could settle."""
+    """What came of it. Money in micro-dollars.
+
+    ``killed`` are turns whose process died before it could settle, ``killed_charged`` those of them that the provider
+    had charged for, and ``lost`` what it had: nobody is billed for that. Each of them has its reservation reported as
+    expired, which is no less.
+    """
 
     turns: int = 0
     difference_micro_usd: int = 0
@@ -53,6 +58,7 @@ class Report:
     charged_micro_usd: int = 0
     settled_micro_usd: int = 0
     killed: int = 0
+    killed_charged: int = 0
     lost_micro_usd: int = 0
     expired_micro_usd: int = 0
     calls: int = 0
@@ -237,9 +243,14 @@ def _enter(world: _World, plan: _Plan, attempt: Attempt, report: Report) -> None
     settled = world.store.settled.get(_request_id(plan), 0)
     report.calls += attempt.calls
     if record is not None and record.data["state"] == "reserved":
+        lost = attempt.charged - settled
         report.killed += 1
-        report.lost_micro_usd += attempt.charged - settled
+        report.killed_charged += lost > 0
+        report.lost_micro_usd += lost
         report.charged_micro_usd += settled
+        held = world.day(plan.user).reservations(world.clock(), expired=False).get(_request_id(plan), 0)
+        if lost > held:
+            report.examples = [*report.examples, f"{plan}: {lost} lost, and {held} held"][:5]
         return
     report.charged_micro_usd += attempt.charged
     if settled != attempt.charged:

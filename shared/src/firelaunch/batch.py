@@ -48,7 +48,8 @@ _SETTLE_SECONDS = 30.0
 """For what an input takes beside its model calls."""
 
 _PAGE = 200
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a cell begins with that a spreadsheet takes for a formula, the full-width signs among them."""
 
 
 class Input(BaseModel):
@@ -77,7 +78,7 @@ class _Capped:
     left: int
 
     def cover(self, micro_usd: int) -> None:
-        if self.reservation.spent + micro_usd > self.left:
+        if self.reservation.spent + self.reservation.held + micro_usd > self.left:
             raise _OverBudget
         self.reservation.cover(micro_usd)
 
@@ -153,7 +154,7 @@ def _answer(run: Run, workflow: Workflow, batch: Batch, index: int, progress: _P
     grounding = Grounding(services.documents, run.scope, text)
     if services.settings.search.in_chats:
         grounding.expect(services.documents.versions.state())
-    reservation = _reserve(run, index, text, left, grounding.token_bound)
+    reservation = _reserve(run, index, text, left, grounding)
     grounding.begin()
     llm = services.gateway.answering(
         _meter(reservation, left),
@@ -170,6 +171,7 @@ def _answer(run: Run, workflow: Workflow, batch: Batch, index: int, progress: _P
         said = "".join(grounding.shown(chunk.text) for chunk in workflow(turn)) + grounding.rest()
     except FirelaunchError as failure:
         if _ends_the_try(failure):
+            reservation.add(grounding.cost)
             progress.micro_usd += reservation.spent
             run.commit(reservation.settlement(), checkpoint=progress.as_json())
             raise
@@ -195,11 +197,12 @@ def _meter(reservation: Reservation, left: int) -> Meter:
     return _Capped(reservation, left)
 
 
-def _reserve(run: Run, index: int, text: str, left: int, documents: int) -> Reservation:
+def _reserve(run: Run, index: int, text: str, left: int, grounding: Grounding) -> Reservation:
     services, scope = run.services, run.scope
     metering, gateway, choice = services.metering, services.gateway, services.settings.choice
-    asked = token_bound([{"role": "user", "content": text}]) + services.settings.limits.prompt_tokens + documents
-    quote, cheap = (Quote(model, gateway.worst_case(model, asked)) for model in (choice.chat, choice.cheap))
+    asked = token_bound([{"role": "user", "content": text}]) + services.settings.limits.prompt_tokens
+    asked, beside = asked + grounding.token_bound, grounding.cost_bound
+    quote, cheap = (Quote(model, gateway.worst_case(model, asked) + beside) for model in (choice.chat, choice.cheap))
 
     def admit() -> Reservation:
         day = metering.today()
@@ -209,6 +212,7 @@ def _reserve(run: Run, index: int, text: str, left: int, documents: int) -> Rese
         if reservation.reserved > left:
             raise _OverBudget
         services.store.commit([write])
+        reservation.held = beside
         return reservation
 
     return services.admission.run(scope.root, admit)

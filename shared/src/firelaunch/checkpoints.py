@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from itertools import islice
 
 from .errors import FirelaunchError, NotFound, PreconditionFailed, StoreError
 from .said import Said
@@ -22,7 +22,11 @@ __all__ = ["Checkpointer", "Checkpoints", "Stopped"]
 log = logging.getLogger(__name__)
 
 _TOGETHER = 100
-"""Checkpoints in one commit. Firestore takes 10 MiB (https://firebase.google.com/docs/firestore/quotas)."""
+"""Checkpoints in one commit."""
+
+_MOST_BYTES, _MOST_TOGETHER = 1_000_000, 8_000_000
+"""Of one checkpoint and of a commit. Firestore takes 1 MiB a document and 10 MiB a commit
+(https://firebase.google.com/docs/firestore/quotas)."""
 
 _REST_SECONDS = 30.0
 """How long the thread outlives the last answer."""
@@ -95,6 +99,11 @@ class Checkpoints:
         """Whether something was said since the last checkpoint."""
         return len(self._said) != self._length
 
+    @property
+    def size(self) -> int:
+        """Bytes that the next checkpoint takes, about."""
+        return self._said.size
+
     def next(self) -> tuple[Update, int]:
         """The write, and how many pieces of the answer are in it."""
         partial, count = self._said.partial()
@@ -149,12 +158,16 @@ class Checkpointer:
             self._running.pop(id(checkpoints), None)
 
     def take(self) -> None:
-        """One checkpoint of each answer that has grown, and a look at the records of the others."""
+        """One checkpoint of each answer that has grown, and a look at the records of the others.
+
+        An answer that no document can hold is only looked at: it would have the whole commit refused.
+        """
         with self._changed:
             running = list(self._running.values())
-        for some in _batches([one for one in running if one.grown]):
+        grown = {one for one in running if one.grown and one.size <= _MOST_BYTES}
+        for some in _batches(grown):
             self._write(some)
-        for some in _batches([one for one in running if not one.grown]):
+        for some in _batches([one for one in running if one not in grown]):
             self._look(some)
 
     def _run(self) -> None:
@@ -198,6 +211,14 @@ class Checkpointer:
             one.compare(record)
 
 
-def _batches(them: list[Checkpoints]) -> list[list[Checkpoints]]:
-    left = iter(them)
-    return [batch for _ in range(0, len(them), _TOGETHER) if (batch := list(islice(left, _TOGETHER)))]
+def _batches(them: Iterable[Checkpoints]) -> Iterator[list[Checkpoints]]:
+    batch: list[Checkpoints] = []
+    size = 0
+    for one in them:
+        size += one.size
+        if batch and (len(batch) == _TOGETHER or size > _MOST_TOGETHER):
+            yield batch
+            batch, size = [], one.size
+        batch.append(one)
+    if batch:
+        yield batch

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, Field
 
+from .admission import Admission
 from .chats import Page, page_after, page_cursor
+from .document_views import document_view
 from .errors import (
-    AlreadyExists,
     Conflict,
     NotFound,
     PreconditionFailed,
@@ -25,24 +26,25 @@ from .errors import (
     TooLarge,
     TooMany,
 )
-from .jobs import Job, Jobs, Kind
+from .jobs import Job, Jobs, Kind, Prepared
+from .llm.base import Tokens, token_bound
 from .rag.files import ScopedFiles, upload_path
 from .rag.versions import State, Version, Versions
 from .scope import Scope
 from .settings import Documents as Policy
 from .settings import Plan
-from .store.base import Create, Delete, Document, Filter, Order, Query, Set, Update, Write
+from .store.base import SERVER_TIME, Create, Delete, Document, Filter, Increment, Order, Query, Set, Update, Write
 from .store.scoped import ScopedStore
 
 if TYPE_CHECKING:
+    from .rag.embed.base import Embedded
     from .rag.fetch import Fetcher
     from .rag.pipeline import Engine
     from .rag.retrieve import Retrieved
 
-__all__ = ["CRAWL", "INGEST", "Crawl", "Documents", "Ingest", "Source", "document_id", "document_view", "is_complete"]
+__all__ = ["CRAWL", "INGEST", "Crawl", "Documents", "Ingest", "Source", "document_id", "is_complete"]
 
 _NEWEST = (Order("created_at", descending=True),)
-_TRIES = 5
 _READ: Final = 1 << 20
 _UNFINISHED = frozenset({"queued", "parsing", "embedding"})
 _STOPPED = {
@@ -103,6 +105,7 @@ class Documents:
         store, files, jobs: the app's own.
         versions: which index versions there are.
         engine: what reads and writes one of them; made when it is first asked for.
+        price: micro-dollars of so many tokens for a version's embedder.
         fetcher: what fetches pages.
         search_tokens: what a search's passages may take, estimated.
         only: the one scope to work in, inside a job's handler; None for any of the app.
@@ -113,8 +116,10 @@ class Documents:
     _store: ScopedStore
     _files: ScopedFiles
     _jobs: Jobs
+    _admission: Admission
     versions: Versions
     engine: Callable[[Version], Engine]
+    price: Callable[[Version, int], int]
     policy: Policy
     plans: Mapping[str, Plan]
     plan_of: Callable[[Document | None], str]
@@ -153,6 +158,7 @@ class Documents:
             InvalidId: the name of an upload is no file's.
             TooLarge: the file is.
             TooMany: the plan, or the library, holds no more.
+            Contention: others of the scope were in the way for too long.
             JobsUnavailable: nothing is set up that would do the work.
         """
         self._check(scope)
@@ -160,32 +166,38 @@ class Documents:
         path = scope.document(source.id)
         if source.kind == "upload":
             upload_path(scope, source.name)
-        for _ in range(_TRIES):
-            there, user = self._store.get_many([path, scope.root])
+        kept = False
+
+        def attempt() -> tuple[dict[str, Any], bool, str, Prepared | None]:
+            nonlocal kept
+            there, user, gate = self._store.get_many([path, scope.root, scope.documents_gate()])
             if there is not None and digest and self._is_up_to_date(there, digest):
-                return document_view(there.id, there.data), False
+                return document_view(there.id, there.data), False, "", None
             if there is None:
                 self._check_count(scope, user)
-            if file is not None:
+            if file is not None and not kept:
                 file.seek(0)
                 self._files.put(f"{path}/{digest}", file)
-            before = there.data.get("job", "") if there is not None else ""
+                kept = True
+            before = str(there.data.get("job", "")) if there is not None else ""
             prepared = self._jobs.prepare(scope, INGEST, Ingest(document=source.id, after=before), key=key)
             if key is not None and self._store.get(prepared.write.path) is not None:
-                return document_view(source.id, {} if there is None else there.data), False
+                return document_view(source.id, {} if there is None else there.data), False, "", None
             data = self._record(source, size, digest, prepared.job_id, there)
-            own: Write = Create(path, data) if there is None else Update(path, data, if_updated_at=there.update_time)
             named = Set(scope.source(source.id), {"uid": scope.uid, "document": source.id})
             try:
-                self._store.commit([own, named, prepared.write])
-            except (AlreadyExists, PreconditionFailed, NotFound):
-                continue
-            if before:
-                with suppress(NotFound, Conflict, PreconditionFailed):
-                    self._jobs.cancel(scope, before)
+                self._store.commit([*_own(scope, path, data, there, gate), named, prepared.write])
+            except NotFound as gone:
+                raise PreconditionFailed(reason="the document went while it was replaced") from gone
+            return document_view(source.id, data), True, before, prepared
+
+        view, fresh, before, prepared = self._admission.run(scope.root, attempt)
+        if before:
+            with suppress(NotFound, Conflict, PreconditionFailed):
+                self._jobs.cancel(scope, before)
+        if prepared is not None:
             self._jobs.send(prepared)
-            return document_view(source.id, data), True
-        raise Conflict
+        return view, fresh
 
     def crawl(self, scope: Scope, url: str, depth: int, pages: int) -> Job:
         """Have a site's pages taken in by a job.
@@ -256,25 +268,39 @@ class Documents:
         documents: Sequence[str] = (),
         *,
         library: bool = True,
-        state: State | None = None,
+        state: State | None,
+        spend: Callable[[str, Tokens, int], None],
     ) -> Retrieved:
         """The passages for a question, of the scope's own documents and of the library.
 
         Args:
             documents: look in these alone.
-            state: which index version is in use, where that was read already.
+            state: which index version is in use: what ``versions.state()`` gives.
+            spend: told what embedding the question took, by the model's name, in micro-dollars. Whoever searches has
+                it paid: a turn by its own reservation, anyone else by :func:`.paid_search.search`.
 
         Raises:
             IndexFailed, ModelError: see :meth:`.rag.retrieve.Retriever.search`.
         """
         self._check(scope)
-        state = state or self.versions.state()
         if state is None:
             from .rag.retrieve import Retrieved
 
             return Retrieved((), "lexical", "There are no documents.")
         where = {"document": list(documents)} if documents else None
-        return self.engine(state.current).retriever.search(scope, query, where, library=library)
+        engine = self.engine(state.current)
+
+        def paid(made: Embedded) -> None:
+            tokens = Tokens(input=made.tokens, estimated=made.estimated)
+            spend(state.current.model, tokens, engine.cost(made.tokens))
+
+        return engine.retriever.search(scope, query, where, library=library, paid=paid)
+
+    def question_cost(self, query: str, state: State | None) -> int:
+        """Micro-dollars that embedding a question costs at most; 0 where it is free, or there is none."""
+        if state is None or not query.strip():
+            return 0
+        return self.price(state.current, token_bound([{"role": "user", "content": query}]))
 
     def _measured(self, file: IO[bytes]) -> tuple[int, str]:
         file.seek(0)
@@ -296,6 +322,7 @@ class Documents:
         )
 
     def _check_count(self, scope: Scope, user: Document | None) -> None:
+        """Exact, as a new document's commit holds only while the gate is as it was before this counted."""
         most = self.policy.library if scope.uid is None else self.plans[self.plan_of(user)].documents
         if self._store.count(Query(scope.documents(), limit=most)) >= most:
             where = "The library" if scope.uid is None else "Your plan"
@@ -341,6 +368,18 @@ class Documents:
             raise ScopeViolation(reason=f"a job of {self.only.root} reached for documents of {scope.root}")
 
 
+def _own(
+    scope: Scope, path: str, data: Mapping[str, Any], there: Document | None, gate: Document | None
+) -> list[Write]:
+    """What makes a document, one after the other within a scope; or what changes it."""
+    if there is not None:
+        return [Update(path, data, if_updated_at=there.update_time)]
+    made, at = scope.documents_gate(), {"updated_at": SERVER_TIME}
+    if gate is None:
+        return [Create(path, data), Create(made, {**at, "passed": 1})]
+    return [Create(path, data), Update(made, {**at, "passed": Increment(1)}, if_updated_at=gate.update_time)]
+
+
 def _judged(record: Document, job: str) -> Mapping[str, Any]:
     """A document whose job has ended: failed, if that job left it unfinished."""
     left = record.data.get("status") in _UNFINISHED and record.data.get("job", "") == job
@@ -350,28 +389,3 @@ def _judged(record: Document, job: str) -> Mapping[str, Any]:
 def is_complete(record: Document, version: Version) -> bool:
     """Whether a version holds what the document's content is now."""
     return bool(record.data.get("hash")) and record.data.get("indexed", {}).get(version.id) == record.data["hash"]
-
-
-def document_view(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """A document as clients see it."""
-    return {
-        "id": name,
-        "name": data.get("name", ""),
-        "url": data.get("url") or None,
-        "status": data.get("status", "queued"),
-        "progress": data.get("progress", 0.0),
-        "error": data.get("error"),
-        "bytes": data.get("bytes", 0),
-        "characters": data.get("characters", 0),
-        "chunks": data.get("chunks", 0),
-        "cost_micro_usd": data.get("cost_micro_usd", 0),
-        "job_id": data.get("job"),
-        "created_at": _time(data.get("created_at")),
-        "updated_at": _time(data.get("updated_at")),
-    }
-
-
-def _time(value: Any) -> str | None:
-    if not isinstance(value, datetime):
-        return None
-    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -110,7 +110,7 @@ class Erasure:
 
         Raises:
             InvalidId: ``uid`` is none.
-            StoreError, IndexFailed: something could not be reached; do it again.
+            StoreError, IndexFailed, BillingError: something could not be reached; do it again.
         """
         user = self.store.scope.of(uid)
         step("counting")

@@ -221,6 +221,14 @@ class RateLimited(FirelaunchError):
     message = "Too many requests this minute."
 
 
+class TooManyStreams(FirelaunchError):
+    """So many clients of this user, or of this process, follow answers that another would take a thread from others."""
+
+    code = "too_many_streams"
+    status = 429
+    message = "Too many clients follow answers at the moment; the answer is kept, and can be read when it is done."
+
+
 class BudgetExceeded(FirelaunchError):
     """The plan's budget of this day is used up, or what is left does not cover the request."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .documents import Documents
 from .errors import FirelaunchError
-from .llm.base import Source
+from .llm.base import Source, Tokens
 from .rag.versions import State
 from .scope import Scope
 
@@ -55,6 +55,7 @@ class Grounding:
         self._found: Future[Retrieved] | None = None
         self._began = 0.0
         self._seconds = 0.0
+        self._spent = 0
         self._citations: Citations | None = None
 
     def expect(self, state: State | None) -> None:
@@ -73,6 +74,11 @@ class Grounding:
     def token_bound(self) -> int:
         """No fewer tokens than what the prompt is told of the documents."""
         return 0 if self._state is None else _BYTES_A_TOKEN * self._documents.search_tokens + _DELIMITERS
+
+    @property
+    def cost_bound(self) -> int:
+        """Micro-dollars that embedding the message costs at most."""
+        return self._documents.question_cost(self._text, self._state)
 
     @property
     def passages(self) -> tuple[Passage, ...]:
@@ -122,10 +128,9 @@ class Grounding:
     @property
     def cost(self) -> int:
         """Micro-dollars that embedding the message cost. Waits for the search, whether it was used or not."""
-        if self._found is None or self._state is None:
-            return 0
-        tokens = self._retrieved().embedding_tokens
-        return self._documents.engine(self._state.current).cost(tokens) if tokens else 0
+        if self._found is not None:
+            self._found.exception()
+        return self._spent
 
     def report(self) -> dict[str, Any] | None:
         """What the request's record tells of it; None where nothing was searched."""
@@ -163,7 +168,7 @@ class Grounding:
         found = self._found
         assert found is not None  # noqa: S101 - set before the thread was started
         try:
-            result = self._documents.search(self._scope, self._text, state=self._state)
+            result = self._documents.search(self._scope, self._text, state=self._state, spend=self._spend)
         except BaseException as error:
             level = logging.WARNING if isinstance(error, FirelaunchError) else logging.ERROR
             log.log(level, "the documents could not be searched: %s", error, exc_info=error)
@@ -172,3 +177,6 @@ class Grounding:
         else:
             self._seconds = time.monotonic() - self._began
             found.set_result(result)
+
+    def _spend(self, _model: str, _tokens: Tokens, micro_usd: int) -> None:
+        self._spent += micro_usd

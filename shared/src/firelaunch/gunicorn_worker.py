@@ -46,6 +46,39 @@ _ELSEWHERE = object()
 """What ``handle`` returns of a connection whose stream goes on without its thread."""
 
 
+_BODY_RATE = 8_000
+"""Bytes a second that a request's body comes at, at least: what a slow mobile line has (64 kbit/s)."""
+
+
+class _Paced:
+    """A connection whose client has to keep sending; all but ``recv`` is the connection's own.
+
+    Args:
+        grace: seconds that a client may be behind.
+    """
+
+    def __init__(self, sock: Any, grace: float) -> None:
+        self.sock, self._grace = sock, grace
+        self._waited, self._got = 0.0, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sock, name)
+
+    def recv(self, size: int) -> bytes:
+        """Some of the body.
+
+        Raises:
+            TimeoutError: all of it until now took longer than a line of ``_BODY_RATE`` takes, by more than the grace.
+        """
+        began = time.monotonic()
+        data: bytes = self.sock.recv(size)
+        self._waited += time.monotonic() - began
+        self._got += len(data)
+        if self._got < (self._waited - self._grace) * _BODY_RATE:
+            raise TimeoutError(f"{self._got} bytes of a body came in {self._waited:.0f} s")
+        return data
+
+
 def _write_error(sock: Any, status: int, reason: str, _detail: str) -> None:
     detail = {"code": "invalid_request" if status < 500 else "internal", "message": f"{reason}.", "request_id": ""}
     body = json.dumps({"error": detail}).encode()
@@ -176,8 +209,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
         self.hub: Hub = Hub(getattr(self.wsgi, "write_seconds", 30.0))
         self._until: dict[Any, float] = {}
+        self._handled: dict[Any, Any] = {}
         self._parting: dict[Any, float] = {}
-        self.wsgi: Any = _Streams(self.wsgi, lambda sock: self._until.pop(sock, None))
+        self.wsgi: Any = _Streams(self.wsgi, self._head_is_read)
         start_jobs = getattr(self.wsgi, "start_jobs", None)
         if start_jobs is not None:
             start_jobs()
@@ -194,17 +228,27 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Answer the request on a connection, in a thread of the pool.
 
         gunicorn waits for ever for the rest of a request, so that a few clients that never end theirs would hold all
-        threads. Here a request's head has ``write_seconds`` in all, and so has each piece of its body.
+        threads. Here a request's head has ``write_seconds`` in all, and so has each piece of its body, which must
+        come at ``_BODY_RATE`` besides.
         """
         sock, seconds = conn.sock, self.hub.write_seconds
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(seconds), int(seconds % 1 * 1e6)))
         self._until[sock] = time.monotonic() + seconds
+        self._handled[sock] = conn
         try:
             return super().handle(conn)
         except _TakenOver as taken:
             return self._go_on(_Sending(conn, taken))
         finally:
             self._until.pop(sock, None)
+            self._handled.pop(sock, None)
+
+    def _head_is_read(self, sock: Any) -> None:
+        self._until.pop(sock, None)
+        conn = self._handled.get(sock)
+        unreader = None if conn is None else getattr(conn.parser, "unreader", None)
+        if unreader is not None:  # HTTP/2 has none, and TLS another socket
+            unreader.sock = _Paced(sock, self.hub.write_seconds)
 
     def murder_pending(self) -> None:
         """Close connections that said nothing, as gunicorn does, and those whose head does not come to its end."""

@@ -175,7 +175,7 @@ class Hub:
             if on:
                 self._poll.register(served._descriptor, select.EPOLLIN)
             else:
-                self._poll.unregister(served._descriptor)
+                self._unregister(served._descriptor)
             served._listening = on
 
     def _step(self, served: Served) -> None:

@@ -131,7 +131,8 @@ class ModelCalls:
         told = _INSTRUCTIONS if found is None else found.render(app_name=self.settings.app.name)
         messages: list[Message] = [{"role": "system", "content": told}, {"role": "user", "content": text}]
 
-        def work(llm: Answering, reservation: Reservation) -> Any:
+        def work(reservation: Reservation) -> Any:
+            llm = self._answering(reservation, scope)
             if self.moderate is not None:
                 # A schema that came with the text tells the model things, too.
                 self.moderate(text if isinstance(kind, type) else f"{text}\n{reader.shape.text}")
@@ -140,7 +141,9 @@ class ModelCalls:
                 llm.model = found.model if found.model and not reservation.cheaper else llm.model
             return extract(llm, reader, messages)
 
-        return self._metered("extract", scope, token_bound(messages, reader.shape), found.id if found else None, work)
+        choice = self.settings.choice
+        quotes = self._quotes(token_bound(messages, reader.shape), choice.chat, choice.cheap)
+        return self._metered("extract", scope, quotes, found.id if found else None, work)
 
     def write(self, kind: str, messages: Sequence[Message], *, scope: Scope) -> Extraction[str]:
         """A short text by the cheap model, for work that no user waits for; it is none of the minute's requests.
@@ -155,33 +158,55 @@ class ModelCalls:
         """
         own = self.__checked(scope)
 
-        def work(llm: Answering, _: Reservation) -> str:
+        def work(reservation: Reservation) -> str:
+            llm = self._answering(reservation, own)
             chunks = llm.stream(messages, max_output_tokens=_SHORT_TOKENS, reuse="never")
             return "".join(chunk.text for chunk in chunks)
 
-        return self._metered(kind, own, token_bound(messages), None, work, aside=True)
+        cheap = self.settings.choice.cheap
+        quotes = self._quotes(token_bound(messages), cheap, cheap, most=_SHORT_TOKENS)
+        return self._metered(kind, own, quotes, None, work, counted=False)
+
+    def pay(self, kind: str, most: Quote, work: Callable[[Reservation], T], *, scope: Scope) -> Extraction[T]:
+        """``work`` that has its own way to a model, which costs ``most`` at most; it is none of the minute's requests.
+
+        Args:
+            kind: what the request's record calls it.
+            work: tells the reservation what it spent.
+            scope: whose budget pays.
+
+        Raises:
+            BudgetExceeded, Contention: the user's day does not admit it. Errors of ``work`` pass through.
+        """
+        return self._metered(kind, self.__checked(scope), (most, most), None, work, counted=False)
+
+    def _quotes(self, input_tokens: int, chat: str, cheap: str, most: int | None = None) -> tuple[Quote, Quote]:
+        worst = self.gateway.worst_case
+        return Quote(chat, worst(chat, input_tokens, most)), Quote(cheap, worst(cheap, input_tokens, most))
+
+    def _answering(self, reservation: Reservation, scope: Scope) -> Answering:
+        seconds = self.settings.limits.request_seconds
+        return self.gateway.answering(reservation, reservation.model, seconds, streamed=False, owner=scope)
 
     def _metered(
         self,
         kind: str,
         scope: Scope,
-        input_tokens: int,
+        quotes: tuple[Quote, Quote],
         prompt: str | None,
-        work: Callable[[Answering, Reservation], T],
+        work: Callable[[Reservation], T],
         *,
-        aside: bool = False,
+        counted: bool = True,
     ) -> Extraction[T]:
         """``work`` between a reservation and its settlement, which comes however ``work`` ends."""
         request_id = "r" + secrets.token_hex(16)
         began = time.monotonic()
         reservation, record_at = self.admission.run(
-            scope.root, lambda: self._reserve(kind, scope, request_id, input_tokens, aside=aside)
+            scope.root, lambda: self._reserve(kind, scope, request_id, quotes, counted=counted)
         )
-        seconds = self.settings.limits.request_seconds
-        llm = self.gateway.answering(reservation, reservation.model, seconds, streamed=False, owner=scope)
         error: str | None = FirelaunchError.code
         try:
-            data = work(llm, reservation)
+            data = work(reservation)
             error = None
         except FirelaunchError as failure:
             error = failure.code
@@ -200,18 +225,14 @@ class ModelCalls:
         return Extraction(data, request_id, reservation.report())
 
     def _reserve(
-        self, kind: str, scope: Scope, request_id: str, input_tokens: int, *, aside: bool
+        self, kind: str, scope: Scope, request_id: str, quotes: tuple[Quote, Quote], *, counted: bool
     ) -> tuple[Reservation, datetime]:
         day = self.metering.today()
         found: Sequence[Document | None] = self.__store.get_many([scope.root, scope.usage(day)])
         user, usage = found
-        choice = self.settings.choice
-        models = (choice.cheap, choice.cheap) if aside else (choice.chat, choice.cheap)
-        most = _SHORT_TOKENS if aside else None
-        quotes = [Quote(model, self.gateway.worst_case(model, input_tokens, most)) for model in models]
         plan = self.metering.plan_of(user)
         reservation, reserve = self.metering.reserve(
-            scope, day, Day.of(usage), plan, request_id, *quotes, counted=not aside
+            scope, day, Day.of(usage), plan, request_id, *quotes, counted=counted
         )
         now = self.clock()
         record = {

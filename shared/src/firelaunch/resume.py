@@ -6,13 +6,16 @@ Both go through the record of its request, so it does not matter which instance 
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Iterator, Mapping
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .chats import message_view
-from .errors import FirelaunchError, Interrupted, NotFound, error_of
+from .errors import FirelaunchError, Interrupted, NotFound, TooManyStreams, error_of
 from .lifecycle import Shutdown
 from .llm.client import Client
 from .llm.patience import HEARTBEAT_SECONDS, ClientLeft, Patience
@@ -22,17 +25,60 @@ from .services import Services
 from .store.base import Document, Update
 from .stream import Done, Event, Failed, Heartbeat, Start
 
-__all__ = ["Answers"]
+__all__ = ["Answers", "Places"]
 
 log = logging.getLogger(__name__)
 
 
+_OF_A_USER = 8
+"""Clients of one user that may follow answers at one process: more than a person has open."""
+
+_AGAIN_SECONDS = 5
+
+
+class Places:
+    """For followers. Each holds a thread of its server, as it looks into the database again and again.
+
+    Args:
+        most: followers at a time; of one user a few of them.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken: Counter[str] = Counter()
+        # What gives a place back may run where garbage is collected: in any thread, in the middle of anything.
+        self._lock = threading.RLock()
+
+    def take(self, user: str, follower: object) -> weakref.finalize[Any, Any]:
+        """A place for ``follower``, until what is returned is called, or the follower is gone, begun or not.
+
+        Raises:
+            TooManyStreams: there is none left, or none for ``user``.
+        """
+        with self._lock:
+            if self._taken.total() >= self._most or self._taken[user] >= min(_OF_A_USER, self._most):
+                raise TooManyStreams(retry_after=_AGAIN_SECONDS)
+            self._taken[user] += 1
+        return weakref.finalize(follower, self._leave, user)
+
+    def _leave(self, user: str) -> None:
+        with self._lock:
+            self._taken[user] -= 1
+            if not self._taken[user]:
+                del self._taken[user]
+
+
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Those that are on their way, in this process or in another."""
+    """Those that are on their way, in this process or in another.
+
+    Args:
+        places: how many may be followed at a time.
+    """
 
     services: Services
     shutdown: Shutdown
+    places: Places
 
     def follow(self, scope: Scope, chat_id: str, client: Client | None = None) -> Iterator[Event] | None:
         """The chat's latest answer from its beginning, and then as it comes; None when none is on its way.
@@ -42,9 +88,13 @@ class Answers:
 
         Raises:
             InvalidId: ``chat_id`` is none.
+            TooManyStreams: too many are followed already.
         """
         record = self._running(scope, chat_id)
-        return None if record is None else _Followed(self, scope, chat_id, record, client).events()
+        if record is None:
+            return None
+        followed = _Followed(self, scope, chat_id, record, client)
+        return followed.events(self.places.take(scope.root, followed))
 
     def stop(self, scope: Scope, chat_id: str) -> str | None:
         """Have the chat's latest answer end at its next checkpoint, kept and paid as far as it is.
@@ -73,7 +123,7 @@ class Answers:
         return record if record.data["expires_at"] > self.services.clock() else None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class _Followed:
     """One answer, told to one client."""
 
@@ -83,7 +133,8 @@ class _Followed:
     record: Document
     client: Client | None
 
-    def events(self) -> Iterator[Event]:
+    def events(self, leave: Callable[[], object]) -> Iterator[Event]:
+        """Tell it, and then give the place back: the connection may be used for long after."""
         request_id = self.record.id
         try:
             yield from self._told()
@@ -92,6 +143,8 @@ class _Followed:
         except FirelaunchError as error:
             log.warning("request %s is no longer followed: %s", request_id, error)
             yield Failed(error, request_id)
+        finally:
+            leave()
 
     def _told(self) -> Iterator[Event]:
         turn_id = self.record.data["turn_id"]

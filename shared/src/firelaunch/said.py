@@ -19,25 +19,34 @@ _KINDS: dict[str, type[_Other]] = {
     "tool_result": ToolReturned,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
+_PLACE = 50
+"""Bytes of what is stored of such an event beside its JSON, about."""
 
 
 @dataclass(slots=True)
 class Said:
     """What was told of a running answer, in order."""
 
+    size: int = 0
+    """Bytes that all of it takes in a document, about."""
+
     _texts: list[str] = field(default_factory=list)
-    _others: list[tuple[int, _Other]] = field(default_factory=list)
+    _others: list[tuple[int, _Other, str]] = field(default_factory=list)
     _characters: int = 0
 
     def text(self, piece: str) -> str:
         """A piece of the text was told."""
         self._texts.append(piece)
         self._characters += len(piece)
+        self.size += len(piece) if piece.isascii() else len(piece.encode("utf-8", "replace"))
         return piece
 
     def other(self, event: _Other) -> _Other:
         """Something else was told, at this place in the text."""
-        self._others.append((self._characters, event))
+        # What is no text goes in as JSON, since Firestore has no lists within lists.
+        told = json.dumps(asdict(event))
+        self._others.append((self._characters, event, told))
+        self.size += len(told) + _PLACE
         return event
 
     def __len__(self) -> int:
@@ -50,15 +59,14 @@ class Said:
 
     def sources(self) -> list[Source]:
         """What the answer rests on."""
-        return [event for _, event in self._others if isinstance(event, Source)]
+        return [event for _, event, _ in self._others if isinstance(event, Source)]
 
     def partial(self) -> tuple[dict[str, Any], int]:
         """The same as a document has it, and how many pieces it is; from any thread, while more is said."""
         # In this order, so that no place lies behind the end of the text.
         others = list(self._others)
         texts = list(self._texts)
-        # What is no text goes in as JSON, since Firestore has no lists within lists.
-        told = [{"at": at, "kind": _NAMES[type(event)], "json": json.dumps(asdict(event))} for at, event in others]
+        told = [{"at": at, "kind": _NAMES[type(event)], "json": said} for at, event, said in others]
         return {"text": "".join(texts), "others": told}, len(others) + len(texts)
 
 

@@ -223,6 +223,10 @@ class Scope:
         """One document of the user, or of the app's library."""
         return f"{self.documents()}/{check_id(document_id)}"
 
+    def documents_gate(self) -> str:
+        """Document that each new document of this scope changes, so that they are counted one after the other."""
+        return f"{self.root}/gates/documents"
+
     def index_state(self) -> str:
         """Document that says which index version is in use; of the whole app."""
         return f"apps/{self.app_id}/index/state"

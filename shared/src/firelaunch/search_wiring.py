@@ -9,6 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .admission import Admission
 from .documents import Documents
 from .errors import SettingsError
 from .jobs import Jobs
@@ -38,6 +39,7 @@ def build_documents(
     database: str,
     store: ScopedStore,
     jobs: Jobs,
+    admission: Admission,
     plan_of: Callable[[Document | None], str],
     clock: Callable[[], datetime],
     *,
@@ -66,8 +68,10 @@ def build_documents(
         store,
         ScopedFiles(files or _files(settings, project), store.scope),
         jobs,
+        admission,
         Versions(store, partial(wanted_version, settings)),
         engines.of,
+        lambda version, tokens: engines.cost_of(version.embedder, version.model)(tokens),
         settings.documents,
         settings.plans,
         plan_of,

@@ -52,6 +52,6 @@ def post_worker_init(_worker: Any) -> None:
     # objects, and hold some for long: by the default of 700 those would be looked at again and again.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(50_000, 20, 100)
     sys.stderr.write(f"ready on http://{bind.replace('0.0.0.0', 'localhost')}\n")  # noqa: S104 - the text, not a bind
     sys.stderr.flush()

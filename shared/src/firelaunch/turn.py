@@ -141,9 +141,11 @@ class Turns:
         )
         asked = told + limits.prompt_tokens + grounding.token_bound
         choice = services.settings.choice
-        quotes = [Quote(model, gateway.worst_case(model, asked)) for model in (choice.chat, choice.cheap)]
+        beside = grounding.cost_bound
+        quotes = [Quote(model, gateway.worst_case(model, asked) + beside) for model in (choice.chat, choice.cheap)]
         plan = metering.plan_of(user)
         reservation, reserve = metering.reserve(scope, day, Day.of(usage), plan, send.request_id, quotes[0], quotes[1])
+        reservation.held = beside
         grounding.begin()  # beside the commit
         expires_at = send.at + timedelta(seconds=metering.reservation_seconds)
         at = services.store.commit([reserve, *_stored(send, chat, record, question, reservation, expires_at)])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .after_turn import after_turn_handlers
+from .billing.traces import SubscriptionTraces
 from .document_traces import DocumentTraces
-from .erasure import Erasure, erase_handlers
+from .erasure import Erasure, Traces, erase_handlers
 from .notify import notify_handlers
 from .rollup import rollup_handlers
 from .services import Services
@@ -15,7 +16,10 @@ __all__ = ["erasure_of", "upkeep_handlers"]
 
 def erasure_of(services: Services) -> Erasure:
     """What erases users of the app, in all places that ``services`` know of."""
-    return Erasure(services.store, [DocumentTraces(services.store, services.documents)])
+    traces: list[Traces] = [DocumentTraces(services.store, services.documents)]
+    if services.desk.payments is not None:
+        traces.append(SubscriptionTraces(services.store, services.desk.payments))
+    return Erasure(services.store, traces)
 
 
 def upkeep_handlers(services: Services, more: Handlers | None = None) -> Handlers:

@@ -66,7 +66,8 @@ class Day:
 class Reservation:
     """One admitted request: what it may spend and what it has spent. The gateway's meter.
 
-    ``cheaper`` says that the soft cap was reached, so the plan's cheap model answers.
+    ``cheaper`` says that the soft cap was reached, so the plan's cheap model answers. ``held`` micro-dollars of it are
+    for what is spent beside the model's calls, and not yet told.
     """
 
     metering: Metering
@@ -79,13 +80,14 @@ class Reservation:
     reserved: int
     cheaper: bool
     spent: int = 0
+    held: int = 0
     tokens: Tokens = field(default_factory=Tokens)
     reused: int = 0
 
     def cover(self, micro_usd: int) -> None:
         """See :class:`~firelaunch.llm.base.Meter`."""
-        if self.spent + micro_usd > self.reserved:
-            self.metering.extend(self, self.spent + micro_usd)
+        if self.spent + self.held + micro_usd > self.reserved:
+            self.metering.extend(self, self.spent + self.held + micro_usd)
 
     def spend(self, model: str, tokens: Tokens, micro_usd: int) -> None:
         """See :class:`~firelaunch.llm.base.Meter`."""
@@ -99,8 +101,9 @@ class Reservation:
         self.reused += 1
 
     def add(self, micro_usd: int) -> None:
-        """Take down what was spent beside the model's calls."""
+        """Take down what was spent beside the model's calls, all of it."""
         self.spent += micro_usd
+        self.held = 0
 
     def report(self) -> dict[str, Any]:
         """What was used until now, as clients and records have it."""

@@ -99,6 +99,7 @@ def build(
         _database(settings),
         scoped,
         jobs,
+        admission,
         metering.plan_of,
         clock,
         own_machine=settings.environment.development and _is_loopback(settings.environment.openai_base_url),

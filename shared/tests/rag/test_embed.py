@@ -264,3 +264,13 @@ def test_the_local_model_puts_texts_of_one_meaning_near_each_other_without_a_net
     assert found.vectors.shape == (3, 384)
     near, far = found.vectors[0] @ found.vectors[1], found.vectors[0] @ found.vectors[2]
     assert near > far + 0.2
+
+
+@pytest.mark.parametrize("asked", ["inf", "nan", "9" * 5_000, "1e999"])
+def test_a_wait_for_ever_that_google_asks_for_is_none(asked: str) -> None:
+    with VertexEmbeddingServer() as server:
+        server.script = [Answer(429, {}, {"Retry-After": asked}) for _ in range(20)]
+        model = VertexEmbeddings("text-embedding-005", "p", "r", 0, AnonymousCredentials(), server.base_url)  # type: ignore[no-untyped-call]
+        with pytest.raises(ModelUnavailable) as raised:
+            model.request(["a"], query=True, seconds=5.0)
+    assert raised.value.retry_after is None

@@ -9,7 +9,7 @@ from flask import Response
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel
 
-from ..errors import InvalidId
+from ..errors import InvalidId, TooManyStreams
 from ..resume import Answers
 from ..stream import Event, Paused, sse
 from ..ui_stream import UI_HEADERS, ui_stream
@@ -21,7 +21,7 @@ __all__ = ["routes"]
 
 _ABOUT = (
     "The chat's latest answer from its beginning, and then as it comes, whichever instance gives it; 204 when none is "
-    "on its way."
+    "on its way. A follower takes a thread of the service, so there are not many at a time: 429 beyond that."
 )
 _STOP = (
     "The answer ends within about a second (`limits.checkpoint_seconds`), whichever instance gives it; what was said "
@@ -49,7 +49,7 @@ def routes(answers: Answers, *, documented: bool) -> APIBlueprint:
 
     @api.get(
         "/chats/<id>/stream",
-        responses={200: streamed(STREAM), 204: None, **errors(InvalidId)},
+        responses={200: streamed(STREAM), 204: None, **errors(InvalidId, TooManyStreams)},
         summary="Go on with an answer",
         description=_ABOUT,
     )
@@ -58,7 +58,7 @@ def routes(answers: Answers, *, documented: bool) -> APIBlueprint:
 
     @api.get(
         "/chat/<id>/stream",
-        responses={200: streamed(UI_STREAM), 204: None, **errors(InvalidId)},
+        responses={200: streamed(UI_STREAM), 204: None, **errors(InvalidId, TooManyStreams)},
         summary="Go on with an answer in useChat",
         description=_ABOUT,
     )

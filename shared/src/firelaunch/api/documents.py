@@ -12,7 +12,6 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from ..documents import Source
 from ..errors import (
     BadRequest,
-    Conflict,
     FetchRefused,
     Forbidden,
     InvalidCursor,
@@ -153,7 +152,7 @@ class ListQuery(PageQuery):
 
 
 _OF_A_DOCUMENT = (InvalidId, NotFound)
-_OF_A_NEW_ONE = (TooLarge, TooMany, Conflict, JobsUnavailable, InvalidId, NotFound, Forbidden)
+_OF_A_NEW_ONE = (TooLarge, TooMany, JobsUnavailable, InvalidId, NotFound, Forbidden)
 
 
 def routes(services: Services, *, documented: bool) -> APIBlueprint:

@@ -7,7 +7,16 @@ from typing import Any
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..errors import ModelError, TooLarge
+from ..errors import (
+    BudgetExceeded,
+    ModelError,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnavailable,
+    PreconditionFailed,
+    TooLarge,
+)
+from ..paid_search import search as paid_search
 from ..services import Services
 from .base import Body, blueprint, caller, example
 from .refusals import OF_THE_INDEX, errors
@@ -91,14 +100,14 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
     return api
 
 
-_OF_EMBEDDING = (ModelError,)
+_OF_EMBEDDING = (ModelError, ModelRefused, ModelTimeout, ModelUnavailable, BudgetExceeded, PreconditionFailed)
 
 
 def searched(services: Services, scope: Any, question: Question) -> dict[str, Any]:
     """The answer to a search."""
     from ..rag.passages import own_text, source_view
 
-    found = services.documents.search(scope, question.query, question.documents, library=question.library)
+    found = paid_search(services, scope, question.query, question.documents, library=question.library)
     passages = [
         {**source_view(passage), "text": own_text(passage.hit.entry), "score": round(passage.hit.score, 6)}
         for passage in found.passages

@@ -130,6 +130,19 @@ class Payments(Protocol):
     def subscription_pages(self) -> Iterator[list[Subscription]]:
         """Every subscription of the account that has not ended, 100 at a time."""
 
+    def subscriptions_of(self, customer: str) -> list[Subscription]:
+        """A customer's subscriptions that have not ended.
+
+        Raises:
+            CustomerGone: Stripe does not know the customer.
+        """
+
+    def end(self, subscription_id: str) -> None:
+        """Cancel a subscription at once, and have it, and events about it, name its user no more.
+
+        Nothing happens to one that has ended, or is not there.
+        """
+
     def create_customer(self, owner: Scope, email: str | None, key: str) -> str:
         """A customer for a user; its id. ``key``: the same one gives the same customer again."""
 

@@ -68,18 +68,36 @@ class StripePayments:
 
     def subscription_pages(self) -> Iterator[list[Subscription]]:
         """See :class:`~firelaunch.billing.base.Payments`."""
-        last: str | None = None
+        return self._pages({})
+
+    def subscriptions_of(self, customer: str) -> list[Subscription]:
+        """See :class:`~firelaunch.billing.base.Payments`."""
+        return [found for page in self._pages({"customer": customer}) for found in page]
+
+    def _pages(self, wanted: dict[str, Any]) -> Iterator[list[Subscription]]:
+        after: dict[str, Any] = {}
         while True:
+            asked: Any = {"limit": _PAGE, **wanted, **after}
             with _translated():
-                page = self._client.v1.subscriptions.list(
-                    {"limit": _PAGE} if last is None else {"limit": _PAGE, "starting_after": last}
-                )
+                page = self._client.v1.subscriptions.list(asked)
             found = [_subscription(item.to_dict()) for item in page.data]
             if found:
                 yield found
             if not page.has_more or not found:
                 return
-            last = found[-1].id
+            after = {"starting_after": found[-1].id}
+
+    def end(self, subscription_id: str) -> None:
+        """See :class:`~firelaunch.billing.base.Payments`."""
+        subscriptions = self._client.v1.subscriptions
+        with _translated():
+            try:
+                # First of all, as the event of the canceling tells of the metadata of that moment.
+                subscriptions.update(subscription_id, {"metadata": {"uid": ""}})
+                subscriptions.cancel(subscription_id)
+            except _refusal() as error:
+                if error.code != "resource_missing":
+                    raise
 
     def create_customer(self, owner: Scope, email: str | None, key: str) -> str:
         """See :class:`~firelaunch.billing.base.Payments`."""

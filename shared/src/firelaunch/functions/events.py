@@ -20,6 +20,9 @@ __all__ = ["Change", "Malformed", "Received", "StorageObject", "received"]
 
 _DOCUMENT = re.compile(r"projects/(?P<project>[^/]+)/databases/(?P<database>[^/]+)/documents/(?P<path>.+)", re.DOTALL)
 _NOTIFIED = {"OBJECT_FINALIZE": "finalized"}
+_NUMBER = re.compile(r"[0-9]{1,19}")
+"""What fits 64 bits, and is over a number of thousands of digits before ``int`` refuses it."""
+
 _STORAGE, _FIRESTORE = "google.cloud.storage.object.v1.", "google.cloud.firestore.document.v1."
 
 
@@ -134,6 +137,8 @@ def _storage(attributes: Mapping[str, Any], data: Any) -> tuple[str, Mapping[str
     generation = str(generation) if isinstance(generation, int) and not isinstance(generation, bool) else generation
     if not all(isinstance(value, str) and value for value in (name, bucket, generation)):
         raise Malformed("its name, bucket or generation is missing")
+    if not _NUMBER.fullmatch(str(generation)):
+        raise Malformed("its generation is no number")
     _agree(attributes.get("subject"), f"objects/{name}")
     _agree(attributes.get("source"), f"//storage.googleapis.com/projects/_/buckets/{bucket}")
     size = str(found.get("size", "0"))
@@ -141,7 +146,7 @@ def _storage(attributes: Mapping[str, Any], data: Any) -> tuple[str, Mapping[str
         str(bucket),
         str(name),
         str(generation),
-        int(size) if size.isascii() and size.isdigit() else 0,
+        int(size) if _NUMBER.fullmatch(size) else 0,
         str(found.get("contentType") or ""),
     )
     return stored.name, {"bucket": stored.bucket}, stored
@@ -154,10 +159,13 @@ def _firestore(attributes: Mapping[str, Any], data: Any) -> tuple[str, Mapping[s
     if found is None:
         raise Malformed("it names no document, or two")
     _agree(attributes.get("subject"), f"documents/{found['path']}")
-    change = Change(
-        _fields(event.old_value.fields) if event.old_value.name else None,
-        _fields(event.value.fields) if event.value.name else None,
-    )
+    try:
+        change = Change(
+            _fields(event.old_value.fields) if event.old_value.name else None,
+            _fields(event.value.fields) if event.value.name else None,
+        )
+    except (ValueError, OverflowError):
+        raise Malformed("it holds a time that there is not") from None
     return found["path"], {"project": found["project"], "database": found["database"]}, change
 
 

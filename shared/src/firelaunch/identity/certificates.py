@@ -14,7 +14,7 @@ from google.auth.transport.requests import Request
 
 __all__ = ["MemoisedCertificates"]
 
-_MAX_AGE = re.compile(r"max-age=(\d+)")
+_MAX_AGE = re.compile(r"max-age=(\d{1,9})")
 _STALE_SECONDS = 3600.0
 """How long certificates serve after their max-age when no newer ones can be had. Google publishes a new key well before
 it signs with it, so an hour of an unreachable endpoint need not sign everybody out."""

@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from ..errors import ModelError, ModelRefused, ModelUnavailable
 from ..telemetry import CONTENT
 
-__all__ = ["of_response", "of_status", "of_stream", "retry_after"]
+__all__ = ["bounded", "of_response", "of_status", "of_stream", "retry_after"]
 
 _AGAIN = frozenset({408, 409, 425, 429})
 _ELSEWHERE = frozenset({401, 402, 403, 404})
@@ -94,18 +94,18 @@ def _asked(value: str | None) -> float | None:
     if value is None:
         return None
     try:
-        return _bounded(float(value))
+        return bounded(float(value))
     except ValueError:
         pass
     try:
-        return _bounded((parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+        return bounded((parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     except (TypeError, ValueError):
         return None
 
 
 def _milliseconds(value: str | None) -> float | None:
     try:
-        return None if value is None else _bounded(float(value) / 1000)
+        return None if value is None else bounded(float(value) / 1000)
     except ValueError:
         return None
 
@@ -114,10 +114,11 @@ def _duration(value: str) -> float | None:
     parts = _PART.findall(value)
     if not parts or "".join(number + unit for number, unit in parts) != value.strip():
         return None
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    return bounded(sum(float(number) * _SECONDS[unit] for number, unit in parts))
 
 
-def _bounded(seconds: float) -> float | None:
+def bounded(seconds: float) -> float | None:
+    """A wait that someone asked for, in seconds; None where it is no number, or for ever."""
     return max(0.0, seconds) if seconds == seconds and seconds < 1e9 else None
 
 

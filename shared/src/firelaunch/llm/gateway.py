@@ -294,7 +294,11 @@ class Answering:
         try:
             for chunk in chunks:
                 yield chunk
+                if chunk is WAITING:  # what the hub has passed on meanwhile comes next, and is to be paid
+                    continue
                 if self._left() <= 0 and chunk.finish is None and chunk.tokens is None:
+                    if self.client is not None and self.client.hosted:
+                        yield LEAVING  # what follows is settling, which the other streams should not wait for
                     raise ModelTimeout(reason="the request's time is used up")
         except ModelError as error:
             if not isinstance(error, ModelRefused):

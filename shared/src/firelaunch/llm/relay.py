@@ -102,6 +102,8 @@ class Reading:
                 chunk, last, error = _joined(events, self._parse, self._pattern)
                 finished = finished or last or chunk.finish is not None
                 gather = self._is_soon() and not last
+                if error is not None and client is not None:
+                    client.read = None  # the hub would read on behind it
                 if client is not None and client.hosted:
                     client.not_before = self._handed_on + _GATHER_SECONDS if gather else 0.0
                     yield chunk

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from ..llm.failures import bounded
+
 __all__ = ["GoogleError", "GoogleRest"]
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -126,6 +128,6 @@ def _message(answer: Any) -> str:
 
 def _seconds(value: str | None) -> float | None:
     try:
-        return max(0.0, float(value or ""))
+        return bounded(float(value or ""))
     except ValueError:
         return None

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from ..errors import ModelError, SettingsError
 from ..scope import Scope
-from .embed.base import Embedder, estimate
+from .embed.base import Embedded, Embedder, estimate
 from .index.base import Hit, Where
 from .index.scoped import ScopedIndex
 
@@ -65,7 +65,6 @@ class Retrieved:
     passages: tuple[Passage, ...]
     mode: Mode
     note: str = ""
-    embedding_tokens: int = 0
 
 
 class Reranker(Protocol):
@@ -110,10 +109,21 @@ class Retriever:
             return "lexical"
         return "hybrid" if self._index.has_words else "vector"
 
-    def search(self, scope: Scope, query: str, where: Where | None = None, *, library: bool = True) -> Retrieved:
+    def search(
+        self,
+        scope: Scope,
+        query: str,
+        where: Where | None = None,
+        *,
+        library: bool = True,
+        paid: Callable[[Embedded], None] = lambda _: None,
+    ) -> Retrieved:
         """The passages for a question: ranked, without near-duplicates, within the limits.
 
         Words alone are searched, and the note says so, where there is no embedder or it fails.
+
+        Args:
+            paid: told of the question's embedding, before this returns and also where the search fails afterwards.
 
         Raises:
             IndexFailed: the index cannot be searched.
@@ -121,11 +131,11 @@ class Retriever:
         """
         if not query.strip():
             return Retrieved((), self.mode)
-        hits, mode, note, tokens = self._found(scope, query, where, library)
+        hits, mode, note = self._found(scope, query, where, library, paid)
         if self._reranker is not None:
             hits = list(self._reranker.rerank(query, hits))
         chosen = _within(_distinct(hits, self._limits.same), self._limits.passages, self._limits.tokens)
-        return Retrieved(tuple(Passage(n, hit) for n, hit in enumerate(chosen, 1)), mode, note, tokens)
+        return Retrieved(tuple(Passage(n, hit) for n, hit in enumerate(chosen, 1)), mode, note)
 
     def rank(
         self, scope: Scope, query: str, mode: Mode, k: int, where: Where | None = None, *, library: bool = True
@@ -134,7 +144,7 @@ class Retriever:
         version = self._version()
         if mode == "lexical":
             return self._index.matching(scope, version, query, k, where, library=library)
-        near, _ = self._near(scope, version, query, k, where, library)
+        near = self._near(scope, version, query, k, where, library)
         if mode == "vector":
             return near
         return fuse([near, self._index.matching(scope, version, query, k, where, library=library)])[:k]
@@ -143,30 +153,43 @@ class Retriever:
         """End its threads."""
         self._beside.shutdown(wait=False)
 
-    def _found(self, scope: Scope, query: str, where: Where | None, library: bool) -> tuple[list[Hit], Mode, str, int]:
+    def _found(
+        self, scope: Scope, query: str, where: Where | None, library: bool, paid: Callable[[Embedded], None]
+    ) -> tuple[list[Hit], Mode, str]:
         version, k = self._version(), self._limits.candidates
         if self._embedder is None:
             hits = self._index.matching(scope, version, query, k, where, library=library)
-            return hits, "lexical", "There is no embedding model: the search was by words alone.", 0
+            return hits, "lexical", "There is no embedding model: the search was by words alone."
         if not self._index.has_words:
-            near, tokens = self._near(scope, version, query, k, where, library)
-            return near, "vector", "", tokens
+            return self._near(scope, version, query, k, where, library, paid), "vector", ""
         # The embedding is a call of another service, and the words need not wait for it.
-        running = self._beside.submit(self._near, scope, version, query, k, where, library)
-        words = self._index.matching(scope, version, query, k, where, library=library)
+        running = self._beside.submit(self._near, scope, version, query, k, where, library, paid)
         try:
-            near, tokens = running.result()
+            words = self._index.matching(scope, version, query, k, where, library=library)
+        except BaseException:
+            running.exception()  # it may have to be paid
+            raise
+        try:
+            near = running.result()
         except ModelError as error:
-            return words, "lexical", f"The embedding model failed ({error.code}): the search was by words alone.", 0
-        return fuse([near, words]), "hybrid", "", tokens
+            return words, "lexical", f"The embedding model failed ({error.code}): the search was by words alone."
+        return fuse([near, words]), "hybrid", ""
 
     def _near(
-        self, scope: Scope, version: str, query: str, k: int, where: Where | None, library: bool
-    ) -> tuple[list[Hit], int]:
+        self,
+        scope: Scope,
+        version: str,
+        query: str,
+        k: int,
+        where: Where | None,
+        library: bool,
+        paid: Callable[[Embedded], None] = lambda _: None,
+    ) -> list[Hit]:
         assert self._embedder is not None  # noqa: S101 - callers have looked
         asked = self._embedder.embed([query], query=True, seconds=_QUERY_SECONDS)
+        paid(asked)
         hits = self._index.nearest(scope, version, asked.vectors[0], k, where, library=library)
-        return [hit for hit in hits if hit.score >= self._limits.min_cosine], asked.tokens
+        return [hit for hit in hits if hit.score >= self._limits.min_cosine]
 
 
 def fuse(rankings: Iterable[Sequence[Hit]]) -> list[Hit]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -40,13 +41,14 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
     path TEXT PRIMARY KEY, collection TEXT NOT NULL, id TEXT NOT NULL,
     data TEXT NOT NULL, created INTEGER NOT NULL, updated INTEGER NOT NULL
-) WITHOUT ROWID;
+);
 CREATE INDEX IF NOT EXISTS by_id ON documents (collection, id);
 """
 _IDS = """
 SELECT DISTINCT CASE instr(rest, '/') WHEN 0 THEN rest ELSE substr(rest, 1, instr(rest, '/') - 1) END AS id
 FROM (SELECT substr(path, ?) AS rest FROM documents WHERE path > ? AND path < ?) ORDER BY id
 """
+_OR_CHANGE = "ON CONFLICT (path) DO UPDATE SET data = excluded.data, updated = excluded.updated"
 _TREE = "path = ? OR (path > ? AND path < ?)"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -262,10 +264,13 @@ def _translated() -> Iterator[None]:
 
 
 def _get_many(connection: sqlite3.Connection, paths: Sequence[str]) -> list[Document | None]:
-    marks = ",".join("?" * len(paths))
-    rows = connection.execute(f"SELECT {COLUMNS} FROM documents WHERE path IN ({marks})", list(paths))  # noqa: S608
+    rows = connection.execute(f"SELECT {COLUMNS} FROM documents WHERE path IN ({_marks(paths)})", list(paths))  # noqa: S608
     found = {row[0]: _document(row) for row in rows}
     return [found.get(path) for path in paths]
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ",".join("?" * len(values))
 
 
 def _query(connection: sqlite3.Connection, query: Query) -> list[Document]:
@@ -301,11 +306,14 @@ def _apply(connection: sqlite3.Connection, writes: Sequence[Write]) -> datetime:
     for write in writes:
         _check(write, before[write.path], state[write.path] is not None)
         state[write.path] = _changed(write, state[write.path], moment)
-    for path, data in state.items():
-        if data is None:
-            connection.execute("DELETE FROM documents WHERE path = ?", (path,))
-        else:
-            _put(connection, path, data, before[path], now)
+    gone = [path for path, data in state.items() if data is None]
+    if gone:
+        connection.execute(f"DELETE FROM documents WHERE path IN ({_marks(gone)})", gone)  # noqa: S608
+    rows = [_row(path, data, before[path], now) for path, data in state.items() if data is not None]
+    if rows:
+        # In one statement, as each gives the interpreter to other threads and has to get it back.
+        values = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(rows))
+        connection.execute(f"INSERT INTO documents VALUES {values} {_OR_CHANGE}", [*chain.from_iterable(rows)])  # noqa: S608
     return moment
 
 
@@ -331,11 +339,7 @@ def _changed(write: Write, data: dict[str, Any] | None, moment: datetime) -> dic
     return apply_set({}, write.data, moment)
 
 
-def _put(connection: sqlite3.Connection, path: str, data: dict[str, Any], before: Document | None, now: int) -> None:
+def _row(path: str, data: dict[str, Any], before: Document | None, now: int) -> tuple[Any, ...]:
     collection, _, document_id = path.rpartition("/")
     created = now if before is None else _micros(before.create_time)
-    connection.execute(
-        "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT (path) DO UPDATE SET data = excluded.data, updated = excluded.updated",
-        (path, collection, document_id, encode(data), created, now),
-    )
+    return path, collection, document_id, encode(data), created, now

@@ -110,14 +110,14 @@ class Account:
         return made
 
     def change(self, subscription: str, *, price: str | None = None, **fields: Any) -> None:
-        """Change fields of a subscription, or what is paid for; nothing changes one that has ended.
+        """Change fields of a subscription, or what is paid for; nothing but its metadata changes of one that ended.
 
         Raises:
             Refused: it has ended.
         """
         with self.lock:
             found = self.subscriptions[subscription]
-            if found["status"] in _ENDED:
+            if found["status"] in _ENDED and set(fields) - {"metadata"}:
                 raise Refused(400, "A canceled subscription can only update its cancellation_details and metadata.")
             before = {name: found.get(name) for name in fields}
             found |= fields

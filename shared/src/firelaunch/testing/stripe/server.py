@@ -83,7 +83,7 @@ class StripeServer:
         where = urlsplit(target)
         try:
             self._authenticate(headers.get("Authorization", ""))
-            params = decode(where.query if method == "GET" else body)
+            params = decode(body if method == "POST" else where.query)
             with self.account.lock:
                 self.requests.append((method, where.path, params))
                 if self.fail:
@@ -133,6 +133,8 @@ class StripeServer:
             ("POST", r"/v1/billing_portal/sessions", _PORTAL, self._create_portal),
             ("GET", r"/v1/subscriptions", {**_LISTING, "customer": None, "status": None}, self._list_subscriptions),
             ("GET", r"/v1/subscriptions/(\w+)", {}, self._retrieve),
+            ("POST", r"/v1/subscriptions/(\w+)", {"metadata": _ANY}, self._update_subscription),
+            ("DELETE", r"/v1/subscriptions/(\w+)", {}, self._cancel_subscription),
             ("GET", r"/v1/events", {**_LISTING, "type": None}, self._list_events),
             ("GET", r"/v1/events/(\w+)", {}, self._retrieve),
         ]
@@ -181,6 +183,22 @@ class StripeServer:
             raise Refused(404, f"No such object: '{key}'", code="resource_missing", param="id")
         return found
 
+    def _update_subscription(self, params: dict[str, Any], key: str) -> dict[str, Any]:
+        """https://docs.stripe.com/api/metadata: a key that is set to nothing goes, and others stay."""
+        found = self.account.subscriptions.get(key)
+        if found is None:
+            raise Refused(404, f"No such subscription: '{key}'", code="resource_missing", param="id")
+        told = {**found["metadata"], **params.get("metadata", {})}
+        self.account.change(key, metadata={name: value for name, value in told.items() if value})
+        return found
+
+    def _cancel_subscription(self, _: dict[str, Any], key: str) -> dict[str, Any]:
+        found = self.account.subscriptions.get(key)
+        if found is None or found["status"] == "canceled":
+            raise Refused(404, f"No such subscription: '{key}'", code="resource_missing", param="id")
+        self.account.change(key, status="canceled")
+        return found
+
     def _list_subscriptions(self, params: dict[str, Any]) -> dict[str, Any]:
         return self.account.page(self.account.listed(params), params, "/v1/subscriptions")
 
@@ -206,6 +224,9 @@ def _handler(owner: StripeServer) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             self._respond("POST")
+
+        def do_DELETE(self) -> None:
+            self._respond("DELETE")
 
         def _respond(self, method: str) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()

@@ -1,0 +1,34 @@
+"""Documents as clients see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+__all__ = ["document_view"]
+
+
+def document_view(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """A document as clients see it."""
+    return {
+        "id": name,
+        "name": data.get("name", ""),
+        "url": data.get("url") or None,
+        "status": data.get("status", "queued"),
+        "progress": data.get("progress", 0.0),
+        "error": data.get("error"),
+        "bytes": data.get("bytes", 0),
+        "characters": data.get("characters", 0),
+        "chunks": data.get("chunks", 0),
+        "cost_micro_usd": data.get("cost_micro_usd", 0),
+        "job_id": data.get("job"),
+        "created_at": _time(data.get("created_at")),
+        "updated_at": _time(data.get("updated_at")),
+    }
+
+
+def _time(value: Any) -> str | None:
+    if not isinstance(value, datetime):
+        return None
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
