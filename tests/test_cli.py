@@ -182,6 +182,23 @@ def test_new_makes_an_app_under_apps_and_refuses_to_make_it_twice(repo: Path) ->
     assert "already exists. Give the app another id" in twice.stderr
 
 
+def test_new_says_before_it_asks_which_apps_there_are_and_proposes_a_name_that_is_free(repo: Path) -> None:
+    for folder in ("my-app", "my-app-2"):
+        command = [PYTHON, "-m", "firelaunch", "new"]
+        done = subprocess.run(
+            command, cwd=repo, env=clean_environ(), input="\n" * 7, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert (repo / "apps" / folder / "firelaunch.toml").is_file()
+    assert done.stdout.index("There are already: my-app.") < done.stdout.index("What is the app called?")
+
+
+def test_serve_in_a_folder_that_is_no_app_asks_for_a_name(repo: Path) -> None:
+    done = firelaunch(repo, "serve")
+    assert done.returncode == 1
+    assert "This folder is no app: name one. There is none yet. 'make app' makes one." in done.stderr
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
@@ -301,6 +318,7 @@ def test_a_new_function_is_a_file_a_line_and_a_test_that_passes(tmp_path: Path, 
     command = [PYTHON, "-m", "firelaunch", "new", "function", "greet_all", kind]
     done = subprocess.run(command, cwd=repo, env=clean_environ(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert ".venv/bin/pytest -q tests/functions/test_greet_all.py" in done.stdout
     after = (repo / "functions" / "main.py").read_text().splitlines()
     assert [line for line in after if line not in before] == ["from greet_all import greet_all"]
     assert [line for line in after if line != "from greet_all import greet_all"] == before

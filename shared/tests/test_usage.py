@@ -93,6 +93,7 @@ def test_over_the_hard_cap_is_refused_until_midnight(meters: Meters) -> None:
     with pytest.raises(BudgetExceeded) as caught:
         meters.reserve("r1", 5000, cheap=1001)
     assert caught.value.retry_after == 12 * 3600
+    assert "begins in 12 h 0 min" in caught.value.message
     assert meters.store.get(ADA.usage("2026-03-01")) is None
     meters.settle(meters.reserve("r2", 900), 1000)
     with pytest.raises(BudgetExceeded):
@@ -108,6 +109,7 @@ def test_the_minute_is_the_clocks_own(meters: Meters) -> None:
     with pytest.raises(RateLimited) as caught:
         meters.reserve("r9", 1)
     assert caught.value.retry_after == 20
+    assert "Try again in 20 s" in caught.value.message
     meters.clock.now = NOON + timedelta(seconds=60)
     meters.reserve("r10", 1)
     assert meters.day().number("requests") == 6

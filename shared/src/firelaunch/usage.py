@@ -188,14 +188,15 @@ class Metering:
         limit = self.plans[plan]
         minute = now.strftime("%H:%M")
         if counted and usage.requests_in(minute) >= limit.requests_per_minute:
-            raise RateLimited(retry_after=60 - now.second)
+            left = 60 - now.second
+            raise RateLimited(f"{RateLimited.message} Try again in {left} s.", retry_after=left)
         committed = usage.committed(now)
         over_soft_cap = committed * 100 >= limit.daily_usd * limit.cheaper_model_at_percent
         # A plan without a budget can still be served by models that cost nothing, and there is no cap to be near to.
         cheaper = limit.daily_usd > 0 and (over_soft_cap or committed + quote.micro_usd > limit.daily_usd)
         chosen = cheap if cheaper else quote
         if committed + chosen.micro_usd > limit.daily_usd:
-            raise BudgetExceeded(retry_after=_seconds_to_midnight(now))
+            raise _no_budget(now)
         reservation = Reservation(
             self, scope, request_id, day, chosen.model, plan, limit, chosen.micro_usd, cheaper=cheaper
         )
@@ -235,7 +236,7 @@ class Metering:
             usage = Day.of(self.store.get(path))
             others = usage.committed(now) - usage.reservations(now, expired=False).get(reservation.request_id, 0)
             if others + micro_usd > reservation.limit.daily_usd:
-                raise BudgetExceeded(retry_after=_seconds_to_midnight(now))
+                raise _no_budget(now)
             entry = {"micro_usd": micro_usd, "expires_at": now + timedelta(seconds=self.reservation_seconds)}
             try:
                 self.store.commit(
@@ -273,5 +274,8 @@ class Metering:
         raise Contention(retry_after=1)
 
 
-def _seconds_to_midnight(now: datetime) -> int:
-    return 86_400 - (now.hour * 3600 + now.minute * 60 + now.second)
+def _no_budget(now: datetime) -> BudgetExceeded:
+    left = 86_400 - (now.hour * 3600 + now.minute * 60 + now.second)
+    hours, minutes = divmod(-(-left // 60), 60)
+    wait = f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    return BudgetExceeded(f"{BudgetExceeded.message} The next day begins in {wait}, at midnight UTC.", retry_after=left)

@@ -35,6 +35,8 @@ def app_folder(app: str) -> Path:
             return folder.resolve()
     there = sorted(path.parent.name for path in Path("apps").glob("*/firelaunch.toml"))
     known = f"There are: {', '.join(there)}." if there else "There is none yet."
+    if app == ".":
+        raise click.ClickException(f"This folder is no app: name one. {known} 'make app' makes one.")
     raise click.ClickException(f"There is no app {app!r} in apps/. {known} 'make app' makes one.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,22 @@ def command(no_input: bool, answers: tuple[str, ...]) -> None:
     if answers[:1] == ("function",):
         _function(root, answers[1:])
         return
-    bake(root, parse_answers(answers, _questions(root)), ask=not no_input)
+    given = parse_answers(answers, _questions(root))
+    if not no_input:
+        given = _another_name(root / "apps", given)
+    bake(root, given, ask=not no_input)
+
+
+def _another_name(apps: Path, given: dict[str, str]) -> dict[str, str]:
+    """``given``, with a name that is free to be proposed where the template's own would only be refused at the end."""
+    there = {path.parent.name for path in apps.glob("*/firelaunch.toml")}
+    if not there:
+        return given
+    click.echo(f"There are already: {', '.join(sorted(there))}.")
+    if not (apps / "my-app").exists() or not given.keys().isdisjoint({"app_name", "app_slug"}):
+        return given
+    number = next(number for number in count(2) if not (apps / f"my-app-{number}").exists())
+    return {**given, "app_name": f"My app {number}"}
 
 
 def _function(root: Path, given: tuple[str, ...]) -> None:
@@ -100,6 +116,11 @@ def _function(root: Path, given: tuple[str, ...]) -> None:
         raise click.UsageError(f"Say: firelaunch new function NAME [{'|'.join(KINDS)}]")
     for path in make_function(root, name, kind):
         click.echo(path.relative_to(root))
+    click.echo(
+        f"\n  what it does        functions/{name}.py"
+        f"\n  its test            .venv/bin/pytest -q tests/functions/test_{name}.py"
+        "\n  run it, deploy it   docs/functions.md"
+    )
 
 
 def _questions(root: Path) -> list[str]:
