@@ -221,7 +221,7 @@ def test_an_answer_goes_on_without_its_page_and_is_resumed_from_another_instance
     page: Callable[..., Page], model: ModelServer
 ) -> None:
     here, there = page(0), page(1)
-    model.default = Reply(words=LONG, pace=0.03)
+    model.default = Reply(words=LONG, pace=0.1)
     *_, left = here.plays({"do": "begin", "text": "Talk"}, {"do": "leave"})
     assert left["status"] == "ready"
     assert 0 < len(text_of(left["messages"][-1])) < len("".join(LONG))

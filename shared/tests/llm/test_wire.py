@@ -154,8 +154,11 @@ def test_whatever_a_provider_sends_is_an_answer_or_a_models_error(
 ) -> None:
     head = [b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"] if headed else []
     model.script = [Raw([*head, *pieces])]
-    with pytest.raises(ModelError):
-        heard(model)
+    try:
+        said = heard(model)
+    except ModelError:
+        return
+    assert (said[0], b"[DONE]" in b"".join(pieces)) == ("", True)  # an answer that says nothing
 
 
 json_values = st.recursive(
