@@ -24,7 +24,7 @@ class Prices:
     """Prices of one provider's models.
 
     Args:
-        provider: "openai", "vertex" or "offline" (whose calls are free).
+        provider: "openai", "vertex" or "offline" (free, unless ``overrides`` have that name).
         overrides: ``[prices]`` of the settings, by model.
         free: models that run on the developer's own machine, and cost nothing unless ``overrides`` says so.
     """
@@ -40,9 +40,10 @@ class Prices:
         Raises:
             SettingsError: the model has no price.
         """
-        if self._provider == "offline":
+        offline = self._provider == "offline"
+        override = self._overrides.get("offline" if offline else model)
+        if offline and override is None:
             return 0
-        override = self._overrides.get(model)
         if override is not None:
             cached_price = override.input if override.cached_input is None else override.cached_input
             uncached = tokens.input - tokens.cached_input

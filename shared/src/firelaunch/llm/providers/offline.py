@@ -79,10 +79,11 @@ def _answer(call: Call) -> str:
     if asked and _QUESTION in asked[-1]:
         return _of_passages(asked[-1])
     last = " ".join(asked[-1].split()) if asked else ""
+    words = len(last.split())
     earlier = f" It is your message number {len(asked)} in this chat." if len(asked) > 1 else ""
     return (
         "I am the offline model, so no model has read this: no provider key is set. "
-        f"You wrote: {_quoted(last)} ({len(last.split())} words).{earlier} "
+        f"You wrote: {_quoted(last)} ({words} {'word' if words == 1 else 'words'}).{earlier} "
         "Set OPENAI_API_KEY and start again to have a model answer."
     )
 
