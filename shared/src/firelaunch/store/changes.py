@@ -17,7 +17,7 @@ def apply_set(data: dict[str, Any], given: Mapping[str, Any], moment: datetime) 
     """``data`` with ``given`` merged in, dicts field by field. ``data`` itself is not changed."""
     result = dict(data)
     for key, value in given.items():
-        if isinstance(value, Mapping) and value:
+        if value and _is_map(value):
             there = result.get(key)
             merged = apply_set(there if isinstance(there, dict) else {}, value, moment)
             if merged or isinstance(there, dict):  # removing a field of a map that is not there does not make the map
@@ -33,25 +33,30 @@ def apply_update(data: dict[str, Any], given: Mapping[str, Any], moment: datetim
     Raises:
         StoreError: one path leads into another.
     """
-    paths = sorted(given)
-    for shorter, longer in pairwise(paths):
-        if longer.startswith(shorter + "."):
-            raise StoreError(reason=f"{shorter!r} and {longer!r} are both changed by one write")
+    if any("." in path for path in given):
+        for shorter, longer in pairwise(sorted(given)):
+            if longer.startswith(shorter + "."):
+                raise StoreError(reason=f"{shorter!r} and {longer!r} are both changed by one write")
     result = dict(data)
     for path, value in given.items():
-        *parents, key = path.split(".")
-        if value is DELETE_FIELD and not _is_map_at(result, parents):
+        *parents, key = path.split(".") if "." in path else (path,)
+        if parents and value is DELETE_FIELD and not _is_map_at(result, parents):
             continue
         place = result
         for parent in parents:
             there = place.get(parent)
             place[parent] = dict(there) if isinstance(there, dict) else {}
             place = place[parent]
-        if isinstance(value, Mapping):
+        if _is_map(value):
             place[key] = apply_set({}, value, moment)
         else:
             _assign(place, key, value, moment)
     return result
+
+
+def _is_map(value: Any) -> bool:
+    kind = type(value)
+    return kind is dict or (kind is not str and isinstance(value, Mapping))
 
 
 def _is_map_at(data: Any, parts: list[str]) -> bool:

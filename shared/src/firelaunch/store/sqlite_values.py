@@ -47,9 +47,8 @@ def encode(data: Mapping[str, Any]) -> str:
 
 def decode(text: str) -> dict[str, Any]:
     """The document that ``encode`` was given."""
-    data: dict[str, Any] = _DECODER.decode(text)
-    # Most documents hold no marked string but their times, and nothing below them; only what needs it is rebuilt.
-    return {key: _unpacked(value) for key, value in data.items()}
+    data: dict[str, Any] = _DECODER.raw_decode(text)[0]
+    return _unpacked_map(data)
 
 
 def encode_scalar(value: Any) -> Any:
@@ -84,7 +83,7 @@ def _packed(value: Any) -> Any:
     if kind is str:
         return _STRING + value if value.startswith(_MARKS) else value
     if kind is dict:
-        return {_key(key): _packed(item) for key, item in value.items()}
+        return _packed_map(value)
     if kind in _AS_THEY_ARE:
         return value
     if kind is datetime:
@@ -105,16 +104,20 @@ def _packed(value: Any) -> Any:
         case bytes():
             return _BYTES + base64.b16encode(value).decode()
         case Mapping():
-            return {_key(key): _packed(item) for key, item in value.items()}
+            return _packed_map(value)
         case list() | tuple():
             return [_element(item) for item in value]
     raise StoreError(reason=f"a value of type {type(value).__name__} cannot be stored")
 
 
-def _key(key: Any) -> str:
-    if not isinstance(key, str) or not key:
-        raise StoreError(reason="a field's name is a string that is not empty")
-    return key
+def _packed_map(value: Mapping[Any, Any]) -> dict[str, Any]:
+    packed = {}
+    for key, item in value.items():
+        if not key or not isinstance(key, str):
+            raise StoreError(reason="a field's name is a string that is not empty")
+        # Most items are strings without a mark; a call for each would be felt.
+        packed[key] = item if type(item) is str and not item.startswith(_MARKS) else _packed(item)
+    return packed
 
 
 def _element(item: Any) -> Any:
@@ -134,10 +137,18 @@ def _unpacked(value: Any) -> Any:
     if kind is str:
         return _marked(value) if value.startswith(_MARKS) else value
     if kind is dict:
-        return {key: _unpacked(item) for key, item in value.items()}
+        return _unpacked_map(value)
     if kind is list:
         return [_unpacked(item) for item in value]
     return value
+
+
+def _unpacked_map(data: dict[str, Any]) -> dict[str, Any]:
+    for key, value in data.items():
+        kind = type(value)
+        if (kind is str and value.startswith(_MARKS)) or kind is dict or kind is list:
+            data[key] = _unpacked(value)
+    return data
 
 
 def _marked(text: str) -> Any:
