@@ -37,11 +37,13 @@ def test_a_tool_runs_on_a_thread_of_its_own_and_holds_up_no_other_stream(
         server, ada, chat = start(serve, app_folder, model)
         bob = server.sign_in("bob")
         model.script = [naps(3.0)]
-        with asked(server, ada, chat) as slow, asked(server, bob, bob.new_chat()) as quick:
-            seen = read_until(slow, b"event: tool_call")
-            assert told(read_until(quick, b"event: done")) == "word " * 30
-            assert b"tool_result" not in seen
-            seen += read_until(slow, b"event: done")
+        with asked(server, ada, chat) as slow:
+            wait_until(lambda: len(model.requests) == 1)  # so that the script is hers
+            with asked(server, bob, bob.new_chat()) as quick:
+                seen = read_until(slow, b"event: tool_call")
+                assert told(read_until(quick, b"event: done")) == "word " * 30
+                assert b"tool_result" not in seen
+                seen += read_until(slow, b"event: done")
         assert told(seen) == "One moment.\n\n" + "word " * 30
         (result,) = re.findall(rb"event: tool_result\ndata: (.*)\n", seen)
         assert json.loads(result) == {"id": "call_0", "name": "nap", "output": "tool", "error": None}

@@ -14,6 +14,7 @@ from firelaunch.cli import main
 from firelaunch.errors import Conflict, Interrupted
 from firelaunch.rag.versions import Version
 from firelaunch.reembed import Reembedding, Shard
+from firelaunch.reembed_job import REEMBED, Reembed
 from firelaunch.scope import Scope
 from firelaunch.settings import Settings
 from firelaunch.store.base import Query, Set, Update
@@ -321,3 +322,10 @@ def test_an_admins_job_builds_the_version_that_the_settings_ask_for_and_switches
 
 def test_no_member_begins_a_re_embedding(site: Site) -> None:
     assert sign_in(site.app, "ada").post("/v1/ops/reembed", {}).status_code == 403
+
+
+def test_an_instance_whose_settings_ask_for_another_version_does_not_do_the_job(site: Site) -> None:
+    before = site.services.documents.versions.begun()
+    done = site.finished(site.services.jobs.enqueue(Scope("demo"), REEMBED, Reembed(version="v0")), seconds=60)
+    assert (done.state, (done.error or {}).get("code")) == ("dead", "conflict")
+    assert site.services.documents.versions.begun() == before

@@ -17,9 +17,15 @@ _PAUSE = 5.0
 
 
 class Reembed(BaseModel):
-    """The payload: which version is to be built is in the settings."""
+    """The payload.
+
+    Args:
+        version: id of the index version that the settings ask for where the job was begun.
+    """
 
     model_config = ConfigDict(extra="forbid")
+
+    version: str
 
 
 REEMBED: Final = Kind("reembed", Reembed, max_attempts=20, seconds=1500)
@@ -30,11 +36,14 @@ def reembed_handlers(more: Handlers | None) -> Handlers:
     handlers = Handlers(more)
 
     @handlers.on(REEMBED)
-    def reembed(run: Run, _: Reembed) -> Done:
+    def reembed(run: Run, asked: Reembed) -> Done:
         from .reembed import Reembedding  # with what reads and cuts documents, which no start waits for
 
         if run.scope.uid is not None:
             raise JobFailed("A re-embedding is the app's.")
+        if asked.version != run.services.documents.versions.wanted.id:
+            # An instance of before the change, or of after the next one, would build and switch to its own.
+            raise Conflict("This instance's settings ask for another index version than the job.", retry_after=_PAUSE)
         work = Reembedding(run.services.store, run.services.documents)
         try:
             work.begin()

@@ -85,6 +85,7 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
     )
     def reembed() -> tuple[dict[str, Any], int]:
         admins_only()
-        return job_view(services.jobs.enqueue(store.scope, REEMBED, Reembed())), 202
+        wanted = Reembed(version=services.documents.versions.wanted.id)
+        return job_view(services.jobs.enqueue(store.scope, REEMBED, wanted)), 202
 
     return api
