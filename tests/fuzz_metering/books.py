@@ -72,7 +72,9 @@ def _charge(request: Mapping[str, Any], action: Action) -> int:
         said = "".join(action.words[: min(stops)])
         return _cost(request, _asked(request), 0, _tokens(said)) if said else 0
     if action.hang_after is not None:
-        return _cost(request, _asked(request), 0, _tokens("".join(action.words[: action.hang_after])))
+        # Of an answer that is not streamed nothing was sent before the silence, and nobody could say how much was made.
+        said = "".join(action.words[: action.hang_after]) if request.get("stream") else ""
+        return _cost(request, _asked(request), 0, _tokens(said))
     if action.usage is not None:
         return _cost(request, *action.usage)
     said = "".join(action.words) + "".join(name + arguments for name, arguments in action.calls)
