@@ -18,6 +18,7 @@ from ..deploy.files import files
 from ..deploy.functions import AppFunctions, app_functions, membership_service
 from ..deploy.names import Place, Service, app_service, bucket, databases, features, vector_dimensions
 from ..deploy.plan import describe, describe_command, for_project, for_service, preflight, secrets_of
+from ..deploy.quotas import quota_steps, quotas
 from ..deploy.release import Release, deploy_command, services_command, traffic_command
 from ..deploy.rules import file_rules, rules
 from ..deploy.smoke import smoke_app, smoke_function
@@ -154,7 +155,7 @@ class _Deploy:
         if self.place.project == _NO_PROJECT:
             click.echo("No project is named: set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT.\n")
         functions, door = self.functions, self._door(frozenset())
-        services = [self.service, *([functions.service] if functions else []), door]
+        services = self._services(frozenset())
         before, after = self._steps(), [*self._watching(functions), *self._stands_on(for_service(self.place, door, {}))]
         lines = [line for step in before for line in explain(step)]
         lines += [line for service in services[:-1] for line in self._release_lines(service)]
@@ -177,7 +178,9 @@ class _Deploy:
 
     def _steps(self) -> list[Step]:
         """Those before the first revision."""
-        stands_on = [*preflight(self.place, features(self.settings)), *self._infrastructure()]
+        wanted = quotas(self.settings, self.place, self._services(frozenset()))
+        looked = preflight(self.place, features(self.settings), quota_steps(self.place, wanted))
+        stands_on = [*looked, *self._infrastructure()]
         return [*self._stands_on(stands_on), *self._contents()]
 
     def _stands_on(self, steps: Iterable[Step]) -> Iterable[Step]:
@@ -266,6 +269,11 @@ class _Deploy:
             return smoke_app(url, service.name, token)
 
         return smoke
+
+    def _services(self, dedicated: frozenset[str]) -> list[Service]:
+        """All that are deployed."""
+        functions = self.functions
+        return [self.service, *([functions.service] if functions else []), self._door(dedicated)]
 
     def _door(self, dedicated: frozenset[str]) -> Service:
         return membership_service(self.place, dedicated | self._dedicated())

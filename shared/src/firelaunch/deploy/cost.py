@@ -39,7 +39,7 @@ def idle_month(
         schedules: what Cloud Scheduler calls it for, besides the sweep of its jobs.
         vertex_index: whether the app's vectors are in an index of Vertex AI, which has a node of its own.
     """
-    mebibytes = int(service.memory[:-2]) * (1024 if service.memory.endswith("Gi") else 1)
+    mebibytes = service.memory_bytes // 2**20
     second = _IDLE_PICODOLLARS + _IDLE_PICODOLLARS * mebibytes // 1024
     name, warm, secrets = service.name, service.min_instances, len(service.secrets)
     items = [(f"{name}: {warm} warm instances of {service.memory}", warm * _MONTH_SECONDS * second // _PICO)]

@@ -44,11 +44,12 @@ def describe(project: str) -> Step:
     )
 
 
-def preflight(place: Place, features: Iterable[str]) -> list[Step]:
+def preflight(place: Place, features: Iterable[str], quotas: Iterable[Step] = ()) -> list[Step]:
     """What must be so before anything is made.
 
     Args:
         features: names of FEATURE_APIS.
+        quotas: the steps that look at them, for which their APIs must be on.
     """
     project = place.project
     apis = (*APIS, *(FEATURE_APIS[name] for name in features))
@@ -75,6 +76,7 @@ def preflight(place: Place, features: Iterable[str]) -> list[Step]:
             lacks=lambda a: _enable(project, apis, a[0]),
             mend=f"ask for roles/serviceusage.serviceUsageAdmin in {project}",
         ),
+        *quotas,
         Step(
             "it is a Firebase project",
             (Request("GET", firebase),),

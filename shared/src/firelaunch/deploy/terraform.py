@@ -27,6 +27,7 @@ from .names import (
     FEDERATION_APIS,
     PERMISSIONS,
     QUEUE,
+    QUOTA_VIEWER,
     REPOSITORY,
     SECRET_READER,
     Place,
@@ -38,7 +39,7 @@ from .names import (
     features,
     vector_dimensions,
 )
-from .steps import Step
+from .steps import Step, nothing
 
 __all__ = ["left_to_terraform", "variables"]
 
@@ -46,14 +47,16 @@ _MEND = "firelaunch terraform && terraform -chdir=deploy/terraform apply"
 
 
 def left_to_terraform(step: Step) -> Step:
-    """The same, but that it does nothing: it refuses where something is missing."""
+    """The same, but that it does nothing: it refuses where something is missing. One that only looks stays as it is."""
+    if step.lacks is nothing:
+        return step
 
     def refuses(answers: Sequence[Any]) -> str | None:
         missing = "this is left to Terraform, and is not there or not as in the settings"
         return step.refuses(answers) or (missing if list(step.lacks(answers)) else None)
 
     mend = f"{_MEND}; where that does not make it: {step.mend}" if step.mend else _MEND
-    return replace(step, lacks=lambda _: (), refuses=refuses, asks=lambda _: None, mend=mend)
+    return replace(step, lacks=nothing, refuses=refuses, asks=lambda _: None, mend=mend)
 
 
 def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str, Any]:
@@ -86,7 +89,7 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
             "publisher": PUBLISHER,
             "deployer": {
                 "account": DEPLOYER,
-                "roles": sorted(set(PERMISSIONS.values())),
+                "roles": sorted({*PERMISSIONS.values(), QUOTA_VIEWER}),
                 "apis": list(FEDERATION_APIS),
             },
         },

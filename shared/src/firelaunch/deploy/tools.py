@@ -123,6 +123,13 @@ class Tools:
         self.clock_ahead: float | None = None
         """Seconds by which this machine's clock is ahead of Google's; None before a request was answered."""
 
+    def warn(self, text: str) -> None:
+        """Show what is worth knowing, and stops nothing."""
+        first, *more = text.splitlines()
+        self._say(f"warning: {first}")
+        for line in more:
+            self._say(f"    {line}")
+
     def check_installed(self) -> None:
         """Raises Failed where gcloud is not on the PATH."""
         if shutil.which("gcloud", path=self._environ.get("PATH")) is None:

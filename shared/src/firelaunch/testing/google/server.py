@@ -18,6 +18,7 @@ from .build import Build
 from .events import Events
 from .firestore import Firestore
 from .project import Project
+from .quotas import Quotas
 from .run import Run
 from .users import Users
 from .work import Work
@@ -29,6 +30,7 @@ _OVERRIDES = (
     *("aiplatform", "cloudscheduler", "cloudtasks", "eventarc", "logging", "pubsub", "runapps"),
 )
 _LOOPBACK = (
+    "cloudquotas",
     "cloudresourcemanager",
     "firestore",
     "firebase",
@@ -39,7 +41,7 @@ _LOOPBACK = (
 )
 """Requests of firelaunch's own go there too, and it sends a token without TLS to this machine alone."""
 
-_QUOTA = ("firebase.", "firebaserules.", "firebasestorage.")
+_QUOTA = ("cloudquotas.", "firebase.", "firebaserules.", "firebasestorage.")
 """Hosts that refuse a person's token without the header X-Goog-User-Project."""
 
 
@@ -61,13 +63,14 @@ class GoogleCloud:
         self.requests: list[str] = []
         self.unexpected: list[str] = []
         self.account = Project(project)
+        self.quotas = Quotas(project, self.account)
         self.firestore = Firestore(project)
         self.run = Run(project, self.account)
         self.build = Build(project, self.run)
         self.users = Users(project)
         self.work = Work(project, self.account)
         self.events = Events(project, self.account, self.firestore, self.run, self.build)
-        parts = (self.account, self.firestore, self.run, self.build, self.users, self.work, self.events)
+        parts = (self.account, self.quotas, self.firestore, self.run, self.build, self.users, self.work, self.events)
         self._routes: list[Route] = [route for part in parts for route in part.routes()]
         self._lock = threading.RLock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
