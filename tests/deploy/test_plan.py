@@ -55,6 +55,9 @@ VARIANTS = {
     "vertex": """
         s/^backend = "embedded"/backend = "vertex"\\nembedder = "openai"\\nVERTEX/
     """,
+    "indexed": """
+        s/^backend = "embedded"/backend = "vertex"\\nembedder = "openai"/
+    """,
     "sold": """
         s/^daily_usd = "10.00"/daily_usd = "10.00"\\nstripe_price = "price_1"/
         s/^# .billing.$/[billing]/
@@ -121,7 +124,7 @@ def test_gcloud_takes_every_command_that_a_plan_prints(plans: dict[str, str], tm
     *_, subscription = for_uploads(PLACE, made.uploads, made.account)
     (pushed,) = subscription.lacks([[{"name": f"x/subscriptions/{made.uploads.subscription}"}]])
     texts = [*sorted(lines), *map(str, (later, same, back, change, moved, pushed))]
-    commands = [shlex.split(text.partition(" < ")[0])[1:] for text in texts]
+    commands = [shlex.split(re.split(" <+ ", text)[0])[1:] for text in texts]
     assert len(commands) > 50
     assert refusals(commands, tmp_path) == {}
     assert refusals([["run", "deploy", "x", "--no-such-flag"]], tmp_path), "a flag that is not there is noticed"
@@ -139,7 +142,24 @@ def test_a_plan_names_what_each_variant_takes(plans: dict[str, str]) -> None:
     assert '"vectorConfig": {"dimension": 768' in everything
     assert '"denseVector": {"dimensions": 1536}' in plans["private"]
     assert "index-endpoints describe 2" in plans["vertex"]
-    assert "one node of the Vertex AI index" in plans["vertex"]
+    assert "indexes describe 1" in plans["vertex"]
+    assert "index-endpoints deploy-index" not in plans["vertex"]
+    assert "one e2-standard-2 node of the Vertex AI index that it names; $0.094 an hour" in plans["vertex"]
+
+
+def test_a_plan_makes_the_index_that_an_app_does_not_name_tells_its_services_and_says_what_it_costs(
+    plans: dict[str, str],
+) -> None:
+    plan = plans["indexed"]
+    made = next(line for line in plan.splitlines() if "ai indexes create" in line)
+    assert '"dimensions": 1536' in made
+    assert "--index-update-method=stream-update" in made
+    assert "--deployed-index-id=fl_app_indexed" in plan
+    deployed = [line for line in plan.splitlines() if "FIRELAUNCH_VERTEX_INDEX" in line]
+    assert [re.findall(r"run deploy ([\w-]+)", line) for line in deployed] == [["app-indexed"], ["fl-fn-app-indexed"]]
+    assert "$68.62 of it for the index of vectors" in plan.partition("\n\n")[0]
+    assert "one e2-standard-2 node of its Vertex AI index; $0.094 an hour, https://cloud.google.com/vertex-ai" in plan
+    assert not [name for name, other in plans.items() if name != "indexed" and "FIRELAUNCH_VERTEX_INDEX" in other]
 
 
 def test_a_plan_begins_with_what_a_person_can_take_in(plans: dict[str, str]) -> None:
@@ -184,10 +204,11 @@ def test_an_app_has_the_functions_that_its_settings_want_and_no_others(tmp_path:
         "all": always | documents,
         "private": None,
         "vertex": always | documents,
+        "indexed": always | documents,
         "sold": always | billing,
     }
     for api in ("pubsub.googleapis.com", "eventarc.googleapis.com", "roles/eventarc.eventReceiver"):
-        assert [variant for variant in VARIANTS if api in plans[variant]] == ["plain", "all", "vertex"]
+        assert [variant for variant in VARIANTS if api in plans[variant]] == ["plain", "all", "vertex", "indexed"]
     assert "fl-fn-" not in plans["private"]
 
 

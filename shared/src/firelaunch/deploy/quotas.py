@@ -15,6 +15,8 @@ from ..settings import Settings
 from .names import DEFAULT_DATABASE, QUOTA_VIEWER, RUN, Place, Service, databases
 from .steps import Step
 from .tools import Command, Failed, Request, Tools, gcloud
+from .vertex import NODE, OwnIndex, own_index
+from .vertex_steps import endpoints_command, nodes
 
 __all__ = ["Quota", "quota_steps", "quotas"]
 
@@ -111,6 +113,9 @@ def quotas(settings: Settings, place: Place, services: Sequence[Service]) -> Ite
     )
     if settings.cloud.database == "dedicated":
         yield _databases(settings, place)
+    own = own_index(settings)
+    if own:
+        yield _nodes(own, place, here)
     if settings.models.provider == "vertex":
         yield _model(settings, here)
     if settings.index.embedder == "vertex" and settings.index.embedding_model.startswith("gemini-embedding"):
@@ -204,6 +209,20 @@ def _databases(settings: Settings, place: Place) -> Quota:
         beside=gcloud("firestore", "databases", "list", project=place.project),
         count=there,
         otherwise='set cloud.database = "shared" in firelaunch.toml',
+    )
+
+
+def _nodes(own: OwnIndex, place: Place, here: Mapping[str, str]) -> Quota:
+    return Quota(
+        f"quota of nodes for Vertex AI's indexes in {place.region}",
+        "aiplatform.googleapis.com",
+        "MatchingEngineDeployedIndexNodes",
+        least=int(NODE["max_replicas"]),
+        what="what is deployed there, with the node of this app's index,",
+        dimensions=here,
+        beside=endpoints_command(place),
+        count=lambda listed: nodes(listed, own),
+        otherwise="name an index that is there in [index.vertex], which several apps may share",
     )
 
 

@@ -32,6 +32,7 @@ class Step:
         asks: given the answers, what somebody should agree to first; None where nothing is to be asked.
         look: in place of running ``looks``, for what tools answer differently.
         warns: given the answers, what is worth knowing and stops nothing.
+        waits: for what is on its way already, before anything is looked at; in a deploy alone.
     """
 
     title: str
@@ -42,6 +43,7 @@ class Step:
     asks: Callable[[Sequence[Any]], str | None] = lambda _: None
     look: Callable[[Tools], Sequence[Any]] | None = None
     warns: Callable[[Sequence[Any]], str | None] = lambda _: None
+    waits: Callable[[Tools], object] = lambda _: None
 
     def answers(self, tools: Tools) -> Sequence[Any]:
         """How it is.
@@ -59,6 +61,7 @@ def perform(step: Step, tools: Tools, agree: Callable[[str], bool]) -> int:
         Failed: it cannot be; the mend is the step's own where it has one.
     """
     try:
+        step.waits(tools)
         answers = step.answers(tools)
     except Failed as failed:
         raise Failed(str(failed), _both(failed.mend, step.mend)) from None

@@ -40,6 +40,8 @@ from .names import (
     vector_dimensions,
 )
 from .steps import Step, nothing
+from .vertex import INDEX, LABEL, NODE, OwnIndex, own_index
+from .vertex import PERMISSIONS as OF_INDEXES
 
 __all__ = ["left_to_terraform", "variables"]
 
@@ -73,6 +75,7 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
     door = membership_service(place, dedicated)
     topics = {found.uploads.topic for app in settings if (found := app_functions(app, place)) and found.uploads}
     wanted = json.loads(indexes.read_text(encoding="utf-8"))
+    own = [app for app in settings if own_index(app)]
     used = dict.fromkeys(name for app in settings for name in features(app))
     return {
         "project": {
@@ -89,17 +92,21 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
             "publisher": PUBLISHER,
             "deployer": {
                 "account": DEPLOYER,
-                "roles": sorted({*PERMISSIONS.values(), QUOTA_VIEWER}),
+                "roles": sorted({*PERMISSIONS.values(), QUOTA_VIEWER, *(OF_INDEXES.values() if own else ())}),
                 "apis": list(FEDERATION_APIS),
             },
         },
         "services": {
-            **{app.app.id: _service(place, app_service(app, place), app_functions(app, place)) for app in settings},
-            door.name: _service(place, door, None),
+            **{
+                app.app.id: _service(place, app_service(app, place), app_functions(app, place), own_index(app))
+                for app in settings
+            },
+            door.name: _service(place, door, None, None),
         },
         "settings": {
             "queue": {key.replace("-", "_"): value for key, value in QUEUE.items()},
             "uploads": dict(SUBSCRIPTION),
+            "index": {"label": LABEL, **INDEX, **NODE},
             "secret_reader": SECRET_READER,
             "enqueuer": ENQUEUER,
             "account_user": ACCOUNT_USER,
@@ -107,11 +114,12 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
     }
 
 
-def _service(place: Place, service: Service, functions: AppFunctions | None) -> dict[str, Any]:
+def _service(place: Place, service: Service, functions: AppFunctions | None, index: OwnIndex | None) -> dict[str, Any]:
     work = service.work
     return {
         **_account(place, f"runs {service.name}", service.roles),
         "account": service.account,
+        "index": {"name": index.name, "deployed": index.deployed, "dimensions": index.dimensions} if index else None,
         "secrets": {**service.secrets, **(functions.service.secrets if functions else {})},
         "work": None
         if work is None

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from . import secrets
 
-__all__ = ["Command", "Failed", "Request", "Tools", "gcloud", "refuse_secrets"]
+__all__ = ["QUOTA_MEND", "Command", "Failed", "Request", "Tools", "gcloud", "refuse_secrets"]
 
 _SECONDS = 60.0
 _LOGGED_OUT = re.compile(
@@ -25,6 +25,7 @@ _LOGGED_OUT = re.compile(
     re.IGNORECASE,
 )
 _QUOTA = re.compile(r"RESOURCE_EXHAUSTED|\b429\b|quota (?:exceeded|limit)|exceed\w* .{0,80}quota", re.IGNORECASE)
+QUOTA_MEND = "a quota is used up; see it, and ask for more: https://console.cloud.google.com/iam-admin/quotas"
 _FORBIDDEN = re.compile(r"PERMISSION_DENIED|does not have permission|HTTPError 403|\b403\b|forbidden", re.IGNORECASE)
 _NOT_YET = re.compile(
     r"Service account \S+ does not exist|SERVICE_DISABLED|has not been used in project"
@@ -49,14 +50,17 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One call of a tool. ``stdin`` may hold a secret: it is never shown. A ``long`` one shows what it says."""
+    """One call of a tool. ``stdin`` may hold a secret: it is never shown. ``text`` on standard input holds none. A
+    ``long`` one shows what it says."""
 
     argv: tuple[str, ...]
     stdin: str | None = None
     long: bool = False
+    text: str | None = None
 
     def __str__(self) -> str:
         given = " < (the key, from the environment)" if self.stdin is not None else ""
+        given += f" <<< {shlex.quote(self.text)}" if self.text is not None else ""
         return shlex.join(self.argv) + given
 
 
@@ -93,9 +97,9 @@ class Request:
         return said
 
 
-def gcloud(*args: str, project: str, stdin: str | None = None, long: bool = False) -> Command:
+def gcloud(*args: str, project: str, stdin: str | None = None, long: bool = False, text: str | None = None) -> Command:
     """A command of gcloud that asks nothing and answers in JSON."""
-    return Command(("gcloud", *args, f"--project={project}", "--quiet", "--format=json"), stdin, long)
+    return Command(("gcloud", *args, f"--project={project}", "--quiet", "--format=json"), stdin, long, text)
 
 
 class Tools:
@@ -122,6 +126,14 @@ class Tools:
         self._token = token
         self.clock_ahead: float | None = None
         """Seconds by which this machine's clock is ahead of Google's; None before a request was answered."""
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long."""
+        self._pause(seconds)
+
+    def say(self, line: str) -> None:
+        """Show a line of how it goes."""
+        self._say(line)
 
     def warn(self, text: str) -> None:
         """Show what is worth knowing, and stops nothing."""
@@ -171,6 +183,9 @@ class Tools:
         """
         for attempt in range(_RETRIES):
             status, body = self._send(request)
+            if status == 401 and attempt == 0:  # a token lasts an hour at most, and waiting may take that long
+                self._token = ""
+                continue
             if status == 404 and request.method == "GET":
                 return None
             if status < 400:
@@ -217,7 +232,7 @@ class Tools:
     def _override(self, url: str) -> str:
         """gcloud's own way to name another endpoint; a token goes there, so it is this machine or has TLS."""
         parts = urlsplit(url)
-        api = parts.netloc.split(".")[0].upper()
+        api = parts.netloc.split(".")[0].rpartition("-")[2].upper()  # Vertex AI has a host for each region
         base = self._environ.get(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}")
         if base is None:
             return url
@@ -227,11 +242,12 @@ class Tools:
         return url.replace(f"https://{parts.netloc}/", f"{base.rstrip('/')}/", 1)
 
     def _run(self, command: Command) -> tuple[int, str, str]:
+        given = command.text if command.stdin is None else command.stdin
         try:
             process = subprocess.Popen(  # noqa: S603 - commands of this package's own making, and no shell
                 command.argv,
                 env=self._environ,
-                stdin=subprocess.PIPE if command.stdin is not None else subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -239,7 +255,7 @@ class Tools:
         except FileNotFoundError:
             raise Failed(f"{command.argv[0]} is not on the PATH", "install it") from None
         if not command.long:
-            out, err = process.communicate(command.stdin)
+            out, err = process.communicate(given)
             return process.returncode, out, err
         return self._follow(process)
 
@@ -289,7 +305,7 @@ def _mend(said: str) -> str:
     if _LOGGED_OUT.search(said):
         return "gcloud auth login"
     if _QUOTA.search(said):
-        return "a quota is used up; see it, and ask for more: https://console.cloud.google.com/iam-admin/quotas"
+        return QUOTA_MEND
     if "billing" in said.lower():
         return "see that the project has a billing account: gcloud billing projects describe PROJECT"
     if _FORBIDDEN.search(said):

@@ -21,15 +21,17 @@ from .project import Project
 from .quotas import Quotas
 from .run import Run
 from .users import Users
+from .vertex import Vertex
 from .work import Work
 
 __all__ = ["GoogleCloud"]
 
 _OVERRIDES = (
     *("artifactregistry", "cloudbilling", "cloudbuild", "iam", "run", "secretmanager", "serviceusage", "storage"),
-    *("aiplatform", "cloudscheduler", "cloudtasks", "eventarc", "logging", "pubsub", "runapps"),
+    *("cloudscheduler", "cloudtasks", "eventarc", "logging", "pubsub", "runapps"),
 )
 _LOOPBACK = (
+    "aiplatform",
     "cloudquotas",
     "cloudresourcemanager",
     "firestore",
@@ -69,8 +71,19 @@ class GoogleCloud:
         self.build = Build(project, self.run)
         self.users = Users(project)
         self.work = Work(project, self.account)
+        self.vertex = Vertex(project, self.account)
         self.events = Events(project, self.account, self.firestore, self.run, self.build)
-        parts = (self.account, self.quotas, self.firestore, self.run, self.build, self.users, self.work, self.events)
+        parts = (
+            self.account,
+            self.quotas,
+            self.firestore,
+            self.run,
+            self.build,
+            self.users,
+            self.work,
+            self.events,
+            self.vertex,
+        )
         self._routes: list[Route] = [route for part in parts for route in part.routes()]
         self._lock = threading.RLock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
