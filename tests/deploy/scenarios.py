@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -209,6 +210,43 @@ def preview(world: World, report: Report) -> Check:
     yield "what came after -- reached gcloud", limits["memory"] == "1Gi"
 
 
+def an_index_of_its_own(world: World, report: Report) -> Check:
+    """An app that searches in Vertex AI and names no index; at first there is no quota for its node, then there is
+    none left when it is deployed."""
+    world.app("books", backend='vertex"\nembedder = "openai')
+    cloud = world.cloud
+    cloud.quotas.limits["MatchingEngineDeployedIndexNodes"] = [({"region": "europe-west1"}, 0)]
+    first = took(report, world.deploy("books"))
+    yield "it ends with an error", first.code == 1
+    yield f"which names the quota and its mend: {first.said[-800:]}", "it is 0, and" in first.said
+    yield "and nothing was made", not cloud.vertex.indexes and "books" not in str(cloud.account.accounts)
+    cloud.quotas.limits["MatchingEngineDeployedIndexNodes"] = [({"region": "europe-west1"}, 1)]
+    cloud.vertex.failing = {"DeployIndex": "The following quotas are exceeded: MatchingEngineDeployedIndexNodes"}
+    second = took(report, world.deploy("books"))
+    yield f"its deployment fails: {second.said[-800:]}", second.code == 1 and "quotas are exceeded" in second.said
+    yield "nothing serves yet", "books" not in cloud.run.services
+    cloud.vertex.failing = {}
+    third = took(report, world.deploy("books"))
+    yield f"the next run goes on: {third.said[-800:]}", third.code == 0
+    yield (
+        "with the index and the endpoint that are there",
+        len(cloud.vertex.indexes) == len(cloud.vertex.endpoints) == 1,
+    )
+    (index,), (endpoint,) = cloud.vertex.indexes.values(), cloud.vertex.endpoints.values()
+    named = {
+        "index": index["name"].rpartition("/")[2],
+        "domain": endpoint["publicEndpointDomainName"],
+        "endpoint": endpoint["name"].rpartition("/")[2],
+        "deployed": "fl_books",
+    }
+    for service in ("books", "fl-fn-books"):
+        yield f"{service} knows its index", json.loads(env(cloud, service)["FIRELAUNCH_VERTEX_INDEX"]) == named
+    services = str(cloud.run.services)
+    fourth = took(report, world.deploy("books"))
+    yield f"once more changes nothing: {fourth.said[-800:]}", fourth.said.count("nothing has changed") == 3
+    yield "and makes nothing", str(cloud.run.services) == services and len(cloud.vertex.indexes) == 1
+
+
 SCENARIOS: tuple[Callable[[World, Report], Check], ...] = (
     two_apps_and_the_functions,
     again,
@@ -216,6 +254,7 @@ SCENARIOS: tuple[Callable[[World, Report], Check], ...] = (
     permission_error,
     rollback,
     preview,
+    an_index_of_its_own,
 )
 
 
