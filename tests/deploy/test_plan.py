@@ -26,7 +26,7 @@ from firelaunch.deploy.names import (
     app_service,
 )
 from firelaunch.deploy.release import Live, deploy_command, traffic_command
-from firelaunch.deploy.tools import Failed, Tools
+from firelaunch.deploy.tools import Failed, Tools, refuse_secrets
 from firelaunch.deploy.work import for_work
 from firelaunch.errors import SettingsError
 from firelaunch.settings import Settings
@@ -267,6 +267,33 @@ def test_a_key_after_the_dashes_is_refused_and_not_repeated(tmp_path: Path, monk
     assert "looks like an API key" in done.output
     assert "--update-secrets" in done.output
     assert KEY not in done.output
+
+
+@pytest.mark.parametrize(
+    ("args", "refused"),
+    [
+        (("--update-env-vars=DB_PASSWORD=hunter2",), True),
+        (("--set-env-vars", "A=1,STRIPE_API_KEY=x"), True),
+        (("--update-env-vars=^;^A=1;github_token=x",), True),
+        (("--update-env-vars=DATABASE_URL=x",), True),
+        (("--update-env-vars=OTHER=postgresql://me:hunter22@db.example.com/x",), True),
+        (("--update-env-vars=OTHER=" + "AKIA" + "ABCDEFGHIJKLMNOP",), True),
+        (("--update-env-vars=MAX_TOKENS=5,TOKEN_URL=x,PASSWORD=",), False),
+        (("--update-secrets=DB_PASSWORD=db-password:latest",), False),
+        (("--update-env-vars=A=1", "--labels=token=x"), False),
+        (("--update-env-vars=OTHER=https://example.com:8080/a@b",), False),
+    ],
+)
+def test_keys_after_the_dashes_are_known_by_their_form_and_by_their_variables_name(
+    args: tuple[str, ...], refused: bool
+) -> None:
+    if not refused:
+        refuse_secrets(args)
+        return
+    with pytest.raises(Failed, match="looks like") as failed:
+        refuse_secrets(args)
+    assert "--update-secrets" in failed.value.mend
+    assert "hunter2" not in str(failed.value)
 
 
 def test_a_key_in_the_environment_is_in_no_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,6 +141,16 @@ def test_who_may_not_see_quotas_is_told_how_to_once_asked_and_is_not_stopped(
     assert asked == [], "once Google refuses one, it is not asked for the others"
 
 
+def test_who_may_not_see_what_counts_against_a_quota_is_not_stopped_here_either(
+    cloud: GoogleCloud, tmp_path: Path
+) -> None:
+    """The step that is about it says so, with the mend that fits."""
+    cloud.denied = {"datastore.databases.list"}
+    said = "\n".join(looked_at(cloud, tmp_path / "home", settings(tmp_path / "app", "all")))
+    assert "warning: it could not be looked at" in said
+    assert "'datastore.databases.list' denied" in said
+
+
 def test_a_quota_that_google_no_longer_has_is_a_warning(cloud: GoogleCloud, tmp_path: Path) -> None:
     del cloud.quotas.limits["CpuAllocPerProjectRegion"]
     said = looked_at(cloud, tmp_path / "home", settings(tmp_path / "app"))

@@ -107,6 +107,18 @@ def test_traffic_moves_to_what_works_stays_where_it_is_otherwise_and_can_be_give
     assert "lets somebody in without a token" in str(smoke("http://demo-x.a.run.app"))
 
 
+def test_more_instances_than_the_regions_quota_has_cpu_for_are_refused_with_the_mend_of_quotas(
+    cloud: GoogleCloud, tools: Tools, tmp_path: Path
+) -> None:
+    """As where what comes after -- asks for them, which nothing looked at beforehand."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    release = Release(tools, PLACE, SERVICE, lambda _: None, ("--max-instances=1000",))
+    with pytest.raises(Failed, match="run deploy demo") as failed:
+        release.deploy(Staged(tmp_path, "one"))
+    assert "a quota is used up" in failed.value.mend
+    assert "demo" not in cloud.run.services
+
+
 def test_what_was_built_once_is_deployed_again_without_a_build(
     cloud: GoogleCloud, tools: Tools, tmp_path: Path
 ) -> None:

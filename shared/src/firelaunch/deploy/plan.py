@@ -156,7 +156,8 @@ def _secret(place: Place, variable: str, name: str, key: str | None, hint: str) 
         lacks=lacks,
         refuses=lambda a: None if a[1] or key else f"{variable} is neither in Secret Manager nor in the environment",
         mend=f'{hint}set {variable} in the environment of this one deploy, or: printf %s "$KEY" | '
-        f"gcloud secrets versions add {name} --data-file=-",
+        f"gcloud secrets versions add {name} --data-file=-; where a permission is missing, ask for "
+        f"roles/secretmanager.admin in {place.project}",
         look=lambda tools: _secret_state(tools.read(listed), name, lambda: tools.read(versions)),
     )
 

@@ -133,13 +133,12 @@ def _step(place: Place, quota: Quota, refused: list[str]) -> Step:
     beside = (quota.beside,) if quota.beside else ()
 
     def look(tools: Tools) -> Sequence[Any]:
-        taken = [tools.read(command) for command in beside]
         if not refused:
             try:
-                return [tools.request(request), *taken]
+                return [*(tools.read(command) for command in beside), tools.request(request)][::-1]
             except Failed as failed:
-                refused.append(str(failed).partition("\n")[0])
-        return [None, *taken]
+                refused.append(str(failed).strip().splitlines()[-1])
+        return [None, None]
 
     def lacking(answers: Sequence[Any], more: int) -> str | None:
         limit = quota.limit(answers[0])

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from .more import joined
 from .names import BUILDER, RUN, Place, Service
 from .stage import Staged
 from .tools import Command, Failed, Tools, gcloud
@@ -255,7 +256,7 @@ def deploy_command(
     ]
     if service.secrets:
         flags.append("--set-secrets=" + ",".join(f"{key}={name}:latest" for key, name in service.secrets.items()))
-    return gcloud(*flags, *more, project=place.project, long=True)
+    return gcloud(*joined(flags, more), project=place.project, long=True)
 
 
 def services_command(place: Place) -> Command:

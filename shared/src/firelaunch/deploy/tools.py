@@ -24,7 +24,9 @@ _LOGGED_OUT = re.compile(
     r"|Failed to authenticate",
     re.IGNORECASE,
 )
-_QUOTA = re.compile(r"RESOURCE_EXHAUSTED|\b429\b|quota (?:exceeded|limit)|exceed\w* .{0,80}quota", re.IGNORECASE)
+_QUOTA = re.compile(
+    r"RESOURCE_EXHAUSTED|\b429\b|quota (?:exceeded|limit|violated)|exceed\w* .{0,80}quota", re.IGNORECASE
+)
 QUOTA_MEND = "a quota is used up; see it, and ask for more: https://console.cloud.google.com/iam-admin/quotas"
 _FORBIDDEN = re.compile(r"PERMISSION_DENIED|does not have permission|HTTPError 403|\b403\b|forbidden", re.IGNORECASE)
 _NOT_YET = re.compile(
@@ -32,6 +34,12 @@ _NOT_YET = re.compile(
     r"|using the Eventarc Service Agent|does not have permission to publish",
     re.IGNORECASE,
 )
+_ENVIRON = re.compile(r"--(?:set|update)-env-vars(?![a-z-])")
+_KEY_NAME = re.compile(
+    r"(?<![A-Z0-9_])([A-Z0-9_]*(?:SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIALS|DATABASE_URL))=(?=[^,;])",
+    re.IGNORECASE,
+)
+"""Variables that hold keys, whatever these look like."""
 _SHOWN = 1_000
 """Characters of a request's body that are printed whole; rules are longer."""
 _RETRIES = 6
@@ -273,11 +281,15 @@ class Tools:
 
 
 def refuse_secrets(args: tuple[str, ...]) -> None:
-    """Raises Failed where an argument holds a secret: other users of the machine and its shell's history see it."""
-    for arg in args:
-        for _, kind in secrets.in_text(arg):
+    """Raises Failed where an argument holds a secret: other users of the machine and its shell's history see it, and
+    whoever may see the service."""
+    for before, arg in zip(("", *args), args, strict=False):
+        kinds = [kind for _, kind in secrets.in_text(arg)]
+        if _ENVIRON.match(arg) or _ENVIRON.fullmatch(before):
+            kinds += [f"a value for {name}" for name in _KEY_NAME.findall(arg)]
+        if kinds:
             raise Failed(
-                f"an argument looks like {kind}; it would be in the service's settings, for all to read who may",
+                f"an argument looks like {kinds[0]}; it would be in the service's settings, for all to read who may",
                 "put it into Secret Manager, and pass --update-secrets=NAME=secret:latest",
             )
 

@@ -49,6 +49,14 @@ class Quotas:
             Route("GET", infos + "/([^/:]+)", self._get, "cloudquotas.quotas.get"),
         ]
 
+    def limit(self, name: str, region: str) -> int | None:
+        """What holds in a region; None for no limit."""
+        found = [
+            (len(dims), value) for dims, value in self.limits.get(name, []) if dims.get("region", region) == region
+        ]
+        value = max(found, default=(0, -1))[1]
+        return None if value == -1 else value
+
     def _list(self, _: Call, service: str) -> Any:
         self._on()
         return {"quotaInfos": [self._info(name) for name in self.limits if _service(name) == service]}

@@ -67,7 +67,7 @@ class GoogleCloud:
         self.account = Project(project)
         self.quotas = Quotas(project, self.account)
         self.firestore = Firestore(project)
-        self.run = Run(project, self.account)
+        self.run = Run(project, self.account, self.quotas)
         self.build = Build(project, self.run)
         self.users = Users(project)
         self.work = Work(project, self.account)
