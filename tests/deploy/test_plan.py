@@ -365,9 +365,9 @@ def test_a_bucket_is_refused_where_its_objects_are_open_past_iam_or_where_it_is_
     there: list[dict[str, Any]], bucket: str, said: str | None
 ) -> None:
     step = files(PLACE, bucket)
-    problem = step.refuses([there])
+    problem = step.refuses([there, None])
     assert problem is None if said is None else said in (problem or "")
-    assert bool(list(step.lacks([there]))) is (there == [])
+    assert bool(list(step.lacks([there, None]))) is (there == [])
 
 
 def test_only_the_membership_function_may_change_users(tmp_path: Path) -> None:

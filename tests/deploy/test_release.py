@@ -224,6 +224,11 @@ def test_firebases_bucket_is_made_once_guarded_by_iam_alone_and_gets_its_rules(
     again = Tools({**os.environ, **cloud.environ(tmp_path / "home")}, lambda _: None, token=TOKEN)
     assert perform(files(PLACE, bucket), again, never) == 0
     cloud.build.uniform.clear()
+    broken_off = Tools({**os.environ, **cloud.environ(tmp_path / "home")}, lambda _: None, token=TOKEN)
+    assert perform(files(PLACE, bucket), broken_off, never) == 1, "it is empty, as where a deploy was broken off"
+    assert cloud.build.uniform == {bucket}
+    cloud.build.uniform.clear()
+    cloud.build.put(f"{bucket}/apps/demo/users/u/x")
     later = Tools({**os.environ, **cloud.environ(tmp_path / "home")}, lambda _: None, token=TOKEN)
     with pytest.raises(Failed, match="has access control lists") as failed:
         perform(files(PLACE, bucket), later, never)
