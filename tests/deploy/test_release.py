@@ -107,6 +107,14 @@ def test_traffic_moves_to_what_works_stays_where_it_is_otherwise_and_can_be_give
     assert "lets somebody in without a token" in str(smoke("http://demo-x.a.run.app"))
 
 
+def test_who_may_not_make_a_revision_is_told_the_role(cloud: GoogleCloud, tools: Tools, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    cloud.denied = {"run.services.create"}
+    with pytest.raises(Failed) as failed:
+        Release(tools, PLACE, SERVICE, lambda _: None).deploy(Staged(tmp_path, "one"))
+    assert "ask for roles/run.admin, and run the same command again" in failed.value.mend
+
+
 def test_more_instances_than_the_regions_quota_has_cpu_for_are_refused_with_the_mend_of_quotas(
     cloud: GoogleCloud, tools: Tools, tmp_path: Path
 ) -> None:

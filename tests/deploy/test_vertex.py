@@ -13,7 +13,7 @@ import pytest
 from firelaunch.deploy.names import Place
 from firelaunch.deploy.quotas import quota_steps, quotas
 from firelaunch.deploy.steps import Step, perform
-from firelaunch.deploy.tools import Failed, Tools
+from firelaunch.deploy.tools import Failed, Request, Tools
 from firelaunch.deploy.vertex import OwnIndex, own_index, told
 from firelaunch.deploy.vertex_steps import begin, finish, found, named
 from firelaunch.errors import SettingsError
@@ -62,6 +62,26 @@ def make(tools: Tools, own: OwnIndex = OWN) -> VertexIndex:
     return found(tools, PLACE, own)
 
 
+def stand(cloud: GoogleCloud, own: OwnIndex = OWN) -> None:
+    """As after a deploy."""
+    label = {"labels": {"firelaunch-app": own.app}, "createTime": "2026"}
+    index, endpoint = f"{AT}/indexes/{own.app}-1", f"{AT}/indexEndpoints/{own.app}-2"
+    config = {"config": {"dimensions": own.dimensions}}
+    cloud.vertex.indexes[index] = {
+        "name": index,
+        "metadata": config,
+        "indexUpdateMethod": "STREAM_UPDATE",
+        **label,
+    }
+    cloud.vertex.endpoints[endpoint] = {
+        "name": endpoint,
+        "publicEndpointEnabled": True,
+        "publicEndpointDomainName": "d.example",
+        "deployedIndexes": [{"id": own.deployed, "index": index}],
+        **label,
+    }
+
+
 def made(cloud: GoogleCloud) -> tuple[int, int, int]:
     """How many indexes, endpoints and deployed indexes there are."""
     endpoints = cloud.vertex.endpoints.values()
@@ -93,9 +113,8 @@ def test_an_index_is_made_as_the_adapter_reads_it_waited_for_and_named(
 
 
 def test_what_is_there_is_found_again_by_two_requests_and_nothing_is_made(cloud: GoogleCloud, new: MakeTools) -> None:
-    first = make(new())
-    cloud.requests.clear()
-    assert make(new()) == first
+    stand(cloud)
+    assert make(new()).endpoint == "demo-2"
     at = "GET aiplatform.googleapis.com/v1/projects/demo-project/locations/europe-west1"
     assert cloud.requests == [f"{at}/indexes", f"{at}/indexEndpoints"]
 
@@ -129,12 +148,17 @@ def test_a_permission_that_is_missing_is_named_and_the_next_run_makes_the_rest(
 ) -> None:
     for permission in (
         *("aiplatform.indexes.list", "aiplatform.indexes.create", "aiplatform.indexEndpoints.create"),
-        *("aiplatform.operations.list", "aiplatform.indexEndpoints.deploy"),
+        "aiplatform.operations.list",
     ):
         cloud.denied = {permission}
+        tools = new()
+        tools._pause = None  # type: ignore[assignment]
         with pytest.raises(Failed, match=f"{permission}' denied") as failed:
-            make(new())
+            make(tools)
         assert "role" in failed.value.mend
+    cloud.denied = {"aiplatform.indexEndpoints.deploy"}
+    with pytest.raises(Failed, match=r"aiplatform.indexEndpoints.deploy' denied"):
+        make(new())
     cloud.denied = set()
     make(new())
     assert made(cloud) == (1, 1, 1)
@@ -150,18 +174,18 @@ def test_two_apps_of_a_project_have_an_index_each_and_neither_finds_the_others(
     assert {each.deployed for each in found} == {"fl_a_b", "fl_a"}
 
 
-def test_an_index_that_somebody_made_by_hand_under_the_same_name_is_let_be(cloud: GoogleCloud, new: MakeTools) -> None:
-    name = f"{AT}/indexes/1"
-    cloud.vertex.indexes[name] = {"name": name, "displayName": OWN.name, "createTime": "2020"}
-    assert make(new()).index != "1"
+def test_an_index_that_somebody_made_by_hand_under_the_same_name_is_let_be() -> None:
+    index, endpoint = begin(PLACE, OWN)
+    by_hand = [{"name": f"{AT}/indexes/1", "displayName": OWN.name, "createTime": "2020"}]
+    assert len(list(index.lacks([by_hand]))) == len(list(endpoint.lacks([by_hand]))) == 1
 
 
 def test_of_two_that_were_made_at_once_every_run_takes_the_older(cloud: GoogleCloud, new: MakeTools) -> None:
-    first = make(new())
+    stand(cloud)
     (whole,) = cloud.vertex.indexes
     later = f"{AT}/indexes/1"
     cloud.vertex.indexes[later] = {**cloud.vertex.indexes[whole], "name": later, "createTime": "2099"}
-    assert make(new()) == first
+    assert make(new()).index == "demo-1"
 
 
 def test_a_deployment_that_fails_says_why_and_is_tried_again(cloud: GoogleCloud, new: MakeTools) -> None:
@@ -185,7 +209,7 @@ def test_an_index_that_could_not_be_made_says_why_and_how_to_be_rid_of_it(cloud:
 
 
 def test_an_index_of_other_vectors_is_refused_before_anything_is_made(cloud: GoogleCloud, new: MakeTools) -> None:
-    make(new())
+    stand(cloud)
     with pytest.raises(Failed, match="has vectors of 1536, and the app's are 768") as failed:
         make(new(), replace(OWN, dimensions=768))
     assert "undeploy-index ENDPOINT --deployed-index-id=fl_demo" in failed.value.mend
@@ -193,9 +217,10 @@ def test_an_index_of_other_vectors_is_refused_before_anything_is_made(cloud: Goo
 
 
 def test_another_index_under_the_deployed_id_is_refused(cloud: GoogleCloud, new: MakeTools) -> None:
-    make(new())
-    cloud.vertex.indexes.clear()
-    with pytest.raises(Failed, match=r"fl_demo is the index .*/7000, not .*") as failed:
+    stand(cloud)
+    (endpoint,) = cloud.vertex.endpoints.values()
+    endpoint["deployedIndexes"][0]["index"] = f"{AT}/indexes/gone"
+    with pytest.raises(Failed, match=r"fl_demo is the index .*/gone, not .*/demo-1") as failed:
         make(new())
     assert "undeploy-index" in failed.value.mend
 
@@ -208,7 +233,7 @@ def test_a_wait_outlives_a_network_that_fails_now_and_then_and_not_one_that_is_g
 
     def request(self: Tools, wanted: Any) -> Any:
         if next(failing, False):
-            raise Failed("the connection was reset", "try again")
+            raise Failed("the connection was reset", "try again", passing=True)
         return real(self, wanted)
 
     monkeypatch.setattr(Tools, "request", request)
@@ -224,8 +249,14 @@ def test_a_wait_outlives_a_network_that_fails_now_and_then_and_not_one_that_is_g
 def test_a_token_that_ran_out_while_waiting_is_asked_for_anew(cloud: GoogleCloud, tmp_path: Path) -> None:
     environ = {**os.environ, **cloud.environ(tmp_path / "home")}
     tools = Tools(environ, lambda _: None, pause=lambda _: None, token="one-that-ran-out")
-    make(tools)
-    assert made(cloud) == (1, 1, 1)
+    stand(cloud)
+    host = "https://europe-west1-aiplatform.googleapis.com/v1/projects/demo-project/locations/europe-west1"
+    assert tools.request(Request("GET", f"{host}/indexes/demo-1"))["labels"] == {"firelaunch-app": "demo"}
+    (tmp_path / "old").write_text("another-that-ran-out")
+    with pytest.raises(Failed, match="401"):
+        Tools({**environ, "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(tmp_path / "old")}, print).request(
+            Request("GET", f"{host}/indexes/demo-1")
+        )
 
 
 NAMED = VertexIndex(index="7", endpoint="8", deployed="mine", domain="8.example")
@@ -294,7 +325,7 @@ def test_nodes_that_others_have_count_against_the_quota_and_the_apps_own_counts_
 
     cloud.quotas.limits["MatchingEngineDeployedIndexNodes"] = [({"region": "europe-west1"}, 1)]
     look()
-    make(new())
+    stand(cloud)
     look()
     (endpoint,) = cloud.vertex.endpoints.values()
     endpoint["deployedIndexes"].append({"id": "another", "automaticResources": {"minReplicaCount": 1}})

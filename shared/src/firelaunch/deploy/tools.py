@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import secrets
+from .names import PERMISSIONS
 
 __all__ = ["QUOTA_MEND", "Command", "Failed", "Request", "Tools", "gcloud", "refuse_secrets"]
 
@@ -49,11 +50,13 @@ turned on, is not known everywhere at once
 
 
 class Failed(Exception):
-    """A step cannot be done. ``mend`` is what to do about it, a command where one helps."""
+    """A step cannot be done. ``mend`` is what to do about it, a command where one helps. One that is ``passing`` is the
+    network's or Google's own, and may not come again."""
 
-    def __init__(self, message: str, mend: str) -> None:
+    def __init__(self, message: str, mend: str, *, passing: bool = False) -> None:
         super().__init__(message)
         self.mend = mend
+        self.passing = passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +205,7 @@ class Tools:
             if not _NOT_YET.search(said) or attempt == _RETRIES - 1:
                 break
             self._pause(2.0**attempt)
-        raise Failed(f"{request.method} {request.url}: {said}", _mend(said))
+        raise Failed(f"{request.method} {request.url}: {said}", _mend(said), passing=status >= 500)
 
     def _send(self, request: Request) -> tuple[int, Any]:
         import requests
@@ -213,7 +216,7 @@ class Tools:
             self.clock_ahead = _ahead(answer.headers.get("Date"))
             return answer.status_code, answer.json()
         except (requests.RequestException, ValueError) as error:
-            raise Failed(f"{request.method} {request.url}: {error}", "try again") from None
+            raise Failed(f"{request.method} {request.url}: {error}", "try again", passing=True) from None
 
     def token(self) -> str:
         """gcloud's access token.
@@ -321,5 +324,12 @@ def _mend(said: str) -> str:
     if "billing" in said.lower():
         return "see that the project has a billing account: gcloud billing projects describe PROJECT"
     if _FORBIDDEN.search(said):
-        return "ask for the role that is missing, and run the same command again: it goes on where it stopped"
+        return f"ask for {_role(said)}, and run the same command again: it goes on where it stopped"
     return "mend what it says, and run the same command again: it goes on where it stopped"
+
+
+def _role(said: str) -> str:
+    """That which has the permission of which an API speaks, or another of its service."""
+    named = re.search(r"permission '?([a-z]+)\.\w+\.\w+", said, re.IGNORECASE)
+    roles = {permission.partition(".")[0]: role for permission, role in PERMISSIONS.items()}
+    return roles.get(named[1], "the role that is missing") if named else "the role that is missing"

@@ -23,7 +23,7 @@ _POLL_SECONDS = 15.0
 _TELL = 20
 """Polls between two lines that say that it still goes on: five minutes."""
 _FAULTS = 5
-"""Polls in a row that may fail: the network may, in an hour."""
+"""Polls in a row that may not fail: the network may now and then, in an hour."""
 _APPEARS = 8
 """Times that a list is asked for what was begun a moment ago."""
 _PAGE = 100
@@ -157,7 +157,7 @@ def _deployed(place: Place, own: OwnIndex) -> Step:
     def wrong(answers: Sequence[Any]) -> str | None:
         index, endpoint = answers[:2]
         if index is None or endpoint is None:
-            return f"{own.name} was begun, and is not there"
+            return f"{own.name} or its endpoint is not there"
         other = str((_at(endpoint, own.deployed) or {}).get("index", index["name"]))
         if _id({"name": other}) != _id(index):
             return f"{own.deployed} is the index {other}, not {index['name']}"
@@ -168,7 +168,7 @@ def _deployed(place: Place, own: OwnIndex) -> Step:
         (_operations(place, "indexes/INDEX"), _operations(place, "indexEndpoints/ENDPOINT")),
         lacks=lacks,
         refuses=wrong,
-        mend=f"run the same command again; what stands in its way is taken away by gcloud ai index-endpoints "
+        mend=f"firelaunch deploy {own.app}; what stands in its way is taken away by gcloud ai index-endpoints "
         f"undeploy-index ENDPOINT --deployed-index-id={own.deployed} --region={place.region} --project={place.project}",
         look=lambda tools: _state(tools, place, own),
         waits=lambda tools: _check_made(_until_done(tools, place, own)),
@@ -186,7 +186,7 @@ def _ready(place: Place, own: OwnIndex) -> Step:
         f"{own.name} can be asked",
         (_operations(place, "indexEndpoints/ENDPOINT"),),
         refuses=wrong,
-        mend="run the same command again",
+        mend=f"firelaunch deploy {own.app}",
         look=lambda tools: _state(tools, place, own),
         waits=lambda tools: _check_deployed(_until_done(tools, place, own)),
     )
@@ -225,9 +225,9 @@ def _wait(tools: Tools, operations: Request, what: str) -> Found:
     for poll in count():
         try:
             listed = (tools.request(operations) or {}).get("operations", [])
-        except Failed:
+        except Failed as failed:
             faults += 1
-            if faults == _FAULTS:
+            if faults == _FAULTS or not failed.passing:
                 raise
         else:
             faults = 0
