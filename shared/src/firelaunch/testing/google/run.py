@@ -180,6 +180,8 @@ class Run:
         found = [t["revisionName"] for t in targets if (t.get("tag") == tag if tag else t.get("percent") == 100)]
         if not found:
             return 404, {"error": "no such revision"}
+        if not self.public(name) and "x-serverless-authorization" not in call.headers:
+            return 403, {"error": "Your client does not have permission to get this URL from this server."}
         self.served.append(f"{call.method} {found[0]}{call.path}")
         if found[0] in self._broken:
             return 500, {"error": {"code": "internal", "message": "The database does not answer."}}
