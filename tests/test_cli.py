@@ -108,7 +108,7 @@ def test_the_demo_refuses_a_port_that_another_program_has(repo: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         done = firelaunch(repo, "demo", "--once", "--port", str(other.getsockname()[1]))
     assert done.returncode == 1
-    assert "is taken by another program" in done.stderr
+    assert "is taken, by another program or by an app that runs already" in done.stderr
 
 
 def test_a_half_made_demo_app_is_put_aside_and_made_anew(repo: Path) -> None:
@@ -147,9 +147,10 @@ def test_serve_runs_an_app_as_the_process_itself_so_that_signals_reach_it(repo: 
     command = [PYTHON, "-m", "firelaunch", "serve", "mine", "--port", str(port)]
     with subprocess.Popen(command, cwd=repo, env=clean_environ(), stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
-        assert any("ready on" in line for line in server.stderr)
-        ready = httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).json()
-        assert ready["app"] == "mine"
+        said = next(line for line in server.stderr if "ready on" in line)
+        where = f"http://127.0.0.1:{port}"
+        assert said == f"ready on {where}: mine, embedded mode, offline model; / to talk to it, /docs for its API\n"
+        assert httpx.get(f"{where}/readyz", trust_env=False).json()["app"] == "mine"
         server.terminate()
         assert server.wait(timeout=30) == 0
     assert nobody_listens(port)
@@ -161,7 +162,10 @@ def test_serve_says_at_once_that_a_port_is_taken_and_how_to_choose_another(repo:
         port = other.getsockname()[1]
         done = firelaunch(repo, "serve", "mine", "--port", str(port))
     assert done.returncode == 1
-    assert done.stderr == f"Error: Port {port} is taken by another program; choose one with PORT=8081 or --port 8081.\n"
+    assert done.stderr == (
+        f"Error: Port {port} is taken, by another program or by an app that runs already; end that, or choose another "
+        "port with PORT=8081 or --port 8081.\n"
+    )
 
 
 def test_serve_lists_the_apps_there_are_when_the_one_asked_for_is_not(repo: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,14 @@ from click.testing import CliRunner, Result
 from firelaunch.cli import main
 from firelaunch.rag.answer_checks import Answer, Question, Questions, check_answers, load_questions
 from firelaunch.rag.evaluate import CollectionError
-from support import TEMPLATE
+from support import copy_template
 
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    return Path(shutil.copytree(TEMPLATE, tmp_path / "app"))
+    return copy_template(tmp_path / "app")
 
 
 def evaluated(app: Path, *options: str | Path) -> Result:
@@ -80,3 +79,15 @@ def test_an_answer_passes_when_it_says_cites_or_refuses_what_it_must(
     report = check_answers("app", "model", wanted, 0, lambda _: answer, lambda *_: None)
     assert report["modes"]["answers"]["passed"] == float(passes)
     assert bool(report["failed"]) != passes
+
+
+def test_an_app_is_measured_by_its_name_too_and_what_is_no_app_is_named(
+    app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "repo" / "apps").mkdir(parents=True)
+    (tmp_path / "repo" / "apps" / "shop").symlink_to(app, target_is_directory=True)
+    monkeypatch.chdir(tmp_path / "repo")
+    assert evaluated(Path("shop")).exit_code == 0
+    other = evaluated(Path("shoe"))
+    assert other.exit_code == 2
+    assert "shoe is no folder. There is no app 'shoe' in apps/. There are: shop." in other.output

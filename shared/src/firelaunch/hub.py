@@ -30,7 +30,7 @@ __all__ = ["Hub", "Served"]
 log = logging.getLogger(__name__)
 
 _MANY = 16
-_TOGETHER_SECONDS = 0.012
+_TOGETHER_SECONDS = 0.02
 """With many streams, what arrives in this time is relayed together: a wake-up for a token costs more than the token."""
 
 _LEFT = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
@@ -108,7 +108,8 @@ class Hub:
                     os.eventfd_read(self._bell)
                 elif (served := self._of_provider.get(descriptor)) is not None:
                     try:  # as _guarded, for what comes by far most often
-                        self._step(served)
+                        if not self._pass_on(served):
+                            self._step(served)
                     except Exception:
                         self._failed(served)
                 elif (served := self._of_client.get(descriptor)) is not None:
@@ -119,7 +120,7 @@ class Hub:
             while self._timers and self._timers[0][0] <= now:
                 served = heapq.heappop(self._timers)[2]
                 if served in self._here and not served._unsent:
-                    self._guarded(self._step, served)
+                    self._guarded(self._go_on, served)
             if now >= next_tick:
                 next_tick = now + TICK_SECONDS
                 for served in list(self._here):
@@ -178,13 +179,15 @@ class Hub:
                 self._unregister(served._descriptor)
             served._listening = on
 
+    def _go_on(self, served: Served) -> None:
+        if not self._pass_on(served):
+            self._step(served)
+
     def _step(self, served: Served) -> None:
         """Go on with a stream until it waits, or leaves."""
         client = served.client
         client.hosted = True
         try:
-            if self._pass_on(served):
-                return
             for item in served.items:
                 if item is Paused.WAITING:
                     self._wait(served)
@@ -249,13 +252,13 @@ class Hub:
             self._client_left(served)
             if served in self._here and served._unsent:
                 served._unsent = b""
-                self._step(served)
+                self._go_on(served)
         elif event & select.EPOLLOUT and served._unsent:
             data, served._unsent = served._unsent, b""
             if self._send(served, data) and served in self._here:
                 if not served.gone:
                     self._poll.modify(served.client.sock.fileno(), select.EPOLLRDHUP)
-                self._step(served)
+                self._go_on(served)
 
     def _client_left(self, served: Served) -> None:
         served.left()

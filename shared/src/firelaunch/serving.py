@@ -46,12 +46,13 @@ worker_tmp_dir = str(_SHARED_MEMORY) if _SHARED_MEMORY.is_dir() else None
 loglevel = "warning"
 
 
-def post_worker_init(_worker: Any) -> None:
-    """Say where the app is, once it answers."""
+def post_worker_init(worker: Any) -> None:
+    """Say where the app is and what it is, once it answers."""
     # What a start has left stays for good, so that no collection need look at it. Streams make and drop many small
     # objects, and hold some for long: by the default of 700 those would be looked at again and again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    sys.stderr.write(f"ready on http://{bind.replace('0.0.0.0', 'localhost')}\n")  # noqa: S104 - the text, not a bind
+    place = bind.replace("0.0.0.0", "localhost")  # noqa: S104 - the text, not a bind
+    sys.stderr.write(f"ready on http://{place}{getattr(worker.wsgi, 'about', '')}\n")
     sys.stderr.flush()

@@ -129,6 +129,7 @@ class App(OpenAPI):
             static_folder=None,
         )
         self.shutdown = Shutdown()
+        self.about = ""
         self.write_seconds = 30.0
         self.start_jobs: Callable[[], None] = lambda: None
         self.runner: Runner | None = None
@@ -144,6 +145,9 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     app.info.title = settings.app.name
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
     app.write_seconds = settings.limits.write_seconds
+    app.about = f": {settings.app.id}, {settings.environment.mode} mode, {settings.provider} model"
+    if settings.environment.development:
+        app.about += "; / to talk to it, /docs for its API"
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     origins = [*settings.cors.origins, *([LOCALHOST] if settings.environment.development else [])]
     CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After", *UI_HEADERS], max_age=3600)

@@ -9,6 +9,7 @@ import pytest
 from firelaunch.llm.base import Chunk
 from firelaunch.llm.pattern import Pattern
 from firelaunch.llm.providers.openai_compatible import _event as openai
+from firelaunch.llm.sse import Decoder
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic_core import from_json
@@ -33,6 +34,7 @@ EVENTS = st.builds(
     lambda delta, finish, more: of_openai(delta, finish, **more), DELTAS, st.sampled_from([None, None, "stop"]), PADDED
 )
 STYLES = st.sampled_from([{}, {"separators": (",", ":")}, {"ensure_ascii": False, "separators": (",", ":")}])
+FRAMINGS = st.sampled_from([b"data: ", b"data:", b"id: 1\ndata: ", b": ping\n\ndata: "])
 BYTES = st.lists(st.sampled_from([b'"', b"\\", b"a", b",", b"}", b"\n", b"\xff", b'"content":', b"1"]), max_size=6)
 
 
@@ -43,31 +45,44 @@ def parsed(event: bytes) -> Chunk | None:
         return None
 
 
-@given(st.lists(EVENTS, min_size=1, max_size=12), STYLES, st.lists(BYTES, max_size=4), st.data())
-@example([of_openai({"content": "a"})] * 2, {}, [[b'"', b",", b'"content":', b'"', b"a", b'"']], None)
+@given(st.lists(EVENTS, min_size=1, max_size=12), STYLES, FRAMINGS, st.lists(BYTES, max_size=4), st.data())
+@example([of_openai({"content": "a"})] * 2, {}, b"data: ", [[b'"', b",", b'"content":', b'"', b"a", b'"']], None)
 def test_what_is_read_by_the_pattern_is_what_parsing_gives(
-    events: list[dict[str, Any]], style: dict[str, Any], odd: list[list[bytes]], data: Any
+    said: list[dict[str, Any]], style: dict[str, Any], framing: bytes, odd: list[list[bytes]], data: Any
 ) -> None:
-    sent = [json.dumps(event, **style).encode() for event in events]
+    sent = [json.dumps(event, **style).encode() for event in said]
     for pieces in odd:
         # Anything at all where the text is, or at a place chosen from the whole event.
         whole = sent[0]
-        mark = json.dumps(events[0]["choices"][0]["delta"].get("content", ""), **style).encode()
+        mark = json.dumps(said[0]["choices"][0]["delta"].get("content", ""), **style).encode()
         at = whole.find(mark) if data is None else data.draw(st.integers(0, len(whole)))
         sent.append(whole[:at] + b"".join(pieces) + whole[at + (len(mark) if data is None else 0) :])
     pattern = Pattern(openai)
-    at = 0
-    while at < len(sent):
-        text, after = pattern.run(sent, at)
-        chunks = [parsed(event) for event in sent[at : max(after, at + 1)]]
-        if after > at:
+    decoder = Decoder()
+    decoder.feed(b"".join(framing + event + b"\n\n" for event in sent))
+    while decoder.at < len(decoder.buffer):
+        before = decoder.at
+        text, after = pattern.run(decoder.buffer, before)
+        if after > before:
+            chunks = [parsed(event) for event in events(decoder.buffer[before:after])]
             assert text == "".join(chunk.text if chunk == Chunk(chunk.text) else "?" for chunk in filter(None, chunks))
             assert None not in chunks
-            at = after
+            decoder.at = after
             continue
-        at += 1
-        if chunks[0] is not None:
-            pattern.learn(sent[at - 1], chunks[0])
+        event = decoder.event()
+        if event is None:
+            return  # what was put into it has no more events
+        chunk = parsed(event)
+        if chunk is not None:
+            pattern.learn(decoder.block, event, chunk)
+
+
+def events(data: bytes) -> list[bytes]:
+    decoder = Decoder()
+    decoder.feed(data)
+    found = [*iter(decoder.event, None)]
+    assert decoder.at == len(data), "what is read ends with an event"
+    return found
 
 
 @pytest.mark.parametrize(
@@ -80,8 +95,11 @@ def test_from_the_second_event_on_a_stream_of_openais_form_is_read_by_it(
     for number, text in enumerate(["stop", "a", "\n", "naïve", "\u2028", '"', "é"]):
         padding = {key: value * number for key, value in more.items()}
         event = json.dumps(of_openai({"content": text}, **padding), **style).encode()
-        assert pattern.run([event] * 3, 1) == ((text * 2, 3) if number > 1 else ("", 1))  # "stop" is there twice
-        pattern.learn(event, openai(from_json(event)))
+        block = b"data: " + event
+        sent = (block + b"\n\n") * 3
+        one = len(sent) // 3
+        assert pattern.run(sent, one) == ((text * 2, len(sent)) if number > 1 else ("", one))  # "stop" is there twice
+        pattern.learn(block, event, openai(from_json(event)))
 
 
 def test_a_stream_whose_events_have_nothing_in_common_is_soon_only_parsed() -> None:
@@ -94,8 +112,8 @@ def test_a_stream_whose_events_have_nothing_in_common_is_soon_only_parsed() -> N
     pattern = Pattern(parse)
     for number in range(100):
         event = json.dumps({"number": number, **of_openai({"content": f"word {number}"})}).encode()
-        assert pattern.run([event], 0) == ("", 0)
-        pattern.learn(event, openai(from_json(event)))
+        assert pattern.run(event + b"\n\n", 0) == ("", 0)
+        pattern.learn(event, event, openai(from_json(event)))
     assert len(asked) < 20
 
 
@@ -103,6 +121,6 @@ def test_a_stream_whose_events_have_nothing_in_common_is_soon_only_parsed() -> N
 def test_what_does_not_end_as_the_padding_did_is_parsed(end: bytes) -> None:
     pattern = Pattern(openai)
     event = json.dumps(of_openai({"content": "Hello"}, obfuscation="aB3"), separators=(",", ":")).encode()
-    pattern.learn(event, openai(from_json(event)))
-    assert pattern.run([event], 0) == ("Hello", 1)
-    assert pattern.run([event.removesuffix(b'aB3"}') + end], 0) == ("", 0)
+    pattern.learn(event, event, openai(from_json(event)))
+    assert pattern.run(event + b"\n\n", 0) == ("Hello", len(event) + 2)
+    assert pattern.run(event.removesuffix(b'aB3"}') + end + b"\n\n", 0) == ("", 0)

@@ -16,6 +16,7 @@ from ..errors import FirelaunchError, SettingsError
 from ..rag.evaluate import CollectionError, Progress, evaluate, load, regressions
 from ..rag.evaluation_report import as_html, as_text
 from ..search_wiring import named_embedder, scratch_index
+from .apps import app_folder
 from .evaluate_answers import evaluate_answers
 
 __all__ = ["command"]
@@ -24,7 +25,7 @@ _WIDTH = 30
 
 
 @click.command("eval")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--json", "json_out", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JSON.")
 @click.option("--html", "html_out", type=click.Path(dir_okay=False, path_type=Path), help="Write it as a page.")
 @click.option(
@@ -48,10 +49,15 @@ def command(
 ) -> None:
     """Measure search on DIR, a collection in BEIR's form, by words, by vectors and by both; or an app's answers.
 
-    Where DIR is an app, it is started with data of its own, and asked the questions of its evals/questions.toml. Of a
-    collection each document is indexed as one passage. Exit 1 where --compare shows a regression, 2 where the input is
-    wrong.
+    Where DIR is an app (a folder, or a name under apps/), it is started with data of its own, and asked the questions
+    of its evals/questions.toml. Of a collection each document is indexed as one passage. Exit 1 where --compare shows
+    a regression, 2 where the input is wrong.
     """
+    if not folder.is_dir():
+        try:
+            folder = app_folder(str(folder))
+        except click.ClickException as error:
+            raise _Wrong(f"{folder} is no folder. {error.message}") from None
     try:
         old = _read(compare) if compare else None
         with tempfile.TemporaryDirectory() as scratch:

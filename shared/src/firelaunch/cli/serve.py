@@ -36,7 +36,10 @@ def free_port(wanted: int | None, usual: int = 8080, host: str = "127.0.0.1") ->
                 raise click.ClickException(f"Cannot listen on port {port} of {host}: {error.strerror}.") from None
             free: int = probe.getsockname()[1]
             return free
-    raise click.ClickException(f"Port {wanted} is taken by another program; choose one with PORT=8081 or --port 8081.")
+    raise click.ClickException(
+        f"Port {wanted} is taken, by another program or by an app that runs already; end that, or choose another port "
+        "with PORT=8081 or --port 8081."
+    )
 
 
 @click.command("serve")

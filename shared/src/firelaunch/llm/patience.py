@@ -64,9 +64,10 @@ class Patience:
             raise ModelTimeout(reason="the request's time is used up")
         return seconds
 
-    def heard(self) -> None:
-        """Something of the answer is there."""
+    def heard(self) -> float:
+        """Something of the answer is there, at the time that is returned."""
         self._heard, self._last = True, time.monotonic()
+        return self._last
 
     def quiet(self, now: float) -> float:
         """Seconds since something of the answer came, or since the call began.

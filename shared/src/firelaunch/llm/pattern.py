@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from pydantic_core import from_json
@@ -26,6 +26,12 @@ _PADDING = b'"obfuscation":"'
 _ESCAPED = re.compile(rb'[\x00-\x1f"\\]')
 """What stands for something else in JSON's strings, or ends them, or may not be there."""
 
+_PLAIN = rb'[^\x00-\x1f"\\]*'
+_STRING = rb"(" + _PLAIN + rb"(?:\\." + _PLAIN + rb")*)"
+
+_AT_ONCE = 64
+"""Events that are looked at together. Without a limit, those of two forms by turns would be so again and again."""
+
 _TRIES = 8
 """Events in a row that do not have the form of the one before; then the stream is taken for one without any."""
 
@@ -39,66 +45,87 @@ class Pattern:
 
     def __init__(self, parse: Callable[[dict[str, Any]], Chunk]) -> None:
         self._parse = parse
-        self._before = b""
-        self._after = b""
-        self._padded = False
+        self._begin = self._end = b""
+        self._padded: re.Pattern[bytes] | None = None
         self._tries = 0
 
-    def run(self, events: Sequence[bytes], at: int) -> tuple[str, int]:
-        """The text of the events from place ``at`` on that say this and no more, and the place of the next one.
+    def run(self, data: bytes, at: int) -> tuple[str, int]:
+        """The text of events from byte ``at`` of ``data`` on that say this and no more, and where they end.
 
-        That is ``at`` where the event there has to be parsed.
+        That is ``at`` where the event there has to be parsed, or is not whole. An event begins at ``at``, and lines
+        end in LF.
         """
-        if not self._before:
+        begin = self._begin
+        if not begin or not data.startswith(begin, at):
             return "", at
-        values = self._values(events, at)
-        joined = b"".join(values)
-        if joined.isascii() and not _ESCAPED.search(joined):
-            return joined.decode(), at + len(values)
-        texts: list[str] = []
-        for value in values:
-            try:
-                # Nothing but this one value differs from an event that was parsed.
-                text = from_json(b'"%b"' % value)
-            except ValueError:
+        if self._padded is not None:
+            return self._padded_run(self._padded, data, at)
+        values, skip = [], len(begin)
+        parts = (data[at:] if at else data).split(self._end, _AT_ONCE)
+        parts.pop()  # what follows the last end
+        for part in parts:
+            if not part.startswith(begin):
                 break
-            texts.append(text)
-        return "".join(texts), at + len(texts)
-
-    def _values(self, events: Sequence[bytes], at: int) -> list[bytes]:
-        """What is between the quotes of the texts, of the events that begin and end as they should."""
-        before, after, begin, end = self._before, self._after, len(self._before), -len(self._after)
-        values = []
-        for event in events[at:] if at else events:
-            if not event.startswith(before):
-                break
-            if not self._padded:
-                if not event.endswith(after):
-                    break
-                values.append(event[begin:end])
-                continue
-            value, found, padding = event[begin:].partition(after)
-            if not found or padding.find(b'"') != len(padding) - 2 or padding[-1:] != b"}" or b"\\" in padding:
-                break
-            values.append(value)
+            values.append(part[skip:])
         if values:
             self._tries = 0
-        return values
+        joined = b"".join(values)
+        around = skip + len(self._end)
+        if joined.isascii() and not _ESCAPED.search(joined):
+            return joined.decode(), at + len(joined) + around * len(values)
+        texts: list[str] = []
+        for value in values:
+            text = _text(value)
+            if text is None:
+                break
+            texts.append(text)
+            at += len(value) + around
+        return "".join(texts), at
 
-    def learn(self, event: bytes, chunk: Chunk) -> None:
-        """Take the form of an event and of its chunk, if it is certain where the text is."""
-        if self._tries == _TRIES or not chunk.text or chunk != Chunk(chunk.text):
+    def _padded_run(self, padded: re.Pattern[bytes], data: bytes, at: int) -> tuple[str, int]:
+        texts: list[str] = []
+        while (found := padded.match(data, at)) is not None and (text := _text(found[1])) is not None:
+            texts.append(text)
+            at = found.end()
+        if texts:
+            self._tries = 0
+        return "".join(texts), at
+
+    def learn(self, block: bytes, data: bytes, chunk: Chunk) -> None:
+        """Take the form of an event and of its chunk, if it is certain where the text is.
+
+        Args:
+            block: the event's lines.
+            data: the JSON in them.
+        """
+        if self._tries == _TRIES or not chunk.text or chunk != Chunk(chunk.text) or not block.endswith(data):
             return
         self._tries += 1
         for value in (json.dumps(chunk.text, ensure_ascii=escaped).encode() for escaped in (False, True)):
-            before, found, after = event.partition(value)
+            before, found, after = data.partition(value)
             if found and self._is_text(before, after):
-                after, padding, _ = after.partition(_PADDING)
-                self._before, self._after, self._padded = before + b'"', b'"' + after + padding, bool(padding)
+                self._take(block.removesuffix(data) + before + b'"', b'"' + after)
                 return
+
+    def _take(self, begin: bytes, end: bytes) -> None:
+        self._begin, self._end, self._padded = begin, end + b"\n\n", None
+        end, padding, _ = end.partition(_PADDING)
+        if padding:
+            parts = re.escape(begin), _STRING, re.escape(end + padding), _PLAIN, rb'"\}\n\n'
+            self._padded = re.compile(b"".join(parts))
 
     def _is_text(self, before: bytes, after: bytes) -> bool:
         try:
             return self._parse(from_json(before + json.dumps(_OTHER).encode() + after)) == Chunk(_OTHER)
         except (AttributeError, LookupError, TypeError, ValueError):
             return False
+
+
+def _text(value: bytes) -> str | None:
+    """What is between a JSON string's quotes; None where that is no such thing."""
+    try:
+        # Nothing but this one value differs from an event that was parsed.
+        text: str = from_json(b'"%b"' % value)
+    except ValueError:
+        return None
+    return text

@@ -82,120 +82,125 @@ class Reading:
         self._pattern = Pattern(parse)
         self._handed_on = 0.0
         self._passed: list[str] = []
-        self._left: list[bytes] = []
         self._failure: ModelError | None = None
+        self._finished = False
 
     def chunks(self) -> Iterator[Chunk]:
         """All of the answer."""
-        client, patience = self._patience.client, self._patience
-        finished = False
+        client, decoder = self._patience.client, self._decoder
         try:
-            for events in self._batches():
+            for piece in self._response.pieces():
                 if client is not None:
                     client.read = self.text
-                if isinstance(events, Chunk):
-                    yield events
-                    continue
-                if not events:
-                    continue
-                patience.heard()
-                chunk, last, error = _joined(events, self._parse, self._pattern)
-                finished = finished or last or chunk.finish is not None
-                gather = self._is_soon() and not last
-                if error is not None and client is not None:
-                    client.read = None  # the hub would read on behind it
-                if client is not None and client.hosted:
-                    client.not_before = self._handed_on + _GATHER_SECONDS if gather else 0.0
-                    yield chunk
+                if piece is None:
+                    yield WAITING
+                elif not piece:
+                    yield Chunk()
                 else:
-                    yield chunk
-                    if gather and error is None:
-                        patience.pause(_GATHER_SECONDS)
-                        self._handed_on = time.monotonic()
-                if error is not None:
-                    raise error
+                    decoder.feed(piece)
+                    yield from self._read()
+                if client is not None:
+                    client.idle = False  # of the piece before; what is told now may be the last
+                while self._passed or decoder.has_event:
+                    if self._passed:
+                        passed, self._passed = "".join(self._passed), []
+                        yield Passed(passed)
+                    yield from self._read()
+                if self._failure is not None:
+                    raise self._failure
+            decoder.end()
+            yield from self._read()
         finally:
             if client is not None:
                 client.read = None
-        if not finished:
+        if not self._finished:
             raise ModelUnavailable(reason="the stream ended before the answer did")
 
     def text(self) -> str | None:
         """What has come, in the hub's thread, if it is nothing but text; else None, and the turn reads it."""
+        decoder, patience = self._decoder, self._patience
         try:
-            events = self._decoder.feed(self._response.here())
+            decoder.feed(self._response.here())
         except ModelError as error:
             self._failure = error
             return None
-        text, after = self._pattern.run(events, 0)
-        if after < len(events) or self._response.ended:
-            self._left = events
+        before = decoder.at
+        text, decoder.at = self._pattern.run(decoder.buffer, before)
+        if self._response.ended or decoder.has_event:
+            decoder.at = before
             return None
-        patience = self._patience
-        if events and patience.client is not None:
-            patience.heard()
-            patience.client.not_before = self._handed_on + _GATHER_SECONDS if self._is_soon() else 0.0
+        if decoder.at > before and patience.client is not None:
+            patience.client.not_before = self._handed_on + _GATHER_SECONDS if self._is_soon(patience.heard()) else 0.0
             self._passed.append(text)
         return text
 
-    def _batches(self) -> Iterator[list[bytes] | Chunk]:
-        """The events that came together; and a chunk without text while none come."""
-        for piece in self._response.pieces():
-            if piece is None:
-                yield WAITING
-            else:
-                yield self._decoder.feed(piece) if piece else Chunk()
-            if self._patience.client is not None:
-                self._patience.client.idle = False  # of the piece before; what is told now may be the last
-            while self._passed or self._left:
-                if self._passed:
-                    passed, self._passed = "".join(self._passed), []
-                    yield Passed(passed)
-                events, self._left = self._left, []
-                yield events
-            if self._failure is not None:
-                raise self._failure
-        yield self._decoder.end()
+    def _read(self) -> Iterator[Chunk]:
+        """One chunk of the events that are there, if there are any."""
+        client, patience = self._patience.client, self._patience
+        joined = self._joined()
+        if joined is None:
+            return
+        chunk, last, error = joined
+        gather = self._is_soon(patience.heard()) and not last
+        if error is not None and client is not None:
+            client.read = None  # the hub would read on behind it
+        if client is not None and client.hosted:
+            client.not_before = self._handed_on + _GATHER_SECONDS if gather else 0.0
+            yield chunk
+        else:
+            yield chunk
+            if gather and error is None:
+                patience.pause(_GATHER_SECONDS)
+                self._handed_on = time.monotonic()
+        if error is not None:
+            raise error
 
-    def _is_soon(self) -> bool:
-        """Whether this piece follows the one before it closely."""
-        now = time.monotonic()
+    def _joined(self) -> tuple[Chunk, bool, ModelError | None] | None:
+        """One chunk of all events; whether the stream's end mark was among them; and the error that they end in.
+
+        None where there are no events.
+        """
+        decoder, pattern = self._decoder, self._pattern
+        texts: list[str] = []
+        parts: list[CallPart] = []
+        tokens = finish = error = None
+        last = some = False
+        while True:
+            before = decoder.at
+            text, decoder.at = pattern.run(decoder.buffer, before)
+            if decoder.at > before:
+                texts.append(text)
+                some = True
+                continue
+            data = decoder.event()
+            if data is None:
+                break
+            some = True
+            if data == _DONE:
+                last = True
+                continue
+            if not data:
+                continue
+            try:
+                chunk = read(self._parse, _object(data))
+            except ModelError as found:
+                error = found
+                break
+            pattern.learn(decoder.block, data, chunk)
+            texts.append(chunk.text)
+            tokens, finish = chunk.tokens or tokens, chunk.finish or finish
+            parts += chunk.parts
+        if not some:
+            return None
+        self._finished = self._finished or last or finish is not None
+        said = "".join(texts)
+        joined = ToolChunk(said, tokens, finish, parts=tuple(parts)) if parts else Chunk(said, tokens, finish)
+        return joined, last, error
+
+    def _is_soon(self, now: float) -> bool:
+        """Whether a piece that is here now follows the one before it closely."""
         before, self._handed_on = self._handed_on, now
         return now - before < _GATHER_SECONDS
-
-
-def _joined(
-    events: list[bytes], parse: Callable[[dict[str, Any]], Chunk], pattern: Pattern
-) -> tuple[Chunk, bool, ModelError | None]:
-    """One chunk of several events; whether the stream's end mark was among them; and the error that they end in."""
-    texts: list[str] = []
-    parts: list[CallPart] = []
-    tokens = finish = error = None
-    last = False
-    at = 0
-    while at < len(events):
-        text, after = pattern.run(events, at)
-        if after > at:
-            texts.append(text)
-            at = after
-            continue
-        data = events[at]
-        at += 1
-        if data == _DONE:
-            last = True
-            continue
-        try:
-            chunk = read(parse, _object(data))
-        except ModelError as found:
-            error = found
-            break
-        pattern.learn(data, chunk)
-        texts.append(chunk.text)
-        tokens, finish = chunk.tokens or tokens, chunk.finish or finish
-        parts += chunk.parts
-    said = "".join(texts)
-    joined = ToolChunk(said, tokens, finish, parts=tuple(parts)) if parts else Chunk(said, tokens, finish)
-    return joined, last, error
 
 
 def read(parse: Callable[[dict[str, Any]], Chunk], found: dict[str, Any]) -> Chunk:

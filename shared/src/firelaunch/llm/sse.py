@@ -15,45 +15,31 @@ class Decoder:
 
     Lines end in LF, CRLF or CR; fields other than ``data``, and comments, mean nothing to us
     (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+
+    Attributes:
+        buffer: what has come, its lines ended by LF.
+        at: how much of that was read.
+        block: the lines of the event that was given last.
     """
 
     def __init__(self) -> None:
-        self._rest = b""
-        self._data: list[bytes] = []
+        self.buffer = b""
+        self.at = 0
+        self.block = b""
         self._cr = False
 
-    def feed(self, piece: bytes) -> list[bytes]:
-        """The data of the events that ``piece`` ends, in order.
+    def feed(self, piece: bytes) -> None:
+        """Take in more bytes.
 
         Raises:
             ModelUnavailable: an event that does not end.
         """
-        if (
-            not self._rest
-            and not self._data
-            and not self._cr
-            and piece.startswith(b"data: ")
-            and piece.endswith(b"\n\n")
-        ):
-            # How nearly all pieces are: whole events of one line each.
-            events = piece[6:-2].split(b"\n\ndata: ")
-            if piece.count(b"\n") == 2 * len(events) and b"\r" not in piece:
-                return events
         if self._cr or b"\r" in piece:
             piece = self._with_line_feeds(piece)
-        lines = (self._rest + piece).split(b"\n") if self._rest else piece.split(b"\n")
-        self._rest = lines.pop()
-        found = []
-        for line in lines:
-            if not line:
-                if self._data:
-                    found.append(b"\n".join(self._data) if len(self._data) > 1 else self._data[0])
-                    self._data.clear()
-            elif line.startswith(b"data:"):
-                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
-        if len(self._rest) > _MOST or len(self._data) > _MOST // 100:
+        self.buffer = piece if self.at == len(self.buffer) else self.buffer[self.at :] + piece
+        self.at = 0
+        if len(self.buffer) > _MOST and b"\n\n" not in self.buffer:
             raise ModelUnavailable(reason="the provider sent an event that does not end")
-        return found
 
     def _with_line_feeds(self, piece: bytes) -> bytes:
         if self._cr and piece:
@@ -62,7 +48,30 @@ class Decoder:
         self._cr = self._cr or piece.endswith(b"\r")
         return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
-    def end(self) -> list[bytes]:
-        """The data of an event that the stream's end cut its blank line off; servers exist that leave it out."""
-        found = self.feed(b"\n\n") if self._rest or self._data else []
-        return [data for data in found if data]
+    def event(self) -> bytes | None:
+        """The data of the next event; None where no whole one is left."""
+        while (end := self.buffer.find(b"\n\n", self.at)) >= 0:
+            block = self.buffer[self.at : end]
+            self.at = end + 2
+            data = _data(block)
+            if data is not None:
+                self.block = block
+                return data
+        return None
+
+    @property
+    def has_event(self) -> bool:
+        """Whether there is a next one, or a comment."""
+        return self.at < len(self.buffer) and self.buffer.find(b"\n\n", self.at) >= 0
+
+    def end(self) -> None:
+        """The stream has ended. Servers exist that leave out its last blank line."""
+        if self.at < len(self.buffer):
+            self.feed(b"\n\n")
+
+
+def _data(block: bytes) -> bytes | None:
+    if block.startswith(b"data: ") and b"\n" not in block:
+        return block[6:]
+    lines = [line[5:].removeprefix(b" ") for line in block.split(b"\n") if line.startswith(b"data:")]
+    return b"\n".join(lines) if lines else None
