@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -247,6 +247,33 @@ def an_index_of_its_own(world: World, report: Report) -> Check:
     yield "and makes nothing", str(cloud.run.services) == services and len(cloud.vertex.indexes) == 1
 
 
+def broken_off(world: World, report: Report) -> Check:
+    """A deploy is killed at one request after another, and each time begun again, until one comes to its end. Where
+    exactly it is killed differs from time to time, so that only the requests of the last are noted."""
+    world.app("spare", database="dedicated", backend='vertex"\nembedder = "openai')
+    cloud = world.cloud
+    cloud.quotas.limits["MatchingEngineDeployedIndexNodes"] = [({}, 5)]
+    before = [len(kept) for kept in kept_of(cloud)]
+    runs = next(run for run in range(40) if not world.broken_off(6 + 9 * run, "spare"))
+    yield f"it was killed some times: {runs}", runs > 3
+    done = took(report, world.deploy("spare"))
+    yield f"it ends well: {done.said[-800:]}", done.code == 0
+    yield "and had come to its end before", done.said.count("nothing has changed") == 3
+    more = [len(kept) - count for kept, count in zip(kept_of(cloud), before, strict=True)]
+    yield f"nothing was made twice: {more}", more == [2, 1, 1, 1, 1, 1, 3, 1, 1, 2]
+    yield "the secret has one value", len(cloud.account.secrets["spare-openai-api-key"]) == 1
+    yield "all traffic is on one revision", list(cloud.run.traffic("spare").values()) == [100]
+
+
+def kept_of(cloud: GoogleCloud) -> list[Collection[str]]:
+    """What a deploy of an app adds to."""
+    return [
+        *(cloud.account.accounts, cloud.account.secrets, cloud.firestore.databases, cloud.vertex.indexes),
+        *(cloud.vertex.endpoints, cloud.work.queues, cloud.work.jobs, cloud.events.subscriptions),
+        *(cloud.events.triggers, cloud.run.services),
+    ]
+
+
 SCENARIOS: tuple[Callable[[World, Report], Check], ...] = (
     two_apps_and_the_functions,
     again,
@@ -255,6 +282,7 @@ SCENARIOS: tuple[Callable[[World, Report], Check], ...] = (
     rollback,
     preview,
     an_index_of_its_own,
+    broken_off,
 )
 
 

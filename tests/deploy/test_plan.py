@@ -257,6 +257,20 @@ def test_a_plan_without_a_project_says_how_to_name_one(tmp_path: Path) -> None:
         assert "set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT" in done.stdout + done.stderr
 
 
+def test_an_index_that_has_no_vectors_is_refused_before_anything_is_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The app would not start; and Google would make no index of no dimensions."""
+    repo = copy_repo(tmp_path / "repo")
+    path = copy_template(repo / "apps" / "my-app") / "firelaunch.toml"
+    path.write_text(path.read_text().replace('backend = "embedded"', 'backend = "vertex"'))
+    monkeypatch.chdir(repo)
+    done = CliRunner().invoke(main, ["deploy", "my-app", "--dry-run"])
+    assert done.exit_code == 2, "as with every error of the settings"
+    assert "index.embedder is 'none'" in done.output
+    assert "[index.vertex]" not in done.output
+
+
 def test_a_key_after_the_dashes_is_refused_and_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repo = copy_repo(tmp_path / "repo")
     copy_template(repo / "apps" / "my-app")

@@ -23,7 +23,7 @@ _POLL_SECONDS = 15.0
 _TELL = 20
 """Polls between two lines that say that it still goes on: five minutes."""
 _FAULTS = 5
-"""Polls in a row that may not fail: the network may now and then, in an hour."""
+"""Polls in a row that fail before it is given up: in an hour, the network may fail now and then."""
 _APPEARS = 8
 """Times that a list is asked for what was begun a moment ago."""
 _PAGE = 100

@@ -6,6 +6,7 @@ A host that it does not play is refused and noted as unexpected: nothing reaches
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -47,6 +48,13 @@ _QUOTA = ("cloudquotas.", "firebase.", "firebaserules.", "firebasestorage.")
 """Hosts that refuse a person's token without the header X-Goog-User-Project."""
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing for a client that was killed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class GoogleCloud:
     """One project, empty at first.
 
@@ -86,7 +94,7 @@ class GoogleCloud:
         )
         self._routes: list[Route] = [route for part in parts for route in part.routes()]
         self._lock = threading.RLock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def __enter__(self) -> Self:
