@@ -13,7 +13,7 @@ from firelaunch.deploy.functions import membership_service
 from firelaunch.deploy.names import Place, app_service
 from firelaunch.deploy.quotas import Quota, quota_steps, quotas
 from firelaunch.deploy.steps import perform
-from firelaunch.deploy.tools import Failed, Tools
+from firelaunch.deploy.tools import Failed, Request, Tools
 from firelaunch.settings import Settings
 from firelaunch.testing.google import GoogleCloud
 from firelaunch.testing.google.base import TOKEN
@@ -136,7 +136,8 @@ def test_who_may_not_see_quotas_is_told_how_to_once_asked_and_is_not_stopped(
         cloud.account.apis.discard("cloudquotas.googleapis.com")
     said = "\n".join(looked_at(cloud, tmp_path / "home", settings(tmp_path / "app")))
     assert said.count("warning: it could not be looked at") == 2
-    assert "--role=roles/cloudquotas.viewer" in said
+    mend = "gcloud services enable cloudquotas.googleapis.com" if why == "api" else "--role=roles/cloudquotas.viewer"
+    assert said.count(mend) == 2
     asked = [line for line in cloud.requests if "CpuAlloc" not in line]
     assert asked == [], "once Google refuses one, it is not asked for the others"
 
@@ -149,6 +150,19 @@ def test_who_may_not_see_what_counts_against_a_quota_is_not_stopped_here_either(
     said = "\n".join(looked_at(cloud, tmp_path / "home", settings(tmp_path / "app", "all")))
     assert "warning: it could not be looked at" in said
     assert "'datastore.databases.list' denied" in said
+
+
+def test_who_only_looks_waits_for_nothing_that_was_just_turned_on(cloud: GoogleCloud, tmp_path: Path) -> None:
+    """A deploy waits for the API that it turned on; the doctor turned nothing on."""
+    cloud.account.apis.discard("cloudquotas.googleapis.com")
+    request = quota_steps(PLACE, [Quota("x", "run.googleapis.com", "CpuAllocPerProjectRegion", 1, "x")])[0].looks[0]
+    assert isinstance(request, Request)
+    environ, paused = {**os.environ, **cloud.environ(tmp_path / "home")}, list[float]()
+    for patient in (True, False):
+        tools = Tools(environ, print, pause=paused.append, token=TOKEN, patient=patient)
+        with pytest.raises(Failed, match="has not been used in project"):
+            tools.request(request)
+    assert paused == [1.0, 2.0, 4.0, 8.0, 16.0]
 
 
 def test_a_quota_that_google_no_longer_has_is_a_warning(cloud: GoogleCloud, tmp_path: Path) -> None:

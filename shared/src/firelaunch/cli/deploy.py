@@ -353,7 +353,8 @@ def planned(app: str) -> tuple[Settings, Tools, Callable[[], list[Step]]]:
     Raises:
         ClickException, SettingsError: there is no such app, or it cannot be deployed as it is.
     """
-    deploy = _Deploy.of(app, frozenset(), (), yes=False)
+    made = _Deploy.of(app, frozenset(), (), yes=False)
+    deploy = replace(made, tools=Tools(os.environ, click.echo, patient=False))
     return deploy.settings, deploy.tools, lambda: deploy.checked().looked_at()
 
 

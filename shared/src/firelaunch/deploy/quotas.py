@@ -6,6 +6,7 @@ download first. Who may not see them is warned, and the deploy goes on.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ __all__ = ["Quota", "quota_steps", "quotas"]
 _API = "https://cloudquotas.googleapis.com/v1"
 _PAGE = 500
 _UNLIMITED = -1
+_METHOD = re.compile(r"^GET \S+ ")
+_OFF = re.compile(r"SERVICE_DISABLED|has not been used in project")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,7 @@ def _step(place: Place, quota: Quota, refused: list[str]) -> Step:
             try:
                 return [*(tools.read(command) for command in beside), tools.request(request)][::-1]
             except Failed as failed:
-                refused.append(str(failed).strip().splitlines()[-1])
+                refused.append(_METHOD.sub("", str(failed).strip().splitlines()[-1]))
         return [None, None]
 
     def lacking(answers: Sequence[Any], more: int) -> str | None:
@@ -152,7 +155,7 @@ def _step(place: Place, quota: Quota, refused: list[str]) -> Step:
 
     def warns(answers: Sequence[Any]) -> str | None:
         if answers[0] is None and refused:
-            return f"it could not be looked at: {refused[0]}\n{_seeing(place)}"
+            return f"it could not be looked at: {refused[0]}\n{_seeing(place, refused[0])}"
         if answers[0] is None:
             return f"{quota.api} has no quota {quota.id} any more, so that it was not looked at"
         return lacking(answers, quota.wished) if quota.wished else None
@@ -184,7 +187,9 @@ def _mend(place: Place, quota: Quota) -> str:
     return f"{quota.otherwise}; or {more}" if quota.otherwise else more
 
 
-def _seeing(place: Place) -> str:
+def _seeing(place: Place, said: str) -> str:
+    if _OFF.search(said):
+        return f"To have it looked at: gcloud services enable cloudquotas.googleapis.com --project={place.project}"
     return (
         f"To have it looked at, an owner of the project runs: gcloud projects add-iam-policy-binding {place.project} "
         f"--member=user:YOU --role={QUOTA_VIEWER} --condition=None"

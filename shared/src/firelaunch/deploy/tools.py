@@ -121,6 +121,7 @@ class Tools:
         say: shows a line of what a long command does.
         pause: waits that many seconds.
         token: an access token, where one is at hand; else gcloud is asked.
+        patient: whether to wait for what was just made and is not known everywhere yet; who only looks made nothing.
     """
 
     def __init__(
@@ -129,12 +130,15 @@ class Tools:
         say: Callable[[str], object],
         pause: Callable[[float], object] = time.sleep,
         token: str = "",
+        *,
+        patient: bool = True,
     ) -> None:
         self._environ = dict(environ)
         self._say = say
         self._pause = pause
         self._seen: dict[Command, Any] = {}
         self._token = token
+        self._tries = _RETRIES if patient else 1
         self.clock_ahead: float | None = None
         """Seconds by which this machine's clock is ahead of Google's; None before a request was answered."""
 
@@ -176,11 +180,11 @@ class Tools:
         Raises:
             Failed: it ended with an error.
         """
-        for attempt in range(_RETRIES):
+        for attempt in range(self._tries):
             code, out, err = self._run(command)
             if code == 0:
                 return _json(out)
-            if not _NOT_YET.search(err) or attempt == _RETRIES - 1:
+            if not _NOT_YET.search(err) or attempt == self._tries - 1:
                 break
             self._pause(2.0**attempt)
         said = "" if command.long else f"\n{_last_words(err or out)}"
@@ -192,22 +196,26 @@ class Tools:
         Raises:
             Failed: it refused, or cannot be reached.
         """
-        for attempt in range(_RETRIES):
+        for attempt in range(self._tries):
             status, body = self._send(request)
-            if status == 401 and attempt == 0:  # a token lasts an hour at most, and waiting may take that long
-                self._token = ""
-                continue
             if status == 404 and request.method == "GET":
                 return None
             if status < 400:
                 return self.request(request.then(body)) if request.then else body
             said = f"{status} {body.get('error', {}).get('message', '')}"
-            if not _NOT_YET.search(said) or attempt == _RETRIES - 1:
+            if not _NOT_YET.search(said) or attempt == self._tries - 1:
                 break
             self._pause(2.0**attempt)
         raise Failed(f"{request.method} {request.url}: {said}", _mend(said), passing=status >= 500)
 
     def _send(self, request: Request) -> tuple[int, Any]:
+        status, body = self._sent(request)
+        if status == 401:  # a token lasts an hour at most, and waiting may take that long
+            self._token = ""
+            status, body = self._sent(request)
+        return status, body
+
+    def _sent(self, request: Request) -> tuple[int, Any]:
         import requests
 
         url, headers = self._override(request.url), {"Authorization": f"Bearer {self.token()}", **request.quota()}
