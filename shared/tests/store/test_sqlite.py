@@ -8,13 +8,25 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from firelaunch.errors import FirelaunchError, StoreError
-from firelaunch.store.base import DELETE_FIELD, Create, Delete, Filter, Increment, Order, Query, Set, Update
+from firelaunch.store.base import (
+    DELETE_FIELD,
+    Create,
+    Delete,
+    Filter,
+    Increment,
+    Order,
+    Query,
+    Set,
+    Transaction,
+    Update,
+)
 from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.store.sqlite_queries import select
 from firelaunch.testing.emulator import Emulator
@@ -72,16 +84,35 @@ def test_a_field_name_is_never_sql(tmp_path: Path, field: str) -> None:
     store.close()
 
 
-def test_threads_each_have_a_connection_and_closing_closes_them_all(tmp_path: Path) -> None:
+def test_while_one_thread_writes_the_others_read_what_was_before_and_closing_closes_all_connections(
+    tmp_path: Path,
+) -> None:
     store = SQLiteStore(tmp_path / "data.sqlite3")
     store.commit([Create("c/a", {"n": 0})])
-    threads = [threading.Thread(target=lambda: store.get("c/a")) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    done = threading.Event()
+    found: list[Any] = []
+
+    def read() -> None:
+        found.append((store.get("c/a"), store.query(Query("c")), store.count(Query("c"))))
+        done.wait(30)  # its connection stays open
+
+    def write(transaction: Transaction) -> None:
+        transaction.write(Set("c/a", {"n": 1}), Create("c/b", {}))
+        for thread in threads:
+            thread.start()
+        give_up = time.monotonic() + 30
+        while len(found) < len(threads) and time.monotonic() < give_up:
+            time.sleep(0.005)
+
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    store.transaction(write)
+    assert [(one.data, len(many), count) for one, many, count in found] == [({"n": 0}, 1, 1)] * 8
+    assert store.get("c/a").data == {"n": 1}
     store.close()
     assert not (tmp_path / "data.sqlite3-wal").exists()
+    done.set()
+    for thread in threads:
+        thread.join()
 
 
 WRITER = """
@@ -225,12 +256,15 @@ def test_the_connection_of_a_thread_that_has_ended_is_closed(tmp_path: Path) -> 
         thread.start()
         thread.join()
 
-    for _ in range(3):
-        run()
-    before = open_files()
-    for _ in range(20):
-        run()
-    assert open_files() <= before
+    def while_it_is_written_to(_: Transaction) -> None:  # so that each reads by a connection of its own
+        for _ in range(3):
+            run()
+        before = open_files()
+        for _ in range(20):
+            run()
+        assert open_files() <= before
+
+    store.transaction(while_it_is_written_to)
     store.close()
 
 

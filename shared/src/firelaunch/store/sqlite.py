@@ -66,15 +66,16 @@ class _Own:
 class SQLiteStore:
     """A :class:`~firelaunch.store.base.DocumentStore` in one file, which is made (with its folder) when first used.
 
-    Each thread reads by a connection of its own. All of a process's threads write by the same, one after the other:
-    what it has in its cache is then true for the next write too, and is not read again. Other processes' writers queue
-    on SQLite's lock.
+    All of a process's threads write by one connection, one after the other, and read by it while nobody writes: what
+    it has in its cache stays true, and is not read again. A thread that would have to wait for a writer reads by a
+    connection of its own. Other processes' writers queue on SQLite's lock.
     """
 
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
         self._local = threading.local()
         self._writing = threading.RLock()
+        self._opening = threading.Lock()
         self._opened: WeakSet[_Own] = WeakSet()
         self._writer: _Own | None = None
         self._closed = False
@@ -85,13 +86,11 @@ class SQLiteStore:
 
     def get_many(self, paths: Sequence[str]) -> list[Document | None]:
         """See :class:`~firelaunch.store.base.DocumentStore`."""
-        with _translated():
-            return _get_many(self._connection(), paths)
+        return self.read(paths, [])[0]
 
     def query(self, query: Query) -> list[Document]:
         """See :class:`~firelaunch.store.base.DocumentStore`."""
-        with _translated():
-            return _query(self._connection(), query)
+        return self.read([], [query])[1][0]
 
     def count(self, query: Query) -> int:
         """See :class:`~firelaunch.store.base.DocumentStore`."""
@@ -110,7 +109,14 @@ class SQLiteStore:
         self, paths: Sequence[str], queries: Sequence[Query]
     ) -> tuple[list[Document | None], list[list[Document]]]:
         """See :class:`~firelaunch.store.base.DocumentStore`."""
-        return self.get_many(paths), [self.query(query) for query in queries]
+        with _translated():
+            # If it is free by the connection that writes, whose cache is true; others' are empty after each write.
+            if not self._writing.acquire(blocking=False):
+                return _read(self._connection(), paths, queries)
+            try:
+                return _read(self._shared(), paths, queries)
+            finally:
+                self._writing.release()
 
     def commit(self, writes: Sequence[Write]) -> datetime:
         """See :class:`~firelaunch.store.base.DocumentStore`."""
@@ -157,7 +163,7 @@ class SQLiteStore:
 
     def close(self) -> None:
         """See :class:`~firelaunch.store.base.DocumentStore`."""
-        with self._writing:
+        with self._writing, self._opening:
             self._closed = True
             for own in self._opened:
                 own.connection.close()
@@ -166,15 +172,23 @@ class SQLiteStore:
     def _connection(self) -> sqlite3.Connection:
         own: _Own | None = getattr(self._local, "own", None)
         if own is None:
-            with self._writing:
-                own = self._local.own = _Own(self._open())
-                self._opened.add(own)
+            own = self._local.own = self._open()
         return own.connection
 
-    def _open(self) -> sqlite3.Connection:
-        if self._closed:
-            raise StoreError(reason="the store is closed")
-        first = not self._opened
+    def _shared(self) -> sqlite3.Connection:
+        if self._writer is None:
+            self._writer = self._open()
+        return self._writer.connection
+
+    def _open(self) -> _Own:
+        with self._opening:
+            if self._closed:
+                raise StoreError(reason="the store is closed")
+            own = _Own(self._connected(first=not self._opened))
+            self._opened.add(own)
+            return own
+
+    def _connected(self, *, first: bool) -> sqlite3.Connection:
         if first:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._path.touch(mode=0o600)
@@ -198,10 +212,7 @@ class SQLiteStore:
     @contextmanager
     def _write_lock(self) -> Iterator[sqlite3.Connection]:
         with self._writing, _translated():
-            if self._writer is None:
-                self._writer = _Own(self._open())
-                self._opened.add(self._writer)
-            connection = self._writer.connection
+            connection = self._shared()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -261,6 +272,13 @@ def _translated() -> Iterator[None]:
         raise StoreError(reason=str(error)) from error
     except (sqlite3.Error, UnicodeEncodeError, OSError) as error:
         raise StoreError(reason=str(error)) from error
+
+
+def _read(
+    connection: sqlite3.Connection, paths: Sequence[str], queries: Sequence[Query]
+) -> tuple[list[Document | None], list[list[Document]]]:
+    found = _get_many(connection, paths) if paths else []
+    return found, [_query(connection, query) for query in queries]
 
 
 def _get_many(connection: sqlite3.Connection, paths: Sequence[str]) -> list[Document | None]:
