@@ -32,6 +32,8 @@ EXPORTS = {
     "iam_workload_identity_pool": {"name": '"projects/1234/locations/global/workloadIdentityPools/github"'},
     "iam_workload_identity_pool_provider": {"name": '"the/provider"'},
     "project": {"number": '"1234"'},
+    "vertex_ai_index": {"id": '"INDEX"'},
+    "vertex_ai_index_endpoint": {"id": '"ENDPOINT"'},
     "storage_project_service_account": {
         "member": '"serviceAccount:service-1234@gs-project-accounts.iam.gserviceaccount.com"'
     },
@@ -128,7 +130,7 @@ def dynamic(item: dict[str, Any]) -> tuple[str, str]:
 
 
 def as_object(given: dict[str, str]) -> str:
-    return "{ " + ", ".join(f"{key} = {value}" for key, value in given.items()) + " }"
+    return "{ " + ", ".join(f"{expression(key)} = {value}" for key, value in given.items()) + " }"
 
 
 def expression(value: Any) -> str:

@@ -15,7 +15,7 @@ import click
 import pytest
 import yaml
 from firelaunch.cli import main
-from firelaunch.deploy.names import PERMISSIONS
+from firelaunch.deploy.names import PERMISSIONS, QUOTA_VIEWER
 from support import PYTHON, ROOT, TEMPLATE
 
 WORKFLOWS = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), TEMPLATE / ".github" / "workflows" / "test.yml"]
@@ -122,7 +122,10 @@ def test_nothing_that_others_write_stands_in_a_script() -> None:
 
 def test_the_page_gives_the_deployer_the_roles_that_the_table_says() -> None:
     page = (ROOT / "docs" / "ci.md").read_text()
-    assert set(re.findall(r"roles/[\w.]+", page)) - {"roles/iam.workloadIdentityUser"} == set(PERMISSIONS.values())
+    assert set(re.findall(r"roles/[\w.]+", page)) - {"roles/iam.workloadIdentityUser"} == {
+        *PERMISSIONS.values(),
+        QUOTA_VIEWER,
+    }
 
 
 # Which apps are to be deployed

@@ -75,6 +75,20 @@ def test_an_app_its_rules_and_its_data_are_ready_to_move_and_nothing_changes_her
     assert "$" not in steps.replace("$(", "")
 
 
+def test_what_names_something_of_the_old_project_does_not_go_along(repo: Path) -> None:
+    """The next deploy makes the new project's own index of vectors, and takes its own bucket."""
+    path = repo / "apps/demo/firelaunch.toml"
+    named = '[index.vertex]\nindex = "1"\ndomain = "d.example"\nendpoint = "2"\ndeployed = "mine"\n\n[documents]\n'
+    text = path.read_text().replace('"embedded"', '"vertex"\nembedder = "openai"')
+    path.write_text(text.replace("[membership]", f'{named}bucket = "old-files"\nlibrary = 7\n\n[membership]'))
+    done = firelaunch(repo, "eject", "demo", "--to", "new-project", "--no-data")
+    assert done.returncode == 0, done.stderr
+    settings = tomllib.loads((repo / "build/eject/demo/app/firelaunch.toml").read_text())
+    assert settings["index"] == {"backend": "vertex", "embedder": "openai"}
+    assert settings["documents"] == {"library": 7}
+    assert settings["membership"] == {"join": "invite"}
+
+
 def test_the_data_comes_back_in_another_database(repo: Path, tmp_path: Path) -> None:
     assert firelaunch(repo, "data", "export", "demo", "data.jsonl").returncode == 0
     elsewhere = {"FIRELAUNCH_DATA": str(tmp_path / "elsewhere")}

@@ -108,10 +108,11 @@ def test_a_modules_variable_has_the_type_of_the_roots_variable_that_it_is_given(
 
 @pytest.fixture(scope="module")
 def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone with two apps that differ in all that matters here."""
+    """A clone with apps that differ in all that matters here."""
     repo = copy_repo(tmp_path_factory.mktemp("terraform") / "repo")
     app(repo, "shop", database="dedicated", embedder="openai", backend="firestore")
     app(repo, "night-school-with-a-long-name", provider="vertex", edge="private", backend="pgvector")
+    app(repo, "rare-books", embedder="openai", backend="vertex")
     return repo
 
 
@@ -176,7 +177,7 @@ def check_type(where: str, value: Any, known: dict[str, Any]) -> None:
 @terraform
 def test_it_makes_what_a_deploy_makes_and_nothing_else(repo: Path, plan: dict[str, dict[str, Any]]) -> None:
     deployed: set[tuple[Any, ...]] = set()
-    for name in ("shop", "night-school-with-a-long-name"):
+    for name in ("shop", "night-school-with-a-long-name", "rare-books"):
         done = firelaunch(repo, "deploy", name, "--dry-run")
         assert done.returncode == 0, done.stderr
         deployed |= set(of_deploy(done.stdout))
@@ -187,6 +188,7 @@ def test_it_makes_what_a_deploy_makes_and_nothing_else(repo: Path, plan: dict[st
     assert kinds == {
         *("api", "repository", "account", "role", "secret", "secret role", "database", "index", "field"),
         *("account role", "queue", "queue role", "schedule", "topic", "topic role", "subscription"),
+        *("vectors", "vectors endpoint", "deployed vectors"),
     }
 
 
@@ -241,6 +243,16 @@ def of_command(words: list[str]) -> Iterator[tuple[Any, ...]]:
             yield "subscription", name, flag["topic"], flag["message-filter"], *push, *kept, *limits
         case ["storage", "buckets", "notifications", "create", _] | ["eventarc", "triggers", "create", _]:
             pass  # of a bucket and of a service, which are made by deploys
+        case ["ai", "indexes", "create", "<<<", metadata]:
+            method = flag["index-update-method"].upper().replace("-", "_")
+            yield "vectors", flag["display-name"], flag["labels"], flag["region"], method, metadata
+        case ["ai", "index-endpoints", "create"]:
+            assert "public-endpoint-enabled" in flag
+            yield "vectors endpoint", flag["display-name"], flag["labels"], flag["region"]
+        case ["ai", "index-endpoints", "deploy-index", endpoint]:
+            size = (flag["machine-type"], int(flag["min-replica-count"]), int(flag["max-replica-count"]))
+            where = (endpoint, flag["index"], flag["region"])
+            yield "deployed vectors", flag["deployed-index-id"], flag["display-name"], *where, *size
         case ["run", *_] | ["secrets", "versions", *_] | ["storage", "buckets", "update", *_]:
             pass
         case _:
@@ -332,10 +344,40 @@ def of_terraform(address: str, given: dict[str, Any]) -> Iterator[tuple[Any, ...
             limits = (given["message_retention_duration"], retry["minimum_backoff"], retry["maximum_backoff"])
             kept = (given["ack_deadline_seconds"], "never")
             yield "subscription", given["name"], given["topic"], given["filter"], *known(called), *kept, *limits
+        case "vertex_ai_index":
+            ((config,),) = [item["config"] for item in given["metadata"]]
+            ((tree,),) = [item["tree_ah_config"] for item in config["algorithm_config"]]
+            metadata = {
+                "dimensions": config["dimensions"],
+                "approximateNeighborsCount": config["approximate_neighbors_count"],
+                "distanceMeasureType": config["distance_measure_type"],
+                "shardSize": config["shard_size"],
+                "algorithmConfig": {
+                    "treeAhConfig": {
+                        "leafNodeEmbeddingCount": tree["leaf_node_embedding_count"],
+                        "leafNodesToSearchPercent": tree["leaf_nodes_to_search_percent"],
+                    }
+                },
+            }
+            made = (given["index_update_method"], json.dumps({"config": metadata}))
+            yield "vectors", given["display_name"], labels(given), given["region"], *made
+        case "vertex_ai_index_endpoint":
+            assert given["public_endpoint_enabled"] is True
+            yield "vectors endpoint", given["display_name"], labels(given), given["region"]
+        case "vertex_ai_index_endpoint_deployed_index":
+            (node,) = given["dedicated_resources"]
+            (machine,) = node["machine_spec"]
+            size = (machine["machine_type"], node["min_replica_count"], node["max_replica_count"])
+            where = (given["index_endpoint"], given["index"], given["region"])
+            yield "deployed vectors", given["deployed_index_id"], given["display_name"], *where, *size
         case "project":
             pass
         case other:
             raise AssertionError(f"a deploy makes no {other}")
+
+
+def labels(given: dict[str, Any]) -> str:
+    return ",".join(f"{key}={value}" for key, value in given["labels"].items())
 
 
 def known(addresses: Iterable[str]) -> list[str]:
@@ -383,12 +425,13 @@ def test_apps_of_several_projects_or_regions_are_not_mixed(repo: Path, tmp_path:
 # Deploys that leave it to Terraform
 
 
-def test_a_deploy_with_terraform_makes_nothing_that_services_stand_on(repo: Path) -> None:
-    done = firelaunch(repo, "deploy", "shop", "--dry-run", "--with-terraform")
+@pytest.mark.parametrize("name", ["shop", "rare-books"])
+def test_a_deploy_with_terraform_makes_nothing_that_services_stand_on(name: str, repo: Path) -> None:
+    done = firelaunch(repo, "deploy", name, "--dry-run", "--with-terraform")
     assert done.returncode == 0, done.stderr
     assert set(of_deploy(done.stdout)) == set()
     does = [line for line in done.stdout.splitlines() if line.startswith("    do    ")]
-    assert any("gcloud run deploy shop" in line for line in does)
+    assert any(f"gcloud run deploy {name}" in line for line in does)
     assert any("/releases" in line for line in does), "rules are released all the same"
 
 

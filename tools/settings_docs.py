@@ -34,6 +34,7 @@ VARIABLES = {
     "elsewhere its price must be known (`[prices]`).",
     "FIRELAUNCH_JOBS_URL": "In place of `jobs.url`; a deploy sets it.",
     "FIRELAUNCH_JOBS_ACCOUNT": "In place of `jobs.service_account`; a deploy sets it.",
+    "FIRELAUNCH_VERTEX_INDEX": "In place of `[index.vertex]`, as JSON; a deploy that made the index sets it.",
     "STRIPE_API_KEY": "A key of the Stripe account; it switches billing on. [billing.md](billing.md) has the rest.",
     "STRIPE_API_BASE": "Another server in place of Stripe's own, for tests; refused in the cloud.",
     "GOOGLE_CLOUD_PROJECT": "In place of `cloud.project`.",

@@ -44,6 +44,7 @@ variable "services" {
       condition = optional(object({ title = string, expression = string }))
     }))
     secrets = map(string)
+    index   = optional(object({ name = string, deployed = string, dimensions = number }))
     work = optional(object({
       queue   = string
       account = string
@@ -61,8 +62,20 @@ variable "services" {
 variable "settings" {
   description = "Settings of queues and of Scheduler's jobs, and the roles that are given on single resources."
   type = object({
-    queue         = object({ max_attempts = number, min_backoff = string, max_backoff = string })
-    uploads       = object({ ack_seconds = number, retention = string, min_backoff = string, max_backoff = string })
+    queue   = object({ max_attempts = number, min_backoff = string, max_backoff = string })
+    uploads = object({ ack_seconds = number, retention = string, min_backoff = string, max_backoff = string })
+    index = object({
+      label                 = string
+      update_method         = string
+      distance              = string
+      shard                 = string
+      approximate_neighbors = number
+      leaf_embeddings       = number
+      leaf_percent          = number
+      machine_type          = string
+      min_replicas          = number
+      max_replicas          = number
+    })
     secret_reader = string
     enqueuer      = string
     account_user  = string

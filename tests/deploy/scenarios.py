@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,70 @@ def preview(world: World, report: Report) -> Check:
     yield "what came after -- reached gcloud", limits["memory"] == "1Gi"
 
 
+def an_index_of_its_own(world: World, report: Report) -> Check:
+    """An app that searches in Vertex AI and names no index; at first there is no quota for its node, then there is
+    none left when it is deployed."""
+    world.app("books", backend='vertex"\nembedder = "openai')
+    cloud = world.cloud
+    cloud.quotas.limits["MatchingEngineDeployedIndexNodes"] = [({"region": "europe-west1"}, 0)]
+    first = took(report, world.deploy("books"))
+    yield "it ends with an error", first.code == 1
+    yield f"which names the quota and its mend: {first.said[-800:]}", "it is 0, and" in first.said
+    yield "and nothing was made", not cloud.vertex.indexes and "books" not in str(cloud.account.accounts)
+    cloud.quotas.limits["MatchingEngineDeployedIndexNodes"] = [({"region": "europe-west1"}, 1)]
+    cloud.vertex.failing = {"DeployIndex": "The following quotas are exceeded: MatchingEngineDeployedIndexNodes"}
+    second = took(report, world.deploy("books"))
+    yield f"its deployment fails: {second.said[-800:]}", second.code == 1 and "quotas are exceeded" in second.said
+    yield "nothing serves yet", "books" not in cloud.run.services
+    cloud.vertex.failing = {}
+    third = took(report, world.deploy("books"))
+    yield f"the next run goes on: {third.said[-800:]}", third.code == 0
+    yield (
+        "with the index and the endpoint that are there",
+        len(cloud.vertex.indexes) == len(cloud.vertex.endpoints) == 1,
+    )
+    (index,), (endpoint,) = cloud.vertex.indexes.values(), cloud.vertex.endpoints.values()
+    named = {
+        "index": index["name"].rpartition("/")[2],
+        "domain": endpoint["publicEndpointDomainName"],
+        "endpoint": endpoint["name"].rpartition("/")[2],
+        "deployed": "fl_books",
+    }
+    for service in ("books", "fl-fn-books"):
+        yield f"{service} knows its index", json.loads(env(cloud, service)["FIRELAUNCH_VERTEX_INDEX"]) == named
+    services = str(cloud.run.services)
+    fourth = took(report, world.deploy("books"))
+    yield f"once more changes nothing: {fourth.said[-800:]}", fourth.said.count("nothing has changed") == 3
+    yield "and makes nothing", str(cloud.run.services) == services and len(cloud.vertex.indexes) == 1
+
+
+def broken_off(world: World, report: Report) -> Check:
+    """A deploy is killed at one request after another, and each time begun again, until one comes to its end. Where
+    exactly it is killed differs from time to time, so that only the requests of the last are noted."""
+    world.app("spare", database="dedicated", backend='vertex"\nembedder = "openai')
+    cloud = world.cloud
+    cloud.quotas.limits["MatchingEngineDeployedIndexNodes"] = [({}, 5)]
+    before = [len(kept) for kept in kept_of(cloud)]
+    runs = next(run for run in range(40) if not world.broken_off(6 + 9 * run, "spare"))
+    yield f"it was killed some times: {runs}", runs > 3
+    done = took(report, world.deploy("spare"))
+    yield f"it ends well: {done.said[-800:]}", done.code == 0
+    yield "and had come to its end before", done.said.count("nothing has changed") == 3
+    more = [len(kept) - count for kept, count in zip(kept_of(cloud), before, strict=True)]
+    yield f"nothing was made twice: {more}", more == [2, 1, 1, 1, 1, 1, 3, 1, 1, 2]
+    yield "the secret has one value", len(cloud.account.secrets["spare-openai-api-key"]) == 1
+    yield "all traffic is on one revision", list(cloud.run.traffic("spare").values()) == [100]
+
+
+def kept_of(cloud: GoogleCloud) -> list[Collection[str]]:
+    """What a deploy of an app adds to."""
+    return [
+        *(cloud.account.accounts, cloud.account.secrets, cloud.firestore.databases, cloud.vertex.indexes),
+        *(cloud.vertex.endpoints, cloud.work.queues, cloud.work.jobs, cloud.events.subscriptions),
+        *(cloud.events.triggers, cloud.run.services),
+    ]
+
+
 SCENARIOS: tuple[Callable[[World, Report], Check], ...] = (
     two_apps_and_the_functions,
     again,
@@ -216,6 +281,8 @@ SCENARIOS: tuple[Callable[[World, Report], Check], ...] = (
     permission_error,
     rollback,
     preview,
+    an_index_of_its_own,
+    broken_off,
 )
 
 

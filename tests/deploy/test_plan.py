@@ -26,7 +26,7 @@ from firelaunch.deploy.names import (
     app_service,
 )
 from firelaunch.deploy.release import Live, deploy_command, traffic_command
-from firelaunch.deploy.tools import Failed, Tools
+from firelaunch.deploy.tools import Failed, Tools, refuse_secrets
 from firelaunch.deploy.work import for_work
 from firelaunch.errors import SettingsError
 from firelaunch.settings import Settings
@@ -54,6 +54,9 @@ VARIANTS = {
     """,
     "vertex": """
         s/^backend = "embedded"/backend = "vertex"\\nembedder = "openai"\\nVERTEX/
+    """,
+    "indexed": """
+        s/^backend = "embedded"/backend = "vertex"\\nembedder = "openai"/
     """,
     "sold": """
         s/^daily_usd = "10.00"/daily_usd = "10.00"\\nstripe_price = "price_1"/
@@ -121,7 +124,7 @@ def test_gcloud_takes_every_command_that_a_plan_prints(plans: dict[str, str], tm
     *_, subscription = for_uploads(PLACE, made.uploads, made.account)
     (pushed,) = subscription.lacks([[{"name": f"x/subscriptions/{made.uploads.subscription}"}]])
     texts = [*sorted(lines), *map(str, (later, same, back, change, moved, pushed))]
-    commands = [shlex.split(text.partition(" < ")[0])[1:] for text in texts]
+    commands = [shlex.split(re.split(" <+ ", text)[0])[1:] for text in texts]
     assert len(commands) > 50
     assert refusals(commands, tmp_path) == {}
     assert refusals([["run", "deploy", "x", "--no-such-flag"]], tmp_path), "a flag that is not there is noticed"
@@ -139,7 +142,24 @@ def test_a_plan_names_what_each_variant_takes(plans: dict[str, str]) -> None:
     assert '"vectorConfig": {"dimension": 768' in everything
     assert '"denseVector": {"dimensions": 1536}' in plans["private"]
     assert "index-endpoints describe 2" in plans["vertex"]
-    assert "one node of the Vertex AI index" in plans["vertex"]
+    assert "indexes describe 1" in plans["vertex"]
+    assert "index-endpoints deploy-index" not in plans["vertex"]
+    assert "one e2-standard-2 node of the Vertex AI index that it names; $0.094 an hour" in plans["vertex"]
+
+
+def test_a_plan_makes_the_index_that_an_app_does_not_name_tells_its_services_and_says_what_it_costs(
+    plans: dict[str, str],
+) -> None:
+    plan = plans["indexed"]
+    made = next(line for line in plan.splitlines() if "ai indexes create" in line)
+    assert '"dimensions": 1536' in made
+    assert "--index-update-method=stream-update" in made
+    assert "--deployed-index-id=fl_app_indexed" in plan
+    deployed = [line for line in plan.splitlines() if "FIRELAUNCH_VERTEX_INDEX" in line]
+    assert [re.findall(r"run deploy ([\w-]+)", line) for line in deployed] == [["app-indexed"], ["fl-fn-app-indexed"]]
+    assert "$68.62 of it for the index of vectors" in plan.partition("\n\n")[0]
+    assert "one e2-standard-2 node of its Vertex AI index; $0.094 an hour, https://cloud.google.com/vertex-ai" in plan
+    assert not [name for name, other in plans.items() if name != "indexed" and "FIRELAUNCH_VERTEX_INDEX" in other]
 
 
 def test_a_plan_begins_with_what_a_person_can_take_in(plans: dict[str, str]) -> None:
@@ -184,10 +204,11 @@ def test_an_app_has_the_functions_that_its_settings_want_and_no_others(tmp_path:
         "all": always | documents,
         "private": None,
         "vertex": always | documents,
+        "indexed": always | documents,
         "sold": always | billing,
     }
     for api in ("pubsub.googleapis.com", "eventarc.googleapis.com", "roles/eventarc.eventReceiver"):
-        assert [variant for variant in VARIANTS if api in plans[variant]] == ["plain", "all", "vertex"]
+        assert [variant for variant in VARIANTS if api in plans[variant]] == ["plain", "all", "vertex", "indexed"]
     assert "fl-fn-" not in plans["private"]
 
 
@@ -236,6 +257,20 @@ def test_a_plan_without_a_project_says_how_to_name_one(tmp_path: Path) -> None:
         assert "set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT" in done.stdout + done.stderr
 
 
+def test_an_index_that_has_no_vectors_is_refused_before_anything_is_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The app would not start; and Google would make no index of no dimensions."""
+    repo = copy_repo(tmp_path / "repo")
+    path = copy_template(repo / "apps" / "my-app") / "firelaunch.toml"
+    path.write_text(path.read_text().replace('backend = "embedded"', 'backend = "vertex"'))
+    monkeypatch.chdir(repo)
+    done = CliRunner().invoke(main, ["deploy", "my-app", "--dry-run"])
+    assert done.exit_code == 2, "as with every error of the settings"
+    assert "index.embedder is 'none'" in done.output
+    assert "[index.vertex]" not in done.output
+
+
 def test_a_key_after_the_dashes_is_refused_and_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repo = copy_repo(tmp_path / "repo")
     copy_template(repo / "apps" / "my-app")
@@ -246,6 +281,33 @@ def test_a_key_after_the_dashes_is_refused_and_not_repeated(tmp_path: Path, monk
     assert "looks like an API key" in done.output
     assert "--update-secrets" in done.output
     assert KEY not in done.output
+
+
+@pytest.mark.parametrize(
+    ("args", "refused"),
+    [
+        (("--update-env-vars=DB_PASSWORD=hunter2",), True),
+        (("--set-env-vars", "A=1,STRIPE_API_KEY=x"), True),
+        (("--update-env-vars=^;^A=1;github_token=x",), True),
+        (("--update-env-vars=DATABASE_URL=x",), True),
+        (("--update-env-vars=OTHER=postgresql://me:hunter22@db.example.com/x",), True),
+        (("--update-env-vars=OTHER=" + "AKIA" + "ABCDEFGHIJKLMNOP",), True),
+        (("--update-env-vars=MAX_TOKENS=5,TOKEN_URL=x,PASSWORD=",), False),
+        (("--update-secrets=DB_PASSWORD=db-password:latest",), False),
+        (("--update-env-vars=A=1", "--labels=token=x"), False),
+        (("--update-env-vars=OTHER=https://example.com:8080/a@b",), False),
+    ],
+)
+def test_keys_after_the_dashes_are_known_by_their_form_and_by_their_variables_name(
+    args: tuple[str, ...], refused: bool
+) -> None:
+    if not refused:
+        refuse_secrets(args)
+        return
+    with pytest.raises(Failed, match="looks like") as failed:
+        refuse_secrets(args)
+    assert "--update-secrets" in failed.value.mend
+    assert "hunter2" not in str(failed.value)
 
 
 def test_a_key_in_the_environment_is_in_no_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,9 +379,9 @@ def test_a_bucket_is_refused_where_its_objects_are_open_past_iam_or_where_it_is_
     there: list[dict[str, Any]], bucket: str, said: str | None
 ) -> None:
     step = files(PLACE, bucket)
-    problem = step.refuses([there])
+    problem = step.refuses([there, None])
     assert problem is None if said is None else said in (problem or "")
-    assert bool(list(step.lacks([there]))) is (there == [])
+    assert bool(list(step.lacks([there, None]))) is (there == [])
 
 
 def test_only_the_membership_function_may_change_users(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from firelaunch.deploy.files import files
 from firelaunch.deploy.iam import account
 from firelaunch.deploy.names import BUILDER, REPOSITORY, SECRET_READER, Place, Service
 from firelaunch.deploy.plan import preflight
-from firelaunch.deploy.release import Release
+from firelaunch.deploy.release import Release, services_command
 from firelaunch.deploy.rules import file_rules, rules
 from firelaunch.deploy.smoke import smoke_app
 from firelaunch.deploy.stage import Staged
@@ -105,6 +105,48 @@ def test_traffic_moves_to_what_works_stays_where_it_is_otherwise_and_can_be_give
 
     cloud.run.leak(first)
     assert "lets somebody in without a token" in str(smoke("http://demo-x.a.run.app"))
+
+
+def test_who_may_not_make_a_revision_is_told_the_role(cloud: GoogleCloud, tools: Tools, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    cloud.denied = {"run.services.create"}
+    with pytest.raises(Failed) as failed:
+        Release(tools, PLACE, SERVICE, lambda _: None).deploy(Staged(tmp_path, "one"))
+    assert "ask for roles/run.admin, and run the same command again" in failed.value.mend
+
+
+def test_a_service_that_could_not_be_opened_is_opened_by_the_next_run(
+    cloud: GoogleCloud, tools: Tools, tmp_path: Path
+) -> None:
+    """gcloud makes the revision and only warns; Cloud Run lets nobody in."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+
+    def smoke(url: str) -> str | None:
+        return smoke_app(url, "demo", pause=lambda _: None)
+
+    cloud.denied = {"run.services.setIamPolicy"}
+    with pytest.raises(Failed, match="answered with 403") as failed:
+        Release(tools, PLACE, SERVICE, smoke).deploy(Staged(tmp_path, "one"))
+    assert "gcloud run services add-iam-policy-binding demo" in failed.value.mend
+    assert 'cloud.edge = "private"' in failed.value.mend
+    cloud.denied = set()
+    tools.read(services_command(PLACE), fresh=True)
+    assert "serves at" in Release(tools, PLACE, SERVICE, smoke).deploy(Staged(tmp_path, "one"))
+    assert cloud.run.public("demo")
+    assert len(cloud.build.uploads) == 1
+    assert cloud.unexpected == []
+
+
+def test_more_instances_than_the_regions_quota_has_cpu_for_are_refused_with_the_mend_of_quotas(
+    cloud: GoogleCloud, tools: Tools, tmp_path: Path
+) -> None:
+    """As where what comes after -- asks for them, which nothing looked at beforehand."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    release = Release(tools, PLACE, SERVICE, lambda _: None, ("--max-instances=1000",))
+    with pytest.raises(Failed, match="run deploy demo") as failed:
+        release.deploy(Staged(tmp_path, "one"))
+    assert "a quota is used up" in failed.value.mend
+    assert "demo" not in cloud.run.services
 
 
 def test_what_was_built_once_is_deployed_again_without_a_build(
@@ -212,6 +254,11 @@ def test_firebases_bucket_is_made_once_guarded_by_iam_alone_and_gets_its_rules(
     again = Tools({**os.environ, **cloud.environ(tmp_path / "home")}, lambda _: None, token=TOKEN)
     assert perform(files(PLACE, bucket), again, never) == 0
     cloud.build.uniform.clear()
+    broken_off = Tools({**os.environ, **cloud.environ(tmp_path / "home")}, lambda _: None, token=TOKEN)
+    assert perform(files(PLACE, bucket), broken_off, never) == 1, "it is empty, as where a deploy was broken off"
+    assert cloud.build.uniform == {bucket}
+    cloud.build.uniform.clear()
+    cloud.build.put(f"{bucket}/apps/demo/users/u/x")
     later = Tools({**os.environ, **cloud.environ(tmp_path / "home")}, lambda _: None, token=TOKEN)
     with pytest.raises(Failed, match="has access control lists") as failed:
         perform(files(PLACE, bucket), later, never)

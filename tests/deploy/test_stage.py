@@ -115,6 +115,7 @@ def test_staging_again_replaces_what_was_there_and_leaves_other_folders_alone(tm
         ("app/data.json", '{"private_key_id": "0123456789abcdef0123"}', "a service account's key"),
         ("app/data.txt", "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\n", "a private key"),
         ("app/pay.py", "k = 'sk_live_" + "a1" * 12 + "'", "a Stripe key"),
+        ("app/db.py", 'U = "postgresql://me:hunter22@db.example.com/x"', "an address with a password"),
         ("web/dist/main.js", f'const k="{KEY}"', "web/dist/main.js, line 1"),
     ],
 )
@@ -159,7 +160,16 @@ def test_a_key_is_found_whatever_is_around_it(before: bytes, after: bytes, encod
 
 @pytest.mark.parametrize(
     "text",
-    ["task-management-and-more-of-it-2026", "sk-", "risk-2024-assessment-of-all-the-things", "sk-learn-is-a-library"],
+    [
+        *(
+            "task-management-and-more-of-it-2026",
+            "sk-",
+            "risk-2024-assessment-of-all-the-things",
+            "sk-learn-is-a-library",
+        ),
+        *("postgresql://user:password@host/db", "redis://me:hunter22@localhost", "https://example.com:8080/a@b"),
+        *("postgresql://$USER:$PASSWORD@db.example.com", "postgresql://{user}:{password}@{host}"),
+    ],
 )
 def test_words_that_only_look_alike_are_let_through(text: str) -> None:
     assert not secrets.in_bytes(text.encode())

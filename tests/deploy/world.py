@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +72,26 @@ class World:
             command, cwd=self.root, env=self._environ, capture_output=True, text=True, check=False, timeout=900
         )
         return Done(done.returncode, done.stdout + done.stderr, self.cloud.requests[before:])
+
+    def broken_off(self, at: int, *arguments: str) -> bool:
+        """A deploy that is killed, gcloud and all, once it has made ``at`` requests; whether it made so many."""
+        before = len(self.cloud.requests)
+        command = [sys.executable, "-m", "firelaunch", "deploy", "--yes", *arguments]
+        process = subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=self._environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        while process.poll() is None and len(self.cloud.requests) - before < at:
+            time.sleep(0.005)
+        killed = process.poll() is None
+        if killed:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return killed
 
 
 def folded(requests: list[str]) -> list[str]:

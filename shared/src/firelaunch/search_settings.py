@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from .errors import SettingsError
 from .settings_sections import Section
 
-__all__ = ["Documents", "EmbedderKind", "Index", "IndexKind", "Search", "VertexIndex", "index_problems"]
+__all__ = ["Documents", "EmbedderKind", "Index", "IndexKind", "Search", "VertexIndex", "index_problems", "with_vertex"]
 
 IndexKind = Literal["embedded", "firestore", "vertex", "vector_search", "pgvector"]
 EmbedderKind = Literal["none", "local", "openai", "vertex"]
 
 
 class VertexIndex(Section):
-    """``[index.vertex]``: the Vertex AI index that all apps share, when the backend is ``vertex``."""
+    """``[index.vertex]``: a Vertex AI index that is there already, when the backend is ``vertex``.
+
+    Several apps may share one. Where it is left out, a deploy makes one for the app, and names it to the app itself.
+    """
 
     index: str = Field(description="Id of the index; it must allow streaming updates.")
     domain: str = Field(description="Public domain name of the index endpoint.")
@@ -119,6 +123,26 @@ class Search(Section):
     )
 
 
+def with_vertex(index: Index, named: str) -> Index:
+    """The settings with the Vertex AI index that a deploy made; as they are where it named none.
+
+    Args:
+        named: a :class:`VertexIndex` as JSON; empty for none.
+
+    Raises:
+        SettingsError: it is no such JSON.
+    """
+    if not named:
+        return index
+    try:
+        return index.model_copy(update={"vertex": VertexIndex.model_validate_json(named)})
+    except ValidationError:
+        fields = ", ".join(VertexIndex.model_fields)
+        raise SettingsError(
+            f"FIRELAUNCH_VERTEX_INDEX is not JSON with {fields}: deploy again, which sets it."
+        ) from None
+
+
 def index_problems(index: Index, *, openai_key: bool, database_url: bool) -> Iterator[str]:
     """What does not hold together in the ``[index]`` of a deployed app, each with its mend.
 
@@ -126,7 +150,10 @@ def index_problems(index: Index, *, openai_key: bool, database_url: bool) -> Ite
         openai_key, database_url: whether the environment has them.
     """
     if index.backend == "vertex" and index.vertex is None:
-        yield "firelaunch.toml: [index.vertex] is missing: name the index, its endpoint and its domain."
+        yield (
+            "firelaunch.toml: [index.vertex] is missing: name an index, or have firelaunch deploy make one, which sets "
+            "FIRELAUNCH_VERTEX_INDEX."
+        )
     if index.backend in {"firestore", "vertex", "vector_search"} and index.embedder == "none":
         yield (
             f"firelaunch.toml: index.embedder is 'none', and the backend {index.backend!r} finds by vectors alone: set "

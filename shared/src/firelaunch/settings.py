@@ -25,7 +25,7 @@ from pydantic import (
 from .errors import InvalidId, SettingsError
 from .plans import Billing, Plan, shared_prices
 from .scope import check_app_id
-from .search_settings import Documents, EmbedderKind, Index, Search, VertexIndex
+from .search_settings import Documents, EmbedderKind, Index, Search, VertexIndex, with_vertex
 from .settings_sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Price, PromptChoice
 from .settings_sections import Section as _Section
 
@@ -195,6 +195,7 @@ class Environment(_Section):
     database_url: SecretStr | None = None
     jobs_url: str = ""
     jobs_account: str = ""
+    vertex_index: str = ""
     firestore_emulator: str | None = None
     auth_emulator: str | None = None
     on_cloud_run: bool = False
@@ -210,6 +211,7 @@ _VARIABLES = {
     "FIRELAUNCH_DATA": "data",
     "FIRELAUNCH_JOBS_URL": "jobs_url",
     "FIRELAUNCH_JOBS_ACCOUNT": "jobs_account",
+    "FIRELAUNCH_VERTEX_INDEX": "vertex_index",
     "OPENAI_API_KEY": "openai_api_key",
     "OPENAI_BASE_URL": "openai_base_url",
     "OPENAI_MODEL": "openai_model",
@@ -268,7 +270,8 @@ class Settings(_Section):
             settings = settings.model_copy(update={"cloud": cloud})
         given = {"url": environment.jobs_url, "service_account": environment.jobs_account}
         jobs = settings.jobs.model_copy(update={name: value for name, value in given.items() if value})
-        settings = settings.model_copy(update={"jobs": jobs})
+        index = with_vertex(settings.index, environment.vertex_index)
+        settings = settings.model_copy(update={"jobs": jobs, "index": index})
         problems = list(_problems(settings, environ))
         if problems:
             raise SettingsError("\n".join(problems))

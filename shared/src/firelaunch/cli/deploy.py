@@ -11,13 +11,15 @@ from pathlib import Path
 
 import click
 
-from ..deploy.cost import idle_month
+from ..deploy import vertex
+from ..deploy.cost import idle_month, index_kind
 from ..deploy.data import database, indexes, publish, vectors
 from ..deploy.events import for_uploads, notification, removals
 from ..deploy.files import files
 from ..deploy.functions import AppFunctions, app_functions, membership_service
 from ..deploy.names import Place, Service, app_service, bucket, databases, features, vector_dimensions
 from ..deploy.plan import describe, describe_command, for_project, for_service, preflight, secrets_of
+from ..deploy.quotas import quota_steps, quotas
 from ..deploy.release import Release, deploy_command, services_command, traffic_command
 from ..deploy.rules import file_rules, rules
 from ..deploy.smoke import smoke_app, smoke_function
@@ -25,9 +27,12 @@ from ..deploy.stage import FUNCTIONS, Staged, StageError, stage_app, stage_funct
 from ..deploy.steps import Step, explain, perform
 from ..deploy.terraform import left_to_terraform
 from ..deploy.tools import Failed, Tools, refuse_secrets
+from ..deploy.vertex_steps import begin, finish, found
 from ..deploy.work import for_work, scheduled
+from ..errors import SettingsError
 from ..membership.policy import Policy
-from ..settings import Settings
+from ..search_settings import index_problems, with_vertex
+from ..settings import Settings, VertexIndex
 from .apps import app_folder, repo_root
 from .progress import Progress
 from .rules import composed_rules
@@ -70,7 +75,7 @@ def command(
         elif rollback:
             click.echo(deploy.checked().release(deploy.service).rollback())
         elif preview:
-            deploy.checked().preview()
+            deploy.checked()._ready().preview()
         else:
             deploy.checked().run()
     except Failed as failed:
@@ -90,6 +95,7 @@ class _Deploy:
     more: tuple[str, ...]
     yes: bool
     terraform: bool
+    index: VertexIndex = vertex.PLACEHOLDER
 
     @classmethod
     def of(
@@ -100,16 +106,32 @@ class _Deploy:
         settings = Settings.load(folder / "firelaunch.toml", _only(os.environ, "GOOGLE_CLOUD_PROJECT"))
         place = Place(settings.cloud.project or _NO_PROJECT, settings.cloud.region)
         app_service(settings, place)  # refuses ids that cannot be
+        named = (
+            settings.index
+            if settings.index.vertex
+            else with_vertex(settings.index, vertex.PLACEHOLDER.model_dump_json())
+        )
+        problems = list(index_problems(named, openai_key=True, database_url=True))
+        if problems:
+            raise SettingsError("\n".join(problems))
         tools = Tools(os.environ, lambda line: click.echo(f"\n    {line}", nl=False))
         return cls(repo_root(), folder, settings, place, tools, drop, more, yes, terraform)
 
     @property
     def service(self) -> Service:
-        return app_service(self.settings, self.place)
+        return self._told(app_service(self.settings, self.place))
 
     @property
     def functions(self) -> AppFunctions | None:
-        return app_functions(self.settings, self.place)
+        made = app_functions(self.settings, self.place)
+        return replace(made, service=self._told(made.service)) if made else None
+
+    @property
+    def own(self) -> vertex.OwnIndex | None:
+        return vertex.own_index(self.settings)
+
+    def _told(self, service: Service) -> Service:
+        return vertex.told(service, self.index) if self.own else service
 
     def checked(self) -> _Deploy:
         """The same with the project's number, once it is known that gcloud and the project are there."""
@@ -123,6 +145,10 @@ class _Deploy:
         said = self.tools.read(describe_command(self.place.project))
         return replace(self, place=replace(self.place, number=str(said["projectNumber"])))
 
+    def _ready(self) -> _Deploy:
+        """The same with the ids of the app's own index, once that is deployed."""
+        return replace(self, index=found(self.tools, self.place, self.own)) if self.own else self
+
     def run(self) -> None:
         steps, functions = self._steps(), self.functions
         watch = self._watching(functions)
@@ -130,9 +156,10 @@ class _Deploy:
         progress = Progress(len(steps) + len(watch) + len(stands_on) + (6 if functions else 4))
         for step in steps:
             self._perform(step, progress)
-        self._deploy(self.service, self._stage_app, progress)
-        if functions:
-            self._deploy(functions.service, self._stage_functions, progress)
+        ready = self._ready()
+        ready._deploy(ready.service, self._stage_app, progress)
+        if ready.functions:
+            ready._deploy(ready.functions.service, self._stage_functions, progress)
         for step in (*watch, *stands_on):
             self._perform(step, progress)
         self._deploy(self._door(self._known_dedicated()), self._stage_membership, progress)
@@ -154,7 +181,7 @@ class _Deploy:
         if self.place.project == _NO_PROJECT:
             click.echo("No project is named: set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT.\n")
         functions, door = self.functions, self._door(frozenset())
-        services = [self.service, *([functions.service] if functions else []), door]
+        services = self._services(frozenset())
         before, after = self._steps(), [*self._watching(functions), *self._stands_on(for_service(self.place, door, {}))]
         lines = [line for step in before for line in explain(step)]
         lines += [line for service in services[:-1] for line in self._release_lines(service)]
@@ -168,7 +195,9 @@ class _Deploy:
             "where\n    nothing was made yet; what is there already is let be"
         )
         click.echo("\n".join(f"    {service.name}{_serving(service)}" for service in services))
-        click.echo(f"    {_dollars(costs)} in a month in which nobody uses it; its items are at the end\n")
+        standing = [(what, micro) for what, micro in costs if "Vertex AI index" in what]
+        among = f", {_dollars(standing)} of it for the index of vectors" if standing else ""
+        click.echo(f"    {_dollars(costs)} in a month in which nobody uses it{among}; its items are at the end\n")
         click.echo("\n".join([*lines, *_cost_lines(costs)]))
 
     def looked_at(self) -> list[Step]:
@@ -177,8 +206,12 @@ class _Deploy:
 
     def _steps(self) -> list[Step]:
         """Those before the first revision."""
-        stands_on = [*preflight(self.place, features(self.settings)), *self._infrastructure()]
-        return [*self._stands_on(stands_on), *self._contents()]
+        wanted = quotas(self.settings, self.place, self._services(frozenset()))
+        more = vertex.PERMISSIONS if self.own else {}
+        looked = preflight(self.place, features(self.settings), quota_steps(self.place, wanted), more)
+        stands_on = [*looked, *self._infrastructure()]
+        last = finish(self.place, self.own) if self.own else []
+        return [*self._stands_on(stands_on), *self._contents(), *self._stands_on(last)]
 
     def _stands_on(self, steps: Iterable[Step]) -> Iterable[Step]:
         return map(left_to_terraform, steps) if self.terraform else steps
@@ -194,6 +227,7 @@ class _Deploy:
             yield database(self.place, name)
             yield indexes(self.place, name, self.root / "firestore.indexes.json", vector)
         yield from vectors(self.place, index, dimensions)
+        yield from begin(self.place, self.own) if self.own else []
         if self.service.work:
             yield from for_work(self.place, self.service, self.service.work)
         if self.functions:
@@ -267,6 +301,11 @@ class _Deploy:
 
         return smoke
 
+    def _services(self, dedicated: frozenset[str]) -> list[Service]:
+        """All that are deployed."""
+        functions = self.functions
+        return [self.service, *([functions.service] if functions else []), self._door(dedicated)]
+
     def _door(self, dedicated: frozenset[str]) -> Service:
         return membership_service(self.place, dedicated | self._dedicated())
 
@@ -299,7 +338,7 @@ class _Deploy:
         ]
 
     def _costs(self, functions: AppFunctions | None, door: Service) -> list[tuple[str, int]]:
-        items = idle_month(self.service, vertex_index=self.settings.index.backend == "vertex")
+        items = idle_month(self.service, index=index_kind(self.settings))
         if functions:
             own = replace(functions.service, secrets=_but(functions.service.secrets, self.service.secrets))
             items += idle_month(own, functions.schedules)
@@ -314,7 +353,8 @@ def planned(app: str) -> tuple[Settings, Tools, Callable[[], list[Step]]]:
     Raises:
         ClickException, SettingsError: there is no such app, or it cannot be deployed as it is.
     """
-    deploy = _Deploy.of(app, frozenset(), (), yes=False)
+    made = _Deploy.of(app, frozenset(), (), yes=False)
+    deploy = replace(made, tools=Tools(os.environ, click.echo, patient=False))
     return deploy.settings, deploy.tools, lambda: deploy.checked().looked_at()
 
 

@@ -56,6 +56,13 @@ def command(app: str, project: str, out: Path | None, no_data: bool) -> None:
     click.echo(f"What to do with it: {out / 'STEPS.md'}")
 
 
+_OF_THE_OLD = (
+    re.compile(r"^\[index\.vertex\][^\n]*\n(?:(?!\[)[^\n]*(?:\n|\Z))*", re.MULTILINE),
+    re.compile(r"^bucket\s*=[^\n]*\n", re.MULTILINE),
+)
+"""What names something of the old project that the new one has its own of: an index of vectors, the bucket of files."""
+
+
 def _settings(folder: Path, target: Path, project: str) -> None:
     """The app itself, with another project and that project's own database."""
     shutil.rmtree(target, ignore_errors=True)
@@ -64,6 +71,8 @@ def _settings(folder: Path, target: Path, project: str) -> None:
     text = path.read_text(encoding="utf-8")
     for key, value in (("project", project), ("database", "shared")):
         text = _put(text, "cloud", key, f'"{value}"')
+    for named in _OF_THE_OLD:
+        text = named.sub("", text)
     path.write_text(text, encoding="utf-8")
 
 

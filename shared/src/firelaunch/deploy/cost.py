@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
+from ..settings import Settings
 from .names import Schedule, Service
+from .vertex import NODE, own_index
 
-__all__ = ["idle_month"]
+__all__ = ["idle_month", "index_kind"]
+
+IndexKind = Literal["own", "named"]
 
 _MONTH_SECONDS = 730 * 3600
 _IDLE_PICODOLLARS = 2_500_000
@@ -24,22 +29,24 @@ _CALL_SECONDS = 2
 _ACTIVE_PICODOLLARS = 24_000_000
 """Of one vCPU-second of an active instance, tier 1 (as above). Of a GiB-second: a tenth of it, about."""
 
-_VERTEX_NODE = 730 * 94_000
-"""Micro-dollars of one e2-standard-2 node in a month (https://cloud.google.com/vertex-ai/pricing#vectorsearch)."""
+_NODE_HOUR = 94_000
+"""Micro-dollars of one node of the smallest machine, e2-standard-2, in an hour; of us-central1, and some more elsewhere
+(https://cloud.google.com/vertex-ai/pricing#vectorsearch)."""
 
 _PICO = 1_000_000
 
 
 def idle_month(
-    service: Service, schedules: Iterable[Schedule] = (), *, vertex_index: bool = False
+    service: Service, schedules: Iterable[Schedule] = (), *, index: IndexKind | None = None
 ) -> list[tuple[str, int]]:
     """Each item and its micro-dollars; free allowances are not taken off.
 
     Args:
         schedules: what Cloud Scheduler calls it for, besides the sweep of its jobs.
-        vertex_index: whether the app's vectors are in an index of Vertex AI, which has a node of its own.
+        index: where the app's vectors are in an index of Vertex AI, which has a node: its own, or one that several apps
+            may share.
     """
-    mebibytes = int(service.memory[:-2]) * (1024 if service.memory.endswith("Gi") else 1)
+    mebibytes = service.memory_bytes // 2**20
     second = _IDLE_PICODOLLARS + _IDLE_PICODOLLARS * mebibytes // 1024
     name, warm, secrets = service.name, service.min_instances, len(service.secrets)
     items = [(f"{name}: {warm} warm instances of {service.memory}", warm * _MONTH_SECONDS * second // _PICO)]
@@ -50,6 +57,15 @@ def idle_month(
         items.append((f"{name}: Scheduler job {each.name}", _SCHEDULER_JOB))
         seconds = each.runs * _CALL_SECONDS
         items.append((f"{name}: its {each.runs} calls of {_CALL_SECONDS} s", seconds * active // _PICO))
-    if vertex_index:
-        items.append((f"{name}: one node of the Vertex AI index", _VERTEX_NODE))
+    if index:
+        whose = "its Vertex AI index" if index == "own" else "the Vertex AI index that it names"
+        hourly = f"${_NODE_HOUR / 1_000_000:.3f} an hour, https://cloud.google.com/vertex-ai/pricing#vectorsearch"
+        items.append((f"{name}: one {NODE['machine_type']} node of {whose}; {hourly}", 730 * _NODE_HOUR))
     return items
+
+
+def index_kind(settings: Settings) -> IndexKind | None:
+    """What an app has of Vertex AI's indexes; None for none."""
+    if settings.index.backend != "vertex":
+        return None
+    return "own" if own_index(settings) else "named"

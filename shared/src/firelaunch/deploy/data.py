@@ -12,6 +12,7 @@ from ..settings import Index
 from .names import Place
 from .steps import Action, Step
 from .tools import Request, gcloud
+from .vertex_steps import named
 
 __all__ = ["composite_indexes", "database", "indexes", "publish", "vectors"]
 
@@ -81,11 +82,11 @@ def composite_indexes(wanted: Mapping[str, Any], vector: int) -> list[dict[str, 
 
 
 def vectors(place: Place, index: Index, dimensions: int) -> list[Step]:
-    """What an index of vectors outside of Firestore needs."""
+    """What an index of vectors outside of Firestore needs, but for one of Vertex AI that the app names none of."""
     if index.backend == "vector_search":
         return [_collection(place, index.collection, dimensions)]
     if index.backend == "vertex" and index.vertex:
-        return [_endpoint(place, index.vertex.endpoint, index.vertex.deployed, dimensions)]
+        return named(place, index.vertex, dimensions)
     return []
 
 
@@ -128,25 +129,6 @@ def _collection(place: Place, name: str, dimensions: int) -> Step:
         lacks=lambda a: [] if a[0] else [Request("POST", f"{parent}?collectionId={name}", body)],
         refuses=wrong,
         mend="ask for roles/vectorsearch.admin; or give the app another index.collection",
-    )
-
-
-def _endpoint(place: Place, endpoint: str, deployed: str, dimensions: int) -> Step:
-    """Looked at and never made: Google gives the ids, it takes half an hour, and it costs money while it stands."""
-    at = f"--region={place.region} --project={place.project}"
-    return Step(
-        f"Vertex AI index endpoint {endpoint}",
-        (gcloud("ai", "index-endpoints", "describe", endpoint, f"--region={place.region}", project=place.project),),
-        refuses=lambda a: (
-            None
-            if any(item.get("id") == deployed for item in a[0].get("deployedIndexes", []))
-            else f"{deployed} is not deployed at it"
-        ),
-        mend=f"gcloud ai indexes create --display-name=firelaunch --index-update-method=stream-update "
-        f"--metadata-file=index.json {at}, where index.json has config.dimensions {dimensions}; then gcloud ai "
-        f"index-endpoints create --display-name=firelaunch --public-endpoint-enabled {at}; then gcloud ai "
-        f"index-endpoints deploy-index ENDPOINT --index=INDEX --deployed-index-id={deployed} "
-        f"--display-name=firelaunch {at}; and name them in [index.vertex]",
     )
 
 

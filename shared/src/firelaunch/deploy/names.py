@@ -25,6 +25,7 @@ __all__ = [
     "FORBIDDEN_ROLES",
     "PERMISSIONS",
     "QUEUE",
+    "QUOTA_VIEWER",
     "REPOSITORY",
     "RUN",
     "SECRET_READER",
@@ -47,6 +48,7 @@ __all__ = [
 APIS = (
     "artifactregistry.googleapis.com",
     "cloudbuild.googleapis.com",
+    "cloudquotas.googleapis.com",
     "cloudresourcemanager.googleapis.com",
     "cloudscheduler.googleapis.com",
     "cloudtasks.googleapis.com",
@@ -90,6 +92,9 @@ PERMISSIONS: Mapping[str, str] = {
     "firebasestorage.defaultBucket.create": "roles/firebasestorage.admin",
 }
 """What whoever deploys must be allowed, and the least of Google's roles that allows it."""
+
+QUOTA_VIEWER = "roles/cloudquotas.viewer"
+"""Of whoever deploys, to have quotas looked at; without it the deploy goes on with a warning."""
 
 REPOSITORY = "cloud-run-source-deploy"
 """Where ``gcloud run deploy --source`` keeps images (https://cloud.google.com/run/docs/deploying-source-code)."""
@@ -276,6 +281,11 @@ class Service:
     min_instances: int = 0
     max_instances: int = 10
     memory: str = "512Mi"
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of an instance."""
+        return int(self.memory[:-2]) * (2**30 if self.memory.endswith("Gi") else 2**20)
 
 
 def app_service(settings: Settings, place: Place) -> Service:

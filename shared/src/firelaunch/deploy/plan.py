@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from .functions import WEBHOOK_SECRET
@@ -44,15 +45,23 @@ def describe(project: str) -> Step:
     )
 
 
-def preflight(place: Place, features: Iterable[str]) -> list[Step]:
+def preflight(
+    place: Place,
+    features: Iterable[str],
+    quotas: Iterable[Step] = (),
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> list[Step]:
     """What must be so before anything is made.
 
     Args:
         features: names of FEATURE_APIS.
+        quotas: the steps that look at them, for which their APIs must be on.
+        more: permissions besides PERMISSIONS, and the role for each.
     """
     project = place.project
     apis = (*APIS, *(FEATURE_APIS[name] for name in features))
-    permissions = {"permissions": list(PERMISSIONS)}
+    needed = {**PERMISSIONS, **more}
+    permissions = {"permissions": list(needed)}
     firebase = f"{_FIREBASE}/projects/{project}"
     return [
         describe(project),
@@ -65,7 +74,7 @@ def preflight(place: Place, features: Iterable[str]) -> list[Step]:
         Step(
             "permissions of whoever deploys",
             (Request("POST", f"{_RESOURCES}/projects/{project}:testIamPermissions", permissions),),
-            refuses=_missing_permissions,
+            refuses=lambda a: _missing_permissions(needed, a[0]),
             mend=f"an owner of the project runs, for each such role: gcloud projects add-iam-policy-binding {project} "
             "--member=user:YOU --role=ROLE --condition=None",
         ),
@@ -75,6 +84,7 @@ def preflight(place: Place, features: Iterable[str]) -> list[Step]:
             lacks=lambda a: _enable(project, apis, a[0]),
             mend=f"ask for roles/serviceusage.serviceUsageAdmin in {project}",
         ),
+        *quotas,
         Step(
             "it is a Firebase project",
             (Request("GET", firebase),),
@@ -146,7 +156,8 @@ def _secret(place: Place, variable: str, name: str, key: str | None, hint: str) 
         lacks=lacks,
         refuses=lambda a: None if a[1] or key else f"{variable} is neither in Secret Manager nor in the environment",
         mend=f'{hint}set {variable} in the environment of this one deploy, or: printf %s "$KEY" | '
-        f"gcloud secrets versions add {name} --data-file=-",
+        f"gcloud secrets versions add {name} --data-file=-; where a permission is missing, ask for "
+        f"roles/secretmanager.admin in {place.project}",
         look=lambda tools: _secret_state(tools.read(listed), name, lambda: tools.read(versions)),
     )
 
@@ -170,9 +181,9 @@ def _secret_reader(place: Place, service: Service, name: str) -> Step:
     )
 
 
-def _missing_permissions(answers: Sequence[Any]) -> str | None:
-    held = set((answers[0] or {}).get("permissions", []))
-    missing = sorted({f"{role} (for {name})" for name, role in PERMISSIONS.items() if name not in held})
+def _missing_permissions(needed: Mapping[str, str], said: Any) -> str | None:
+    held = set((said or {}).get("permissions", []))
+    missing = sorted({f"{role} (for {name})" for name, role in needed.items() if name not in held})
     return f"you lack {', '.join(missing)}" if missing else None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from .more import joined
 from .names import BUILDER, RUN, Place, Service
 from .stage import Staged
 from .tools import Command, Failed, Tools, gcloud
@@ -146,6 +147,8 @@ class Release:
         if not (live and live.digest == made and live.ready and live.address(live.latest)):
             self.tools.run(self._command(staged, made, CANDIDATE, first=live is None or not live.ever_ready))
             live = self._there()
+        elif self.service.public:
+            self.tools.run(public_command(self.place, self.service.name))  # the run that made it may not have got there
         self._try(live)
         before = live.serving if live.serving != live.latest else None
         self.tools.run(traffic_command(self.place, self.service.name, live.latest, before))
@@ -196,11 +199,14 @@ class Release:
         stays = (
             f"Traffic stays on {live.serving}." if live.serving else "It is the first revision, and no other serves."
         )
-        raise Failed(
-            f"{live.latest} does not work: {problem}\n{stays}",
-            f"gcloud run services logs read {self.service.name} --region={self.place.region} "
-            f"--project={self.place.project}",
+        logs = f"gcloud run services logs read {self.service.name} --region={self.place.region}"
+        logs += f" --project={self.place.project}"
+        closed = self.service.public and "answered with 403" in problem  # gcloud only warns where it could not open it
+        opened = (
+            f"ask for roles/run.admin, and have it opened: {public_command(self.place, self.service.name)}; where an "
         )
+        opened += 'organization\'s policy forbids that, set cloud.edge = "private" in firelaunch.toml'
+        raise Failed(f"{live.latest} does not work: {problem}\n{stays}", opened if closed else logs)
 
     def _listed(self, *, fresh: bool) -> list[Live]:
         return [Live(item) for item in self.tools.read(services_command(self.place), fresh=fresh) or []]
@@ -255,7 +261,7 @@ def deploy_command(
     ]
     if service.secrets:
         flags.append("--set-secrets=" + ",".join(f"{key}={name}:latest" for key, name in service.secrets.items()))
-    return gcloud(*flags, *more, project=place.project, long=True)
+    return gcloud(*joined(flags, more), project=place.project, long=True)
 
 
 def services_command(place: Place) -> Command:
@@ -269,6 +275,15 @@ def traffic_command(place: Place, service: str, revision: str, before: str | Non
     return gcloud(
         *("run", "services", "update-traffic", service, f"--region={place.region}"),
         *(f"--to-revisions={revision}=100", *tags),
+        project=place.project,
+    )
+
+
+def public_command(place: Place, service: str) -> Command:
+    """Anybody may call the service, as ``--allow-unauthenticated`` has it."""
+    return gcloud(
+        *("run", "services", "add-iam-policy-binding", service, f"--region={place.region}"),
+        *("--member=allUsers", "--role=roles/run.invoker"),
         project=place.project,
     )
 

@@ -33,7 +33,10 @@ def rules(place: Place, database: str, text: str, drop: frozenset[str]) -> Step:
                 return f"this would drop the live rules of {', '.join(gone)} from database {database}"
         return None
 
-    mend = "deploy from where apps/APP/firestore.rules is; or, if those rules are to go, pass --drop APP"
+    mend = (
+        "deploy from where apps/APP/firestore.rules is; or, if those rules are to go, pass --drop APP; where a "
+        f"permission is missing, ask for roles/firebaserules.admin in {place.project}"
+    )
     return _step(place, f"database {database}", _releases(database), _Source("firestore.rules", text), mend, dropped)
 
 

@@ -24,6 +24,11 @@ _FORMS = {
     "a Google refresh token": re.compile(r"(?<![A-Za-z0-9])1//0[A-Za-z0-9_-]{30,}"),
     "a Google OAuth secret": re.compile(r"(?<![A-Za-z0-9])GOCSPX-[A-Za-z0-9_-]{20,}"),
     "a GitHub token": re.compile(r"(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})"),
+    "an AWS access key": re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"),
+    "a Hugging Face token": re.compile(r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{30,}"),
+    "an address with a password": re.compile(
+        r"""(?i)\b[a-z][a-z0-9+.-]*://[^\s:/@"'{}<>$]+:(?!pass(?:word)?@|secret@)[^\s/@"'{}<>$*]{3,}@(?!localhost|127\.)\w"""
+    ),
     "a Slack token": re.compile(r"(?<![A-Za-z0-9])xox[abprs]-[A-Za-z0-9-]{10,}"),
 }
 """By what each is. Firebase's own web keys (AIza...) are not among them: they are public, and web clients need them."""

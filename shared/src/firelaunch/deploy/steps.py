@@ -8,9 +8,14 @@ from typing import Any
 
 from .tools import Command, Failed, Request, Tools
 
-__all__ = ["Action", "Step", "explain", "perform"]
+__all__ = ["Action", "Step", "explain", "nothing", "perform"]
 
 Action = Command | Request
+
+
+def nothing(_: Sequence[Any]) -> tuple[()]:
+    """What a step lacks that only looks."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +31,27 @@ class Step:
         mend: the command or the sentence that mends a refusal or a failure.
         asks: given the answers, what somebody should agree to first; None where nothing is to be asked.
         look: in place of running ``looks``, for what tools answer differently.
+        warns: given the answers, what is worth knowing and stops nothing.
+        waits: for what is on its way already, before anything is looked at; in a deploy alone.
     """
 
     title: str
     looks: tuple[Action, ...]
-    lacks: Callable[[Sequence[Any]], Iterable[Action]] = lambda _: ()
+    lacks: Callable[[Sequence[Any]], Iterable[Action]] = nothing
     refuses: Callable[[Sequence[Any]], str | None] = lambda _: None
     mend: str = ""
     asks: Callable[[Sequence[Any]], str | None] = lambda _: None
     look: Callable[[Tools], Sequence[Any]] | None = None
+    warns: Callable[[Sequence[Any]], str | None] = lambda _: None
+    waits: Callable[[Tools], object] = lambda _: None
+
+    def answers(self, tools: Tools) -> Sequence[Any]:
+        """How it is.
+
+        Raises:
+            Failed: that cannot be seen.
+        """
+        return self.look(tools) if self.look else [_do(tools, action, read=True) for action in self.looks]
 
 
 def perform(step: Step, tools: Tools, agree: Callable[[str], bool]) -> int:
@@ -44,12 +61,16 @@ def perform(step: Step, tools: Tools, agree: Callable[[str], bool]) -> int:
         Failed: it cannot be; the mend is the step's own where it has one.
     """
     try:
-        answers = step.look(tools) if step.look else [_do(tools, action, read=True) for action in step.looks]
+        step.waits(tools)
+        answers = step.answers(tools)
     except Failed as failed:
         raise Failed(str(failed), _both(failed.mend, step.mend)) from None
     problem = step.refuses(answers)
     if problem:
         raise Failed(problem, step.mend)
+    warning = step.warns(answers)
+    if warning:
+        tools.warn(warning)
     actions = list(step.lacks(answers))
     question = step.asks(answers) if actions else None
     if question and not agree(question):

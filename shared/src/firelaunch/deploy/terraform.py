@@ -27,6 +27,7 @@ from .names import (
     FEDERATION_APIS,
     PERMISSIONS,
     QUEUE,
+    QUOTA_VIEWER,
     REPOSITORY,
     SECRET_READER,
     Place,
@@ -38,7 +39,9 @@ from .names import (
     features,
     vector_dimensions,
 )
-from .steps import Step
+from .steps import Step, nothing
+from .vertex import INDEX, LABEL, NODE, OwnIndex, own_index
+from .vertex import PERMISSIONS as OF_INDEXES
 
 __all__ = ["left_to_terraform", "variables"]
 
@@ -46,14 +49,16 @@ _MEND = "firelaunch terraform && terraform -chdir=deploy/terraform apply"
 
 
 def left_to_terraform(step: Step) -> Step:
-    """The same, but that it does nothing: it refuses where something is missing."""
+    """The same, but that it does nothing: it refuses where something is missing. One that only looks stays as it is."""
+    if step.lacks is nothing:
+        return step
 
     def refuses(answers: Sequence[Any]) -> str | None:
         missing = "this is left to Terraform, and is not there or not as in the settings"
         return step.refuses(answers) or (missing if list(step.lacks(answers)) else None)
 
     mend = f"{_MEND}; where that does not make it: {step.mend}" if step.mend else _MEND
-    return replace(step, lacks=lambda _: (), refuses=refuses, asks=lambda _: None, mend=mend)
+    return replace(step, lacks=nothing, refuses=refuses, asks=lambda _: None, mend=mend)
 
 
 def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str, Any]:
@@ -70,6 +75,7 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
     door = membership_service(place, dedicated)
     topics = {found.uploads.topic for app in settings if (found := app_functions(app, place)) and found.uploads}
     wanted = json.loads(indexes.read_text(encoding="utf-8"))
+    own = [app for app in settings if own_index(app)]
     used = dict.fromkeys(name for app in settings for name in features(app))
     return {
         "project": {
@@ -86,17 +92,21 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
             "publisher": PUBLISHER,
             "deployer": {
                 "account": DEPLOYER,
-                "roles": sorted(set(PERMISSIONS.values())),
+                "roles": sorted({*PERMISSIONS.values(), QUOTA_VIEWER, *(OF_INDEXES.values() if own else ())}),
                 "apis": list(FEDERATION_APIS),
             },
         },
         "services": {
-            **{app.app.id: _service(place, app_service(app, place), app_functions(app, place)) for app in settings},
-            door.name: _service(place, door, None),
+            **{
+                app.app.id: _service(place, app_service(app, place), app_functions(app, place), own_index(app))
+                for app in settings
+            },
+            door.name: _service(place, door, None, None),
         },
         "settings": {
             "queue": {key.replace("-", "_"): value for key, value in QUEUE.items()},
             "uploads": dict(SUBSCRIPTION),
+            "index": {"label": LABEL, **INDEX, **NODE},
             "secret_reader": SECRET_READER,
             "enqueuer": ENQUEUER,
             "account_user": ACCOUNT_USER,
@@ -104,11 +114,12 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
     }
 
 
-def _service(place: Place, service: Service, functions: AppFunctions | None) -> dict[str, Any]:
+def _service(place: Place, service: Service, functions: AppFunctions | None, index: OwnIndex | None) -> dict[str, Any]:
     work = service.work
     return {
         **_account(place, f"runs {service.name}", service.roles),
         "account": service.account,
+        "index": {"name": index.name, "deployed": index.deployed, "dimensions": index.dimensions} if index else None,
         "secrets": {**service.secrets, **(functions.service.secrets if functions else {})},
         "work": None
         if work is None

@@ -15,8 +15,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import secrets
+from .names import PERMISSIONS
 
-__all__ = ["Command", "Failed", "Request", "Tools", "gcloud", "refuse_secrets"]
+__all__ = ["QUOTA_MEND", "Command", "Failed", "Request", "Tools", "gcloud", "refuse_secrets"]
 
 _SECONDS = 60.0
 _LOGGED_OUT = re.compile(
@@ -24,13 +25,22 @@ _LOGGED_OUT = re.compile(
     r"|Failed to authenticate",
     re.IGNORECASE,
 )
-_QUOTA = re.compile(r"RESOURCE_EXHAUSTED|\b429\b|quota (?:exceeded|limit)|exceed\w* .{0,80}quota", re.IGNORECASE)
+_QUOTA = re.compile(
+    r"RESOURCE_EXHAUSTED|\b429\b|quota (?:exceeded|limit|violated)|exceed\w* .{0,80}quota", re.IGNORECASE
+)
+QUOTA_MEND = "a quota is used up; see it, and ask for more: https://console.cloud.google.com/iam-admin/quotas"
 _FORBIDDEN = re.compile(r"PERMISSION_DENIED|does not have permission|HTTPError 403|\b403\b|forbidden", re.IGNORECASE)
 _NOT_YET = re.compile(
     r"Service account \S+ does not exist|SERVICE_DISABLED|has not been used in project"
     r"|using the Eventarc Service Agent|does not have permission to publish",
     re.IGNORECASE,
 )
+_ENVIRON = re.compile(r"--(?:set|update)-env-vars(?![a-z-])")
+_KEY_NAME = re.compile(
+    r"(?<![A-Z0-9_])([A-Z0-9_]*(?:SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIALS|DATABASE_URL))=(?=[^,;])",
+    re.IGNORECASE,
+)
+"""Variables that hold keys, whatever these look like."""
 _SHOWN = 1_000
 """Characters of a request's body that are printed whole; rules are longer."""
 _RETRIES = 6
@@ -40,23 +50,28 @@ turned on, is not known everywhere at once
 
 
 class Failed(Exception):
-    """A step cannot be done. ``mend`` is what to do about it, a command where one helps."""
+    """A step cannot be done. ``mend`` is what to do about it, a command where one helps. One that is ``passing`` is the
+    network's or Google's own, and may not come again."""
 
-    def __init__(self, message: str, mend: str) -> None:
+    def __init__(self, message: str, mend: str, *, passing: bool = False) -> None:
         super().__init__(message)
         self.mend = mend
+        self.passing = passing
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One call of a tool. ``stdin`` may hold a secret: it is never shown. A ``long`` one shows what it says."""
+    """One call of a tool. ``stdin`` may hold a secret: it is never shown. ``text`` on standard input holds none. A
+    ``long`` one shows what it says."""
 
     argv: tuple[str, ...]
     stdin: str | None = None
     long: bool = False
+    text: str | None = None
 
     def __str__(self) -> str:
         given = " < (the key, from the environment)" if self.stdin is not None else ""
+        given += f" <<< {shlex.quote(self.text)}" if self.text is not None else ""
         return shlex.join(self.argv) + given
 
 
@@ -93,9 +108,9 @@ class Request:
         return said
 
 
-def gcloud(*args: str, project: str, stdin: str | None = None, long: bool = False) -> Command:
+def gcloud(*args: str, project: str, stdin: str | None = None, long: bool = False, text: str | None = None) -> Command:
     """A command of gcloud that asks nothing and answers in JSON."""
-    return Command(("gcloud", *args, f"--project={project}", "--quiet", "--format=json"), stdin, long)
+    return Command(("gcloud", *args, f"--project={project}", "--quiet", "--format=json"), stdin, long, text)
 
 
 class Tools:
@@ -106,6 +121,7 @@ class Tools:
         say: shows a line of what a long command does.
         pause: waits that many seconds.
         token: an access token, where one is at hand; else gcloud is asked.
+        patient: whether to wait for what was just made and is not known everywhere yet; who only looks made nothing.
     """
 
     def __init__(
@@ -114,14 +130,32 @@ class Tools:
         say: Callable[[str], object],
         pause: Callable[[float], object] = time.sleep,
         token: str = "",
+        *,
+        patient: bool = True,
     ) -> None:
         self._environ = dict(environ)
         self._say = say
         self._pause = pause
         self._seen: dict[Command, Any] = {}
         self._token = token
+        self._tries = _RETRIES if patient else 1
         self.clock_ahead: float | None = None
         """Seconds by which this machine's clock is ahead of Google's; None before a request was answered."""
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long."""
+        self._pause(seconds)
+
+    def say(self, line: str) -> None:
+        """Show a line of how it goes."""
+        self._say(line)
+
+    def warn(self, text: str) -> None:
+        """Show what is worth knowing, and stops nothing."""
+        first, *more = text.splitlines()
+        self._say(f"warning: {first}")
+        for line in more:
+            self._say(f"    {line}")
 
     def check_installed(self) -> None:
         """Raises Failed where gcloud is not on the PATH."""
@@ -146,11 +180,11 @@ class Tools:
         Raises:
             Failed: it ended with an error.
         """
-        for attempt in range(_RETRIES):
+        for attempt in range(self._tries):
             code, out, err = self._run(command)
             if code == 0:
                 return _json(out)
-            if not _NOT_YET.search(err) or attempt == _RETRIES - 1:
+            if not _NOT_YET.search(err) or attempt == self._tries - 1:
                 break
             self._pause(2.0**attempt)
         said = "" if command.long else f"\n{_last_words(err or out)}"
@@ -162,19 +196,26 @@ class Tools:
         Raises:
             Failed: it refused, or cannot be reached.
         """
-        for attempt in range(_RETRIES):
+        for attempt in range(self._tries):
             status, body = self._send(request)
             if status == 404 and request.method == "GET":
                 return None
             if status < 400:
                 return self.request(request.then(body)) if request.then else body
             said = f"{status} {body.get('error', {}).get('message', '')}"
-            if not _NOT_YET.search(said) or attempt == _RETRIES - 1:
+            if not _NOT_YET.search(said) or attempt == self._tries - 1:
                 break
             self._pause(2.0**attempt)
-        raise Failed(f"{request.method} {request.url}: {said}", _mend(said))
+        raise Failed(f"{request.method} {request.url}: {said}", _mend(said), passing=status >= 500)
 
     def _send(self, request: Request) -> tuple[int, Any]:
+        status, body = self._sent(request)
+        if status == 401:  # a token lasts an hour at most, and waiting may take that long
+            self._token = ""
+            status, body = self._sent(request)
+        return status, body
+
+    def _sent(self, request: Request) -> tuple[int, Any]:
         import requests
 
         url, headers = self._override(request.url), {"Authorization": f"Bearer {self.token()}", **request.quota()}
@@ -183,7 +224,7 @@ class Tools:
             self.clock_ahead = _ahead(answer.headers.get("Date"))
             return answer.status_code, answer.json()
         except (requests.RequestException, ValueError) as error:
-            raise Failed(f"{request.method} {request.url}: {error}", "try again") from None
+            raise Failed(f"{request.method} {request.url}: {error}", "try again", passing=True) from None
 
     def token(self) -> str:
         """gcloud's access token.
@@ -210,7 +251,7 @@ class Tools:
     def _override(self, url: str) -> str:
         """gcloud's own way to name another endpoint; a token goes there, so it is this machine or has TLS."""
         parts = urlsplit(url)
-        api = parts.netloc.split(".")[0].upper()
+        api = parts.netloc.split(".")[0].rpartition("-")[2].upper()  # Vertex AI has a host for each region
         base = self._environ.get(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}")
         if base is None:
             return url
@@ -220,11 +261,12 @@ class Tools:
         return url.replace(f"https://{parts.netloc}/", f"{base.rstrip('/')}/", 1)
 
     def _run(self, command: Command) -> tuple[int, str, str]:
+        given = command.text if command.stdin is None else command.stdin
         try:
             process = subprocess.Popen(  # noqa: S603 - commands of this package's own making, and no shell
                 command.argv,
                 env=self._environ,
-                stdin=subprocess.PIPE if command.stdin is not None else subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -232,7 +274,7 @@ class Tools:
         except FileNotFoundError:
             raise Failed(f"{command.argv[0]} is not on the PATH", "install it") from None
         if not command.long:
-            out, err = process.communicate(command.stdin)
+            out, err = process.communicate(given)
             return process.returncode, out, err
         return self._follow(process)
 
@@ -250,11 +292,15 @@ class Tools:
 
 
 def refuse_secrets(args: tuple[str, ...]) -> None:
-    """Raises Failed where an argument holds a secret: other users of the machine and its shell's history see it."""
-    for arg in args:
-        for _, kind in secrets.in_text(arg):
+    """Raises Failed where an argument holds a secret: other users of the machine and its shell's history see it, and
+    whoever may see the service."""
+    for before, arg in zip(("", *args), args, strict=False):
+        kinds = [kind for _, kind in secrets.in_text(arg)]
+        if _ENVIRON.match(arg) or _ENVIRON.fullmatch(before):
+            kinds += [f"a value for {name}" for name in _KEY_NAME.findall(arg)]
+        if kinds:
             raise Failed(
-                f"an argument looks like {kind}; it would be in the service's settings, for all to read who may",
+                f"an argument looks like {kinds[0]}; it would be in the service's settings, for all to read who may",
                 "put it into Secret Manager, and pass --update-secrets=NAME=secret:latest",
             )
 
@@ -282,9 +328,16 @@ def _mend(said: str) -> str:
     if _LOGGED_OUT.search(said):
         return "gcloud auth login"
     if _QUOTA.search(said):
-        return "a quota is used up; see it, and ask for more: https://console.cloud.google.com/iam-admin/quotas"
+        return QUOTA_MEND
     if "billing" in said.lower():
         return "see that the project has a billing account: gcloud billing projects describe PROJECT"
     if _FORBIDDEN.search(said):
-        return "ask for the role that is missing, and run the same command again: it goes on where it stopped"
+        return f"ask for {_role(said)}, and run the same command again: it goes on where it stopped"
     return "mend what it says, and run the same command again: it goes on where it stopped"
+
+
+def _role(said: str) -> str:
+    """That which has the permission of which an API speaks, or another of its service."""
+    named = re.search(r"permission '?([a-z]+)\.\w+\.\w+", said, re.IGNORECASE)
+    roles = {permission.partition(".")[0]: role for permission, role in PERMISSIONS.items()}
+    return roles.get(named[1], "the role that is missing") if named else "the role that is missing"

@@ -8,9 +8,9 @@ from itertools import islice
 
 from ..deploy.accounts import pages
 from ..deploy.steps import Step
-from ..deploy.tools import Failed, Request, Tools
+from ..deploy.tools import Failed, Tools
 from ..membership.claims import MAX_BYTES
-from .base import Finding, ok, problem, skipped
+from .base import Finding, note, ok, problem, skipped
 
 __all__ = ["cloud_checks"]
 
@@ -68,11 +68,7 @@ def cloud_checks(
 def looked(step: Step, tools: Tools, app: str) -> Finding:
     """Whether what a step makes so is so already."""
     try:
-        answers = (
-            step.look(tools)
-            if step.look
-            else [tools.request(a) if isinstance(a, Request) else tools.read(a) for a in step.looks]
-        )
+        answers = step.answers(tools)
     except Failed as failed:
         if _NOT_FOUND.search(str(failed)):
             return problem(step.title, "what it is about is not there yet", f"firelaunch deploy {app}")
@@ -80,6 +76,9 @@ def looked(step: Step, tools: Tools, app: str) -> Finding:
     refusal = step.refuses(answers)
     if refusal:
         return problem(step.title, refusal, step.mend)
+    warning = step.warns(answers)
+    if warning:
+        return note(step.title, warning, step.mend)
     if not list(step.lacks(answers)):
         return ok(step.title, "as it should be")
     asked = (step.asks(answers) or "").splitlines()

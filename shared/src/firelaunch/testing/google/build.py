@@ -52,6 +52,7 @@ class Build:
             ),
             Route("POST", upload + "/([^/]+)/o", self._upload, "storage.objects.create"),
             Route("PUT", upload + "/([^/]+)/o", self._resume, "storage.objects.create"),
+            Route("GET", storage + "/([^/]+)/o", self._list_objects, "storage.objects.list"),
             Route("GET", storage + "/([^/]+)/o/(.+)", self._object, "storage.objects.get"),
             Route(
                 "POST",
@@ -116,6 +117,15 @@ class Build:
         if f"{bucket}/{name}" not in self._objects:
             raise not_found(name)
         return self._object_of(f"{bucket}/{name}")
+
+    def put(self, where: str) -> None:
+        """An object of somebody's, at "bucket/name"."""
+        self._objects[where] = b""
+
+    def _list_objects(self, _: Call, bucket: str) -> Any:
+        self.check_bucket(bucket)
+        there = [self._object_of(where) for where in self._objects if where.startswith(f"{bucket}/")]
+        return {"kind": "storage#objects", "items": there}
 
     def _object_of(self, where: str) -> Any:
         bucket, _, name = where.partition("/")

@@ -7,6 +7,7 @@ from typing import Any
 
 from .base import Call, Refusal, Route, exists, not_found
 from .project import Project
+from .quotas import Quotas
 
 __all__ = ["Run"]
 
@@ -18,8 +19,9 @@ class Run:
         breaking: whether revisions made from now on answer 500, as a service does that cannot reach its database.
     """
 
-    def __init__(self, project: str, account: Project) -> None:
+    def __init__(self, project: str, account: Project, quotas: Quotas | None = None) -> None:
         self.project = project
+        self._quotas = quotas or Quotas(project, account)
         self.services: dict[str, dict[str, Any]] = {}
         self.policies: dict[str, dict[str, Any]] = {}
         self.breaking = False
@@ -93,6 +95,7 @@ class Run:
         template = body["spec"]["template"]
         self.check_account(template["spec"]["serviceAccountName"])
         self._check_secrets(template)
+        self._check_quota(template, region)
         generation = before["metadata"]["generation"] + 1 if before else 1
         status = before["status"] if before else {}
         latest = status.get("latestCreatedRevisionName", "")
@@ -144,6 +147,19 @@ class Run:
             if not any(f"serviceAccount:{account}" in b["members"] for b in bindings):
                 raise Refusal(403, "PERMISSION_DENIED", f"Permission denied on secret {name} for {account}.")
 
+    def _check_quota(self, template: dict[str, Any], region: str) -> None:
+        """The instances that one service may have are held against the whole region's quota."""
+        instances = int(template["metadata"].get("annotations", {}).get("autoscaling.knative.dev/maxScale", 100))
+        cpu = template["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("cpu", "1")
+        milli = int(cpu[:-1]) if cpu.endswith("m") else int(float(cpu) * 1_000)
+        allowed = self._quotas.limit("CpuAllocPerProjectRegion", region)
+        if allowed is not None and instances * milli > allowed:
+            raise Refusal(
+                *(400, "INVALID_ARGUMENT"),
+                f"Max instances must be set to {allowed // milli} or fewer to set the requested total CPU.\n\n"
+                f"Quota violated:\nCpuAllocPerProjectRegion requested: {instances * milli} allowed: {allowed}",
+            )
+
     def _revision(self, _: Call, __: str, name: str) -> Any:
         condition = {"type": "Ready", "status": "True"}
         return {"kind": "Revision", "metadata": {"name": name}, "status": {"conditions": [condition]}, "spec": {}}
@@ -164,6 +180,8 @@ class Run:
         found = [t["revisionName"] for t in targets if (t.get("tag") == tag if tag else t.get("percent") == 100)]
         if not found:
             return 404, {"error": "no such revision"}
+        if not self.public(name) and "x-serverless-authorization" not in call.headers:
+            return 403, {"error": "Your client does not have permission to get this URL from this server."}
         self.served.append(f"{call.method} {found[0]}{call.path}")
         if found[0] in self._broken:
             return 500, {"error": {"code": "internal", "message": "The database does not answer."}}

@@ -6,6 +6,7 @@ A host that it does not play is refused and noted as unexpected: nothing reaches
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,17 +19,21 @@ from .build import Build
 from .events import Events
 from .firestore import Firestore
 from .project import Project
+from .quotas import Quotas
 from .run import Run
 from .users import Users
+from .vertex import Vertex
 from .work import Work
 
 __all__ = ["GoogleCloud"]
 
 _OVERRIDES = (
     *("artifactregistry", "cloudbilling", "cloudbuild", "iam", "run", "secretmanager", "serviceusage", "storage"),
-    *("aiplatform", "cloudscheduler", "cloudtasks", "eventarc", "logging", "pubsub", "runapps"),
+    *("cloudscheduler", "cloudtasks", "eventarc", "logging", "pubsub", "runapps"),
 )
 _LOOPBACK = (
+    "aiplatform",
+    "cloudquotas",
     "cloudresourcemanager",
     "firestore",
     "firebase",
@@ -39,8 +44,15 @@ _LOOPBACK = (
 )
 """Requests of firelaunch's own go there too, and it sends a token without TLS to this machine alone."""
 
-_QUOTA = ("firebase.", "firebaserules.", "firebasestorage.")
+_QUOTA = ("cloudquotas.", "firebase.", "firebaserules.", "firebasestorage.")
 """Hosts that refuse a person's token without the header X-Goog-User-Project."""
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing for a client that was killed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class GoogleCloud:
@@ -61,16 +73,28 @@ class GoogleCloud:
         self.requests: list[str] = []
         self.unexpected: list[str] = []
         self.account = Project(project)
+        self.quotas = Quotas(project, self.account)
         self.firestore = Firestore(project)
-        self.run = Run(project, self.account)
+        self.run = Run(project, self.account, self.quotas)
         self.build = Build(project, self.run)
         self.users = Users(project)
         self.work = Work(project, self.account)
+        self.vertex = Vertex(project, self.account)
         self.events = Events(project, self.account, self.firestore, self.run, self.build)
-        parts = (self.account, self.firestore, self.run, self.build, self.users, self.work, self.events)
+        parts = (
+            self.account,
+            self.quotas,
+            self.firestore,
+            self.run,
+            self.build,
+            self.users,
+            self.work,
+            self.events,
+            self.vertex,
+        )
         self._routes: list[Route] = [route for part in parts for route in part.routes()]
         self._lock = threading.RLock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def __enter__(self) -> Self:
