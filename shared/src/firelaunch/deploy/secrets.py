@@ -27,7 +27,7 @@ _FORMS = {
     "an AWS access key": re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"),
     "a Hugging Face token": re.compile(r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{30,}"),
     "an address with a password": re.compile(
-        r"""(?i)\b[a-z][a-z0-9+.-]*://[^\s:/@"'{}<>$]+:(?!pass(?:word)?@|secret@)[^\s/@"'{}<>$*]{3,}@(?!localhost|127\.)\w"""
+        r"""(?i)\b[a-z][a-z0-9+.-]{0,30}://[^\s:/@"'{}<>$]+:(?!pass(?:word)?@|secret@)[^\s/@"'{}<>$*]{3,}@(?!localhost|127\.)\w"""
     ),
     "a Slack token": re.compile(r"(?<![A-Za-z0-9])xox[abprs]-[A-Za-z0-9-]{10,}"),
 }
