@@ -1,10 +1,10 @@
 """gunicorn's threaded worker, with what is ours: how it says that it cannot start, how it ends, the form of errors that
 it answers itself, to requests that no app gets to see, and streams that hold no thread while they wait.
 
-For the streams it leans on what gunicorn does not promise: that ``handle`` runs in a thread and what it returns reaches
-``finish_request``, ``method_queue``, and the response behind ``start_response``. So its version is pinned, and
-tests/test_relay.py fails where another version does otherwise. Where the app runs under another server, each
-stream keeps its thread.
+For the streams it leans on what gunicorn does not promise: that ``enqueue_req`` has ``handle`` run in a thread, after
+which ``method_queue`` calls ``finish_request`` with what it returned, and the response behind ``start_response``. So
+its version is pinned, and tests/test_relay.py fails where another version does otherwise. Where the app runs under
+another server, each stream keeps its thread.
 """
 
 from __future__ import annotations
@@ -295,18 +295,25 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             except BaseException as error:
                 log.exception("a stream's connection failed")
                 result.set_exception(error)
-            self.method_queue.defer(self.finish_request, sending.conn, result)
+            self._answered(sending.conn, result)
 
         with contextlib.suppress(RuntimeError):  # the pool is closed: the process ends, and its time is up
             self.tpool.submit(go_on)
 
+    def enqueue_req(self, conn: Any) -> None:
+        """Have the request on a connection answered by a thread of the pool."""
+        self.tpool.submit(self.handle, conn).add_done_callback(partial(self._answered, conn))
+
+    def _answered(self, conn: Any, result: Future[Any]) -> None:
+        """Have gunicorn's loop finish with a connection; not woken where its stream goes on."""
+        if result.cancelled() or result.exception() is not None or result.result() is not _ELSEWHERE:
+            self.method_queue.defer(self.finish_request, conn, result)
+
     def finish_request(self, conn: Any, fs: Any) -> None:
-        """Close a connection, or keep it for the next request; not yet where its stream goes on."""
-        if fs.cancelled() or fs.exception() is not None:
-            super().finish_request(conn, fs)
-        elif not fs.result():
+        """Close a connection, or keep it for the next request."""
+        if not fs.cancelled() and fs.exception() is None and not fs.result():
             self._part(conn)
-        elif fs.result() is not _ELSEWHERE:
+        else:
             super().finish_request(conn, fs)
 
     def _part(self, conn: Any) -> None:
