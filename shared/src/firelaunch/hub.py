@@ -108,8 +108,7 @@ class Hub:
                     os.eventfd_read(self._bell)
                 elif (served := self._of_provider.get(descriptor)) is not None:
                     try:  # as _guarded, for what comes by far most often
-                        if not self._pass_on(served):
-                            self._step(served)
+                        self._go_on(served)
                     except Exception:
                         self._failed(served)
                 elif (served := self._of_client.get(descriptor)) is not None:

@@ -75,7 +75,7 @@ def command(
         elif rollback:
             click.echo(deploy.checked().release(deploy.service).rollback())
         elif preview:
-            deploy.checked()._ready().preview()
+            deploy.checked().ready().preview()
         else:
             deploy.checked().run()
     except Failed as failed:
@@ -145,7 +145,7 @@ class _Deploy:
         said = self.tools.read(describe_command(self.place.project))
         return replace(self, place=replace(self.place, number=str(said["projectNumber"])))
 
-    def _ready(self) -> _Deploy:
+    def ready(self) -> _Deploy:
         """The same with the ids of the app's own index, once that is deployed."""
         return replace(self, index=found(self.tools, self.place, self.own)) if self.own else self
 
@@ -156,7 +156,7 @@ class _Deploy:
         progress = Progress(len(steps) + len(watch) + len(stands_on) + (6 if functions else 4))
         for step in steps:
             self._perform(step, progress)
-        ready = self._ready()
+        ready = self.ready()
         ready._deploy(ready.service, self._stage_app, progress)
         if ready.functions:
             ready._deploy(ready.functions.service, self._stage_functions, progress)
