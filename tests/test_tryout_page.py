@@ -29,7 +29,7 @@ LINES = "[...document.querySelectorAll('#log div')].map((each) => [each.classNam
 
 @contextmanager
 def opened(url: str, profile: Path) -> Iterator[Callable[[str], Any]]:
-    """A page in Chromium; the value of a JavaScript expression on it."""
+    """A page in Chromium; the value of a JavaScript expression on it, which must not throw."""
     command = [str(BROWSER), *OPTIONS, f"--user-data-dir={profile}", "--remote-debugging-port=0", url]
     browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -51,9 +51,11 @@ def opened(url: str, profile: Path) -> Iterator[Callable[[str], Any]]:
                 page.send(json.dumps({"id": number, "method": "Runtime.evaluate", "params": asked}))
                 while (answer := json.loads(page.recv(timeout=30))).get("id") != number:
                     pass
+                assert "exceptionDetails" not in answer["result"], (expression, answer["result"])
                 return answer["result"]["result"].get("value")
 
-            wait_until(lambda: value("document.readyState") == "complete")
+            # The browser names a page by where it is going while about:blank, just as complete, is still in it.
+            wait_until(lambda: value("document.readyState") == "complete" and value("location.href").startswith(url))
             yield value
     finally:
         browser.kill()
