@@ -30,8 +30,12 @@ __all__ = ["Hub", "Served"]
 log = logging.getLogger(__name__)
 
 _MANY = 16
-_TOGETHER_SECONDS = 0.02
-"""With many streams, what arrives in this time is relayed together: a wake-up for a token costs more than the token."""
+_GATHER_SECONDS = 0.02
+_GATHER_SECONDS_A_STREAM = 0.001
+_MOST_GATHER_SECONDS = 0.1
+"""From ``_MANY`` streams on, what arrives in this time is relayed together, but for the first words of an answer: a
+wake-up, and a write, cost more than the token that they are for. It is longer the more streams there are, up to ten
+writes a second to each reader, which saves nearly half of the work at 500 streams of 20 tokens a second."""
 
 _LEFT = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
@@ -58,7 +62,7 @@ class Served:
     _stalled_since: float = 0.0
     _last_beat: float = 0.0
     _descriptor: int = -1
-    _listening: bool = False
+    _heard_by: select.epoll | None = None
 
     def left(self) -> None:
         """The client is gone. Where the answer does not go on without them, its wait for the model ends with that."""
@@ -80,8 +84,12 @@ class Hub:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._poll = select.epoll()
+        # For what does not wait until more has gathered: the bell, and providers that have not begun to answer.
+        self._soon = select.epoll()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poll.register(self._bell, select.EPOLLIN)
+        self._soon.register(self._bell, select.EPOLLIN)
+        self._poll.register(self._soon.fileno(), select.EPOLLIN)
+        self._gathers = False
         self._here: set[Served] = set()
         self._of_provider: dict[int, Served] = {}
         self._of_client: dict[int, Served] = {}
@@ -90,31 +98,34 @@ class Hub:
 
     def add(self, served: Served) -> None:
         """Wait for this stream too, from any thread. Until it leaves it is the hub's alone."""
+        begun = served.client.waits_for is not None and served.client.waits_for[1].begun
         self._arrived.append(served)
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
                 self._thread.start()
-        os.eventfd_write(self._bell, 1)
+        if not (begun and self._gathers):
+            os.eventfd_write(self._bell, 1)
 
     def _run(self) -> None:
         next_tick = time.monotonic() + TICK_SECONDS
         while True:
-            if len(self._here) >= _MANY:
-                time.sleep(_TOGETHER_SECONDS)
+            # Before what arrived is taken: a stream that arrives later and sees it false rings the bell.
+            self._gathers = len(self._here) >= _MANY
+            self._take_arrived()
+            if self._gathers:
+                self._gather(min(_MOST_GATHER_SECONDS, _GATHER_SECONDS + _GATHER_SECONDS_A_STREAM * len(self._here)))
             until = min(next_tick, self._timers[0][0]) if self._timers else next_tick
             for descriptor, event in self._poll.poll(max(0.0, until - time.monotonic()) if self._here else -1):
-                if descriptor == self._bell:
-                    os.eventfd_read(self._bell)
-                elif (served := self._of_provider.get(descriptor)) is not None:
+                if (served := self._of_provider.get(descriptor)) is not None:
                     try:  # as _guarded, for what comes by far most often
                         self._go_on(served)
                     except Exception:
                         self._failed(served)
                 elif (served := self._of_client.get(descriptor)) is not None:
                     self._guarded(self._heard_of, served, event)
-            while self._arrived:
-                self._guarded(self._take, self._arrived.popleft())
+                elif descriptor == self._soon.fileno():
+                    self._look_soon(0)
             now = time.monotonic()
             while self._timers and self._timers[0][0] <= now:
                 served = heapq.heappop(self._timers)[2]
@@ -124,6 +135,27 @@ class Hub:
                 next_tick = now + TICK_SECONDS
                 for served in list(self._here):
                     self._guarded(self._tick, served, now)
+
+    def _gather(self, seconds: float) -> None:
+        """Leave what arrives in this time where it is, but for what is wanted at once."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._look_soon(left)
+            self._take_arrived()
+
+    def _look_soon(self, seconds: float) -> None:
+        for descriptor, _ in self._soon.poll(seconds):
+            if descriptor == self._bell:
+                os.eventfd_read(self._bell)
+            elif (served := self._of_provider.get(descriptor)) is not None:
+                self._guarded(self._go_on, served)
+                if served._heard_by is self._soon and served._patience is not None and served._patience.begun:
+                    self._listen(served, on=False)
+                    self._listen(served, on=True)
+
+    def _take_arrived(self) -> None:
+        while self._arrived:
+            self._guarded(self._take, self._arrived.popleft())
 
     def _guarded(self, work: Callable[..., None], served: Served, *args: Any) -> None:
         """What goes wrong with one stream is its own, and no other's."""
@@ -164,19 +196,20 @@ class Hub:
             return
         self._forget_provider(served)
         # Kept, as a socket that was closed meanwhile does not tell it any more.
-        served._provider, served._descriptor, served._listening = provider, provider.fileno(), True
+        served._provider, served._descriptor = provider, provider.fileno()
         self._of_provider[served._descriptor] = served
-        self._poll.register(served._descriptor, select.EPOLLIN)
+        self._listen(served, on=True)
 
     def _listen(self, served: Served, *, on: bool) -> None:
         """Hear of what the provider says, or leave it where it is: so it slows down to what the client takes."""
-        if served._listening is not on and served._provider is not None:
-            # Not by a mask of nothing: the kernel tells of a reset whatever the mask, and a step may not come then.
-            if on:
-                self._poll.register(served._descriptor, select.EPOLLIN)
-            else:
-                self._unregister(served._descriptor)
-            served._listening = on
+        # Not by a mask of nothing: the kernel tells of a reset whatever the mask, and a step may not come then.
+        if served._heard_by is not None and not on:
+            self._unregister(served._heard_by, served._descriptor)
+            served._heard_by = None
+        elif served._heard_by is None and on and served._provider is not None:
+            begun = served._patience is not None and served._patience.begun
+            served._heard_by = self._poll if begun else self._soon
+            served._heard_by.register(served._descriptor, select.EPOLLIN)
 
     def _go_on(self, served: Served) -> None:
         if not self._pass_on(served):
@@ -220,7 +253,7 @@ class Hub:
         if client.not_before:
             self._rest(served, client.not_before)
             client.not_before = 0.0
-        elif not served._listening:
+        elif served._heard_by is None:
             self._listen(served, on=True)
         return True
 
@@ -297,15 +330,16 @@ class Hub:
 
     def _forget_provider(self, served: Served) -> None:
         if served._provider is not None:
+            self._listen(served, on=False)
             del self._of_provider[served._descriptor]
-            self._unregister(served._descriptor)
             served._provider = None
 
     def _forget_client(self, served: Served) -> None:
         descriptor = served.client.sock.fileno()
         if self._of_client.pop(descriptor, None) is not None:
-            self._unregister(descriptor)
+            self._unregister(self._poll, descriptor)
 
-    def _unregister(self, descriptor: int) -> None:
+    @staticmethod
+    def _unregister(poll: select.epoll, descriptor: int) -> None:
         with contextlib.suppress(OSError, ValueError):
-            self._poll.unregister(descriptor)
+            poll.unregister(descriptor)

@@ -64,6 +64,11 @@ class Patience:
             raise ModelTimeout(reason="the request's time is used up")
         return seconds
 
+    @property
+    def begun(self) -> bool:
+        """Whether something of the answer has come."""
+        return self._heard
+
     def heard(self) -> float:
         """Something of the answer is there, at the time that is returned."""
         self._heard, self._last = True, time.monotonic()

@@ -84,7 +84,7 @@ def _packed(value: Any) -> Any:
         return _STRING + value if value.startswith(_MARKS) else value
     if kind is dict:
         return _packed_map(value)
-    if kind in _AS_THEY_ARE:
+    if kind in _AS_THEY_ARE or (kind is int and -_MOST_INT <= value < _MOST_INT):
         return value
     if kind is datetime:
         return _TIME + _moment(value)
