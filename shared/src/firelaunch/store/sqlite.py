@@ -199,6 +199,8 @@ class SQLiteStore:
         # What is removed is overwritten, not only let go of.
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+        # SQLite would keep what a write of many documents needs to be undone in a file for each.
+        connection.execute("PRAGMA temp_store = MEMORY")
         if first:
             _switch_to_wal(connection)
             connection.executescript(_SCHEMA)
