@@ -1,9 +1,9 @@
 """What relaying a model's stream costs, beside the usual ways and beside nginx passing the bytes.
 
 One fast upstream (``bench/relay_upstream.py``) streams 200 tokens a completion. Each server under test runs on one
-core, the upstream and the clients on the other. CPU is that of the server's processes, from ``/proc``, for each 100,000
-tokens that its clients received. Ours does the whole turn: token, admission, metering, checkpoints and settling, on
-SQLite.
+core, the upstream and the clients on the other; the servers take turns. CPU is that of the server's
+processes, from ``/proc``, for each 100,000 tokens that its clients received. Ours does the whole turn: token,
+admission, metering, checkpoints and settling, on SQLite.
 """
 
 from __future__ import annotations
@@ -42,13 +42,21 @@ SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 
 @dataclass
 class Load:
-    """What one run of clients saw."""
+    """What clients saw, and what CPU (seconds) and memory (bytes, the most) they cost the server."""
 
+    asked: int = 0
     tokens: int = 0
     failed: int = 0
+    cpu: float = 0.0
+    memory: int = 0
     seconds: float = 0.0
     firsts: list[float] = field(default_factory=list)
     took: list[float] = field(default_factory=list)
+
+    @property
+    def cpu_per_100_000(self) -> float:
+        """CPU seconds for 100,000 tokens."""
+        return self.cpu / max(self.tokens, 1) * 100_000
 
 
 @dataclass
@@ -64,32 +72,26 @@ class Target:
 def main() -> None:
     """Measure and report."""
     report = Report("relay")
-    cases = [("unpaced", 16, False), ("100 streams", 100, True), ("500 streams", 500, True)]
+    # Name, streams at a time, whether at 20 tokens a second, and rounds: more of them where a round is short.
+    cases = [("unpaced", 16, False, 3), ("100 streams", 100, True, 2), ("500 streams", 500, True, 1)]
     servers = {"firelaunch": ours, "fastapi + AsyncOpenAI": fastapi, "flask + openai": flask, "nginx": nginx}
     if shutil.which("nginx") is None:
         del servers["nginx"]
     cpu: dict[tuple[str, str], float] = {}
-    with upstream() as port, progress("relay", len(cases) * len(servers) + 1) as step:
-        direct = {}
-        for case, streams, paced in cases:
-            load = run(Target("upstream", port, [], [plain(paced)]), streams, paced=paced)
-            direct[case] = load
-            report.row(f"upstream alone, {case}", "tokens a second", load.tokens / load.seconds, "tokens/s")
-        step()
-        for name, start in servers.items():
-            for case, streams, paced in cases:
-                if name == "flask + openai" and streams == 500:
+    with upstream() as port, progress("relay", 6 * len(servers) - 1) as step:
+        for case, streams, paced, rounds in cases:
+            direct = run(Target("upstream", port, [], [plain(paced)]), streams, paced=paced)
+            report.row(f"upstream alone, {case}", "tokens a second", direct.tokens / direct.seconds, "tokens/s")
+            found = {name: Load() for name in servers if (name, streams) != ("flask + openai", 500)}
+            for number in range(rounds):
+                # By turns, and each second time in the other order: the machine's own speed drifts.
+                for name in list(found)[:: -1 if number % 2 else 1]:
+                    with servers[name](port, streams, paced) as target:
+                        measure(target, streams, paced, found[name])
                     step()
-                    continue
-                with start(port, streams, paced) as target:
-                    warm(target)
-                    before, memory = cpu_seconds(target.pids), rss(target.pids)
-                    peak = Peak(target.pids)
-                    load = run(target, streams, paced=paced, peak=peak)
-                    used = cpu_seconds(target.pids) - before
-                figures(report, f"{name}, {case}", load, used, direct[case], streams, paced, peak.most - memory)
-                cpu[name, case] = used / max(load.tokens, 1) * 100_000
-                step()
+            for name, load in found.items():
+                figures(report, f"{name}, {case}", load, direct, streams, paced)
+                cpu[name, case] = load.cpu_per_100_000
         closing = close_seconds(port)
     report.row("firelaunch", "upstream closed after the client left (longest of 20)", max(closing), "s")
     us = "firelaunch"
@@ -103,21 +105,34 @@ def main() -> None:
     report.write()
 
 
-def figures(
-    report: Report, case: str, load: Load, used: float, direct: Load, streams: int, paced: bool, memory: int
-) -> None:
+def measure(target: Target, streams: int, paced: bool, load: Load) -> None:
+    """One round of a server that was just started; what it used and what its clients saw is added to ``load``."""
+    warm(target)
+    before, memory = cpu_seconds(target.pids), rss(target.pids)
+    peak = Peak(target.pids)
+    one = run(target, streams, paced=paced, peak=peak)
+    load.cpu += cpu_seconds(target.pids) - before
+    load.memory = max(load.memory, peak.most - memory)
+    load.tokens += one.tokens
+    load.failed += one.failed
+    load.asked += one.asked
+    load.firsts += one.firsts
+    load.took += one.took
+
+
+def figures(report: Report, case: str, load: Load, direct: Load, streams: int, paced: bool) -> None:
     """The rows of one server in one case."""
-    report.row(case, "CPU per 100,000 tokens", used / max(load.tokens, 1) * 100_000, "s")
+    report.row(case, "CPU per 100,000 tokens", load.cpu_per_100_000, "s")
     report.row(case, "failed", load.failed, "streams")
     if not load.firsts:
         return
     added = percentile(load.firsts, 95) - percentile(direct.firsts, 50)
     report.row(case, "added time to first token, p95", added * 1000, "ms")
-    report.row(case, "memory a stream", memory / streams / 1024, "kB")
+    report.row(case, "memory a stream", load.memory / streams / 1024, "kB")
     if paced:
         # A stream is kept up with if it ends when the upstream alone would have ended it, within half a second.
         should = TOKENS / PACE + 0.5
-        report.row(case, "kept up", sum(took <= should for took in load.took) / streams, "of all streams")
+        report.row(case, "kept up", sum(took <= should for took in load.took) / load.asked, "of all streams")
 
 
 def percentile(values: list[float], share: int) -> float:
@@ -340,6 +355,7 @@ def run(target: Target, streams: int, *, paced: bool, peak: Peak | None = None) 
 
 async def stream(port: int, request: bytes, load: Load) -> None:
     """One stream, read to its end."""
+    load.asked += 1
     began = time.perf_counter()
     first = None
     tokens = 0

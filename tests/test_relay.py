@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -62,6 +62,12 @@ def answer(turn):
     asked = [{"role": "user", "content": turn.text}]
     yield from turn.llm.stream(asked)
     yield from turn.llm.stream(asked)
+"""
+
+GATHERS_FOR_EVER = """
+import firelaunch.hub
+
+firelaunch.hub._GATHER_SECONDS = firelaunch.hub._MOST_GATHER_SECONDS = 3600
 """
 
 SLOW_TO_LET_GO = """
@@ -338,3 +344,27 @@ def test_many_streams_need_few_threads(app_folder: Path, serve: Callable[..., Se
             thread.join()
     assert len(texts) == len(users)
     assert all("event: done" in text for text in texts)
+
+
+def test_the_first_words_of_an_answer_do_not_wait_until_more_has_gathered(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    change_workflow(app_folder, GOES_ON + GATHERS_FOR_EVER)
+    with ModelServer(Reply(words=["many "], hang_after=1)) as model, ExitStack() as clients:
+        server, _, _ = start(serve, app_folder, model)
+
+        def begun(word: bytes) -> socket.socket:
+            user = server.sign_in(f"user{len(model.requests)}")
+            sock = clients.enter_context(asked(server, user, user.new_chat()))
+            read_until(sock, word)
+            return sock
+
+        for _ in range(20):
+            begun(b"many ")
+        model.script = [Reply(words=["first ", "second "], pace=0.3), Reply(words=["third "], pace=0.6)]
+        first = begun(b"first ")
+        begun(b"third ")
+        first.setblocking(False)
+        with pytest.raises(BlockingIOError):  # "second" was sent long ago, and gathers
+            first.recv(1)
+        server.kill()  # it would gather on
