@@ -110,11 +110,9 @@ class Hub:
     def _run(self) -> None:
         next_tick = time.monotonic() + TICK_SECONDS
         while True:
-            # Before what arrived is taken: a stream that arrives later and sees it false rings the bell.
-            self._gathers = len(self._here) >= _MANY
-            self._take_arrived()
-            if self._gathers:
+            if len(self._here) >= _MANY:
                 self._gather(min(_MOST_GATHER_SECONDS, _GATHER_SECONDS + _GATHER_SECONDS_A_STREAM * len(self._here)))
+            self._take_arrived()
             until = min(next_tick, self._timers[0][0]) if self._timers else next_tick
             for descriptor, event in self._poll.poll(max(0.0, until - time.monotonic()) if self._here else -1):
                 if (served := self._of_provider.get(descriptor)) is not None:
@@ -139,9 +137,12 @@ class Hub:
     def _gather(self, seconds: float) -> None:
         """Leave what arrives in this time where it is, but for what is wanted at once."""
         until = time.monotonic() + seconds
+        self._gathers = True
         while (left := until - time.monotonic()) > 0:
             self._look_soon(left)
             self._take_arrived()
+        # A stream that arrived without the bell is looked for after this, and one that arrives later rings it.
+        self._gathers = False
 
     def _look_soon(self, seconds: float) -> None:
         for descriptor, _ in self._soon.poll(seconds):

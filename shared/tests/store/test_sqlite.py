@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import stat
@@ -50,6 +51,24 @@ def test_the_file_is_its_owners_alone_and_survives_closing(tmp_path: Path) -> No
     again.close()
     with pytest.raises(StoreError):
         again.get("c/a")
+
+
+def test_nothing_of_it_is_written_outside_its_folder_not_even_for_a_moment(tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from firelaunch.store.base import Set
+        from firelaunch.store.sqlite import SQLiteStore
+        store = SQLiteStore(Path(sys.argv[1]))
+        for number in range(3):
+            store.commit([Set(f"apps/a/things/{each}", {"text": f"{number}" * 20_000}) for each in range(20)])
+    """
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    before = temporary.stat().st_mtime_ns
+    command = [sys.executable, "-c", code, str(tmp_path / "data.sqlite3")]
+    subprocess.run(command, check=True, env={**os.environ, "SQLITE_TMPDIR": str(temporary)})
+    assert temporary.stat().st_mtime_ns == before
 
 
 def test_a_page_of_a_long_collection_is_read_through_an_index(tmp_path: Path) -> None:
