@@ -18,7 +18,7 @@ from firelaunch.testing.models import Fault, ModelServer, Reply
 from firelaunch.turn import Turn
 from firelaunch.web import App, init_app
 from firelaunch.wiring import build
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 MODERATED = SETTINGS + '\n[guardrails]\nmoderation = "openai"\n'
@@ -138,7 +138,6 @@ def test_an_answer_that_passes_its_checks_comes_whole(make_app: Any, model: Mode
     assert "".join(data["text"] for name, data in streamed if name == "delta") == "Hello from the model."
 
 
-@settings(deadline=None)
 @given(text=st.text(alphabet="abc .,", max_size=200), prompt=st.text(alphabet="abc .,", min_size=3, max_size=120))
 def test_an_answer_that_holds_the_whole_prompt_is_always_found(text: str, prompt: str) -> None:
     if prompt.strip(" .,"):

@@ -176,7 +176,7 @@ WORDS = st.lists(st.sampled_from(["leave", "days", "staff", "ż", "休暇", "x" 
 SEARCHES = st.lists(st.tuples(WORDS, st.sampled_from(["ada", "bob"]), st.sampled_from(["", "refused"])), max_size=25)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEARCHES, st.booleans())
 def test_what_is_settled_is_what_the_model_charged_and_no_day_goes_over_its_budget(
     searches: list[tuple[str, str, str]], usage: bool

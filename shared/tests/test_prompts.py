@@ -12,7 +12,7 @@ from firelaunch.prompts import Prompts
 from firelaunch.settings import PromptChoice
 from firelaunch.testing.apps import SETTINGS, sign_in, write_app
 from firelaunch.testing.models import ModelServer
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -79,7 +79,6 @@ def test_two_prompts_try_their_new_versions_on_different_users(folder: Path) -> 
     assert any(prompts.get("chat", uid).version != prompts.get("title", uid).version for uid in UIDS)
 
 
-@settings(deadline=None)
 @given(uid=st.text(min_size=1, max_size=128).filter(lambda uid: uid.isprintable()), percent=st.integers(0, 100))
 def test_one_user_always_gets_the_same_version(uid: str, percent: int, tmp_path_factory: Any) -> None:
     folder = tmp_path_factory.getbasetemp() / "sticky"

@@ -83,7 +83,7 @@ def test_these_are_jobs_of_the_app_and_of_no_user(site: Site) -> None:
         assert run(site, kind, payload, APP.of("ada")) == "dead"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     held=st.dictionaries(
         st.from_regex(r"r[0-9a-f]{4}", fullmatch=True),

@@ -155,7 +155,7 @@ def test_a_days_cost_stays_on_the_day_that_it_was_reserved(meters: Meters) -> No
     assert Day.of(meters.store.get(ADA.usage("2026-03-01"))).number("cost_micro_usd") == 42
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.integers(0, 700), st.integers(0, 60), st.sampled_from(["settle", "crash", "late"])), max_size=25

@@ -151,7 +151,7 @@ def test_a_page_that_cannot_be_is_a_400(ada: User, query: str) -> None:
         error_of(response)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(alphabet=st.characters(codec="ascii", exclude_characters="\n"), max_size=60))
 def test_no_cursor_makes_a_500(ada: User, cursor: str) -> None:
     from urllib.parse import quote
@@ -159,7 +159,7 @@ def test_no_cursor_makes_a_500(ada: User, cursor: str) -> None:
     assert ada.get(f"/v1/chats?cursor={quote(cursor, safe='')}").status_code in (200, 400)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

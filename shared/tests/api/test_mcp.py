@@ -291,7 +291,7 @@ MESSAGES = st.fixed_dictionaries(
 VERSIONS = st.sampled_from(["", "2025-06-18", STATELESS]) | st.text(alphabet=[chr(n) for n in range(33, 127)])
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(MESSAGES | JSON, VERSIONS)
 def test_no_message_makes_a_500_or_an_answer_that_the_document_does_not_know(
     ada: User, message: Any, version: str

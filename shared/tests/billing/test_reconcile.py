@@ -118,7 +118,7 @@ STEPS = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, min_size=1, max_size=20), seed=st.integers(0, 2**32), lost=st.floats(0, 1))
 def test_any_order_any_repetition_and_any_loss_end_in_the_truth(
     shop: Shop, steps: list[tuple[int, str]], seed: int, lost: float

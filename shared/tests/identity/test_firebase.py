@@ -143,7 +143,7 @@ def test_a_token_of_another_key_does_not_hold(shared_google: CertificateServer, 
         identity(shared_google).verify(google.token(PROJECT, "ada", MEMBER))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_token_with_any_byte_changed_does_not_hold(shared_google: CertificateServer, data: st.DataObject) -> None:
     token = shared_google.token(PROJECT, "ada", MEMBER)

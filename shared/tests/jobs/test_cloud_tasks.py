@@ -299,7 +299,7 @@ def test_no_forged_delivery_crosses_a_scope(tmp_path: Path) -> None:
         ids = st.one_of(words, st.sampled_from([one.job_id for one in prepared.values()]))
         extra = st.dictionaries(st.sampled_from(["uid", "scope", "payload", "kind", "x"]), words, max_size=2)
 
-        @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+        @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
         @given(app=words, job=ids, kind=st.sampled_from(["note", "secret", "other"]), more=extra)
         def forge(app: str, job: str, kind: str, more: dict[str, str]) -> None:
             status, _ = call(site, f"/internal/jobs/{kind}", good_token(site), {"app_id": app, "job_id": job, **more})

@@ -277,7 +277,7 @@ MOVES = st.sampled_from(["take", "take", "wait", "commit", "commit", "finish", "
 STEPS = st.lists(st.tuples(MOVES, st.integers(0, 1)), min_size=8, max_size=30)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps=STEPS)
 def test_in_any_order_of_events_one_worker_holds_a_job_and_it_ends_once(
     steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory

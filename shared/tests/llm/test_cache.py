@@ -17,7 +17,7 @@ from firelaunch.scope import Scope
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in
 from firelaunch.testing.models import Fault, ModelServer, Reply
 from firelaunch.turn import Turn
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 CACHED = SETTINGS + "\n[cache]\nanswers = true\n"
@@ -42,13 +42,11 @@ def key_of(question: Any) -> str:
     return answer_key(Scope(app_id, uid), provider, model, asked, most, heat, shape)
 
 
-@settings(deadline=None)
 @given(one=QUESTIONS, other=QUESTIONS)
 def test_two_questions_have_one_key_only_when_all_of_them_is_the_same_and_their_owner_too(one: Any, other: Any) -> None:
     assert (key_of(one) == key_of(other)) is (one == other)
 
 
-@settings(deadline=None)
 @given(texts=st.lists(st.text(max_size=5), min_size=1, max_size=3), uids=st.lists(UIDS, min_size=2, max_size=2))
 def test_no_two_owners_ever_share_a_key(texts: list[str], uids: list[str]) -> None:
     messages: Any = [{"role": "user", "content": text} for text in texts]
@@ -246,7 +244,6 @@ def test_an_answer_is_kept_for_its_time_and_no_longer() -> None:
         assert asked.calls == calls
 
 
-@settings(deadline=None)
 @given(sizes=st.lists(st.integers(0, 40_000), max_size=60), entries=st.integers(1, 10))
 def test_no_more_is_kept_than_the_bounds_say(sizes: list[int], entries: int) -> None:
     cache: BoundedCache[int] = BoundedCache(60, entries, 65_536)

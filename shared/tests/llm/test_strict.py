@@ -10,7 +10,7 @@ from firelaunch.errors import ExtractionFailed, InvalidSchema
 from firelaunch.llm.instances import instance
 from firelaunch.llm.shapes import Misfit, of_model, of_schema
 from firelaunch.testing.strict import strict_problem
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, field_validator
 
@@ -60,7 +60,6 @@ NODES = st.recursive(
 SCHEMAS = objects(NODES).map(lambda root: {**root, "$defs": {"leaf": {"type": "string"}}})
 
 
-@settings(deadline=None)
 @given(schema=SCHEMAS)
 def test_what_is_made_of_a_schema_is_taken_by_the_provider_and_read_back(schema: Any) -> None:
     try:
@@ -81,7 +80,6 @@ def _nulled(data: Any, node: Any) -> Any:
     return {name: _nulled(data[name], inner) if name in data else None for name, inner in node["properties"].items()}
 
 
-@settings(deadline=None)
 @given(schema=SCHEMAS)
 def test_a_null_that_stands_for_a_property_left_out_is_taken_out(schema: Any) -> None:
     full = instance(schema)

@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
-SOCKETS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SOCKETS = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 2}}
 
 

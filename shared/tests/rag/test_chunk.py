@@ -9,7 +9,7 @@ from firelaunch.rag.chunk import Chunk, Chunking, chunks
 from firelaunch.rag.parse.base import KINDS, MAX_BLOCK, Block, Draft, document_text, place
 from firelaunch.rag.parse.text import MAX_GAP, paragraphs
 from firelaunch.rag.tokens import count_tokens
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 PIECES = st.sampled_from(
@@ -54,7 +54,7 @@ def cut(text: str, *settings: object) -> list[Chunk]:
     return list(chunks(blocks_of(text), Chunking(*settings)))  # type: ignore[arg-type]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(st.lists(DRAFTS, max_size=8), CHUNKINGS)
 def test_every_character_of_every_block_is_in_a_chunk_and_spans_are_exact(
     drafts: list[Draft], chunking: Chunking
@@ -71,7 +71,7 @@ def test_every_character_of_every_block_is_in_a_chunk_and_spans_are_exact(
     assert covered >= {at for block in blocks for at in range(block.start, block.end)}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(st.lists(DRAFTS, max_size=8), CHUNKINGS)
 def test_no_chunk_is_over_the_limit_and_no_overlap_over_its_own(drafts: list[Draft], chunking: Chunking) -> None:
     blocks = list(place(drafts))
@@ -85,7 +85,7 @@ def test_no_chunk_is_over_the_limit_and_no_overlap_over_its_own(drafts: list[Dra
         last = chunk
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(st.lists(DRAFTS, max_size=8), CHUNKINGS)
 def test_a_chunk_has_the_place_of_the_block_in_which_it_begins(drafts: list[Draft], chunking: Chunking) -> None:
     blocks = list(place(drafts))
@@ -94,7 +94,7 @@ def test_a_chunk_has_the_place_of_the_block_in_which_it_begins(drafts: list[Draf
         assert (chunk.page, chunk.headings) == (block.page, block.headings)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(TEXTS)
 def test_blocks_of_plain_text_rebuild_it(text: str) -> None:
     text = text.replace("\x00", "x").replace("\r", "x")
@@ -103,7 +103,7 @@ def test_blocks_of_plain_text_rebuild_it(text: str) -> None:
         assert rebuilt.rstrip() == text.rstrip() or "\n" * MAX_GAP in text
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(st.lists(DRAFTS, max_size=5))
 def test_blocks_do_not_overlap_and_are_bounded(drafts: list[Draft]) -> None:
     end = 0

@@ -378,7 +378,7 @@ def decisions(world: World) -> dict[tuple[str, str, str], bool]:
     return {(u, k, p): world.may(u, k, p) for u in users for k in kinds for p in paths}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(PATHS, PATHS, st.booleans())
 @example(["notes", "{}"], ["{=**}"], True)
 @example(["users", "{}", "notes", "{}"], ["{}", "{}"], True)
@@ -409,7 +409,7 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(PIECES, max_size=8), st.lists(PIECES, max_size=8))
 @example(["b", "==", " ", "/x'"], ["==", " ", "/x'"])
 @example(["'\\\\'"], ["'\\\\'"])
@@ -430,7 +430,7 @@ def test_no_text_of_a_condition_lets_code_escape_its_block(world: World, left: l
     assert not world.may("bob", "get", "other/x")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(PATHS, st.lists(st.sampled_from(NAMES), min_size=2, max_size=6).filter(lambda path: len(path) % 2 == 0))
 @example(["a", "{=**}"], ["a", "b", "c", "d"])
 @example(["notes", "{}", "{=**}"], ["notes", "n"])

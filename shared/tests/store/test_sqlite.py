@@ -220,7 +220,7 @@ QUERIES = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     commits=st.lists(st.lists(WRITES, min_size=1, max_size=3, unique_by=lambda w: w.path), max_size=6),
     queries=st.lists(QUERIES, max_size=4),
