@@ -266,8 +266,8 @@ def _one_document(api: APIBlueprint, services: Services) -> None:
         "/documents/<id>/text",
         responses={200: TextAnswer, **errors(*_OF_A_DOCUMENT, Conflict, PassageChanged)},
         summary="Read a part of a document's text",
-        description="Opens a citation: its `document_id`, `start`, `end`, `chunk_id` and `library` give the passage that "
-        "was cited, and `around` what stands around it. Pages through the whole text with `start` and `end`.",
+        description="Opens a citation: its `document_id`, `start`, `end`, `chunk_id` and `library` give the passage, "
+        "and `around` what stands around it. Pages through the whole text with `start` and `end`.",
     )
     def text(path: Path, query: TextQuery) -> dict[str, Any]:
         return _text(services, path.id, query)
