@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,11 @@ def test_each_file_that_the_page_or_one_of_its_files_names_is_served_as_what_it_
 @pytest.mark.parametrize("name", ["page.html", "LICENSE", "..%2ftryout.py", "vendor%2fmarkdown-it.js", "none.js"])
 def test_no_other_file_is_served(make_app: Any, name: str) -> None:
     assert make_app().test_client().get(f"/tryout/{name}").status_code == 404
+
+
+def test_the_library_of_others_is_the_file_that_was_published() -> None:
+    told = (PAGES / "vendor" / "README.md").read_text()
+    assert sha256((PAGES / "vendor" / "markdown-it.js").read_bytes()).hexdigest() in told
 
 
 def test_no_script_of_the_page_writes_html_or_runs_text() -> None:
