@@ -115,6 +115,7 @@ def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
     if data.get("role") == "assistant":
         view |= {"model": data.get("model"), "request_id": data.get("request_id")}
         view["citations"] = data.get("citations", [])
+        view["usage"] = data.get("usage")
         if data.get("sources"):
             view["sources"] = data["sources"]
         if data.get("tools"):
