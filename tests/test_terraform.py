@@ -407,8 +407,8 @@ def test_apps_of_several_projects_or_regions_are_not_mixed(repo: Path, tmp_path:
     none = firelaunch(other, "terraform")
     assert none.returncode == 1
     assert "--project" in none.stderr
-    app(other, "one", project="project-one")
-    app(other, "two", project="project-two")
+    app(other, "one", project="project-one", backend="pgvector")
+    app(other, "two", project="project-two", backend="pgvector")
     both = firelaunch(other, "terraform")
     assert both.returncode == 1
     assert "project-one, project-two" in both.stderr

@@ -263,7 +263,7 @@ def test_an_index_that_has_no_vectors_is_refused_before_anything_is_planned(
     """The app would not start; and Google would make no index of no dimensions."""
     repo = copy_repo(tmp_path / "repo")
     path = copy_template(repo / "apps" / "my-app") / "firelaunch.toml"
-    path.write_text(path.read_text().replace('backend = "firestore"', 'backend = "vertex"'))
+    path.write_text(path.read_text().replace('backend = "firestore"', 'backend = "vertex"\nembedder = "none"'))
     monkeypatch.chdir(repo)
     done = CliRunner().invoke(main, ["deploy", "my-app", "--dry-run"])
     assert done.exit_code == 2, "as with every error of the settings"
