@@ -289,6 +289,25 @@ def test_markdown_is_shown_as_what_it_means(there: Page, model: ModelServer) -> 
     shot(there, "markdown")
 
 
+def test_a_text_that_grows_piece_by_piece_ends_as_the_whole_text_does(there: Page) -> None:
+    text = (
+        SHOWN + "\n\nfoo\n---\n\n- a\n\n  b\n\n- c\n\n    code\n\n~~~\n\n# no\n\n~~~\n\n\ta\r\n\r\nb\rc | d\n-|-\n1|2\n"
+    )
+    grown = there(
+        f"""(async () => {{
+          const {{ Markdown }} = await import("/tryout/markdown.js");
+          const text = {json.dumps(text)};
+          const [piecewise, at_once] = [document.createElement("div"), document.createElement("div")];
+          const markdown = new Markdown(piecewise);
+          for (let end = 1; end <= text.length; end += 1) markdown.update(text.slice(0, end));
+          new Markdown(at_once).update(text);
+          return [piecewise.innerHTML, at_once.innerHTML];
+        }})()"""
+    )
+    assert grown[0] == grown[1]
+    assert "<table>" in grown[0]
+
+
 HOSTILE = """<script>window.harmed = 1</script>
 <img src="https://evil.example/a.png" onerror="window.harmed = 1">
 <svg onload="window.harmed = 1"><style>@import "https://evil.example/b.css"</style></svg>

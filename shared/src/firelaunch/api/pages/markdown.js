@@ -26,39 +26,42 @@ export function link(url, ...children) {
 }
 
 /**
- * A text that grows, shown in `element`. Blocks that did not change since the last update keep their nodes, so that a
- * selection in them holds while more comes.
+ * A text that grows, shown in `element`. What comes at its end can change its last two blocks at most, so an update reads
+ * those alone; the others keep their nodes, and with them what is selected.
  */
 export class Markdown {
   #element;
-  #blocks = [];
+  #starts = []; // the line in which each block begins
 
   constructor(element) {
     this.#element = element;
   }
 
-  /** Show `text`. `cite` makes the node for the citation of a number, or gives null where there is none. */
+  /**
+   * Show `text`, which begins with what was shown before. `cite` makes the node for the citation of a number, or gives
+   * null where there is none. `whole` makes all blocks anew: a link may be defined further down, citations come last.
+   */
   update(text, cite = () => null, { whole = false } = {}) {
-    const source = text.replace(/\r\n?/g, "\n");
-    const wanted = topLevel(parser.parse(source, {}), source.split("\n"));
-    let same = 0;
-    // What a link or a citation refers to may come later, so the last update makes all blocks anew.
-    while (!whole && same < wanted.length && this.#blocks[same] === wanted[same].source) same += 1;
-    while (this.#element.childNodes.length > same) this.#element.lastChild.remove();
-    for (const { tokens } of wanted.slice(same)) {
+    const lines = text.replace(/\r\n?/g, "\n").split("\n");
+    const kept = whole ? 0 : Math.max(0, this.#starts.length - 2);
+    const from = this.#starts[kept] ?? 0;
+    const blocks = topLevel(parser.parse(lines.slice(from).join("\n"), {}));
+    while (this.#element.childNodes.length > kept) this.#element.lastChild.remove();
+    this.#starts.length = kept;
+    for (const { tokens, line } of blocks) {
       const block = document.createElement("div");
       build(tokens, block, cite);
       this.#element.append(block);
+      this.#starts.push(from + line);
     }
-    this.#blocks = wanted.map(({ source }) => source);
   }
 }
 
-function topLevel(tokens, lines) {
+function topLevel(tokens) {
   const blocks = [];
   let depth = 0;
   for (const token of tokens) {
-    if (depth === 0) blocks.push({ tokens: [], source: lines.slice(...(token.map ?? [0, 0])).join("\n") });
+    if (depth === 0) blocks.push({ tokens: [], line: token.map[0] });
     blocks.at(-1).tokens.push(token);
     depth += token.nesting;
   }

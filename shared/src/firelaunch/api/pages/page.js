@@ -162,6 +162,7 @@ class Answer {
 
   wait() {
     this.text = "";
+    this.took = 0;
     this.element.ariaBusy = "true";
     this.tools.replaceChildren();
     this.foot.replaceChildren();
@@ -172,10 +173,18 @@ class Answer {
 
   add(text) {
     this.text += text;
-    this.frame ??= requestAnimationFrame(() => {
-      this.frame = undefined;
-      if (this.element.ariaBusy === "true") keepingEnd(() => this.markdown.update(this.text));
-    });
+    if (this.due) return;
+    this.due = true;
+    // A text that takes long to show is shown less often, so that the page stays at hand.
+    setTimeout(() => requestAnimationFrame(() => this.grow()), 3 * this.took);
+  }
+
+  grow() {
+    this.due = false;
+    if (this.element.ariaBusy !== "true") return;
+    const began = performance.now();
+    keepingEnd(() => this.markdown.update(this.text));
+    this.took = performance.now() - began;
   }
 
   tool({ name, input, output, error, id }, done) {
