@@ -17,7 +17,7 @@ from ..deploy.data import database, indexes, publish, vectors
 from ..deploy.events import for_uploads, notification, removals
 from ..deploy.files import files
 from ..deploy.functions import AppFunctions, app_functions, membership_service
-from ..deploy.names import NO_PROJECT, Place, Service, app_service, bucket, databases, features, vector_dimensions
+from ..deploy.names import NO_PROJECT, Place, Service, app_service, bucket, databases, features
 from ..deploy.plan import describe, describe_command, for_project, for_service, preflight, secrets_of
 from ..deploy.quotas import quota_steps, quotas
 from ..deploy.rehearsal import settings_for_deploy
@@ -107,6 +107,9 @@ class _Deploy:
         settings = settings_for_deploy(folder, os.environ)
         place = Place(settings.cloud.project or NO_PROJECT, settings.cloud.region)
         app_service(settings, place)  # refuses ids that cannot be
+        problems = list(vertex.deployed_index_problems(settings))
+        if problems:
+            raise SettingsError("\n".join(problems))
         tools = Tools(os.environ, lambda line: click.echo(f"\n    {line}", nl=False))
         return cls(repo_root(), folder, settings, place, tools, drop, more, yes, terraform)
 
@@ -210,7 +213,7 @@ class _Deploy:
         return map(left_to_terraform, steps) if self.terraform else steps
 
     def _infrastructure(self) -> Iterable[Step]:
-        index, dimensions = self.settings.index, vector_dimensions(self.settings)
+        index, dimensions = self.settings.index, self.settings.embedding.length
         searches_firestore = index.backend == "firestore"
         yield from for_project(self.place)
         yield from for_service(self.place, self.service, _only(os.environ, *self.service.secrets))

@@ -64,7 +64,7 @@ def rehearse(folder: Path, service: Service, *, releasing: bool = False) -> None
     """Start an app's settings, prompts and adapters as its service will, without its code and without a network.
 
     Args:
-        releasing: whether prompts that are in use and not yet in ``prompts.lock`` count as released, as a deploy has it.
+        releasing: whether prompts that are in use and not in ``prompts.lock`` yet count as released.
 
     Raises:
         SettingsError: the service would refuse to start; the message is its own, and names each mend.
