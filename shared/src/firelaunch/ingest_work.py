@@ -28,9 +28,8 @@ from .errors import (
     TooLarge,
     TooMany,
 )
-from .llm.base import Tokens
+from .llm.base import Tokens, text_bound
 from .rag.crawl import CrawlLimits, Page, crawl
-from .rag.embed.base import estimate
 from .rag.files import upload_path
 from .rag.index.base import GENERATION
 from .rag.parse import Limits, parse
@@ -260,7 +259,7 @@ class _Work:
 
     def _embed(self, engine: Engine, texts: Sequence[str]) -> Sequence[Vector]:
         assert engine.embedder is not None  # noqa: S101 - callers have looked
-        reservation = self._reserve(engine.cost(sum(map(estimate, texts))), engine.embedder.id)
+        reservation = self._reserve(engine.cost(sum(map(text_bound, texts))), engine.embedder.id)
         try:
             made = engine.embedder.embed(texts)
         except FirelaunchError:

@@ -25,6 +25,7 @@ from ..errors import (
 )
 from ..identity import Caller
 from ..jobs.base import job_view
+from ..rag.files import is_document_name
 from ..services import Services
 from .base import Body, PageQuery, Path, blueprint, caller, example
 from .jobs import JobAnswer
@@ -329,8 +330,8 @@ def _uploaded(services: Services) -> tuple[dict[str, Any], bool]:
     if file is None:
         raise BadRequest("Send the document as the file 'file' of a multipart/form-data body.")
     name = (form.get("name") or file.filename or "").strip()
-    if not 0 < len(name) <= 200 or not name.isprintable():
-        raise BadRequest("name: a document's name has 1 to 200 printable characters.")
+    if not is_document_name(name):
+        raise BadRequest("name: a document's name has 1 to 200 printable characters, and not only dots.")
     library = form.get("library", "false")
     if library not in {"true", "false"}:
         raise BadRequest('library: "true" or "false".')
