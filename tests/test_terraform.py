@@ -438,6 +438,7 @@ def test_a_deploy_with_terraform_makes_nothing_that_services_stand_on(name: str,
 @pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
 def test_what_terraform_has_not_made_ends_a_deploy_with_the_command_that_makes_it(tmp_path: Path) -> None:
     with GoogleCloud("demo-project") as cloud:
+        cloud.account.apis.add("iam.googleapis.com")
         tools = Tools({**os.environ, **cloud.environ(tmp_path / "home")}, print)
         whole = account(Place("demo-project", "europe-west1"), "fl-app-shop", "firelaunch: runs shop")
         step = left_to_terraform(whole)

@@ -13,7 +13,16 @@ import pytest
 from firelaunch.deploy.data import database, indexes, publish, vectors
 from firelaunch.deploy.files import files
 from firelaunch.deploy.iam import account
-from firelaunch.deploy.names import BUILDER, REPOSITORY, SECRET_READER, Place, Service
+from firelaunch.deploy.names import (
+    APIS,
+    BUILDER,
+    BUILDER_ROLE,
+    FEATURE_APIS,
+    REPOSITORY,
+    SECRET_READER,
+    Place,
+    Service,
+)
 from firelaunch.deploy.plan import preflight
 from firelaunch.deploy.release import Release, services_command
 from firelaunch.deploy.rules import file_rules, rules
@@ -42,7 +51,8 @@ def cloud() -> Iterator[GoogleCloud]:
     with GoogleCloud() as cloud:
         project, member = cloud.account, PLACE.member(SERVICE.account)
         project.accounts += [PLACE.email(BUILDER), PLACE.email(SERVICE.account)]
-        project.apis |= {f"{name}.googleapis.com" for name in ("run", "cloudbuild", "artifactregistry")}
+        project.apis |= {*APIS, *FEATURE_APIS.values()}
+        project.policy["bindings"].append({"role": BUILDER_ROLE, "members": [PLACE.member(BUILDER)]})
         project.repositories.append(f"projects/demo-project/locations/europe-west1/repositories/{REPOSITORY}")
         project.secrets["demo-key"] = ["a-key"]
         bindings = [{"role": SECRET_READER, "members": [member]}]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import click
 
 from ..deploy import vertex
 from ..deploy.cost import idle_month, index_kind
-from ..deploy.data import database, indexes, publish, vectors
+from ..deploy.data import database, indexes, indexes_built, publish, vectors
 from ..deploy.events import for_uploads, notification, removals
 from ..deploy.files import files
 from ..deploy.functions import AppFunctions, app_functions, membership_service
@@ -207,21 +207,26 @@ class _Deploy:
         looked = preflight(self.place, features(self.settings), quota_steps(self.place, wanted), more)
         stands_on = [*looked, *self._infrastructure()]
         last = finish(self.place, self.own) if self.own else []
-        return [*self._stands_on(stands_on), *self._contents(), *self._stands_on(last)]
+        built = [indexes_built(self.place, *each) for each in self._indexed()]
+        return [*self._stands_on(stands_on), *self._contents(), *self._stands_on(last), *built]
+
+    def _indexed(self) -> Iterator[tuple[str, Path, int]]:
+        """Each database, the file of its indexes, and the length of the vectors that are searched in it; 0 for none."""
+        length = self.settings.embedding.length if self.settings.index.backend == "firestore" else 0
+        names = databases(self.settings)
+        for name in names:
+            yield name, self.root / "firestore.indexes.json", length if name == names[-1] else 0
 
     def _stands_on(self, steps: Iterable[Step]) -> Iterable[Step]:
         return map(left_to_terraform, steps) if self.terraform else steps
 
     def _infrastructure(self) -> Iterable[Step]:
         index, dimensions = self.settings.index, self.settings.embedding.length
-        searches_firestore = index.backend == "firestore"
         yield from for_project(self.place)
         yield from for_service(self.place, self.service, _only(os.environ, *self.service.secrets))
-        for name in databases(self.settings):
-            own = name == databases(self.settings)[-1]
-            vector = dimensions if own and searches_firestore else 0
+        for name, file, vector in self._indexed():
             yield database(self.place, name)
-            yield indexes(self.place, name, self.root / "firestore.indexes.json", vector)
+            yield indexes(self.place, name, file, vector)
         yield from vectors(self.place, index, dimensions)
         yield from begin(self.place, self.own) if self.own else []
         if self.service.work:

@@ -12,15 +12,19 @@ from ..settings import Index
 from ..text_file import read_text_file
 from .names import Place
 from .steps import Action, Step
-from .tools import Request, gcloud
+from .tools import Failed, Request, Tools, gcloud
 from .vertex_steps import named
 
-__all__ = ["composite_indexes", "database", "indexes", "publish", "vectors"]
+__all__ = ["composite_indexes", "database", "indexes", "indexes_built", "publish", "vectors"]
 
 _FIRESTORE = "https://firestore.googleapis.com/v1"
 _VECTOR_SEARCH = "https://vectorsearch.googleapis.com/v1"
 _OVERRIDES = "indexConfig.usesAncestorConfig:false OR ttlConfig:*"
 _PAGE = 1000
+_POLL_SECONDS = 5.0
+_BUILD_POLLS = 360
+_TELL = 12
+"""Polls between two lines that say that indexes are still being built: a minute."""
 
 
 def database(place: Place, name: str) -> Step:
@@ -42,7 +46,7 @@ def database(place: Place, name: str) -> Step:
 def indexes(place: Place, name: str, file: Path, vector: int = 0) -> Step:
     """The indexes and TTL policies of ``firestore.indexes.json``, made for a database; what else is there is let be.
 
-    They are begun and not waited for: Firestore builds them beside.
+    They are begun one after the other and built beside; :func:`indexes_built` waits for them.
 
     Args:
         vector: length of the vectors in the chunks of an app that searches in Firestore; 0 for none.
@@ -56,7 +60,7 @@ def indexes(place: Place, name: str, file: Path, vector: int = 0) -> Step:
         for item in composite:
             if _index_key(item["collectionGroup"], item) not in there:
                 body = {"queryScope": item["queryScope"], "fields": item["fields"]}
-                yield Request("POST", f"{groups}/{item['collectionGroup']}/indexes", body)
+                yield Request("POST", f"{groups}/{item['collectionGroup']}/indexes", body, operations=_FIRESTORE)
         fields = {tuple(item["name"].split("/")[-3::2]): item for item in (answers[1] or {}).get("fields", [])}
         for item in wanted["fieldOverrides"]:
             if not _overrides(fields.get((item["collectionGroup"], item["fieldPath"])), item):
@@ -64,7 +68,7 @@ def indexes(place: Place, name: str, file: Path, vector: int = 0) -> Step:
                 ttl: dict[str, Any] = {"ttlConfig": {}} if item.get("ttl") else {}
                 mask = ",".join(["indexConfig", *ttl])
                 body = {"indexConfig": {"indexes": item["indexes"]}, **ttl}
-                yield Request("PATCH", f"{url}?updateMask={mask}", body)
+                yield Request("PATCH", f"{url}?updateMask={mask}", body, operations=_FIRESTORE)
 
     return Step(
         f"indexes and expiry of {name}",
@@ -74,6 +78,52 @@ def indexes(place: Place, name: str, file: Path, vector: int = 0) -> Step:
         ),
         lacks=lacks,
         mend=f"ask for roles/datastore.owner in {place.project}",
+    )
+
+
+def indexes_built(place: Place, name: str, file: Path, vector: int = 0) -> Step:
+    """The indexes that :func:`indexes` began, each ready: a query without its index is refused.
+
+    Raises:
+        Failed: of the step: they are not ready after half an hour, as in a database that holds much.
+    """
+    wanted = composite_indexes(json.loads(read_text_file(file)), vector)
+    keys = {_index_key(item["collectionGroup"], item) for item in wanted}
+    groups = f"{_FIRESTORE}/projects/{place.project}/databases/{name}/collectionGroups"
+    listed = Request("GET", f"{groups}/-/indexes?pageSize={_PAGE}")
+
+    def states(tools: Tools) -> list[str]:
+        answer = tools.request(listed) or {}
+        mine = [item for item in answer.get("indexes", []) if _index_key(_group(item), item) in keys]
+        return [str(item.get("state", "READY")) for item in mine]
+
+    def wait(tools: Tools) -> None:
+        for poll in range(_BUILD_POLLS):
+            found = states(tools)
+            building = found.count("CREATING")
+            if not building:
+                return
+            if poll % _TELL == 0:
+                most = f"{_BUILD_POLLS * _POLL_SECONDS / 60:.0f} minutes at most"
+                tools.say(f"waiting, {most}: Firestore is building {building} of {len(keys)} indexes")
+            tools.pause(_POLL_SECONDS)
+        raise Failed(
+            f"Firestore is still building {building} of {len(keys)} indexes of {name}",
+            "run the same command again: it goes on by itself, and a database that holds much takes longer",
+        )
+
+    def wrong(answers: Sequence[Any]) -> str | None:
+        broken = [state for state in answers if state == "NEEDS_REPAIR"]
+        return f"Firestore could not build {len(broken)} indexes of {name}" if broken else None
+
+    return Step(
+        f"indexes of {name} are built",
+        (listed,),
+        refuses=wrong,
+        mend=f"see them, delete those that failed, and deploy again: gcloud firestore indexes composite list "
+        f"--database='{name}' --project={place.project}",
+        look=states,
+        waits=wait,
     )
 
 

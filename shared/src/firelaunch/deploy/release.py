@@ -67,6 +67,10 @@ class Live:
             return None
         return str(self._container["image"])
 
+    def image_of(self, digest: str) -> str | None:
+        """The latest revision's image, where it was made of these bytes and settings, whether it came up or not."""
+        return str(self._container["image"]) if self.digest == digest else None
+
     @property
     def ready(self) -> bool:
         """Whether the latest revision came up."""
@@ -145,7 +149,7 @@ class Release:
         if live and live.digest == made and live.ready and live.serving == live.latest:
             return f"{self.service.name}: nothing has changed; {live.latest} serves at {live.url}"
         if not (live and live.digest == made and live.ready and live.address(live.latest)):
-            self.tools.run(self._command(staged, made, CANDIDATE, first=live is None or not live.ever_ready))
+            self._make(staged, made, CANDIDATE)
             live = self._there()
         elif self.service.public:
             self.tools.run(public_command(self.place, self.service.name))  # the run that made it may not have got there
@@ -162,7 +166,7 @@ class Release:
         """
         if self.live(fresh=False) is None:
             raise Failed(f"{self.service.name} was never deployed", "deploy it once without --preview")
-        self.tools.run(self._command(staged, self._digest(staged), PREVIEW, first=False))
+        self._make(staged, self._digest(staged), PREVIEW)
         live = self._there()
         self._try(live)
         return f"{self.service.name}: {live.latest} is shown at {live.address(live.latest)}, and gets no traffic"
@@ -184,6 +188,15 @@ class Release:
             )
         self.tools.run(traffic_command(self.place, self.service.name, target, live.serving))
         return f"{self.service.name}: {target} serves again at {live.url}"
+
+    def _make(self, staged: Staged, digest: str, tag: str) -> None:
+        """Make a revision. A further try, as when its account's rights do not hold yet, builds nothing anew."""
+
+        def again() -> Command:
+            made = self.live()
+            return self._command(staged, digest, tag, built=made.image_of(digest) if made else None)
+
+        self.tools.run(self._command(staged, digest, tag), again)
 
     def _there(self) -> Live:
         live = self.live()
@@ -220,13 +233,14 @@ class Release:
         ]
         return _short(hashlib.sha256(json.dumps([staged.digest, flags, self.more]).encode()).hexdigest())
 
-    def _command(self, staged: Staged, digest: str, tag: str, *, first: bool) -> Command:
+    def _command(self, staged: Staged, digest: str, tag: str, *, built: str | None = None) -> Command:
         labels = {_DIGEST: digest, _SOURCE: _short(staged.digest)}
         if staged.code:
             labels[_CODE] = _short(staged.code)
         images = (live.built_from(labels[_SOURCE]) for live in self._listed(fresh=False))
-        image = next(filter(None, images), None)
+        image = built or next(filter(None, images), None)
         live = self.live(fresh=False)
+        first = live is None or not live.ever_ready
         more = (*(["--clear-base-image"] if live and live.on_base_image else []), *self.more)
         return deploy_command(self.place, self.service, staged.folder, labels, tag, first=first, image=image, more=more)
 

@@ -25,6 +25,7 @@ from .names import (
     DEPLOYER,
     ENQUEUER,
     FEATURE_APIS,
+    FEATURE_PERMISSIONS,
     FEDERATION_APIS,
     PERMISSIONS,
     QUEUE,
@@ -92,7 +93,12 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
             "publisher": PUBLISHER,
             "deployer": {
                 "account": DEPLOYER,
-                "roles": sorted({*PERMISSIONS.values(), QUOTA_VIEWER, *(OF_INDEXES.values() if own else ())}),
+                "roles": sorted(
+                    {
+                        *(*PERMISSIONS.values(), QUOTA_VIEWER, *(OF_INDEXES.values() if own else ())),
+                        *(role for name in used for role in FEATURE_PERMISSIONS.get(name, {}).values()),
+                    }
+                ),
                 "apis": list(FEDERATION_APIS),
             },
         },
