@@ -181,8 +181,8 @@ def complaints(log: Path) -> list[str]:
 
 def test_a_container_can_write_nowhere_but_below_tmp(image: Image, google: GoogleHere) -> None:
     """What the two tests around this one stand on."""
-    places = "/ /srv/app /srv/app/app /opt/venv /etc /var/tmp /dev/shm /tmp".split()
-    ask = f"import os; print(os.getuid(), [place for place in {places} if os.access(place, os.W_OK)])"
+    places = "/ /srv/app /srv/app/app /opt/venv /etc /var/tmp /dev/shm /tmp"
+    ask = f"import os; print(os.getuid(), [each for each in '{places}'.split() if os.access(each, os.W_OK)])"
     container = google.run(image, 8081, {}, ["-c", ask])
     assert container.process.wait(60) == 0, container.log.read_text()
     assert container.log.read_text() == "10001 ['/tmp']\n"
