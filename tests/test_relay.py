@@ -149,7 +149,7 @@ def test_a_stream_tells_all_of_the_answer_in_order_and_its_connection_serves_the
             text = "".join(words)
             assert told(seen) == text
             assert json.loads(seen.partition(b"event: done\ndata: ")[2].partition(b"\n")[0])["message"]["text"] == text
-            sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
+            sock.sendall(b"GET /live HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
             assert b"200 OK" in read_until(sock, b"\r\n\r\n")
         assert last_message(ada, chat)["text"] == text
 
