@@ -63,8 +63,8 @@ chaos-rag: setup ## Kill processes at random while they index and re-embed docum
 test-deploy: setup ## Deploy with the real gcloud to a server that plays Google's APIs; some minutes: build/deploy.json
 	@PYTHONPATH=tests $(BIN)/python -m deploy
 
-bench: setup ## Run the benchmarks, or one of them: make bench ONLY=start
-	@$(BIN)/python bench/run.py $(ONLY)
+bench: setup ## Run the benchmarks, or one: make bench ONLY=start; SHORT=1 only sees that they work
+	@$(BIN)/python bench/run.py $(if $(SHORT),--short) $(ONLY)
 
 docs: setup ## Write docs/settings.md anew from the code
 	@$(BIN)/python tools/settings_docs.py

@@ -18,11 +18,14 @@ from firelaunch.rag.chunk import Chunk, Chunking, chunks
 from firelaunch.rag.parse.base import Block, place
 from firelaunch.rag.parse.text import paragraphs
 
-from bench.report import Report, progress
+from bench.report import Report, progress, size
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST = 5
-SIZES = ((200, 40), (300, 60), (400, 80))
+QUESTIONS = size(None, 20)
+"""Asked at most; all, in the full form."""
+
+SIZES = ((200, 40), (300, 60), (400, 80))[: size(3, 1)]
 """Size and overlap; the first is the default."""
 
 STOP = frozenset(
@@ -45,7 +48,7 @@ def main() -> None:
     report = Report("chunking")
     texts = {path.stem: path.read_text() for path in sorted((folder / "corpora").glob("*.md"))}
     blocks = {name: list(place(paragraphs(iter([text])))) for name, text in texts.items()}
-    questions = read_questions(folder / "questions.csv")
+    questions = read_questions(folder / "questions.csv")[:QUESTIONS]
     found: dict[tuple[int, str], tuple[float, float]] = {}
     with progress("chunking", 2 * len(SIZES)) as step:
         for size, overlap in SIZES:

@@ -14,13 +14,13 @@ from typing import Any
 import firebase_admin
 from firebase_admin import auth
 from firelaunch.identity import DevIdentity
-from firelaunch.identity.firebase import FirebaseIdentity, _LazyCredential
+from firelaunch.identity.firebase import FirebaseIdentity, LazyCredential
 from firelaunch.testing.certificates import CertificateServer
 
-from bench.report import Report
+from bench.report import Report, size
 
 PROJECT = "demo-bench"
-ROUNDS, BATCH = 15, 100
+ROUNDS, BATCH = size((15, 100), (2, 5))
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
 
 def plain(google: CertificateServer, token: str) -> Callable[[], Any]:
     """firebase-admin with its own HTTP cache, pointed at the local certificates."""
-    app = firebase_admin.initialize_app(_LazyCredential(), {"projectId": PROJECT}, "bench")
+    app = firebase_admin.initialize_app(LazyCredential(), {"projectId": PROJECT}, "bench")
     client = auth.Client(app)
     client._token_verifier.id_token_verifier.cert_url = google.url
     return lambda: client.verify_id_token(token)

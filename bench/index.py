@@ -15,23 +15,22 @@ import time
 from pathlib import Path
 from typing import Any
 
-COUNT, DIMENSIONS, QUERIES, BATCH = 100_000, 384, 200, 2_000
+from bench.report import ROOT, Report, size
+
+COUNT, DIMENSIONS, QUERIES, BATCH = size((100_000, 384, 200, 2_000), (1_000, 384, 10, 500))
 SETS = {"random": "vectors at random", "clusters": "vectors in clusters"}
 MEGABYTE = 2**20
 
 
 def main() -> None:
     """Measure and report."""
-    from bench.report import Report
-
     report = Report("index")
     one_core = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     for name, title in SETS.items():
-        done = subprocess.run(
-            [sys.executable, __file__, name], env=one_core, stdout=subprocess.PIPE, text=True, check=True
-        )
+        command = [sys.executable, "-m", "bench.index", name]
+        done = subprocess.run(command, cwd=ROOT, env=one_core, stdout=subprocess.PIPE, text=True, check=True)
         for metric, value, unit in json.loads(done.stdout):
-            report.row(f"100,000 x 384, {title}", metric, value, unit)
+            report.row(f"{COUNT:,} x {DIMENSIONS}, {title}", metric, value, unit)
     report.write()
 
 

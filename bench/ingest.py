@@ -16,12 +16,11 @@ from firelaunch.rag.chunk import Chunking, chunks
 from firelaunch.rag.parse import Limits, parse
 from firelaunch.testing.documents import lines_of, pdf
 
-from bench.report import Report, progress
+from bench.report import Report, progress, size
 
-FEW = 5
-TIMES = 10
-SECTIONS = 30
-ROUNDS = 3
+FEW, TIMES = size((5, 10), (1, 2))
+SECTIONS = size(30, 6)
+ROUNDS = size(3, 1)
 
 
 def main() -> None:
@@ -44,8 +43,8 @@ def main() -> None:
         report.row(f"{FEW * TIMES} documents, {name}", "chunks per second and core", count / seconds, "1/s")
         report.row(f"{FEW * TIMES} documents, {name}", "processor time a document", 1e3 * seconds / FEW / TIMES, "ms")
     few, many = (sum(costs[f"{name} {count}"][0] for name in FORMATS) for count in (FEW, FEW * TIMES))
-    report.ratio("time_10x", many / few)
-    report.ratio("time_10x_longer", length[1] / length[0])
+    report.ratio(f"time_{TIMES}x", many / few)
+    report.ratio(f"time_{TIMES}x_longer", length[1] / length[0])
     report.write()
 
 

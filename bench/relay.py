@@ -25,16 +25,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.report import Report, progress
+from bench.report import Report, progress, size
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = next((ROOT / "template").glob("*/firelaunch.toml")).parent
-TOKENS = 200
-PACE = 20
-UNPACED_COMPLETIONS = 400
+TOKENS = size(200, 100)
+PACE = size(20, 200)
+UNPACED_COMPLETIONS = size(400, 4)
+MANY, MOST = size((100, 500), (4, 6))
+"""Streams at a time, at PACE tokens a second."""
+
 MARK = b"word"
+CLOSES = size(20, 4)
 REPEATED = b"event: done"
 """After this the answer comes once more, whole."""
+
+TICK = 1 / os.sysconf("SC_CLK_TCK")
+"""Seconds; what a process used is counted in these, and a short round may use less than one."""
 
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
@@ -56,7 +63,7 @@ class Load:
     @property
     def cpu_per_100_000(self) -> float:
         """CPU seconds for 100,000 tokens."""
-        return self.cpu / max(self.tokens, 1) * 100_000
+        return max(self.cpu, TICK) / max(self.tokens, 1) * 100_000
 
 
 @dataclass
@@ -73,16 +80,20 @@ def main() -> None:
     """Measure and report."""
     report = Report("relay")
     # Name, streams at a time, whether at 20 tokens a second, and rounds: more of them where a round is short.
-    cases = [("unpaced", 16, False, 3), ("100 streams", 100, True, 2), ("500 streams", 500, True, 1)]
+    cases = [
+        ("unpaced", 16, False, size(3, 1)),
+        (f"{MANY} streams", MANY, True, size(2, 1)),
+        (f"{MOST} streams", MOST, True, 1),
+    ]
     servers = {"firelaunch": ours, "fastapi + AsyncOpenAI": fastapi, "flask + openai": flask, "nginx": nginx}
     if shutil.which("nginx") is None:
         del servers["nginx"]
     cpu: dict[tuple[str, str], float] = {}
-    with upstream() as port, progress("relay", 6 * len(servers) - 4) as step:
+    with upstream() as port, progress("relay", sum(rounds for *_, rounds in cases) * len(servers) - size(4, 1)) as step:
         for case, streams, paced, rounds in cases:
             direct = run(Target("upstream", port, [], [plain(paced)]), streams, paced=paced)
             report.row(f"upstream alone, {case}", "tokens a second", direct.tokens / direct.seconds, "tokens/s")
-            found = {name: Load() for name in servers if (name, streams) != ("flask + openai", 500)}
+            found = {name: Load() for name in servers if (name, streams) != ("flask + openai", MOST)}
             for number in range(rounds):
                 # By turns, and each second time in the other order: the machine's own speed drifts.
                 for name in list(found)[:: -1 if number % 2 else 1]:
@@ -95,15 +106,15 @@ def main() -> None:
                 figures(report, f"{name}, {case}", load, direct, streams, paced)
                 cpu[name, case] = load.cpu_per_100_000
         closing = close_seconds(port)
-    report.row("firelaunch", "upstream closed after the client left (longest of 20)", max(closing), "s")
-    us = "firelaunch"
+    report.row("firelaunch", f"upstream closed after the client left (longest of {CLOSES})", max(closing), "s")
+    us, many, most = "firelaunch", f"{MANY} streams", f"{MOST} streams"
     report.ratio("fastapi_openai_vs_us_unpaced", cpu["fastapi + AsyncOpenAI", "unpaced"] / cpu[us, "unpaced"])
-    report.ratio("fastapi_openai_vs_us_100", cpu["fastapi + AsyncOpenAI", "100 streams"] / cpu[us, "100 streams"])
+    report.ratio(f"fastapi_openai_vs_us_{MANY}", cpu["fastapi + AsyncOpenAI", many] / cpu[us, many])
     if "nginx" in servers:
-        report.ratio("us_vs_nginx_100", cpu[us, "100 streams"] / cpu["nginx", "100 streams"])
-        report.ratio("us_vs_nginx_500", cpu[us, "500 streams"] / cpu["nginx", "500 streams"])
+        report.ratio(f"us_vs_nginx_{MANY}", cpu[us, many] / cpu["nginx", many])
+        report.ratio(f"us_vs_nginx_{MOST}", cpu[us, most] / cpu["nginx", most])
     rows = {(row["case"], row["metric"]): row["value"] for row in report.rows}
-    report.ratio("kept_up_500", rows[f"{us}, 500 streams", "kept up"])
+    report.ratio(f"kept_up_{MOST}", rows[f"{us}, {most}", "kept up"])
     report.write()
 
 
@@ -390,7 +401,7 @@ def close_seconds(port: int) -> list[float]:
     """How long the upstream's connection outlives a client that leaves: half of them before the first token."""
     found = []
     with ours(port, 16, True) as target:
-        for number in range(20):
+        for number in range(CLOSES):
             silent = number % 2 == 0
             body = b'{"text": "silent"}' if silent else b'{"text": "Hello"}'
             request = target.requests[number % len(target.requests)]
@@ -439,7 +450,7 @@ def cpu_seconds(pids: list[int]) -> float:
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])
-    return total / os.sysconf("SC_CLK_TCK")
+    return total * TICK
 
 
 def rss(pids: list[int]) -> int:

@@ -9,8 +9,10 @@ import asyncio
 import json
 import sys
 
-TOKENS = 200
-PACE = 20
+from bench.report import size
+
+TOKENS = size(200, 100)
+PACE = size(20, 200)
 
 
 def _event(delta: dict[str, str], finish: str | None, usage: dict[str, int] | None = None) -> bytes:
@@ -30,7 +32,9 @@ def _event(delta: dict[str, str], finish: str | None, usage: dict[str, int] | No
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 WORD = _event({"content": "word "}, None)
-LAST = _event({}, "stop") + _event({}, None, {"prompt_tokens": 10, "completion_tokens": TOKENS, "total_tokens": 210})
+LAST = _event({}, "stop") + _event(
+    {}, None, {"prompt_tokens": 10, "completion_tokens": TOKENS, "total_tokens": TOKENS + 10}
+)
 DONE = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 
 

@@ -1,15 +1,28 @@
-"""The form that all benchmarks report in."""
+"""The form that all benchmarks report in, and how much they measure."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-OUT = Path(__file__).parent.parent / "build" / "bench"
+ROOT = Path(__file__).parent.parent
+OUT = Path(os.environ.get("BENCH_OUT") or ROOT / "build" / "bench")
+SHORT = bool(os.environ.get("BENCH_SHORT"))
+
+Size = TypeVar("Size")
+
+
+def size(full: Size, short: Size) -> Size:
+    """How much to measure: ``full``, or ``short`` where ``make bench SHORT=1`` only sees that the benchmark works.
+
+    A benchmark's short form ends within ten seconds on two cores. Its figures say nothing.
+    """
+    return short if SHORT else full
 
 
 class Report:
@@ -32,15 +45,16 @@ class Report:
         """Print and keep."""
         OUT.mkdir(parents=True, exist_ok=True)
         path = OUT / f"{self.name}.json"
-        path.write_text(json.dumps({"name": self.name, "rows": self.rows, "ratios": self.ratios}, indent=2) + "\n")
-        print(f"\n{self.name}")
+        found = {"name": self.name, "rows": self.rows, "ratios": self.ratios, **({"short": True} if SHORT else {})}
+        path.write_text(json.dumps(found, indent=2) + "\n")
+        print(f"\n{self.name}" + (" (the short form: it works, and its figures say nothing)" if SHORT else ""))
         wide = max(len(row["case"]) for row in self.rows)
         metric = max(len(row["metric"]) for row in self.rows)
         for row in self.rows:
             print(f"  {row['case']:<{wide}}  {row['metric']:<{metric}}  {row['value']:>10.4g} {row['unit']}")
         for name, value in self.ratios.items():
             print(f"  {name} = {value}")
-        print(f"  written to {path.relative_to(OUT.parent.parent)}")
+        print(f"  written to {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
 
 
 @contextmanager

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.report import Report, progress
+from bench.report import Report, progress, size
 
-RUNS = 9
+RUNS = size(9, 1)
 TEMPLATE = Path(__file__).parent.parent / "template" / "{{cookiecutter.app_slug}}"
 BARE = """
 from flask import Flask

@@ -25,11 +25,11 @@ from firelaunch.web import App, init_app
 from firelaunch.wiring import build
 from flask import Flask, request
 
-from bench.report import Report, progress
+from bench.report import Report, progress, size
 
 TEMPLATE = Path(__file__).parent.parent / "template" / "{{cookiecutter.app_slug}}"
 HISTORIES = (10, 100, 1_000, 10_000)
-TURNS = 300
+TURNS = size(300, 20)
 BATCH = 20
 ANSWER = "The answer of a model that takes no time. " * 5
 

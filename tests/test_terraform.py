@@ -118,7 +118,7 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def app(repo: Path, app_id: str, **settings: str) -> None:
     path = copy_template(repo / "apps" / app_id) / "firelaunch.toml"
-    text = path.read_text().replace('backend = "embedded"', 'backend = "embedded"\nembedder = "none"')
+    text = path.read_text().replace('backend = "firestore"', 'backend = "firestore"\nembedder = "none"')
     text = text.replace('database = "shared"', 'database = "shared"\nedge = "public"')
     for key, value in {"id": app_id, "project": "demo-project", **settings}.items():
         text, count = re.subn(rf'^{key} = "[^"]*"$', f'{key} = "{value}"', text, count=1, flags=re.MULTILINE)
@@ -407,8 +407,8 @@ def test_apps_of_several_projects_or_regions_are_not_mixed(repo: Path, tmp_path:
     none = firelaunch(other, "terraform")
     assert none.returncode == 1
     assert "--project" in none.stderr
-    app(other, "one", project="project-one")
-    app(other, "two", project="project-two")
+    app(other, "one", project="project-one", backend="pgvector")
+    app(other, "two", project="project-two", backend="pgvector")
     both = firelaunch(other, "terraform")
     assert both.returncode == 1
     assert "project-one, project-two" in both.stderr

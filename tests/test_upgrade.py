@@ -304,3 +304,15 @@ def test_the_same_app_gives_the_same_bytes_of_its_first_files(app: Path, run: Up
     shutil.rmtree(app)
     assert run("new", "--no-input", "app_name=Demo", "region=us-central1").returncode == 0
     assert (app / ".firelaunch-template.tar.gz").read_bytes() == first
+
+
+def test_an_answer_that_the_template_no_longer_offers_is_asked_for_anew(app: Path, run: Upgrade) -> None:
+    record = app / ".firelaunch-answers.json"
+    edit(record, '"index": "firestore"', '"index": "embedded"')
+    commit(app)
+    refused = run("upgrade", "demo")
+    assert refused.returncode == 1
+    assert "no longer offers the app's answer: give another, as index=ANSWER" in refused.stderr
+    done = run("upgrade", "demo", "index=pgvector")
+    assert done.returncode == 0, done.stderr
+    assert 'backend = "pgvector"' in (app / "firelaunch.toml").read_text()

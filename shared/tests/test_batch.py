@@ -6,16 +6,21 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from firelaunch.batch import COLUMNS, output
 from firelaunch.llm.base import Chunk
 from firelaunch.scope import Scope
+from firelaunch.store.base import Document, Query
 from firelaunch.testing.apps import User, sign_in
 from firelaunch.testing.jobs import JOB_SETTINGS, Site, embedded_site
 from firelaunch.testing.models import Fault, ModelServer, Reply
 from firelaunch.turn import Turn
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 ADA = Scope("demo", "ada")
 
@@ -185,7 +190,40 @@ def test_the_output_is_csv_that_no_spreadsheet_takes_for_formulas(site: Site, mo
     assert answer.content_type.startswith("text/csv")
     head, *rows = csv.reader(io.StringIO(answer.get_data(as_text=True), newline=""))
     assert head[:3] == ["index", "id", "output"]
-    assert [row[2] for row in rows] == ['\'=1+1,"x"\n', "plain", "'\n=1", "'\uff1d1"]
+    assert [row[2] for row in rows] == ['\'=1+1,"x"\n', "plain", "'\n'=1", "'\uff1d1"]
+
+
+HOSTILE = st.text(alphabet="=+-@\t\r\n;,|\"' a1\uff1d\uff20", max_size=12)
+
+
+@given(texts=st.lists(HOSTILE, min_size=1, max_size=3))
+@example(texts=["a;=1+1"])
+@example(texts=['x;"=1+1"'])
+@example(texts=['";\t=1', ";\t1"])
+@example(texts=["x\r=1\n@x"])
+def test_no_cell_is_a_formula_whatever_a_spreadsheet_splits_at(texts: list[str]) -> None:
+    item = dict.fromkeys(COLUMNS) | {"index": 1, "cost_micro_usd": 7}
+    store = Items([{**item, "id": text, "output": text} for text in texts])
+    lines = "".join(output(store, Scope("demo", "ada"), "j1", "csv"))  # type: ignore[arg-type]
+    for splits_at in ",;|\t":
+        for row in csv.reader(io.StringIO(lines, newline=""), delimiter=splits_at):
+            for cell in row:
+                sign = cell.lstrip(' "')[:1]
+                assert cell[:1] not in {"\t", "\r"}, (splits_at, row)
+                assert not sign or sign not in "=+-@\uff1d\uff20", (splits_at, row)
+
+
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+class Items:
+    """A store that holds one batch's items."""
+
+    def __init__(self, items: list[dict[str, Any]]) -> None:
+        self._items = items
+
+    def query(self, _query: Query) -> list[Document]:
+        return [Document(f"x/{n}", item, AT, AT) for n, item in enumerate(self._items)]
 
 
 def test_a_batch_is_its_owners_alone_and_an_output_is_of_batches_alone(site: Site) -> None:

@@ -295,8 +295,36 @@ def test_a_file_of_the_users_uploads_is_taken_in_by_its_name(site: Site, tmp_pat
     for user, status in ((ada, "ready"), (bob, "failed")):
         answer = user.post("/v1/documents", {"upload": "a.md"})
         assert user.document(answer.get_json()["id"])["status"] == status
-    for name in ("../bob/a.md", "x" * 201, "a\nb"):
-        assert ada.post("/v1/documents", {"upload": name}).status_code == 400
+
+
+NO_FILE_NAMES = [
+    *("", ".", "..", "...", " ", "/", "a/b", "../bob/a.md", "__x__", "a.", "a ", "x" * 201),
+    *("a\nb", "a\rb", "a\tb", "a\x00b", "\x7f", "a\u200bb", "\u202ea", "\ud800"),
+]
+
+
+@pytest.mark.parametrize("name", NO_FILE_NAMES, ids=ascii)
+def test_a_name_that_is_no_uploads_is_refused_before_anything_is_made(site: Site, name: str) -> None:
+    ada = sign_in(site.app, "ada")
+    answer = ada.post("/v1/documents", {"upload": name})
+    assert (answer.status_code, answer.get_json()["error"]["code"] in {"invalid_id", "invalid_request"}) == (400, True)
+    assert ada.get("/v1/documents").get_json()["items"] == []
+    assert ada.get("/v1/jobs").get_json()["items"] == []
+
+
+def test_an_upload_whose_whole_name_is_longer_than_cloud_storage_takes_is_refused(site: Site) -> None:
+    short, long = sign_in(site.app, "ada"), sign_in(site.app, "\u00e4" * 128)
+    name = "\U0001f600" * 200
+    assert short.post("/v1/documents", {"upload": name}).status_code == 202
+    answer = long.post("/v1/documents", {"upload": name})
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (400, "invalid_id")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ". .", "x" * 201, "a\u200bb"], ids=ascii)
+def test_a_file_whose_name_says_nothing_is_refused(site: Site, name: str) -> None:
+    ada = sign_in(site.app, "ada")
+    assert ada.upload(name or " ", b"walruses").status_code == 400
+    assert ada.get("/v1/documents").get_json()["items"] == []
 
 
 def test_a_document_lands_in_the_version_that_is_built_beside_the_one_in_use(site: Site) -> None:
@@ -355,6 +383,7 @@ def test_work_that_was_given_up_shows_as_failed(site: Site) -> None:
     ada = sign_in(site.app, "ada")
     document = ready(ada, "a.md", prose("walruses"))
     record = site.services.documents.record(ADA, document["id"])
+    site.finished(site.job(ADA, record.data["job"]))
     site.services.store.commit([Update(record.path, {"status": "embedding"})])
     shown = ada.get(f"/v1/documents/{document['id']}").get_json()
     assert (shown["status"], shown["error"]["problem"]) == ("failed", "stopped")

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from firelaunch.rules.paths import SAMPLE, built
+
 __all__ = ["ALLOWED", "MODEL", "UNNAMED", "Right", "allows", "role_in"]
 
 Right = Literal["get", "list", "group", "create", "rename", "change", "delete"]
@@ -15,7 +17,7 @@ Right = Literal["get", "list", "group", "create", "rename", "change", "delete"]
 Who = Literal["member", "self"]
 """``member`` has a role in the app of the path; ``self`` is moreover the user of the path."""
 
-MODEL = (
+_KNOWN = (
     "apps/{app}",
     "apps/{app}/members/{uid}",
     "apps/{app}/invites/i1",
@@ -40,6 +42,26 @@ MODEL = (
     "apps/{app}/requests/r1",
     "apps/{app}/billing_events/e1",
 )
+"""Documents that there are, by names that the table below uses."""
+
+
+def _model() -> tuple[str, ...]:
+    """What is known by name, and whatever else the server can address, so that nothing is left untried."""
+    found = {_shape(template): template for template in _KNOWN}
+    for _, path in built():
+        segments = [_SAMPLES.get(segment, segment) for segment in path.split("/")]
+        document = "/".join(segments if len(segments) % 2 == 0 else [*segments, "x1"])
+        found.setdefault(_shape(document), document)
+    return tuple(found.values())
+
+
+def _shape(document: str) -> tuple[str, ...]:
+    return tuple(document.split("/")[::2])
+
+
+_SAMPLES = {SAMPLE.app_id: "{app}", SAMPLE.uid: "{uid}"}
+
+MODEL = _model()
 """The documents that there are."""
 
 UNNAMED = (

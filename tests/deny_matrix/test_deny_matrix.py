@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
-from firelaunch.scope import Scope
+from firelaunch.rules import fragment
+from firelaunch.rules.paths import built, kept
 from firelaunch.testing.emulator import Emulator
 from support import ROOT
 
 from deny_matrix.attempts import attempts, places
+from deny_matrix.composed import composed
 from deny_matrix.rest import Rest
 from deny_matrix.run import DENY_ALL, check_that_rules_bind, run
 from deny_matrix.table import ALLOWED, MODEL, allows, role_in
@@ -104,21 +104,28 @@ def test_the_matrix_has_five_thousand_distinct_attempts_and_each_token_at_each_p
 
 
 def test_every_document_that_the_server_can_address_is_in_the_matrix() -> None:
-    """A path that is added to Scope must be given a line in the data model, and so a place in the matrix."""
-    model = [_shape(template) for template in MODEL]
-    scope = Scope("alpha", "ada")
-    for name, method in inspect.getmembers(scope, inspect.ismethod):
-        if name.startswith("_") or method.__self__ is not scope:  # a classmethod makes no path
-            continue
-        built = method(*["2026-01-31"] * len(inspect.signature(method).parameters))
-        if not isinstance(built, str):
-            continue
-        document = built if len(built.split("/")) % 2 == 0 else f"{built}/x"
-        assert _shape(document) in model, f"Scope.{name} leads to {built}, which the matrix does not know"
+    shapes = {tuple(place.template.split("/")[::2]) for place in places()}
+    for name, path in built():
+        document = path if len(path.split("/")) % 2 == 0 else f"{path}/x"
+        assert tuple(document.split("/")[::2]) in shapes, f"Scope.{name} leads to {path}"
 
 
-def _shape(document: str) -> list[str]:
-    return document.split("/")[::2]
+def test_rules_with_apps_own_in_them_answer_as_the_table_says(firestore_emulator: Emulator) -> None:
+    sample = attempts()[5::14]
+
+    report = run(firestore_emulator, composed(RULES), sample, jobs=2)
+
+    assert report.holds, report.as_json()["examples"]
+    assert report.allowed + report.denied == len(sample)
+
+
+@pytest.mark.parametrize("place", ["apps/*/chunks/**", "apps/*/users/*/chunks/**"])
+def test_a_composer_that_forgets_a_collection_is_found_out(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    without = tuple(other for other in kept() if other != tuple(place.split("/")))
+    assert len(without) == len(kept()) - 1
+    monkeypatch.setattr(fragment, "kept", lambda: without)
+    with pytest.raises(AssertionError, match=r"opens what firelaunch keeps: .*chunks"):
+        composed(RULES)
 
 
 def test_the_table_allows_nothing_outside_the_data_model_and_no_one_without_a_role() -> None:

@@ -45,18 +45,18 @@ VARIANTS = {
     "all": """
         s/^database = "shared"/database = "dedicated"\\nmin_instances = 1\\nmemory = "2Gi"/
         s/^provider = "openai"/provider = "vertex"/
-        s/^backend = "embedded"/backend = "firestore"\\nembedder = "vertex"\\ndimensions = 768/
+        s/^backend = "firestore"/backend = "firestore"\\nembedder = "vertex"\\ndimensions = 768/
         s/^join = "invite"/join = "invite"\\n[identity]\\ncheck_revoked = true/
     """,
     "private": """
         s/^database = "shared"/edge = "private"/
-        s/^backend = "embedded"/backend = "vector_search"\\nembedder = "openai"/
+        s/^backend = "firestore"/backend = "vector_search"\\nembedder = "openai"/
     """,
     "vertex": """
-        s/^backend = "embedded"/backend = "vertex"\\nembedder = "openai"\\nVERTEX/
+        s/^backend = "firestore"/backend = "vertex"\\nembedder = "openai"\\nVERTEX/
     """,
     "indexed": """
-        s/^backend = "embedded"/backend = "vertex"\\nembedder = "openai"/
+        s/^backend = "firestore"/backend = "vertex"\\nembedder = "openai"/
     """,
     "sold": """
         s/^daily_usd = "10.00"/daily_usd = "10.00"\\nstripe_price = "price_1"/
@@ -263,7 +263,7 @@ def test_an_index_that_has_no_vectors_is_refused_before_anything_is_planned(
     """The app would not start; and Google would make no index of no dimensions."""
     repo = copy_repo(tmp_path / "repo")
     path = copy_template(repo / "apps" / "my-app") / "firelaunch.toml"
-    path.write_text(path.read_text().replace('backend = "embedded"', 'backend = "vertex"'))
+    path.write_text(path.read_text().replace('backend = "firestore"', 'backend = "vertex"\nembedder = "none"'))
     monkeypatch.chdir(repo)
     done = CliRunner().invoke(main, ["deploy", "my-app", "--dry-run"])
     assert done.exit_code == 2, "as with every error of the settings"

@@ -301,6 +301,7 @@ class Running:
             "model": usage["model"],
             "request_id": self.send.request_id,
             "citations": grounding.cited,
+            "usage": usage,
             "created_at": self.services.clock(),
         }
         if sources := self._said.sources():

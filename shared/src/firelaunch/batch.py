@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -48,8 +49,11 @@ _SETTLE_SECONDS = 30.0
 """For what an input takes beside its model calls."""
 
 _PAGE = 200
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What a cell begins with that a spreadsheet takes for a formula, the full-width signs among them."""
+_SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"
+_FORMULA = re.compile(rf'(?:\A|(?<=[;|\t\r\n]))(?=["\s]*[{_SIGNS}]|"*[\t\r])|\A(?=\n)')
+"""Where a cell could begin that a spreadsheet takes for a formula: at the start of a value, or after what some
+spreadsheets split at, such as ";" where the comma is the decimal point. The signs, full-width ones among them, and the
+blanks are OWASP's: https://owasp.org/www-community/attacks/CSV_Injection."""
 
 
 class Input(BaseModel):
@@ -240,7 +244,8 @@ def _item(
 def output(store: DocumentStore, scope: Scope, job_id: str, form: Literal["csv", "jsonl"]) -> Iterator[str]:
     """What a batch has answered so far, in the inputs' order, as lines of CSV (with a head) or of JSON.
 
-    A cell of CSV that a spreadsheet would take for a formula begins with an apostrophe.
+    Texts in CSV are quoted, and an apostrophe stands wherever a spreadsheet would take what follows for a formula, also
+    one that splits lines at semicolons.
     """
     if form == "csv":
         yield _csv(COLUMNS)
@@ -262,7 +267,7 @@ def _items(store: DocumentStore, scope: Scope, job_id: str) -> Iterator[Mapping[
 
 def _csv(row: Any) -> str:
     line = io.StringIO()
-    csv.writer(line).writerow(row)
+    csv.writer(line, quoting=csv.QUOTE_NONNUMERIC).writerow(row)
     return line.getvalue()
 
 
@@ -271,4 +276,4 @@ def _json(row: Mapping[str, Any]) -> str:
 
 
 def _harmless(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return _FORMULA.sub("'", value) if isinstance(value, str) else value

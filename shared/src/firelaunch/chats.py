@@ -115,6 +115,7 @@ def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
     if data.get("role") == "assistant":
         view |= {"model": data.get("model"), "request_id": data.get("request_id")}
         view["citations"] = data.get("citations", [])
+        view["usage"] = data.get("usage")
         if data.get("sources"):
             view["sources"] = data["sources"]
         if data.get("tools"):
@@ -138,7 +139,11 @@ def page_cursor(found: list[Document], limit: int, field: str) -> str | None:
     if len(found) <= limit:
         return None
     last = found[limit - 1]
-    position = json.dumps([_time(last.data[field]), last.id], separators=(",", ":"))
+    return _cursor(_time(last.data[field]), last.id)
+
+
+def _cursor(at: str | None, last_id: str) -> str:
+    position = json.dumps([at, last_id], separators=(",", ":"))
     return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
 
 
@@ -146,7 +151,7 @@ def page_after(cursor: str | None) -> list[Any] | None:
     """The position that a cursor stands for, as ``Query.after`` takes it.
 
     Raises:
-        InvalidCursor: it is not one of ours.
+        InvalidCursor: it is not one of ours: not written exactly as :func:`page_cursor` writes that position.
     """
     if cursor is None:
         return None
@@ -154,8 +159,9 @@ def page_after(cursor: str | None) -> list[Any] | None:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         at, last_id = json.loads(raw)
         moment = datetime.fromisoformat(at)
-        if moment.tzinfo is None:
+        # Other spellings, offsets among them, can stand for times outside the calendar that no database takes.
+        if _cursor(_time(moment), check_id(last_id)) != cursor:
             raise InvalidCursor
-        return [moment, check_id(last_id)]
-    except (binascii.Error, ValueError, TypeError, RecursionError, InvalidId):
+    except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError, InvalidId):
         raise InvalidCursor from None
+    return [moment, last_id]

@@ -21,6 +21,7 @@ from .document_views import document_view
 from .errors import (
     Conflict,
     NotFound,
+    PassageChanged,
     PreconditionFailed,
     ScopeViolation,
     TooLarge,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from .rag.fetch import Fetcher
     from .rag.pipeline import Engine
     from .rag.retrieve import Retrieved
+    from .rag.stored_text import Span
 
 __all__ = ["CRAWL", "INGEST", "Crawl", "Documents", "Ingest", "Source", "document_id", "is_complete"]
 
@@ -232,6 +234,42 @@ class Documents:
         if found is None:
             raise NotFound
         return found
+
+    def read(
+        self, scope: Scope, document: str, start: int, end: int, *, around: int = 0, passage: str | None = None
+    ) -> tuple[Document, Span | None]:
+        """Read characters ``start`` to ``end`` of a document's text.
+
+        Args:
+            around: characters to read before and after them.
+            passage: id of the index entry that must lie just there, as a citation's ``chunk_id`` says.
+
+        Returns:
+            the document's record, and its text; None where the text ends before ``start``.
+
+        Raises:
+            PassageChanged: the passage does not lie there, because the document was replaced since.
+            Conflict: the document has no text yet.
+        """
+        from .rag.chunk import Chunk
+        from .rag.pipeline import is_entry
+        from .rag.stored_text import read_span
+
+        record = self.record(scope, document)
+        # While a new content is read, the old one's text is there, and it is what searches find.
+        digest = record.data.get("text")
+        try:
+            if not digest:
+                raise NotFound
+            with self._files.open(f"{record.path}/{digest}.text") as file:
+                span = read_span(file, start, end, around)
+        except NotFound:
+            raise Conflict("This document has no text: it was not read yet, or it could not be read.") from None
+        if passage is not None and (
+            span is None or not is_entry(passage, document, Chunk(span.text, start, span.page, span.headings, 0))
+        ):
+            raise PassageChanged
+        return record, span
 
     def delete(self, scope: Scope, document: str) -> None:
         """Remove a document. Its record goes last, so that what was broken off can be repeated."""

@@ -198,6 +198,13 @@ class TooMany(Conflict):
     message = "There are as many documents as are allowed. Delete one first."
 
 
+class PassageChanged(Conflict):
+    """A document no longer holds the passage that was asked for."""
+
+    code = "passage_changed"
+    message = "This document was changed since, and no longer holds this passage."
+
+
 class RequestInProgress(Conflict):
     """A request with the same Idempotency-Key has not ended yet."""
 

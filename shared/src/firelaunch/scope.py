@@ -1,6 +1,8 @@
 """Where one app's data, or one user's data in it, lies; and the refusal of every id that could lead out of it.
 
-A ``Scope`` is made from the settings' ``app_id`` and the verified token's ``uid``, never from a request's body. Paths
+A ``Scope`` is made from the settings' ``app_id`` and the verified token's ``uid``, never from a request's body. What
+an app's own rules may not open is derived from the paths that a ``Scope`` can build
+(:func:`firelaunch.rules.paths.kept`), so a method that is added here is protected with it. Paths
 are plain strings ("apps/demo/users/ada/chats/c1") built here alone, and
 :class:`firelaunch.store.scoped.ScopedStore` checks them again on their way to the database.
 """
@@ -222,6 +224,18 @@ class Scope:
     def document(self, document_id: str) -> str:
         """One document of the user, or of the app's library."""
         return f"{self.documents()}/{check_id(document_id)}"
+
+    def chunks(self) -> str:
+        """Collection of the chunks that Firestore's index keeps of this scope's documents."""
+        return f"{self.root}/chunks"
+
+    def vectors(self) -> str:
+        """Collection of the texts behind the vectors in Vertex AI's index; of the whole app."""
+        return f"apps/{self.app_id}/vectors"
+
+    def vector(self, key: str) -> str:
+        """The text behind one vector."""
+        return f"{self.vectors()}/{check_id(key)}"
 
     def documents_gate(self) -> str:
         """Document that each new document of this scope changes, so that they are counted one after the other."""

@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal, Self
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from .errors import SettingsError
 from .settings_sections import Section
 
-__all__ = ["Documents", "EmbedderKind", "Index", "IndexKind", "Search", "VertexIndex", "index_problems", "with_vertex"]
+__all__ = [
+    "Documents",
+    "EmbedderKind",
+    "Embedding",
+    "Index",
+    "IndexKind",
+    "Search",
+    "VertexIndex",
+    "index_problems",
+    "with_vertex",
+]
 
 IndexKind = Literal["embedded", "firestore", "vertex", "vector_search", "pgvector"]
 EmbedderKind = Literal["none", "local", "openai", "vertex"]
+
+_MODELS: Final[Mapping[str, str]] = {"openai": "text-embedding-3-small", "vertex": "gemini-embedding-001"}
+"""The model of an embedder, where ``index.model`` names none."""
+
+_LENGTHS: Final[Mapping[str, int]] = {
+    "": 384,
+    "text-embedding-3-small": 1_536,
+    "text-embedding-3-large": 3_072,
+    "text-embedding-ada-002": 1_536,
+    "gemini-embedding-001": 3_072,
+    "text-embedding-005": 768,
+    "text-multilingual-embedding-002": 768,
+}
+"""Dimensions of each model's own vectors; "" is the local model
+(https://platform.openai.com/docs/guides/embeddings,
+https://cloud.google.com/vertex-ai/generative-ai/docs/embeddings/get-text-embeddings)."""
+
+FIRESTORE_DIMENSIONS: Final = 2_048
+"""The longest vector that Firestore searches (https://firebase.google.com/docs/firestore/vector-search#limitations)."""
+
+_SHORTENED: Final = 768
+"""What longer vectors are asked for as, where Firestore keeps them: Google and OpenAI make vectors of which the first
+part is a vector of its own, and this length loses about 1% of retrieval quality at a quarter of the storage."""
 
 
 class VertexIndex(Section):
@@ -32,12 +66,14 @@ class Index(Section):
     """``[index]``: where the deployed app keeps its documents' vectors, and what makes them."""
 
     backend: IndexKind = Field(
-        default="embedded", description="The index of the deployed app. A laptop has the embedded one."
+        default="firestore",
+        description="The index of the deployed app. A laptop always has the embedded one, which is for laptops alone.",
     )
-    embedder: EmbedderKind = Field(
-        default="none",
-        description="What makes vectors. With none, documents are searched by their words alone; so they are on a "
-        "laptop that has no OPENAI_API_KEY or OPENAI_BASE_URL, unless it is local.",
+    embedder: EmbedderKind | Literal["provider"] = Field(
+        default="provider",
+        description="What makes vectors: by default the embedding model of `models.provider`. With none, documents "
+        "are searched by their words alone. So they are on a laptop, unless this is local, or openai and there is "
+        "OPENAI_API_KEY or OPENAI_BASE_URL.",
     )
     model: str = Field(
         default="",
@@ -48,7 +84,8 @@ class Index(Section):
         default=0,
         ge=0,
         le=4_096,
-        description="Length of the vectors, where a model can shorten them; 0 for its own.",
+        description="Length of the vectors, where a model can shorten them; 0 for its own, or for 768 where Firestore "
+        "does not take vectors that long.",
     )
     requests_per_minute: int = Field(
         default=0, ge=0, description="Requests to the embedding model at most, of one process; 0 for no limit."
@@ -78,11 +115,33 @@ class Index(Section):
             raise ValueError("chunk_overlap is at most half of chunk_tokens")
         return self
 
-    @property
-    def embedding_model(self) -> str:
-        """The model's name, with the default of its provider."""
-        defaults = {"openai": "text-embedding-3-small", "vertex": "gemini-embedding-001"}
-        return self.model or defaults.get(self.embedder, "")
+    def embedding(self, kind: EmbedderKind, backend: IndexKind) -> Embedding:
+        """The vectors that an embedder makes for an index."""
+        if kind == "none":
+            return Embedding(kind, "", 0, 0)
+        if kind == "local":
+            return Embedding(kind, "", 0, _LENGTHS[""])
+        model = self.model or _MODELS[kind]
+        own = _LENGTHS.get(model, 0)
+        short = _SHORTENED if backend == "firestore" and own > FIRESTORE_DIMENSIONS else 0
+        dimensions = self.dimensions or short
+        return Embedding(kind, model, dimensions, dimensions or own)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """What makes an index's vectors.
+
+    Args:
+        model: its name; empty for the local one, and for none.
+        dimensions: the length that the model is asked for; 0 for its own.
+        length: the vectors' length; 0 where there are none, and where it is not known.
+    """
+
+    kind: EmbedderKind
+    model: str
+    dimensions: int
+    length: int
 
 
 class Documents(Section):
@@ -143,23 +202,47 @@ def with_vertex(index: Index, named: str) -> Index:
         ) from None
 
 
-def index_problems(index: Index, *, openai_key: bool, database_url: bool) -> Iterator[str]:
+def index_problems(
+    index: Index, embedding: Embedding, *, openai_key: bool = True, database_url: bool = True
+) -> Iterator[str]:
     """What does not hold together in the ``[index]`` of a deployed app, each with its mend.
 
     Args:
+        embedding: what makes the deployed app's vectors.
         openai_key, database_url: whether the environment has them.
     """
+    if index.backend == "embedded":
+        yield (
+            "firelaunch.toml: index.backend is 'embedded', which works on laptops alone: Cloud Run keeps no files, and "
+            'its instances share none. Set it to "firestore", and deploy; where documents were uploaded before, '
+            "then run: firelaunch reembed."
+        )
     if index.backend == "vertex" and index.vertex is None:
         yield (
             "firelaunch.toml: [index.vertex] is missing: name an index, or have firelaunch deploy make one, which sets "
             "FIRELAUNCH_VERTEX_INDEX."
         )
-    if index.backend in {"firestore", "vertex", "vector_search"} and index.embedder == "none":
-        yield (
-            f"firelaunch.toml: index.embedder is 'none', and the backend {index.backend!r} finds by vectors alone: set "
-            "it to openai, vertex or local."
-        )
+    if index.backend in {"firestore", "vertex", "vector_search"}:
+        yield from _vector_problems(index, embedding)
     if index.backend == "pgvector" and not database_url:
         yield "DATABASE_URL is not set: index.backend = 'pgvector' needs it."
-    if index.embedder == "openai" and not openai_key:
-        yield "OPENAI_API_KEY is not set: index.embedder = 'openai' needs it."
+    if embedding.kind == "openai" and not openai_key:
+        yield f"OPENAI_API_KEY is not set: index.embedder = {index.embedder!r} needs it."
+
+
+def _vector_problems(index: Index, embedding: Embedding) -> Iterator[str]:
+    if embedding.kind == "none":
+        yield (
+            f"firelaunch.toml: index.embedder is 'none', and the backend {index.backend!r} finds by vectors alone: "
+            "leave it out, or set it to openai, vertex or local."
+        )
+    elif embedding.length == 0:
+        yield (
+            f"firelaunch.toml: index.dimensions is 0, and the length of the vectors of {embedding.model!r} is not "
+            "known: set it to their length, which the index is made for."
+        )
+    if index.backend == "firestore" and embedding.length > FIRESTORE_DIMENSIONS:
+        yield (
+            f"firelaunch.toml: index.dimensions is {embedding.length}, and Firestore takes {FIRESTORE_DIMENSIONS} at "
+            "most: set it to that or less."
+        )

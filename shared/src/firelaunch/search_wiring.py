@@ -17,7 +17,7 @@ from .llm.base import Tokens
 from .llm.prices import Prices
 from .rag.files import Files, LocalFiles, ScopedFiles
 from .rag.versions import Version, Versions
-from .search_settings import EmbedderKind, index_problems
+from .search_settings import EmbedderKind, IndexKind, index_problems
 from .settings import Settings
 from .store.base import Document
 from .store.scoped import ScopedStore
@@ -59,17 +59,17 @@ def build_documents(
     env = settings.environment
     if not env.development:
         keys = {"openai_key": bool(env.openai_api_key), "database_url": bool(env.database_url)}
-        problems = list(index_problems(settings.index, **keys))
+        problems = list(index_problems(settings.index, settings.embedding, **keys))
         if problems:
             raise SettingsError("\n".join(problems))
     engines = _Engines(settings, project, database, store, own_machine, reranker)
-    engines.cost_of(settings.embedder, settings.index.embedding_model)
+    engines.cost_of(settings.embedder, settings.embedding.model)
     return Documents(
         store,
         ScopedFiles(files or _files(settings, project), store.scope),
         jobs,
         admission,
-        Versions(store, partial(wanted_version, settings)),
+        Versions(store, partial(wanted_version, settings), lambda version: _lasts(settings, version)),
         engines.of,
         lambda version, tokens: engines.cost_of(version.embedder, version.model)(tokens),
         settings.documents,
@@ -86,20 +86,26 @@ def wanted_version(settings: Settings) -> Version:
     index, env = settings.index, settings.environment
     embedder = settings.embedder
     # A laptop's index needs nothing. The emulators have a Firestore, which is of no use where there are no vectors.
-    backend = {"embedded": "embedded", "emulators": "firestore", "cloud": index.backend}[env.mode]
+    kinds: dict[str, IndexKind] = {"embedded": "embedded", "emulators": "firestore", "cloud": index.backend}
+    backend = kinds[env.mode]
     if backend == "firestore" and embedder == "none":
         backend = "embedded"
-    named = embedder in {"openai", "vertex"}
+    made = index.embedding(embedder, backend)
     return Version.made(
         backend=backend,
         embedder=embedder,
-        model=index.embedding_model if named else "",
-        dimensions=index.dimensions if named else 0,
+        model=made.model,
+        dimensions=made.dimensions,
         language=index.language,
         chunker=index.chunker,
         chunk_tokens=index.chunk_tokens,
         chunk_overlap=index.chunk_overlap,
     )
+
+
+def _lasts(settings: Settings, version: Version) -> bool:
+    """Whether a version holds what was written to it: the embedded index of a Cloud Run instance ends with it."""
+    return settings.environment.development or version.backend != "embedded"
 
 
 class _Engines:

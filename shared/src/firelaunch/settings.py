@@ -25,7 +25,7 @@ from pydantic import (
 from .errors import InvalidId, SettingsError
 from .plans import Billing, Plan, shared_prices
 from .scope import check_app_id
-from .search_settings import Documents, EmbedderKind, Index, Search, VertexIndex, with_vertex
+from .search_settings import Documents, EmbedderKind, Embedding, Index, Search, VertexIndex, with_vertex
 from .settings_sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Price, PromptChoice
 from .settings_sections import Section as _Section
 
@@ -289,11 +289,20 @@ class Settings(_Section):
 
     @property
     def embedder(self) -> EmbedderKind:
-        """What makes vectors in this process: nothing on a laptop with no key, unless it is local."""
-        kind, env = self.index.embedder, self.environment
-        if not env.development or kind == "local":
-            return kind
-        return "openai" if kind == "openai" and (env.openai_api_key or env.openai_base_url) else "none"
+        """What makes vectors in this process. On a laptop nothing does, unless the settings name what can."""
+        named, env = self.index.embedder, self.environment
+        if not env.development:
+            return self.embedding.kind
+        if named == "local":
+            return "local"
+        # A server of the developer's own may answer without embedding, so it has to be named.
+        return "openai" if named == "openai" and (env.openai_api_key or env.openai_base_url) else "none"
+
+    @property
+    def embedding(self) -> Embedding:
+        """What makes the deployed app's vectors."""
+        named = self.index.embedder
+        return self.index.embedding(self.models.provider if named == "provider" else named, self.index.backend)
 
     @property
     def choice(self) -> ModelChoice:

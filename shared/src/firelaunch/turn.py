@@ -25,7 +25,6 @@ from .lifecycle import Shutdown
 from .llm.base import Message, token_bound
 from .llm.client import Client
 from .named import Named, new_request_id, request_id_of
-from .rag.versions import State
 from .services import Services
 from .store.base import DELETE_FIELD, Create, Document, Increment, Order, Query, Set, Update, Write
 from .usage import Day, Quote, Reservation
@@ -134,7 +133,7 @@ class Turns:
         about: Mapping[str, Any] = new_chat("", send.at) if chat is None else chat.data
         recent = _steady(newest_first[::-1], int(about.get("message_count", 0)), limits.history_messages)
         history = [_prompt_message(d) for d in recent if d.path not in own]
-        grounding.expect(State.of(state) if state is not None and services.settings.search.in_chats else None)
+        grounding.expect(services.documents.versions.in_use(state) if services.settings.search.in_chats else None)
         summary, notes = str(about.get("summary", "")), notes_of(more[0] if more else None)
         told = token_bound(
             [*history, {"role": "user", "content": "\n".join(filter(None, (send.text, summary, *notes)))}]

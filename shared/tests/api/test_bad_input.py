@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from firelaunch.store.base import Query
 from firelaunch.testing.apps import SETTINGS, User, sign_in
 from firelaunch.web import App, trust_hops
 from flask import request
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 
@@ -153,6 +155,47 @@ def test_a_page_that_cannot_be_is_a_400(ada: User, query: str) -> None:
         response = ada.get(f"{path}?{query}")
         assert response.status_code == 400
         error_of(response)
+
+
+def cursor_of(position: Any) -> str:
+    raw = position if isinstance(position, bytes) else json.dumps(position, separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+TIMES = st.one_of(
+    st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=14)), timezone(timedelta(hours=-14))])).map(
+        datetime.isoformat
+    ),
+    st.datetimes().map(datetime.isoformat),
+    st.sampled_from(
+        ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "9999-12-31T23:59:59.999999Z", "0001-01-01", ""]
+    ),
+    st.text(max_size=8),
+)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.tuples(TIMES | st.none() | st.integers() | st.floats(), st.text(max_size=70) | st.integers()).map(list))
+@example(["0001-01-01T00:00:00+14:00", "abc"])
+@example(["9999-12-31T23:59:59-12:00", "abc"])
+@example(b"1" * 300)
+@example(b"[" * 300)
+def test_a_crafted_cursor_is_refused_unless_it_is_written_as_ours_are(ada: User, position: Any) -> None:
+    answer = ada.get(f"/v1/chats?cursor={cursor_of(position)}")
+    ours = isinstance(position, list) and str(position[0])[-8:-7] == "." and str(position[0]).endswith("Z")
+    assert answer.status_code in ((200, 400) if ours else (400,))
+    if answer.status_code == 400:
+        assert error_of(answer)["code"] == "invalid_cursor"
+
+
+def test_a_cursor_that_was_handed_out_leads_on_from_any_time(ada: User) -> None:
+    made = [ada.new_chat() for _ in range(3)]
+    page = ada.get("/v1/chats?limit=1").get_json()
+    seen = page["items"]
+    while page["next_cursor"]:
+        page = ada.get(f"/v1/chats?limit=1&cursor={page['next_cursor']}").get_json()
+        seen += page["items"]
+    assert [chat["id"] for chat in seen] == made[::-1]
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])

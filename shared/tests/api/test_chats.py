@@ -35,6 +35,8 @@ def test_a_message_is_answered_stored_and_billed(ada: User, model: ModelServer) 
     assert answer["message"]["status"] == "complete"
     assert answer["usage"]["cost_micro_usd"] == -(-COST // 1000)
     assert texts(ada, chat) == [("user", "Hello?"), ("assistant", "Hello from the model.")]
+    asked, answered = ada.get(f"/v1/chats/{chat}").get_json()["messages"]
+    assert (asked.get("usage"), answered["usage"]) == (None, answer["usage"])
     spent = usage(ada)
     assert (spent["requests"], spent["input_tokens"], spent["output_tokens"]) == (1, 10, 4)
     assert (spent["cost_micro_usd"], spent["reserved_micro_usd"]) == (-(-COST // 1000), 0)

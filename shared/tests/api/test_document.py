@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import io
 import json
 import secrets
 from collections.abc import Iterator
@@ -28,6 +29,9 @@ from firelaunch.errors import (
 from firelaunch.identity import IdentityUnavailable
 from firelaunch.jobs.lease import LeaseLost
 from firelaunch.push import PushUnavailable
+from firelaunch.rag.files import LocalFiles
+from firelaunch.rag.parse.base import Block
+from firelaunch.rag.stored_text import write_blocks
 from firelaunch.settings import Settings
 from firelaunch.store.base import Create, Update
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in, write_app
@@ -216,7 +220,9 @@ def stripe() -> Iterator[StripeServer]:
 
 
 def filled(path: str, found: str) -> str:
-    return path.replace("{id}", found).replace("{file}", "start.js").replace("{uid}", "bob")
+    return (
+        path.replace("{id}", found).replace("{file}", "start.js").replace("{name}", "page.js").replace("{uid}", "bob")
+    )
 
 
 def a_job(store: FailingStore, path: str) -> str:
@@ -230,23 +236,30 @@ def a_job(store: FailingStore, path: str) -> str:
     return job_id
 
 
-def a_document(store: FailingStore) -> str:
-    """A document of ada's, made past what makes the store fail."""
+def a_document(store: FailingStore, files: LocalFiles) -> str:
+    """A document of ada's with a text, made past what makes the store fail."""
     name = f"d{secrets.token_hex(15)}"
-    fields = {"name": "a.txt", "status": "ready", "hash": "", "job": "", "created_at": datetime.now(UTC)}
-    store._store.commit([Create(f"apps/demo/users/ada/documents/{name}", fields)])
+    path = f"apps/demo/users/ada/documents/{name}"
+    fields = {"name": "a.txt", "status": "ready", "hash": "", "text": "t", "job": "", "created_at": datetime.now(UTC)}
+    store._store.commit([Create(path, fields)])
+    text = io.BytesIO()
+    write_blocks([Block("A text.", "paragraph", 0)], text)
+    text.seek(0)
+    files.put(f"{path}/t.text", text)
     return name
 
 
-def request_of(method: str, path: str, operation: dict[str, Any], user: User, store: FailingStore) -> Any:
+def request_of(
+    method: str, path: str, operation: dict[str, Any], user: User, store: FailingStore, files: LocalFiles
+) -> Any:
     """A request that the document says is good."""
     found = user.new_chat()
     if "/jobs/" in path or "/batches/" in path:
         found = a_job(store, path)
     if "/devices/" in path:
         found = user.post("/v1/devices", {"token": "t", "platform": "web"}).get_json().get("id", "gone")
-    if path == "/v1/documents/{id}":
-        found = a_document(store)
+    if path.startswith("/v1/documents/{id}"):
+        found = a_document(store, files)
     media = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     schema = media.get("schema", {})
     body = documented_example(schema, user) or media.get("example")
@@ -277,10 +290,11 @@ def test_whatever_the_database_says_the_answer_is_in_the_document(
     app = App("failing")
     init_app(app, build(settings, store=store), lambda _: ())  # type: ignore[arg-type]
     problems = watch(app, documented)
+    files = LocalFiles(settings.environment.data / "files")
     seen = set()
     for method, path, operation in operations(document):
         user = sign_in(app, "ada", role="admin")
-        for number, kind, lasting in tries(store, lambda: request_of(method, path, operation, user, store)):  # noqa: B023
+        for number, kind, lasting in tries(store, lambda: request_of(method, path, operation, user, store, files)):  # noqa: B023
             seen.add((number, kind, lasting))
     assert problems == []
     assert {kind for _, kind, _ in seen} == {StoreError, Contention, AlreadyExists, NotFound, PreconditionFailed}

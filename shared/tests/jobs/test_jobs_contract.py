@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.errors import Conflict, NotFound, ScopeViolation, TooLarge
+from firelaunch.errors import Conflict, InvalidId, NotFound, ScopeViolation, TooLarge
 from firelaunch.jobs import Kind
 from firelaunch.scope import Scope
 from firelaunch.store.base import Create, Increment, Set, Update
@@ -164,6 +164,14 @@ def test_a_job_that_its_handler_gives_up_is_dead_at_once_and_says_why(site: Site
     ended = site.finished(site.services.jobs.enqueue(ADA, NOTE, Note()))
     assert (ended.state, seen) == ("dead", [1])
     assert ended.error == {"code": "job_failed", "message": "The file is empty.", "type": "JobFailed"}
+
+
+@pytest.mark.parametrize("error", [InvalidId, TooLarge, lambda: ScopeViolation(reason="a path of bob's")])
+def test_a_job_that_is_wrong_in_itself_is_tried_once(site: Site, error: Callable[[], Exception]) -> None:
+    seen = failing(site, 1, error)
+    ended = site.finished(site.services.jobs.enqueue(ADA, NOTE, Note()))
+    assert (ended.state, seen) == ("dead", [1])
+    assert "bob" not in str(ended.error)
 
 
 def test_a_job_of_a_kind_that_no_handler_knows_is_tried_and_then_dead(site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from firelaunch.errors import ExtractionFailed, InvalidSchema
 from firelaunch.llm.instances import instance
 from firelaunch.llm.shapes import Misfit, of_model, of_schema
 from firelaunch.testing.strict import strict_problem
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, field_validator
 
@@ -228,3 +229,144 @@ def test_the_double_of_the_provider_refuses_what_strict_mode_refuses() -> None:
         {"anyOf": [closed]},
     ):
         assert refusal_of(broken) is not None, broken
+
+
+def root(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def nested(levels: int, least: int) -> Any:
+    node: Any = STRING
+    for _ in range(levels):
+        node = {"type": "array", "items": node, "minItems": least}
+    return node
+
+
+TWICE = {f"a{n}": root(x={"$ref": f"#/$defs/a{n + 1}"}, y={"$ref": f"#/$defs/a{n + 1}"}) for n in range(60)}
+TOO_LARGE = {
+    "items": root(a={"type": "array", "items": STRING, "minItems": 1_000_000_000}),
+    "items without type": root(a={"items": STRING, "minItems": 1_000_000_000}),
+    "items by a float": root(a={"type": "array", "items": STRING, "minItems": 1e308}),
+    "different items": root(a={"type": "array", "items": STRING, "minItems": 10**9, "uniqueItems": True}),
+    "items of items": root(a=nested(9, 100)),
+    "characters": root(a={"type": "string", "minLength": 10**10}),
+    "characters in either": root(a={"anyOf": [{"type": "string", "minLength": 10**10}, nested(3, 500)]}),
+    "items by definitions": {**root(a={"$ref": "#/$defs/a"}), "$defs": {"a": nested(4, 100)}},
+    "definitions that use each other twice": {**root(a={"$ref": "#/$defs/a0"}), "$defs": {**TWICE, "a60": STRING}},
+}
+
+
+@pytest.mark.parametrize("schema", TOO_LARGE.values(), ids=TOO_LARGE.keys())
+def test_a_schema_whose_smallest_answer_nobody_could_write_is_refused_and_takes_no_room(schema: Any) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidSchema, match="smallest answer"):
+            of_schema(schema)
+        with pytest.raises(ExtractionFailed):
+            instance(schema)
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+FINE = {
+    "many that may be none": {**root(a=nested(1, 10**9)), "required": []},
+    "long or short": root(a={"anyOf": [{"type": "string", "minLength": 10**9}, {"type": "null"}]}),
+    "long or null": root(a={"type": ["string", "null"], "minLength": 10**9}),
+    "at most": root(a={"type": "array", "items": STRING, "maxItems": 10**9}),
+    "inside itself": {
+        **root(a={"$ref": "#/$defs/t"}),
+        "$defs": {"t": root(below={"type": "array", "items": {"$ref": "#/$defs/t"}})},
+    },
+}
+
+
+@pytest.mark.parametrize("schema", FINE.values(), ids=FINE.keys())
+def test_what_a_schema_allows_and_does_not_ask_for_is_not_held_against_it(schema: Any) -> None:
+    of_schema(schema)
+
+
+@pytest.mark.parametrize("pattern", ["a{1000000}", "(a{1000}){1000}", "((a{100}){100}){100}", "(" * 3000 + ")" * 3000])
+def test_a_pattern_that_asks_for_too_much_is_refused_before_it_is_written_out(pattern: str) -> None:
+    schema = root(a={"type": "string", "pattern": pattern})
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidSchema):
+            of_schema(schema)
+        with pytest.raises(ExtractionFailed):
+            instance(schema)
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_parts_too_deep_inside_each_other_are_refused() -> None:
+    for word in ("anyOf", "oneOf", "allOf"):
+        links = {f"{n:x}": {word: [{"$ref": f"#/$defs/{n + 1:x}"}]} for n in range(5_000)}
+        schema = {**root(a={"$ref": "#/$defs/0"}), "$defs": {**links, f"{5_000:x}": STRING}}
+        with pytest.raises(InvalidSchema, match="too deep"):
+            of_schema(schema)
+        with pytest.raises(ExtractionFailed):
+            instance(schema)
+
+
+SIZES = st.sampled_from([0, 1, 5, 100, 10_000, 10**9, 10**30, 1e300]) | st.integers(0, 10**6)
+NUMBERS = (
+    st.sampled_from([0, 1, -1, 0.1, 1e308, -1e308, 5e-324, 10**400, -(10**400)])
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
+PATTERNS = st.sampled_from(["a{1000000}", "[a-z]{9}", "(a|b){500}", "((a{9}){9}){9}", "^x*$", "(){1000000}"])
+SIZED = st.recursive(
+    st.one_of(
+        st.fixed_dictionaries(
+            {"type": st.just("string")}, optional={"minLength": SIZES, "maxLength": SIZES, "pattern": PATTERNS}
+        ),
+        st.fixed_dictionaries(
+            {"type": st.sampled_from(["number", "integer"])},
+            optional={
+                "minimum": NUMBERS,
+                "maximum": NUMBERS,
+                "exclusiveMinimum": NUMBERS,
+                "exclusiveMaximum": NUMBERS,
+                "multipleOf": NUMBERS,
+            },
+        ),
+        st.lists(st.text(max_size=3) | NUMBERS, max_size=5).map(lambda values: {"enum": values}),
+        st.just({"$ref": "#/$defs/leaf"}),
+        st.just({"$ref": "#/$defs/tree"}),
+    ),
+    lambda inner: st.one_of(
+        st.fixed_dictionaries(
+            {"type": st.just("array"), "items": inner},
+            optional={"minItems": SIZES, "maxItems": SIZES, "uniqueItems": st.booleans()},
+        ),
+        st.dictionaries(st.sampled_from("abc"), inner, min_size=1).flatmap(
+            lambda properties: st.fixed_dictionaries(
+                {
+                    "type": st.just("object"),
+                    "properties": st.just(properties),
+                    "required": st.lists(st.sampled_from(list(properties)), unique=True),
+                },
+                optional={"minProperties": SIZES, "maxProperties": SIZES},
+            )
+        ),
+        st.lists(inner, min_size=1, max_size=3).map(lambda options: {"anyOf": options}),
+    ),
+    max_leaves=6,
+)
+
+
+@given(node=SIZED)
+@settings(max_examples=300)
+def test_whatever_sizes_a_schema_asks_for_it_is_answered_in_bounds_or_refused(node: Any) -> None:
+    schema = {
+        **root(a=node),
+        "$defs": {"leaf": STRING, "tree": root(below=nested(1, 0) | {"items": {"$ref": "#/$defs/tree"}})},
+    }
+    try:
+        of_schema(schema)
+        made = instance(schema)
+    except (InvalidSchema, ExtractionFailed):
+        return
+    assert len(json.dumps(made)) < 3_000_000

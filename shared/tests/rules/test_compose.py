@@ -11,7 +11,8 @@ import pytest
 from firelaunch.rules.client import Operation, RestClient
 from firelaunch.rules.compose import Composed, Refused, compile_problems, compose
 from firelaunch.rules.fragment import Fragment
-from firelaunch.rules.paths import KEPT, overlap, pattern
+from firelaunch.rules.paths import built, kept, overlap, pattern
+from firelaunch.scope import Scope, check_id
 from firelaunch.testing.emulator import Emulator, unsigned_token
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
@@ -50,13 +51,13 @@ def fragment(text: str, app: str = "notes") -> Fragment:
     return Fragment(app, f"apps/{app}/firestore.rules", text)
 
 
-def built(*fragments: Fragment) -> Composed:
+def built_rules(*fragments: Fragment) -> Composed:
     return compose(BASE, fragments)
 
 
 def refusals(text: str) -> list[str]:
     with pytest.raises(Refused) as refused:
-        built(fragment(text))
+        built_rules(fragment(text))
     return [str(problem) for problem in refused.value.problems]
 
 
@@ -96,7 +97,7 @@ def test_a_fragment_works_for_the_apps_members_and_for_nobody_else(world: World)
     world.put(
         "apps/notes/users/ada/notes/n", "apps/notes/boards/b", "apps/shop/users/ada/notes/n", "apps/shop/boards/b"
     )
-    world.under(built(fragment(NOTES)))
+    world.under(built_rules(fragment(NOTES)))
     assert world.may("ada", "get", "apps/notes/users/ada/notes/n")
     assert world.may("ada", "list", "apps/notes/users/ada/notes")
     assert world.may("ada", "create", "apps/notes/users/ada/notes/new", text="short")
@@ -123,29 +124,29 @@ def test_two_apps_may_use_the_same_names_each_for_its_own(world: World) -> None:
     world.put("apps/notes/boards/b", "apps/shop/boards/b")
     text = "function open() { return true; }\nmatch /boards/{b} { allow get: if open(); }"
     shut = text.replace("true", "false")
-    world.under(built(fragment(text), fragment(shut, "shop")))
+    world.under(built_rules(fragment(text), fragment(shut, "shop")))
     assert world.may("ada", "get", "apps/notes/boards/b")
     assert not world.may("bob", "get", "apps/shop/boards/b")
 
 
 def test_what_is_built_marks_each_block_and_is_the_same_bytes_whatever_the_order() -> None:
     one, two = fragment(NOTES), fragment("match /carts/{c} { allow get; }", "shop")
-    text = built(one, two).text
-    assert text == built(two, one).text == built(two, fragment(NOTES.replace("\n", "\r\n"))).text
+    text = built_rules(one, two).text
+    assert text == built_rules(two, one).text == built_rules(two, fragment(NOTES.replace("\n", "\r\n"))).text
     assert re.findall(r"// (\w+ app \w+)", text) == [
         "begin app notes",
         "end app notes",
         "begin app shop",
         "end app shop",
     ]
-    assert built(one, two).apps == ("notes", "shop")
+    assert built_rules(one, two).apps == ("notes", "shop")
     without = re.sub(r"\n    // begin app (\w+)\n.*?// end app \1\n", "", text, flags=re.DOTALL)
     assert without == BASE
 
 
 def test_every_line_that_is_built_is_known_by_where_it_came_from() -> None:
     text = "// 1\n\nmatch /a/{b} {\n  // 4\n  function f(x) {\n    return x; }\n  allow get;\n}\n// 9"
-    composed = built(fragment(text), fragment(f"\n\n{text}", "shop"))
+    composed = built_rules(fragment(text), fragment(f"\n\n{text}", "shop"))
     found: dict[str, list[tuple[int, str]]] = {}
     for line, (file, number) in zip(composed.text.split("\n"), composed.origins, strict=True):
         found.setdefault(file, []).append((number, re.sub(": if is.*;", ";", line.strip())))
@@ -161,25 +162,32 @@ def test_every_line_that_is_built_is_known_by_where_it_came_from() -> None:
 
 @pytest.mark.parametrize("text", ["", "// Nothing yet.\n", "/* nothing */"])
 def test_without_rules_of_its_own_an_app_changes_nothing(text: str) -> None:
-    assert built().text == built(fragment(text)).text == BASE
+    assert built_rules().text == built_rules(fragment(text)).text == BASE
 
 
 @pytest.mark.parametrize(
     ("path", "place"),
     [
         ("/{document=**}", "app's own document"),
-        ("/{any}/{id}", "members"),
+        ("/{any}/{id}", " more, which"),
         ("/members/{uid}", "members"),
         ("/members/ada/notes/{id}", "members"),
-        ("/{any}/{id}/{rest=**}", "members"),
+        ("/{any}/{id}/{rest=**}", " more, which"),
         ("/library/{document}", "library"),
         ("/library/{document}/comments/{id}", "library"),
         ("/jobs/{job}", "jobs"),
+        ("/chunks/{chunk}", "chunks"),
+        ("/chunks/{chunk=**}", "chunks"),
+        ("/users/{uid}/chunks/{chunk}", "users/{}/chunks"),
+        ("/{any}/{uid}/chunks/{chunk}", " more, which"),
+        ("/users/{rest=**}/chunks/{chunk}", "users/{}"),
+        ("/vectors/{vector}", "vectors"),
+        ("/boards/{board}/chunks/{chunk}", ""),
         ("/requests/{r}", "requests"),
         ("/billing_events/{event}", "billing_events"),
         ("/users/{uid}", "users/{}"),
         ("/users/ada", "users/{}"),
-        ("/users/{uid}/{any}/{id}", "users/{}/chats"),
+        ("/users/{uid}/{any}/{id}", " more, which"),
         ("/users/{rest=**}", "users/{}"),
         ("/users/{uid}/{rest=**}", "users/{}"),
         ("/users/{uid}/chats/{chat}", "users/{}/chats"),
@@ -187,7 +195,7 @@ def test_without_rules_of_its_own_an_app_changes_nothing(text: str) -> None:
         ("/users/{uid}/documents/{document}", "users/{}/documents"),
         ("/users/{uid}/usage/{day}", "users/{}/usage"),
         ("/notes/{rest=**}/{any}/{id}", ""),
-        ("/{rest=**}/notes/{id}", "members"),
+        ("/{rest=**}/notes/{id}", " more, which"),
         ("/users/ada/notes/{id}", "names one user"),
         ("/notes", "path of a collection"),
         ("/users/{uid}/notes", "path of a collection"),
@@ -196,7 +204,7 @@ def test_without_rules_of_its_own_an_app_changes_nothing(text: str) -> None:
 def test_a_match_that_reaches_what_the_base_keeps_is_refused(path: str, place: str) -> None:
     text = f"\n\nmatch {path} {{\n  allow get: if false;\n}}\n"
     if not place:
-        assert built(fragment(text)).apps == ("notes",)
+        assert built_rules(fragment(text)).apps == ("notes",)
         return
     (problem,) = refusals(text)
     assert problem.startswith("apps/notes/firestore.rules:4: ")
@@ -215,12 +223,60 @@ def test_a_path_that_only_a_new_base_has_is_kept_as_well() -> None:
         compose(base, [fragment("match /plans/{plan} { allow get; }")])
 
 
-def test_every_collection_that_the_server_writes_is_kept() -> None:
-    scope = (Path(__file__).parents[2] / "src/firelaunch/scope.py").read_text()
-    names = set(re.findall(r"\}/(\w+)", scope))
-    assert {"chats", "messages", "usage", "requests"} <= names
-    kept = {part for path in KEPT for part in path}
-    assert names - {"messages", "items"} <= kept, "a new collection of Scope's belongs into KEPT in rules/paths.py"
+def test_every_path_that_a_scope_can_build_is_kept() -> None:
+    for name, path in built():
+        document = path if len(path.split("/")) % 2 == 0 else f"{path}/x"
+        assert any(overlap(place, tuple(document.split("/"))) for place in kept()), f"Scope.{name} leads to {path}"
+
+
+def test_no_module_builds_a_path_that_no_scope_can() -> None:
+    """The composer would not know of it."""
+    source = Path(__file__).parents[2] / "src/firelaunch"
+    names = {part for place in kept() for part in place} | {"users", "uploads"}  # uploads lie in the bucket
+    for path in source.rglob("*.py"):
+        if path.relative_to(source).parts[0] in {"cli", "deploy", "doctor", "testing", "rules", "scope.py"}:
+            continue
+        told = re.findall(r"f\"(?:apps/\{[^}]*\}|\{(?:[\w.]+\.)?root\})/(\w+)", path.read_text())
+        assert set(told) <= names, f"{path} builds a path of its own: add a method to Scope"
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        lambda self: f"{self.root}/postings",
+        lambda self, term: f"{self.root}/postings/{term}",
+        lambda self, term, shard: f"{self.root}/postings/{check_id(term)}/shards/{shard + 1}",
+        lambda self, day, *, library: f"{self.root}/{'shelf' if library else 'postings'}/{day.isoformat()}",
+        lambda self, terms: [f"{self.root}/postings/{term}" for term in terms],
+        property(lambda self: f"{self.root}/postings"),
+        lambda self: Scope.chats(self).replace("chats", "postings"),
+    ],
+    ids=["collection", "document", "below a document", "by a switch", "several", "property", "a user's alone"],
+)
+def test_a_path_that_is_added_to_scope_is_kept_at_once(method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"match {path} {{ allow read; }}" for path in ("/users/{u}/postings/{id}", "/users/{u}/postings/{r=**}")]
+    assert all(built_rules(fragment(text)).apps for text in texts)
+    monkeypatch.setattr(Scope, "postings", method, raising=False)
+    for text in texts:
+        assert "postings" in refusals(text)[0]
+    assert built_rules(fragment("match /users/{u}/other/{id} { allow read; }")).apps
+
+
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [
+        (lambda self, name: f"{self.root}/{name}/x", "names a collection by its argument"),
+        (lambda self, number: f"{self.root}/shard{number + 1 - 1}/x", "names a collection by its argument"),
+        (lambda self, of: f"{self.root}/things/{of.key}", "add what it takes"),
+    ],
+    ids=["by a name", "by a number", "of something else"],
+)
+def test_a_path_of_scope_that_cannot_be_known_stops_the_composer(
+    method: Any, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Scope, "unknown", method, raising=False)
+    with pytest.raises(TypeError, match=f"Scope.unknown .*{says}"):
+        built_rules(fragment("match /notes/{n} { allow read; }"))
 
 
 @pytest.mark.parametrize(
@@ -285,7 +341,7 @@ def escaping(left: str, right: str) -> str:
 def test_a_quote_in_a_path_cannot_hide_code(world: World) -> None:
     """The compiler takes these quotes for parts of paths, so that what seems to be a string between them is code."""
     text = escaping("b == /x'", " && b == /y'")
-    wrapped = built(fragment("match /a/{b} { allow get; }")).text
+    wrapped = built_rules(fragment("match /a/{b} { allow get; }")).text
     naive = wrapped.replace("match /a/{b} { allow get: if isMember('notes'); }", text)
     assert world.under(naive).may("stranger", "get", "apps/notes/users/ada")
     assert any("a path may stand only behind match" in problem for problem in refusals(text))
@@ -293,7 +349,7 @@ def test_a_quote_in_a_path_cannot_hide_code(world: World) -> None:
 
 def test_all_problems_of_all_fragments_are_told_at_once() -> None:
     with pytest.raises(Refused) as refused:
-        built(
+        built_rules(
             fragment("match /jobs/{j} { allow get; }", "shop"),
             fragment("match /members/{m} { allow get;\n allow list: if nope(); }"),
         )
@@ -313,7 +369,7 @@ def test_all_problems_of_all_fragments_are_told_at_once() -> None:
         (lambda text: text.replace("function isSelf(app, uid)", "function isSelf(uid)"), 12, "bound by isSelf"),
         (lambda text: text.replace("isMember", "member"), 12, "bound by isMember"),
         (lambda text: text + "service x {}", 69, "nothing may follow"),
-        (lambda _: built(fragment(NOTES)).text, 69, "a built file"),
+        (lambda _: built_rules(fragment(NOTES)).text, 69, "a built file"),
     ],
 )
 def test_a_base_that_cannot_carry_fragments_is_refused(change: Callable[[str], str], line: int, says: str) -> None:
@@ -327,15 +383,15 @@ def test_a_base_that_cannot_carry_fragments_is_refused(change: Callable[[str], s
 
 def test_rules_that_are_too_large_for_firebase_are_refused() -> None:
     with pytest.raises(Refused, match="262144 bytes"):
-        built(fragment(f"// {'x' * 262144}\nmatch /a/{{b}} {{ allow get; }}"))
+        built_rules(fragment(f"// {'x' * 262144}\nmatch /a/{{b}} {{ allow get; }}"))
 
 
 def test_what_the_compiler_says_is_told_by_the_fragments_own_line(firestore_emulator: Emulator) -> None:
     bad = "// One.\n\nmatch /a/{b} {\n  allow get: if b ==\n    * 2;\n}\n"
-    problems = compile_problems(built(fragment(NOTES), fragment(bad, "shop")), firestore_emulator)
+    problems = compile_problems(built_rules(fragment(NOTES), fragment(bad, "shop")), firestore_emulator)
     assert {(problem.file, problem.line) for problem in problems} == {("apps/shop/firestore.rules", 5)}
-    assert compile_problems(built(fragment(NOTES)), firestore_emulator) == []
-    empty = built(fragment("match /a/{b} { }"))
+    assert compile_problems(built_rules(fragment(NOTES)), firestore_emulator) == []
+    empty = built_rules(fragment("match /a/{b} { }"))
     assert [problem.file for problem in compile_problems(empty, firestore_emulator)] == ["apps/notes/firestore.rules"]
     base = compose(
         BASE.replace("allow get: if isMember(app);", "allow get: if isMember(app) isMember(app);"), [fragment(NOTES)]
@@ -345,21 +401,27 @@ def test_what_the_compiler_says_is_told_by_the_fragments_own_line(firestore_emul
     }
 
 
-NAMES = ["notes", "members", "users", "ada", "chats", "c", "jobs", "j", "library", "usage", "apps", "shop", "requests"]
+NAMES = [
+    "notes",
+    "chunks",
+    "members",
+    "users",
+    "ada",
+    "chats",
+    "c",
+    "jobs",
+    "j",
+    "library",
+    "usage",
+    "apps",
+    "shop",
+    "requests",
+]
 SEGMENTS = st.one_of(st.sampled_from(NAMES), st.just("{}"), st.just("{=**}"))
 PATHS = st.lists(SEGMENTS, min_size=1, max_size=6)
 PROBES = [
-    "apps/{}",
-    "apps/{}/members/ada",
-    "apps/{}/library/l",
-    "apps/{}/jobs/j",
-    "apps/{}/requests/r",
-    "apps/{}/billing_events/b",
-    "apps/{}/users/ada",
-    "apps/{}/users/ada/chats/c",
     "apps/{}/users/ada/chats/c/messages/m",
-    "apps/{}/users/ada/documents/d",
-    "apps/{}/users/ada/usage/d",
+    *("/".join(["apps", "{}", *place[2:]]).replace("**", "x").replace("*", "ada") for place in kept()),
 ]
 ELSEWHERE = ["other/x", "apps/shop/notes/n", "apps/shop/users/ada/notes/n", "apps/shop/notes/n/notes/n"]
 
@@ -391,7 +453,7 @@ def test_no_match_of_a_fragment_opens_what_the_base_keeps_or_what_is_not_the_app
     inner = f"match /{paths[1]} {{ allow read, write: if true; }}"
     text = f"match /{paths[0]} {{ {inner} }}" if nest else f"match /{paths[0]} {{ allow read, write; }} {inner}"
     try:
-        composed = built(fragment(text))
+        composed = built_rules(fragment(text))
     except Refused:
         return
     world.base = world.base or decisions(world.under(BASE))
@@ -418,7 +480,7 @@ PIECES = st.sampled_from(
 @example(["'", "\\'", "'"], ["'", "\\'", "'"])
 def test_no_text_of_a_condition_lets_code_escape_its_block(world: World, left: list[str], right: list[str]) -> None:
     try:
-        composed = built(fragment(escaping("".join(left), "".join(right))))
+        composed = built_rules(fragment(escaping("".join(left), "".join(right))))
     except Refused:
         return
     try:

@@ -84,12 +84,14 @@ const CALLS = {
 const tooLate = () =>
   new Promise((_, reject) => setTimeout(() => reject(new Error(`no answer in ${SECONDS} s`)), SECONDS * 1000).unref());
 
-async function answer(db, attempt) {
+async function answer(db, attempt, tries = 2) {
   try {
     await Promise.race([CALLS[attempt.name](db, attempt), tooLate()]);
     return true;
   } catch (error) {
     if (error.code === "permission-denied") return false;
+    // The SDK gives up on a connection that is slow for it, and that is no answer of the rules.
+    if (error.code === "unavailable" && tries > 1) return answer(db, attempt, tries - 1);
     return AFTER_THE_RULES.has(error.code) || `${error.code ?? error.name}: ${error.message}`;
   }
 }

@@ -66,6 +66,20 @@ class ToolUse(BaseModel):
     error: str | None = Field(default=None, description='Why there is no output, a constant such as "timeout".')
 
 
+class TurnUsage(BaseModel):
+    """What an answer used."""
+
+    model_config = example(USED)
+    model: str
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    estimated: bool = Field(description="The provider reported no figures; these were derived from the text.")
+    cost_micro_usd: int = Field(description="Millionths of a dollar.")
+    cheaper_model: bool = Field(description="The day's soft cap was reached, so the plan's cheap model answered.")
+    cached: bool = Field(description="The answer was kept from an earlier call, and cost nothing.")
+
+
 class Message(BaseModel):
     """A message of the user or of the model."""
 
@@ -78,6 +92,7 @@ class Message(BaseModel):
     model: str | None = Field(default=None, description="The model that answered.")
     request_id: str | None = None
     citations: list[SourceAnswer] = Field(default=[], description="The passages that the answer cites, in its order.")
+    usage: TurnUsage | None = Field(default=None, description="What the answer used; null for a user's message.")
     sources: list[dict[str, str]] | None = Field(
         default=None, description="What the answer rests on: `id`, `title`, and `url` or `media_type` and `filename`."
     )
@@ -98,20 +113,6 @@ class ChatWithMessages(Chat):
     model_config = example({**CHAT, "messages": [QUESTION, REPLY], "next_cursor": None})
     messages: list[Message]
     next_cursor: str | None = Field(description="Leads to earlier messages.")
-
-
-class TurnUsage(BaseModel):
-    """What an answer used."""
-
-    model_config = example(USED)
-    model: str
-    input_tokens: int
-    cached_input_tokens: int
-    output_tokens: int
-    estimated: bool = Field(description="The provider reported no figures; these were derived from the text.")
-    cost_micro_usd: int = Field(description="Millionths of a dollar.")
-    cheaper_model: bool = Field(description="The day's soft cap was reached, so the plan's cheap model answered.")
-    cached: bool = Field(description="The answer was kept from an earlier call, and cost nothing.")
 
 
 class Answer(BaseModel):

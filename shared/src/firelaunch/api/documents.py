@@ -12,17 +12,20 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from ..documents import Source
 from ..errors import (
     BadRequest,
+    Conflict,
     FetchRefused,
     Forbidden,
     InvalidCursor,
     InvalidId,
     JobsUnavailable,
     NotFound,
+    PassageChanged,
     TooLarge,
     TooMany,
 )
 from ..identity import Caller
 from ..jobs.base import job_view
+from ..rag.files import is_document_name
 from ..services import Services
 from .base import Body, PageQuery, Path, blueprint, caller, example
 from .jobs import JobAnswer
@@ -151,6 +154,61 @@ class ListQuery(PageQuery):
     library: bool = Field(default=False, description="The app's library rather than the caller's own documents.")
 
 
+_TEXT_CHARACTERS = 20_000
+"""Of a document's text that are read at a time at most."""
+
+
+class TextQuery(LibraryQuery):
+    """Which characters of a document's text."""
+
+    start: int = Field(default=0, ge=0, le=1_000_000_000, description="The first one, counted from 0.")
+    end: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000_000,
+        description=f"The first one that is left out; at most {_TEXT_CHARACTERS} after `start`, which is the default.",
+    )
+    around: int = Field(default=0, ge=0, le=5_000, description="Characters to give before and after them.")
+    chunk_id: str | None = Field(
+        default=None,
+        max_length=64,
+        description="A citation's: 409 `passage_changed` unless its passage lies from `start` to `end`.",
+    )
+
+
+class TextAnswer(BaseModel):
+    """A part of a document's text, and where it stands."""
+
+    model_config = example(
+        {
+            "document_id": _DOCUMENT["id"],
+            "library": False,
+            "title": "handbook.pdf",
+            "url": None,
+            "page": 3,
+            "headings": ["Leave"],
+            "start": 5_210,
+            "end": 5_244,
+            "characters": 40_120,
+            "before": "Leave\n\n",
+            "text": "There are 30 days of leave a year.",
+            "after": "\n\nThey are taken",
+        }
+    )
+    document_id: str
+    library: bool
+    title: str
+    url: str | None
+    page: int | None = Field(description="Page, slide or sheet on which it begins, counted from 1.")
+    headings: list[str] = Field(description="Those that it stands under where it begins, outermost first.")
+    start: int
+    end: int = Field(description="Less than what was asked for where the text ends.")
+    characters: int = Field(description="Of the document's whole text.")
+    before: str = Field(description="What stands before it; empty unless `around` asks for it.")
+    text: str
+    after: str
+
+
 _OF_A_DOCUMENT = (InvalidId, NotFound)
 _OF_A_NEW_ONE = (TooLarge, TooMany, JobsUnavailable, InvalidId, NotFound, Forbidden)
 
@@ -205,6 +263,16 @@ def _one_document(api: APIBlueprint, services: Services) -> None:
     def get(path: Path, query: LibraryQuery) -> dict[str, Any]:
         return documents.get(_scope(caller(), library=query.library), path.id)
 
+    @api.get(
+        "/documents/<id>/text",
+        responses={200: TextAnswer, **errors(*_OF_A_DOCUMENT, Conflict, PassageChanged)},
+        summary="Read a part of a document's text",
+        description="Opens a citation: its `document_id`, `start`, `end`, `chunk_id` and `library` give the passage, "
+        "and `around` what stands around it. Pages through the whole text with `start` and `end`.",
+    )
+    def text(path: Path, query: TextQuery) -> dict[str, Any]:
+        return _text(services, path.id, query)
+
     @api.delete(
         "/documents/<id>",
         responses={204: None, **errors(*_OF_A_DOCUMENT, *OF_THE_INDEX)},
@@ -213,6 +281,30 @@ def _one_document(api: APIBlueprint, services: Services) -> None:
     def delete(path: Path, query: LibraryQuery) -> tuple[str, int]:
         documents.delete(_scope(caller(), library=query.library, write=True), path.id)
         return "", 204
+
+
+def _text(services: Services, document: str, query: TextQuery) -> dict[str, Any]:
+    start, end = query.start, query.end if query.end is not None else query.start + _TEXT_CHARACTERS
+    if not start < end <= start + _TEXT_CHARACTERS:
+        raise BadRequest(f"end: 1 to {_TEXT_CHARACTERS} characters after start.")
+    scope = _scope(caller(), library=query.library)
+    record, span = services.documents.read(scope, document, start, end, around=query.around, passage=query.chunk_id)
+    if span is None:
+        raise BadRequest("start: the document's text ends before it.")
+    return {
+        "document_id": document,
+        "library": query.library,
+        "title": record.data.get("name", ""),
+        "url": record.data.get("url") or None,
+        "page": span.page,
+        "headings": list(span.headings),
+        "start": span.start,
+        "end": span.end,
+        "characters": record.data.get("characters", 0),
+        "before": span.before,
+        "text": span.text,
+        "after": span.after,
+    }
 
 
 def _scope(who: Caller, *, library: bool, write: bool = False) -> Any:
@@ -238,8 +330,8 @@ def _uploaded(services: Services) -> tuple[dict[str, Any], bool]:
     if file is None:
         raise BadRequest("Send the document as the file 'file' of a multipart/form-data body.")
     name = (form.get("name") or file.filename or "").strip()
-    if not 0 < len(name) <= 200 or not name.isprintable():
-        raise BadRequest("name: a document's name has 1 to 200 printable characters.")
+    if not is_document_name(name):
+        raise BadRequest("name: a document's name has 1 to 200 printable characters, and not only dots.")
     library = form.get("library", "false")
     if library not in {"true", "false"}:
         raise BadRequest('library: "true" or "false".')

@@ -35,16 +35,6 @@ QUESTION = {
     "status": "complete",
     "created_at": "2026-03-01T09:30:00.000000Z",
 }
-REPLY = {
-    "id": f"{REQUEST}-a",
-    "role": "assistant",
-    "text": "The Volga.",
-    "status": "complete",
-    "created_at": "2026-03-01T09:30:04.000000Z",
-    "model": "gpt-5.4-mini",
-    "request_id": REQUEST,
-    "citations": [],
-}
 USED = {
     "model": "gpt-5.4-mini",
     "input_tokens": 42,
@@ -54,6 +44,17 @@ USED = {
     "cost_micro_usd": 50,
     "cheaper_model": False,
     "cached": False,
+}
+REPLY = {
+    "id": f"{REQUEST}-a",
+    "role": "assistant",
+    "text": "The Volga.",
+    "status": "complete",
+    "created_at": "2026-03-01T09:30:04.000000Z",
+    "model": "gpt-5.4-mini",
+    "request_id": REQUEST,
+    "citations": [],
+    "usage": USED,
 }
 ORDER = "Please send 12 boxes of tea to Ada by Friday."
 ORDERED = {"item": "box of tea", "count": 12}

@@ -17,7 +17,7 @@ from ..deploy.data import database, indexes, publish, vectors
 from ..deploy.events import for_uploads, notification, removals
 from ..deploy.files import files
 from ..deploy.functions import AppFunctions, app_functions, membership_service
-from ..deploy.names import Place, Service, app_service, bucket, databases, features, vector_dimensions
+from ..deploy.names import Place, Service, app_service, bucket, databases, features
 from ..deploy.plan import describe, describe_command, for_project, for_service, preflight, secrets_of
 from ..deploy.quotas import quota_steps, quotas
 from ..deploy.release import Release, deploy_command, services_command, traffic_command
@@ -31,7 +31,6 @@ from ..deploy.vertex_steps import begin, finish, found
 from ..deploy.work import for_work, scheduled
 from ..errors import SettingsError
 from ..membership.policy import Policy
-from ..search_settings import index_problems, with_vertex
 from ..settings import Settings, VertexIndex
 from .apps import app_folder, repo_root
 from .progress import Progress
@@ -106,12 +105,7 @@ class _Deploy:
         settings = Settings.load(folder / "firelaunch.toml", _only(os.environ, "GOOGLE_CLOUD_PROJECT"))
         place = Place(settings.cloud.project or _NO_PROJECT, settings.cloud.region)
         app_service(settings, place)  # refuses ids that cannot be
-        named = (
-            settings.index
-            if settings.index.vertex
-            else with_vertex(settings.index, vertex.PLACEHOLDER.model_dump_json())
-        )
-        problems = list(index_problems(named, openai_key=True, database_url=True))
+        problems = list(vertex.deployed_index_problems(settings))
         if problems:
             raise SettingsError("\n".join(problems))
         tools = Tools(os.environ, lambda line: click.echo(f"\n    {line}", nl=False))
@@ -217,7 +211,7 @@ class _Deploy:
         return map(left_to_terraform, steps) if self.terraform else steps
 
     def _infrastructure(self) -> Iterable[Step]:
-        index, dimensions = self.settings.index, vector_dimensions(self.settings)
+        index, dimensions = self.settings.index, self.settings.embedding.length
         searches_firestore = index.backend == "firestore"
         yield from for_project(self.place)
         yield from for_service(self.place, self.service, _only(os.environ, *self.service.secrets))

@@ -16,6 +16,7 @@ from ..rules.compare import Comparison, compare
 from ..rules.compose import Composed, Refused, compile_problems, compose
 from ..rules.fragment import Fragment, Problem
 from ..rules.live import ENDPOINT, LiveError, fetch
+from ..rules.paths import kept, shown
 from ..scope import check_app_id
 from ..testing.emulator import Emulator, EmulatorUnavailable
 
@@ -72,6 +73,13 @@ def build(apps: Path, base: Path, out: Path | None, no_compile: bool) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(composed.text, encoding="utf-8", newline="\n")
     click.echo(f"{out}: the rules of {base}, and of {', '.join(composed.apps) or 'no app besides'}.", err=True)
+
+
+@command.command("kept")
+def kept_paths() -> None:
+    """List what firelaunch keeps, below apps/<app>: an app's own rules may open none of it."""
+    places = sorted(shown(place[2:]).replace("{}", "{uid}") for place in kept())
+    click.echo("\n".join(place or "(the app's own document)" for place in places))
 
 
 @command.command("diff")

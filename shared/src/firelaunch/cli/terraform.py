@@ -10,6 +10,8 @@ import click
 
 from ..deploy.names import Place
 from ..deploy.terraform import variables
+from ..deploy.vertex import deployed_index_problems
+from ..errors import SettingsError
 from ..settings import Settings
 from .apps import repo_root
 
@@ -45,4 +47,8 @@ def command(project: str | None, out: Path | None) -> None:
 
 def _settings(path: Path) -> Settings:
     environ = {name: os.environ[name] for name in ("GOOGLE_CLOUD_PROJECT",) if os.environ.get(name)}
-    return Settings.load(path, environ)
+    settings = Settings.load(path, environ)
+    problems = list(deployed_index_problems(settings))
+    if problems:
+        raise SettingsError("\n".join(f"{path.parent.name}: {each}" for each in problems))
+    return settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -85,7 +86,15 @@ class _Upgrade:
     ) -> _Upgrade:
         given = record["answers"]
         changed = parse_answers(tuple(answers), [name for name in given if name != "app_slug"])
-        new = _rendered(source, {**given, **changed}, folder, scratch / "new")
+        try:
+            new = _rendered(source, {**given, **changed}, folder, scratch / "new")
+        except click.ClickException as error:
+            # The words are cookiecutter's.
+            gone = re.search(r"for choice variable (\w+),", error.message)
+            if gone is None or gone[1] in changed:
+                raise
+            said = f"{error.message} The template no longer offers the app's answer: give another, as {gone[1]}=ANSWER."
+            raise click.ClickException(said) from None
         merger = Merger(scratch, folder)
         made = merger.tree(base or _unpacked(folder, scratch / "made"), (_RECORD, _MADE))
         theirs = merger.tree(new, (_RECORD, _MADE))

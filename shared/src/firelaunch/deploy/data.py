@@ -77,8 +77,8 @@ def indexes(place: Place, name: str, file: Path, vector: int = 0) -> Step:
 
 
 def composite_indexes(wanted: Mapping[str, Any], vector: int) -> list[dict[str, Any]]:
-    """Those of the file (its JSON), and that of vectors of this length; 0 for none."""
-    return [*wanted["indexes"], *([_vector_index(vector)] if vector else [])]
+    """Those of the file (its JSON), and those of vectors of this length; 0 for none."""
+    return [*wanted["indexes"], *(_vector_indexes(vector) if vector else [])]
 
 
 def vectors(place: Place, index: Index, dimensions: int) -> list[Step]:
@@ -142,13 +142,19 @@ def _wrong_type(there: Mapping[str, Any] | None, name: str) -> str | None:
     return None
 
 
-def _vector_index(dimensions: int) -> dict[str, Any]:
-    """Of docs/search.md; Firestore finds neighbours within one version."""
-    fields = [
-        {"fieldPath": "version", "order": "ASCENDING"},
-        {"fieldPath": "embedding", "vectorConfig": {"dimension": dimensions, "flat": {}}},
+def _vector_indexes(dimensions: int) -> list[dict[str, Any]]:
+    """Of docs/search.md: neighbours within one version, and those in documents that a search names."""
+    return [
+        {
+            "collectionGroup": "chunks",
+            "queryScope": "COLLECTION",
+            "fields": [
+                *({"fieldPath": name, "order": "ASCENDING"} for name in filters),
+                {"fieldPath": "embedding", "vectorConfig": {"dimension": dimensions, "flat": {}}},
+            ],
+        }
+        for filters in (("version",), ("document", "version"))
     ]
-    return {"collectionGroup": "chunks", "queryScope": "COLLECTION", "fields": fields}
 
 
 def _group(item: Mapping[str, Any]) -> str:

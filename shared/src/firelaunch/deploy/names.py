@@ -42,7 +42,6 @@ __all__ = [
     "features",
     "keeps_documents",
     "sells_plans",
-    "vector_dimensions",
 ]
 
 APIS = (
@@ -159,9 +158,6 @@ _ACCOUNT_ID = 30
 
 _DATABASE_ID = 4
 """Characters of a named database's id at least (https://cloud.google.com/firestore/docs/manage-databases)."""
-
-_DIMENSIONS: Mapping[str, int] = {"openai": 1536, "vertex": 3072, "local": 384}
-"""Of each embedder's default model, where ``index.dimensions`` does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,15 +325,10 @@ def bucket(settings: Settings, place: Place) -> str:
 
 def features(settings: Settings) -> tuple[str, ...]:
     """What of :data:`FEATURE_APIS` an app uses."""
-    named: set[str] = {settings.models.provider, settings.index.embedder, settings.index.backend}
+    named: set[str] = {settings.models.provider, settings.embedding.kind, settings.index.backend}
     if keeps_documents(settings) and settings.cloud.edge == "public":
         named |= {"events", "uploads"}
     return tuple(name for name in FEATURE_APIS if name in named)
-
-
-def vector_dimensions(settings: Settings) -> int:
-    """Length of the vectors in an app's index; 0 where it has none."""
-    return settings.index.dimensions or _DIMENSIONS.get(settings.index.embedder, 0)
 
 
 def keeps_documents(settings: Settings) -> bool:
@@ -382,7 +373,7 @@ def _work(settings: Settings, place: Place) -> Work:
 
 
 def _secrets(settings: Settings) -> list[str]:
-    asked = {settings.models.provider, settings.index.embedder, settings.guardrails.moderation}
+    asked = {settings.models.provider, settings.embedding.kind, settings.guardrails.moderation}
     return [
         *(["OPENAI_API_KEY"] if "openai" in asked else []),
         *(["DATABASE_URL"] if settings.index.backend == "pgvector" else []),

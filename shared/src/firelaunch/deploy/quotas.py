@@ -121,7 +121,7 @@ def quotas(settings: Settings, place: Place, services: Sequence[Service]) -> Ite
         yield _nodes(own, place, here)
     if settings.models.provider == "vertex":
         yield _model(settings, here)
-    if settings.index.embedder == "vertex" and settings.index.embedding_model.startswith("gemini-embedding"):
+    if settings.embedding.kind == "vertex" and settings.embedding.model.startswith("gemini-embedding"):
         yield _embedding(settings, here)
 
 
@@ -250,7 +250,7 @@ def _model(settings: Settings, here: Mapping[str, str]) -> Quota:
 def _embedding(settings: Settings, here: Mapping[str, str]) -> Quota:
     index = settings.index
     return Quota(
-        f"quota of tokens for {index.embedding_model} in {here['region']}",
+        f"quota of tokens for {settings.embedding.model} in {here['region']}",
         "aiplatform.googleapis.com",
         "EmbedContentInputTokensPerMinutePerRegionPerBaseModel",
         least=index.chunk_tokens,

@@ -37,7 +37,6 @@ from .names import (
     app_service,
     databases,
     features,
-    vector_dimensions,
 )
 from .steps import Step, nothing
 from .vertex import INDEX, LABEL, NODE, OwnIndex, own_index
@@ -162,7 +161,7 @@ def _account(place: Place, does: str, roles: Iterable[Role]) -> dict[str, Any]:
 
 
 def _database(wanted: Mapping[str, Any], apps: Iterable[Settings]) -> dict[str, Any]:
-    lengths = {vector_dimensions(app) for app in apps if app.index.backend == "firestore"} - {0}
+    lengths = {app.embedding.length for app in apps if app.index.backend == "firestore"} - {0}
     indexes = [index for length in sorted(lengths or {0}) for index in composite_indexes(wanted, length)]
     unique = {json.dumps(index, sort_keys=True): index for index in indexes}
     return {

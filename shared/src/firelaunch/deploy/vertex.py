@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..search_settings import index_problems, with_vertex
 from ..settings import Settings, VertexIndex
-from .names import Service, vector_dimensions
+from .names import Service
 
-__all__ = ["INDEX", "LABEL", "NODE", "PERMISSIONS", "PLACEHOLDER", "OwnIndex", "own_index", "told"]
+__all__ = [
+    "INDEX",
+    "LABEL",
+    "NODE",
+    "PERMISSIONS",
+    "PLACEHOLDER",
+    "OwnIndex",
+    "deployed_index_problems",
+    "own_index",
+    "told",
+]
 
 LABEL = "firelaunch-app"
 """By which an index and its endpoint are found again: Google gives them their ids."""
@@ -76,7 +87,16 @@ def own_index(settings: Settings) -> OwnIndex | None:
     if settings.index.backend != "vertex" or settings.index.vertex is not None:
         return None
     app = settings.app.id
-    return OwnIndex(app, f"firelaunch-{app}", f"fl_{app.replace('-', '_')}", vector_dimensions(settings))
+    return OwnIndex(app, f"firelaunch-{app}", f"fl_{app.replace('-', '_')}", settings.embedding.length)
+
+
+def deployed_index_problems(settings: Settings) -> Iterator[str]:
+    """What in ``[index]`` keeps an app from starting once it is deployed, each with its mend.
+
+    The keys that a deployed app needs are not this machine's, and a Vertex AI index is one that the deploy makes.
+    """
+    index = settings.index if settings.index.vertex else with_vertex(settings.index, PLACEHOLDER.model_dump_json())
+    return index_problems(index, settings.embedding)
 
 
 def told(service: Service, index: VertexIndex) -> Service:

@@ -48,10 +48,19 @@ def _wired(settings: Settings) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory() as folder:
         environment = settings.environment.model_copy(update={"data": Path(folder)})
         build(settings.model_copy(update={"environment": environment}))
+    yield from _deployable(settings)
     yield ok("settings", f"mode {settings.environment.mode}, answered by {settings.provider} ({settings.choice.chat})")
     if settings.provider == "offline":
         mend = "set OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own; .env.example names them"
         yield note("model", "the offline model answers, as no key is set", mend)
+
+
+def _deployable(settings: Settings) -> Iterator[Finding]:
+    """What would keep the app from starting once it is deployed, found on a laptop."""
+    from ..deploy.vertex import deployed_index_problems
+
+    for said in deployed_index_problems(settings):
+        yield problem("index of the deployed app", said, "docs/search.md#indexes")
 
 
 def _env_file(folder: Path, found: EnvFile, environ: Mapping[str, str]) -> Iterator[Finding]:

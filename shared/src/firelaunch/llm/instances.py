@@ -11,6 +11,7 @@ from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
 from ..errors import ExtractionFailed
+from .schema_size import MOST_CHARACTERS
 from .strict import resolve
 
 __all__ = ["instance"]
@@ -29,7 +30,10 @@ _FORMATS = {
 }
 _TRIES = 10_000
 _PARTS = 10_000
-"""Of a value at most; definitions that use each other twice over would double it with each."""
+"""Parts of the schema that are gone through at most; definitions that use each other twice over would double them with
+each."""
+_TOO_LARGE = "The schema's smallest value is too large for the offline model."
+_TOO_FAR = "The offline model's numbers do not reach as far as the schema's; a real model's may."
 _ENDLESS = "The schema wants a value inside itself without end; make the property optional or an array."
 
 Node = Mapping[str, Any]
@@ -40,9 +44,31 @@ def instance(schema: Node) -> Any:
     """The value.
 
     Raises:
-        ExtractionFailed: none can be made up here, as of a pattern with look-around.
+        ExtractionFailed: none can be made up here, as of a pattern with look-around, or it would be too large.
     """
-    return _Maker(schema).first(schema, frozenset())
+    try:
+        return _Maker(schema).first(schema, frozenset())
+    except RecursionError:
+        raise ExtractionFailed(_TOO_LARGE) from None
+    except (OverflowError, ZeroDivisionError):  # between integers of any size and floats
+        raise ExtractionFailed(_TOO_FAR) from None
+
+
+class _Room:
+    """How large a value may still become: its characters, items and tries, ``MOST_CHARACTERS`` in all."""
+
+    def __init__(self) -> None:
+        self.left = MOST_CHARACTERS
+
+    def take(self, size: int) -> None:
+        """Make room for something of ``size``, before it is made.
+
+        Raises:
+            ExtractionFailed: there is not so much left; nothing is taken.
+        """
+        if size > self.left:
+            raise ExtractionFailed(_TOO_LARGE)
+        self.left -= size
 
 
 class _Maker:
@@ -51,6 +77,7 @@ class _Maker:
     def __init__(self, schema: Node) -> None:
         self._schema = schema
         self._parts = 0
+        self._room = _Room()
 
     def first(self, node: Node, within: Open) -> Any:
         return next(self._values(node, within))
@@ -59,7 +86,7 @@ class _Maker:
         """Values that fit ``node``, each different from those before; at least one, or an error."""
         self._parts += 1
         if self._parts > _PARTS:
-            raise ExtractionFailed("The schema's smallest value is too large for the offline model.")
+            raise ExtractionFailed(_TOO_LARGE)
         if "$ref" in node:
             if node["$ref"] in within:
                 raise ExtractionFailed(_ENDLESS)
@@ -98,9 +125,9 @@ class _Maker:
         kinds = node.get("type")
         first = next((kind for kind in kinds if kind != "null"), "null") if isinstance(kinds, list) else kinds
         if first in {"integer", "number"}:
-            yield from _numbers(node, whole=first == "integer")
+            yield from _numbers(node, self._room, whole=first == "integer")
         elif first == "string":
-            yield from _texts(node)
+            yield from _texts(node, self._room)
         elif first == "boolean":
             yield from (True, False)
         elif first == "array" or "items" in node:
@@ -124,10 +151,15 @@ class _Maker:
 
     def _array(self, node: Node, within: Open) -> list[Any]:
         least, most = int(node.get("minItems", 0)), node.get("maxItems", 1)
+        wanted = max(least, min(1, int(most)))
         try:
+            self._room.take(wanted)
             if not node.get("uniqueItems"):
-                return [self.first(node["items"], within)] * max(least, min(1, int(most)))
-            found = list(islice(self._values(node["items"], within), max(least, min(1, int(most)))))
+                before = self._room.left
+                item = self.first(node["items"], within)
+                self._room.take((before - self._room.left) * max(0, wanted - 1))
+                return [item] * wanted
+            found = list(islice(self._values(node["items"], within), wanted))
         except ExtractionFailed:
             if least == 0:
                 return []
@@ -137,7 +169,7 @@ class _Maker:
         return found
 
 
-def _numbers(node: Node, *, whole: bool) -> Iterator[Any]:
+def _numbers(node: Node, room: _Room, *, whole: bool) -> Iterator[Any]:
     step = node.get("multipleOf", 1)
     low, high = node.get("minimum", -math.inf), node.get("maximum", math.inf)
     over, under = node.get("exclusiveMinimum", -math.inf), node.get("exclusiveMaximum", math.inf)
@@ -148,6 +180,7 @@ def _numbers(node: Node, *, whole: bool) -> Iterator[Any]:
     middle = () if whole or "multipleOf" in node or math.isinf(least + most) else ((least + most) / 2,)
     found = False
     for value in chain(upward, downward, middle):
+        room.take(1)
         if low <= value <= high and over < value < under and (not whole or value == int(value)):
             found = True
             yield int(value) if whole else value
@@ -155,10 +188,10 @@ def _numbers(node: Node, *, whole: bool) -> Iterator[Any]:
         raise ExtractionFailed("The schema allows no number that the offline model can find.")
 
 
-def _texts(node: Mapping[str, Any]) -> Iterator[str]:
+def _texts(node: Mapping[str, Any], room: _Room) -> Iterator[str]:
     least, most = int(node.get("minLength", 0)), node.get("maxLength", math.inf)
     if "pattern" in node:
-        made = _of_pattern(node["pattern"])
+        made = _of_pattern(node["pattern"], room)
         if not least <= len(made) <= most:
             raise ExtractionFailed("The offline model finds no text of that pattern and length; a real one may.")
         yield made
@@ -166,6 +199,7 @@ def _texts(node: Mapping[str, Any]) -> Iterator[str]:
         yield _FORMATS[node["format"]]
     else:
         for number in count(1):
+            room.take(least + 1)
             text = ("offline" if number == 1 else f"offline {number}").ljust(least, ".")
             if len(text) > most:
                 text = str(number)[-int(most) :] if most else ""
@@ -184,9 +218,9 @@ def _of_type(value: Any, node: Mapping[str, Any]) -> bool:
     return bool(names.get(type(value), set()) & set(kinds))
 
 
-def _of_pattern(pattern: str) -> str:
+def _of_pattern(pattern: str, room: _Room) -> str:
     try:
-        text = "".join(_pieces(parser.parse(pattern)))
+        text = "".join(_pieces(parser.parse(pattern), room))
     except (re.error, KeyError, IndexError, NotImplementedError, OverflowError):
         raise ExtractionFailed("The offline model cannot make up a text of that pattern; a real one may.") from None
     return text
@@ -195,7 +229,7 @@ def _of_pattern(pattern: str) -> str:
 _CLASSES = {op.CATEGORY_DIGIT: "0", op.CATEGORY_WORD: "a", op.CATEGORY_SPACE: " "}
 
 
-def _pieces(tree: Any) -> Iterator[str]:
+def _pieces(tree: Any, room: _Room) -> Iterator[str]:
     for kind, value in tree:
         if kind is op.LITERAL:
             yield chr(value)
@@ -205,11 +239,13 @@ def _pieces(tree: Any) -> Iterator[str]:
             yield _member(value)
         elif kind in {op.MAX_REPEAT, op.MIN_REPEAT}:
             least, most, inner = value
-            yield from list(_pieces(inner)) * min(max(least, 1), most)
+            pieces, times = list(_pieces(inner, room)), min(max(least, 1), most)
+            room.take(len(pieces) * times)
+            yield from pieces * times
         elif kind is op.SUBPATTERN:
-            yield from _pieces(value[3])
+            yield from _pieces(value[3], room)
         elif kind is op.BRANCH:
-            yield from _pieces(value[1][0])
+            yield from _pieces(value[1][0], room)
         elif kind is not op.AT:
             raise NotImplementedError
 

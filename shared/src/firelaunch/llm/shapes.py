@@ -16,6 +16,7 @@ from pydantic_core import from_json
 
 from ..errors import InvalidSchema
 from .base import Shape
+from .schema_size import check_size
 from .strict import accepts_null, resolve, strict_schema
 
 if TYPE_CHECKING:
@@ -58,7 +59,10 @@ class Reader(Generic[T]):
             data = from_json(text, allow_inf_nan=False)
         except ValueError as error:
             raise Misfit(f"It is not valid JSON: {error}") from None
-        data = _Nulls(self.shape.schema).removed(data, self.shape.schema)
+        try:
+            data = _Nulls(self.shape.schema).removed(data, self.shape.schema)
+        except RecursionError:
+            raise Misfit("The answer lies too deep inside itself.") from None
         problems = [
             f"/{'/'.join(map(str, error.instance_path))}: {error.message}"
             for error, _ in zip(_validator(self.shape.schema).iter_errors(data), range(_ERRORS), strict=False)
@@ -82,9 +86,19 @@ def of_schema(schema: Mapping[str, Any], name: str = "answer") -> Reader[dict[st
     Raises:
         InvalidSchema: it is none, or no model could be held to it.
     """
-    strict = strict_schema(schema)
-    _validator(schema)
+    strict = _checked(schema)
     return Reader(Shape(name, schema, strict), lambda data: cast("dict[str, Any]", data))
+
+
+def _checked(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The strict form of a schema that is valid, and whose answers can be written and checked."""
+    try:
+        strict = strict_schema(schema)
+        _validator(schema)
+        check_size(schema)
+    except RecursionError:
+        raise InvalidSchema("Its parts lie too deep inside each other; use fewer anyOf, allOf and $ref.") from None
+    return strict
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -97,7 +111,7 @@ def of_model(model: type[M]) -> Reader[M]:
         InvalidSchema: a field's type cannot be had of a language model.
     """
     schema = model.model_json_schema()
-    strict = strict_schema(schema)
+    strict = _checked(schema)
 
     def make(data: Any) -> M:
         try:

@@ -13,20 +13,35 @@ from typing import IO, Protocol
 from ..errors import InvalidId, NotFound, ScopeViolation
 from ..scope import Scope, split
 
-__all__ = ["Files", "LocalFiles", "ScopedFiles", "upload_path"]
+__all__ = ["Files", "LocalFiles", "ScopedFiles", "is_document_name", "upload_path"]
 
 _NAME_CHARACTERS = 200
+_OBJECT_BYTES = 1024
+"""Of an object's whole name in UTF-8 (https://cloud.google.com/storage/docs/objects#naming)."""
+
+
+def is_document_name(name: str) -> bool:
+    """Whether a file may be known by ``name``: 1 to 200 printable characters that are not all dots and spaces."""
+    return 0 < len(name) <= _NAME_CHARACTERS and name.isprintable() and bool(name.strip(". "))
 
 
 def upload_path(scope: Scope, name: str) -> str:
     """Where a user's client puts a file of this name; ``storage.rules`` lets it write there alone.
 
     Raises:
-        InvalidId: the name is no file's, or the scope no user's.
+        InvalidId: the name is no file's, or the scope no user's. A file's name is one segment of a path, ends in
+            neither a dot nor a space, and fits into an object's name in Cloud Storage.
     """
-    if scope.uid is None or not 0 < len(name) <= _NAME_CHARACTERS or "/" in name or not name.isprintable():
+    if scope.uid is None or "/" in name or name.endswith((".", " ")) or not is_document_name(name):
         raise InvalidId("That file name is not valid.")
-    return f"{scope.root}/uploads/{name}"
+    path = f"{scope.root}/uploads/{name}"
+    try:
+        split(path)
+    except ScopeViolation:
+        raise InvalidId("That file name is not valid.") from None
+    if len(path.encode()) > _OBJECT_BYTES:
+        raise InvalidId("That file name is too long.")
+    return path
 
 
 class Files(Protocol):

@@ -29,7 +29,7 @@ from .versions import Version
 if TYPE_CHECKING:
     from .index.base import Vector
 
-__all__ = ["WINDOW", "Built", "Embed", "Engine", "Known", "build"]
+__all__ = ["WINDOW", "Built", "Embed", "Engine", "Known", "build", "is_entry"]
 
 WINDOW: Final = 128
 """Chunks that are embedded and written at a time."""
@@ -126,9 +126,27 @@ def _entry(document: str, chunk: Chunk, about: Mapping[str, Any], seen: Counter[
     digest = chunk.hash
     number = seen[digest]
     seen[digest] += 1
-    name = sha256(f"{document}\n{digest}\n{number}".encode()).hexdigest()[:32]
+    name = _entry_id(document, digest, number)
     place = {**about, "page": chunk.page, "headings": list(chunk.headings), "start": chunk.start, "end": chunk.end}
     return Entry(name, document, chunk.embedded_text, None, {}, place)
+
+
+def _entry_id(document: str, digest: str, number: int) -> str:
+    return sha256(f"{document}\n{digest}\n{number}".encode()).hexdigest()[:32]
+
+
+def is_entry(name: str, document: str, chunk: Chunk) -> bool:
+    """Whether ``name`` is the id of the entry made of this chunk, in an index version of today or of before.
+
+    Needs no index: an id is made of the chunk's own text.
+    """
+    digest = chunk.hash
+    # Chunks of the same text that came before began at other characters, so there are at most as many.
+    return any(_entry_id(document, digest, number) == name for number in range(min(chunk.start, _REPEATS) + 1))
+
+
+_REPEATS = 10_000
+"""How often the same chunk is looked for in a document at most; some milliseconds."""
 
 
 def _is_there(entry: Entry, known: Known, *, vector: bool) -> bool:

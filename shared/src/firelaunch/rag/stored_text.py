@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from io import TextIOWrapper
 from typing import IO
 
 from ..errors import StoreError
 from .parse.base import Block
 
-__all__ = ["read_blocks", "write_blocks"]
+__all__ = ["Span", "read_blocks", "read_span", "write_blocks"]
 
 _LEVEL = 3
 """Of compression: on prose nearly as small as the highest, in a fraction of its time."""
@@ -46,3 +47,54 @@ def read_blocks(file: IO[bytes]) -> Iterator[Block]:
                 yield Block(text, kind, start, page, tuple(headings))
     except (OSError, EOFError, ValueError) as error:
         raise StoreError(reason=f"the stored text of a document is damaged: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a document's text, with what stands around it.
+
+    Args:
+        start: where ``text`` begins in the document's text, in characters.
+        page, headings: of the block in which it begins, as :class:`.parse.base.Block` has them.
+    """
+
+    before: str
+    text: str
+    after: str
+    start: int
+    page: int | None
+    headings: tuple[str, ...]
+
+    @property
+    def end(self) -> int:
+        """Characters of the document's text up to the end of ``text``."""
+        return self.start + len(self.text)
+
+
+def read_span(file: IO[bytes], start: int, end: int, around: int = 0) -> Span | None:
+    """Read characters ``start`` to ``end`` of a stored text, or up to its end; None if it ends before ``start``.
+
+    What lies behind is not read. One block is held at a time, beside the result.
+
+    Args:
+        around: characters to read before and after them.
+
+    Raises:
+        StoreError: the file is not what :func:`write_blocks` wrote.
+    """
+    first, last = max(0, start - around), end + around
+    parts: list[str] = []
+    first_block: Block | None = None
+    at = 0
+    for block in read_blocks(file):
+        if at >= last:
+            break
+        text = "\n" * (block.start - at) + block.text
+        parts.append(text[max(0, first - at) : last - at])
+        if first_block is None and block.end > start:
+            first_block = block
+        at = block.end
+    if first_block is None:
+        return None
+    text, begin, stop = "".join(parts), start - first, end - first
+    return Span(text[:begin], text[begin:stop], text[stop:], start, first_block.page, first_block.headings)

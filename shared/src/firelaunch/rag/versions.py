@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AlreadyExists, StoreError
+from ..errors import AlreadyExists, PreconditionFailed, StoreError
 from ..search_settings import EmbedderKind, IndexKind
-from ..store.base import Create, Document
+from ..store.base import Create, Document, Update
 from ..store.scoped import ScopedStore
 
 if TYPE_CHECKING:
@@ -106,10 +107,14 @@ class Versions:
     Args:
         store: the app's own.
         wanted: the version that the settings ask for. It is the first one; afterwards it takes a re-embedding.
+        lasts: whether a version can hold anything here. Where the one in use cannot, there is none in use.
     """
 
-    def __init__(self, store: ScopedStore, wanted: Callable[[], Version]) -> None:
+    def __init__(
+        self, store: ScopedStore, wanted: Callable[[], Version], lasts: Callable[[Version], bool] = lambda _: True
+    ) -> None:
         self._store = store
+        self._lasts = lasts
         self._path = store.scope.index_state()
         self._wanted = wanted
 
@@ -120,20 +125,26 @@ class Versions:
 
     def state(self) -> State | None:
         """What there is; None where the app has not had a document yet."""
-        found = self._store.get(self._path)
-        return None if found is None else State.of(found)
+        return self.in_use(self._store.get(self._path))
 
     def begun(self) -> State:
         """What there is; where that is nothing, the version that the settings ask for is made the current one."""
-        for _ in range(2):
-            found = self.state()
-            if found is not None:
-                return found
-            try:
-                self._store.commit([Create(self._path, {"current": asdict(self.wanted), "building": None, "old": []})])
-            except AlreadyExists:
-                continue
-        found = self.state()
-        if found is None:
-            raise StoreError(reason="the state of the index cannot be made")
-        return found
+        for _ in range(3):
+            found = self._store.get(self._path)
+            state = self.in_use(found)
+            if state is not None:
+                return state
+            first: dict[str, Any] = {"current": asdict(self.wanted), "building": None, "old": []}
+            write = (
+                Create(self._path, first)
+                if found is None
+                else Update(self._path, first, if_updated_at=found.update_time)
+            )
+            with suppress(AlreadyExists, PreconditionFailed):
+                self._store.commit([write])
+        raise StoreError(reason="the state of the index cannot be made")
+
+    def in_use(self, found: Document | None) -> State | None:
+        """The state that its document holds, for whoever has read that beside others."""
+        state = None if found is None else State.of(found)
+        return state if state is not None and self._lasts(state.current) else None

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .paths import KEPT, Pattern, overlap, pattern, shown
+from .paths import Pattern, kept, overlap, pattern, shown
 from .source import line_of
 from .syntax import Allow, Function, Match, NotRead, Reader, Token
 
@@ -87,7 +87,7 @@ def bound(fragment: Fragment, helpers: frozenset[str], base: Sequence[Pattern]) 
     Returns:
         The text is empty where the fragment says nothing, or where there are problems.
     """
-    checks = _Checks(fragment, helpers, (*KEPT, *base))
+    checks = _Checks(fragment, helpers, (*kept(), *base))
     try:
         reader = Reader(fragment.text)
         statements = reader.statements()
@@ -102,8 +102,8 @@ def bound(fragment: Fragment, helpers: frozenset[str], base: Sequence[Pattern]) 
 
 
 class _Checks:
-    def __init__(self, fragment: Fragment, helpers: frozenset[str], kept: Sequence[Pattern]) -> None:
-        self._fragment, self._helpers, self._kept = fragment, helpers, kept
+    def __init__(self, fragment: Fragment, helpers: frozenset[str], protected: Sequence[Pattern]) -> None:
+        self._fragment, self._helpers, self._protected = fragment, helpers, protected
 
     def problem(self, offset: int, message: str) -> Problem:
         return Problem(self._fragment.file, line_of(self._fragment.text, offset), message)
@@ -146,14 +146,14 @@ class _Checks:
         whole = ("apps", self._fragment.app, *pattern(path))
         written = "/".join(path)
         if not path:
-            return "this allow is for the app's own document, which the base rules keep; put it into a match"
-        for kept in self._kept:
-            if overlap(whole, kept):
-                place = shown(kept).partition("/")[2].partition("/")[2] or "the app's own document"
-                return (
-                    f"/{written} reaches {place}, which the base rules keep; name collections of the app's own, as in "
-                    "/notes/{note} or /users/{uid}/notes/{note}"
-                )
+            return "this allow is for the app's own document, which firelaunch keeps; put it into a match"
+        places = [shown(place[2:]) or "the app's own document" for place in self._protected if overlap(whole, place)]
+        if places:
+            more = f" and {len(places) - 1} more" if places[1:] else ""
+            return (
+                f"/{written} reaches {places[0]}{more}, which firelaunch keeps; name collections of the app's own, as "
+                "in /notes/{note} or /users/{uid}/notes/{note}"
+            )
         if "**" not in whole and len(whole) % 2:
             return f"/{written} is the path of a collection, and matches no document; add a wildcard, as in /{{id}}"
         if path[0] == "users" and not path[1].startswith("{"):

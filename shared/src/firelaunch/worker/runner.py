@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..errors import FirelaunchError, Interrupted
+from ..errors import BadRequest, FirelaunchError, Interrupted, ScopeViolation
 from ..jobs.base import Job, Kind
 from ..jobs.lease import Later, Lease, LeaseLost, take
 from ..lifecycle import Shutdown
@@ -23,6 +23,9 @@ from .handlers import Cancelled, Done, Handler, Handlers, JobFailed, Postponed, 
 __all__ = ["Runner"]
 
 log = logging.getLogger(__name__)
+
+_FOR_GOOD = (JobFailed, BadRequest, ScopeViolation)
+"""What the next try would end with as well: it is the job itself that is wrong."""
 
 
 class Runner:
@@ -110,7 +113,7 @@ class Runner:
         # What an unexpected error says may be anybody's; its type is all that leaves the log.
         known = error if isinstance(error, FirelaunchError) else FirelaunchError()
         told = {"code": known.code, "message": known.message, "type": type(error).__name__}
-        if isinstance(error, JobFailed) or lease.attempt >= job.max_attempts:
+        if isinstance(error, _FOR_GOOD) or lease.attempt >= job.max_attempts:
             lease.fail(told, again_at=None)
             return
         pause = self._pause(lease.attempt, getattr(error, "retry_after", None))

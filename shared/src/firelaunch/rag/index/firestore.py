@@ -129,7 +129,7 @@ class FirestoreIndex:
         with _translated():
             self._delete(self._of_version(app, version))
             # Users whose own document does not exist are listed too.
-            for user in self._client.collection(f"{app.root}/users").list_documents(page_size=300):
+            for user in self._client.collection(app.users()).list_documents(page_size=300):
                 self._delete(self._of_version(app.of(user.id), version))
         for key in [key for key in self._lengths if key[1] == version]:
             self._lengths.pop(key, None)
@@ -142,7 +142,7 @@ class FirestoreIndex:
             self._client.close()  # type: ignore[no-untyped-call]
 
     def _chunks(self, scope: Scope) -> Any:
-        return self._client.collection(f"{scope.root}/chunks")
+        return self._client.collection(scope.chunks())
 
     def _of_version(self, scope: Scope, version: str) -> Any:
         return self._chunks(scope).where(filter=FieldFilter("version", "==", version))

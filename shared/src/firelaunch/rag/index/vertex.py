@@ -126,7 +126,7 @@ class VertexIndex:
     def count(self, scope: Scope, version: str) -> int:
         """See :class:`~firelaunch.rag.index.base.Index`."""
         where = (Filter("owner", "==", owner_of(scope)), Filter("version", "==", version))
-        return self._store.count(Query(f"apps/{scope.app_id}/vectors", where))
+        return self._store.count(Query(scope.vectors(), where))
 
     def drop(self, app_id: str, version: str) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`."""
@@ -152,7 +152,7 @@ class VertexIndex:
 
     def _stored(self, scope: Scope, where: Mapping[str, str | None]) -> list[Document]:
         filters = tuple(Filter(field, "==", value) for field, value in where.items() if value is not None)
-        return self._store.query(Query(f"apps/{scope.app_id}/vectors", filters))
+        return self._store.query(Query(scope.vectors(), filters))
 
     def _remove(self, found: Sequence[Document]) -> None:
         for first in range(0, len(found), _BATCH):
@@ -167,7 +167,7 @@ class VertexIndex:
             self._writes.call_patiently(f"{self._index}:{method}", body, _SECONDS)
 
     def _check_lengths(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
-        first = self._store.query(Query(f"apps/{scope.app_id}/vectors", (Filter("version", "==", version),), limit=1))
+        first = self._store.query(Query(scope.vectors(), (Filter("version", "==", version),), limit=1))
         there = len(first[0].data["vector"] or b"") // 4 if first else 0
         for entry in entries:
             if entry.vector is not None:
@@ -195,7 +195,7 @@ def _path(scope: Scope, version: str, name: str) -> str:
 
 def _path_of(app_id: str, owner: str, version: str, name: str) -> str:
     key = sha256(_datapoint_id(app_id, owner, version, name).encode()).hexdigest()[:40]
-    return f"apps/{app_id}/vectors/{key}"
+    return Scope(app_id).vector(key)
 
 
 def _fields(scope: Scope, version: str, entry: Entry) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+"""The size of the smallest answer that a JSON schema allows, computed without making the answer.
+
+:mod:`.shapes` refuses schemas whose smallest answer no model could write, and :mod:`.instances` makes small ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import InvalidSchema
+from .strict import resolve
+
+__all__ = ["MOST_CHARACTERS", "check_size"]
+
+MOST_CHARACTERS = 100_000
+"""JSON characters that an answer may need at least: more than the 64,000 tokens that models answer at most hold of
+lists and numbers."""
+
+_UNDER_WAY = -1
+Node = Mapping[str, Any]
+
+
+def check_size(schema: Node) -> None:
+    """Return if the smallest answer to ``schema`` has at most ``MOST_CHARACTERS`` characters of JSON.
+
+    Call it with a schema whose keywords have the types that JSON Schema wants.
+
+    Raises:
+        InvalidSchema: it has more; the message names the mend.
+    """
+    if _Sizes(schema).least(schema) > MOST_CHARACTERS:
+        raise InvalidSchema(
+            f"The smallest answer that it allows has over {MOST_CHARACTERS:,} characters; lower minItems and minLength."
+        )
+
+
+class _Sizes:
+    """Sizes of the smallest values of one schema's parts. Never over the true one, so nothing possible is refused."""
+
+    def __init__(self, schema: Node) -> None:
+        self._schema = schema
+        self._known: dict[int, int] = {}
+
+    def least(self, node: Any) -> int:
+        """JSON characters of the smallest value of ``node``; 0 for a part that ``node`` itself lies in."""
+        node = resolve(node, self._schema)
+        if not isinstance(node, Mapping):
+            return 0
+        known = self._known.get(id(node))
+        if known is not None:
+            return max(0, known)
+        self._known[id(node)] = _UNDER_WAY
+        self._known[id(node)] = found = self._computed(node)
+        return found
+
+    def _computed(self, node: Node) -> int:
+        for word in ("anyOf", "oneOf"):
+            if isinstance(node.get(word), list) and node[word]:
+                return min(self.least(option) for option in node[word])
+        if isinstance(node.get("allOf"), list):
+            return max((self.least(part) for part in node["allOf"]), default=0)
+        if "enum" in node or "const" in node:
+            return 1
+        kinds = node["type"] if isinstance(node.get("type"), list) else [node.get("type")]
+        return min((self._of_type(kind, node) for kind in kinds), default=0)
+
+    def _of_type(self, kind: Any, node: Node) -> int:
+        if kind == "string":
+            return 2 + int(node.get("minLength", 0))
+        if kind == "array" or (kind is None and "items" in node):
+            return 2 + int(node.get("minItems", 0)) * (1 + self.least(node.get("items")))
+        if kind == "object" or (kind is None and "properties" in node):
+            properties = node.get("properties", {})
+            return 2 + sum(len(name) + 4 + self.least(properties.get(name)) for name in node.get("required", ()))
+        return 1
