@@ -242,6 +242,8 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
             self.send_header("Connection", "close")
             self.end_headers()
             self.close_connection = True
+            with suppress(OSError):
+                self.wfile.write(b"data: " + json.dumps(_role(request)).encode() + b"\n\n")
             for count, chunk in enumerate(_chunks(request, reply)):
                 if reply.hang_after == count:
                     self._left_within(_FOR_EVER)
@@ -284,8 +286,18 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+def _head(request: dict[str, Any]) -> dict[str, Any]:
+    return {"id": "chatcmpl-test", "object": "chat.completion.chunk", "created": 0, "model": request["model"]}
+
+
+def _role(request: dict[str, Any]) -> dict[str, Any]:
+    """The event that OpenAI begins every stream with, as soon as it has taken the request; no text is in it."""
+    delta = {"role": "assistant", "content": "", "refusal": None}
+    return {**_head(request), "choices": [{"index": 0, "delta": delta, "finish_reason": None}], "usage": None}
+
+
 def _chunks(request: dict[str, Any], reply: Reply) -> Iterator[dict[str, Any]]:
-    head = {"id": "chatcmpl-test", "object": "chat.completion.chunk", "created": 0, "model": request["model"]}
+    head = _head(request)
     for delta in _deltas(reply):
         yield {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}], "usage": None}
     finish = "tool_calls" if reply.calls else reply.finish
