@@ -130,7 +130,7 @@ PYTHON_OF_LINUX = re.compile(
     r"|TCP_(CORK|USER_TIMEOUT|KEEPIDLE|DEFER_ACCEPT|QUICKACK|INFO)\b|MSG_(MORE|NOSIGNAL)\b|\bprctl\b"
 )
 GUARDED = {
-    "serving.py": "_SHARED_MEMORY.is_dir()",
+    "serving.py": "os.access(_SHARED_MEMORY",
     "cli/running.py": 'sys.platform == "linux"',
     "rag/parse/child.py": 'sys.platform == "linux"',
 }

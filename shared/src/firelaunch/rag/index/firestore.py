@@ -21,8 +21,10 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 from google.cloud.firestore_v1.base_vector_query import DistanceMeasure
 from google.cloud.firestore_v1.vector import Vector as FirestoreVector
 
-from ...errors import IndexFailed, IndexUnavailable
+from ...errors import IndexFailed, IndexUnavailable, PreconditionFailed
 from ...scope import Scope
+from ...store.fence import Fence
+from ...store.firestore import verification
 from .base import Entry, Hit, Where, owner_of, scopes_of
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ class FirestoreIndex:
     def _beside(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(8, thread_name_prefix="firestore-index")
 
-    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
+    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`. Written in commits of 100."""
         latest = list({entry.id: entry for entry in entries}.values())
         with _translated():
@@ -80,18 +82,28 @@ class FirestoreIndex:
                 batch = self._client.batch()
                 for entry in latest[first : first + _BATCH]:
                     batch.set(self._chunks(scope).document(f"{version}.{entry.id}"), _fields(version, entry))
-                batch.commit(timeout=_SECONDS)
+                self._commit(batch, fence)
 
     def delete(
-        self, scope: Scope, document: str | None = None, *, version: str | None = None, keep: Collection[str] = ()
+        self,
+        scope: Scope,
+        document: str | None = None,
+        *,
+        version: str | None = None,
+        ids: Collection[str] | None = None,
+        fence: Fence | None = None,
     ) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`."""
+        if ids is not None:
+            with _translated():
+                self._remove([self._chunks(scope).document(f"{version}.{each}") for each in ids], fence)
+            return
         query: Any = self._chunks(scope)
         for field, value in (("document", document), ("version", version)):
             if value is not None:
                 query = query.where(filter=FieldFilter(field, "==", value))
         with _translated():
-            self._delete(query, keep)
+            self._delete(query, fence)
 
     def nearest(
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
@@ -189,14 +201,25 @@ class FirestoreIndex:
             self._lengths[key] = len(vector)
         return self._lengths[key]
 
-    def _delete(self, query: Any, keep: Collection[str] = ()) -> None:
-        there = query.select(["chunk"]).stream(timeout=_SECONDS)
-        names = [found.reference for found in there if found.get("chunk") not in keep]
+    def _delete(self, query: Any, fence: Fence | None = None) -> None:
+        self._remove([found.reference for found in query.select(["__name__"]).stream(timeout=_SECONDS)], fence)
+
+    def _remove(self, names: Sequence[Any], fence: Fence | None) -> None:
         for first in range(0, len(names), 4 * _BATCH):
             batch = self._client.batch()
             for name in names[first : first + 4 * _BATCH]:
                 batch.delete(name)
+            self._commit(batch, fence)
+
+    def _commit(self, batch: Any, fence: Fence | None) -> None:
+        """Commit, and have the document's record be a condition of it: that lies in the same database."""
+        if fence is not None:
+            condition = fence.condition
+            batch._add_write_pbs([verification(self._client.document(condition.path), condition.updated_at)])
+        try:
             batch.commit(timeout=_SECONDS)
+        except (google.FailedPrecondition, google.NotFound, google.AlreadyExists) as error:
+            raise PreconditionFailed(reason=str(error)) from error
 
 
 def _fields(version: str, entry: Entry) -> dict[str, Any]:
