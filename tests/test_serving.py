@@ -15,6 +15,7 @@ import pytest
 from firelaunch.prompt_lock import lock
 from firelaunch.testing.models import ModelServer, Reply
 from support import PYTHON, Server, clean_environ, copy_template
+from test_relay import certificate
 
 SETTINGS_OF_TEST = "request_seconds = 4\nmessage_characters"
 
@@ -175,6 +176,13 @@ def test_an_app_in_a_dangerous_environment_ends_at_once_and_says_why(
     assert ended.returncode == 4
     assert says in ended.stderr
     assert not (app_folder / ".firelaunch" / "data.sqlite3").exists()
+
+
+def test_tls_is_refused_since_no_client_would_be_waited_for_as_it_should_be(app_folder: Path, tmp_path: Path) -> None:
+    pem = certificate(tmp_path)
+    ended = boot(app_folder, GUNICORN_CMD_ARGS=f"--certfile {pem} --keyfile {pem}")
+    assert ended.returncode == 4
+    assert "end it in front of the app" in ended.stderr
 
 
 BROKEN = {

@@ -76,6 +76,9 @@ graceful_timeout = 9
 """Cloud Run sends SIGKILL ten seconds after SIGTERM (https://cloud.google.com/run/docs/container-contract)."""
 
 keepalive = 75
+sendfile = False
+"""What the kernel sends by itself is not paced, and a client that reads nothing would hold a thread."""
+
 preload_app = False
 """gRPC's threads do not survive a fork."""
 

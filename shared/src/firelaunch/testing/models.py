@@ -245,8 +245,6 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
             self.send_header("Connection", "close")
             self.end_headers()
             self.close_connection = True
-            with suppress(OSError):
-                self.wfile.write(b"data: " + json.dumps(_role(request)).encode() + b"\n\n")
             for count, chunk in enumerate(_chunks(request, reply)):
                 if reply.hang_after == count:
                     self._left_within(_FOR_EVER)
@@ -258,6 +256,8 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
                 if reply.error_after == count:
                     chunk = {"error": {"message": "scripted", "type": "server_error", "code": None}}
                 try:
+                    if not count:
+                        self.wfile.write(b"data: " + json.dumps(_role(request)).encode() + b"\n\n")
                     self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
                 except OSError:
                     owner.hung_up += 1
@@ -294,7 +294,7 @@ def _head(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _role(request: dict[str, Any]) -> dict[str, Any]:
-    """The event that OpenAI begins every stream with, as soon as it has taken the request; no text is in it."""
+    """The event that OpenAI begins every stream with; no text is in it."""
     delta = {"role": "assistant", "content": "", "refusal": None}
     return {**_head(request), "choices": [{"index": 0, "delta": delta, "finish_reason": None}], "usage": None}
 
