@@ -222,7 +222,9 @@ def index_problems(
             "firelaunch.toml: [index.vertex] is missing: name an index, or have firelaunch deploy make one, which sets "
             "FIRELAUNCH_VERTEX_INDEX."
         )
-    if index.backend in {"firestore", "vertex", "vector_search"}:
+    if index.backend in {"firestore", "vertex", "vector_search"} and (
+        embedding.kind != "none" or index.backend != "firestore"
+    ):
         yield from _vector_problems(index, embedding)
     if index.backend == "pgvector" and not database_url:
         yield "DATABASE_URL is not set: index.backend = 'pgvector' needs it."

@@ -87,6 +87,10 @@ class VectorSearchIndex:
         """
         raise IndexFailed(reason="Vector Search is used by vectors alone")
 
+    def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:  # noqa: ARG002 - of the port
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        return list(hits)
+
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`."""
         found = self._query(_filter(scope, version, {"document": [document]}), ["*"], vectors=True)

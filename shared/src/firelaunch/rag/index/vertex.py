@@ -117,6 +117,10 @@ class VertexIndex:
         """
         raise IndexFailed(reason="Vertex AI Vector Search does not search words")
 
+    def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:  # noqa: ARG002 - of the port
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        return list(hits)
+
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`."""
         where = {"owner": owner_of(scope), "document": document, "version": version}
