@@ -69,7 +69,7 @@ class Index(Section):
         default="firestore",
         description="The index of the deployed app. A laptop always has the embedded one, which is for laptops alone.",
     )
-    embedder: EmbedderKind | Literal["provider"] = Field(
+    embedder: Literal["provider", "none", "local", "openai", "vertex"] = Field(
         default="provider",
         description="What makes vectors: by default the embedding model of `models.provider`. With none, documents "
         "are searched by their words alone. So they are on a laptop, unless this is local, or openai and there is "

@@ -162,19 +162,21 @@ class _Engines:
     def _index(self, version: Version) -> Index:
         settings, index = self._settings, self._settings.index
         place = f"projects/{self._project}/locations/{settings.cloud.region}"
+        from .rag.index.words import Analyzer
+
+        analyzer, env = Analyzer(version.language), settings.environment
         if version.backend == "vertex" and index.vertex is not None:
             from .rag.index.vertex import VertexIndex
 
             names = index.vertex
             endpoint = f"{place}/indexEndpoints/{names.endpoint}"
-            return VertexIndex(f"{place}/indexes/{names.index}", endpoint, names.deployed, names.domain, self._store)
+            return VertexIndex(
+                f"{place}/indexes/{names.index}", endpoint, names.deployed, names.domain, self._store, analyzer=analyzer
+            )
         if version.backend == "vector_search":
             from .rag.index.vector_search import VectorSearchIndex
 
-            return VectorSearchIndex(f"{place}/collections/{index.collection}")
-        from .rag.index.words import Analyzer
-
-        analyzer, env = Analyzer(version.language), settings.environment
+            return VectorSearchIndex(f"{place}/collections/{index.collection}", analyzer=analyzer)
         if version.backend == "firestore":
             from .rag.index.firestore import FirestoreIndex
 

@@ -43,8 +43,9 @@ _SMALL: Final = 8
 _ROSTER_BYTES: Final = 800_000
 """What a segment's roster may take of its head, which holds 1 MiB."""
 
-_COMMIT_BYTES: Final = 6_000_000
-"""Of blocks in one commit; a request holds 10 MiB (https://firebase.google.com/docs/firestore/quotas#writes)."""
+_COMMIT_BYTES: Final = 2_500_000
+"""Of blocks in one commit. A request holds 10 MiB (https://firebase.google.com/docs/firestore/quotas#writes), and the
+emulator takes 4 MiB."""
 
 _QUERY_TERMS: Final = 64
 """As the embedded index has it: a pasted page would otherwise read all there is."""
