@@ -190,7 +190,7 @@ def test_what_is_settled_is_what_the_model_charged_and_no_day_goes_over_its_budg
             status = users[uid].post("/v1/search", {"query": query}).status_code
             assert len(embedder.requests) == (status == 200)
             if status == 200 and not fault:
-                charged[uid] += PRICE * (tokens_of(query) if usage else -(-len(query.encode()) // 3))
+                charged[uid] += PRICE * (tokens_of(query) if usage else len(query.encode()))
             else:
                 assert status in {200, 429}
         for uid, cost in charged.items():

@@ -35,6 +35,10 @@ __all__ = ["Report", "fuzz"]
 _USERS = ("ada", "bob", "eve", "zoe")
 _RICH, _POOR = '"100000"', '"0.006"'
 _AT_ONCE = 32
+_MOST_LEFT = 200
+_DENSE = ("\U00020001\u9f98", "0123456789", "qZ8+/x9Aa==", "\U0001f9d1\U0001f3fd\u200d\U0001f4bb", "if(a[0]){b;} ")
+"""Texts of many tokens: rare Han characters, digits, base64, emoji, code."""
+
 _FAULTS: tuple[Action, ...] = (
     Fault(500), Fault(503, {"Retry-After": "0"}), Fault(429, {"retry-after-ms": "1"}), Fault(0), Fault(404),
     Fault(200, body="<html>", content_type="text/html"), Reply(cut_after=0), Reply(usage=None, cut_after=0),
@@ -46,9 +50,10 @@ _WORDS = ("Hello", " from", " th\u00e9", " m\u00f8del", ", \U0001f30d", " and so
 class Report:
     """What came of it. Money in micro-dollars.
 
-    ``killed`` are turns whose process died before it could settle, ``killed_charged`` those of them that the provider
-    had charged for, and ``lost`` what it had: nobody is billed for that. Each of them has its reservation reported as
-    expired, which is no less.
+    ``difference`` is between what was settled and what was owed: what the server charged, or a bound where it did not
+    say. ``beyond`` is what those bounds were above what it charged. ``killed`` are turns whose process died before it
+    could settle, ``killed_charged`` those of them that the provider had charged for, and ``lost`` what it had: nobody
+    is billed for that. Each of them has its reservation reported as expired, which is no less.
     """
 
     turns: int = 0
@@ -57,12 +62,14 @@ class Report:
     unsettled: int = 0
     charged_micro_usd: int = 0
     settled_micro_usd: int = 0
+    beyond_micro_usd: int = 0
     killed: int = 0
     killed_charged: int = 0
     lost_micro_usd: int = 0
     expired_micro_usd: int = 0
     calls: int = 0
     refused_for_budget: int = 0
+    left_at_the_first_word: int = 0
     examples: list[str] = field(default_factory=list)
 
     @property
@@ -109,7 +116,7 @@ def _plan(number: int, seed: int) -> _Plan:
     chance = random.Random(f"{seed}-{number}")  # noqa: S311 - it keeps no secret
     streamed = chance.random() < 0.75
     script = [chance.choice(_FAULTS) for _ in range(chance.choice((0, 0, 0, 1, 1, 2, 3)))]
-    used = (chance.randrange(900), 0, chance.randrange(90))
+    used = (chance.randrange(1, 900), 0, chance.randrange(1, 90))
     usage = None if chance.random() < 0.2 else (used[0], chance.randrange(used[0] + 1), used[2])
     tools = chance.random() < 0.15
     script += [Reply((), usage, calls=[("note", '{"text": "\u00e6"}')])] * (chance.randrange(1, 3) if tools else 0)
@@ -206,6 +213,7 @@ def fuzz(folder: Path, turns: int, seed: int = 0, tick: Callable[[int, int], Non
         _many(_World(folder / "many", books, _RICH), turns, seed, report, tick)
         rounds = max(2, turns // 500)
         _crowds(_World(folder / "crowd", books, _POOR), rounds, report)
+        _leavers(_World(folder / "leavers", books, _POOR), rounds, report)
     return report
 
 
@@ -229,7 +237,8 @@ def _many(world: _World, turns: int, seed: int, report: Report, tick: Callable[[
     world.clock.ahead = timedelta(seconds=world.services.metering.reservation_seconds + 1)
     days = [world.day(uid) for uid in _USERS]
     report.settled_micro_usd = sum(day.number("cost_micro_usd") for day in days)
-    report.difference_micro_usd = report.charged_micro_usd - report.settled_micro_usd
+    owed = report.charged_micro_usd + report.beyond_micro_usd
+    report.difference_micro_usd = owed - report.settled_micro_usd
     for day in days:
         report.unsettled += len(day.reservations(world.clock(), expired=False))
         gone = day.reservations(world.clock(), expired=True)
@@ -243,7 +252,7 @@ def _enter(world: _World, plan: _Plan, attempt: Attempt, report: Report) -> None
     settled = world.store.settled.get(_request_id(plan), 0)
     report.calls += attempt.calls
     if record is not None and record.data["state"] == "reserved":
-        lost = attempt.charged - settled
+        lost = attempt.owed - settled
         report.killed += 1
         report.killed_charged += lost > 0
         report.lost_micro_usd += lost
@@ -253,8 +262,10 @@ def _enter(world: _World, plan: _Plan, attempt: Attempt, report: Report) -> None
             report.examples = [*report.examples, f"{plan}: {lost} lost, and {held} held"][:5]
         return
     report.charged_micro_usd += attempt.charged
-    if settled != attempt.charged:
-        report.examples = [*report.examples, f"{plan}: settled {settled}, charged {attempt.charged}"][:5]
+    report.beyond_micro_usd += attempt.owed - attempt.charged
+    if settled != attempt.owed or settled < attempt.charged:
+        told = f"{plan}: settled {settled}, owed {attempt.owed}, charged {attempt.charged}"
+        report.examples = [*report.examples, told][:5]
 
 
 def _request_id(plan: _Plan) -> str:
@@ -348,5 +359,33 @@ def _crowds(world: _World, rounds: int, report: Report) -> None:
         report.refused_for_budget += sum(refused)
         report.unsettled += len(day.reservations(world.clock(), expired=False))
         report.difference_micro_usd += abs(charged - day.number("cost_micro_usd"))
+        report.overruns += charged > world.services.metering.plans["free"].daily_usd
+    world.sqlite.close()
+
+
+def _leavers(world: _World, rounds: int, report: Report) -> None:
+    """Rounds of a user who leaves at each first word of the answers to dense texts, until the budget is used up."""
+    for number in range(rounds):
+        uid = f"leaver-{number}"
+        user = sign_in(world.app, uid)
+        chat = user.new_chat()
+        attempts = []
+        for at in range(_MOST_LEFT):
+            key = f"left-{number}-{at}"
+            attempts.append(world.books.expect(key, [Reply(_WORDS, hang_after=1)]))
+            response = user.stream(chat, f"{key} {_DENSE[at % len(_DENSE)] * 40}")
+            if response.status_code == 429:
+                report.refused_for_budget += 1
+                break
+            for name, _ in events(response):
+                if name == "delta":
+                    break
+            response.close()
+            report.left_at_the_first_word += 1
+        day, charged = world.day(uid), sum(attempt.charged for attempt in attempts)
+        report.turns += len(attempts)
+        report.calls += sum(attempt.calls for attempt in attempts)
+        report.unsettled += len(day.reservations(world.clock(), expired=False))
+        report.difference_micro_usd += abs(sum(a.owed for a in attempts) - day.number("cost_micro_usd"))
         report.overruns += charged > world.services.metering.plans["free"].daily_usd
     world.sqlite.close()

@@ -239,9 +239,10 @@ class Running:
     def _ended(self, outcome: str, error: FirelaunchError | None) -> Done | Failed:
         try:
             done = self._settle(outcome, error)
-        except FirelaunchError as failure:
+        except Exception as failure:
             log.exception("request %s could not be settled: %s", self.send.request_id, self.reservation.report())
-            return Failed(failure, self.send.request_id)
+            told = failure if isinstance(failure, FirelaunchError) else FirelaunchError()
+            return Failed(told, self.send.request_id)
         return done if error is None else Failed(error, self.send.request_id)
 
     def _pieces(self) -> Generator[Event | Paused, None, None]:
@@ -361,6 +362,11 @@ class Running:
                         self._bill_alone(outcome)
                     raise
                 time.sleep(0.1 * 2**attempt)
+            except Exception as error:
+                # A client library may refuse a value by an error of its own, and would the next time, too.
+                if chat:
+                    self._bill_alone(outcome)
+                raise StoreError(reason=f"{type(error).__name__}: {error}"[:500]) from error
 
     def _bill_alone(self, outcome: dict[str, Any]) -> None:
         """Settle an answer that cannot be stored, such as one that no document can hold; its cost is owed."""

@@ -36,6 +36,17 @@ def _decimal(value: Any) -> Decimal:
     return amount
 
 
+_HIGHEST_PRICE = 1_000_000
+"""Dollars per million tokens: a thousand times the dearest model's, and no day's sum of it leaves 64 bits."""
+
+
+def _price(value: Any) -> Decimal:
+    price = _decimal(value)
+    if price > _HIGHEST_PRICE:
+        raise ValueError(f"write dollars per million tokens, {_HIGHEST_PRICE:,} at most")
+    return price
+
+
 def micro_dollars(value: Any) -> int:
     """An amount of dollars as the settings file has it, in micro-dollars.
 
@@ -83,10 +94,13 @@ class Cors(Section):
 class Price(Section):
     """``[prices."<model>"]``: dollars per million tokens, for a model the price table does not know or has wrong."""
 
-    input: Annotated[Decimal, BeforeValidator(_decimal)] = Field(description="Dollars per million input tokens.")
-    output: Annotated[Decimal, BeforeValidator(_decimal)] = Field(description="Dollars per million output tokens.")
-    cached_input: Annotated[Decimal | None, BeforeValidator(lambda v: None if v is None else _decimal(v))] = Field(
+    input: Annotated[Decimal, BeforeValidator(_price)] = Field(description="Dollars per million input tokens.")
+    output: Annotated[Decimal, BeforeValidator(_price)] = Field(description="Dollars per million output tokens.")
+    cached_input: Annotated[Decimal | None, BeforeValidator(lambda v: None if v is None else _price(v))] = Field(
         default=None, description="Dollars per million input tokens that the provider had cached; as input if left out."
+    )
+    cache_write: Annotated[Decimal | None, BeforeValidator(lambda v: None if v is None else _price(v))] = Field(
+        default=None, description="Dollars per million input tokens that it put into its cache; as input if left out."
     )
 
 

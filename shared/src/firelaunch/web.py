@@ -64,7 +64,14 @@ __all__ = ["App", "handle_errors", "init_app", "invalid"]
 log = logging.getLogger(__name__)
 
 _QUIET = frozenset({"health.healthz", "health.readyz"})
-_PUBLIC = _QUIET | {"reference.openapi_json", "reference.page", "reference.asset", "dev.token", "tryout.page"}
+_PUBLIC = _QUIET | {
+    "reference.openapi_json",
+    "reference.page",
+    "reference.asset",
+    "dev.token",
+    "tryout.page",
+    "tryout.asset",
+}
 _INTERNAL = frozenset({"internal.run", "internal.sweep"})
 """Verified by their own blueprint, before any of its routes runs: their callers hold tokens of another kind."""
 
@@ -201,7 +208,10 @@ def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool)
         reference.routes(lambda: _document(app, services, turns), documented=documented),
     ]
     if services.dev_identity is not None:
-        found += [dev.routes(services.dev_identity, documented=documented), tryout.routes(documented=documented)]
+        found += [
+            dev.routes(services.dev_identity, documented=documented),
+            tryout.routes(services.settings.app.name, documented=documented),
+        ]
     return found
 
 

@@ -105,7 +105,7 @@ def test_scores_are_the_embedded_indexs_through_uploads_replacements_and_deletio
     for each in (index, embedded):
         each.upsert(ADA, V1, [Entry(e.id, e.document, "word1 word299") for e in entries("d3", 7, 3)])
         each.delete(ADA, "d5", version=V1)
-        each.delete(ADA, "d7", version=V1, keep=["d7-1", "d7-2"])
+        each.delete(ADA, "d7", version=V1, ids=[f"d7-{n}" for n in (0, 3, 4, 5, 6)])
     assert same(index, embedded)
     names = {chunk.name for found in postings(index) if found.get("kind") == "live"
              for chunk in segments.Roster.of(found.get("data")).chunks}  # fmt: skip

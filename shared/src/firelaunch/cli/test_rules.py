@@ -11,7 +11,7 @@ import click
 
 from ..rules.cases import CaseError, load_suite
 from ..rules.client import UnexpectedAnswer
-from ..rules.report import AllowListError, as_html, as_json, as_text, load_allow_list
+from ..rules.report import AllowListError, as_html, as_json, as_text, load_allow_list, trustworthy
 from ..rules.runner import Failed, run
 from ..testing.emulator import Emulator, EmulatorUnavailable, RulesError, unsigned_token
 
@@ -39,8 +39,9 @@ def command(
 ) -> None:
     """Run CASES against RULES on the Firestore emulator, then against every small change (mutant) of them.
 
-    A change that no case notices survives: it shows what the cases do not test. Exit 1 below --min-score, 2 where the
-    input is wrong or a case does not hold on the rules as they are.
+    A change that no case notices survives: it shows what the cases do not test. Exit 1 below --min-score, and where the
+    score does not hold (nothing to change, or a change to an expression that does not compile); 2 where the input is
+    wrong or a case does not hold on the rules as they are.
     """
     try:
         suite = load_suite(cases)
@@ -66,7 +67,7 @@ def command(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     click.echo(as_text(report))
-    if report["score"] < min_score:
+    if report["score"] < min_score or not trustworthy(report):
         sys.exit(1)
 
 

@@ -26,16 +26,12 @@ __all__ = [
     "ToolChunk",
     "ToolSpec",
     "ToolUse",
-    "asked_tokens",
-    "estimate_tokens",
+    "text_bound",
     "token_bound",
 ]
 
 _MESSAGE_TOKENS = 8
 """Tokens a chat format adds to a message at most (role and separators; OpenAI's cookbook counts 3 to 4)."""
-
-_BYTES_A_TOKEN = 4
-"""Of UTF-8: four letters of English, by OpenAI's rule of thumb (https://platform.openai.com/tokenizer)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +62,20 @@ class Message(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a call used. ``cached_input`` is the part of ``input`` that the provider had cached.
+    """What a call used, in tokens.
 
-    ``estimated`` says that the provider did not report the figures and they were derived from the text.
+    Attributes:
+        input: the prompt's; ``cached_input`` and ``cache_write`` are the parts of it that the provider had cached and
+            that it has put into its cache, each at a price of its own.
+        output: the answer's, with what the model thought.
+        estimated: whether the provider did not report all of it, and the rest is a bound made from the text.
     """
 
     input: int = 0
     cached_input: int = 0
     output: int = 0
     estimated: bool = False
+    cache_write: int = 0
 
     def __add__(self, other: Tokens) -> Tokens:
         return Tokens(
@@ -82,6 +83,19 @@ class Tokens:
             self.cached_input + other.cached_input,
             self.output + other.output,
             self.estimated or other.estimated,
+            self.cache_write + other.cache_write,
+        )
+
+    def at_least(self, other: Tokens | None) -> Tokens:
+        """The larger of each figure of two reports on one call: what was used does not become less."""
+        if other is None:
+            return self
+        return Tokens(
+            max(self.input, other.input),
+            max(self.cached_input, other.cached_input),
+            max(self.output, other.output),
+            self.estimated or other.estimated,
+            max(self.cache_write, other.cache_write),
         )
 
 
@@ -186,9 +200,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of an answer. The last one of a call carries the provider's ``tokens``, where it reports them.
+    """A piece of an answer.
 
     Attributes:
+        tokens: what the call has used until now, where the provider reports it; it may do so more than once.
         finish: the provider's word for why it ended ("stop", "length"), or "refusal" where the model declined.
         source: the app's own, for whoever reads the answer.
     """
@@ -215,14 +230,20 @@ class Chunk:
         """What happens with a tool, for whoever reads the answer."""
         return None
 
+    @property
+    def thought(self) -> str:
+        """What the model thinks aloud, from the provider: output that is paid, and no part of the answer."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class ToolChunk(Chunk):
-    """A chunk that has to do with tools."""
+    """A chunk that has to do with more than text."""
 
     parts: tuple[CallPart, ...] = ()
     calls: tuple[ToolCall, ...] = ()
     tool: ToolUse | None = None
+    thought: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,20 +291,18 @@ class Meter(Protocol):
         """Take down an answer of ``model`` that was kept from an earlier call, and costs nothing."""
 
 
-def estimate_tokens(text: str) -> int:
-    """About how many tokens ``text`` is, for calls whose provider did not say: a quarter of its bytes, rounded up."""
-    return -(-len(text.encode("utf-8", "replace")) // _BYTES_A_TOKEN)
+def text_bound(text: str) -> int:
+    """No fewer tokens than any tokenizer makes of ``text``: a token stands for at least one byte of UTF-8.
 
-
-def asked_tokens(call: Call) -> int:
-    """About how many tokens ``call`` sends."""
-    return sum(map(estimate_tokens, _sent(call.messages, call.shape, call.tools)))
+    That holds for byte-level BPE (OpenAI's o200k and cl100k) and for SentencePiece with byte fallback (Llama's), and
+    there is no smaller bound: rare Han characters and digits do come to a token a byte. docs/metering.md has figures.
+    """
+    return len(text.encode("utf-8", "replace"))
 
 
 def token_bound(messages: Sequence[Message], shape: Shape | None = None, tools: Sequence[ToolSpec] = ()) -> int:
-    """No fewer tokens than any tokenizer makes of what is sent: a token stands for at least one byte of UTF-8."""
-    texts = _sent(messages, shape, tools)
-    return sum(len(text.encode("utf-8", "replace")) + _MESSAGE_TOKENS for text in texts)
+    """No fewer tokens than any provider counts for what is sent."""
+    return sum(text_bound(text) + _MESSAGE_TOKENS for text in _sent(messages, shape, tools))
 
 
 def _sent(messages: Sequence[Message], shape: Shape | None, tools: Sequence[ToolSpec]) -> list[str]:

@@ -1,7 +1,7 @@
 """What a provider's failure means: whether another try, another model, or neither may help.
 
-For streams and for calls through the openai package alike, so that both fail in the same way; docs/failures.md has the
-table.
+For answers of models and for what the openai package raises alike, so that all fail in the same way; docs/failures.md
+has the table.
 """
 
 from __future__ import annotations

@@ -30,8 +30,7 @@ from .base import (
     Tokens,
     ToolChunk,
     ToolSpec,
-    asked_tokens,
-    estimate_tokens,
+    text_bound,
     token_bound,
 )
 from .breaker import Breaker
@@ -83,8 +82,8 @@ class Gateway:
 
     def worst_case(self, model: str, input_tokens: int, max_output_tokens: int | None = None) -> int:
         """Micro-dollars that an answer of ``model``, or of any model it may fall back to, costs at most."""
-        tokens = Tokens(input=input_tokens, output=max_output_tokens or self.max_output_tokens)
-        return max(self.prices.cost(name, tokens) for name in self.route(model))
+        output = max_output_tokens or self.max_output_tokens
+        return max(self.prices.most(name, input_tokens, output) for name in self.route(model))
 
     def route(self, model: str) -> tuple[str, ...]:
         """The models to try for ``model``, in order."""
@@ -216,7 +215,7 @@ class Answering:
 
     def _with_retries(self, call: Call) -> Iterator[Chunk]:
         sent = token_bound(call.messages, call.shape, call.tools)
-        most = self.gateway.prices.cost(call.model, Tokens(input=sent, output=call.max_output_tokens))
+        most = self.gateway.prices.most(call.model, sent, call.max_output_tokens)
         for attempt in range(_TRIES):
             # A try that was given up on has been paid for, so the next is covered anew.
             self.meter.cover(most)
@@ -258,23 +257,27 @@ class Answering:
         call.patience.left()
         provider = self.gateway.provider
         said: list[str] = []
+        thoughts: list[str] = []
         calls = CallAssembler()
         tokens: Tokens | None = None
-        owed = False
+        owed = ended = False
         chunks = provider.stream(call) if self.streamed and call.shape is None else _whole(provider, call)
         try:
             for chunk in self._watched(call.model, chunks, said):
                 if chunk is WAITING or chunk is LEAVING:
                     yield chunk
                     continue
-                tokens = chunk.tokens or tokens
-                owed = owed or bool(chunk.text or chunk.parts or chunk.finish)
+                if chunk.tokens is not None:
+                    tokens = chunk.tokens.at_least(tokens)
+                ended = ended or chunk.finish is not None
+                owed = owed or bool(chunk.text or chunk.parts or chunk.finish or chunk.thought)
                 said.append(chunk.text)
-                if chunk.parts:
+                if chunk.parts or chunk.thought:
                     calls.add(chunk.parts)
+                    thoughts.append(chunk.thought)
                     chunk = Chunk(chunk.text, chunk.tokens, chunk.finish)
                 yield chunk
-            owed = True
+            owed = ended = True
             if found := calls.whole():
                 yield ToolChunk(calls=found)
         except BaseException as error:
@@ -287,7 +290,7 @@ class Answering:
             if close is not None:
                 close()
             if owed or tokens is not None:
-                self._take_down(call, tokens, "".join(said) + calls.text())
+                self._take_down(call, tokens, "".join([*thoughts, *said, calls.text()]), ended)
 
     def _watched(self, model: str, chunks: Iterator[Chunk], said: list[str]) -> Iterator[Chunk]:
         breaker = self.gateway.breaker
@@ -308,10 +311,26 @@ class Answering:
             raise
         breaker.succeeded(model)
 
-    def _take_down(self, call: Call, tokens: Tokens | None, text: str) -> None:
-        if tokens is None:
-            tokens = Tokens(input=asked_tokens(call), output=estimate_tokens(text), estimated=True)
+    def _take_down(self, call: Call, reported: Tokens | None, text: str, ended: bool) -> None:
+        tokens = _used(call, reported or Tokens(), text, ended)
         self.meter.spend(call.model, tokens, self.gateway.prices.cost(call.model, tokens))
+
+
+def _used(call: Call, reported: Tokens, text: str, ended: bool) -> Tokens:
+    """What a call is taken to have used.
+
+    The provider's own figures count. Where it gave none, or 0 for what cannot be 0, a bound takes their place, so that
+    nobody spends more than their budget by ending answers before their usage is told. Of an answer that did not come to
+    its end, what was reported of its output counts only where it is more than what was heard.
+    """
+    asked, said = reported.input, reported.output
+    if not asked:
+        asked = token_bound(call.messages, call.shape, call.tools)
+    if not ended or not said:
+        said = max(said, text_bound(text))
+    estimated = reported.estimated or (asked, said) != (reported.input, reported.output)
+    cached = min(reported.cached_input, asked)
+    return Tokens(asked, cached, said, estimated, min(reported.cache_write, asked - cached))
 
 
 def _whole(provider: Provider, call: Call) -> Iterator[Chunk]:

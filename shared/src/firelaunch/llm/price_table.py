@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
 from types import ModuleType
@@ -22,17 +23,34 @@ class FlatPrice(NamedTuple):
     input: Decimal
     cached_input: Decimal
     output: Decimal
+    cache_write: Decimal
+
+    def cost(self, tokens: Tokens) -> Decimal:
+        """Micro-dollars for ``tokens``, not rounded."""
+        plain = tokens.input - tokens.cached_input - tokens.cache_write
+        return (
+            plain * self.input
+            + tokens.cached_input * self.cached_input
+            + tokens.cache_write * self.cache_write
+            + tokens.output * self.output
+        )
 
 
-@cache
 def flat_price(provider: str, model: str) -> FlatPrice | None:
-    """The model's price where it has one price for each kind of token; None where it has tiers.
+    """The model's price today where it has one price for each kind of token; None where it has tiers.
 
     Raises:
         LookupError: the table does not know the model.
     """
+    return _flat_price(provider, model, datetime.now(UTC).date())
+
+
+@cache
+def _flat_price(provider: str, model: str, _day: date) -> FlatPrice | None:
+    # Prices change at a date that the table may know, and processes outlive it.
     prices = _calculation(provider, model, Tokens(input=1, output=1)).model_price
-    found = (prices.input_mtok, prices.cache_read_mtok or prices.input_mtok, prices.output_mtok)
+    asked = prices.input_mtok
+    found = (asked, prices.cache_read_mtok or asked, prices.output_mtok, prices.cache_write_mtok or asked)
     return FlatPrice(*found) if all(isinstance(price, Decimal) for price in found) else None
 
 
@@ -48,7 +66,12 @@ def table_cost(provider: str, model: str, tokens: Tokens) -> Decimal:
 
 def _calculation(provider: str, model: str, tokens: Tokens) -> Any:
     prices = _library()
-    usage = prices.Usage(input_tokens=tokens.input, cache_read_tokens=tokens.cached_input, output_tokens=tokens.output)
+    usage = prices.Usage(
+        input_tokens=tokens.input,
+        cache_read_tokens=tokens.cached_input,
+        cache_write_tokens=tokens.cache_write,
+        output_tokens=tokens.output,
+    )
     return prices.calc_price(usage, model, provider_id=provider)
 
 

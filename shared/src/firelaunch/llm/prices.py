@@ -12,7 +12,7 @@ from decimal import ROUND_CEILING, Decimal
 from ..errors import SettingsError
 from ..settings import Price
 from .base import Tokens
-from .price_table import flat_price, table_cost
+from .price_table import FlatPrice, flat_price, table_cost
 
 __all__ = ["Prices"]
 
@@ -45,14 +45,21 @@ class Prices:
         if offline and override is None:
             return 0
         if override is not None:
-            cached_price = override.input if override.cached_input is None else override.cached_input
-            uncached = tokens.input - tokens.cached_input
-            micro = uncached * override.input + tokens.cached_input * cached_price + tokens.output * override.output
+            micro = _flat(override).cost(tokens)
         elif model in self._free:
             return 0
         else:
             micro = self._table(model, tokens)
         return int(micro.to_integral_value(ROUND_CEILING))
+
+    def most(self, model: str, input_tokens: int, output_tokens: int) -> int:
+        """Micro-dollars that a call of ``model`` costs at most, whatever of its prompt the provider caches.
+
+        Raises:
+            SettingsError: the model has no price.
+        """
+        written = Tokens(input_tokens, output=output_tokens, cache_write=input_tokens)
+        return max(self.cost(model, written), self.cost(model, Tokens(input_tokens, output=output_tokens)))
 
     def check(self, provider: str, models: Iterable[str]) -> None:
         """Refuse to go on with a model that would be billed at an unknown price.
@@ -96,5 +103,9 @@ class Prices:
                 return table_cost(provider, name, tokens) * _MICRO
         except LookupError:
             raise SettingsError(f"no price is known for the model {model!r}") from None
-        uncached = tokens.input - tokens.cached_input
-        return uncached * flat.input + tokens.cached_input * flat.cached_input + tokens.output * flat.output
+        return flat.cost(tokens)
+
+
+def _flat(price: Price) -> FlatPrice:
+    cached = price.input if price.cached_input is None else price.cached_input
+    return FlatPrice(price.input, cached, price.output, price.input if price.cache_write is None else price.cache_write)

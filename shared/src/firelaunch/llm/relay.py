@@ -13,17 +13,20 @@ from typing import Any
 from pydantic_core import from_json
 
 from ..errors import ModelError, ModelUnavailable
-from .base import LEAVING, WAITING, CallPart, Chunk, Passed, ToolChunk
+from .base import LEAVING, WAITING, Call, CallPart, Chunk, Passed, Tokens, ToolChunk
 from .failures import of_response, of_stream
 from .patience import Patience
 from .pattern import Pattern
 from .sse import Decoder
 from .transport import Response, Transport
 
-__all__ = ["Reading", "read", "relay"]
+__all__ = ["Reading", "read", "relay", "whole_chunk"]
 
 _GATHER_SECONDS = 0.012
 """A tick of 10 to 20 ms halves the cost of fast streams, and nobody sees it."""
+
+_MOST = 4_000_000
+"""Bytes of an answer in one piece at most."""
 
 _DONE = b"[DONE]"
 
@@ -52,7 +55,7 @@ def relay(
             raise of_response(response.status, response.headers, response.text())
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "application/json":
-            yield read(whole, _object(response.text(limit=4_000_000).encode()))
+            yield read(whole, _object(response.body(_MOST)))
             return
         if kind != "text/event-stream":
             raise ModelUnavailable(reason=f"the provider answered with {kind or 'no content type'}, not with a stream")
@@ -65,6 +68,20 @@ def relay(
         raise
     finally:
         response.close()
+
+
+def whole_chunk(call: Call, chunks: Iterator[Chunk]) -> Chunk:
+    """The one chunk of an answer in one piece.
+
+    Raises:
+        ModelUnavailable: it came in several, or in none.
+    """
+    # Of an answer in one piece nothing comes until all of it is there.
+    call.patience.first_token = call.patience.left()
+    found = [chunk for chunk in chunks if chunk != Chunk()]
+    if len(found) != 1:
+        raise ModelUnavailable(reason="the provider's answer is not in one piece")
+    return found[0]
 
 
 class Reading:
@@ -163,7 +180,9 @@ class Reading:
         decoder, pattern = self._decoder, self._pattern
         texts: list[str] = []
         parts: list[CallPart] = []
-        tokens = finish = error = None
+        thoughts: list[str] = []
+        tokens: Tokens | None = None
+        finish = error = None
         last = some = False
         while True:
             before = decoder.at
@@ -188,14 +207,18 @@ class Reading:
                 break
             pattern.learn(decoder.block, data, chunk)
             texts.append(chunk.text)
-            tokens, finish = chunk.tokens or tokens, chunk.finish or finish
+            tokens = tokens if chunk.tokens is None else chunk.tokens.at_least(tokens)
+            finish = chunk.finish or finish
             parts += chunk.parts
+            thoughts.append(chunk.thought)
         if not some:
             return None
         self._finished = self._finished or last or finish is not None
         said = "".join(texts)
-        joined = ToolChunk(said, tokens, finish, parts=tuple(parts)) if parts else Chunk(said, tokens, finish)
-        return joined, last, error
+        thought = "".join(thoughts)
+        if parts or thought:
+            return ToolChunk(said, tokens, finish, parts=tuple(parts), thought=thought), last, error
+        return Chunk(said, tokens, finish), last, error
 
     def _is_soon(self, now: float) -> bool:
         """Whether a piece that is here now follows the one before it closely."""
@@ -211,7 +234,9 @@ def read(parse: Callable[[dict[str, Any]], Chunk], found: dict[str, Any]) -> Chu
     """
     try:
         return parse(found)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+    except ModelError:
+        raise
+    except Exception as error:
         raise ModelUnavailable(reason="the provider sent JSON of another form") from error
 
 

@@ -255,6 +255,6 @@ def _read_docstring(text: str) -> tuple[str, dict[str, str]]:
 
 def _value(arguments: str) -> Any:
     try:
-        return from_json(arguments or "{}")
+        return from_json(arguments or "{}", allow_inf_nan=False)
     except ValueError:
         return arguments

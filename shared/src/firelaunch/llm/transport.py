@@ -271,6 +271,22 @@ class Response:
         """Whether nothing more comes."""
         return self._done or self._failure is not None
 
+    def body(self, limit: int) -> bytes:
+        """All of the body.
+
+        Raises:
+            ModelUnavailable: it broke off, or is longer than ``limit`` bytes.
+            ModelTimeout, and whatever ``patience.check`` raises.
+        """
+        found: list[bytes] = []
+        size = 0
+        for piece in self.pieces():
+            found.append(piece or b"")
+            size += len(found[-1])
+            if size > limit:
+                raise ModelUnavailable(reason=f"the provider's answer is longer than {limit} bytes")
+        return b"".join(found)
+
     def text(self, limit: int = 20_000) -> str:
         """The body, or the first ``limit`` bytes of it, for people; never fails."""
         found = b""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from .citation_links import LinkBreaker
 from .index.base import LIBRARY, Entry
 from .retrieve import Passage
 
@@ -129,7 +130,7 @@ class Citations:
     """Checks an answer's citations as it streams: pieces in, pieces out, each held back only while a marker is open.
 
     A number that is no passage's is taken out, and counted in ``removed``. What is between backticks is code, in which
-    "[0]" cites nothing.
+    "[0]" cites nothing. No citation is left a link (see :mod:`.citation_links`).
 
     Args:
         passages: what the model was shown.
@@ -140,18 +141,19 @@ class Citations:
     cited: list[int] = field(default_factory=list)
     _held: str = ""
     _in_code: str = ""
+    _links: LinkBreaker = field(default_factory=LinkBreaker)
 
     def feed(self, piece: str) -> str:
         """What may be shown of the answer so far, beyond what was returned before."""
         text = self._held + piece
         keep = self._open_from(text)
         self._held = text[keep:]
-        return self._checked(text[:keep])
+        return self._links.feed(self._checked(text[:keep]))
 
     def end(self) -> str:
         """The rest; nothing follows."""
         text, self._held = self._held, ""
-        return self._checked(text)
+        return self._links.feed(self._checked(text)) + self._links.end()
 
     def citations(self) -> list[Citation]:
         """The passages that were cited, each once, in the order of the answer."""

@@ -120,6 +120,7 @@ class Retriever:
         *,
         library: bool = True,
         paid: Callable[[Embedded], None] = lambda _: None,
+        living: Callable[[Sequence[Hit]], Sequence[Hit]] = lambda hits: hits,
     ) -> Retrieved:
         """The passages for a question: ranked, without near-duplicates, within the limits.
 
@@ -127,6 +128,7 @@ class Retriever:
 
         Args:
             paid: told of the question's embedding, before this returns and also where the search fails afterwards.
+            living: keeps those hits whose documents live. Asked about what is to be shown, and about nothing else.
 
         Raises:
             IndexFailed: the index cannot be searched.
@@ -138,9 +140,17 @@ class Retriever:
         found, mode, note = self._found(scope, version, query, where, library, paid)
         hits = self._read(scope, version, found, library)
         if self._reranker is not None:
-            hits = list(self._reranker.rerank(query, hits))
-        chosen = _within(_distinct(hits, self._limits.same), self._limits.passages, self._limits.tokens)
+            hits = list(self._reranker.rerank(query, living(hits)))
+        chosen = self._chosen(hits)
+        while len(alive := living(chosen)) < len(chosen):
+            # What is dead took the place of others, and hid those that say the same.
+            dead = {id(hit) for hit in chosen} - {id(hit) for hit in alive}
+            hits = [hit for hit in hits if id(hit) not in dead]
+            chosen = self._chosen(hits)
         return Retrieved(tuple(Passage(n, hit) for n, hit in enumerate(chosen, 1)), mode, note)
+
+    def _chosen(self, hits: Sequence[Hit]) -> list[Hit]:
+        return _within(_distinct(hits, self._limits.same), self._limits.passages, self._limits.tokens)
 
     def rank(
         self, scope: Scope, query: str, mode: Mode, k: int, where: Where | None = None, *, library: bool = True

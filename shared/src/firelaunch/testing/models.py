@@ -67,7 +67,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """The bytes of an answer as they are, from its HTTP head on; then the connection ends.
+    """The bytes of an answer as they are, from its HTTP head on, whatever was asked; then the connection ends.
 
     Args:
         pace: seconds before each piece.
@@ -92,6 +92,7 @@ class ModelServer:
         hung_up: how many clients left before their answer had ended.
         flagged: words that ``/moderations`` flags a text for.
         moderated: the texts that were sent there.
+        moderation: what it answers there as it is, in place of an answer of its own.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class ModelServer:
         self.hung_up = 0
         self.flagged: set[str] = set()
         self.moderated: list[str] = []
+        self.moderation: str | None = None
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._server = _Server((host, port), _handler(self))
@@ -151,7 +153,7 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
                 self._moderate(request["input"])
                 return
             action = owner._next(request, self.headers.get("Authorization", ""))
-            refused = chat_problem(request)
+            refused = None if isinstance(action, Raw) else chat_problem(request)
             if refused is not None:
                 error = {"message": refused, "type": "invalid_request_error", "param": None, "code": None}
                 self._fail(Fault(400, body=json.dumps({"error": error})))
@@ -177,7 +179,8 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
                 "category_applied_input_types": {"harassment": ["text"], "violence": ["text"]},
             }
             answer = {"id": "modr-test", "model": "omni-moderation-latest", "results": [result]}
-            self._send(200, json.dumps(answer), "application/json", {})
+            body = json.dumps(answer) if owner.moderation is None else owner.moderation
+            self._send(200, body, "application/json", {})
 
         def _fail(self, fault: Fault) -> None:
             if self._left_within(fault.wait):

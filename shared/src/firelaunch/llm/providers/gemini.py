@@ -15,7 +15,8 @@ from pydantic_core import from_json
 
 from ...errors import ModelUnavailable
 from ..base import Call, CallPart, Chunk, Message, Tokens, ToolCall, ToolChunk
-from ..relay import relay
+from ..fields import figure, items, json_text, table, text, word
+from ..relay import relay, whole_chunk
 from ..transport import Transport
 
 __all__ = ["GeminiProvider"]
@@ -31,6 +32,11 @@ _FINISH = {
     "MODEL_ARMOR": "content_filter",
 }
 """Google's words for why an answer ended, as OpenAI has them; others go on in lower case."""
+
+_COUNTS = (
+    "promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount",
+    "cachedContentTokenCount",
+)  # fmt: skip
 
 _UNSIGNED = "skip_thought_signature_validator"
 """What Gemini 3 takes for a call that another model made (https://ai.google.dev/gemini-api/docs/thought-signatures)."""
@@ -56,12 +62,7 @@ class GeminiProvider:
 
     def complete(self, call: Call) -> Chunk:
         """See :class:`~firelaunch.llm.base.Provider`."""
-        # Of an answer in one piece nothing comes until all of it is there.
-        call.patience.first_token = call.patience.left()
-        chunks = [chunk for chunk in self._ask(call, "generateContent") if chunk != Chunk()]
-        if len(chunks) != 1:
-            raise ModelUnavailable(reason="the provider's answer is not in one piece")
-        return chunks[0]
+        return whole_chunk(call, self._ask(call, "generateContent"))
 
     def stream(self, call: Call) -> Iterator[Chunk]:
         """See :class:`~firelaunch.llm.base.Provider`."""
@@ -132,21 +133,25 @@ def _function_call(call: ToolCall) -> dict[str, Any]:
 
 def _event(event: dict[str, Any]) -> Chunk:
     """A chunk of one event of a stream."""
-    candidates = event.get("candidates")
+    tokens = _tokens(table(event.get("usageMetadata")))
+    candidates = items(event.get("candidates"))
     if not candidates:
-        blocked = (event.get("promptFeedback") or {}).get("blockReason")
-        return Chunk(tokens=_tokens(event), finish="content_filter" if blocked else None)
+        blocked = table(event.get("promptFeedback")).get("blockReason")
+        return Chunk(tokens=tokens, finish="content_filter" if blocked else None)
     candidate = candidates[0]
-    finish = candidate.get("finishReason")
-    text, calls = "", []
-    for part in (candidate.get("content") or {}).get("parts") or ():
+    words, thought, calls = "", "", []
+    for part in items(table(candidate.get("content")).get("parts")):
         if "functionCall" in part:
             calls.append(_call_part(part))
-        elif not part.get("thought"):
-            text += part.get("text", "")
-    # Each event counts what there was until then; what counts is the last word.
-    tokens = _tokens(event) if finish else None
-    return ToolChunk(text, tokens, _finish(finish, calls) if finish else None, parts=tuple(calls))
+        elif part.get("thought"):
+            thought += text(part.get("text"))
+        else:
+            words += text(part.get("text"))
+    reason = word(candidate.get("finishReason"))
+    finish = _finish(reason, calls) if reason else None
+    if calls or thought:
+        return ToolChunk(words, tokens, finish, parts=tuple(calls), thought=thought)
+    return Chunk(words, tokens, finish)
 
 
 def _whole(answer: dict[str, Any]) -> Chunk:
@@ -162,27 +167,27 @@ def _finish(reason: str, calls: list[CallPart]) -> str:
 
 
 def _call_part(part: Mapping[str, Any]) -> CallPart:
-    call = part["functionCall"]
-    arguments = json.dumps(call.get("args") or {}, ensure_ascii=False)
-    # Google numbers no calls, and each comes whole.
-    return CallPart(None, call.get("id", ""), call["name"], arguments, part.get("thoughtSignature"))
+    call = table(part["functionCall"])
+    arguments = json_text(call.get("args") or {})
+    # Each comes whole, and few models number them.
+    return CallPart(
+        None, word(call.get("id")), word(call.get("name")), arguments, text(part.get("thoughtSignature")) or None
+    )
 
 
-def _tokens(event: Mapping[str, Any]) -> Tokens | None:
-    """Prompt with what tools added to it; answer with its thoughts, which are billed as output."""
-    usage = event.get("usageMetadata")
-    if not usage or "promptTokenCount" not in usage:
+def _tokens(usage: Mapping[str, Any]) -> Tokens | None:
+    """Prompt with what tools added to it; answer with its thoughts, which are billed as output.
+
+    Each event of a stream counts what there was until then. Figures that are no counts are left out.
+    """
+    counts = {name: figure(usage.get(name)) or 0 for name in _COUNTS}
+    if not any(counts.values()):
         return None
-
-    def count(name: str) -> int:
-        value = usage.get(name) or 0
-        if type(value) is not int or value < 0:
-            raise ValueError("a usage's figures are whole numbers")
-        return value
-
-    asked = count("promptTokenCount") + count("toolUsePromptTokenCount")
-    said = count("candidatesTokenCount") + count("thoughtsTokenCount")
-    if count("totalTokenCount"):
-        # Some models count the thoughts among the candidates' tokens; the total has them once either way.
-        said = max(count("candidatesTokenCount"), count("totalTokenCount") - asked)
-    return Tokens(asked, min(count("cachedContentTokenCount"), asked), said)
+    asked = counts["promptTokenCount"] + counts["toolUsePromptTokenCount"]
+    answered, thought, total = (
+        counts[name] for name in ("candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount")
+    )
+    # Some models count the thoughts among the candidates' tokens; the total has them once either way.
+    inside = total > 0 and asked > 0 and thought <= answered
+    said = max(answered, total - asked) if inside else max(answered + thought, total - asked if asked else 0)
+    return Tokens(asked, min(counts["cachedContentTokenCount"], asked), said)

@@ -1,33 +1,24 @@
 """Any server that speaks OpenAI's chat completions: OpenAI, Ollama and the like, Gemini on Vertex AI.
 
-Streams come through the relay, answers in one piece through the openai package, which takes most of a second to import
-and so waits for the first of them.
+Streams and answers in one piece come through the relay, so that both end when their client leaves, and fail in one way.
 """
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...errors import ModelError, ModelTimeout, ModelUnavailable
-from ...telemetry import CONTENT
+from ...errors import ModelUnavailable
 from ..base import Call, CallPart, Chunk, Message, Tokens, ToolCall, ToolChunk, ToolSpec
-from ..failures import of_status
-from ..relay import read, relay
+from ..fields import figure, items, json_text, table, text, word
+from ..relay import relay, whole_chunk
 from ..transport import Transport
 
-if TYPE_CHECKING:
-    import openai
-
-__all__ = ["OpenAICompatibleProvider", "translate"]
+__all__ = ["OpenAICompatibleProvider"]
 
 _OPENAI = "https://api.openai.com/v1"
-
-_CONNECT_SECONDS = 5.0
-"""A provider that does not even accept a connection in this time is taken as out of reach."""
 
 
 class OpenAICompatibleProvider:
@@ -49,49 +40,24 @@ class OpenAICompatibleProvider:
         self._prefix = model_prefix
         # Older compatible servers know the limit by its first name alone; OpenAI's newer models refuse that one.
         self._limit = "max_completion_tokens" if base_url is None else "max_tokens"
-        self._lock = threading.Lock()
 
     @cached_property
     def _transport(self) -> Transport:
         return Transport(self._base_url or _OPENAI)
 
-    @cached_property
-    def _client(self) -> openai.OpenAI:
-        with self._lock:
-            import openai
-
-            # The gateway does all retries, so that they share the request's time.
-            return openai.OpenAI(api_key=self._api_key, base_url=self._base_url, max_retries=0)
-
     def complete(self, call: Call) -> Chunk:
         """See :class:`~firelaunch.llm.base.Provider`."""
-        import openai
-
-        try:
-            answer = self._client.chat.completions.create(**self._arguments(call))
-        except openai.OpenAIError as error:
-            # Of what timed out before there was a connection the provider knows nothing.
-            call.patience.sent = type(error.__cause__).__name__ not in {"ConnectTimeout", "PoolTimeout"}
-            raise translate(error) from error
-        except ValueError as error:
-            raise ModelUnavailable(reason=f"the provider's answer is no JSON: {type(error).__name__}") from error
-        if not isinstance(answer, openai.types.chat.ChatCompletion):
-            raise ModelUnavailable(reason="the provider's answer is no chat completion")
-        return read(_whole, answer.model_dump())
+        return whole_chunk(call, self._ask(call, self._body(call)))
 
     def stream(self, call: Call) -> Iterator[Chunk]:
         """See :class:`~firelaunch.llm.base.Provider`."""
-        body = self._body(call) | {"stream": True, "stream_options": {"include_usage": True}}
+        return self._ask(call, self._body(call) | {"stream": True, "stream_options": {"include_usage": True}})
+
+    def _ask(self, call: Call, body: Mapping[str, Any]) -> Iterator[Chunk]:
         key = self._api_key() if callable(self._api_key) else self._api_key
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", "User-Agent": "firelaunch"}
         encoded = json.dumps(body).encode()
         return relay(self._transport, "/chat/completions", headers, encoded, call.patience, _event, _whole)
-
-    def _arguments(self, call: Call) -> dict[str, Any]:
-        import openai
-
-        seconds = call.patience.left()
-        return {**self._body(call), "timeout": openai.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds))}
 
     def _body(self, call: Call) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -136,74 +102,74 @@ def _tool_call(call: ToolCall) -> dict[str, Any]:
 def _event(event: dict[str, Any]) -> Chunk:
     """A chunk of one event of a stream."""
     usage = event.get("usage")
-    tokens = None if usage is None else _tokens(usage)
+    tokens = None if usage is None else _tokens(table(usage))
     choices = event.get("choices")
     if not choices:
         return Chunk(tokens=tokens)
     choice = choices[0]
     delta = choice.get("delta") or {}
-    text, finish = delta.get("content") or delta.get("refusal") or "", choice.get("finish_reason")
-    if type(text) is not str:
-        raise TypeError("an answer's content is text")
+    content = delta.get("content")
+    words = content if type(content) is str and content else text(content) or text(delta.get("refusal"))
+    finish = word(choice.get("finish_reason")) or None
     parts = _parts(delta) if "tool_calls" in delta else ()
-    return ToolChunk(text, tokens, finish, parts=parts) if parts else Chunk(text, tokens, finish)
+    thought = _thought(delta)
+    if parts or thought:
+        return ToolChunk(words, tokens, finish, parts=parts, thought=thought)
+    return Chunk(words, tokens, finish)
 
 
-def _parts(said: dict[str, Any]) -> tuple[CallPart, ...]:
+def _thought(said: Mapping[str, Any]) -> str:
+    """What the model thinks aloud: ``reasoning_content`` (DeepSeek, vLLM) or ``reasoning`` (OpenRouter, Ollama)."""
+    found = said.get("reasoning_content") or said.get("reasoning")
+    return found if isinstance(found, str) else ""
+
+
+def _parts(said: Mapping[str, Any]) -> tuple[CallPart, ...]:
     """The pieces of tool calls in a delta, or the calls in a message."""
-    calls = said.get("tool_calls")
-    return tuple(_part(call) for call in calls) if calls else ()
+    return tuple(map(_part, items(said.get("tool_calls"))))
 
 
-def _part(call: dict[str, Any]) -> CallPart:
-    function = call.get("function") or {}
-    google = (call.get("extra_content") or {}).get("google") or {}
+def _part(call: Mapping[str, Any]) -> CallPart:
+    function = table(call.get("function"))
+    google = table(table(call.get("extra_content")).get("google"))
     return CallPart(
-        call.get("index"),
-        call.get("id") or "",
-        function.get("name") or "",
-        function.get("arguments") or "",
-        google.get("thought_signature"),
+        figure(call.get("index")),
+        word(call.get("id")),
+        word(function.get("name")),
+        json_text(function.get("arguments")),
+        text(google.get("thought_signature")) or None,
     )
 
 
 def _whole(answer: dict[str, Any]) -> Chunk:
     """A chunk of an answer in one piece."""
-    choices = answer.get("choices")
+    choices = items(answer.get("choices"))
     if not choices:
         raise ModelUnavailable(reason="the provider's answer is no chat completion")
-    message = choices[0].get("message") or {}
-    finish = "refusal" if message.get("refusal") else choices[0].get("finish_reason") or "stop"
-    text = message.get("content") or message.get("refusal") or ""
-    if not isinstance(text, str):
-        raise TypeError("an answer's content is text")
-    return ToolChunk(text, _tokens(answer.get("usage") or {}), finish, parts=_parts(message))
+    message = table(choices[0].get("message"))
+    finish = "refusal" if message.get("refusal") else word(choices[0].get("finish_reason")) or "stop"
+    words = text(message.get("content")) or text(message.get("refusal"))
+    tokens = _tokens(table(answer.get("usage")))
+    return ToolChunk(words, tokens, finish, parts=_parts(message), thought=_thought(message))
 
 
-def _tokens(usage: dict[str, Any]) -> Tokens | None:
-    asked = usage.get("prompt_tokens")
-    if asked is None:
+def _tokens(usage: Mapping[str, Any]) -> Tokens | None:
+    """What a usage says; None where it has no figure.
+
+    Servers differ in what they count where. Figures that are no counts are left out, and what a total has beyond prompt
+    and answer was charged for, too.
+    """
+    given = {name: figure(usage.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    if not any(given.values()):
         return None
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    asked, said = given["prompt_tokens"] or 0, given["completion_tokens"] or 0
+    details = table(usage.get("prompt_tokens_details"))
+    cached = figure(details.get("cached_tokens")) or 0
+    thought = figure(table(usage.get("completion_tokens_details")).get("reasoning_tokens")) or 0
+    more = max(0, (given["total_tokens"] or 0) - asked - said) if asked else 0
+    if thought > said:
+        more = max(more, thought)  # they are not among the answer's, as OpenAI has them
     # Cached tokens are a part of the prompt's; a server that counts them beside it must not make a negative price.
-    counts = (asked, min(cached, asked), usage.get("completion_tokens") or 0)
-    if any(type(count) is not int or count < 0 for count in counts):
-        raise ValueError("a usage's figures are whole numbers")
-    return Tokens(*counts)
-
-
-def translate(error: openai.OpenAIError) -> ModelError:
-    """The error of our own tree that one of the openai package is."""
-    import openai
-
-    # A provider's own words may quote the prompt; what it codes does not.
-    CONTENT.info("the provider said: %s", error)
-    said = (getattr(error, name, None) for name in ("status_code", "code", "param"))
-    reason = " ".join([type(error).__name__, *(str(word)[:100] for word in said if word is not None)])
-    if isinstance(error, openai.APITimeoutError):
-        return ModelTimeout(reason=reason)
-    if isinstance(error, openai.APIStatusError):
-        return of_status(error.status_code, error.code, error.response.headers, reason)
-    if isinstance(error, openai.APIConnectionError | openai.APIResponseValidationError):
-        return ModelUnavailable(reason=reason)
-    return ModelError(reason=reason)
+    cached = min(cached, asked)
+    written = min(figure(details.get("cache_write_tokens")) or 0, asked - cached)
+    return Tokens(asked, cached, said + more, cache_write=written)

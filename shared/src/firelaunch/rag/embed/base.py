@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...errors import ModelRefused, ModelTimeout, ModelUnavailable
+from ...llm.base import text_bound
+from ...llm.fields import figure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     Vectors = npt.NDArray[np.float32]
 
-__all__ = ["Embedded", "Embedder", "EmbeddingModel", "Pace", "estimate"]
+__all__ = ["Embedded", "Embedder", "EmbeddingModel", "Pace", "counted", "estimate"]
 
 _BYTES_A_TOKEN = 3
 """Fewer than English has (about 4), so that a batch by this estimate rarely is over a limit; one that is, is halved."""
@@ -27,7 +29,10 @@ _MIN_WAIT, _MAX_WAIT = 0.25, 20.0
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Vectors, a row for each text, and the tokens they took. ``estimated``: the model did not say how many."""
+    """Vectors, a row for each text, and the tokens they took.
+
+    ``estimated``: the model did not say how many, and ``tokens`` is a bound.
+    """
 
     vectors: Vectors
     tokens: int
@@ -56,6 +61,12 @@ class EmbeddingModel(Protocol):
 def estimate(text: str) -> int:
     """About how many tokens a text is, rather too many than too few."""
     return -(-len(text.encode("utf-8", "replace")) // _BYTES_A_TOKEN)
+
+
+def counted(vectors: Vectors, texts: Sequence[str], tokens: Any) -> Embedded:
+    """Vectors with the ``tokens`` that the provider says they took; a bound where that is no count of tokens."""
+    used = figure(tokens)
+    return Embedded(vectors, used, False) if used else Embedded(vectors, sum(map(text_bound, texts)), True)
 
 
 class Pace:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ...errors import ModelUnavailable
-from ...llm.providers.openai_compatible import translate
-from .base import Embedded, estimate
+from ...errors import ModelError, ModelTimeout, ModelUnavailable
+from ...llm.failures import of_status
+from ...telemetry import CONTENT
+from .base import Embedded, counted
 
 if TYPE_CHECKING:
     import openai
@@ -63,8 +64,24 @@ class OpenAIEmbeddings:
             rows = [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
             vectors = np.asarray(rows, dtype=np.float32)
         except openai.OpenAIError as error:
-            raise translate(error) from error
-        except (ValueError, TypeError, AttributeError) as error:
+            raise _translated(error) from error
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise ModelUnavailable(reason=f"the answer is no list of embeddings: {error}") from error
-        used = answer.usage.prompt_tokens if answer.usage else None
-        return Embedded(vectors, used if used is not None else sum(map(estimate, texts)), used is None)
+        return counted(vectors, texts, getattr(getattr(answer, "usage", None), "prompt_tokens", None))
+
+
+def _translated(error: openai.OpenAIError) -> ModelError:
+    """The error of our own tree that one of the openai package is."""
+    import openai
+
+    # A provider's own words may quote the prompt; what it codes does not.
+    CONTENT.info("the provider said: %s", error)
+    said = (getattr(error, name, None) for name in ("status_code", "code", "param"))
+    reason = " ".join([type(error).__name__, *(str(word)[:100] for word in said if word is not None)])
+    if isinstance(error, openai.APITimeoutError):
+        return ModelTimeout(reason=reason)
+    if isinstance(error, openai.APIStatusError):
+        return of_status(error.status_code, error.code, error.response.headers, reason)
+    if isinstance(error, openai.APIConnectionError | openai.APIResponseValidationError):
+        return ModelUnavailable(reason=reason)
+    return ModelError(reason=reason)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...errors import ModelError, ModelRefused, ModelUnavailable
+from ...llm.fields import figure, table
 from ..google_rest import GoogleError, GoogleRest
-from .base import Embedded, estimate
+from .base import Embedded, counted
 
 __all__ = ["VertexEmbeddings"]
 
@@ -62,12 +63,10 @@ def _read(answer: dict[str, Any], texts: Sequence[str]) -> Embedded:
     try:
         found = [prediction["embeddings"] for prediction in answer["predictions"]]
         vectors = np.asarray([each["values"] for each in found], dtype=np.float32)
-        counts = [each.get("statistics", {}).get("token_count") for each in found]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelUnavailable(reason=f"the answer is no list of embeddings: {error!r}") from error
-    if None in counts:
-        return Embedded(vectors, sum(map(estimate, texts)), estimated=True)
-    return Embedded(vectors, int(sum(counts)))
+    counts = [figure(table(table(each).get("statistics")).get("token_count")) for each in found]
+    return counted(vectors, texts, None if None in counts else sum(filter(None, counts)))
 
 
 def _translated(error: GoogleError) -> ModelError:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ...scope import Scope
+from ...store.fence import Fence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
 
     Vector = npt.NDArray[np.float32]
 
-__all__ = ["LIBRARY", "Entry", "Hit", "Index", "Where", "owner_of", "scopes_of"]
+__all__ = ["GENERATION", "LIBRARY", "Entry", "Hit", "Index", "Where", "owner_of", "scopes_of"]
 
 LIBRARY: Final = "library"
 """The owner of what all users of an app may search. Users are "user:<uid>", so none can be called this."""
+
+GENERATION: Final = "generation"
+"""In an entry's place: the generation of its document's content that it was made from."""
 
 Where = Mapping[str, Sequence[str]]
 """A filter: for each tag the values that will do. The name "document" stands for the entry's document."""
@@ -84,20 +88,35 @@ class Index(Protocol):
 
     has_words: bool
 
-    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
+    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
         """Write entries. Repeating it changes nothing; broken off, it may have written some of them.
+
+        Args:
+            fence: what the write depends on: no entry lands once the document's record forbids it. An index that can
+                make that certain by no means writes the entries, and they are told by their generation
+                (:mod:`firelaunch.documents`) when they are found.
 
         Raises:
             IndexFailed: a vector is not of the length of those that are there.
+            PreconditionFailed: the record changed. Check the fence, and try again.
+            Fenced: the record forbids the write.
         """
 
     def delete(
-        self, scope: Scope, document: str | None = None, *, version: str | None = None, keep: Collection[str] = ()
+        self,
+        scope: Scope,
+        document: str | None = None,
+        *,
+        version: str | None = None,
+        ids: Collection[str] | None = None,
+        fence: Fence | None = None,
     ) -> None:
         """Remove the entries of a document, or of the whole scope; of one version, or of all.
 
         Args:
-            keep: ids of entries that stay.
+            ids: of the document and version, these entries alone. One that is not there does no harm.
+            fence: what the removal depends on, as with ``upsert``. No index removes what was written after the fence
+                was raised.
         """
 
     def nearest(

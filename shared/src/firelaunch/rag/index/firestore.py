@@ -25,8 +25,9 @@ from google.cloud.firestore_v1.vector import Vector as FirestoreVector
 
 from ...errors import IndexFailed, IndexUnavailable
 from ...scope import Scope
+from ...store.fence import Fence
 from .base import Entry, Hit, Where, owner_of, scopes_of
-from .firestore_words import FirestoreWords
+from .firestore_words import FirestoreWords, commit
 from .words import Analyzer
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class FirestoreIndex:
     def _beside(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(8, thread_name_prefix="firestore-index")
 
-    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
+    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`. Written in commits of 100; a chunk's terms come with it."""
         latest = list({entry.id: entry for entry in entries}.values())
         with _translated():
@@ -97,28 +98,34 @@ class FirestoreIndex:
                 for entry in some:
                     batch.set(self._chunk(scope, version, entry.id), _fields(version, entry))
                 self._words.add(batch, scope, version, some)
-                batch.commit(timeout=_SECONDS)
+                commit(self._client, batch, fence)
             self._words.settle(scope, version)
 
     def delete(
-        self, scope: Scope, document: str | None = None, *, version: str | None = None, keep: Collection[str] = ()
+        self,
+        scope: Scope,
+        document: str | None = None,
+        *,
+        version: str | None = None,
+        ids: Collection[str] | None = None,
+        fence: Fence | None = None,
     ) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`."""
+        if ids is not None:
+            with _translated():
+                self._remove([self._chunk(scope, str(version), each) for each in ids], fence)
+                self._words.remove(scope, version, lambda chunk: chunk.name in ids, fence)
+            return
         query: Any = self._chunks(scope)
         for field, value in (("document", document), ("version", version)):
             if value is not None:
                 query = query.where(filter=FieldFilter(field, "==", value))
         with _translated():
-            self._delete(query, keep)
-            if document is None and not keep:
-                self._words.clear(scope, version, _commit)
+            self._delete(query, fence)
+            if document is None:
+                self._words.clear(scope, version, fence)
             else:
-                self._words.remove(
-                    scope,
-                    version,
-                    lambda chunk: chunk.name not in keep and document in {None, chunk.document},
-                    _commit,
-                )
+                self._words.remove(scope, version, lambda chunk: chunk.document == document, fence)
 
     def nearest(
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
@@ -184,11 +191,11 @@ class FirestoreIndex:
         app = Scope(app_id)
         with _translated():
             self._delete(self._of_version(app, version))
-            self._words.clear(app, version, _commit)
+            self._words.clear(app, version)
             # Users whose own document does not exist are listed too.
             for user in self._client.collection(app.users()).list_documents(page_size=300):
                 self._delete(self._of_version(app.of(user.id), version))
-                self._words.clear(app.of(user.id), version, _commit)
+                self._words.clear(app.of(user.id), version)
         for key in [key for key in self._lengths if key[1] == version]:
             self._lengths.pop(key, None)
 
@@ -265,14 +272,15 @@ class FirestoreIndex:
             self._lengths[key] = len(vector)
         return self._lengths[key]
 
-    def _delete(self, query: Any, keep: Collection[str] = ()) -> None:
-        there = query.select(["chunk"]).stream(timeout=_SECONDS)
-        names = [found.reference for found in there if found.get("chunk") not in keep]
+    def _delete(self, query: Any, fence: Fence | None = None) -> None:
+        self._remove([found.reference for found in query.select(["__name__"]).stream(timeout=_SECONDS)], fence)
+
+    def _remove(self, names: Sequence[Any], fence: Fence | None) -> None:
         for first in range(0, len(names), 4 * _BATCH):
             batch = self._client.batch()
             for name in names[first : first + 4 * _BATCH]:
                 batch.delete(name)
-            batch.commit(timeout=_SECONDS)
+            commit(self._client, batch, fence)
 
 
 def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
@@ -287,10 +295,6 @@ def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
         size += more
     if batch:
         yield batch
-
-
-def _commit(batch: Any) -> None:
-    batch.commit(timeout=_SECONDS)
 
 
 def _fields(version: str, entry: Entry) -> dict[str, Any]:

@@ -26,8 +26,10 @@ from typing import TYPE_CHECKING, Any, Final
 from google.api_core import exceptions as google
 from google.cloud.firestore_v1.base_query import FieldFilter
 
-from ...errors import IndexUnavailable
+from ...errors import IndexUnavailable, PreconditionFailed
 from ...scope import Scope
+from ...store.fence import Fence
+from ...store.firestore import verification
 from .base import Entry, Where
 from .segments import MAX_CHUNKS, Chunk, Ranked, Roster, Segment, block_of, merged, of_entries, rank, unpacked
 from .words import Analyzer
@@ -35,7 +37,7 @@ from .words import Analyzer
 if TYPE_CHECKING:
     from google.cloud import firestore
 
-__all__ = ["FirestoreWords"]
+__all__ = ["FirestoreWords", "commit"]
 
 _SMALL: Final = 8
 """Small segments of an owner and version from which they are merged; a question reads the head of each."""
@@ -56,8 +58,6 @@ _LEFT_BEHIND: Final = timedelta(hours=1)
 
 _SECONDS: Final = 15.0
 _DELETES: Final = 400
-
-Commit = Callable[[Any], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class FirestoreWords:
         heads = self._heads(scope, version)
         inputs = _to_merge(heads)
         if inputs:
-            self._replace(scope, version, inputs, lambda _: True, _commit)
+            self._replace(scope, version, inputs, lambda _: True)
 
     def rank(self, scope: Scope, version: str, query: str, k: int, where: Where) -> list[Ranked]:
         """The chunks of one owner that match a question best.
@@ -124,34 +124,30 @@ class FirestoreWords:
         return []
 
     def remove(
-        self,
-        scope: Scope,
-        version: str | None,
-        gone: Callable[[Chunk], bool],
-        commit: Commit,
+        self, scope: Scope, version: str | None, gone: Callable[[Chunk], bool], fence: Fence | None = None
     ) -> None:
         """Remove the postings of some chunks, from one version or from all.
 
-        Args:
-            commit: commits a batch, and may have the commit depend on more.
-
         Raises:
+            Fenced: the record does not allow it.
             IndexUnavailable: others replaced the same segments again and again.
         """
         self._sweep(scope, version)
         for attempt in range(_TRIES):
             heads = [head for head in self._heads(scope, version) if any(map(gone, head.segment.roster.chunks))]
-            if all(self._replace(scope, head.snapshot.get("version"), [head], _not(gone), commit) for head in heads):
+            if all(self._replace(scope, head.snapshot.get("version"), [head], _not(gone), fence) for head in heads):
                 return
+            if fence is not None:
+                fence.check()
             time.sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 - keeps no secret
         raise IndexUnavailable(reason="others changed the same part of the index", retry_after=1)
 
-    def clear(self, scope: Scope, version: str | None, commit: Commit) -> None:
+    def clear(self, scope: Scope, version: str | None, fence: Fence | None = None) -> None:
         """Remove all postings of a scope; of one version, or of all."""
         query: Any = self._postings(scope)
         if version is not None:
             query = query.where(filter=FieldFilter("version", "==", version))
-        self._delete((found.reference for found in query.select([]).stream(timeout=_SECONDS)), commit)
+        self._delete((found.reference for found in query.select([]).stream(timeout=_SECONDS)), fence)
 
     def _postings(self, scope: Scope) -> Any:
         return self._client_of().collection(scope.postings())
@@ -180,7 +176,12 @@ class FirestoreWords:
         ]
 
     def _replace(
-        self, scope: Scope, version: str, heads: Sequence[_Head], keep: Callable[[Chunk], bool], commit: Commit
+        self,
+        scope: Scope,
+        version: str,
+        heads: Sequence[_Head],
+        keep: Callable[[Chunk], bool],
+        fence: Fence | None = None,
     ) -> bool:
         """Put one segment, or none where it would be empty, in the place of others; whether these were still there."""
         whole = self._with_blocks(heads, None)
@@ -201,10 +202,10 @@ class FirestoreWords:
             else:
                 batch.update(each.snapshot.reference, {"kind": "gone"}, option=unchanged)
         try:
-            commit(batch)
+            commit(self._client_of(), batch, fence)
         except BaseException as error:
             self._take_away(head, len(packed.blocks))
-            if isinstance(error, google.FailedPrecondition | google.NotFound):
+            if isinstance(error, PreconditionFailed):
                 return False
             raise
         for each in heads:
@@ -219,17 +220,17 @@ class FirestoreWords:
         for number, data in enumerate(blocks):
             more = sum(len(value) for value in data.values())
             if size + more > _COMMIT_BYTES:
-                _commit(batch)
+                commit(self._client_of(), batch)
                 batch, size = self._client_of().batch(), 0
             batch.set(_numbered(head, number), {"version": version, "kind": "block", "data": dict(data)})
             size += more
-        _commit(batch)
+        commit(self._client_of(), batch)
 
     def _take_away(self, head: Any, blocks: int) -> None:
         """Delete a segment that nobody reads: its head last, so that what was broken off is found again."""
         if blocks:
-            self._delete((_numbered(head, number) for number in range(blocks)), _commit)
-            self._delete([head], _commit)
+            self._delete(_numbered(head, number) for number in range(blocks))
+            self._delete([head])
 
     def _sweep(self, scope: Scope, version: str | None) -> None:
         """Take away what a process that died left."""
@@ -237,17 +238,28 @@ class FirestoreWords:
             if left.get("kind") == "gone" or datetime.now(UTC) - left.create_time > _LEFT_BEHIND:
                 self._take_away(left.reference, left.get("blocks"))
 
-    def _delete(self, names: Iterable[Any], commit: Commit) -> None:
+    def _delete(self, names: Iterable[Any], fence: Fence | None = None) -> None:
         left = list(names)
         for first in range(0, len(left), _DELETES):
             batch = self._client_of().batch()
             for name in left[first : first + _DELETES]:
                 batch.delete(name)
-            commit(batch)
+            commit(self._client_of(), batch, fence)
 
 
-def _commit(batch: Any) -> None:
-    batch.commit(timeout=_SECONDS)
+def commit(client: firestore.Client, batch: Any, fence: Fence | None = None) -> None:
+    """Commit, and have the document's record be a condition of it: that lies in the same database.
+
+    Raises:
+        PreconditionFailed: the record, or what the batch itself depends on, has changed.
+    """
+    if fence is not None:
+        condition = fence.condition
+        batch._add_write_pbs([verification(client.document(condition.path), condition.updated_at)])
+    try:
+        batch.commit(timeout=_SECONDS)
+    except (google.FailedPrecondition, google.NotFound, google.AlreadyExists) as error:
+        raise PreconditionFailed(reason=str(error)) from error
 
 
 def _name(version: str) -> str:

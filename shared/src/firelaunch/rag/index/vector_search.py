@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from ...errors import IndexFailed, IndexUnavailable
 from ...scope import Scope
+from ...store.fence import Fence
 from ..google_rest import GoogleError, GoogleRest
 from .base import Entry, Hit, Where, owner_of, scopes_of
 from .words import Analyzer
@@ -26,6 +28,7 @@ __all__ = ["VectorSearchIndex"]
 _BATCH = 100
 """Data objects in one call, of the 1,000 that are allowed: with text and 3,072 dimensions each, some megabytes."""
 
+_CHECKS = 8
 _PAGE = 1_000
 _SECONDS = 30.0
 _QUERY_SECONDS = 10.0
@@ -55,24 +58,41 @@ class VectorSearchIndex:
         self._collection = collection
         self._analyzer = analyzer or Analyzer()
         self._rest = GoogleRest(base_url or "https://vectorsearch.googleapis.com/v1", credentials)
+        self._beside = ThreadPoolExecutor(_CHECKS, thread_name_prefix="vector-search-fence")
 
-    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
+    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`. The service creates or updates; which is asked first."""
+        # The service knows no condition on what lies elsewhere: a writer that is stopped after this check, and wakes up
+        # when its document was deleted, leaves entries that no search shows, as their generation does not live.
+        allowed = None if fence is None else self._beside.submit(fence.check)
         latest = {_object_id(scope, version, entry.id): entry for entry in entries}
         items = list(latest.items())
         for first in range(0, len(items), _BATCH):
             batch = dict(items[first : first + _BATCH])
             chunks = [entry.id for entry in batch.values()]
             there = {each["dataObjectId"] for each in self._query(_filter(scope, version, {"chunk": chunks}), [])}
+            if allowed is not None:
+                allowed.result()
             self._write(scope, version, {name: e for name, e in batch.items() if name not in there}, create=True)
             self._write(scope, version, {name: e for name, e in batch.items() if name in there}, create=False)
 
     def delete(
-        self, scope: Scope, document: str | None = None, *, version: str | None = None, keep: Collection[str] = ()
+        self,
+        scope: Scope,
+        document: str | None = None,
+        *,
+        version: str | None = None,
+        ids: Collection[str] | None = None,
+        fence: Fence | None = None,
     ) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`."""
         where = {} if document is None else {"document": [document]}
-        self._remove(_filter(scope, version, where), keep)
+        if ids is None:
+            self._remove(_filter(scope, version, where), fence)
+            return
+        wanted = list(ids)
+        for first in range(0, len(wanted), _BATCH):
+            self._remove(_filter(scope, version, {**where, "chunk": wanted[first : first + _BATCH]}), fence)
 
     def nearest(
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
@@ -130,10 +150,11 @@ class VectorSearchIndex:
 
     def drop(self, app_id: str, version: str) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`."""
-        self._remove(_all({"app": [app_id], "version": [version]}), ())
+        self._remove(_all({"app": [app_id], "version": [version]}))
 
     def close(self) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`."""
+        self._beside.shutdown(wait=False)
         self._rest.close()
 
     def _write(self, scope: Scope, version: str, entries: Mapping[str, Entry], *, create: bool) -> None:
@@ -149,8 +170,11 @@ class VectorSearchIndex:
             requests = [{"dataObject": {**each, "name": self._name(name)}} for name, each in objects.items()]
             self._call("batchUpdate", {"requests": requests}, _SECONDS)
 
-    def _remove(self, where: Any, keep: Collection[str]) -> None:
-        found = [each["dataObjectId"] for each in self._query(where, ["chunk"]) if each["data"]["chunk"] not in keep]
+    def _remove(self, where: Any, fence: Fence | None = None) -> None:
+        found = [each["dataObjectId"] for each in self._query(where, [])]
+        # What was read before the fence was checked is older than whoever raised it anew.
+        if fence is not None and found:
+            fence.check()
         for first in range(0, len(found), _PAGE):
             requests = [{"name": self._name(each)} for each in found[first : first + _PAGE]]
             self._call("batchDelete", {"requests": requests}, _SECONDS)

@@ -20,6 +20,7 @@ from zlib import crc32
 from ...errors import IndexFailed, IndexUnavailable
 from ...scope import Scope
 from ...store.base import Delete, Document, DocumentStore, Filter, Query, Set
+from ...store.fence import Fence
 from ..google_rest import GoogleError, GoogleRest
 from .base import Entry, Hit, Where, owner_of, scopes_of
 from .words import Analyzer
@@ -85,25 +86,41 @@ class VertexIndex:
         self._writes = GoogleRest(base_url or f"https://{region}-aiplatform.googleapis.com/v1", credentials)
         self._queries = GoogleRest(query_url or f"https://{domain}/v1", credentials)
 
-    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
+    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`. Texts first, so that whatever is found has one."""
         latest = list({entry.id: entry for entry in entries}.values())
         self._check_lengths(scope, version, latest)
         for first in range(0, len(latest), _BATCH):
             batch = latest[first : first + _BATCH]
-            self._store.commit(
-                [Set(_path(scope, version, entry.id), _fields(scope, version, entry)) for entry in batch]
-            )
+            # A fence that was raised refuses the texts, and without its text no point is written or found.
+            condition = [] if fence is None else [fence.condition]
+            texts = [Set(_path(scope, version, entry.id), _fields(scope, version, entry)) for entry in batch]
+            self._store.commit([*condition, *texts])
             points = [self._datapoint(scope, version, entry) for entry in batch if entry.vector is not None]
             if points:
                 self._write("upsertDatapoints", {"datapoints": points})
 
     def delete(
-        self, scope: Scope, document: str | None = None, *, version: str | None = None, keep: Collection[str] = ()
+        self,
+        scope: Scope,
+        document: str | None = None,
+        *,
+        version: str | None = None,
+        ids: Collection[str] | None = None,
+        fence: Fence | None = None,
     ) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`. Texts last, so that what was broken off can be repeated."""
-        where = {"owner": owner_of(scope), "document": document, "version": version}
-        self._remove([found for found in self._stored(scope, where) if found.data["chunk"] not in keep])
+        if ids is not None and version is not None:
+            # A point may be there whose text is not: that of a writer who was stopped between the two.
+            key = (scope.app_id, owner_of(scope), version)
+            named: dict[str, str | None] = {_path_of(*key, each): _datapoint_id(*key, each) for each in ids}
+        else:
+            where = {"owner": owner_of(scope), "document": document, "version": version}
+            named = _points(self._stored(scope, where))
+        # What was read before the fence was checked is older than whoever raised it anew.
+        if fence is not None and named:
+            fence.check()
+        self._remove(named)
 
     def nearest(
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
@@ -164,7 +181,7 @@ class VertexIndex:
 
     def drop(self, app_id: str, version: str) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`."""
-        self._remove(self._stored(Scope(app_id), {"version": version}))
+        self._remove(_points(self._stored(Scope(app_id), {"version": version})))
 
     def close(self) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`."""
@@ -231,13 +248,15 @@ class VertexIndex:
         filters = tuple(Filter(field, "==", value) for field, value in where.items() if value is not None)
         return self._store.query(Query(scope.vectors(), filters))
 
-    def _remove(self, found: Sequence[Document]) -> None:
-        for first in range(0, len(found), _BATCH):
-            batch = found[first : first + _BATCH]
-            ids = [each.data["datapoint"] for each in batch if each.data["vector"]]
+    def _remove(self, named: Mapping[str, str | None]) -> None:
+        """Remove texts, by their paths, and the datapoint of each that has one."""
+        paths = list(named)
+        for first in range(0, len(paths), _BATCH):
+            batch = paths[first : first + _BATCH]
+            ids = [point for path in batch if (point := named[path]) is not None]
             if ids:
                 self._write("removeDatapoints", {"datapointIds": ids})
-            self._store.commit([Delete(each.path) for each in batch])
+            self._store.commit([Delete(path) for path in batch])
 
     def _write(self, method: str, body: Any) -> None:
         with _translated():
@@ -253,6 +272,10 @@ class VertexIndex:
                     raise IndexFailed(
                         reason=f"a vector has {len(entry.vector)} dimensions, and those there have {there}"
                     )
+
+
+def _points(found: Sequence[Document]) -> dict[str, str | None]:
+    return {each.path: each.data["datapoint"] if each.data["vector"] else None for each in found}
 
 
 def _datapoint_id(app_id: str, owner: str, version: str, name: str) -> str:
