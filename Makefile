@@ -1,5 +1,9 @@
 # `make` sets everything up; `make help` lists the rest. Nothing but Python 3.11+, make and git is needed.
 
+ifeq ($(OS),Windows_NT)
+$(error firelaunch runs on Linux and macOS, and on Windows under WSL. Install it in PowerShell with: wsl --install; then clone the repository there and run make)
+endif
+
 PYTHON ?= python3
 APP ?= demo
 BIN := .venv/bin

@@ -12,7 +12,7 @@ SOURCE = ROOT / "shared" / "src" / "firelaunch"
 
 ORDER = [
     ["errors", "lifecycle"],
-    ["telemetry"],
+    ["telemetry", "text_file"],
     ["scope"],
     ["settings_sections"],
     ["plans", "search_settings"],

@@ -234,6 +234,10 @@ class Scope:
         """Collection of the chunks that Firestore's index keeps of this scope's documents."""
         return f"{self.root}/chunks"
 
+    def postings(self) -> str:
+        """Collection of the terms of those chunks, by which Firestore's index finds words."""
+        return f"{self.root}/postings"
+
     def vectors(self) -> str:
         """Collection of the texts behind the vectors in Vertex AI's index; of the whole app."""
         return f"apps/{self.app_id}/vectors"

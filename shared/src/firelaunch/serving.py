@@ -42,7 +42,7 @@ preload_app = False
 control_socket_disable = True
 """The control socket would be made in the home folder, which a container's user may not write to."""
 
-worker_tmp_dir = str(_SHARED_MEMORY) if _SHARED_MEMORY.is_dir() else None
+worker_tmp_dir = str(_SHARED_MEMORY) if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK) else None
 loglevel = "warning"
 
 

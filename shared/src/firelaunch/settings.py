@@ -28,6 +28,7 @@ from .scope import check_app_id
 from .search_settings import Documents, EmbedderKind, Embedding, Index, Search, VertexIndex, with_vertex
 from .settings_sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Price, PromptChoice
 from .settings_sections import Section as _Section
+from .text_file import read_text_file
 
 __all__ = [
     "AfterTurn",
@@ -324,10 +325,10 @@ class Settings(_Section):
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text_file(path))
     except FileNotFoundError:
         raise SettingsError(f"{path} is not there: run from an app's folder, or make an app with 'make app'.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path.name} is not valid TOML: {error}.") from None
 
 

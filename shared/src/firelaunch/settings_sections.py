@@ -122,6 +122,11 @@ class PromptChoice(Section):
         description="Percent of the users who get another version, by version: `{ 3 = 10 }`. A user keeps theirs.",
     )
 
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """Every version that some user may get."""
+        return (self.version, *self.rollout)
+
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:

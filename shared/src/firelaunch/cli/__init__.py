@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 
 import click
 
@@ -54,6 +55,11 @@ class _Commands(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in sorted(_COMMANDS.items())])
 
     def invoke(self, ctx: click.Context) -> object:
+        if sys.platform == "win32":
+            raise click.ClickException(
+                "firelaunch runs on Linux and macOS, and on Windows under WSL. Install that in PowerShell with "
+                "'wsl --install', and run this command there."
+            )
         try:
             return super().invoke(ctx)
         except SettingsError as error:
