@@ -1,4 +1,4 @@
-"""What the deployed service would refuse at its start is refused before anything is made, in the service's words."""
+"""What the deployed service would refuse at its start is refused before anything is made, in the same words."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def _say_how_to_go_on(url: str, messages: str) -> None:
 
 
 def _stay_up(url: str, process: subprocess.Popen[bytes]) -> None:
-    step(f"The app stays up at {url} until Ctrl-C; what it answers is in apps/{_APP}/app/workflow.py")
+    step(f"The app stays up until Ctrl-C: open {url} in a browser; what it answers is in apps/{_APP}/app/workflow.py")
     with contextlib.suppress(KeyboardInterrupt):
         code = process.wait()
         raise click.ClickException(f"The app ended by itself, with status {code}.")
