@@ -202,7 +202,7 @@ class _Engines:
         if version.embedder == "vertex" and not env.development:
             from .rag.embed.vertex import VertexEmbeddings
 
-            return VertexEmbeddings(version.model, self._project, settings.cloud.region, version.dimensions)
+            return VertexEmbeddings(version.model, self._project, settings.embedding_location, version.dimensions)
         if version.embedder == "local":
             from .rag.embed.local import LocalEmbeddings
 
