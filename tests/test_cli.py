@@ -303,7 +303,8 @@ def test_an_operator_publishes_an_app_and_invites_its_first_admin(
     assert f"Firestore database (default) of {firestore_project}" in published.stdout
     app = emulator_store.get("apps/demo")
     assert app is not None
-    assert app.data == {"name": "Demo", "join": "invite", "domains": [], "tenant": None}
+    roles = ["viewer", "member", "editor", "admin"]
+    assert app.data == {"name": "Demo", "join": "invite", "domains": [], "tenant": None, "roles": roles}
 
     invited = firelaunch(repo, "invite", "demo", "--role", "admin", "--hours", "1", **emulators)
     assert invited.returncode == 0, invited.stderr

@@ -193,6 +193,11 @@ class Scope:
         self._user()
         return f"apps/{self.app_id}/members/{self.uid}"
 
+    def removal(self) -> str:
+        """Document that says the user was removed, in the app's own collection. It names the user by a hash alone."""
+        self._user()
+        return f"apps/{self.app_id}/removals/{sha256(str(self.uid).encode()).hexdigest()[:40]}"
+
     def invite(self, digest: str) -> str:
         """Document of one invitation to the app, by its code's digest."""
         return f"apps/{self.app_id}/invites/{check_id(digest)}"

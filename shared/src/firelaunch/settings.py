@@ -61,6 +61,7 @@ __all__ = [
 Mode = Literal["embedded", "emulators", "cloud"]
 Provider = Literal["openai", "vertex"]
 
+Role = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
 FirebaseAppId = Annotated[str, StringConstraints(pattern=r"^1:\d+:(web|ios|android):[0-9a-f]+$")]
 
 
@@ -157,11 +158,17 @@ class Membership(_Section):
         description="Anybody who signs in, holders of an invitation, or verified e-mail addresses of `domains`.",
     )
     domains: tuple[str, ...] = Field(default=(), description='E-mail domains such as "example.com", for "domain".')
+    roles: tuple[Role, ...] = Field(
+        default=("viewer", "member", "editor", "admin"),
+        description="The app's roles, the least first: an invitation never gives a member a lesser one than theirs.",
+    )
 
     @model_validator(mode="after")
     def _domains_where_they_count(self) -> Self:
         if (self.join == "domain") != bool(self.domains):
             raise ValueError('domains go with join = "domain": name at least one there, and none otherwise')
+        if len(set(self.roles)) < len(self.roles):
+            raise ValueError("roles names one of them twice")
         return self
 
 
