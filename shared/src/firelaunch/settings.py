@@ -131,6 +131,9 @@ class Limits(_Section):
         le=600,
         description="Silence of a client that reads nothing, or does not end its request, after which it has left.",
     )
+    body_seconds: float = Field(
+        default=300, ge=1, le=3600, description="Seconds for all of a request's body, however large it is."
+    )
     body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request's body at most.")
     schema_bytes: int = Field(default=16_384, ge=64, le=262_144, description="Bytes of an extraction's schema at most.")
 
