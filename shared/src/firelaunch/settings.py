@@ -61,6 +61,7 @@ __all__ = [
 Mode = Literal["embedded", "emulators", "cloud"]
 Provider = Literal["openai", "vertex"]
 
+Role = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
 FirebaseAppId = Annotated[str, StringConstraints(pattern=r"^1:\d+:(web|ios|android):[0-9a-f]+$")]
 
 
@@ -130,6 +131,9 @@ class Limits(_Section):
         le=600,
         description="Silence of a client that reads nothing, or does not end its request, after which it has left.",
     )
+    body_seconds: float = Field(
+        default=300, ge=1, le=3600, description="Seconds for all of a request's body, however large it is."
+    )
     body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request's body at most.")
     schema_bytes: int = Field(default=16_384, ge=64, le=262_144, description="Bytes of an extraction's schema at most.")
 
@@ -157,11 +161,17 @@ class Membership(_Section):
         description="Anybody who signs in, holders of an invitation, or verified e-mail addresses of `domains`.",
     )
     domains: tuple[str, ...] = Field(default=(), description='E-mail domains such as "example.com", for "domain".')
+    roles: tuple[Role, ...] = Field(
+        default=("viewer", "member", "editor", "admin"),
+        description="The app's roles, the least first: an invitation never gives a member a lesser one than theirs.",
+    )
 
     @model_validator(mode="after")
     def _domains_where_they_count(self) -> Self:
         if (self.join == "domain") != bool(self.domains):
             raise ValueError('domains go with join = "domain": name at least one there, and none otherwise')
+        if len(set(self.roles)) < len(self.roles):
+            raise ValueError("roles names one of them twice")
         return self
 
 
@@ -295,6 +305,11 @@ class Settings(_Section):
             return "local"
         # A server of the developer's own may answer without embedding, so it has to be named.
         return "openai" if named == "openai" and (env.openai_api_key or env.openai_base_url) else "none"
+
+    @property
+    def embedding_location(self) -> str:
+        """Where Vertex AI makes vectors: Gemini's own location is another matter, as not all models are everywhere."""
+        return self.index.location or self.cloud.region
 
     @property
     def embedding(self) -> Embedding:

@@ -43,7 +43,7 @@ def command(once: bool, port: int | None) -> None:
     began = time.monotonic()
     with served(folder, _APP, port) as (client, process):
         step(f"It answers on {client.url} after {time.monotonic() - began:.1f} s")
-        _say_who_answers(client.get("/readyz")["model"])
+        _say_who_answers(client.get("/ready")["model"])
         messages = _exchange(client, root / "docs")
         if not once:
             _say_how_to_go_on(client.url, messages)
@@ -162,7 +162,7 @@ def _say_how_to_go_on(url: str, messages: str) -> None:
 
 
 def _stay_up(url: str, process: subprocess.Popen[bytes]) -> None:
-    step(f"The app stays up at {url} until Ctrl-C; what it answers is in apps/{_APP}/app/workflow.py")
+    step(f"The app stays up until Ctrl-C: open {url} in a browser; what it answers is in apps/{_APP}/app/workflow.py")
     with contextlib.suppress(KeyboardInterrupt):
         code = process.wait()
         raise click.ClickException(f"The app ended by itself, with status {code}.")

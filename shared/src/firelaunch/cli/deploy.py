@@ -267,7 +267,7 @@ class _Deploy:
         if self.functions and self.functions.uploads:
             yield notification(self.place, self.functions.uploads)
         joining = self.settings.membership
-        policy = Policy(joining.join, joining.domains, self.settings.identity.tenant or None)
+        policy = Policy(joining.join, joining.domains, self.settings.identity.tenant or None, joining.roles)
         fields = {"name": self.settings.app.name, **policy.data()}
         yield publish(self.place, databases(self.settings)[-1], self.settings.app.id, fields)
 
