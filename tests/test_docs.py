@@ -22,8 +22,8 @@ SERVER = """
 ( exec {command} ) &
 server=$!
 trap 'kill $server; wait $server || true' EXIT
-for i in $(seq 300); do curl -sf localhost:{port}/readyz >/dev/null && break; sleep 0.1; done
-curl -sf localhost:{port}/readyz >/dev/null
+for i in $(seq 300); do curl -sf localhost:{port}/ready >/dev/null && break; sleep 0.1; done
+curl -sf localhost:{port}/ready >/dev/null
 """
 
 

@@ -131,6 +131,9 @@ class Limits(_Section):
         le=600,
         description="Silence of a client that reads nothing, or does not end its request, after which it has left.",
     )
+    body_seconds: float = Field(
+        default=300, ge=1, le=3600, description="Seconds for all of a request's body, however large it is."
+    )
     body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request's body at most.")
     schema_bytes: int = Field(default=16_384, ge=64, le=262_144, description="Bytes of an extraction's schema at most.")
 
@@ -302,6 +305,11 @@ class Settings(_Section):
             return "local"
         # A server of the developer's own may answer without embedding, so it has to be named.
         return "openai" if named == "openai" and (env.openai_api_key or env.openai_base_url) else "none"
+
+    @property
+    def embedding_location(self) -> str:
+        """Where Vertex AI makes vectors: Gemini's own location is another matter, as not all models are everywhere."""
+        return self.index.location or self.cloud.region
 
     @property
     def embedding(self) -> Embedding:

@@ -145,7 +145,7 @@ def _port(app_id: str, environ: Mapping[str, str]) -> Finding:
 def _serves(port: int) -> str | None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+        with opener.open(f"http://127.0.0.1:{port}/ready", timeout=2) as answer:
             app: str | None = json.load(answer).get("app")
             return app
     except (OSError, urllib.error.URLError, ValueError, AttributeError):
