@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from tempfile import TemporaryFile
 from threading import Lock
@@ -12,6 +13,7 @@ from typing import IO, Any
 from google.api_core import exceptions as google
 from google.auth import exceptions as auth
 from google.cloud.storage import Client
+from google.cloud.storage import exceptions as storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import exceptions as requests
 
@@ -20,8 +22,18 @@ from ..errors import NotFound, StoreError
 __all__ = ["CloudFiles"]
 
 _SECONDS = 60.0
-_PART = 8 << 20
-"""Bytes that are held of a file while it is sent; a multiple of 256 KiB, as resumable uploads want."""
+_PART = 1 << 20
+"""Bytes of a part; two are held of a file while it is sent. A multiple of 256 KiB, as resumable uploads want."""
+
+
+_FAILURES = (
+    google.GoogleAPIError,
+    auth.GoogleAuthError,
+    requests.RequestException,
+    storage.InvalidResponse,
+    storage.DataCorruption,
+)
+"""What the client library raises; the last two are those of uploads in parts."""
 
 
 class CloudFiles:
@@ -55,7 +67,27 @@ class CloudFiles:
     def put(self, path: str, file: IO[bytes]) -> None:
         """See :class:`~firelaunch.rag.files.Files`. An object is there when its last byte is."""
         with _translated():
-            self._bucket.blob(path, chunk_size=_PART).upload_from_file(file, timeout=_SECONDS, retry=self._retry)
+            self._send(self._bucket.blob(path), file)
+
+    def _send(self, blob: Any, file: IO[bytes]) -> None:
+        """Send parts of ``file`` as they can be read; a session that breaks off is ended, and leaves nothing."""
+        writer = blob.open("wb", chunk_size=_PART, ignore_flush=True, timeout=_SECONDS, retry=self._retry)
+        try:
+            shutil.copyfileobj(file, writer, _PART)
+            writer.close()
+        except BaseException:
+            _end_session(writer)
+            raise
+
+    def copy(self, source: str, target: str) -> None:
+        """See :class:`~firelaunch.rag.files.Files`: a rewrite, which moves no bytes within a bucket."""
+        token = None
+        with _translated():
+            while True:
+                blob, there = self._bucket.blob(target), self._bucket.blob(source)
+                token, _, _ = blob.rewrite(there, token=token, timeout=_SECONDS, retry=self._retry)
+                if token is None:
+                    return
 
     def open(self, path: str) -> IO[bytes]:
         """See :class:`~firelaunch.rag.files.Files`: a temporary copy."""
@@ -69,7 +101,7 @@ class CloudFiles:
             raise
         return file
 
-    def delete(self, folder: str, keep: Collection[str] = ()) -> None:
+    def delete(self, folder: str, keep: Container[str] = ()) -> None:
         """See :class:`~firelaunch.rag.files.Files`."""
         with _translated():
             for blob in self._bucket.list_blobs(prefix=f"{folder}/", timeout=_SECONDS, retry=self._retry):
@@ -86,5 +118,17 @@ def _translated() -> Iterator[None]:
         yield
     except google.NotFound as error:
         raise NotFound(reason=f"Cloud Storage: {error}"[:300]) from error
-    except (google.GoogleAPIError, auth.GoogleAuthError, requests.RequestException) as error:
+    except _FAILURES as error:
         raise StoreError(reason=f"Cloud Storage: {type(error).__name__}: {error}"[:300]) from error
+
+
+def _end_session(writer: Any) -> None:
+    """Have Google drop the parts of an upload that breaks off; where that fails, they go by themselves in a week.
+
+    The library's own ``terminate`` sends this to the address at which sessions begin, and ends none.
+    """
+    begun = getattr(writer, "_upload_and_transport", None)
+    if begun is not None:
+        upload, transport = begun
+        with suppress(*_FAILURES):
+            transport.delete(upload.resumable_url, timeout=_SECONDS)

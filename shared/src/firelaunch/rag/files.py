@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Container
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -13,9 +13,12 @@ from typing import IO, Protocol
 from ..errors import InvalidId, NotFound, ScopeViolation
 from ..scope import Scope, split
 
-__all__ = ["Files", "LocalFiles", "ScopedFiles", "is_document_name", "upload_path"]
+__all__ = ["Files", "LocalFiles", "ScopedFiles", "incoming_folder", "is_document_name", "upload_path"]
 
 _NAME_CHARACTERS = 200
+_NAMED = 40
+"""Characters of a file's name that the name of its unfinished copy begins with, behind a dot."""
+
 _OBJECT_BYTES = 1024
 """Of an object's whole name in UTF-8 (https://cloud.google.com/storage/docs/objects#naming)."""
 
@@ -44,6 +47,11 @@ def upload_path(scope: Scope, name: str) -> str:
     return path
 
 
+def incoming_folder(scope: Scope) -> str:
+    """Where files lie that are on their way to this app, and nobody's document yet."""
+    return f"apps/{scope.app_id}/incoming"
+
+
 class Files(Protocol):
     """What every adapter does. A path is that of a document in the database, and one more segment.
 
@@ -51,7 +59,17 @@ class Files(Protocol):
     """
 
     def put(self, path: str, file: IO[bytes]) -> None:
-        """Keep what ``file`` holds from its position on; all of it or nothing, in place of what was there."""
+        """Keep what ``file`` holds from its position on; all of it or nothing, in place of what was there.
+
+        The file may be on its way: it is read once, in pieces. What its ``read`` raises passes through.
+        """
+
+    def copy(self, source: str, target: str) -> None:
+        """Keep what is kept at ``source`` at ``target`` as well, without its bytes coming through this process.
+
+        Raises:
+            NotFound: there is nothing.
+        """
 
     def open(self, path: str) -> IO[bytes]:
         """What is kept, as a regular file open for reading.
@@ -60,7 +78,7 @@ class Files(Protocol):
             NotFound: there is nothing.
         """
 
-    def delete(self, folder: str, keep: Collection[str] = ()) -> None:
+    def delete(self, folder: str, keep: Container[str] = ()) -> None:
         """Remove what lies in ``folder``, but for the names to keep."""
 
 
@@ -83,11 +101,15 @@ class ScopedFiles:
         """See :meth:`Files.put`."""
         self.__files.put(self.__check(path), file)
 
+    def copy(self, source: str, target: str) -> None:
+        """See :meth:`Files.copy`."""
+        self.__files.copy(self.__check(source), self.__check(target))
+
     def open(self, path: str) -> IO[bytes]:
         """See :meth:`Files.open`."""
         return self.__files.open(self.__check(path))
 
-    def delete(self, folder: str, keep: Collection[str] = ()) -> None:
+    def delete(self, folder: str, keep: Container[str] = ()) -> None:
         """See :meth:`Files.delete`."""
         self.__files.delete(self.__check(folder), keep)
 
@@ -107,13 +129,18 @@ class LocalFiles:
         """See :class:`Files`."""
         target = self._place(path)
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = target.with_name(f".{token_hex(8)}")
+        part = target.with_name(f".{target.name[:_NAMED]}-{token_hex(8)}")
         try:
             with part.open("xb") as into:
                 shutil.copyfileobj(file, into)
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
+
+    def copy(self, source: str, target: str) -> None:
+        """See :class:`Files`."""
+        with self.open(source) as file:
+            self.put(target, file)
 
     def open(self, path: str) -> IO[bytes]:
         """See :class:`Files`."""
@@ -122,7 +149,7 @@ class LocalFiles:
         except OSError:  # not there, or its name is longer than any that could be
             raise NotFound(reason=f"no file at {path[:200]!r}") from None
 
-    def delete(self, folder: str, keep: Collection[str] = ()) -> None:
+    def delete(self, folder: str, keep: Container[str] = ()) -> None:
         """See :class:`Files`."""
         place = self._folder_of(folder)
         for found in place.iterdir() if place.is_dir() else ():
