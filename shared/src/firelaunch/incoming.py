@@ -67,7 +67,7 @@ class IncomingFiles:
         if not self._swept.is_set():
             self._swept.set()
             than = (self._clock() - _LEFT_BEHIND).timestamp()
-            self._remove(scope, _Kept(lambda _name, at, _owner: at > than))
+            self._remove(scope, _Names(lambda _name, at, _owner: at <= than))
         name = f"{int(self._clock().timestamp())}-{_owner_key(scope)}-{token_hex(8)}"
         path = f"{incoming_folder(scope)}/{name}"
         measured = _Measured(file, most)
@@ -75,16 +75,16 @@ class IncomingFiles:
             self._files.put(path, measured)  # type: ignore[arg-type]  # it is only read
             yield Incoming(path, measured.size, measured.digest)
         finally:
-            self._remove(scope, _Kept(lambda other, _at, _owner: other != name))
+            self._remove(scope, _Names(lambda other, _at, _owner: other == name))
 
     def erase(self, user: Scope) -> None:
         """Remove what a user's requests have left behind."""
         user_key = _owner_key(user)
-        self._files.delete(incoming_folder(user), keep=_Kept(lambda _name, _at, owner: owner != user_key))
+        self._files.delete(incoming_folder(user), _Names(lambda _name, _at, owner: owner == user_key))
 
-    def _remove(self, scope: Scope, keep: _Kept) -> None:
+    def _remove(self, scope: Scope, names: _Names) -> None:
         try:
-            self._files.delete(incoming_folder(scope), keep=keep)
+            self._files.delete(incoming_folder(scope), names)
         except FirelaunchError as error:
             log.warning("files that came in could not be removed, and will be later: %s", error)
 
@@ -106,24 +106,28 @@ class _Measured:
         self._hash.update(data)
         return data
 
+    def seekable(self) -> bool:
+        """See io.IOBase."""
+        return False
+
     @property
     def digest(self) -> str:
         return self._hash.hexdigest()
 
 
-class _Kept:
-    """The names of incoming files that a removal leaves.
+class _Names:
+    """Names of incoming files, by what they say of themselves.
 
     Args:
-        keeps: whether it leaves a file, by its name, the second since 1970 that it was begun in, and its owner.
+        wanted: whether a file is meant, by its name, the second since 1970 that it was begun in, and its owner.
     """
 
-    def __init__(self, keeps: Callable[[str, int, str], bool]) -> None:
-        self._keeps = keeps
+    def __init__(self, wanted: Callable[[str, int, str], bool]) -> None:
+        self._wanted = wanted
 
     def __contains__(self, name: object) -> bool:
         found = _NAME.match(str(name))
-        return found is not None and self._keeps(str(name), int(found[1]), found[2])
+        return found is not None and self._wanted(str(name), int(found[1]), found[2])
 
 
 def _owner_key(scope: Scope) -> str:

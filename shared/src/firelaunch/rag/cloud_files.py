@@ -17,7 +17,8 @@ from google.cloud.storage import exceptions as storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import exceptions as requests
 
-from ..errors import NotFound, StoreError
+from ..errors import Fenced, NotFound, StoreError
+from ..store.fence import Fence
 
 __all__ = ["CloudFiles"]
 
@@ -64,10 +65,27 @@ class CloudFiles:
                 made = client.bucket(self._name)
             return made
 
-    def put(self, path: str, file: IO[bytes]) -> None:
+    def put(self, path: str, file: IO[bytes], fence: Fence | None = None) -> None:
         """See :class:`~firelaunch.rag.files.Files`. An object is there when its last byte is."""
         with _translated():
-            self._send(self._bucket.blob(path), file)
+            blob = self._bucket.blob(path, chunk_size=_PART)
+            if file.seekable():
+                blob.upload_from_file(file, timeout=_SECONDS, retry=self._retry)
+            else:
+                self._send(blob, file)
+        if fence is not None:
+            try:
+                # A bucket knows no condition on what lies elsewhere. So what came too late is taken back.
+                fence.check()
+            except Fenced:
+                self._remove(blob)
+                raise
+
+    def has(self, path: str) -> bool:
+        """See :class:`~firelaunch.rag.files.Files`."""
+        with _translated():
+            found = self._bucket.list_blobs(prefix=path, max_results=1, timeout=_SECONDS, retry=self._retry)
+            return any(blob.name == path for blob in found)
 
     def _send(self, blob: Any, file: IO[bytes]) -> None:
         """Send parts of ``file`` as they can be read; a session that breaks off is ended, and leaves nothing."""
@@ -101,15 +119,21 @@ class CloudFiles:
             raise
         return file
 
-    def delete(self, folder: str, keep: Container[str] = ()) -> None:
+    def delete(self, folder: str, names: Container[str] | None = None, fence: Fence | None = None) -> None:
         """See :class:`~firelaunch.rag.files.Files`."""
         with _translated():
-            for blob in self._bucket.list_blobs(prefix=f"{folder}/", timeout=_SECONDS, retry=self._retry):
-                if blob.name.rpartition("/")[2] not in keep:
-                    try:
-                        blob.delete(timeout=_SECONDS, retry=self._retry)
-                    except google.NotFound:
-                        continue
+            found = list(self._bucket.list_blobs(prefix=f"{folder}/", timeout=_SECONDS, retry=self._retry))
+        # What was listed before the fence was checked is older than whoever raised it anew.
+        if fence is not None and found:
+            fence.check()
+        for blob in found:
+            if names is None or blob.name.rpartition("/")[2] in names:
+                self._remove(blob)
+
+    def _remove(self, blob: Any) -> None:
+        """Remove this very object, and not one that was put in its place."""
+        with _translated(), suppress(google.NotFound, google.PreconditionFailed):
+            blob.delete(if_generation_match=blob.generation, timeout=_SECONDS, retry=self._retry)
 
 
 @contextmanager
@@ -125,9 +149,11 @@ def _translated() -> Iterator[None]:
 def _end_session(writer: Any) -> None:
     """Have Google drop the parts of an upload that breaks off; where that fails, they go by themselves in a week.
 
-    The library's own ``terminate`` sends this to the address at which sessions begin, and ends none.
+    The library's ``terminate`` sends this to the address at which sessions begin, which ends none. It still has to be
+    called: a writer that is let go of without it sends the rest, and the object is there.
     """
-    begun = getattr(writer, "_upload_and_transport", None)
+    begun, writer._upload_and_transport = writer._upload_and_transport, None
+    writer.terminate()
     if begun is not None:
         upload, transport = begun
         with suppress(*_FAILURES):
