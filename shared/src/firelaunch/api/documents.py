@@ -28,22 +28,14 @@ from ..errors import (
 from ..identity import Caller
 from ..jobs.base import job_view
 from ..rag.files import is_document_name
-from ..scope import Scope
 from ..services import Services
-from ..slots import Slots
-from ..usage import Day
+from ..uploads import Uploads
 from .base import Body, PageQuery, Path, blueprint, caller, example
 from .jobs import JobAnswer
 from .refusals import OF_THE_INDEX, errors
 from .upload_form import UploadForm
 
 __all__ = ["DocumentPage", "routes"]
-
-_UPLOADS_OF_A_USER = 4
-"""Files that one user may be sending to one process at a time."""
-
-_UPLOAD_SECONDS = 5
-"""After which a client that found no place may try again."""
 
 _DOCUMENT = {
     "id": "d0123456789abcdef0123456789abcdef",
@@ -236,14 +228,7 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
     """The blueprint."""
     api = blueprint("documents", "documents", documented=documented)
     documents = services.documents
-    # A thread each, and about 3 MB; what is left of both is for requests that are answered meanwhile.
-    most = max(1, services.settings.cloud.concurrency // 4)
-    slots = Slots(
-        most,
-        _UPLOADS_OF_A_USER,
-        lambda: TooManyUploads(retry_after=_UPLOAD_SECONDS),
-        lambda: NoUploadRoom(retry_after=_UPLOAD_SECONDS),
-    )
+    uploads = Uploads(services)
     _one_document(api, services)
 
     @api.post(
@@ -256,9 +241,10 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
     )
     def create() -> tuple[dict[str, Any], int]:
         if request.mimetype == "multipart/form-data":
-            with slots.held(caller().uid):
-                document, fresh = _uploaded(services)
+            with uploads.place(caller().scope):
+                document, fresh = _uploaded(services, uploads)
         else:
+            uploads.count(caller().scope)
             document, fresh = _named(services)
         return document, 202 if fresh else 200
 
@@ -350,27 +336,11 @@ def _scope(who: Caller, *, library: bool, write: bool = False) -> Any:
     return who.library
 
 
-def _count(services: Services) -> None:
-    """Count an upload of the caller's, before anything of it is read.
-
-    Raises:
-        RateLimited: the plan allows no more of them this minute.
-    """
-    scope, metering = caller().scope, services.metering
-
-    def attempt() -> None:
-        day = metering.today()
-        user, usage = services.store.get_many([scope.root, scope.usage(day)])
-        services.store.commit([metering.count_upload(scope, day, Day.of(usage), metering.plan_of(user))])
-
-    services.admission.run(scope.root, attempt)
-
-
-def _uploaded(services: Services) -> tuple[dict[str, Any], bool]:
+def _uploaded(services: Services, uploads: Uploads) -> tuple[dict[str, Any], bool]:
     """Take in a file as it comes. What it may be refused for is looked at as soon as it is known."""
     documents = services.documents
     form = UploadForm(request, documents.policy.file_bytes)
-    _count(services)
+    uploads.count(caller().scope)
     file = form.file()
     if not documents.has_room(*_whose(form)):
         raise TooMany(
@@ -382,7 +352,7 @@ def _uploaded(services: Services) -> tuple[dict[str, Any], bool]:
         return documents.add(*_whose(form), incoming)
 
 
-def _whose(form: UploadForm) -> tuple[Scope, Source]:
+def _whose(form: UploadForm) -> tuple[Any, Source]:
     """The scope and the source that a form names, by what was read of it until now.
 
     Raises:
@@ -399,7 +369,6 @@ def _whose(form: UploadForm) -> tuple[Scope, Source]:
 
 
 def _named(services: Services) -> tuple[dict[str, Any], bool]:
-    _count(services)
     try:
         body = NewDocument.model_validate(request.get_json())
     except ValidationError as error:
