@@ -124,6 +124,7 @@ class Documents:
         fetcher: what fetches pages.
         incoming: files on their way to the app.
         search_tokens: what a search's passages may take, estimated.
+        warm: imports what the first search needs, in a thread of its own; once, and where it takes long.
         only: the one scope to work in, inside a job's handler; None for any of the app.
 
     Raises (every method that takes a ``document``): NotFound where that document is not the scope's, InvalidId.
@@ -143,6 +144,7 @@ class Documents:
     _fetcher: Callable[[], Fetcher]
     incoming: IncomingFiles
     search_tokens: int = 0
+    warm: Callable[[], None] = lambda: None
     only: Scope | None = None
 
     @property
