@@ -7,6 +7,7 @@ from typing import Any
 
 from ...errors import ModelError, ModelRefused, ModelUnavailable
 from ...llm.fields import figure, table
+from ...llm.google_locations import vertex_host
 from ..google_rest import GoogleError, GoogleRest
 from .base import Embedded, counted
 
@@ -40,8 +41,7 @@ class VertexEmbeddings:
         self.id = f"{model}-{dimensions}" if dimensions else model
         self.batch_texts = 1 if model.startswith("gemini-") else 250
         self._dimensions = dimensions
-        host = "aiplatform.googleapis.com" if region == "global" else f"{region}-aiplatform.googleapis.com"
-        self._rest = GoogleRest(base_url or f"https://{host}/v1", credentials)
+        self._rest = GoogleRest(base_url or f"https://{vertex_host(region)}/v1", credentials)
         self._path = f"projects/{project}/locations/{region}/publishers/google/models/{model}:predict"
 
     def request(self, texts: Sequence[str], *, query: bool, seconds: float) -> Embedded:
