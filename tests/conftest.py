@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import NO_BROWSER
 from support import Server, copy_template, served
 
 
@@ -32,8 +33,9 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """One loud line for what needs Node."""
-    skipped = [r for r in terminalreporter.stats.get("skipped", []) if "no JavaScript SDK" in str(r.longrepr)]
-    if skipped:
-        why = str(skipped[0].longrepr[2]).removeprefix("Skipped: ").splitlines()[0]
-        terminalreporter.write_line(f"{len(skipped)} tests were SKIPPED: {why}", yellow=True, bold=True)
+    """One loud line each for what needs Node, and for what needs a browser."""
+    for missing in ("no JavaScript SDK", NO_BROWSER):
+        skipped = [r for r in terminalreporter.stats.get("skipped", []) if missing in str(r.longrepr)]
+        if skipped:
+            why = str(skipped[0].longrepr[2]).removeprefix("Skipped: ").splitlines()[0]
+            terminalreporter.write_line(f"{len(skipped)} tests were SKIPPED: {why}", yellow=True, bold=True)

@@ -12,7 +12,7 @@ SOURCE = ROOT / "shared" / "src" / "firelaunch"
 
 ORDER = [
     ["errors", "lifecycle"],
-    ["telemetry"],
+    ["telemetry", "text_file"],
     ["scope"],
     ["settings_sections"],
     ["plans", "search_settings"],
@@ -39,9 +39,9 @@ ORDER = [
     ["search_wiring"],
     ["web", "wiring"],
     ["membership"],
+    ["connections", "hub"],
+    ["serving", "gunicorn_worker", "gunicorn_logger"],
     ["functions"],
-    ["hub"],
-    ["serving", "gunicorn_worker"],
     ["testing"],
     ["rules"],
     ["deploy"],

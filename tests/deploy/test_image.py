@@ -69,7 +69,7 @@ def wait(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> d
     while time.monotonic() < give_up:
         assert process.poll() is None, log.read_text()
         try:
-            answer: dict[str, str] = client.get("/readyz").json()
+            answer: dict[str, str] = client.get("/ready").json()
         except httpx.TransportError:
             time.sleep(0.05)
         else:

@@ -25,6 +25,8 @@ from firelaunch.testing.cloud_events import Sent, document_event, pushed, storag
 from firelaunch.testing.jobs import embedded_site
 from firelaunch.wiring import build
 from flask import Request
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from support import served_function
 from werkzeug.test import EnvironBuilder
 
@@ -307,6 +309,67 @@ def request_of(sent: Sent) -> Request:
 def test_a_pattern_that_says_no_scope_is_refused_when_it_is_written(pattern: str) -> None:
     with pytest.raises(ValueError, match="no pattern"):
         scoped(pattern)
+
+
+HEADERS = st.dictionaries(
+    st.sampled_from(["Content-Type", "ce-specversion", "ce-id", "ce-type", "ce-source", "ce-subject", "ce-time"]),
+    st.sampled_from(
+        [
+            *(
+                "1.0",
+                "0.3",
+                "e1",
+                "application/json",
+                "application/cloudevents+json",
+                "application/protobuf",
+                "",
+                "\xff",
+            ),
+            *("google.cloud.storage.object.v1.finalized", "google.cloud.firestore.document.v1.written"),
+            *("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "application/json; charset=x"),
+        ]
+    ),
+)
+FIELDS = st.sampled_from(["message", "attributes", "data", "id", "type", "source", "specversion", "name", "bucket"])
+NESTED = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from([UPLOAD, BUCKET, "1.0"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=4),
+    max_leaves=12,
+)
+BODIES = st.one_of(
+    st.binary(max_size=40),
+    NESTED.map(lambda value: json.dumps(value).encode()),
+    st.sampled_from(
+        [b"[" * 100_000, b'{"data":' * 50_000, b"9" * 10_000, b'{"message": {"attributes": {}, "data": "\xc3\xa9"}}']
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "kind", ["google.cloud.storage.object.v1.finalized", "google.cloud.firestore.document.v1.written"]
+)
+def test_no_envelope_whatever_is_in_it_is_sent_again(services: Services, kind: str) -> None:
+    @scoped("apps/{app}/users/{uid}/uploads/{name}", kind, host=lambda: Host({"demo": services}, None))
+    def taken(call: Call) -> None:
+        pass
+
+    def post(headers: dict[str, str], body: bytes) -> int:
+        status: int = taken(request_of(Sent(headers, body))).status_code
+        return status
+
+    @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+    @given(headers=HEADERS, body=BODIES)
+    @example(headers={"Content-Type": "application/cloudevents+json"}, body=b'{"data":' * 50_000)
+    @example(headers={"Content-Type": "application/cloudevents+json"}, body=b"[" * 100_000)
+    def hold(headers: dict[str, str], body: bytes) -> None:
+        assert post(headers, body) == 204
+
+    hold()
 
 
 def test_what_a_function_is_handed_reaches_its_own_scope_alone(services: Services) -> None:

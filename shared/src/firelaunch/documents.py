@@ -2,6 +2,11 @@
 
 A document is known by its source: a file by its name, a page by its URL. What comes again from the same source takes
 the place of what was there. Reading, cutting and indexing it is a job's work (:mod:`firelaunch.ingest`).
+
+Each content of a document has a *generation*, a random name in its record and in each of its entries. A hit is shown
+only if its document lives and has that generation. While a new content is indexed, the one before is shown too
+(``shown``). Deleting, replacing and giving up change the record first, which keeps every writer of before from writing
+(:mod:`firelaunch.store.fence`), and then remove what is there. docs/adr/0025 says how this holds on each index.
 """
 
 from __future__ import annotations
@@ -10,7 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
+from secrets import token_hex
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, Field
@@ -20,6 +27,7 @@ from .chats import Page, page_after, page_cursor
 from .document_views import document_view
 from .errors import (
     Conflict,
+    Fenced,
     NotFound,
     PassageChanged,
     PreconditionFailed,
@@ -30,26 +38,30 @@ from .errors import (
 from .jobs import Job, Jobs, Kind, Prepared
 from .llm.base import Tokens, token_bound
 from .rag.files import ScopedFiles, upload_path
+from .rag.index.base import GENERATION, owner_of, scopes_of
 from .rag.versions import State, Version, Versions
 from .scope import Scope
 from .settings import Documents as Policy
 from .settings import Plan
 from .store.base import SERVER_TIME, Create, Delete, Document, Filter, Increment, Order, Query, Set, Update, Write
+from .store.fence import Fence
 from .store.scoped import ScopedStore
 
 if TYPE_CHECKING:
     from .rag.embed.base import Embedded
     from .rag.fetch import Fetcher
+    from .rag.index.base import Hit
     from .rag.pipeline import Engine
     from .rag.retrieve import Retrieved
     from .rag.stored_text import Span
 
-__all__ = ["CRAWL", "INGEST", "Crawl", "Documents", "Ingest", "Source", "document_id", "is_complete"]
+__all__ = ["CRAWL", "INGEST", "STOPPED", "Crawl", "Documents", "Ingest", "Source", "document_id", "is_complete"]
 
 _NEWEST = (Order("created_at", descending=True),)
 _READ: Final = 1 << 20
 _UNFINISHED = frozenset({"queued", "parsing", "embedding"})
-_STOPPED = {
+_GIVEN_UP = frozenset({"failed", "deleting"})
+STOPPED: Final = {
     "problem": "stopped",
     "message": "The work on this document was stopped, or given up after several tries. Upload it again.",
 }
@@ -173,11 +185,15 @@ class Documents:
         def attempt() -> tuple[dict[str, Any], bool, str, Prepared | None]:
             nonlocal kept
             there, user, gate = self._store.get_many([path, scope.root, scope.documents_gate()])
+            if there is not None and there.data.get("status") == "deleting":
+                # Whoever deletes it has not come to the end, and may never do.
+                self._finish_deletion(scope, there.id)
+                raise PreconditionFailed(reason="the document was being deleted")
             if there is not None and digest and self._is_up_to_date(there, digest):
                 return document_view(there.id, there.data), False, "", None
             if there is None:
                 self._check_count(scope, user)
-            if file is not None and not kept:
+            if file is not None and not (kept and self._files.has(f"{path}/{digest}")):
                 file.seek(0)
                 self._files.put(f"{path}/{digest}", file)
                 kept = True
@@ -221,11 +237,11 @@ class Documents:
         self._check(scope)
         query = Query(scope.documents(), order=_NEWEST, limit=limit + 1, after=page_after(cursor))
         found = self._store.query(query)
-        return Page(self._views(scope, found[:limit]), page_cursor(found, limit, "created_at"))
+        return Page(self._views(found[:limit]), page_cursor(found, limit, "created_at"))
 
     def get(self, scope: Scope, document: str) -> dict[str, Any]:
         """One document."""
-        return self._views(scope, [self.record(scope, document)])[0]
+        return self._views([self.record(scope, document)])[0]
 
     def record(self, scope: Scope, document: str) -> Document:
         """One document as the database has it."""
@@ -272,32 +288,78 @@ class Documents:
         return record, span
 
     def delete(self, scope: Scope, document: str) -> None:
-        """Remove a document. Its record goes last, so that what was broken off can be repeated."""
-        record = self.record(scope, document)
-        if record.data.get("status") in _UNFINISHED:
+        """Remove a document. Its record goes last, so that what was broken off can be repeated.
+
+        From the first commit on nothing of it is found, and nothing more is written of it.
+        """
+
+        def raise_fence() -> Document:
+            record = self.record(scope, document)
+            if record.data.get("status") != "deleting":
+                change = {"status": "deleting", "shown": None, "updated_at": self.clock()}
+                self._store.commit([Update(record.path, change, if_updated_at=record.update_time)])
+            return record
+
+        before = self._admission.run(scope.root, raise_fence)
+        if before.data.get("status") in _UNFINISHED:
             with suppress(NotFound, Conflict, PreconditionFailed):
-                self._jobs.cancel(scope, str(record.data.get("job", "")))
-        self.wipe(scope, document)
-        self._store.commit([Delete(record.path), Delete(scope.source(document))])
+                self._jobs.cancel(scope, str(before.data.get("job", "")))
+        self.finish_deletion(scope, document)
 
-    def wipe(self, scope: Scope, document: str) -> None:
-        """Remove what the indexes hold of a document, and its files."""
-        self._check(scope)
-        self.take_out(scope, document)
-        self._files.delete(scope.document(document))
+    def finish_deletion(self, scope: Scope, document: str) -> None:
+        """Remove what there is of a document, if its record says that it is being deleted.
 
-    def take_out(self, scope: Scope, document: str) -> None:
-        """Remove what the indexes hold of a document, in every version there is."""
+        Whoever deletes it may do so at the same time, or may have been killed.
+        """
         self._check(scope)
+        self._admission.run(scope.root, lambda: self._finish_deletion(scope, document))
+
+    def _finish_deletion(self, scope: Scope, document: str) -> None:
+        record = self._store.get(scope.document(document))
+        if record is None or record.data.get("status") != "deleting":
+            return
+        gone = [Delete(record.path, if_updated_at=record.update_time), Delete(scope.source(document))]
+        try:
+            self.wipe(scope, document, record.update_time)
+            self._store.commit(gone)
+        except (Fenced, NotFound) as error:
+            raise PreconditionFailed(reason="the record changed while its document was deleted") from error
+
+    def wipe(self, scope: Scope, document: str, raised: datetime | None = None) -> None:
+        """Remove what the indexes hold of a document, and its files, while its record is as it was at ``raised``.
+
+        Args:
+            raised: the record's ``update_time``; None where there is no record.
+
+        Raises:
+            Fenced: the record has changed, so another content's entries may be there.
+        """
+        self._check(scope)
+        fence = Fence(self._store, scope.document(document), raised)
         state = self.versions.state()
         for version in state.all if state is not None else ():
-            self.engine(version).index.delete(scope, document, version=version.id)
+            self.engine(version).index.delete(scope, document, version=version.id, fence=fence)
+        self._files.delete(scope.document(document), fence=fence)
+
+    def fence(self, record: Document) -> Fence:
+        """What a write of this content's entries and files depends on: that the document lives and has this content.
+
+        Args:
+            record: the document's, as the writer read it.
+        """
+        generation = record.data.get(GENERATION, "")
+
+        def lives(found: Document | None) -> bool:
+            same = found is not None and found.data.get(GENERATION, "") == generation
+            return same and found is not None and found.data.get("status") not in _GIVEN_UP
+
+        return Fence(self._store, record.path, record.update_time, lives)
 
     def same_content(self, scope: Scope, document: str, digest: str) -> Sequence[str]:
         """Another document of the scope with the same content, whose vectors serve for both."""
         self._check(scope)
         found = self._store.query(Query(scope.documents(), where=(Filter("hash", "==", digest),), limit=2))
-        return [each.id for each in found if each.id != document][:1]
+        return [each.id for each in found if each.id != document and each.data.get("status") not in _GIVEN_UP][:1]
 
     def search(
         self,
@@ -332,7 +394,18 @@ class Documents:
             tokens = Tokens(input=made.tokens, estimated=made.estimated)
             spend(state.current.model, tokens, engine.cost(made.tokens))
 
-        return engine.retriever.search(scope, query, where, library=library, paid=paid)
+        living = partial(self._living, scope)
+        return engine.retriever.search(scope, query, where, library=library, paid=paid, living=living)
+
+    def _living(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:
+        """Those of the hits whose documents live, in one round trip; two while one of them is worked on."""
+        owners = {owner_of(each): each for each in scopes_of(scope, library=True)}
+        named = {(hit.owner, hit.entry.document): owners[hit.owner] for hit in hits}
+        paths = [owner.document(document) for (_, document), owner in named.items()]
+        found = dict(zip(named, self._store.get_many(paths) if paths else (), strict=True))
+        now = self._now([record for record in found.values() if record is not None])
+        data = {key: now[record.path] for key, record in found.items() if record is not None}
+        return [hit for hit in hits if _shows(data.get((hit.owner, hit.entry.document)), hit)]
 
     def question_cost(self, query: str, state: State | None) -> int:
         """Micro-dollars that embedding a question costs at most; 0 where it is free, or there is none."""
@@ -349,6 +422,22 @@ class Documents:
             if size > self.policy.file_bytes:
                 raise TooLarge(f"A file has at most {self.policy.file_bytes} bytes. Split it and upload the parts.")
         return size, digest.hexdigest()
+
+    def _now(self, records: Sequence[Document]) -> dict[str, Mapping[str, Any]]:
+        """What records say, by their paths. Work that was given up leaves its document as it was, so its job is asked.
+
+        A job that has ended may have ended since the document was read, so that is read once more.
+        """
+        waiting = [each for each in records if each.data.get("status") in _UNFINISHED]
+        app = self._store.scope
+        jobs = self._store.get_many([app.job(str(each.data["job"])) for each in waiting]) if waiting else []
+        over = [each for each, job in zip(waiting, jobs, strict=True) if job is None or Job.of(job).finished]
+        again = self._store.get_many([each.path for each in over]) if over else []
+        now = {each.path: each.data for each in records}
+        for before, record in zip(over, again, strict=True):
+            if record is not None:
+                now[record.path] = _judged(record, str(before.data["job"]))
+        return now
 
     def _is_up_to_date(self, there: Document, digest: str) -> bool:
         state = self.versions.state()
@@ -368,6 +457,8 @@ class Documents:
 
     def _record(self, source: Source, size: int, digest: str, job: str, there: Document | None) -> dict[str, Any]:
         now = self.clock()
+        generation, shown, stale = _following(there, digest)
+        same = there is not None and generation == there.data.get(GENERATION, "")
         return {
             "name": source.name,
             "source": source.kind,
@@ -378,7 +469,10 @@ class Documents:
             "progress": 0.0,
             "error": None,
             "job": job,
-            "indexed": dict(there.data.get("indexed", {})) if there is not None else {},
+            GENERATION: generation,
+            "shown": shown,
+            "stale": stale,
+            "indexed": dict(there.data["indexed"]) if there is not None and same else {},
             "chunks": there.data.get("chunks", 0) if there is not None else 0,
             "characters": there.data.get("characters", 0) if there is not None else 0,
             "cost_micro_usd": 0,
@@ -386,18 +480,9 @@ class Documents:
             "updated_at": now,
         }
 
-    def _views(self, scope: Scope, found: Sequence[Document]) -> list[dict[str, Any]]:
-        """Views of documents. Work that was given up leaves its document as it was, so its job is asked.
-
-        A job that has ended may have ended since the document was read, so that is read once more.
-        """
-        waiting = {each.id: str(each.data.get("job", "")) for each in found if each.data.get("status") in _UNFINISHED}
-        paths = [scope.job(job) for job in waiting.values()]
-        jobs = dict(zip(waiting, self._store.get_many(paths) if paths else (), strict=True))
-        over = [name for name, job in jobs.items() if job is None or Job.of(job).finished]
-        read = self._store.get_many([scope.document(name) for name in over]) if over else []
-        now = {each.id: _judged(each, waiting[each.id]) for each in read if each is not None}
-        return [document_view(each.id, now.get(each.id, each.data)) for each in found]
+    def _views(self, found: Sequence[Document]) -> list[dict[str, Any]]:
+        now = self._now(found)
+        return [document_view(each.id, now[each.path]) for each in found]
 
     def _check(self, scope: Scope) -> None:
         # A job of the app itself, such as re-embedding, works for all of its users.
@@ -421,7 +506,33 @@ def _own(
 def _judged(record: Document, job: str) -> Mapping[str, Any]:
     """A document whose job has ended: failed, if that job left it unfinished."""
     left = record.data.get("status") in _UNFINISHED and record.data.get("job", "") == job
-    return {**record.data, "status": "failed", "error": _STOPPED} if left else record.data
+    return {**record.data, "status": "failed", "error": STOPPED} if left else record.data
+
+
+def _shows(data: Mapping[str, Any] | None, hit: Hit) -> bool:
+    """Whether a hit may be shown: its document is there, was not given up, and has the content that the hit is of."""
+    if data is None or data.get("status") in _GIVEN_UP:
+        return False
+    generations = {data.get(GENERATION, ""), (data.get("shown") or {}).get(GENERATION)}
+    return hit.entry.place.get(GENERATION, "") in generations
+
+
+def _following(there: Document | None, digest: str) -> tuple[str, dict[str, Any] | None, list[str]]:
+    """What a new content begins with: its generation, the content that is shown until it is ready, and stale files.
+
+    The same content keeps its generation: what the index holds of it stays.
+    """
+    if there is None:
+        return token_hex(8), None, []
+    before = there.data
+    if before.get("status") == "ready" and before.get("hash") == digest:
+        return before.get(GENERATION, ""), None, list(before.get("stale", []))
+    shown = before.get("shown")
+    if before.get("status") == "ready":
+        shown = {name: before.get(name) for name in (GENERATION, "hash", "indexed")}
+        shown[GENERATION] = before.get(GENERATION, "")
+    old = [before["hash"]] if before.get("hash") else []
+    return token_hex(8), shown, [each for each in dict.fromkeys([*before.get("stale", []), *old]) if each != digest]
 
 
 def is_complete(record: Document, version: Version) -> bool:

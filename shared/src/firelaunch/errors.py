@@ -18,6 +18,7 @@ __all__ = [
     "DocumentUnreadable",
     "EmptyAnswer",
     "ExtractionFailed",
+    "Fenced",
     "FetchRefused",
     "FirelaunchError",
     "Forbidden",
@@ -341,6 +342,14 @@ class PreconditionFailed(StoreError):
     code = "precondition_failed"
     status = 409
     message = "It changed in the meantime; read it again and retry."
+
+
+class Fenced(StoreError):
+    """What was to be written belongs to a document, or a user, that was deleted, replaced or erased meanwhile."""
+
+    code = "gone_meanwhile"
+    status = 409
+    message = "It was deleted or replaced in the meantime, so nothing was written."
 
 
 class Contention(StoreError):

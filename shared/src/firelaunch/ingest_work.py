@@ -9,16 +9,17 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
-from .documents import Crawl, Documents, Ingest, Source, is_complete
+from .documents import STOPPED, Crawl, Documents, Ingest, Source, is_complete
 from .errors import (
     BudgetExceeded,
     DocumentUnreadable,
+    Fenced,
     FetchRefused,
     FirelaunchError,
     ModelRefused,
@@ -30,13 +31,14 @@ from .errors import (
 from .llm.base import Tokens, text_bound
 from .rag.crawl import CrawlLimits, Page, crawl
 from .rag.files import upload_path
+from .rag.index.base import GENERATION
 from .rag.parse import Limits, parse
 from .rag.pipeline import Engine, build
 from .rag.stored_text import read_blocks, write_blocks
 from .rag.versions import Version
 from .store.base import Document, Update, Write
 from .usage import Day, Quote, Reservation
-from .worker import Done, Postponed, Run
+from .worker import Cancelled, Done, Postponed, Run
 
 if TYPE_CHECKING:
     from .rag.index.base import Vector
@@ -55,7 +57,7 @@ _TOLD = 100
 
 
 class _Gone(Exception):
-    """The document was deleted, or a later upload has taken its place, while it was worked on."""
+    """The document was deleted or erased, or a later upload has taken its place, while it was worked on."""
 
 
 def take_in(run: Run, payload: Ingest) -> Done:
@@ -69,9 +71,11 @@ def take_in(run: Run, payload: Ingest) -> Done:
     work = _Work(run, run.services.documents, payload.document)
     try:
         return work.run_through()
-    except _Gone:
-        work.clean_up()
+    except (_Gone, Fenced):
         return Done({"status": "gone"})
+    except Cancelled:
+        work.stop()
+        raise
 
 
 def _wait_for(run: Run, job: str) -> None:
@@ -111,22 +115,17 @@ class _Work:
         except ModelRefused:
             message = "The embedding model does not take this document's text. Remove what is not text from it."
             return self._failed("embedding_refused", message)
-        self.documents.files(self.run.scope).delete(
-            record.path, keep=(record.data["hash"], f"{record.data['hash']}.text")
-        )
         return Done({"status": "ready", "chunks": chunks})
 
-    def clean_up(self) -> None:
-        """After a deletion in the middle of the work: take out what was written since."""
-        with suppress(_Gone):
-            self._record()
-            return
-        if self.run.services.store.get(self.run.scope.document(self.document)) is None:
-            self.documents.wipe(self.run.scope, self.document)
+    def stop(self) -> None:
+        """After the job's cancel: give the document up, unless it is another job's by now."""
+        with suppress(_Gone, Fenced):
+            if self._record().data["status"] != "ready":
+                self._failed(STOPPED["problem"], STOPPED["message"])
 
     def _record(self) -> Document:
         found = self.run.services.store.get(self.run.scope.document(self.document))
-        if found is None or found.data.get("job") != self.run.id:
+        if found is None or found.data.get("job") != self.run.id or found.data.get("status") == "deleting":
             raise _Gone
         return found
 
@@ -164,7 +163,12 @@ class _Work:
             if size > documents.policy.file_bytes:
                 raise DocumentUnreadable("too_large", f"A file has at most {documents.policy.file_bytes} bytes.")
             file.seek(0)
-            files.put(f"{record.path}/{digest}", file)
+            files.put(f"{record.path}/{digest}", file, documents.fence(record))
+        shown = record.data.get("shown") or {}
+        if shown.get("hash") == digest:
+            # Nothing has changed: what the index holds stays.
+            same = {GENERATION: shown[GENERATION], "indexed": dict(shown["indexed"] or {}), "shown": None}
+            return self._write(hash=digest, bytes=size, **same)
         return self._write(hash=digest, bytes=size)
 
     def _copy(self, name: str, into: IO[bytes]) -> None:
@@ -181,14 +185,14 @@ class _Work:
         if record.data.get("text") == digest:
             return record
         files, limits = self.documents.files(self.run.scope), self._limits()
-        self._write(status="parsing", progress=0.0)
+        fence = self.documents.fence(self._write(status="parsing", progress=0.0))
         with files.open(f"{record.path}/{digest}") as file, TemporaryFile() as text:
             blocks = parse(
                 file, _file_name(record), limits=limits, progress=lambda done: self._progress(_PARSING * done)
             )
             characters = write_blocks(self._checked(blocks), text)
             text.seek(0)
-            files.put(f"{record.path}/{digest}.text", text)
+            files.put(f"{record.path}/{digest}.text", text, fence)
         return self._write(text=digest, characters=characters, progress=_PARSING)
 
     def _checked(self, blocks: Iterator[Any]) -> Iterator[Any]:
@@ -213,9 +217,17 @@ class _Work:
                 count, mark = self._built(record, version)
                 chunks = count if version == state.current else chunks
                 record = self._write(**{f"indexed.{version.id}": mark, "cost_micro_usd": self._spent})
-            record = self._write(status="ready", progress=1.0, error=None, chunks=chunks)
+            self._remove_stale(record)
+            record = self._write(status="ready", progress=1.0, error=None, chunks=chunks, shown=None, stale=[])
             if any(not is_complete(record, version) for version in missing):
                 return chunks  # its model is not set up here; the next upload makes the vectors
+
+    def _remove_stale(self, record: Document) -> None:
+        """Remove the files of contents that this one has replaced."""
+        stale = [each for each in record.data.get("stale", ()) if each != record.data["hash"]]
+        if stale:
+            names = [*stale, *(f"{each}.text" for each in stale)]
+            self.documents.files(self.run.scope).delete(record.path, names, self.documents.fence(record))
 
     def _built(self, record: Document, version: Version) -> tuple[int, str]:
         scope, digest = self.run.scope, record.data["hash"]
@@ -224,12 +236,25 @@ class _Work:
         characters = max(1, int(record.data["characters"]))
         embed = None if engine.embedder is None else (lambda texts: self._embed(engine, texts))
         donors = self.documents.same_content(scope, self.document, digest)
-        self._write(status="embedding")
+        fence = self.documents.fence(self._write(status="embedding"))
+        generation = record.data.get(GENERATION, "")
         count = 0
         with self.documents.files(scope).open(f"{record.path}/{digest}.text") as text:
-            for built in build(engine, scope, self.document, about, read_blocks(text), embed, donors):
-                count = built.chunks
-                self._progress(_PARSING + (1 - _PARSING) * built.characters / characters)
+            steps = build(
+                engine,
+                scope,
+                self.document,
+                about,
+                read_blocks(text),
+                embed,
+                donors,
+                generation=generation,
+                fence=fence,
+            )
+            with closing(steps):
+                for built in steps:
+                    count = built.chunks
+                    self._progress(_PARSING + (1 - _PARSING) * built.characters / characters)
         return count, digest if engine.complete else f"{digest} words"
 
     def _embed(self, engine: Engine, texts: Sequence[str]) -> Sequence[Vector]:
@@ -270,14 +295,13 @@ class _Work:
         return services.admission.run(scope.root, admit)
 
     def _failed(self, problem: str, message: str) -> Done:
-        self._record()
-        self.documents.take_out(self.run.scope, self.document)
         told = {"problem": problem, "message": message}
-        record = self._write(status="failed", error=told, indexed={}, hash="", text="", chunks=0)
-        return self._ended_badly(record)
+        nothing = {"indexed": {}, "hash": "", "text": "", "chunks": 0, "shown": None, "stale": []}
+        return self._ended_badly(self._write(status="failed", error=told, **nothing))
 
     def _ended_badly(self, record: Document) -> Done:
-        self.documents.files(self.run.scope).delete(record.path)
+        """Remove what there is of a document whose record says that it has failed."""
+        self.documents.wipe(self.run.scope, self.document, record.update_time)
         return Done({"status": "failed", "problem": record.data["error"]["problem"]})
 
 

@@ -8,14 +8,18 @@ or one that was deleted meanwhile. docs/adr says how a switch misses nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from .documents import Documents, is_complete
-from .errors import Conflict, ModelRefused, NotFound, PreconditionFailed, SettingsError
+from .errors import Conflict, Fenced, ModelRefused, NotFound, PreconditionFailed, SettingsError
+from .rag.index.base import GENERATION
 from .rag.versions import State, Version
 from .scope import Scope
 from .store.base import DELETE_FIELD, Delete, Document, Query, Set, Update
+from .store.fence import Fence
 from .store.scoped import ScopedStore
 
 if TYPE_CHECKING:
@@ -226,8 +230,12 @@ class Reembedding:
             check()
             record = self.store.get(scope.document(document))
             if record is None:
-                self._take_out(scope, document)
+                if not self._take_out(scope, document, None):
+                    continue
                 break
+            if record.data.get("status") == "deleting":
+                self.documents.finish_deletion(scope, document)
+                continue
             if record.data.get("status") != "ready":
                 if again and not self._left(scope, record):
                     return  # its own job writes as well; the note brings us back when that has ended
@@ -239,7 +247,7 @@ class Reembedding:
                 self._write(scope, record, check)
                 mark = {f"indexed.{self.target.id}": record.data["hash"]}
                 self.store.commit([Update(record.path, mark, if_updated_at=record.update_time), Delete(note)])
-            except PreconditionFailed:
+            except (PreconditionFailed, Fenced):
                 continue
             except (NotFound, ModelRefused) as error:
                 if self.store.get(record.path) != record:
@@ -253,7 +261,8 @@ class Reembedding:
         """Take out a document that was given up; False where there is still work on it."""
         if self.documents.get(scope, record.id)["status"] != "failed":
             return False
-        self._take_out(scope, record.id)
+        if not self._take_out(scope, record.id, record.update_time):
+            return False
         gone = {f"indexed.{self.target.id}": DELETE_FIELD}
         try:
             self.store.commit([Update(record.path, gone, if_updated_at=record.update_time)])
@@ -261,8 +270,14 @@ class Reembedding:
             return False
         return True
 
-    def _take_out(self, scope: Scope, document: str) -> None:
-        self.documents.engine(self.target).index.delete(scope, document, version=self.target.id)
+    def _take_out(self, scope: Scope, document: str, read_at: datetime | None) -> bool:
+        """Remove what the version holds of a document; False if its record is not as it was read any more."""
+        fence = Fence(self.store, scope.document(document), read_at)
+        try:
+            self.documents.engine(self.target).index.delete(scope, document, version=self.target.id, fence=fence)
+        except Fenced:
+            return False
+        return True
 
     def _write(self, scope: Scope, record: Document, check: Check) -> None:
         from .rag.pipeline import build
@@ -279,8 +294,19 @@ class Reembedding:
         about = {"title": record.data["name"], **({"url": record.data["url"]} if record.data["url"] else {})}
         with self.documents.files(scope).open(f"{record.path}/{record.data['hash']}.text") as text:
             embedding = None if engine.embedder is None else embed
-            for _ in build(engine, scope, record.id, about, read_blocks(text), embedding):
-                check()
+            steps = build(
+                engine,
+                scope,
+                record.id,
+                about,
+                read_blocks(text),
+                embedding,
+                generation=record.data.get(GENERATION, ""),
+                fence=self.documents.fence(record),
+            )
+            with closing(steps):
+                for _ in steps:
+                    check()
 
     def _forget(self, version: Version) -> None:
         """Empty a version, and have no record say that it is held there."""

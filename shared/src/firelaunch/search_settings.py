@@ -69,7 +69,7 @@ class Index(Section):
         default="firestore",
         description="The index of the deployed app. A laptop always has the embedded one, which is for laptops alone.",
     )
-    embedder: EmbedderKind | Literal["provider"] = Field(
+    embedder: Literal["provider", "none", "local", "openai", "vertex"] = Field(
         default="provider",
         description="What makes vectors: by default the embedding model of `models.provider`. With none, documents "
         "are searched by their words alone. So they are on a laptop, unless this is local, or openai and there is "
@@ -222,7 +222,9 @@ def index_problems(
             "firelaunch.toml: [index.vertex] is missing: name an index, or have firelaunch deploy make one, which sets "
             "FIRELAUNCH_VERTEX_INDEX."
         )
-    if index.backend in {"firestore", "vertex", "vector_search"}:
+    if index.backend in {"firestore", "vertex", "vector_search"} and (
+        embedding.kind != "none" or index.backend != "firestore"
+    ):
         yield from _vector_problems(index, embedding)
     if index.backend == "pgvector" and not database_url:
         yield "DATABASE_URL is not set: index.backend = 'pgvector' needs it."

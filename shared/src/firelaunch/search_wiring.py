@@ -85,11 +85,8 @@ def wanted_version(settings: Settings) -> Version:
     """The index version that the settings ask for, in this process."""
     index, env = settings.index, settings.environment
     embedder = settings.embedder
-    # A laptop's index needs nothing. The emulators have a Firestore, which is of no use where there are no vectors.
     kinds: dict[str, IndexKind] = {"embedded": "embedded", "emulators": "firestore", "cloud": index.backend}
     backend = kinds[env.mode]
-    if backend == "firestore" and embedder == "none":
-        backend = "embedded"
     made = index.embedding(embedder, backend)
     return Version.made(
         backend=backend,
@@ -165,23 +162,25 @@ class _Engines:
     def _index(self, version: Version) -> Index:
         settings, index = self._settings, self._settings.index
         place = f"projects/{self._project}/locations/{settings.cloud.region}"
-        if version.backend == "firestore":
-            from .rag.index.firestore import FirestoreIndex
+        from .rag.index.words import Analyzer
 
-            return FirestoreIndex(self._project, self._database)
+        analyzer, env = Analyzer(version.language), settings.environment
         if version.backend == "vertex" and index.vertex is not None:
             from .rag.index.vertex import VertexIndex
 
             names = index.vertex
             endpoint = f"{place}/indexEndpoints/{names.endpoint}"
-            return VertexIndex(f"{place}/indexes/{names.index}", endpoint, names.deployed, names.domain, self._store)
+            return VertexIndex(
+                f"{place}/indexes/{names.index}", endpoint, names.deployed, names.domain, self._store, analyzer=analyzer
+            )
         if version.backend == "vector_search":
             from .rag.index.vector_search import VectorSearchIndex
 
-            return VectorSearchIndex(f"{place}/collections/{index.collection}")
-        from .rag.index.words import Analyzer
+            return VectorSearchIndex(f"{place}/collections/{index.collection}", analyzer=analyzer)
+        if version.backend == "firestore":
+            from .rag.index.firestore import FirestoreIndex
 
-        analyzer, env = Analyzer(version.language), settings.environment
+            return FirestoreIndex(self._project, self._database, analyzer=analyzer)
         if version.backend == "pgvector":
             from .rag.index.pgvector import PgvectorIndex
 

@@ -28,6 +28,7 @@ from .scope import check_app_id
 from .search_settings import Documents, EmbedderKind, Embedding, Index, Search, VertexIndex, with_vertex
 from .settings_sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Price, PromptChoice
 from .settings_sections import Section as _Section
+from .text_file import read_text_file
 
 __all__ = [
     "AfterTurn",
@@ -65,6 +66,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Mode = Literal["embedded", "emulators", "cloud"]
 Provider = Literal["openai", "vertex"]
 
+Role = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
 FirebaseAppId = Annotated[str, StringConstraints(pattern=r"^1:\d+:(web|ios|android):[0-9a-f]+$")]
 
 
@@ -157,6 +159,9 @@ class Limits(_Section):
         le=600,
         description="Silence of a client that reads nothing, or does not end its request, after which it has left.",
     )
+    body_seconds: float = Field(
+        default=300, ge=1, le=3600, description="Seconds for all of a request's body, however large it is."
+    )
     body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request's body at most.")
     schema_bytes: int = Field(default=16_384, ge=64, le=262_144, description="Bytes of an extraction's schema at most.")
 
@@ -184,11 +189,17 @@ class Membership(_Section):
         description="Anybody who signs in, holders of an invitation, or verified e-mail addresses of `domains`.",
     )
     domains: tuple[str, ...] = Field(default=(), description='E-mail domains such as "example.com", for "domain".')
+    roles: tuple[Role, ...] = Field(
+        default=("viewer", "member", "editor", "admin"),
+        description="The app's roles, the least first: an invitation never gives a member a lesser one than theirs.",
+    )
 
     @model_validator(mode="after")
     def _domains_where_they_count(self) -> Self:
         if (self.join == "domain") != bool(self.domains):
             raise ValueError('domains go with join = "domain": name at least one there, and none otherwise')
+        if len(set(self.roles)) < len(self.roles):
+            raise ValueError("roles names one of them twice")
         return self
 
 
@@ -345,10 +356,10 @@ class Settings(_Section):
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text_file(path))
     except FileNotFoundError:
         raise SettingsError(f"{path} is not there: run from an app's folder, or make an app with 'make app'.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path.name} is not valid TOML: {error}.") from None
 
 

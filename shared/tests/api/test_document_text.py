@@ -181,7 +181,7 @@ class Recorder:
     def read(self, *_: Any) -> list[Any]:
         return []
 
-    def upsert(self, _scope: Any, _version: str, entries: Any) -> None:
+    def upsert(self, _scope: Any, _version: str, entries: Any, _fence: Any = None) -> None:
         self.ids += [entry.id for entry in entries]
 
     def delete(self, *_: Any, **__: Any) -> None: ...

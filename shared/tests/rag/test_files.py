@@ -46,10 +46,12 @@ def test_what_was_put_is_opened_as_a_regular_file_and_the_latest_stands(files: F
             assert file.read() == content
 
 
-def test_a_folder_is_emptied_but_for_what_is_kept_and_no_other_folder_is(files: Files) -> None:
+def test_a_folder_is_emptied_of_names_or_of_all_and_no_other_folder_is(files: Files) -> None:
     for path in (f"{HERE}/a", f"{HERE}/b", f"{HERE}2/a", "apps/demo/library/d1/a"):
         files.put(path, io.BytesIO(b"x"))
-    files.delete(HERE, keep=("b",))
+    files.delete(HERE, ("a", "c"))
+    assert files.has(f"{HERE}/b")
+    assert not files.has(f"{HERE}/a")
     with pytest.raises(NotFound):
         files.open(f"{HERE}/a")
     for path in (f"{HERE}/b", f"{HERE}2/a", "apps/demo/library/d1/a"):

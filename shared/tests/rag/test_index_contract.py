@@ -83,9 +83,12 @@ def test_a_document_is_deleted_in_all_versions_or_in_one(index: Index) -> None:
     assert index.nearest(ADA, V1, axis(1), 5) == []
 
 
-def test_entries_that_are_to_be_kept_survive_the_deletion_of_their_document(index: Index) -> None:
+def test_entries_are_deleted_by_their_ids_and_others_of_their_document_stay(index: Index) -> None:
     index.upsert(ADA, V1, [entry("a"), entry("b"), entry("c")])
-    index.delete(ADA, "doc", version=V1, keep={"b"})
+    index.upsert(ADA, V2, [entry("a")])
+    for _ in range(2):
+        index.delete(ADA, "doc", version=V1, ids={"a", "c", "nowhere"})
+    assert index.count(ADA, V2) == 1
     assert ids(index.nearest(ADA, V1, axis(1), 5)) == ["b"]
 
 

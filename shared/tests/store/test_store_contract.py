@@ -24,6 +24,7 @@ from firelaunch.store.base import (
     Set,
     TreeStore,
     Update,
+    Verify,
 )
 from firelaunch.store.sqlite import SQLiteStore
 
@@ -401,6 +402,31 @@ def test_of_many_that_write_under_the_same_precondition_one_wins(store: Document
     in_threads(8, work)
     assert len(won) == 1
     assert data_of(store, "c/a") == {"by": won[0]}
+
+
+def test_a_verified_document_is_a_condition_of_the_commit_and_is_not_changed_by_it(store: DocumentStore) -> None:
+    read_at = store.commit([Set("a/b", {"n": 1})])
+    for _ in range(2):
+        store.commit([Verify("a/b", read_at), Verify("a/none", None), Set("a/other", {})])
+    found = store.get("a/b")
+    assert found is not None
+    assert (found.update_time, dict(found.data)) == (read_at, {"n": 1})
+    assert store.get("a/none") is None
+    store.commit([Set("a/b", {"n": 2})])
+    for condition in (Verify("a/b", read_at), Verify("a/b", None), Verify("a/none", read_at)):
+        with pytest.raises(PreconditionFailed):
+            store.commit([condition, Set("a/fresh", {})])
+        with pytest.raises(PreconditionFailed):
+            store.transaction(lambda t, condition=condition: t.write(condition, Set("a/fresh", {})))  # type: ignore[misc]
+    assert store.get("a/fresh") is None
+
+
+def test_another_writes_failure_beside_a_verified_document_keeps_its_name(store: DocumentStore) -> None:
+    read_at = store.commit([Set("a/b", {})])
+    with pytest.raises(NotFound):
+        store.commit([Verify("a/b", read_at), Update("a/none", {"n": 1})])
+    with pytest.raises(AlreadyExists):
+        store.commit([Verify("a/none", None), Create("a/b", {})])
 
 
 def test_delete_tree_takes_all_below_and_nothing_beside(store: DocumentStore) -> None:

@@ -121,7 +121,7 @@ class DocumentAnswer(BaseModel):
     id: str
     name: str
     url: str | None
-    status: str = Field(description='"queued", "parsing", "embedding", "ready" or "failed".')
+    status: str = Field(description='"queued", "parsing", "embedding", "ready", "failed" or "deleting".')
     progress: float = Field(description="From 0 to 1; written at most once a second.")
     error: DocumentError | None
     bytes: int

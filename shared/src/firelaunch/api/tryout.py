@@ -1,52 +1,94 @@
-"""A page at ``/`` to talk to an app from a browser. Like dev tokens, it is there in development alone."""
+"""A page at ``/`` to talk to an app from a browser. Like dev tokens, it exists in development only.
+
+Its files lie in ``pages/``: HTML, CSS and JavaScript as the browser gets them, without a build step. What a model or a
+document says is hostile, so three walls stand before it: the page's scripts make DOM nodes and never HTML, the browser
+refuses HTML from them (Trusted Types), and the policy lets nothing load that is not one of these files.
+"""
 
 from __future__ import annotations
 
-import re
-from base64 import b64encode
 from functools import cache
-from hashlib import sha256
+from html import escape
 from pathlib import Path
 
 from flask import Response
 from flask_openapi3 import APIBlueprint
 from flask_openapi3.models import Tag
+from pydantic import BaseModel, Field
 
+from ..errors import NotFound
 from .refusals import errors_of_anyone
 
 __all__ = ["routes"]
 
-_FILE = Path(__file__).parent / "pages" / "try.html"
+_PAGES = Path(__file__).parent / "pages"
+_ASSETS = {
+    "page.css": ("page.css", "text/css"),
+    "page.js": ("page.js", "text/javascript"),
+    "api.js": ("api.js", "text/javascript"),
+    "markdown.js": ("markdown.js", "text/javascript"),
+    "markdown-it.js": ("vendor/markdown-it.js", "text/javascript"),
+}
+"""Where each file of the page lies, and its type."""
+
+_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src data:",  # the empty icon
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
 
 
-def routes(*, documented: bool) -> APIBlueprint:
-    """The blueprint."""
+class Asset(BaseModel):
+    """A file of the page."""
+
+    name: str = Field(json_schema_extra={"enum": list(_ASSETS)})
+
+
+def routes(app_name: str, *, documented: bool) -> APIBlueprint:
+    """The blueprint.
+
+    Args:
+        app_name: shown as the page's title and heading.
+    """
     api = APIBlueprint("tryout", __name__, abp_tags=[Tag(name="development")], doc_ui=documented)
 
     @api.get(
         "/",
-        responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}, **errors_of_anyone()},
+        responses={200: _text("text/html"), **errors_of_anyone()},
         summary="Talk to the app from a browser, on a laptop",
     )
     def page() -> Response:
-        text, policy = _page()
-        return Response(text, mimetype="text/html", headers={"Content-Security-Policy": policy})
+        text = _content("page.html").decode().replace("APP_NAME", escape(app_name))
+        headers = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "no-referrer"}
+        return Response(text, mimetype="text/html", headers=headers)
+
+    @api.get(
+        "/tryout/<name>",
+        responses={200: _text("text/css", "text/javascript"), **errors_of_anyone(NotFound)},
+        summary="What the page to talk to the app consists of",
+    )
+    def asset(path: Asset) -> Response:
+        if path.name not in _ASSETS:
+            raise NotFound
+        file, mimetype = _ASSETS[path.name]
+        return Response(_content(file), mimetype=mimetype)
 
     return api
 
 
+def _text(*mimetypes: str) -> dict[str, object]:
+    return {"content": {mimetype: {"schema": {"type": "string"}} for mimetype in mimetypes}}
+
+
 @cache
-def _page() -> tuple[str, str]:
-    text = _FILE.read_text(encoding="utf-8")
-    style, script = (_hash(text, tag) for tag in ("style", "script"))
-    policy = (
-        f"default-src 'none'; script-src {script}; style-src {style}; img-src data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return text, policy
-
-
-def _hash(text: str, tag: str) -> str:
-    """What a browser lets run is this very text, and nothing that came to stand on the page later."""
-    [inside] = re.findall(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
-    return f"'sha256-{b64encode(sha256(inside.encode()).digest()).decode()}'"
+def _content(file: str) -> bytes:
+    return (_PAGES / file).read_bytes()

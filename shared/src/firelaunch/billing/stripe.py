@@ -149,6 +149,9 @@ class StripeWebhooks:
         """
         import stripe
 
+        if signature is not None and not signature.isascii():
+            # The package compares texts, which hmac refuses to do with these.
+            raise BadRequest("The signature does not hold.", reason="no ASCII")
         try:
             stripe.WebhookSignature.verify_header(
                 body, signature, self._secret.get_secret_value(), stripe.Webhook.DEFAULT_TOLERANCE

@@ -18,9 +18,10 @@ from ..deploy.data import database, indexes, publish, vectors
 from ..deploy.events import for_uploads, notification, removals
 from ..deploy.files import files
 from ..deploy.functions import AppFunctions, app_functions, membership_service
-from ..deploy.names import Place, Service, app_service, bucket, databases, features
+from ..deploy.names import NO_PROJECT, Place, Service, app_service, bucket, databases, features
 from ..deploy.plan import describe, describe_command, for_project, for_service, preflight, secrets_of
 from ..deploy.quotas import quota_steps, quotas
+from ..deploy.rehearsal import settings_for_deploy
 from ..deploy.release import Release, deploy_command, services_command, traffic_command
 from ..deploy.rules import file_rules, rules
 from ..deploy.smoke import smoke_app, smoke_function
@@ -35,13 +36,13 @@ from ..llm.retirements import model_warnings
 from ..membership.policy import Policy
 from ..prompts import Prompts
 from ..settings import Settings, VertexIndex
+from ..text_file import read_text_file
 from .apps import app_folder, repo_root
 from .progress import Progress
 from .rules import composed_rules
+from .start_check import would_start
 
 __all__ = ["command", "planned"]
-
-_NO_PROJECT = "PROJECT"
 
 
 @click.command("deploy")
@@ -72,6 +73,8 @@ def command(
     deploy = _Deploy.of(app, frozenset(drop), more, yes=yes, terraform=with_terraform)
     try:
         refuse_secrets(more)
+        if not rollback:
+            would_start(deploy.folder, deploy.service, write=not dry_run)
         if dry_run:
             deploy.explain()
         elif rollback:
@@ -104,9 +107,8 @@ class _Deploy:
         cls, app: str, drop: frozenset[str], more: tuple[str, ...], *, yes: bool, terraform: bool = False
     ) -> _Deploy:
         folder = app_folder(app)
-        # The environment of the machine that deploys is not the app's: cloud mode is checked where the app starts.
-        settings = Settings.load(folder / "firelaunch.toml", _only(os.environ, "GOOGLE_CLOUD_PROJECT"))
-        place = Place(settings.cloud.project or _NO_PROJECT, settings.cloud.region)
+        settings = settings_for_deploy(folder, os.environ)
+        place = Place(settings.cloud.project or NO_PROJECT, settings.cloud.region)
         app_service(settings, place)  # refuses ids that cannot be
         problems = list(vertex.deployed_index_problems(settings))
         if problems:
@@ -132,7 +134,7 @@ class _Deploy:
 
     def checked(self) -> _Deploy:
         """The same with the project's number, once it is known that gcloud and the project are there."""
-        if self.place.project == _NO_PROJECT:
+        if self.place.project == NO_PROJECT:
             raise Failed(
                 "no project is named",
                 "set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT; gcloud projects list shows yours",
@@ -175,7 +177,7 @@ class _Deploy:
 
     def explain(self) -> None:
         """The whole plan for a project in which nothing was made yet."""
-        if self.place.project == _NO_PROJECT:
+        if self.place.project == NO_PROJECT:
             click.echo("No project is named: set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT.\n")
         functions, door = self.functions, self._door(frozenset())
         services = self._services(frozenset())
@@ -264,11 +266,11 @@ class _Deploy:
             yield rules(self.place, name, text, self.drop)
         own = bucket(self.settings, self.place)
         yield files(self.place, own)
-        yield file_rules(self.place, own, (self.root / "storage.rules").read_text(encoding="utf-8"))
+        yield file_rules(self.place, own, read_text_file(self.root / "storage.rules"))
         if self.functions and self.functions.uploads:
             yield notification(self.place, self.functions.uploads)
         joining = self.settings.membership
-        policy = Policy(joining.join, joining.domains, self.settings.identity.tenant or None)
+        policy = Policy(joining.join, joining.domains, self.settings.identity.tenant or None, joining.roles)
         fields = {"name": self.settings.app.name, **policy.data()}
         yield publish(self.place, databases(self.settings)[-1], self.settings.app.id, fields)
 
@@ -328,11 +330,11 @@ class _Deploy:
         found = {self.settings.app.id} if self.settings.cloud.database == "dedicated" else set()
         for path in (self.root / "apps").glob("*/firelaunch.toml"):
             try:
-                data = tomllib.loads(path.read_text(encoding="utf-8"))
+                data = tomllib.loads(read_text_file(path))
                 project = os.environ.get("GOOGLE_CLOUD_PROJECT") or data["cloud"]["project"]
                 if data["cloud"]["database"] == "dedicated" and project == self.place.project:
                     found.add(data["app"]["id"])
-            except (KeyError, TypeError, tomllib.TOMLDecodeError):
+            except (KeyError, TypeError, tomllib.TOMLDecodeError, SettingsError):
                 continue  # that app's own commands say what is wrong with it
         return frozenset(found)
 

@@ -11,9 +11,10 @@ import click
 
 from ..rules.cases import CaseError, load_suite
 from ..rules.client import UnexpectedAnswer
-from ..rules.report import AllowListError, as_html, as_json, as_text, load_allow_list
+from ..rules.report import AllowListError, as_html, as_json, as_text, load_allow_list, trustworthy
 from ..rules.runner import Failed, run
 from ..testing.emulator import Emulator, EmulatorUnavailable, RulesError, unsigned_token
+from ..text_file import read_text_file
 
 __all__ = ["command"]
 
@@ -39,13 +40,14 @@ def command(
 ) -> None:
     """Run CASES against RULES on the Firestore emulator, then against every small change (mutant) of them.
 
-    A change that no case notices survives: it shows what the cases do not test. Exit 1 below --min-score, 2 where the
-    input is wrong or a case does not hold on the rules as they are.
+    A change that no case notices survives: it shows what the cases do not test. Exit 1 below --min-score, and where the
+    score does not hold (nothing to change, or a change to an expression that does not compile); 2 where the input is
+    wrong or a case does not hold on the rules as they are.
     """
     try:
         suite = load_suite(cases)
         allow_list = load_allow_list(allow) if allow else {}
-        source = rules.read_text(encoding="utf-8-sig")
+        source = read_text_file(rules)
         with Emulator.start() as emulator:
             result = run(emulator, source, suite, unsigned_token, jobs, _progress())
         report = as_json(result, allow_list)
@@ -56,7 +58,7 @@ def command(
         ) from None
     except RulesError as error:
         raise _Wrong(f"{rules} does not compile: {error}") from None
-    except (CaseError, AllowListError, EmulatorUnavailable, UnexpectedAnswer, UnicodeDecodeError) as error:
+    except (CaseError, AllowListError, EmulatorUnavailable, UnexpectedAnswer) as error:
         raise _Wrong(str(error)) from None
     for path, text in (
         (json_out, json.dumps(report, indent=2) + "\n"),
@@ -66,7 +68,7 @@ def command(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     click.echo(as_text(report))
-    if report["score"] < min_score:
+    if report["score"] < min_score or not trustworthy(report):
         sys.exit(1)
 
 

@@ -65,6 +65,8 @@ WRITTEN = "google.cloud.firestore.document.v1.written"
 
 _LONGEST = "1800s"
 _THREADS = 8
+"""Calls that one instance answers at a time. Cloud Run sends it more than that: a call whose body is slow counts
+there too, and takes no thread (docs/adr/0022)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,6 @@ def membership_service(place: Place, dedicated: frozenset[str]) -> Service:
         },
         function="membership",
         refusal=Refusal("POST", "/apps/smoke/join", 401),
-        concurrency=1,
     )
 
 
@@ -185,7 +186,6 @@ def _service(settings: Settings, place: Place, whole: Service) -> Service:
         secrets=secrets,
         function=TARGET,
         refusal=Refusal("POST", "/rollup_usage/apps/-", 401),
-        concurrency=_THREADS,
     )
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "FEATURE_APIS",
     "FEDERATION_APIS",
     "FORBIDDEN_ROLES",
+    "NO_PROJECT",
     "PERMISSIONS",
     "QUEUE",
     "QUOTA_VIEWER",
@@ -107,6 +108,9 @@ DEPLOYER = "firelaunch-deploy"
 
 FEDERATION_APIS = ("iamcredentials.googleapis.com", "sts.googleapis.com")
 """What its tokens take (https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines)."""
+
+NO_PROJECT = "PROJECT"
+"""Stands for the project's id where none is named yet, as in a dry run."""
 
 _RESERVED = ("firelaunch-", "fl-fn-")
 """What the services of functions begin with."""

@@ -15,11 +15,14 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from ..deploy.rehearsal import rehearse, service_as_planned, settings_for_deploy
 from ..errors import SettingsError
 from ..llm.retirements import model_warnings
 from ..settings import Settings
+from ..text_file import read_text_file
 from .base import Finding, note, ok, problem
 from .env_file import EnvFile, read_env
+from .system import file_system
 
 __all__ = ["app_checks"]
 
@@ -39,7 +42,11 @@ def app_checks(folder: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
         for line in str(error).splitlines():
             yield problem("settings", line, "docs/settings.md has every key and variable")
         return
+    yield from _deployed(folder, environ)
     yield _data(settings.environment.data)
+    on = file_system(settings.environment.data) or file_system(folder)
+    if on is not None:
+        yield on
     yield _port(settings.app.id, environ)
 
 
@@ -50,7 +57,6 @@ def _wired(settings: Settings) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory() as folder:
         environment = settings.environment.model_copy(update={"data": Path(folder)})
         services = build(settings.model_copy(update={"environment": environment}))
-    yield from _deployable(settings)
     named = [prompt.model for prompt in services.prompts.in_use() if prompt.model]
     for said in model_warnings(settings, datetime.now(UTC).date(), named):
         yield note("models", said, "docs/models.md")
@@ -60,12 +66,15 @@ def _wired(settings: Settings) -> Iterator[Finding]:
         yield note("model", "the offline model answers, as no key is set", mend)
 
 
-def _deployable(settings: Settings) -> Iterator[Finding]:
-    """What would keep the app from starting once it is deployed, found on a laptop."""
-    from ..deploy.vertex import deployed_index_problems
-
-    for said in deployed_index_problems(settings):
-        yield problem("index of the deployed app", said, "docs/search.md#indexes")
+def _deployed(folder: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """What the deployed service would refuse to start with."""
+    try:
+        rehearse(folder, service_as_planned(settings_for_deploy(folder, environ)), releasing=True)
+    except SettingsError as error:
+        for line in str(error).splitlines():
+            yield problem("deploy", line, "mend it before firelaunch deploy, which refuses it too")
+        return
+    yield ok("deploy", "the deployed service would start with these settings and prompts")
 
 
 def _env_file(folder: Path, found: EnvFile, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -95,7 +104,9 @@ def _secret(found: EnvFile) -> bool:
 
 def _template(folder: Path) -> Finding:
     try:
-        made = json.loads((folder / ".firelaunch-answers.json").read_text(encoding="utf-8"))["template_version"]
+        made = json.loads(read_text_file(folder / ".firelaunch-answers.json"))["template_version"]
+    except SettingsError as error:
+        return problem("template", str(error), "docs/upgrade.md")
     except (OSError, ValueError, KeyError, TypeError):
         return note("template", "nothing says which template the app was made from", "docs/upgrade.md")
     now = version("firelaunch")
@@ -139,7 +150,7 @@ def _port(app_id: str, environ: Mapping[str, str]) -> Finding:
 def _serves(port: int) -> str | None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+        with opener.open(f"http://127.0.0.1:{port}/ready", timeout=2) as answer:
             app: str | None = json.load(answer).get("app")
             return app
     except (OSError, urllib.error.URLError, ValueError, AttributeError):

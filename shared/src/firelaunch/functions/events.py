@@ -86,7 +86,7 @@ def received(headers: Mapping[str, str], body: bytes) -> Received:
     try:
         event = from_http(dict(headers), body, data_unmarshaller=lambda data: data)
         attributes, data = event.get_attributes(), event.get_data()
-    except (GenericException, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (GenericException, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Malformed(f"no CloudEvent ({type(error).__name__})") from None
     kind, event_id = attributes.get("type"), attributes.get("id")
     if not isinstance(kind, str) or not isinstance(event_id, str):

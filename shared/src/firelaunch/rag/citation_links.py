@@ -95,7 +95,7 @@ class LinkBreaker:
         if self._fence:
             self._line = (self._line + part)[:_LONGEST_LINE]
             return part
-        shown = []
+        shown: list[str] = []
         at = 0
         while at < len(part):
             token = _TOKEN.search(part, at)

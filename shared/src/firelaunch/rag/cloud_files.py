@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from tempfile import TemporaryFile
 from threading import Lock
@@ -15,7 +15,8 @@ from google.cloud.storage import Client
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import exceptions as requests
 
-from ..errors import NotFound, StoreError
+from ..errors import Fenced, NotFound, StoreError
+from ..store.fence import Fence
 
 __all__ = ["CloudFiles"]
 
@@ -52,10 +53,24 @@ class CloudFiles:
                 made = client.bucket(self._name)
             return made
 
-    def put(self, path: str, file: IO[bytes]) -> None:
+    def put(self, path: str, file: IO[bytes], fence: Fence | None = None) -> None:
         """See :class:`~firelaunch.rag.files.Files`. An object is there when its last byte is."""
         with _translated():
-            self._bucket.blob(path, chunk_size=_PART).upload_from_file(file, timeout=_SECONDS, retry=self._retry)
+            blob = self._bucket.blob(path, chunk_size=_PART)
+            blob.upload_from_file(file, timeout=_SECONDS, retry=self._retry)
+        if fence is not None:
+            try:
+                # A bucket knows no condition on what lies elsewhere. So what came too late is taken back.
+                fence.check()
+            except Fenced:
+                self._remove(blob)
+                raise
+
+    def has(self, path: str) -> bool:
+        """See :class:`~firelaunch.rag.files.Files`."""
+        with _translated():
+            found = self._bucket.list_blobs(prefix=path, max_results=1, timeout=_SECONDS, retry=self._retry)
+            return any(blob.name == path for blob in found)
 
     def open(self, path: str) -> IO[bytes]:
         """See :class:`~firelaunch.rag.files.Files`: a temporary copy."""
@@ -69,15 +84,21 @@ class CloudFiles:
             raise
         return file
 
-    def delete(self, folder: str, keep: Collection[str] = ()) -> None:
+    def delete(self, folder: str, names: Collection[str] | None = None, fence: Fence | None = None) -> None:
         """See :class:`~firelaunch.rag.files.Files`."""
         with _translated():
-            for blob in self._bucket.list_blobs(prefix=f"{folder}/", timeout=_SECONDS, retry=self._retry):
-                if blob.name.rpartition("/")[2] not in keep:
-                    try:
-                        blob.delete(timeout=_SECONDS, retry=self._retry)
-                    except google.NotFound:
-                        continue
+            found = list(self._bucket.list_blobs(prefix=f"{folder}/", timeout=_SECONDS, retry=self._retry))
+        # What was listed before the fence was checked is older than whoever raised it anew.
+        if fence is not None and found:
+            fence.check()
+        for blob in found:
+            if names is None or blob.name.rpartition("/")[2] in names:
+                self._remove(blob)
+
+    def _remove(self, blob: Any) -> None:
+        """Remove this very object, and not one that was put in its place."""
+        with _translated(), suppress(google.NotFound, google.PreconditionFailed):
+            blob.delete(if_generation_match=blob.generation, timeout=_SECONDS, retry=self._retry)
 
 
 @contextmanager

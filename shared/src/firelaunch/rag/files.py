@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
-from collections.abc import Collection
-from contextlib import suppress
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
 from typing import IO, Protocol
 
-from ..errors import InvalidId, NotFound, ScopeViolation
+from ..errors import InvalidId, NotFound, ScopeViolation, StoreError
 from ..scope import Scope, split
+from ..store.fence import Fence
 
 __all__ = ["Files", "LocalFiles", "ScopedFiles", "is_document_name", "upload_path"]
 
@@ -50,8 +54,15 @@ class Files(Protocol):
     Raises (every method): StoreError where the files cannot be reached.
     """
 
-    def put(self, path: str, file: IO[bytes]) -> None:
-        """Keep what ``file`` holds from its position on; all of it or nothing, in place of what was there."""
+    def put(self, path: str, file: IO[bytes], fence: Fence | None = None) -> None:
+        """Keep what ``file`` holds from its position on; all of it or nothing, in place of what was there.
+
+        Args:
+            fence: what the write depends on.
+
+        Raises:
+            Fenced: the document's record forbids it; nothing is kept.
+        """
 
     def open(self, path: str) -> IO[bytes]:
         """What is kept, as a regular file open for reading.
@@ -60,8 +71,18 @@ class Files(Protocol):
             NotFound: there is nothing.
         """
 
-    def delete(self, folder: str, keep: Collection[str] = ()) -> None:
-        """Remove what lies in ``folder``, but for the names to keep."""
+    def has(self, path: str) -> bool:
+        """Whether anything is kept there."""
+
+    def delete(self, folder: str, names: Collection[str] | None = None, fence: Fence | None = None) -> None:
+        """Remove what lies in ``folder``, or those of ``names`` alone.
+
+        Args:
+            fence: what the removal depends on. What came after it was raised stays.
+
+        Raises:
+            Fenced: the document's record forbids it.
+        """
 
 
 class ScopedFiles:
@@ -79,22 +100,41 @@ class ScopedFiles:
         self.__check(scope.root)
         return ScopedFiles(self.__files, scope)
 
-    def put(self, path: str, file: IO[bytes]) -> None:
+    def put(self, path: str, file: IO[bytes], fence: Fence | None = None) -> None:
         """See :meth:`Files.put`."""
-        self.__files.put(self.__check(path), file)
+        self.__files.put(self.__check(path), file, fence)
+
+    def has(self, path: str) -> bool:
+        """See :meth:`Files.has`."""
+        return self.__files.has(self.__check(path))
 
     def open(self, path: str) -> IO[bytes]:
         """See :meth:`Files.open`."""
         return self.__files.open(self.__check(path))
 
-    def delete(self, folder: str, keep: Collection[str] = ()) -> None:
+    def delete(self, folder: str, names: Collection[str] | None = None, fence: Fence | None = None) -> None:
         """See :meth:`Files.delete`."""
-        self.__files.delete(self.__check(folder), keep)
+        self.__files.delete(self.__check(folder), names, fence)
 
     def __check(self, path: str) -> str:
         if split(path)[: len(self.__root)] != self.__root:
             raise ScopeViolation(reason=f"{path[:200]!r} is not a file of {'/'.join(self.__root)!r}")
         return path
+
+
+_LOCK_SECONDS = 30.0
+
+
+def _lock(handle: int) -> None:
+    """Wait for a lock, which ends with its process; but not for a process that was stopped."""
+    give_up = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > give_up:
+                raise StoreError(reason="another process keeps a document's files locked", retry_after=1) from None
+            time.sleep(0.01)
 
 
 class LocalFiles:
@@ -103,17 +143,24 @@ class LocalFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def put(self, path: str, file: IO[bytes]) -> None:
+    def put(self, path: str, file: IO[bytes], fence: Fence | None = None) -> None:
         """See :class:`Files`."""
-        target = self._place(path)
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = target.with_name(f".{token_hex(8)}")
-        try:
-            with part.open("xb") as into:
-                shutil.copyfileobj(file, into)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        folder, _, name = path.rpartition("/")
+        with self._locked(folder) as place:
+            part = place / f".{token_hex(8)}"
+            try:
+                with part.open("xb") as into:
+                    shutil.copyfileobj(file, into)
+                # Whoever raised the fence gets this lock before they remove what is there.
+                if fence is not None:
+                    fence.check()
+                part.replace(place / name)
+            finally:
+                part.unlink(missing_ok=True)
+
+    def has(self, path: str) -> bool:
+        """See :class:`Files`."""
+        return self._place(path).is_file()
 
     def open(self, path: str) -> IO[bytes]:
         """See :class:`Files`."""
@@ -122,14 +169,35 @@ class LocalFiles:
         except OSError:  # not there, or its name is longer than any that could be
             raise NotFound(reason=f"no file at {path[:200]!r}") from None
 
-    def delete(self, folder: str, keep: Collection[str] = ()) -> None:
+    def delete(self, folder: str, names: Collection[str] | None = None, fence: Fence | None = None) -> None:
         """See :class:`Files`."""
+        if not self._folder_of(folder).is_dir():
+            return
+        with self._locked(folder) as place:
+            if fence is not None:
+                fence.check()
+            for found in place.iterdir():
+                if names is None or found.name in names:
+                    found.unlink(missing_ok=True)
+            with suppress(OSError):
+                place.rmdir()
+
+    @contextmanager
+    def _locked(self, folder: str) -> Iterator[Path]:
+        """The folder, which nobody else writes to or removes meanwhile, in this process or another."""
         place = self._folder_of(folder)
-        for found in place.iterdir() if place.is_dir() else ():
-            if found.name not in keep:
-                found.unlink(missing_ok=True)
-        with suppress(OSError):
-            place.rmdir()
+        while True:
+            place.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with suppress(FileNotFoundError):
+                handle = os.open(place, os.O_RDONLY)
+                try:
+                    _lock(handle)
+                    # The folder may have been removed while this waited, and be another one by now.
+                    if place.is_dir() and os.fstat(handle).st_ino == place.stat().st_ino:
+                        yield place
+                        return
+                finally:
+                    os.close(handle)
 
     def _place(self, path: str) -> Path:
         folder, _, name = path.rpartition("/")

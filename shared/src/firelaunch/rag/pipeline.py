@@ -1,7 +1,9 @@
 """From a file to entries of an index: parse once, keep the text, then cut, embed and write, version by version.
 
-Every step may be broken off and begun again. An entry's id is made of its document, its text and how often that text
-came before, so a repeated step writes the same entries; what an earlier content left behind is deleted at the end.
+Every step may be broken off and begun again. An entry's id is made of its document, the generation of its content
+(:mod:`firelaunch.documents`), its text and how often that text came before, so a repeated step writes the same entries,
+and no generation's writer can overwrite or remove what another one wrote. What an earlier generation left behind is
+deleted at the end.
 
 Memory: while parsing, what :mod:`.parse` says, whatever the size of the file. While indexing, one window of
 ``WINDOW`` chunks, and of a document that was indexed before its old entries' vectors and places: with 200 tokens a
@@ -10,17 +12,20 @@ chunk about 1,400 chunks a million characters, of ``dimensions`` floats each.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from ..errors import Fenced, FirelaunchError
 from ..scope import Scope
+from ..store.fence import Fence
 from .chunk import Chunk, chunks
 from .embed.base import Embedder
-from .index.base import Entry
+from .index.base import GENERATION, Entry
 from .index.scoped import ScopedIndex
 from .parse.base import Block
 from .retrieve import Retriever
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
     from .index.base import Vector
 
 __all__ = ["WINDOW", "Built", "Embed", "Engine", "Known", "build", "is_entry"]
+
+log = logging.getLogger(__name__)
 
 WINDOW: Final = 128
 """Chunks that are embedded and written at a time."""
@@ -93,16 +100,22 @@ def build(
     blocks: Iterable[Block],
     embed: Embed | None,
     donors: Sequence[str] = (),
-) -> Iterator[Built]:
+    generation: str = "",
+    fence: Fence | None = None,
+) -> Generator[Built, None, None]:
     """Write a document's entries; a step each time that the result is asked for.
 
     Args:
         about: what is told of the document with each passage (title, URL).
         embed: makes vectors of texts, paid; None for words alone.
         donors: other documents of the scope, whose vectors serve for the same texts.
+        generation: the content's; its entries say it. "" where the document has no record.
+        fence: what each write depends on.
 
     Raises:
         IndexFailed, ModelError: what was written until then stays, and the next try goes on from there.
+        Fenced: the document was deleted, replaced or given up. What was written here is removed again, as it is when
+            the iterator is closed and the document is gone.
     """
     index, version = engine.index, engine.version
     known = Known()
@@ -113,21 +126,39 @@ def build(
     ids: list[str] = []
     seen: Counter[str] = Counter()
     told = (chunk for chunk in chunks(blocks, version.chunking) if chunk.text.strip())
-    while window := list(islice(told, WINDOW)):
-        entries = [_entry(document, chunk, about, seen) for chunk in window]
-        ids += [entry.id for entry in entries]
-        fresh = [entry for entry in entries if not _is_there(entry, known, vector=embed is not None)]
-        index.upsert(scope, version.id, fresh if embed is None else _embedded(fresh, embed, known))
-        yield Built(len(ids), window[-1].end)
-    index.delete(scope, document, version=version.id, keep=ids)
+    try:
+        while window := list(islice(told, WINDOW)):
+            entries = [_entry(document, generation, chunk, about, seen) for chunk in window]
+            ids += [entry.id for entry in entries]
+            fresh = [entry for entry in entries if not _is_there(entry, known, vector=embed is not None)]
+            index.upsert(scope, version.id, fresh if embed is None else _embedded(fresh, embed, known), fence)
+            yield Built(len(ids), window[-1].end)
+        index.delete(scope, document, version=version.id, ids=known.places.keys() - set(ids), fence=fence)
+    except BaseException:
+        if fence is not None and generation:
+            _take_back(index, scope, version.id, document, ids, fence)
+        raise
 
 
-def _entry(document: str, chunk: Chunk, about: Mapping[str, Any], seen: Counter[str]) -> Entry:
+def _take_back(index: ScopedIndex, scope: Scope, version: str, document: str, ids: Sequence[str], fence: Fence) -> None:
+    """Remove what a broken off build wrote, if its document is gone: an index without conditions may have taken it."""
+    try:
+        fence.check()
+    except Fenced:
+        # Nobody else's entries have these ids.
+        index.delete(scope, document, version=version, ids=ids)
+    except FirelaunchError as error:
+        log.warning("it is not known whether %s still lives: %s", document, error)
+
+
+def _entry(document: str, generation: str, chunk: Chunk, about: Mapping[str, Any], seen: Counter[str]) -> Entry:
     digest = chunk.hash
     number = seen[digest]
     seen[digest] += 1
-    name = _entry_id(document, digest, number)
+    name = _entry_id(document, digest, number) + (f"-{generation}" if generation else "")
     place = {**about, "page": chunk.page, "headings": list(chunk.headings), "start": chunk.start, "end": chunk.end}
+    if generation:
+        place[GENERATION] = generation
     return Entry(name, document, chunk.embedded_text, None, {}, place)
 
 
@@ -142,7 +173,8 @@ def is_entry(name: str, document: str, chunk: Chunk) -> bool:
     """
     digest = chunk.hash
     # Chunks of the same text that came before began at other characters, so there are at most as many.
-    return any(_entry_id(document, digest, number) == name for number in range(min(chunk.start, _REPEATS) + 1))
+    own = name.partition("-")[0]  # of whatever generation: the same passage stands at the same place
+    return any(_entry_id(document, digest, number) == own for number in range(min(chunk.start, _REPEATS) + 1))
 
 
 _REPEATS = 10_000

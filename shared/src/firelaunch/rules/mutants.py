@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .facts import Span, bare, guards, operands, unreachable
-from .source import Allow, Segment, allows, blanked, closed, line_of, matches
+from .source import Allow, Match, Segment, allows, blanked, closed, line_of, matches
 
 __all__ = ["Expression", "Mutant", "expressions", "mutants"]
 
@@ -17,6 +17,7 @@ _NEUTRAL = {"&&": "true", "||": "false"}
 """What may as well be left out of a chain."""
 _BODY = re.compile(r"\s*(?:let|return)\s")
 _OPERATOR = re.compile(r"&&|\|\||==|!=|<=|>=|<|>|\bin\b|\bis\b")
+_BRANCH = re.compile(r"[?:]\s*(true|false)\b(?!\s*[.\[(=!<>&|?])")
 _SWAPS = {
     "&&": ("||",), "||": ("&&",), "==": ("!=",), "!=": ("==",),
     "<": ("<=", ">="), "<=": ("<", ">"), ">": (">=", "<="), ">=": (">", "<"),
@@ -24,6 +25,8 @@ _SWAPS = {
 _DROPPED = "match /dropped/match { allow get: if false; }"
 """In place of a match: a block may not be left empty."""
 
+_VERSION = re.compile(r"(?<![\w.])rules_version\s*=\s*(['\"])(_)\1")
+"""As it stands in blanked text. A file that names none is of version 1."""
 _PREFIX = 3
 _READS, _WRITES = ("get", "list"), ("create", "update", "delete")
 
@@ -129,6 +132,7 @@ def _of_expressions(source: str, text: str, nodes: Sequence[Expression]) -> Iter
                 yield Mutant("to false", node.start, node.end, "false", node)
             yield Mutant("negate", node.start, node.end, f"!({source[node.start : node.end]})", node)
         yield from _of_literals(source, text, node)
+        yield from _of_branches(text, node)
         if operator:
             for other in _SWAPS.get(operator.group(), ()):
                 yield Mutant(f"{operator.group()} to {other}", operator.start(), operator.end(), other, node)
@@ -180,7 +184,9 @@ def _of_literals(source: str, text: str, node: Expression) -> Iterator[Mutant]:
         for number in re.finditer(r"(?<![\w.$])\d+(?![\w.])", text[left:right]):
             start, end = left + number.start(), left + number.end()
             for near in (int(number.group()) + 1, int(number.group()) - 1):
-                yield Mutant("number by one", start, end, str(near), node)
+                # Behind a minus, another one would be a decrement, which rules do not have.
+                signed = near < 0 and text[:start].rstrip().endswith("-")
+                yield Mutant("number by one", start, end, f"({near})" if signed else str(near), node)
         for method in re.finditer(r"(?<=\.)has(?:Only|All|Any)\b", text[left:right]):
             other = "hasAll" if method.group() == "hasAny" else "hasAny"
             yield Mutant(f"{method.group()} to {other}", left + method.start(), left + method.end(), other, node)
@@ -189,6 +195,16 @@ def _of_literals(source: str, text: str, node: Expression) -> Iterator[Mutant]:
         for left_out in range(len(elements)):
             rest = [element for place, element in enumerate(elements) if place != left_out]
             yield Mutant("drop element", node.start, node.end, f"[{', '.join(rest)}]", node)
+
+
+def _of_branches(text: str, node: Expression) -> Iterator[Mutant]:
+    """Of a choice (``?`` and ``:``) the branches that are true or false, which the emulator makes no nodes of."""
+    start, end = bare(text, node.start, node.end)
+    if _top(re.compile(r"\?"), text, node) is not None:
+        for literal in _BRANCH.finditer(text, start, end):
+            if _depth(text, start, literal.start()) == 0:
+                other = "false" if literal.group(1) == "true" else "true"
+                yield Mutant(f"to {other}", literal.start(1), literal.end(1), other, node)
 
 
 def _own(node: Expression) -> list[Span]:
@@ -209,11 +225,16 @@ def _elements(source: str, text: str, node: Expression) -> list[str]:
 
 def _top_operator(text: str, node: Expression) -> re.Match[str] | None:
     """The operator that joins the node's operands. It lies between its children, or beside the only one."""
+    return _top(_OPERATOR, text, node)
+
+
+def _top(signs: re.Pattern[str], text: str, node: Expression) -> re.Match[str] | None:
+    """The last of ``signs`` that is the node's own and stands in none of its brackets."""
     start, end = bare(text, node.start, node.end)
     edges = [start, *(edge for child in node.children for edge in (child.start, child.end)), end]
     found = None
     for left, right in zip(edges[::2], edges[1::2], strict=True):
-        for operator in _OPERATOR.finditer(text, left, right):
+        for operator in signs.finditer(text, left, right):
             # Inside brackets an operator belongs to what they hold: a list's, a call's or a path's own.
             if _depth(text, start, operator.start()) == 0:
                 found = operator
@@ -228,23 +249,49 @@ def _depth(text: str, start: int, end: int) -> int:
 def _of_statements(source: str) -> Iterator[Mutant]:
     text = blanked(source)
     lets_through: list[int] = []
+    found = list(matches(source))
     for allow in allows(source):
         never = unreachable(text, allow.condition, allow.condition_end)
+        condition = bare(text, allow.condition, allow.condition_end)
+        if text[slice(*condition)] == "false":
+            yield Mutant("to true", *condition, "true")
         if _methods(allow.methods) - never:
             lets_through.append(allow.start)
-        if _methods(allow.methods) - never:
-            yield Mutant("drop allow", allow.start, allow.end, "")
+            if not _alone(text, allow, found):
+                yield Mutant("drop allow", allow.start, allow.end, "")
         for operator, methods in _method_lists(allow):
             if (_methods(allow.methods) ^ _methods(methods)) - never:
                 yield Mutant(operator, allow.methods_start, allow.methods_end, ", ".join(methods))
-    for number, match in enumerate(matches(source)):
+    for number, match in enumerate(found):
         if not any(match.start < place < match.end for place in lets_through):
             continue
         yield Mutant("drop match", match.start, match.end, _DROPPED)
         # Every path begins with /databases/{database}/documents: there, no literal decides anything.
         first = match.segments[0].text == "databases"
         for segment in match.segments[_PREFIX:] if first else match.segments:
-            yield from _of_segment(segment, number)
+            yield from _of_segment(segment, number, recursive=_may_recurse(source, segment, match, found))
+
+
+def _alone(text: str, allow: Allow, found: Sequence[Match]) -> bool:
+    """Whether an allow is all that its match holds: a block may not be left empty, and "drop match" is the same."""
+    around = [match for match in found if match.start < allow.start < match.end]
+    if not around:
+        return False
+    inner = max(around, key=lambda match: match.start)
+    begin = text.index("{", inner.segments[-1].end)
+    return not (text[begin + 1 : allow.start] + text[allow.end : inner.end - 1]).strip()
+
+
+def _may_recurse(source: str, segment: Segment, match: Match, found: Sequence[Match]) -> bool:
+    """Whether the compiler would take ``**`` here: one path has one, and before version 2 it is the path's last."""
+    above = [other for other in found if other.start < match.start < other.end]
+    below = [other for other in found if match.start < other.start < match.end]
+    others = [part for one in (*above, match, *below) for part in one.segments if part != segment]
+    if any("**" in part.text for part in others):
+        return False
+    version = _VERSION.search(blanked(source))
+    latest = version is not None and source[version.start(2)] == "2"
+    return latest or (not below and segment == match.segments[-1])
 
 
 def _methods(names: Sequence[str]) -> frozenset[str]:
@@ -272,14 +319,14 @@ def _method_lists(allow: Allow) -> Iterator[tuple[str, list[str]]]:
             yield f"drop {method}", [other for other in given if other != method]
 
 
-def _of_segment(segment: Segment, number: int) -> Iterator[Mutant]:
+def _of_segment(segment: Segment, number: int, *, recursive: bool) -> Iterator[Mutant]:
     wildcard = re.fullmatch(r"\{\s*(\w+)\s*(=\s*\*\*)?\s*\}", segment.text)
     if wildcard is None:
         yield Mutant("literal to wildcard", segment.start, segment.end, f"{{anything{number}}}")
         return
-    name, recursive = wildcard.groups()
+    name, glob = wildcard.groups()
     yield Mutant("wildcard to literal", segment.start, segment.end, name)
-    if recursive:
+    if glob:
         yield Mutant("recursive wildcard to one level", segment.start, segment.end, f"{{{name}}}")
-    else:
+    elif recursive:
         yield Mutant("wildcard to recursive", segment.start, segment.end, f"{{{name}=**}}")

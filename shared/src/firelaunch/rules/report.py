@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import yaml
 
 from .runner import Result, lines_of
 
-__all__ = ["AllowListError", "as_html", "as_json", "as_text", "load_allow_list"]
+__all__ = ["AllowListError", "as_html", "as_json", "as_text", "load_allow_list", "trustworthy"]
 
 
 class AllowListError(Exception):
@@ -26,8 +26,10 @@ def load_allow_list(path: Path) -> dict[str, str]:
         AllowListError: not there, no YAML, or an entry without id or reason.
     """
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or []
+    except UnicodeDecodeError:
+        raise AllowListError(f"{path} is not UTF-8 text: save it as UTF-8.") from None
+    except (OSError, yaml.YAMLError) as error:
         raise AllowListError(f"{path} cannot be read: {error}") from None
     if not isinstance(entries, list):
         raise AllowListError(f"{path} is not a list of entries with 'id' and 'reason'.")
@@ -43,38 +45,50 @@ def load_allow_list(path: Path) -> dict[str, str]:
 def as_json(result: Result, allow_list: Mapping[str, str]) -> dict[str, Any]:
     """The report. ``score`` is the share of mutants killed, in percent, those on the allow-list left out.
 
+    Rules of which nothing can be changed score 0: nothing was tested.
+
     Raises:
         AllowListError: an entry of the list is of no mutant that survived.
     """
-    survived = sorted(_survivors(result), key=lambda mutant: int(mutant["line"]))
+    by_state = _by_state(result)
+    survived, invalid = by_state["survived"], by_state["invalid"]
     stale = sorted(set(allow_list) - {mutant["id"] for mutant in survived})
     if stale:
         raise AllowListError(f"the allow-list names {stale[0]}, and no mutant of that id survives: take it out.")
-    killed = len(result.of("killed"))
+    killed = len(by_state["killed"])
     open_ones = [mutant for mutant in survived if mutant["id"] not in allow_list]
+    allowed = [{**m, "reason": allow_list[m["id"]]} for m in survived if m["id"] in allow_list]
     counted = killed + len(open_ones)
     return {
-        "score": round(100 * killed / counted, 2) if counted else 100.0,
+        "score": round(100 * killed / counted, 2) if counted else 100.0 if allowed else 0.0,
         "mutants": counted,
         "killed": killed,
         "survived": open_ones,
         "never_evaluated": [{"line": line, "expression": text} for line, text in lines_of(result)],
-        "allowed": [{**m, "reason": allow_list[m["id"]]} for m in survived if m["id"] in allow_list],
-        "invalid": len(result.of("invalid")),
+        "allowed": allowed,
+        "invalid": invalid,
         "cases": result.cases,
     }
 
 
-def _survivors(result: Result) -> Iterator[dict[str, Any]]:
-    """Each with an id of its own, also where two lines, and what became of them, read the same."""
+def trustworthy(report: Mapping[str, Any]) -> bool:
+    """Whether the score says all: every change to an expression compiled, and there was something to change."""
+    return bool(report["mutants"] or report["allowed"]) and not any(m["of_expression"] for m in report["invalid"])
+
+
+def _by_state(result: Result) -> dict[str, list[dict[str, Any]]]:
+    """Mutants by line, each with an id of its own, also where two lines, and what became of them, read the same."""
     seen: Counter[str] = Counter()
+    found: dict[str, list[dict[str, Any]]] = {"killed": [], "survived": [], "invalid": []}
     for outcome in result.outcomes:
         mutant = outcome.mutant.shown(result.source)
         seen[mutant["id"]] += 1
         if seen[mutant["id"]] > 1:
             mutant["id"] += f"-{seen[mutant['id']]}"
-        if outcome.state == "survived":
-            yield mutant
+        if outcome.state == "invalid":
+            mutant |= {"of_expression": outcome.mutant.expression is not None, "error": outcome.error}
+        found[outcome.state].append(mutant)
+    return {state: sorted(mutants, key=lambda mutant: int(mutant["line"])) for state, mutants in found.items()}
 
 
 def as_text(report: Mapping[str, Any]) -> str:
@@ -87,11 +101,32 @@ def as_text(report: Mapping[str, Any]) -> str:
         lines.append(f"never evaluated  line {item['line']}  {item['expression']}")
     for mutant in report["allowed"]:
         lines.append(f"allowed  line {mutant['line']}  {mutant['operator']}: {mutant['reason']}")
+    for mutant in report["invalid"]:
+        lines += [f"invalid  line {mutant['line']}  {mutant['operator']}  ({mutant['id']}): {mutant['error']}"]
+        lines += [f"  - {mutant['before']}", f"  + {mutant['after'] or '(nothing)'}"]
+    lines += _doubts(report)
     lines.append(
-        f"{report['killed']} of {report['mutants']} mutants killed by {report['cases']} cases: "
-        f"{report['score']} % ({report['invalid']} did not compile and do not count)"
+        f"{report['killed']} of {report['mutants']} mutants killed by {report['cases']} cases: {report['score']} %"
+        f"{_invalid(report)}"
     )
     return "\n".join(lines)
+
+
+def _invalid(report: Mapping[str, Any]) -> str:
+    return f" ({len(report['invalid'])} did not compile and do not count)"
+
+
+def _doubts(report: Mapping[str, Any]) -> list[str]:
+    """Why the score does not say all, where it does not."""
+    doubts = []
+    if not report["mutants"] and not report["allowed"]:
+        doubts.append("There is nothing to change in these rules, so nothing was tested. Is this the right file?")
+    if not trustworthy(report) and not doubts:
+        doubts.append(
+            "Changes to expressions did not compile, so what they stand for was not tested and the score does not "
+            "hold. This is a fault of the tester: please report it with the lines above."
+        )
+    return doubts
 
 
 def as_html(report: Mapping[str, Any], source: str, name: str) -> str:
@@ -105,8 +140,17 @@ def as_html(report: Mapping[str, Any], source: str, name: str) -> str:
         kind = "bad" if number in by_line else "never" if number in never else ""
         rows.append(f'<tr class="{kind}"><td>{number}</td><td><pre>{html.escape(text)}</pre></td></tr>')
         rows += [_mutant_row(mutant) for mutant in by_line.get(number, [])]
-    figures = f"{report['killed']} of {report['mutants']} mutants killed by {report['cases']} cases"
-    return _PAGE.format(name=html.escape(name), score=report["score"], figures=figures, rows="\n".join(rows))
+    figures = f"{report['killed']} of {report['mutants']} mutants killed by {report['cases']} cases{_invalid(report)}"
+    notes = [html.escape(doubt) for doubt in _doubts(report)]
+    notes += [
+        f"Line {mutant['line']}, {html.escape(mutant['operator'])}, did not compile: {html.escape(mutant['error'])}"
+        f"<pre>{html.escape(mutant['after'] or '(nothing)')}</pre>"
+        for mutant in report["invalid"]
+    ]
+    invalid = "".join(f'<div class="invalid">{note}</div>' for note in notes)
+    return _PAGE.format(
+        name=html.escape(name), score=report["score"], figures=figures, invalid=invalid, rows="\n".join(rows)
+    )
 
 
 def _mutant_row(mutant: Mapping[str, Any]) -> str:
@@ -123,10 +167,12 @@ table {{ border-collapse: collapse; width: 100% }} td {{ vertical-align: top; pa
 td:first-child {{ color: #8a94a6; text-align: right; width: 3rem; user-select: none }}
 pre {{ margin: 0; font: 13px/1.6 ui-monospace, monospace; white-space: pre-wrap }}
 .bad td:last-child {{ background: #fde8e8 }} .never td:last-child {{ background: #fff4d6 }}
+.invalid {{ border-left: 4px solid #c98a00; padding: .2rem .8rem; margin: .4rem 0 }}
 .mutant td:last-child {{ background: #fff; border-left: 4px solid #d64545; padding: .2rem .8rem }}
 </style>
 <h1>{name}</h1><div class="score">{score} %</div>
 <p>{figures}. Red lines have a change that no case noticed, shown below them; yellow ones no case has evaluated.</p>
+{invalid}
 <table>
 {rows}
 </table></html>

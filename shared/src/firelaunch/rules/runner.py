@@ -44,11 +44,12 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one mutant: "killed" by a case, "survived", or "invalid" (it does not compile)."""
+    """What became of one mutant: "killed" by a case, "survived", or "invalid": it does not compile, for ``error``."""
 
     mutant: Mutant
     state: str
     by: Case | None = None
+    error: str = ""
 
 
 @dataclass
@@ -202,8 +203,8 @@ def _judge(worker: _Worker, source: str, mutant: Mutant, cases: Sequence[Case]) 
 
     try:
         worker.load(mutant.apply(source))
-    except RulesError:
-        return Outcome(mutant, "invalid")
+    except RulesError as error:
+        return Outcome(mutant, "invalid", error=" ".join(str(error).removeprefix("Error compiling rules:").split()))
     for case in cases:
         if not _held(worker, case):
             return Outcome(mutant, "killed", case)

@@ -17,6 +17,7 @@ _MATCH = re.compile(rf"\bmatch\s*((?:{_SEGMENT})+)\s*\{{")
 _METHOD = r"(?:read|write|get|list|create|update|delete)\b"
 _ALLOW = re.compile(rf"(?<![.\w])allow\s+({_METHOD}(?:\s*,\s*{_METHOD})*)\s*(?::\s*if\b)?")
 _STATEMENT = re.compile(r"(?<![.\w])(?:allow|match|function)\b")
+_CALLED = re.compile(r"\s*\(")
 _OPENING, _CLOSING = "([{", ")]}"
 
 
@@ -111,7 +112,9 @@ def end_of_statement(text: str, start: int) -> int:
 
 
 def closed(text: str, start: int, end: int) -> int:
-    """``end``, moved on past the brackets that were opened since ``start``: the emulator leaves them out of a span.
+    """``end``, moved on past the brackets that belong to the expression: the emulator leaves them out of a span.
+
+    These are the brackets that were opened since ``start``, and those of a call without arguments, which follow it.
 
     Args:
         text: as from :func:`blanked`.
@@ -119,9 +122,13 @@ def closed(text: str, start: int, end: int) -> int:
     depth = 0
     for character in text[start:end]:
         depth += (character in _OPENING) - (character in _CLOSING)
-    while depth > 0 and end < len(text):
-        depth += (text[end] in _OPENING) - (text[end] in _CLOSING)
-        end += 1
+    while end < len(text):
+        # An expression can be followed by an opening bracket only where it is called.
+        called = _CALLED.match(text, end)
+        if called is None and depth <= 0:
+            break
+        end = called.end() if called else end + 1
+        depth += (text[end - 1] in _OPENING) - (text[end - 1] in _CLOSING)
     return end
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "TreeStore",
     "Update",
     "Vector",
+    "Verify",
     "Write",
     "ordering",
 ]
@@ -142,7 +143,19 @@ class Delete:
     if_updated_at: datetime | None = None
 
 
-Write = Create | Set | Update | Delete
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Change nothing, but let the commit fail with ``PreconditionFailed`` unless the document is as it was read.
+
+    Args:
+        updated_at: the ``update_time`` that the document has; None where it is not there.
+    """
+
+    path: str
+    updated_at: datetime | None
+
+
+Write = Create | Set | Update | Delete | Verify
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,12 +37,13 @@ from .base import (
     Transaction,
     Update,
     Vector,
+    Verify,
     Write,
     ordering,
 )
 from .firestore_values import google_value, walked
 
-__all__ = ["FirestoreStore"]
+__all__ = ["FirestoreStore", "verification"]
 
 T = TypeVar("T")
 
@@ -57,6 +58,24 @@ _PAGE = 100
 
 _READERS = 32
 _DIRECTIONS = {False: firestore.Query.ASCENDING, True: firestore.Query.DESCENDING}
+
+
+def verification(reference: Any, updated_at: datetime | None) -> Any:
+    """Firestore's own form of a :class:`~firelaunch.store.base.Verify`.
+
+    A document that is there gets an update of no fields: "If the write did not actually change the document, this will
+    be the previous update_time" (``WriteResult`` in google/firestore/v1/write.proto). One that is not there is deleted
+    on condition that it is not (``Precondition.exists`` of google/firestore/v1/common.proto).
+    """
+    from google.cloud.firestore_v1.types import Document as RawDocument
+    from google.cloud.firestore_v1.types import DocumentMask, Precondition
+    from google.cloud.firestore_v1.types import Write as RawWrite
+
+    name = reference._document_path
+    if updated_at is None:
+        return RawWrite(delete=name, current_document=Precondition(exists=False))
+    unchanged = Precondition(update_time=updated_at)
+    return RawWrite(update=RawDocument(name=name), update_mask=DocumentMask(), current_document=unchanged)
 
 
 class FirestoreStore:
@@ -131,7 +150,7 @@ class FirestoreStore:
     def commit(self, writes: Sequence[Write]) -> datetime:
         """See :class:`~firelaunch.store.base.DocumentStore`."""
         batch = self._client.batch()
-        with _translated():
+        with self._verified(writes), _translated():
             self._add(batch, writes)
             # No retry in here: whether a commit whose answer was lost has landed is for the caller to find out.
             batch.commit(retry=None, timeout=_COMMIT_SECONDS)
@@ -264,7 +283,7 @@ class FirestoreStore:
         try:
             transaction = _Transaction(self, raw)
             result = work(transaction)
-            with _translated():
+            with self._verified(transaction.writes), _translated():
                 self._add(raw, transaction.writes)
                 # A transaction is committed once or, when its answer is lost, not known to be: never silently twice.
                 self._client._firestore_api.commit(
@@ -300,6 +319,21 @@ class FirestoreStore:
                     batch.update(reference, _native(data, self._client), self._unchanged_since(at))
                 case Delete(_, at):
                     batch.delete(reference, self._unchanged_since(at))
+                case Verify(_, at):
+                    batch._add_write_pbs([verification(reference, at)])
+
+    @contextmanager
+    def _verified(self, writes: Sequence[Write]) -> Iterator[None]:
+        """Say of a ``Verify`` that does not hold what the port says, whatever Firestore calls it."""
+        try:
+            yield
+        except (AlreadyExists, NotFound) as error:
+            verified = {write.path: write.updated_at for write in writes if type(write) is Verify}
+            found = self.get_many(list(verified))
+            now = [None if document is None else document.update_time for document in found]
+            if now != list(verified.values()):
+                raise PreconditionFailed(reason=error.reason) from error
+            raise
 
     def _unchanged_since(self, at: datetime | None) -> Any:
         return None if at is None else self._client.write_option(last_update_time=at)

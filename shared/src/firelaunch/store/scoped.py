@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from ..errors import ScopeViolation
 from ..scope import Scope, split
-from .base import Create, Delete, Document, DocumentStore, Query, Set, Transaction, Update, Write
+from .base import Create, Delete, Document, DocumentStore, Query, Set, Transaction, Update, Verify, Write
 
 __all__ = ["ScopedStore"]
 
@@ -24,6 +24,7 @@ _COPIES: Mapping[type[Write], Callable[[Any], Write]] = {
     Set: lambda write: Set(write.path, write.data, write.merge),
     Update: lambda write: Update(write.path, write.data, write.if_updated_at),
     Delete: lambda write: Delete(write.path, write.if_updated_at),
+    Verify: lambda write: Verify(write.path, write.updated_at),
 }
 """``copy.copy`` is ten times slower, and several writes are checked for each message."""
 

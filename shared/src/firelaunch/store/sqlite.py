@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from ..errors import AlreadyExists, Contention, NotFound, PreconditionFailed, StoreError
-from .base import MAX_WRITES, Create, Delete, Document, Query, Set, Transaction, Update, Write
+from .base import MAX_WRITES, Create, Delete, Document, Query, Set, Transaction, Update, Verify, Write
 from .changes import apply_set, apply_update
 from .sqlite_queries import COLUMNS, select, type_of, value_of
 from .sqlite_values import decode, encode
@@ -326,6 +326,10 @@ def _apply(connection: sqlite3.Connection, writes: Sequence[Write]) -> datetime:
     for write in writes:
         _check(write, before[write.path], state[write.path] is not None)
         state[write.path] = _changed(write, state[write.path], moment)
+    verified = {write.path for write in writes if type(write) is Verify}
+    changed = {write.path for write in writes if type(write) is not Verify}
+    for path in verified - changed:
+        del state[path]
     gone = [path for path, data in state.items() if data is None]
     if gone:
         connection.execute(f"DELETE FROM documents WHERE path IN ({_marks(gone)})", gone)  # noqa: S608
@@ -346,10 +350,14 @@ def _check(write: Write, before: Document | None, exists: bool) -> None:
         case Update() | Delete() if write.if_updated_at is not None:
             if before is None or before.update_time != write.if_updated_at:
                 raise PreconditionFailed(reason=write.path)
+        case Verify(path, updated_at) if updated_at != (None if before is None else before.update_time):
+            raise PreconditionFailed(reason=path)
 
 
 def _changed(write: Write, data: dict[str, Any] | None, moment: datetime) -> dict[str, Any] | None:
     match write:
+        case Verify():
+            return data
         case Delete():
             return None
         case Update():

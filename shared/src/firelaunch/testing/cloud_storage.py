@@ -1,7 +1,8 @@
 """Cloud Storage on a real socket, as far as firelaunch's files go: uploads in parts, downloads, lists, deletions.
 
 It speaks the JSON API (https://cloud.google.com/storage/docs/json_api/v1) and refuses what that refuses: another
-bucket, a part that does not follow the one before, a part that is no multiple of 256 KiB and not the last.
+bucket, a part that does not follow the one before, a part that is no multiple of 256 KiB and not the last,
+a deletion of another generation than is there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import base64
 import json
 import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -32,6 +34,7 @@ class CloudStorageServer:
     def __init__(self, bucket: str) -> None:
         self.bucket = bucket
         self.objects: dict[str, bytes] = {}
+        self.generations: dict[str, int] = {}
         self.uploads: dict[str, tuple[str, bytearray]] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -67,8 +70,12 @@ class CloudStorageServer:
         if total != str(len(held)):
             return 308, {"Range": f"bytes=0-{len(held) - 1}"} if held else {}, None
         self.objects[name] = bytes(held)
-        told = {"name": name, "bucket": self.bucket, "size": str(len(held)), "crc32c": _checksum(held)}
-        return 200, {}, told
+        self.generations[name] = time.time_ns()
+        return 200, {}, {**self.told(name), "size": str(len(held)), "crc32c": _checksum(held)}
+
+    def told(self, name: str) -> dict[str, str]:
+        """What a list says of an object."""
+        return {"name": name, "bucket": self.bucket, "generation": str(self.generations.get(name, 1))}
 
 
 def _checksum(content: bytes | bytearray) -> str:
@@ -109,7 +116,7 @@ def _handler(server: CloudStorageServer) -> type[BaseHTTPRequestHandler]:
             if not name:
                 prefix = parse_qs(urlsplit(self.path).query).get("prefix", [""])[0]
                 names = sorted(each for each in server.objects if each.startswith(prefix))
-                self._say(200, {}, {"items": [{"name": each, "bucket": server.bucket} for each in names]})
+                self._say(200, {}, {"items": [server.told(each) for each in names]})
             elif name not in server.objects:
                 self._say(404, {}, _error(404, f"No such object: {server.bucket}/{name}"))
             else:
@@ -120,6 +127,10 @@ def _handler(server: CloudStorageServer) -> type[BaseHTTPRequestHandler]:
         def do_DELETE(self) -> None:
             name = self._named()
             if name is not None:
+                wanted = parse_qs(urlsplit(self.path).query).get("ifGenerationMatch")
+                if name in server.objects and wanted not in (None, [server.told(name)["generation"]]):
+                    self._say(412, {}, _error(412, "At least one of the pre-conditions you specified did not hold."))
+                    return
                 gone = server.objects.pop(name, None)
                 self._say(*((204, {}, b"") if gone is not None else (404, {}, _error(404, "No such object"))))
 

@@ -260,6 +260,8 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
                 if reply.error_after == count:
                     chunk = {"error": {"message": "scripted", "type": "server_error", "code": None}}
                 try:
+                    if not count:
+                        self.wfile.write(b"data: " + json.dumps(_role(request)).encode() + b"\n\n")
                     self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
                 except OSError:
                     owner.hung_up += 1
@@ -291,8 +293,18 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+def _head(request: dict[str, Any]) -> dict[str, Any]:
+    return {"id": "chatcmpl-test", "object": "chat.completion.chunk", "created": 0, "model": request["model"]}
+
+
+def _role(request: dict[str, Any]) -> dict[str, Any]:
+    """The event that OpenAI begins every stream with; no text is in it."""
+    delta = {"role": "assistant", "content": "", "refusal": None}
+    return {**_head(request), "choices": [{"index": 0, "delta": delta, "finish_reason": None}], "usage": None}
+
+
 def _chunks(request: dict[str, Any], reply: Reply) -> Iterator[dict[str, Any]]:
-    head = {"id": "chatcmpl-test", "object": "chat.completion.chunk", "created": 0, "model": request["model"]}
+    head = _head(request)
     for delta in _deltas(reply):
         yield {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}], "usage": None}
     finish = "tool_calls" if reply.calls else reply.finish

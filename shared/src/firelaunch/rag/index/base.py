@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ...scope import Scope
+from ...store.fence import Fence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
 
     Vector = npt.NDArray[np.float32]
 
-__all__ = ["LIBRARY", "Entry", "Hit", "Index", "Where", "owner_of", "scopes_of"]
+__all__ = ["GENERATION", "LIBRARY", "Entry", "Hit", "Index", "Where", "owner_of", "scopes_of"]
 
 LIBRARY: Final = "library"
 """The owner of what all users of an app may search. Users are "user:<uid>", so none can be called this."""
+
+GENERATION: Final = "generation"
+"""In an entry's place: the generation of its document's content that it was made from."""
 
 Where = Mapping[str, Sequence[str]]
 """A filter: for each tag the values that will do. The name "document" stands for the entry's document."""
@@ -53,7 +57,7 @@ class Hit:
     """An entry that was found (without its vector, unless it was read), and whose it is by the index's own word.
 
     ``score`` is the cosine of the two vectors (-1 to 1) from ``nearest``, and a figure that only orders the hits of one
-    query (larger is better) from ``matching``.
+    query (larger is better) from ``matching``. The entry of an ``unread`` hit is without its text and its place.
     """
 
     app_id: str
@@ -61,6 +65,7 @@ class Hit:
     version: str
     entry: Entry
     score: float
+    unread: bool = False
 
 
 def owner_of(scope: Scope) -> str:
@@ -83,20 +88,35 @@ class Index(Protocol):
 
     has_words: bool
 
-    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
+    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
         """Write entries. Repeating it changes nothing; broken off, it may have written some of them.
+
+        Args:
+            fence: what the write depends on: no entry lands once the document's record forbids it. An index that can
+                make that certain by no means writes the entries, and they are told by their generation
+                (:mod:`firelaunch.documents`) when they are found.
 
         Raises:
             IndexFailed: a vector is not of the length of those that are there.
+            PreconditionFailed: the record changed. Check the fence, and try again.
+            Fenced: the record forbids the write.
         """
 
     def delete(
-        self, scope: Scope, document: str | None = None, *, version: str | None = None, keep: Collection[str] = ()
+        self,
+        scope: Scope,
+        document: str | None = None,
+        *,
+        version: str | None = None,
+        ids: Collection[str] | None = None,
+        fence: Fence | None = None,
     ) -> None:
         """Remove the entries of a document, or of the whole scope; of one version, or of all.
 
         Args:
-            keep: ids of entries that stay.
+            ids: of the document and version, these entries alone. One that is not there does no harm.
+            fence: what the removal depends on, as with ``upsert``. No index removes what was written after the fence
+                was raised.
         """
 
     def nearest(
@@ -105,9 +125,24 @@ class Index(Protocol):
         """The ``k`` entries whose vectors are nearest by cosine, best first."""
 
     def matching(
-        self, scope: Scope, version: str, query: str, k: int, where: Where | None = None, *, library: bool = True
+        self,
+        scope: Scope,
+        version: str,
+        query: str,
+        k: int,
+        where: Where | None = None,
+        *,
+        library: bool = True,
+        texts: bool = True,
     ) -> list[Hit]:
-        """The ``k`` entries that match the query's words best, best first."""
+        """The ``k`` entries that match the query's words best, best first.
+
+        Args:
+            texts: False where an index may leave hits unread, since it would pay for each; see :meth:`texts`.
+        """
+
+    def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:
+        """Hits of a query in ``scope``, in their order: the unread ones read, and without those that are gone."""
 
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
         """All entries of one document with their vectors, in no order; the scores mean nothing."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...scope import Scope
+from ...store.fence import Fence
 from .base import Entry, Hit, Where, owner_of, scopes_of
 from .shard import Shard
 from .words import Analyzer
@@ -47,18 +48,24 @@ class EmbeddedIndex:
         self._shards: OrderedDict[Path, Shard] = OrderedDict()
         self._lock = threading.Lock()
 
-    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
+    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`. All entries are written in one commit."""
-        self._shard(scope, version).upsert(entries)
+        self._shard(scope, version).upsert(entries, fence)
 
     def delete(
-        self, scope: Scope, document: str | None = None, *, version: str | None = None, keep: Collection[str] = ()
+        self,
+        scope: Scope,
+        document: str | None = None,
+        *,
+        version: str | None = None,
+        ids: Collection[str] | None = None,
+        fence: Fence | None = None,
     ) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`."""
         app = self._folder / scope.app_id
         versions = [version] if version is not None else sorted(path.name for path in app.glob("*"))
         for each in versions:
-            self._shard(scope, each).delete(document, keep)
+            self._shard(scope, each).delete(document, ids, fence)
 
     def nearest(
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
@@ -70,11 +77,23 @@ class EmbeddedIndex:
         return hits
 
     def matching(
-        self, scope: Scope, version: str, query: str, k: int, where: Where | None = None, *, library: bool = True
+        self,
+        scope: Scope,
+        version: str,
+        query: str,
+        k: int,
+        where: Where | None = None,
+        *,
+        library: bool = True,
+        texts: bool = True,  # noqa: ARG002 - they come with the hits
     ) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`. Scores are BM25's, each owner's by the owner's own counts."""
         shards = [self._shard(each, version) for each in scopes_of(scope, library)]
         return _best([hit for shard in shards for hit in shard.matching(query, k, where or {})], k)
+
+    def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:  # noqa: ARG002 - of the port
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        return list(hits)
 
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`."""

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from hashlib import sha256
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import IndexFailed, IndexUnavailable
 from ...scope import Scope
+from ...store.fence import Fence
 from .base import Entry, Hit, Where, owner_of, scopes_of
 from .words import Analyzer
 
@@ -37,6 +39,7 @@ _EXACT_ROWS = 20_000
 _HNSW_DIMENSIONS = 2_000
 """https://github.com/pgvector/pgvector#hnsw."""
 
+_TIMEOUTS = {"lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
 _QUERY_TERMS = 64
 _POSITIONS = 255
 _MOST_POSITION = 16_383
@@ -84,6 +87,7 @@ class PgvectorIndex:
         self._analyzer = analyzer or Analyzer()
         self._lock = threading.Lock()
         self._indexed: set[tuple[str, int]] = set()
+        self._beside = ThreadPoolExecutor(_POOL, thread_name_prefix="pgvector-fence")
 
     @cached_property
     def _pool(self) -> Any:
@@ -97,11 +101,11 @@ class PgvectorIndex:
                 _prepare(connection)
             return pool
 
-    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
+    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`. All entries are written in one commit."""
         # In the order of their ids, so that two writers wait for each other rather than lock each other out.
         latest = sorted({entry.id: entry for entry in entries}.values(), key=lambda entry: entry.id)
-        with self._transaction(scope) as run:
+        with self._transaction(scope, "_shared", fence) as run:
             length = _checked_length(run, scope, version, latest)
             for entry in latest:
                 run(
@@ -116,15 +120,25 @@ class PgvectorIndex:
             self._make_hnsw(version, length)
 
     def delete(
-        self, scope: Scope, document: str | None = None, *, version: str | None = None, keep: Collection[str] = ()
+        self,
+        scope: Scope,
+        document: str | None = None,
+        *,
+        version: str | None = None,
+        ids: Collection[str] | None = None,
+        fence: Fence | None = None,
     ) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`."""
-        parts, values = ["app = %s", "owner = %s", "NOT id = ANY(%s)"], [scope.app_id, owner_of(scope), list(keep)]
+        parts = ["app = %s", "owner = %s"]
+        values: list[Any] = [scope.app_id, owner_of(scope)]
+        if ids is not None:
+            parts.append("id = ANY(%s)")
+            values.append(list(ids))
         for field, value in (("document", document), ("version", version)):
             if value is not None:
                 parts.append(f"{field} = %s")
                 values.append(value)
-        with self._transaction(scope) as run:
+        with self._transaction(scope, "", fence) as run:
             run(f"DELETE FROM firelaunch_chunks WHERE {' AND '.join(parts)}", values)  # noqa: S608
 
     def nearest(
@@ -153,7 +167,15 @@ class PgvectorIndex:
         return [_hit(row) for row in found]
 
     def matching(
-        self, scope: Scope, version: str, query: str, k: int, where: Where | None = None, *, library: bool = True
+        self,
+        scope: Scope,
+        version: str,
+        query: str,
+        k: int,
+        where: Where | None = None,
+        *,
+        library: bool = True,
+        texts: bool = True,  # noqa: ARG002 - they come with the hits
     ) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`."""
         terms = " | ".join(map(_quoted, self._analyzer.query(query)[:_QUERY_TERMS]))
@@ -167,6 +189,10 @@ class PgvectorIndex:
                 [terms, *values, terms, k],
             )
         return [_hit(row) for row in found]
+
+    def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:  # noqa: ARG002 - of the port
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        return list(hits)
 
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`."""
@@ -191,6 +217,7 @@ class PgvectorIndex:
 
     def close(self) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`."""
+        self._beside.shutdown(wait=False)
         if "_pool" in self.__dict__:
             self._pool.close()
 
@@ -202,16 +229,36 @@ class PgvectorIndex:
         return [*own, json.dumps(dict(entry.tags)), place, _lexemes(self._analyzer.terms(entry.text)), vector]
 
     @contextmanager
-    def _transaction(self, scope: Scope) -> Iterator[Any]:
+    def _transaction(self, scope: Scope, lock: str | None = None, fence: Fence | None = None) -> Iterator[Any]:
+        """A transaction of one app.
+
+        Args:
+            lock: of the owner's entries: "_shared" beside other writers, "" alone, None for reading.
+            fence: what the transaction depends on. It needs a lock.
+        """
         with _translated(), self._pool.connection() as connection:
             connection.execute("SET LOCAL ROLE firelaunch_apps")
-            connection.execute("SELECT set_config('firelaunch.app', %s, true)", [scope.app_id])
+            setting = "SELECT set_config('firelaunch.app', %s, true)"
+            values: list[Any] = [scope.app_id]
+            if lock is not None:
+                # A writer that is stopped in here would keep the lock for as long as it is stopped.
+                for name, limit in _TIMEOUTS.items():
+                    setting += ", set_config(%s, %s, true)"
+                    values += [name, limit]
+                setting += f", pg_advisory_xact_lock{lock}(%s)"
+                values.append(_owner_lock(scope))
+            connection.execute(setting.encode(), values)
+            # Whoever raised the fence has to get the lock alone before they remove what is there. So either they come
+            # after this transaction, or the check, which runs beside its statements, sees that they were here.
+            allowed = None if fence is None else self._beside.submit(fence.check)
 
             def run(sql: str, values: Sequence[Any]) -> list[Any]:
                 cursor = connection.execute(sql, values)
                 return cursor.fetchall() if cursor.description else []
 
             yield run
+            if allowed is not None:
+                allowed.result()
 
     def _make_hnsw(self, version: str, length: int) -> None:
         """An index of a version's vectors, beside running writes; without it, searches are exact and slower."""
@@ -238,6 +285,12 @@ def _prepare(connection: Any) -> None:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             if connection.execute("SELECT to_regclass('firelaunch_chunks')").fetchone()[0] is None:
                 connection.execute(_SCHEMA)
+
+
+def _owner_lock(scope: Scope) -> int:
+    """The key of an advisory lock: 64 bits with a sign, for the owner of entries."""
+    key = sha256(f"{scope.app_id}\n{owner_of(scope)}".encode()).digest()
+    return int.from_bytes(key[:8], "big", signed=True)
 
 
 def _ordered(

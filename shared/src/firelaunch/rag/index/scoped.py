@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...errors import BadRequest, ScopeViolation
+from ...errors import BadRequest, PreconditionFailed, ScopeViolation
 from ...scope import Scope, check_id
+from ...store.fence import Fence
 from .base import Entry, Hit, Index, Where, owner_of, scopes_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ MAX_HITS = 1_000
 
 _TAG = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _TAG_CHARACTERS = 200
+_TRIES = 8
+"""Of a write whose document's record changes meanwhile, as by the progress that it tells of."""
+
 _MAX_VALUES = 30
 """Values of one filter at most: Firestore's limit of an ``in`` (https://firebase.google.com/docs/firestore/query-data/queries)."""
 
@@ -55,19 +59,32 @@ class ScopedIndex:
         """
         return ScopedIndex(self.__index, self.__app_id, self.__checked(scope))
 
-    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
-        """See :meth:`Index.upsert <firelaunch.rag.index.base.Index.upsert>`."""
+    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
+        """See :meth:`Index.upsert <firelaunch.rag.index.base.Index.upsert>`.
+
+        A record that changed, and still allows the write, does not keep it from landing.
+        """
         scope = self.__checked(scope, version)
         own = [_checked_entry(entry) for entry in entries]
         if own:
-            self.__index.upsert(scope, version, own)
+            _fenced(fence, lambda: self.__index.upsert(scope, version, own, fence))
 
     def delete(
-        self, scope: Scope, document: str | None = None, *, version: str | None = None, keep: Collection[str] = ()
+        self,
+        scope: Scope,
+        document: str | None = None,
+        *,
+        version: str | None = None,
+        ids: Collection[str] | None = None,
+        fence: Fence | None = None,
     ) -> None:
         """See :meth:`Index.delete <firelaunch.rag.index.base.Index.delete>`."""
         scope = self.__checked(scope, *(name for name in (version, document) if name is not None))
-        self.__index.delete(scope, document, version=version, keep=frozenset(check_id(each) for each in keep))
+        own = None if ids is None else frozenset(check_id(each) for each in ids)
+        if own is not None and (document is None or version is None):
+            raise BadRequest("Entries are removed by their ids from one document in one version.")
+        if own is None or own:
+            _fenced(fence, lambda: self.__index.delete(scope, document, version=version, ids=own, fence=fence))
 
     def nearest(
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
@@ -81,14 +98,27 @@ class ScopedIndex:
         )
 
     def matching(
-        self, scope: Scope, version: str, query: str, k: int, where: Where | None = None, *, library: bool = True
+        self,
+        scope: Scope,
+        version: str,
+        query: str,
+        k: int,
+        where: Where | None = None,
+        *,
+        library: bool = True,
+        texts: bool = True,
     ) -> list[Hit]:
         """See :meth:`Index.matching <firelaunch.rag.index.base.Index.matching>`."""
         scope = self.__checked(scope, version)
         where = _checked(where, k)
-        return self._own(
-            scope, version, library, self.__index.matching(scope, version, query, k, where, library=library)
-        )
+        found = self.__index.matching(scope, version, query, k, where, library=library, texts=texts)
+        return self._own(scope, version, library, found)
+
+    def texts(self, scope: Scope, version: str, hits: Sequence[Hit], *, library: bool = True) -> list[Hit]:
+        """See :meth:`Index.texts <firelaunch.rag.index.base.Index.texts>`; the hits are of one version."""
+        scope = self.__checked(scope, version)
+        own = self._own(scope, version, library, hits)
+        return self._own(scope, version, library, self.__index.texts(scope, own)) if own else []
 
     def read(self, scope: Scope, version: str, document: str) -> list[Entry]:
         """See :meth:`Index.read <firelaunch.rag.index.base.Index.read>`. What is another's is dropped here too."""
@@ -132,6 +162,17 @@ class ScopedIndex:
                 len(hits) - len(own), scope.root, foreign.entry.id, foreign.owner, foreign.app_id, foreign.version,
             )  # fmt: skip
         return own
+
+
+def _fenced(fence: Fence | None, write: Callable[[], None]) -> None:
+    for _ in range(_TRIES - 1):
+        try:
+            return write()
+        except PreconditionFailed:
+            if fence is None:
+                raise
+            fence.check()
+    return write()
 
 
 def _checked_entry(entry: Entry) -> Entry:

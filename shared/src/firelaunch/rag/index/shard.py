@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import IndexFailed, IndexUnavailable
+from ...store.fence import Fence
 from ...store.wal import empty_wal
 from .base import Entry, Hit, Where
 from .words import Analyzer
@@ -87,33 +88,35 @@ class Shard:
         while self._spare:
             self._spare.pop().close()
 
-    def upsert(self, entries: Sequence[Entry]) -> None:
+    def upsert(self, entries: Sequence[Entry], fence: Fence | None = None) -> None:
         """Write entries in one commit."""
         latest = {entry.id: entry for entry in entries}
-        with self._write() as connection:
+        with self._write(fence) as connection:
             dimensions = _dimensions(connection, latest.values())
-            _delete(connection, "SELECT row FROM entries WHERE id IN (SELECT value FROM json_each(?))", [*latest])
+            there = "SELECT row FROM entries WHERE id IN (SELECT value FROM json_each(?))"
+            _delete(connection, there, json.dumps([*latest]))
             for entry in latest.values():
                 self._insert(connection, entry)
             connection.execute("UPDATE about SET dimensions = ?, generation = generation + 1", (dimensions,))
 
-    def delete(self, document: str | None, keep: Collection[str]) -> None:
-        """Remove a document's entries, or all, but for those to keep."""
+    def delete(self, document: str | None, ids: Collection[str] | None = None, fence: Fence | None = None) -> None:
+        """Remove a document's entries, or those of ``ids`` alone; without a document all there are."""
         if not self._path.exists():
             return
-        only = "" if document is None else " AND document = ?"
-        with self._write() as connection:
-            _delete(
-                connection,
-                f"SELECT row FROM entries WHERE id NOT IN (SELECT value FROM json_each(?)){only}",  # noqa: S608
-                list(keep),
-                *([] if document is None else [document]),
-            )
+        parts, values = ["1"], []
+        if document is not None:
+            parts.append("document = ?")
+            values.append(document)
+        if ids is not None:
+            parts.append("id IN (SELECT value FROM json_each(?))")
+            values.append(json.dumps(list(ids)))
+        with self._write(fence) as connection:
+            _delete(connection, f"SELECT row FROM entries WHERE {' AND '.join(parts)}", *values)  # noqa: S608
             if document is None:
                 # The terms of removed texts stay in FTS5's segments until these are merged.
                 connection.execute("INSERT INTO terms (terms) VALUES ('optimize')")
             connection.execute("UPDATE about SET generation = generation + 1")
-        if document is None and not keep:
+        if document is None:
             with self._connection(create=True) as connection:
                 assert connection is not None  # noqa: S101 - it was created
                 empty_wal(connection)
@@ -207,11 +210,15 @@ class Shard:
                 connection.execute("ROLLBACK")
 
     @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
+    def _write(self, fence: Fence | None = None) -> Iterator[sqlite3.Connection]:
         with self._writing, self._connection(create=True) as connection:
             assert connection is not None  # noqa: S101 - it was created
             connection.execute("BEGIN IMMEDIATE")
             try:
+                # Whoever raised the fence has to get this lock, too, before they remove what is there. So either they
+                # come after this write, and remove it, or this sees that they were here.
+                if fence is not None:
+                    fence.check()
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
@@ -313,8 +320,8 @@ def _other_length(given: int, there: int) -> IndexFailed:
     return IndexFailed(reason=f"a vector has {given} dimensions, and those of this version have {there}")
 
 
-def _delete(connection: sqlite3.Connection, rows: str, ids: Sequence[str], *values: str) -> None:
-    gone = [row[0] for row in connection.execute(rows, (json.dumps(list(ids)), *values))]
+def _delete(connection: sqlite3.Connection, rows: str, *values: str) -> None:
+    gone = [row[0] for row in connection.execute(rows, values)]
     for table, key in (("terms", "rowid"), ("vectors", "row"), ("entries", "row")):
         connection.executemany(f"DELETE FROM {table} WHERE {key} = ?", ((row,) for row in gone))  # noqa: S608
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from ...errors import IndexFailed, IndexUnavailable
 from ...scope import Scope
+from ...store.fence import Fence
 from ..google_rest import GoogleError, GoogleRest
 from .base import Entry, Hit, Where, owner_of, scopes_of
+from .words import Analyzer
 
 if TYPE_CHECKING:
     from .base import Vector
@@ -25,43 +28,71 @@ __all__ = ["VectorSearchIndex"]
 _BATCH = 100
 """Data objects in one call, of the 1,000 that are allowed: with text and 3,072 dimensions each, some megabytes."""
 
+_CHECKS = 8
 _PAGE = 1_000
 _SECONDS = 30.0
 _QUERY_SECONDS = 10.0
 _FIELD = "embedding"
+_QUERY_WORDS = 64
+"""As the embedded index has it, for a question that is a pasted page."""
 
 
 class VectorSearchIndex:
-    """An :class:`~firelaunch.rag.index.base.Index` on one collection. It finds by vectors alone.
+    """An :class:`~firelaunch.rag.index.base.Index` on one collection. Words are found by the service's text search.
 
     Args:
         collection: ``projects/{p}/locations/{l}/collections/{id}``.
         credentials, base_url: others than the environment's and Google's, for tests.
+        analyzer: says which words of a question are looked for.
     """
 
-    has_words = False
+    has_words = True
 
-    def __init__(self, collection: str, credentials: Any = None, base_url: str | None = None) -> None:
+    def __init__(
+        self,
+        collection: str,
+        credentials: Any = None,
+        base_url: str | None = None,
+        analyzer: Analyzer | None = None,
+    ) -> None:
         self._collection = collection
+        self._analyzer = analyzer or Analyzer()
         self._rest = GoogleRest(base_url or "https://vectorsearch.googleapis.com/v1", credentials)
+        self._beside = ThreadPoolExecutor(_CHECKS, thread_name_prefix="vector-search-fence")
 
-    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
+    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`. The service creates or updates; which is asked first."""
+        # The service knows no condition on what lies elsewhere: a writer that is stopped after this check, and wakes up
+        # when its document was deleted, leaves entries that no search shows, as their generation does not live.
+        allowed = None if fence is None else self._beside.submit(fence.check)
         latest = {_object_id(scope, version, entry.id): entry for entry in entries}
         items = list(latest.items())
         for first in range(0, len(items), _BATCH):
             batch = dict(items[first : first + _BATCH])
             chunks = [entry.id for entry in batch.values()]
             there = {each["dataObjectId"] for each in self._query(_filter(scope, version, {"chunk": chunks}), [])}
+            if allowed is not None:
+                allowed.result()
             self._write(scope, version, {name: e for name, e in batch.items() if name not in there}, create=True)
             self._write(scope, version, {name: e for name, e in batch.items() if name in there}, create=False)
 
     def delete(
-        self, scope: Scope, document: str | None = None, *, version: str | None = None, keep: Collection[str] = ()
+        self,
+        scope: Scope,
+        document: str | None = None,
+        *,
+        version: str | None = None,
+        ids: Collection[str] | None = None,
+        fence: Fence | None = None,
     ) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`."""
         where = {} if document is None else {"document": [document]}
-        self._remove(_filter(scope, version, where), keep)
+        if ids is None:
+            self._remove(_filter(scope, version, where), fence)
+            return
+        wanted = list(ids)
+        for first in range(0, len(wanted), _BATCH):
+            self._remove(_filter(scope, version, {**where, "chunk": wanted[first : first + _BATCH]}), fence)
 
     def nearest(
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
@@ -79,13 +110,34 @@ class VectorSearchIndex:
         hits = [_hit(each["dataObject"]["data"], 1.0 - each.get("distance", 0.0)) for each in said.get("results", [])]
         return sorted(hits, key=lambda hit: -hit.score)
 
-    def matching(self, *_: Any, **__: Any) -> list[Hit]:
-        """Not used here: how the service reads words and ranks by them is not documented.
+    def matching(
+        self,
+        scope: Scope,
+        version: str,
+        query: str,
+        k: int,
+        where: Where | None = None,
+        *,
+        library: bool = True,
+        texts: bool = True,  # noqa: ARG002 - they come with the hits
+    ) -> list[Hit]:
+        """See :class:`~firelaunch.rag.index.base.Index`. The service ranks; a hit's score is of its rank alone."""
+        words = self._analyzer.words(query)[:_QUERY_WORDS]
+        if not words:
+            return []
+        search = {
+            "searchText": " ".join(words),
+            "dataFieldNames": ["text"],
+            "filter": _filter(scope, version, where or {}, library=library),
+            "topK": k,
+            "outputFields": {"dataFields": ["*"]},
+        }
+        said = self._call("search", {"textSearch": search, "pageSize": k}, _QUERY_SECONDS)
+        return [_hit(each["dataObject"]["data"], 1 / rank) for rank, each in enumerate(said.get("results", []), 1)]
 
-        Raises:
-            IndexFailed: always.
-        """
-        raise IndexFailed(reason="Vector Search is used by vectors alone")
+    def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:  # noqa: ARG002 - of the port
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        return list(hits)
 
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`."""
@@ -98,10 +150,11 @@ class VectorSearchIndex:
 
     def drop(self, app_id: str, version: str) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`."""
-        self._remove(_all({"app": [app_id], "version": [version]}), ())
+        self._remove(_all({"app": [app_id], "version": [version]}))
 
     def close(self) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`."""
+        self._beside.shutdown(wait=False)
         self._rest.close()
 
     def _write(self, scope: Scope, version: str, entries: Mapping[str, Entry], *, create: bool) -> None:
@@ -117,8 +170,11 @@ class VectorSearchIndex:
             requests = [{"dataObject": {**each, "name": self._name(name)}} for name, each in objects.items()]
             self._call("batchUpdate", {"requests": requests}, _SECONDS)
 
-    def _remove(self, where: Any, keep: Collection[str]) -> None:
-        found = [each["dataObjectId"] for each in self._query(where, ["chunk"]) if each["data"]["chunk"] not in keep]
+    def _remove(self, where: Any, fence: Fence | None = None) -> None:
+        found = [each["dataObjectId"] for each in self._query(where, [])]
+        # What was read before the fence was checked is older than whoever raised it anew.
+        if fence is not None and found:
+            fence.check()
         for first in range(0, len(found), _PAGE):
             requests = [{"name": self._name(each)} for each in found[first : first + _PAGE]]
             self._call("batchDelete", {"requests": requests}, _SECONDS)

@@ -7,17 +7,23 @@ the caller's own scope: an id of someone else's that the index returned by mista
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
+from zlib import crc32
 
 from ...errors import IndexFailed, IndexUnavailable
 from ...scope import Scope
 from ...store.base import Delete, Document, DocumentStore, Filter, Query, Set
+from ...store.fence import Fence
 from ..google_rest import GoogleError, GoogleRest
 from .base import Entry, Hit, Where, owner_of, scopes_of
+from .words import Analyzer
 
 if TYPE_CHECKING:
     from .base import Vector
@@ -29,10 +35,21 @@ _BATCH = 100
 
 _SECONDS = 30.0
 _QUERY_SECONDS = 10.0
+_MAX_NEIGHBORS = 1_000
+
+_K1, _B = 1.2, 0.75
+_MEAN_TERMS = 120
+"""Terms of a chunk of the default size: a sparse embedding cannot change when others come in, so it is assumed."""
+
+_MOST_TERMS = 500
+_QUERY_TERMS = 64
 
 
 class VertexIndex:
-    """An :class:`~firelaunch.rag.index.base.Index` on an index that takes streaming updates. It finds by vectors alone.
+    """An :class:`~firelaunch.rag.index.base.Index` on an index that takes streaming updates.
+
+    Words are found by sparse embeddings beside the vectors: each term is a dimension, and its value what the term adds
+    to a chunk's BM25 score, but for how rare it is. That is judged among the candidates that a question finds.
 
     What is written is found after some seconds, and what is deleted is gone at once, since its text is.
 
@@ -43,9 +60,10 @@ class VertexIndex:
         domain: the endpoint's public domain name.
         store: where the texts are kept.
         credentials, base_url, query_url: others than the environment's and Google's, for tests.
+        analyzer: makes terms of texts and questions. Another one needs another version.
     """
 
-    has_words = False
+    has_words = True
 
     def __init__(
         self,
@@ -57,65 +75,98 @@ class VertexIndex:
         credentials: Any = None,
         base_url: str | None = None,
         query_url: str | None = None,
+        analyzer: Analyzer | None = None,
     ) -> None:
         region = index.split("/")[3]
         self._index = index
         self._endpoint = endpoint
         self._deployed = deployed
         self._store = store
+        self._analyzer = analyzer or Analyzer()
         self._writes = GoogleRest(base_url or f"https://{region}-aiplatform.googleapis.com/v1", credentials)
         self._queries = GoogleRest(query_url or f"https://{domain}/v1", credentials)
 
-    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
+    def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`. Texts first, so that whatever is found has one."""
         latest = list({entry.id: entry for entry in entries}.values())
         self._check_lengths(scope, version, latest)
         for first in range(0, len(latest), _BATCH):
             batch = latest[first : first + _BATCH]
-            self._store.commit(
-                [Set(_path(scope, version, entry.id), _fields(scope, version, entry)) for entry in batch]
-            )
-            points = [_datapoint(scope, version, entry) for entry in batch if entry.vector is not None]
+            # A fence that was raised refuses the texts, and without its text no point is written or found.
+            condition = [] if fence is None else [fence.condition]
+            texts = [Set(_path(scope, version, entry.id), _fields(scope, version, entry)) for entry in batch]
+            self._store.commit([*condition, *texts])
+            points = [self._datapoint(scope, version, entry) for entry in batch if entry.vector is not None]
             if points:
                 self._write("upsertDatapoints", {"datapoints": points})
 
     def delete(
-        self, scope: Scope, document: str | None = None, *, version: str | None = None, keep: Collection[str] = ()
+        self,
+        scope: Scope,
+        document: str | None = None,
+        *,
+        version: str | None = None,
+        ids: Collection[str] | None = None,
+        fence: Fence | None = None,
     ) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`. Texts last, so that what was broken off can be repeated."""
-        where = {"owner": owner_of(scope), "document": document, "version": version}
-        self._remove([found for found in self._stored(scope, where) if found.data["chunk"] not in keep])
+        if ids is not None and version is not None:
+            # A point may be there whose text is not: that of a writer who was stopped between the two.
+            key = (scope.app_id, owner_of(scope), version)
+            named: dict[str, str | None] = {_path_of(*key, each): _datapoint_id(*key, each) for each in ids}
+        else:
+            where = {"owner": owner_of(scope), "document": document, "version": version}
+            named = _points(self._stored(scope, where))
+        # What was read before the fence was checked is older than whoever raised it anew.
+        if fence is not None and named:
+            fence.check()
+        self._remove(named)
 
     def nearest(
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
     ) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`. The cosines are made here, whatever the index measures."""
-        owners = [owner_of(each) for each in scopes_of(scope, library)]
-        allowed: dict[str, Sequence[str]] = {"app": [scope.app_id], "owner": owners, "version": [version]}
-        allowed |= {name if name == "document" else f"tag_{name}": values for name, values in (where or {}).items()}
         from .vectors import unit
 
-        query = {
-            "datapoint": {"featureVector": unit(vector).tolist(), "restricts": _restricts(allowed)},
-            "neighborCount": k,
-        }
-        body = {"deployedIndexId": self._deployed, "queries": [query], "returnFullDatapoint": False}
-        with _translated():
-            said = self._queries.call_patiently(f"{self._endpoint}:findNeighbors", body, _QUERY_SECONDS)
-        ids = [
-            each["datapoint"]["datapointId"]
-            for group in said.get("nearestNeighbors", [])
-            for each in group.get("neighbors", [])
+        query = unit(vector)
+        owners = [owner_of(each) for each in scopes_of(scope, library)]
+        ids = self._neighbors(scope, version, owners, {"featureVector": query.tolist()}, k, where)
+
+        def cosine(data: Mapping[str, Any]) -> float:
+            return float(_vector(data) @ query)  # type: ignore[operator]  # found by its vector, so it has one
+
+        return self._hits(scope, version, owners, ids, cosine)
+
+    def matching(
+        self,
+        scope: Scope,
+        version: str,
+        query: str,
+        k: int,
+        where: Where | None = None,
+        *,
+        library: bool = True,
+        texts: bool = True,  # noqa: ARG002 - they are what hits are ranked by
+    ) -> list[Hit]:
+        """See :class:`~firelaunch.rag.index.base.Index`. Twice as many are asked for, and ranked by their words."""
+        terms = self._analyzer.query(query)[:_QUERY_TERMS]
+        if not terms:
+            return []
+        owners = [owner_of(each) for each in scopes_of(scope, library)]
+        sparse = {"sparseEmbedding": _sparse(dict.fromkeys(terms, 1.0))}
+        ids = self._neighbors(scope, version, owners, sparse, min(2 * k, _MAX_NEIGHBORS), where)
+        found = self._hits(scope, version, owners, ids, lambda _: 0.0)
+        weights = [self._weights(hit.entry.text) for hit in found]
+        rare = {term: _idf(len(found), sum(term in each for each in weights)) for term in terms}
+        scored = [
+            replace(hit, score=sum(each.get(term, 0.0) * rare[term] for term in terms))
+            for hit, each in zip(found, weights, strict=True)
         ]
-        return self._hits(scope, version, owners, ids, unit(vector))
+        return sorted(scored, key=lambda hit: -hit.score)[:k]
 
-    def matching(self, *_: Any, **__: Any) -> list[Hit]:
-        """Vertex AI Vector Search has no search for words.
-
-        Raises:
-            IndexFailed: always.
-        """
-        raise IndexFailed(reason="Vertex AI Vector Search does not search words")
+    def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:  # noqa: ARG002 - of the port
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        return list(hits)
 
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`."""
@@ -130,22 +181,65 @@ class VertexIndex:
 
     def drop(self, app_id: str, version: str) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`."""
-        self._remove(self._stored(Scope(app_id), {"version": version}))
+        self._remove(_points(self._stored(Scope(app_id), {"version": version})))
 
     def close(self) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`."""
         self._writes.close()
         self._queries.close()
 
-    def _hits(self, scope: Scope, version: str, owners: Sequence[str], ids: Sequence[str], query: Vector) -> list[Hit]:
+    def _neighbors(
+        self, scope: Scope, version: str, owners: Sequence[str], like: Mapping[str, Any], k: int, where: Where | None
+    ) -> list[str]:
+        """Ids of the datapoints that are most like what a datapoint's fields describe."""
+        allowed: dict[str, Sequence[str]] = {"app": [scope.app_id], "owner": owners, "version": [version]}
+        allowed |= {name if name == "document" else f"tag_{name}": values for name, values in (where or {}).items()}
+        query = {"datapoint": {**like, "restricts": _restricts(allowed)}, "neighborCount": k}
+        body = {"deployedIndexId": self._deployed, "queries": [query], "returnFullDatapoint": False}
+        with _translated():
+            said = self._queries.call_patiently(f"{self._endpoint}:findNeighbors", body, _QUERY_SECONDS)
+        return [
+            each["datapoint"]["datapointId"]
+            for group in said.get("nearestNeighbors", [])
+            for each in group.get("neighbors", [])
+        ]
+
+    def _datapoint(self, scope: Scope, version: str, entry: Entry) -> dict[str, Any]:
+        from .vectors import unit
+
+        owner = owner_of(scope)
+        values = {"app": [scope.app_id], "owner": [owner], "version": [version], "document": [entry.document]}
+        values |= {f"tag_{name}": [value] for name, value in entry.tags.items()}
+        weights = self._weights(entry.text)
+        return {
+            "datapointId": _datapoint_id(scope.app_id, owner, version, entry.id),
+            "featureVector": unit(entry.vector).tolist() if entry.vector is not None else [],
+            **({"sparseEmbedding": _sparse(weights)} if weights else {}),
+            "restricts": _restricts(values),
+        }
+
+    def _weights(self, text: str) -> dict[str, float]:
+        """What each term of a text adds to its BM25 score, but for how rare the term is; the heaviest alone."""
+        terms = self._analyzer.terms(text)
+        norm = _K1 * (1 - _B + _B * len(terms) / _MEAN_TERMS)
+        weights = {term: times * (_K1 + 1) / (times + norm) for term, times in Counter(terms).items()}
+        return dict(sorted(weights.items(), key=lambda item: -item[1])[:_MOST_TERMS])
+
+    def _hits(
+        self,
+        scope: Scope,
+        version: str,
+        owners: Sequence[str],
+        ids: Sequence[str],
+        score: Callable[[Mapping[str, Any]], float],
+    ) -> list[Hit]:
         said = list(dict.fromkeys(map(_parsed, ids)))
         own = [each for each in said if each[0] == scope.app_id and each[1] in owners and each[2] == version]
         found = self._store.get_many([_path_of(*each) for each in own])
         hits = []
         for (app_id, owner, _, _), document in zip(own, found, strict=True):
             if document is not None and document.data["owner"] == owner and document.data["vector"]:
-                entry = _entry(document.data, with_vector=True)
-                hits.append(Hit(app_id, owner, version, _without_vector(entry), float(entry.vector @ query)))  # type: ignore[operator]
+                hits.append(Hit(app_id, owner, version, _entry(document.data), score(document.data)))
         # Whatever is not of the scope is handed on as it was said, without a text: the wall drops and reports it.
         foreign = [Hit(each[0], each[1], each[2], Entry(each[3], "", ""), -1.0) for each in said if each not in own]
         return sorted(hits, key=lambda hit: -hit.score) + foreign
@@ -154,13 +248,15 @@ class VertexIndex:
         filters = tuple(Filter(field, "==", value) for field, value in where.items() if value is not None)
         return self._store.query(Query(scope.vectors(), filters))
 
-    def _remove(self, found: Sequence[Document]) -> None:
-        for first in range(0, len(found), _BATCH):
-            batch = found[first : first + _BATCH]
-            ids = [each.data["datapoint"] for each in batch if each.data["vector"]]
+    def _remove(self, named: Mapping[str, str | None]) -> None:
+        """Remove texts, by their paths, and the datapoint of each that has one."""
+        paths = list(named)
+        for first in range(0, len(paths), _BATCH):
+            batch = paths[first : first + _BATCH]
+            ids = [point for path in batch if (point := named[path]) is not None]
             if ids:
                 self._write("removeDatapoints", {"datapointIds": ids})
-            self._store.commit([Delete(each.path) for each in batch])
+            self._store.commit([Delete(path) for path in batch])
 
     def _write(self, method: str, body: Any) -> None:
         with _translated():
@@ -176,6 +272,10 @@ class VertexIndex:
                     raise IndexFailed(
                         reason=f"a vector has {len(entry.vector)} dimensions, and those there have {there}"
                     )
+
+
+def _points(found: Sequence[Document]) -> dict[str, str | None]:
+    return {each.path: each.data["datapoint"] if each.data["vector"] else None for each in found}
 
 
 def _datapoint_id(app_id: str, owner: str, version: str, name: str) -> str:
@@ -214,17 +314,17 @@ def _fields(scope: Scope, version: str, entry: Entry) -> dict[str, Any]:
     }
 
 
-def _datapoint(scope: Scope, version: str, entry: Entry) -> dict[str, Any]:
-    from .vectors import unit
+def _sparse(weights: Mapping[str, float]) -> dict[str, Any]:
+    """A sparse embedding of terms: a term's hash is its dimension. Where two meet, the heavier stays."""
+    values: dict[int, float] = {}
+    for term, weight in weights.items():
+        dimension = crc32(term.encode())
+        values[dimension] = max(weight, values.get(dimension, 0.0))
+    return {"dimensions": list(values), "values": list(values.values())}
 
-    owner = owner_of(scope)
-    values = {"app": [scope.app_id], "owner": [owner], "version": [version], "document": [entry.document]}
-    values |= {f"tag_{name}": [value] for name, value in entry.tags.items()}
-    return {
-        "datapointId": _datapoint_id(scope.app_id, owner, version, entry.id),
-        "featureVector": unit(entry.vector).tolist() if entry.vector is not None else [],
-        "restricts": _restricts(values),
-    }
+
+def _idf(count: int, having: int) -> float:
+    return math.log(1 + (count - having + 0.5) / (having + 0.5))
 
 
 def _restricts(values: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
@@ -232,16 +332,14 @@ def _restricts(values: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
 
 
 def _entry(data: Mapping[str, Any], *, with_vector: bool = False) -> Entry:
-    vector = None
-    if with_vector and data["vector"]:
-        import numpy as np
-
-        vector = np.frombuffer(data["vector"], np.float32)
+    vector = _vector(data) if with_vector else None
     return Entry(data["chunk"], data["document"], data["text"], vector, dict(data["tags"]), json.loads(data["place"]))
 
 
-def _without_vector(entry: Entry) -> Entry:
-    return Entry(entry.id, entry.document, entry.text, None, entry.tags, entry.place)
+def _vector(data: Mapping[str, Any]) -> Vector | None:
+    import numpy as np
+
+    return np.frombuffer(data["vector"], np.float32) if data["vector"] else None
 
 
 @contextmanager
