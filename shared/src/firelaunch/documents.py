@@ -122,6 +122,7 @@ class Documents:
         price: micro-dollars of so many tokens for a version's embedder.
         fetcher: what fetches pages.
         search_tokens: what a search's passages may take, estimated.
+        warm: imports what the first search needs, in a thread of its own; once, and where it takes long.
         only: the one scope to work in, inside a job's handler; None for any of the app.
 
     Raises (every method that takes a ``document``): NotFound where that document is not the scope's, InvalidId.
@@ -140,6 +141,7 @@ class Documents:
     clock: Callable[[], datetime]
     _fetcher: Callable[[], Fetcher]
     search_tokens: int = 0
+    warm: Callable[[], None] = lambda: None
     only: Scope | None = None
 
     @property

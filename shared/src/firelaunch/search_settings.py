@@ -87,6 +87,12 @@ class Index(Section):
         description="Length of the vectors, where a model can shorten them; 0 for its own, or for 768 where Firestore "
         "does not take vectors that long.",
     )
+    location: str = Field(
+        default="",
+        pattern=r"|global|[a-z]+(-[a-z]+)+[0-9]+",
+        description="Where Vertex AI embeds: a region, or `global`; `cloud.region` if empty. Its embedding models "
+        "answer in most regions of Cloud Run, and not each on `global`.",
+    )
     requests_per_minute: int = Field(
         default=0, ge=0, description="Requests to the embedding model at most, of one process; 0 for no limit."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from .admission import Admission
 from .documents import Documents
-from .errors import SettingsError
+from .errors import FirelaunchError, SettingsError
 from .jobs import Jobs
 from .llm.base import Tokens
 from .llm.prices import Prices
@@ -78,6 +79,7 @@ def build_documents(
         clock,
         cache(lambda: fetcher or _fetcher(settings)),
         settings.search.tokens,
+        engines.warm,
     )
 
 
@@ -124,6 +126,7 @@ class _Engines:
         self._own_machine = own_machine
         self._reranker = reranker
         self._made: dict[str, Engine] = {}
+        self._warmed = False
         self._lock = threading.Lock()
 
     def of(self, version: Version) -> Engine:
@@ -133,6 +136,21 @@ class _Engines:
             if found is None:
                 found = self._made[version.id] = self._make(version)
             return found
+
+    def warm(self) -> None:
+        """Have a thread import the embedding model's client: most of a second, beside the first request."""
+        if self._warmed:
+            return
+        self._warmed = True
+        settings = self._settings
+        if not settings.environment.development and settings.embedding.kind in {"openai", "vertex"}:
+            threading.Thread(target=self._import_clients, name="warm", daemon=True).start()
+
+    def _import_clients(self) -> None:
+        with suppress(FirelaunchError):  # the search that needs it is told
+            embedder = self.of(wanted_version(self._settings)).embedder
+            if embedder is not None:
+                embedder.warm()
 
     def cost_of(self, embedder: EmbedderKind, model: str) -> Callable[[int], int]:
         """From tokens to micro-dollars.
@@ -202,7 +220,7 @@ class _Engines:
         if version.embedder == "vertex" and not env.development:
             from .rag.embed.vertex import VertexEmbeddings
 
-            return VertexEmbeddings(version.model, self._project, settings.cloud.region, version.dimensions)
+            return VertexEmbeddings(version.model, self._project, settings.embedding_location, version.dimensions)
         if version.embedder == "local":
             from .rag.embed.local import LocalEmbeddings
 

@@ -335,6 +335,11 @@ class Settings(_Section):
         return "openai" if named == "openai" and (env.openai_api_key or env.openai_base_url) else "none"
 
     @property
+    def embedding_location(self) -> str:
+        """Where Vertex AI makes vectors: Gemini's own location is another matter, as not all models are everywhere."""
+        return self.index.location or self.cloud.region
+
+    @property
     def embedding(self) -> Embedding:
         """What makes the deployed app's vectors."""
         named = self.index.embedder

@@ -257,6 +257,7 @@ def _requests(app: App, services: Services) -> None:
         TRACE.set(request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0] or None)
         if request.method == "OPTIONS" or request.endpoint in _PUBLIC:
             return
+        services.documents.warm()
         if services.internal is not None and request.endpoint in _INTERNAL:
             return
         if request.endpoint is None and not request.path.startswith("/v1/"):

@@ -114,14 +114,11 @@ def test_a_deletion_that_was_broken_off_is_finished_by_the_next(
 def test_a_service_that_is_away_is_a_passing_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from firelaunch.rag.index import vertex
     from firelaunch.store.sqlite import SQLiteStore
-    from google.auth.credentials import AnonymousCredentials
 
     monkeypatch.setattr(vertex, "_QUERY_SECONDS", 0.3)
-    nowhere = "http://127.0.0.1:1/v1"
-    index = VertexIndex(
-        VertexIndexServer.INDEX, VertexIndexServer.ENDPOINT, "d", "x", SQLiteStore(tmp_path / "s"),
-        AnonymousCredentials(), nowhere, nowhere,  # type: ignore[no-untyped-call]
-    )  # fmt: skip
+    nowhere = VertexIndexServer(8).clients()
+    texts = SQLiteStore(tmp_path / "s")
+    index = VertexIndex(VertexIndexServer.INDEX, VertexIndexServer.ENDPOINT, "d", "x", texts, nowhere, nowhere)
     with pytest.raises(IndexUnavailable):
         index.nearest(ADA, "v1", ONE, 5)
 

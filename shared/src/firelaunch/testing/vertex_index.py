@@ -1,4 +1,4 @@
-"""Vertex AI Vector Search on a real socket, as far as an index's reads and writes go.
+"""Vertex AI Vector Search on real sockets, by gRPC and by REST, as far as an index's reads and writes go.
 
 Each request is parsed into Google's own message, which refuses what it does not know; the rest is checked here. Nearest
 neighbours are found by comparing all. Needs the package google-cloud-aiplatform.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .http import JsonServer, Refused, parsed
+from .grpc_server import GrpcServer, Method
+from .http import Refused, parsed
 
 __all__ = ["VertexIndexServer"]
 
@@ -17,7 +18,7 @@ _MAX_NEIGHBORS = 1_000
 _NAMESPACES = ("app", "owner", "version")
 
 
-class VertexIndexServer(JsonServer):
+class VertexIndexServer(GrpcServer):
     """One index of ``dimensions``, deployed at one endpoint.
 
     Attributes:
@@ -37,6 +38,20 @@ class VertexIndexServer(JsonServer):
         self.datapoints: dict[str, Any] = {}
         self.extra: list[str] = []
         self._dimensions = dimensions
+
+    def methods(self) -> list[Method]:
+        """See :class:`GrpcServer`."""
+        from google.cloud.aiplatform_v1 import types
+
+        indexes, matches = ("google.cloud.aiplatform.v1." + name for name in ("IndexService", "MatchService"))
+        upsert = types.UpsertDatapointsRequest, types.UpsertDatapointsResponse
+        remove = types.RemoveDatapointsRequest, types.RemoveDatapointsResponse
+        find = types.FindNeighborsRequest, types.FindNeighborsResponse
+        return [
+            (indexes, "UpsertDatapoints", *upsert, lambda asked: f"v1/{asked.index}:upsertDatapoints"),
+            (indexes, "RemoveDatapoints", *remove, lambda asked: f"v1/{asked.index}:removeDatapoints"),
+            (matches, "FindNeighbors", *find, lambda asked: f"v1/{asked.index_endpoint}:findNeighbors"),
+        ]
 
     def answer(self, path: str, body: Any) -> Any:
         """See :class:`JsonServer`."""

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from ...errors import IndexFailed, IndexUnavailable
 from ...scope import Scope
 from ...store.fence import Fence
-from ..google_rest import GoogleError, GoogleRest
+from ..google_calls import GoogleError
+from ..google_rest import GoogleRest
 from .base import Entry, Hit, Where, owner_of, scopes_of
 from .words import Analyzer
 

@@ -18,10 +18,12 @@ from urllib.parse import quote, unquote
 from zlib import crc32
 
 from ...errors import IndexFailed, IndexUnavailable
+from ...llm.google_locations import vertex_host
 from ...scope import Scope
 from ...store.base import Delete, Document, DocumentStore, Filter, Query, Set
 from ...store.fence import Fence
-from ..google_rest import GoogleError, GoogleRest
+from ..google_calls import GoogleError
+from ..vertex_clients import VertexClients
 from .base import Entry, Hit, Where, owner_of, scopes_of
 from .words import Analyzer
 
@@ -59,7 +61,7 @@ class VertexIndex:
         deployed: the id of the index as it is deployed at the endpoint.
         domain: the endpoint's public domain name.
         store: where the texts are kept.
-        credentials, base_url, query_url: others than the environment's and Google's, for tests.
+        clients, query_clients: others than those of the region's host and of the domain, for tests.
         analyzer: makes terms of texts and questions. Another one needs another version.
     """
 
@@ -72,9 +74,8 @@ class VertexIndex:
         deployed: str,
         domain: str,
         store: DocumentStore,
-        credentials: Any = None,
-        base_url: str | None = None,
-        query_url: str | None = None,
+        clients: VertexClients | None = None,
+        query_clients: VertexClients | None = None,
         analyzer: Analyzer | None = None,
     ) -> None:
         region = index.split("/")[3]
@@ -83,8 +84,8 @@ class VertexIndex:
         self._deployed = deployed
         self._store = store
         self._analyzer = analyzer or Analyzer()
-        self._writes = GoogleRest(base_url or f"https://{region}-aiplatform.googleapis.com/v1", credentials)
-        self._queries = GoogleRest(query_url or f"https://{domain}/v1", credentials)
+        self._writes = clients or VertexClients(vertex_host(region))
+        self._queries = query_clients or VertexClients(domain)
 
     def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`. Texts first, so that whatever is found has one."""
@@ -98,7 +99,9 @@ class VertexIndex:
             self._store.commit([*condition, *texts])
             points = [self._datapoint(scope, version, entry) for entry in batch if entry.vector is not None]
             if points:
-                self._write("upsertDatapoints", {"datapoints": points})
+                request = {"index": self._index, "datapoints": points}
+                with _translated():
+                    self._writes.call_patiently(lambda clients: clients.indexes.upsert_datapoints, request, _SECONDS)
 
     def delete(
         self,
@@ -130,7 +133,7 @@ class VertexIndex:
 
         query = unit(vector)
         owners = [owner_of(each) for each in scopes_of(scope, library)]
-        ids = self._neighbors(scope, version, owners, {"featureVector": query.tolist()}, k, where)
+        ids = self._neighbors(scope, version, owners, {"feature_vector": query.tolist()}, k, where)
 
         def cosine(data: Mapping[str, Any]) -> float:
             return float(_vector(data) @ query)  # type: ignore[operator]  # found by its vector, so it has one
@@ -153,7 +156,7 @@ class VertexIndex:
         if not terms:
             return []
         owners = [owner_of(each) for each in scopes_of(scope, library)]
-        sparse = {"sparseEmbedding": _sparse(dict.fromkeys(terms, 1.0))}
+        sparse = {"sparse_embedding": _sparse(dict.fromkeys(terms, 1.0))}
         ids = self._neighbors(scope, version, owners, sparse, min(2 * k, _MAX_NEIGHBORS), where)
         found = self._hits(scope, version, owners, ids, lambda _: 0.0)
         weights = [self._weights(hit.entry.text) for hit in found]
@@ -194,15 +197,11 @@ class VertexIndex:
         """Ids of the datapoints that are most like what a datapoint's fields describe."""
         allowed: dict[str, Sequence[str]] = {"app": [scope.app_id], "owner": owners, "version": [version]}
         allowed |= {name if name == "document" else f"tag_{name}": values for name, values in (where or {}).items()}
-        query = {"datapoint": {**like, "restricts": _restricts(allowed)}, "neighborCount": k}
-        body = {"deployedIndexId": self._deployed, "queries": [query], "returnFullDatapoint": False}
+        query = {"datapoint": {**like, "restricts": _restricts(allowed)}, "neighbor_count": k}
+        request = {"index_endpoint": self._endpoint, "deployed_index_id": self._deployed, "queries": [query]}
         with _translated():
-            said = self._queries.call_patiently(f"{self._endpoint}:findNeighbors", body, _QUERY_SECONDS)
-        return [
-            each["datapoint"]["datapointId"]
-            for group in said.get("nearestNeighbors", [])
-            for each in group.get("neighbors", [])
-        ]
+            said = self._queries.call_patiently(lambda clients: clients.matches.find_neighbors, request, _QUERY_SECONDS)
+        return [each.datapoint.datapoint_id for group in said.nearest_neighbors for each in group.neighbors]
 
     def _datapoint(self, scope: Scope, version: str, entry: Entry) -> dict[str, Any]:
         from .vectors import unit
@@ -212,9 +211,9 @@ class VertexIndex:
         values |= {f"tag_{name}": [value] for name, value in entry.tags.items()}
         weights = self._weights(entry.text)
         return {
-            "datapointId": _datapoint_id(scope.app_id, owner, version, entry.id),
-            "featureVector": unit(entry.vector).tolist() if entry.vector is not None else [],
-            **({"sparseEmbedding": _sparse(weights)} if weights else {}),
+            "datapoint_id": _datapoint_id(scope.app_id, owner, version, entry.id),
+            "feature_vector": unit(entry.vector).tolist() if entry.vector is not None else [],
+            **({"sparse_embedding": _sparse(weights)} if weights else {}),
             "restricts": _restricts(values),
         }
 
@@ -255,12 +254,10 @@ class VertexIndex:
             batch = paths[first : first + _BATCH]
             ids = [point for path in batch if (point := named[path]) is not None]
             if ids:
-                self._write("removeDatapoints", {"datapointIds": ids})
+                request = {"index": self._index, "datapoint_ids": ids}
+                with _translated():
+                    self._writes.call_patiently(lambda clients: clients.indexes.remove_datapoints, request, _SECONDS)
             self._store.commit([Delete(path) for path in batch])
-
-    def _write(self, method: str, body: Any) -> None:
-        with _translated():
-            self._writes.call_patiently(f"{self._index}:{method}", body, _SECONDS)
 
     def _check_lengths(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
         first = self._store.query(Query(scope.vectors(), (Filter("version", "==", version),), limit=1))
@@ -328,7 +325,7 @@ def _idf(count: int, having: int) -> float:
 
 
 def _restricts(values: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    return [{"namespace": name, "allowList": list(allowed)} for name, allowed in values.items()]
+    return [{"namespace": name, "allow_list": list(allowed)} for name, allowed in values.items()]
 
 
 def _entry(data: Mapping[str, Any], *, with_vector: bool = False) -> Entry:
