@@ -34,6 +34,7 @@ __all__ = [
     "ModelRefused",
     "ModelTimeout",
     "ModelUnavailable",
+    "NoUploadRoom",
     "NotFound",
     "PreconditionFailed",
     "RateLimited",
@@ -43,6 +44,7 @@ __all__ = [
     "StoreError",
     "TooLarge",
     "TooMany",
+    "TooManyUploads",
     "Unauthenticated",
     "error_of",
 ]
@@ -223,7 +225,7 @@ class IdempotencyMismatch(FirelaunchError):
 
 
 class RateLimited(FirelaunchError):
-    """The plan's requests of this minute are used up."""
+    """The plan's requests, or files, of this minute are used up."""
 
     code = "rate_limited"
     status = 429
@@ -236,6 +238,22 @@ class TooManyStreams(FirelaunchError):
     code = "too_many_streams"
     status = 429
     message = "Too many clients follow answers at the moment; the answer is kept, and can be read when it is done."
+
+
+class TooManyUploads(FirelaunchError):
+    """The user sends so many files at this process that another would take its room from others."""
+
+    code = "too_many_uploads"
+    status = 429
+    message = "You are sending several files already. Send the next one when one of them is through."
+
+
+class NoUploadRoom(FirelaunchError):
+    """All places for files on their way to this process are taken."""
+
+    code = "no_upload_room"
+    status = 503
+    message = "So many files are being sent at the moment that there is no room for another. Try again."
 
 
 class BudgetExceeded(FirelaunchError):

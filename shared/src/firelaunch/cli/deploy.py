@@ -18,7 +18,7 @@ from ..deploy.data import database, indexes, publish, vectors
 from ..deploy.events import for_uploads, notification, removals
 from ..deploy.files import files
 from ..deploy.functions import AppFunctions, app_functions, membership_service
-from ..deploy.names import NO_PROJECT, Place, Service, app_service, bucket, databases, features
+from ..deploy.names import NO_PROJECT, OF_FUNCTIONS, Place, Service, app_service, bucket, databases, features
 from ..deploy.plan import describe, describe_command, for_project, for_service, preflight, secrets_of
 from ..deploy.quotas import quota_steps, quotas
 from ..deploy.rehearsal import settings_for_deploy
@@ -43,6 +43,10 @@ from .rules import composed_rules
 from .start_check import would_start
 
 __all__ = ["command", "planned"]
+
+
+_OF_THE_SHELL = ("OPENAI_BASE_URL", "OPENAI_MODEL")
+"""What an app reads of its environment that is neither a secret nor a deploy's to set."""
 
 
 @click.command("deploy")
@@ -75,6 +79,7 @@ def command(
         refuse_secrets(more)
         if not rollback:
             would_start(deploy.folder, deploy.service, write=not dry_run)
+            _name_what_stays_behind(more)
         if dry_run:
             deploy.explain()
         elif rollback:
@@ -87,6 +92,14 @@ def command(
         raise click.ClickException(f"{failed}\nMend: {failed.mend}") from None
     except StageError as error:
         raise click.ClickException(str(error)) from None
+
+
+def _name_what_stays_behind(more: Iterable[str]) -> None:
+    """Say which variables the app reads here and would not have there: a shell's may lead to this machine."""
+    for name in _OF_THE_SHELL:
+        if os.environ.get(name) and not any(name in word for word in more):
+            flag = f"-- --update-env-vars={name}=${name}"
+            click.echo(f"{name} is set here, and the deployed app will not have it; to give it: {flag}", err=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +291,7 @@ class _Deploy:
         return stage_app(self.root, self.folder, self._out(self.service.name))
 
     def _stage_functions(self) -> Staged:
-        return stage_functions(self.root, self._out(f"fl-fn-{self.settings.app.id}"), self.folder)
+        return stage_functions(self.root, self._out(f"{OF_FUNCTIONS}{self.settings.app.id}"), self.folder)
 
     def _stage_membership(self) -> Staged:
         return stage_functions(self.root, self._out(FUNCTIONS))

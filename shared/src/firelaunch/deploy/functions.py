@@ -12,6 +12,7 @@ from ..settings import Settings
 from .names import (
     AUTH_ADMIN,
     DATASTORE_USER,
+    OF_FUNCTIONS,
     Place,
     Refusal,
     Role,
@@ -157,7 +158,7 @@ def topic_of(bucket_name: str) -> str:
 
 
 def _service(settings: Settings, place: Place, whole: Service) -> Service:
-    app, name = settings.app.id, f"fl-fn-{settings.app.id}"
+    app, name = settings.app.id, f"{OF_FUNCTIONS}{settings.app.id}"
     billing = sells_plans(settings)
     wanted = (*EVERY_APP, *(BILLING if billing else ()), *(DOCUMENTS if keeps_documents(settings) else ()))
     environ = {
