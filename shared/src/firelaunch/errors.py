@@ -16,6 +16,7 @@ __all__ = [
     "ContentRefused",
     "Contention",
     "DocumentUnreadable",
+    "EmptyAnswer",
     "ExtractionFailed",
     "Fenced",
     "FetchRefused",
@@ -276,6 +277,8 @@ class ModelRefused(ModelError):
 
     code = "model_refused"
     message = "The model's provider refused the request."
+    said: str = ""
+    """The provider's own words, for code that reads them; they may quote the prompt, and are logged nowhere."""
 
 
 class ModelUnavailable(ModelError):
@@ -292,6 +295,13 @@ class ModelTimeout(ModelError):
     code = "model_timeout"
     status = 504
     message = "The model took too long. Try again."
+
+
+class EmptyAnswer(ModelError):
+    """The model ended its answer without a word; the message says why, as far as its provider does. It is paid."""
+
+    code = "empty_answer"
+    message = "The model gave no answer. Try again, or ask in other words."
 
 
 class ExtractionFailed(ModelError):
