@@ -129,11 +129,11 @@ def test_a_served_app_does_its_jobs_and_after_kill_9_those_that_were_left(
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('chat = "gpt-5.4-mini"', "", "models.openai.chat is missing"),
+        ('chat = "gpt-6.1-terra"', "", "models.openai.chat is missing"),
         ("daily_usd", "daly_usd", "did you mean plans.free.daily_usd"),
-        ('"gpt-5.4-mini"', '"gpt-99-imagined"', "no price is known"),
-        ('"gpt-5.4-nano"', '"gpt-99-imagined"', '[prices."gpt-99-imagined"]'),
-        ('"gemini-3.5-flash"', '"gemini-99"', "models.vertex"),
+        ('"gpt-6.1-terra"', '"gpt-99-imagined"', "no price is known"),
+        ('"gpt-6-luna"', '"gpt-99-imagined"', '[prices."gpt-99-imagined"]'),
+        ('"gemini-3.8-flash"', '"gemini-99"', "models.vertex"),
         ('id = "my-app"', 'id = "My App"', "app.id"),
         ("chat = 1", "chat = 7", "prompts.chat is 7"),
         ('provider = "openai"', 'provider = "opnai"', "models.provider"),

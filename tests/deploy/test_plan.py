@@ -105,6 +105,15 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {variant: dry_run(repo, f"app-{variant}") for variant in VARIANTS}
 
 
+def test_a_dry_run_names_models_that_end_soon(tmp_path: Path) -> None:
+    repo = copy_repo(tmp_path / "repo")
+    settings(repo / "apps" / "old", id="old", chat="gpt-5-mini")
+    said = [line for line in dry_run(repo, "old").splitlines() if "warning" in line]
+    assert len(said) == 1
+    assert "gpt-5-mini" in said[0]
+    assert "2026-12-11" in said[0]
+
+
 @pytest.mark.skipif(not gcloud_is_there(), reason="the Google Cloud CLI is not installed")
 def test_gcloud_takes_every_command_that_a_plan_prints(plans: dict[str, str], tmp_path: Path) -> None:
     acts = re.compile(r"^    (?:look|do) +(gcloud .*)$", re.MULTILINE)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .admission import Admission
 from .documents import Documents
 from .errors import FirelaunchError, SettingsError
+from .incoming import IncomingFiles
 from .jobs import Jobs
 from .llm.base import Tokens
 from .llm.prices import Prices
@@ -65,9 +66,10 @@ def build_documents(
             raise SettingsError("\n".join(problems))
     engines = _Engines(settings, project, database, store, own_machine, reranker)
     engines.cost_of(settings.embedder, settings.embedding.model)
+    own_files = ScopedFiles(files or _files(settings, project), store.scope)
     return Documents(
         store,
-        ScopedFiles(files or _files(settings, project), store.scope),
+        own_files,
         jobs,
         admission,
         Versions(store, partial(wanted_version, settings), lambda version: _lasts(settings, version)),
@@ -78,6 +80,7 @@ def build_documents(
         plan_of,
         clock,
         cache(lambda: fetcher or _fetcher(settings)),
+        IncomingFiles(own_files, clock),
         settings.search.tokens,
         engines.warm,
     )

@@ -69,7 +69,9 @@ class Cloud(Section):
     """``[cloud]``: where the app runs when it is deployed."""
 
     project: str = Field(default="", description="Google Cloud project id; GOOGLE_CLOUD_PROJECT overrides it.")
-    region: str = Field(default="europe-west1", description="Region of Cloud Run, and of Vertex AI where it is used.")
+    region: str = Field(
+        default="europe-west1", description="Region of Cloud Run, and of Vertex AI's indexes and embeddings."
+    )
     database: Literal["shared", "dedicated"] = Field(
         default="shared", description="The project's (default) Firestore database, or one named after the app."
     )

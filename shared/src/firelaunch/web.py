@@ -51,7 +51,7 @@ from .identity import bearer
 from .ingest import document_handlers
 from .lifecycle import Shutdown
 from .reembed_job import reembed_handlers
-from .resume import Answers, Places
+from .resume import Answers, follower_slots
 from .services import Services
 from .telemetry import REQUEST_ID, TRACE, configure_logs
 from .turn import Turns, Workflow
@@ -207,7 +207,7 @@ def _guarded(workflow: Workflow, services: Services) -> Workflow:
 
 
 def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
-    places = Places(max(1, services.settings.cloud.concurrency // 2))
+    places = follower_slots(max(1, services.settings.cloud.concurrency // 2))
     found = [
         chats.routes(services, turns, documented=documented),
         ui.routes(services, turns, documented=documented),

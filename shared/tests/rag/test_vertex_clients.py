@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from firelaunch.llm.google_locations import vertex_host
 from firelaunch.rag.google_calls import GoogleError
-from firelaunch.rag.vertex_clients import VertexClients, vertex_host
+from firelaunch.rag.vertex_clients import VertexClients
 from firelaunch.testing.apps import write_app
 from firelaunch.testing.http import Answer
 from firelaunch.testing.vertex_index import VertexIndexServer

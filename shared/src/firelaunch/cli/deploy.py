@@ -7,6 +7,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -31,7 +32,9 @@ from ..deploy.tools import Failed, Tools, refuse_secrets
 from ..deploy.vertex_steps import begin, finish, found
 from ..deploy.work import for_work, scheduled
 from ..errors import SettingsError
+from ..llm.retirements import model_warnings
 from ..membership.policy import Policy
+from ..prompts import Prompts
 from ..settings import Settings, VertexIndex
 from ..text_file import read_text_file
 from .apps import app_folder, repo_root
@@ -203,6 +206,8 @@ class _Deploy:
             f"    {len(before) + len(after)} steps and {len(services)} services: {looks} commands look, and {acts} act "
             "where\n    nothing was made yet; what is there already is let be"
         )
+        for said in self._model_warnings():
+            click.echo(f"    warning: {said}")
         click.echo("\n".join(f"    {service.name}{_serving(service)}" for service in services))
         standing = [(what, micro) for what, micro in costs if "Vertex AI index" in what]
         among = f", {_dollars(standing)} of it for the index of vectors" if standing else ""
@@ -220,7 +225,18 @@ class _Deploy:
         looked = preflight(self.place, features(self.settings), quota_steps(self.place, wanted), more)
         stands_on = [*looked, *self._infrastructure()]
         last = finish(self.place, self.own) if self.own else []
-        return [*self._stands_on(stands_on), *self._contents(), *self._stands_on(last)]
+        return [*self._models(), *self._stands_on(stands_on), *self._contents(), *self._stands_on(last)]
+
+    def _models(self) -> Iterable[Step]:
+        """A step that warns, where a model that the app names ends soon or does not answer where it is called."""
+        said = "\n".join(self._model_warnings())
+        if said:
+            yield Step("models that go on", (), warns=lambda _: said)
+
+    def _model_warnings(self) -> list[str]:
+        prompts = Prompts(self.folder / "app" / "prompts", self.settings.prompts, released=False, own_models=True)
+        named = [prompt.model for prompt in prompts.in_use() if prompt.model]
+        return list(model_warnings(self.settings, datetime.now(UTC).date(), named))
 
     def _stands_on(self, steps: Iterable[Step]) -> Iterable[Step]:
         return map(left_to_terraform, steps) if self.terraform else steps

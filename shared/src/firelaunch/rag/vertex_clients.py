@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import grpc
     from google.cloud import aiplatform_v1
 
-__all__ = ["VertexClients", "vertex_host"]
+__all__ = ["VertexClients"]
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -30,11 +30,6 @@ _OPTIONS = (
 """250 vectors of 3,072 dimensions are over the 4 MiB that gRPC takes by default."""
 
 Answer = TypeVar("Answer")
-
-
-def vertex_host(location: str) -> str:
-    """The host of a region, or of "global"."""
-    return "aiplatform.googleapis.com" if location == "global" else f"{location}-aiplatform.googleapis.com"
 
 
 class VertexClients:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...errors import ModelError, ModelRefused, ModelUnavailable
+from ...llm.fields import figure
+from ...llm.google_locations import vertex_host
 from ..google_calls import GoogleError
-from ..vertex_clients import VertexClients, vertex_host
-from .base import Embedded, estimate
+from ..vertex_clients import VertexClients
+from .base import Embedded, counted
 
 if TYPE_CHECKING:
     from google.cloud.aiplatform_v1.types import PredictRequest, PredictResponse
@@ -79,9 +81,8 @@ def _read(answer: PredictResponse, texts: Sequence[str]) -> Embedded:
     if not rows or any(len(row) != len(rows[0]) for row in rows):
         raise ModelUnavailable(reason="the answer is no list of embeddings of one length")
     counts = [each["statistics"].struct_value.fields for each in found]
-    if any("token_count" not in count for count in counts):
-        return Embedded(np.asarray(rows, np.float32), sum(map(estimate, texts)), estimated=True)
-    return Embedded(np.asarray(rows, np.float32), int(sum(count["token_count"].number_value for count in counts)))
+    told = [figure(count["token_count"].number_value) if "token_count" in count else None for count in counts]
+    return counted(np.asarray(rows, np.float32), texts, None if None in told else sum(filter(None, told)))
 
 
 def _translated(error: GoogleError) -> ModelError:

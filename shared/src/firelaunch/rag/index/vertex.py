@@ -18,11 +18,12 @@ from urllib.parse import quote, unquote
 from zlib import crc32
 
 from ...errors import IndexFailed, IndexUnavailable
+from ...llm.google_locations import vertex_host
 from ...scope import Scope
 from ...store.base import Delete, Document, DocumentStore, Filter, Query, Set
 from ...store.fence import Fence
 from ..google_calls import GoogleError
-from ..vertex_clients import VertexClients, vertex_host
+from ..vertex_clients import VertexClients
 from .base import Entry, Hit, Where, owner_of, scopes_of
 from .words import Analyzer
 
