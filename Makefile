@@ -36,8 +36,9 @@ lint: setup ## Check style and types
 	@echo "ruff"
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; echo "Mend it with: make format" >&2; exit 1; }
-	@echo "mypy (the first run takes half a minute)"
+	@echo "mypy (the first run takes half a minute), for this machine and for macOS"
 	@$(BIN)/mypy
+	@$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 
 format: setup ## Format the code, and mend what ruff can mend
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -1,4 +1,4 @@
-"""What the deployed service would refuse at its start is refused before anything is made, in the service's own words."""
+"""What the deployed service would refuse at its start is refused before anything is made, in the same words."""
 
 from __future__ import annotations
 
@@ -50,7 +50,11 @@ REFUSED: list[tuple[str, Callable[[Path], None], str]] = [
     ("a prompt's model without a price", front_matter, "nobody-sells-this"),
     ("an index of a laptop's", edit('backend = "firestore"', 'backend = "embedded"'), "index.backend is 'embedded'"),
     ("a prompt that is not there", edit("chat = 1\n", "chat = 7\n"), "chat@7.md is not there"),
-    ("a plan for sale without a page", edit('# stripe_price = "price_..."', 'stripe_price = "price_abc"'), "billing.return_url is empty"),
+    (
+        "a plan for sale without a page",
+        edit('# stripe_price = "price_..."', 'stripe_price = "price_abc"'),
+        "billing.return_url is empty",
+    ),
     ("a misspelt key", edit("[limits]\n", "[limits]\nmax_tokens = 5\n"), "limits.max_tokens is not a setting"),
     ("an embedder without a price", edit("[index]\n", '[index]\nmodel = "unheard-of"\n'), "unheard-of"),
 ]

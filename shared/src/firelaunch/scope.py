@@ -193,6 +193,11 @@ class Scope:
         self._user()
         return f"apps/{self.app_id}/members/{self.uid}"
 
+    def removal(self) -> str:
+        """Document that says the user was removed, in the app's own collection. It names the user by a hash alone."""
+        self._user()
+        return f"apps/{self.app_id}/removals/{sha256(str(self.uid).encode()).hexdigest()[:40]}"
+
     def invite(self, digest: str) -> str:
         """Document of one invitation to the app, by its code's digest."""
         return f"apps/{self.app_id}/invites/{check_id(digest)}"
@@ -228,6 +233,10 @@ class Scope:
     def chunks(self) -> str:
         """Collection of the chunks that Firestore's index keeps of this scope's documents."""
         return f"{self.root}/chunks"
+
+    def postings(self) -> str:
+        """Collection of the terms of those chunks, by which Firestore's index finds words."""
+        return f"{self.root}/postings"
 
     def vectors(self) -> str:
         """Collection of the texts behind the vectors in Vertex AI's index; of the whole app."""

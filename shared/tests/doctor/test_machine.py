@@ -162,6 +162,11 @@ def test_a_model_without_a_price_is_a_problem(app: Path) -> None:
     assert "no price is known" in problems(of_app(app))["settings"]
 
 
+def test_a_model_that_ends_soon_is_worth_knowing(app: Path) -> None:
+    found = of_app(app)["models"]
+    assert (found.status, found.said.split()[0]) == ("note", "gpt-5-mini")
+
+
 def test_an_older_template_is_worth_knowing(app: Path) -> None:
     (app / ".firelaunch-answers.json").write_text(json.dumps({"template_version": "0.0.1"}))
     found = of_app(app)["template"]

@@ -24,6 +24,7 @@ _COMMANDS = {
     "eval": ("evaluate", "Measure search on a collection, or check an app's answers."),
     "new": ("new", "Make an app."),
     "publish": ("publish", "Publish an app's name, and who may join it."),
+    "readmit": ("readmit", "Let a removed member join an app again."),
     "reembed": ("reembed", "Index an app's documents anew, beside the index in use."),
     "rules": ("rules", "Build and compare the security rules of all apps."),
     "serve": ("serve", "Run an app on this machine."),

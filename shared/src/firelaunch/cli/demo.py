@@ -43,7 +43,7 @@ def command(once: bool, port: int | None) -> None:
     began = time.monotonic()
     with served(folder, _APP, port) as (client, process):
         step(f"It answers on {client.url} after {time.monotonic() - began:.1f} s")
-        _say_who_answers(client.get("/readyz")["model"])
+        _say_who_answers(client.get("/ready")["model"])
         messages = _exchange(client, root / "docs")
         if not once:
             _say_how_to_go_on(client.url, messages)

@@ -7,6 +7,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -17,7 +18,7 @@ from ..deploy.data import database, indexes, indexes_built, publish, vectors
 from ..deploy.events import for_uploads, notification, removals
 from ..deploy.files import files
 from ..deploy.functions import AppFunctions, app_functions, membership_service
-from ..deploy.names import NO_PROJECT, Place, Service, app_service, bucket, databases, features
+from ..deploy.names import NO_PROJECT, OF_FUNCTIONS, Place, Service, app_service, bucket, databases, features
 from ..deploy.plan import describe, describe_command, for_project, for_service, preflight, secrets_of
 from ..deploy.quotas import quota_steps, quotas
 from ..deploy.rehearsal import settings_for_deploy
@@ -31,7 +32,9 @@ from ..deploy.tools import Failed, Tools, refuse_secrets
 from ..deploy.vertex_steps import begin, finish, found
 from ..deploy.work import for_work, scheduled
 from ..errors import SettingsError
+from ..llm.retirements import model_warnings
 from ..membership.policy import Policy
+from ..prompts import Prompts
 from ..settings import Settings, VertexIndex
 from ..text_file import read_text_file
 from .apps import app_folder, repo_root
@@ -40,6 +43,10 @@ from .rules import composed_rules
 from .start_check import would_start
 
 __all__ = ["command", "planned"]
+
+
+_OF_THE_SHELL = ("OPENAI_BASE_URL", "OPENAI_MODEL")
+"""What an app reads of its environment that is neither a secret nor a deploy's to set."""
 
 
 @click.command("deploy")
@@ -72,6 +79,7 @@ def command(
         refuse_secrets(more)
         if not rollback:
             would_start(deploy.folder, deploy.service, write=not dry_run)
+            _name_what_stays_behind(more)
         if dry_run:
             deploy.explain()
         elif rollback:
@@ -84,6 +92,14 @@ def command(
         raise click.ClickException(f"{failed}\nMend: {failed.mend}") from None
     except StageError as error:
         raise click.ClickException(str(error)) from None
+
+
+def _name_what_stays_behind(more: Iterable[str]) -> None:
+    """Say which variables the app reads here and would not have there: a shell's may lead to this machine."""
+    for name in _OF_THE_SHELL:
+        if os.environ.get(name) and not any(name in word for word in more):
+            flag = f"-- --update-env-vars={name}=${name}"
+            click.echo(f"{name} is set here, and the deployed app will not have it; to give it: {flag}", err=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +206,8 @@ class _Deploy:
             f"    {len(before) + len(after)} steps and {len(services)} services: {looks} commands look, and {acts} act "
             "where\n    nothing was made yet; what is there already is let be"
         )
+        for said in self._model_warnings():
+            click.echo(f"    warning: {said}")
         click.echo("\n".join(f"    {service.name}{_serving(service)}" for service in services))
         standing = [(what, micro) for what, micro in costs if "Vertex AI index" in what]
         among = f", {_dollars(standing)} of it for the index of vectors" if standing else ""
@@ -208,7 +226,8 @@ class _Deploy:
         stands_on = [*looked, *self._infrastructure()]
         last = finish(self.place, self.own) if self.own else []
         built = [indexes_built(self.place, *each) for each in self._indexed()]
-        return [*self._stands_on(stands_on), *self._contents(), *self._stands_on(last), *built]
+        before = [*self._models(), *self._stands_on(stands_on)]
+        return [*before, *self._contents(), *self._stands_on(last), *built]
 
     def _indexed(self) -> Iterator[tuple[str, Path, int]]:
         """Each database, the file of its indexes, and the length of the vectors that are searched in it; 0 for none."""
@@ -216,6 +235,17 @@ class _Deploy:
         names = databases(self.settings)
         for name in names:
             yield name, self.root / "firestore.indexes.json", length if name == names[-1] else 0
+
+    def _models(self) -> Iterable[Step]:
+        """A step that warns, where a model that the app names ends soon or does not answer where it is called."""
+        said = "\n".join(self._model_warnings())
+        if said:
+            yield Step("models that go on", (), warns=lambda _: said)
+
+    def _model_warnings(self) -> list[str]:
+        prompts = Prompts(self.folder / "app" / "prompts", self.settings.prompts, released=False, own_models=True)
+        named = [prompt.model for prompt in prompts.in_use() if prompt.model]
+        return list(model_warnings(self.settings, datetime.now(UTC).date(), named))
 
     def _stands_on(self, steps: Iterable[Step]) -> Iterable[Step]:
         return map(left_to_terraform, steps) if self.terraform else steps
@@ -259,7 +289,7 @@ class _Deploy:
         if self.functions and self.functions.uploads:
             yield notification(self.place, self.functions.uploads)
         joining = self.settings.membership
-        policy = Policy(joining.join, joining.domains, self.settings.identity.tenant or None)
+        policy = Policy(joining.join, joining.domains, self.settings.identity.tenant or None, joining.roles)
         fields = {"name": self.settings.app.name, **policy.data()}
         yield publish(self.place, databases(self.settings)[-1], self.settings.app.id, fields)
 
@@ -267,7 +297,7 @@ class _Deploy:
         return stage_app(self.root, self.folder, self._out(self.service.name))
 
     def _stage_functions(self) -> Staged:
-        return stage_functions(self.root, self._out(f"fl-fn-{self.settings.app.id}"), self.folder)
+        return stage_functions(self.root, self._out(f"{OF_FUNCTIONS}{self.settings.app.id}"), self.folder)
 
     def _stage_membership(self) -> Staged:
         return stage_functions(self.root, self._out(FUNCTIONS))

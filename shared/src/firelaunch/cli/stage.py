@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ..deploy.names import OF_FUNCTIONS
 from ..deploy.rehearsal import service_as_planned, settings_for_deploy
 from ..deploy.stage import FUNCTIONS, StageError, stage_app, stage_functions
 from .apps import app_folder, repo_root
@@ -32,7 +33,7 @@ def command(app: str | None, functions: bool, out: Path | None) -> None:
         if app is None:
             staged = stage_functions(root, out or root / "build" / "stage" / FUNCTIONS)
         elif functions:
-            folder, name = app_folder(app), f"fl-fn-{_checked(app)}"
+            folder, name = app_folder(app), f"{OF_FUNCTIONS}{_checked(app)}"
             staged = stage_functions(root, out or root / "build" / "stage" / name, folder)
         else:
             folder, name = app_folder(app), _checked(app)

@@ -11,11 +11,13 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from ..deploy.rehearsal import rehearse, service_as_planned, settings_for_deploy
 from ..errors import SettingsError
+from ..llm.retirements import model_warnings
 from ..settings import Settings
 from ..text_file import read_text_file
 from .base import Finding, note, ok, problem
@@ -54,7 +56,10 @@ def _wired(settings: Settings) -> Iterator[Finding]:
     # Nothing is connected to, and nothing is written but for the development key, in a folder of its own.
     with tempfile.TemporaryDirectory() as folder:
         environment = settings.environment.model_copy(update={"data": Path(folder)})
-        build(settings.model_copy(update={"environment": environment}))
+        services = build(settings.model_copy(update={"environment": environment}))
+    named = [prompt.model for prompt in services.prompts.in_use() if prompt.model]
+    for said in model_warnings(settings, datetime.now(UTC).date(), named):
+        yield note("models", said, "docs/models.md")
     yield ok("settings", f"mode {settings.environment.mode}, answered by {settings.provider} ({settings.choice.chat})")
     if settings.provider == "offline":
         mend = "set OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own; .env.example names them"
@@ -145,7 +150,7 @@ def _port(app_id: str, environ: Mapping[str, str]) -> Finding:
 def _serves(port: int) -> str | None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+        with opener.open(f"http://127.0.0.1:{port}/ready", timeout=2) as answer:
             app: str | None = json.load(answer).get("app")
             return app
     except (OSError, urllib.error.URLError, ValueError, AttributeError):

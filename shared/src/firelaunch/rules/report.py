@@ -113,8 +113,7 @@ def as_text(report: Mapping[str, Any]) -> str:
 
 
 def _invalid(report: Mapping[str, Any]) -> str:
-    count = len(report["invalid"])
-    return f" ({count} did not compile and {'does' if count == 1 else 'do'} not count)" if count else ""
+    return f" ({len(report['invalid'])} did not compile and do not count)"
 
 
 def _doubts(report: Mapping[str, Any]) -> list[str]:
