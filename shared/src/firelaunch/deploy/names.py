@@ -29,6 +29,7 @@ __all__ = [
     "NO_PROJECT",
     "OF_FUNCTIONS",
     "PERMISSIONS",
+    "PROBES",
     "QUEUE",
     "QUOTA_VIEWER",
     "REPOSITORY",
@@ -207,6 +208,14 @@ RUN: Mapping[str, str | int | bool] = {
 }
 """Settings of every service. ``timeout`` is in seconds, and Cloud Run's most: streams are long, and what a model may
 take is ``limits.request_seconds``."""
+
+PROBES: Mapping[str, Mapping[str, str | int]] = {
+    "startup": {"httpGet.path": "/ready", "timeoutSeconds": 2, "periodSeconds": 2, "failureThreshold": 120},
+    "liveness": {"httpGet.path": "/live", "timeoutSeconds": 5, "periodSeconds": 10, "failureThreshold": 12},
+}
+"""What Cloud Run asks an app: whether it reaches its database, before it gets requests; and later whether it answers,
+which touches no database, because a restart would not mend one. A start may take 240 seconds, which is Google's most:
+the role of a new account takes minutes to hold (https://cloud.google.com/run/docs/configuring/healthchecks)."""
 
 QUEUE: Mapping[str, str | int] = {"max-attempts": -1, "min-backoff": "1s", "max-backoff": "300s"}
 """Of each app's queue: Cloud Tasks brings a job until the app says that it is done or dead (docs/jobs.md)."""

@@ -25,7 +25,7 @@ from .names import (
 from .steps import Action, Step
 from .tools import Command, Request, Tools, gcloud
 
-__all__ = ["describe", "describe_command", "for_project", "for_service", "preflight", "secrets_of"]
+__all__ = ["describe", "describe_command", "for_project", "for_service", "preflight", "secret_versions", "secrets_of"]
 
 _RESOURCES = "https://cloudresourcemanager.googleapis.com/v1"
 _FIREBASE = "https://firebase.googleapis.com/v1beta1"
@@ -157,9 +157,14 @@ def secrets_of(place: Place, service: Service, keys: Mapping[str, str], but: Ite
             yield _secret_reader(place, service, name)
 
 
+def secret_versions(place: Place, name: str) -> Command:
+    """What lists the versions of a secret that may be used."""
+    return gcloud("secrets", "versions", "list", name, "--filter=state=ENABLED", project=place.project)
+
+
 def _secret(place: Place, variable: str, name: str, key: str | None, hint: str) -> Step:
     listed = gcloud("secrets", "list", project=place.project)
-    versions = gcloud("secrets", "versions", "list", name, "--filter=state=ENABLED", project=place.project)
+    versions = secret_versions(place, name)
     create = gcloud("secrets", "create", name, "--replication-policy=automatic", project=place.project)
 
     def lacks(answers: Sequence[Any]) -> Iterable[Action]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["TOKEN", "Call", "Refusal", "Route", "done", "exists", "not_found", "service_disabled"]
+__all__ = ["TOKEN", "Call", "Refusal", "Route", "done", "exists", "not_found", "service_disabled", "violation"]
 
 TOKEN = "a-token-for-tests"  # noqa: S105 - it opens nothing
 
@@ -95,6 +95,14 @@ def service_disabled(api: str, project: str) -> Refusal:
         "metadata": {"service": api, "consumer": f"projects/{project}"},
     }
     return Refusal(403, "PERMISSION_DENIED", said, [info])
+
+
+def violation(constraint: str, said: str) -> Refusal:
+    """What an organization's policy forbids
+    (https://cloud.google.com/knowledge/kb/organization-policy-violation-when-setting-iam-policy-000004666)."""
+    found = {"type": constraint, "description": "User is not in permitted organization."}
+    detail = {"@type": "type.googleapis.com/google.rpc.PreconditionFailure", "violations": [found]}
+    return Refusal(400, "FAILED_PRECONDITION", said, [detail])
 
 
 def done(response: dict[str, Any], kind: str = "type.googleapis.com/google.protobuf.Struct") -> dict[str, Any]:

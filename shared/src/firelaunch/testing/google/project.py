@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from .base import Call, Refusal, Route, done, exists, not_found
+from .base import Call, Refusal, Route, done, exists, not_found, violation
 
 __all__ = ["Project"]
 
@@ -28,6 +28,12 @@ class Project:
         self.secrets: dict[str, list[str]] = {}
         self.secret_policies: dict[str, dict[str, Any]] = {}
         self.repositories: list[str] = []
+        self.denied: set[str] = set()
+        """Permissions that whoever calls does not have, whatever testIamPermissions says."""
+        self.own_members_only = False
+        """Whether the organization's policy lets only its own members into policies (domain-restricted sharing)."""
+        self.checks_callers = False
+        """Whether the organization's policy has every Cloud Run service check its callers."""
         self.late: dict[str, int] = {}
         """What does not hold yet, and how often it is still refused: an API by its name, a new "account", a "secret"'s
         reader, the "build" account's rights, Google's own account for "eventarc"."""
@@ -145,8 +151,19 @@ class Project:
         self.policy = self.checked(call.json["policy"], self.policy)
         return self.policy
 
+    def check_members(self, policy: dict[str, Any]) -> None:
+        """Refuses whoever the organization's policy keeps out."""
+        everybody = {"allUsers", "allAuthenticatedUsers"}
+        if self.own_members_only and any(everybody & {*b["members"]} for b in policy.get("bindings", [])):
+            raise violation(
+                "constraints/iam.allowedPolicyMemberDomains",
+                "One or more users named in the policy do not belong to a permitted customer,  perhaps due to an "
+                "organization policy.",
+            )
+
     def checked(self, policy: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
         """Refuses what IAM refuses (https://cloud.google.com/iam/docs/policies)."""
+        self.check_members(policy)
         if policy.get("etag") != before["etag"]:
             raise Refusal(409, "ABORTED", "There were concurrent policy changes.")
         for binding in policy["bindings"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from .base import Call, Refusal, Route, exists, not_found
+from .base import Call, Refusal, Route, exists, not_found, violation
 from .project import Project
 from .quotas import Quotas
 
@@ -63,6 +63,8 @@ class Run:
 
     def public(self, name: str) -> bool:
         """Whether anybody may call a service."""
+        if _unchecked(self.services.get(name, {})):
+            return True
         bindings = self.policies.get(name, {}).get("bindings", [])
         return any(b["role"] == "roles/run.invoker" and "allUsers" in b["members"] for b in bindings)
 
@@ -94,6 +96,8 @@ class Run:
         body = copy.deepcopy(body)
         template = body["spec"]["template"]
         self.check_account(template["spec"]["serviceAccountName"])
+        if _unchecked(body) and not _unchecked(before or {}):
+            self._check_opening()
         problem = self._secret_problem(template)
         self._check_quota(template, region)
         generation = before["metadata"]["generation"] + 1 if before else 1
@@ -134,6 +138,13 @@ class Run:
             "address": {"url": f"http://{name}-x.a.run.app"},
             "traffic": targets,
         }
+
+    def _check_opening(self) -> None:
+        """Who may end the check of callers, and where (https://cloud.google.com/run/docs/authenticating/public)."""
+        if "run.services.setIamPolicy" in self.account.denied:
+            raise Refusal(403, "PERMISSION_DENIED", "Permission 'run.services.setIamPolicy' denied on resource.")
+        if self.account.checks_callers:
+            raise violation("constraints/run.managed.requireInvokerIam", "The service has to check its callers.")
 
     def _secret_problem(self, template: dict[str, Any]) -> str | None:
         """A revision does not come up whose account may not read its secrets; the service is there all the same."""
@@ -180,6 +191,7 @@ class Run:
 
     def _set_policy(self, call: Call, region: str, name: str) -> Any:
         self._get(call, region, name)
+        self.account.check_members(call.json["policy"])
         self.policies[name] = call.json["policy"]
         return self.policies[name]
 
@@ -201,6 +213,11 @@ class Run:
         if call.path == "/dev/token":
             return 404, {"error": {"code": "not_found"}}
         return (200, {}) if found[0] in self._leaking else (401, {"error": {"code": "unauthenticated"}})
+
+
+def _unchecked(service: dict[str, Any]) -> bool:
+    annotations = service.get("metadata", {}).get("annotations", {})
+    return bool(annotations.get("run.googleapis.com/invoker-iam-disabled") == "true")
 
 
 def _fail(status: dict[str, Any], message: str, before: dict[str, Any]) -> None:

@@ -76,7 +76,6 @@ class GoogleCloud:
 
     Attributes:
         project: its id.
-        denied: permissions that whoever calls does not have.
         exhausted: permissions whose quota is used up.
         caller: the service account that calls; None for a person, whose calls to Cloud Billing and the Resource Manager
             count for gcloud's own project, where these are on.
@@ -86,7 +85,6 @@ class GoogleCloud:
 
     def __init__(self, project: str = "demo-project") -> None:
         self.project = project
-        self.denied: set[str] = set()
         self.exhausted: set[str] = set()
         self.caller: ServiceAccount | None = None
         self.requests: list[str] = []
@@ -151,6 +149,15 @@ class GoogleCloud:
             "https_proxy": self.url,
             "no_proxy": "127.0.0.1,localhost",
         }
+
+    @property
+    def denied(self) -> set[str]:
+        """Permissions that whoever calls does not have, whatever testIamPermissions says."""
+        return self.account.denied
+
+    @denied.setter
+    def denied(self, permissions: set[str]) -> None:
+        self.account.denied = permissions
 
     def permission_of(self, request: str) -> str:
         """The permission that a request takes, given as in ``requests``; empty where Google documents none.
