@@ -349,6 +349,21 @@ def test_every_index_and_ttl_of_the_file_is_made_once_and_others_are_let_be(clou
     assert perform(step, tools, never) == 0
 
 
+def test_every_set_of_documents_and_tags_that_a_search_may_filter_by_has_its_index(
+    cloud: GoogleCloud, tools: Tools
+) -> None:
+    perform(indexes(PLACE, "(default)", INDEXES, 768, ("topic", "year")), tools, never)
+    paths = {
+        tuple(field["fieldPath"] for field in index["fields"][:-1])
+        for index in cloud.firestore.indexes["(default)"]
+        if any("vectorConfig" in field for field in index["fields"])
+    }
+    filters = {frozenset(each) - {"version", "embedding"} for each in paths}
+    assert all(each[-2:] == ("version", "embedding") for each in paths), "the vector is the last, as Google wants it"
+    assert len(paths) == len(filters) == 8
+    assert frozenset({"document", "tags.topic", "tags.year"}) in filters
+
+
 def test_a_collection_of_vectors_is_made_and_one_of_another_length_is_refused(cloud: GoogleCloud, tools: Tools) -> None:
     index = Index(backend="vector_search", embedder="openai")
     (step,) = vectors(PLACE, index, 1536)

@@ -1,7 +1,5 @@
-# A service account's call to the Resource Manager counts for its own project, which is often this one.
 data "google_project" "this" {
   project_id = var.project.id
-  depends_on = [google_project_service.api]
 }
 
 resource "google_project_service" "api" {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -229,12 +229,14 @@ class _Deploy:
         before = [*self._models(), *self._stands_on(stands_on)]
         return [*before, *self._contents(), *self._stands_on(last), *built]
 
-    def _indexed(self) -> Iterator[tuple[str, Path, int]]:
-        """Each database, the file of its indexes, and the length of the vectors that are searched in it; 0 for none."""
+    def _indexed(self) -> Iterator[tuple[str, Path, int, Sequence[str]]]:
+        """Each database, the file of its indexes, and of the vectors that are searched in it the length, or 0, and the
+        tags that filter them."""
         length = self.settings.embedding.length if self.settings.index.backend == "firestore" else 0
         names = databases(self.settings)
         for name in names:
-            yield name, self.root / "firestore.indexes.json", length if name == names[-1] else 0
+            vector = length if name == names[-1] else 0
+            yield name, self.root / "firestore.indexes.json", vector, self.settings.index.filters
 
     def _models(self) -> Iterable[Step]:
         """A step that warns, where a model that the app names ends soon or does not answer where it is called."""
@@ -254,9 +256,9 @@ class _Deploy:
         index, dimensions = self.settings.index, self.settings.embedding.length
         yield from for_project(self.place)
         yield from for_service(self.place, self.service, _only(os.environ, *self.service.secrets))
-        for name, file, vector in self._indexed():
+        for name, file, vector, tags in self._indexed():
             yield database(self.place, name)
-            yield indexes(self.place, name, file, vector)
+            yield indexes(self.place, name, file, vector, tags)
         yield from vectors(self.place, index, dimensions)
         yield from begin(self.place, self.own) if self.own else []
         if self.service.work:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -43,17 +44,18 @@ def database(place: Place, name: str) -> Step:
     )
 
 
-def indexes(place: Place, name: str, file: Path, vector: int = 0) -> Step:
+def indexes(place: Place, name: str, file: Path, vector: int = 0, tags: Sequence[str] = ()) -> Step:
     """The indexes and TTL policies of ``firestore.indexes.json``, made for a database; what else is there is let be.
 
     They are begun one after the other and built beside; :func:`indexes_built` waits for them.
 
     Args:
         vector: length of the vectors in the chunks of an app that searches in Firestore; 0 for none.
+        tags: those that its searches filter by.
     """
     wanted = json.loads(read_text_file(file))
     groups = f"{_FIRESTORE}/projects/{place.project}/databases/{name}/collectionGroups"
-    composite = composite_indexes(wanted, vector)
+    composite = composite_indexes(wanted, vector, tags)
 
     def lacks(answers: Sequence[Any]) -> Iterable[Action]:
         there = {_index_key(_group(item), item) for item in (answers[0] or {}).get("indexes", [])}
@@ -81,13 +83,13 @@ def indexes(place: Place, name: str, file: Path, vector: int = 0) -> Step:
     )
 
 
-def indexes_built(place: Place, name: str, file: Path, vector: int = 0) -> Step:
+def indexes_built(place: Place, name: str, file: Path, vector: int = 0, tags: Sequence[str] = ()) -> Step:
     """The indexes that :func:`indexes` began, each ready: a query without its index is refused.
 
     Raises:
         Failed: of the step: they are not ready after half an hour, as in a database that holds much.
     """
-    wanted = composite_indexes(json.loads(read_text_file(file)), vector)
+    wanted = composite_indexes(json.loads(read_text_file(file)), vector, tags)
     keys = {_index_key(item["collectionGroup"], item) for item in wanted}
     groups = f"{_FIRESTORE}/projects/{place.project}/databases/{name}/collectionGroups"
     listed = Request("GET", f"{groups}/-/indexes?pageSize={_PAGE}")
@@ -127,9 +129,9 @@ def indexes_built(place: Place, name: str, file: Path, vector: int = 0) -> Step:
     )
 
 
-def composite_indexes(wanted: Mapping[str, Any], vector: int) -> list[dict[str, Any]]:
-    """Those of the file (its JSON), and those of vectors of this length; 0 for none."""
-    return [*wanted["indexes"], *(_vector_indexes(vector) if vector else [])]
+def composite_indexes(wanted: Mapping[str, Any], vector: int, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Those of the file (its JSON), and those of vectors of this length, with these tags; 0 for none."""
+    return [*wanted["indexes"], *(_vector_indexes(vector, tags) if vector else [])]
 
 
 def vectors(place: Place, index: Index, dimensions: int) -> list[Step]:
@@ -193,18 +195,24 @@ def _wrong_type(there: Mapping[str, Any] | None, name: str) -> str | None:
     return None
 
 
-def _vector_indexes(dimensions: int) -> list[dict[str, Any]]:
-    """Of docs/search.md: neighbours within one version, and those in documents that a search names."""
+def _vector_indexes(dimensions: int, tags: Sequence[str]) -> list[dict[str, Any]]:
+    """Of docs/search.md: neighbours within one version, and within every set of what a search may filter by.
+
+    ``find_nearest`` takes an index of exactly the fields that it filters by and the vector; Firestore merges none
+    (https://firebase.google.com/docs/firestore/vector-search#create_and_manage_vector_indexes).
+    """
+    optional = sorted(["document", *(f"tags.{tag}" for tag in tags)])
+    filters = [chosen for count in range(len(optional) + 1) for chosen in combinations(optional, count)]
     return [
         {
             "collectionGroup": "chunks",
             "queryScope": "COLLECTION",
             "fields": [
-                *({"fieldPath": name, "order": "ASCENDING"} for name in filters),
+                *({"fieldPath": name, "order": "ASCENDING"} for name in (*chosen, "version")),
                 {"fieldPath": "embedding", "vectorConfig": {"dimension": dimensions, "flat": {}}},
             ],
         }
-        for filters in (("version",), ("document", "version"))
+        for chosen in filters
     ]
 
 

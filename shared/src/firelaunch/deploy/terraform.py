@@ -168,8 +168,9 @@ def _account(place: Place, does: str, roles: Iterable[Role]) -> dict[str, Any]:
 
 
 def _database(wanted: Mapping[str, Any], apps: Iterable[Settings]) -> dict[str, Any]:
-    lengths = {app.embedding.length for app in apps if app.index.backend == "firestore"} - {0}
-    indexes = [index for length in sorted(lengths or {0}) for index in composite_indexes(wanted, length)]
+    vectors = {(app.embedding.length, app.index.filters) for app in apps if app.index.backend == "firestore"}
+    searched = sorted((length, tags) for length, tags in vectors if length)
+    indexes = [index for length, tags in searched or [(0, ())] for index in composite_indexes(wanted, length, tags)]
     unique = {json.dumps(index, sort_keys=True): index for index in indexes}
     return {
         "indexes": [_index(index) for index in unique.values()],

@@ -207,7 +207,8 @@ class GoogleCloud:
         api = f"{call.host.partition('.')[0].rpartition('-')[2]}.googleapis.com"
         if api == "serviceusage.googleapis.com":
             return
-        project, on = _NUMBER, self.account.apis
+        project: str = _NUMBER
+        on: Set[str] = self.account.apis
         if api in _OF_THE_CALLER:
             if self.caller is None:
                 return
