@@ -161,6 +161,7 @@ def test_where_an_organization_forbids_all_users_a_service_is_opened_without_the
         return
     assert "because Cloud Run checks no caller of it; allUsers was refused" in release.deploy(Staged(tmp_path, "one"))
     assert cloud.run.public("demo")
+    tools.read(services_command(PLACE), fresh=True)
     cloud.requests.clear()
     assert "serves at" in release.deploy(Staged(tmp_path, "two")), "it stays open, and allUsers is not tried again"
     assert not [line for line in cloud.requests if line.endswith("setIamPolicy")]

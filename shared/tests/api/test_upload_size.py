@@ -8,7 +8,7 @@ import pytest
 from firelaunch.api.upload_form import FORM_BYTES, UploadForm
 from firelaunch.errors import TooLarge
 from firelaunch.settings import Settings
-from firelaunch.testing.apps import write_app
+from firelaunch.testing.apps import SETTINGS, write_app
 from flask import Flask, Request, request
 
 CLOUD_RUN_BYTES = 32 * 2**20
@@ -26,16 +26,16 @@ CLOUD_RUN_BYTES = 32 * 2**20
 def test_a_request_is_never_allowed_more_than_cloud_run_brings(
     tmp_path: Path, file_bytes: int, mode: str, most: int
 ) -> None:
-    path = write_app(tmp_path, f"[documents]\nfile_bytes = {file_bytes}\n")
-    environ = {"FIRELAUNCH_MODE": mode, "GOOGLE_CLOUD_PROJECT": "demo-project"}
+    path = write_app(tmp_path, f"{SETTINGS}\n[documents]\nfile_bytes = {file_bytes}\n")
+    environ = {"FIRELAUNCH_MODE": mode, "GOOGLE_CLOUD_PROJECT": "demo-project", "OPENAI_API_KEY": "k"}
     settings = Settings.load(path, environ)
     assert settings.upload_bytes == most
     assert mode == "embedded" or settings.upload_bytes + FORM_BYTES < CLOUD_RUN_BYTES
 
 
 def test_a_file_that_cloud_run_would_cut_off_is_sent_by_firebase_storage() -> None:
-    headers = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": str(2 * 10**6)}
-    with Flask(__name__).test_request_context("/", method="POST", headers=headers):
+    kind = "multipart/form-data; boundary=x"
+    with Flask(__name__).test_request_context("/", method="POST", data=bytes(2 * 10**6), content_type=kind):
         form_request: Request = request
         with pytest.raises(
             TooLarge, match="Put a larger one, of 5000000 bytes at most, into Firebase Storage"

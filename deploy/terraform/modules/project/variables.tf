@@ -32,5 +32,5 @@ output "number" {
 
 output "workload_identity_provider" {
   description = "The provider's whole name."
-  value       = one([for provider in google_iam_workload_identity_pool_provider.github : provider.name])
+  value       = var.github_repository == null ? null : google_iam_workload_identity_pool_provider.github[var.github_repository.id].name
 }

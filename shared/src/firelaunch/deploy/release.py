@@ -81,7 +81,7 @@ class Live:
     @property
     def unchecked(self) -> bool:
         """Whether Cloud Run checks no caller of it."""
-        return bool(self.data["metadata"].get("annotations", {}).get(_UNCHECKED) == "true")
+        return bool(str(self.data["metadata"].get("annotations", {}).get(_UNCHECKED)).lower() == "true")
 
     @property
     def ready(self) -> bool:

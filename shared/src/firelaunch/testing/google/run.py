@@ -217,7 +217,7 @@ class Run:
 
 def _unchecked(service: dict[str, Any]) -> bool:
     annotations = service.get("metadata", {}).get("annotations", {})
-    return bool(annotations.get("run.googleapis.com/invoker-iam-disabled") == "true")
+    return str(annotations.get("run.googleapis.com/invoker-iam-disabled")).lower() == "true"  # gcloud writes "True"
 
 
 def _fail(status: dict[str, Any], message: str, before: dict[str, Any]) -> None:
