@@ -346,6 +346,9 @@ class Documents:
 
         Args:
             record: the document's, as the writer read it.
+
+        Raises:
+            Fenced: it does not live.
         """
         generation = record.data.get(GENERATION, "")
 
@@ -353,7 +356,7 @@ class Documents:
             same = found is not None and found.data.get(GENERATION, "") == generation
             return same and found is not None and found.data.get("status") not in _GIVEN_UP
 
-        return Fence(self._store, record.path, record.update_time, lives)
+        return Fence.while_it(lives, self._store, record)
 
     def same_content(self, scope: Scope, document: str, digest: str) -> Sequence[str]:
         """Another document of the scope with the same content, whose vectors serve for both."""

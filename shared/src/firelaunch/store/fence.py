@@ -24,20 +24,25 @@ class Fence:
     Args:
         record: path of the document's record.
         updated_at: the record's ``update_time`` as the writer read it; None where it was not there.
-        allows: whether the record, as it is now, allows the write; a record that does is taken up as it is.
     """
 
-    def __init__(
-        self,
-        store: DocumentStore,
-        record: str,
-        updated_at: datetime | None,
-        allows: Callable[[Document | None], bool] | None = None,
-    ) -> None:
+    def __init__(self, store: DocumentStore, record: str, updated_at: datetime | None) -> None:
         self._store = store
         self._record = record
         self._updated_at = updated_at
-        self._allows = allows or self._is_unchanged
+        self._allows: Callable[[Document | None], bool] = self._is_unchanged
+
+    @classmethod
+    def while_it(cls, allows: Callable[[Document | None], bool], store: DocumentStore, record: Document) -> Fence:
+        """A fence that stands as long as ``allows`` says so of the record, however else that changes.
+
+        Raises:
+            Fenced: it does not, of the record as it was read.
+        """
+        fence = cls(store, record.path, record.update_time)
+        fence._allows = allows
+        fence._take_up(record)
+        return fence
 
     @property
     def condition(self) -> Verify:
@@ -50,7 +55,9 @@ class Fence:
         Raises:
             Fenced: it does not allow the write (any more).
         """
-        found = self._store.get(self._record)
+        self._take_up(self._store.get(self._record))
+
+    def _take_up(self, found: Document | None) -> None:
         if not self._allows(found):
             raise Fenced(reason=f"the record {self._record} was deleted, replaced or given up")
         self._updated_at = None if found is None else found.update_time
