@@ -45,6 +45,7 @@ WRITERS_OF_EXPIRY = {
     "jobs/jobs.py",
     "batch.py",
     "billing/inbox.py",
+    "erasure.py",
 }
 """Files that write it; each is made to do so in the test of the TTL policies."""
 
@@ -90,7 +91,7 @@ def test_every_kind_of_document_that_expires_has_a_ttl_policy_and_nothing_else_h
     expiring = collections_with(EXPIRES, after_one_of_each(tmp_path))
     policies = [item for item in INDEXES["fieldOverrides"] if item.get("ttl")]
 
-    assert expiring == {"requests", "invites", "jobs", "items", "billing_events"}
+    assert expiring == {"requests", "invites", "jobs", "items", "billing_events", "erasures"}
     assert expiring == {item["collectionGroup"] for item in policies}
     assert all(item["fieldPath"] == EXPIRES and item["indexes"] == [] for item in policies), "a time that only grows"
 
