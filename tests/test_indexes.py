@@ -17,6 +17,7 @@ from firelaunch.services import Services
 from firelaunch.settings import Settings
 from firelaunch.testing.apps import sign_in, write_app
 from firelaunch.testing.stripe import StripeServer
+from firelaunch.upkeep import erasure_of
 from firelaunch.web import App, init_app
 from firelaunch.wiring import build, build_store
 from index_need import Need, Unreadable, composite_index, queries
@@ -134,7 +135,7 @@ def test_a_query_that_cannot_be_read_fails_rather_than_being_overlooked(tmp_path
 
 
 def after_one_of_each(folder: Path) -> Path:
-    """The database of an app that did a turn, an extraction and a batch, has an invitation, and had a Stripe event."""
+    """The database of an app that used each of what expires: a turn, a batch, an invitation, an event, an erasure."""
     settings = Settings.load(write_app(folder), {"FIRELAUNCH_DATA": str(folder / "data")})
     store = build_store(settings)
     services: Services = build(settings, store=store)
@@ -150,6 +151,7 @@ def after_one_of_each(folder: Path) -> Path:
     owner = Owner("demo", None)
     with StripeServer() as stripe:
         Shop(stripe, store).inbox.receive(Event("evt_1", "invented", services.clock(), owner, None))
+    erasure_of(services).run("bob")
     store.close()
     return next(folder.rglob("*.sqlite3"))
 

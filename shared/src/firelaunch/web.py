@@ -249,6 +249,10 @@ def _requests(app: App, services: Services) -> None:
             services.app_check.verify(request.headers.get("X-Firebase-AppCheck"))
         g.caller = services.identity.verify(bearer(request.headers.get("Authorization")))
 
+    @app.teardown_request
+    def end(_: BaseException | None) -> None:
+        BEGAN.set(None)
+
     @app.after_request
     def finish(response: Response) -> Response:
         response.headers["X-Request-Id"] = REQUEST_ID.get() or ""

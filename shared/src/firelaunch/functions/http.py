@@ -36,6 +36,10 @@ def function_app(name: str, max_body: int) -> App:
         BEGAN.set(datetime.now(UTC))
         REQUEST_ID.set("req_" + secrets.token_hex(10))
 
+    @app.teardown_request
+    def end(_: BaseException | None) -> None:
+        BEGAN.set(None)
+
     @app.after_request
     def finish(response: Response) -> Response:
         response.headers["X-Request-Id"] = REQUEST_ID.get() or ""

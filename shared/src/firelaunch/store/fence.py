@@ -23,8 +23,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
-from ..errors import AlreadyExists, Fenced, NotFound, PreconditionFailed
-from ..scope import Scope, split
+from ..errors import AlreadyExists, Fenced, InvalidId, NotFound, PreconditionFailed
+from ..scope import Scope, check_uid, split
 from .base import Create, Delete, Document, DocumentStore, Set, Update, Verify, Write
 
 __all__ = ["BEGAN", "Erasable", "Fence", "begun_at"]
@@ -100,12 +100,16 @@ class Erasable:
 
 
 def _user_of(write: Write) -> str | None:
-    """Whose a document is: by its path, or by what it says."""
+    """Whose a document is: by its path, or by what it says. What can be no user's id is nobody's."""
     _, _, *rest = split(write.path)
     if len(rest) >= 2 and rest[0] in {"users", "members"}:
-        return rest[1]
-    uid = write.data.get("uid") if isinstance(write, Create | Set) else None
-    return uid if isinstance(uid, str) else None
+        uid: object = rest[1]
+    else:
+        uid = write.data.get("uid") if isinstance(write, Create | Set) else None
+    try:
+        return check_uid(uid) if isinstance(uid, str) else None
+    except InvalidId:
+        return None
 
 
 def _conditioned(write: Write, collection: str) -> bool:
