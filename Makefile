@@ -1,5 +1,9 @@
 # `make` sets everything up; `make help` lists the rest. Nothing but Python 3.11+, make and git is needed.
 
+ifeq ($(OS),Windows_NT)
+$(error firelaunch runs on Linux and macOS, and on Windows under WSL. Install it in PowerShell with: wsl --install; then clone the repository there and run make)
+endif
+
 PYTHON ?= python3
 APP ?= demo
 BIN := .venv/bin
@@ -32,8 +36,9 @@ lint: setup ## Check style and types
 	@echo "ruff"
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; echo "Mend it with: make format" >&2; exit 1; }
-	@echo "mypy (the first run takes half a minute)"
+	@echo "mypy (the first run takes half a minute), for this machine and for macOS"
 	@$(BIN)/mypy
+	@$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 
 format: setup ## Format the code, and mend what ruff can mend
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -1,6 +1,7 @@
 """What relaying a model's stream costs, beside the usual ways and beside nginx passing the bytes.
 
-One fast upstream (``bench/relay_upstream.py``) streams 200 tokens a completion. Each server under test runs on one
+One fast upstream (``bench/relay_upstream.py``) streams 200 tokens a completion, as OpenAI does: a role first, then the
+text, the usage last. The first token is the first text that a client gets. Each server under test runs on one
 core, the upstream and the clients on the other; the servers take turns. CPU is that of the server's
 processes, from ``/proc``, for each 100,000 tokens that its clients received. Ours does the whole turn: token,
 admission, metering, checkpoints and settling, on SQLite.

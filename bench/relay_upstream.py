@@ -15,7 +15,7 @@ TOKENS = size(200, 100)
 PACE = size(20, 200)
 
 
-def _event(delta: dict[str, str], finish: str | None, usage: dict[str, int] | None = None) -> bytes:
+def _event(delta: dict[str, str | None], finish: str | None, usage: dict[str, int] | None = None) -> bytes:
     body = {
         "id": "chatcmpl-BvJ3x1mC0a9kQ2fT7dLw5ZrP",
         "object": "chat.completion.chunk",
@@ -31,6 +31,9 @@ def _event(delta: dict[str, str], finish: str | None, usage: dict[str, int] | No
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+ROLE = _event({"role": "assistant", "content": "", "refusal": None}, None)
+"""What OpenAI sends first: no text yet."""
+
 WORD = _event({"content": "word "}, None)
 LAST = _event({}, "stop") + _event(
     {}, None, {"prompt_tokens": 10, "completion_tokens": TOKENS, "total_tokens": TOKENS + 10}
@@ -72,15 +75,15 @@ class Connection(asyncio.Protocol):
         self._begin(body)
 
     def _begin(self, body: bytes) -> None:
-        self.transport.write(HEAD)
+        self.transport.write(HEAD + ROLE)
         Connection.open += 1
         self.streaming, self.left = True, TOKENS
         last = json.loads(body)["messages"][-1]["content"]
         if last == "silent":
             return
         if b'"paced"' in body:
-            self.at = asyncio.get_running_loop().time()
-            self._tick()
+            self.at = asyncio.get_running_loop().time() + 1 / PACE
+            self.handle = asyncio.get_running_loop().call_at(self.at, self._tick)
         else:
             self._pour()
 

@@ -32,8 +32,8 @@ from flask import Flask
 def create_app():
     app = Flask(__name__)
 
-    @app.get("/healthz")
-    def healthz():
+    @app.get("/live")
+    def live():
         return {"status": "ok"}
 
     return app
@@ -100,7 +100,7 @@ def one_start(folder: Path, *, turn: bool) -> Start:
     )
     try:
         url = f"http://127.0.0.1:{port}"
-        wait_for_200(f"{url}/healthz", process)
+        wait_for_200(f"{url}/live", process)
         first_200 = time.perf_counter() - began
         first_turn = one_turn(url, began) if turn else 0.0
         sizes = resident(process.pid)

@@ -5,6 +5,7 @@ from functools import cache
 import functions_framework
 from erase_user import erase_user
 from expire_reservations import expire_reservations
+from firelaunch.functions.server import use_worker
 from firelaunch.functions.together import together
 from firelaunch.functions.wiring import build_door, build_reconciliation, build_webhook
 from flask import Flask, Request, Response
@@ -13,6 +14,8 @@ from notify import notify
 from on_document_written import on_document_written
 from rollup_usage import rollup_usage
 from werkzeug.wrappers import Response as BaseResponse
+
+use_worker()
 
 
 @cache

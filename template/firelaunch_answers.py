@@ -12,7 +12,7 @@ from pathlib import Path
 from cookiecutter.exceptions import FailedHookException
 from jinja2.ext import Extension
 
-SLUG = re.compile(r"[a-z](?:[a-z0-9-]{0,47}[a-z0-9])?")
+SLUG = re.compile(r"[a-z](?:[a-z0-9-]{0,29}[a-z0-9])?")
 """A Cloud Run service name, as in firelaunch.scope.APP_ID: firelaunch need not be installed where cookiecutter is."""
 
 DEVICES = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]")
@@ -48,7 +48,7 @@ def checked(answer, question):
 
 def _slug(answer):
     if not SLUG.fullmatch(answer):
-        return f"it names a Cloud Run service, so use 1 to 49 {CHARACTERS}."
+        return f"it names a Cloud Run service and its functions, so use 1 to 31 {CHARACTERS}."
     if DEVICES.fullmatch(answer):
         return "no folder can have that name on Windows; choose another."
     return None

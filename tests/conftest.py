@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,6 +18,12 @@ from support import Server, copy_template, served
 def _interruptible() -> None:
     """A shell has what it starts in the background ignore SIGINT, and so would the processes that are tested."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _on_a_laptop() -> None:
+    """Where CI is set a deploy takes no prompt that is not released; most tests are of a founder's own machine."""
+    os.environ.pop("CI", None)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def fuzz(folder: Path, examples: int, *more: str) -> tuple[bool, str]:
         options = ["--checks", "all", "-n", str(examples), "--generation-database", "none", "--no-color", *more]
         done = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, check=False)
         # What was sent must have left the app as it was: in service.
-        healthy = server.client.get("/readyz").status_code == 200
+        healthy = server.client.get("/ready").status_code == 200
     return done.returncode == 0 and healthy, done.stdout + done.stderr
 
 

@@ -126,7 +126,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], client: httpx.Client, lo
     while time.monotonic() < give_up:
         assert process.poll() is None, log.read_text()
         try:
-            if client.get("/readyz").status_code == 200:
+            if client.get("/ready").status_code == 200:
                 return
         except httpx.TransportError:
             time.sleep(0.02)

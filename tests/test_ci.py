@@ -165,6 +165,21 @@ def changed(repo: Path, *arguments: str) -> list[str]:
     return found
 
 
+def test_without_git_all_apps_that_were_uploaded_count_and_none_is_an_error(repo: Path) -> None:
+    """ "gcloud builds submit" uploads no .git, and nothing that .gitignore names."""
+    shutil.rmtree(repo / ".git")
+    shutil.rmtree(repo / "apps" / "ignored")
+    for arguments in (["--all"], ["--since", "HEAD^"]):
+        assert changed(repo, *arguments) == ["one", "two"]
+    shutil.rmtree(repo / "apps")
+    for arguments in (["--all"], ["--since", "HEAD^"], ["--all", "--lines"]):
+        command = [PYTHON, str(ROOT / "tools" / "changed_apps.py"), *arguments]
+        done = subprocess.run(command, cwd=repo, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert ".gitignore" in done.stderr
+        assert done.stdout == ""
+
+
 @pytest.mark.parametrize(
     ("path", "apps"),
     [

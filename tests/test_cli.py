@@ -131,7 +131,7 @@ def test_a_demo_that_stays_up_takes_its_server_along_however_it_ends(repo: Path,
     with subprocess.Popen(command, cwd=repo, env=env, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         assert any("stays up" in line for line in demo.stdout)
-        assert httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{port}/live", trust_env=False).status_code == 200
         demo.send_signal(number)
         code = demo.wait(timeout=30)
     assert code == {signal.SIGINT: 0, signal.SIGTERM: 128 + 15, signal.SIGKILL: -9}[number]
@@ -150,7 +150,7 @@ def test_serve_runs_an_app_as_the_process_itself_so_that_signals_reach_it(repo: 
         said = next(line for line in server.stderr if "ready on" in line)
         where = f"http://127.0.0.1:{port}"
         assert said == f"ready on {where}: mine, embedded mode, offline model; / to talk to it, /docs for its API\n"
-        assert httpx.get(f"{where}/readyz", trust_env=False).json()["app"] == "mine"
+        assert httpx.get(f"{where}/ready", trust_env=False).json()["app"] == "mine"
         server.terminate()
         assert server.wait(timeout=30) == 0
     assert nobody_listens(port)
@@ -303,7 +303,8 @@ def test_an_operator_publishes_an_app_and_invites_its_first_admin(
     assert f"Firestore database (default) of {firestore_project}" in published.stdout
     app = emulator_store.get("apps/demo")
     assert app is not None
-    assert app.data == {"name": "Demo", "join": "invite", "domains": [], "tenant": None}
+    roles = ["viewer", "member", "editor", "admin"]
+    assert app.data == {"name": "Demo", "join": "invite", "domains": [], "tenant": None, "roles": roles}
 
     invited = firelaunch(repo, "invite", "demo", "--role", "admin", "--hours", "1", **emulators)
     assert invited.returncode == 0, invited.stderr

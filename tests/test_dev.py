@@ -94,7 +94,7 @@ def nobody_listens(host: str) -> bool:
 def test_an_app_starts_again_after_each_change_and_a_mistake_ends_nothing(repo: Path, dev: Callable[..., Dev]) -> None:
     run = dev("--embedded")
     at = run.until(r"^app +\| ready on ")
-    assert httpx.get(f"{run.url}/readyz", trust_env=False).json()["app"] == "demo"
+    assert httpx.get(f"{run.url}/ready", trust_env=False).json()["app"] == "demo"
 
     change(repo / "apps/demo/firelaunch.toml", "region =", "regoin =")
     at = run.until(r"^dev +\| the app ended with 4; it starts again when a file changes", at)
@@ -116,10 +116,10 @@ def test_the_env_file_is_read_and_the_environment_comes_first(repo: Path, dev: C
     (repo / "apps/demo/.env").write_text("OPENAI_API_KEY=k\nOPENAI_BASE_URL=http://localhost:1\n")
     run = dev("--embedded")
     run.until("ready on ")
-    assert httpx.get(f"{run.url}/readyz", trust_env=False).json()["model"] == "openai"
+    assert httpx.get(f"{run.url}/ready", trust_env=False).json()["model"] == "openai"
     other = dev("--embedded", OPENAI_API_KEY="", OPENAI_BASE_URL="")
     other.until("ready on ")
-    assert httpx.get(f"{other.url}/readyz", trust_env=False).json()["model"] == "offline"
+    assert httpx.get(f"{other.url}/ready", trust_env=False).json()["model"] == "offline"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

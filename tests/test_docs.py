@@ -22,8 +22,8 @@ SERVER = """
 ( exec {command} ) &
 server=$!
 trap 'kill $server; wait $server || true' EXIT
-for i in $(seq 300); do curl -sf localhost:{port}/readyz >/dev/null && break; sleep 0.1; done
-curl -sf localhost:{port}/readyz >/dev/null
+for i in $(seq 300); do curl -sf localhost:{port}/ready >/dev/null && break; sleep 0.1; done
+curl -sf localhost:{port}/ready >/dev/null
 """
 
 
@@ -96,6 +96,7 @@ def test_the_table_of_errors_lists_each_code_with_its_status_and_no_other() -> N
     import firelaunch.identity.base  # errors take their place in the tree when their module is imported
     import firelaunch.membership.claims
     import firelaunch.membership.invites
+    import firelaunch.membership.removals
     from firelaunch.errors import FirelaunchError
     from firelaunch.web import _CODES
 

@@ -12,13 +12,18 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from firelaunch.settings_sections import Cloud
 from firelaunch.testing.models import ModelServer, Reply
 from support import Server, User
 from test_relay import LONG, WORDS, asked, read_until, start, wait_until
 
 
 def connected(server: Server) -> socket.socket:
-    at = urlsplit(server.url)
+    return connected_to(server.url)
+
+
+def connected_to(url: str) -> socket.socket:
+    at = urlsplit(url)
     return socket.create_connection((at.hostname or "", at.port or 0), timeout=60)
 
 
@@ -33,7 +38,7 @@ def test_a_head_request_for_a_stream_has_no_body_that_would_pass_for_the_next_an
             sock.sendall(f"{head}{ada.headers['Authorization']}\r\n\r\n".encode())
             seen = read_until(sock, b"\r\n\r\n")
             assert b"200 OK" in seen
-            sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
+            sock.sendall(b"GET /live HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
             while data := sock.recv(65_536):
                 seen += data
             assert seen.partition(b"\r\n\r\n")[2].startswith(b"HTTP/1.1 200 OK"), seen
@@ -55,13 +60,13 @@ def test_connections_that_never_end_their_requests_do_not_keep_others_out_for_lo
                     sock.send(b"x")
 
     for sock in sockets:
-        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: app\r\nX-Slow: ")
+        sock.sendall(b"GET /live HTTP/1.1\r\nHost: app\r\nX-Slow: ")
     dripping = threading.Thread(target=drip)
     if drips:
         dripping.start()
     try:
         # On a connection of its own, which is behind the others.
-        assert httpx.get(f"{server.url}/healthz", timeout=30, trust_env=False).status_code == 200
+        assert httpx.get(f"{server.url}/live", timeout=30, trust_env=False).status_code == 200
     finally:
         over.set()
         if drips:
@@ -126,7 +131,7 @@ def test_a_slow_line_that_keeps_sending_is_waited_for(app_folder: Path, serve: C
             time.sleep(0.2)
         assert time.monotonic() - began > 3
         assert b" 202 " in read_until(sock, b"\r\n\r\n")
-        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
+        sock.sendall(b"GET /live HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
         assert b" 200 OK" in read_until(sock, b" 200 OK"), "and its connection serves the next request"
 
 
@@ -158,7 +163,7 @@ def test_one_user_cannot_take_the_threads_of_others_by_following(
             assert (refused.status_code, refused.headers["Retry-After"]) == (429, "5")
             assert refused.json()["error"]["code"] == "too_many_streams"
         read_until(open_ones.enter_context(following(server, bob, his)), b"event: delta")
-        assert server.client.get(f"{server.url}/healthz").status_code == 200
+        assert server.client.get(f"{server.url}/live").status_code == 200
         places[0].close()
 
         def there_is_room() -> bool:
@@ -210,12 +215,188 @@ def test_connections_that_their_clients_never_close_keep_nobody_out(
     server = serve(app_folder)
     sockets = [connected(server) for _ in range(40)]
     for sock in sockets:
-        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
+        sock.sendall(b"GET /live HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
     for sock in sockets:
         read_until(sock, b"\r\n\r\n")
     # On a connection of its own. gunicorn would be two seconds about each of the others, one after the other.
-    assert httpx.get(f"{server.url}/healthz", timeout=30, trust_env=False).status_code == 200
+    assert httpx.get(f"{server.url}/live", timeout=30, trust_env=False).status_code == 200
     for sock in sockets:
         while sock.recv(65_536):
             pass
         sock.close()
+
+
+UNFINISHED = b"POST %b HTTP/1.1\r\nHost: app\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+
+
+def test_bodies_that_strangers_do_not_end_keep_nobody_out(app_folder: Path, serve: Callable[..., Server]) -> None:
+    server = serve(app_folder, CONCURRENCY="2")
+    sockets = [connected(server) for _ in range(200)]
+    for sock in sockets:
+        sock.sendall(UNFINISHED % b"/v1/chats")
+    assert httpx.get(f"{server.url}/live", timeout=4, trust_env=False).status_code == 200
+    for sock in sockets:
+        sock.close()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"Content-Length: 1000000\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n"],
+    ids=["too long to be gathered", "in chunks"],
+)
+def test_who_is_refused_before_their_body_was_read_is_told_so_and_holds_nothing(
+    app_folder: Path, serve: Callable[..., Server], body: bytes
+) -> None:
+    server = serve(app_folder, CONCURRENCY="2")
+    sockets = [connected(server) for _ in range(20)]
+    for sock in sockets:
+        sock.sendall(b"POST /v1/chats HTTP/1.1\r\nHost: app\r\nContent-Type: application/json\r\n" + body)
+    for sock in sockets:
+        sock.settimeout(4)
+        head = read_until(sock, b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 401 "), head
+        assert b"\r\nConnection: close\r\n" in head
+    assert httpx.get(f"{server.url}/live", timeout=4, trust_env=False).status_code == 200
+
+
+def test_a_body_that_was_not_read_but_is_there_leaves_its_connection_to_the_next_request(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    server = serve(app_folder)
+    with connected(server) as sock:
+        sock.sendall(b"POST /v1/chats HTTP/1.1\r\nHost: app\r\nContent-Length: 2\r\n\r\n{}")
+        assert b"HTTP/1.1 401 " in read_until(sock, b"}}")
+        sock.sendall(b"GET /live HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
+        assert b"HTTP/1.1 200 " in read_until(sock, b"\r\n\r\n")
+
+
+def test_members_whose_bodies_do_not_end_hold_half_of_the_threads_at_most(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    patience(app_folder, 4)
+    server = serve(app_folder, CONCURRENCY="2")  # and with it six threads
+    ada = server.sign_in("ada")
+    head = f"POST /v1/chats HTTP/1.1\r\nHost: app\r\nAuthorization: {ada.headers['Authorization']}\r\n"
+    head += "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"
+    sockets = [connected(server) for _ in range(12)]
+    for sock in sockets:
+        sock.sendall(head.encode())
+    for _ in range(3):
+        assert httpx.get(f"{server.url}/live", timeout=3, trust_env=False).status_code == 200
+        assert ada.call("POST", "/v1/chats", {}).status_code == 201
+    statuses = []
+    for sock in sockets:
+        with contextlib.suppress(OSError):
+            sock.sendall(b"1\r\n}\r\n0\r\n\r\n")
+        statuses.append(read_until(sock, b"\r\n\r\n")[9:12])
+    # Those that ended their bodies were read, once others had left their places.
+    assert set(statuses) <= {b"201", b"400", b"503"}
+    assert statuses.count(b"201") >= 3, statuses
+
+
+def test_a_client_that_asks_again_and_again_and_reads_nothing_holds_no_thread_for_long(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    patience(app_folder, 1)
+    server = serve(app_folder, CONCURRENCY="1")  # and with it five threads
+    assert server.client.get("/openapi.json").status_code == 200
+    sockets = [connected(server) for _ in range(6)]
+    for sock in sockets:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            sock.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: app\r\n\r\n" * 1_000)
+    for _ in range(3):
+        assert httpx.get(f"{server.url}/live", timeout=20, trust_env=False).status_code == 200
+    for sock in sockets:
+        sock.close()
+
+
+def test_requests_that_come_in_pieces_and_several_at_once_are_answered_in_their_order(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    server = serve(app_folder)
+    ada = server.sign_in("ada")
+    head = f"POST /v1/chats HTTP/1.1\r\nHost: app\r\nAuthorization: {ada.headers['Authorization']}\r\n"
+    asked = f"{head}Content-Type: application/json\r\nContent-Length: 17\r\n\r\n".encode() + b'{"title": "Teas"}'
+    both = asked + b"GET /live HTTP/1.1\r\nHost: app\r\n\r\n" + asked + b"GET /live HTTP/1.1\r\nHost: app\r\n\r\n"
+    with connected(server) as sock:
+        for at in range(0, len(both), 97):
+            sock.sendall(both[at : at + 97])
+            time.sleep(0.01)
+        seen = read_until(sock, b"Teas")
+        while seen.count(b"HTTP/1.1 ") < 4:
+            seen += sock.recv(65_536)
+    assert [part[:3] for part in seen.split(b"HTTP/1.1 ")[1:]] == [b"201", b"200"] * 2
+
+
+def test_a_client_that_waits_to_be_told_to_go_on_is_told_so(app_folder: Path, serve: Callable[..., Server]) -> None:
+    server = serve(app_folder)
+    ada = server.sign_in("ada")
+    head = f"POST /v1/chats HTTP/1.1\r\nHost: app\r\nAuthorization: {ada.headers['Authorization']}\r\n"
+    head += "Content-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    with connected(server) as sock:
+        sock.sendall(head.encode())
+        assert read_until(sock, b"\r\n\r\n").startswith(b"HTTP/1.1 100 ")
+        sock.sendall(b"{}")
+        assert read_until(sock, b"\r\n\r\n").startswith(b"HTTP/1.1 201 ")
+
+
+def test_a_head_without_an_end_is_refused(app_folder: Path, serve: Callable[..., Server]) -> None:
+    server = serve(app_folder)
+    with connected(server) as sock:
+        sock.sendall(b"GET /live HTTP/1.1\r\nHost: app\r\nX-Long: " + b"x" * 65_536)
+        assert read_until(sock, b"}}").startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_body_has_its_seconds_in_all_however_steadily_it_comes(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    toml = app_folder / "firelaunch.toml"
+    toml.write_text(toml.read_text().replace("[limits]", "[limits]\nbody_seconds = 1"))
+    server = serve(app_folder)
+    ada = server.sign_in("ada")
+    head = f"POST /v1/chats HTTP/1.1\r\nHost: app\r\nAuthorization: {ada.headers['Authorization']}\r\n"
+    head += "Content-Type: application/json\r\nContent-Length: 200000\r\n\r\n"
+    with connected(server) as sock:
+        sock.sendall(head.encode())
+        sock.settimeout(0.1)
+        seen, sent = b"", 0
+        while not seen and sent < 100:  # 20 kB a second
+            with contextlib.suppress(OSError):
+                sock.send(b" " * 2_000)
+                sent += 1
+            with contextlib.suppress(TimeoutError):
+                seen = sock.recv(65_536)
+    assert seen.startswith(b"HTTP/1.1 400 "), seen
+    assert 5 < sent < 100
+
+
+def test_where_there_are_as_many_connections_as_may_be_the_one_that_is_silent_longest_ends(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    server = serve(app_folder, CONCURRENCY="2", GUNICORN_CMD_ARGS="--worker-connections 20")
+    server.client.close()  # which keeps a connection
+    with contextlib.ExitStack() as open_ones:
+        silent = [open_ones.enter_context(connected(server)) for _ in range(30)]
+        for _ in range(3):
+            assert httpx.get(f"{server.url}/live", timeout=4, trust_env=False).status_code == 200
+        assert silent[0].recv(1) == b"", "the first to come is the first to go"
+        silent[-1].sendall(b"GET /live HTTP/1.1\r\nHost: app\r\n\r\n")
+        assert b"200 OK" in read_until(silent[-1], b"\r\n\r\n")
+
+
+def test_at_the_highest_concurrency_that_the_settings_take_as_many_connections_and_a_probe_are_answered(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    server = serve(app_folder, CONCURRENCY=str(Cloud.model_json_schema()["properties"]["concurrency"]["maximum"]))
+    with contextlib.ExitStack() as open_ones:
+        sockets = [open_ones.enter_context(connected(server)) for _ in range(1_000)]
+        for _ in range(2):  # the second time on connections that were kept
+            for sock in sockets:
+                sock.sendall(b"GET /live HTTP/1.1\r\nHost: app\r\n\r\n")
+            for sock in sockets:
+                head = read_until(sock, b"}")
+                assert head.startswith(b"HTTP/1.1 200 ")
+                assert b"Connection: close" not in head
+            assert httpx.get(f"{server.url}/ready", timeout=10, trust_env=False).status_code == 200

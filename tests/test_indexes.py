@@ -32,6 +32,7 @@ ADAPTERS = {
     "store/base.py",
     "store/scoped.py",
     "rag/index/firestore.py",
+    "rag/index/firestore_words.py",
     "rag/index/vertex.py",
 }
 """Hand queries on, or speak Firestore's own language; the only ones that do."""

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509 import NameOID
 from firelaunch.llm.base import text_bound
-from firelaunch.testing.models import ModelServer, Reply
+from firelaunch.testing.models import ModelServer, Raw, Reply
 from support import Server, User
 
 WORDS = ["word "] * 40
@@ -149,7 +149,7 @@ def test_a_stream_tells_all_of_the_answer_in_order_and_its_connection_serves_the
             text = "".join(words)
             assert told(seen) == text
             assert json.loads(seen.partition(b"event: done\ndata: ")[2].partition(b"\n")[0])["message"]["text"] == text
-            sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
+            sock.sendall(b"GET /live HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
             assert b"200 OK" in read_until(sock, b"\r\n\r\n")
         assert last_message(ada, chat)["text"] == text
 
@@ -344,6 +344,36 @@ def test_many_streams_need_few_threads(app_folder: Path, serve: Callable[..., Se
             thread.join()
     assert len(texts) == len(users)
     assert all("event: done" in text for text in texts)
+
+
+def test_the_first_text_does_not_wait_though_a_role_came_before_it(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    """OpenAI begins with an event that names the role, and holds no text."""
+    change_workflow(app_folder, GOES_ON + GATHERS_FOR_EVER)
+    role = (
+        b'data: {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": null}]}\n\n'
+    )
+    word = b'data: {"choices": [{"index": 0, "delta": {"content": "%b "}, "finish_reason": null}]}\n\n'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    with ModelServer(Reply(words=["many "], hang_after=1)) as model, ExitStack() as clients:
+        server, _, _ = start(serve, app_folder, model)
+
+        def begun(text: bytes) -> socket.socket:
+            user = server.sign_in(f"user{len(model.requests)}")
+            sock = clients.enter_context(asked(server, user, user.new_chat()))
+            read_until(sock, text)
+            return sock
+
+        for _ in range(20):
+            begun(b"many ")
+        # Each comes after the thread that asked has left the wait to the hub, which gathers for an hour.
+        model.script = [Raw([head + role, role, word % b"first", word % b"second"], pace=0.3, hang=True)]
+        sock = begun(b"first ")
+        sock.settimeout(0.8)
+        with pytest.raises(TimeoutError):
+            sock.recv(1)
+        server.kill()
 
 
 def test_the_first_words_of_an_answer_do_not_wait_until_more_has_gathered(

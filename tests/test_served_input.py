@@ -53,4 +53,4 @@ def test_odd_heads_are_answered_in_the_form_of_errors_and_harm_nobody(
         status = int(top.split()[1])
         assert status < 500, (name, seen)
         assert status < 400 or {"code", "message"} <= json.loads(body)["error"].keys(), (name, seen)
-    assert server.client.get("/readyz").status_code == 200
+    assert server.client.get("/ready").status_code == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import threading
@@ -14,6 +15,7 @@ import pytest
 from firelaunch.prompt_lock import lock
 from firelaunch.testing.models import ModelServer, Reply
 from support import PYTHON, Server, clean_environ, copy_template
+from test_relay import certificate
 
 SETTINGS_OF_TEST = "request_seconds = 4\nmessage_characters"
 
@@ -127,11 +129,11 @@ def test_a_served_app_does_its_jobs_and_after_kill_9_those_that_were_left(
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('chat = "gpt-5.4-mini"', "", "models.openai.chat is missing"),
+        ('chat = "gpt-6.1-terra"', "", "models.openai.chat is missing"),
         ("daily_usd", "daly_usd", "did you mean plans.free.daily_usd"),
-        ('"gpt-5.4-mini"', '"gpt-99-imagined"', "no price is known"),
-        ('"gpt-5.4-nano"', '"gpt-99-imagined"', '[prices."gpt-99-imagined"]'),
-        ('"gemini-3.5-flash"', '"gemini-99"', "models.vertex"),
+        ('"gpt-6.1-terra"', '"gpt-99-imagined"', "no price is known"),
+        ('"gpt-6-luna"', '"gpt-99-imagined"', '[prices."gpt-99-imagined"]'),
+        ('"gemini-3.8-flash"', '"gemini-99"', "models.vertex"),
         ('id = "my-app"', 'id = "My App"', "app.id"),
         ("chat = 1", "chat = 7", "prompts.chat is 7"),
         ('provider = "openai"', 'provider = "opnai"', "models.provider"),
@@ -174,6 +176,13 @@ def test_an_app_in_a_dangerous_environment_ends_at_once_and_says_why(
     assert ended.returncode == 4
     assert says in ended.stderr
     assert not (app_folder / ".firelaunch" / "data.sqlite3").exists()
+
+
+def test_tls_is_refused_since_no_client_would_be_waited_for_as_it_should_be(app_folder: Path, tmp_path: Path) -> None:
+    pem = certificate(tmp_path)
+    ended = boot(app_folder, GUNICORN_CMD_ARGS=f"--certfile {pem} --keyfile {pem}")
+    assert ended.returncode == 4
+    assert "end it in front of the app" in ended.stderr
 
 
 BROKEN = {
@@ -223,20 +232,61 @@ def test_requests_that_cannot_be_read_get_a_4xx_in_the_error_form(
         status = {"a path over the limit": b"414", "a header over the limit": b"431"}.get(name, b"400")
         assert head.startswith(b"HTTP/1.1 " + status), name
         assert json.loads(body)["error"]["code"] == "invalid_request", name
-    assert server.client.get("/healthz").status_code == 200
+    assert server.client.get("/live").status_code == 200
+
+
+def test_what_gunicorn_and_the_app_itself_log_has_the_form_of_all_lines(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    (app_folder / "app" / "own.py").write_text(
+        "import logging, threading\n\n\n"
+        "def hook(app):\n"
+        "    def fail():\n        raise ValueError('ada@example.com')\n\n"
+        "    def own():\n"
+        "        logging.getLogger('app.own').info('a guest came: ada@example.com')\n"
+        "        app.logger.info('and again')\n"
+        "        threading.Thread(target=fail, name='counter').start()\n"
+        "        return 'said'\n\n"
+        "    app.add_url_rule('/own', 'own', own)\n"
+    )
+    path = app_folder / "app" / "__init__.py"
+    path.write_text(
+        path.read_text().replace("    return app", "    from .own import hook\n\n    hook(app)\n    return app")
+    )
+    log_more = "--log-level info --access-logfile - --access-logformat '%(r)s %({x-who}i)s'"
+    server = serve(app_folder, GUNICORN_CMD_ARGS=log_more)
+    assert server.sign_in("ada").call("GET", "/own", **{"X-Who": "ada@example.com"}).text == "said"
+    server.process.terminate()
+    server.process.wait(30)
+    said = server.log.read_text()
+    assert "--- Logging error ---" not in said
+    assert "ada@example.com" not in said
+    assert re.search(r"INFO gunicorn.error: Booting worker", said)
+    assert re.search(r"INFO gunicorn.access: GET /own HTTP/1.1 \[email\]", said)
+    assert re.search(r"INFO app.own: a guest came: \[email\] \[req_", said)
+    assert re.search(r"INFO \S+: and again \[req_", said)
+    assert re.search(r"ERROR firelaunch.uncaught: an exception ended the thread counter: ValueError", said)
+    lines = [line for line in said.splitlines() if " INFO " in line or " ERROR " in line]
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ [\w.]+: ", line) for line in lines)
 
 
 def test_cloud_mode_starts_without_credentials_and_hands_out_no_dev_tokens(
     app_folder: Path, serve: Callable[..., Server]
 ) -> None:
     environ = {"K_SERVICE": "x", "FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "p-12345", "OPENAI_API_KEY": "k"}
-    command = [PYTHON, "-c", "from app import create_app; a = create_app(); c = a.test_client(); "
-               "print(c.post('/dev/token', json={'uid': 'a'}).status_code, c.get('/healthz').status_code)"]  # fmt: skip
+    code = (
+        "from app import create_app; from flask import request; a = create_app(); "
+        "a.add_url_rule('/v2/peer', 'tryout.page', lambda: request.remote_addr); c = a.test_client(); "
+        "forged = {'X-Forwarded-For': '6.6.6.6, 203.0.113.9'}; "
+        "print(c.post('/dev/token', json={'uid': 'a'}).status_code, c.get('/live').status_code, "
+        "c.get('/v2/peer', headers=forged).text)"
+    )
+    command = [PYTHON, "-c", code]
     lock(app_folder / "app" / "prompts")
     ended = subprocess.run(
         command, cwd=app_folder, env=clean_environ(**environ), capture_output=True, text=True, check=False
     )
-    assert ended.stdout.split() == ["404", "200"], ended.stderr
+    assert ended.stdout.split() == ["404", "200", "203.0.113.9"], ended.stderr
     assert not (app_folder / ".firelaunch").exists()
 
 

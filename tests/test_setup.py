@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-from support import ROOT, clean_environ
+from support import ROOT, TEMPLATE, clean_environ, copy_repo
 
 BIN = str(Path(sys.executable).parent)
 
@@ -169,6 +169,38 @@ def setup() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_windows_itself_is_told_of_wsl(setup: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(setup, "fcntl", None)
+    with pytest.raises(SystemExit):
+        setup.main()
+    assert "wsl --install" in capsys.readouterr().err
+    done = subprocess.run(["make", "help", "OS=Windows_NT"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert "wsl --install" in done.stderr
+
+
+def test_a_clone_has_lf_whatever_git_is_set_to(tmp_path: Path) -> None:
+    """Also where git on Windows turns every line end into CRLF; an app made elsewhere has the same file."""
+    copy_repo(tmp_path / "repo")
+    (tmp_path / "repo" / ".venv").unlink()
+    made_elsewhere = (TEMPLATE / ".gitattributes").read_text()
+    assert "* text=auto eol=lf" in made_elsewhere
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.autocrlf=true", "-c", "core.eol=crlf")
+    for words in (
+        ("init", "-q"),
+        ("add", "-A"),
+        ("commit", "-qm", "all"),
+        ("clone", "-q", ".", str(tmp_path / "clone")),
+    ):
+        subprocess.run([*git, *words], cwd=tmp_path / "repo", check=True, capture_output=True)
+    with_crlf = {
+        str(path.relative_to(tmp_path / "clone"))
+        for path in (tmp_path / "clone").rglob("*")
+        if path.is_file() and ".git" not in path.parts and b"\r\n" in path.read_bytes()
+    }
+    assert with_crlf == {"shared/tests/rules/foreign/legacy.rules"}
 
 
 def test_what_needs_the_network_is_tried_again_after_a_pause(setup: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def test_clients_that_read_nothing_hold_neither_memory_nor_threads(
 
     eventually(all_given_up)
     assert grown < 160_000  # kB; the five answers are 640,000, and sockets hold some megabytes each
-    assert server.client.get("/readyz", timeout=10).status_code == 200
+    assert server.client.get("/ready", timeout=10).status_code == 200
     eventually(lambda: ada.call("GET", "/v1/usage").json()["reserved_micro_usd"] == 0)
     assert "a stream failed" not in server.log.read_text()
     for client in clients:

@@ -42,9 +42,21 @@ def main():
 
 
 def apps(root):
-    """The apps that git keeps: one that it ignores is not there for anybody else."""
-    listed = git(root, "ls-files", "-z", "--", "apps/*/firelaunch.toml") or ""
-    return sorted(name.split("/")[1] for name in listed.split("\0") if name.count("/") == 2)
+    """The apps that git keeps: one that it ignores is not there for anybody else.
+
+    Where there is no git, as in what "gcloud builds submit" uploads, those that are there; none is an error then, as
+    nobody said that there is nothing to deploy.
+    """
+    listed = git(root, "ls-files", "-z", "--", "apps/*/firelaunch.toml")
+    if listed is not None:
+        return sorted(name.split("/")[1] for name in listed.split("\0") if name.count("/") == 2)
+    found = sorted(path.parent.name for path in (root / "apps").glob("*/firelaunch.toml"))
+    if not found:
+        sys.exit(
+            "There is no app in apps/, and no git that would know of one. gcloud uploads what .gitignore lets through: "
+            "take the lines on apps/ out of it, and submit again (docs/ci.md)."
+        )
+    return found
 
 
 def changed(since, there):

@@ -6,7 +6,6 @@ without one is made anew; what was downloaded stays in pip's and uv's caches, an
 
 # ruff: noqa: S603, S606, T201 - a command line tool that runs fixed commands
 
-import fcntl
 import hashlib
 import json
 import os
@@ -15,6 +14,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows itself; check_system says so
+    fcntl = None
 
 OLDEST = (3, 11)
 RUNNING = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -29,6 +33,7 @@ PAUSES = (0, 5, 20)
 
 def main():
     """Bring ``.venv`` up to date."""
+    check_system()
     check_python()
     with (ROOT / "Makefile").open() as lock:
         wait_for(lock)
@@ -42,6 +47,15 @@ def main():
             make_venv(lock)
         install(lock)
         leave_stamp(wanted)
+
+
+def check_system():
+    """Stop on Windows itself: gunicorn does not run there."""
+    if fcntl is None:
+        stop(
+            "firelaunch runs on Linux and macOS, and on Windows under WSL.",
+            "Install it in PowerShell with: wsl --install; then clone the repository there and run make.",
+        )
 
 
 def check_python():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,82 @@ def test_a_file_of_the_users_uploads_is_taken_in_by_its_name(site: Site, tmp_pat
     for user, status in ((ada, "ready"), (bob, "failed")):
         answer = user.post("/v1/documents", {"upload": "a.md"})
         assert user.document(answer.get_json()["id"])["status"] == status
+
+
+def form(*parts: tuple[str, str, str]) -> dict[str, Any]:
+    """A multipart body of parts in their order: name, file name ("" for a field), content."""
+    lines = []
+    for name, filename, content in parts:
+        named = f'; filename="{filename}"' if filename else ""
+        lines += ["--b", f'Content-Disposition: form-data; name="{name}"{named}', "", content]
+    body = "\r\n".join([*lines, "--b--", ""]).encode()
+    return {"data": body, "content_type": "multipart/form-data; boundary=b"}
+
+
+def sent(user: User, *parts: tuple[str, str, str]) -> Any:
+    return user.client.post("/v1/documents", headers={"Authorization": f"Bearer {user.token}"}, **form(*parts))
+
+
+FILE, NAME = ("file", "a.md", "walruses"), ("name", "", "b.md")
+
+
+@pytest.mark.parametrize("parts", [(NAME, FILE), (FILE, NAME), (("other", "x.bin", "x"), FILE, NAME)], ids=len)
+def test_a_forms_fields_may_come_before_and_after_its_file(site: Site, parts: Any) -> None:
+    ada = sign_in(site.app, "ada")
+    answer = sent(ada, *parts)
+    assert (answer.status_code, answer.get_json()["name"], answer.get_json()["bytes"]) == (202, "b.md", 8)
+    assert ada.document(answer.get_json()["id"])["status"] == "ready"
+    root = sign_in(site.app, "root", role="admin")
+    for order in ((FILE, ("library", "", "true")), (("library", "", "true"), FILE)):
+        assert sent(root, *order).status_code in (200, 202)
+        assert sent(ada, *order).status_code == 403
+    assert len(root.get("/v1/documents?library=true").get_json()["items"]) == 1
+
+
+@pytest.mark.parametrize(
+    "parts", [(), (NAME,), (("file", "", "no file"),), (FILE, FILE), (FILE, ("library", "", "maybe"))], ids=range(5)
+)
+def test_a_form_that_is_no_upload_leaves_nothing(site: Site, tmp_path: Path, parts: Any) -> None:
+    ada = sign_in(site.app, "ada")
+    assert sent(ada, *parts).status_code == 400
+    assert ada.get("/v1/documents").get_json()["items"] == []
+    assert [path for path in (tmp_path / ".firelaunch" / "files").rglob("*") if path.is_file()] == []
+
+
+def test_a_form_with_too_much_beside_its_file_is_refused(site: Site) -> None:
+    ada = sign_in(site.app, "ada")
+    for parts in ((("x", "", "x" * 70_000), FILE), (FILE, ("x", "", "x" * 70_000)), *((FILE, *[NAME] * 30),)):
+        assert sent(ada, *parts).status_code in (400, 413)
+    assert ada.get("/v1/documents").get_json()["items"] == []
+
+
+def test_where_the_plan_is_full_a_document_that_is_there_is_still_replaced(tmp_path: Path) -> None:
+    limited = JOB_SETTINGS.replace('daily_usd = "0.50"', 'daily_usd = "0.50"\ndocuments = 1')
+    with embedded_site(tmp_path, settings=limited, started=False) as site:
+        ada = sign_in(site.app, "ada")
+        assert sent(ada, FILE).status_code == 202
+        other = sent(ada, ("file", "c.md", "whales"))
+        assert (other.status_code, other.get_json()["error"]["code"]) == (409, "too_many_documents")
+        assert sent(ada, ("file", "a.md", "whales")).status_code == 202
+        assert sent(ada, ("name", "", "a.md"), ("file", "c.md", "seals")).status_code == 202
+        assert sent(ada, ("file", "c.md", "seals"), ("name", "", "a.md")).status_code == 409
+
+
+def test_uploads_are_limited_by_the_minute_apart_from_messages(tmp_path: Path) -> None:
+    limited = JOB_SETTINGS.replace('daily_usd = "0.50"', 'daily_usd = "0.50"\nuploads_per_minute = 2')
+    clock = [datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)]
+    with embedded_site(tmp_path, settings=limited, started=False, clock=lambda: clock[0]) as site:
+        ada, bob = sign_in(site.app, "ada"), sign_in(site.app, "bob")
+        assert [sent(ada, FILE).status_code, ada.post("/v1/documents", {"upload": "x"}).status_code] == [202, 202]
+        assert ada.send(ada.new_chat(), "hello").status_code == 200
+        refused = sent(ada, FILE)
+        assert (refused.status_code, refused.get_json()["error"]["code"]) == (429, "rate_limited")
+        assert refused.headers["Retry-After"] == "30"
+        assert ada.post("/v1/documents", {"url": "https://example.com/"}).status_code == 429
+        assert sent(bob, FILE).status_code == 202
+        clock[0] += timedelta(seconds=30)
+        assert ada.send(ada.new_chat(), "hello").status_code == 200
+        assert sent(ada, FILE).status_code in (200, 202)
 
 
 NO_FILE_NAMES = [

@@ -271,7 +271,7 @@ def test_from_words_alone_to_vectors_in_firestore(on_firestore: Place, tmp_path:
         after = ada.post("/v1/search", {"query": "walruses otters"}).get_json()
         assert work.drop_old() == 1
         services.store.close()
-    assert (before["mode"], after["mode"]) == ("lexical", "vector")
+    assert (before["mode"], after["mode"]) == ("lexical", "hybrid")
     assert {each["document_id"] for each in after["passages"]} == {document["id"], late["id"]}
 
 

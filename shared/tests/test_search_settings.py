@@ -77,6 +77,15 @@ def test_on_a_laptop_words_alone_are_searched_unless_an_embedder_that_works_ther
     assert (loaded.embedder, wanted_version(loaded).backend) == (kind, "embedded")
 
 
+@pytest.mark.parametrize("environ", [CLOUD, {"FIRELAUNCH_MODE": "emulators", "FIRESTORE_EMULATOR_HOST": "127.0.0.1:1"}])
+def test_without_an_embedder_firestore_is_searched_by_words_alone(tmp_path: Path, environ: dict[str, str]) -> None:
+    loaded = settings(tmp_path, 'embedder = "none"', **environ)
+    assert list(deployed_index_problems(loaded)) == []
+    build(loaded)
+    version = wanted_version(loaded)
+    assert (version.backend, version.embedder, version.dimensions) == ("firestore", "none", 0)
+
+
 REFUSED = [
     ('backend = "embedded"', "works on laptops alone", 'Set it to "firestore"'),
     ("dimensions = 3072", "Firestore takes 2048", "set it to that or less"),

@@ -33,6 +33,150 @@ def test_on_cloud_run_a_line_is_json_that_cloud_logging_files_by_severity_and_tr
     assert entry["logging.googleapis.com/trace"] == "projects/p-12345/traces/abc"
 
 
+PRIVATE = "my private words"
+
+
+class Odd(Exception):
+    """An exception of a founder's, whose words may quote a user."""
+
+
+def reported(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    entry: dict[str, Any] = json.loads(lines[0])
+    return entry
+
+
+def test_a_traceback_is_an_error_event_that_error_reporting_reads_as_pythons_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("K_SERVICE", "my-app")
+    monkeypatch.setenv("K_REVISION", "my-app-00007-abc")
+    configure_logs(structured=True)
+    try:
+        try:
+            raise ValueError(f"ada@example.com said {PRIVATE}")
+        except ValueError as first:
+            raise Odd(PRIVATE) from first
+    except Odd:
+        logging.getLogger("my_own_app.rooms").exception("no room for %s", "ada@example.com")
+    entry = reported(capsys)
+    assert entry["@type"].endswith("v1beta1.ReportedErrorEvent")
+    assert (entry["severity"], entry["logger"]) == ("ERROR", "my_own_app.rooms")
+    assert entry["serviceContext"] == {"service": "my-app", "version": "my-app-00007-abc"}
+    first, _, second = entry["stack_trace"].partition(
+        "\n\nThe above exception was the direct cause of the following exception:\n\n"
+    )
+    for trace, last in ((first, "ValueError"), (second, f"{__name__}.Odd")):
+        assert trace.startswith("Traceback (most recent call last):\n  File ")
+        assert trace.splitlines()[-1].endswith(last)
+    assert entry["message"].startswith("no room for [email]\nTraceback")
+    for secret in ("ada@example.com", PRIVATE):
+        assert secret not in json.dumps(entry)
+
+
+def test_exceptions_that_lead_to_each_other_in_a_ring_and_groups_are_told_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logs(structured=True)
+    one, two = Odd("secret"), KeyError("secret")
+    one.__cause__, two.__cause__ = two, one
+    for error in (one, ExceptionGroup("secret", [one, ValueError("secret")])):
+        logging.getLogger("x").error("went wrong", exc_info=error)
+        entry = reported(capsys)
+        assert "secret" not in json.dumps(entry)
+        assert entry["stack_trace"].count("Odd") == 1
+    assert "ValueError" in entry["stack_trace"]
+
+
+def test_a_warning_with_a_traceback_is_no_error_event(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(structured=True)
+    try:
+        raise Odd
+    except Odd:
+        logging.getLogger("x").warning("tries again", exc_info=True)
+    entry = reported(capsys)
+    assert "@type" not in entry
+    assert "Odd" in entry["message"]
+
+
+@pytest.mark.parametrize("structured", [True, False])
+def test_every_logger_is_cleaned_and_shown_from_info_on_in_the_one_form(
+    capsys: pytest.CaptureFixture[str], structured: bool
+) -> None:
+    configure_logs(structured=structured)
+    for name in ("app", "firelaunch.web", "gunicorn.error", "py.warnings", "a.library"):
+        logging.getLogger(name).warning("for %s by Bearer abcdefgh123", "ada@example.com")
+        logging.getLogger(name).debug("too much")
+    logging.getLogger("app").info("an answer was given")
+    logging.getLogger("httpx").info('HTTP Request: GET https://example.com?key=1 "HTTP/1.1 200 OK"')
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 6
+    assert all("for [email] by [secret]" in line for line in lines[:5])
+    assert not structured or all(json.loads(line)["severity"] for line in lines)
+
+
+def test_a_second_configuration_takes_the_place_of_the_first_and_of_a_librarys(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logging.getLogger().addHandler(logging.StreamHandler(sys.stdout))
+    for _ in range(3):
+        configure_logs(structured=True)
+    logging.getLogger("app").info("once")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1
+
+
+def test_a_line_that_cannot_be_formatted_is_named_and_what_it_was_to_hold_is_not_dumped(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own would raise
+    configure_logs(structured=True)
+    logging.getLogger("app").info("%d of %d", PRIVATE)
+    entry = reported(capsys)
+    assert "logger app" in entry["message"]
+    assert "test_telemetry.py" in entry["message"]
+    assert PRIVATE not in json.dumps(entry)
+
+
+UNCAUGHT = """
+import threading, warnings
+from firelaunch.telemetry import configure_logs, log_what_nobody_catches
+
+configure_logs(structured=True)
+log_what_nobody_catches()
+
+
+class Holder:
+    def __del__(self):
+        raise KeyError("my private words")
+
+
+def fail():
+    raise ValueError("my private words")
+
+
+warnings.warn("ada@example.com is deprecated")
+Holder()
+thread = threading.Thread(target=fail, name="counter")
+thread.start()
+thread.join()
+fail()
+"""
+
+
+def test_what_nobody_catches_is_logged_like_everything_else() -> None:
+    ended = subprocess.run([sys.executable, "-c", UNCAUGHT], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    entries = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert [entry["severity"] for entry in entries] == ["WARNING", "ERROR", "ERROR", "CRITICAL"]
+    assert all("stack_trace" in entry for entry in entries[1:])
+    assert "thread counter" in entries[2]["message"]
+    assert "private" not in ended.stderr
+    assert "ada@" not in ended.stderr
+
+
 def test_a_request_leaves_one_line_with_its_route_and_the_id_that_its_client_got(
     make_app: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -44,7 +188,7 @@ def test_a_request_leaves_one_line_with_its_route_and_the_id_that_its_client_got
     assert "GET /v1/chats/<id> 200" in line
     assert answer.headers["X-Request-Id"] in line
     assert chat not in line
-    ada.client.get("/healthz")
+    ada.client.get("/live")
     assert capsys.readouterr().err == ""
 
 

@@ -119,12 +119,16 @@ def test_rules_with_apps_own_in_them_answer_as_the_table_says(firestore_emulator
     assert report.allowed + report.denied == len(sample)
 
 
-@pytest.mark.parametrize("place", ["apps/*/chunks/**", "apps/*/users/*/chunks/**"])
-def test_a_composer_that_forgets_a_collection_is_found_out(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("collection", ["chunks", "postings"])
+@pytest.mark.parametrize("place", ["apps/*/{}/**", "apps/*/users/*/{}/**"])
+def test_a_composer_that_forgets_a_collection_is_found_out(
+    place: str, collection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = place.format(collection)
     without = tuple(other for other in kept() if other != tuple(place.split("/")))
     assert len(without) == len(kept()) - 1
     monkeypatch.setattr(fragment, "kept", lambda: without)
-    with pytest.raises(AssertionError, match=r"opens what firelaunch keeps: .*chunks"):
+    with pytest.raises(AssertionError, match=f"opens what firelaunch keeps: .*{collection}"):
         composed(RULES)
 
 

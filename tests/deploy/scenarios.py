@@ -161,7 +161,7 @@ def smoke_test_fails(world: World, report: Report) -> Check:
     done = took(report, world.deploy("demo"))
     cloud.run.breaking = False
     yield "it ends with an error", done.code == 1
-    yield f"which says what is wrong: {done.said[-800:]}", "/readyz is answered with 500" in done.said
+    yield f"which says what is wrong: {done.said[-800:]}", "/ready is answered with 500" in done.said
     yield "and where the logs are", "gcloud run services logs read demo" in done.said
     yield "traffic stays where it was", cloud.run.traffic("demo") == before
     (revision,) = before

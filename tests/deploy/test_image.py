@@ -1,20 +1,29 @@
-"""What an image holds, and that it serves: the Dockerfile's own steps, run where this repo cannot be reached."""
+"""What an image holds, and that it serves: the Dockerfile's own steps, run where this repo cannot be reached.
+
+In cloud mode it runs as Cloud Run would run it: nothing is writable but /tmp, and Google's names lead to this machine.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from firelaunch.deploy.names import Place, app_service, bucket
+from firelaunch.deploy.rehearsal import release_prompts, settings_for_deploy
 from firelaunch.deploy.stage import stage_app, stage_functions
-from firelaunch.prompt_lock import lock
+from firelaunch.testing.emulator import Emulator
+from firelaunch.testing.models import Reply
 from support import ROOT, copy_template, free_port
 
 from .dockerfile import Image, build
+from .google_here import NAMES, Container, GoogleHere, why_not_here
 
+HANDBOOK = b"# Opening hours\n\nThe observatory opens at nine in the evening, and closes when clouds come.\n"
 NO_INDEX = "the packages of requirements.lock cannot be had here: pip reaches no index"
 
 
@@ -22,7 +31,9 @@ NO_INDEX = "the packages of requirements.lock cannot be had here: pip reaches no
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     """The template's image, built once for this module."""
     folder = tmp_path_factory.mktemp("image")
-    stage_app(ROOT, copy_template(folder / "my-app"), folder / "staged")
+    app = copy_template(folder / "my-app")
+    release_prompts(app)
+    stage_app(ROOT, app, folder / "staged")
     try:
         return build(folder / "staged", folder / "built", clean())
     except AssertionError as error:
@@ -69,7 +80,7 @@ def wait(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> d
     while time.monotonic() < give_up:
         assert process.poll() is None, log.read_text()
         try:
-            answer: dict[str, str] = client.get("/readyz").json()
+            answer: dict[str, str] = client.get("/ready").json()
         except httpx.TransportError:
             time.sleep(0.05)
         else:
@@ -85,6 +96,113 @@ def test_the_image_as_it_is_runs_in_cloud_mode_alone(image: Image) -> None:
     assert done.returncode != 0
     assert "cloud.project is empty" in done.stderr
     assert image.environ["FIRELAUNCH_MODE"] == "cloud"
+
+
+@pytest.fixture
+def google(tmp_path: Path, firestore_emulator: Emulator, firestore_project: str) -> Iterator[GoogleHere]:
+    problem = why_not_here()
+    if problem:
+        pytest.skip(f"no container can be made here: {problem}")
+    place = Place(firestore_project, "europe-west1")
+    settings = settings_for_deploy(copy_template(tmp_path / "my-app"), {})
+    work = app_service(settings, place).work
+    assert work is not None
+    queue = f"projects/{place.project}/locations/{place.region}/queues/{work.queue}"
+    account = place.email(app_service(settings, place).account)
+    with GoogleHere(
+        tmp_path / "google", firestore_emulator, place.project, bucket(settings, place), queue, account
+    ) as made:
+        yield made
+
+
+def environ(google: GoogleHere, folder: Path) -> dict[str, str]:
+    """What ``gcloud run deploy`` is told, from the deploy's own table, and what Cloud Run adds."""
+    service = app_service(settings_for_deploy(folder, {}), Place(google.project, "europe-west1"))
+    secrets = dict.fromkeys(service.secrets, "sk-test-of-nobody")
+    return {**service.environ, **secrets, "K_SERVICE": service.name, "FIRELAUNCH_JOBS_URL": google.front}
+
+
+def as_member(google: GoogleHere, container: Container, uid: str) -> httpx.Client:
+    token = google.certificates.token(google.project, uid, {"my-app": "member"})
+    container.client.headers["Authorization"] = f"Bearer {token}"
+    return container.client
+
+
+def wait_until_ready(client: httpx.Client, document: str, log: Path) -> None:
+    give_up = time.monotonic() + 90
+    while time.monotonic() < give_up:
+        found = client.get(f"/v1/documents/{document}").json()
+        if found.get("status") == "ready":
+            return
+        assert found.get("status") != "failed", (found, log.read_text())
+        time.sleep(0.2)
+    raise AssertionError(f"{found}\n{log.read_text()}")
+
+
+def test_what_one_instance_indexed_another_cites_after_the_first_was_killed(
+    image: Image, google: GoogleHere, tmp_path: Path
+) -> None:
+    around = environ(google, tmp_path / "my-app")
+    google.model.default = Reply("At nine in the evening [1].")
+    first = google.run(image, 8081, around)
+    first.wait("/readyz")
+    ada = as_member(google, first, "ada")
+    uploaded = ada.post("/v1/documents", files={"file": ("handbook.md", HANDBOOK)})
+    assert uploaded.status_code in (200, 201, 202), (uploaded.text, first.log.read_text())
+    document = uploaded.json()["id"]
+    wait_until_ready(ada, document, first.log)
+    second = google.run(image, 8082, around)
+    second.wait("/readyz")
+    first.kill()
+
+    ada = as_member(google, second, "ada")
+    chat = ada.post("/v1/chats", json={}).json()["id"]
+    answer = ada.post(f"/v1/chats/{chat}/messages", json={"text": "When does the observatory open?"})
+    assert answer.status_code == 200, (answer.text, second.log.read_text())
+    assert answer.json()["message"]["text"] == "At nine in the evening [1]."
+    citations = answer.json()["message"]["citations"]
+    assert [citation["document_id"] for citation in citations] == [document]
+    assert "opens at nine" in str(google.model.requests[-1])
+
+    # Another user's question finds nothing of it.
+    eve = as_member(google, second, "eve")
+    found = eve.post("/v1/search", json={"query": "When does the observatory open?"})
+    assert found.status_code == 200
+    assert "observatory" not in found.text
+
+    assert google.asked_for() >= set(NAMES), "the services of the cloud did it, and nothing that stands in for them"
+    for log in (first.log, second.log):
+        assert not complaints(log), log.read_text()
+
+
+def complaints(log: Path) -> list[str]:
+    return [word for word in ("Read-only file system", "Permission denied", "Traceback") if word in log.read_text()]
+
+
+def test_a_container_can_write_nowhere_but_below_tmp(image: Image, google: GoogleHere) -> None:
+    """What the two tests around this one stand on."""
+    places = "/ /srv/app /srv/app/app /opt/venv /etc /var/tmp /dev/shm /tmp"
+    ask = f"import os; print(os.getuid(), [each for each in '{places}'.split() if os.access(each, os.W_OK)])"
+    container = google.run(image, 8081, {}, ["-c", ask])
+    assert container.process.wait(60) == 0, container.log.read_text()
+    assert container.log.read_text() == "10001 ['/tmp']\n"
+
+
+def test_functions_answer_where_nothing_can_be_written(functions: Image, google: GoogleHere) -> None:
+    around = {"GOOGLE_CLOUD_PROJECT": google.project, "K_SERVICE": "firelaunch-membership"}
+    container = google.run(functions, 8081, {**around, "FUNCTION_TARGET": "membership", "CONCURRENCY": "8"})
+    give_up = time.monotonic() + 120
+    while True:
+        try:
+            answer = container.client.post("/apps/my-app/join", json={})
+            break
+        except httpx.TransportError:
+            assert container.process.poll() is None, container.log.read_text()
+            assert time.monotonic() < give_up, container.log.read_text()
+            time.sleep(0.1)
+    assert answer.status_code == 401
+    assert answer.json()["error"]["code"] == "unauthenticated"
+    assert not complaints(container.log), container.log.read_text()
 
 
 def test_the_image_holds_no_development_dependencies_no_pip_and_nothing_of_the_repo(image: Image) -> None:
@@ -118,7 +236,7 @@ def functions(tmp_path_factory: pytest.TempPathFactory) -> Image:
     """The image of an app's functions."""
     folder = tmp_path_factory.mktemp("functions")
     app = copy_template(folder / "my-app")
-    lock(app / "app" / "prompts")
+    release_prompts(app)
     stage_functions(ROOT, folder / "staged", app)
     try:
         return build(folder / "staged", folder / "built", clean())

@@ -21,7 +21,9 @@ from firelaunch.deploy.iam import no_more_rights
 from firelaunch.deploy.names import (
     AUTH_ADMIN,
     DATASTORE_USER,
+    LONGEST_APP_ID,
     OBJECT_USER,
+    TAGS,
     Place,
     app_service,
 )
@@ -101,6 +103,15 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for variant in VARIANTS:
         settings(repo / "apps" / f"app-{variant}", variant, id=f"app-{variant}")
     return {variant: dry_run(repo, f"app-{variant}") for variant in VARIANTS}
+
+
+def test_a_dry_run_names_models_that_end_soon(tmp_path: Path) -> None:
+    repo = copy_repo(tmp_path / "repo")
+    settings(repo / "apps" / "old", id="old", chat="gpt-5-mini")
+    said = [line for line in dry_run(repo, "old").splitlines() if "warning" in line]
+    assert len(said) == 1
+    assert "gpt-5-mini" in said[0]
+    assert "2026-12-11" in said[0]
 
 
 @pytest.mark.skipif(not gcloud_is_there(), reason="the Google Cloud CLI is not installed")
@@ -233,9 +244,28 @@ def test_functions_run_as_their_app_are_told_who_may_call_and_get_no_key_of_a_mo
 
 def test_no_service_and_its_tag_are_longer_than_an_address_takes(tmp_path: Path) -> None:
     """46 characters together (https://cloud.google.com/run/docs/rollouts-rollbacks-traffic-migration#tags)."""
-    found = app_functions(settings(tmp_path / "app", id="a" * 30), PLACE)
+    found = app_functions(settings(tmp_path / "app", id="a" * LONGEST_APP_ID), PLACE)
     assert found is not None
-    assert len("candidate") + len(found.service.name) <= 46
+    assert max(map(len, TAGS)) + len(found.service.name) == 46
+    for length in (LONGEST_APP_ID + 1, 38, 49):
+        with pytest.raises(SettingsError, match=f"{length} characters: .* leave room for 31; rename it"):
+            app_service(settings(tmp_path / str(length), id="a" * length), PLACE)
+
+
+def test_every_name_that_is_made_of_the_longest_id_is_one_that_google_takes(tmp_path: Path) -> None:
+    """Limits: https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services (49), IAM accounts (30),
+    https://cloud.google.com/secret-manager/docs/reference/rest (255), Eventarc triggers and databases (63)."""
+    app = "a" * LONGEST_APP_ID
+    found = settings(tmp_path / "app", id=app)
+    service, functions = app_service(found, PLACE), app_functions(found, PLACE)
+    assert functions is not None
+    assert functions.removals is not None
+    assert service.work is not None
+    assert max(len(name) for name in (service.name, functions.service.name)) <= 49
+    assert max(len(name) for name in (service.account, service.work.account, functions.account)) <= 30
+    assert max(len(name) for name in (*service.secrets.values(), *functions.service.secrets.values())) <= 255
+    assert len(functions.removals.trigger) <= 63
+    assert len(service.work.queue) <= 100
 
 
 def test_every_step_that_can_fail_has_its_mend(plans: dict[str, str]) -> None:

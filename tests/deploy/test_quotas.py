@@ -60,15 +60,16 @@ def test_an_app_that_fits_is_looked_at_once_for_each_quota_that_it_needs(cloud: 
         *run,
         "GET firestore.googleapis.com/v1/projects/demo-project/databases",
         f"{at}/firestore.googleapis.com/quotaInfos",
-        f"{at}/aiplatform.googleapis.com/quotaInfos/GenerateContentRequestsPerMinutePerProjectPerRegionPerBaseModel",
+        f"{at}/aiplatform.googleapis.com/quotaInfos",
         f"{at}/aiplatform.googleapis.com/quotaInfos/EmbedContentInputTokensPerMinutePerRegionPerBaseModel",
     ]
     assert cloud.unexpected == []
 
 
 HERE, THERE = {"region": "europe-west1"}, {"region": "us-central1"}
-MODEL = {**HERE, "base_model": "gemini-3.5-flash"}
-REQUESTS = "GenerateContentRequestsPerMinutePerProjectPerRegionPerBaseModel"
+MODEL = {"base_model": "gemini-3.8-flash"}
+REQUESTS = "GlobalGenerateContentRequestsPerMinutePerProjectPerBaseModel"
+REGIONAL = "GenerateContentRequestsPerMinutePerProjectPerRegionPerBaseModel"
 TOKENS = "EmbedContentInputTokensPerMinutePerRegionPerBaseModel"
 
 
@@ -84,7 +85,7 @@ TOKENS = "EmbedContentInputTokensPerMinutePerRegionPerBaseModel"
         ("DATABASES-per-project", [({}, 1)], "takes 2"),
         ("DATABASES-per-project", [({}, 2)], None),
         (REQUESTS, [(MODEL, 0)], "it is 0, and a user of the plan 'pro' alone"),
-        (REQUESTS, [({**HERE, "base_model": "another"}, 0)], None),
+        (REQUESTS, [({"base_model": "another"}, 0)], None),
         (TOKENS, [({**HERE, "base_model": "gemini-embedding"}, 0), ({}, 1_000)], "what .index. has embedded"),
     ],
 )
@@ -122,6 +123,17 @@ def test_a_model_that_serves_fewer_requests_than_one_user_may_send_is_a_warning(
     assert "it is 59, and a user of the plan 'pro'" in said
     cloud.quotas.limits[REQUESTS] = [(MODEL, 60)]
     assert looked_at(cloud, tmp_path / "home", settings(tmp_path / "again", "all")) == []
+
+
+@pytest.mark.parametrize(
+    ("location", "said"), [("global", False), ("europe-west1", True), ("us-central1", False), ("eu", False)]
+)
+def test_a_models_quota_is_looked_at_where_the_model_is_called(
+    location: str, said: bool, cloud: GoogleCloud, tmp_path: Path
+) -> None:
+    cloud.quotas.limits[REGIONAL] = [({**HERE, **MODEL}, 1), ({**THERE, **MODEL}, 100)]
+    app = settings(tmp_path / "app", "all", location=location)
+    assert bool(looked_at(cloud, tmp_path / "home", app)) is said
 
 
 @pytest.mark.parametrize("why", ["permission", "api", "exhausted"])
@@ -174,7 +186,7 @@ def test_a_quota_that_google_no_longer_has_is_a_warning(cloud: GoogleCloud, tmp_
 
 
 def test_gcloud_takes_the_commands_that_ask_for_more(tmp_path: Path) -> None:
-    app = settings(tmp_path / "all", "all")
+    app = settings(tmp_path / "all", "all", location="europe-west1")
     mends = [step.mend for step in quota_steps(PLACE, quotas(app, PLACE, [app_service(app, PLACE)]))]
     commands = [
         shlex.split(mend.partition("ask for more: ")[2].partition(" (or at")[0])[1:]

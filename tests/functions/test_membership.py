@@ -54,6 +54,47 @@ def token(firestore_project: str) -> Callable[..., str]:
     return lambda uid, **claims: unsigned_token(firestore_project, {"sub": uid, **claims})
 
 
+ANONYMOUS = {"firebase": {"sign_in_provider": "anonymous", "identities": {}}}
+
+
+def test_a_removed_member_comes_back_only_once_an_admin_readmits_them(
+    start: Start, accounts: AccountServer, emulator_store: DocumentStore, token: Callable[..., str]
+) -> None:
+    url = start()
+    emulator_store.commit([Set("apps/demo", {"name": "Demo", "join": "open"})])
+    accounts.add("root", claims={"apps": {"demo": "admin"}})
+    accounts.add("bob")
+    root, bob = token("root"), token("bob")
+    assert call(url, "POST", "/apps/demo/join", bob).status_code == 200
+    assert call(url, "DELETE", "/apps/demo/members/bob", root).status_code == 200
+    refused = call(url, "POST", "/apps/demo/join", bob)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "removed")
+    assert call(url, "DELETE", "/apps/demo/removals/bob", bob).status_code == 403
+    lifted = call(url, "DELETE", "/apps/demo/removals/bob", root)
+    assert (lifted.status_code, lifted.json()) == (200, {"app": "demo", "uid": "bob", "removed": False})
+    assert call(url, "POST", "/apps/demo/join", bob).json() == {"app": "demo", "role": "member"}
+
+
+def test_an_anonymous_account_joins_nothing_until_it_is_linked(
+    start: Start, accounts: AccountServer, emulator_store: DocumentStore, token: Callable[..., str]
+) -> None:
+    url = start()
+    emulator_store.commit([Set("apps/demo", {"name": "Demo", "join": "open"})])
+    accounts.add("ada")
+    accounts.add("root", claims={"apps": {"demo": "admin"}})
+    code = call(url, "POST", "/apps/demo/invites", token("root")).json()["invite"]
+    anonymous = token("ada", **ANONYMOUS)
+    for body in (None, {"invite": code}):
+        refused = call(url, "POST", "/apps/demo/join", anonymous, body)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "anonymous_account")
+    as_root = call(url, "PUT", "/apps/demo/members/ada", token("root", **ANONYMOUS), {"role": "admin"})
+    assert (as_root.status_code, accounts.claims("ada")) == (403, {})
+    # What joined before anonymous accounts were refused can still leave.
+    assert call(url, "POST", "/apps/demo/leave", anonymous).status_code == 200
+    linked = token("ada", firebase={"sign_in_provider": "password", "identities": {"email": ["ada@example.com"]}})
+    assert call(url, "POST", "/apps/demo/join", linked).json() == {"app": "demo", "role": "member"}
+
+
 def test_the_whole_life_of_a_membership_over_http(
     start: Start, accounts: AccountServer, emulator_store: DocumentStore, token: Callable[..., str]
 ) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .after_turn import Following
 from .chats import message_view
 from .checkpoints import Checkpoints, Stopped
-from .errors import AlreadyExists, FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
+from .errors import AlreadyExists, EmptyAnswer, FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
 from .grounding import Grounding
 from .identity import Caller
 from .lifecycle import Shutdown
@@ -223,6 +223,8 @@ class Running:
         try:
             yield Start(self.send.request_id, self.send.chat_id, self.sent, self.send.answer_id)
             yield from self._pieces()
+            if not self._said.whole.strip() and not self._said.sources() and not self._tools:
+                raise EmptyAnswer
             outcome = "answered"
         except (ClientLeft, Stopped):
             pass
@@ -309,7 +311,7 @@ class Running:
             answer["sources"] = [source.view() for source in sources]
         if self._tools:
             answer["tools"] = [_stored(use) for use in self._tools]
-        kept = bool(text) or outcome == "answered"
+        kept = bool(text.strip()) or outcome == "answered"
         following = self.following if outcome == "answered" else None
         jobs = following.writes if following is not None else []
         self._commit(self._record(outcome, error, usage), [*self._chat_writes(answer), *jobs] if kept else [])

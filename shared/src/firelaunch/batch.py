@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from .answering import Turn, Workflow
 from .errors import (
     BudgetExceeded,
+    EmptyAnswer,
     FirelaunchError,
     ModelError,
     ModelRefused,
@@ -173,6 +174,8 @@ def _answer(run: Run, workflow: Workflow, batch: Batch, index: int, progress: _P
     said, error = "", None
     try:
         said = "".join(grounding.shown(chunk.text) for chunk in workflow(turn)) + grounding.rest()
+        if not said.strip():
+            raise EmptyAnswer
     except FirelaunchError as failure:
         if _ends_the_try(failure):
             reservation.add(grounding.cost)
@@ -193,7 +196,7 @@ def _answer(run: Run, workflow: Workflow, batch: Batch, index: int, progress: _P
 def _ends_the_try(failure: FirelaunchError) -> bool:
     """Whether a failure is of more than the one input."""
     if isinstance(failure, ModelError):
-        return not isinstance(failure, ModelRefused)
+        return not isinstance(failure, ModelRefused | EmptyAnswer)
     return isinstance(failure, BudgetExceeded | StoreError)
 
 

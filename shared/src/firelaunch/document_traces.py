@@ -35,6 +35,7 @@ class DocumentTraces:
         for document in documents:
             files.delete(user.document(document))
         files.delete(f"{user.root}/uploads")
+        self.documents.incoming.erase(user)
         files.delete(user.root)  # in Cloud Storage, all that lies below
 
     def _indexes(self) -> Iterator[tuple[ScopedIndex, str]]:

@@ -12,7 +12,7 @@ only if its document lives and has that generation. While a new content is index
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -35,6 +35,7 @@ from .errors import (
     TooLarge,
     TooMany,
 )
+from .incoming import Incoming, IncomingFiles
 from .jobs import Job, Jobs, Kind, Prepared
 from .llm.base import Tokens, token_bound
 from .rag.files import ScopedFiles, upload_path
@@ -121,7 +122,9 @@ class Documents:
         engine: what reads and writes one of them; made when it is first asked for.
         price: micro-dollars of so many tokens for a version's embedder.
         fetcher: what fetches pages.
+        incoming: files on their way to the app.
         search_tokens: what a search's passages may take, estimated.
+        warm: imports what the first search needs, in a thread of its own; once, and where it takes long.
         only: the one scope to work in, inside a job's handler; None for any of the app.
 
     Raises (every method that takes a ``document``): NotFound where that document is not the scope's, InvalidId.
@@ -139,7 +142,9 @@ class Documents:
     plan_of: Callable[[Document | None], str]
     clock: Callable[[], datetime]
     _fetcher: Callable[[], Fetcher]
+    incoming: IncomingFiles
     search_tokens: int = 0
+    warm: Callable[[], None] = lambda: None
     only: Scope | None = None
 
     @property
@@ -156,13 +161,33 @@ class Documents:
         self._check(scope)
         return self._files.within(scope)
 
+    def has_room(self, scope: Scope, source: Source) -> bool:
+        """Whether :meth:`add` would take the document now: there is room for one more, or it takes another's place."""
+        self._check(scope)
+        there, user = self._store.get_many([scope.document(source.id), scope.root])
+        try:
+            if there is None:
+                self._check_count(scope, user)
+        except TooMany:
+            return False
+        return True
+
+    def received(self, scope: Scope, file: IO[bytes]) -> AbstractContextManager[Incoming]:
+        """Keep a file that is being sent for as long as the block runs; no more than a part of it is in memory.
+
+        Raises:
+            TooLarge: it is longer than a document's file may be. What reading it raises passes through.
+        """
+        self._check(scope)
+        return self.incoming.received(scope, file, self.policy.file_bytes)
+
     def add(
-        self, scope: Scope, source: Source, file: IO[bytes] | None = None, *, key: str | None = None
+        self, scope: Scope, source: Source, file: IO[bytes] | Incoming | None = None, *, key: str | None = None
     ) -> tuple[dict[str, Any], bool]:
         """Take in a document, and have it indexed by a job.
 
         Args:
-            file: its content, seekable; None where the job gets it.
+            file: its content, seekable or received before (:meth:`received`); None where the job gets it.
             key: what is told of more than once is taken in once by the same key, also if it was deleted since.
 
         Returns:
@@ -194,8 +219,7 @@ class Documents:
             if there is None:
                 self._check_count(scope, user)
             if file is not None and not (kept and self._files.has(f"{path}/{digest}")):
-                file.seek(0)
-                self._files.put(f"{path}/{digest}", file)
+                self._keep(file, f"{path}/{digest}")
                 kept = True
             before = str(there.data.get("job", "")) if there is not None else ""
             prepared = self._jobs.prepare(scope, INGEST, Ingest(document=source.id, after=before), key=key)
@@ -431,7 +455,16 @@ class Documents:
             return 0
         return self.price(state.current, token_bound([{"role": "user", "content": query}]))
 
-    def _measured(self, file: IO[bytes]) -> tuple[int, str]:
+    def _keep(self, file: IO[bytes] | Incoming, path: str) -> None:
+        if isinstance(file, Incoming):
+            self._files.copy(file.path, path)
+            return
+        file.seek(0)
+        self._files.put(path, file)
+
+    def _measured(self, file: IO[bytes] | Incoming) -> tuple[int, str]:
+        if isinstance(file, Incoming):
+            return file.size, file.digest
         file.seek(0)
         size, digest = 0, sha256()
         while part := file.read(_READ):

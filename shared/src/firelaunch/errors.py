@@ -16,6 +16,7 @@ __all__ = [
     "ContentRefused",
     "Contention",
     "DocumentUnreadable",
+    "EmptyAnswer",
     "ExtractionFailed",
     "Fenced",
     "FetchRefused",
@@ -33,6 +34,7 @@ __all__ = [
     "ModelRefused",
     "ModelTimeout",
     "ModelUnavailable",
+    "NoUploadRoom",
     "NotFound",
     "PreconditionFailed",
     "RateLimited",
@@ -42,6 +44,7 @@ __all__ = [
     "StoreError",
     "TooLarge",
     "TooMany",
+    "TooManyUploads",
     "Unauthenticated",
     "error_of",
 ]
@@ -222,7 +225,7 @@ class IdempotencyMismatch(FirelaunchError):
 
 
 class RateLimited(FirelaunchError):
-    """The plan's requests of this minute are used up."""
+    """The plan's requests, or files, of this minute are used up."""
 
     code = "rate_limited"
     status = 429
@@ -235,6 +238,22 @@ class TooManyStreams(FirelaunchError):
     code = "too_many_streams"
     status = 429
     message = "Too many clients follow answers at the moment; the answer is kept, and can be read when it is done."
+
+
+class TooManyUploads(FirelaunchError):
+    """The user sends so many files at this process that another would take its room from others."""
+
+    code = "too_many_uploads"
+    status = 429
+    message = "You are sending several files already. Send the next one when one of them is through."
+
+
+class NoUploadRoom(FirelaunchError):
+    """All places for files on their way to this process are taken."""
+
+    code = "no_upload_room"
+    status = 503
+    message = "So many files are being sent at the moment that there is no room for another. Try again."
 
 
 class BudgetExceeded(FirelaunchError):
@@ -258,6 +277,8 @@ class ModelRefused(ModelError):
 
     code = "model_refused"
     message = "The model's provider refused the request."
+    said: str = ""
+    """The provider's own words, for code that reads them; they may quote the prompt, and are logged nowhere."""
 
 
 class ModelUnavailable(ModelError):
@@ -274,6 +295,13 @@ class ModelTimeout(ModelError):
     code = "model_timeout"
     status = 504
     message = "The model took too long. Try again."
+
+
+class EmptyAnswer(ModelError):
+    """The model ended its answer without a word; the message says why, as far as its provider does. It is paid."""
+
+    code = "empty_answer"
+    message = "The model gave no answer. Try again, or ask in other words."
 
 
 class ExtractionFailed(ModelError):

@@ -1,22 +1,27 @@
-"""gunicorn's threaded worker, with what is ours: how it says that it cannot start, how it ends, the form of errors that
-it answers itself, to requests that no app gets to see, and streams that hold no thread while they wait.
+"""gunicorn's threaded worker, with what is ours.
 
-For the streams it leans on what gunicorn does not promise: that ``enqueue_req`` has ``handle`` run in a thread, after
-which ``method_queue`` calls ``finish_request`` with what it returned, and the response behind ``start_response``. So
-its version is pinned, and tests/test_relay.py fails where another version does otherwise. Where the app runs under
-another server, each stream keeps its thread.
+Its threads are for requests that are whole: the loop waits for clients (:mod:`.connections`), and the hub waits for
+models (:mod:`.hub`). Besides, it says why it cannot start, ends in order, and answers in our form what no app gets to
+see.
+
+It leans on what gunicorn does not promise: that ``enqueue_req`` has ``handle`` run in a thread, after which
+``method_queue`` calls ``finish_request`` with what it returned; that ``run`` calls ``accept`` and ``murder_pending``;
+the parser's ``unreader``; and the response behind ``start_response``. So its version is pinned, and tests/test_relay.py
+and tests/test_hostile_clients.py fail where another version does otherwise.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import selectors
 import socket
-import struct
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextvars import copy_context
@@ -29,6 +34,7 @@ from gunicorn.http.errors import ParseException
 from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import ThreadWorker
 
+from .connections import Connection, Progress
 from .errors import SettingsError
 from .lifecycle import Shutdown
 
@@ -42,41 +48,17 @@ log = logging.getLogger(__name__)
 _PARTING_SECONDS = 2.0
 """How long a client has to close a connection that was closed for it, before what it has not read may be lost."""
 
+_STOP_SECONDS = 2.0
+"""How long a worker that was told to end waits for requests that may be on their way."""
+
+_LOOK_SECONDS = 0.25
+"""Seconds between two looks at which connections have waited for too long."""
+
+_ACCEPTED_AT_ONCE = 64
+_OUT_OF_MEANS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
 _ELSEWHERE = object()
 """What ``handle`` returns of a connection whose stream goes on without its thread."""
-
-
-_BODY_RATE = 8_000
-"""Bytes a second that a request's body comes at, at least: what a slow mobile line has (64 kbit/s)."""
-
-
-class _Paced:
-    """A connection whose client has to keep sending; all but ``recv`` is the connection's own.
-
-    Args:
-        grace: seconds that a client may be behind.
-    """
-
-    def __init__(self, sock: Any, grace: float) -> None:
-        self.sock, self._grace = sock, grace
-        self._waited, self._got = 0.0, 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.sock, name)
-
-    def recv(self, size: int) -> bytes:
-        """Some of the body.
-
-        Raises:
-            TimeoutError: all of it until now took longer than a line of ``_BODY_RATE`` takes, by more than the grace.
-        """
-        began = time.monotonic()
-        data: bytes = self.sock.recv(size)
-        self._waited += time.monotonic() - began
-        self._got += len(data)
-        if self._got < (self._waited - self._grace) * _BODY_RATE:
-            raise TimeoutError(f"{self._got} bytes of a body came in {self._waited:.0f} s")
-        return data
 
 
 def _write_error(sock: Any, status: int, reason: str, _detail: str) -> None:
@@ -118,10 +100,14 @@ class _Body:
 
 
 class _Streams:
-    """The app, with the streams among its responses taken over."""
+    """The app, with the streams among its responses taken over.
 
-    def __init__(self, app: Any, begun: Callable[[Any], object]) -> None:
-        self._app, self._begun = app, begun
+    Args:
+        answering: has the connection that the current thread answers, as ``conn``.
+    """
+
+    def __init__(self, app: Any, answering: threading.local) -> None:
+        self._app, self._answering = app, answering
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._app, name)
@@ -129,13 +115,14 @@ class _Streams:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         from .llm.client import CLIENT_KEY, STREAM_KEY, Client
 
-        self._begun(environ["gunicorn.socket"])
+        conn: Connection = self._answering.conn
+        conn.sock.body(reads=conn.has_place)
         environ["wsgi.input"] = _Body(environ["wsgi.input"])
-        response = getattr(start_response, "__self__", None)
-        if type(response) is not Response:
-            return self._app(environ, start_response)  # type: ignore[no-any-return]  # HTTP/2, which streams by itself
-        client = environ[CLIENT_KEY] = Client(environ["gunicorn.socket"])
+        response: Response = start_response.__self__  # type: ignore[attr-defined]
+        client = environ[CLIENT_KEY] = Client(conn.sock.sock)
         body: Iterable[bytes] = self._app(environ, start_response)
+        if conn.is_unread:
+            response.force_close()
         stream = environ.pop(STREAM_KEY, None)
         if stream is None:
             return body
@@ -152,9 +139,9 @@ class _Sending:
         self._response, self._body = taken.response, taken.body
         self.served = Served(iter(taken.stream), taken.client, self._frame, lambda: None)
 
-    def begin(self, write_seconds: float) -> Served:
+    def begin(self) -> Served:
         """Have the connection write as threads do: blocking, and not for ever."""
-        self.conn.sock.settimeout(write_seconds)
+        self.conn.sock.setblocking(True)
         return self.served
 
     def lend(self, worker: Worker) -> None:
@@ -182,9 +169,7 @@ class _Sending:
         close = getattr(self._body, "close", None)
         if close is not None:
             close()
-        if kept:
-            self.conn.sock.setblocking(True)
-        elif self.served.gone:
+        if self.served.gone:
             # Nothing more is told to a client that left, so nothing is waited for.
             with contextlib.suppress(OSError):
                 self.conn.sock.shutdown(socket.SHUT_RDWR)
@@ -199,6 +184,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         """Load the app; on a settings error say what to mend, and end gunicorn with status 4."""
+        if self.cfg.is_ssl:
+            sys.stderr.write("The app cannot start:\nThis worker speaks no TLS: end it in front of the app.\n")
+            sys.exit(Arbiter.APP_LOAD_ERROR)
         try:
             super().load_wsgi()
         except SettingsError as error:
@@ -208,10 +196,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         from .hub import Hub
 
         self.hub: Hub = Hub(getattr(self.wsgi, "write_seconds", 30.0))
-        self._until: dict[Any, float] = {}
-        self._handled: dict[Any, Any] = {}
-        self._parting: dict[Any, float] = {}
-        self.wsgi: Any = _Streams(self.wsgi, self._head_is_read)
+        self._body_seconds: float = getattr(self.wsgi, "body_seconds", 300.0)
+        self._waiting: dict[Connection, None] = {}
+        self._queue: deque[Connection] = deque()
+        self._parting: dict[Connection, float] = {}
+        self._readers, self._most_readers = 0, max(1, self.cfg.threads // 2)
+        self._next_look = 0.0
+        self._answering = threading.local()
+        self.wsgi: Any = _Streams(self.wsgi, self._answering)
         start_jobs = getattr(self.wsgi, "start_jobs", None)
         if start_jobs is not None:
             start_jobs()
@@ -224,42 +216,149 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             shutdown.begin()
         super().handle_exit(sig, frame)
 
-    def handle(self, conn: Any) -> Any:
-        """Answer the request on a connection, in a thread of the pool.
+    def accept(self, listener: Any) -> None:
+        """Accept what there is. Where there are as many connections as may be, the one that waits longest ends."""
+        for _ in range(_ACCEPTED_AT_ONCE):
+            if self.nr_conns >= self.worker_connections and not self._make_room():
+                return
+            try:
+                sock, address = listener.accept()
+            except OSError as error:
+                if error.errno in _OUT_OF_MEANS:
+                    if not self._make_room():
+                        time.sleep(0.01)  # else the loop would come here again at once
+                elif error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED):
+                    raise
+                return
+            self.nr_conns += 1
+            seconds = self.hub.write_seconds, self._body_seconds
+            conn = Connection(self.cfg, sock, address, listener.getsockname(), *seconds)
+            self._wait(conn, b"")
 
-        gunicorn waits for ever for the rest of a request, so that a few clients that never end theirs would hold all
-        threads. Here a request's head has ``write_seconds`` in all, and so has each piece of its body, which must
-        come at ``_BODY_RATE`` besides.
+    def _make_room(self) -> bool:
+        """Close the connection that has waited longest; whether there was one."""
+        for conn in self._parting:
+            self._parted(conn)
+            return True
+        for conn in self._waiting:
+            self._drop(conn)
+            return True
+        return False
+
+    def _wait(self, conn: Connection, data: bytes) -> None:
+        """Gather a connection's next request, of which ``data`` is there."""
+        conn.renew(self.cfg.keepalive if self.alive else _STOP_SECONDS)
+        self._waiting[conn] = None
+        if data:
+            self._gather(conn, data)
+        if conn in self._waiting:
+            self._hear(conn)
+
+    def _hear(self, conn: Connection, _: Any = None) -> None:
+        data = conn.receive()
+        if data:
+            self._gather(conn, data)
+        elif data is None:
+            self._watch(conn)
+        elif conn.has_head:
+            self._dispatch(conn)  # the parser comes to the end, and the app to a body that breaks off
+        else:
+            self._drop(conn)
+
+    def _gather(self, conn: Connection, data: bytes) -> None:
+        progress = conn.take(data)
+        if progress is Progress.READY:
+            self._dispatch(conn)
+        elif progress is Progress.TOO_LARGE:
+            self._refuse(conn, 431, "Request Header Fields Too Large")
+        else:
+            self._watch(conn)
+
+    def _watch(self, conn: Connection) -> None:
+        if not conn.watched:
+            conn.watched = True
+            self.poller.register(conn.sock.sock, selectors.EVENT_READ, partial(self._hear, conn))
+
+    def _forget(self, conn: Connection) -> None:
+        self._waiting.pop(conn, None)
+        if conn.watched:
+            conn.watched = False
+            self.poller.unregister(conn.sock.sock)
+
+    def _drop(self, conn: Connection) -> None:
+        self._forget(conn)
+        self.nr_conns -= 1
+        conn.close()
+
+    def _refuse(self, conn: Connection, status: int, reason: str) -> None:
+        self._forget(conn)
+        with contextlib.suppress(OSError):
+            _write_error(conn.sock, status, reason, "")
+        self._part(conn)
+
+    def _dispatch(self, conn: Connection, *, late: bool = False) -> None:
+        """Have a thread answer a request that is whole, or whose body it has to wait for.
+
+        Half of the threads may wait for bodies, so that the others are there for requests that are whole.
+
+        Args:
+            late: whether the rest of the body is not waited for.
         """
-        sock, seconds = conn.sock, self.hub.write_seconds
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(seconds), int(seconds % 1 * 1e6)))
-        self._until[sock] = time.monotonic() + seconds
-        self._handled[sock] = conn
+        self._forget(conn)
+        if conn.needs_reader and not late:
+            if self._readers >= self._most_readers:
+                conn.deadline = time.monotonic() + self.hub.write_seconds
+                self._queue.append(conn)
+                return
+            self._readers += 1
+            conn.has_place = True
+        self.enqueue_req(conn)
+
+    def _leave_place(self, conn: Connection) -> None:
+        """Let another thread wait for a body in place of this connection's."""
+        if conn.has_place:
+            conn.has_place = False
+            self._readers -= 1
+            if self._queue:
+                self._dispatch(self._queue.popleft())
+
+    def handle(self, conn: Any) -> Any:
+        """Answer the request on a connection, in a thread of the pool."""
         try:
+            conn.begin()
+            self._answering.conn = conn
             return super().handle(conn)
         except _TakenOver as taken:
             return self._go_on(_Sending(conn, taken))
         finally:
-            self._until.pop(sock, None)
-            self._handled.pop(sock, None)
+            self._answering.conn = None
 
-    def _head_is_read(self, sock: Any) -> None:
-        self._until.pop(sock, None)
-        conn = self._handled.get(sock)
-        unreader = None if conn is None else getattr(conn.parser, "unreader", None)
-        if unreader is not None:  # HTTP/2 has none, and TLS another socket
-            unreader.sock = _Paced(sock, self.hub.write_seconds)
+    def _keepalive_after(self, conn: Connection, keepalive: Any) -> bool:
+        """Whether the connection can be used again: not where some of its body is still to come."""
+        conn.sock.body(reads=False)
+        return bool(keepalive) and bool(super()._keepalive_after(conn, keepalive))
 
     def murder_pending(self) -> None:
-        """Close connections that said nothing, as gunicorn does, and those whose head does not come to its end."""
-        super().murder_pending()
+        """End the waits that have taken too long."""
         now = time.monotonic()
-        for sock, until in list(self._until.items()):
-            if until <= now and self._until.pop(sock, None) is not None:
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
+        if now < self._next_look:
+            return
+        self._next_look = now + _LOOK_SECONDS
+        for conn in [conn for conn in self._waiting if conn.deadline <= now]:
+            if conn.has_head:
+                self._dispatch(conn, late=True)
+            else:
+                self._drop(conn)
+        while self._queue and self._queue[0].deadline <= now:
+            self._refuse(self._queue.popleft(), 503, "Service Unavailable")
         for conn in [conn for conn, until in self._parting.items() if until <= now]:
             self._parted(conn)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """The worker is told to end: connections that are silent end by ``deadline``."""
+        for conn in self._waiting:
+            if conn.is_idle:
+                conn.deadline = min(conn.deadline, deadline)
 
     def _go_on(self, sending: _Sending) -> Any:
         """Send a stream until it ends or does nothing but wait; whether the connection can be used again then."""
@@ -272,7 +371,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _send(self, sending: _Sending) -> Any:
         from .stream import Paused
 
-        served = sending.begin(self.hub.write_seconds)
+        served = sending.begin()
         try:
             for item in served.items:
                 if item is Paused.WAITING:
@@ -308,13 +407,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Have gunicorn's loop finish with a connection; not woken where its stream goes on."""
         if result.cancelled() or result.exception() is not None or result.result() is not _ELSEWHERE:
             self.method_queue.defer(self.finish_request, conn, result)
+        elif conn.has_place:
+            self.method_queue.defer(self._leave_place, conn)
 
     def finish_request(self, conn: Any, fs: Any) -> None:
         """Close a connection, or keep it for the next request."""
-        if not fs.cancelled() and fs.exception() is None and not fs.result():
-            self._part(conn)
+        self._leave_place(conn)
+        if not fs.cancelled() and fs.exception() is None and fs.result():
+            self._wait(conn, conn.left_over())
         else:
-            super().finish_request(conn, fs)
+            self._part(conn)
 
     def _part(self, conn: Any) -> None:
         """Close a connection once its client has (https://www.rfc-editor.org/rfc/rfc9112#section-9.6).
@@ -325,7 +427,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             conn.sock.shutdown(socket.SHUT_WR)
             conn.sock.setblocking(False)
-            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._heard, conn))
+            self.poller.register(conn.sock.sock, selectors.EVENT_READ, partial(self._heard, conn))
         except (OSError, ValueError):
             self._parted(conn)
 
@@ -345,5 +447,5 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return
         self.nr_conns -= 1
         with contextlib.suppress(KeyError, OSError, ValueError):
-            self.poller.unregister(conn.sock)
+            self.poller.unregister(conn.sock.sock)
         conn.close()

@@ -10,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import logging
-import os
-import select
+import selectors
 import socket
 import threading
 import time
@@ -30,14 +29,14 @@ __all__ = ["Hub", "Served"]
 log = logging.getLogger(__name__)
 
 _MANY = 16
+_FEW = 8
 _GATHER_SECONDS = 0.02
 _GATHER_SECONDS_A_STREAM = 0.001
 _MOST_GATHER_SECONDS = 0.1
-"""From ``_MANY`` streams on, what arrives in this time is relayed together, but for the first words of an answer: a
-wake-up, and a write, cost more than the token that they are for. It is longer the more streams there are, up to ten
-writes a second to each reader, which saves nearly half of the work at 500 streams of 20 tokens a second."""
-
-_LEFT = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+"""From ``_MANY`` streams on, and until there are ``_FEW``, what arrives in this time is relayed together, but for the
+first words of an answer: a wake-up, and a write, cost more than the token that they are for. It is longer the more
+streams there are, up to ten writes a second to each reader, which saves nearly half of the work at 500 streams of 20
+tokens a second."""
 
 
 @dataclass(slots=True, eq=False)
@@ -61,8 +60,9 @@ class Served:
     _unsent: bytes = b""
     _stalled_since: float = 0.0
     _last_beat: float = 0.0
-    _descriptor: int = -1
-    _heard_by: select.epoll | None = None
+    _heard_by: selectors.BaseSelector | None = None
+    _client_events: int = 0
+    _client_with: selectors.BaseSelector | None = None
 
     def left(self) -> None:
         """The client is gone. Where the answer does not go on without them, its wait for the model ends with that."""
@@ -83,47 +83,44 @@ class Hub:
         self._arrived: deque[Served] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._poll = select.epoll()
-        # For what does not wait until more has gathered: the bell, and providers that have not begun to answer.
-        self._soon = select.epoll()
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._soon.register(self._bell, select.EPOLLIN)
-        self._poll.register(self._soon.fileno(), select.EPOLLIN)
+        # What gathers, while there are many streams. It is looked at each time that enough has gathered.
+        self._later = selectors.DefaultSelector()
+        # What is wanted at once: the bell, models that have not begun to answer and, while there are few streams, all.
+        self._soon = selectors.DefaultSelector()
+        self._bell, self._listener = socket.socketpair()
+        for end in (self._bell, self._listener):
+            end.setblocking(False)
+        self._soon.register(self._listener, selectors.EVENT_READ)
         self._gathers = False
         self._here: set[Served] = set()
-        self._of_provider: dict[int, Served] = {}
-        self._of_client: dict[int, Served] = {}
         self._timers: list[tuple[float, int, Served]] = []
         self._number = count()
 
     def add(self, served: Served) -> None:
         """Wait for this stream too, from any thread. Until it leaves it is the hub's alone."""
-        begun = served.client.waits_for is not None and served.client.waits_for[1].begun
+        waits_for = served.client.waits_for
+        begun = waits_for is not None and waits_for[1].begun
         self._arrived.append(served)
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
                 self._thread.start()
+        # Asked after it was put there: the hub looks for arrivals after it has stopped to gather.
         if not (begun and self._gathers):
-            os.eventfd_write(self._bell, 1)
+            with contextlib.suppress(BlockingIOError):  # it rings already
+                self._bell.send(b"\0")
 
     def _run(self) -> None:
         next_tick = time.monotonic() + TICK_SECONDS
         while True:
-            if len(self._here) >= _MANY:
+            if self._gathers:
                 self._gather(min(_MOST_GATHER_SECONDS, _GATHER_SECONDS + _GATHER_SECONDS_A_STREAM * len(self._here)))
+                self._look(self._later, 0.0)
+            else:
+                until = min(next_tick, self._timers[0][0]) if self._timers else next_tick
+                self._look(self._soon, max(0.0, until - time.monotonic()) if self._here else None)
+            self._choose()
             self._take_arrived()
-            until = min(next_tick, self._timers[0][0]) if self._timers else next_tick
-            for descriptor, event in self._poll.poll(max(0.0, until - time.monotonic()) if self._here else -1):
-                if (served := self._of_provider.get(descriptor)) is not None:
-                    try:  # as _guarded, for what comes by far most often
-                        self._go_on(served)
-                    except Exception:
-                        self._failed(served)
-                elif (served := self._of_client.get(descriptor)) is not None:
-                    self._guarded(self._heard_of, served, event)
-                elif descriptor == self._soon.fileno():
-                    self._look_soon(0)
             now = time.monotonic()
             while self._timers and self._timers[0][0] <= now:
                 served = heapq.heappop(self._timers)[2]
@@ -137,22 +134,50 @@ class Hub:
     def _gather(self, seconds: float) -> None:
         """Leave what arrives in this time where it is, but for what is wanted at once."""
         until = time.monotonic() + seconds
-        self._gathers = True
         while (left := until - time.monotonic()) > 0:
-            self._look_soon(left)
+            self._look(self._soon, left)
             self._take_arrived()
-        # A stream that arrived without the bell is looked for after this, and one that arrives later rings it.
-        self._gathers = False
 
-    def _look_soon(self, seconds: float) -> None:
-        for descriptor, _ in self._soon.poll(seconds):
-            if descriptor == self._bell:
-                os.eventfd_read(self._bell)
-            elif (served := self._of_provider.get(descriptor)) is not None:
-                self._guarded(self._go_on, served)
-                if served._heard_by is self._soon and served._patience is not None and served._patience.begun:
-                    self._listen(served, on=False)
-                    self._listen(served, on=True)
+    def _look(self, selector: selectors.BaseSelector, seconds: float | None) -> None:
+        """Go on with what is ready."""
+        for key, events in selector.select(seconds):
+            match key.data:
+                case None:
+                    with contextlib.suppress(BlockingIOError):
+                        self._listener.recv(4096)
+                case Served() as served:
+                    # One that left meanwhile, for what came before it, is not here any more.
+                    if served._heard_by is selector:
+                        self._guarded(self._go_on, served)
+                        if selector is self._soon:
+                            self._listen_where_it_belongs(served)
+                case (Served() as served,) if served._client_events:
+                    self._guarded(self._heard_of, served, events)
+
+    def _choose(self) -> None:
+        """Gather from many streams on, and no more where there are few; all are then listened to elsewhere."""
+        many = len(self._here) >= (_FEW if self._gathers else _MANY)
+        if many == self._gathers:
+            return
+        self._gathers = many
+        for served in list(self._here):
+            self._guarded(self._move, served)
+
+    def _move(self, served: Served) -> None:
+        self._listen_where_it_belongs(served)
+        if served._client_events:
+            events = served._client_events
+            self._watch_client(served, 0)
+            self._watch_client(served, events)
+
+    def _belongs(self, served: Served) -> selectors.BaseSelector:
+        begun = served._patience is not None and served._patience.begun
+        return self._later if self._gathers and begun else self._soon
+
+    def _listen_where_it_belongs(self, served: Served) -> None:
+        if served._heard_by is not None and served._heard_by is not self._belongs(served):
+            self._listen(served, on=False)
+            self._listen(served, on=True)
 
     def _take_arrived(self) -> None:
         while self._arrived:
@@ -174,16 +199,13 @@ class Hub:
         self._here.add(served)
         served._last_beat = time.monotonic()
         if not served.gone:
-            sock = served.client.sock
-            sock.setblocking(False)
-            descriptor = sock.fileno()
+            served.client.sock.setblocking(False)
             try:
-                self._poll.register(descriptor, select.EPOLLRDHUP)
-            except OSError:
+                self._watch_client(served, selectors.EVENT_READ)
+            except (OSError, ValueError):
                 served.left()
                 self._dismiss(served)
                 return
-            self._of_client[descriptor] = served
         self._wait(served)
 
     def _wait(self, served: Served) -> None:
@@ -196,21 +218,20 @@ class Hub:
             self._listen(served, on=True)
             return
         self._forget_provider(served)
-        # Kept, as a socket that was closed meanwhile does not tell it any more.
-        served._provider, served._descriptor = provider, provider.fileno()
-        self._of_provider[served._descriptor] = served
+        served._provider = provider
         self._listen(served, on=True)
 
     def _listen(self, served: Served, *, on: bool) -> None:
         """Hear of what the provider says, or leave it where it is: so it slows down to what the client takes."""
-        # Not by a mask of nothing: the kernel tells of a reset whatever the mask, and a step may not come then.
+        if served._provider is None:
+            return
         if served._heard_by is not None and not on:
-            self._unregister(served._heard_by, served._descriptor)
+            _unregister(served._heard_by, served._provider)
             served._heard_by = None
-        elif served._heard_by is None and on and served._provider is not None:
-            begun = served._patience is not None and served._patience.begun
-            served._heard_by = self._poll if begun else self._soon
-            served._heard_by.register(served._descriptor, select.EPOLLIN)
+        elif served._heard_by is None and on:
+            selector = self._belongs(served)
+            _register(selector, served._provider, selectors.EVENT_READ, served)
+            served._heard_by = selector
 
     def _go_on(self, served: Served) -> None:
         if not self._pass_on(served):
@@ -266,7 +287,7 @@ class Hub:
         """Whether all was sent, or the client is gone; else the rest is, before anything more is asked for."""
         sock = served.client.sock
         try:
-            sent = sock.send(data, socket.MSG_DONTWAIT)
+            sent = sock.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -276,22 +297,41 @@ class Hub:
             return True
         served._unsent = data[sent:]
         served._stalled_since = time.monotonic()
-        self._poll.modify(sock.fileno(), select.EPOLLRDHUP | select.EPOLLOUT)
+        self._watch_client(served, served._client_events | selectors.EVENT_WRITE)
         self._listen(served, on=False)
         return False
 
-    def _heard_of(self, served: Served, event: int) -> None:
-        if event & _LEFT:
-            self._client_left(served)
-            if served in self._here and served._unsent:
-                served._unsent = b""
-                self._go_on(served)
-        elif event & select.EPOLLOUT and served._unsent:
+    def _heard_of(self, served: Served, events: int) -> None:
+        if events & selectors.EVENT_READ and self._has_left(served):
+            self._lost(served)
+        elif events & selectors.EVENT_WRITE and served._unsent:
             data, served._unsent = served._unsent, b""
             if self._send(served, data) and served in self._here:
                 if not served.gone:
-                    self._poll.modify(served.client.sock.fileno(), select.EPOLLRDHUP)
+                    self._watch_client(served, served._client_events & ~selectors.EVENT_WRITE)
                 self._go_on(served)
+
+    def _has_left(self, served: Served) -> bool:
+        """Whether a client that can be read has closed its connection, rather than asked for more.
+
+        One that asks for more before its answer has ended is not looked at any longer: its leaving would be behind what
+        it asks for. It is noticed when the next piece cannot be sent.
+        """
+        try:
+            left = not served.client.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        if not left:
+            self._watch_client(served, served._client_events & ~selectors.EVENT_READ)
+        return left
+
+    def _lost(self, served: Served) -> None:
+        self._client_left(served)
+        if served in self._here and served._unsent:
+            served._unsent = b""
+            self._go_on(served)
 
     def _client_left(self, served: Served) -> None:
         served.left()
@@ -304,7 +344,7 @@ class Hub:
         if patience is None or served not in self._here:
             return
         if served._unsent and now - served._stalled_since >= self.write_seconds:
-            self._heard_of(served, select.EPOLLHUP)
+            self._lost(served)
             return
         try:
             # A provider that is not listened to, as its client takes nothing, has only the request's time as its limit.
@@ -330,17 +370,35 @@ class Hub:
         served.leave()
 
     def _forget_provider(self, served: Served) -> None:
-        if served._provider is not None:
-            self._listen(served, on=False)
-            del self._of_provider[served._descriptor]
-            served._provider = None
+        self._listen(served, on=False)
+        served._provider = None
 
     def _forget_client(self, served: Served) -> None:
-        descriptor = served.client.sock.fileno()
-        if self._of_client.pop(descriptor, None) is not None:
-            self._unregister(self._poll, descriptor)
+        self._watch_client(served, 0)
 
-    @staticmethod
-    def _unregister(poll: select.epoll, descriptor: int) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            poll.unregister(descriptor)
+    def _watch_client(self, served: Served, events: int) -> None:
+        """Hear whether the client leaves (EVENT_READ), and when it takes more (EVENT_WRITE)."""
+        sock, before, data = served.client.sock, served._client_events, (served,)
+        served._client_events = events
+        if not before and events:
+            served._client_with = self._later if self._gathers else self._soon
+            _register(served._client_with, sock, events, data)
+        elif before and not events:
+            _unregister(served._client_with, sock)
+        elif before != events and served._client_with is not None:
+            served._client_with.modify(sock, events, data)
+
+
+def _register(selector: selectors.BaseSelector, sock: socket.socket, events: int, data: object) -> None:
+    try:
+        selector.register(sock, events, data)
+    except KeyError:
+        # What had this descriptor before was closed without a word: the kernel knows, selectors does not.
+        selector.unregister(sock.fileno())
+        selector.register(sock, events, data)
+
+
+def _unregister(selector: selectors.BaseSelector | None, sock: socket.socket) -> None:
+    if selector is not None:
+        with contextlib.suppress(KeyError, OSError, ValueError):
+            selector.unregister(sock)

@@ -25,6 +25,9 @@ class Plan(Section):
     cheaper_model_at_percent: int = Field(
         default=80, ge=0, le=100, description="Share of the daily budget from which the cheap model answers."
     )
+    uploads_per_minute: int = Field(
+        default=60, ge=1, description="Documents that the user may put up in a clock minute (UTC)."
+    )
     documents: int = Field(default=200, ge=0, description="Documents that the user may have at most.")
     features: tuple[Feature, ...] = Field(
         default=(), description="Names of the app's own that the plan switches on; `turn.features` has them."

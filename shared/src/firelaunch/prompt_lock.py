@@ -1,17 +1,20 @@
 """``prompts.lock``: the hash of each prompt that was released, so that none is edited under the name it is known by.
 
 An answer's record names its prompt by version; that says something only while a version's text stays as it was. The
-file has the form of ``sha256sum``; line ends are hashed as "\\n", as git may change them.
+file has the form of ``sha256sum``; line ends are hashed as "\\n" and a byte order mark is left out, as git and editors
+may change them.
 """
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from .errors import SettingsError
+from .text_file import read_text_file
 
 __all__ = ["LOCK", "check", "lock", "prompt_files"]
 
@@ -44,15 +47,19 @@ def check(folder: Path, in_use: Iterable[str]) -> None:
         )
 
 
-def lock(folder: Path) -> list[str]:
+def lock(folder: Path, names: Collection[str] | None = None) -> list[str]:
     """Add the prompts that are not in the lock yet; their file names. What is in it stays, also without its file.
+
+    Args:
+        names: file names ("chat@1.md") of those to add; all of them where it is left out.
 
     Raises:
         SettingsError: a locked file was changed.
     """
     locked = _read(folder)
     _refuse_changes(folder, locked)
-    added = {path.name: _hash(path) for _, _, path in prompt_files(folder) if path.name not in locked}
+    wanted = {path.name: path for _, _, path in prompt_files(folder) if names is None or path.name in names}
+    added = {name: _hash(path) for name, path in wanted.items() if name not in locked}
     if added:
         entries = sorted((locked | added).items())
         (folder / LOCK).write_text("".join(f"{value}  {name}\n" for name, value in entries), encoding="utf-8")
@@ -62,7 +69,7 @@ def lock(folder: Path) -> list[str]:
 def _read(folder: Path) -> dict[str, str]:
     path = folder / LOCK
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text_file(path).splitlines()
     except FileNotFoundError:
         return {}
     found: dict[str, str] = {}
@@ -75,7 +82,8 @@ def _read(folder: Path) -> dict[str, str]:
 
 
 def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+    data = path.read_bytes().removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
+    return hashlib.sha256(data).hexdigest()
 
 
 def _refuse_changes(folder: Path, locked: dict[str, str]) -> None:

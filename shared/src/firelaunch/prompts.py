@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .errors import SettingsError
 from .prompt_lock import check, prompt_files
 from .settings import PromptChoice
+from .text_file import read_text_file
 
 __all__ = ["Prompt", "Prompts", "UserPrompts"]
 
@@ -108,7 +109,7 @@ class Prompts:
     def in_use(self) -> Iterator[Prompt]:
         """Every version that some user may get."""
         for name, choice in self._choices.items():
-            for version in (choice.version, *choice.rollout):
+            for version in choice.versions:
                 yield self._find(name, version)
 
     def of(self, uid: str, *, own_models: bool = True) -> UserPrompts:
@@ -168,7 +169,7 @@ def _version_for(choice: PromptChoice, name: str, uid: str) -> int:
 
 
 def _read(name: str, version: int, path: Path) -> Prompt:
-    text = path.read_text(encoding="utf-8")
+    text = read_text_file(path)
     fence = _FENCE.match(text)
     if fence is None:
         return Prompt(name, version, text.strip())

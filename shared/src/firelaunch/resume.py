@@ -6,10 +6,7 @@ Both go through the record of its request, so it does not matter which instance 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +19,11 @@ from .llm.patience import HEARTBEAT_SECONDS, ClientLeft, Patience
 from .said import Retold
 from .scope import Scope
 from .services import Services
+from .slots import Slots
 from .store.base import Document, Update
 from .stream import Done, Event, Failed, Heartbeat, Start
 
-__all__ = ["Answers", "Places"]
+__all__ = ["Answers", "follower_slots"]
 
 log = logging.getLogger(__name__)
 
@@ -36,36 +34,13 @@ _OF_A_USER = 8
 _AGAIN_SECONDS = 5
 
 
-class Places:
-    """For followers. Each holds a thread of its server, as it looks into the database again and again.
+def follower_slots(most: int) -> Slots:
+    """Places for followers. Each holds a thread of its server, as it looks into the database again and again."""
 
-    Args:
-        most: followers at a time; of one user a few of them.
-    """
+    def full() -> TooManyStreams:
+        return TooManyStreams(retry_after=_AGAIN_SECONDS)
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._taken: Counter[str] = Counter()
-        # What gives a place back may run where garbage is collected: in any thread, in the middle of anything.
-        self._lock = threading.RLock()
-
-    def take(self, user: str, follower: object) -> weakref.finalize[Any, Any]:
-        """A place for ``follower``, until what is returned is called, or the follower is gone, begun or not.
-
-        Raises:
-            TooManyStreams: there is none left, or none for ``user``.
-        """
-        with self._lock:
-            if self._taken.total() >= self._most or self._taken[user] >= min(_OF_A_USER, self._most):
-                raise TooManyStreams(retry_after=_AGAIN_SECONDS)
-            self._taken[user] += 1
-        return weakref.finalize(follower, self._leave, user)
-
-    def _leave(self, user: str) -> None:
-        with self._lock:
-            self._taken[user] -= 1
-            if not self._taken[user]:
-                del self._taken[user]
+    return Slots(most, _OF_A_USER, full, full)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +53,7 @@ class Answers:
 
     services: Services
     shutdown: Shutdown
-    places: Places
+    places: Slots
 
     def follow(self, scope: Scope, chat_id: str, client: Client | None = None) -> Iterator[Event] | None:
         """The chat's latest answer from its beginning, and then as it comes; None when none is on its way.

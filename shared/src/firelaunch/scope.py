@@ -197,6 +197,11 @@ class Scope:
         """Document that says that the user was erased, in the app's own collection. Its id is a hash of theirs."""
         return f"apps/{self.app_id}/erasures/{sha256(self._user().encode()).hexdigest()[:40]}"
 
+    def removal(self) -> str:
+        """Document that says the user was removed, in the app's own collection. It names the user by a hash alone."""
+        self._user()
+        return f"apps/{self.app_id}/removals/{sha256(str(self.uid).encode()).hexdigest()[:40]}"
+
     def invite(self, digest: str) -> str:
         """Document of one invitation to the app, by its code's digest."""
         return f"apps/{self.app_id}/invites/{check_id(digest)}"
@@ -232,6 +237,10 @@ class Scope:
     def chunks(self) -> str:
         """Collection of the chunks that Firestore's index keeps of this scope's documents."""
         return f"{self.root}/chunks"
+
+    def postings(self) -> str:
+        """Collection of the terms of those chunks, by which Firestore's index finds words."""
+        return f"{self.root}/postings"
 
     def vectors(self) -> str:
         """Collection of the texts behind the vectors in Vertex AI's index; of the whole app."""

@@ -69,7 +69,7 @@ class Index(Section):
         default="firestore",
         description="The index of the deployed app. A laptop always has the embedded one, which is for laptops alone.",
     )
-    embedder: EmbedderKind | Literal["provider"] = Field(
+    embedder: Literal["provider", "none", "local", "openai", "vertex"] = Field(
         default="provider",
         description="What makes vectors: by default the embedding model of `models.provider`. With none, documents "
         "are searched by their words alone. So they are on a laptop, unless this is local, or openai and there is "
@@ -86,6 +86,12 @@ class Index(Section):
         le=4_096,
         description="Length of the vectors, where a model can shorten them; 0 for its own, or for 768 where Firestore "
         "does not take vectors that long.",
+    )
+    location: str = Field(
+        default="",
+        pattern=r"|global|[a-z]+(-[a-z]+)+[0-9]+",
+        description="Where Vertex AI embeds: a region, or `global`; `cloud.region` if empty. Its embedding models "
+        "answer in most regions of Cloud Run, and not each on `global`.",
     )
     requests_per_minute: int = Field(
         default=0, ge=0, description="Requests to the embedding model at most, of one process; 0 for no limit."
@@ -222,7 +228,9 @@ def index_problems(
             "firelaunch.toml: [index.vertex] is missing: name an index, or have firelaunch deploy make one, which sets "
             "FIRELAUNCH_VERTEX_INDEX."
         )
-    if index.backend in {"firestore", "vertex", "vector_search"}:
+    if index.backend in {"firestore", "vertex", "vector_search"} and (
+        embedding.kind != "none" or index.backend != "firestore"
+    ):
         yield from _vector_problems(index, embedding)
     if index.backend == "pgvector" and not database_url:
         yield "DATABASE_URL is not set: index.backend = 'pgvector' needs it."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from .admission import Admission
 from .documents import Documents
-from .errors import SettingsError
+from .errors import FirelaunchError, SettingsError
+from .incoming import IncomingFiles
 from .jobs import Jobs
 from .llm.base import Tokens
 from .llm.prices import Prices
@@ -64,9 +66,10 @@ def build_documents(
             raise SettingsError("\n".join(problems))
     engines = _Engines(settings, project, database, store, own_machine, reranker)
     engines.cost_of(settings.embedder, settings.embedding.model)
+    own_files = ScopedFiles(files or _files(settings, project), store.scope)
     return Documents(
         store,
-        ScopedFiles(files or _files(settings, project), store.scope),
+        own_files,
         jobs,
         admission,
         Versions(store, partial(wanted_version, settings), lambda version: _lasts(settings, version)),
@@ -77,7 +80,9 @@ def build_documents(
         plan_of,
         clock,
         cache(lambda: fetcher or _fetcher(settings)),
+        IncomingFiles(own_files, clock),
         settings.search.tokens,
+        engines.warm,
     )
 
 
@@ -85,11 +90,8 @@ def wanted_version(settings: Settings) -> Version:
     """The index version that the settings ask for, in this process."""
     index, env = settings.index, settings.environment
     embedder = settings.embedder
-    # A laptop's index needs nothing. The emulators have a Firestore, which is of no use where there are no vectors.
     kinds: dict[str, IndexKind] = {"embedded": "embedded", "emulators": "firestore", "cloud": index.backend}
     backend = kinds[env.mode]
-    if backend == "firestore" and embedder == "none":
-        backend = "embedded"
     made = index.embedding(embedder, backend)
     return Version.made(
         backend=backend,
@@ -127,6 +129,7 @@ class _Engines:
         self._own_machine = own_machine
         self._reranker = reranker
         self._made: dict[str, Engine] = {}
+        self._warmed = False
         self._lock = threading.Lock()
 
     def of(self, version: Version) -> Engine:
@@ -136,6 +139,21 @@ class _Engines:
             if found is None:
                 found = self._made[version.id] = self._make(version)
             return found
+
+    def warm(self) -> None:
+        """Have a thread import the embedding model's client: most of a second, beside the first request."""
+        if self._warmed:
+            return
+        self._warmed = True
+        settings = self._settings
+        if not settings.environment.development and settings.embedding.kind in {"openai", "vertex"}:
+            threading.Thread(target=self._import_clients, name="warm", daemon=True).start()
+
+    def _import_clients(self) -> None:
+        with suppress(FirelaunchError):  # the search that needs it is told
+            embedder = self.of(wanted_version(self._settings)).embedder
+            if embedder is not None:
+                embedder.warm()
 
     def cost_of(self, embedder: EmbedderKind, model: str) -> Callable[[int], int]:
         """From tokens to micro-dollars.
@@ -165,23 +183,25 @@ class _Engines:
     def _index(self, version: Version) -> Index:
         settings, index = self._settings, self._settings.index
         place = f"projects/{self._project}/locations/{settings.cloud.region}"
-        if version.backend == "firestore":
-            from .rag.index.firestore import FirestoreIndex
+        from .rag.index.words import Analyzer
 
-            return FirestoreIndex(self._project, self._database)
+        analyzer, env = Analyzer(version.language), settings.environment
         if version.backend == "vertex" and index.vertex is not None:
             from .rag.index.vertex import VertexIndex
 
             names = index.vertex
             endpoint = f"{place}/indexEndpoints/{names.endpoint}"
-            return VertexIndex(f"{place}/indexes/{names.index}", endpoint, names.deployed, names.domain, self._store)
+            return VertexIndex(
+                f"{place}/indexes/{names.index}", endpoint, names.deployed, names.domain, self._store, analyzer=analyzer
+            )
         if version.backend == "vector_search":
             from .rag.index.vector_search import VectorSearchIndex
 
-            return VectorSearchIndex(f"{place}/collections/{index.collection}")
-        from .rag.index.words import Analyzer
+            return VectorSearchIndex(f"{place}/collections/{index.collection}", analyzer=analyzer)
+        if version.backend == "firestore":
+            from .rag.index.firestore import FirestoreIndex
 
-        analyzer, env = Analyzer(version.language), settings.environment
+            return FirestoreIndex(self._project, self._database, analyzer=analyzer)
         if version.backend == "pgvector":
             from .rag.index.pgvector import PgvectorIndex
 
@@ -203,7 +223,7 @@ class _Engines:
         if version.embedder == "vertex" and not env.development:
             from .rag.embed.vertex import VertexEmbeddings
 
-            return VertexEmbeddings(version.model, self._project, settings.cloud.region, version.dimensions)
+            return VertexEmbeddings(version.model, self._project, settings.embedding_location, version.dimensions)
         if version.embedder == "local":
             from .rag.embed.local import LocalEmbeddings
 

@@ -28,6 +28,7 @@ from .scope import check_app_id
 from .search_settings import Documents, EmbedderKind, Embedding, Index, Search, VertexIndex, with_vertex
 from .settings_sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Price, PromptChoice
 from .settings_sections import Section as _Section
+from .text_file import read_text_file
 
 __all__ = [
     "AfterTurn",
@@ -37,6 +38,7 @@ __all__ = [
     "Cloud",
     "Cors",
     "Documents",
+    "Effort",
     "Environment",
     "Guardrails",
     "Identity",
@@ -54,12 +56,17 @@ __all__ = [
     "Provider",
     "Search",
     "Settings",
+    "VertexChoice",
     "VertexIndex",
 ]
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+"""From least to most; each model knows some of them."""
 
 Mode = Literal["embedded", "emulators", "cloud"]
 Provider = Literal["openai", "vertex"]
 
+Role = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
 FirebaseAppId = Annotated[str, StringConstraints(pattern=r"^1:\d+:(web|ios|android):[0-9a-f]+$")]
 
 
@@ -87,10 +94,30 @@ class ModelChoice(_Section):
     chat: str = Field(min_length=1, description="The model that answers.")
     cheap: str = Field(min_length=1, description="The model that answers once a user is over the plan's soft cap.")
     fallback: tuple[str, ...] = Field(default=(), description="Models tried in order when the one before fails.")
+    effort: Effort | dict[str, Effort] = Field(
+        default={},
+        description='How much models think: "none", "minimal", "low", "medium", "high", "xhigh" or "max", for all, or '
+        'by model, as in `{ "gpt-6-luna" = "low" }`. Without it a model thinks as its provider has it.',
+    )
+
+    def effort_of(self, model: str) -> Effort | None:
+        """How much ``model`` is to think; None for its provider's own default."""
+        return self.effort.get(model) if isinstance(self.effort, dict) else self.effort
 
     def all(self) -> tuple[str, ...]:
         """Every model named, each once."""
         return tuple(dict.fromkeys((self.chat, self.cheap, *self.fallback)))
+
+
+class VertexChoice(ModelChoice):
+    """``[models.vertex]``: the same, and where Google's models are called."""
+
+    location: str = Field(
+        default="global",
+        pattern=r"^(global|eu|us|[a-z]+-[a-z]+\d+)$",
+        description='Where Vertex AI answers: "global", a region, or "eu" or "us", where the processing then stays. '
+        "Gemini 3 and later are in no region.",
+    )
 
 
 class Models(_Section):
@@ -98,7 +125,7 @@ class Models(_Section):
 
     provider: Provider = Field(description="Whose models the deployed app calls.")
     openai: ModelChoice | None = Field(default=None, description="Models when the provider is OpenAI, or compatible.")
-    vertex: ModelChoice | None = Field(default=None, description="Models when the provider is Gemini on Vertex AI.")
+    vertex: VertexChoice | None = Field(default=None, description="Models when the provider is Gemini on Vertex AI.")
 
 
 class Limits(_Section):
@@ -110,6 +137,9 @@ class Limits(_Section):
         default=4_000, ge=0, description="Tokens reserved for the prompt around history and message."
     )
     max_output_tokens: int = Field(default=1_024, ge=1, description="Tokens of an answer at most.")
+    thinking_tokens: int = Field(
+        default=4_096, ge=0, description="Tokens that a model which thinks may use before its answer, on top of those."
+    )
     request_seconds: int = Field(default=120, ge=1, le=3600, description="Seconds for an answer, with all retries.")
     first_token_seconds: int = Field(default=60, ge=1, le=3600, description="Silence before a stream's first token.")
     between_tokens_seconds: int = Field(default=30, ge=1, le=3600, description="Silence between two of its tokens.")
@@ -128,6 +158,9 @@ class Limits(_Section):
         ge=0.1,
         le=600,
         description="Silence of a client that reads nothing, or does not end its request, after which it has left.",
+    )
+    body_seconds: float = Field(
+        default=300, ge=1, le=3600, description="Seconds for all of a request's body, however large it is."
     )
     body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request's body at most.")
     schema_bytes: int = Field(default=16_384, ge=64, le=262_144, description="Bytes of an extraction's schema at most.")
@@ -156,11 +189,17 @@ class Membership(_Section):
         description="Anybody who signs in, holders of an invitation, or verified e-mail addresses of `domains`.",
     )
     domains: tuple[str, ...] = Field(default=(), description='E-mail domains such as "example.com", for "domain".')
+    roles: tuple[Role, ...] = Field(
+        default=("viewer", "member", "editor", "admin"),
+        description="The app's roles, the least first: an invitation never gives a member a lesser one than theirs.",
+    )
 
     @model_validator(mode="after")
     def _domains_where_they_count(self) -> Self:
         if (self.join == "domain") != bool(self.domains):
             raise ValueError('domains go with join = "domain": name at least one there, and none otherwise')
+        if len(set(self.roles)) < len(self.roles):
+            raise ValueError("roles names one of them twice")
         return self
 
 
@@ -296,6 +335,11 @@ class Settings(_Section):
         return "openai" if named == "openai" and (env.openai_api_key or env.openai_base_url) else "none"
 
     @property
+    def embedding_location(self) -> str:
+        """Where Vertex AI makes vectors: Gemini's own location is another matter, as not all models are everywhere."""
+        return self.index.location or self.cloud.region
+
+    @property
     def embedding(self) -> Embedding:
         """What makes the deployed app's vectors."""
         named = self.index.embedder
@@ -317,10 +361,10 @@ class Settings(_Section):
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text_file(path))
     except FileNotFoundError:
         raise SettingsError(f"{path} is not there: run from an app's folder, or make an app with 'make app'.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path.name} is not valid TOML: {error}.") from None
 
 

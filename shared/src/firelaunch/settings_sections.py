@@ -69,7 +69,9 @@ class Cloud(Section):
     """``[cloud]``: where the app runs when it is deployed."""
 
     project: str = Field(default="", description="Google Cloud project id; GOOGLE_CLOUD_PROJECT overrides it.")
-    region: str = Field(default="europe-west1", description="Region of Cloud Run, and of Vertex AI where it is used.")
+    region: str = Field(
+        default="europe-west1", description="Region of Cloud Run, and of Vertex AI's indexes and embeddings."
+    )
     database: Literal["shared", "dedicated"] = Field(
         default="shared", description="The project's (default) Firestore database, or one named after the app."
     )
@@ -78,6 +80,12 @@ class Cloud(Section):
         description="Who may call: anybody, and the app checks tokens; or only those that Cloud Run's IAM lets in.",
     )
     concurrency: int = Field(default=80, ge=1, le=1000, description="Requests that one instance takes at a time.")
+    forwarded_hops: int = Field(
+        default=1,
+        ge=1,
+        le=5,
+        description="Entries that trusted hops add to X-Forwarded-For; a client's address is the first of them.",
+    )
     min_instances: int = Field(default=0, ge=0, le=100, description="Instances kept warm; each costs while it idles.")
     max_instances: int = Field(default=10, ge=1, le=1000, description="Instances at most.")
     memory: str = Field(default="512Mi", pattern=r"^\d+(Mi|Gi)$", description="Memory of an instance.")
@@ -121,6 +129,11 @@ class PromptChoice(Section):
         default={},
         description="Percent of the users who get another version, by version: `{ 3 = 10 }`. A user keeps theirs.",
     )
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """Every version that some user may get."""
+        return (self.version, *self.rollout)
 
     @model_validator(mode="before")
     @classmethod

@@ -132,7 +132,7 @@ class Turns:
         own = {send.user_message, send.answer}  # there when a send that failed is repeated
         about: Mapping[str, Any] = new_chat("", send.at) if chat is None else chat.data
         recent = _steady(newest_first[::-1], int(about.get("message_count", 0)), limits.history_messages)
-        history = [_prompt_message(d) for d in recent if d.path not in own]
+        history = [_prompt_message(d) for d in recent if d.path not in own and str(d.data.get("text", "")).strip()]
         grounding.expect(services.documents.versions.in_use(state) if services.settings.search.in_chats else None)
         summary, notes = str(about.get("summary", "")), notes_of(more[0] if more else None)
         told = token_bound(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from .billing.entitlements import Entitlements
 from .errors import BudgetExceeded, Contention, PreconditionFailed, RateLimited
@@ -20,6 +20,9 @@ from .scope import Scope
 from .store.base import DELETE_FIELD, SERVER_TIME, Create, Document, DocumentStore, Increment, Update, Write
 
 __all__ = ["Day", "Metering", "Quote", "Reservation"]
+
+Counter = Literal["requests", "uploads"]
+"""What is limited in a clock minute."""
 
 _EXTEND_ATTEMPTS = 8
 
@@ -48,9 +51,18 @@ class Day:
         """A counter; 0 where it is not there yet."""
         return int(self.data.get(name, 0))
 
-    def requests_in(self, minute: str) -> int:
-        """Requests in the clock minute ``minute`` ("HH:MM")."""
-        return self.number("minute_requests") if self.data.get("minute") == minute else 0
+    def counted_in(self, minute: str, counter: Counter) -> int:
+        """Requests or uploads in the clock minute ``minute`` ("HH:MM")."""
+        return self.number(f"minute_{counter}") if self.data.get("minute") == minute else 0
+
+    def one_more(self, minute: str, counter: Counter) -> dict[str, Any]:
+        """The fields of the minute's counters with one more of ``counter``."""
+        others: dict[str, Any] = {
+            name: self.data[name] if self.data.get("minute") == minute else 0
+            for name in ("minute_requests", "minute_uploads")
+            if name in self.data
+        }
+        return others | {"minute": minute, f"minute_{counter}": self.counted_in(minute, counter) + 1}
 
     def reservations(self, now: datetime, *, expired: bool) -> dict[str, int]:
         """Micro-dollars of each open reservation, by request: those that ran out, or those that did not."""
@@ -187,9 +199,8 @@ class Metering:
         now = self.clock().astimezone(UTC)
         limit = self.plans[plan]
         minute = now.strftime("%H:%M")
-        if counted and usage.requests_in(minute) >= limit.requests_per_minute:
-            left = 60 - now.second
-            raise RateLimited(f"{RateLimited.message} Try again in {left} s.", retry_after=left)
+        if counted:
+            _check_minute(usage.counted_in(minute, "requests"), limit.requests_per_minute, "requests", now)
         committed = usage.committed(now)
         over_soft_cap = committed * 100 >= limit.daily_usd * limit.cheaper_model_at_percent
         # A plan without a budget can still be served by models that cost nothing, and there is no cap to be near to.
@@ -210,7 +221,7 @@ class Metering:
         data: dict[str, Any] = {"updated_at": SERVER_TIME}
         if minute is not None:
             data["requests"] = usage.number("requests") + 1
-            data |= {"minute": minute, "minute_requests": usage.requests_in(minute) + 1}
+            data |= usage.one_more(minute, "requests")
         path = reservation.scope.usage(reservation.day)
         if usage.update_time is None:
             return Create(path, data | {"reservations": {reservation.request_id: entry}})
@@ -222,6 +233,19 @@ class Metering:
             data["expired_micro_usd"] = data.get("expired_micro_usd", usage.number("expired_micro_usd")) + micro_usd
             data.setdefault(f"reservations.{request_id}", DELETE_FIELD)
         return Update(path, data, if_updated_at=usage.update_time)
+
+    def count_upload(self, scope: Scope, day: str, usage: Day, plan: str) -> Write:
+        """Admit an upload, as the write that counts it; it is under the same condition as that of :meth:`reserve`.
+
+        Raises:
+            RateLimited: the minute's uploads are used up.
+        """
+        now = self.clock().astimezone(UTC)
+        minute = now.strftime("%H:%M")
+        _check_minute(usage.counted_in(minute, "uploads"), self.plans[plan].uploads_per_minute, "uploads", now)
+        data = {**usage.one_more(minute, "uploads"), "updated_at": SERVER_TIME}
+        path = scope.usage(day)
+        return Create(path, data) if usage.update_time is None else Update(path, data, if_updated_at=usage.update_time)
 
     def extend(self, reservation: Reservation, micro_usd: int) -> None:
         """Raise an open reservation to ``micro_usd`` in all.
@@ -272,6 +296,12 @@ class Metering:
                 continue
             return expired
         raise Contention(retry_after=1)
+
+
+def _check_minute(counted: int, most: int, counter: Counter, now: datetime) -> None:
+    if counted >= most:
+        left = 60 - now.second
+        raise RateLimited(f"Too many {counter} this minute. Try again in {left} s.", retry_after=left)
 
 
 def _no_budget(now: datetime) -> BudgetExceeded:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Request, Response, g, jsonify, request
+from flask import Flask, Request, Response, g, jsonify, request
 from flask_cors import CORS
 from flask_openapi3 import APIBlueprint, OpenAPI
 from flask_openapi3.models import Info
@@ -52,7 +52,7 @@ from .identity import bearer
 from .ingest import document_handlers
 from .lifecycle import Shutdown
 from .reembed_job import reembed_handlers
-from .resume import Answers, Places
+from .resume import Answers, follower_slots
 from .services import Services
 from .store.fence import BEGAN
 from .telemetry import REQUEST_ID, TRACE, configure_logs
@@ -61,11 +61,11 @@ from .ui_stream import UI_HEADERS
 from .upkeep import upkeep_handlers
 from .worker import Handlers, Runner
 
-__all__ = ["App", "handle_errors", "init_app", "invalid"]
+__all__ = ["App", "handle_errors", "init_app", "invalid", "trust_hops"]
 
 log = logging.getLogger(__name__)
 
-_QUIET = frozenset({"health.healthz", "health.readyz"})
+_QUIET = frozenset({"health.live", "health.ready", "health.healthz", "health.readyz"})
 _PUBLIC = _QUIET | {
     "reference.openapi_json",
     "reference.page",
@@ -140,6 +140,7 @@ class App(OpenAPI):
         self.shutdown = Shutdown()
         self.about = ""
         self.write_seconds = 30.0
+        self.body_seconds = 300.0
         self.start_jobs: Callable[[], None] = lambda: None
         self.runner: Runner | None = None
 
@@ -154,6 +155,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     app.info.title = settings.app.name
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
     app.write_seconds = settings.limits.write_seconds
+    app.body_seconds = settings.limits.body_seconds
     app.about = f": {settings.app.id}, {settings.environment.mode} mode, {settings.provider} model"
     if settings.environment.development:
         app.about += "; / to talk to it, /docs for its API"
@@ -163,6 +165,8 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     configure_logs(
         structured=settings.environment.on_cloud_run, project=settings.cloud.project, content=settings.logs.content
     )
+    if settings.environment.on_cloud_run:
+        trust_hops(app, settings.cloud.forwarded_hops)
     _requests(app, services)
     handle_errors(app)
     workflow = _guarded(workflow, services)
@@ -175,6 +179,21 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
         app.register_api(routes)
     if services.internal is not None:
         app.register_api(internal.routes(services, runner))
+
+
+def trust_hops(app: Flask, hops: int) -> None:
+    """Have ``request.remote_addr`` be the client's address, where the connection's peer is Google's front end.
+
+    That writes the address that it was called from at the end of X-Forwarded-For, behind whatever the client wrote
+    there; an external Application Load Balancer writes two, the client's and its own
+    (https://cloud.google.com/load-balancing/docs/https#x-forwarded-for_header).
+
+    Args:
+        hops: how many entries from the end of X-Forwarded-For are written by hops that are trusted.
+    """
+    from werkzeug.middleware.proxy_fix import ProxyFix
+
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=0, x_host=0)  # type: ignore[method-assign]
 
 
 def _start_jobs(app: App, services: Services, runner: Runner) -> None:
@@ -190,7 +209,7 @@ def _guarded(workflow: Workflow, services: Services) -> Workflow:
 
 
 def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
-    places = Places(max(1, services.settings.cloud.concurrency // 2))
+    places = follower_slots(max(1, services.settings.cloud.concurrency // 2))
     found = [
         chats.routes(services, turns, documented=documented),
         ui.routes(services, turns, documented=documented),
@@ -241,6 +260,7 @@ def _requests(app: App, services: Services) -> None:
         TRACE.set(request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0] or None)
         if request.method == "OPTIONS" or request.endpoint in _PUBLIC:
             return
+        services.documents.warm()
         if services.internal is not None and request.endpoint in _INTERNAL:
             return
         if request.endpoint is None and not request.path.startswith("/v1/"):

@@ -13,10 +13,12 @@ from .billing.base import Payments
 from .billing.desk import Desk
 from .billing.entitlements import Entitlements
 from .chats import Chats
+from .errors import SettingsError
 from .identity import AnyOf, Attestation, DevIdentity, Identity, load_or_create_key
 from .jobs import Backend, Callers, Jobs
 from .llm.base import Provider
 from .llm.gateway import Gateway
+from .llm.google_locations import GLOBAL
 from .llm.prices import Prices
 from .model_calls import ModelCalls
 from .prompts import Prompts
@@ -77,6 +79,7 @@ def build(
     """
     limits = settings.limits
     prices, prompts = _prices(settings), _prompts(settings)
+    _check_efforts(settings, [prompt.model for prompt in prompts.in_use() if prompt.model])
     prices.check(settings.provider, [prompt.model for prompt in prompts.in_use() if prompt.model])
     scoped = ScopedStore(store or build_store(settings), Scope(settings.app.id))
     identity, dev_identity = _identity(settings)
@@ -87,6 +90,8 @@ def build(
         prices,
         settings.choice.fallback,
         limits.max_output_tokens,
+        limits.thinking_tokens,
+        settings.choice.effort_of,
         limits.first_token_seconds,
         limits.between_tokens_seconds,
         cache=_cache(settings.cache),
@@ -200,12 +205,25 @@ def _provider(settings: Settings) -> Provider:
     if settings.provider == "vertex":
         from .llm.providers.vertex import vertex_provider
 
-        return vertex_provider(_project(settings), settings.cloud.region)
+        choice = settings.models.vertex
+        return vertex_provider(_project(settings), choice.location if choice else GLOBAL)
     from .llm.providers.openai_compatible import OpenAICompatibleProvider
 
     # Servers on one's own machine ask for no key, and the client library insists on one.
     key = env.openai_api_key.get_secret_value() if env.openai_api_key else "none"
     return OpenAICompatibleProvider("openai", key, env.openai_base_url)
+
+
+def _check_efforts(settings: Settings, prompts_models: list[str]) -> None:
+    for provider in ("openai", "vertex"):
+        choice = getattr(settings.models, provider)
+        named = choice.effort if choice is not None and isinstance(choice.effort, dict) else {}
+        unknown = sorted(set(named) - {*choice.all(), *prompts_models}) if named else []
+        if unknown:
+            raise SettingsError(
+                f"firelaunch.toml: models.{provider}.effort names {unknown[0]!r}, which is none of the models there: "
+                f"name one of {', '.join(choice.all())}, or write one effort for all."
+            )
 
 
 def _jobs_backend(settings: Settings) -> Backend | None:

@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from firelaunch.deploy.functions import BILLING, DOCUMENTS, EVERY_APP
+from firelaunch.functions.billing import reconciliation_app, webhook_app
+from firelaunch.functions.door import door_app
 from firelaunch.store.base import Query
 from firelaunch.testing.apps import SETTINGS, User, sign_in
-from firelaunch.web import App
+from firelaunch.web import App, trust_hops
+from flask import request
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -270,8 +274,46 @@ def test_what_is_not_there_and_what_is_not_allowed_have_the_error_form(app: App,
 
 def test_health_needs_no_token_and_names_the_app(app: App) -> None:
     client = app.test_client()
-    assert client.get("/healthz").get_json() == {"status": "ok"}
-    assert client.get("/readyz").get_json() == {"status": "ready", "app": "demo", "model": "offline"}
+    assert client.get("/live").get_json() == {"status": "ok"}
+    assert client.get("/ready").get_json() == {"status": "ready", "app": "demo", "model": "offline"}
+
+
+def test_no_public_path_ends_in_z_which_googles_front_end_may_answer_by_itself(app: App) -> None:
+    nobody: Any = None
+    others = [door_app(nobody, nobody), webhook_app(nobody, nobody), reconciliation_app(nobody, None)]
+    paths = {rule.rule for served in (app, *others) for rule in served.url_map.iter_rules()}
+    paths |= {f"/{name}" for name in (*EVERY_APP, *BILLING, *DOCUMENTS)}
+    assert {path for path in paths if path.rstrip("/").endswith("z")} == {"/healthz", "/readyz"}
+    documented = app.test_client().get("/openapi.json").get_json()["paths"]
+    assert {path for path in documented if not documented[path].get("get", {}).get("deprecated")}.isdisjoint(
+        {"/healthz", "/readyz"}
+    )
+
+
+@pytest.mark.parametrize(("old", "new"), [("/healthz", "/live"), ("/readyz", "/ready")])
+def test_the_old_names_of_the_probes_answer_for_one_version_and_name_the_new(app: App, old: str, new: str) -> None:
+    client = app.test_client()
+    answer = client.get(old)
+    assert answer.get_json() == client.get(new).get_json()
+    assert answer.headers["Deprecation"] == "true"
+    assert f"<{new}>" in answer.headers["Link"]
+    assert "Deprecation" not in client.get(new).headers
+
+
+@pytest.mark.parametrize(
+    ("hops", "seen"), [(1, "203.0.113.9"), (2, "198.51.100.7"), (4, "192.0.2.1")], ids=["one", "two", "more than came"]
+)
+def test_a_clients_address_is_what_the_trusted_hop_wrote_whatever_the_client_wrote_before_it(
+    hops: int, seen: str
+) -> None:
+    app = App("whoami")
+    trust_hops(app, hops)
+    app.add_url_rule("/whoami", "whoami", lambda: request.remote_addr or "")
+    forged = "6.6.6.6, 198.51.100.7, 203.0.113.9"
+    answer = app.test_client().get(
+        "/whoami", headers={"X-Forwarded-For": forged}, environ_base={"REMOTE_ADDR": "192.0.2.1"}
+    )
+    assert answer.text == seen
 
 
 def test_me_is_who_the_token_says(app: App) -> None:

@@ -50,7 +50,7 @@ def test_the_model_is_told_the_prompt_and_what_was_said_before(ada: User, model:
     said = [(m["role"], m["content"]) for m in model.requests[1]["messages"]]
     answer = ("assistant", "Hello from the model.")
     assert said == [("system", "You are Demo."), ("user", "One"), answer, ("user", "Two")]
-    assert model.requests[1]["max_tokens"] == 100
+    assert model.requests[1]["max_completion_tokens"] == 100
 
 
 def test_a_stream_sends_each_piece_and_ends_with_the_stored_answer(ada: User) -> None:

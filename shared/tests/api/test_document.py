@@ -28,6 +28,7 @@ from firelaunch.errors import (
 )
 from firelaunch.identity import IdentityUnavailable
 from firelaunch.jobs.lease import LeaseLost
+from firelaunch.llm.base import Chunk
 from firelaunch.push import PushUnavailable
 from firelaunch.rag.files import LocalFiles
 from firelaunch.rag.parse.base import Block
@@ -288,7 +289,7 @@ def test_whatever_the_database_says_the_answer_is_in_the_document(
     settings = Settings.load(write_app(tmp_path / "failing", SETTINGS + SOLD), environ)
     store = FailingStore(build_store(settings))
     app = App("failing")
-    init_app(app, build(settings, store=store), lambda _: ())  # type: ignore[arg-type]
+    init_app(app, build(settings, store=store), lambda _: [Chunk("Yes.")])
     problems = watch(app, documented)
     files = LocalFiles(settings.environment.data / "files")
     seen = set()

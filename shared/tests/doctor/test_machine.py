@@ -162,6 +162,11 @@ def test_a_model_without_a_price_is_a_problem(app: Path) -> None:
     assert "no price is known" in problems(of_app(app))["settings"]
 
 
+def test_a_model_that_ends_soon_is_worth_knowing(app: Path) -> None:
+    found = of_app(app)["models"]
+    assert (found.status, found.said.split()[0]) == ("note", "gpt-5-mini")
+
+
 def test_an_older_template_is_worth_knowing(app: Path) -> None:
     (app / ".firelaunch-answers.json").write_text(json.dumps({"template_version": "0.0.1"}))
     found = of_app(app)["template"]
@@ -236,4 +241,4 @@ def test_an_env_file_is_read_as_shells_do(tmp_path: Path) -> None:
     assert found.values == {"A": "1", "B": "two words", "C": "x # y", "D": "e#f", "E": ""}
     assert found.problems == ()
     path.write_bytes(b"\xff\xfe\x00")
-    assert read_env(path).problems == ("it is not UTF-8 text",)
+    assert "save it as UTF-8" in read_env(path).problems[0]

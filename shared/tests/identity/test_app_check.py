@@ -112,7 +112,7 @@ def test_a_service_that_asks_for_app_check_refuses_requests_without_it_and_only_
     shown = {"X-Firebase-AppCheck": google.app_check_token(PROJECT, WEB)}
     assert client.get("/v1/me", headers=signed_in | shown).status_code == 200
     assert client.get("/v1/me", headers=shown).status_code == 401
-    assert client.get("/healthz").status_code == 200
+    assert client.get("/live").status_code == 200
     assert client.options("/v1/me", headers={"Origin": "http://localhost:5173"}).status_code == 200
 
 

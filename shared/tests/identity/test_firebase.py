@@ -15,7 +15,7 @@ import pytest
 from firebase_admin import credentials
 from firelaunch.errors import Forbidden, SettingsError, Unauthenticated
 from firelaunch.identity import AnyOf, Caller, DevIdentity
-from firelaunch.identity.base import IdentityUnavailable
+from firelaunch.identity.base import AnonymousAccount, IdentityUnavailable
 from firelaunch.identity.certificates import MemoisedCertificates
 from firelaunch.identity.firebase import EmulatorIdentity, FirebaseIdentity
 from firelaunch.testing.certificates import CertificateServer
@@ -280,7 +280,7 @@ def test_emulator_tokens_are_checked_for_all_but_the_signature(google: Certifica
     emulator = EmulatorIdentity(PROJECT, "demo")
     good = {"sub": "ada", "apps": MEMBER}
     assert emulator.verify(unsigned_token(PROJECT, good)).uid == "ada"
-    tokens = [unsigned_token(PROJECT, {**good, "exp": NOW - 10}), unsigned_token("other", good), "x.y.z", ""]
+    tokens = [unsigned_token(PROJECT, {**good, "exp": NOW - 100}), unsigned_token("other", good), "x.y.z", ""]
     tokens += [unsigned_token(PROJECT, {**good, "exp": "never"}), unsigned_token(PROJECT, {**good, "iss": "x"})]
     tokens += [unsigned_token(PROJECT, {**good, "firebase": {"tenant": "t"}}), google.token(PROJECT, "ada", MEMBER)]
     for token in tokens:
@@ -295,3 +295,16 @@ def test_in_emulators_mode_dev_tokens_and_emulator_tokens_both_hold() -> None:
     assert both.verify(unsigned_token(PROJECT, {"sub": "bob", "apps": MEMBER})).uid == "bob"
     with pytest.raises(Unauthenticated):
         both.verify("x")
+
+
+def test_an_anonymous_account_is_refused_with_a_code_of_its_own_and_a_linked_one_is_not(
+    shared_google: CertificateServer,
+) -> None:
+    """Also one that holds a role: it may have joined when anonymous accounts were taken."""
+    for apps in (MEMBER, None):
+        token = shared_google.token(PROJECT, "ada", apps, firebase={"sign_in_provider": "anonymous", "identities": {}})
+        with pytest.raises(AnonymousAccount) as refused:
+            identity(shared_google).verify(token)
+        assert (refused.value.status, refused.value.code) == (403, "anonymous_account")
+    linked = {"sign_in_provider": "google.com", "identities": {"google.com": ["1"]}}
+    assert identity(shared_google).verify(shared_google.token(PROJECT, "ada", MEMBER, firebase=linked)).uid == "ada"

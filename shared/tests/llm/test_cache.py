@@ -111,7 +111,7 @@ def test_it_is_off_unless_the_settings_turn_it_on(make_app: Any, model: ModelSer
 def test_an_answer_that_was_cut_refused_or_empty_is_not_kept(make_app: Any, model: ModelServer, reply: Reply) -> None:
     ada = sign_in(cached_app(make_app, model), "ada")
     model.script = [reply]
-    say(ada, "Hello")
+    ada.send(ada.new_chat(), "Hello")
     assert say(ada, "Hello")["usage"]["cached"] is False
 
 

@@ -74,6 +74,8 @@ ACTIONS: dict[str, Any] = {
     "refuses in words": Reply(("I cannot.",), refusal=True),
     "ends at the limit of tokens": Reply(("Well, ",), finish="length"),
     "ends with content_filter and no word": Reply((), finish="content_filter"),
+    "thinks until the limit of tokens, and says no word": Reply((), finish="length"),
+    "ends without a word": Reply(("\n",), finish="stop"),
 }
 OUTCOME = {"nothing": None, "the prompt": PROMPT, "the prompt, the words": WORDS, "its usage": USED}
 

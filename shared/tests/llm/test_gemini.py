@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from firelaunch.errors import ModelError, ModelRefused, ModelUnavailable
+from firelaunch.errors import EmptyAnswer, ModelError, ModelRefused, ModelUnavailable
 from firelaunch.llm.base import Message, Tokens
 from firelaunch.llm.gateway import Gateway
+from firelaunch.llm.google_locations import is_served_in
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.gemini import _event, _whole
 from firelaunch.llm.providers.vertex import vertex_provider
@@ -60,7 +61,7 @@ class Meter:
 class Rig:
     def __init__(self, server: GeminiServer, *, streamed: bool) -> None:
         self.credentials = Credentials()
-        provider = vertex_provider("p-12345", "europe-west1", self.credentials, server.url)
+        provider = vertex_provider("p-12345", "global", self.credentials, server.url)
         self.pauses: list[float] = []
         self.gateway = Gateway(
             provider, Prices("vertex", {}), [FALLBACK], 50, pause=lambda _, s: self.pauses.append(s), jitter=lambda: 0.0
@@ -100,7 +101,7 @@ def test_an_answer_is_asked_for_in_googles_form_with_a_fresh_token(server: Gemin
     rig.say()
     path, body = server.requests[0]
     method = "streamGenerateContent?alt=sse" if rig.streamed else "generateContent"
-    assert path == f"v1/projects/p-12345/locations/europe-west1/publishers/google/models/{MODEL}:{method}"
+    assert path == f"v1/projects/p-12345/locations/global/publishers/google/models/{MODEL}:{method}"
     assert body["systemInstruction"] == {"parts": [{"text": "Be brief."}]}
     assert [content["role"] for content in body["contents"]] == ["user", "model", "user"]
     assert [headers["authorization"] for headers in server.headers] == ["Bearer token-1"] * 2 + ["Bearer token-2"]
@@ -149,15 +150,19 @@ def test_usage_is_read_whichever_way_a_model_counts_its_thoughts(usage: Any, tok
 def test_why_an_answer_ended_is_told_and_what_it_used_is_paid(
     server: GeminiServer, rig: Rig, reason: str, finish: str
 ) -> None:
-    server.replies = [GeminiReply(("Well",) if reason == "SAFETY" else (), finish=reason)]
+    server.replies = [GeminiReply(("Well",), finish=reason), GeminiReply((), finish=reason)]
     rig.say()
     assert (rig.finish, rig.meter.calls) == (finish, [(MODEL, Tokens(10, 0, 4))])
+    with pytest.raises(EmptyAnswer, match=f"it ended by {finish}"):
+        rig.say()
+    assert rig.meter.calls == [(MODEL, Tokens(10, 0, 4))] * 2
 
 
-def test_a_prompt_that_is_blocked_is_an_answer_without_words_and_paid(server: GeminiServer, rig: Rig) -> None:
+def test_a_prompt_that_is_blocked_fails_with_that_cause_and_is_paid(server: GeminiServer, rig: Rig) -> None:
     server.replies = [GeminiReply(blocked="PROHIBITED_CONTENT")]
-    assert rig.say() == ""
-    assert (rig.finish, rig.meter.calls) == ("content_filter", [(MODEL, Tokens(10, 0, 0))])
+    with pytest.raises(EmptyAnswer, match="held the answer back"):
+        rig.say()
+    assert rig.meter.calls == [(MODEL, Tokens(10, 0, 0))]
 
 
 @pytest.mark.parametrize("model", [MODEL, FALLBACK])
@@ -284,3 +289,76 @@ def test_json_of_another_form_is_a_chunk_or_a_models_error(event: dict[str, Any]
         except ModelError:
             continue
         assert isinstance(chunk.text, str)
+
+
+@pytest.mark.parametrize(
+    ("location", "host"),
+    [
+        ("global", "aiplatform.googleapis.com"),
+        ("eu", "aiplatform.eu.rep.googleapis.com"),
+        ("us", "aiplatform.us.rep.googleapis.com"),
+        ("europe-west1", "europe-west1-aiplatform.googleapis.com"),
+    ],
+)
+def test_each_location_has_its_host_and_is_named_in_the_path(location: str, host: str) -> None:
+    assert vertex_provider("p-12345", location)._base_url == f"https://{host}/v1/projects/p-12345/locations/{location}"
+
+
+@pytest.mark.parametrize(
+    ("model", "locations"),
+    [("gemini-3.5-flash", {"global", "eu", "us"}), ("gemini-2.5-flash", {"global", "europe-west1"})],
+)
+def test_a_model_answers_where_it_is_and_is_a_404_elsewhere(
+    server: GeminiServer, model: str, locations: set[str]
+) -> None:
+    for location in ("global", "eu", "us", "europe-west1"):
+        assert is_served_in(model, location) is (location in locations)
+        rig = Rig(server, streamed=True)
+        provider = vertex_provider("p-12345", location, rig.credentials, server.url)
+        rig.gateway = replace(rig.gateway, provider=provider, fallback=[])
+        if location in locations:
+            assert rig.say(model=model) == "Hello from Gemini."
+        else:
+            with pytest.raises(ModelError, match="HTTP 404"):
+                rig.say(model=model)
+
+
+def test_the_id_of_a_call_goes_back_with_its_result_where_there_is_one(server: GeminiServer, rig: Rig) -> None:
+    def note(text: str) -> str:
+        """Take a note."""
+        return text
+
+    for ids in (True, False):
+        server.replies = [GeminiReply((), calls=[("note", {"text": "a"}), ("note", {"text": "b"})], ids=ids)]
+        assert rig.say(note) == "Hello from Gemini."
+        asked, answered = server.requests[-1][1]["contents"][-2:]
+        told = ["function-call-0", "function-call-1"] if ids else [None, None]
+        assert [part["functionCall"].get("id") for part in asked["parts"]] == told
+        assert [part["functionResponse"].get("id") for part in answered["parts"]] == told
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "asked"),
+    [
+        ("gemini-3.5-flash", "none", {"thinkingLevel": "MINIMAL"}),
+        ("gemini-3.5-flash", "max", {"thinkingLevel": "HIGH"}),
+        ("gemini-2.5-flash", "none", {"thinkingBudget": 0}),
+        ("gemini-2.5-flash", "high", {"thinkingBudget": -1}),
+        ("gemini-3.8-flash", "minimal", {"thinkingLevel": "LOW"}),  # which it learns from a refusal
+        ("gemini-2.5-pro", "none", None),
+    ],
+)
+def test_an_effort_is_told_in_the_words_that_the_model_knows(
+    server: GeminiServer, rig: Rig, model: str, effort: Any, asked: Any
+) -> None:
+    rig.gateway = replace(rig.gateway, effort=lambda _: effort, thinking_tokens=500)
+    for number in (1, 2):
+        assert rig.say(model=model) == "Hello from Gemini."
+        config = server.requests[-1][1]["generationConfig"]
+        assert config.get("thinkingConfig") == asked
+        thinks_not = effort == "none" and model.startswith("gemini-2.5")
+        assert config["maxOutputTokens"] == (50 if thinks_not else 550)
+        assert len(rig.meter.calls) == number
+    refused = model in {"gemini-3.8-flash", "gemini-2.5-pro"}
+    assert models_called(server) == [model] * (3 if refused else 2)
+    assert rig.pauses == []

@@ -52,3 +52,13 @@ def test_a_stream_that_came_back_from_the_hub_may_go_there_again(
     assert call.hand_over(sockets[1])
     client.may_wait = True
     assert call.hand_over(sockets[1])
+
+
+def test_what_comes_before_the_first_text_is_no_beginning() -> None:
+    call = Patience(time.monotonic() + 60, 60, 60)
+    call.heard(text=False)
+    assert not call.begun
+    call.heard(text=True)
+    assert call.begun
+    call.heard(text=False)
+    assert call.begun, "and it stays one"

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Annotated, Any
 
 import pytest
-from firelaunch.errors import BudgetExceeded, ModelTimeout, ModelUnavailable
+from firelaunch.errors import BudgetExceeded, EmptyAnswer, ModelTimeout, ModelUnavailable
 from firelaunch.llm.base import CallPart, Chunk, Message, Tokens
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.prices import Prices
@@ -274,7 +274,8 @@ def test_after_the_last_step_the_model_must_answer(model: ModelServer, rig: Rig)
 
 def test_each_step_is_covered_before_and_paid(model: ModelServer, rig: Rig) -> None:
     model.default = asks(("get_weather", {"city": "Oslo", "days": 1}))
-    rig.say(get_weather, tool_steps=3)
+    with pytest.raises(EmptyAnswer, match="went on asking for tools"):
+        rig.say(get_weather, tool_steps=3)
     assert rig.meter.calls == [(MODEL, Tokens(10, 0, 4))] * 4
     model.requests.clear()
     rig.meter = Meter(limit=1_000)

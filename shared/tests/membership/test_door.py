@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from firebase_admin import credentials
+from firelaunch.erasure import Erasure
 from firelaunch.errors import BadRequest, Contention, Forbidden, InvalidId, NotFound
 from firelaunch.identity.base import IdentityUnavailable
 from firelaunch.membership import lock
@@ -21,10 +23,15 @@ from firelaunch.membership.door import LOCKS, Door, Visitor
 from firelaunch.membership.firebase import FirebaseDirectory
 from firelaunch.membership.invites import InviteInvalid
 from firelaunch.membership.policy import Policy
+from firelaunch.membership.removals import Removed
+from firelaunch.scope import Scope
 from firelaunch.store.base import DocumentStore, Set
+from firelaunch.store.scoped import ScopedStore
 from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.testing.accounts import AccountServer
 from google.oauth2.credentials import Credentials
+from hypothesis import given
+from hypothesis import strategies as st
 
 PROJECT = "demo-door"
 
@@ -189,7 +196,7 @@ def test_a_joining_that_fails_half_way_is_made_good_by_the_same_call_and_costs_o
         world.door.join(bob, "demo", invite.code)
     assert world.door.join(ada, "demo", invite.code) == "member"
 
-    world.door.remove(root, "demo", "ada")
+    world.door.leave(ada, "demo")
     with pytest.raises(InviteInvalid):
         world.door.join(ada, "demo", invite.code)
 
@@ -225,6 +232,154 @@ def test_an_app_that_is_gone_can_still_be_left(world: World) -> None:
     assert world.accounts.claims("ada") == {}
 
 
+def removed_bob(world: World, **policy: Any) -> tuple[Visitor, Visitor]:
+    """An app of that policy with an admin, and one whom the admin removed."""
+    world.app("demo", **policy)
+    root = world.visitor("root", claims={"apps": {"demo": "admin"}})
+    bob = world.visitor("bob", email="bob@example.com", emailVerified=True, claims={"apps": {"demo": "editor"}})
+    world.door.remove(root, "demo", "bob")
+    return root, bob
+
+
+@pytest.mark.parametrize(
+    "policy", [{"join": "open"}, {"join": "invite"}, {"join": "domain", "domains": ("example.com",)}], ids=str
+)
+def test_a_removal_holds_on_every_way_in_until_an_admin_lifts_it(world: World, policy: dict[str, Any]) -> None:
+    root, bob = removed_bob(world, **policy)
+    codes = [
+        world.door.invite(root, "demo", role, uses=9, valid_for=timedelta(hours=1)).code for role in ("member", "admin")
+    ]
+    for code in (None, *codes):
+        with pytest.raises(Removed, match="readmit"):
+            world.door.join(bob, "demo", code)
+    world.door.leave(bob, "demo")
+    with pytest.raises(Removed):
+        world.another_door().join(bob, "demo", codes[0])
+    with pytest.raises(NotFound):
+        world.door.set_role(root, "demo", "bob", "editor")
+    assert (world.accounts.claims("bob"), world.member("demo", "bob")) == ({}, None)
+
+    world.door.readmit(root, "demo", "bob")
+    assert world.door.join(bob, "demo", codes[0]) == "member"
+
+
+def test_a_removal_is_of_one_app_and_of_one_user(world: World) -> None:
+    _, bob = removed_bob(world, join="open")
+    world.app("other", join="open")
+    assert world.door.join(bob, "other") == "member"
+    assert world.door.join(world.visitor("ada"), "demo") == "member"
+
+
+def test_one_who_left_before_the_admin_removed_them_is_kept_out_as_well(world: World) -> None:
+    world.app("demo", join="open")
+    root = world.visitor("root", claims={"apps": {"demo": "admin"}})
+    bob = world.visitor("bob")
+    world.door.join(bob, "demo")
+    world.door.leave(bob, "demo")
+    world.door.remove(root, "demo", "bob")
+    with pytest.raises(Removed):
+        world.door.join(bob, "demo")
+
+
+def test_an_admin_who_removes_themselves_has_left(world: World) -> None:
+    world.app("demo", join="open")
+    root = world.visitor("root", claims={"apps": {"demo": "admin"}})
+    world.door.remove(root, "demo", "root")
+    assert world.accounts.claims("root") == {}
+    assert world.door.join(root, "demo") == "member"
+
+
+def test_a_removal_that_ends_half_way_keeps_out_at_once_and_is_completed_by_the_same_call(world: World) -> None:
+    world.app("demo", join="open")
+    root = world.visitor("root", claims={"apps": {"demo": "admin"}})
+    bob = world.visitor("bob")
+    world.door.join(bob, "demo")
+    world.accounts.fail = [400]
+    with pytest.raises(IdentityUnavailable):
+        world.door.remove(root, "demo", "bob")
+    with pytest.raises(Removed):
+        world.door.join(bob, "demo")
+    with pytest.raises(NotFound):
+        world.door.set_role(root, "demo", "bob", "admin")
+
+    world.door.remove(root, "demo", "bob")
+    assert (world.accounts.claims("bob"), world.member("demo", "bob")) == ({}, None)
+
+
+def test_however_a_join_and_a_removal_meet_the_removal_holds(cloud_world: World) -> None:
+    world = cloud_world
+    world.app("demo", join="open")
+    root = world.visitor("root", claims={"apps": {"demo": "admin"}})
+    visitors = [world.visitor(f"bob-{number}") for number in range(6)]
+    doors = [world.another_door() for _ in range(3)]
+
+    def join(turn: int, visitor: Visitor) -> None:
+        with suppress(Removed):
+            doors[turn].join(visitor, "demo")
+
+    with ThreadPoolExecutor(12) as pool:
+        for visitor in visitors:
+            pool.submit(join, 0, visitor)
+            pool.submit(doors[1].remove, root, "demo", visitor.uid)
+            pool.submit(join, 2, visitor)
+
+    assert [world.accounts.claims(visitor.uid) for visitor in visitors] == [{}] * len(visitors)
+    for visitor in visitors:
+        with pytest.raises(Removed):
+            world.door.join(visitor, "demo")
+
+
+@pytest.mark.parametrize("claims", [{}, {"apps": {"demo": "editor"}}, {"apps": {"other": "admin"}}])
+def test_only_an_admin_of_this_very_app_readmits(world: World, claims: dict[str, Any]) -> None:
+    _, bob = removed_bob(world, join="open")
+    world.app("other", join="open")
+    for visitor in (bob, world.visitor("mallory", claims=claims)):
+        with pytest.raises(Forbidden, match="admin"):
+            world.door.readmit(visitor, "demo", "bob")
+    with pytest.raises(Removed):
+        world.door.join(bob, "demo")
+
+
+def test_a_removal_outlasts_an_erasure_and_names_nobody(world: World) -> None:
+    _, bob = removed_bob(world, join="open")
+    app = Scope("demo")
+    Erasure(ScopedStore(world.store, app)).run("bob")
+    left = [(path, world.store.get(path)) for path in world.store.tree(app.root)]
+    assert all("bob" not in path and "bob" not in str(document and document.data) for path, document in left)
+    with pytest.raises(Removed):
+        world.door.join(bob, "demo")
+
+
+RANKED = ("viewer", "member", "editor", "admin")
+
+
+@pytest.mark.parametrize("held", RANKED)
+@pytest.mark.parametrize("offered", RANKED)
+def test_a_join_gives_the_greater_of_two_roles(world: World, held: str, offered: str) -> None:
+    world.app("demo", join="open")
+    root = world.visitor("root", claims={"apps": {"demo": "admin"}})
+    bob = world.visitor("bob", claims={"apps": {"demo": held}})
+    invite = world.door.invite(root, "demo", offered, uses=1, valid_for=timedelta(hours=1))
+    greater = max(held, offered, key=RANKED.index)
+    assert world.door.join(bob, "demo", invite.code) == greater
+    assert world.accounts.claims("bob") == {"apps": {"demo": greater}}
+    assert world.door.join(bob, "demo") == greater
+
+
+@given(st.lists(st.sampled_from(["viewer", "member", "editor", "a", "b", "admin"]), unique=True), st.data())
+def test_no_join_lowers_a_role_whatever_roles_an_app_has(listed: list[str], data: st.DataObject) -> None:
+    roles = st.sampled_from(["viewer", "member", "editor", "a", "b", "admin"])
+    held, offered = data.draw(roles), data.draw(roles)
+    policy = Policy.of({**Policy(roles=tuple(listed)).data()})
+    got = policy.better(held, offered)
+    assert got in {held, offered}
+    if held == "admin":
+        assert got == "admin"
+    if got != held:
+        assert offered == "admin" or held == "member" or listed.index(offered) > listed.index(held)
+    assert policy.better(got, held) == got or listed.count(held) == 0
+
+
 @pytest.mark.parametrize("claims", [{}, {"apps": {"demo": "member"}}, {"apps": {"other": "admin"}}, {"apps": "admin"}])
 def test_only_an_admin_of_this_very_app_changes_its_members(world: World, claims: dict[str, Any]) -> None:
     world.app("demo", join="open")
@@ -255,8 +410,8 @@ def test_an_admin_gives_roles_to_members_and_to_nobody_else(world: World) -> Non
     for uid in (stranger.uid, "nobody"):
         with pytest.raises(NotFound):
             world.door.set_role(root, "demo", uid, "admin")
-        with pytest.raises(NotFound):
-            world.door.remove(root, "demo", uid)
+    with pytest.raises(NotFound):
+        world.door.remove(root, "demo", "nobody")
     for role in ("", "Admin", "a/b"):
         with pytest.raises(BadRequest):
             world.door.set_role(root, "demo", "bob", role)

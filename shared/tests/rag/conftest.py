@@ -178,9 +178,8 @@ def vertex_index(vertex_server: VertexIndexServer, tmp_path: Path) -> Index:
         vertex_server.DEPLOYED,
         "unused.example",
         SQLiteStore(tmp_path / "texts.sqlite3"),
-        AnonymousCredentials(),  # type: ignore[no-untyped-call]
-        vertex_server.base_url,
-        vertex_server.base_url,
+        vertex_server.clients(),
+        vertex_server.clients(),
     )
 
 

@@ -15,7 +15,6 @@ from firelaunch.rag.embed.openai_compatible import OpenAIEmbeddings
 from firelaunch.rag.embed.vertex import VertexEmbeddings
 from firelaunch.testing.embeddings import OpenAIEmbeddingServer, VertexEmbeddingServer, embedding
 from firelaunch.testing.http import Answer
-from google.auth.credentials import AnonymousCredentials
 from google.oauth2.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,8 +41,7 @@ def openai_embedder(server: OpenAIEmbeddingServer, dimensions: int = 0, **more: 
 def vertex_embedder(
     server: VertexEmbeddingServer, model: str, dimensions: int = 0, credentials: Any = None
 ) -> Embedder:
-    credentials = credentials or AnonymousCredentials()  # type: ignore[no-untyped-call]
-    made = VertexEmbeddings(model, "proj", "europe-west1", dimensions, credentials, server.base_url)
+    made = VertexEmbeddings(model, "proj", "europe-west1", dimensions, server.clients(credentials))
     return Embedder(made, sleep=lambda _: None)
 
 
@@ -147,7 +145,7 @@ def test_passing_faults_are_tried_again_after_the_time_the_server_names(
     model: Any = (
         OpenAIEmbeddings("m", "key", openai_server.base_url)
         if kind == "openai"
-        else VertexEmbeddings("text-embedding-005", "p", "r", 0, AnonymousCredentials(), vertex_server.base_url)  # type: ignore[no-untyped-call]
+        else VertexEmbeddings("text-embedding-005", "p", "r", 0, vertex_server.clients())
     )
     server.script = list(FAULTS)
     assert len(Embedder(model, sleep=slept.append).embed(["a"]).vectors) == 1
@@ -270,7 +268,7 @@ def test_the_local_model_puts_texts_of_one_meaning_near_each_other_without_a_net
 def test_a_wait_for_ever_that_google_asks_for_is_none(asked: str) -> None:
     with VertexEmbeddingServer() as server:
         server.script = [Answer(429, {}, {"Retry-After": asked}) for _ in range(20)]
-        model = VertexEmbeddings("text-embedding-005", "p", "r", 0, AnonymousCredentials(), server.base_url)  # type: ignore[no-untyped-call]
+        model = VertexEmbeddings("text-embedding-005", "p", "r", 0, server.clients())
         with pytest.raises(ModelUnavailable) as raised:
             model.request(["a"], query=True, seconds=5.0)
     assert raised.value.retry_after is None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from firelaunch.errors import NotFound, StoreError
+from firelaunch.errors import NotFound, StoreError, TooLarge
 from firelaunch.rag.files import Files, LocalFiles
 from firelaunch.rag.parse.base import Block
 from firelaunch.rag.stored_text import read_blocks, write_blocks
@@ -60,6 +60,51 @@ def test_a_folder_is_emptied_of_names_or_of_all_and_no_other_folder_is(files: Fi
     files.delete(HERE)
     with pytest.raises(NotFound):
         files.open(f"{HERE}/b")
+
+
+def test_a_file_is_copied_and_both_stand_alone(files: Files) -> None:
+    files.put(f"{HERE}/a", io.BytesIO(b"first"))
+    files.copy(f"{HERE}/a", f"{HERE}/b")
+    files.put(f"{HERE}/a", io.BytesIO(b"second"))
+    with files.open(f"{HERE}/b") as file:
+        assert file.read() == b"first"
+    with pytest.raises(NotFound):
+        files.copy(f"{HERE}/none", f"{HERE}/c")
+
+
+class OnItsWay(io.RawIOBase):
+    """A file that can be read once, and may break off."""
+
+    def __init__(self, pieces: list[bytes], breaks: bool = False) -> None:
+        self.pieces, self.breaks = pieces, breaks
+
+    def seekable(self) -> bool:
+        return False
+
+    def read(self, _size: int = -1) -> bytes:
+        if not self.pieces and self.breaks:
+            raise TooLarge
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+@pytest.mark.parametrize("size", [0, 1, 256 * 1024, 2**20, 2**20 + 1, 3 * 2**20])
+def test_a_file_on_its_way_is_put_as_it_comes_whatever_its_length(files: Files, size: int) -> None:
+    content = os.urandom(size)
+    files.put(f"{HERE}/a", OnItsWay([content[at : at + 50_000] for at in range(0, size, 50_000)]))  # type: ignore[arg-type]
+    with files.open(f"{HERE}/a") as file:
+        assert file.read() == content
+
+
+@pytest.mark.parametrize("size", [0, 100, 3 * 2**20])
+def test_of_a_file_that_breaks_off_nothing_is_kept_and_no_session_stays_open(size: int, tmp_path: Path) -> None:
+    with CloudStorageServer("files") as server:
+        for files in (cloud_files(server), LocalFiles(tmp_path)):
+            with pytest.raises(TooLarge):
+                files.put(f"{HERE}/a", OnItsWay([b"x" * size] * (size > 0), breaks=True))  # type: ignore[arg-type]
+            with pytest.raises(NotFound):
+                files.open(f"{HERE}/a")
+        assert (server.objects, server.uploads) == ({}, {})
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_bucket_that_is_not_there_is_an_error_with_no_word_to_the_client() -> None:

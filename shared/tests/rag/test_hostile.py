@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from firelaunch.errors import DocumentUnreadable
-from firelaunch.rag.parse import Block, Limits, document_text, parse
+from firelaunch.rag.parse import Block, Limits, document_text, parse, sandbox
 from firelaunch.rag.parse.base import MAX_BLOCK
 from firelaunch.rag.parse.failures import MESSAGES
 from firelaunch.testing.documents import lines_of, pdf
@@ -254,3 +254,15 @@ def test_limits_are_those_of_the_child_alone(read: Read) -> None:
     before = resource.getrlimit(resource.RLIMIT_AS), resource.getrlimit(resource.RLIMIT_FSIZE)
     assert read("a.txt", b"text")
     assert (resource.getrlimit(resource.RLIMIT_AS), resource.getrlimit(resource.RLIMIT_FSIZE)) == before
+
+
+def test_where_the_system_limits_no_memory_the_child_ends_itself_and_the_user_is_told_why(tmp_path: Path) -> None:
+    """What a Mac does, by the same thread."""
+    code = (
+        "import time; from firelaunch.rag.parse.child import watch_memory; watch_memory(200_000_000); "
+        "held = [bytearray(b'x' * 1_000_000) for _ in range(400)]; time.sleep(60)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    with child, pytest.raises(DocumentUnreadable) as caught:
+        list(sandbox._blocks(child, Limits(), lambda _: None))
+    assert caught.value.problem == "too_much_memory"

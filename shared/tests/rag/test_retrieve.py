@@ -97,7 +97,7 @@ class VectorsOnly:
     has_words = False
 
     def __init__(self, index: ScopedIndex) -> None:
-        self.nearest = index.nearest
+        self.nearest, self.texts = index.nearest, index.texts
 
 
 def test_an_index_without_words_is_searched_by_vectors_and_needs_an_embedder(index: ScopedIndex) -> None:

@@ -33,7 +33,7 @@ class Poisoned:
         self.asked += 1
         return self.hits
 
-    matching = upsert = delete = read = count = drop = nearest
+    matching = texts = upsert = delete = read = count = drop = nearest
 
 
 def hit(**whose: str) -> Hit:

@@ -47,6 +47,8 @@ SEARCH = {"searchField": "embedding", "vector": {"values": [1.0] * 8}, "topK": 3
         ("search", {"vectorSearch": {**SEARCH, "filter": IN_SCOPE, "topK": 1_001}}, "top_k"),
         ("search", {"vectorSearch": {**SEARCH, "filter": IN_SCOPE, "vector": {"values": [1.0]}}}, "the query 1"),
         ("query", {"filter": IN_SCOPE, "colour": "red"}, "colour"),
+        ("search", {"textSearch": {"searchText": "wing", "dataFieldNames": ["text"], "topK": 3}}, "filter"),
+        ("search", {"textSearch": {"searchText": "wing", "topK": 3, "filter": IN_SCOPE}}, "data fields"),
     ],
 )
 def test_the_local_server_refuses_what_google_refuses(
@@ -97,3 +99,16 @@ def test_passing_faults_are_tried_again_and_lasting_ones_are_not(
     vector_search_server.script = [Answer(403, {"error": {"message": "no permission"}})]
     with pytest.raises(IndexFailed, match="no permission"):
         vector_search_index.nearest(ADA, "v1", ONE, 5)
+
+
+def test_a_text_search_sends_the_words_of_a_question_and_no_sign_that_could_be_a_language(
+    vector_search_index: Any, vector_search_server: Any
+) -> None:
+    vector_search_index.upsert(ADA, "v1", [Entry("a", "doc", "the lift of a wing", ONE)])
+    hits = vector_search_index.matching(ADA, "v1", 'What is "LIFT" -wing OR (field:x*)?', 3)
+    assert [hit.entry.id for hit in hits] == ["a"]
+    _, body = vector_search_server.requests[-1]
+    assert body["textSearch"]["searchText"] == "lift wing field x"
+    before = len(vector_search_server.requests)
+    assert vector_search_index.matching(ADA, "v1", "what is it?", 3) == []
+    assert len(vector_search_server.requests) == before, "nothing is asked where nothing is looked for"

@@ -114,13 +114,44 @@ def test_a_deletion_that_was_broken_off_is_finished_by_the_next(
 def test_a_service_that_is_away_is_a_passing_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from firelaunch.rag.index import vertex
     from firelaunch.store.sqlite import SQLiteStore
-    from google.auth.credentials import AnonymousCredentials
 
     monkeypatch.setattr(vertex, "_QUERY_SECONDS", 0.3)
-    nowhere = "http://127.0.0.1:1/v1"
-    index = VertexIndex(
-        VertexIndexServer.INDEX, VertexIndexServer.ENDPOINT, "d", "x", SQLiteStore(tmp_path / "s"),
-        AnonymousCredentials(), nowhere, nowhere,  # type: ignore[no-untyped-call]
-    )  # fmt: skip
+    nowhere = VertexIndexServer(8).clients()
+    texts = SQLiteStore(tmp_path / "s")
+    index = VertexIndex(VertexIndexServer.INDEX, VertexIndexServer.ENDPOINT, "d", "x", texts, nowhere, nowhere)
     with pytest.raises(IndexUnavailable):
         index.nearest(ADA, "v1", ONE, 5)
+
+
+def test_rare_words_count_for_more_than_common_ones_though_no_datapoint_knows_how_rare_they_are(
+    vertex_index: Any, vertex_server: Any
+) -> None:
+    common = [Entry(f"c{n}", "doc", "flow flow flow past a plate", np.ones(8, np.float32)) for n in range(30)]
+    rare = Entry(
+        "rare", "doc", "one ornithopter in the flow of many other things that are said here", np.ones(8, np.float32)
+    )
+    vertex_index.upsert(ADA, "v1", [*common, rare])
+    best = vertex_index.matching(ADA, "v1", "flow of the ornithopter", 5)
+    assert best[0].entry.id == "rare"
+    assert len(best) == 5
+    points = vertex_server.datapoints.values()
+    assert all(len(point.sparse_embedding.values) == len(point.sparse_embedding.dimensions) > 0 for point in points)
+    assert all(value > 0 for point in points for value in point.sparse_embedding.values)
+
+
+def test_a_text_of_thousands_of_terms_has_a_bounded_sparse_embedding(vertex_index: Any, vertex_server: Any) -> None:
+    text = " ".join(f"term{n}" for n in range(5_000)) + " repeated" * 20
+    vertex_index.upsert(ADA, "v1", [Entry("long", "doc", text, np.ones(8, np.float32))])
+    (point,) = vertex_server.datapoints.values()
+    assert len(point.sparse_embedding.values) == 500
+    assert [hit.entry.id for hit in vertex_index.matching(ADA, "v1", "repeated", 3)] == ["long"]
+
+
+def test_foreign_datapoints_that_words_find_come_without_a_text(vertex_index: Any, vertex_server: Any) -> None:
+    vertex_index.upsert(ADA, "v1", [Entry("own", "doc", "wing", np.ones(8, np.float32))])
+    vertex_server.extra.append("shop:user%3Aada:v1:theirs")
+    hits = vertex_index.matching(ADA, "v1", "wing", 3)
+    assert {(hit.app_id, hit.entry.id, hit.entry.text) for hit in hits} == {
+        ("demo", "own", "wing"),
+        ("shop", "theirs", ""),
+    }

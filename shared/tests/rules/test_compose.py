@@ -243,22 +243,22 @@ def test_no_module_builds_a_path_that_no_scope_can() -> None:
 @pytest.mark.parametrize(
     "method",
     [
-        lambda self: f"{self.root}/postings",
-        lambda self, term: f"{self.root}/postings/{term}",
-        lambda self, term, shard: f"{self.root}/postings/{check_id(term)}/shards/{shard + 1}",
-        lambda self, day, *, library: f"{self.root}/{'shelf' if library else 'postings'}/{day.isoformat()}",
-        lambda self, terms: [f"{self.root}/postings/{term}" for term in terms],
-        property(lambda self: f"{self.root}/postings"),
-        lambda self: Scope.chats(self).replace("chats", "postings"),
+        lambda self: f"{self.root}/boxes",
+        lambda self, term: f"{self.root}/boxes/{term}",
+        lambda self, term, shard: f"{self.root}/boxes/{check_id(term)}/shards/{shard + 1}",
+        lambda self, day, *, library: f"{self.root}/{'shelf' if library else 'boxes'}/{day.isoformat()}",
+        lambda self, terms: [f"{self.root}/boxes/{term}" for term in terms],
+        property(lambda self: f"{self.root}/boxes"),
+        lambda self: Scope.chats(self).replace("chats", "boxes"),
     ],
     ids=["collection", "document", "below a document", "by a switch", "several", "property", "a user's alone"],
 )
 def test_a_path_that_is_added_to_scope_is_kept_at_once(method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = [f"match {path} {{ allow read; }}" for path in ("/users/{u}/postings/{id}", "/users/{u}/postings/{r=**}")]
+    texts = [f"match {path} {{ allow read; }}" for path in ("/users/{u}/boxes/{id}", "/users/{u}/boxes/{r=**}")]
     assert all(built_rules(fragment(text)).apps for text in texts)
-    monkeypatch.setattr(Scope, "postings", method, raising=False)
+    monkeypatch.setattr(Scope, "boxes", method, raising=False)
     for text in texts:
-        assert "postings" in refusals(text)[0]
+        assert "boxes" in refusals(text)[0]
     assert built_rules(fragment("match /users/{u}/other/{id} { allow read; }")).apps
 
 

@@ -243,7 +243,7 @@ def test_a_change_that_does_not_compile_is_listed_and_fails_the_run_if_it_is_of_
     assert invalid["error"].startswith("L7:")
     assert f"invalid  line {invalid['line']}  to nonsense  ({invalid['id']}): L7:" in output
     assert ("the score does not hold" in output) is of_expression
-    assert "1 did not compile and does not count" in output
+    assert "1 did not compile and do not count" in output
     assert "to nonsense, did not compile: L7:" in page
     assert "let a = &lt;b&gt;();" in page
 

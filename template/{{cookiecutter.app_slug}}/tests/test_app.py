@@ -1,12 +1,16 @@
 """What the app does for those who call it."""
 
+import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 
+from firelaunch.llm.retirements import model_warnings
+from firelaunch.settings import Settings
 from firelaunch.testing.apps import User, events, sign_in
 from firelaunch.testing.models import ModelServer
 from firelaunch.web import App
 
-from app import create_app
+from app import ROOT, create_app
 
 
 def test_a_message_is_answered_kept_and_counted(ada: User) -> None:
@@ -54,3 +58,9 @@ def test_the_model_is_told_its_instructions_what_was_said_and_what_is_asked(tmp_
     assert app.info.title in told[0]["content"]
     assert told[1]["content"] == "First question"
     assert told[-1]["content"] == "Second question"
+
+
+def test_models_that_end_soon_are_named_in_the_summary_and_break_no_build() -> None:
+    settings = Settings.load(ROOT / "firelaunch.toml", {})
+    for said in model_warnings(settings, datetime.now(UTC).date()):
+        warnings.warn(said, stacklevel=1)

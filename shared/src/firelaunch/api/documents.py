@@ -7,7 +7,6 @@ from typing import Any
 from flask import request
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from ..documents import Source
 from ..errors import (
@@ -19,22 +18,24 @@ from ..errors import (
     InvalidId,
     JobsUnavailable,
     NotFound,
+    NoUploadRoom,
     PassageChanged,
+    RateLimited,
     TooLarge,
     TooMany,
+    TooManyUploads,
 )
 from ..identity import Caller
 from ..jobs.base import job_view
 from ..rag.files import is_document_name
 from ..services import Services
+from ..uploads import Uploads
 from .base import Body, PageQuery, Path, blueprint, caller, example
 from .jobs import JobAnswer
 from .refusals import OF_THE_INDEX, errors
+from .upload_form import UploadForm
 
 __all__ = ["DocumentPage", "routes"]
-
-_FORM_BYTES = 65_536
-"""What a form may hold beside the file."""
 
 _DOCUMENT = {
     "id": "d0123456789abcdef0123456789abcdef",
@@ -210,13 +211,24 @@ class TextAnswer(BaseModel):
 
 
 _OF_A_DOCUMENT = (InvalidId, NotFound)
-_OF_A_NEW_ONE = (TooLarge, TooMany, JobsUnavailable, InvalidId, NotFound, Forbidden)
+_OF_A_NEW_ONE = (
+    TooLarge,
+    TooMany,
+    TooManyUploads,
+    NoUploadRoom,
+    RateLimited,
+    JobsUnavailable,
+    InvalidId,
+    NotFound,
+    Forbidden,
+)
 
 
 def routes(services: Services, *, documented: bool) -> APIBlueprint:
     """The blueprint."""
     api = blueprint("documents", "documents", documented=documented)
     documents = services.documents
+    uploads = Uploads(services)
     _one_document(api, services)
 
     @api.post(
@@ -228,8 +240,12 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
         openapi_extensions=_upload_form() if documented else None,
     )
     def create() -> tuple[dict[str, Any], int]:
-        add = _uploaded if request.mimetype == "multipart/form-data" else _named
-        document, fresh = add(services)
+        if request.mimetype == "multipart/form-data":
+            with uploads.place(caller().scope):
+                document, fresh = _uploaded(services, uploads)
+        else:
+            uploads.count(caller().scope)
+            document, fresh = _named(services)
         return document, 202 if fresh else 200
 
     @api.get(
@@ -320,23 +336,36 @@ def _scope(who: Caller, *, library: bool, write: bool = False) -> Any:
     return who.library
 
 
-def _uploaded(services: Services) -> tuple[dict[str, Any], bool]:
-    most = services.settings.documents.file_bytes
-    request.max_content_length = most + _FORM_BYTES
-    try:
-        file, form = request.files.get("file"), request.form
-    except RequestEntityTooLarge:
-        raise TooLarge(f"A file has at most {most} bytes.") from None
-    if file is None:
-        raise BadRequest("Send the document as the file 'file' of a multipart/form-data body.")
-    name = (form.get("name") or file.filename or "").strip()
+def _uploaded(services: Services, uploads: Uploads) -> tuple[dict[str, Any], bool]:
+    """Take in a file as it comes. What it may be refused for is looked at as soon as it is known."""
+    documents = services.documents
+    form = UploadForm(request, documents.policy.file_bytes)
+    uploads.count(caller().scope)
+    file = form.file()
+    if not documents.has_room(*_whose(form)):
+        raise TooMany(
+            "There is no room for another document: delete one first. To replace one, or to add to the library, send "
+            "the fields name and library before the file."
+        )
+    with documents.received(caller().scope, file) as incoming:
+        form.rest()
+        return documents.add(*_whose(form), incoming)
+
+
+def _whose(form: UploadForm) -> tuple[Any, Source]:
+    """The scope and the source that a form names, by what was read of it until now.
+
+    Raises:
+        BadRequest: a field is not as it should be.
+        Forbidden: the library, by someone who is no admin.
+    """
+    name = (form.fields.get("name") or form.filename).strip()
     if not is_document_name(name):
         raise BadRequest("name: a document's name has 1 to 200 printable characters, and not only dots.")
-    library = form.get("library", "false")
+    library = form.fields.get("library", "false")
     if library not in {"true", "false"}:
         raise BadRequest('library: "true" or "false".')
-    scope = _scope(caller(), library=library == "true", write=True)
-    return services.documents.add(scope, Source("file", name), file.stream)
+    return _scope(caller(), library=library == "true", write=True), Source("file", name)
 
 
 def _named(services: Services) -> tuple[dict[str, Any], bool]:

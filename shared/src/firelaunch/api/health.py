@@ -1,6 +1,12 @@
-"""Whether the process is up, and whether it reaches its database."""
+"""Whether the process is up, and whether it reaches its database.
+
+No address ends in z: Google's front end answers some that do by itself, so that they never reach a container
+(https://cloud.google.com/run/docs/known-issues#reserved-paths).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from flask_openapi3 import APIBlueprint
 from flask_openapi3.models import Tag
@@ -11,6 +17,8 @@ from .base import example
 from .refusals import OF_THE_STORE, errors_of_anyone
 
 __all__ = ["routes"]
+
+View = Callable[[], dict[str, str]]
 
 
 class Up(BaseModel):
@@ -33,17 +41,37 @@ def routes(services: Services, *, documented: bool) -> APIBlueprint:
     """The blueprint."""
     api = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")], doc_ui=documented)
 
-    @api.get("/healthz", responses={200: Up, **errors_of_anyone()}, summary="Is the process up?")
-    def healthz() -> dict[str, str]:
+    @api.get("/live", responses={200: Up, **errors_of_anyone()}, summary="Is the process up?")
+    def live() -> dict[str, str]:
         return {"status": "ok"}
 
     @api.get(
-        "/readyz",
+        "/ready",
         responses={200: Ready, **errors_of_anyone(*OF_THE_STORE)},
         summary="Does the process reach its database?",
     )
-    def readyz() -> dict[str, str]:
+    def ready() -> dict[str, str]:
         services.store.get(services.store.scope.root)
         return {"status": "ready", "app": services.settings.app.id, "model": services.settings.provider}
 
+    # The names of before, for one version.
+    api.get(
+        "/healthz",
+        responses={200: Up, **errors_of_anyone()},
+        summary="The old name of /live.",
+        deprecated=True,
+        endpoint="healthz",
+    )(_deprecated(live, "/live"))
+    api.get(
+        "/readyz",
+        responses={200: Ready, **errors_of_anyone(*OF_THE_STORE)},
+        summary="The old name of /ready.",
+        deprecated=True,
+        endpoint="readyz",
+    )(_deprecated(ready, "/ready"))
     return api
+
+
+def _deprecated(view: View, successor: str) -> Callable[[], tuple[dict[str, str], dict[str, str]]]:
+    """``view``, with headers that name the address to use in place of this one."""
+    return lambda: (view(), {"Deprecation": "true", "Link": f'<{successor}>; rel="successor-version"'})

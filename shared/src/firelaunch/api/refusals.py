@@ -14,6 +14,7 @@ from ..errors import (
     BudgetExceeded,
     Contention,
     ContentRefused,
+    EmptyAnswer,
     ExtractionFailed,
     FirelaunchError,
     Forbidden,
@@ -59,7 +60,7 @@ OF_A_CHAT = (InvalidId, NotFound)
 
 _OF_A_CALL = (
     *(TooLarge, RateLimited, BudgetExceeded, ContentRefused, PreconditionFailed),
-    *(ModelError, ModelRefused, ModelUnavailable, ModelTimeout, ExtractionFailed),
+    *(ModelError, ModelRefused, ModelUnavailable, ModelTimeout, EmptyAnswer, ExtractionFailed),
 )
 
 OF_A_TURN = (*OF_A_CHAT, *_OF_A_CALL, RequestInProgress, IdempotencyMismatch, Interrupted, AnswerWithheld)

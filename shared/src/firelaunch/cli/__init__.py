@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 
 import click
 
@@ -23,6 +24,7 @@ _COMMANDS = {
     "eval": ("evaluate", "Measure search on a collection, or check an app's answers."),
     "new": ("new", "Make an app."),
     "publish": ("publish", "Publish an app's name, and who may join it."),
+    "readmit": ("readmit", "Let a removed member join an app again."),
     "reembed": ("reembed", "Index an app's documents anew, beside the index in use."),
     "rules": ("rules", "Build and compare the security rules of all apps."),
     "serve": ("serve", "Run an app on this machine."),
@@ -53,6 +55,11 @@ class _Commands(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in sorted(_COMMANDS.items())])
 
     def invoke(self, ctx: click.Context) -> object:
+        if sys.platform == "win32":
+            raise click.ClickException(
+                "firelaunch runs on Linux and macOS, and on Windows under WSL. Install that in PowerShell with "
+                "'wsl --install', and run this command there."
+            )
         try:
             return super().invoke(ctx)
         except SettingsError as error:

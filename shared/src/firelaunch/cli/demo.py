@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from ..text_file import read_text_file
 from .apps import repo_root
 from .client import Client
 from .conversation import Speech, dollars, heading, note, step
@@ -42,7 +43,7 @@ def command(once: bool, port: int | None) -> None:
     began = time.monotonic()
     with served(folder, _APP, port) as (client, process):
         step(f"It answers on {client.url} after {time.monotonic() - began:.1f} s")
-        _say_who_answers(client.get("/readyz")["model"])
+        _say_who_answers(client.get("/ready")["model"])
         messages = _exchange(client, root / "docs")
         if not once:
             _say_how_to_go_on(client.url, messages)
@@ -65,7 +66,7 @@ def _the_app(root: Path) -> Path:
 
 
 def _is_older(root: Path, folder: Path) -> bool:
-    made = json.loads((folder / _RECORD).read_text(encoding="utf-8")).get("template_commit")
+    made = json.loads(read_text_file(folder / _RECORD)).get("template_commit")
     log = ["git", "-C", str(root), "log", "-1", "--format=%H", "--", "template"]
     with contextlib.suppress(OSError):
         now = subprocess.run(log, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603 - fixed words
@@ -161,7 +162,7 @@ def _say_how_to_go_on(url: str, messages: str) -> None:
 
 
 def _stay_up(url: str, process: subprocess.Popen[bytes]) -> None:
-    step(f"The app stays up at {url} until Ctrl-C; what it answers is in apps/{_APP}/app/workflow.py")
+    step(f"The app stays up until Ctrl-C: open {url} in a browser; what it answers is in apps/{_APP}/app/workflow.py")
     with contextlib.suppress(KeyboardInterrupt):
         code = process.wait()
         raise click.ClickException(f"The app ended by itself, with status {code}.")

@@ -7,6 +7,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -17,9 +18,10 @@ from ..deploy.data import database, indexes, publish, vectors
 from ..deploy.events import for_uploads, notification, removals
 from ..deploy.files import files
 from ..deploy.functions import AppFunctions, app_functions, membership_service
-from ..deploy.names import Place, Service, app_service, bucket, databases, features
+from ..deploy.names import NO_PROJECT, OF_FUNCTIONS, Place, Service, app_service, bucket, databases, features
 from ..deploy.plan import describe, describe_command, for_project, for_service, preflight, secrets_of
 from ..deploy.quotas import quota_steps, quotas
+from ..deploy.rehearsal import settings_for_deploy
 from ..deploy.release import Release, deploy_command, services_command, traffic_command
 from ..deploy.rules import file_rules, rules
 from ..deploy.smoke import smoke_app, smoke_function
@@ -30,15 +32,21 @@ from ..deploy.tools import Failed, Tools, refuse_secrets
 from ..deploy.vertex_steps import begin, finish, found
 from ..deploy.work import for_work, scheduled
 from ..errors import SettingsError
+from ..llm.retirements import model_warnings
 from ..membership.policy import Policy
+from ..prompts import Prompts
 from ..settings import Settings, VertexIndex
+from ..text_file import read_text_file
 from .apps import app_folder, repo_root
 from .progress import Progress
 from .rules import composed_rules
+from .start_check import would_start
 
 __all__ = ["command", "planned"]
 
-_NO_PROJECT = "PROJECT"
+
+_OF_THE_SHELL = ("OPENAI_BASE_URL", "OPENAI_MODEL")
+"""What an app reads of its environment that is neither a secret nor a deploy's to set."""
 
 
 @click.command("deploy")
@@ -69,6 +77,9 @@ def command(
     deploy = _Deploy.of(app, frozenset(drop), more, yes=yes, terraform=with_terraform)
     try:
         refuse_secrets(more)
+        if not rollback:
+            would_start(deploy.folder, deploy.service, write=not dry_run)
+            _name_what_stays_behind(more)
         if dry_run:
             deploy.explain()
         elif rollback:
@@ -81,6 +92,14 @@ def command(
         raise click.ClickException(f"{failed}\nMend: {failed.mend}") from None
     except StageError as error:
         raise click.ClickException(str(error)) from None
+
+
+def _name_what_stays_behind(more: Iterable[str]) -> None:
+    """Say which variables the app reads here and would not have there: a shell's may lead to this machine."""
+    for name in _OF_THE_SHELL:
+        if os.environ.get(name) and not any(name in word for word in more):
+            flag = f"-- --update-env-vars={name}=${name}"
+            click.echo(f"{name} is set here, and the deployed app will not have it; to give it: {flag}", err=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +120,8 @@ class _Deploy:
         cls, app: str, drop: frozenset[str], more: tuple[str, ...], *, yes: bool, terraform: bool = False
     ) -> _Deploy:
         folder = app_folder(app)
-        # The environment of the machine that deploys is not the app's: cloud mode is checked where the app starts.
-        settings = Settings.load(folder / "firelaunch.toml", _only(os.environ, "GOOGLE_CLOUD_PROJECT"))
-        place = Place(settings.cloud.project or _NO_PROJECT, settings.cloud.region)
+        settings = settings_for_deploy(folder, os.environ)
+        place = Place(settings.cloud.project or NO_PROJECT, settings.cloud.region)
         app_service(settings, place)  # refuses ids that cannot be
         problems = list(vertex.deployed_index_problems(settings))
         if problems:
@@ -129,7 +147,7 @@ class _Deploy:
 
     def checked(self) -> _Deploy:
         """The same with the project's number, once it is known that gcloud and the project are there."""
-        if self.place.project == _NO_PROJECT:
+        if self.place.project == NO_PROJECT:
             raise Failed(
                 "no project is named",
                 "set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT; gcloud projects list shows yours",
@@ -172,7 +190,7 @@ class _Deploy:
 
     def explain(self) -> None:
         """The whole plan for a project in which nothing was made yet."""
-        if self.place.project == _NO_PROJECT:
+        if self.place.project == NO_PROJECT:
             click.echo("No project is named: set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT.\n")
         functions, door = self.functions, self._door(frozenset())
         services = self._services(frozenset())
@@ -188,6 +206,8 @@ class _Deploy:
             f"    {len(before) + len(after)} steps and {len(services)} services: {looks} commands look, and {acts} act "
             "where\n    nothing was made yet; what is there already is let be"
         )
+        for said in self._model_warnings():
+            click.echo(f"    warning: {said}")
         click.echo("\n".join(f"    {service.name}{_serving(service)}" for service in services))
         standing = [(what, micro) for what, micro in costs if "Vertex AI index" in what]
         among = f", {_dollars(standing)} of it for the index of vectors" if standing else ""
@@ -205,7 +225,18 @@ class _Deploy:
         looked = preflight(self.place, features(self.settings), quota_steps(self.place, wanted), more)
         stands_on = [*looked, *self._infrastructure()]
         last = finish(self.place, self.own) if self.own else []
-        return [*self._stands_on(stands_on), *self._contents(), *self._stands_on(last)]
+        return [*self._models(), *self._stands_on(stands_on), *self._contents(), *self._stands_on(last)]
+
+    def _models(self) -> Iterable[Step]:
+        """A step that warns, where a model that the app names ends soon or does not answer where it is called."""
+        said = "\n".join(self._model_warnings())
+        if said:
+            yield Step("models that go on", (), warns=lambda _: said)
+
+    def _model_warnings(self) -> list[str]:
+        prompts = Prompts(self.folder / "app" / "prompts", self.settings.prompts, released=False, own_models=True)
+        named = [prompt.model for prompt in prompts.in_use() if prompt.model]
+        return list(model_warnings(self.settings, datetime.now(UTC).date(), named))
 
     def _stands_on(self, steps: Iterable[Step]) -> Iterable[Step]:
         return map(left_to_terraform, steps) if self.terraform else steps
@@ -248,11 +279,11 @@ class _Deploy:
             yield rules(self.place, name, text, self.drop)
         own = bucket(self.settings, self.place)
         yield files(self.place, own)
-        yield file_rules(self.place, own, (self.root / "storage.rules").read_text(encoding="utf-8"))
+        yield file_rules(self.place, own, read_text_file(self.root / "storage.rules"))
         if self.functions and self.functions.uploads:
             yield notification(self.place, self.functions.uploads)
         joining = self.settings.membership
-        policy = Policy(joining.join, joining.domains, self.settings.identity.tenant or None)
+        policy = Policy(joining.join, joining.domains, self.settings.identity.tenant or None, joining.roles)
         fields = {"name": self.settings.app.name, **policy.data()}
         yield publish(self.place, databases(self.settings)[-1], self.settings.app.id, fields)
 
@@ -260,7 +291,7 @@ class _Deploy:
         return stage_app(self.root, self.folder, self._out(self.service.name))
 
     def _stage_functions(self) -> Staged:
-        return stage_functions(self.root, self._out(f"fl-fn-{self.settings.app.id}"), self.folder)
+        return stage_functions(self.root, self._out(f"{OF_FUNCTIONS}{self.settings.app.id}"), self.folder)
 
     def _stage_membership(self) -> Staged:
         return stage_functions(self.root, self._out(FUNCTIONS))
@@ -312,11 +343,11 @@ class _Deploy:
         found = {self.settings.app.id} if self.settings.cloud.database == "dedicated" else set()
         for path in (self.root / "apps").glob("*/firelaunch.toml"):
             try:
-                data = tomllib.loads(path.read_text(encoding="utf-8"))
+                data = tomllib.loads(read_text_file(path))
                 project = os.environ.get("GOOGLE_CLOUD_PROJECT") or data["cloud"]["project"]
                 if data["cloud"]["database"] == "dedicated" and project == self.place.project:
                     found.add(data["app"]["id"])
-            except (KeyError, TypeError, tomllib.TOMLDecodeError):
+            except (KeyError, TypeError, tomllib.TOMLDecodeError, SettingsError):
                 continue  # that app's own commands say what is wrong with it
         return frozenset(found)
 

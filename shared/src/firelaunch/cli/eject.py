@@ -14,6 +14,7 @@ import click
 from ..deploy.accounts import members
 from ..deploy.tools import Failed, Tools
 from ..settings import Settings
+from ..text_file import read_text_file
 from .apps import app_folder, repo_root, where
 from .data import export_data
 from .rules import composed_rules
@@ -68,7 +69,7 @@ def _settings(folder: Path, target: Path, project: str) -> None:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(folder, target, ignore=shutil.ignore_patterns(*_LEFT_BEHIND))
     path = target / "firelaunch.toml"
-    text = path.read_text(encoding="utf-8")
+    text = read_text_file(path)
     for key, value in (("project", project), ("database", "shared")):
         text = _put(text, "cloud", key, f'"{value}"')
     for named in _OF_THE_OLD:

@@ -33,7 +33,7 @@ def evaluate_answers(folder: Path, scratch: Path, progress: Progress) -> dict[st
     questions, documents = load_questions(folder / "evals")
     app_id = Settings.load(folder / "firelaunch.toml", os.environ).app.id
     with served(folder, app_id, free_port(None, usual=0), scratch) as (client, _):
-        model = client.get("/readyz")["model"]
+        model = client.get("/ready")["model"]
         _put_up(client, documents, progress)
         numbers = itertools.count()
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from ..text_file import read_text_file
+
 __all__ = ["KINDS", "make_function"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{1,62}")
@@ -103,7 +105,7 @@ def make_function(root: Path, name: str, kind: str) -> list[Path]:
     functions = root / "functions"
     made, test = functions / f"{name}.py", root / "tests" / "functions" / f"test_{name}.py"
     main = functions / "main.py"
-    text = main.read_text(encoding="utf-8")
+    text = read_text_file(main)
     if made.exists() or test.exists() or re.search(rf"\b{name}\b", text):
         raise click.ClickException(f"There is a function {name!r} already, or something else of its name.")
     example = _PATTERNS[kind].replace("{app}", "demo").replace("{uid}", "ada")

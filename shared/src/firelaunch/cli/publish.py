@@ -23,7 +23,7 @@ def command(app: str) -> None:
     """
     settings = load_settings(app)
     joining = settings.membership
-    policy = Policy(joining.join, joining.domains, settings.identity.tenant or None)
+    policy = Policy(joining.join, joining.domains, settings.identity.tenant or None, joining.roles)
     store = build_store(settings)
     try:
         store.commit([Set(Scope(settings.app.id).root, {"name": settings.app.name, **policy.data()}, merge=True)])

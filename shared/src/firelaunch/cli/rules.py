@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..errors import InvalidId
+from ..errors import InvalidId, SettingsError
 from ..rules.compare import Comparison, compare
 from ..rules.compose import Composed, Refused, compile_problems, compose
 from ..rules.fragment import Fragment, Problem
@@ -19,6 +19,7 @@ from ..rules.live import ENDPOINT, LiveError, fetch
 from ..rules.paths import kept, shown
 from ..scope import check_app_id
 from ..testing.emulator import Emulator, EmulatorUnavailable
+from ..text_file import decode_text
 
 __all__ = ["command", "composed_rules"]
 
@@ -196,6 +197,6 @@ def _app_id(folder: Path) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode()
-    except UnicodeDecodeError:
-        raise _Wrong(f"{path} is not UTF-8 text; save it as that.") from None
+        return decode_text(path.read_bytes(), path)
+    except SettingsError as error:
+        raise _Wrong(str(error)) from None

@@ -75,7 +75,7 @@ def _ready(client: Client, app_id: str, process: subprocess.Popen[bytes]) -> boo
     while time.monotonic() < give_up and process.poll() is None:
         try:
             # The id tells our app from another that has taken the port in the meantime.
-            return client.get("/readyz").get("app") == app_id
+            return client.get("/ready").get("app") == app_id
         except OSError:
             time.sleep(0.02)
     return False

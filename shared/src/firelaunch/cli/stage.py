@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
+from ..deploy.names import OF_FUNCTIONS
+from ..deploy.rehearsal import service_as_planned, settings_for_deploy
 from ..deploy.stage import FUNCTIONS, StageError, stage_app, stage_functions
-from .apps import app_folder, load_settings, repo_root
+from .apps import app_folder, repo_root
+from .start_check import would_start
 
 __all__ = ["command"]
 
@@ -20,7 +24,7 @@ def command(app: str | None, functions: bool, out: Path | None) -> None:
     """Make a self-contained build folder of APP (a folder, or a name under apps/): the same commit, the same bytes.
 
     It holds firelaunch's wheel, the hashed requirements, what the app runs from, and its Dockerfile. Files that hold
-    secrets are refused.
+    secrets are refused, and so is an app that would not start in the cloud.
     """
     if app is None and not functions:
         raise click.UsageError("Name an app, or give --functions.")
@@ -29,11 +33,19 @@ def command(app: str | None, functions: bool, out: Path | None) -> None:
         if app is None:
             staged = stage_functions(root, out or root / "build" / "stage" / FUNCTIONS)
         elif functions:
-            name = f"fl-fn-{load_settings(app).app.id}"
-            staged = stage_functions(root, out or root / "build" / "stage" / name, app_folder(app))
+            folder, name = app_folder(app), f"{OF_FUNCTIONS}{_checked(app)}"
+            staged = stage_functions(root, out or root / "build" / "stage" / name, folder)
         else:
-            name = load_settings(app).app.id
-            staged = stage_app(root, app_folder(app), out or root / "build" / "stage" / name)
+            folder, name = app_folder(app), _checked(app)
+            staged = stage_app(root, folder, out or root / "build" / "stage" / name)
     except StageError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{staged.folder}  sha256:{staged.digest}")
+
+
+def _checked(app: str) -> str:
+    """The app's id, once it is known that its service would start."""
+    folder = app_folder(app)
+    settings = settings_for_deploy(folder, os.environ)
+    would_start(folder, service_as_planned(settings), write=True)
+    return settings.app.id

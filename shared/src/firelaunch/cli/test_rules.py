@@ -14,6 +14,7 @@ from ..rules.client import UnexpectedAnswer
 from ..rules.report import AllowListError, as_html, as_json, as_text, load_allow_list, trustworthy
 from ..rules.runner import Failed, run
 from ..testing.emulator import Emulator, EmulatorUnavailable, RulesError, unsigned_token
+from ..text_file import read_text_file
 
 __all__ = ["command"]
 
@@ -46,7 +47,7 @@ def command(
     try:
         suite = load_suite(cases)
         allow_list = load_allow_list(allow) if allow else {}
-        source = rules.read_text(encoding="utf-8-sig")
+        source = read_text_file(rules)
         with Emulator.start() as emulator:
             result = run(emulator, source, suite, unsigned_token, jobs, _progress())
         report = as_json(result, allow_list)
@@ -57,7 +58,7 @@ def command(
         ) from None
     except RulesError as error:
         raise _Wrong(f"{rules} does not compile: {error}") from None
-    except (CaseError, AllowListError, EmulatorUnavailable, UnexpectedAnswer, UnicodeDecodeError) as error:
+    except (CaseError, AllowListError, EmulatorUnavailable, UnexpectedAnswer) as error:
         raise _Wrong(str(error)) from None
     for path, text in (
         (json_out, json.dumps(report, indent=2) + "\n"),

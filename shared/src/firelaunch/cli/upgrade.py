@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from ..text_file import read_text_file
 from .apps import app_folder
 from .merging import Merged, Merger
 from .new import parse_answers, render
@@ -132,7 +133,7 @@ class _Upgrade:
 
 def _record(folder: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(read_text_file(folder / _RECORD))
         if not isinstance(found["answers"], dict):
             raise TypeError
         found["template_version"]

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..settings import Index
+from ..text_file import read_text_file
 from .names import Place
 from .steps import Action, Step
 from .tools import Request, gcloud
@@ -46,7 +47,7 @@ def indexes(place: Place, name: str, file: Path, vector: int = 0) -> Step:
     Args:
         vector: length of the vectors in the chunks of an app that searches in Firestore; 0 for none.
     """
-    wanted = json.loads(file.read_text(encoding="utf-8"))
+    wanted = json.loads(read_text_file(file))
     groups = f"{_FIRESTORE}/projects/{place.project}/databases/{name}/collectionGroups"
     composite = composite_indexes(wanted, vector)
 

@@ -12,6 +12,7 @@ from ..settings import Settings
 from .names import (
     AUTH_ADMIN,
     DATASTORE_USER,
+    OF_FUNCTIONS,
     Place,
     Refusal,
     Role,
@@ -65,6 +66,8 @@ WRITTEN = "google.cloud.firestore.document.v1.written"
 
 _LONGEST = "1800s"
 _THREADS = 8
+"""Calls that one instance answers at a time. Cloud Run sends it more than that: a call whose body is slow counts
+there too, and takes no thread (docs/adr/0022)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,6 @@ def membership_service(place: Place, dedicated: frozenset[str]) -> Service:
         },
         function="membership",
         refusal=Refusal("POST", "/apps/smoke/join", 401),
-        concurrency=1,
     )
 
 
@@ -156,7 +158,7 @@ def topic_of(bucket_name: str) -> str:
 
 
 def _service(settings: Settings, place: Place, whole: Service) -> Service:
-    app, name = settings.app.id, f"fl-fn-{settings.app.id}"
+    app, name = settings.app.id, f"{OF_FUNCTIONS}{settings.app.id}"
     billing = sells_plans(settings)
     wanted = (*EVERY_APP, *(BILLING if billing else ()), *(DOCUMENTS if keeps_documents(settings) else ()))
     environ = {
@@ -185,7 +187,6 @@ def _service(settings: Settings, place: Place, whole: Service) -> Service:
         secrets=secrets,
         function=TARGET,
         refusal=Refusal("POST", "/rollup_usage/apps/-", 401),
-        concurrency=_THREADS,
     )
 
 

@@ -23,12 +23,16 @@ __all__ = [
     "FEATURE_APIS",
     "FEDERATION_APIS",
     "FORBIDDEN_ROLES",
+    "LONGEST_APP_ID",
+    "NO_PROJECT",
+    "OF_FUNCTIONS",
     "PERMISSIONS",
     "QUEUE",
     "QUOTA_VIEWER",
     "REPOSITORY",
     "RUN",
     "SECRET_READER",
+    "TAGS",
     "Place",
     "Refusal",
     "Role",
@@ -108,8 +112,23 @@ DEPLOYER = "firelaunch-deploy"
 FEDERATION_APIS = ("iamcredentials.googleapis.com", "sts.googleapis.com")
 """What its tokens take (https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines)."""
 
-_RESERVED = ("firelaunch-", "fl-fn-")
-"""What the services of functions begin with."""
+NO_PROJECT = "PROJECT"
+"""Stands for the project's id where none is named yet, as in a dry run."""
+
+TAGS = ("candidate", "preview", "previous")
+"""Of revisions: the one that is tried, the one that is shown to somebody, the one to go back to."""
+
+OF_FUNCTIONS = "fl-fn-"
+"""What the service of an app's functions begins with."""
+
+_RESERVED = ("firelaunch-", OF_FUNCTIONS)
+
+_ADDRESS = 46
+"""Characters of a service's name and a tag together at most: they are one label of a host name
+(https://cloud.google.com/run/docs/rollouts-rollbacks-traffic-migration#tags)."""
+
+LONGEST_APP_ID = _ADDRESS - len(OF_FUNCTIONS) - max(map(len, TAGS))
+"""Every other name that is made of an app's id takes more, or is cut (:func:`account_of`)."""
 
 DEFAULT_DATABASE = "(default)"
 DATASTORE_USER = "roles/datastore.user"
@@ -346,6 +365,11 @@ def _check(settings: Settings) -> None:
     if app.startswith(_RESERVED):
         reserved = " or ".join(map(repr, _RESERVED))
         raise SettingsError(f"firelaunch.toml: app.id is {app!r}: ids with {reserved} first are reserved; rename it.")
+    if len(app) > LONGEST_APP_ID:
+        raise SettingsError(
+            f"firelaunch.toml: app.id is {app!r}, {len(app)} characters: Google's addresses leave room for "
+            f"{LONGEST_APP_ID}; rename it."
+        )
     if settings.cloud.database == "dedicated" and len(app) < _DATABASE_ID:
         raise SettingsError(
             f"firelaunch.toml: app.id is {app!r}: a database of its own needs {_DATABASE_ID} characters or more."

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..llm.google_locations import GLOBAL, MULTI_REGIONS
 from ..settings import Settings
 from .names import DEFAULT_DATABASE, QUOTA_VIEWER, RUN, Place, Service, databases
 from .steps import Step
@@ -23,6 +24,9 @@ __all__ = ["Quota", "quota_steps", "quotas"]
 
 _API = "https://cloudquotas.googleapis.com/v1"
 _PAGE = 500
+_GLOBAL_REQUESTS = "aiplatform.googleapis.com/global_generate_content_requests_per_minute_per_project_per_base_model"
+"""The metric of the global endpoint's quota, which has no region (https://cloud.google.com/vertex-ai/docs/quotas)."""
+
 _UNLIMITED = -1
 _METHOD = re.compile(r"^GET \S+ ")
 _OFF = re.compile(r"SERVICE_DISABLED|has not been used in project")
@@ -120,7 +124,7 @@ def quotas(settings: Settings, place: Place, services: Sequence[Service]) -> Ite
     if own:
         yield _nodes(own, place, here)
     if settings.models.provider == "vertex":
-        yield _model(settings, here)
+        yield from _model(settings)
     if settings.embedding.kind == "vertex" and settings.embedding.model.startswith("gemini-embedding"):
         yield _embedding(settings, here)
 
@@ -230,19 +234,26 @@ def _nodes(own: OwnIndex, place: Place, here: Mapping[str, str]) -> Quota:
     )
 
 
-def _model(settings: Settings, here: Mapping[str, str]) -> Quota:
-    """Models of which Google shares out what there is have no such quota, and are let be
-    (https://cloud.google.com/vertex-ai/generative-ai/docs/dynamic-shared-quota)."""
-    model = settings.models.vertex.chat if settings.models.vertex else ""
+def _model(settings: Settings) -> Iterator[Quota]:
+    """Requests to the model, where it is called.
+
+    Models of which Google shares out what there is have no such quota, and are let be; nor has any in the multi-regions
+    (https://cloud.google.com/vertex-ai/generative-ai/docs/dynamic-shared-quota).
+    """
+    choice = settings.models.vertex
+    if choice is None or choice.location in MULTI_REGIONS:
+        return
     plan, fastest = max(settings.plans.items(), key=lambda item: item[1].requests_per_minute)
-    return Quota(
-        f"quota of requests to {model} in {here['region']}",
+    everywhere = choice.location == GLOBAL
+    yield Quota(
+        f"quota of requests to {choice.chat} in {choice.location}",
         "aiplatform.googleapis.com",
-        "GenerateContentRequestsPerMinutePerProjectPerRegionPerBaseModel",
+        "" if everywhere else "GenerateContentRequestsPerMinutePerProjectPerRegionPerBaseModel",
         least=1,
         what=f"a user of the plan {plan!r} alone, in requests a minute,",
         wished=fastest.requests_per_minute,
-        dimensions={**here, "base_model": model},
+        dimensions={"base_model": choice.chat} | ({} if everywhere else {"region": choice.location}),
+        metric=_GLOBAL_REQUESTS if everywhere else "",
         otherwise="name another model in [models.vertex]",
     )
 

@@ -11,16 +11,13 @@ from types import MappingProxyType
 from typing import Any
 
 from .more import joined
-from .names import BUILDER, RUN, Place, Service
+from .names import BUILDER, RUN, TAGS, Place, Service
 from .stage import Staged
 from .tools import Command, Failed, Tools, gcloud
 
 __all__ = ["CANDIDATE", "PREVIEW", "Live", "Release", "deploy_command", "services_command", "traffic_command"]
 
-CANDIDATE = "candidate"
-PREVIEW = "preview"
-PREVIOUS = "previous"
-"""Tags of revisions: the one that is tried, the one that is shown to somebody, the one to go back to."""
+CANDIDATE, PREVIEW, PREVIOUS = TAGS
 
 _DIGEST = "firelaunch-digest"
 _SOURCE = "firelaunch-source"

@@ -25,10 +25,10 @@ def smoke_app(url: str, app: str, token: str | None = None, pause: Pause = time.
     """
 
     def ready() -> str | None:
-        code, body = _call("GET", f"{url}/readyz", token)
+        code, body = _call("GET", f"{url}/ready", token)
         if code != 200 or not isinstance(body, dict):
-            return f"/readyz is answered with {code}: {str(body)[:300]}"
-        return None if body.get("app") == app else f"/readyz says that it is the app {body.get('app')!r}, not {app!r}"
+            return f"/ready is answered with {code}: {str(body)[:300]}"
+        return None if body.get("app") == app else f"/ready says that it is the app {body.get('app')!r}, not {app!r}"
 
     return (
         _until_right(ready, pause)

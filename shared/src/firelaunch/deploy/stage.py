@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..text_file import read_text_file
 from . import secrets
 
 __all__ = ["FUNCTIONS", "StageError", "Staged", "stage_app", "stage_functions"]
@@ -69,6 +70,7 @@ def stage_app(root: Path, app: Path, out: Path) -> Staged:
     """
     if not (app / "Dockerfile").is_file():
         raise StageError(f"{app}/Dockerfile is not there: copy it from the template, {root}/template/*/Dockerfile.")
+    out = out.absolute()  # the wheel is built from another folder
     with _made(out) as new:
         _wheel(root, new)
         shutil.copyfile(_requirements(root, app), new / "requirements.txt")
@@ -90,6 +92,7 @@ def stage_functions(root: Path, out: Path, app: Path | None = None) -> Staged:
         StageError: a file is missing, leads out of the app, or holds a secret. ``out`` is as it was.
     """
     source = root / "functions"
+    out = out.absolute()  # the wheel is built from another folder
     with _made(out) as new:
         wheel = _wheel(root, new)
         digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
@@ -229,6 +232,6 @@ def _refuse_secrets(name: str, data: bytes) -> None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text_file(path)
     except FileNotFoundError:
         raise StageError(f"{path} is not there; in the firelaunch repo, 'git checkout' brings it back.") from None

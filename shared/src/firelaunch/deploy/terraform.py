@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..settings import Settings
+from ..text_file import read_text_file
 from .data import composite_indexes
 from .functions import PUBLISHER, SUBSCRIPTION, AppFunctions, app_functions, membership_service
 from .iam import condition_of
@@ -73,7 +74,7 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
     dedicated = frozenset(databases(app)[-1] for app in settings) - {DEFAULT_DATABASE}
     door = membership_service(place, dedicated)
     topics = {found.uploads.topic for app in settings if (found := app_functions(app, place)) and found.uploads}
-    wanted = json.loads(indexes.read_text(encoding="utf-8"))
+    wanted = json.loads(read_text_file(indexes))
     own = [app for app in settings if own_index(app)]
     used = dict.fromkeys(name for app in settings for name in features(app))
     return {

@@ -11,13 +11,18 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from ..deploy.rehearsal import rehearse, service_as_planned, settings_for_deploy
 from ..errors import SettingsError
+from ..llm.retirements import model_warnings
 from ..settings import Settings
+from ..text_file import read_text_file
 from .base import Finding, note, ok, problem
 from .env_file import EnvFile, read_env
+from .system import file_system
 
 __all__ = ["app_checks"]
 
@@ -37,7 +42,11 @@ def app_checks(folder: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
         for line in str(error).splitlines():
             yield problem("settings", line, "docs/settings.md has every key and variable")
         return
+    yield from _deployed(folder, environ)
     yield _data(settings.environment.data)
+    on = file_system(settings.environment.data) or file_system(folder)
+    if on is not None:
+        yield on
     yield _port(settings.app.id, environ)
 
 
@@ -47,20 +56,25 @@ def _wired(settings: Settings) -> Iterator[Finding]:
     # Nothing is connected to, and nothing is written but for the development key, in a folder of its own.
     with tempfile.TemporaryDirectory() as folder:
         environment = settings.environment.model_copy(update={"data": Path(folder)})
-        build(settings.model_copy(update={"environment": environment}))
-    yield from _deployable(settings)
+        services = build(settings.model_copy(update={"environment": environment}))
+    named = [prompt.model for prompt in services.prompts.in_use() if prompt.model]
+    for said in model_warnings(settings, datetime.now(UTC).date(), named):
+        yield note("models", said, "docs/models.md")
     yield ok("settings", f"mode {settings.environment.mode}, answered by {settings.provider} ({settings.choice.chat})")
     if settings.provider == "offline":
         mend = "set OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own; .env.example names them"
         yield note("model", "the offline model answers, as no key is set", mend)
 
 
-def _deployable(settings: Settings) -> Iterator[Finding]:
-    """What would keep the app from starting once it is deployed, found on a laptop."""
-    from ..deploy.vertex import deployed_index_problems
-
-    for said in deployed_index_problems(settings):
-        yield problem("index of the deployed app", said, "docs/search.md#indexes")
+def _deployed(folder: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """What the deployed service would refuse to start with."""
+    try:
+        rehearse(folder, service_as_planned(settings_for_deploy(folder, environ)), releasing=True)
+    except SettingsError as error:
+        for line in str(error).splitlines():
+            yield problem("deploy", line, "mend it before firelaunch deploy, which refuses it too")
+        return
+    yield ok("deploy", "the deployed service would start with these settings and prompts")
 
 
 def _env_file(folder: Path, found: EnvFile, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -90,7 +104,9 @@ def _secret(found: EnvFile) -> bool:
 
 def _template(folder: Path) -> Finding:
     try:
-        made = json.loads((folder / ".firelaunch-answers.json").read_text(encoding="utf-8"))["template_version"]
+        made = json.loads(read_text_file(folder / ".firelaunch-answers.json"))["template_version"]
+    except SettingsError as error:
+        return problem("template", str(error), "docs/upgrade.md")
     except (OSError, ValueError, KeyError, TypeError):
         return note("template", "nothing says which template the app was made from", "docs/upgrade.md")
     now = version("firelaunch")
@@ -134,7 +150,7 @@ def _port(app_id: str, environ: Mapping[str, str]) -> Finding:
 def _serves(port: int) -> str | None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+        with opener.open(f"http://127.0.0.1:{port}/ready", timeout=2) as answer:
             app: str | None = json.load(answer).get("app")
             return app
     except (OSError, urllib.error.URLError, ValueError, AttributeError):

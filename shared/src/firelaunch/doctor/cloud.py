@@ -9,6 +9,7 @@ from itertools import islice
 from ..deploy.accounts import pages
 from ..deploy.steps import Step
 from ..deploy.tools import Failed, Tools
+from ..identity.clock import CLOCK_SECONDS
 from ..membership.claims import MAX_BYTES
 from .base import Finding, note, ok, problem, skipped
 
@@ -115,6 +116,7 @@ def clock(tools: Tools) -> Finding:
     if ahead is None:
         return skipped("clock", "no answer of Google's came with a time")
     if abs(ahead) > _SKEW_SECONDS:
-        said = f"{abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} Google's: tokens may be refused"
+        said = f"{abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} Google's"
+        said = f"{said}: tokens are refused from {CLOCK_SECONDS} on"
         return problem("clock", said, "have the system set its clock by NTP, as with: timedatectl set-ntp true")
     return ok("clock", f"within {_SKEW_SECONDS} seconds of Google's")

@@ -6,6 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import SettingsError
+from ..text_file import read_text_file
+
 __all__ = ["EnvFile", "read_env"]
 
 _LINE = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
@@ -33,9 +36,9 @@ def read_env(path: Path) -> EnvFile:
     values: dict[str, str] = {}
     problems = []
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        return EnvFile({}, ("it is not UTF-8 text",))
+        text = read_text_file(path)
+    except SettingsError as error:
+        return EnvFile({}, (str(error),))
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.strip()
         if not line or line.startswith("#"):

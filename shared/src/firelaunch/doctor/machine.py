@@ -13,6 +13,7 @@ from datetime import date
 from typing import Any
 
 from .base import Finding, note, ok, problem
+from .system import operating_system
 
 __all__ = ["machine"]
 
@@ -53,6 +54,7 @@ _TOOLS = (
 
 def machine(environ: Mapping[str, str], today: date) -> Iterator[Finding]:
     """Every check of this machine. Starts the tools, to ask their versions; needs no network."""
+    yield operating_system()
     running = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] < _OLDEST_PYTHON:
         yield problem("python", running, "install Python 3.11 or newer, and run make again")

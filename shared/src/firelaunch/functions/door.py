@@ -12,7 +12,7 @@ from pydantic import Field
 from ..api.base import Body
 from ..errors import InvalidId, Unauthenticated
 from ..identity import bearer
-from ..identity.base import tenant_of
+from ..identity.base import check_not_anonymous, tenant_of
 from ..membership.door import Door, Visitor
 from ..scope import check_uid
 from ..web import App
@@ -66,7 +66,10 @@ def door_app(door: Door, tokens: Tokens) -> App:
     @app.before_request
     def identify() -> None:
         if request.method != "OPTIONS":
-            g.visitor = _visitor(tokens.claims(bearer(request.headers.get("Authorization"))))
+            claims = tokens.claims(bearer(request.headers.get("Authorization")))
+            g.visitor = _visitor(claims)
+            if request.endpoint != "leave":
+                check_not_anonymous(claims)
 
     _routes(app, door)
     return app
@@ -93,6 +96,11 @@ def _routes(app: App, door: Door) -> None:
     def remove(app_id: str, uid: str) -> dict[str, Any]:
         door.remove(g.visitor, app_id, uid)
         return {"app": app_id, "uid": uid, "role": None}
+
+    @app.route("/apps/<app_id>/removals/<uid>", methods=["DELETE"])
+    def readmit(app_id: str, uid: str) -> dict[str, Any]:
+        door.readmit(g.visitor, app_id, uid)
+        return {"app": app_id, "uid": uid, "removed": False}
 
     @app.route("/apps/<app_id>/invites", methods=["POST"])
     def invite(app_id: str) -> tuple[dict[str, Any], int]:

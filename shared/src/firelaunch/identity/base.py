@@ -11,6 +11,7 @@ from ..errors import FirelaunchError, Forbidden, InvalidId, Unauthenticated
 from ..scope import Scope, check_uid
 
 __all__ = [
+    "AnonymousAccount",
     "AnyOf",
     "AppCheckFailed",
     "Attestation",
@@ -19,6 +20,7 @@ __all__ = [
     "IdentityUnavailable",
     "bearer",
     "caller_from_claims",
+    "check_not_anonymous",
     "tenant_of",
 ]
 
@@ -110,12 +112,14 @@ def caller_from_claims(app_id: str, uid: Any, claims: Mapping[str, Any]) -> Call
 
     Raises:
         Unauthenticated: ``uid`` is no id that Firebase Auth issues.
+        AnonymousAccount: the user signed in without an account.
         Forbidden: ``claims["apps"]`` names no role in this app; anything but a mapping names none.
     """
     try:
         check_uid(uid)
     except InvalidId:
         raise Unauthenticated(reason="the token's subject is no valid user id") from None
+    check_not_anonymous(claims)
     apps = claims.get("apps")
     role = apps.get(app_id) if isinstance(apps, Mapping) else None
     if not isinstance(role, str) or not _ROLE.fullmatch(role):
@@ -124,10 +128,31 @@ def caller_from_claims(app_id: str, uid: Any, claims: Mapping[str, Any]) -> Call
     return Caller(app_id, uid, role, email if isinstance(email, str) else None)
 
 
+def check_not_anonymous(claims: Mapping[str, Any]) -> None:
+    """Let users pass who have an account of their own.
+
+    One who links an anonymous account to an e-mail address or a provider has, from their next token on.
+
+    Raises:
+        AnonymousAccount: the token says that its user signed in anonymously
+            (https://firebase.google.com/docs/rules/rules-and-auth, ``firebase.sign_in_provider``).
+    """
+    firebase = claims.get("firebase")
+    if isinstance(firebase, Mapping) and firebase.get("sign_in_provider") == "anonymous":
+        raise AnonymousAccount(reason=f"uid {claims.get('sub')}")
+
+
 def tenant_of(claims: Mapping[str, Any]) -> Any:
     """The Identity Platform tenant that a token was issued for; None for the project's own users."""
     firebase = claims.get("firebase")
     return firebase.get("tenant") if isinstance(firebase, Mapping) else None
+
+
+class AnonymousAccount(Forbidden):
+    """The token is of an anonymous account; anybody may make as many of these as they like."""
+
+    code = "anonymous_account"
+    message = "Sign in with an account: this app takes no anonymous ones. Then get a new token."
 
 
 class AppCheckFailed(Unauthenticated):

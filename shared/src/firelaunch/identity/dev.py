@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
+from datetime import UTC, datetime
 from pathlib import Path
 
-from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
+from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from ..errors import Unauthenticated
 from ..scope import check_uid
 from .base import Caller, caller_from_claims
+from .clock import CLOCK_SECONDS, expired, too_early
 
 __all__ = ["DevIdentity", "load_or_create_key"]
 
@@ -67,9 +69,13 @@ class DevIdentity:
     def verify(self, token: str) -> Caller:
         """See :class:`~firelaunch.identity.base.Identity`."""
         try:
-            claims = self._serializer.loads(token, max_age=self._ttl)
-        except SignatureExpired:
-            raise Unauthenticated(reason="the dev token has expired") from None
+            claims, issued = self._serializer.loads(token, return_timestamp=True)
         except BadSignature:
             raise Unauthenticated(reason="not a dev token of this app, or one that was changed") from None
+        age = (datetime.now(UTC) - issued).total_seconds()
+        if age < -CLOCK_SECONDS:
+            raise too_early(f"a dev token of {-age:.0f} s from now")
+        # A clock that is off never makes a token last twice as long.
+        if age > self._ttl + max(0, min(CLOCK_SECONDS, self._ttl)):
+            raise expired(f"a dev token of {age:.0f} s ago")
         return caller_from_claims(self._app_id, claims.get("sub"), claims)

@@ -10,7 +10,6 @@ import os
 import re
 import secrets
 import threading
-import time
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +22,7 @@ from google.auth import jwt
 from ..errors import SettingsError, Unauthenticated
 from .base import Caller, IdentityUnavailable, caller_from_claims, tenant_of
 from .certificates import MemoisedCertificates
+from .clock import CLOCK_SECONDS, check_times, expired, too_early
 
 __all__ = ["EmulatorIdentity", "EmulatorTokens", "FirebaseIdentity", "FirebaseTokens", "LazyCredential"]
 
@@ -38,10 +38,6 @@ _NOT_HOLDING = (
     auth.UserDisabledError,
     auth.UserNotFoundError,
 )
-_CLOCK_SECONDS = 60
-"""What two clocks may differ by. That a sign-in lies in the past is Firebase's rule for its tokens, and firebase-admin
-leaves it out (https://firebase.google.com/docs/auth/admin/verify-id-tokens)."""
-
 _QUOTED = re.compile(r"""b['"].*""", re.DOTALL)
 
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
@@ -121,17 +117,23 @@ class FirebaseTokens:
             IdentityUnavailable: the certificates, or Firebase Auth, cannot be reached.
         """
         try:
-            claims: dict[str, Any] = self._client.verify_id_token(token, check_revoked=self._check_revoked)
+            claims: dict[str, Any] = self._client.verify_id_token(
+                token, check_revoked=self._check_revoked, clock_skew_seconds=CLOCK_SECONDS
+            )
+        except auth.ExpiredIdTokenError as error:
+            raise expired(_said(error)) from error
         except _NOT_HOLDING as error:
+            if "too early" in str(error):
+                raise too_early(_said(error)) from error
             raise Unauthenticated(reason=_said(error)) from error
         except (firebase_admin.exceptions.FirebaseError, google.auth.exceptions.GoogleAuthError) as error:
             raise IdentityUnavailable(reason=str(error)) from error
         except Exception as error:
             # A token is a stranger's bytes: whatever they make the libraries trip over is a token that does not hold.
             raise Unauthenticated(reason=f"{type(error).__name__}: {_said(error)}") from error
-        signed_in = claims.get("auth_time")
-        if not isinstance(signed_in, int | float) or signed_in > time.time() + _CLOCK_SECONDS:
-            raise Unauthenticated(reason=f"a token of a sign-in at {signed_in!r}, which is not in the past")
+        # That there is a sign-in, and that it lies in the past, is Firebase's rule for its tokens, and firebase-admin
+        # leaves it out (https://firebase.google.com/docs/auth/admin/verify-id-tokens).
+        check_times({"auth_time": None, **claims})
         return claims
 
 
@@ -181,16 +183,14 @@ class EmulatorTokens:
             header: Any = jwt.decode_header(token)  # type: ignore[no-untyped-call]
         except Exception as error:
             raise Unauthenticated(reason=f"not a token of the Auth emulator: {_said(error)}") from error
-        expires = claims.get("exp")
         problem = None
         if header.get("alg") != "none":
             problem = "is signed, and the emulator's tokens are not"
         elif claims.get("aud") != self._project or claims.get("iss") != _ISSUER + self._project:
             problem = f"is not of the project {self._project!r}"
-        elif not isinstance(expires, int | float) or expires < time.time():
-            problem = "has expired"
         if problem is not None:
             raise Unauthenticated(reason=f"the token {problem}")
+        check_times({"exp": None, **claims})
         return dict(claims)
 
 

@@ -10,6 +10,7 @@ from google.oauth2 import id_token
 from ..errors import Unauthenticated
 from ..identity.base import IdentityUnavailable
 from ..identity.certificates import MemoisedCertificates
+from ..identity.clock import CLOCK_SECONDS, check_times, expired, too_early
 
 __all__ = ["CERTIFICATES_URL", "ServiceAccountTokens"]
 
@@ -54,11 +55,19 @@ class ServiceAccountTokens:
 
     def _claims(self, token: str, audiences: list[str]) -> Any:
         try:
-            return id_token.verify_token(token, self._certificates, audiences, clock_skew_in_seconds=10)
+            claims: Any = id_token.verify_token(
+                token, self._certificates, audiences, clock_skew_in_seconds=CLOCK_SECONDS
+            )
         except TransportError as error:
             raise IdentityUnavailable(reason=str(error)) from error
         except (GoogleAuthError, ValueError) as error:
+            if "too early" in str(error):
+                raise too_early(str(error)) from error
+            if "Token expired" in str(error):
+                raise expired(str(error)) from error
             raise Unauthenticated(reason=str(error)[:300]) from error
         except Exception as error:
             # A token is a stranger's bytes: whatever they make the library trip over is a token that does not hold.
             raise Unauthenticated(reason=f"{type(error).__name__}: {error}"[:300]) from error
+        check_times(claims)
+        return claims

@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, NotRequired, Protocol, TypedDict
 
 from .patience import Patience
+from .thinking import Effort
 
 __all__ = [
     "LEAVING",
+    "MADE_ID",
     "WAITING",
     "Call",
     "CallPart",
@@ -29,6 +31,9 @@ __all__ = [
     "text_bound",
     "token_bound",
 ]
+
+MADE_ID: Final = "call_made_"
+"""Begins the id of a tool call that came without one."""
 
 _MESSAGE_TOKENS = 8
 """Tokens a chat format adds to a message at most (role and separators; OpenAI's cookbook counts 3 to 4)."""
@@ -138,6 +143,10 @@ class Call:
     """One call of one model. ``patience`` says for how long, and what else may end it.
 
     With ``may_call`` False the ``tools`` are there for what was said before, and none may be asked for.
+
+    Attributes:
+        max_output_tokens: of the answer; ``thinking_tokens`` come on top for what the model thinks before.
+        effort: how much it is to think; None for its own default.
     """
 
     model: str
@@ -148,6 +157,13 @@ class Call:
     shape: Shape | None = None
     tools: Sequence[ToolSpec] = ()
     may_call: bool = True
+    thinking_tokens: int = 0
+    effort: Effort | None = None
+
+    @property
+    def most_tokens(self) -> int:
+        """The limit that the provider is told: it counts what the model thinks, too."""
+        return self.max_output_tokens + self.thinking_tokens
 
 
 @dataclass(frozen=True, slots=True)

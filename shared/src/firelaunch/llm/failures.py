@@ -46,6 +46,8 @@ def of_response(status: int, headers: Mapping[str, str], body: str) -> ModelErro
     code = said.get("status") or said.get("code")  # Google's word for it, or OpenAI's
     reason = f"HTTP {status}" if code is None else f"HTTP {status}, {code}"[:200]
     error = of_status(status, code, headers, reason)
+    if isinstance(error, ModelRefused):
+        error.said = f"{said.get('param') or ''}\n{said.get('message') or body}"
     if isinstance(error, ModelUnavailable) and error.retry_after is None:
         error.retry_after = _retry_info(said)
     return error
@@ -69,7 +71,10 @@ def of_stream(error: Any) -> ModelError:
     CONTENT.info("the provider said: %s", error)
     reason = f"the provider sent an error in its stream: {code or kind}"[:200]
     status = code if isinstance(code, int) else _STATUS.get(str(code)) or _STATUS.get(str(kind), 500)
-    return of_status(status, None, {}, reason)
+    found = of_status(status, None, {}, reason)
+    if isinstance(found, ModelRefused) and isinstance(error, dict):
+        found.said = f"{error.get('param') or ''}\n{error.get('message') or ''}"
+    return found
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

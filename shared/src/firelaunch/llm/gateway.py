@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
-from ..errors import FirelaunchError, ModelError, ModelRefused, ModelTimeout, ModelUnavailable
+from ..errors import EmptyAnswer, FirelaunchError, ModelError, ModelRefused, ModelTimeout, ModelUnavailable
 from ..scope import Scope
 from .base import (
     LEAVING,
@@ -36,8 +36,10 @@ from .base import (
 from .breaker import Breaker
 from .cache_key import Reuse, answer_key
 from .client import Client
+from .empty import empty_answer
 from .patience import Patience
 from .prices import Prices
+from .thinking import Effort, thinks
 from .tool_calls import CallAssembler
 from .tool_threads import ToolThreads
 
@@ -63,6 +65,9 @@ class Gateway:
     """Reaches one provider's models.
 
     Args:
+        max_output_tokens: of an answer at most.
+        thinking_tokens: what a model that thinks may use on top.
+        effort: how much a model is to think, by its name; None for its own default.
         cache: answers given before; None where the app has it off.
         first_token_seconds, between_tokens_seconds: how long one try of a stream may be silent.
         pause, jitter: how to wait, and ``random.random``, as arguments for tests.
@@ -72,6 +77,8 @@ class Gateway:
     prices: Prices
     fallback: Sequence[str]
     max_output_tokens: int
+    thinking_tokens: int = 0
+    effort: Callable[[str], Effort | None] = lambda _: None
     first_token_seconds: float = 60.0
     between_tokens_seconds: float = 30.0
     cache: AnswerCache | OwnedAnswers | None = None
@@ -83,7 +90,11 @@ class Gateway:
     def worst_case(self, model: str, input_tokens: int, max_output_tokens: int | None = None) -> int:
         """Micro-dollars that an answer of ``model``, or of any model it may fall back to, costs at most."""
         output = max_output_tokens or self.max_output_tokens
-        return max(self.prices.most(name, input_tokens, output) for name in self.route(model))
+        return max(self.prices.most(name, input_tokens, output + self.allowance(name)) for name in self.route(model))
+
+    def allowance(self, model: str) -> int:
+        """Tokens that ``model`` may use to think, beside its answer's."""
+        return self.thinking_tokens if thinks(model, self.effort(model)) else 0
 
     def route(self, model: str) -> tuple[str, ...]:
         """The models to try for ``model``, in order."""
@@ -195,8 +206,12 @@ class Answering:
             if not self.gateway.breaker.allows(model):
                 continue
             try:
-                yield from self._with_retries(replace(asked, model=model))
-            except ModelRefused:
+                gateway = self.gateway
+                call = replace(
+                    asked, model=model, thinking_tokens=gateway.allowance(model), effort=gateway.effort(model)
+                )
+                yield from self._with_retries(call)
+            except (ModelRefused, EmptyAnswer):
                 raise
             except _Broken as broken:
                 raise broken.error from broken.error.__cause__
@@ -215,7 +230,7 @@ class Answering:
 
     def _with_retries(self, call: Call) -> Iterator[Chunk]:
         sent = token_bound(call.messages, call.shape, call.tools)
-        most = self.gateway.prices.most(call.model, sent, call.max_output_tokens)
+        most = self.gateway.prices.most(call.model, sent, call.most_tokens)
         for attempt in range(_TRIES):
             # A try that was given up on has been paid for, so the next is covered anew.
             self.meter.cover(most)
@@ -260,6 +275,7 @@ class Answering:
         thoughts: list[str] = []
         calls = CallAssembler()
         tokens: Tokens | None = None
+        finish: str | None = None
         owed = ended = False
         chunks = provider.stream(call) if self.streamed and call.shape is None else _whole(provider, call)
         try:
@@ -269,7 +285,8 @@ class Answering:
                     continue
                 if chunk.tokens is not None:
                     tokens = chunk.tokens.at_least(tokens)
-                ended = ended or chunk.finish is not None
+                finish = chunk.finish or finish
+                ended = finish is not None
                 owed = owed or bool(chunk.text or chunk.parts or chunk.finish or chunk.thought)
                 said.append(chunk.text)
                 if chunk.parts or chunk.thought:
@@ -278,7 +295,10 @@ class Answering:
                     chunk = Chunk(chunk.text, chunk.tokens, chunk.finish)
                 yield chunk
             owed = ended = True
-            if found := calls.whole():
+            found = calls.whole()
+            if not found and not call.shape and not "".join(said).strip():
+                raise empty_answer(finish)
+            if found:
                 yield ToolChunk(calls=found)
         except BaseException as error:
             # What was given up on is charged by the provider, whatever it had said; a failure of its own is not.
@@ -327,7 +347,9 @@ def _used(call: Call, reported: Tokens, text: str, ended: bool) -> Tokens:
     if not asked:
         asked = token_bound(call.messages, call.shape, call.tools)
     if not ended or not said:
-        said = max(said, text_bound(text))
+        # What it thought without a word of it may be all of its allowance.
+        silent = 0 if ended or said else call.thinking_tokens
+        said = max(said, text_bound(text) + silent)
     estimated = reported.estimated or (asked, said) != (reported.input, reported.output)
     cached = min(reported.cached_input, asked)
     return Tokens(asked, cached, said, estimated, min(reported.cache_write, asked - cached))

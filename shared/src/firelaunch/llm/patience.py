@@ -34,8 +34,8 @@ class Patience:
 
     Args:
         deadline: when the request's time is used up.
-        first_token: seconds until the first bytes of the answer.
-        between: seconds between any two of its bytes.
+        first_token: seconds of silence until the provider sends anything of the answer.
+        between: seconds of silence after that.
         client: whoever asked; None where that is not known.
         check: called several times a second; raises what is to end the call.
 
@@ -50,7 +50,7 @@ class Patience:
     sent: bool = False
     _began: float = field(default_factory=time.monotonic)
     _asked: bool = False
-    _heard: bool = False
+    _begun: bool = False
     _last: float = 0.0
 
     def left(self) -> float:
@@ -66,25 +66,30 @@ class Patience:
 
     @property
     def begun(self) -> bool:
-        """Whether something of the answer has come."""
-        return self._heard
+        """Whether the first text of the answer has come. What comes before it, such as a role, is no beginning."""
+        return self._begun
 
-    def heard(self) -> float:
-        """Something of the answer is there, at the time that is returned."""
-        self._heard, self._last = True, time.monotonic()
+    def heard(self, *, text: bool = True) -> float:
+        """Take note that something has come, and return the time.
+
+        Args:
+            text: whether there is text of the answer in it.
+        """
+        self._begun, self._last = self._begun or text, time.monotonic()
         return self._last
 
     def quiet(self, now: float) -> float:
-        """Seconds since something of the answer came, or since the call began.
+        """Return the seconds since something came, or since the call began.
 
         Raises:
             ModelTimeout: too many, or the request's time is used up.
         """
-        silent = now - (self._last if self._heard else self._began)
+        heard = self._last > 0
+        silent = now - (self._last if heard else self._began)
         if now >= self.deadline:
             raise ModelTimeout(reason="the request's time is used up")
-        if silent >= (self.between if self._heard else self.first_token):
-            what = "nothing more" if self._heard else "no answer"
+        if silent >= (self.between if heard else self.first_token):
+            what = "nothing more" if heard else "no answer"
             raise ModelTimeout(reason=f"{what} for {silent:.1f} s")
         return silent
 
@@ -96,7 +101,7 @@ class Patience:
         if not client.hosted:
             if self._asked and not client.may_wait:
                 return False
-            if not self._heard and self._soon(sock):
+            if not self._begun and self._soon(sock):
                 return False
             # Each call asks anew: the workflow may do more with its second stream than it did with its first.
             self._asked, client.may_wait = True, False

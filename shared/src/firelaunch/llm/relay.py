@@ -147,7 +147,8 @@ class Reading:
             decoder.at = before
             return None
         if decoder.at > before and patience.client is not None:
-            patience.client.not_before = self._handed_on + _GATHER_SECONDS if self._is_soon(patience.heard()) else 0.0
+            soon = self._is_soon(patience.heard(text=bool(text)))
+            patience.client.not_before = self._handed_on + _GATHER_SECONDS if soon else 0.0
             self._passed.append(text)
         return text
 
@@ -158,7 +159,7 @@ class Reading:
         if joined is None:
             return
         chunk, last, error = joined
-        gather = self._is_soon(patience.heard()) and not last
+        gather = self._is_soon(patience.heard(text=bool(chunk.text))) and not last
         if error is not None and client is not None:
             client.read = None  # the hub would read on behind it
         if client is not None and client.hosted:

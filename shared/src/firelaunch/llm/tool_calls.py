@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 
-from .base import CallPart, ToolCall
+from .base import MADE_ID, CallPart, ToolCall
 
 __all__ = ["CallAssembler"]
 
@@ -45,7 +45,7 @@ class CallAssembler:
 def _joined(parts: list[CallPart]) -> ToolCall:
     signature = next((part.signature for part in parts if part.signature), None)
     return ToolCall(
-        parts[0].id or "call_" + secrets.token_hex(8),
+        parts[0].id or MADE_ID + secrets.token_hex(8),
         "".join(part.name for part in parts),
         "".join(part.arguments for part in parts),
         signature,

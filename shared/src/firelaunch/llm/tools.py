@@ -19,6 +19,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_jsonable_pyt
 
 from ..errors import InvalidSchema
 from .base import Chunk, Message, ToolCall, ToolChunk, ToolSpec, ToolUse
+from .empty import empty_answer
 from .shapes import Misfit, Reader, of_model
 from .tool_threads import Running, ToolThreads
 
@@ -151,6 +152,8 @@ class Toolbox:
                 elif not chunk.calls:
                     yield chunk
             spoke = spoke or bool(text)
+            if calls and step == self.steps and not spoke:
+                raise empty_answer("tool_calls")
             if not calls or step == self.steps:
                 return
             said.append({"role": "assistant", "content": "".join(text), "calls": calls})

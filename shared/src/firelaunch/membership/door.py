@@ -20,6 +20,7 @@ from .directory import Account, Directory
 from .invites import Invitation, Invites
 from .lock import Locks
 from .policy import Policy
+from .removals import Removals
 
 __all__ = ["LOCKS", "Door", "Visitor"]
 
@@ -61,12 +62,13 @@ class Door:
     def join(self, visitor: Visitor, app_id: str, invite: str | None = None) -> str:
         """Make ``visitor`` a member, by the app's policy or by an invitation; nothing changes for one who is.
 
-        With an invitation, one who is a member gets its role, if it is more than theirs.
+        With an invitation, one who is a member gets its role, if it is more than theirs. Nobody gets a lesser one.
 
         Returns:
             the role that the visitor now has.
 
         Raises:
+            Removed: an admin removed them, and nobody has readmitted them since.
             Forbidden: the policy, the invitation or the account does not allow it.
             NotFound: there is no such app.
             TooManyApps: the account's claims are full.
@@ -74,8 +76,9 @@ class Door:
         policy, invites = self._policy(app_id), self._invites(app_id)
         with self._locks.hold(_lock_of(visitor.uid, visitor.tenant)) as lease:
             account = self._account(visitor, policy)
+            self._removals(app_id).check(account.uid)
             held = roles(account.claims).get(app_id)
-            role = self._offer(policy, account, held) if invite is None else _better(held, invites.role(invite))
+            role = self._offer(policy, account, held) if invite is None else policy.better(held, invites.role(invite))
             if role != held:
                 # Before the code is used, so that an account which is full does not use it up.
                 claims = with_role(account.claims, app_id, role)
@@ -110,13 +113,28 @@ class Door:
         self._change(check_uid(uid), admin.tenant, app_id, check_role(role))
 
     def remove(self, admin: Visitor, app_id: str, uid: str) -> None:
-        """End another's membership.
+        """End another's membership, and keep them out until :meth:`readmit`.
+
+        One who is no member at the moment is kept out as well: they may just have left, or be about to join. An admin
+        who removes themselves leaves, and may come back.
 
         Raises:
-            Forbidden, NotFound: as :meth:`set_role`.
+            Forbidden: as :meth:`set_role`.
+            NotFound: there is no account of that ``uid``.
         """
         self._check_admin(admin, app_id)
-        self._change(check_uid(uid), admin.tenant, app_id, None, must_be=True)
+        self._change(check_uid(uid), admin.tenant, app_id, None, remove=uid != admin.uid)
+
+    def readmit(self, admin: Visitor, app_id: str, uid: str) -> None:
+        """Let one who was removed join again; nothing happens where nobody was. Their role does not come back.
+
+        Raises:
+            Forbidden: as :meth:`set_role`.
+        """
+        self._check_admin(admin, app_id)
+        with self._locks.hold(_lock_of(check_uid(uid), admin.tenant)):
+            if self._removals(app_id).lift(uid):
+                log.info("membership: a removal from %s was lifted", app_id)
 
     def invite(self, admin: Visitor, app_id: str, role: str, *, uses: int, valid_for: timedelta) -> Invitation:
         """An invitation to the app.
@@ -136,15 +154,18 @@ class Door:
         role: str | None,
         *,
         visitor: Visitor | None = None,
-        must_be: bool = False,
+        remove: bool = False,
     ) -> None:
         with self._locks.hold(_lock_of(uid, tenant)) as lease:
             account = self._directory.find(uid, tenant)
             if visitor is not None:
                 account = _checked(account, visitor)
             held = roles(account.claims).get(app_id) if account is not None else None
-            if account is None or (held is None and (role is not None or must_be)):
+            if account is None or (role is not None and (held is None or self._removals(app_id).hold(uid))):
                 raise NotFound("That user is no member of this app.")
+            if remove:
+                # Before their role goes, so that a call that ends half-way leaves nobody who can come back.
+                self._removals(app_id).add(uid)
             if held != role:
                 claims = with_role(account.claims, app_id, role)
                 lease.check()
@@ -182,6 +203,9 @@ class Door:
             policy.check(account.email, verified=account.email_verified)
         return held or "member"
 
+    def _removals(self, app_id: str) -> Removals:
+        return Removals(self._database(app_id), app_id, self._clock)
+
     def _invites(self, app_id: str) -> Invites:
         return Invites(self._database(app_id), app_id, self._clock)
 
@@ -190,11 +214,6 @@ def _checked(account: Account | None, visitor: Visitor) -> Account:
     if account is None or account.disabled or visitor.issued_at < account.valid_since:
         raise Forbidden("This account cannot be used; sign in again.", reason=f"uid {visitor.uid}")
     return account
-
-
-def _better(held: str | None, offered: str) -> str:
-    """An invitation gives a role, and takes none: an admin stays one, and "member" is the least of all."""
-    return held if held is not None and (held == "admin" or offered == "member") else offered
 
 
 def _lock_of(uid: str, tenant: str | None) -> str:

@@ -17,6 +17,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..errors import SettingsError
+from ..text_file import read_text_file
 from .evaluate import CollectionError, Progress
 
 __all__ = ["Answer", "Question", "Questions", "check_answers", "load_questions"]
@@ -64,7 +66,9 @@ def load_questions(folder: Path) -> tuple[Questions, list[Path]]:
     """
     path = folder / "questions.toml"
     try:
-        found = Questions.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        found = Questions.model_validate(tomllib.loads(read_text_file(path)))
+    except SettingsError as error:
+        raise CollectionError(str(error)) from None
     except (OSError, ValueError) as error:
         said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise CollectionError(f"{path} cannot be read: {said}.") from None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import shutil
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from tempfile import TemporaryFile
@@ -12,6 +13,7 @@ from typing import IO, Any
 from google.api_core import exceptions as google
 from google.auth import exceptions as auth
 from google.cloud.storage import Client
+from google.cloud.storage import exceptions as storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import exceptions as requests
 
@@ -21,8 +23,18 @@ from ..store.fence import Fence
 __all__ = ["CloudFiles"]
 
 _SECONDS = 60.0
-_PART = 8 << 20
-"""Bytes that are held of a file while it is sent; a multiple of 256 KiB, as resumable uploads want."""
+_PART = 1 << 20
+"""Bytes of a part; two are held of a file while it is sent. A multiple of 256 KiB, as resumable uploads want."""
+
+
+_FAILURES = (
+    google.GoogleAPIError,
+    auth.GoogleAuthError,
+    requests.RequestException,
+    storage.InvalidResponse,
+    storage.DataCorruption,
+)
+"""What the client library raises; the last two are those of uploads in parts."""
 
 
 class CloudFiles:
@@ -57,7 +69,10 @@ class CloudFiles:
         """See :class:`~firelaunch.rag.files.Files`. An object is there when its last byte is."""
         with _translated():
             blob = self._bucket.blob(path, chunk_size=_PART)
-            blob.upload_from_file(file, timeout=_SECONDS, retry=self._retry)
+            if file.seekable():
+                blob.upload_from_file(file, timeout=_SECONDS, retry=self._retry)
+            else:
+                self._send(blob, file)
         if fence is not None:
             try:
                 # A bucket knows no condition on what lies elsewhere. So what came too late is taken back.
@@ -72,6 +87,26 @@ class CloudFiles:
             found = self._bucket.list_blobs(prefix=path, max_results=1, timeout=_SECONDS, retry=self._retry)
             return any(blob.name == path for blob in found)
 
+    def _send(self, blob: Any, file: IO[bytes]) -> None:
+        """Send parts of ``file`` as they can be read; a session that breaks off is ended, and leaves nothing."""
+        writer = blob.open("wb", chunk_size=_PART, ignore_flush=True, timeout=_SECONDS, retry=self._retry)
+        try:
+            shutil.copyfileobj(file, writer, _PART)
+            writer.close()
+        except BaseException:
+            _end_session(writer)
+            raise
+
+    def copy(self, source: str, target: str) -> None:
+        """See :class:`~firelaunch.rag.files.Files`: a rewrite, which moves no bytes within a bucket."""
+        token = None
+        with _translated():
+            while True:
+                blob, there = self._bucket.blob(target), self._bucket.blob(source)
+                token, _, _ = blob.rewrite(there, token=token, timeout=_SECONDS, retry=self._retry)
+                if token is None:
+                    return
+
     def open(self, path: str) -> IO[bytes]:
         """See :class:`~firelaunch.rag.files.Files`: a temporary copy."""
         file = TemporaryFile()  # noqa: SIM115 - the caller closes it
@@ -84,7 +119,7 @@ class CloudFiles:
             raise
         return file
 
-    def delete(self, folder: str, names: Collection[str] | None = None, fence: Fence | None = None) -> None:
+    def delete(self, folder: str, names: Container[str] | None = None, fence: Fence | None = None) -> None:
         """See :class:`~firelaunch.rag.files.Files`."""
         with _translated():
             found = list(self._bucket.list_blobs(prefix=f"{folder}/", timeout=_SECONDS, retry=self._retry))
@@ -107,5 +142,19 @@ def _translated() -> Iterator[None]:
         yield
     except google.NotFound as error:
         raise NotFound(reason=f"Cloud Storage: {error}"[:300]) from error
-    except (google.GoogleAPIError, auth.GoogleAuthError, requests.RequestException) as error:
+    except _FAILURES as error:
         raise StoreError(reason=f"Cloud Storage: {type(error).__name__}: {error}"[:300]) from error
+
+
+def _end_session(writer: Any) -> None:
+    """Have Google drop the parts of an upload that breaks off; where that fails, they go by themselves in a week.
+
+    The library's ``terminate`` sends this to the address at which sessions begin, which ends none. It still has to be
+    called: a writer that is let go of without it sends the rest, and the object is there.
+    """
+    begun, writer._upload_and_transport = writer._upload_and_transport, None
+    writer.terminate()
+    if begun is not None:
+        upload, transport = begun
+        with suppress(*_FAILURES):
+            transport.delete(upload.resumable_url, timeout=_SECONDS)

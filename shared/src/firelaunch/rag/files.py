@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..errors import InvalidId, NotFound, ScopeViolation, StoreError
 from ..scope import Scope, split
 from ..store.fence import Fence
 
-__all__ = ["Files", "LocalFiles", "ScopedFiles", "is_document_name", "upload_path"]
+__all__ = ["Files", "LocalFiles", "ScopedFiles", "incoming_folder", "is_document_name", "upload_path"]
 
 _NAME_CHARACTERS = 200
 _OBJECT_BYTES = 1024
@@ -48,6 +48,11 @@ def upload_path(scope: Scope, name: str) -> str:
     return path
 
 
+def incoming_folder(scope: Scope) -> str:
+    """Where files lie that are on their way to this app, and nobody's document yet."""
+    return f"apps/{scope.app_id}/incoming"
+
+
 class Files(Protocol):
     """What every adapter does. A path is that of a document in the database, and one more segment.
 
@@ -58,10 +63,19 @@ class Files(Protocol):
         """Keep what ``file`` holds from its position on; all of it or nothing, in place of what was there.
 
         Args:
+            file: it may be on its way, and no seekable one: it is read once, in pieces. What its ``read`` raises
+                passes through.
             fence: what the write depends on.
 
         Raises:
             Fenced: the document's record forbids it; nothing is kept.
+        """
+
+    def copy(self, source: str, target: str) -> None:
+        """Keep what is kept at ``source`` at ``target`` as well, without its bytes coming through this process.
+
+        Raises:
+            NotFound: there is nothing.
         """
 
     def open(self, path: str) -> IO[bytes]:
@@ -74,7 +88,7 @@ class Files(Protocol):
     def has(self, path: str) -> bool:
         """Whether anything is kept there."""
 
-    def delete(self, folder: str, names: Collection[str] | None = None, fence: Fence | None = None) -> None:
+    def delete(self, folder: str, names: Container[str] | None = None, fence: Fence | None = None) -> None:
         """Remove what lies in ``folder``, or those of ``names`` alone.
 
         Args:
@@ -108,11 +122,15 @@ class ScopedFiles:
         """See :meth:`Files.has`."""
         return self.__files.has(self.__check(path))
 
+    def copy(self, source: str, target: str) -> None:
+        """See :meth:`Files.copy`."""
+        self.__files.copy(self.__check(source), self.__check(target))
+
     def open(self, path: str) -> IO[bytes]:
         """See :meth:`Files.open`."""
         return self.__files.open(self.__check(path))
 
-    def delete(self, folder: str, names: Collection[str] | None = None, fence: Fence | None = None) -> None:
+    def delete(self, folder: str, names: Container[str] | None = None, fence: Fence | None = None) -> None:
         """See :meth:`Files.delete`."""
         self.__files.delete(self.__check(folder), names, fence)
 
@@ -146,6 +164,9 @@ class LocalFiles:
     def put(self, path: str, file: IO[bytes], fence: Fence | None = None) -> None:
         """See :class:`Files`."""
         folder, _, name = path.rpartition("/")
+        if not file.seekable():
+            self._receive(folder, name, file)
+            return
         with self._locked(folder) as place:
             part = place / f".{token_hex(8)}"
             try:
@@ -158,9 +179,26 @@ class LocalFiles:
             finally:
                 part.unlink(missing_ok=True)
 
+    def _receive(self, folder: str, name: str, file: IO[bytes]) -> None:
+        """Keep a file that is on its way. Its folder is not locked for as long as it takes."""
+        with self._locked(folder) as place:
+            part = place / f".{name}"
+            into = part.open("xb")
+        try:
+            with into:
+                shutil.copyfileobj(file, into)
+            part.replace(place / name)
+        finally:
+            part.unlink(missing_ok=True)
+
     def has(self, path: str) -> bool:
         """See :class:`Files`."""
         return self._place(path).is_file()
+
+    def copy(self, source: str, target: str) -> None:
+        """See :class:`Files`."""
+        with self.open(source) as file:
+            self.put(target, file)
 
     def open(self, path: str) -> IO[bytes]:
         """See :class:`Files`."""
@@ -169,7 +207,7 @@ class LocalFiles:
         except OSError:  # not there, or its name is longer than any that could be
             raise NotFound(reason=f"no file at {path[:200]!r}") from None
 
-    def delete(self, folder: str, names: Collection[str] | None = None, fence: Fence | None = None) -> None:
+    def delete(self, folder: str, names: Container[str] | None = None, fence: Fence | None = None) -> None:
         """See :class:`Files`."""
         if not self._folder_of(folder).is_dir():
             return

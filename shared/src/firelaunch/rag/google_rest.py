@@ -1,11 +1,11 @@
-"""Google Cloud's REST interfaces with the service account's own credentials.
+"""Vector Search's REST interface with the service account's own credentials.
 
-The client libraries take up to two seconds and 186 MB to import; what is needed of them here are a few POSTs.
+Its client library is a package of its own, which takes as long to import as Vertex AI's; what is needed of it here are
+a few POSTs. Vertex AI itself is called by its own clients (:mod:`.vertex_clients`).
 """
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -13,33 +13,11 @@ from functools import cached_property
 from typing import Any
 
 from ..llm.failures import bounded
+from .google_calls import SCOPE, GoogleError, patiently
 
-__all__ = ["GoogleError", "GoogleRest"]
+__all__ = ["GoogleRest"]
 
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _CONNECTIONS = 32
-_MIN_WAIT, _MAX_WAIT = 0.2, 5.0
-
-
-class GoogleError(Exception):
-    """A call that was refused or did not arrive.
-
-    Args:
-        status: of HTTP; 0 where there was no answer.
-        reason: Google's own message.
-        retry_after: seconds, where the answer said so.
-    """
-
-    def __init__(self, status: int, reason: str, retry_after: float | None = None) -> None:
-        self.status = status
-        self.reason = reason
-        self.retry_after = retry_after
-        super().__init__(f"{status}: {reason}")
-
-    @property
-    def passing(self) -> bool:
-        """Whether another try may help (https://cloud.google.com/apis/design/errors)."""
-        return self.status in {0, 408, 429} or self.status >= 500
 
 
 class GoogleRest:
@@ -68,7 +46,7 @@ class GoogleRest:
 
             credentials = self._given
             if credentials is None:
-                credentials, _ = google.auth.default(scopes=[_SCOPE])
+                credentials, _ = google.auth.default(scopes=[SCOPE])
             session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
             for scheme in ("https://", "http://"):
                 session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
@@ -101,17 +79,7 @@ class GoogleRest:
 
     def call_patiently(self, path: str, body: Any, seconds: float) -> dict[str, Any]:
         """As ``call``, tried again within ``seconds`` while another try may help. For calls that may land twice."""
-        give_up = time.monotonic() + seconds
-        wait = _MIN_WAIT
-        while True:
-            try:
-                return self.call(path, body, max(0.1, give_up - time.monotonic()))
-            except GoogleError as error:
-                pause = max(error.retry_after or 0.0, random.uniform(0, wait))  # noqa: S311 - keeps no secret
-                wait = min(2 * wait, _MAX_WAIT)
-                if not error.passing or time.monotonic() + pause >= give_up:
-                    raise
-                self._sleep(pause)
+        return patiently(lambda left: self.call(path, body, left), seconds, self._sleep)
 
     def close(self) -> None:
         """Close the connections."""

@@ -28,6 +28,9 @@ _RANK_OFFSET = 60
 _QUERY_SECONDS = 10.0
 """For the embedding of a question: its user waits."""
 
+_READ_AHEAD = 3
+"""Hits whose texts are read for each passage that is wanted, where an index pays for each text: some say the same."""
+
 _WORD = re.compile(r"\w+")
 
 
@@ -133,7 +136,9 @@ class Retriever:
         """
         if not query.strip():
             return Retrieved((), self.mode)
-        hits, mode, note = self._found(scope, query, where, library, paid)
+        version = self._version()
+        found, mode, note = self._found(scope, version, query, where, library, paid)
+        hits = self._read(scope, version, found, library)
         if self._reranker is not None:
             hits = list(self._reranker.rerank(query, living(hits)))
         chosen = self._chosen(hits)
@@ -163,19 +168,31 @@ class Retriever:
         """End its threads."""
         self._beside.shutdown(wait=False)
 
+    def _read(self, scope: Scope, version: str, hits: list[Hit], library: bool) -> list[Hit]:
+        """Read the texts of the best hits. Of the others those stay that came with theirs."""
+        wanted = self._limits.candidates if self._reranker else _READ_AHEAD * self._limits.passages
+        best = self._index.texts(scope, version, hits[:wanted], library=library)
+        return best + [hit for hit in hits[wanted:] if not hit.unread]
+
     def _found(
-        self, scope: Scope, query: str, where: Where | None, library: bool, paid: Callable[[Embedded], None]
+        self,
+        scope: Scope,
+        version: str,
+        query: str,
+        where: Where | None,
+        library: bool,
+        paid: Callable[[Embedded], None],
     ) -> tuple[list[Hit], Mode, str]:
-        version, k = self._version(), self._limits.candidates
+        k = self._limits.candidates
         if self._embedder is None:
-            hits = self._index.matching(scope, version, query, k, where, library=library)
+            hits = self._index.matching(scope, version, query, k, where, library=library, texts=False)
             return hits, "lexical", "There is no embedding model: the search was by words alone."
         if not self._index.has_words:
             return self._near(scope, version, query, k, where, library, paid), "vector", ""
         # The embedding is a call of another service, and the words need not wait for it.
         running = self._beside.submit(self._near, scope, version, query, k, where, library, paid)
         try:
-            words = self._index.matching(scope, version, query, k, where, library=library)
+            words = self._index.matching(scope, version, query, k, where, library=library, texts=False)
         except BaseException:
             running.exception()  # it may have to be paid
             raise
@@ -210,7 +227,8 @@ def fuse(rankings: Iterable[Sequence[Hit]]) -> list[Hit]:
         for rank, hit in enumerate(ranking, 1):
             key = (hit.owner, hit.entry.id)
             scores[key] = scores.get(key, 0.0) + 1 / (_RANK_OFFSET + rank)
-            hits.setdefault(key, hit)
+            if key not in hits or hits[key].unread:
+                hits[key] = hit
     return [replace(hits[key], score=scores[key]) for key in sorted(scores, key=lambda key: -scores[key])]
 
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import AlreadyExists, PreconditionFailed, StoreError
 from ..search_settings import EmbedderKind, IndexKind
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from .chunk import Chunking
 
 __all__ = ["State", "Version", "Versions"]
+
+_LAYOUTS: Final[Mapping[str, int]] = {"firestore": 2, "vertex": 2, "vector_search": 2}
+"""Of the indexes whose entries are kept in another way than at first: since 2 they have words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ class Version:
     def made(cls, **parts: Any) -> Version:
         """A version of these parts, named after them: the same parts, the same id."""
         unnamed = cls(id="", **parts)
-        named = json.dumps([asdict(unnamed), unnamed.chunking.fingerprint], sort_keys=True)
+        layout = [_LAYOUTS[unnamed.backend]] if unnamed.backend in _LAYOUTS else []
+        named = json.dumps([asdict(unnamed), unnamed.chunking.fingerprint, *layout], sort_keys=True)
         return cls(id="v" + sha256(named.encode()).hexdigest()[:20], **parts)
 
     @classmethod

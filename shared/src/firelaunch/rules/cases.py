@@ -57,7 +57,9 @@ def load_suite(path: Path) -> Suite:
         data = read(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise CaseError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError:
+        raise CaseError(f"{path} is not UTF-8 text: save it as UTF-8.") from None
+    except (yaml.YAMLError, RecursionError) as error:
         raise CaseError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(data, Lines) or not isinstance(data.get("cases"), list) or not data["cases"]:
         raise CaseError(f"{path} has no list of cases under 'cases:'.")

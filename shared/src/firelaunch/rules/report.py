@@ -26,8 +26,10 @@ def load_allow_list(path: Path) -> dict[str, str]:
         AllowListError: not there, no YAML, or an entry without id or reason.
     """
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or []
+    except UnicodeDecodeError:
+        raise AllowListError(f"{path} is not UTF-8 text: save it as UTF-8.") from None
+    except (OSError, yaml.YAMLError) as error:
         raise AllowListError(f"{path} cannot be read: {error}") from None
     if not isinstance(entries, list):
         raise AllowListError(f"{path} is not a list of entries with 'id' and 'reason'.")
@@ -111,8 +113,7 @@ def as_text(report: Mapping[str, Any]) -> str:
 
 
 def _invalid(report: Mapping[str, Any]) -> str:
-    count = len(report["invalid"])
-    return f" ({count} did not compile and {'does' if count == 1 else 'do'} not count)" if count else ""
+    return f" ({len(report['invalid'])} did not compile and do not count)"
 
 
 def _doubts(report: Mapping[str, Any]) -> list[str]:

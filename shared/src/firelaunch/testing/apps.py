@@ -36,6 +36,7 @@ chat = 1
 
 [limits]
 max_output_tokens = 100
+thinking_tokens = 0
 
 [plans.free]
 requests_per_minute = 1000

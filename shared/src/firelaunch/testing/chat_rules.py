@@ -11,8 +11,10 @@ from typing import Any
 
 from .strict import strict_problem
 
-__all__ = ["chat_problem"]
+__all__ = ["chat_problem", "openai_refusal"]
 
+_REASONING = re.compile(r"o\d|gpt-(?:[5-9])")
+_EFFORTS = ("none", "low", "medium", "high", "xhigh", "max")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -55,3 +57,41 @@ def _order_problem(messages: Sequence[Mapping[str, Any]]) -> str | None:
             return "Invalid type for 'messages[].tool_calls[].function.arguments'"
         asked = {call["id"] for call in calls}
     return f"'tool_calls' must be followed by tool messages; missing: {', '.join(sorted(asked))}" if asked else None
+
+
+def openai_refusal(request: Mapping[str, Any]) -> tuple[str, str | None] | None:
+    """What OpenAI's own servers refuse of parameters, by model, in their words; with the parameter that they name.
+
+    As of gpt-5.4 to gpt-6.1: the older name of the limit, a temperature beside any effort but "none", function tools
+    likewise, and an effort that the model does not know.
+    """
+    model = request["model"]
+    if not _REASONING.match(model):
+        effort = "Unrecognized request argument supplied: reasoning_effort"
+        return (effort, None) if "reasoning_effort" in request else None
+    if "max_tokens" in request:
+        return (
+            "Unsupported parameter: 'max_tokens' is not supported with this model. "
+            "Use 'max_completion_tokens' instead.",
+            "max_tokens",
+        )
+    effort = request.get("reasoning_effort", "medium")
+    if effort not in _EFFORTS:
+        known = ", ".join(f"'{each}'" for each in _EFFORTS)
+        return (
+            f"Unsupported value: '{effort}' is not supported with the '{model}' model. Supported values are: {known}.",
+            "reasoning_effort",
+        )
+    if effort != "none" and request.get("temperature", 1) != 1:
+        return (
+            "Unsupported value: 'temperature' does not support 0.2 with this model. "
+            "Only the default (1) value is supported.",
+            "temperature",
+        )
+    if effort != "none" and request.get("tools"):
+        return (
+            f"Function tools with reasoning_effort are not supported for {model} in /v1/chat/completions. "
+            "To use function tools, use /v1/responses or set reasoning_effort to 'none'.",
+            "reasoning_effort",
+        )
+    return None

@@ -1,4 +1,5 @@
-"""Cloud Storage on a real socket, as far as firelaunch's files go: uploads in parts, downloads, lists, deletions.
+"""Cloud Storage on a real socket, as far as firelaunch's files go: uploads in parts, copies, downloads, lists,
+deletions.
 
 It speaks the JSON API (https://cloud.google.com/storage/docs/json_api/v1) and refuses what that refuses: another
 bucket, a part that does not follow the one before, a part that is no multiple of 256 KiB and not the last,
@@ -13,6 +14,7 @@ import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -20,6 +22,7 @@ __all__ = ["CloudStorageServer"]
 
 _PART = 256 * 1024
 _RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_REWRITE = re.compile(r"/storage/v1/b/([^/]+)/o/([^/]+)/rewriteTo/b/([^/]+)/o/([^/]+)")
 _OBJECT = re.compile(r"/(?:download/)?storage/v1/b/([^/]+)/o(?:/([^/]+))?")
 
 
@@ -36,6 +39,7 @@ class CloudStorageServer:
         self.objects: dict[str, bytes] = {}
         self.generations: dict[str, int] = {}
         self.uploads: dict[str, tuple[str, bytearray]] = {}
+        self._sessions = count()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -50,7 +54,7 @@ class CloudStorageServer:
 
     def begin(self, name: str) -> str:
         """An upload's session, at whose address the parts are put."""
-        session = f"s{len(self.uploads)}"
+        session = f"s{next(self._sessions)}"
         self.uploads[session] = (name, bytearray())
         return f"{self.url}/session/{session}"
 
@@ -77,6 +81,16 @@ class CloudStorageServer:
         """What a list says of an object."""
         return {"name": name, "bucket": self.bucket, "generation": str(self.generations.get(name, 1))}
 
+    def rewrite(self, bucket: str, source: str, into: str, target: str) -> tuple[int, dict[str, str], Any]:
+        """Copy an object on the server, in one call, as within one bucket and storage class
+        (https://cloud.google.com/storage/docs/json_api/v1/objects/rewrite)."""
+        if {bucket, into} != {self.bucket} or source not in self.objects:
+            return 404, {}, _error(404, f"No such object: {bucket}/{source}")
+        self.objects[target] = self.objects[source]
+        size = str(len(self.objects[target]))
+        told = {"name": target, "bucket": self.bucket, "size": size}
+        return 200, {}, {"done": True, "totalBytesRewritten": size, "objectSize": size, "resource": told}
+
 
 def _checksum(content: bytes | bytearray) -> str:
     """Of what is held, as Cloud Storage tells it; the client library compares it with its own."""
@@ -96,6 +110,11 @@ def _handler(server: CloudStorageServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             url = urlsplit(self.path)
             query = parse_qs(url.query)
+            rewritten = _REWRITE.fullmatch(url.path)
+            if rewritten is not None:
+                self._body()
+                self._say(*server.rewrite(*map(unquote, rewritten.groups())))
+                return
             said = json.loads(self._body() or b"{}")
             if url.path != f"/upload/storage/v1/b/{server.bucket}/o" or query.get("uploadType") != ["resumable"]:
                 self._say(404, {}, _error(404, f"{self.path} is not here"))
@@ -125,6 +144,11 @@ def _handler(server: CloudStorageServer) -> type[BaseHTTPRequestHandler]:
                 self._say(200, headers, content)
 
         def do_DELETE(self) -> None:
+            if self.path.startswith("/session/"):
+                # https://cloud.google.com/storage/docs/performing-resumable-uploads#cancel-upload
+                server.uploads.pop(self.path.rpartition("/")[2], None)
+                self._say(499, {}, b"")
+                return
             name = self._named()
             if name is not None:
                 wanted = parse_qs(urlsplit(self.path).query).get("ifGenerationMatch")

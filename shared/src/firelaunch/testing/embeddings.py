@@ -8,6 +8,7 @@ import struct
 from hashlib import sha256
 from typing import Any
 
+from .grpc_server import GrpcServer, Method
 from .http import JsonServer, Refused
 
 __all__ = ["OpenAIEmbeddingServer", "VertexEmbeddingServer", "embedding"]
@@ -61,12 +62,19 @@ class OpenAIEmbeddingServer(JsonServer):
         return {"object": "list", "model": body["model"], "data": data[::-1] if self._reverse else data, **usage}
 
 
-class VertexEmbeddingServer(JsonServer):
-    """Speaks the ``:predict`` of Vertex AI's embedding models."""
+class VertexEmbeddingServer(GrpcServer):
+    """Answers ``predict`` of Vertex AI's embedding models, by gRPC and by REST."""
 
     def __init__(self) -> None:
         super().__init__()
         self.base_url = f"{self.url}/v1"
+
+    def methods(self) -> list[Method]:
+        """See :class:`GrpcServer`."""
+        from google.cloud.aiplatform_v1.types import PredictRequest, PredictResponse
+
+        service = "google.cloud.aiplatform.v1.PredictionService"
+        return [(service, "Predict", PredictRequest, PredictResponse, lambda asked: f"v1/{asked.endpoint}:predict")]
 
     def answer(self, path: str, body: Any) -> Any:
         """See :class:`JsonServer`."""
@@ -83,7 +91,7 @@ class VertexEmbeddingServer(JsonServer):
         if sum(map(tokens_of, texts)) > _VERTEX_TOKENS:
             raise Refused(400, "the input has more than 20000 tokens")
         own = _OWN_DIMENSIONS[found[1]]
-        dimensions = parameters.get("outputDimensionality", own)
+        dimensions = int(parameters.get("outputDimensionality", own))
         if not set(parameters) <= {"outputDimensionality", "autoTruncate"} or not 1 <= dimensions <= own:
             raise Refused(400, f"parameters are not valid: {parameters}")
         return {

@@ -18,8 +18,8 @@ from .http import Answer, JsonServer, Refused, parsed
 __all__ = ["GeminiReply", "GeminiServer"]
 
 _PATH = re.compile(
-    r"v1/projects/[^/]+/locations/[^/]+/publishers/google/models/([a-z0-9.-]+):"
-    r"(generateContent|streamGenerateContent\?alt=sse)"
+    r"v1/projects/[^/]+/locations/(?P<location>[^/]+)/publishers/google/models/(?P<model>[a-z0-9.-]+):"
+    r"(?P<method>generateContent|streamGenerateContent\?alt=sse)"
 )
 _SIGNATURE = base64.b64encode(b"why I called").decode()
 
@@ -33,6 +33,7 @@ class GeminiReply:
         thoughts: what it thinks aloud before.
         usage: (prompt, cached, candidates, thoughts) tokens.
         calls: (name, arguments) of the functions that it calls after the text.
+        ids: whether its calls have ids, by which it then wants their results.
         finish: Google's word for why it ended; blocked: for why it did not begin.
         cut: whether the connection ends before the last event.
         error: an error's code that comes in place of the last event.
@@ -42,6 +43,7 @@ class GeminiReply:
     thoughts: str = ""
     usage: tuple[int, int, int, int] = (10, 0, 4, 0)
     calls: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    ids: bool = False
     finish: str = "STOP"
     blocked: str | None = None
     cut: bool = False
@@ -63,12 +65,18 @@ class GeminiServer(JsonServer):
         found = _PATH.fullmatch(path)
         if found is None:
             raise Refused(404, f"{path} is not found.", "NOT_FOUND")
+        model, location = found["model"], found["location"]
+        if not _is_there(model, location):
+            whole = f"projects/p/locations/{location}/publishers/google/models/{model}"
+            raise Refused(
+                404, f"Publisher Model `{whole}` was not found or your project does not have access.", "NOT_FOUND"
+            )
         if not self.headers[-1].get("authorization", "").startswith("Bearer "):
             raise Refused(401, "Request is missing required authentication credential.", "UNAUTHENTICATED")
-        _check(parsed(GenerateContentRequest, body), body, found[1])
+        _check(parsed(GenerateContentRequest, _known(body)), body, model)
         reply = self.replies.pop(0) if self.replies else self.default
-        events = list(_events(reply, found[1]))
-        if found[2] == "generateContent":
+        events = list(_events(reply, model))
+        if found["method"] == "generateContent":
             return _joined(events)
         return _stream(reply, events)
 
@@ -89,11 +97,49 @@ def _check(request: Any, body: Mapping[str, Any], model: str) -> None:
             raise Refused(400, "Function call is missing a thought_signature in functionCall parts.")
     if called:
         raise Refused(400, "function call turns come before a function response turn")
+    if _call_ids(body, "functionCall") != _call_ids(body, "functionResponse"):
+        raise Refused(400, "the ids of function responses must be those of their function calls")
     config = body.get("generationConfig", {})
+    _check_thinking(config.get("thinkingConfig", {}), model)
     if "responseJsonSchema" in config and config.get("responseMimeType") != "application/json":
         raise Refused(400, "response_mime_type must be application/json with a response schema")
     if not 1 <= config.get("maxOutputTokens", 1) <= 65_536:
         raise Refused(400, "max_output_tokens must be from 1 to 65536")
+
+
+def _is_there(model: str, location: str) -> bool:
+    """Gemini 3 and later are on the global endpoint and those of parts of the world, those before not on the latter."""
+    newer = re.match(r"gemini-(?:[3-9]|\d\d)", model) is not None
+    return location == "global" or (location in {"us", "eu"}) is newer
+
+
+def _known(body: Mapping[str, Any]) -> dict[str, Any]:
+    """``body`` without the fields that are newer than Google's published message."""
+    text = json.dumps(body)
+    found: dict[str, Any] = json.loads(text)
+    found.get("generationConfig", {}).pop("thinkingConfig", None)
+    for content in found.get("contents", []):
+        for part in content["parts"]:
+            for kind in ("functionCall", "functionResponse"):
+                part.get(kind, {}).pop("id", None)
+    return found
+
+
+def _call_ids(body: Mapping[str, Any], kind: str) -> list[str | None]:
+    return [part[kind].get("id") for content in body["contents"] for part in content["parts"] if kind in part]
+
+
+def _check_thinking(config: Mapping[str, Any], model: str) -> None:
+    has_levels = re.match(r"gemini-(?:[3-9]|\d\d)", model) is not None
+    if set(config) - {"thinkingLevel", "thinkingBudget", "includeThoughts"} or len(config) > 1:
+        raise Refused(400, "thinking_level and thinking_budget cannot be set together")
+    if "thinkingLevel" in config and not has_levels:
+        raise Refused(400, "thinking_level is not supported by this model.")
+    levels = {"LOW", "MEDIUM", "HIGH"} | (set() if model == "gemini-3.8-flash" else {"MINIMAL"})
+    if config.get("thinkingLevel", "LOW") not in levels:
+        raise Refused(400, f"Thinking level {config['thinkingLevel']} is not supported for this model.")
+    if config.get("thinkingBudget") == 0 and "pro" in model:
+        raise Refused(400, "Budget 0 is invalid. This model only works in thinking mode.")
 
 
 def _events(reply: GeminiReply, model: str) -> Iterator[dict[str, Any]]:
@@ -104,7 +150,8 @@ def _events(reply: GeminiReply, model: str) -> Iterator[dict[str, Any]]:
     parts: list[dict[str, Any]] = [{"text": reply.thoughts, "thought": True}] if reply.thoughts else []
     parts += [{"text": word} for word in reply.words]
     for number, (name, arguments) in enumerate(reply.calls):
-        part: dict[str, Any] = {"functionCall": {"name": name, "args": arguments}}
+        own = {"id": f"function-call-{number}"} if reply.ids else {}
+        part: dict[str, Any] = {"functionCall": {"name": name, "args": arguments, **own}}
         # Of calls side by side the first alone is signed.
         parts.append(part | ({"thoughtSignature": _SIGNATURE} if number == 0 and model.startswith("gemini-3") else {}))
     for part in parts:

@@ -66,8 +66,10 @@ class JsonServer:
         self._server.server_close()
 
     def _respond(self, path: str, headers: Mapping[str, str], raw: bytes) -> Answer:
+        return self._answered(path, headers, json.loads(raw))
+
+    def _answered(self, path: str, headers: Mapping[str, str], body: Any) -> Answer:
         with self._lock:
-            body = json.loads(raw)
             self.requests.append((path, body))
             self.headers.append(headers)
             if self.script:

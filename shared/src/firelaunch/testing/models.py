@@ -7,7 +7,7 @@ import select
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -93,6 +93,8 @@ class ModelServer:
         flagged: words that ``/moderations`` flags a text for.
         moderated: the texts that were sent there.
         moderation: what it answers there as it is, in place of an answer of its own.
+        refusal: what is wrong with a request beside what each server refuses, and the parameter that it names; see
+            :func:`.chat_rules.openai_refusal` for OpenAI's own rules.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class ModelServer:
         self.flagged: set[str] = set()
         self.moderated: list[str] = []
         self.moderation: str | None = None
+        self.refusal: Callable[[dict[str, Any]], tuple[str, str | None] | None] = lambda _: None
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._server = _Server((host, port), _handler(self))
@@ -153,9 +156,10 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
                 self._moderate(request["input"])
                 return
             action = owner._next(request, self.headers.get("Authorization", ""))
-            refused = None if isinstance(action, Raw) else chat_problem(request)
+            refused = None if isinstance(action, Raw) else chat_problem(request) or owner.refusal(request)
             if refused is not None:
-                error = {"message": refused, "type": "invalid_request_error", "param": None, "code": None}
+                message, parameter = refused if isinstance(refused, tuple) else (refused, None)
+                error = {"message": message, "type": "invalid_request_error", "param": parameter, "code": None}
                 self._fail(Fault(400, body=json.dumps({"error": error})))
             elif isinstance(action, Raw):
                 self._raw(action)
@@ -256,6 +260,8 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
                 if reply.error_after == count:
                     chunk = {"error": {"message": "scripted", "type": "server_error", "code": None}}
                 try:
+                    if not count:
+                        self.wfile.write(b"data: " + json.dumps(_role(request)).encode() + b"\n\n")
                     self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
                 except OSError:
                     owner.hung_up += 1
@@ -287,8 +293,18 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+def _head(request: dict[str, Any]) -> dict[str, Any]:
+    return {"id": "chatcmpl-test", "object": "chat.completion.chunk", "created": 0, "model": request["model"]}
+
+
+def _role(request: dict[str, Any]) -> dict[str, Any]:
+    """The event that OpenAI begins every stream with; no text is in it."""
+    delta = {"role": "assistant", "content": "", "refusal": None}
+    return {**_head(request), "choices": [{"index": 0, "delta": delta, "finish_reason": None}], "usage": None}
+
+
 def _chunks(request: dict[str, Any], reply: Reply) -> Iterator[dict[str, Any]]:
-    head = {"id": "chatcmpl-test", "object": "chat.completion.chunk", "created": 0, "model": request["model"]}
+    head = _head(request)
     for delta in _deltas(reply):
         yield {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}], "usage": None}
     finish = "tool_calls" if reply.calls else reply.finish

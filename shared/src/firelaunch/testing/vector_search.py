@@ -10,6 +10,7 @@ import math
 import re
 from typing import Any
 
+from ..rag.index.words import Analyzer
 from .http import JsonServer, Refused, parsed
 
 __all__ = ["VectorSearchServer"]
@@ -39,6 +40,7 @@ class VectorSearchServer(JsonServer):
         self.objects: dict[str, tuple[dict[str, Any], list[float] | None]] = {}
         self.poison: list[dict[str, Any]] = []
         self._dimensions = dimensions
+        self._analyzer = Analyzer()
 
     def answer(self, path: str, body: Any) -> Any:
         """See :class:`JsonServer`."""
@@ -100,7 +102,10 @@ class VectorSearchServer(JsonServer):
     def _search(self, body: Any) -> Any:
         from google.cloud.vectorsearch_v1.types import SearchDataObjectsRequest
 
-        search = parsed(SearchDataObjectsRequest, body).vector_search
+        request = parsed(SearchDataObjectsRequest, body)
+        if "text_search" in request:
+            return self._text_search(request.text_search, body["textSearch"])
+        search = request.vector_search
         vector = list(search.vector.values)
         if search.search_field != _FIELD or len(vector) != self._dimensions:
             raise Refused(
@@ -118,6 +123,21 @@ class VectorSearchServer(JsonServer):
             for distance, name in sorted(far)[: search.top_k]
         ]
         return {"results": results + [{"dataObject": {"data": data}, "distance": 0.0} for data in self.poison]}
+
+    def _text_search(self, search: Any, body: Any) -> Any:
+        """What has any of the words, best first. How the service itself weighs them is not documented."""
+        if not search.search_text or list(search.data_field_names) != ["text"]:
+            raise Refused(400, "a text search names its text, and the data fields to look in")
+        if not 1 <= search.top_k <= _MAX_PAGE:
+            raise Refused(400, "top_k must be 1 to 1000")
+        wanted = set(self._analyzer.terms(search.search_text))
+        found = []
+        for name in self._matching(body.get("filter")):
+            terms = self._analyzer.terms(self.objects[name][0]["text"])
+            score = sum(term in wanted for term in terms) / (10 + len(terms))
+            found += [(-score, name)] if score else []
+        results = [{"dataObject": self._shown(name, search.output_fields)} for _, name in sorted(found)[: search.top_k]]
+        return {"results": results + [{"dataObject": {"data": data}} for data in self.poison]}
 
     def _matching(self, where: Any) -> list[str]:
         wanted = _fields(where)

@@ -1,4 +1,4 @@
-"""Vertex AI Vector Search on a real socket, as far as an index's reads and writes go.
+"""Vertex AI Vector Search on real sockets, by gRPC and by REST, as far as an index's reads and writes go.
 
 Each request is parsed into Google's own message, which refuses what it does not know; the rest is checked here. Nearest
 neighbours are found by comparing all. Needs the package google-cloud-aiplatform.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .http import JsonServer, Refused, parsed
+from .grpc_server import GrpcServer, Method
+from .http import Refused, parsed
 
 __all__ = ["VertexIndexServer"]
 
@@ -17,7 +18,7 @@ _MAX_NEIGHBORS = 1_000
 _NAMESPACES = ("app", "owner", "version")
 
 
-class VertexIndexServer(JsonServer):
+class VertexIndexServer(GrpcServer):
     """One index of ``dimensions``, deployed at one endpoint.
 
     Attributes:
@@ -37,6 +38,20 @@ class VertexIndexServer(JsonServer):
         self.datapoints: dict[str, Any] = {}
         self.extra: list[str] = []
         self._dimensions = dimensions
+
+    def methods(self) -> list[Method]:
+        """See :class:`GrpcServer`."""
+        from google.cloud.aiplatform_v1 import types
+
+        indexes, matches = ("google.cloud.aiplatform.v1." + name for name in ("IndexService", "MatchService"))
+        upsert = types.UpsertDatapointsRequest, types.UpsertDatapointsResponse
+        remove = types.RemoveDatapointsRequest, types.RemoveDatapointsResponse
+        find = types.FindNeighborsRequest, types.FindNeighborsResponse
+        return [
+            (indexes, "UpsertDatapoints", *upsert, lambda asked: f"v1/{asked.index}:upsertDatapoints"),
+            (indexes, "RemoveDatapoints", *remove, lambda asked: f"v1/{asked.index}:removeDatapoints"),
+            (matches, "FindNeighbors", *find, lambda asked: f"v1/{asked.index_endpoint}:findNeighbors"),
+        ]
 
     def answer(self, path: str, body: Any) -> Any:
         """See :class:`JsonServer`."""
@@ -59,6 +74,7 @@ class VertexIndexServer(JsonServer):
             if not point.datapoint_id:
                 raise Refused(400, "a datapoint has no id")
             self._check_vector(point.feature_vector)
+            _check_sparse(point.sparse_embedding)
             _check_restricts(point.restricts)
         for point in points:
             self.datapoints[point.datapoint_id] = point
@@ -83,16 +99,23 @@ class VertexIndexServer(JsonServer):
         return {"nearestNeighbors": [self._neighbors(query) for query in request.queries]}
 
     def _neighbors(self, query: Any) -> Any:
-        self._check_vector(query.datapoint.feature_vector)
-        _check_restricts(query.datapoint.restricts)
+        like = query.datapoint
+        _check_sparse(like.sparse_embedding)
+        sparse = len(like.sparse_embedding.dimensions) > 0
+        if sparse and len(like.feature_vector):
+            raise Refused(400, "a query of both kinds needs rrf, which is not used here")
+        if not sparse:
+            self._check_vector(like.feature_vector)
+        _check_restricts(like.restricts)
         if not 1 <= query.neighbor_count <= _MAX_NEIGHBORS:
             raise Refused(400, f"neighbor_count is {query.neighbor_count}, and must be 1 to {_MAX_NEIGHBORS}")
         wanted = {each.namespace: set(each.allow_list) for each in query.datapoint.restricts}
         found = [
-            (_dot(query.datapoint.feature_vector, point.feature_vector), name)
+            (_sparse_dot(like, point) if sparse else _dot(like.feature_vector, point.feature_vector), name)
             for name, point in self.datapoints.items()
             if _matches(wanted, point.restricts)
         ]
+        found = [(score, name) for score, name in found if score > 0 or not sparse]
         best = sorted(found, reverse=True)[: query.neighbor_count]
         best += [(1.0, name) for name in self.extra]
         return {"neighbors": [{"datapoint": {"datapointId": name}, "distance": distance} for distance, name in best]}
@@ -110,6 +133,17 @@ def _check_restricts(restricts: Any) -> None:
         raise Refused(
             400, f"restricts are missing, empty or given twice: {missing or [r.namespace for r in restricts]}"
         )
+
+
+def _check_sparse(sparse: Any) -> None:
+    if len(sparse.dimensions) != len(sparse.values) or len(set(sparse.dimensions)) != len(sparse.dimensions):
+        raise Refused(400, "a sparse embedding has as many dimensions as values, each dimension once")
+
+
+def _sparse_dot(one: Any, other: Any) -> float:
+    values = dict(zip(other.sparse_embedding.dimensions, other.sparse_embedding.values, strict=True))
+    mine = zip(one.sparse_embedding.dimensions, one.sparse_embedding.values, strict=True)
+    return float(sum(value * values.get(dimension, 0.0) for dimension, value in mine))
 
 
 def _matches(wanted: dict[str, set[str]], restricts: Any) -> bool:

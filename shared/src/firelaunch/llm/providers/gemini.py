@@ -7,6 +7,7 @@ says why not the OpenAI-compatible endpoint.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -14,9 +15,11 @@ from typing import Any
 from pydantic_core import from_json
 
 from ...errors import ModelUnavailable
-from ..base import Call, CallPart, Chunk, Message, Tokens, ToolCall, ToolChunk
+from ..base import MADE_ID, Call, CallPart, Chunk, Message, Tokens, ToolCall, ToolChunk
 from ..fields import figure, items, json_text, table, text, word
+from ..parameters import Body, Refusal, RefusedParameters
 from ..relay import relay, whole_chunk
+from ..thinking import Effort, is_gemini_with_levels
 from ..transport import Transport
 
 __all__ = ["GeminiProvider"]
@@ -55,6 +58,7 @@ class GeminiProvider:
         self.name = name
         self._token = token
         self._base_url = base_url
+        self._refused = RefusedParameters(_without, _blamed)
 
     @cached_property
     def _transport(self) -> Transport:
@@ -71,13 +75,19 @@ class GeminiProvider:
     def _ask(self, call: Call, method: str) -> Iterator[Chunk]:
         path = f"/publishers/google/models/{call.model.removeprefix('google/')}:{method}"
         headers = {"Authorization": f"Bearer {self._token()}", "Content-Type": "application/json"}
-        body = json.dumps(_body(call)).encode()
-        return relay(self._transport, path, headers | {"User-Agent": "firelaunch"}, body, call.patience, _event, _whole)
+        headers["User-Agent"] = "firelaunch"
+
+        def send(body: Body) -> Iterator[Chunk]:
+            return relay(self._transport, path, headers, json.dumps(body).encode(), call.patience, _event, _whole)
+
+        return self._refused.send(call.model, _body(call), send)
 
 
 def _body(call: Call) -> dict[str, Any]:
     told = [message["content"] for message in call.messages if message["role"] == "system"]
-    config: dict[str, Any] = {"maxOutputTokens": call.max_output_tokens}
+    config: dict[str, Any] = {"maxOutputTokens": call.most_tokens}
+    if call.effort is not None:
+        config["thinkingConfig"] = _thinking(call.model, call.effort)
     if call.temperature is not None:
         config["temperature"] = call.temperature
     if call.shape is not None:
@@ -110,8 +120,51 @@ def _contents(call: Call) -> list[dict[str, Any]]:
         if not results:
             found.append({"role": "user", "parts": results})
         answer = {"name": message["name"], "response": {"output": message["content"]}}
-        results.append({"functionResponse": answer})
+        results.append({"functionResponse": answer | _own_id(message["call_id"])})
     return found
+
+
+def _own_id(call_id: str) -> dict[str, str]:
+    """The id of a call, where the model gave it one: it then looks for its results by it."""
+    return {} if call_id.startswith(MADE_ID) else {"id": call_id}
+
+
+def _thinking(model: str, effort: Effort) -> dict[str, Any]:
+    """Google's words for an effort (https://docs.cloud.google.com/vertex-ai/generative-ai/docs/thinking)."""
+    if is_gemini_with_levels(model):
+        level = {"none": "MINIMAL", "xhigh": "HIGH", "max": "HIGH"}.get(effort, effort.upper())
+        return {"thinkingLevel": level}
+    # -1 lets the model decide.
+    return {"thinkingBudget": {"none": 0, "minimal": 512, "low": 1_024}.get(effort, -1)}
+
+
+_NEXT_LEVEL = {"MINIMAL": "LOW", "LOW": "MEDIUM", "MEDIUM": "HIGH"}
+
+
+def _without(body: Body, refused: frozenset[Refusal]) -> Body:
+    """A request without what its model refuses; a level of thinking that it refuses gives way to the next."""
+    config = dict(body["generationConfig"])
+    if Refusal("temperature") in refused:
+        config.pop("temperature", None)
+    thinking = config.pop("thinkingConfig", None)
+    if thinking is not None and Refusal("thinkingConfig") not in refused:
+        level = thinking.get("thinkingLevel")
+        while level is not None and Refusal("thinkingConfig", level) in refused:
+            level = _NEXT_LEVEL.get(level)
+        if level is not None:
+            config["thinkingConfig"] = {"thinkingLevel": level}
+        elif "thinkingBudget" in thinking:
+            config["thinkingConfig"] = thinking
+    return {**body, "generationConfig": config}
+
+
+def _blamed(body: Body, said: str) -> Refusal | None:
+    """What Google's words name of what can be left out."""
+    config = body["generationConfig"]
+    words = said.lower()
+    if "thinkingConfig" in config and re.search(r"\bthinking|\bbudget", words):
+        return Refusal("thinkingConfig", config["thinkingConfig"].get("thinkingLevel"))
+    return Refusal("temperature") if "temperature" in config and "temperature" in words else None
 
 
 def _parts(message: Message, model: str) -> list[dict[str, Any]]:
@@ -127,7 +180,8 @@ def _function_call(call: ToolCall) -> dict[str, Any]:
         found = from_json(call.arguments or "{}")
     except ValueError:
         found = {}
-    part: dict[str, Any] = {"functionCall": {"name": call.name, "args": found if isinstance(found, dict) else {}}}
+    arguments = found if isinstance(found, dict) else {}
+    part: dict[str, Any] = {"functionCall": {"name": call.name, "args": arguments, **_own_id(call.id)}}
     return part | ({"thoughtSignature": call.signature} if call.signature is not None else {})
 
 

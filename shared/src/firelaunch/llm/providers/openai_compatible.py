@@ -9,12 +9,16 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
 from ...errors import ModelUnavailable
 from ..base import Call, CallPart, Chunk, Message, Tokens, ToolCall, ToolChunk, ToolSpec
 from ..fields import figure, items, json_text, table, text, word
+from ..parameters import Body, RefusedParameters
 from ..relay import relay, whole_chunk
+from ..thinking import is_openai_reasoning
 from ..transport import Transport
+from .openai_parameters import blamed, without
 
 __all__ = ["OpenAICompatibleProvider"]
 
@@ -38,8 +42,8 @@ class OpenAICompatibleProvider:
         self._api_key = api_key
         self._base_url = base_url
         self._prefix = model_prefix
-        # Older compatible servers know the limit by its first name alone; OpenAI's newer models refuse that one.
-        self._limit = "max_completion_tokens" if base_url is None else "max_tokens"
+        self._refused = RefusedParameters(without, blamed)
+        self._is_openai = urlsplit(base_url or _OPENAI).hostname == urlsplit(_OPENAI).hostname
 
     @cached_property
     def _transport(self) -> Transport:
@@ -56,15 +60,28 @@ class OpenAICompatibleProvider:
     def _ask(self, call: Call, body: Mapping[str, Any]) -> Iterator[Chunk]:
         key = self._api_key() if callable(self._api_key) else self._api_key
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", "User-Agent": "firelaunch"}
-        encoded = json.dumps(body).encode()
-        return relay(self._transport, "/chat/completions", headers, encoded, call.patience, _event, _whole)
+
+        def send(shaped: Body) -> Iterator[Chunk]:
+            encoded = json.dumps(shaped).encode()
+            return relay(self._transport, "/chat/completions", headers, encoded, call.patience, _event, _whole)
+
+        return self._refused.send(call.model, body, send)
+
+    def _limit(self, model: str) -> str:
+        """The name of the limit of output.
+
+        OpenAI's reasoning models know the newer one alone, wherever they are served; older servers only the first.
+        """
+        return "max_completion_tokens" if self._is_openai or is_openai_reasoning(model) else "max_tokens"
 
     def _body(self, call: Call) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self._prefix + call.model.removeprefix(self._prefix),
             "messages": [_message(message) for message in call.messages],
-            self._limit: call.max_output_tokens,
+            self._limit(call.model): call.most_tokens,
         }
+        if call.effort is not None:
+            body["reasoning_effort"] = call.effort
         if call.temperature is not None:
             body["temperature"] = call.temperature
         if call.shape is not None:

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 from ...errors import ModelError
+from ..google_locations import vertex_host
 from .gemini import GeminiProvider
 
 __all__ = ["GoogleAccessToken", "vertex_provider"]
@@ -47,8 +48,9 @@ class GoogleAccessToken:
             return token
 
 
-def vertex_provider(project: str, region: str, credentials: Any = None, base_url: str | None = None) -> GeminiProvider:
-    """The provider for Gemini in ``region`` (or "global") of ``project``; ``base_url`` is for tests."""
-    host = "aiplatform.googleapis.com" if region == "global" else f"{region}-aiplatform.googleapis.com"
-    url = f"{base_url or f'https://{host}'}/v1/projects/{project}/locations/{region}"
+def vertex_provider(
+    project: str, location: str, credentials: Any = None, base_url: str | None = None
+) -> GeminiProvider:
+    """The provider for Gemini in ``location`` ("global", "eu", "us" or a region); ``base_url`` is for tests."""
+    url = f"{base_url or f'https://{vertex_host(location)}'}/v1/projects/{project}/locations/{location}"
     return GeminiProvider("vertex", GoogleAccessToken(credentials), url)

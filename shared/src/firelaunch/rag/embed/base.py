@@ -115,6 +115,11 @@ class Embedder:
         self._sleep = sleep
         self._clock = clock
 
+    def warm(self) -> None:
+        """Import what the first request needs, where the model says what that is."""
+        warm: Callable[[], None] = getattr(self._model, "warm", lambda: None)
+        warm()
+
     def embed(self, texts: Sequence[str], *, query: bool = False, seconds: float = 120.0) -> Embedded:
         """The vectors of ``texts``, in their order.
 

@@ -51,6 +51,10 @@ class OpenAIEmbeddings:
 
             return openai.OpenAI(api_key=self._api_key, base_url=self._base_url, max_retries=0)
 
+    def warm(self) -> None:
+        """Import what the first request needs."""
+        _ = self._client
+
     def request(self, texts: Sequence[str], *, query: bool, seconds: float) -> Embedded:  # noqa: ARG002 - of the port
         """See :class:`~firelaunch.rag.embed.base.EmbeddingModel`. These models embed questions as they do texts."""
         import numpy as np

@@ -1,14 +1,19 @@
-"""Embeddings of Vertex AI by REST: ``gemini-embedding-001``, ``text-embedding-005`` and their kin."""
+"""Embeddings of Vertex AI: ``gemini-embedding-001``, ``text-embedding-005`` and their kin."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ...errors import ModelError, ModelRefused, ModelUnavailable
-from ...llm.fields import figure, table
-from ..google_rest import GoogleError, GoogleRest
+from ...llm.fields import figure
+from ...llm.google_locations import vertex_host
+from ..google_calls import GoogleError
+from ..vertex_clients import VertexClients
 from .base import Embedded, counted
+
+if TYPE_CHECKING:
+    from google.cloud.aiplatform_v1.types import PredictRequest, PredictResponse
 
 __all__ = ["VertexEmbeddings"]
 
@@ -21,52 +26,63 @@ class VertexEmbeddings:
 
     Args:
         model: its name.
-        project, region: where it is called; the region may be "global".
+        project, location: where it is called: a region, or "global".
         dimensions: length of the vectors; 0 for the model's own (3,072 of gemini-embedding-001, 768 of the others).
-        credentials, base_url: others than the environment's and Google's, for tests.
+        clients: others than those of the location's host, for tests.
     """
 
     batch_tokens = 20_000
 
     def __init__(
-        self,
-        model: str,
-        project: str,
-        region: str,
-        dimensions: int = 0,
-        credentials: Any = None,
-        base_url: str | None = None,
+        self, model: str, project: str, location: str, dimensions: int = 0, clients: VertexClients | None = None
     ) -> None:
         self.id = f"{model}-{dimensions}" if dimensions else model
         self.batch_texts = 1 if model.startswith("gemini-") else 250
         self._dimensions = dimensions
-        host = "aiplatform.googleapis.com" if region == "global" else f"{region}-aiplatform.googleapis.com"
-        self._rest = GoogleRest(base_url or f"https://{host}/v1", credentials)
-        self._path = f"projects/{project}/locations/{region}/publishers/google/models/{model}:predict"
+        self._clients = clients or VertexClients(vertex_host(location))
+        self._model = f"projects/{project}/locations/{location}/publishers/google/models/{model}"
 
     def request(self, texts: Sequence[str], *, query: bool, seconds: float) -> Embedded:
         """See :class:`~firelaunch.rag.embed.base.EmbeddingModel`."""
         task = "RETRIEVAL_QUERY" if query else "RETRIEVAL_DOCUMENT"
-        body: dict[str, Any] = {"instances": [{"content": text, "task_type": task} for text in texts]}
-        if self._dimensions:
-            body["parameters"] = {"outputDimensionality": self._dimensions}
+        instances = [{"content": text, "task_type": task} for text in texts]
+        parameters = {"outputDimensionality": self._dimensions} if self._dimensions else {}
         try:
-            answer = self._rest.call(self._path, body, seconds)
+            request = _request(self._model, instances, parameters)
+            answer = self._clients.call(lambda clients: clients.predictions.predict, request, seconds)
         except GoogleError as error:
             raise _translated(error) from error
         return _read(answer, texts)
 
+    def warm(self) -> None:
+        """Import what the first request needs."""
+        self._clients.warm()
 
-def _read(answer: dict[str, Any], texts: Sequence[str]) -> Embedded:
+
+def _request(endpoint: str, instances: Sequence[Mapping[str, str]], parameters: Mapping[str, int]) -> PredictRequest:
+    from google.cloud.aiplatform_v1.types import PredictRequest
+
+    message = PredictRequest.pb()()
+    message.endpoint = endpoint
+    for instance in instances:
+        message.instances.add().struct_value.update(instance)
+    if parameters:
+        message.parameters.struct_value.update(parameters)
+    request: PredictRequest = PredictRequest.wrap(message)
+    return request
+
+
+def _read(answer: PredictResponse, texts: Sequence[str]) -> Embedded:
     import numpy as np
 
-    try:
-        found = [prediction["embeddings"] for prediction in answer["predictions"]]
-        vectors = np.asarray([each["values"] for each in found], dtype=np.float32)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ModelUnavailable(reason=f"the answer is no list of embeddings: {error!r}") from error
-    counts = [figure(table(table(each).get("statistics")).get("token_count")) for each in found]
-    return counted(vectors, texts, None if None in counts else sum(filter(None, counts)))
+    # Google's own message below proto-plus, which would wrap each of thousands of numbers.
+    found = [each.struct_value.fields["embeddings"].struct_value.fields for each in type(answer).pb(answer).predictions]
+    rows = [[number.number_value for number in each["values"].list_value.values] for each in found]
+    if not rows or any(len(row) != len(rows[0]) for row in rows):
+        raise ModelUnavailable(reason="the answer is no list of embeddings of one length")
+    counts = [each["statistics"].struct_value.fields for each in found]
+    told = [figure(count["token_count"].number_value) if "token_count" in count else None for count in counts]
+    return counted(np.asarray(rows, np.float32), texts, None if None in told else sum(filter(None, told)))
 
 
 def _translated(error: GoogleError) -> ModelError:

@@ -57,7 +57,7 @@ class Hit:
     """An entry that was found (without its vector, unless it was read), and whose it is by the index's own word.
 
     ``score`` is the cosine of the two vectors (-1 to 1) from ``nearest``, and a figure that only orders the hits of one
-    query (larger is better) from ``matching``.
+    query (larger is better) from ``matching``. The entry of an ``unread`` hit is without its text and its place.
     """
 
     app_id: str
@@ -65,6 +65,7 @@ class Hit:
     version: str
     entry: Entry
     score: float
+    unread: bool = False
 
 
 def owner_of(scope: Scope) -> str:
@@ -124,9 +125,24 @@ class Index(Protocol):
         """The ``k`` entries whose vectors are nearest by cosine, best first."""
 
     def matching(
-        self, scope: Scope, version: str, query: str, k: int, where: Where | None = None, *, library: bool = True
+        self,
+        scope: Scope,
+        version: str,
+        query: str,
+        k: int,
+        where: Where | None = None,
+        *,
+        library: bool = True,
+        texts: bool = True,
     ) -> list[Hit]:
-        """The ``k`` entries that match the query's words best, best first."""
+        """The ``k`` entries that match the query's words best, best first.
+
+        Args:
+            texts: False where an index may leave hits unread, since it would pay for each; see :meth:`texts`.
+        """
+
+    def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:
+        """Hits of a query in ``scope``, in their order: the unread ones read, and without those that are gone."""
 
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
         """All entries of one document with their vectors, in no order; the scores mean nothing."""

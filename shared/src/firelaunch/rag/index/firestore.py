@@ -1,8 +1,9 @@
 """The index in Firestore itself: each owner's chunks in one collection below the owner, searched with ``find_nearest``.
 
-The collection is ``apps/{app}/users/{uid}/chunks``, or ``apps/{app}/chunks`` for the library: a vector query reads one
-collection, so a query of one owner can reach no other's. In production Firestore asks for a composite index of
-``version`` and the vector; docs/search.md has the command. The emulator asks for none.
+Words are found by the postings that :mod:`.firestore_words` keeps beside them. The collection of chunks is
+``apps/{app}/users/{uid}/chunks``, or ``apps/{app}/chunks`` for the library: a query reads one collection, so that of
+one owner can reach no other's. In production Firestore asks for a composite index of ``version`` and the vector;
+docs/search.md has the command. The emulator asks for none.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +23,12 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 from google.cloud.firestore_v1.base_vector_query import DistanceMeasure
 from google.cloud.firestore_v1.vector import Vector as FirestoreVector
 
-from ...errors import IndexFailed, IndexUnavailable, PreconditionFailed
+from ...errors import IndexFailed, IndexUnavailable
 from ...scope import Scope
 from ...store.fence import Fence
-from ...store.firestore import verification
 from .base import Entry, Hit, Where, owner_of, scopes_of
+from .firestore_words import FirestoreWords, commit
+from .words import Analyzer
 
 if TYPE_CHECKING:
     from .base import Vector
@@ -36,15 +39,19 @@ _MAX_DIMENSIONS = 2_048
 """https://firebase.google.com/docs/firestore/vector-search#limitations."""
 
 _BATCH = 100
-"""Chunks in one commit: with 2,048 dimensions and a page of text each, well below its 10 MiB."""
+_BATCH_TEXT = 120_000
+"""Chunks in one commit, and bytes of their texts: with 2,048 dimensions each well below its 10 MiB, and the postings of
+such texts are below the 1 MiB of a document, as each byte of text makes six of them at most (by pairs of CJK)."""
 
 _SECONDS = 15.0
 _PASSING = (google.ServiceUnavailable, google.DeadlineExceeded, google.ResourceExhausted, google.Aborted)
 _DISTANCE = "distance"
+_SHOWN = ("chunk", "version", "document", "text", "tags", "place")
+"""What a hit is made of: all but the vector, which is the largest part of a chunk."""
 
 
 class FirestoreIndex:
-    """An :class:`~firelaunch.rag.index.base.Index` on one Firestore database. It finds by vectors alone.
+    """An :class:`~firelaunch.rag.index.base.Index` on one Firestore database.
 
     ``FIRESTORE_EMULATOR_HOST``, where it is set, leads to the emulator; the client library reads it.
 
@@ -52,16 +59,24 @@ class FirestoreIndex:
         project: Google Cloud project.
         database: "(default)" or a named one.
         client: a client made elsewhere.
+        analyzer: makes terms of texts and questions. Another one needs another version.
     """
 
-    has_words = False
+    has_words = True
 
-    def __init__(self, project: str, database: str = "(default)", client: firestore.Client | None = None) -> None:
+    def __init__(
+        self,
+        project: str,
+        database: str = "(default)",
+        client: firestore.Client | None = None,
+        analyzer: Analyzer | None = None,
+    ) -> None:
         self._project = project
         self._database = database
         self._given = client
         self._lock = threading.Lock()
         self._lengths: dict[tuple[str, str], int] = {}
+        self._words = FirestoreWords(lambda: self._client, analyzer or Analyzer())
 
     @cached_property
     def _client(self) -> firestore.Client:
@@ -74,15 +89,17 @@ class FirestoreIndex:
         return ThreadPoolExecutor(8, thread_name_prefix="firestore-index")
 
     def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`. Written in commits of 100."""
+        """See :class:`~firelaunch.rag.index.base.Index`. Written in commits of 100; a chunk's terms come with it."""
         latest = list({entry.id: entry for entry in entries}.values())
         with _translated():
             self._check_lengths(scope, version, latest)
-            for first in range(0, len(latest), _BATCH):
+            for some in _batches(latest):
                 batch = self._client.batch()
-                for entry in latest[first : first + _BATCH]:
-                    batch.set(self._chunks(scope).document(f"{version}.{entry.id}"), _fields(version, entry))
-                self._commit(batch, fence)
+                for entry in some:
+                    batch.set(self._chunk(scope, version, entry.id), _fields(version, entry))
+                self._words.add(batch, scope, version, some)
+                commit(self._client, batch, fence)
+            self._words.settle(scope, version)
 
     def delete(
         self,
@@ -96,7 +113,8 @@ class FirestoreIndex:
         """See :class:`~firelaunch.rag.index.base.Index`."""
         if ids is not None:
             with _translated():
-                self._remove([self._chunks(scope).document(f"{version}.{each}") for each in ids], fence)
+                self._remove([self._chunk(scope, str(version), each) for each in ids], fence)
+                self._words.remove(scope, version, lambda chunk: chunk.name in ids, fence)
             return
         query: Any = self._chunks(scope)
         for field, value in (("document", document), ("version", version)):
@@ -104,6 +122,10 @@ class FirestoreIndex:
                 query = query.where(filter=FieldFilter(field, "==", value))
         with _translated():
             self._delete(query, fence)
+            if document is None:
+                self._words.clear(scope, version, fence)
+            else:
+                self._words.remove(scope, version, lambda chunk: chunk.document == document, fence)
 
     def nearest(
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
@@ -116,13 +138,42 @@ class FirestoreIndex:
         hits = [hit for future in running for hit in future.result()]
         return sorted(hits, key=lambda hit: -hit.score)[:k]
 
-    def matching(self, *_: Any, **__: Any) -> list[Hit]:
-        """Firestore has no search for words.
+    def matching(
+        self,
+        scope: Scope,
+        version: str,
+        query: str,
+        k: int,
+        where: Where | None = None,
+        *,
+        library: bool = True,
+        texts: bool = True,
+    ) -> list[Hit]:
+        """See :class:`~firelaunch.rag.index.base.Index`. Scores are BM25's, each owner's by the owner's own counts."""
+        running = [
+            self._beside.submit(self._matching, each, version, query, k, where or {})
+            for each in scopes_of(scope, library)
+        ]
+        hits = sorted((hit for future in running for hit in future.result()), key=lambda hit: -hit.score)[:k]
+        return self.texts(scope, hits) if texts else hits
 
-        Raises:
-            IndexFailed: always.
-        """
-        raise IndexFailed(reason="Firestore does not search words")
+    def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        app = Scope(scope.app_id)
+        owners = {owner_of(each): each for each in (scope, app)}
+        names = {
+            self._chunk(owners[hit.owner], hit.version, hit.entry.id): n for n, hit in enumerate(hits) if hit.unread
+        }
+        if not names:
+            return list(hits)
+        with _translated():
+            read = self._client.get_all(list(names), field_paths=_SHOWN, timeout=_SECONDS)
+            found = {names[each.reference]: _entry(each) for each in read if each.exists}
+        return [
+            replace(hit, entry=found.get(n, hit.entry), unread=False)
+            for n, hit in enumerate(hits)
+            if not hit.unread or n in found
+        ]
 
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`."""
@@ -140,9 +191,11 @@ class FirestoreIndex:
         app = Scope(app_id)
         with _translated():
             self._delete(self._of_version(app, version))
+            self._words.clear(app, version)
             # Users whose own document does not exist are listed too.
             for user in self._client.collection(app.users()).list_documents(page_size=300):
                 self._delete(self._of_version(app.of(user.id), version))
+                self._words.clear(app.of(user.id), version)
         for key in [key for key in self._lengths if key[1] == version]:
             self._lengths.pop(key, None)
 
@@ -156,6 +209,9 @@ class FirestoreIndex:
     def _chunks(self, scope: Scope) -> Any:
         return self._client.collection(scope.chunks())
 
+    def _chunk(self, scope: Scope, version: str, name: str) -> Any:
+        return self._chunks(scope).document(f"{version}.{name}")
+
     def _of_version(self, scope: Scope, version: str) -> Any:
         return self._chunks(scope).where(filter=FieldFilter("version", "==", version))
 
@@ -166,7 +222,7 @@ class FirestoreIndex:
                 return []
             if len(vector) != there:
                 raise _other_length(len(vector), there)
-            query = self._of_version(scope, version)
+            query = self._of_version(scope, version).select([*_SHOWN, _DISTANCE])
             for name, values in where.items():
                 field = name if name == "document" else f"tags.{name}"
                 query = query.where(filter=FieldFilter(field, "in", list(values)))
@@ -178,6 +234,21 @@ class FirestoreIndex:
                 distance_result_field=_DISTANCE,
             )
             return [_hit(each, 1.0 - each.get(_DISTANCE)) for each in found.stream(timeout=_SECONDS)]
+
+    def _matching(self, scope: Scope, version: str, query: str, k: int, where: Where) -> list[Hit]:
+        with _translated():
+            found = self._words.rank(scope, version, query, k, where)
+        return [
+            Hit(
+                scope.app_id,
+                owner_of(scope),
+                version,
+                Entry(each.chunk.name, each.chunk.document, "", None, each.chunk.tags),
+                each.score,
+                unread=True,
+            )
+            for each in found
+        ]
 
     def _check_lengths(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
         there = self._length(scope, version)
@@ -209,17 +280,21 @@ class FirestoreIndex:
             batch = self._client.batch()
             for name in names[first : first + 4 * _BATCH]:
                 batch.delete(name)
-            self._commit(batch, fence)
+            commit(self._client, batch, fence)
 
-    def _commit(self, batch: Any, fence: Fence | None) -> None:
-        """Commit, and have the document's record be a condition of it: that lies in the same database."""
-        if fence is not None:
-            condition = fence.condition
-            batch._add_write_pbs([verification(self._client.document(condition.path), condition.updated_at)])
-        try:
-            batch.commit(timeout=_SECONDS)
-        except (google.FailedPrecondition, google.NotFound, google.AlreadyExists) as error:
-            raise PreconditionFailed(reason=str(error)) from error
+
+def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    size = 0
+    for entry in entries:
+        more = len(entry.text.encode())
+        if batch and (len(batch) == _BATCH or size + more > _BATCH_TEXT):
+            yield batch
+            batch, size = [], 0
+        batch.append(entry)
+        size += more
+    if batch:
+        yield batch
 
 
 def _fields(version: str, entry: Entry) -> dict[str, Any]:

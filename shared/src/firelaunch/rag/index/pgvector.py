@@ -167,7 +167,15 @@ class PgvectorIndex:
         return [_hit(row) for row in found]
 
     def matching(
-        self, scope: Scope, version: str, query: str, k: int, where: Where | None = None, *, library: bool = True
+        self,
+        scope: Scope,
+        version: str,
+        query: str,
+        k: int,
+        where: Where | None = None,
+        *,
+        library: bool = True,
+        texts: bool = True,  # noqa: ARG002 - they come with the hits
     ) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`."""
         terms = " | ".join(map(_quoted, self._analyzer.query(query)[:_QUERY_TERMS]))
@@ -181,6 +189,10 @@ class PgvectorIndex:
                 [terms, *values, terms, k],
             )
         return [_hit(row) for row in found]
+
+    def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:  # noqa: ARG002 - of the port
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        return list(hits)
 
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`."""

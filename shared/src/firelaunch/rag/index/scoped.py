@@ -98,14 +98,27 @@ class ScopedIndex:
         )
 
     def matching(
-        self, scope: Scope, version: str, query: str, k: int, where: Where | None = None, *, library: bool = True
+        self,
+        scope: Scope,
+        version: str,
+        query: str,
+        k: int,
+        where: Where | None = None,
+        *,
+        library: bool = True,
+        texts: bool = True,
     ) -> list[Hit]:
         """See :meth:`Index.matching <firelaunch.rag.index.base.Index.matching>`."""
         scope = self.__checked(scope, version)
         where = _checked(where, k)
-        return self._own(
-            scope, version, library, self.__index.matching(scope, version, query, k, where, library=library)
-        )
+        found = self.__index.matching(scope, version, query, k, where, library=library, texts=texts)
+        return self._own(scope, version, library, found)
+
+    def texts(self, scope: Scope, version: str, hits: Sequence[Hit], *, library: bool = True) -> list[Hit]:
+        """See :meth:`Index.texts <firelaunch.rag.index.base.Index.texts>`; the hits are of one version."""
+        scope = self.__checked(scope, version)
+        own = self._own(scope, version, library, hits)
+        return self._own(scope, version, library, self.__index.texts(scope, own)) if own else []
 
     def read(self, scope: Scope, version: str, document: str) -> list[Entry]:
         """See :meth:`Index.read <firelaunch.rag.index.base.Index.read>`. What is another's is dropped here too."""

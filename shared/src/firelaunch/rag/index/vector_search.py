@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from ...errors import IndexFailed, IndexUnavailable
 from ...scope import Scope
 from ...store.fence import Fence
-from ..google_rest import GoogleError, GoogleRest
+from ..google_calls import GoogleError
+from ..google_rest import GoogleRest
 from .base import Entry, Hit, Where, owner_of, scopes_of
+from .words import Analyzer
 
 if TYPE_CHECKING:
     from .base import Vector
@@ -32,20 +34,30 @@ _PAGE = 1_000
 _SECONDS = 30.0
 _QUERY_SECONDS = 10.0
 _FIELD = "embedding"
+_QUERY_WORDS = 64
+"""As the embedded index has it, for a question that is a pasted page."""
 
 
 class VectorSearchIndex:
-    """An :class:`~firelaunch.rag.index.base.Index` on one collection. It finds by vectors alone.
+    """An :class:`~firelaunch.rag.index.base.Index` on one collection. Words are found by the service's text search.
 
     Args:
         collection: ``projects/{p}/locations/{l}/collections/{id}``.
         credentials, base_url: others than the environment's and Google's, for tests.
+        analyzer: says which words of a question are looked for.
     """
 
-    has_words = False
+    has_words = True
 
-    def __init__(self, collection: str, credentials: Any = None, base_url: str | None = None) -> None:
+    def __init__(
+        self,
+        collection: str,
+        credentials: Any = None,
+        base_url: str | None = None,
+        analyzer: Analyzer | None = None,
+    ) -> None:
         self._collection = collection
+        self._analyzer = analyzer or Analyzer()
         self._rest = GoogleRest(base_url or "https://vectorsearch.googleapis.com/v1", credentials)
         self._beside = ThreadPoolExecutor(_CHECKS, thread_name_prefix="vector-search-fence")
 
@@ -99,13 +111,34 @@ class VectorSearchIndex:
         hits = [_hit(each["dataObject"]["data"], 1.0 - each.get("distance", 0.0)) for each in said.get("results", [])]
         return sorted(hits, key=lambda hit: -hit.score)
 
-    def matching(self, *_: Any, **__: Any) -> list[Hit]:
-        """Not used here: how the service reads words and ranks by them is not documented.
+    def matching(
+        self,
+        scope: Scope,
+        version: str,
+        query: str,
+        k: int,
+        where: Where | None = None,
+        *,
+        library: bool = True,
+        texts: bool = True,  # noqa: ARG002 - they come with the hits
+    ) -> list[Hit]:
+        """See :class:`~firelaunch.rag.index.base.Index`. The service ranks; a hit's score is of its rank alone."""
+        words = self._analyzer.words(query)[:_QUERY_WORDS]
+        if not words:
+            return []
+        search = {
+            "searchText": " ".join(words),
+            "dataFieldNames": ["text"],
+            "filter": _filter(scope, version, where or {}, library=library),
+            "topK": k,
+            "outputFields": {"dataFields": ["*"]},
+        }
+        said = self._call("search", {"textSearch": search, "pageSize": k}, _QUERY_SECONDS)
+        return [_hit(each["dataObject"]["data"], 1 / rank) for rank, each in enumerate(said.get("results", []), 1)]
 
-        Raises:
-            IndexFailed: always.
-        """
-        raise IndexFailed(reason="Vector Search is used by vectors alone")
+    def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:  # noqa: ARG002 - of the port
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        return list(hits)
 
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`."""

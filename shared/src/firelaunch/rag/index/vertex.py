@@ -7,18 +7,25 @@ the caller's own scope: an id of someone else's that the index returned by mista
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
+from zlib import crc32
 
 from ...errors import IndexFailed, IndexUnavailable
+from ...llm.google_locations import vertex_host
 from ...scope import Scope
 from ...store.base import Delete, Document, DocumentStore, Filter, Query, Set
 from ...store.fence import Fence
-from ..google_rest import GoogleError, GoogleRest
+from ..google_calls import GoogleError
+from ..vertex_clients import VertexClients
 from .base import Entry, Hit, Where, owner_of, scopes_of
+from .words import Analyzer
 
 if TYPE_CHECKING:
     from .base import Vector
@@ -30,10 +37,21 @@ _BATCH = 100
 
 _SECONDS = 30.0
 _QUERY_SECONDS = 10.0
+_MAX_NEIGHBORS = 1_000
+
+_K1, _B = 1.2, 0.75
+_MEAN_TERMS = 120
+"""Terms of a chunk of the default size: a sparse embedding cannot change when others come in, so it is assumed."""
+
+_MOST_TERMS = 500
+_QUERY_TERMS = 64
 
 
 class VertexIndex:
-    """An :class:`~firelaunch.rag.index.base.Index` on an index that takes streaming updates. It finds by vectors alone.
+    """An :class:`~firelaunch.rag.index.base.Index` on an index that takes streaming updates.
+
+    Words are found by sparse embeddings beside the vectors: each term is a dimension, and its value what the term adds
+    to a chunk's BM25 score, but for how rare it is. That is judged among the candidates that a question finds.
 
     What is written is found after some seconds, and what is deleted is gone at once, since its text is.
 
@@ -43,10 +61,11 @@ class VertexIndex:
         deployed: the id of the index as it is deployed at the endpoint.
         domain: the endpoint's public domain name.
         store: where the texts are kept.
-        credentials, base_url, query_url: others than the environment's and Google's, for tests.
+        clients, query_clients: others than those of the region's host and of the domain, for tests.
+        analyzer: makes terms of texts and questions. Another one needs another version.
     """
 
-    has_words = False
+    has_words = True
 
     def __init__(
         self,
@@ -55,17 +74,18 @@ class VertexIndex:
         deployed: str,
         domain: str,
         store: DocumentStore,
-        credentials: Any = None,
-        base_url: str | None = None,
-        query_url: str | None = None,
+        clients: VertexClients | None = None,
+        query_clients: VertexClients | None = None,
+        analyzer: Analyzer | None = None,
     ) -> None:
         region = index.split("/")[3]
         self._index = index
         self._endpoint = endpoint
         self._deployed = deployed
         self._store = store
-        self._writes = GoogleRest(base_url or f"https://{region}-aiplatform.googleapis.com/v1", credentials)
-        self._queries = GoogleRest(query_url or f"https://{domain}/v1", credentials)
+        self._analyzer = analyzer or Analyzer()
+        self._writes = clients or VertexClients(vertex_host(region))
+        self._queries = query_clients or VertexClients(domain)
 
     def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
         """See :class:`~firelaunch.rag.index.base.Index`. Texts first, so that whatever is found has one."""
@@ -77,9 +97,11 @@ class VertexIndex:
             condition = [] if fence is None else [fence.condition]
             texts = [Set(_path(scope, version, entry.id), _fields(scope, version, entry)) for entry in batch]
             self._store.commit([*condition, *texts])
-            points = [_datapoint(scope, version, entry) for entry in batch if entry.vector is not None]
+            points = [self._datapoint(scope, version, entry) for entry in batch if entry.vector is not None]
             if points:
-                self._write("upsertDatapoints", {"datapoints": points})
+                request = {"index": self._index, "datapoints": points}
+                with _translated():
+                    self._writes.call_patiently(lambda clients: clients.indexes.upsert_datapoints, request, _SECONDS)
 
     def delete(
         self,
@@ -107,32 +129,47 @@ class VertexIndex:
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
     ) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`. The cosines are made here, whatever the index measures."""
-        owners = [owner_of(each) for each in scopes_of(scope, library)]
-        allowed: dict[str, Sequence[str]] = {"app": [scope.app_id], "owner": owners, "version": [version]}
-        allowed |= {name if name == "document" else f"tag_{name}": values for name, values in (where or {}).items()}
         from .vectors import unit
 
-        query = {
-            "datapoint": {"featureVector": unit(vector).tolist(), "restricts": _restricts(allowed)},
-            "neighborCount": k,
-        }
-        body = {"deployedIndexId": self._deployed, "queries": [query], "returnFullDatapoint": False}
-        with _translated():
-            said = self._queries.call_patiently(f"{self._endpoint}:findNeighbors", body, _QUERY_SECONDS)
-        ids = [
-            each["datapoint"]["datapointId"]
-            for group in said.get("nearestNeighbors", [])
-            for each in group.get("neighbors", [])
+        query = unit(vector)
+        owners = [owner_of(each) for each in scopes_of(scope, library)]
+        ids = self._neighbors(scope, version, owners, {"feature_vector": query.tolist()}, k, where)
+
+        def cosine(data: Mapping[str, Any]) -> float:
+            return float(_vector(data) @ query)  # type: ignore[operator]  # found by its vector, so it has one
+
+        return self._hits(scope, version, owners, ids, cosine)
+
+    def matching(
+        self,
+        scope: Scope,
+        version: str,
+        query: str,
+        k: int,
+        where: Where | None = None,
+        *,
+        library: bool = True,
+        texts: bool = True,  # noqa: ARG002 - they are what hits are ranked by
+    ) -> list[Hit]:
+        """See :class:`~firelaunch.rag.index.base.Index`. Twice as many are asked for, and ranked by their words."""
+        terms = self._analyzer.query(query)[:_QUERY_TERMS]
+        if not terms:
+            return []
+        owners = [owner_of(each) for each in scopes_of(scope, library)]
+        sparse = {"sparse_embedding": _sparse(dict.fromkeys(terms, 1.0))}
+        ids = self._neighbors(scope, version, owners, sparse, min(2 * k, _MAX_NEIGHBORS), where)
+        found = self._hits(scope, version, owners, ids, lambda _: 0.0)
+        weights = [self._weights(hit.entry.text) for hit in found]
+        rare = {term: _idf(len(found), sum(term in each for each in weights)) for term in terms}
+        scored = [
+            replace(hit, score=sum(each.get(term, 0.0) * rare[term] for term in terms))
+            for hit, each in zip(found, weights, strict=True)
         ]
-        return self._hits(scope, version, owners, ids, unit(vector))
+        return sorted(scored, key=lambda hit: -hit.score)[:k]
 
-    def matching(self, *_: Any, **__: Any) -> list[Hit]:
-        """Vertex AI Vector Search has no search for words.
-
-        Raises:
-            IndexFailed: always.
-        """
-        raise IndexFailed(reason="Vertex AI Vector Search does not search words")
+    def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:  # noqa: ARG002 - of the port
+        """See :class:`~firelaunch.rag.index.base.Index`."""
+        return list(hits)
 
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
         """See :class:`~firelaunch.rag.index.base.Index`."""
@@ -154,15 +191,54 @@ class VertexIndex:
         self._writes.close()
         self._queries.close()
 
-    def _hits(self, scope: Scope, version: str, owners: Sequence[str], ids: Sequence[str], query: Vector) -> list[Hit]:
+    def _neighbors(
+        self, scope: Scope, version: str, owners: Sequence[str], like: Mapping[str, Any], k: int, where: Where | None
+    ) -> list[str]:
+        """Ids of the datapoints that are most like what a datapoint's fields describe."""
+        allowed: dict[str, Sequence[str]] = {"app": [scope.app_id], "owner": owners, "version": [version]}
+        allowed |= {name if name == "document" else f"tag_{name}": values for name, values in (where or {}).items()}
+        query = {"datapoint": {**like, "restricts": _restricts(allowed)}, "neighbor_count": k}
+        request = {"index_endpoint": self._endpoint, "deployed_index_id": self._deployed, "queries": [query]}
+        with _translated():
+            said = self._queries.call_patiently(lambda clients: clients.matches.find_neighbors, request, _QUERY_SECONDS)
+        return [each.datapoint.datapoint_id for group in said.nearest_neighbors for each in group.neighbors]
+
+    def _datapoint(self, scope: Scope, version: str, entry: Entry) -> dict[str, Any]:
+        from .vectors import unit
+
+        owner = owner_of(scope)
+        values = {"app": [scope.app_id], "owner": [owner], "version": [version], "document": [entry.document]}
+        values |= {f"tag_{name}": [value] for name, value in entry.tags.items()}
+        weights = self._weights(entry.text)
+        return {
+            "datapoint_id": _datapoint_id(scope.app_id, owner, version, entry.id),
+            "feature_vector": unit(entry.vector).tolist() if entry.vector is not None else [],
+            **({"sparse_embedding": _sparse(weights)} if weights else {}),
+            "restricts": _restricts(values),
+        }
+
+    def _weights(self, text: str) -> dict[str, float]:
+        """What each term of a text adds to its BM25 score, but for how rare the term is; the heaviest alone."""
+        terms = self._analyzer.terms(text)
+        norm = _K1 * (1 - _B + _B * len(terms) / _MEAN_TERMS)
+        weights = {term: times * (_K1 + 1) / (times + norm) for term, times in Counter(terms).items()}
+        return dict(sorted(weights.items(), key=lambda item: -item[1])[:_MOST_TERMS])
+
+    def _hits(
+        self,
+        scope: Scope,
+        version: str,
+        owners: Sequence[str],
+        ids: Sequence[str],
+        score: Callable[[Mapping[str, Any]], float],
+    ) -> list[Hit]:
         said = list(dict.fromkeys(map(_parsed, ids)))
         own = [each for each in said if each[0] == scope.app_id and each[1] in owners and each[2] == version]
         found = self._store.get_many([_path_of(*each) for each in own])
         hits = []
         for (app_id, owner, _, _), document in zip(own, found, strict=True):
             if document is not None and document.data["owner"] == owner and document.data["vector"]:
-                entry = _entry(document.data, with_vector=True)
-                hits.append(Hit(app_id, owner, version, _without_vector(entry), float(entry.vector @ query)))  # type: ignore[operator]
+                hits.append(Hit(app_id, owner, version, _entry(document.data), score(document.data)))
         # Whatever is not of the scope is handed on as it was said, without a text: the wall drops and reports it.
         foreign = [Hit(each[0], each[1], each[2], Entry(each[3], "", ""), -1.0) for each in said if each not in own]
         return sorted(hits, key=lambda hit: -hit.score) + foreign
@@ -178,12 +254,10 @@ class VertexIndex:
             batch = paths[first : first + _BATCH]
             ids = [point for path in batch if (point := named[path]) is not None]
             if ids:
-                self._write("removeDatapoints", {"datapointIds": ids})
+                request = {"index": self._index, "datapoint_ids": ids}
+                with _translated():
+                    self._writes.call_patiently(lambda clients: clients.indexes.remove_datapoints, request, _SECONDS)
             self._store.commit([Delete(path) for path in batch])
-
-    def _write(self, method: str, body: Any) -> None:
-        with _translated():
-            self._writes.call_patiently(f"{self._index}:{method}", body, _SECONDS)
 
     def _check_lengths(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
         first = self._store.query(Query(scope.vectors(), (Filter("version", "==", version),), limit=1))
@@ -237,34 +311,32 @@ def _fields(scope: Scope, version: str, entry: Entry) -> dict[str, Any]:
     }
 
 
-def _datapoint(scope: Scope, version: str, entry: Entry) -> dict[str, Any]:
-    from .vectors import unit
+def _sparse(weights: Mapping[str, float]) -> dict[str, Any]:
+    """A sparse embedding of terms: a term's hash is its dimension. Where two meet, the heavier stays."""
+    values: dict[int, float] = {}
+    for term, weight in weights.items():
+        dimension = crc32(term.encode())
+        values[dimension] = max(weight, values.get(dimension, 0.0))
+    return {"dimensions": list(values), "values": list(values.values())}
 
-    owner = owner_of(scope)
-    values = {"app": [scope.app_id], "owner": [owner], "version": [version], "document": [entry.document]}
-    values |= {f"tag_{name}": [value] for name, value in entry.tags.items()}
-    return {
-        "datapointId": _datapoint_id(scope.app_id, owner, version, entry.id),
-        "featureVector": unit(entry.vector).tolist() if entry.vector is not None else [],
-        "restricts": _restricts(values),
-    }
+
+def _idf(count: int, having: int) -> float:
+    return math.log(1 + (count - having + 0.5) / (having + 0.5))
 
 
 def _restricts(values: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    return [{"namespace": name, "allowList": list(allowed)} for name, allowed in values.items()]
+    return [{"namespace": name, "allow_list": list(allowed)} for name, allowed in values.items()]
 
 
 def _entry(data: Mapping[str, Any], *, with_vector: bool = False) -> Entry:
-    vector = None
-    if with_vector and data["vector"]:
-        import numpy as np
-
-        vector = np.frombuffer(data["vector"], np.float32)
+    vector = _vector(data) if with_vector else None
     return Entry(data["chunk"], data["document"], data["text"], vector, dict(data["tags"]), json.loads(data["place"]))
 
 
-def _without_vector(entry: Entry) -> Entry:
-    return Entry(entry.id, entry.document, entry.text, None, entry.tags, entry.place)
+def _vector(data: Mapping[str, Any]) -> Vector | None:
+    import numpy as np
+
+    return np.frombuffer(data["vector"], np.float32) if data["vector"] else None
 
 
 @contextmanager

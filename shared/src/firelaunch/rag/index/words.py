@@ -58,6 +58,10 @@ class Analyzer:
         found = [term for run in _runs(text) for term in self._terms(run, every=False)]
         return list(dict.fromkeys(found))
 
+    def words(self, text: str) -> list[str]:
+        """The words of :meth:`query` as they are written, for a service that makes terms of its own."""
+        return [run for run in dict.fromkeys(_runs(text)) if run not in self._ignored]
+
     def _terms(self, run: str, *, every: bool) -> Iterator[str]:
         if _IS_CJK.match(run):
             # Words are not set apart there. Pairs stand for them; single characters serve queries of one character.

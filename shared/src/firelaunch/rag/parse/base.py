@@ -11,6 +11,7 @@ from typing import BinaryIO, Literal, Protocol, get_args
 __all__ = [
     "KINDS",
     "MAX_BLOCK",
+    "MEMORY_STATUS",
     "Block",
     "Draft",
     "Kind",
@@ -34,6 +35,8 @@ MAX_HEADING = 300
 MAX_DEPTH = 12
 """Headings that a heading path holds at most."""
 
+MEMORY_STATUS = 77
+"""Exit status of a parsing process that ended for want of memory."""
 
 _BEFORE = 1_024
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")

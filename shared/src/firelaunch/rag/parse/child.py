@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import resource
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .base import Block, Limits, Unreadable, place
+from .base import MEMORY_STATUS, Block, Limits, Unreadable, place
 from .sniff import FORMATS, sniff
 
 _DETAIL = 300
@@ -63,7 +66,10 @@ def _blocks(wanted: str, extension: str, limits: Limits) -> Iterator[Block]:
 
 
 def _restrict(limits: Limits) -> None:
-    _limit(resource.RLIMIT_AS, limits.memory_bytes)
+    if sys.platform == "linux":
+        _limit(resource.RLIMIT_AS, limits.memory_bytes)
+    else:
+        watch_memory(limits.memory_bytes)  # macOS knows RLIMIT_AS, and does not hold a process to it
     _limit(resource.RLIMIT_CPU, limits.cpu_seconds)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
@@ -71,11 +77,28 @@ def _restrict(limits: Limits) -> None:
     _limit(resource.RLIMIT_NPROC, 0)
 
 
+def watch_memory(most: int) -> None:
+    """End this process when it has more than ``most`` bytes of memory: looked for 20 times a second, by a thread."""
+
+    def watch() -> None:
+        while _peak() <= most:
+            time.sleep(0.05)
+        os._exit(MEMORY_STATUS)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _peak() -> int:
+    """The most memory that this process had at a time, in bytes; macOS tells bytes, Linux kibibytes."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
 def _near_the_limit(limits: Limits) -> bool:
     """Whether so much memory was taken that an error is likely to be for want of more: libxml2 does not say so."""
     status = Path("/proc/self/status")  # ru_maxrss would be the parent's where that was larger
     if not status.exists():
-        return False
+        return _peak() > limits.memory_bytes // 2
     peak = re.search(r"^VmPeak:\s*(\d+) kB", status.read_text(), re.MULTILINE)
     return peak is not None and int(peak[1]) * 1024 > limits.memory_bytes // 2
 
@@ -84,7 +107,7 @@ def _limit(what: int, value: int) -> None:
     try:
         resource.setrlimit(what, (value, value))
     except (ValueError, OSError):
-        if sys.platform != "darwin":  # which knows RLIMIT_AS and does not take it
+        if sys.platform != "darwin":  # whose versions differ in which of them they take
             raise
 
 

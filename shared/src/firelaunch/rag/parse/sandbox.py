@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import IO, Any, cast
 
-from .base import KINDS, MAX_BLOCK, MAX_DEPTH, MAX_HEADING, Block, Limits
+from .base import KINDS, MAX_BLOCK, MAX_DEPTH, MAX_HEADING, MEMORY_STATUS, Block, Limits
 from .failures import MESSAGES, failure
 
 __all__ = ["links", "parse"]
@@ -107,6 +107,8 @@ def _blocks(child: subprocess.Popen[bytes], limits: Limits, progress: Callable[[
     code = child.wait()
     if code in {-signal.SIGXCPU, -signal.SIGKILL}:
         raise failure("too_slow", limits, "processor time")
+    if code == MEMORY_STATUS:
+        raise failure("too_much_memory", limits)
     if code >= 0:
         raise RuntimeError(f"the process that parses ended with status {code}; is firelaunch wholly installed?")
     raise failure("crashed", limits, f"signal {-code}")

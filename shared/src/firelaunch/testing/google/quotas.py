@@ -19,6 +19,10 @@ _IDS = {
         *("aiplatform", "generate_content_requests_per_minute_per_project_per_base_model"),
         None,
     ),
+    "GlobalGenerateContentRequestsPerMinutePerProjectPerBaseModel": (
+        *("aiplatform", "global_generate_content_requests_per_minute_per_project_per_base_model"),
+        None,
+    ),
     "EmbedContentInputTokensPerMinutePerRegionPerBaseModel": (
         *("aiplatform", "embed_content_input_tokens_per_minute_per_base_model"),
         1_000_000,

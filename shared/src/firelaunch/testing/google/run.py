@@ -185,7 +185,7 @@ class Run:
         self.served.append(f"{call.method} {found[0]}{call.path}")
         if found[0] in self._broken:
             return 500, {"error": {"code": "internal", "message": "The database does not answer."}}
-        if call.path == "/readyz":
+        if call.path == "/ready":
             return 200, {"status": "ready", "app": name, "model": "openai"}
         if call.path == "/dev/token":
             return 404, {"error": {"code": "not_found"}}

@@ -1,0 +1,33 @@
+"""Where Google's models answer: one region, a part of the world, or wherever there is room.
+
+The hosts are those of https://docs.cloud.google.com/gemini-enterprise-agent-platform/resources/locations.
+"""
+
+from __future__ import annotations
+
+from .thinking import is_gemini_with_levels
+
+__all__ = ["GLOBAL", "MULTI_REGIONS", "is_served_in", "vertex_host"]
+
+GLOBAL = "global"
+MULTI_REGIONS = ("eu", "us")
+
+
+def vertex_host(location: str) -> str:
+    """The host that serves a location: "global", "eu", "us", or a region such as "europe-west1"."""
+    if location == GLOBAL:
+        return "aiplatform.googleapis.com"
+    if location in MULTI_REGIONS:
+        return f"aiplatform.{location}.rep.googleapis.com"
+    return f"{location}-aiplatform.googleapis.com"
+
+
+def is_served_in(model: str, location: str) -> bool:
+    """Whether a Gemini model answers in a location, as of 2026-11.
+
+    Gemini 3 and later do so on "global", "eu" and "us"; those before on "global" and in regions
+    (https://docs.cloud.google.com/gemini-enterprise-agent-platform/resources/supported-capabilities).
+    """
+    if is_gemini_with_levels(model):
+        return location == GLOBAL or location in MULTI_REGIONS
+    return location not in MULTI_REGIONS

@@ -1,0 +1,309 @@
+"""Words in Firestore: each owner's segments of postings in one collection below the owner, beside the chunks.
+
+Documents of the collection, all of one index version:
+
+* a **segment** (``kind`` "live"): the head of :mod:`.segments`, written in the commit that writes its chunks;
+* a **block** of a large segment;
+* a segment that is **building** or **gone**: its blocks are being written, or deleted. Nobody searches it, and
+  whoever comes next takes away what was left of it.
+
+There is no counter that all writers change: the statistics of BM25 are those of the chunks that the segments hold. New
+chunks never touch what is there. Segments are replaced by one commit that depends on each of them being as it was
+read, so a merge and a deletion that meet are done one after the other, and a process that dies leaves what it had not
+replaced.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from google.api_core import exceptions as google
+from google.cloud.firestore_v1.base_query import FieldFilter
+
+from ...errors import IndexUnavailable, PreconditionFailed
+from ...scope import Scope
+from ...store.fence import Fence
+from ...store.firestore import verification
+from .base import Entry, Where
+from .segments import MAX_CHUNKS, Chunk, Ranked, Roster, Segment, block_of, merged, of_entries, rank, unpacked
+from .words import Analyzer
+
+if TYPE_CHECKING:
+    from google.cloud import firestore
+
+__all__ = ["FirestoreWords", "commit"]
+
+_SMALL: Final = 8
+"""Small segments of an owner and version from which they are merged; a question reads the head of each."""
+
+_ROSTER_BYTES: Final = 800_000
+"""What a segment's roster may take of its head, which holds 1 MiB."""
+
+_COMMIT_BYTES: Final = 2_500_000
+"""Of blocks in one commit. A request holds 10 MiB (https://firebase.google.com/docs/firestore/quotas#writes), and the
+emulator takes 4 MiB."""
+
+_QUERY_TERMS: Final = 64
+"""As the embedded index has it: a pasted page would otherwise read all there is."""
+
+_TRIES: Final = 8
+_LEFT_BEHIND: Final = timedelta(hours=1)
+"""After which a segment that is still being built was left by a process that died: a build takes seconds."""
+
+_SECONDS: Final = 15.0
+_DELETES: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """A segment as it was read, without the postings that lie in blocks."""
+
+    snapshot: Any
+    segment: Segment
+
+    @property
+    def small(self) -> bool:
+        return self.segment.blocks == 0
+
+    @property
+    def roster_bytes(self) -> int:
+        return len(self.snapshot.get("data")["roster"])
+
+
+class FirestoreWords:
+    """Writes, searches and removes the postings of one database.
+
+    Args:
+        client: called for the client at each use, so that none is made before the first.
+        analyzer: makes the terms.
+    """
+
+    def __init__(self, client: Callable[[], firestore.Client], analyzer: Analyzer) -> None:
+        self._client_of = client
+        self._analyzer = analyzer
+
+    def add(self, batch: Any, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
+        """Put a segment of entries into a batch that also writes their chunks: some 100 kB of text at most."""
+        packed = of_entries(None, entries, self._analyzer).pack(inline=True)
+        batch.set(self._postings(scope).document(_name(version)), _head(version, "live", packed.head, 0, None))
+
+    def settle(self, scope: Scope, version: str) -> None:
+        """Merge small segments once there are many, and take away what a process that died left. Repeating it is free.
+
+        Another process may do the same; then one of them has worked for nothing.
+        """
+        live = self._of(scope, version, "live")
+        if int(live.count(alias="n").get(timeout=_SECONDS)[0][0].value) < _SMALL:
+            return
+        self._sweep(scope, version)
+        heads = self._heads(scope, version)
+        inputs = _to_merge(heads)
+        if inputs:
+            self._replace(scope, version, inputs, lambda _: True)
+
+    def rank(self, scope: Scope, version: str, query: str, k: int, where: Where) -> list[Ranked]:
+        """The chunks of one owner that match a question best.
+
+        Raises:
+            IndexUnavailable: segments were replaced again and again while they were read.
+        """
+        terms = self._analyzer.query(query)[:_QUERY_TERMS]
+        for _ in range(_TRIES if terms else 0):
+            heads = self._heads(scope, version)
+            whole = self._with_blocks(heads, terms)
+            if whole is not None:
+                return rank(whole, terms, k, where)
+        if terms:
+            raise IndexUnavailable(reason="the index was being rebuilt", retry_after=1)
+        return []
+
+    def remove(
+        self, scope: Scope, version: str | None, gone: Callable[[Chunk], bool], fence: Fence | None = None
+    ) -> None:
+        """Remove the postings of some chunks, from one version or from all.
+
+        Raises:
+            Fenced: the record does not allow it.
+            IndexUnavailable: others replaced the same segments again and again.
+        """
+        self._sweep(scope, version)
+        for attempt in range(_TRIES):
+            heads = [head for head in self._heads(scope, version) if any(map(gone, head.segment.roster.chunks))]
+            if all(self._replace(scope, head.snapshot.get("version"), [head], _not(gone), fence) for head in heads):
+                return
+            if fence is not None:
+                fence.check()
+            time.sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 - keeps no secret
+        raise IndexUnavailable(reason="others changed the same part of the index", retry_after=1)
+
+    def clear(self, scope: Scope, version: str | None, fence: Fence | None = None) -> None:
+        """Remove all postings of a scope; of one version, or of all."""
+        query: Any = self._postings(scope)
+        if version is not None:
+            query = query.where(filter=FieldFilter("version", "==", version))
+        self._delete((found.reference for found in query.select([]).stream(timeout=_SECONDS)), fence)
+
+    def _postings(self, scope: Scope) -> Any:
+        return self._client_of().collection(scope.postings())
+
+    def _of(self, scope: Scope, version: str | None, *kinds: str) -> Any:
+        query = self._postings(scope).where(filter=FieldFilter("kind", "in", kinds))
+        return query if version is None else query.where(filter=FieldFilter("version", "==", version))
+
+    def _heads(self, scope: Scope, version: str | None) -> list[_Head]:
+        found = list(self._of(scope, version, "live").stream(timeout=_SECONDS))
+        return [_Head(each, _segment(each)) for each in found]
+
+    def _with_blocks(self, heads: Sequence[_Head], terms: Sequence[str] | None) -> list[Segment] | None:
+        """The segments with the postings of these terms, or all; None where a block is gone, as its segment is."""
+        wanted = {
+            _block(head.snapshot, number): n for n, head in enumerate(heads) for number in _numbers(head.segment, terms)
+        }
+        postings = [dict(head.segment.postings) for head in heads]
+        for found in self._client_of().get_all(list(wanted), timeout=_SECONDS) if wanted else ():
+            if not found.exists:
+                return None
+            postings[wanted[found.reference]] |= unpacked(found.get("data"), terms)
+        return [
+            Segment(head.segment.order, head.segment.roster, own, head.segment.blocks)
+            for head, own in zip(heads, postings, strict=True)
+        ]
+
+    def _replace(
+        self,
+        scope: Scope,
+        version: str,
+        heads: Sequence[_Head],
+        keep: Callable[[Chunk], bool],
+        fence: Fence | None = None,
+    ) -> bool:
+        """Put one segment, or none where it would be empty, in the place of others; whether these were still there."""
+        whole = self._with_blocks(heads, None)
+        if whole is None:
+            return False
+        made = merged(whole, keep)
+        batch = self._client_of().batch()
+        head = self._postings(scope).document(_name(version))
+        packed = made.pack()
+        if packed.blocks:
+            self._build(head, version, packed.blocks)
+        if made.roster.chunks:
+            batch.set(head, _head(version, "live", packed.head, len(packed.blocks), made.order))
+        for each in heads:
+            unchanged = self._client_of().write_option(last_update_time=each.snapshot.update_time)
+            if each.small:
+                batch.delete(each.snapshot.reference, option=unchanged)
+            else:
+                batch.update(each.snapshot.reference, {"kind": "gone"}, option=unchanged)
+        try:
+            commit(self._client_of(), batch, fence)
+        except BaseException as error:
+            self._take_away(head, len(packed.blocks))
+            if isinstance(error, PreconditionFailed):
+                return False
+            raise
+        for each in heads:
+            if not each.small:
+                self._take_away(each.snapshot.reference, each.segment.blocks)
+        return True
+
+    def _build(self, head: Any, version: str, blocks: Sequence[Any]) -> None:
+        """Write the blocks of a segment that is not there yet; its head says that they are being written."""
+        batch, size = self._client_of().batch(), 0
+        batch.create(head, {"version": version, "kind": "building", "blocks": len(blocks)})
+        for number, data in enumerate(blocks):
+            more = sum(len(value) for value in data.values())
+            if size + more > _COMMIT_BYTES:
+                commit(self._client_of(), batch)
+                batch, size = self._client_of().batch(), 0
+            batch.set(_numbered(head, number), {"version": version, "kind": "block", "data": dict(data)})
+            size += more
+        commit(self._client_of(), batch)
+
+    def _take_away(self, head: Any, blocks: int) -> None:
+        """Delete a segment that nobody reads: its head last, so that what was broken off is found again."""
+        if blocks:
+            self._delete(_numbered(head, number) for number in range(blocks))
+            self._delete([head])
+
+    def _sweep(self, scope: Scope, version: str | None) -> None:
+        """Take away what a process that died left."""
+        for left in self._of(scope, version, "gone", "building").stream(timeout=_SECONDS):
+            if left.get("kind") == "gone" or datetime.now(UTC) - left.create_time > _LEFT_BEHIND:
+                self._take_away(left.reference, left.get("blocks"))
+
+    def _delete(self, names: Iterable[Any], fence: Fence | None = None) -> None:
+        left = list(names)
+        for first in range(0, len(left), _DELETES):
+            batch = self._client_of().batch()
+            for name in left[first : first + _DELETES]:
+                batch.delete(name)
+            commit(self._client_of(), batch, fence)
+
+
+def commit(client: firestore.Client, batch: Any, fence: Fence | None = None) -> None:
+    """Commit, and have the document's record be a condition of it: that lies in the same database.
+
+    Raises:
+        PreconditionFailed: the record, or what the batch itself depends on, has changed.
+    """
+    if fence is not None:
+        condition = fence.condition
+        batch._add_write_pbs([verification(client.document(condition.path), condition.updated_at)])
+    try:
+        batch.commit(timeout=_SECONDS)
+    except (google.FailedPrecondition, google.NotFound, google.AlreadyExists) as error:
+        raise PreconditionFailed(reason=str(error)) from error
+
+
+def _name(version: str) -> str:
+    return f"{version}.{secrets.token_hex(12)}"
+
+
+def _numbered(head: Any, number: int) -> Any:
+    return head.parent.document(f"{head.id}.{number}")
+
+
+def _block(snapshot: Any, number: int) -> Any:
+    return _numbered(snapshot.reference, number)
+
+
+def _head(version: str, kind: str, data: Any, blocks: int, order: Any) -> dict[str, Any]:
+    return {"version": version, "kind": kind, "blocks": blocks, "order": order, "data": dict(data)}
+
+
+def _segment(snapshot: Any) -> Segment:
+    """From a head. A segment that was never merged is as old as its document is."""
+    data, blocks = snapshot.get("data"), snapshot.get("blocks")
+    order = snapshot.get("order") or snapshot.create_time
+    return Segment(order, Roster.of(data), {} if blocks else unpacked(data), blocks)
+
+
+def _numbers(segment: Segment, terms: Collection[str] | None) -> Collection[int]:
+    if terms is None or not segment.blocks:
+        return range(segment.blocks)
+    return {block_of(term, segment.blocks) for term in terms}
+
+
+def _not(gone: Callable[[Chunk], bool]) -> Callable[[Chunk], bool]:
+    return lambda chunk: not gone(chunk)
+
+
+def _to_merge(heads: Sequence[_Head]) -> list[_Head]:
+    """All small segments, and the large one with the fewest chunks that they fit into; none while there are few."""
+    small = [head for head in heads if head.small]
+    if len(small) < _SMALL:
+        return []
+    large = sorted((head for head in heads if not head.small), key=lambda head: len(head.segment.names))
+    return [*small, *large[:1]] if large and _fit([*small, large[0]]) else small
+
+
+def _fit(heads: Sequence[_Head]) -> bool:
+    chunks = sum(len(head.segment.names) for head in heads)
+    return chunks <= MAX_CHUNKS and sum(head.roster_bytes for head in heads) <= _ROSTER_BYTES
