@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.report import Report, size
 
-CHUNKS, DIMENSIONS, QUESTIONS = size((30_000, 64, 100), (300, 8, 5))
+CHUNKS, DIMENSIONS, QUESTIONS = size((30_000, 64, 20), (300, 8, 5))
 PER_DOCUMENT = 100
 VOCABULARY = 40_000
 TERMS = 120

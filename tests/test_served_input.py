@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -40,17 +41,19 @@ def test_odd_heads_are_answered_in_the_form_of_errors_and_harm_nobody(
     patience(app_folder, 2)
     server = serve(app_folder)
     token = server.sign_in("ada").headers["Authorization"]
-    for name, headers in ODD.items():
-        head = "\r\n".join(
-            [f"POST {path} HTTP/1.1", "Host: app", "Connection: close", f"Authorization: {token}", *headers]
-        )
-        with connected(server) as sock:
-            sock.sendall(f"{head}\r\n\r\n{{}}".encode("latin-1"))
+    with contextlib.ExitStack() as stack:
+        asked = {}
+        for name, headers in ODD.items():
+            lines = [f"POST {path} HTTP/1.1", "Host: app", "Connection: close", f"Authorization: {token}", *headers]
+            asked[name] = stack.enter_context(connected(server))
+            head = "\r\n".join(lines)
+            asked[name].sendall(f"{head}\r\n\r\n{{}}".encode("latin-1"))
+        for name, sock in asked.items():
             seen = b""
             while data := sock.recv(65_536):
                 seen += data
-        top, _, body = seen.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").partition(b"\r\n\r\n")
-        status = int(top.split()[1])
-        assert status < 500, (name, seen)
-        assert status < 400 or {"code", "message"} <= json.loads(body)["error"].keys(), (name, seen)
+            top, _, body = seen.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").partition(b"\r\n\r\n")
+            status = int(top.split()[1])
+            assert status < 500, (name, seen)
+            assert status < 400 or {"code", "message"} <= json.loads(body)["error"].keys(), (name, seen)
     assert server.client.get("/ready").status_code == 200

@@ -12,6 +12,7 @@ from ..documents import Source
 from ..errors import (
     BadRequest,
     Conflict,
+    Fenced,
     FetchRefused,
     Forbidden,
     InvalidCursor,
@@ -291,7 +292,7 @@ def _one_document(api: APIBlueprint, services: Services) -> None:
 
     @api.delete(
         "/documents/<id>",
-        responses={204: None, **errors(*_OF_A_DOCUMENT, *OF_THE_INDEX)},
+        responses={204: None, **errors(Fenced, *_OF_A_DOCUMENT, *OF_THE_INDEX)},
         summary="Delete a document, its passages and its file",
     )
     def delete(path: Path, query: LibraryQuery) -> tuple[str, int]:

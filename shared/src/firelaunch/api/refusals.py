@@ -37,6 +37,7 @@ from ..errors import (
     Unauthenticated,
 )
 from ..identity import AppCheckFailed, IdentityUnavailable
+from ..identity.base import AnonymousAccount
 
 __all__ = [
     "OF_AN_EXTRACTION",
@@ -69,7 +70,7 @@ OF_A_TURN = (*OF_A_CHAT, *_OF_A_CALL, RequestInProgress, IdempotencyMismatch, In
 OF_AN_EXTRACTION = (InvalidSchema, *_OF_A_CALL)
 """What an extraction may fail with."""
 
-_SIGNED_IN = (Unauthenticated, AppCheckFailed, Forbidden, IdentityUnavailable, *OF_THE_STORE)
+_SIGNED_IN = (Unauthenticated, AppCheckFailed, AnonymousAccount, Forbidden, IdentityUnavailable, *OF_THE_STORE)
 """What a route that wants a token may answer before its own work, and when it reaches for the database."""
 
 _UNREAD = {"414": "The path is over 4,094 bytes.", "431": "A header is over 8,190 bytes, or there are over 100."}
