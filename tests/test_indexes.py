@@ -17,6 +17,7 @@ from firelaunch.services import Services
 from firelaunch.settings import Settings
 from firelaunch.testing.apps import sign_in, write_app
 from firelaunch.testing.stripe import StripeServer
+from firelaunch.upkeep import erasure_of
 from firelaunch.web import App, init_app
 from firelaunch.wiring import build, build_store
 from index_need import Need, Unreadable, composite_index, queries
@@ -46,6 +47,7 @@ WRITERS_OF_EXPIRY = {
     "jobs/jobs.py",
     "batch.py",
     "billing/inbox.py",
+    "erasure.py",
 }
 """Files that write it; each is made to do so in the test of the TTL policies."""
 
@@ -91,7 +93,7 @@ def test_every_kind_of_document_that_expires_has_a_ttl_policy_and_nothing_else_h
     expiring = collections_with(EXPIRES, after_one_of_each(tmp_path))
     policies = [item for item in INDEXES["fieldOverrides"] if item.get("ttl")]
 
-    assert expiring == {"requests", "invites", "jobs", "items", "billing_events"}
+    assert expiring == {"requests", "invites", "jobs", "items", "billing_events", "erasures"}
     assert expiring == {item["collectionGroup"] for item in policies}
     assert all(item["fieldPath"] == EXPIRES and item["indexes"] == [] for item in policies), "a time that only grows"
 
@@ -134,7 +136,7 @@ def test_a_query_that_cannot_be_read_fails_rather_than_being_overlooked(tmp_path
 
 
 def after_one_of_each(folder: Path) -> Path:
-    """The database of an app that did a turn, an extraction and a batch, has an invitation, and had a Stripe event."""
+    """The database of an app that used each of what expires: a turn, a batch, an invitation, an event, an erasure."""
     settings = Settings.load(write_app(folder), {"FIRELAUNCH_DATA": str(folder / "data")})
     store = build_store(settings)
     services: Services = build(settings, store=store)
@@ -150,6 +152,7 @@ def after_one_of_each(folder: Path) -> Path:
     owner = Owner("demo", None)
     with StripeServer() as stripe:
         Shop(stripe, store).inbox.receive(Event("evt_1", "invented", services.clock(), owner, None))
+    erasure_of(services).run("bob")
     store.close()
     return next(folder.rglob("*.sqlite3"))
 

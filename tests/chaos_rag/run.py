@@ -1,4 +1,7 @@
-"""Puts documents up, kills who indexes them, then changes the chunker, kills who re-embeds, and counts every chunk."""
+"""Puts documents up, kills who indexes them, then changes the chunker, kills who re-embeds, and counts every chunk.
+
+Meanwhile documents are deleted, by processes that are killed as well, and cancelled; of none may a passage be found.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +56,9 @@ workers = 2
 )
 _SECOND = _FIRST.replace("chunk_tokens = 120", "chunk_tokens = 70")
 _STUCK_SECONDS = 120.0
+_DOOMED = 900_000
+"""Numbers of documents that are deleted while they are indexed."""
+
 
 Say = Callable[[str], object]
 
@@ -63,6 +69,8 @@ class Report:
 
     ``lost`` chunks are not in an index version that should have them; ``doubled`` are there more than once, or do not
     belong there: of content that was replaced, of documents that were deleted.
+    ``deleted`` documents went in the middle of the work, and ``found_after_delete`` passages of them were found by a
+    search right after the deletion, or at the end.
     """
 
     documents: int
@@ -71,13 +79,15 @@ class Report:
     killed_reembedding: int = 0
     lost: int = 0
     doubled: int = 0
+    deleted: int = 0
+    found_after_delete: int = 0
     seconds: float = 0.0
     examples: list[str] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:
-        """Whether each chunk is there once."""
-        return not self.lost and not self.doubled
+        """Whether each chunk is there once, and none of what was deleted."""
+        return not self.lost and not self.doubled and not self.found_after_delete
 
 
 class _SlowServer(OpenAIEmbeddingServer):
@@ -179,7 +189,37 @@ def _indexed(services: Services, documents: int, kills: int, workers: _Herd, rep
     for number in range(documents):
         _put(services, number)
     goal = report.killed + kills
-    _until(lambda: _all_ready(services) and report.killed >= goal, workers, workers, goal, report, say, services)
+    doomed = iter(range(max(2, documents // 5)))
+
+    def over() -> bool:
+        """Meanwhile documents go whose work has just begun, and some of them come again."""
+        number = next(doomed, None)
+        if number is not None:
+            _put(services, _DOOMED + number)
+            time.sleep(random.uniform(0, 0.6))  # noqa: S311 - a test's dice
+            _delete(services, _DOOMED + number, report)
+        return number is None and _all_ready(services) and report.killed >= goal
+
+    _until(over, workers, workers, goal, report, say, services)
+
+
+def _delete(services: Services, number: int, report: Report) -> None:
+    """Delete a document, whatever is at it, and search for what it said."""
+    scope, document = _SCOPES[number % len(_SCOPES)], Source("file", f"{number}.md").id
+    with suppress(NotFound):
+        services.documents.delete(scope, document)
+        report.deleted += 1
+        _look(services, scope, {document}, number, report)
+
+
+def _look(services: Services, scope: Scope, deleted: set[str], number: int, report: Report) -> None:
+    state = services.documents.versions.state()
+    seeker = scope if scope.uid is not None else Scope(scope.app_id, "ada")
+    found = services.documents.search(seeker, f"Part 1 of {number}", state=state, spend=lambda *_: None)
+    shown = [passage for passage in found.passages if passage.hit.entry.document in deleted]
+    report.found_after_delete += len(shown)
+    if shown and len(report.examples) < 10:
+        report.examples.append(f"{len(shown)} passages of a deleted document were found: {number}.md")
 
 
 def _reembedded(
@@ -200,9 +240,7 @@ def _reembedded(
             return
         _put(services, report.documents + number)
         _put(services, number, edition=1)
-        with suppress(NotFound):
-            scope = _SCOPES[(number + report.documents // 2) % len(_SCOPES)]
-            services.documents.delete(scope, Source("file", f"{number + report.documents // 2}.md").id)
+        _delete(services, number + report.documents // 2, report)
 
     def over() -> bool:
         change()
@@ -268,6 +306,9 @@ def _count(services: Services, report: Report) -> None:
             )
             if (lost or more) and len(report.examples) < 10:
                 report.examples.append(f"{record.path} in {version.id}: {lost} lost, {more} doubled")
+        gone = {Source("file", f"{_DOOMED + n}.md").id for n in range(max(2, report.documents // 5))}
+        for number in range(len(gone)):
+            _look(services, _SCOPES[(_DOOMED + number) % len(_SCOPES)], gone, _DOOMED + number, report)
         for scope in _SCOPES:
             strays = services.documents.engine(version).index.count(scope, version.id) - held[scope]
             report.doubled += abs(strays)

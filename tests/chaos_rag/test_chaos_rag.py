@@ -12,3 +12,4 @@ def test_documents_are_whole_after_kills_in_the_middle_of_indexing_and_re_embedd
     assert report.holds, report.examples
     assert not report.examples
     assert report.killed >= 1, "the half that comes while documents are indexed"
+    assert (report.deleted >= 2, report.found_after_delete) == (True, 0)

@@ -13,7 +13,7 @@ from typing import Any
 
 from .errors import InvalidCursor, InvalidId, NotFound
 from .scope import Scope, check_id
-from .store.base import Create, Document, DocumentStore, Order, Query, Update
+from .store.base import Create, Delete, Document, DocumentStore, Order, Query, Update
 
 __all__ = ["Chats", "Page", "chat_view", "message_view", "new_chat", "page_after", "page_cursor"]
 
@@ -79,11 +79,17 @@ class Chats:
         return chat_view(chat.id, chat.data)
 
     def delete(self, scope: Scope, chat_id: str) -> None:
-        """Remove a chat with all its messages."""
+        """Remove a chat with all its messages.
+
+        The chat's own document goes first: an answer that is on the way is stored only while that is there. What was
+        broken off afterwards is finished by a repeat.
+        """
         path = scope.chat(chat_id)
-        if self._store.get(path) is None:
+        there = self._store.get(path) is not None
+        if there:
+            self._store.commit([Delete(path)])
+        if not self._store.delete_tree(path) and not there:
             raise NotFound
-        self._store.delete_tree(path)
 
 
 def new_chat(title: str, now: datetime) -> dict[str, Any]:

@@ -26,10 +26,13 @@ class DocumentTraces:
 
     def erase(self, user: Scope) -> None:
         """Remove the entries, the documents' files and what the user's clients uploaded."""
+        documents = list(self.store.ids(user.documents()))
+        for document in documents:
+            self.documents.raise_fence(user, document)
         for index, _ in self._indexes():
             index.delete(user)
         files = self.documents.files(user)
-        for document in self.store.ids(user.documents()):
+        for document in documents:
             files.delete(user.document(document))
         files.delete(f"{user.root}/uploads")
         self.documents.incoming.erase(user)

@@ -229,6 +229,10 @@ class Documents:
             named = Set(scope.source(source.id), {"uid": scope.uid, "document": source.id})
             try:
                 self._store.commit([*_own(scope, path, data, there, gate), named, prepared.write])
+            except Fenced:
+                if file is not None and there is None and self._store.get(path) is None:
+                    self._files.delete(path, [digest])
+                raise
             except NotFound as gone:
                 raise PreconditionFailed(reason="the document went while it was replaced") from gone
             return document_view(source.id, data), True, before, prepared
@@ -316,19 +320,30 @@ class Documents:
 
         From the first commit on nothing of it is found, and nothing more is written of it.
         """
-
-        def raise_fence() -> Document:
-            record = self.record(scope, document)
-            if record.data.get("status") != "deleting":
-                change = {"status": "deleting", "shown": None, "updated_at": self.clock()}
-                self._store.commit([Update(record.path, change, if_updated_at=record.update_time)])
-            return record
-
-        before = self._admission.run(scope.root, raise_fence)
+        before = self.raise_fence(scope, document)
+        if before is None:
+            raise NotFound
         if before.data.get("status") in _UNFINISHED:
             with suppress(NotFound, Conflict, PreconditionFailed):
                 self._jobs.cancel(scope, str(before.data.get("job", "")))
         self.finish_deletion(scope, document)
+
+    def raise_fence(self, scope: Scope, document: str) -> Document | None:
+        """Have a document's record say that it is being deleted; from here on nothing more is written of it.
+
+        Returns:
+            the record as it was before; None where there is none.
+        """
+        self._check(scope)
+
+        def attempt() -> Document | None:
+            record = self._store.get(scope.document(document))
+            if record is not None and record.data.get("status") != "deleting":
+                change = {"status": "deleting", "shown": None, "updated_at": self.clock()}
+                self._store.commit([Update(record.path, change, if_updated_at=record.update_time)])
+            return record
+
+        return self._admission.run(scope.root, attempt)
 
     def finish_deletion(self, scope: Scope, document: str) -> None:
         """Remove what there is of a document, if its record says that it is being deleted.
@@ -370,6 +385,9 @@ class Documents:
 
         Args:
             record: the document's, as the writer read it.
+
+        Raises:
+            Fenced: it does not live.
         """
         generation = record.data.get(GENERATION, "")
 
@@ -377,7 +395,7 @@ class Documents:
             same = found is not None and found.data.get(GENERATION, "") == generation
             return same and found is not None and found.data.get("status") not in _GIVEN_UP
 
-        return Fence(self._store, record.path, record.update_time, lives)
+        return Fence.while_it(lives, self._store, record)
 
     def same_content(self, scope: Scope, document: str, digest: str) -> Sequence[str]:
         """Another document of the scope with the same content, whose vectors serve for both."""

@@ -2,6 +2,9 @@
 
 What is another's stays as it is, byte for byte. Each step can be repeated, so an erasure that was broken off is begun
 again. ``docs/erasure.md`` says what no service here can reach.
+
+The first commit raises the user's fence (:mod:`firelaunch.store.fence`): requests, jobs and events that had begun
+before it make nothing of the user's any more, however long they go on.
 """
 
 from __future__ import annotations
@@ -10,13 +13,14 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
 from pydantic import BaseModel, Field
 
 from .jobs.base import Kind
 from .scope import Scope
-from .store.base import DELETE_FIELD, Delete, Document, Filter, Query, Update, Write
+from .store.base import DELETE_FIELD, Delete, Document, Filter, Query, Set, Update, Write
 from .store.scoped import ScopedStore
 from .worker import Done, Handlers, JobFailed, Postponed, Run
 
@@ -26,6 +30,9 @@ log = logging.getLogger(__name__)
 
 _PAGE = 300
 _PASSES = 3
+_KEPT_DAYS = 30
+"""How long it is remembered, under a hash, that a user was erased; no request, job or event goes on for as long."""
+
 _AT_WORK = ("running", "reserved")
 
 
@@ -78,6 +85,7 @@ class Erasure:
 
     store: ScopedStore
     traces: Sequence[Traces] = ()
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def report(self, uid: str) -> Report:
         """What there is of a user; changes nothing.
@@ -113,6 +121,7 @@ class Erasure:
             StoreError, IndexFailed, BillingError: something could not be reached; do it again.
         """
         user = self.store.scope.of(uid)
+        self.store.commit([Set(user.erasure(), {"delete_at": self.clock() + timedelta(days=_KEPT_DAYS)})])
         step("counting")
         before = self.report(uid)
         for number in range(_PASSES):

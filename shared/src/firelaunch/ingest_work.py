@@ -112,6 +112,9 @@ class _Work:
         except BudgetExceeded:
             message = "Today's budget does not cover embedding this document. Upload it again tomorrow."
             return self._failed("budget_exceeded", message)
+        except NotFound:
+            self._record()  # its files go with the document
+            raise
         except ModelRefused:
             message = "The embedding model does not take this document's text. Remove what is not text from it."
             return self._failed("embedding_refused", message)

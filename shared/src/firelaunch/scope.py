@@ -193,6 +193,10 @@ class Scope:
         self._user()
         return f"apps/{self.app_id}/members/{self.uid}"
 
+    def erasure(self) -> str:
+        """Document that says that the user was erased, in the app's own collection. Its id is a hash of theirs."""
+        return f"apps/{self.app_id}/erasures/{sha256(self._user().encode()).hexdigest()[:40]}"
+
     def removal(self) -> str:
         """Document that says the user was removed, in the app's own collection. It names the user by a hash alone."""
         self._user()

@@ -10,6 +10,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask, Request, Response, g, jsonify, request
@@ -53,6 +54,7 @@ from .lifecycle import Shutdown
 from .reembed_job import reembed_handlers
 from .resume import Answers, follower_slots
 from .services import Services
+from .store.fence import BEGAN
 from .telemetry import REQUEST_ID, TRACE, configure_logs
 from .turn import Turns, Workflow
 from .ui_stream import UI_HEADERS
@@ -253,6 +255,7 @@ def _requests(app: App, services: Services) -> None:
     @app.before_request
     def begin() -> None:
         g.began = time.monotonic()
+        BEGAN.set(datetime.now(UTC))
         REQUEST_ID.set("req_" + secrets.token_hex(10))
         TRACE.set(request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0] or None)
         if request.method == "OPTIONS" or request.endpoint in _PUBLIC:
@@ -265,6 +268,10 @@ def _requests(app: App, services: Services) -> None:
         if services.app_check is not None:
             services.app_check.verify(request.headers.get("X-Firebase-AppCheck"))
         g.caller = services.identity.verify(bearer(request.headers.get("Authorization")))
+
+    @app.teardown_request
+    def end(_: BaseException | None) -> None:
+        BEGAN.set(None)
 
     @app.after_request
     def finish(response: Response) -> Response:

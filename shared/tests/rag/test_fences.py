@@ -50,7 +50,9 @@ def lives(found: Document | None) -> bool:
 def writer(records: DocumentStore) -> Fence:
     """The fence of a writer who has read the record just now."""
     found = records.get(RECORD)
-    return Fence(records, RECORD, None if found is None else found.update_time, lives)
+    if found is None:
+        raise Fenced
+    return Fence.while_it(lives, records, found)
 
 
 def ids(index: ScopedIndex) -> set[str]:
@@ -118,8 +120,8 @@ def test_whatever_writers_are_at_when_their_document_is_wiped_nothing_of_it_is_t
         under_way, over = threading.Event(), threading.Event()
 
         def write(number: int, turn: int = turn, under_way: Any = under_way, over: Any = over) -> None:
-            fence = writer(records)
             try:
+                fence = writer(records)
                 for n in range(200):
                     own.upsert(ADA, "v1", [entry(f"{turn}-{number}-{n}-{m}") for m in range(5)], fence)
                     under_way.set()

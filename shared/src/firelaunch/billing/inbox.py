@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from ..errors import BadRequest, Forbidden, InvalidId
+from ..errors import BadRequest, Fenced, Forbidden, InvalidId
 from ..scope import Scope
 from ..store.base import Create
+from ..store.fence import begun_at
 from .base import Event
 from .ledger import Ledger
 
@@ -60,7 +62,13 @@ class Inbox:
         user = _user(event)
         if user is None or event.subscription is None:
             return "skipped" if ledger.keep(self._receipt(event, ledger, "skipped")) else "duplicate"
-        done = ledger.follow(user, event.subscription, self._receipt(event, ledger, "applied"))
+        try:
+            # What happened before the user was erased makes nothing of theirs anew.
+            with begun_at(event.created_at):
+                done = ledger.follow(user, event.subscription, self._receipt(event, ledger, "applied"))
+        except Fenced:
+            nobody = replace(event, owner=replace(event.owner, uid=None))
+            return "skipped" if ledger.keep(self._receipt(nobody, ledger, "skipped")) else "duplicate"
         return "applied" if done else "duplicate"
 
     def _receipt(self, event: Event, ledger: Ledger, outcome: Outcome) -> Create:

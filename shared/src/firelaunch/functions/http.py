@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from datetime import UTC, datetime
 
 from flask import Response, g, request
 from pydantic import ValidationError
 
+from ..store.fence import BEGAN
 from ..telemetry import REQUEST_ID
 from ..web import App, handle_errors, invalid
 
@@ -31,7 +33,12 @@ def function_app(name: str, max_body: int) -> App:
     @app.before_request
     def begin() -> None:
         g.began = time.monotonic()
+        BEGAN.set(datetime.now(UTC))
         REQUEST_ID.set("req_" + secrets.token_hex(10))
+
+    @app.teardown_request
+    def end(_: BaseException | None) -> None:
+        BEGAN.set(None)
 
     @app.after_request
     def finish(response: Response) -> Response:

@@ -26,6 +26,7 @@ from ..errors import FirelaunchError, InvalidId, NotFound, ScopeViolation, Store
 from ..identity import bearer
 from ..scope import Scope, split
 from ..services import Services
+from ..store.fence import BEGAN, begun_at
 from .events import Malformed, Received, received
 from .http import function_app
 
@@ -178,7 +179,9 @@ def _events(function: Function, pattern: _Pattern, types: tuple[str, ...], host:
         event: Received | None = None
         try:
             event = _event(types)
-            function(_call_of(event, pattern, host))
+            # An event tells of what was; a user who was erased since is not made anew by it.
+            with begun_at(event.time or BEGAN.get()):
+                function(_call_of(event, pattern, host))
         except (Malformed, Ignored) as error:
             log.warning("%s let an event go: %s", function.__name__, error)
         except FirelaunchError as error:

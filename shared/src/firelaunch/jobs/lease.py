@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..errors import AlreadyExists, FirelaunchError, NotFound, PreconditionFailed, StoreError, TooLarge
+from ..errors import AlreadyExists, Fenced, FirelaunchError, NotFound, PreconditionFailed, StoreError, TooLarge
 from ..store.base import DELETE_FIELD, Update, Write
 from .base import PAYLOAD_BYTES, Job, event
 from .jobs import Jobs
@@ -122,6 +122,7 @@ class Lease:
         self.lost = False
         self._jobs = jobs
         self._path = jobs.store.scope.job(job.id)
+        self.taken_at = taken_at
         self._known_at = taken_at
         self._history = tuple(history)
         self._monotonic = monotonic
@@ -206,6 +207,8 @@ class Lease:
                     if self._landed(stamp, error):
                         self._over = last
                         return
+                except Fenced:
+                    raise
                 except StoreError:
                     if attempt + 1 == _TRIES:
                         raise
@@ -220,7 +223,8 @@ class Lease:
             FirelaunchError: ``error`` itself, where the job is as it was: one of the worker's own writes does not hold.
         """
         now = self._jobs.find(self.job.id)
-        if now is None or now.fence != self.fence:
+        # Under its key a job that was erased may have been made anew.
+        if now is None or now.fence != self.fence or now.created_at != self.job.created_at:
             self.lost = True
             raise LeaseLost
         if now.stamp == stamp:

@@ -11,9 +11,10 @@ from copy import copy
 from datetime import datetime
 from typing import Any, TypeVar
 
-from ..errors import ScopeViolation
+from ..errors import AlreadyExists, NotFound, PreconditionFailed, ScopeViolation
 from ..scope import Scope, split
 from .base import Create, Delete, Document, DocumentStore, Query, Set, Transaction, Update, Verify, Write
+from .fence import Erasable
 
 __all__ = ["ScopedStore"]
 
@@ -73,9 +74,10 @@ class ScopedStore:
     Raises (every method): ScopeViolation for any other path, before anything is sent.
     """
 
-    def __init__(self, store: DocumentStore, scope: Scope) -> None:
+    def __init__(self, store: DocumentStore, scope: Scope, erasable: Erasable | None = None) -> None:
         self.__store = store
         self.__wall = _Wall(scope)
+        self.__erasable = erasable or Erasable(scope.app_id)
         self.scope = scope
 
     def within(self, scope: Scope) -> ScopedStore:
@@ -86,7 +88,7 @@ class ScopedStore:
         """
         own = Scope.plain(scope)
         self.__wall.check(own.root, document=True)
-        return ScopedStore(self.__store, own)
+        return ScopedStore(self.__store, own, self.__erasable)
 
     def check(self, writes: Sequence[Write]) -> list[Write]:
         """Refuse ``writes`` that lead out of the scope, without sending any.
@@ -124,12 +126,42 @@ class ScopedStore:
         return self.__store.read(self.__wall.check_paths(paths), own)
 
     def commit(self, writes: Sequence[Write]) -> datetime:
-        """See :meth:`DocumentStore.commit <firelaunch.store.base.DocumentStore.commit>`."""
-        return self.__store.commit(self.__wall.check_writes(writes))
+        """See :meth:`DocumentStore.commit <firelaunch.store.base.DocumentStore.commit>`.
+
+        Raises:
+            Fenced: it makes something of a user who was erased after this work began.
+        """
+        own = self.__wall.check_writes(writes)
+        users = self.__erasable.users(own)
+        if not users:
+            return self.__store.commit(own)
+        return self.__erasable.run(self.__store, users, lambda conditions: self.__store.commit([*conditions, *own]))
 
     def transaction(self, work: Callable[[Transaction], T]) -> T:
-        """See :meth:`DocumentStore.transaction <firelaunch.store.base.DocumentStore.transaction>`."""
-        return self.__store.transaction(lambda raw: work(_ScopedTransaction(raw, self.__wall)))
+        """See :meth:`DocumentStore.transaction <firelaunch.store.base.DocumentStore.transaction>`.
+
+        Raises:
+            Fenced: it makes something of a user who was erased after this work began.
+        """
+        users: list[str] = []
+
+        def attempt(conditions: list[Verify]) -> T:
+            def checked(raw: Transaction) -> T:
+                own = _ScopedTransaction(raw, self.__wall)
+                result = work(own)
+                users[:] = self.__erasable.users(own.writes)
+                known = {each.path: each for each in conditions}
+                raw.write(*(known.get(path, Verify(path, None)) for path in users))
+                return result
+
+            return self.__store.transaction(checked)
+
+        try:
+            return attempt([])
+        except (AlreadyExists, NotFound, PreconditionFailed):
+            if not users:
+                raise
+            return self.__erasable.run(self.__store, users, attempt)
 
     def delete_tree(self, path: str) -> int:
         """See :meth:`DocumentStore.delete_tree <firelaunch.store.base.DocumentStore.delete_tree>`."""
@@ -152,6 +184,7 @@ class _ScopedTransaction:
     def __init__(self, raw: Transaction, wall: _Wall) -> None:
         self.__raw = raw
         self.__wall = wall
+        self.writes: list[Write] = []
 
     def get(self, path: str) -> Document | None:
         return self.__raw.get(self.__wall.check(path, document=True))
@@ -160,4 +193,6 @@ class _ScopedTransaction:
         return self.__raw.query(self.__wall.check_query(query))
 
     def write(self, *writes: Write) -> None:
-        self.__raw.write(*self.__wall.check_writes(writes))
+        own = self.__wall.check_writes(writes)
+        self.writes += own
+        self.__raw.write(*own)

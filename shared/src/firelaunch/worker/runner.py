@@ -18,6 +18,7 @@ from ..jobs.base import Job, Kind
 from ..jobs.lease import Later, Lease, LeaseLost, take
 from ..lifecycle import Shutdown
 from ..services import Services
+from ..store.fence import begun_at
 from .handlers import Cancelled, Done, Handler, Handlers, JobFailed, Postponed, Run
 
 __all__ = ["Runner"]
@@ -98,7 +99,7 @@ class Runner:
         except ValidationError as error:
             raise JobFailed("The job's payload is not of its kind.", reason=f"{error.error_count()} errors") from None
         run = Run(lease.job.id, scope, services, lease.attempt, lease, self._shutdown, time.monotonic() + kind.seconds)
-        with _kept(lease, self._jobs.policy.lease_seconds / 3, kind.seconds):
+        with begun_at(lease.taken_at), _kept(lease, self._jobs.policy.lease_seconds / 3, kind.seconds):
             done = handler(run, payload) or Done()
             lease.finish("succeeded", done.result, services.store.check(done.writes))
 
