@@ -98,8 +98,8 @@ class World:
 def folded(requests: list[str]) -> list[str]:
     """Requests as they compare: waits for Firestore's operations are left out, and generated names are cut.
 
-    The fields of ``firestore.indexes.json`` are cut too, and have a test of their own. Of lines in a row that are then the
-    same, one stays.
+    The fields of ``firestore.indexes.json`` are cut too, and have a test of their own. Of lines in a row that are then
+    the same, one stays.
     """
     lines = [
         _OVERRIDE.sub("collectionGroups/...", _GENERATED.sub("...", line))
