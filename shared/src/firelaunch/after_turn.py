@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
-from .errors import AlreadyExists, BudgetExceeded, ContentRefused, NotFound, PreconditionFailed
+from .errors import AlreadyExists, BudgetExceeded, ContentRefused, EmptyAnswer, NotFound, PreconditionFailed
 from .jobs import Jobs, Prepared
 from .jobs.base import Kind
 from .llm.base import Message
@@ -160,7 +160,7 @@ def after_turn_handlers(more: Handlers | None = None) -> Handlers:
                 raise JobFailed("This is a job of a user.")
             try:
                 return work(run, payload)
-            except (BudgetExceeded, ContentRefused) as error:
+            except (BudgetExceeded, ContentRefused, EmptyAnswer) as error:
                 return Done({"skipped": error.code})
 
     on(TITLE, _title)
