@@ -125,7 +125,7 @@ def install(lock):
     env = environment(python)
     pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
     uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--compile-bytecode", "--python", python]
-    packages = ["--require-hashes", "-r", "requirements-dev.lock"]
+    packages = ["--require-hashes", "--no-deps", "-r", "requirements-dev.lock"]  # the lock holds all of them
     itself = ["--no-deps", "--no-build-isolation", "--editable", "shared"]
     with Step("fetching the installer"):
         patiently([[*pip, "--require-hashes", "-r", "requirements-uv.lock"]] * 3, env, lock)
