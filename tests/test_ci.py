@@ -15,7 +15,8 @@ import click
 import pytest
 import yaml
 from firelaunch.cli import main
-from firelaunch.deploy.names import PERMISSIONS, QUOTA_VIEWER
+from firelaunch.deploy import vertex
+from firelaunch.deploy.names import FEATURE_PERMISSIONS, PERMISSIONS, QUOTA_VIEWER
 from support import PYTHON, ROOT, TEMPLATE
 
 WORKFLOWS = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), TEMPLATE / ".github" / "workflows" / "test.yml"]
@@ -123,8 +124,8 @@ def test_nothing_that_others_write_stands_in_a_script() -> None:
 def test_the_page_gives_the_deployer_the_roles_that_the_table_says() -> None:
     page = (ROOT / "docs" / "ci.md").read_text()
     assert set(re.findall(r"roles/[\w.]+", page)) - {"roles/iam.workloadIdentityUser"} == {
-        *PERMISSIONS.values(),
-        QUOTA_VIEWER,
+        *(*PERMISSIONS.values(), QUOTA_VIEWER, *vertex.PERMISSIONS.values()),
+        *(role for of_feature in FEATURE_PERMISSIONS.values() for role in of_feature.values()),
     }
 
 

@@ -143,7 +143,7 @@ def variables(repo: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def plan(variables: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Every resource's arguments as Terraform evaluates them; it takes the variables by their declared types."""
-    return planned(tmp_path_factory.mktemp("plan"), variables, github_repository="me/firelaunch")
+    return planned(tmp_path_factory.mktemp("plan"), variables, github_repository='{ id = "123", owner_id = "45" }')
 
 
 @terraform
@@ -393,10 +393,11 @@ def test_without_a_repository_nobody_may_deploy_from_github(variables: dict[str,
 @terraform
 def test_githubs_main_branch_alone_may_deploy(plan: dict[str, dict[str, Any]]) -> None:
     provider = next(value for key, value in plan.items() if "pool_provider" in key)
-    wanted = "assertion.repository == 'me/firelaunch' && assertion.ref == 'refs/heads/main'"
+    ids = "assertion.repository_id == '123' && assertion.repository_owner_id == '45'"
+    wanted = f"{ids} && assertion.ref == 'refs/heads/main'"
     assert provider["attribute_condition"] == wanted
     bound = next(value for key, value in plan.items() if "service_account_iam_member.github" in key)
-    assert bound["member"].endswith("/attribute.repository/me/firelaunch")
+    assert bound["member"].endswith("/attribute.repository_id/123")
 
 
 # The variables
@@ -438,6 +439,7 @@ def test_a_deploy_with_terraform_makes_nothing_that_services_stand_on(name: str,
 @pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
 def test_what_terraform_has_not_made_ends_a_deploy_with_the_command_that_makes_it(tmp_path: Path) -> None:
     with GoogleCloud("demo-project") as cloud:
+        cloud.account.apis.add("iam.googleapis.com")
         tools = Tools({**os.environ, **cloud.environ(tmp_path / "home")}, print)
         whole = account(Place("demo-project", "europe-west1"), "fl-app-shop", "firelaunch: runs shop")
         step = left_to_terraform(whole)

@@ -83,7 +83,15 @@ variable "settings" {
 }
 
 variable "github_repository" {
-  description = "OWNER/NAME of the repository whose main branch may deploy by Workload Identity Federation; empty for none."
-  type        = string
-  default     = ""
+  description = <<-EOT
+    The repository whose main branch may deploy by Workload Identity Federation, and its owner, by their numbers; null for
+    none. Names can be given up and taken by somebody else, numbers cannot: gh api repos/OWNER/NAME --jq '.id, .owner.id'
+  EOT
+  type        = object({ id = string, owner_id = string })
+  default     = null
+
+  validation {
+    condition     = var.github_repository == null ? true : can(regex("^[0-9]+/[0-9]+$", "${var.github_repository.owner_id}/${var.github_repository.id}"))
+    error_message = "Both are numbers: gh api repos/OWNER/NAME --jq '.id, .owner.id'"
+  }
 }

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from firelaunch.testing.google import GoogleCloud
+from firelaunch.deploy.names import FIRST_APIS
+from firelaunch.testing.google import GoogleCloud, ServiceAccount
 
 from .world import Done, World, folded
 
@@ -274,6 +275,47 @@ def kept_of(cloud: GoogleCloud) -> list[Collection[str]]:
     ]
 
 
+def by_a_service_account(world: World, report: Report) -> Check:
+    """Continuous integration deploys as an account of another project, in which Cloud Billing's API is off at first."""
+    cloud = world.cloud
+    cloud.caller = ServiceAccount("5678", {"cloudresourcemanager.googleapis.com"})
+    first = took(report, world.deploy("demo"))
+    yield f"it ends with an error: {first.said[-800:]}", first.code == 1
+    yield (
+        "and the command that mends it",
+        "gcloud services enable cloudbilling.googleapis.com --project=5678" in first.said,
+    )
+    yield "without a wait", "waiting" not in first.said
+    cloud.caller = ServiceAccount("5678", {*FIRST_APIS})
+    second = took(report, world.deploy("demo"))
+    cloud.caller = None
+    yield f"then it ends well: {second.said[-800:]}", second.code == 0
+
+
+def a_restricted_organization(world: World, report: Report) -> Check:
+    """An organization forbids allUsers, and what is new takes a while to hold everywhere."""
+    world.app("club")
+    cloud = world.cloud
+    cloud.account.own_members_only = True
+    cloud.account.late |= {"secret": 1, "build": 1, "eventarc": 1, "account": 1}
+    done = took(report, world.deploy("club"))
+    yield f"it ends well: {done.said[-1200:]}", done.code == 0
+    for service in ("club", "fl-fn-club"):
+        yield f"{service} may be called by anybody", cloud.run.public(service)
+        yield (
+            f"and it is said how: {service}",
+            f"{service}: anybody may call it, because Cloud Run checks no caller of it" in done.said,
+        )
+    for reason in (
+        "the service's right to its secret",
+        "the rights of the account that builds images",
+        "Eventarc's own account",
+        "a new service account",
+    ):
+        yield f"what it waited for is said: {reason}", f"minutes at most: {reason}" in done.said
+    cloud.account.own_members_only = False
+
+
 SCENARIOS: tuple[Callable[[World, Report], Check], ...] = (
     two_apps_and_the_functions,
     again,
@@ -282,6 +324,8 @@ SCENARIOS: tuple[Callable[[World, Report], Check], ...] = (
     rollback,
     preview,
     an_index_of_its_own,
+    by_a_service_account,
+    a_restricted_organization,
     broken_off,
 )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from firelaunch.deploy.events import for_uploads, notification, removals
 from firelaunch.deploy.functions import Removals, Uploads
-from firelaunch.deploy.names import EVENT_RECEIVER, Place
+from firelaunch.deploy.names import APIS, EVENT_RECEIVER, FEATURE_APIS, Place
 from firelaunch.deploy.steps import perform
 from firelaunch.deploy.tools import Failed, Tools
 from firelaunch.testing.google import GoogleCloud
@@ -41,6 +41,7 @@ Fresh = Callable[[], Tools]
 def cloud() -> Iterator[GoogleCloud]:
     """A project with a bucket, a database, the account that calls, and the functions' service."""
     with GoogleCloud() as cloud:
+        cloud.account.apis |= {*APIS, *FEATURE_APIS.values()}
         cloud.account.accounts.append(PLACE.email(CALLER))
         member = {"role": EVENT_RECEIVER, "members": [PLACE.member(CALLER)]}
         cloud.account.policy["bindings"].append(member)

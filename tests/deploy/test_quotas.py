@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from firelaunch.deploy.functions import membership_service
-from firelaunch.deploy.names import Place, app_service
+from firelaunch.deploy.names import APIS, FEATURE_APIS, Place, app_service
 from firelaunch.deploy.quotas import Quota, quota_steps, quotas
 from firelaunch.deploy.steps import perform
 from firelaunch.deploy.tools import Failed, Request, Tools
@@ -32,7 +32,7 @@ PLACE = Place("demo-project", "europe-west1", "1234")
 def cloud() -> Iterator[GoogleCloud]:
     """A project whose APIs are on."""
     with GoogleCloud() as cloud:
-        cloud.account.apis |= {f"{name}.googleapis.com" for name in ("cloudquotas", "run", "firestore", "aiplatform")}
+        cloud.account.apis |= {*APIS, *FEATURE_APIS.values()}
         yield cloud
 
 

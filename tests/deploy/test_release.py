@@ -13,9 +13,18 @@ import pytest
 from firelaunch.deploy.data import database, indexes, publish, vectors
 from firelaunch.deploy.files import files
 from firelaunch.deploy.iam import account
-from firelaunch.deploy.names import BUILDER, REPOSITORY, SECRET_READER, Place, Service
-from firelaunch.deploy.plan import preflight
-from firelaunch.deploy.release import Release, services_command
+from firelaunch.deploy.names import (
+    APIS,
+    BUILDER,
+    BUILDER_ROLE,
+    FEATURE_APIS,
+    REPOSITORY,
+    SECRET_READER,
+    Place,
+    Service,
+)
+from firelaunch.deploy.plan import preflight, secret_versions
+from firelaunch.deploy.release import Release, deploy_command, services_command
 from firelaunch.deploy.rules import file_rules, rules
 from firelaunch.deploy.smoke import smoke_app
 from firelaunch.deploy.stage import Staged
@@ -42,7 +51,8 @@ def cloud() -> Iterator[GoogleCloud]:
     with GoogleCloud() as cloud:
         project, member = cloud.account, PLACE.member(SERVICE.account)
         project.accounts += [PLACE.email(BUILDER), PLACE.email(SERVICE.account)]
-        project.apis |= {f"{name}.googleapis.com" for name in ("run", "cloudbuild", "artifactregistry")}
+        project.apis |= {*APIS, *FEATURE_APIS.values()}
+        project.policy["bindings"].append({"role": BUILDER_ROLE, "members": [PLACE.member(BUILDER)]})
         project.repositories.append(f"projects/demo-project/locations/europe-west1/repositories/{REPOSITORY}")
         project.secrets["demo-key"] = ["a-key"]
         bindings = [{"role": SECRET_READER, "members": [member]}]
@@ -87,7 +97,7 @@ def test_traffic_moves_to_what_works_stays_where_it_is_otherwise_and_can_be_give
     assert made["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1", "memory": "1Gi"}
     variables = {item["name"]: item for item in made["spec"]["containers"][0]["env"]}
     assert variables["MODE"]["value"] == "a,b"
-    assert variables["OPENAI_API_KEY"]["valueFrom"]["secretKeyRef"] == {"name": "demo-key", "key": "latest"}
+    assert variables["OPENAI_API_KEY"]["valueFrom"]["secretKeyRef"] == {"name": "demo-key", "key": "1"}
 
     cloud.run.breaking = True
     with pytest.raises(Failed, match=f"answered with 500(.|\n)*Traffic stays on {first}") as failed:
@@ -125,9 +135,9 @@ def test_a_service_that_could_not_be_opened_is_opened_by_the_next_run(
         return smoke_app(url, "demo", pause=lambda _: None)
 
     cloud.denied = {"run.services.setIamPolicy"}
-    with pytest.raises(Failed, match="answered with 403") as failed:
+    with pytest.raises(Failed, match="cannot be opened to its users") as failed:
         Release(tools, PLACE, SERVICE, smoke).deploy(Staged(tmp_path, "one"))
-    assert "gcloud run services add-iam-policy-binding demo" in failed.value.mend
+    assert "ask for roles/run.admin" in failed.value.mend
     assert 'cloud.edge = "private"' in failed.value.mend
     cloud.denied = set()
     tools.read(services_command(PLACE), fresh=True)
@@ -135,6 +145,60 @@ def test_a_service_that_could_not_be_opened_is_opened_by_the_next_run(
     assert cloud.run.public("demo")
     assert len(cloud.build.uploads) == 1
     assert cloud.unexpected == []
+
+
+@pytest.mark.parametrize(("checks_callers", "opens"), [(False, True), (True, False)])
+def test_where_an_organization_forbids_all_users_a_service_is_opened_without_them_or_the_policy_is_named(
+    cloud: GoogleCloud, tools: Tools, tmp_path: Path, *, checks_callers: bool, opens: bool
+) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    cloud.account.own_members_only, cloud.account.checks_callers = True, checks_callers
+    release = Release(tools, PLACE, SERVICE, lambda url: smoke_app(url, "demo", pause=lambda _: None))
+    if not opens:
+        with pytest.raises(Failed, match="permitted customer") as failed:
+            release.deploy(Staged(tmp_path, "one"))
+        assert "constraints/run.managed.requireInvokerIam" in failed.value.mend
+        return
+    assert "because Cloud Run checks no caller of it; allUsers was refused" in release.deploy(Staged(tmp_path, "one"))
+    assert cloud.run.public("demo")
+    tools.read(services_command(PLACE), fresh=True)
+    cloud.requests.clear()
+    assert "serves at" in release.deploy(Staged(tmp_path, "two")), "it stays open, and allUsers is not tried again"
+    assert not [line for line in cloud.requests if line.endswith("setIamPolicy")]
+
+
+def test_a_new_version_of_a_secret_is_a_new_revision_and_the_old_one_keeps_its_own(
+    cloud: GoogleCloud, tools: Tools, tmp_path: Path
+) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+
+    def deploy() -> str:
+        fresh = Release(tools, PLACE, SERVICE, lambda _: None)
+        tools.read(secret_versions(PLACE, "demo-key"), fresh=True)
+        tools.read(services_command(PLACE), fresh=True)
+        return fresh.deploy(Staged(tmp_path, "one"))
+
+    deploy()
+    (first,) = cloud.run.traffic("demo")
+    assert "nothing has changed" in deploy()
+    cloud.account.secrets["demo-key"].append("another-key")
+    deploy()
+    (second,) = cloud.run.traffic("demo")
+    assert second != first
+    env = cloud.run.services["demo"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert [item["valueFrom"]["secretKeyRef"]["key"] for item in env if "valueFrom" in item] == ["2"]
+    assert len(cloud.build.uploads) == 1
+
+
+def test_cloud_run_asks_the_app_whether_it_is_ready_and_whether_it_lives(tmp_path: Path) -> None:
+    app = deploy_command(PLACE, SERVICE, tmp_path).argv
+    probes = [flag for flag in app if "-probe=" in flag]
+    assert [flag.partition(",")[0] for flag in probes] == [
+        "--startup-probe=httpGet.path=/ready",
+        "--liveness-probe=httpGet.path=/live",
+    ]
+    function = deploy_command(PLACE, replace(SERVICE, function="membership"), tmp_path).argv
+    assert not [flag for flag in function if "-probe=" in flag], "it has no such paths"
 
 
 def test_more_instances_than_the_regions_quota_has_cpu_for_are_refused_with_the_mend_of_quotas(
@@ -284,6 +348,21 @@ def test_every_index_and_ttl_of_the_file_is_made_once_and_others_are_let_be(clou
         assert bool(field.get("ttlConfig")) is bool(item.get("ttl"))
     made.indexes["(default)"].append({**made.indexes["(default)"][0], "name": "a/indexes/own", "queryScope": "OTHER"})
     assert perform(step, tools, never) == 0
+
+
+def test_every_set_of_documents_and_tags_that_a_search_may_filter_by_has_its_index(
+    cloud: GoogleCloud, tools: Tools
+) -> None:
+    perform(indexes(PLACE, "(default)", INDEXES, 768, ("topic", "year")), tools, never)
+    paths = {
+        tuple(field["fieldPath"] for field in index["fields"][:-1])
+        for index in cloud.firestore.indexes["(default)"]
+        if any("vectorConfig" in field for field in index["fields"])
+    }
+    filters = {frozenset(each) - {"version", "embedding"} for each in paths}
+    assert all(each[-2:] == ("version", "embedding") for each in paths), "the vector is the last, as Google wants it"
+    assert len(paths) == len(filters) == 8
+    assert frozenset({"document", "tags.topic", "tags.year"}) in filters
 
 
 def test_a_collection_of_vectors_is_made_and_one_of_another_length_is_refused(cloud: GoogleCloud, tools: Tools) -> None:

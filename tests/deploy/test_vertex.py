@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.deploy.names import Place
+from firelaunch.deploy.names import APIS, FEATURE_APIS, Place
 from firelaunch.deploy.quotas import quota_steps, quotas
 from firelaunch.deploy.steps import Step, perform
 from firelaunch.deploy.tools import Failed, Request, Tools
@@ -39,7 +39,7 @@ MakeTools = Callable[[], Tools]
 def cloud() -> Iterator[GoogleCloud]:
     """A project in which Vertex AI is on, and whose operations take three looks."""
     with GoogleCloud() as cloud:
-        cloud.account.apis |= {"aiplatform.googleapis.com", "cloudquotas.googleapis.com"}
+        cloud.account.apis |= {*APIS, *FEATURE_APIS.values()}
         cloud.vertex.looks = 3
         yield cloud
 

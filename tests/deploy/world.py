@@ -18,6 +18,7 @@ from support import clean_environ, copy_repo, copy_template
 __all__ = ["Done", "World", "folded", "gcloud_is_there"]
 
 _OVERRIDE = re.compile(r"collectionGroups/(?!-/)[^/]+/(?:fields/[^/]+|indexes)$")
+_POLL = re.compile(r"GET firestore\.googleapis\.com/\S+/operations/\S+")
 _GENERATED = re.compile(r"(?<=/operations/)b\d+$|(?<=/rulesets/)\d+$")
 
 
@@ -95,7 +96,14 @@ class World:
 
 
 def folded(requests: list[str]) -> list[str]:
-    """Requests as they compare: generated names are cut, and so are the fields of ``firestore.indexes.json``, which has
-    a test of its own; of lines in a row that are then the same, one stays."""
-    lines = [_OVERRIDE.sub("collectionGroups/...", _GENERATED.sub("...", line)) for line in requests]
+    """Requests as they compare: waits for Firestore's operations are left out, and generated names are cut.
+
+    The fields of ``firestore.indexes.json`` are cut too, and have a test of their own. Of lines in a row that are then
+    the same, one stays.
+    """
+    lines = [
+        _OVERRIDE.sub("collectionGroups/...", _GENERATED.sub("...", line))
+        for line in requests
+        if not _POLL.fullmatch(line)
+    ]
     return [line for number, line in enumerate(lines) if number == 0 or line != lines[number - 1]]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from .errors import SettingsError
 from .settings_sections import Section
@@ -113,6 +113,12 @@ class Index(Section):
     collection: str = Field(
         default="firelaunch", description="The collection that all apps share, when the backend is vector_search."
     )
+    filters: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")], ...] = Field(
+        default=(),
+        max_length=3,
+        description="Tags that your searches filter by. A deploy makes Firestore's indexes for each of them, alone and "
+        "together, with and without named documents. Other backends need none.",
+    )
     vertex: VertexIndex | None = Field(default=None, description="The index, when the backend is vertex.")
 
     @model_validator(mode="after")
@@ -154,7 +160,11 @@ class Documents(Section):
     """``[documents]``: what users, and admins for the library, may have searched."""
 
     file_bytes: int = Field(
-        default=20_971_520, ge=1_024, le=104_857_600, description="Bytes of a file at most; storage.rules says so too."
+        default=20_971_520,
+        ge=1_024,
+        le=104_857_600,
+        description="Bytes of a file at most; storage.rules says so too. On Cloud Run a request ends at 32 MiB: a file "
+        "of more than 31 MiB comes by Firebase Storage.",
     )
     text_characters: int = Field(
         default=12_000_000, ge=1_000, le=20_000_000, description="Characters of a document's text at most."

@@ -245,6 +245,8 @@ class Environment(_Section):
         return self.mode != "cloud"
 
 
+_CLOUD_UPLOAD_BYTES = 31 * 2**20
+
 _VARIABLES = {
     "FIRELAUNCH_MODE": "mode",
     "FIRELAUNCH_DATA": "data",
@@ -315,6 +317,13 @@ class Settings(_Section):
         if problems:
             raise SettingsError("\n".join(problems))
         return settings
+
+    @property
+    def upload_bytes(self) -> int:
+        """Bytes of a file in a request at most. Cloud Run ends an HTTP/1 request at 32 MiB, of which a form takes some
+        (https://cloud.google.com/run/quotas#request_limits)."""
+        most = self.documents.file_bytes
+        return most if self.environment.development else min(most, _CLOUD_UPLOAD_BYTES)
 
     @property
     def provider(self) -> Provider | Literal["offline"]:

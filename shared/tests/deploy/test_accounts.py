@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud i
 
 def test_members_are_given_as_the_firebase_cli_imports_them_with_their_role_in_this_app_alone(tmp_path: Path) -> None:
     with GoogleCloud("demo-project") as google:
+        google.account.apis.add("identitytoolkit.googleapis.com")
         google.users.claims = {
             "ada": {"apps": {"demo": "admin", "other": "member"}, "internal": "secret"},
             "bob": {"apps": {"other": "member"}},

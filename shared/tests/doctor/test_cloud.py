@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from firelaunch.deploy.names import Place, app_service
+from firelaunch.deploy.names import APIS, Place, app_service
 from firelaunch.deploy.plan import for_service, preflight
 from firelaunch.deploy.steps import Step, perform
 from firelaunch.deploy.tools import Tools, gcloud
@@ -28,6 +28,7 @@ PLACE = Place(PROJECT, "europe-west1")
 @pytest.fixture
 def google() -> Iterator[GoogleCloud]:
     with GoogleCloud(PROJECT) as server:
+        server.account.apis |= {*APIS}
         yield server
         assert server.unexpected == []
 

@@ -1,7 +1,7 @@
 # Continuous integration deploys without a key: GitHub signs a token for each run, which Google exchanges. See docs/ci.md.
 
 locals {
-  ci = var.github_repository == "" ? toset([]) : toset([var.github_repository])
+  ci = var.github_repository == null ? {} : { (var.github_repository.id) = var.github_repository }
 }
 
 resource "google_project_service" "federation" {
@@ -15,7 +15,7 @@ resource "google_service_account" "deployer" {
   for_each     = local.ci
   project      = var.project.id
   account_id   = var.project.deployer.account
-  display_name = "firelaunch: deploys for ${each.value}"
+  display_name = "firelaunch: deploys for GitHub's repository ${each.key}"
   depends_on   = [google_project_service.api]
 }
 
@@ -23,7 +23,7 @@ resource "google_project_iam_member" "deployer" {
   for_each = length(local.ci) == 0 ? toset([]) : toset(var.project.deployer.roles)
   project  = var.project.id
   role     = each.value
-  member   = google_service_account.deployer[var.github_repository].member
+  member   = google_service_account.deployer[var.github_repository.id].member
 }
 
 resource "google_iam_workload_identity_pool" "github" {
@@ -38,10 +38,10 @@ resource "google_iam_workload_identity_pool_provider" "github" {
   project                            = var.project.id
   workload_identity_pool_id          = google_iam_workload_identity_pool.github[each.key].workload_identity_pool_id
   workload_identity_pool_provider_id = "github"
-  attribute_condition                = "assertion.repository == '${each.value}' && assertion.ref == 'refs/heads/main'"
+  attribute_condition                = "assertion.repository_id == '${each.value.id}' && assertion.repository_owner_id == '${each.value.owner_id}' && assertion.ref == 'refs/heads/main'"
   attribute_mapping = {
-    "google.subject"       = "assertion.sub"
-    "attribute.repository" = "assertion.repository"
+    "google.subject"          = "assertion.sub"
+    "attribute.repository_id" = "assertion.repository_id"
   }
 
   oidc {
@@ -53,5 +53,5 @@ resource "google_service_account_iam_member" "github" {
   for_each           = local.ci
   service_account_id = google_service_account.deployer[each.key].name
   role               = "roles/iam.workloadIdentityUser"
-  member             = "principalSet://iam.googleapis.com/${google_iam_workload_identity_pool.github[each.key].name}/attribute.repository/${each.value}"
+  member             = "principalSet://iam.googleapis.com/${google_iam_workload_identity_pool.github[each.key].name}/attribute.repository_id/${each.value.id}"
 }

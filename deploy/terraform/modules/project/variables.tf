@@ -22,7 +22,7 @@ variable "project" {
 
 variable "github_repository" {
   description = "As the root's variable of this name."
-  type        = string
+  type        = object({ id = string, owner_id = string })
 }
 
 output "number" {
@@ -32,5 +32,5 @@ output "number" {
 
 output "workload_identity_provider" {
   description = "The provider's whole name."
-  value       = var.github_repository == "" ? null : google_iam_workload_identity_pool_provider.github[var.github_repository].name
+  value       = var.github_repository == null ? null : google_iam_workload_identity_pool_provider.github[var.github_repository.id].name
 }

@@ -340,7 +340,7 @@ def _scope(who: Caller, *, library: bool, write: bool = False) -> Any:
 def _uploaded(services: Services, uploads: Uploads) -> tuple[dict[str, Any], bool]:
     """Take in a file as it comes. What it may be refused for is looked at as soon as it is known."""
     documents = services.documents
-    form = UploadForm(request, documents.policy.file_bytes)
+    form = UploadForm(request, services.settings.upload_bytes, documents.policy.file_bytes)
     uploads.count(caller().scope)
     file = form.file()
     if not documents.has_room(*_whose(form)):

@@ -32,7 +32,8 @@ class UploadForm:
     """The multipart form of a request.
 
     Args:
-        file_bytes: of the file at most, for the message; whoever reads the file counts them.
+        upload_bytes: of the file in a request at most, for the message; whoever reads the file counts them.
+        file_bytes: of a file that comes another way, where that may be more.
 
     Attributes:
         fields: what was read of the form's fields until now.
@@ -41,14 +42,15 @@ class UploadForm:
     Raises (every method and the file's ``read``): BadRequest, TooLarge.
     """
 
-    def __init__(self, request: Request, file_bytes: int) -> None:
+    def __init__(self, request: Request, upload_bytes: int, file_bytes: int = 0) -> None:
         boundary = request.mimetype_params.get("boundary", "").encode("latin-1", "replace")
         if not boundary:
             raise BadRequest("Send the form with a boundary in its Content-Type.")
-        self._most = file_bytes
-        if (request.content_length or 0) > file_bytes + FORM_BYTES:
+        self._most = upload_bytes
+        self._by_storage = file_bytes
+        if (request.content_length or 0) > upload_bytes + FORM_BYTES:
             raise self.too_large()
-        request.max_content_length = file_bytes + FORM_BYTES
+        request.max_content_length = upload_bytes + FORM_BYTES
         self._request = request
         self._decoder = MultipartDecoder(boundary, FORM_BYTES + _READ, max_parts=_PARTS)
         self._left = FORM_BYTES
@@ -57,6 +59,11 @@ class UploadForm:
 
     def too_large(self) -> TooLarge:
         """What a file over the limit is refused with."""
+        if self._by_storage > self._most:
+            return TooLarge(
+                f"A file in a request has at most {self._most} bytes. Put a larger one, of {self._by_storage} bytes at "
+                'most, into Firebase Storage, and send {"upload": "its name"}.'
+            )
         return TooLarge(f"A file has at most {self._most} bytes. Split it and upload the parts.")
 
     def file(self) -> IO[bytes]:

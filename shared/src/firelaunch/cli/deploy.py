@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ import click
 
 from ..deploy import vertex
 from ..deploy.cost import idle_month, index_kind
-from ..deploy.data import database, indexes, publish, vectors
+from ..deploy.data import database, indexes, indexes_built, publish, vectors
 from ..deploy.events import for_uploads, notification, removals
 from ..deploy.files import files
 from ..deploy.functions import AppFunctions, app_functions, membership_service
@@ -225,7 +225,18 @@ class _Deploy:
         looked = preflight(self.place, features(self.settings), quota_steps(self.place, wanted), more)
         stands_on = [*looked, *self._infrastructure()]
         last = finish(self.place, self.own) if self.own else []
-        return [*self._models(), *self._stands_on(stands_on), *self._contents(), *self._stands_on(last)]
+        built = [indexes_built(self.place, *each) for each in self._indexed()]
+        before = [*self._models(), *self._stands_on(stands_on)]
+        return [*before, *self._contents(), *self._stands_on(last), *built]
+
+    def _indexed(self) -> Iterator[tuple[str, Path, int, Sequence[str]]]:
+        """Each database, the file of its indexes, and of the vectors that are searched in it the length, or 0, and the
+        tags that filter them."""
+        length = self.settings.embedding.length if self.settings.index.backend == "firestore" else 0
+        names = databases(self.settings)
+        for name in names:
+            vector = length if name == names[-1] else 0
+            yield name, self.root / "firestore.indexes.json", vector, self.settings.index.filters
 
     def _models(self) -> Iterable[Step]:
         """A step that warns, where a model that the app names ends soon or does not answer where it is called."""
@@ -243,14 +254,11 @@ class _Deploy:
 
     def _infrastructure(self) -> Iterable[Step]:
         index, dimensions = self.settings.index, self.settings.embedding.length
-        searches_firestore = index.backend == "firestore"
         yield from for_project(self.place)
         yield from for_service(self.place, self.service, _only(os.environ, *self.service.secrets))
-        for name in databases(self.settings):
-            own = name == databases(self.settings)[-1]
-            vector = dimensions if own and searches_firestore else 0
+        for name, file, vector, tags in self._indexed():
             yield database(self.place, name)
-            yield indexes(self.place, name, self.root / "firestore.indexes.json", vector)
+            yield indexes(self.place, name, file, vector, tags)
         yield from vectors(self.place, index, dimensions)
         yield from begin(self.place, self.own) if self.own else []
         if self.service.work:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,15 +13,19 @@ from ..settings import Index
 from ..text_file import read_text_file
 from .names import Place
 from .steps import Action, Step
-from .tools import Request, gcloud
+from .tools import Failed, Request, Tools, gcloud
 from .vertex_steps import named
 
-__all__ = ["composite_indexes", "database", "indexes", "publish", "vectors"]
+__all__ = ["composite_indexes", "database", "indexes", "indexes_built", "publish", "vectors"]
 
 _FIRESTORE = "https://firestore.googleapis.com/v1"
 _VECTOR_SEARCH = "https://vectorsearch.googleapis.com/v1"
 _OVERRIDES = "indexConfig.usesAncestorConfig:false OR ttlConfig:*"
 _PAGE = 1000
+_POLL_SECONDS = 5.0
+_BUILD_POLLS = 360
+_TELL = 12
+"""Polls between two lines that say that indexes are still being built: a minute."""
 
 
 def database(place: Place, name: str) -> Step:
@@ -39,24 +44,25 @@ def database(place: Place, name: str) -> Step:
     )
 
 
-def indexes(place: Place, name: str, file: Path, vector: int = 0) -> Step:
+def indexes(place: Place, name: str, file: Path, vector: int = 0, tags: Sequence[str] = ()) -> Step:
     """The indexes and TTL policies of ``firestore.indexes.json``, made for a database; what else is there is let be.
 
-    They are begun and not waited for: Firestore builds them beside.
+    They are begun one after the other and built beside; :func:`indexes_built` waits for them.
 
     Args:
         vector: length of the vectors in the chunks of an app that searches in Firestore; 0 for none.
+        tags: those that its searches filter by.
     """
     wanted = json.loads(read_text_file(file))
     groups = f"{_FIRESTORE}/projects/{place.project}/databases/{name}/collectionGroups"
-    composite = composite_indexes(wanted, vector)
+    composite = composite_indexes(wanted, vector, tags)
 
     def lacks(answers: Sequence[Any]) -> Iterable[Action]:
         there = {_index_key(_group(item), item) for item in (answers[0] or {}).get("indexes", [])}
         for item in composite:
             if _index_key(item["collectionGroup"], item) not in there:
                 body = {"queryScope": item["queryScope"], "fields": item["fields"]}
-                yield Request("POST", f"{groups}/{item['collectionGroup']}/indexes", body)
+                yield Request("POST", f"{groups}/{item['collectionGroup']}/indexes", body, operations=_FIRESTORE)
         fields = {tuple(item["name"].split("/")[-3::2]): item for item in (answers[1] or {}).get("fields", [])}
         for item in wanted["fieldOverrides"]:
             if not _overrides(fields.get((item["collectionGroup"], item["fieldPath"])), item):
@@ -64,7 +70,7 @@ def indexes(place: Place, name: str, file: Path, vector: int = 0) -> Step:
                 ttl: dict[str, Any] = {"ttlConfig": {}} if item.get("ttl") else {}
                 mask = ",".join(["indexConfig", *ttl])
                 body = {"indexConfig": {"indexes": item["indexes"]}, **ttl}
-                yield Request("PATCH", f"{url}?updateMask={mask}", body)
+                yield Request("PATCH", f"{url}?updateMask={mask}", body, operations=_FIRESTORE)
 
     return Step(
         f"indexes and expiry of {name}",
@@ -77,9 +83,55 @@ def indexes(place: Place, name: str, file: Path, vector: int = 0) -> Step:
     )
 
 
-def composite_indexes(wanted: Mapping[str, Any], vector: int) -> list[dict[str, Any]]:
-    """Those of the file (its JSON), and those of vectors of this length; 0 for none."""
-    return [*wanted["indexes"], *(_vector_indexes(vector) if vector else [])]
+def indexes_built(place: Place, name: str, file: Path, vector: int = 0, tags: Sequence[str] = ()) -> Step:
+    """The indexes that :func:`indexes` began, each ready: a query without its index is refused.
+
+    Raises:
+        Failed: of the step: they are not ready after half an hour, as in a database that holds much.
+    """
+    wanted = composite_indexes(json.loads(read_text_file(file)), vector, tags)
+    keys = {_index_key(item["collectionGroup"], item) for item in wanted}
+    groups = f"{_FIRESTORE}/projects/{place.project}/databases/{name}/collectionGroups"
+    listed = Request("GET", f"{groups}/-/indexes?pageSize={_PAGE}")
+
+    def states(tools: Tools) -> list[str]:
+        answer = tools.request(listed) or {}
+        mine = [item for item in answer.get("indexes", []) if _index_key(_group(item), item) in keys]
+        return [str(item.get("state", "READY")) for item in mine]
+
+    def wait(tools: Tools) -> None:
+        for poll in range(_BUILD_POLLS):
+            found = states(tools)
+            building = found.count("CREATING")
+            if not building:
+                return
+            if poll % _TELL == 0:
+                most = f"{_BUILD_POLLS * _POLL_SECONDS / 60:.0f} minutes at most"
+                tools.say(f"waiting, {most}: Firestore is building {building} of {len(keys)} indexes")
+            tools.pause(_POLL_SECONDS)
+        raise Failed(
+            f"Firestore is still building {building} of {len(keys)} indexes of {name}",
+            "run the same command again: it goes on by itself, and a database that holds much takes longer",
+        )
+
+    def wrong(answers: Sequence[Any]) -> str | None:
+        broken = [state for state in answers if state == "NEEDS_REPAIR"]
+        return f"Firestore could not build {len(broken)} indexes of {name}" if broken else None
+
+    return Step(
+        f"indexes of {name} are built",
+        (listed,),
+        refuses=wrong,
+        mend=f"see them, delete those that failed, and deploy again: gcloud firestore indexes composite list "
+        f"--database='{name}' --project={place.project}",
+        look=states,
+        waits=wait,
+    )
+
+
+def composite_indexes(wanted: Mapping[str, Any], vector: int, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Those of the file (its JSON), and those of vectors of this length, with these tags; 0 for none."""
+    return [*wanted["indexes"], *(_vector_indexes(vector, tags) if vector else [])]
 
 
 def vectors(place: Place, index: Index, dimensions: int) -> list[Step]:
@@ -143,18 +195,24 @@ def _wrong_type(there: Mapping[str, Any] | None, name: str) -> str | None:
     return None
 
 
-def _vector_indexes(dimensions: int) -> list[dict[str, Any]]:
-    """Of docs/search.md: neighbours within one version, and those in documents that a search names."""
+def _vector_indexes(dimensions: int, tags: Sequence[str]) -> list[dict[str, Any]]:
+    """Of docs/search.md: neighbours within one version, and within every set of what a search may filter by.
+
+    ``find_nearest`` takes an index of exactly the fields that it filters by and the vector; Firestore merges none
+    (https://firebase.google.com/docs/firestore/vector-search#create_and_manage_vector_indexes).
+    """
+    optional = sorted(["document", *(f"tags.{tag}" for tag in tags)])
+    filters = [chosen for count in range(len(optional) + 1) for chosen in combinations(optional, count)]
     return [
         {
             "collectionGroup": "chunks",
             "queryScope": "COLLECTION",
             "fields": [
-                *({"fieldPath": name, "order": "ASCENDING"} for name in filters),
+                *({"fieldPath": name, "order": "ASCENDING"} for name in (*chosen, "version")),
                 {"fieldPath": "embedding", "vectorConfig": {"dimension": dimensions, "flat": {}}},
             ],
         }
-        for filters in (("version",), ("document", "version"))
+        for chosen in filters
     ]
 
 

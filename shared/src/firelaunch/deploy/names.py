@@ -21,12 +21,15 @@ __all__ = [
     "DEPLOYER",
     "ENQUEUER",
     "FEATURE_APIS",
+    "FEATURE_PERMISSIONS",
     "FEDERATION_APIS",
+    "FIRST_APIS",
     "FORBIDDEN_ROLES",
     "LONGEST_APP_ID",
     "NO_PROJECT",
     "OF_FUNCTIONS",
     "PERMISSIONS",
+    "PROBES",
     "QUEUE",
     "QUOTA_VIEWER",
     "REPOSITORY",
@@ -45,14 +48,19 @@ __all__ = [
     "databases",
     "features",
     "keeps_documents",
+    "permissions_of",
     "sells_plans",
 ]
 
+FIRST_APIS = ("cloudbilling.googleapis.com", "cloudresourcemanager.googleapis.com")
+"""Those by which a deploy looks at the project itself. The calls of a service account count for the project that it was
+made in, so they have to be on there before anything else (https://cloud.google.com/docs/quotas/quota-project)."""
+
 APIS = (
+    *FIRST_APIS,
     "artifactregistry.googleapis.com",
     "cloudbuild.googleapis.com",
     "cloudquotas.googleapis.com",
-    "cloudresourcemanager.googleapis.com",
     "cloudscheduler.googleapis.com",
     "cloudtasks.googleapis.com",
     "firebase.googleapis.com",
@@ -74,27 +82,60 @@ FEATURE_APIS: Mapping[str, str] = {
 """By what a setting names (a models' provider, an embedder, an index), the API that it takes besides; and those by
 which an app's functions hear of its users' files and documents (:mod:`.functions`)."""
 
-PERMISSIONS: Mapping[str, str] = {
-    "serviceusage.services.enable": "roles/serviceusage.serviceUsageAdmin",
-    "serviceusage.services.use": "roles/serviceusage.serviceUsageConsumer",
-    "resourcemanager.projects.setIamPolicy": "roles/resourcemanager.projectIamAdmin",
-    "iam.serviceAccounts.create": "roles/iam.serviceAccountAdmin",
-    "iam.serviceAccounts.actAs": "roles/iam.serviceAccountUser",
-    "run.services.create": "roles/run.admin",
-    "run.services.setIamPolicy": "roles/run.admin",
-    "artifactregistry.repositories.create": "roles/artifactregistry.admin",
-    "cloudbuild.builds.create": "roles/cloudbuild.builds.editor",
-    "cloudscheduler.jobs.create": "roles/cloudscheduler.admin",
-    "cloudtasks.queues.create": "roles/cloudtasks.admin",
-    "eventarc.triggers.create": "roles/eventarc.developer",
-    "pubsub.topics.setIamPolicy": "roles/pubsub.admin",
-    "storage.buckets.create": "roles/storage.admin",
-    "secretmanager.secrets.create": "roles/secretmanager.admin",
-    "datastore.databases.create": "roles/datastore.owner",
-    "firebaserules.releases.update": "roles/firebaserules.admin",
-    "firebasestorage.defaultBucket.create": "roles/firebasestorage.admin",
+_ROLES: Mapping[str, str] = {
+    "roles/serviceusage.serviceUsageAdmin": "services.enable services.get services.list",
+    "roles/serviceusage.serviceUsageConsumer": "services.use",
+    "roles/resourcemanager.projectIamAdmin": "projects.get projects.getIamPolicy projects.setIamPolicy",
+    "roles/iam.serviceAccountAdmin": (
+        "serviceAccounts.create serviceAccounts.get serviceAccounts.list serviceAccounts.getIamPolicy "
+        "serviceAccounts.setIamPolicy"
+    ),
+    "roles/iam.serviceAccountUser": "serviceAccounts.actAs",
+    "roles/run.admin": (
+        "services.create services.get services.list services.update services.getIamPolicy services.setIamPolicy "
+        "revisions.get"
+    ),
+    "roles/artifactregistry.admin": "repositories.create repositories.get repositories.list",
+    "roles/cloudbuild.builds.editor": "builds.create builds.get",
+    "roles/cloudscheduler.admin": "jobs.create jobs.list jobs.update",
+    "roles/cloudtasks.admin": "queues.create queues.list queues.getIamPolicy queues.setIamPolicy",
+    "roles/eventarc.developer": "triggers.create triggers.get triggers.list triggers.update operations.get",
+    "roles/pubsub.admin": (
+        "topics.create topics.list topics.getIamPolicy topics.setIamPolicy topics.attachSubscription "
+        "subscriptions.create subscriptions.list subscriptions.update"
+    ),
+    "roles/storage.admin": (
+        "buckets.create buckets.get buckets.list buckets.update objects.create objects.get objects.list"
+    ),
+    "roles/secretmanager.admin": (
+        "secrets.create secrets.list secrets.getIamPolicy secrets.setIamPolicy versions.add versions.list"
+    ),
+    "roles/datastore.owner": (
+        "databases.create databases.getMetadata databases.list entities.create entities.get entities.update "
+        "indexes.create indexes.list indexes.update operations.get"
+    ),
+    "roles/firebase.admin": "projects.get projects.update",
+    "roles/firebaserules.admin": (
+        "releases.create releases.get releases.list releases.update rulesets.create rulesets.get"
+    ),
+    "roles/firebasestorage.admin": "defaultBucket.create",
 }
-"""What whoever deploys must be allowed, and the least of Google's roles that allows it."""
+
+
+def permissions_of(roles: Mapping[str, str]) -> dict[str, str]:
+    """Each permission with its role, from what each role is needed for, written without the service's name."""
+    return {f"{role.split('.')[0][6:]}.{name}": role for role, names in roles.items() for name in names.split()}
+
+
+PERMISSIONS: Mapping[str, str] = permissions_of(_ROLES)
+"""What whoever deploys must be allowed, and the least of Google's roles that allows it
+(https://cloud.google.com/iam/docs/roles-permissions). Of Firebase's roles only ``firebase.admin`` may add Firebase to a
+project. A test derives these from the requests of ``make test-deploy``."""
+
+FEATURE_PERMISSIONS: Mapping[str, Mapping[str, str]] = {
+    "vector_search": permissions_of({"roles/vectorsearch.collectionWriter": "collections.create collections.get"}),
+}
+"""Those by what a setting names, as :data:`FEATURE_APIS`. An index of Vertex AI has its own in :mod:`.vertex`."""
 
 QUOTA_VIEWER = "roles/cloudquotas.viewer"
 """Of whoever deploys, to have quotas looked at; without it the deploy goes on with a warning."""
@@ -167,6 +208,14 @@ RUN: Mapping[str, str | int | bool] = {
 }
 """Settings of every service. ``timeout`` is in seconds, and Cloud Run's most: streams are long, and what a model may
 take is ``limits.request_seconds``."""
+
+PROBES: Mapping[str, Mapping[str, str | int]] = {
+    "startup": {"httpGet.path": "/ready", "timeoutSeconds": 2, "periodSeconds": 2, "failureThreshold": 120},
+    "liveness": {"httpGet.path": "/live", "timeoutSeconds": 5, "periodSeconds": 10, "failureThreshold": 12},
+}
+"""What Cloud Run asks an app: whether it reaches its database, before it gets requests; and later whether it answers,
+which touches no database, because a restart would not mend one. A start may take 240 seconds, which is Google's most:
+the role of a new account takes minutes to hold (https://cloud.google.com/run/docs/configuring/healthchecks)."""
 
 QUEUE: Mapping[str, str | int] = {"max-attempts": -1, "min-backoff": "1s", "max-backoff": "300s"}
 """Of each app's queue: Cloud Tasks brings a job until the app says that it is done or dead (docs/jobs.md)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +13,8 @@ from .names import (
     BUILDER,
     BUILDER_ROLE,
     FEATURE_APIS,
+    FEATURE_PERMISSIONS,
+    FIRST_APIS,
     PERMISSIONS,
     REPOSITORY,
     SECRET_READER,
@@ -21,9 +23,9 @@ from .names import (
     Service,
 )
 from .steps import Action, Step
-from .tools import Command, Request, gcloud
+from .tools import Command, Request, Tools, gcloud
 
-__all__ = ["describe", "describe_command", "for_project", "for_service", "preflight", "secrets_of"]
+__all__ = ["describe", "describe_command", "for_project", "for_service", "preflight", "secret_versions", "secrets_of"]
 
 _RESOURCES = "https://cloudresourcemanager.googleapis.com/v1"
 _FIREBASE = "https://firebase.googleapis.com/v1beta1"
@@ -47,7 +49,7 @@ def describe(project: str) -> Step:
 
 def preflight(
     place: Place,
-    features: Iterable[str],
+    features: Collection[str],
     quotas: Iterable[Step] = (),
     more: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Step]:
@@ -61,16 +63,12 @@ def preflight(
     project = place.project
     apis = (*APIS, *(FEATURE_APIS[name] for name in features))
     needed = {**PERMISSIONS, **more}
+    for name in features:
+        needed |= FEATURE_PERMISSIONS.get(name, {})
     permissions = {"permissions": list(needed)}
     firebase = f"{_FIREBASE}/projects/{project}"
     return [
         describe(project),
-        Step(
-            "billing is on",
-            (gcloud("billing", "projects", "describe", project, project=project),),
-            refuses=lambda a: None if a[0].get("billingEnabled") else f"{project} has no billing account",
-            mend=f"gcloud billing accounts list && gcloud billing projects link {project} --billing-account=ACCOUNT_ID",
-        ),
         Step(
             "permissions of whoever deploys",
             (Request("POST", f"{_RESOURCES}/projects/{project}:testIamPermissions", permissions),),
@@ -78,12 +76,14 @@ def preflight(
             mend=f"an owner of the project runs, for each such role: gcloud projects add-iam-policy-binding {project} "
             "--member=user:YOU --role=ROLE --condition=None",
         ),
+        apis_are_on(place, FIRST_APIS, "APIs by which the project is looked at"),
         Step(
-            "APIs are on",
-            (gcloud("services", "list", "--enabled", project=project),),
-            lacks=lambda a: _enable(project, apis, a[0]),
-            mend=f"ask for roles/serviceusage.serviceUsageAdmin in {project}",
+            "billing is on",
+            (gcloud("billing", "projects", "describe", project, project=project),),
+            refuses=lambda a: None if a[0].get("billingEnabled") else f"{project} has no billing account",
+            mend=f"gcloud billing accounts list && gcloud billing projects link {project} --billing-account=ACCOUNT_ID",
         ),
+        apis_are_on(place, apis),
         *quotas,
         Step(
             "it is a Firebase project",
@@ -92,6 +92,24 @@ def preflight(
             mend=f"accept Firebase's terms at https://console.firebase.google.com, and add {project} there",
         ),
     ]
+
+
+def apis_are_on(place: Place, apis: Sequence[str], title: str = "APIs are on") -> Step:
+    """APIs turned on in the project. Until they answer everywhere, the deploy waits for each of them."""
+    project = place.project
+    listed = gcloud("services", "list", "--enabled", project=project)
+
+    def look(tools: Tools) -> Sequence[Any]:
+        tools.expect_on(apis, project, place.number)
+        return [tools.read(listed)]
+
+    return Step(
+        title,
+        (listed,),
+        lacks=lambda a: _enable(project, apis, a[0]),
+        mend=f"ask for roles/serviceusage.serviceUsageAdmin in {project}",
+        look=look,
+    )
 
 
 def for_project(place: Place) -> list[Step]:
@@ -139,9 +157,14 @@ def secrets_of(place: Place, service: Service, keys: Mapping[str, str], but: Ite
             yield _secret_reader(place, service, name)
 
 
+def secret_versions(place: Place, name: str) -> Command:
+    """What lists the versions of a secret that may be used."""
+    return gcloud("secrets", "versions", "list", name, "--filter=state=ENABLED", project=place.project)
+
+
 def _secret(place: Place, variable: str, name: str, key: str | None, hint: str) -> Step:
     listed = gcloud("secrets", "list", project=place.project)
-    versions = gcloud("secrets", "versions", "list", name, "--filter=state=ENABLED", project=place.project)
+    versions = secret_versions(place, name)
     create = gcloud("secrets", "create", name, "--replication-policy=automatic", project=place.project)
 
     def lacks(answers: Sequence[Any]) -> Iterable[Action]:

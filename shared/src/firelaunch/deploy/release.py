@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from .more import joined
-from .names import BUILDER, RUN, TAGS, Place, Service
+from .names import BUILDER, PROBES, RUN, TAGS, Place, Service
+from .plan import secret_versions
 from .stage import Staged
 from .tools import Command, Failed, Tools, gcloud
 
@@ -24,6 +25,15 @@ _SOURCE = "firelaunch-source"
 _CODE = "firelaunch-code"
 """Labels of revisions: of bytes and settings together; of the bytes that the image was built from; of those but for an
 app's settings."""
+
+_UNCHECKED = "run.googleapis.com/invoker-iam-disabled"
+_CLOSED = "answered with 403"
+_OPENING = (
+    "ask for roles/run.admin; where an organization's policies forbid it, have an administrator allow one of both for "
+    "this project: allUsers (constraints/iam.allowedPolicyMemberDomains), or services without a check of their callers "
+    '(constraints/run.managed.requireInvokerIam). cloud.edge = "private" needs neither, and goes without jobs, '
+    "functions and browsers"
+)
 
 _DIGEST_CHARACTERS = 40
 """Of the 64 of a SHA-256; a label takes 63."""
@@ -63,6 +73,15 @@ class Live:
         if not self.ready or source not in {self._label(_SOURCE), self._label(_CODE)}:
             return None
         return str(self._container["image"])
+
+    def image_of(self, digest: str) -> str | None:
+        """The latest revision's image, where it was made of these bytes and settings, whether it came up or not."""
+        return str(self._container["image"]) if self.digest == digest else None
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether Cloud Run checks no caller of it."""
+        return bool(str(self.data["metadata"].get("annotations", {}).get(_UNCHECKED)).lower() == "true")
 
     @property
     def ready(self) -> bool:
@@ -138,18 +157,17 @@ class Release:
         Raises:
             Failed: it could not be made, or does not work. Traffic stays where it was.
         """
-        live, made = self.live(fresh=False), self._digest(staged)
+        release = self._pinned()
+        live, made = self.live(fresh=False), release._digest(staged)
         if live and live.digest == made and live.ready and live.serving == live.latest:
             return f"{self.service.name}: nothing has changed; {live.latest} serves at {live.url}"
         if not (live and live.digest == made and live.ready and live.address(live.latest)):
-            self.tools.run(self._command(staged, made, CANDIDATE, first=live is None or not live.ever_ready))
+            release._make(staged, made, CANDIDATE)
             live = self._there()
-        elif self.service.public:
-            self.tools.run(public_command(self.place, self.service.name))  # the run that made it may not have got there
-        self._try(live)
+        opened = self._try(live)
         before = live.serving if live.serving != live.latest else None
         self.tools.run(traffic_command(self.place, self.service.name, live.latest, before))
-        return f"{self.service.name}: {live.latest} serves at {live.url}"
+        return f"{self.service.name}: {live.latest} serves at {live.url}{opened}"
 
     def preview(self, staged: Staged) -> str:
         """Make a revision that gets no traffic, at an address of its own.
@@ -159,7 +177,8 @@ class Release:
         """
         if self.live(fresh=False) is None:
             raise Failed(f"{self.service.name} was never deployed", "deploy it once without --preview")
-        self.tools.run(self._command(staged, self._digest(staged), PREVIEW, first=False))
+        release = self._pinned()
+        release._make(staged, release._digest(staged), PREVIEW)
         live = self._there()
         self._try(live)
         return f"{self.service.name}: {live.latest} is shown at {live.address(live.latest)}, and gets no traffic"
@@ -182,28 +201,70 @@ class Release:
         self.tools.run(traffic_command(self.place, self.service.name, target, live.serving))
         return f"{self.service.name}: {target} serves again at {live.url}"
 
+    def _pinned(self) -> Release:
+        """The same with the latest version of each secret: a new version is then a new revision, tried like any other,
+        and a rollback brings the old one back. With "latest" an instance has what was the latest when it started."""
+        pinned = {variable: f"{name}:{self._version(name)}" for variable, name in self.service.secrets.items()}
+        return replace(self, service=replace(self.service, secrets=pinned))
+
+    def _version(self, secret: str) -> int:
+        command = secret_versions(self.place, secret)
+        listed = self.tools.read(command) or self.tools.read(command, fresh=True)
+        if not listed:
+            raise Failed(f"secret {secret} has no version", f"gcloud secrets versions add {secret} --data-file=-")
+        return max(int(str(version["name"]).rpartition("/")[2]) for version in listed)
+
+    def _make(self, staged: Staged, digest: str, tag: str) -> None:
+        """Make a revision. A further try, as when its account's rights do not hold yet, builds nothing anew."""
+
+        def again() -> Command:
+            made = self.live()
+            return self._command(staged, digest, tag, built=made.image_of(digest) if made else None)
+
+        self.tools.run(self._command(staged, digest, tag), again)
+
     def _there(self) -> Live:
         live = self.live()
         if live is None:
             raise Failed(f"{self.service.name} is not there after its deploy", "run the same command again")
         return live
 
-    def _try(self, live: Live) -> None:
-        address = live.address(live.latest)
+    def _try(self, live: Live) -> str:
+        """How a service that was closed to its users was opened; empty where nothing was to be done.
+
+        Raises:
+            Failed: the revision does not work, or the service cannot be opened.
+        """
+        address, opened = live.address(live.latest), ""
         problem = self.smoke(address) if address else "it has no address of its own"
+        if address and problem and self.service.public and _CLOSED in problem:
+            opened = f"\n{self._open()}"
+            problem = self.smoke(address)
         if problem is None:
-            return
+            return opened
         stays = (
             f"Traffic stays on {live.serving}." if live.serving else "It is the first revision, and no other serves."
         )
         logs = f"gcloud run services logs read {self.service.name} --region={self.place.region}"
         logs += f" --project={self.place.project}"
-        closed = self.service.public and "answered with 403" in problem  # gcloud only warns where it could not open it
-        opened = (
-            f"ask for roles/run.admin, and have it opened: {public_command(self.place, self.service.name)}; where an "
-        )
-        opened += 'organization\'s policy forbids that, set cloud.edge = "private" in firelaunch.toml'
-        raise Failed(f"{live.latest} does not work: {problem}\n{stays}", opened if closed else logs)
+        raise Failed(f"{live.latest} does not work: {problem}\n{stays}", logs)
+
+    def _open(self) -> str:
+        """Let anybody call the service; gcloud only warns where its own try was refused.
+
+        An organization may forbid allUsers. Google then recommends that Cloud Run check no caller of the service at all
+        (https://cloud.google.com/run/docs/authenticating/public), which comes to the same.
+        """
+        name = self.service.name
+        try:
+            self.tools.run(public_command(self.place, name))
+        except Failed as refusal:
+            try:
+                self.tools.run(unchecked_command(self.place, name))
+            except Failed as second:
+                raise Failed(f"{name} cannot be opened to its users.\n{refusal}\n{second}", _OPENING) from None
+            return f"{name}: anybody may call it, because Cloud Run checks no caller of it; allUsers was refused"
+        return f"{name}: anybody may call it, because allUsers holds roles/run.invoker"
 
     def _listed(self, *, fresh: bool) -> list[Live]:
         return [Live(item) for item in self.tools.read(services_command(self.place), fresh=fresh) or []]
@@ -217,15 +278,22 @@ class Release:
         ]
         return _short(hashlib.sha256(json.dumps([staged.digest, flags, self.more]).encode()).hexdigest())
 
-    def _command(self, staged: Staged, digest: str, tag: str, *, first: bool) -> Command:
+    def _command(self, staged: Staged, digest: str, tag: str, *, built: str | None = None) -> Command:
         labels = {_DIGEST: digest, _SOURCE: _short(staged.digest)}
         if staged.code:
             labels[_CODE] = _short(staged.code)
         images = (live.built_from(labels[_SOURCE]) for live in self._listed(fresh=False))
-        image = next(filter(None, images), None)
+        image = built or next(filter(None, images), None)
         live = self.live(fresh=False)
+        first = live is None or not live.ever_ready
         more = (*(["--clear-base-image"] if live and live.on_base_image else []), *self.more)
-        return deploy_command(self.place, self.service, staged.folder, labels, tag, first=first, image=image, more=more)
+        return deploy_command(
+            *(self.place, self.service, staged.folder, labels, tag),
+            first=first,
+            image=image,
+            more=more,
+            unchecked=bool(live and live.unchecked),
+        )
 
 
 def deploy_command(
@@ -238,18 +306,20 @@ def deploy_command(
     first: bool = False,
     image: str | None = None,
     more: tuple[str, ...] = (),
+    unchecked: bool = False,
 ) -> Command:
     """``gcloud run deploy``. A service's first revision cannot be made without traffic; gcloud refuses that.
 
     Args:
         image: is deployed in place of one that is built from ``source``.
+        unchecked: whether the public service was opened by having Cloud Run check no caller, and stays so.
     """
     account = f"projects/{place.project}/serviceAccounts/{place.email(BUILDER)}"
     built = (f"--image={image}",) if image else (f"--source={source}", f"--build-service-account={account}")
     flags = [
         *("run", "deploy", service.name, f"--region={place.region}", *built),
         *(f"--service-account={place.email(service.account)}", f"--tag={tag}", *([] if first else ["--no-traffic"])),
-        "--allow-unauthenticated" if service.public else "--no-allow-unauthenticated",
+        _edge(service, unchecked=unchecked),
         *(f"--concurrency={service.concurrency}", f"--memory={service.memory}"),
         *(f"--min={service.min_instances}", f"--max-instances={service.max_instances}"),
         *(_flag(name, value) for name, value in RUN.items()),
@@ -257,7 +327,9 @@ def deploy_command(
         f"--labels={','.join(f'{key}={value}' for key, value in labels.items())}",
     ]
     if service.secrets:
-        flags.append("--set-secrets=" + ",".join(f"{key}={name}:latest" for key, name in service.secrets.items()))
+        flags.append("--set-secrets=" + ",".join(f"{key}={_versioned(name)}" for key, name in service.secrets.items()))
+    if service.function is None:
+        flags += [f"--{kind}-probe={_probe(settings)}" for kind, settings in PROBES.items()]
     return gcloud(*joined(flags, more), project=place.project, long=True)
 
 
@@ -285,8 +357,31 @@ def public_command(place: Place, service: str) -> Command:
     )
 
 
+def unchecked_command(place: Place, service: str) -> Command:
+    """Cloud Run checks no caller of the service. It makes no revision."""
+    return gcloud(
+        *("run", "services", "update", service, f"--region={place.region}", "--no-invoker-iam-check"),
+        project=place.project,
+    )
+
+
 def _short(digest: str) -> str:
     return digest[:_DIGEST_CHARACTERS]
+
+
+def _edge(service: Service, *, unchecked: bool) -> str:
+    if not service.public:
+        return "--no-allow-unauthenticated"
+    return "--no-invoker-iam-check" if unchecked else "--allow-unauthenticated"
+
+
+def _versioned(secret: str) -> str:
+    """A secret with its version; VERSION stands for it in a dry run, which knows none."""
+    return secret if ":" in secret else f"{secret}:VERSION"
+
+
+def _probe(settings: Mapping[str, str | int]) -> str:
+    return ",".join(f"{name}={value}" for name, value in {**settings, "httpGet.port": RUN["port"]}.items())
 
 
 def _flag(name: str, value: str | int | bool) -> str:

@@ -25,6 +25,7 @@ from .names import (
     DEPLOYER,
     ENQUEUER,
     FEATURE_APIS,
+    FEATURE_PERMISSIONS,
     FEDERATION_APIS,
     PERMISSIONS,
     QUEUE,
@@ -92,7 +93,12 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
             "publisher": PUBLISHER,
             "deployer": {
                 "account": DEPLOYER,
-                "roles": sorted({*PERMISSIONS.values(), QUOTA_VIEWER, *(OF_INDEXES.values() if own else ())}),
+                "roles": sorted(
+                    {
+                        *(*PERMISSIONS.values(), QUOTA_VIEWER, *(OF_INDEXES.values() if own else ())),
+                        *(role for name in used for role in FEATURE_PERMISSIONS.get(name, {}).values()),
+                    }
+                ),
                 "apis": list(FEDERATION_APIS),
             },
         },
@@ -162,8 +168,9 @@ def _account(place: Place, does: str, roles: Iterable[Role]) -> dict[str, Any]:
 
 
 def _database(wanted: Mapping[str, Any], apps: Iterable[Settings]) -> dict[str, Any]:
-    lengths = {app.embedding.length for app in apps if app.index.backend == "firestore"} - {0}
-    indexes = [index for length in sorted(lengths or {0}) for index in composite_indexes(wanted, length)]
+    vectors = {(app.embedding.length, app.index.filters) for app in apps if app.index.backend == "firestore"}
+    searched = sorted((length, tags) for length, tags in vectors if length)
+    indexes = [index for length, tags in searched or [(0, ())] for index in composite_indexes(wanted, length, tags)]
     unique = {json.dumps(index, sort_keys=True): index for index in indexes}
     return {
         "indexes": [_index(index) for index in unique.values()],

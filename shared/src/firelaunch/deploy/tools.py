@@ -8,13 +8,14 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from . import secrets
+from .delays import Delay, delay_of, disabled_api, pauses
 from .names import PERMISSIONS
 
 __all__ = ["QUOTA_MEND", "Command", "Failed", "Request", "Tools", "gcloud", "refuse_secrets"]
@@ -30,11 +31,6 @@ _QUOTA = re.compile(
 )
 QUOTA_MEND = "a quota is used up; see it, and ask for more: https://console.cloud.google.com/iam-admin/quotas"
 _FORBIDDEN = re.compile(r"PERMISSION_DENIED|does not have permission|HTTPError 403|\b403\b|forbidden", re.IGNORECASE)
-_NOT_YET = re.compile(
-    r"Service account \S+ does not exist|SERVICE_DISABLED|has not been used in project"
-    r"|using the Eventarc Service Agent|does not have permission to publish",
-    re.IGNORECASE,
-)
 _ENVIRON = re.compile(r"--(?:set|update)-env-vars(?![a-z-])")
 _KEY_NAME = re.compile(
     r"(?<![A-Z0-9_])([A-Z0-9_]*(?:SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIALS|DATABASE_URL))=(?=[^,;])",
@@ -43,10 +39,6 @@ _KEY_NAME = re.compile(
 """Variables that hold keys, whatever these look like."""
 _SHOWN = 1_000
 """Characters of a request's body that are printed whole; rules are longer."""
-_RETRIES = 6
-"""A service account that was just made, Google's own among them, a role that was just given, or an API that was just
-turned on, is not known everywhere at once
-(https://cloud.google.com/iam/docs/service-accounts-create#creating)."""
 
 
 class Failed(Exception):
@@ -82,12 +74,15 @@ class Request:
     Args:
         body: JSON.
         then: given the answer, the request that follows.
+        operations: where the long-running operation that it begins is asked for by its name; empty where its answer is
+            no operation.
     """
 
     method: str
     url: str
     body: Mapping[str, Any] | None = None
     then: Callable[[Any], Request] | None = None
+    operations: str = ""
 
     def quota(self) -> dict[str, str]:
         """The header that names whose quota is used: some APIs want one with a person's token. The resource manager is
@@ -138,7 +133,11 @@ class Tools:
         self._pause = pause
         self._seen: dict[Command, Any] = {}
         self._token = token
-        self._tries = _RETRIES if patient else 1
+        self._patient = patient
+        self._consumers: set[str] = set()
+        self._apis_on: set[str] = set()
+        self._running: list[Request] = []
+        self._announced: Delay | None = None
         self.clock_ahead: float | None = None
         """Seconds by which this machine's clock is ahead of Google's; None before a request was answered."""
 
@@ -157,6 +156,15 @@ class Tools:
         for line in more:
             self._say(f"    {line}")
 
+    def expect_on(self, apis: Iterable[str], *projects: str) -> None:
+        """Wait for these APIs from now on where Google says that they are off: they are on, or being turned on.
+
+        Args:
+            projects: id and number of the project in which they are.
+        """
+        self._apis_on.update(apis)
+        self._consumers.update(projects)
+
     def check_installed(self) -> None:
         """Raises Failed where gcloud is not on the PATH."""
         if shutil.which("gcloud", path=self._environ.get("PATH")) is None:
@@ -174,19 +182,22 @@ class Tools:
             self._seen[command] = self.run(command)
         return self._seen[command]
 
-    def run(self, command: Command) -> Any:
+    def run(self, command: Command, again: Callable[[], Command] | None = None) -> Any:
         """Run a command; its JSON, or None where it printed none.
+
+        Args:
+            again: the command of a further try, where that is another one.
 
         Raises:
             Failed: it ended with an error.
         """
-        for attempt in range(self._tries):
+        for patience in self._tries():
             code, out, err = self._run(command)
             if code == 0:
                 return _json(out)
-            if not _NOT_YET.search(err) or attempt == self._tries - 1:
+            if not patience(err):
                 break
-            self._pause(2.0**attempt)
+            command = again() if again else command
         said = "" if command.long else f"\n{_last_words(err or out)}"
         raise Failed(f"{command}{said}", _mend(err + out))
 
@@ -196,17 +207,62 @@ class Tools:
         Raises:
             Failed: it refused, or cannot be reached.
         """
-        for attempt in range(self._tries):
+        for patience in self._tries():
             status, body = self._send(request)
             if status == 404 and request.method == "GET":
                 return None
             if status < 400:
-                return self.request(request.then(body)) if request.then else body
-            said = f"{status} {body.get('error', {}).get('message', '')}"
-            if not _NOT_YET.search(said) or attempt == self._tries - 1:
+                return self._answer(request, body)
+            error = body.get("error", {})
+            if request.operations and error.get("status") == "ALREADY_EXISTS":
+                return body  # somebody else's deploy was first, or an earlier try of this one
+            said = f"{status} {error.get('message', '')}"
+            told = (
+                f"{said} {error.get('status', '')} {json.dumps(error.get('details', []))} service: {_api(request.url)}"
+            )
+            self._end_operations()
+            if not patience(told):
                 break
-            self._pause(2.0**attempt)
-        raise Failed(f"{request.method} {request.url}: {said}", _mend(said), passing=status >= 500)
+        raise Failed(f"{request.method} {request.url}: {said}", _mend(told), passing=status >= 500)
+
+    def _answer(self, request: Request, body: Any) -> Any:
+        if request.operations and body.get("name") and not body.get("done"):
+            self._running.append(Request("GET", f"{request.operations}/{body['name']}"))
+            self._end_operations()
+        return self.request(request.then(body)) if request.then else body
+
+    def _end_operations(self) -> None:
+        """Forget the operations that have come to their end: what was refused because of them can be tried again."""
+        self._running = [each for each in self._running if not _ended(self._send(each))]
+
+    def _tries(self) -> Iterator[Callable[[str], bool]]:
+        """Yield, for each try, what decides on a further one by what was said; it waits where there is one."""
+        waiting: tuple[Delay, Iterator[float]] | None = None
+
+        def patience(said: str) -> bool:
+            nonlocal waiting
+            delay = delay_of(said, api_is_on=self._is_on(said)) if self._patient else None
+            if delay is None:
+                return False
+            if waiting is None or waiting[0] is not delay:
+                waiting = (delay, pauses(delay))
+                if delay is not self._announced:
+                    self.say(f"waiting, {delay.seconds / 60:.0f} minutes at most: {delay.reason}")
+                self._announced = delay
+            seconds = next(waiting[1], None)
+            if seconds is None:
+                return False
+            self._pause(seconds)
+            return True
+
+        while True:
+            yield patience
+
+    def _is_on(self, said: str) -> bool:
+        off = disabled_api(said)
+        if off is None or not self._apis_on:
+            return False
+        return (not off.api or off.api in self._apis_on) and (not off.project or off.project in self._consumers)
 
     def _send(self, request: Request) -> tuple[int, Any]:
         status, body = self._sent(request)
@@ -305,6 +361,17 @@ def refuse_secrets(args: tuple[str, ...]) -> None:
             )
 
 
+def _api(url: str) -> str:
+    """The API's name: that of the host, without the region that some put before it."""
+    host = urlsplit(url).netloc
+    return f"{host.split('.')[0].rpartition('-')[2]}.googleapis.com"
+
+
+def _ended(answer: tuple[int, Any]) -> bool:
+    status, operation = answer
+    return status >= 400 or bool(operation.get("done"))
+
+
 def _ahead(date: str | None) -> float | None:
     try:
         return time.time() - parsedate_to_datetime(date or "").timestamp()
@@ -327,6 +394,12 @@ def _last_words(text: str) -> str:
 def _mend(said: str) -> str:
     if _LOGGED_OUT.search(said):
         return "gcloud auth login"
+    off = disabled_api(said)
+    if off and off.api:
+        return (
+            f"gcloud services enable {off.api} --project={off.project or 'PROJECT'}; a service account's calls count "
+            "for the project that it was made in, so that this may be another one than the app's (docs/ci.md)"
+        )
     if _QUOTA.search(said):
         return QUOTA_MEND
     if "billing" in said.lower():
@@ -338,6 +411,8 @@ def _mend(said: str) -> str:
 
 def _role(said: str) -> str:
     """That which has the permission of which an API speaks, or another of its service."""
-    named = re.search(r"permission '?([a-z]+)\.\w+\.\w+", said, re.IGNORECASE)
-    roles = {permission.partition(".")[0]: role for permission, role in PERMISSIONS.items()}
-    return roles.get(named[1], "the role that is missing") if named else "the role that is missing"
+    named = re.search(r"permission '?((\w+)\.\w+\.\w+)", said, re.IGNORECASE)
+    if named is None:
+        return "the role that is missing"
+    of_service = (role for permission, role in PERMISSIONS.items() if permission.startswith(f"{named[2]}."))
+    return PERMISSIONS.get(named[1]) or next(of_service, "the role that is missing")

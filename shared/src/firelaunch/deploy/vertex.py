@@ -8,7 +8,7 @@ from typing import Any
 
 from ..search_settings import index_problems, with_vertex
 from ..settings import Settings, VertexIndex
-from .names import Service
+from .names import Service, permissions_of
 
 __all__ = [
     "INDEX",
@@ -41,7 +41,14 @@ NODE: Mapping[str, Any] = {"machine_type": "e2-standard-2", "min_replicas": 1, "
 """The smallest machine, and one of it: what may be added by itself counts against the quota of nodes and costs as much
 again (https://cloud.google.com/vertex-ai/docs/vector-search/deploy-index-public)."""
 
-PERMISSIONS: Mapping[str, str] = {"aiplatform.indexEndpoints.deploy": "roles/aiplatform.user"}
+PERMISSIONS: Mapping[str, str] = permissions_of(
+    {
+        "roles/aiplatform.user": (
+            "indexes.create indexes.get indexes.list indexEndpoints.create indexEndpoints.deploy indexEndpoints.get "
+            "indexEndpoints.list operations.list"
+        )
+    }
+)
 """What whoever deploys such an app must be allowed besides, and the least of Google's roles that allows it."""
 
 PLACEHOLDER = VertexIndex(index="INDEX", domain="DOMAIN", endpoint="ENDPOINT", deployed="DEPLOYED")

@@ -134,6 +134,9 @@ def build(
             index.upsert(scope, version.id, fresh if embed is None else _embedded(fresh, embed, known), fence)
             yield Built(len(ids), window[-1].end)
         index.delete(scope, document, version=version.id, ids=known.places.keys() - set(ids), fence=fence)
+        if fence is not None:
+            # Whoever raised the fence before this may have emptied the index before the last window arrived there.
+            fence.check()
     except BaseException:
         if fence is not None and generation:
             _take_back(index, scope, version.id, document, ids, fence)

@@ -61,7 +61,8 @@ class Build:
                 "cloudbuild.builds.create",
             ),
             Route(
-                "GET", r"cloudbuild.googleapis.com/v1/projects/[^/]+/locations/[^/]+/operations/(.+)", self._operation
+                *("GET", r"cloudbuild.googleapis.com/v1/projects/[^/]+/locations/[^/]+/operations/(.+)"),
+                *(self._operation, "cloudbuild.builds.get"),
             ),
         ]
 
@@ -135,7 +136,7 @@ class Build:
         """A build: the image's digest is that of what was uploaded."""
         body = call.json
         source = body["storageSource"]
-        self._run.check_account(body["serviceAccount"].rpartition("/")[2])
+        self._check_builder(body["serviceAccount"].rpartition("/")[2])
         data = self._objects[f"{source['bucket']}/{source['object']}"]
         names = set(_names(data))
         if "dockerBuild" in body and "Dockerfile" not in names:
@@ -160,6 +161,18 @@ class Build:
         }
         answer = {"buildOperation": {"name": operation, "metadata": metadata}}
         return {**answer, "baseImageUri": body.get("buildpackBuild", {}).get("baseImage", "")}
+
+    def _check_builder(self, email: str) -> None:
+        """The account needs its role, and that takes a while to hold
+        (https://cloud.google.com/run/docs/troubleshooting#user-build-error)."""
+        self._run.check_account(email)
+        account = self._run.account
+        if ("roles/run.builder", None) not in account.roles_of(email) or account.is_late("build"):
+            raise Refusal(
+                *(403, "PERMISSION_DENIED"),
+                f"Build failed because the service account is missing required IAM permissions: {email}. For "
+                "troubleshooting guidance, see https://cloud.google.com/run/docs/troubleshooting#builds",
+            )
 
     def _operation(self, _: Call, name: str) -> Any:
         return self._builds[name]

@@ -22,6 +22,14 @@ _MOST = 10
 """Notifications of one kind that a bucket may have (https://cloud.google.com/storage/docs/pubsub-notifications)."""
 
 
+_AGENT = (
+    'Invalid resource state for "": Permission denied while using the Eventarc Service Agent. If you recently started '
+    "to use Eventarc, it may take a few minutes before all necessary permissions are propagated to the Service Agent. "
+    "Otherwise, verify that it has Eventarc Service Agent role."
+)
+"""https://cloud.google.com/eventarc/docs/troubleshooting"""
+
+
 class Events:
     """State and routes."""
 
@@ -55,14 +63,17 @@ class Events:
                 self._modify,
                 "pubsub.subscriptions.update",
             ),
-            Route("GET", f"storage.googleapis.com/storage/v1/projects/{self._project}/serviceAccount", self._agent),
+            Route(
+                *("GET", f"storage.googleapis.com/storage/v1/projects/{self._project}/serviceAccount"),
+                *(self._agent, "resourcemanager.projects.get"),
+            ),
             Route("GET", bucket, self._list_notifications, "storage.buckets.get"),
             Route("POST", bucket, self._notify, "storage.buckets.update"),
             Route("GET", places + "/triggers", self._list_triggers, "eventarc.triggers.list"),
             Route("POST", places + "/triggers", self._create_trigger, "eventarc.triggers.create"),
             Route("GET", places + "/triggers/([^/:]+)", self._trigger, "eventarc.triggers.get"),
             Route("PATCH", places + "/triggers/([^/:]+)", self._update_trigger, "eventarc.triggers.update"),
-            Route("GET", places + "/operations/([^/:]+)", self._operation),
+            Route("GET", places + "/operations/([^/:]+)", self._operation, "eventarc.operations.get"),
         ]
 
     def _create_topic(self, _: Call, name: str) -> Any:
@@ -155,6 +166,8 @@ class Events:
             raise exists(name)
         self._check_filters(wanted["eventFilters"], location)
         self._check_target(wanted)
+        if self._account.is_late("eventarc"):
+            raise Refusal(400, "FAILED_PRECONDITION", _AGENT)
         self.triggers[name] = {**wanted, "name": name, "uid": "1"}
         return self._done(name)
 

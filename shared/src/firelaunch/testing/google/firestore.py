@@ -24,6 +24,11 @@ class Firestore:
         self.collections: dict[str, dict[str, Any]] = {}
         self.rulesets: dict[str, dict[str, Any]] = {}
         self.releases: dict[str, str] = {}
+        self.polls = 1
+        """How often an operation is asked for before it has come to its end."""
+        self.keep_building = False
+        """Whether indexes stay in the making, as in a database that holds much."""
+        self._running: dict[str, int] = {}
 
     def rules_of(self, database: str) -> str | None:
         """The text in force for a database."""
@@ -52,8 +57,9 @@ class Firestore:
         return [
             Route("GET", base, lambda _: {"databases": list(self.databases.values())}, "datastore.databases.list"),
             Route("POST", base, self._create, "datastore.databases.create"),
-            Route("GET", base + "/([^/]+)", self._database, "datastore.databases.get"),
-            Route("GET", base + "/([^/]+)/operations/done", lambda *_: done({})),
+            Route("GET", base + "/([^/]+)", self._database, "datastore.databases.getMetadata"),
+            Route("GET", base + "/([^/]+)/operations/done", lambda *_: done({}), "datastore.operations.get"),
+            Route("GET", base + "/([^/]+)/operations/([^/]+)", self._operation, "datastore.operations.get"),
             Route("GET", base + "/([^/]+)/documents/(.+)", self._document, "datastore.entities.get"),
             Route("PATCH", base + "/([^/]+)/documents/(.+)", self._write, "datastore.entities.update"),
             Route("GET", base + "/([^/]+)/collectionGroups/-/indexes", self._list_indexes, "datastore.indexes.list"),
@@ -108,23 +114,55 @@ class Firestore:
 
     def _list_indexes(self, call: Call, database: str) -> Any:
         self._database(call, database)
+        for index in self.indexes.get(database, []):
+            operation = f"projects/{self.project}/databases/{database}/operations/{index['name'].rpartition('/')[2]}"
+            if operation not in self._running and index["state"] == "CREATING" and not self.keep_building:
+                index["state"] = "READY"
         return {"indexes": self.indexes.get(database, [])}
+
+    def _begin(self, database: str, name: str) -> dict[str, Any]:
+        whole = f"projects/{self.project}/databases/{database}/operations/{name}"
+        self._running[whole] = self.polls
+        return {"name": whole}
+
+    def _operation(self, _: Call, database: str, name: str) -> Any:
+        whole = f"projects/{self.project}/databases/{database}/operations/{name}"
+        return {"name": whole, "done": not self._goes_on(whole)}
+
+    def _goes_on(self, operation: str) -> bool:
+        self._running[operation] = self._running.get(operation, 0) - 1
+        if self._running[operation] <= 0:
+            del self._running[operation]
+        return operation in self._running
+
+    def _check_idle(self, database: str) -> None:
+        """One change of a database's indexes and fields at a time
+        (https://github.com/hashicorp/terraform-provider-google/issues/16599)."""
+        if any(f"/databases/{database}/" in operation for operation in self._running):
+            raise Refusal(
+                *(409, "ABORTED"),
+                "Aborted due to cross-transaction contention. This occurs when multiple transactions attempt to access "
+                "the same data, requiring Firestore to abort at least one in order to enforce serializability.",
+            )
 
     def _index(self, call: Call, database: str, collection: str) -> Any:
         """As the API does it, the document's name is put at the end."""
         self._database(call, database)
+        self._check_idle(database)
         there, last = self.indexes.setdefault(database, []), {"fieldPath": "__name__", "order": "ASCENDING"}
         groups = f"projects/{self.project}/databases/{database}/collectionGroups"
-        index = {**call.json, "fields": [*call.json["fields"], last], "state": "CREATING"}
-        if any({**one, "name": ""} == {**index, "name": ""} for one in there):
+        index = {**call.json, "fields": [*call.json["fields"], last]}
+        if any(_same(one, index) for one in there if f"/{collection}/indexes/" in one["name"]):
             raise exists("The index")
-        there.append({**index, "name": f"{groups}/{collection}/indexes/i{len(there)}"})
-        return {"name": f"projects/{self.project}/databases/{database}/operations/index"}
+        operation = self._begin(database, f"i{len(there)}")
+        there.append({**index, "state": "CREATING", "name": f"{groups}/{collection}/indexes/i{len(there)}"})
+        return operation
 
     def _list_fields(self, _: Call, database: str) -> Any:
         return {"fields": [field for name, field in self.fields.items() if name.startswith(f"{database}/")]}
 
     def _field(self, call: Call, database: str, collection: str, field: str) -> Any:
+        self._check_idle(database)
         whole = f"projects/{self.project}/databases/{database}/collectionGroups/{collection}/fields/{field}"
         there = self.fields.setdefault(
             f"{database}/{collection}/{field}", {"name": whole, "indexConfig": {"indexes": []}}
@@ -134,7 +172,7 @@ class Firestore:
             there["indexConfig"] = {"indexes": body["indexConfig"].get("indexes", [])}
         if "ttlConfig" in body:
             there["ttlConfig"] = {"state": "ACTIVE"}
-        return {**done(there), "name": f"projects/{self.project}/databases/{database}/operations/done"}
+        return self._begin(database, f"{collection}-{field}")
 
     def _collection(self, _: Call, name: str) -> Any:
         if name not in self.collections:
@@ -184,3 +222,7 @@ class Firestore:
         name = f"projects/{self.project}/rulesets/{len(self.rulesets) + 1}"
         self.rulesets[name] = {"name": name, "source": call.json["source"]}
         return self.rulesets[name]
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(one[key] == other[key] for key in ("queryScope", "fields"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from .base import Call, Refusal, Route, done, exists, not_found
+from .base import Call, Refusal, Route, done, exists, not_found, violation
 
 __all__ = ["Project"]
 
@@ -28,6 +28,15 @@ class Project:
         self.secrets: dict[str, list[str]] = {}
         self.secret_policies: dict[str, dict[str, Any]] = {}
         self.repositories: list[str] = []
+        self.denied: set[str] = set()
+        """Permissions that whoever calls does not have, whatever testIamPermissions says."""
+        self.own_members_only = False
+        """Whether the organization's policy lets only its own members into policies (domain-restricted sharing)."""
+        self.checks_callers = False
+        """Whether the organization's policy has every Cloud Run service check its callers."""
+        self.late: dict[str, int] = {}
+        """What does not hold yet, and how often it is still refused: an API by its name, a new "account", a "secret"'s
+        reader, the "build" account's rights, Google's own account for "eventarc"."""
 
     def routes(self) -> list[Route]:
         """Every route."""
@@ -42,20 +51,32 @@ class Project:
             Route(
                 "GET", "firebase.googleapis.com/v1beta1/projects/([^/:]+)", self._get_firebase, "firebase.projects.get"
             ),
-            Route("POST", "firebase.googleapis.com/v1beta1/projects/([^/:]+):addFirebase", self._add_firebase),
+            Route(
+                *("POST", "firebase.googleapis.com/v1beta1/projects/([^/:]+):addFirebase"),
+                *(self._add_firebase, "firebase.projects.update"),
+            ),
             Route("POST", crm + "([^/:]+):testIamPermissions", self._test),
             Route(
                 "POST", crm + "([^/:]+):getIamPolicy", lambda *_: self.policy, "resourcemanager.projects.getIamPolicy"
             ),
             Route("POST", crm + "([^/:]+):setIamPolicy", self._set_policy, "resourcemanager.projects.setIamPolicy"),
-            Route("GET", f"cloudbilling.googleapis.com/v1/projects/{project}/billingInfo", self._billing),
+            Route(
+                *("GET", f"cloudbilling.googleapis.com/v1/projects/{project}/billingInfo"),
+                *(self._billing, "resourcemanager.projects.get"),
+            ),
             Route("GET", usage, self._list_apis, "serviceusage.services.list"),
             Route("GET", usage + "/([^/:]+)", self._api, "serviceusage.services.get"),
             Route("POST", usage + ":batchEnable", self._enable, "serviceusage.services.enable"),
             Route("POST", usage + "/([^/:]+):enable", self._enable, "serviceusage.services.enable"),
-            Route("GET", "serviceusage.googleapis.com/v1/operations/done", lambda *_: done({})),
+            Route(
+                *("GET", "serviceusage.googleapis.com/v1/operations/done"),
+                *(lambda *_: done({}), "serviceusage.services.get"),
+            ),
             Route("GET", iam, self._list_accounts, "iam.serviceAccounts.list"),
-            Route("GET", "iam.googleapis.com/v1/projects/-/serviceAccounts/([^/:]+)", self._get_account),
+            Route(
+                *("GET", "iam.googleapis.com/v1/projects/-/serviceAccounts/([^/:]+)"),
+                *(self._get_account, "iam.serviceAccounts.get"),
+            ),
             Route(
                 "POST",
                 r"iam.googleapis.com/v1/projects/[^/]+/serviceAccounts/([^/:]+):getIamPolicy",
@@ -94,6 +115,12 @@ class Project:
             if f"serviceAccount:{email}" in binding["members"]
         }
 
+    def is_late(self, what: str) -> bool:
+        """Whether something was made or given, and does not hold everywhere yet. Each question brings it nearer."""
+        left = self.late.get(what, 0)
+        self.late[what] = max(left - 1, 0)
+        return left > 0
+
     def _get(self, _: Call, project: str) -> Any:
         if project != self.project:
             raise Refusal(403, "PERMISSION_DENIED", "The caller does not have permission")
@@ -124,8 +151,19 @@ class Project:
         self.policy = self.checked(call.json["policy"], self.policy)
         return self.policy
 
+    def check_members(self, policy: dict[str, Any]) -> None:
+        """Refuses whoever the organization's policy keeps out."""
+        everybody = {"allUsers", "allAuthenticatedUsers"}
+        if self.own_members_only and any(everybody & {*b["members"]} for b in policy.get("bindings", [])):
+            raise violation(
+                "constraints/iam.allowedPolicyMemberDomains",
+                "One or more users named in the policy do not belong to a permitted customer,  perhaps due to an "
+                "organization policy.",
+            )
+
     def checked(self, policy: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
         """Refuses what IAM refuses (https://cloud.google.com/iam/docs/policies)."""
+        self.check_members(policy)
         if policy.get("etag") != before["etag"]:
             raise Refusal(409, "ABORTED", "There were concurrent policy changes.")
         for binding in policy["bindings"]:
@@ -133,7 +171,8 @@ class Project:
                 raise Refusal(400, "INVALID_ARGUMENT", "Conditions need policy version 3.")
             for member in binding["members"]:
                 kind, _, email = member.partition(":")
-                if kind == "serviceAccount" and email not in {*self.accounts, *self.agents}:
+                known = email in {*self.accounts, *self.agents} and not self.is_late("account")
+                if kind == "serviceAccount" and not known:
                     raise Refusal(400, "INVALID_ARGUMENT", f"Service account {email} does not exist.")
         return {**policy, "etag": base64.b64encode(f"{before['etag']}+".encode()[-9:]).decode()}
 

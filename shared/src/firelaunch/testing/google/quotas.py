@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .base import Call, Refusal, Route, not_found
+from .base import Call, Route, not_found
 from .project import Project
 
 __all__ = ["Quotas"]
@@ -62,21 +62,12 @@ class Quotas:
         return None if value == -1 else value
 
     def _list(self, _: Call, service: str) -> Any:
-        self._on()
         return {"quotaInfos": [self._info(name) for name in self.limits if _service(name) == service]}
 
     def _get(self, _: Call, service: str, name: str) -> Any:
-        self._on()
         if name not in self.limits or _service(name) != service:
             raise not_found(f"Quota {name} of {service}")
         return self._info(name)
-
-    def _on(self) -> None:
-        if _API not in self._account.apis:
-            raise Refusal(
-                *(403, "PERMISSION_DENIED"),
-                "Cloud Quotas API has not been used in project 1234 before or it is disabled.",
-            )
 
     def _info(self, name: str) -> dict[str, Any]:
         return {

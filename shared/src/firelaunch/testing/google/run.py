@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from .base import Call, Refusal, Route, exists, not_found
+from .base import Call, Refusal, Route, exists, not_found, violation
 from .project import Project
 from .quotas import Quotas
 
@@ -29,7 +29,7 @@ class Run:
         self._leaking: set[str] = set()
         self.served: list[str] = []
         """Requests to revisions, as "METHOD revision/path"."""
-        self._account = account
+        self.account = account
 
     def routes(self) -> list[Route]:
         """Every route."""
@@ -53,7 +53,7 @@ class Run:
 
     def check_account(self, email: str) -> None:
         """Refuses a service account that there is none of."""
-        if email not in self._account.accounts:
+        if email not in self.account.accounts:
             raise Refusal(404, "NOT_FOUND", f"Service account {email} does not exist.")
 
     def traffic(self, name: str) -> dict[str, int]:
@@ -63,6 +63,8 @@ class Run:
 
     def public(self, name: str) -> bool:
         """Whether anybody may call a service."""
+        if _unchecked(self.services.get(name, {})):
+            return True
         bindings = self.policies.get(name, {}).get("bindings", [])
         return any(b["role"] == "roles/run.invoker" and "allUsers" in b["members"] for b in bindings)
 
@@ -94,12 +96,14 @@ class Run:
         body = copy.deepcopy(body)
         template = body["spec"]["template"]
         self.check_account(template["spec"]["serviceAccountName"])
-        self._check_secrets(template)
+        if _unchecked(body) and not _unchecked(before or {}):
+            self._check_opening()
+        problem = self._secret_problem(template)
         self._check_quota(template, region)
         generation = before["metadata"]["generation"] + 1 if before else 1
         status = before["status"] if before else {}
         latest = status.get("latestCreatedRevisionName", "")
-        if before is None or _content(template) != _content(before["spec"]["template"]):
+        if before is None or _is_new(template, before["spec"]["template"]):
             latest = template["metadata"].get("name") or f"{name}-{generation:05d}-abc"
             self._broken |= {latest} if self.breaking else set()
         body["metadata"] |= {
@@ -112,6 +116,8 @@ class Run:
         body["metadata"].setdefault("labels", {})["cloud.googleapis.com/location"] = region
         body["spec"].setdefault("traffic", [{"percent": 100, "latestRevision": True}])
         body["status"] = self._status(name, body["spec"]["traffic"], latest, generation)
+        if problem:
+            _fail(body["status"], f"Revision '{latest}' is not ready and cannot serve traffic. {problem}", status)
         self.services[name] = body
         return body
 
@@ -133,19 +139,35 @@ class Run:
             "traffic": targets,
         }
 
-    def _check_secrets(self, template: dict[str, Any]) -> None:
-        """A revision cannot start whose account may not read its secrets; the API says so at once."""
+    def _check_opening(self) -> None:
+        """Who may end the check of callers, and where (https://cloud.google.com/run/docs/authenticating/public)."""
+        if "run.services.setIamPolicy" in self.account.denied:
+            raise Refusal(403, "PERMISSION_DENIED", "Permission 'run.services.setIamPolicy' denied on resource.")
+        if self.account.checks_callers:
+            raise violation("constraints/run.managed.requireInvokerIam", "The service has to check its callers.")
+
+    def _secret_problem(self, template: dict[str, Any]) -> str | None:
+        """A revision does not come up whose account may not read its secrets; the service is there all the same."""
         account = template["spec"]["serviceAccountName"]
-        for variable in template["spec"]["containers"][0].get("env", []):
+        for number, variable in enumerate(template["spec"]["containers"][0].get("env", [])):
             reference = variable.get("valueFrom", {}).get("secretKeyRef")
             if reference is None:
                 continue
-            name = reference["name"]
-            if not self._account.secrets.get(name):
-                raise Refusal(400, "INVALID_ARGUMENT", f"Secret {name} was not found.")
-            bindings = self._account.secret_policies[name]["bindings"]
-            if not any(f"serviceAccount:{account}" in b["members"] for b in bindings):
-                raise Refusal(403, "PERMISSION_DENIED", f"Permission denied on secret {name} for {account}.")
+            name, version = reference["name"], reference["key"]
+            where = f"spec.template.spec.containers[0].env[{number}].value_from.secret_key_ref.name"
+            whole = f"projects/1234/secrets/{name}/versions/{version}"
+            versions = self.account.secrets.get(name, [])
+            if not versions or (version != "latest" and int(version) > len(versions)):
+                return f"{where}: Secret {whole} was not found"
+            bindings = self.account.secret_policies[name]["bindings"]
+            held = any(f"serviceAccount:{account}" in b["members"] for b in bindings)
+            if not held or self.account.is_late("secret"):
+                return (
+                    f"{where}: Permission denied on secret: {whole} for Revision service account {account}. The "
+                    "service account used must be granted the 'Secret Manager Secret Accessor' role "
+                    "(roles/secretmanager.secretAccessor) at the secret, project or higher level."
+                )
+        return None
 
     def _check_quota(self, template: dict[str, Any], region: str) -> None:
         """The instances that one service may have are held against the whole region's quota."""
@@ -169,6 +191,7 @@ class Run:
 
     def _set_policy(self, call: Call, region: str, name: str) -> Any:
         self._get(call, region, name)
+        self.account.check_members(call.json["policy"])
         self.policies[name] = call.json["policy"]
         return self.policies[name]
 
@@ -190,6 +213,26 @@ class Run:
         if call.path == "/dev/token":
             return 404, {"error": {"code": "not_found"}}
         return (200, {}) if found[0] in self._leaking else (401, {"error": {"code": "unauthenticated"}})
+
+
+def _unchecked(service: dict[str, Any]) -> bool:
+    annotations = service.get("metadata", {}).get("annotations", {})
+    return str(annotations.get("run.googleapis.com/invoker-iam-disabled")).lower() == "true"  # gcloud writes "True"
+
+
+def _fail(status: dict[str, Any], message: str, before: dict[str, Any]) -> None:
+    """Have a service's latest revision not come up."""
+    for condition in status["conditions"]:
+        condition |= {"status": "False", "reason": "SecretsAccessCheckFailed", "message": message}
+    status.pop("latestReadyRevisionName", None)
+    if before.get("latestReadyRevisionName"):
+        status["latestReadyRevisionName"] = before["latestReadyRevisionName"]
+
+
+def _is_new(template: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Whether a template makes a revision: it has other contents, or a name that its revision does not have yet."""
+    name = template["metadata"].get("name")
+    return _content(template) != _content(before) or name not in (None, before["metadata"].get("name"))
 
 
 def _content(template: dict[str, Any]) -> Any:

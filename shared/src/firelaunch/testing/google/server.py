@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from .base import TOKEN, Call, Refusal, Route
+from .base import TOKEN, Call, Refusal, Route, service_disabled
 from .build import Build
 from .events import Events
 from .firestore import Firestore
@@ -25,7 +26,7 @@ from .users import Users
 from .vertex import Vertex
 from .work import Work
 
-__all__ = ["GoogleCloud"]
+__all__ = ["GoogleCloud", "ServiceAccount"]
 
 _OVERRIDES = (
     *("artifactregistry", "cloudbilling", "cloudbuild", "iam", "run", "secretmanager", "serviceusage", "storage"),
@@ -48,6 +49,21 @@ _QUOTA = ("cloudquotas.", "firebase.", "firebaserules.", "firebasestorage.")
 """Hosts that refuse a person's token without the header X-Goog-User-Project."""
 
 
+_OF_THE_CALLER = ("cloudbilling.googleapis.com", "cloudresourcemanager.googleapis.com")
+"""APIs whose calls count for the project of whoever calls, not for the one that the call is about
+(https://cloud.google.com/docs/quotas/quota-project)."""
+
+_NUMBER = "1234"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAccount:
+    """Whoever calls, where that is a service account: the number of its own project, and the APIs that are on there."""
+
+    project: str
+    apis: Set[str]
+
+
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing for a client that was killed."""
@@ -60,16 +76,17 @@ class GoogleCloud:
 
     Attributes:
         project: its id.
-        denied: permissions that whoever calls does not have.
         exhausted: permissions whose quota is used up.
+        caller: the service account that calls; None for a person, whose calls to Cloud Billing and the Resource Manager
+            count for gcloud's own project, where these are on.
         requests: each request to an API, as "METHOD host/path", in order.
         unexpected: those that nothing here plays.
     """
 
     def __init__(self, project: str = "demo-project") -> None:
         self.project = project
-        self.denied: set[str] = set()
         self.exhausted: set[str] = set()
+        self.caller: ServiceAccount | None = None
         self.requests: list[str] = []
         self.unexpected: list[str] = []
         self.account = Project(project)
@@ -92,7 +109,7 @@ class GoogleCloud:
             self.events,
             self.vertex,
         )
-        self._routes: list[Route] = [route for part in parts for route in part.routes()]
+        self.routes: list[Route] = [route for part in parts for route in part.routes()]
         self._lock = threading.RLock()
         self._server = _Server(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -133,6 +150,29 @@ class GoogleCloud:
             "no_proxy": "127.0.0.1,localhost",
         }
 
+    @property
+    def denied(self) -> set[str]:
+        """Permissions that whoever calls does not have, whatever testIamPermissions says."""
+        return self.account.denied
+
+    @denied.setter
+    def denied(self, permissions: set[str]) -> None:
+        self.account.denied = permissions
+
+    def permission_of(self, request: str) -> str:
+        """The permission that a request takes, given as in ``requests``; empty where Google documents none.
+
+        Raises:
+            LookupError: nothing here plays such a request.
+        """
+        method, _, where = request.partition(" ")
+        host, slash, path = where.partition("/")
+        call = Call(method, host, f"{slash}{path}", {}, {}, b"")
+        for route in self.routes:
+            if route.matches(call) is not None:
+                return route.permission
+        raise LookupError(request)
+
     def answer(self, call: Call) -> tuple[int, Any]:
         """One request's status and JSON (or bytes)."""
         with self._lock:
@@ -145,7 +185,7 @@ class GoogleCloud:
                 return refusal.status, refusal.body()
 
     def _find(self, call: Call) -> Any:
-        for route in self._routes:
+        for route in self.routes:
             found = route.matches(call)
             if found is None:
                 continue
@@ -153,6 +193,7 @@ class GoogleCloud:
                 raise Refusal(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
             if call.host.startswith(_QUOTA) and call.headers.get("x-goog-user-project") != self.project:
                 raise Refusal(403, "PERMISSION_DENIED", f"The {call.host} API requires a quota project.")
+            self._check_api(call)
             if route.permission in self.exhausted:
                 raise Refusal(429, "RESOURCE_EXHAUSTED", f"Quota exceeded for quota metric '{route.permission}'.")
             if route.permission in self.denied:
@@ -160,6 +201,21 @@ class GoogleCloud:
             return route.answer(call, *found)
         self.unexpected.append(f"{call.method} {call.host}{call.path}")
         raise Refusal(400, "FAILED_PRECONDITION", f"{call.method} {call.host}{call.path} is not played here.")
+
+    def _check_api(self, call: Call) -> None:
+        """Refuses an API that is off, or was turned on a moment ago."""
+        api = f"{call.host.partition('.')[0].rpartition('-')[2]}.googleapis.com"
+        if api == "serviceusage.googleapis.com":
+            return
+        project: str = _NUMBER
+        on: Set[str] = self.account.apis
+        if api in _OF_THE_CALLER:
+            if self.caller is None:
+                return
+            if self.caller.project != _NUMBER:
+                project, on = self.caller.project, self.caller.apis
+        if api not in on or self.account.is_late(api):
+            raise service_disabled(api, project)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         cloud = self

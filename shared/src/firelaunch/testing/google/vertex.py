@@ -52,10 +52,11 @@ class Vertex:
             Route("POST", at + "/indexes", self._create_index, "aiplatform.indexes.create"),
             Route("GET", at + "/indexEndpoints", self._list_endpoints, "aiplatform.indexEndpoints.list"),
             Route("POST", at + "/indexEndpoints", self._create_endpoint, "aiplatform.indexEndpoints.create"),
-            Route("GET", both, self._get, "aiplatform.indexes.get"),
+            Route("GET", at + "/(indexes)/([^/:]+)", self._get, "aiplatform.indexes.get"),
+            Route("GET", at + "/(indexEndpoints)/([^/:]+)", self._get, "aiplatform.indexEndpoints.get"),
             Route("GET", both + "/operations", self._list_operations, "aiplatform.operations.list"),
-            Route("GET", both + "/operations/([^/:]+)", self._operation),
-            Route("GET", at + "/operations/([^/:]+)", self._any_operation),
+            Route("GET", both + "/operations/([^/:]+)", self._operation, "aiplatform.operations.list"),
+            Route("GET", at + "/operations/([^/:]+)", self._any_operation, "aiplatform.operations.list"),
             Route(
                 "POST", at + "/indexEndpoints/([^/:]+):deployIndex", self._deploy, "aiplatform.indexEndpoints.deploy"
             ),
