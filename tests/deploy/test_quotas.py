@@ -172,9 +172,11 @@ def test_who_only_looks_waits_for_nothing_that_was_just_turned_on(cloud: GoogleC
     environ, paused = {**os.environ, **cloud.environ(tmp_path / "home")}, list[float]()
     for patient in (True, False):
         tools = Tools(environ, print, pause=paused.append, token=TOKEN, patient=patient)
+        tools.expect_on(["cloudquotas.googleapis.com"], "demo-project", "1234")
         with pytest.raises(Failed, match="has not been used in project"):
             tools.request(request)
-    assert paused == [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert paused[:5] == [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert sum(paused) == pytest.approx(300), "of the deploy alone"
 
 
 def test_a_quota_that_google_no_longer_has_is_a_warning(cloud: GoogleCloud, tmp_path: Path) -> None:
