@@ -198,8 +198,8 @@ def test_neither_logs_nor_errors_hold_contents_addresses_keys_tokens_or_the_prom
     told = provoke(app, model)
     log = capsys.readouterr().err
     assert "bad_thing" in log  # the provider's code is there
-    assert "builtins.ValueError" in log
-    assert "which led to" in log
+    assert "ValueError" in log  # a traceback names the type of each exception, and says nothing of its text
+    assert "The above exception was the direct cause of the following exception:" in log
     for secret in (*SECRETS, TOKEN, TOKEN.split(".")[1]):
         assert secret not in log, secret
     for secret in SECRETS[2:]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,12 +42,19 @@ def edit(old: str, new: str) -> Callable[[Path], None]:
     return change
 
 
+def other_model(app: Path) -> None:
+    path = app / "firelaunch.toml"
+    text, count = re.subn(r'^chat = ".*"$', 'chat = "nobody-sells-this"', path.read_text(), count=1, flags=re.MULTILINE)
+    assert count == 1
+    path.write_text(text)
+
+
 def front_matter(app: Path) -> None:
     (app / PROMPT).write_text('+++\nmodel = "nobody-sells-this"\n+++\nAnswer.\n')
 
 
 REFUSED: list[tuple[str, Callable[[Path], None], str]] = [
-    ("a model without a price", edit('chat = "gpt-5.4-mini"', 'chat = "nobody-sells-this"'), "nobody-sells-this"),
+    ("a model without a price", other_model, "nobody-sells-this"),
     ("a prompt's model without a price", front_matter, "nobody-sells-this"),
     ("an index of a laptop's", edit('backend = "firestore"', 'backend = "embedded"'), "index.backend is 'embedded'"),
     ("a prompt that is not there", edit("chat = 1\n", "chat = 7\n"), "chat@7.md is not there"),

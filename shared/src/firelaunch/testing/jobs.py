@@ -17,6 +17,7 @@ from ..jobs import Job
 from ..jobs.cloud_tasks import CloudTasksBackend
 from ..jobs.embedded import EmbeddedBackend
 from ..jobs.oidc import ServiceAccountTokens
+from ..llm.base import Chunk
 from ..rag.fetch import Fetcher
 from ..scope import Scope
 from ..services import Services
@@ -96,7 +97,7 @@ def embedded_site(
     settings: str = JOB_SETTINGS,
     *,
     started: bool = True,
-    workflow: Workflow = lambda _: (),
+    workflow: Workflow = lambda _: [Chunk("Yes.")],
     fetcher: Fetcher | None = None,
     **environ: str,
 ) -> Iterator[Site]:
@@ -140,7 +141,7 @@ def cloud_site(
             backend=CloudTasksBackend("demo", QUEUE, url, ACCOUNT, clock, channel=cloud.channel),
             internal=ServiceAccountTokens(url, ACCOUNT, certificates.url),
         )
-        init_app(app, services, lambda _: (), handlers)
+        init_app(app, services, lambda _: [Chunk("Yes.")], handlers)
         yield Site(app, services, handlers, _runner(app), cloud, url)
 
 
