@@ -49,7 +49,7 @@ def tools(cloud: GoogleCloud, tmp_path: Path, said: list[str], paused: list[floa
 def test_indexes_and_fields_are_made_though_firestore_makes_one_change_at_a_time(
     cloud: GoogleCloud, tools: Tools, said: list[str], paused: list[float]
 ) -> None:
-    cloud.firestore.polls = 3
+    cloud.firestore.polls = 5
     wanted = json.loads(INDEXES.read_text())
     perform(indexes(PLACE, "(default)", INDEXES, vector=768), tools, never)
     assert len(cloud.firestore.fields) == len(wanted["fieldOverrides"])

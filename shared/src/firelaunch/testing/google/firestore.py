@@ -116,7 +116,7 @@ class Firestore:
         self._database(call, database)
         for index in self.indexes.get(database, []):
             operation = f"projects/{self.project}/databases/{database}/operations/{index['name'].rpartition('/')[2]}"
-            if operation not in self._running and index["state"] == "CREATING" and not self.keep_building:
+            if not self._goes_on(operation) and index["state"] == "CREATING" and not self.keep_building:
                 index["state"] = "READY"
         return {"indexes": self.indexes.get(database, [])}
 
@@ -130,6 +130,7 @@ class Firestore:
         return {"name": whole, "done": not self._goes_on(whole)}
 
     def _goes_on(self, operation: str) -> bool:
+        """Whether an operation runs; each question brings it nearer to its end, whoever asks and for whatever."""
         self._running[operation] = self._running.get(operation, 0) - 1
         if self._running[operation] <= 0:
             del self._running[operation]
@@ -138,7 +139,10 @@ class Firestore:
     def _check_idle(self, database: str) -> None:
         """One change of a database's indexes and fields at a time
         (https://github.com/hashicorp/terraform-provider-google/issues/16599)."""
-        if any(f"/databases/{database}/" in operation for operation in self._running):
+        running = [operation for operation in self._running if f"/databases/{database}/" in operation]
+        for operation in running:
+            self._goes_on(operation)
+        if running:
             raise Refusal(
                 *(409, "ABORTED"),
                 "Aborted due to cross-transaction contention. This occurs when multiple transactions attempt to access "
