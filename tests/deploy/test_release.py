@@ -338,10 +338,10 @@ def test_firebases_bucket_is_made_once_guarded_by_iam_alone_and_gets_its_rules(
 def test_every_index_and_ttl_of_the_file_is_made_once_and_others_are_let_be(cloud: GoogleCloud, tools: Tools) -> None:
     wanted = json.loads(INDEXES.read_text())
     step = indexes(PLACE, "(default)", INDEXES, vector=768)
-    count = len(wanted["indexes"]) + 1 + len(wanted["fieldOverrides"])
+    count = len(wanted["indexes"]) + 2 + len(wanted["fieldOverrides"])
     assert perform(step, tools, never) == count
     made = cloud.firestore
-    assert len(made.indexes["(default)"]) == len(wanted["indexes"]) + 1
+    assert len(made.indexes["(default)"]) == len(wanted["indexes"]) + 2
     for item in wanted["fieldOverrides"]:
         field: dict[str, Any] = made.fields[f"(default)/{item['collectionGroup']}/{item['fieldPath']}"]
         assert field["indexConfig"]["indexes"] == item["indexes"]
