@@ -18,9 +18,8 @@ from firelaunch.rag.chunk import Chunk, Chunking, chunks
 from firelaunch.rag.parse.base import Block, place
 from firelaunch.rag.parse.text import paragraphs
 
-from bench.report import Report, progress, size
+from bench.report import Report, data, progress, size
 
-ROOT = Path(__file__).resolve().parent.parent
 FIRST = 5
 QUESTIONS = size(None, 20)
 """Asked at most; all, in the full form."""
@@ -41,7 +40,7 @@ Span = tuple[str, int, int]
 
 def main() -> None:
     """Measure and report, where there is anything to measure on."""
-    folder = next((found for base in ROOT.parents if (found := base / "shared" / "data" / "chunking").is_dir()), None)
+    folder = data("chunking")
     if folder is None:
         print("\nchunking\n  skipped: there is no folder shared/data/chunking beside the repository")
         return

@@ -2,8 +2,8 @@
 
 One user has 30,000 chunks of generated text in 300 documents. Questions are of common words and of rare ones. Reads
 are counted by Firestore's rules of billing; times are the emulator's, which goes through all vectors in one process.
-Where the Cranfield collection is there (``CRANFIELD``, a folder in BEIR's form), nDCG@10 is set against the embedded
-index.
+Where the Cranfield collection lies beside this repository in ``shared/data/cranfield`` (or in a folder above), nDCG@10
+is set against the embedded index.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.report import Report, size
+from bench.report import SHORT, Report, data, size
 
 CHUNKS, DIMENSIONS, QUESTIONS = size((30_000, 64, 20), (300, 8, 5))
 PER_DOCUMENT = 100
@@ -23,8 +23,6 @@ VOCABULARY = 40_000
 TERMS = 120
 READ_USD = 0.03 / 100_000
 """Of one read in Iowa (us-central1); other regions take up to twice that (https://cloud.google.com/firestore/pricing)."""
-
-CRANFIELD = Path(os.environ.get("CRANFIELD", "/work/shared/data/cranfield"))
 
 
 def main() -> None:
@@ -34,8 +32,9 @@ def main() -> None:
     report = Report("firestore_search")
     with Emulator.start() as emulator:
         questions(report, emulator)
-        if CRANFIELD.is_dir() and "BENCH_SHORT" not in os.environ:
-            quality(report, emulator)
+        collection = None if SHORT else data("cranfield")
+        if collection is not None:
+            quality(report, emulator, collection)
     report.write()
 
 
@@ -114,7 +113,7 @@ def fill(index: Any, scope: Any, rng: Any) -> float:
     return time.perf_counter() - began
 
 
-def quality(report: Report, emulator: Any) -> None:
+def quality(report: Report, emulator: Any, collection: Path) -> None:
     """nDCG@10 on Cranfield, of both indexes."""
     from firelaunch.rag.evaluate import evaluate, load
     from firelaunch.rag.index.firestore import FirestoreIndex
@@ -130,7 +129,7 @@ def quality(report: Report, emulator: Any) -> None:
             ("firestore", ScopedIndex(there, "eval")),
         ):
             said(f"Cranfield on {name}")
-            for mode, row in evaluate(load(CRANFIELD), index, embedder)["modes"].items():
+            for mode, row in evaluate(load(collection), index, embedder)["modes"].items():
                 found[name, mode] = row["ndcg@10"]
                 report.row(f"Cranfield, {mode}", f"nDCG@10 of {name}", row["ndcg@10"], "")
             index.close()

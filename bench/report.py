@@ -25,6 +25,13 @@ def size(full: Size, short: Size) -> Size:
     return short if SHORT else full
 
 
+def data(name: str) -> Path | None:
+    """The folder ``shared/data/<name>`` beside this repository or in a folder above it; None where there is none."""
+    return next(
+        (folder for base in ROOT.resolve().parents if (folder := base / "shared" / "data" / name).is_dir()), None
+    )
+
+
 class Report:
     """Rows and ratios of one benchmark; ``write`` prints them and leaves them in ``build/bench``."""
 

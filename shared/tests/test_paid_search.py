@@ -95,7 +95,7 @@ def test_a_day_that_is_used_up_refuses_the_search_before_anything_is_embedded(
 
 
 @pytest.mark.parametrize("toml", [SETTINGS, PAID.replace(f'"{PRICE}"', '"0"')], ids=["by words", "at no price"])
-def test_a_search_that_costs_nothing_costs_no_write_and_no_read_but_of_the_index_version(
+def test_a_search_that_costs_nothing_writes_nothing_and_reads_only_the_index_version_and_the_documents_it_found(
     toml: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with paid_site(tmp_path, toml=toml) as (site, _):
@@ -114,8 +114,11 @@ def test_a_search_that_costs_nothing_costs_no_write_and_no_read_but_of_the_index
         ada = sign_in(site.app, "ada")
         touched.clear()
         for _ in range(2):
-            assert ada.post("/v1/search", {"query": "leave"}).get_json()["passages"]
-    assert touched == [f"get {site.services.store.scope.index_state()}"] * 2
+            passages = ada.post("/v1/search", {"query": "leave"}).get_json()["passages"]
+            assert passages
+    app = site.services.store.scope
+    found = [app.document(passages[0]["document_id"])]
+    assert touched == [f"get {app.index_state()}", f"get_many {found}"] * 2
 
 
 @pytest.mark.parametrize("toml", [PAID, PAID.replace(f'"{PRICE}"', '"0"')], ids=["paid", "at no price"])

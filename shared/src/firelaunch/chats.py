@@ -81,14 +81,18 @@ class Chats:
     def delete(self, scope: Scope, chat_id: str) -> None:
         """Remove a chat with all its messages.
 
-        The chat's own document goes first: an answer that is on the way is stored only while that is there. What was
-        broken off afterwards is finished by a repeat.
+        The chat's own document goes first: an answer that is on the way is stored only while that is there. A repeat
+        removes what a deletion that was broken off has left.
+
+        Raises:
+            NotFound: the chat's document is not there, or not any more.
         """
         path = scope.chat(chat_id)
         there = self._store.get(path) is not None
         if there:
             self._store.commit([Delete(path)])
-        if not self._store.delete_tree(path) and not there:
+        self._store.delete_tree(path)
+        if not there:
             raise NotFound
 
 
