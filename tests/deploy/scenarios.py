@@ -31,12 +31,14 @@ def two_apps_and_the_functions(world: World, report: Report) -> Check:
     """Into an empty project: an app in the shared database, and one that sells plans, with a database and an index of
     vectors."""
     world.app("demo")
-    world.app(
+    folder = world.app(
         "ledger",
         database="dedicated",
         backend='firestore"\nembedder = "openai"\nmodel = "text-embedding-3-small',
         daily_usd='0.50"\nstripe_price = "price_1',
     )
+    settings = (folder / "firelaunch.toml").read_text().replace("# [billing]", "[billing]")
+    (folder / "firelaunch.toml").write_text(settings.replace("# return_url = ", "return_url = "))
     cloud = world.cloud
     for app in ("demo", "ledger"):
         done = took(report, world.deploy(app))
