@@ -132,6 +132,7 @@ PYTHON_OF_LINUX = re.compile(
 GUARDED = {
     "serving.py": "os.access(_SHARED_MEMORY",
     "cli/running.py": 'sys.platform == "linux"',
+    "doctor/system.py": 'mounts.read_text(encoding="utf-8", errors="replace").splitlines()\n    except OSError',
     "rag/parse/child.py": 'sys.platform == "linux"',
 }
 """Files that name such a thing, and what keeps macOS from it."""

@@ -134,7 +134,7 @@ def test_an_answer_is_shown_with_its_cost_and_the_app_with_its_name(there: Page,
     model.script = [says("Good day.")]
     exchange(there, "Hello")
     assert (there.texts(".user"), there.texts(".answer .text")) == (["Hello"], ["Good day."])
-    assert "gpt-5.4-mini · 10 tokens in, 4 out · $0.0000" in there.texts(".used")[0]
+    assert "gpt-6.1-terra · 10 tokens in, 4 out · $0.0000" in there.texts(".used")[0]
     there.until("#usage", "1 request, $0.0000")
     there.until("#chats", "Hello")
     wait_until(lambda: there("document.title") == "Hello · My app")

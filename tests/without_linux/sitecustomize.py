@@ -76,6 +76,10 @@ def _stat(path: Any, *args: Any, **options: Any) -> os.stat_result:
     return _real_stat(path, *args, **options)
 
 
+def _access(path: Any, *args: Any, **options: Any) -> bool:
+    return not _of_linux(path) and _real_access(path, *args, **options)
+
+
 for module, names in MODULES.items():
     for name in names.split():
         if hasattr(module, name):
@@ -85,7 +89,7 @@ for module, prefixes in PREFIXES.items():
         delattr(module, name)
 for name in [name for name in vars(socket) if name.startswith("TCP_") and name not in TCP_OF_MACOS]:
     delattr(socket, name)
-_real_stat = os.stat
-os.stat = _stat
+_real_stat, _real_access = os.stat, os.access
+os.stat, os.access = _stat, _access
 sys.addaudithook(_refuse)
 os.environ["TAKEN_AWAY"] = "1"
