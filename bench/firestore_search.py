@@ -118,7 +118,7 @@ def quality(report: Report, emulator: Any, collection: Path) -> None:
     from firelaunch.rag.evaluate import evaluate, load
     from firelaunch.rag.index.firestore import FirestoreIndex
     from firelaunch.rag.index.scoped import ScopedIndex
-    from firelaunch.search_wiring import named_embedder, scratch_index
+    from firelaunch.services.build_search import named_embedder, scratch_index
 
     found = {}
     embedder = named_embedder("auto", os.environ)

@@ -183,7 +183,14 @@ def ours(port: int, streams: int, paced: bool, **environ: str) -> Iterator[Targe
             "CONCURRENCY": str(max(streams, 16)),
             **environ,
         }
-        command = [sys.executable, "-m", "gunicorn", "-c", "python:firelaunch.serving", "app:create_app()"]
+        command = [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "-c",
+            "python:firelaunch.server.gunicorn_config",
+            "app:create_app()",
+        ]
         with process(command, own, core=SERVER_CORE, cwd=folder, env=env) as pid:
             requests = [turn(own, f"user{number}") for number in range(streams)]
             target = Target("firelaunch", own, family(pid), requests)

@@ -89,7 +89,7 @@ def one_start(folder: Path, *, turn: bool) -> Start:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "FIRELAUNCH_"))}
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:firelaunch.serving", "app:create_app()"]
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:firelaunch.server.gunicorn_config", "app:create_app()"]
     began = time.perf_counter()
     process = subprocess.Popen(
         command,

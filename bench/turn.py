@@ -17,12 +17,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from firelaunch.llm.base import Call, Chunk, Tokens
-from firelaunch.settings import Settings
+from firelaunch.llm.types import Call, Chunk, Tokens
+from firelaunch.server.app import App, init_app
+from firelaunch.services.build import build
+from firelaunch.settings.app import Settings
 from firelaunch.store.base import SERVER_TIME, Create, Document, Query, Transaction, Update, Write
 from firelaunch.store.sqlite import SQLiteStore
-from firelaunch.web import App, init_app
-from firelaunch.wiring import build
 from flask import Flask, request
 
 from bench.report import Report, progress, size

@@ -3,10 +3,10 @@
 from typing import Any
 
 from firelaunch.api.base import Body
-from firelaunch.erasure import ERASE, Erase
 from firelaunch.functions import Call, scoped
 from firelaunch.scope import check_uid
-from firelaunch.upkeep import erasure_of
+from firelaunch.server.tasks import erasure_of
+from firelaunch.worker.tasks.erase import ERASE, Erase
 
 
 class Wanted(Body):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from firelaunch.functions import Call, scoped
-from firelaunch.rollup import EXPIRE, Expire
+from firelaunch.worker.tasks.rollup import EXPIRE, Expire
 
 
 @scoped("apps/{app}")

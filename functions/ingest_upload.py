@@ -1,6 +1,6 @@
 """A file that a user's client put into Firebase Storage becomes a document of theirs."""
 
-from firelaunch.documents import Source
+from firelaunch.documents.catalog import Source
 from firelaunch.functions import Call, StorageObject, scoped
 
 

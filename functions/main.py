@@ -5,8 +5,8 @@ from functools import cache
 import functions_framework
 from erase_user import erase_user
 from expire_reservations import expire_reservations
+from firelaunch.functions.router import together
 from firelaunch.functions.server import use_worker
-from firelaunch.functions.together import together
 from firelaunch.functions.wiring import build_door, build_reconciliation, build_webhook
 from flask import Flask, Request, Response
 from ingest_upload import ingest_upload

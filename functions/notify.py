@@ -3,7 +3,7 @@
 from typing import Any
 
 from firelaunch.functions import Call, scoped
-from firelaunch.notify import NOTIFY, Notify
+from firelaunch.worker.tasks.notify import NOTIFY, Notify
 
 
 @scoped("apps/{app}/users/{uid}/notifications")

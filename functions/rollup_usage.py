@@ -3,7 +3,7 @@
 from typing import Any
 
 from firelaunch.functions import Call, scoped
-from firelaunch.rollup import ROLLUP, Rollup
+from firelaunch.worker.tasks.rollup import ROLLUP, Rollup
 
 
 @scoped("apps/{app}")

@@ -22,7 +22,7 @@ CHARACTERS = "lower-case letters, digits and hyphens, a letter first and no hyph
 PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 REGION = re.compile(r"[a-z]+(?:-[a-z]+)+[0-9]+")
 LENGTHS = {"app_name": 100, "description": 500}
-"""Characters at most, as in firelaunch.settings.App."""
+"""Characters at most, as in firelaunch.settings.app.App."""
 
 
 class Answers(Extension):

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from firelaunch.billing.entitlements import Entitlement, Entitlements
-from firelaunch.billing.inbox import Inbox, Outcome
 from firelaunch.billing.ledger import Ledger
 from firelaunch.billing.reconcile import Reconciliation, Report
 from firelaunch.billing.stripe import StripePayments, StripeWebhooks
-from firelaunch.plans import Plan
+from firelaunch.billing.webhooks import Inbox, Outcome
 from firelaunch.scope import Scope
+from firelaunch.settings.plans import Plan
 from firelaunch.store.base import DocumentStore
 from firelaunch.store.scoped import ScopedStore
 from firelaunch.testing.stripe import StripeServer

@@ -100,7 +100,7 @@ def served(folder: Path, **environ: str) -> Iterator[Server]:
     """The app in ``folder`` under gunicorn, as ``make serve`` runs it."""
     port = free_port()
     log = folder / "server.log"
-    command = [PYTHON, "-m", "gunicorn", "-c", "python:firelaunch.serving", "app:create_app()"]
+    command = [PYTHON, "-m", "gunicorn", "-c", "python:firelaunch.server.gunicorn_config", "app:create_app()"]
     with log.open("ab") as out:
         process = subprocess.Popen(
             command,

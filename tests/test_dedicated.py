@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from deny_matrix.attempts import attempts
 from deny_matrix.run import run
-from firelaunch.services import Services
-from firelaunch.settings import Settings
+from firelaunch.services.build import build
+from firelaunch.services.bundle import Services
+from firelaunch.settings.app import Settings
 from firelaunch.store.base import Create, Query, Update
 from firelaunch.testing import emulator as harness
 from firelaunch.testing.apps import SETTINGS, write_app
 from firelaunch.testing.emulator import Emulator
-from firelaunch.wiring import build
 from google.api_core.exceptions import PermissionDenied
 from support import ROOT, free_port
 

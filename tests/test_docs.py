@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import firelaunch.settings
+import firelaunch.settings.app
 import pytest
 from support import MAKE_HERE, ROOT, clean_environ, copy_repo, free_port
 
@@ -65,8 +65,8 @@ def test_the_page_of_settings_is_the_settings_own() -> None:
 
 def test_every_variable_that_is_read_is_listed_and_no_other() -> None:
     tool: Any = load(ROOT / "tools" / "settings_docs.py")
-    read = set(re.findall(r'"([A-Z][A-Z0-9_]+[A-Z0-9])"', Path(firelaunch.settings.__file__).read_text()))
-    serving = Path(firelaunch.settings.__file__).with_name("serving.py").read_text()
+    read = set(re.findall(r'"([A-Z][A-Z0-9_]+[A-Z0-9])"', Path(firelaunch.settings.app.__file__).read_text()))
+    serving = Path(firelaunch.settings.app.__file__).with_name("serving.py").read_text()
     read |= set(re.findall(r"environ\.get\([\"'](\w+)", serving))
     assert set(tool.VARIABLES) == read
 
@@ -98,7 +98,7 @@ def test_the_table_of_errors_lists_each_code_with_its_status_and_no_other() -> N
     import firelaunch.membership.invites
     import firelaunch.membership.removals
     from firelaunch.errors import FirelaunchError
-    from firelaunch.web import _CODES
+    from firelaunch.server.app import _CODES
 
     def tree(kind: type[FirelaunchError]) -> Iterator[tuple[str, str]]:
         yield str(kind.status), kind.code
@@ -118,10 +118,10 @@ def test_the_table_of_errors_lists_each_code_with_its_status_and_no_other() -> N
 
 
 def test_the_table_of_routes_lists_each_route_and_no_other(tmp_path: Path) -> None:
-    from firelaunch.settings import Settings
+    from firelaunch.server.app import App, init_app
+    from firelaunch.services.build import build
+    from firelaunch.settings.app import Settings
     from firelaunch.testing.apps import SETTINGS, write_app
-    from firelaunch.web import App, init_app
-    from firelaunch.wiring import build
 
     settings = write_app(tmp_path, SETTINGS + '[jobs]\nurl = "https://x.run.app"\nservice_account = "jobs@x"\n')
     laptop, cloud = {}, {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "p-12345", "OPENAI_API_KEY": "k"}

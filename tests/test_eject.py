@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.settings import Settings
+from firelaunch.server.app import App, init_app
+from firelaunch.services.build import build
+from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import sign_in
-from firelaunch.web import App, init_app
-from firelaunch.wiring import build
 from support import PYTHON, clean_environ, copy_repo
 
 

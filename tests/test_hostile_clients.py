@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from firelaunch.settings_sections import Cloud
+from firelaunch.settings.sections import Cloud
 from firelaunch.testing.models import ModelServer, Reply
 from support import Server, User
 from test_relay import LONG, WORDS, asked, read_until, start, wait_until

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509 import NameOID
-from firelaunch.llm.base import text_bound
+from firelaunch.llm.types import text_bound
 from firelaunch.testing.models import ModelServer, Raw, Reply
 from support import Server, User
 
@@ -65,14 +65,14 @@ def answer(turn):
 """
 
 GATHERS_FOR_EVER = """
-import firelaunch.hub
+import firelaunch.server.stream_loop
 
-firelaunch.hub._GATHER_SECONDS = firelaunch.hub._MOST_GATHER_SECONDS = 3600
+firelaunch.server.stream_loop._GATHER_SECONDS = firelaunch.server.stream_loop._MOST_GATHER_SECONDS = 3600
 """
 
 SLOW_TO_LET_GO = """
 import time
-from firelaunch.hub import Hub
+from firelaunch.server.stream_loop import Hub
 
 _add = Hub.add
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from firelaunch.prompt_lock import lock
+from firelaunch.prompts.lock import lock
 from firelaunch.testing.models import ModelServer, Reply
 from support import PYTHON, Server, clean_environ, copy_template
 from test_relay import certificate
@@ -21,7 +21,7 @@ SETTINGS_OF_TEST = "request_seconds = 4\nmessage_characters"
 
 
 def boot(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [PYTHON, "-m", "gunicorn", "-c", "python:firelaunch.serving", "app:create_app()"]
+    command = [PYTHON, "-m", "gunicorn", "-c", "python:firelaunch.server.gunicorn_config", "app:create_app()"]
     env = clean_environ(PORT="0", HOST="127.0.0.1", **environ)
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
 
@@ -366,7 +366,7 @@ def test_the_start_of_an_embedded_app_imports_nothing_of_the_cloud(app_folder: P
         [PYTHON, "-c", code], cwd=app_folder, env=clean_environ(), capture_output=True, text=True, check=True
     )
     loaded = ended.stdout.split()
-    assert "firelaunch.wiring" in loaded
+    assert "firelaunch.services.build" in loaded
     heavy = ("google", "openai", "firebase_admin", "stripe", "grpc", "httpx", "requests", "cryptography", "numpy")
     # functions-framework has the interpreter itself make the empty namespaces "google" and "google.cloud".
     found = [name for name in loaded if name.split(".")[0] in heavy and name not in {"google", "google.cloud"}]

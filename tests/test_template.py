@@ -15,7 +15,7 @@ import pytest
 from cookiecutter.exceptions import CookiecutterException  # type: ignore[import-untyped]
 from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]
 from firelaunch.scope import APP_ID
-from firelaunch.settings import App, Settings
+from firelaunch.settings.app import App, Settings
 from hypothesis import given
 from hypothesis import strategies as st
 from support import PYTHON, ROOT, TEMPLATE, clean_environ

@@ -232,7 +232,7 @@ def incoming(folder: Path) -> list[Path]:
     """Files that are on their way to the app."""
     from firelaunch.rag.files import LocalFiles, incoming_folder
     from firelaunch.scope import Scope
-    from firelaunch.settings import Settings
+    from firelaunch.settings.app import Settings
 
     app = Settings.load(folder / "firelaunch.toml", {}).app.id
     return list(_listed(LocalFiles(folder / ".firelaunch" / "files")._folder_of(incoming_folder(Scope(app)))))

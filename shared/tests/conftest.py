@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.llm.base import Chunk
-from firelaunch.settings import Settings
+from firelaunch.llm.types import Chunk
+from firelaunch.server.app import App, init_app
+from firelaunch.services.build import build
+from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import SETTINGS, write_app
 from firelaunch.testing.documented import Documented, watch
 from firelaunch.testing.models import ModelServer
-from firelaunch.turn import Turn
-from firelaunch.web import App, init_app
-from firelaunch.wiring import build
+from firelaunch.turns.admit import Turn
 
 
 def workflow(turn: Turn) -> Iterator[Chunk]:

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.after_turn import MEMORY, Chat
 from firelaunch.errors import ScopeViolation
-from firelaunch.llm.base import Call, Chunk, Tokens
+from firelaunch.llm.types import Call, Chunk, Tokens
 from firelaunch.scope import Scope
-from firelaunch.settings import Settings
+from firelaunch.server.app import App, init_app
+from firelaunch.services.build import build
+from firelaunch.settings.app import Settings
 from firelaunch.store.base import Delete, Set
 from firelaunch.testing.apps import SETTINGS, User, sign_in, write_app
-from firelaunch.web import App, init_app
-from firelaunch.wiring import build
+from firelaunch.turns.follow_ups import MEMORY, Chat
 
 ADA = Scope("demo", "ada")
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.batch import COLUMNS, output
-from firelaunch.llm.base import Chunk
+from firelaunch.llm.types import Chunk
 from firelaunch.scope import Scope
 from firelaunch.store.base import Document, Query
 from firelaunch.testing.apps import User, sign_in
 from firelaunch.testing.jobs import JOB_SETTINGS, Site, embedded_site
 from firelaunch.testing.models import Fault, ModelServer, Reply
-from firelaunch.turn import Turn
+from firelaunch.turns.admit import Turn
+from firelaunch.turns.batch import COLUMNS, output
 from hypothesis import example, given
 from hypothesis import strategies as st
 

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from firelaunch.checkpoints import Checkpointer, Checkpoints, Stopped
-from firelaunch.llm.base import Source
-from firelaunch.said import Said
+from firelaunch.chats.checkpoints import Checkpointer, Checkpoints, Stopped
+from firelaunch.chats.events import ToolReturned
+from firelaunch.chats.transcript import Said
+from firelaunch.llm.types import Source
 from firelaunch.scope import Scope
 from firelaunch.store.base import Create, Update
 from firelaunch.store.scoped import ScopedStore
 from firelaunch.store.sqlite import SQLiteStore
-from firelaunch.stream import ToolReturned
 from hypothesis import given
 from hypothesis import strategies as st
 

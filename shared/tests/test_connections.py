@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from firelaunch.connections import GATHERED_BYTES, Connection, Progress
+from firelaunch.server.connections import GATHERED_BYTES, Connection, Progress
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.documents import Source
+from firelaunch.documents.catalog import Source
 from firelaunch.errors import TooMany
 from firelaunch.scope import Scope
-from firelaunch.services import Services
+from firelaunch.services.bundle import Services
 from firelaunch.store.base import DocumentStore, Query
 from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.testing.apps import sign_in

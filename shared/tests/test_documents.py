@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.documents import Source
+from firelaunch.documents.catalog import Source
 from firelaunch.errors import InvalidId, ScopeViolation
-from firelaunch.rag.fetch import Fetcher, FetchLimits
 from firelaunch.rag.files import LocalFiles, ScopedFiles, upload_path
 from firelaunch.rag.versions import Version
+from firelaunch.rag.web.fetch import Fetcher, FetchLimits
 from firelaunch.scope import Scope
 from firelaunch.store.base import Query, Update
 from firelaunch.testing.apps import User, sign_in

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import IndexUnavailable
-from firelaunch.llm.base import Chunk
+from firelaunch.llm.types import Chunk
 from firelaunch.store.base import Query
 from firelaunch.testing.apps import User, events, sign_in
 from firelaunch.testing.embeddings import OpenAIEmbeddingServer
 from firelaunch.testing.jobs import JOB_SETTINGS, Site, embedded_site
-from firelaunch.turn import Turn
+from firelaunch.turns.admit import Turn
 
 LEAVE = b"# Leave\n\nEach member of staff has thirty days of leave a year."
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import ContentRefused, SettingsError
-from firelaunch.guardrails import checked, no_email, no_secret, not_quoting
-from firelaunch.llm.base import Chunk
-from firelaunch.settings import Settings
+from firelaunch.llm.types import Chunk
+from firelaunch.server.app import App, init_app
+from firelaunch.services.build import build
+from firelaunch.settings.app import Settings
 from firelaunch.telemetry import CONTENT, configure_logs
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in, write_app
 from firelaunch.testing.models import Fault, ModelServer, Reply
-from firelaunch.turn import Turn
-from firelaunch.web import App, init_app
-from firelaunch.wiring import build
+from firelaunch.turns.admit import Turn
+from firelaunch.turns.guardrails import checked, no_email, no_secret, not_quoting
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -238,7 +238,7 @@ def test_what_looks_like_a_key_or_an_address_is_taken_out_of_any_line(
     structured: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logs(structured=structured, project="p")
-    log = logging.getLogger("firelaunch.web")
+    log = logging.getLogger("firelaunch.server.app")
     made_up = [
         "sk-proj-abcdefgh12345678", "sk_live_abcdefgh12345678", "AIzaSyA1234567890abcdefghij", "ya29.a0AfH6SMB-x.y",
         "Bearer abcdefgh.ijkl==", TOKEN, "someone+x@mail.example.com",

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 from firelaunch.jobs import Job
-from firelaunch.notify import MOST_DEVICES, NOTIFY, Notify
 from firelaunch.push import Notification, PushUnavailable
 from firelaunch.push.fcm import FcmPush
 from firelaunch.scope import Scope
-from firelaunch.services import Services
-from firelaunch.settings import Settings
+from firelaunch.server.app import App, init_app
+from firelaunch.services.build import build
+from firelaunch.services.bundle import Services
+from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import SETTINGS, sign_in, write_app
 from firelaunch.testing.fcm import FcmServer
-from firelaunch.web import App, init_app
-from firelaunch.wiring import build
+from firelaunch.worker.tasks.notify import MOST_DEVICES, NOTIFY, Notify
 from google.auth.credentials import Credentials
 
 ADA, BOB, PROJECT = Scope("demo", "ada"), Scope("demo", "bob"), "demo-project"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import SettingsError
-from firelaunch.prompt_lock import LOCK, lock
-from firelaunch.prompts import Prompts
-from firelaunch.settings import PromptChoice
+from firelaunch.prompts.lock import LOCK, lock
+from firelaunch.prompts.versions import Prompts
+from firelaunch.settings.app import PromptChoice
 from firelaunch.testing.apps import SETTINGS, sign_in, write_app
 from firelaunch.testing.models import ModelServer
 from hypothesis import given

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import ContentRefused, ModelUnavailable
-from firelaunch.llm.base import Chunk
 from firelaunch.llm.moderation import OpenAIModeration
+from firelaunch.llm.types import Chunk
+from firelaunch.server.app import App
 from firelaunch.store.base import Set
 from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in
 from firelaunch.testing.jobs import Site, embedded_site
 from firelaunch.testing.models import ModelServer, Raw
 from firelaunch.testing.provider_output import documents, encoded
-from firelaunch.turn import Turn
-from firelaunch.web import App
+from firelaunch.turns.admit import Turn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from firelaunch.cli import main
+from firelaunch.documents.reembed import Reembedding, Shard
 from firelaunch.errors import Conflict, Interrupted
 from firelaunch.rag.versions import Version
-from firelaunch.reembed import Reembedding, Shard
-from firelaunch.reembed_job import REEMBED, Reembed
 from firelaunch.scope import Scope
-from firelaunch.settings import Settings
+from firelaunch.services.build import build
+from firelaunch.settings.app import Settings
 from firelaunch.store.base import Query, Set, Update
 from firelaunch.testing.apps import User, sign_in, write_app
 from firelaunch.testing.embeddings import OpenAIEmbeddingServer
 from firelaunch.testing.emulator import Emulator
 from firelaunch.testing.jobs import JOB_SETTINGS, Site, embedded_site
-from firelaunch.wiring import build
+from firelaunch.worker.tasks.reembed import REEMBED, Reembed
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.rollup import EXPIRE, ROLLUP, Expire, Rollup
 from firelaunch.scope import Scope
 from firelaunch.store.base import DocumentStore, Set
 from firelaunch.testing.apps import sign_in
 from firelaunch.testing.jobs import Site, embedded_site
+from firelaunch.worker.tasks.rollup import EXPIRE, ROLLUP, Expire, Rollup
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from firelaunch.llm.base import Source
-from firelaunch.said import Retold, Said
-from firelaunch.stream import Delta, Event, ToolCalled, ToolReturned
+from firelaunch.chats.events import Delta, Event, ToolCalled, ToolReturned
+from firelaunch.chats.transcript import Retold, Said
+from firelaunch.llm.types import Source
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -11,17 +11,17 @@ from click.testing import CliRunner
 from firelaunch.cli import main
 from firelaunch.deploy.vertex import deployed_index_problems
 from firelaunch.doctor.app import app_checks
+from firelaunch.documents.reembed import Reembedding
 from firelaunch.errors import SettingsError
 from firelaunch.rag.versions import Versions
-from firelaunch.reembed import Reembedding
 from firelaunch.scope import Scope
-from firelaunch.search_wiring import wanted_version
-from firelaunch.settings import Settings
+from firelaunch.services.build import build
+from firelaunch.services.build_search import wanted_version
+from firelaunch.settings.app import Settings
 from firelaunch.store.base import Create, Set
 from firelaunch.store.scoped import ScopedStore
 from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.testing.apps import write_app
-from firelaunch.wiring import build
 
 CLOUD = {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "demo-project", "OPENAI_API_KEY": "sk-test"}
 

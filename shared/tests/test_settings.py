@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from firelaunch.errors import SettingsError
-from firelaunch.settings import Settings
+from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import SETTINGS, write_app
 
 

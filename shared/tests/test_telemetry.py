@@ -23,7 +23,7 @@ def test_on_cloud_run_a_line_is_json_that_cloud_logging_files_by_severity_and_tr
     try:
         raise KeyError("broken")
     except KeyError:
-        logging.getLogger("firelaunch.web").exception("went wrong: %s", "ü\n")
+        logging.getLogger("firelaunch.server.app").exception("went wrong: %s", "ü\n")
     (line,) = capsys.readouterr().err.splitlines()
     entry = json.loads(line)
     assert entry["severity"] == "ERROR"
@@ -105,7 +105,7 @@ def test_every_logger_is_cleaned_and_shown_from_info_on_in_the_one_form(
     capsys: pytest.CaptureFixture[str], structured: bool
 ) -> None:
     configure_logs(structured=structured)
-    for name in ("app", "firelaunch.web", "gunicorn.error", "py.warnings", "a.library"):
+    for name in ("app", "firelaunch.server.app", "gunicorn.error", "py.warnings", "a.library"):
         logging.getLogger(name).warning("for %s by Bearer abcdefgh123", "ada@example.com")
         logging.getLogger(name).debug("too much")
     logging.getLogger("app").info("an answer was given")

@@ -9,13 +9,13 @@ import pytest
 import yaml
 from firelaunch.doctor.env_file import read_env
 from firelaunch.errors import SettingsError
-from firelaunch.prompt_lock import check, lock
-from firelaunch.prompts import Prompts
+from firelaunch.prompts.lock import check, lock
+from firelaunch.prompts.versions import Prompts
 from firelaunch.rag.answer_checks import load_questions
 from firelaunch.rag.evaluate import CollectionError
 from firelaunch.rules.cases import CaseError, load_suite
 from firelaunch.rules.report import AllowListError, load_allow_list
-from firelaunch.settings import PromptChoice, Settings
+from firelaunch.settings.app import PromptChoice, Settings
 from firelaunch.testing.apps import SETTINGS, write_app
 from firelaunch.text_file import read_text_file
 from hypothesis import given

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from firelaunch.billing.entitlements import Entitlements
 from firelaunch.errors import BudgetExceeded, RateLimited, SettingsError
-from firelaunch.llm.base import Tokens, token_bound
 from firelaunch.llm.prices import Prices
+from firelaunch.llm.types import Tokens, token_bound
+from firelaunch.metering.reservations import Day, Metering, Quote, Reservation
 from firelaunch.scope import Scope
-from firelaunch.settings import Plan, Price
+from firelaunch.settings.app import Plan, Price
 from firelaunch.store.sqlite import SQLiteStore
-from firelaunch.usage import Day, Metering, Quote, Reservation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -20,15 +20,15 @@ from firelaunch.jobs import Jobs
 from firelaunch.jobs.base import Job
 from firelaunch.jobs.cloud_tasks import CloudTasksBackend
 from firelaunch.scope import Scope
-from firelaunch.services import Services
-from firelaunch.settings import Settings
+from firelaunch.services.build import build
+from firelaunch.services.bundle import Services
+from firelaunch.settings.app import Settings
 from firelaunch.store.base import Query
 from firelaunch.testing.apps import SETTINGS, write_app
 from firelaunch.testing.certificates import CertificateServer
 from firelaunch.testing.cloud_tasks import CloudTasksServer, RetryPolicy
 from firelaunch.testing.emulator import Emulator
 from firelaunch.testing.jobs import ACCOUNT, QUEUE
-from firelaunch.wiring import build
 from support import PYTHON, ROOT, clean_environ, free_port
 
 from .worker import STEPS, WORK, Work, effect_path
@@ -141,7 +141,7 @@ def _processes(environ: dict[str, str], folder: Path) -> Iterator[Callable[[], l
 
 @contextmanager
 def _gunicorn(environ: dict[str, str], folder: Path) -> Iterator[Callable[[], list[int]]]:
-    command = [PYTHON, "-m", "gunicorn", "-c", "python:firelaunch.serving", "--threads", "8"]
+    command = [PYTHON, "-m", "gunicorn", "-c", "python:firelaunch.server.gunicorn_config", "--threads", "8"]
     command += ["-w", str(_PROCESSES), "chaos_jobs.worker:cloud_app()"]
     with (folder / "workers.log").open("ab") as log:
         master = subprocess.Popen(command, env=environ, stdout=log, stderr=log)

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 from firelaunch.jobs import Kind
-from firelaunch.settings import Settings
+from firelaunch.server.app import App, init_app
+from firelaunch.services.build import build
+from firelaunch.settings.app import Settings
 from firelaunch.store.base import Increment, Set
-from firelaunch.web import App, init_app
-from firelaunch.wiring import build
 from firelaunch.worker import Done, Handlers, Run
 from pydantic import BaseModel
 

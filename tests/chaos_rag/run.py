@@ -18,18 +18,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from firelaunch.documents import Source, is_complete
+from firelaunch.documents.catalog import Source, is_complete
 from firelaunch.errors import Conflict, NotFound
 from firelaunch.rag.chunk import chunks
 from firelaunch.rag.stored_text import read_blocks
 from firelaunch.rag.versions import Version
 from firelaunch.scope import Scope
-from firelaunch.services import Services
-from firelaunch.settings import Settings
+from firelaunch.services.build import build
+from firelaunch.services.bundle import Services
+from firelaunch.settings.app import Settings
 from firelaunch.store.base import Document, Query
 from firelaunch.testing.apps import SETTINGS, write_app
 from firelaunch.testing.embeddings import OpenAIEmbeddingServer
-from firelaunch.wiring import build
 from support import PYTHON, ROOT, clean_environ
 
 __all__ = ["Report", "run"]

@@ -6,9 +6,9 @@ import os
 import signal
 from pathlib import Path
 
-from firelaunch.settings import Settings
-from firelaunch.web import App, init_app
-from firelaunch.wiring import build
+from firelaunch.server.app import App, init_app
+from firelaunch.services.build import build
+from firelaunch.settings.app import Settings
 
 
 def main() -> None:

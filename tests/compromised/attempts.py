@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from firelaunch.identity import Caller
-from firelaunch.lifecycle import Shutdown
+from firelaunch.metering.reservations import Day, Quote
 from firelaunch.scope import Scope
-from firelaunch.services import Services
+from firelaunch.services.bundle import Services
+from firelaunch.shutdown import Shutdown
 from firelaunch.store.base import Create, Delete, Filter, Increment, Order, Query, Set, Update
 from firelaunch.store.scoped import ScopedStore
-from firelaunch.turn import Turns
-from firelaunch.usage import Day, Quote
+from firelaunch.turns.admit import Turns
 
 __all__ = ["ATTEMPTS", "CHAT", "MINE", "SECRET", "THEIRS", "Attempt"]
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from firelaunch.jobs import Delivery, Jobs, Kind, Prepared
 from firelaunch.llm.cache_key import answer_key
-from firelaunch.model_calls import ModelCalls
+from firelaunch.metering.model_calls import ModelCalls
 from firelaunch.rag.index.base import Entry
 from firelaunch.rag.index.scoped import ScopedIndex
 from firelaunch.scope import Scope
-from firelaunch.services import Services
+from firelaunch.services.bundle import Services
 from firelaunch.store.base import Create, Query, Set, Update
 from pydantic import BaseModel
 

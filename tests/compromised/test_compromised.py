@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.chats import Chats
+from firelaunch.chats.store import Chats
 from firelaunch.errors import Unauthenticated
 from firelaunch.identity import DevIdentity
 from firelaunch.scope import Scope
-from firelaunch.services import Services
-from firelaunch.settings import Settings
+from firelaunch.services.build import build, build_store
+from firelaunch.services.bundle import Services
+from firelaunch.settings.app import Settings
 from firelaunch.store.base import DocumentStore, Query, Set
 from firelaunch.store.scoped import ScopedStore
 from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.testing.apps import SETTINGS, write_app
-from firelaunch.wiring import build, build_store
 
 from compromised.attempts import ATTEMPTS, CHAT, MINE, SECRET, Attempt
 

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.llm.base import Chunk
+from firelaunch.llm.types import Chunk
 from firelaunch.rag.index.base import Entry, Index
 from firelaunch.rag.index.embedded import EmbeddedIndex
 from firelaunch.rag.index.firestore import FirestoreIndex
 from firelaunch.rag.index.scoped import ScopedIndex
 from firelaunch.scope import Scope
-from firelaunch.services import Services
+from firelaunch.services.build import build
+from firelaunch.services.bundle import Services
 from firelaunch.store.base import DocumentStore, Query, Set
 from firelaunch.store.sqlite import SQLiteStore
-from firelaunch.wiring import build
 
 from compromised.attempts import SECRET
 from compromised.rooms import ADA, ASKED, BETA, BOB, CACHE, JOBS, KIND, VECTOR, VECTORS, Note

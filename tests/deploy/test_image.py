@@ -228,7 +228,7 @@ def test_the_image_is_slim_runs_as_nobody_and_writes_its_log_at_once(image: Imag
     assert image.user.split(":")[0].isdigit()
     assert int(image.user.split(":")[0]) >= 1000
     assert image.environ["PYTHONUNBUFFERED"] == "1"
-    assert image.command == ["gunicorn", "-c", "python:firelaunch.serving", "app:create_app()"]
+    assert image.command == ["gunicorn", "-c", "python:firelaunch.server.gunicorn_config", "app:create_app()"]
 
 
 @pytest.fixture(scope="module")

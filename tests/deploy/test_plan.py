@@ -31,7 +31,7 @@ from firelaunch.deploy.release import Live, deploy_command, traffic_command
 from firelaunch.deploy.tools import Failed, Tools, refuse_secrets
 from firelaunch.deploy.work import for_work
 from firelaunch.errors import SettingsError
-from firelaunch.settings import Settings
+from firelaunch.settings.app import Settings
 from hypothesis import given
 from hypothesis import strategies as st
 from support import ROOT, clean_environ, copy_repo, copy_template

@@ -14,7 +14,7 @@ from firelaunch.deploy.names import APIS, FEATURE_APIS, Place, app_service
 from firelaunch.deploy.quotas import Quota, quota_steps, quotas
 from firelaunch.deploy.steps import perform
 from firelaunch.deploy.tools import Failed, Request, Tools
-from firelaunch.settings import Settings
+from firelaunch.settings.app import Settings
 from firelaunch.testing.google import GoogleCloud
 from firelaunch.testing.google.base import TOKEN
 

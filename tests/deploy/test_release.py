@@ -30,7 +30,7 @@ from firelaunch.deploy.smoke import smoke_app
 from firelaunch.deploy.stage import Staged
 from firelaunch.deploy.steps import perform
 from firelaunch.deploy.tools import Failed, Tools
-from firelaunch.settings import Index
+from firelaunch.settings.app import Index
 from firelaunch.testing.google import GoogleCloud
 from firelaunch.testing.google.base import TOKEN
 from support import ROOT

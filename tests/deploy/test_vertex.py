@@ -17,7 +17,7 @@ from firelaunch.deploy.tools import Failed, Request, Tools
 from firelaunch.deploy.vertex import OwnIndex, own_index, told
 from firelaunch.deploy.vertex_steps import begin, finish, found, named
 from firelaunch.errors import SettingsError
-from firelaunch.settings import Settings, VertexIndex
+from firelaunch.settings.app import Settings, VertexIndex
 from firelaunch.testing.google import GoogleCloud
 from firelaunch.testing.google.base import TOKEN
 

@@ -13,17 +13,17 @@ from typing import Any
 
 import httpx
 import pytest
-from firelaunch.documents import Source, document_id
+from firelaunch.documents.catalog import Source, document_id
 from firelaunch.functions import Call, scoped
 from firelaunch.functions.scoped import Host
 from firelaunch.scope import Scope
-from firelaunch.services import Services
-from firelaunch.settings import Settings
+from firelaunch.services.build import build
+from firelaunch.services.bundle import Services
+from firelaunch.settings.app import Settings
 from firelaunch.store.base import Delete
 from firelaunch.testing.apps import SETTINGS, sign_in, write_app
 from firelaunch.testing.cloud_events import Sent, document_event, pushed, storage_finalized, storage_notified
 from firelaunch.testing.jobs import embedded_site
-from firelaunch.wiring import build
 from flask import Request
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -374,7 +374,7 @@ def test_no_envelope_whatever_is_in_it_is_sent_again(services: Services, kind: s
 
 def test_what_a_function_is_handed_reaches_its_own_scope_alone(services: Services) -> None:
     from firelaunch.errors import ScopeViolation
-    from firelaunch.notify import NOTIFY, Notify
+    from firelaunch.worker.tasks.notify import NOTIFY, Notify
 
     bob, seen = Scope("demo", "bob"), []
 

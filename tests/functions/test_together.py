@@ -10,8 +10,8 @@ import httpx
 import pytest
 from firelaunch.deploy.functions import BILLING, DOCUMENTS, EVERY_APP
 from firelaunch.errors import Unauthenticated
-from firelaunch.functions.addressed import CalledHere
-from firelaunch.functions.together import together
+from firelaunch.functions.caller_tokens import CalledHere
+from firelaunch.functions.router import together
 from firelaunch.jobs.oidc import ServiceAccountTokens
 from firelaunch.scope import Scope
 from firelaunch.store.sqlite import SQLiteStore

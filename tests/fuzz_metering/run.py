@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from firelaunch.errors import StoreError
-from firelaunch.llm.base import Chunk, Message
 from firelaunch.llm.breaker import Breaker
-from firelaunch.named import request_id_of
+from firelaunch.llm.types import Chunk, Message
+from firelaunch.metering.reservations import Day
 from firelaunch.scope import Scope
-from firelaunch.settings import Settings
+from firelaunch.server.app import App, init_app
+from firelaunch.services.build import build
+from firelaunch.settings.app import Settings
 from firelaunch.store.base import Update
 from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in, write_app
 from firelaunch.testing.models import Action, Fault, Reply
-from firelaunch.turn import Turn
-from firelaunch.usage import Day
-from firelaunch.web import App, init_app
-from firelaunch.wiring import build
+from firelaunch.turns.admit import Turn
+from firelaunch.turns.send import request_id_of
 
 from .books import Attempt, Books
 from .chaos import ChaosStore, Fate, Killed

@@ -20,7 +20,7 @@ HELLO = "Hello from the model."
 LONG = [f"word{number} " for number in range(60)]
 
 WORKFLOW = '''
-from firelaunch.llm.base import Chunk, Source
+from firelaunch.llm.types import Chunk, Source
 
 
 def add(first: int, second: int) -> int:

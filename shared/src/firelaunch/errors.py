@@ -1,8 +1,8 @@
 """One tree of errors: each has a code that clients can rely on and the HTTP status it is answered with.
 
-Anything a route lets escape becomes ``{"error": {"code", "message", "request_id"}}`` in :mod:`firelaunch.web`, and
-nowhere else. ``message`` is for the client; ``reason`` is for the log alone and may name what a stranger should not
-learn.
+:mod:`firelaunch.server.app` turns whatever a route raises into ``{"error": {"code", "message", "request_id"}}``, and
+nothing else does. ``message`` is for the client; ``reason`` is for the log alone and may name what a stranger should
+not learn.
 """
 
 from __future__ import annotations

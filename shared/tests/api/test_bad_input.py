@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from firelaunch.deploy.functions import BILLING, DOCUMENTS, EVERY_APP
 from firelaunch.functions.billing import reconciliation_app, webhook_app
-from firelaunch.functions.door import door_app
+from firelaunch.functions.membership import door_app
+from firelaunch.server.app import App, trust_hops
 from firelaunch.store.base import Query
 from firelaunch.testing.apps import SETTINGS, User, sign_in
-from firelaunch.web import App, trust_hops
 from flask import request
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import SettingsError
-from firelaunch.settings import Settings
+from firelaunch.server.app import App
+from firelaunch.settings.app import Settings
 from firelaunch.store.base import Set
 from firelaunch.testing.apps import SETTINGS, sign_in, write_app
 from firelaunch.testing.stripe import StripeServer
-from firelaunch.web import App
 from shop import Shop
 
 SOLD = (

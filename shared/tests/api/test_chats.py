@@ -6,9 +6,9 @@ import threading
 from typing import Any
 
 import pytest
+from firelaunch.server.app import App
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in
 from firelaunch.testing.models import Fault, ModelServer, Reply
-from firelaunch.web import App
 
 COST = 10 * 750 + 4 * 4500
 """Micro-dollars a thousand of the model server's default answer: gpt-5.4-mini at $0.75 and $4.50 per million."""

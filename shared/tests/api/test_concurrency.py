@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from firelaunch.server.app import App
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in
 from firelaunch.testing.models import Fault, ModelServer, Reply
-from firelaunch.web import App
 
 
 @pytest.fixture(params=["embedded", "emulators"])

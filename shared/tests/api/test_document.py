@@ -14,7 +14,6 @@ from typing import Any
 
 import firelaunch
 import pytest
-from firelaunch import admission
 from firelaunch.errors import (
     AlreadyExists,
     Contention,
@@ -28,18 +27,19 @@ from firelaunch.errors import (
 )
 from firelaunch.identity import IdentityUnavailable
 from firelaunch.jobs.lease import LeaseLost
-from firelaunch.llm.base import Chunk
+from firelaunch.llm.types import Chunk
+from firelaunch.metering import contention as admission
 from firelaunch.push import PushUnavailable
 from firelaunch.rag.files import LocalFiles
 from firelaunch.rag.parse.base import Block
 from firelaunch.rag.stored_text import write_blocks
-from firelaunch.settings import Settings
+from firelaunch.server.app import App, init_app
+from firelaunch.services.build import build, build_store
+from firelaunch.settings.app import Settings
 from firelaunch.store.base import Create, Update
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in, write_app
 from firelaunch.testing.documented import Documented, watch
 from firelaunch.testing.stripe import StripeServer
-from firelaunch.web import App, init_app
-from firelaunch.wiring import build, build_store
 from firelaunch.worker.handlers import JobFailed, TimedOut
 from jsonschema import Draft202012Validator
 

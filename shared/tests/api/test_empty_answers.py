@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import SettingsError
-from firelaunch.llm.base import Chunk, Source
+from firelaunch.llm.types import Chunk, Source
+from firelaunch.server.app import App
 from firelaunch.store.base import Set
 from firelaunch.testing.apps import SETTINGS, events, sign_in
 from firelaunch.testing.models import ModelServer, Reply
-from firelaunch.turn import Turn
-from firelaunch.web import App
+from firelaunch.turns.admit import Turn
 
 THOUGHT = Reply((), usage=(10, 0, 100), finish="length")
 

@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from firelaunch.server.app import App
 from firelaunch.testing.apps import SETTINGS, User, sign_in
-from firelaunch.web import App
 
 ENDLESS = SETTINGS.replace("= 1000", "= 1000000").replace('"0.50"', '"1000000"')
 

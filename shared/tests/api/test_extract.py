@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import BudgetExceeded, ExtractionFailed
-from firelaunch.llm.base import Tokens
+from firelaunch.llm.types import Tokens
 from firelaunch.scope import Scope
+from firelaunch.server.app import App
 from firelaunch.store.base import Set
 from firelaunch.testing.apps import SETTINGS, User, sign_in, write_app
 from firelaunch.testing.models import Fault, ModelServer, Reply
-from firelaunch.turn import Turn
-from firelaunch.web import App
+from firelaunch.turns.admit import Turn
 from pydantic import BaseModel, Field
 
 ORDER = {

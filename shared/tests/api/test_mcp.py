@@ -7,9 +7,9 @@ import json
 from typing import Any
 
 import pytest
+from firelaunch.server.app import App
 from firelaunch.store.base import Query
 from firelaunch.testing.apps import SETTINGS, User, sign_in
-from firelaunch.web import App
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

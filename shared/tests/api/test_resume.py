@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from firelaunch.llm.base import Chunk, Source, ToolChunk, ToolUse
+from firelaunch.llm.types import Chunk, Source, ToolChunk, ToolUse
+from firelaunch.server.app import App
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in
 from firelaunch.testing.emulator import Emulator
 from firelaunch.testing.models import Fault, ModelServer, Reply
-from firelaunch.web import App
 
 FAST = SETTINGS.replace("[limits]", "[limits]\ncheckpoint_seconds = 0.2")
 WORDS = [f"word{n} " for n in range(60)]

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from firelaunch.api import tryout
-from firelaunch.settings import Settings
+from firelaunch.server.app import App, init_app
+from firelaunch.services.build import build
+from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import SETTINGS, write_app
-from firelaunch.web import App, init_app
-from firelaunch.wiring import build
 
 PAGES = Path(tryout.__file__).parent / "pages"
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from firelaunch.llm.base import Chunk, Source
+from firelaunch.llm.types import Chunk, Source
+from firelaunch.server.app import App
 from firelaunch.testing.apps import User, events, sign_in
 from firelaunch.testing.models import Fault, ModelServer, Reply
-from firelaunch.web import App
 from werkzeug.test import TestResponse
 
 HELLO = "Hello from the model."

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from firelaunch.api.upload_form import FORM_BYTES, UploadForm
 from firelaunch.errors import TooLarge
-from firelaunch.settings import Settings
+from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import SETTINGS, write_app
 from flask import Flask, Request, request
 

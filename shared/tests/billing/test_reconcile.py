@@ -6,7 +6,7 @@ import random
 
 import pytest
 from firelaunch.billing.base import BillingUnavailable
-from firelaunch.billing.desk import Desk
+from firelaunch.billing.checkout import Desk
 from firelaunch.errors import ScopeViolation
 from firelaunch.scope import Scope
 from firelaunch.store.base import Set

@@ -15,7 +15,7 @@ from firelaunch.deploy.tools import Tools, gcloud
 from firelaunch.doctor.base import Finding
 from firelaunch.doctor.cloud import claims, clock, cloud_checks, looked
 from firelaunch.membership.claims import MAX_BYTES
-from firelaunch.settings import Settings
+from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import write_app
 from firelaunch.testing.google import GoogleCloud
 

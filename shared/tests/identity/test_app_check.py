@@ -12,11 +12,11 @@ import pytest
 from firelaunch.errors import SettingsError
 from firelaunch.identity.app_check import AppCheck
 from firelaunch.identity.base import AppCheckFailed, IdentityUnavailable
-from firelaunch.settings import Settings
+from firelaunch.server.app import App, init_app
+from firelaunch.services.build import build
+from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import SETTINGS, write_app
 from firelaunch.testing.certificates import CertificateServer
-from firelaunch.web import App, init_app
-from firelaunch.wiring import build
 
 PROJECT = "demo-project"
 WEB, IOS = "1:1234:web:abcd", "1:1234:ios:abcd"

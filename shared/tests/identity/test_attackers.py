@@ -17,13 +17,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import load_pem_x509_certificate
 from firebase_admin import credentials
 from firelaunch.identity.firebase import FirebaseIdentity
-from firelaunch.settings import Settings
+from firelaunch.server.app import App, init_app
+from firelaunch.services.build import build
+from firelaunch.settings.app import Settings
 from firelaunch.store.base import Query
 from firelaunch.testing.apps import write_app
 from firelaunch.testing.certificates import CertificateServer, id_token_claims
 from firelaunch.testing.emulator import unsigned_token
-from firelaunch.web import App, init_app
-from firelaunch.wiring import build
 from google.auth.credentials import AnonymousCredentials
 
 PROJECT = "demo-project"

@@ -11,10 +11,10 @@ from firelaunch.errors import JobsUnavailable, SettingsError
 from firelaunch.jobs import Kind
 from firelaunch.jobs.embedded import EmbeddedBackend
 from firelaunch.scope import Scope
-from firelaunch.settings import Settings
+from firelaunch.services.build import build
+from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import SETTINGS, write_app
 from firelaunch.testing.jobs import JOB_SETTINGS, embedded_site
-from firelaunch.wiring import build
 from firelaunch.worker import Done, Run
 from pydantic import BaseModel
 

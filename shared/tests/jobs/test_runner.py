@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from firelaunch.errors import FirelaunchError
 from firelaunch.jobs import Kind
-from firelaunch.lifecycle import Shutdown
 from firelaunch.scope import Scope
+from firelaunch.shutdown import Shutdown
 from firelaunch.testing.jobs import JOB_SETTINGS, Site, embedded_site
 from firelaunch.worker import Handlers, Run, Runner
 from pydantic import BaseModel

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import ModelError, ModelTimeout, ModelUnavailable
-from firelaunch.llm.base import Chunk, Shape
 from firelaunch.llm.cache import AnswerCache, BoundedCache
 from firelaunch.llm.cache_key import answer_key
 from firelaunch.llm.embedding_cache import EmbeddingCache
+from firelaunch.llm.types import Chunk, Shape
 from firelaunch.scope import Scope
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in
 from firelaunch.testing.models import Fault, ModelServer, Reply
-from firelaunch.turn import Turn
+from firelaunch.turns.admit import Turn
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import BudgetExceeded, FirelaunchError, ModelError, ModelUnavailable
-from firelaunch.llm.base import Message, Tokens, text_bound, token_bound
 from firelaunch.llm.breaker import Breaker
 from firelaunch.llm.failures import of_status, retry_after
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
+from firelaunch.llm.types import Message, Tokens, text_bound, token_bound
 from firelaunch.testing.models import Fault, ModelServer, Raw, Reply
 from hypothesis import given
 from hypothesis import strategies as st

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import ModelError, ModelRefused, ModelTimeout, ModelUnavailable
-from firelaunch.llm.base import Message, Tokens, text_bound, token_bound
 from firelaunch.llm.breaker import Breaker
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.offline import OfflineProvider
 from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
 from firelaunch.llm.providers.vertex import GoogleAccessToken
+from firelaunch.llm.types import Message, Tokens, text_bound, token_bound
 from firelaunch.testing.models import Fault, ModelServer, Reply
 
 ASK: list[Message] = [{"role": "user", "content": "Hello?"}]

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import EmptyAnswer, ModelError, ModelRefused, ModelUnavailable
-from firelaunch.llm.base import Message, Tokens
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.google_locations import is_served_in
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.gemini import _event, _whole
 from firelaunch.llm.providers.vertex import vertex_provider
-from firelaunch.llm.relay import read
+from firelaunch.llm.types import Message, Tokens
+from firelaunch.llm.wire.relay import read
 from firelaunch.testing.gemini import GeminiReply, GeminiServer
 from firelaunch.testing.http import Answer
 from hypothesis import given

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import ModelRefused
-from firelaunch.llm.base import Message, Tokens
 from firelaunch.llm.breaker import Breaker
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
+from firelaunch.llm.types import Message, Tokens
 from firelaunch.testing.chat_rules import openai_refusal
 from firelaunch.testing.models import Fault, ModelServer, Reply
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from firelaunch.llm.client import Client
-from firelaunch.llm.patience import Patience
+from firelaunch.llm.client_connection import Client
+from firelaunch.llm.deadline import Patience
 
 
 @pytest.fixture

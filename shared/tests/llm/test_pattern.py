@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from firelaunch.llm.base import Chunk
-from firelaunch.llm.pattern import Pattern
 from firelaunch.llm.providers.openai_compatible import _event as openai
-from firelaunch.llm.sse import Decoder
+from firelaunch.llm.types import Chunk
+from firelaunch.llm.wire.event_template import Pattern
+from firelaunch.llm.wire.sse import Decoder
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic_core import from_json

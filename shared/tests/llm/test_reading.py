@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import ModelError
-from firelaunch.llm.base import WAITING, Chunk, Passed
-from firelaunch.llm.client import Client
-from firelaunch.llm.patience import Patience
+from firelaunch.llm.client_connection import Client
+from firelaunch.llm.deadline import Patience
 from firelaunch.llm.providers.openai_compatible import _event as parse
-from firelaunch.llm.relay import Reading
-from firelaunch.llm.transport import Response
+from firelaunch.llm.types import WAITING, Chunk, Passed
+from firelaunch.llm.wire.http import Response
+from firelaunch.llm.wire.relay import Reading
 from hypothesis import example, given
 from hypothesis import strategies as st
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.retirements import _TABLE, CHECKED, NOTICE_DAYS, model_warnings, retirement_of
-from firelaunch.settings import Settings
+from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import SETTINGS, write_app
 
 REPO = Path(__file__).parents[3]

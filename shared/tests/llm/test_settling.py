@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import FirelaunchError, ModelUnavailable
-from firelaunch.llm.base import Message, Tokens, text_bound, token_bound
 from firelaunch.llm.fields import MOST_TOKENS
 from firelaunch.llm.gateway import Answering, Gateway
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.gemini import GeminiProvider
 from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
+from firelaunch.llm.types import Message, Tokens, text_bound, token_bound
 from firelaunch.testing.models import ModelServer, Raw
 from firelaunch.testing.provider_output import documents, encoded, gemini_documents
 from hypothesis import HealthCheck, example, given, settings

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import ExtractionFailed, InvalidSchema
-from firelaunch.llm.instances import instance
+from firelaunch.llm.providers.offline_values import instance
 from firelaunch.llm.shapes import Misfit, of_model, of_schema
 from firelaunch.testing.strict import strict_problem
 from hypothesis import assume, given, settings

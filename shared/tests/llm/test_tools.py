@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import pytest
 from firelaunch.errors import BudgetExceeded, EmptyAnswer, ModelTimeout, ModelUnavailable
-from firelaunch.llm.base import CallPart, Chunk, Message, Tokens
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.offline import OfflineProvider
@@ -18,10 +17,11 @@ from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
 from firelaunch.llm.tool_calls import CallAssembler
 from firelaunch.llm.tool_threads import ToolThreads
 from firelaunch.llm.tools import Tool, ToolError
+from firelaunch.llm.types import CallPart, Chunk, Message, Tokens
+from firelaunch.server.app import App
 from firelaunch.testing.apps import SETTINGS, events, sign_in
 from firelaunch.testing.models import ModelServer, Reply
-from firelaunch.turn import Turn
-from firelaunch.web import App
+from firelaunch.turns.admit import Turn
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field

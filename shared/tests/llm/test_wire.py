@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import ModelError, ModelTimeout, ModelUnavailable
-from firelaunch.llm.base import CallPart, Tokens
-from firelaunch.llm.patience import Patience
+from firelaunch.llm.deadline import Patience
 from firelaunch.llm.providers.openai_compatible import _event, _whole
-from firelaunch.llm.relay import relay
-from firelaunch.llm.sse import Decoder
-from firelaunch.llm.transport import Transport
+from firelaunch.llm.types import CallPart, Tokens
+from firelaunch.llm.wire.http import Transport
+from firelaunch.llm.wire.relay import relay
+from firelaunch.llm.wire.sse import Decoder
 from firelaunch.testing.models import ModelServer, Raw
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 from firebase_admin import credentials
-from firelaunch.erasure import Erasure
 from firelaunch.errors import BadRequest, Contention, Forbidden, InvalidId, NotFound
 from firelaunch.identity.base import IdentityUnavailable
 from firelaunch.membership import lock
 from firelaunch.membership.claims import TooManyApps
-from firelaunch.membership.door import LOCKS, Door, Visitor
 from firelaunch.membership.firebase import FirebaseDirectory
 from firelaunch.membership.invites import InviteInvalid
+from firelaunch.membership.members import LOCKS, Door, Visitor
 from firelaunch.membership.policy import Policy
 from firelaunch.membership.removals import Removed
 from firelaunch.scope import Scope
@@ -29,6 +28,7 @@ from firelaunch.store.base import DocumentStore, Set
 from firelaunch.store.scoped import ScopedStore
 from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.testing.accounts import AccountServer
+from firelaunch.worker.tasks.erase import Erasure
 from google.oauth2.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 from firelaunch.cli.readmit import command
 from firelaunch.membership.removals import Removals
-from firelaunch.settings import Settings
+from firelaunch.services.build import build_store
+from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import write_app
-from firelaunch.wiring import build_store
 
 
 def test_readmit_lifts_a_removal_and_says_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

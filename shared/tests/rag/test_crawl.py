@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from firelaunch.errors import FetchRefused
-from firelaunch.rag.crawl import CrawlLimits, Page, Skipped, crawl
-from firelaunch.rag.fetch import Fetcher, FetchLimits
+from firelaunch.rag.web.crawl import CrawlLimits, Page, Skipped, crawl
+from firelaunch.rag.web.fetch import Fetcher, FetchLimits
 from firelaunch.testing.sites import Reply, Site
 
 

@@ -239,7 +239,7 @@ def test_removed_and_filtered_rows_are_never_found_and_the_rest_is(many: Any, re
 
 def test_numpy_and_the_stemmer_wait_until_an_index_is_used(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; import firelaunch.wiring\n"
+        "import sys; from pathlib import Path; import firelaunch.services.build\n"
         "from firelaunch.rag.index.embedded import EmbeddedIndex\n"
         "from firelaunch.rag.index.scoped import ScopedIndex\n"
         "assert not {'numpy', 'openai', 'httpx2'} & set(sys.modules), 'imported at boot'\n"

@@ -17,7 +17,7 @@ from firelaunch.cli import main
 from firelaunch.rag.embed.base import Embedded, Embedder
 from firelaunch.rag.evaluate import CollectionError, evaluate, load, mrr, ndcg, recall, regressions
 from firelaunch.rag.evaluation_report import as_html, as_text
-from firelaunch.search_wiring import scratch_index
+from firelaunch.services.build_search import scratch_index
 from firelaunch.testing.embeddings import OpenAIEmbeddingServer, embedding
 from hypothesis import given
 from hypothesis import strategies as st

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from firelaunch.errors import FetchRefused
-from firelaunch.rag.addresses import is_public, read_url
-from firelaunch.rag.fetch import AGENT, Fetched, Fetcher, FetchLimits
-from firelaunch.rag.transport import _decoded
+from firelaunch.rag.web.addresses import is_public, read_url
+from firelaunch.rag.web.fetch import AGENT, Fetched, Fetcher, FetchLimits
+from firelaunch.rag.web.http import _decoded
 from firelaunch.testing.sites import Reply, Site
 from hypothesis import given
 from hypothesis import strategies as st

@@ -91,9 +91,9 @@ def test_the_host_is_of_the_location(location: str, host: str) -> None:
 START = """
 import json, sys, time
 from pathlib import Path
-from firelaunch.settings import Settings
-from firelaunch.web import App, init_app
-from firelaunch.wiring import build
+from firelaunch.settings.app import Settings
+from firelaunch.server.app import App, init_app
+from firelaunch.services.build import build
 environ = {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "demo-project"}
 services = build(Settings.load(Path(sys.argv[1]), environ))
 app = App("test")

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from firelaunch.documents import Source
+from firelaunch.documents.catalog import Source
+from firelaunch.documents.reembed import Reembedding
 from firelaunch.errors import Conflict, FirelaunchError, NotFound
-from firelaunch.llm.base import Chunk
+from firelaunch.llm.types import Chunk
 from firelaunch.rag import pipeline
 from firelaunch.rag.embed.base import Embedded, Embedder
 from firelaunch.rag.files import LocalFiles
@@ -25,17 +26,16 @@ from firelaunch.rag.index.scoped import ScopedIndex
 from firelaunch.rag.pipeline import Engine
 from firelaunch.rag.retrieve import Limits, Retriever
 from firelaunch.rag.versions import Version
-from firelaunch.reembed import Reembedding
 from firelaunch.scope import Scope
-from firelaunch.services import Services
-from firelaunch.settings import Settings
+from firelaunch.server.app import App, init_app
+from firelaunch.server.tasks import erasure_of
+from firelaunch.services.build import build
+from firelaunch.services.bundle import Services
+from firelaunch.settings.app import Settings
 from firelaunch.store.base import DocumentStore
 from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.testing.apps import User, sign_in, write_app
 from firelaunch.testing.jobs import JOB_SETTINGS
-from firelaunch.upkeep import erasure_of
-from firelaunch.web import App, init_app
-from firelaunch.wiring import build
 
 ADA, LIBRARY = Scope("demo", "ada"), Scope("demo")
 

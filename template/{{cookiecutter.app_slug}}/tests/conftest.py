@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from firelaunch.server.app import App
 from firelaunch.testing.apps import User, sign_in
-from firelaunch.web import App
 
 from app import create_app
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from firelaunch.llm.retirements import model_warnings
-from firelaunch.settings import Settings
+from firelaunch.server.app import App
+from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import User, events, sign_in
 from firelaunch.testing.models import ModelServer
-from firelaunch.web import App
 
 from app import ROOT, create_app
 

@@ -8,8 +8,8 @@ from typing import Any
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..services import Services
-from ..usage import Day
+from ..metering.reservations import Day
+from ..services.bundle import Services
 from .base import blueprint, caller, example
 from .refusals import errors
 

@@ -9,10 +9,10 @@ from flask import Response
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel
 
+from ..chats.events import Event, Paused, sse
+from ..chats.ui_events import UI_HEADERS, ui_stream
 from ..errors import InvalidId, TooManyStreams
-from ..resume import Answers
-from ..stream import Event, Paused, sse
-from ..ui_stream import UI_HEADERS, ui_stream
+from ..turns.resume import Answers
 from .base import Path, blueprint, caller, client, event_stream, example, streamed
 from .examples import REQUEST, STREAM, UI_STREAM
 from .refusals import errors

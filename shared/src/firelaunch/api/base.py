@@ -10,10 +10,10 @@ from flask_openapi3 import APIBlueprint
 from flask_openapi3.models import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..chats.events import Paused
 from ..errors import BadRequest, Forbidden
 from ..identity import Caller
-from ..llm.client import CLIENT_KEY, STREAM_KEY, Client
-from ..stream import Paused
+from ..llm.client_connection import CLIENT_KEY, STREAM_KEY, Client
 
 __all__ = [
     "BEARER",
@@ -104,7 +104,7 @@ def blueprint(name: str, tag: str, *, documented: bool) -> APIBlueprint:
 
 
 def caller() -> Caller:
-    """Who sent the request; :mod:`firelaunch.web` has verified the token before any route under /v1 runs."""
+    """Who sent the request; :mod:`firelaunch.server.app` has verified the token before any route under /v1 runs."""
     found: Caller = g.caller
     return found
 

@@ -8,10 +8,10 @@ from flask import Response
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from ..batch import BATCH, MOST_INPUTS, Batch, Input, output
 from ..errors import AlreadyExists, InvalidId, JobsUnavailable, NotFound, TooLarge
 from ..jobs.base import job_view
-from ..services import Services
+from ..services.bundle import Services
+from ..turns.batch import BATCH, MOST_INPUTS, Batch, Input, output
 from .base import KEY_HEADER, Body, Path, blueprint, caller, example, idempotency_key
 from .jobs import JobAnswer
 from .refusals import errors

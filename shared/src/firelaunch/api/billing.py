@@ -8,10 +8,10 @@ from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, Field
 
 from ..billing.base import AlreadySubscribed, BillingError, BillingOff, BillingUnavailable, NoCustomer
-from ..billing_jobs import RECONCILE, Reconcile
 from ..errors import AlreadyExists, IdempotencyMismatch, InvalidId, JobsUnavailable, NotFound, TooLarge
 from ..jobs.base import job_view
-from ..services import Services
+from ..services.bundle import Services
+from ..worker.tasks.reconcile import RECONCILE, Reconcile
 from .base import KEY_HEADER, Body, admins_only, blueprint, caller, example, idempotency_key
 from .jobs import JobAnswer
 from .refusals import errors

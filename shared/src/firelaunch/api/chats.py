@@ -10,10 +10,10 @@ from flask import Response, request
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, Field
 
+from ..chats.events import Done, Event, Failed, Paused, sse
 from ..errors import AlreadyExists, BadRequest, FirelaunchError, InvalidCursor, TooLarge
-from ..services import Services
-from ..stream import Done, Event, Failed, Paused, sse
-from ..turn import Turns
+from ..services.bundle import Services
+from ..turns.admit import Turns
 from .base import KEY_HEADER, Body, PageQuery, Path, blueprint, caller, client, event_stream, example, idempotency_key
 from .examples import CHAT, QUESTION, REPLY, REQUEST, STREAM, USED
 from .refusals import OF_A_CHAT, OF_A_TURN, errors

@@ -8,7 +8,7 @@ from flask import request
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..documents import Source
+from ..documents.catalog import Source
 from ..errors import (
     BadRequest,
     Conflict,
@@ -29,12 +29,12 @@ from ..errors import (
 from ..identity import Caller
 from ..jobs.base import job_view
 from ..rag.files import is_document_name
-from ..services import Services
-from ..uploads import Uploads
+from ..services.bundle import Services
 from .base import Body, PageQuery, Path, blueprint, caller, example
 from .jobs import JobAnswer
 from .refusals import OF_THE_INDEX, errors
 from .upload_form import UploadForm
+from .upload_limits import Uploads
 
 __all__ = ["DocumentPage", "routes"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..stream import Delta, Done, Event, Start, sse
-from ..ui_stream import ui_stream
+from ..chats.events import Delta, Done, Event, Start, sse
+from ..chats.ui_events import ui_stream
 
 __all__ = [
     "CHAT",

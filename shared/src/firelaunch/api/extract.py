@@ -9,7 +9,7 @@ from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, Field
 
 from ..errors import InvalidSchema, TooLarge
-from ..services import Services
+from ..services.bundle import Services
 from .base import Body, blueprint, caller, example
 from .chats import TurnUsage
 from .examples import ORDER, ORDER_SCHEMA, ORDERED, REQUEST, USED

@@ -12,7 +12,7 @@ from flask_openapi3 import APIBlueprint
 from flask_openapi3.models import Tag
 from pydantic import BaseModel
 
-from ..services import Services
+from ..services.bundle import Services
 from .base import example
 from .refusals import OF_THE_STORE, errors_of_anyone
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from ..errors import Forbidden
 from ..identity import bearer
-from ..services import Services
+from ..services.bundle import Services
 from ..worker import Runner
 from .base import Body
 

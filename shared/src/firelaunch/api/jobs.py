@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from ..errors import Conflict, InvalidCursor, InvalidId, NotFound, PreconditionFailed
 from ..jobs.base import job_view
-from ..services import Services
+from ..services.bundle import Services
 from .base import PageQuery, Path, admins_only, blueprint, caller, example
 from .refusals import errors
 

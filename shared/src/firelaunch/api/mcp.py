@@ -19,8 +19,8 @@ from flask_openapi3 import APIBlueprint
 from flask_openapi3.models import Tag
 
 from ..errors import BadRequest, Forbidden
-from ..services import Services
-from ..turn import Turns
+from ..services.bundle import Services
+from ..turns.admit import Turns
 from .base import BEARER, LOCALHOST, caller
 from .jsonrpc import (
     HEADER_MISMATCH,

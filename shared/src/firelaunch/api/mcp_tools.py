@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ..errors import BadRequest, FirelaunchError, ScopeViolation, TooLarge
 from ..identity import Caller
-from ..services import Services
+from ..services.bundle import Services
 from ..telemetry import REQUEST_ID
-from ..turn import Turns
+from ..turns.admit import Turns
 from .base import Body, PageQuery
 from .chats import ChatPage, TurnUsage, whole
 from .documents import DocumentPage

@@ -8,9 +8,9 @@ from typing import Any
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel
 
-from ..after_turn import notes_of
-from ..services import Services
+from ..services.bundle import Services
 from ..store.base import Delete
+from ..turns.follow_ups import notes_of
 from .base import blueprint, caller, example
 from .refusals import errors
 

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import AlreadyExists, JobsUnavailable, NotFound, TooLarge
 from ..jobs.base import job_view
-from ..reembed_job import REEMBED, Reembed
-from ..rollup import rollup_view
-from ..services import Services
+from ..services.bundle import Services
+from ..worker.tasks.reembed import REEMBED, Reembed
+from ..worker.tasks.rollup import rollup_view
 from .base import admins_only, blueprint, example
 from .jobs import JobAnswer
 from .refusals import errors

@@ -16,8 +16,8 @@ from ..errors import (
     PreconditionFailed,
     TooLarge,
 )
-from ..paid_search import search as paid_search
-from ..services import Services
+from ..services.bundle import Services
+from ..services.metered_search import search as paid_search
 from .base import Body, blueprint, caller, example
 from .refusals import OF_THE_INDEX, errors
 

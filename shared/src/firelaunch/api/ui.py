@@ -8,10 +8,10 @@ from flask import Response
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from ..chats.ui_events import UI_HEADERS, ui_stream
 from ..errors import BadRequest, Conflict, TooLarge
-from ..services import Services
-from ..turn import Named, Turns
-from ..ui_stream import UI_HEADERS, ui_stream
+from ..services.bundle import Services
+from ..turns.admit import Named, Turns
 from .base import blueprint, caller, client, event_stream, example, streamed
 from .examples import UI_QUESTION, UI_STREAM
 from .refusals import OF_A_TURN, errors

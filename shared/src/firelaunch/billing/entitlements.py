@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..plans import Plan
+from ..settings.plans import Plan
 from ..store.base import Document
 
 __all__ = ["PAYING", "Entitlement", "Entitlements", "subscriptions_of"]

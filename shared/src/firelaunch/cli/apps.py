@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ..settings import Settings
+from ..settings.app import Settings
 
 __all__ = ["app_folder", "load_settings", "repo_root", "where"]
 

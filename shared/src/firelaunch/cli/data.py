@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from ..errors import FirelaunchError
-from ..settings import Settings
+from ..services.build import build_store
+from ..settings.app import Settings
 from ..transfer.file import Export, TransferError, export, load
-from ..wiring import build_store
 from .apps import load_settings, where
 
 __all__ = ["command", "export_data"]

@@ -34,8 +34,8 @@ from ..deploy.work import for_work, scheduled
 from ..errors import SettingsError
 from ..llm.retirements import model_warnings
 from ..membership.policy import Policy
-from ..prompts import Prompts
-from ..settings import Settings, VertexIndex
+from ..prompts.versions import Prompts
+from ..settings.app import Settings, VertexIndex
 from ..text_file import read_text_file
 from .apps import app_folder, repo_root
 from .progress import Progress

@@ -18,7 +18,7 @@ import click
 
 from ..doctor.env_file import read_env
 from ..errors import SettingsError
-from ..settings import Settings
+from ..settings.app import Settings
 from ..testing.emulator import Emulator, EmulatorUnavailable, RulesError
 from .apps import app_folder, repo_root
 from .children import Child, Log, follow

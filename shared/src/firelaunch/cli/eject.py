@@ -13,7 +13,7 @@ import click
 
 from ..deploy.accounts import members
 from ..deploy.tools import Failed, Tools
-from ..settings import Settings
+from ..settings.app import Settings
 from ..text_file import read_text_file
 from .apps import app_folder, repo_root, where
 from .data import export_data

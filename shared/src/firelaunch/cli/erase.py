@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from ..erasure import Report
 from ..errors import InvalidId
 from ..scope import check_uid
-from ..upkeep import erasure_of
-from ..wiring import build
+from ..server.tasks import erasure_of
+from ..services.build import build
+from ..worker.tasks.erase import Report
 from .apps import load_settings, where
 
 __all__ = ["command"]

@@ -15,7 +15,7 @@ import click
 from ..errors import FirelaunchError, SettingsError
 from ..rag.evaluate import CollectionError, Progress, evaluate, load, regressions
 from ..rag.evaluation_report import as_html, as_text
-from ..search_wiring import named_embedder, scratch_index
+from ..services.build_search import named_embedder, scratch_index
 from .apps import app_folder
 from .evaluate_answers import evaluate_answers
 

@@ -12,7 +12,7 @@ import click
 
 from ..rag.answer_checks import Answer, check_answers, load_questions
 from ..rag.evaluate import Progress
-from ..settings import Settings
+from ..settings.app import Settings
 from .client import Client
 from .running import served
 from .serve import free_port

@@ -9,7 +9,7 @@ import click
 from ..errors import BadRequest
 from ..membership.claims import check_role
 from ..membership.invites import Invites
-from ..wiring import build_store
+from ..services.build import build_store
 from .apps import load_settings, where
 
 __all__ = ["command"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..prompt_lock import LOCK, lock
+from ..prompts.lock import LOCK, lock
 from .apps import app_folder
 
 __all__ = ["command"]

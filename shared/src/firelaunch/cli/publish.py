@@ -6,8 +6,8 @@ import click
 
 from ..membership.policy import Policy
 from ..scope import Scope
+from ..services.build import build_store
 from ..store.base import Set
-from ..wiring import build_store
 from .apps import load_settings, where
 
 __all__ = ["command"]

@@ -9,7 +9,7 @@ import click
 from ..errors import InvalidId
 from ..membership.removals import Removals
 from ..scope import check_uid
-from ..wiring import build_store
+from ..services.build import build_store
 from .apps import load_settings, where
 
 __all__ = ["command"]

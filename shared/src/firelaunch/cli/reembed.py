@@ -8,9 +8,9 @@ import time
 
 import click
 
+from ..documents.reembed import Reembedding, Shard, Survey
 from ..errors import FirelaunchError
-from ..reembed import Reembedding, Shard, Survey
-from ..wiring import build
+from ..services.build import build
 from .apps import load_settings, where
 from .conversation import dollars
 

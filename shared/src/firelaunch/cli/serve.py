@@ -16,7 +16,7 @@ __all__ = ["command", "free_port", "gunicorn_command"]
 
 def gunicorn_command() -> list[str]:
     """What runs an app whose folder is the current one."""
-    return [sys.executable, "-m", "gunicorn", "-c", "python:firelaunch.serving", "app:create_app()"]
+    return [sys.executable, "-m", "gunicorn", "-c", "python:firelaunch.server.gunicorn_config", "app:create_app()"]
 
 
 def free_port(wanted: int | None, usual: int = 8080, host: str = "127.0.0.1") -> int:

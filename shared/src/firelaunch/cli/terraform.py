@@ -12,7 +12,7 @@ from ..deploy.names import Place
 from ..deploy.terraform import variables
 from ..deploy.vertex import deployed_index_problems
 from ..errors import SettingsError
-from ..settings import Settings
+from ..settings.app import Settings
 from .apps import repo_root
 
 __all__ = ["command"]

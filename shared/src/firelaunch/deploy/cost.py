@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from ..settings import Settings
+from ..settings.app import Settings
 from .names import Schedule, Service
 from .vertex import NODE, own_index
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ..settings import Index
+from ..settings.app import Index
 from ..text_file import read_text_file
 from .names import Place
 from .steps import Action, Step

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..settings import Settings
+from ..settings.app import Settings
 from .names import (
     AUTH_ADMIN,
     DATASTORE_USER,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..errors import SettingsError
-from ..settings import Settings
+from ..settings.app import Settings
 
 __all__ = [
     "ACCOUNT_USER",

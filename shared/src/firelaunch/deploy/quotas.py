@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..llm.google_locations import GLOBAL, MULTI_REGIONS
-from ..settings import Settings
+from ..settings.app import Settings
 from .names import DEFAULT_DATABASE, QUOTA_VIEWER, RUN, Place, Service, databases
 from .steps import Step
 from .tools import Command, Failed, Request, Tools, gcloud

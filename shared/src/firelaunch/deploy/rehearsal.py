@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..errors import SettingsError
-from ..prompt_lock import lock
-from ..settings import Settings
+from ..prompts.lock import lock
+from ..settings.app import Settings
 from .names import NO_PROJECT, Place, Service, app_service
 from .vertex import PLACEHOLDER, own_index, told
 
@@ -31,8 +31,8 @@ _START = """
 import os, sys
 from pathlib import Path
 from firelaunch.errors import SettingsError
-from firelaunch.settings import Settings
-from firelaunch.wiring import build
+from firelaunch.settings.app import Settings
+from firelaunch.services.build import build
 try:
     build(Settings.load(Path("firelaunch.toml"), os.environ))
 except SettingsError as error:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..settings import Settings
+from ..settings.app import Settings
 from ..text_file import read_text_file
 from .data import composite_indexes
 from .functions import PUBLISHER, SUBSCRIPTION, AppFunctions, app_functions, membership_service

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..search_settings import index_problems, with_vertex
-from ..settings import Settings, VertexIndex
+from ..settings.app import Settings, VertexIndex
+from ..settings.search import index_problems, with_vertex
 from .names import Service, permissions_of
 
 __all__ = [

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from ..settings import VertexIndex
+from ..settings.app import VertexIndex
 from .names import Place
 from .steps import Action, Step
 from .tools import QUOTA_MEND, Command, Failed, Request, Tools, gcloud

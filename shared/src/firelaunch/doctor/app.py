@@ -18,7 +18,7 @@ from pathlib import Path
 from ..deploy.rehearsal import rehearse, service_as_planned, settings_for_deploy
 from ..errors import SettingsError
 from ..llm.retirements import model_warnings
-from ..settings import Settings
+from ..settings.app import Settings
 from ..text_file import read_text_file
 from .base import Finding, note, ok, problem
 from .env_file import EnvFile, read_env
@@ -51,7 +51,7 @@ def app_checks(folder: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _wired(settings: Settings) -> Iterator[Finding]:
-    from ..wiring import build
+    from ..services.build import build
 
     # Nothing is connected to, and nothing is written but for the development key, in a folder of its own.
     with tempfile.TemporaryDirectory() as folder:

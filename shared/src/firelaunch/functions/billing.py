@@ -7,10 +7,10 @@ from typing import Any, Protocol
 from flask import request
 
 from ..billing.base import Event
-from ..billing.inbox import Inbox
 from ..billing.reconcile import Reconciliation
+from ..billing.webhooks import Inbox
 from ..identity import bearer
-from ..web import App
+from ..server.app import App
 from .http import function_app
 
 __all__ = ["Invoker", "Webhooks", "reconciliation_app", "webhook_app"]

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from flask import Response, g, request
 from pydantic import ValidationError
 
+from ..server.app import App, handle_errors, invalid
 from ..store.fence import BEGAN
 from ..telemetry import REQUEST_ID
-from ..web import App, handle_errors, invalid
 
 __all__ = ["function_app"]
 

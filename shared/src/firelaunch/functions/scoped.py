@@ -25,7 +25,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from ..errors import FirelaunchError, InvalidId, NotFound, ScopeViolation, StoreError, TooLarge
 from ..identity import bearer
 from ..scope import Scope, split
-from ..services import Services
+from ..services.bundle import Services
 from ..store.fence import BEGAN, begun_at
 from .events import Malformed, Received, received
 from .http import function_app

@@ -14,8 +14,8 @@ from flask import Flask
 from functions_framework._http import gunicorn as framework_server
 from gunicorn.app.base import BaseApplication
 
-from .. import serving
-from ..web import trust_hops
+from ..server import gunicorn_config as serving
+from ..server.app import trust_hops
 
 __all__ = ["FunctionServer", "use_worker"]
 
@@ -23,7 +23,7 @@ _THREADS = 8
 
 
 class FunctionServer(BaseApplication):  # type: ignore[misc]
-    """gunicorn with the settings of :mod:`firelaunch.serving`, for the app that functions-framework made.
+    """Run the app that functions-framework made under gunicorn, with :mod:`firelaunch.server.gunicorn_config`.
 
     Args:
         app: the app of one function.

@@ -1,4 +1,4 @@
-"""From the environment to the functions' apps: what :mod:`firelaunch.wiring` is to the services.
+"""From the environment to the functions' apps: what :mod:`firelaunch.services.build` is to the services.
 
 Variables: GOOGLE_CLOUD_PROJECT; DEDICATED_APPS, the ids of the apps that have a database of their own, with commas
 between them; for billing BILLING_APPS, BILLING_SHARED, STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET, INVOKER and
@@ -18,22 +18,22 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from ..billing.base import Payments
-from ..billing.inbox import Inbox
 from ..billing.ledger import Ledger
 from ..billing.reconcile import Reconciliation
+from ..billing.webhooks import Inbox
 from ..errors import SettingsError
-from ..membership.door import Door
+from ..membership.members import Door
 from ..scope import Scope, check_app_id
-from ..services import Services
-from ..settings import Settings
+from ..server.app import App
+from ..services.build import build
+from ..services.bundle import Services
+from ..settings.app import Settings
 from ..store.base import DocumentStore
 from ..store.scoped import ScopedStore
 from ..telemetry import configure_logs
-from ..web import App
-from ..wiring import build
-from .addressed import CalledHere
 from .billing import Invoker, reconciliation_app, webhook_app
-from .door import Tokens, door_app
+from .caller_tokens import CalledHere
+from .membership import Tokens, door_app
 from .scoped import Host
 
 __all__ = ["build_door", "build_host", "build_reconciliation", "build_webhook", "databases"]

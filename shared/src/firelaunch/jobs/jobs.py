@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ..chats import Page, page_after, page_cursor
+from ..chats.store import Page, page_after, page_cursor
 from ..errors import (
     AlreadyExists,
     BadRequest,
@@ -24,7 +24,7 @@ from ..errors import (
     TooLarge,
 )
 from ..scope import Scope
-from ..settings import Jobs as Policy
+from ..settings.app import Jobs as Policy
 from ..store.base import DELETE_FIELD, Create, Document, Filter, Order, Query, Update
 from ..store.scoped import ScopedStore
 from .base import PAYLOAD_BYTES, Backend, Delivery, Job, Kind, event, job_view

@@ -16,7 +16,7 @@ from cachetools import TTLCache
 
 from ..errors import ScopeViolation
 from ..scope import Scope
-from .base import Chunk
+from .types import Chunk
 
 __all__ = ["AnswerCache", "BoundedCache", "OwnedAnswers"]
 

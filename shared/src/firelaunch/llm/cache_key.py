@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ..scope import Scope
-from .base import Message, Shape
+from .types import Message, Shape
 
 __all__ = ["Reuse", "answer_key"]
 

@@ -1,7 +1,7 @@
 """One call of a model, made to succeed where it can: retries inside one time budget, then the fallback models.
 
 What is tried again, what falls back and what fails at once is decided by the error's class alone (see
-:class:`~firelaunch.llm.base.Provider`). Once text has reached the caller nothing is restarted: the error passes
+:class:`~firelaunch.llm.types.Provider`). Once text has reached the caller nothing is restarted: the error passes
 through.
 """
 
@@ -18,7 +18,16 @@ from pydantic import BaseModel
 
 from ..errors import EmptyAnswer, FirelaunchError, ModelError, ModelRefused, ModelTimeout, ModelUnavailable
 from ..scope import Scope
-from .base import (
+from .breaker import Breaker
+from .cache_key import Reuse, answer_key
+from .client_connection import Client
+from .deadline import Patience
+from .empty import empty_answer
+from .prices import Prices
+from .thinking import Effort, thinks
+from .tool_calls import CallAssembler
+from .tool_threads import ToolThreads
+from .types import (
     LEAVING,
     WAITING,
     Call,
@@ -33,15 +42,6 @@ from .base import (
     text_bound,
     token_bound,
 )
-from .breaker import Breaker
-from .cache_key import Reuse, answer_key
-from .client import Client
-from .empty import empty_answer
-from .patience import Patience
-from .prices import Prices
-from .thinking import Effort, thinks
-from .tool_calls import CallAssembler
-from .tool_threads import ToolThreads
 
 if TYPE_CHECKING:
     from .cache import AnswerCache, OwnedAnswers

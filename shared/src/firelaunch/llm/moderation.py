@@ -1,4 +1,4 @@
-"""Moderation by OpenAI's endpoint, which costs nothing: a hook for :mod:`firelaunch.guardrails`."""
+"""Moderation by OpenAI's endpoint, which costs nothing: a hook for :mod:`firelaunch.turns.guardrails`."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import ModelRefused
-from .base import Chunk
+from .types import Chunk
 
 __all__ = ["Body", "Refusal", "RefusedParameters"]
 

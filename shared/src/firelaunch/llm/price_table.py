@@ -10,7 +10,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from .base import Tokens
+from .types import Tokens
 
 __all__ = ["FlatPrice", "flat_price", "table_cost"]
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from decimal import ROUND_CEILING, Decimal
 
 from ..errors import SettingsError
-from ..settings import Price
-from .base import Tokens
+from ..settings.app import Price
 from .price_table import FlatPrice, flat_price, table_cost
+from .types import Tokens
 
 __all__ = ["Prices"]
 

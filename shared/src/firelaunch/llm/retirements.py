@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Final, NamedTuple
 
-from ..settings import Settings
+from ..settings.app import Settings
 from .google_locations import is_served_in
 
 __all__ = ["CHECKED", "NOTICE_DAYS", "Retirement", "model_warnings", "retirement_of"]

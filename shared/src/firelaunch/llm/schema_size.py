@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InvalidSchema
-from .strict import resolve
+from .strict_schema import resolve
 
 __all__ = ["MOST_CHARACTERS", "check_size"]
 

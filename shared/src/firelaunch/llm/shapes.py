@@ -15,9 +15,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from ..errors import InvalidSchema
-from .base import Shape
 from .schema_size import check_size
-from .strict import accepts_null, resolve, strict_schema
+from .strict_schema import accepts_null, resolve, strict_schema
+from .types import Shape
 
 if TYPE_CHECKING:
     from jsonschema_rs import Draft202012Validator

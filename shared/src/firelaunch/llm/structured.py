@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from pydantic import BaseModel
 
 from ..errors import ExtractionFailed
-from .base import Chunk, Message
 from .shapes import Misfit, Reader, of_model, of_schema
+from .types import Chunk, Message
 
 if TYPE_CHECKING:
     from .gateway import Answering

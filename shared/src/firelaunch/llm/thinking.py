@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final, get_args
 
-from ..settings import Effort
+from ..settings.app import Effort
 
 __all__ = ["EFFORTS", "Effort", "is_gemini_with_levels", "is_openai_reasoning", "thinks"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 
-from .base import MADE_ID, CallPart, ToolCall
+from .types import MADE_ID, CallPart, ToolCall
 
 __all__ = ["CallAssembler"]
 

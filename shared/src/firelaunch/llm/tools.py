@@ -18,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic_core import PydanticSerializationError, from_json, to_jsonable_python
 
 from ..errors import InvalidSchema
-from .base import Chunk, Message, ToolCall, ToolChunk, ToolSpec, ToolUse
 from .empty import empty_answer
 from .shapes import Misfit, Reader, of_model
 from .tool_threads import Running, ToolThreads
+from .types import Chunk, Message, ToolCall, ToolChunk, ToolSpec, ToolUse
 
 __all__ = ["Tool", "ToolError", "Toolbox"]
 

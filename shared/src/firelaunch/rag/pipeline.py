@@ -1,8 +1,8 @@
 """From a file to entries of an index: parse once, keep the text, then cut, embed and write, version by version.
 
 Every step may be broken off and begun again. An entry's id is made of its document, the generation of its content
-(:mod:`firelaunch.documents`), its text and how often that text came before, so a repeated step writes the same entries,
-and no generation's writer can overwrite or remove what another one wrote. What an earlier generation left behind is
+(:mod:`firelaunch.documents.catalog`), its text and how often that text came before, so a repeated step writes the
+same entries, and no generation's writer can overwrite or remove what another one wrote. What an earlier generation left behind is
 deleted at the end.
 
 Memory: while parsing, what :mod:`.parse` says, whatever the size of the file. While indexing, one window of

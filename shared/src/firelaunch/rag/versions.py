@@ -17,7 +17,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import AlreadyExists, PreconditionFailed, StoreError
-from ..search_settings import EmbedderKind, IndexKind
+from ..settings.search import EmbedderKind, IndexKind
 from ..store.base import Create, Document, Update
 from ..store.scoped import ScopedStore
 

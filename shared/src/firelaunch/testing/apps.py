@@ -13,8 +13,8 @@ from typing import Any
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from ..prompt_lock import lock
-from ..web import App
+from ..prompts.lock import lock
+from ..server.app import App
 
 __all__ = ["SETTINGS", "User", "events", "sign_in", "write_app"]
 

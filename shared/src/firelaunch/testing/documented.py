@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response, request
 from jsonschema import Draft202012Validator
 
-from ..web import App
+from ..server.app import App
 
 __all__ = ["Documented", "watch"]
 

@@ -17,15 +17,15 @@ from ..jobs import Job
 from ..jobs.cloud_tasks import CloudTasksBackend
 from ..jobs.embedded import EmbeddedBackend
 from ..jobs.oidc import ServiceAccountTokens
-from ..llm.base import Chunk
-from ..rag.fetch import Fetcher
+from ..llm.types import Chunk
+from ..rag.web.fetch import Fetcher
 from ..scope import Scope
-from ..services import Services
-from ..settings import Settings
+from ..server.app import App, init_app
+from ..services.build import build
+from ..services.bundle import Services
+from ..settings.app import Settings
 from ..store.base import DocumentStore
-from ..turn import Workflow
-from ..web import App, init_app
-from ..wiring import build
+from ..turns.admit import Workflow
 from ..worker import Handlers, Runner
 from .apps import SETTINGS, write_app
 from .certificates import CertificateServer

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from ..errors import FirelaunchError, Interrupted
 from ..jobs.base import Kind
 from ..jobs.lease import Lease, LeaseLost
-from ..lifecycle import Shutdown
 from ..scope import Scope
-from ..services import Services
+from ..services.bundle import Services
+from ..shutdown import Shutdown
 from ..store.base import Write
 
 __all__ = ["Cancelled", "Done", "Handler", "Handlers", "JobFailed", "Postponed", "Run", "TimedOut"]

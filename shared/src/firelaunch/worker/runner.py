@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from ..errors import BadRequest, FirelaunchError, Interrupted, ScopeViolation
 from ..jobs.base import Job, Kind
 from ..jobs.lease import Later, Lease, LeaseLost, take
-from ..lifecycle import Shutdown
-from ..services import Services
+from ..services.bundle import Services
+from ..shutdown import Shutdown
 from ..store.fence import begun_at
 from .handlers import Cancelled, Done, Handler, Handlers, JobFailed, Postponed, Run
 

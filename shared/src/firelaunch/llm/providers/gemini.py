@@ -15,12 +15,12 @@ from typing import Any
 from pydantic_core import from_json
 
 from ...errors import ModelUnavailable
-from ..base import MADE_ID, Call, CallPart, Chunk, Message, Tokens, ToolCall, ToolChunk
 from ..fields import figure, items, json_text, table, text, word
 from ..parameters import Body, Refusal, RefusedParameters
-from ..relay import relay, whole_chunk
 from ..thinking import Effort, is_gemini_with_levels
-from ..transport import Transport
+from ..types import MADE_ID, Call, CallPart, Chunk, Message, Tokens, ToolCall, ToolChunk
+from ..wire.http import Transport
+from ..wire.relay import relay, whole_chunk
 
 __all__ = ["GeminiProvider"]
 
@@ -65,11 +65,11 @@ class GeminiProvider:
         return Transport(self._base_url)
 
     def complete(self, call: Call) -> Chunk:
-        """See :class:`~firelaunch.llm.base.Provider`."""
+        """See :class:`~firelaunch.llm.types.Provider`."""
         return whole_chunk(call, self._ask(call, "generateContent"))
 
     def stream(self, call: Call) -> Iterator[Chunk]:
-        """See :class:`~firelaunch.llm.base.Provider`."""
+        """See :class:`~firelaunch.llm.types.Provider`."""
         return self._ask(call, "streamGenerateContent?alt=sse")
 
     def _ask(self, call: Call, method: str) -> Iterator[Chunk]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..base import Call, CallPart, Chunk, Shape, Tokens, ToolChunk, ToolSpec, token_bound
+from ..types import Call, CallPart, Chunk, Shape, Tokens, ToolChunk, ToolSpec, token_bound
 
 __all__ = ["OfflineProvider"]
 
@@ -61,7 +61,7 @@ def _tool_call(call: Call) -> CallPart | None:
 
 
 def _arguments(tool: ToolSpec) -> str:
-    from ..instances import instance
+    from .offline_values import instance
 
     return json.dumps(instance(tool.parameters))
 
@@ -126,7 +126,7 @@ def _best(text: str, question: str) -> str:
 
 
 def _instance(shape: Shape) -> str:
-    from ..instances import instance
+    from .offline_values import instance
 
     return json.dumps(instance(shape.schema))
 

@@ -12,12 +12,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ...errors import ModelUnavailable
-from ..base import Call, CallPart, Chunk, Message, Tokens, ToolCall, ToolChunk, ToolSpec
 from ..fields import figure, items, json_text, table, text, word
 from ..parameters import Body, RefusedParameters
-from ..relay import relay, whole_chunk
 from ..thinking import is_openai_reasoning
-from ..transport import Transport
+from ..types import Call, CallPart, Chunk, Message, Tokens, ToolCall, ToolChunk, ToolSpec
+from ..wire.http import Transport
+from ..wire.relay import relay, whole_chunk
 from .openai_parameters import blamed, without
 
 __all__ = ["OpenAICompatibleProvider"]
@@ -50,11 +50,11 @@ class OpenAICompatibleProvider:
         return Transport(self._base_url or _OPENAI)
 
     def complete(self, call: Call) -> Chunk:
-        """See :class:`~firelaunch.llm.base.Provider`."""
+        """See :class:`~firelaunch.llm.types.Provider`."""
         return whole_chunk(call, self._ask(call, self._body(call)))
 
     def stream(self, call: Call) -> Iterator[Chunk]:
-        """See :class:`~firelaunch.llm.base.Provider`."""
+        """See :class:`~firelaunch.llm.types.Provider`."""
         return self._ask(call, self._body(call) | {"stream": True, "stream_options": {"include_usage": True}})
 
     def _ask(self, call: Call, body: Mapping[str, Any]) -> Iterator[Chunk]:

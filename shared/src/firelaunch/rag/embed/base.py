@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...errors import ModelRefused, ModelTimeout, ModelUnavailable
-from ...llm.base import text_bound
 from ...llm.fields import figure
+from ...llm.types import text_bound
 
 if TYPE_CHECKING:
     import numpy as np

@@ -94,7 +94,7 @@ class Index(Protocol):
         Args:
             fence: what the write depends on: no entry lands once the document's record forbids it. An index that can
                 make that certain by no means writes the entries, and they are told by their generation
-                (:mod:`firelaunch.documents`) when they are found.
+                (:mod:`firelaunch.documents.catalog`) when they are found.
 
         Raises:
             IndexFailed: a vector is not of the length of those that are there.

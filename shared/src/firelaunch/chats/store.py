@@ -1,0 +1,177 @@
+"""Chats and their messages: plain documents below the user's own, read a page at a time."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ..errors import InvalidCursor, InvalidId, NotFound
+from ..scope import Scope, check_id
+from ..store.base import Create, Delete, Document, DocumentStore, Order, Query, Update
+
+__all__ = ["Chats", "Page", "chat_view", "message_view", "new_chat", "page_after", "page_cursor"]
+
+_NEWEST = (Order("updated_at", descending=True),)
+_LATEST = (Order("created_at", descending=True),)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some items, and the cursor of the next ones (None at the end)."""
+
+    items: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+class Chats:
+    """One app's chats.
+
+    Raises (every method that takes a ``chat_id``): NotFound where that chat is not the scope's, InvalidId.
+    """
+
+    def __init__(self, store: DocumentStore, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+
+    def create(self, scope: Scope, title: str) -> dict[str, Any]:
+        """A new, empty chat."""
+        chat_id = secrets.token_hex(10)
+        data = new_chat(title, self._clock())
+        self._store.commit([Create(scope.chat(chat_id), data)])
+        return chat_view(chat_id, data)
+
+    def list(self, scope: Scope, limit: int, cursor: str | None) -> Page:
+        """The user's chats, the one with the latest message first.
+
+        Raises:
+            InvalidCursor: ``cursor`` is not one of ours.
+        """
+        found = self._store.query(Query(scope.chats(), order=_NEWEST, limit=limit + 1, after=page_after(cursor)))
+        items = [chat_view(d.id, d.data) for d in found[:limit]]
+        return Page(items, page_cursor(found, limit, "updated_at"))
+
+    def get(self, scope: Scope, chat_id: str, limit: int, cursor: str | None) -> tuple[dict[str, Any], Page]:
+        """A chat and its latest ``limit`` messages, oldest of them first; the cursor leads to earlier ones.
+
+        Raises:
+            InvalidCursor: ``cursor`` is not one of ours.
+        """
+        query = Query(scope.messages(chat_id), order=_LATEST, limit=limit + 1, after=page_after(cursor))
+        (chat,), (found,) = self._store.read([scope.chat(chat_id)], [query])
+        if chat is None:
+            raise NotFound
+        items = [message_view(d.id, d.data) for d in reversed(found[:limit])]
+        return chat_view(chat.id, chat.data), Page(items, page_cursor(found, limit, "created_at"))
+
+    def change(self, scope: Scope, chat_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Rename or archive a chat; ``changes`` holds ``title``, ``archived`` or both. Its place in the list stays."""
+        path = scope.chat(chat_id)
+        self._store.commit([Update(path, changes)])
+        chat = self._store.get(path)
+        if chat is None:
+            raise NotFound
+        return chat_view(chat.id, chat.data)
+
+    def delete(self, scope: Scope, chat_id: str) -> None:
+        """Remove a chat with all its messages.
+
+        The chat's own document goes first: an answer that is on the way is stored only while that is there. A repeat
+        removes what a deletion that was broken off has left.
+
+        Raises:
+            NotFound: the chat's document is not there, or not any more.
+        """
+        path = scope.chat(chat_id)
+        there = self._store.get(path) is not None
+        if there:
+            self._store.commit([Delete(path)])
+        self._store.delete_tree(path)
+        if not there:
+            raise NotFound
+
+
+def new_chat(title: str, now: datetime) -> dict[str, Any]:
+    """What the document of a chat without messages holds."""
+    return {"title": title, "message_count": 0, "archived": False, "created_at": now, "updated_at": now}
+
+
+def chat_view(chat_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """A chat as clients see it."""
+    return {
+        "id": chat_id,
+        "title": data.get("title", ""),
+        "archived": data.get("archived", False),
+        "message_count": data.get("message_count", 0),
+        "created_at": _time(data.get("created_at")),
+        "updated_at": _time(data.get("updated_at")),
+    }
+
+
+def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """A message as clients see it. ``status`` is "complete", or "incomplete" for an answer that broke off."""
+    view = {
+        "id": message_id,
+        "role": data.get("role"),
+        "text": data.get("text", ""),
+        "status": data.get("status", "complete"),
+        "created_at": _time(data.get("created_at")),
+    }
+    if data.get("role") == "assistant":
+        view |= {"model": data.get("model"), "request_id": data.get("request_id")}
+        view["citations"] = data.get("citations", [])
+        view["usage"] = data.get("usage")
+        if data.get("sources"):
+            view["sources"] = data["sources"]
+        if data.get("tools"):
+            view["tools"] = [_tool_view(use) for use in data["tools"]]
+    return view
+
+
+def _tool_view(use: Mapping[str, Any]) -> dict[str, Any]:
+    values = {key: json.loads(use[key]) for key in ("input", "output")}
+    return {"id": use["id"], "name": use["name"], "error": use["error"], **values}
+
+
+def _time(value: Any) -> str | None:
+    if not isinstance(value, datetime):
+        return None
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def page_cursor(found: list[Document], limit: int, field: str) -> str | None:
+    """The cursor after the first ``limit`` of ``found``, which is sorted by the time ``field``; None at the end."""
+    if len(found) <= limit:
+        return None
+    last = found[limit - 1]
+    return _cursor(_time(last.data[field]), last.id)
+
+
+def _cursor(at: str | None, last_id: str) -> str:
+    position = json.dumps([at, last_id], separators=(",", ":"))
+    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+
+
+def page_after(cursor: str | None) -> list[Any] | None:
+    """The position that a cursor stands for, as ``Query.after`` takes it.
+
+    Raises:
+        InvalidCursor: it is not one of ours: not written exactly as :func:`page_cursor` writes that position.
+    """
+    if cursor is None:
+        return None
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        at, last_id = json.loads(raw)
+        moment = datetime.fromisoformat(at)
+        # Other spellings, offsets among them, can stand for times outside the calendar that no database takes.
+        if _cursor(_time(moment), check_id(last_id)) != cursor:
+            raise InvalidCursor
+    except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError, InvalidId):
+        raise InvalidCursor from None
+    return [moment, last_id]

@@ -1,0 +1,137 @@
+"""An answer's events in the AI SDK's UI message stream, version 1, as ``useChat`` of versions 5, 6 and 7 reads it.
+
+Only what version 5 knows is sent: its reader refuses a part of an unknown type, and a delta of a text that was not
+begun. https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol#data-stream-protocol describes the parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..llm.client_connection import Client
+from ..llm.types import Source
+from .events import (
+    STILL_HERE,
+    Delta,
+    Done,
+    Event,
+    Failed,
+    Heartbeat,
+    Paused,
+    Start,
+    ToolCalled,
+    ToolReturned,
+    close,
+    encode,
+    quoted,
+)
+
+__all__ = ["UI_HEADERS", "ui_stream"]
+
+UI_HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
+"""By which a reader knows the version of the protocol."""
+
+_OURS = {"providerExecuted": True}
+"""The service runs its tools itself; without this word a client would be asked for the result."""
+
+
+def ui_stream(events: Iterable[Event | Paused], client: Client | None = None) -> Iterator[bytes | Paused]:
+    """The events, as they come, and the end mark. Closing the iterator closes ``events``.
+
+    Args:
+        client: whoever reads them, where the server knows them.
+    """
+    parts = _Parts()
+    if client is not None:
+        client.encode = parts.text
+    try:
+        for event in events:
+            if isinstance(event, Paused):
+                yield event
+            elif isinstance(event, Heartbeat):
+                yield STILL_HERE
+            else:
+                yield parts.encode(event)
+        yield b"data: [DONE]\n\n"
+    finally:
+        close(events)
+
+
+class _Parts:
+    """What was begun and is still open."""
+
+    def __init__(self) -> None:
+        self._texts = 0
+        self._open: str | None = None
+
+    def text(self, text: str) -> bytes:
+        """A piece of text, as it is sent."""
+        if self._open is None:
+            return self.encode(Delta(text))
+        return b'data: {"type": "text-delta", "id": "%b", "delta": %b}\n\n' % (self._open.encode(), quoted(text))
+
+    def encode(self, event: Event) -> bytes:
+        """The parts that an event becomes, as they are sent."""
+        return b"".join([b"data: %b\n\n" % encode(part) for part in self.of(event)])
+
+    def of(self, event: Event) -> list[dict[str, Any]]:
+        """The parts that an event becomes."""
+        match event:
+            case Delta(text):
+                return [*self._begin_text(), {"type": "text-delta", "id": self._open, "delta": text}]
+            case Start(request_id, chat_id, user_message, message_id):
+                metadata = {"request_id": request_id, "chat_id": chat_id, "user_message_id": user_message["id"]}
+                start = {"type": "start", "messageId": message_id, "messageMetadata": metadata}
+                return [start, {"type": "start-step"}]
+            case Source():
+                return [*self._end_text(), _source(event)]
+            case ToolCalled(call_id, name, given):
+                call = {"toolCallId": call_id, "toolName": name, **_OURS}
+                begun = {"type": "tool-input-start", **call}
+                return [*self._end_text(), begun, {"type": "tool-input-available", **call, "input": given}]
+            case ToolReturned(call_id, _, output, None):
+                return [{"type": "tool-output-available", "toolCallId": call_id, "output": output, **_OURS}]
+            case ToolReturned(call_id, _, _, failure):
+                return [{"type": "tool-output-error", "toolCallId": call_id, "errorText": failure, **_OURS}]
+            case Done(message, usage):
+                return [*self._end_text(), {"type": "finish-step"}, *_finish(message, usage)]
+            case Failed(error, request_id):
+                code, said = error.told
+                told: dict[str, Any] = {"code": code, "message": said, "request_id": request_id}
+                if error.retry_after is not None:
+                    told["retry_after"] = error.retry_after
+                return [
+                    *self._end_text(),
+                    {"type": "message-metadata", "messageMetadata": {"status": "incomplete", "error": told}},
+                    {"type": "error", "errorText": said},
+                ]
+        return []
+
+    def _begin_text(self) -> list[dict[str, Any]]:
+        if self._open is not None:
+            return []
+        self._texts += 1
+        self._open = f"text-{self._texts}"
+        return [{"type": "text-start", "id": self._open}]
+
+    def _end_text(self) -> list[dict[str, Any]]:
+        if self._open is None:
+            return []
+        ended, self._open = self._open, None
+        return [{"type": "text-end", "id": ended}]
+
+
+def _source(source: Source) -> dict[str, Any]:
+    part = {"sourceId": source.id, "title": source.title}
+    if source.url is not None:
+        return {"type": "source-url", "url": source.url, **part}
+    document = {"type": "source-document", "mediaType": source.media_type, **part}
+    return document if source.filename is None else {**document, "filename": source.filename}
+
+
+def _finish(message: dict[str, Any], usage: dict[str, Any]) -> list[dict[str, Any]]:
+    metadata = {"status": message["status"], "created_at": message["created_at"], "usage": usage}
+    if message["status"] == "complete":
+        return [{"type": "finish", "finishReason": "stop", "messageMetadata": metadata}]
+    return [{"type": "message-metadata", "messageMetadata": metadata}, {"type": "abort"}]

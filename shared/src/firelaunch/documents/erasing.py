@@ -1,0 +1,47 @@
+"""What a user's documents leave outside the database: files, and entries in the indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ..rag.index.scoped import ScopedIndex
+from ..scope import Scope
+from ..store.scoped import ScopedStore
+from .catalog import Documents
+
+__all__ = ["DocumentTraces"]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentTraces:
+    """Erase what documents left behind, as :class:`~firelaunch.worker.tasks.erase.Traces`.
+
+    Call it before the documents' records are erased: they name the files.
+    """
+
+    store: ScopedStore
+    documents: Documents
+
+    def count(self, user: Scope) -> Mapping[str, int]:
+        """How many entries the indexes hold."""
+        return {"index_entries": sum(index.count(user, version) for index, version in self._indexes())}
+
+    def erase(self, user: Scope) -> None:
+        """Remove the entries, the documents' files and what the user's clients uploaded."""
+        documents = list(self.store.ids(user.documents()))
+        for document in documents:
+            self.documents.raise_fence(user, document)
+        for index, _ in self._indexes():
+            index.delete(user)
+        files = self.documents.files(user)
+        for document in documents:
+            files.delete(user.document(document))
+        files.delete(f"{user.root}/uploads")
+        self.documents.incoming.erase(user)
+        files.delete(user.root)  # in Cloud Storage, all that lies below
+
+    def _indexes(self) -> Iterator[tuple[ScopedIndex, str]]:
+        state = self.documents.versions.state()
+        for version in state.all if state is not None else ():
+            yield self.documents.engine(version).index, version.id

@@ -1,0 +1,1 @@
+"""HTTP and event streams to model providers, and the relay that passes their bytes on."""

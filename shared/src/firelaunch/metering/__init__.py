@@ -1,0 +1,1 @@
+"""What calls cost: reservations, and models that are called outside a turn."""

@@ -1,0 +1,1 @@
+"""Versioned prompts, and the file that pins them."""

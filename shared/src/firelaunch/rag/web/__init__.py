@@ -1,0 +1,1 @@
+"""Fetch web pages without reaching private addresses."""

@@ -1,0 +1,200 @@
+"""Fetching a URL that a user names, without being led to where this service can go and the user cannot.
+
+Every URL and every redirect is taken apart and checked (:mod:`.addresses`), its host is resolved once, all addresses
+found are checked, and one of these is connected to. ``robots.txt`` is honoured (RFC 9309).
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import ssl
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import IO, TYPE_CHECKING
+from urllib.parse import unquote
+
+from ...errors import FetchRefused
+from .addresses import Allow, Resolve, Target, addresses_of, is_public, read_url, resolve
+from .http import Answer, Deadline, exchange
+
+if TYPE_CHECKING:
+    from protego import Protego
+
+__all__ = ["AGENT", "FetchLimits", "Fetched", "Fetcher"]
+
+AGENT = "firelaunch"
+"""The name by which ``robots.txt`` knows this fetcher, and that it gives of itself."""
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_READABLE = re.compile(
+    r"text/.*|application/(?:.*\+)?(?:json|xml)|application/(?:pdf|xhtml\+xml|octet-stream|csv|x-ndjson|jsonl|"
+    r"vnd\.openxmlformats-officedocument\..*)|"
+)
+_ROBOTS_BYTES = 500 * 1024
+_ROBOTS_SECONDS = 3_600
+_ROBOTS_RETRY_SECONDS = 60
+_ROBOTS_KEPT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class FetchLimits:
+    """What one fetch may take.
+
+    Args:
+        bytes: size of the answer, unpacked.
+        seconds: time from the first connection to the last byte, redirects included. Resolving a name has the system
+            resolver's own limit.
+        redirects: how many are followed.
+        ports: ports that may be connected to.
+    """
+
+    bytes: int = 25 * 2**20
+    seconds: float = 30.0
+    redirects: int = 5
+    ports: frozenset[int] = frozenset({80, 443})
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What came.
+
+    Args:
+        url: where it came from in the end.
+        content_type: as the site says, lower case, without parameters; empty where it says nothing.
+        size: bytes.
+    """
+
+    url: str
+    content_type: str
+    size: int
+
+    @property
+    def name(self) -> str:
+        """A file name for it: the last part of the URL's path."""
+        return posixpath.basename(unquote(self.url.partition("?")[0].partition("://")[2].partition("/")[2])) or "page"
+
+
+class Fetcher:
+    """Fetches URLs; one for a process, used by any number of threads.
+
+    Args:
+        limits: what each fetch may take.
+        resolver: host and port -> addresses.
+        allow: which addresses may be connected to. Anything but the default gives up the protection.
+        context: TLS settings; by default certificates are verified against the system's authorities.
+        clock: seconds, for how long a robots.txt is believed.
+    """
+
+    def __init__(
+        self,
+        limits: FetchLimits | None = None,
+        *,
+        resolver: Resolve = resolve,
+        allow: Allow = is_public,
+        context: ssl.SSLContext | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limits = limits or FetchLimits()
+        self._resolver = resolver
+        self._allow = allow
+        self._context = context
+        self._clock = clock
+        self._robots: OrderedDict[tuple[str, str, int], tuple[float, Protego | None]] = OrderedDict()
+
+    def target(self, url: str, base: str | None = None) -> Target:
+        """A URL, or a reference relative to ``base``, taken apart.
+
+        Raises:
+            FetchRefused: it may not be fetched, whatever its host's address.
+        """
+        return read_url(url, self.limits.ports, base)
+
+    def fetch(self, url: str, into: IO[bytes]) -> Fetched:
+        """Fetch a document and write it to ``into``, which holds part of it when this fails.
+
+        Raises:
+            FetchRefused: a URL, redirect or address that is not allowed; robots.txt says no; an answer other than 2xx,
+                of a type that holds no text, too large, too slow, or none.
+        """
+        return self._get(self.target(url), into, Deadline(self.limits.seconds), robots=True)
+
+    def crawl_delay(self, target: Target) -> float:
+        """Seconds that a site wants between two requests; 0 where it does not say."""
+        rules = self._rules(target, Deadline(self.limits.seconds))
+        return float((rules and rules.crawl_delay(AGENT)) or 0.0)
+
+    def _get(self, target: Target, into: IO[bytes], deadline: Deadline, *, robots: bool) -> Fetched:
+        for _ in range(self.limits.redirects + 1):
+            if robots:
+                self._check_robots(target, deadline)
+            addresses = addresses_of(target, self._resolver, self._allow)
+            with exchange(target, addresses, AGENT, deadline, self._context) as answer:
+                location = answer.headers.get("location")
+                if answer.status in _REDIRECTS and location:
+                    # Bytes beyond ASCII are UTF-8 where anything is, though HTTP calls headers Latin-1.
+                    reference = location.encode("latin-1").decode("utf-8", "replace")
+                    target = read_url(reference, self.limits.ports, target.url)
+                    continue
+                return self._read(target, answer, into, robots)
+        raise FetchRefused("redirects", "The site redirects too often. Use the address of the page itself.")
+
+    def _read(self, target: Target, answer: Answer, into: IO[bytes], document: bool) -> Fetched:
+        if not 200 <= answer.status < 300:
+            message = f"The site answered with status {answer.status}. Check the URL, or try again later."
+            raise FetchRefused("status", message, reason=str(answer.status))
+        kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        most = self.limits.bytes if document else _ROBOTS_BYTES
+        if document and not _READABLE.fullmatch(kind):
+            message = "There is no document at this address, but a file of another kind."
+            raise FetchRefused("content_type", message, reason=kind[:80])
+        said = answer.headers.get("content-length", "")
+        size = int(said) if said.isdecimal() and len(said) < 20 and document else 0
+        if size <= most:
+            size = 0
+            for part in answer.body:
+                size += len(part)
+                if size > most:
+                    break
+                into.write(part)
+            else:
+                return Fetched(target.url, kind, size)
+        if not document:
+            return Fetched(target.url, kind, most)
+        raise FetchRefused("too_large", f"The document is larger than {most // 2**20} MB.")
+
+    def _check_robots(self, target: Target, deadline: Deadline) -> None:
+        rules = self._rules(target, deadline)
+        if rules is None or not rules.can_fetch(target.url, AGENT):
+            raise FetchRefused("robots", "The site does not allow programs to fetch this page (robots.txt).")
+
+    def _rules(self, target: Target, deadline: Deadline) -> Protego | None:
+        """The site's rules; ``None`` when it cannot say, which RFC 9309 (2.3.1.4) takes as a no to everything."""
+        kept = self._robots.get(target.origin)
+        if kept and self._clock() < kept[0]:
+            return kept[1]
+        rules = self._fetch_rules(target, deadline)
+        self._robots[target.origin] = (
+            self._clock() + (_ROBOTS_SECONDS if rules is not None else _ROBOTS_RETRY_SECONDS),
+            rules,
+        )
+        while len(self._robots) > _ROBOTS_KEPT:
+            self._robots.popitem(last=False)
+        return rules
+
+    def _fetch_rules(self, target: Target, deadline: Deadline) -> Protego | None:
+        from protego import Protego
+
+        into = BytesIO()
+        try:
+            self._get(self.target("/robots.txt", target.url), into, deadline, robots=False)
+        except FetchRefused as refused:
+            if refused.problem == "status":
+                return Protego.parse("") if (refused.reason or "").startswith("4") else None
+            if refused.problem == "redirects":
+                return Protego.parse("")
+            raise  # the page itself is as far out of reach
+        return Protego.parse(into.getvalue().decode("utf-8", "replace"))

@@ -1,0 +1,343 @@
+"""The app's HTTP side in one place: request ids, who may call, errors, limits, CORS, health, and the routes.
+
+Nothing is open by default: a request needs a verified token unless its endpoint is named in ``_PUBLIC``.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Flask, Request, Response, g, jsonify, request
+from flask_cors import CORS
+from flask_openapi3 import APIBlueprint, OpenAPI
+from flask_openapi3.models import Info
+from pydantic import ValidationError
+from pydantic_core import from_json
+from werkzeug.exceptions import HTTPException
+
+from ..api import (
+    account,
+    answers,
+    batches,
+    billing,
+    chats,
+    dev,
+    devices,
+    documents,
+    extract,
+    health,
+    internal,
+    jobs,
+    mcp,
+    memory,
+    ops,
+    reference,
+    search,
+    tryout,
+    ui,
+)
+from ..api.base import LOCALHOST
+from ..api.refusals import ErrorAnswer
+from ..chats.ui_events import UI_HEADERS
+from ..errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
+from ..identity import bearer
+from ..services.bundle import Services
+from ..shutdown import Shutdown
+from ..store.fence import BEGAN
+from ..telemetry import REQUEST_ID, TRACE, configure_logs
+from ..turns.admit import Turns, Workflow
+from ..turns.batch import batch_handlers
+from ..turns.guardrails import logged, moderated
+from ..turns.resume import Answers, follower_slots
+from ..worker import Handlers, Runner
+from ..worker.tasks.ingest import document_handlers
+from ..worker.tasks.reconcile import billing_handlers
+from ..worker.tasks.reembed import reembed_handlers
+from .tasks import upkeep_handlers
+
+__all__ = ["App", "handle_errors", "init_app", "invalid", "trust_hops"]
+
+log = logging.getLogger(__name__)
+
+_QUIET = frozenset({"health.live", "health.ready", "health.healthz", "health.readyz"})
+_PUBLIC = _QUIET | {
+    "reference.openapi_json",
+    "reference.page",
+    "reference.asset",
+    "dev.token",
+    "tryout.page",
+    "tryout.asset",
+}
+_INTERNAL = frozenset({"internal.run", "internal.sweep"})
+"""Verified by their own blueprint, before any of its routes runs: their callers hold tokens of another kind."""
+
+_CODES = {405: "method_not_allowed", 413: "too_large"}
+
+
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "A Firebase ID token whose custom claim `apps` names a role in this app; on a laptop, a token of "
+    "`POST /dev/token`. Where the settings have `identity.app_check`, an App Check token is wanted beside it, as the "
+    "header `X-Firebase-AppCheck`.",
+}
+_ABOUT = (
+    "Times are UTC, amounts of money whole micro-dollars. Every error has the form of `ErrorAnswer`; its `code` is "
+    "stable. A method that a path does not have is a 405, `method_not_allowed`, whose `Allow` lists those it has."
+)
+
+
+class _Request(Request):
+    """Reads JSON bodies strictly: a fault is a 400 that says what is wrong, never a None that means something else."""
+
+    def get_data(self, cache: bool = True, as_text: bool = False, parse_form_data: bool = False) -> Any:
+        """The body, if it is not over the limit."""
+        raw = super().get_data(cache=cache, as_text=as_text, parse_form_data=parse_form_data)  # type: ignore[call-overload]
+        # A chunked body is cut at the limit without a word; one that reaches it is taken as over it.
+        if self.max_content_length is not None and len(raw) >= self.max_content_length:
+            raise TooLarge
+        return raw
+
+    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:  # noqa: ARG002 - Flask's signature
+        raw = self.get_data(cache=cache)
+        if not raw:
+            raise BadRequest("The body is empty: send a JSON object.")
+        if not self.is_json:
+            raise BadRequest("Send the body as JSON, with Content-Type: application/json.")
+        try:
+            body = from_json(raw)
+        except ValueError as error:
+            raise BadRequest(f"The body is not valid JSON: {error}.") from None
+        if not isinstance(body, dict):
+            raise BadRequest("The body is not a JSON object.")
+        return body
+
+
+class App(OpenAPI):
+    """A Flask app whose routes describe themselves at ``/openapi.json``."""
+
+    request_class = _Request
+
+    def __init__(self, import_name: str, title: str = "firelaunch app", version: str = "1") -> None:
+        super().__init__(
+            import_name,
+            info=Info(title=title, version=version),
+            security_schemes={"bearer": _BEARER},
+            # The form's own page finds its add-ons by scanning all installed packages, which no start should wait for.
+            doc_ui=False,
+            validation_error_status=400,
+            validation_error_callback=invalid,
+            validation_error_model=ErrorAnswer,
+            static_folder=None,
+        )
+        self.shutdown = Shutdown()
+        self.about = ""
+        self.write_seconds = 30.0
+        self.body_seconds = 300.0
+        self.start_jobs: Callable[[], None] = lambda: None
+        self.runner: Runner | None = None
+
+
+def init_app(app: App, services: Services, workflow: Workflow, handlers: Handlers | None = None) -> None:
+    """Put everything that all apps share onto ``app``.
+
+    Args:
+        handlers: the kinds of jobs that the app knows.
+    """
+    settings = services.settings
+    app.info.title = settings.app.name
+    app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
+    app.write_seconds = settings.limits.write_seconds
+    app.body_seconds = settings.limits.body_seconds
+    app.about = f": {settings.app.id}, {settings.environment.mode} mode, {settings.provider} model"
+    if settings.environment.development:
+        app.about += "; / to talk to it, /docs for its API"
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
+    origins = [*settings.cors.origins, *([LOCALHOST] if settings.environment.development else [])]
+    CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After", *UI_HEADERS], max_age=3600)
+    configure_logs(
+        structured=settings.environment.on_cloud_run, project=settings.cloud.project, content=settings.logs.content
+    )
+    if settings.environment.on_cloud_run:
+        trust_hops(app, settings.cloud.forwarded_hops)
+    _requests(app, services)
+    handle_errors(app)
+    workflow = _guarded(workflow, services)
+    turns = Turns(services, workflow, app.shutdown)
+    known = billing_handlers(upkeep_handlers(services, document_handlers(reembed_handlers(handlers))))
+    runner = Runner(services, batch_handlers(workflow, known), app.shutdown)
+    app.start_jobs = lambda: _start_jobs(app, services, runner)
+    app.runner = runner
+    for routes in _blueprints(app, services, turns, documented=False):
+        app.register_api(routes)
+    if services.internal is not None:
+        app.register_api(internal.routes(services, runner))
+
+
+def trust_hops(app: Flask, hops: int) -> None:
+    """Have ``request.remote_addr`` be the client's address, where the connection's peer is Google's front end.
+
+    That writes the address that it was called from at the end of X-Forwarded-For, behind whatever the client wrote
+    there; an external Application Load Balancer writes two, the client's and its own
+    (https://cloud.google.com/load-balancing/docs/https#x-forwarded-for_header).
+
+    Args:
+        hops: how many entries from the end of X-Forwarded-For are written by hops that are trusted.
+    """
+    from werkzeug.middleware.proxy_fix import ProxyFix
+
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=0, x_host=0)  # type: ignore[method-assign]
+
+
+def _start_jobs(app: App, services: Services, runner: Runner) -> None:
+    queue = services.jobs
+    if queue.backend is not None:
+        queue.backend.start(lambda most: [] if app.shutdown.begun else queue.due(most), runner.run)
+
+
+def _guarded(workflow: Workflow, services: Services) -> Workflow:
+    if services.moderate is not None:
+        workflow = moderated(workflow, services.moderate)
+    return logged(workflow) if services.settings.logs.content else workflow
+
+
+def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
+    places = follower_slots(max(1, services.settings.cloud.concurrency // 2))
+    found = [
+        chats.routes(services, turns, documented=documented),
+        ui.routes(services, turns, documented=documented),
+        answers.routes(Answers(services, app.shutdown, places), documented=documented),
+        jobs.routes(services, documented=documented),
+        batches.routes(services, documented=documented),
+        documents.routes(services, documented=documented),
+        search.routes(services, documented=documented),
+        account.routes(services, documented=documented),
+        billing.routes(services, documented=documented),
+        extract.routes(services, documented=documented),
+        mcp.routes(services, turns, documented=documented),
+        devices.routes(services, documented=documented),
+        memory.routes(services, documented=documented),
+        ops.routes(services, documented=documented),
+        health.routes(services, documented=documented),
+        reference.routes(lambda: _document(app, services, turns), documented=documented),
+    ]
+    if services.dev_identity is not None:
+        found += [
+            dev.routes(services.dev_identity, documented=documented),
+            tryout.routes(services.settings.app.name, documented=documented),
+        ]
+    return found
+
+
+def _document(app: App, services: Services, turns: Turns) -> dict[str, Any]:
+    described = App(app.import_name)
+    described.info = Info(title=app.info.title, version=app.info.version, description=_ABOUT)
+    for routes in _blueprints(app, services, turns, documented=True):
+        described.register_api(routes)
+    document: dict[str, Any] = described.api_doc
+    for path in document["paths"].values():
+        for operation in path.values():
+            # The library would have headers be a pydantic model, and build its schema anew for each request.
+            headers = operation.pop("x-headers", [])
+            if headers:
+                operation["parameters"] = [*operation.get("parameters", []), *headers]
+    return document
+
+
+def _requests(app: App, services: Services) -> None:
+    @app.before_request
+    def begin() -> None:
+        g.began = time.monotonic()
+        BEGAN.set(datetime.now(UTC))
+        REQUEST_ID.set("req_" + secrets.token_hex(10))
+        TRACE.set(request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0] or None)
+        if request.method == "OPTIONS" or request.endpoint in _PUBLIC:
+            return
+        services.documents.warm()
+        if services.internal is not None and request.endpoint in _INTERNAL:
+            return
+        if request.endpoint is None and not request.path.startswith("/v1/"):
+            return
+        if services.app_check is not None:
+            services.app_check.verify(request.headers.get("X-Firebase-AppCheck"))
+        g.caller = services.identity.verify(bearer(request.headers.get("Authorization")))
+
+    @app.teardown_request
+    def end(_: BaseException | None) -> None:
+        BEGAN.set(None)
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        response.headers["X-Request-Id"] = REQUEST_ID.get() or ""
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        if request.endpoint not in _QUIET:
+            # The rule, not the path: ids are a user's own. For a stream this is the time to its headers.
+            took = (time.monotonic() - g.began) * 1000
+            log.info("%s %s %s %.0f ms", request.method, request.url_rule or "-", response.status_code, took)
+        return response
+
+
+def handle_errors(app: App) -> None:
+    """Have ``app`` answer every error in the one form, and log what the client is not told."""
+
+    @app.errorhandler(FirelaunchError)
+    def known(error: FirelaunchError) -> Response:
+        if isinstance(error, ScopeViolation):
+            log.error("security: %s", error)
+        elif error.status >= 500:
+            log.error("%s: %s", error.code, error, exc_info=error)
+        elif error.reason is not None:
+            log.warning("%s: %s", error.code, error)
+        return _answer(error)
+
+    @app.errorhandler(HTTPException)
+    def http(error: HTTPException) -> Response:
+        response = error.get_response()
+        status = error.code or 500
+        if isinstance(response, Response) and status < 400:
+            return response
+        answer = _form(
+            status,
+            _CODES.get(status, "not_found" if status == 404 else "invalid_request"),
+            NotFound.message if status == 404 else error.description or "The request is not valid.",
+        )
+        for name in ("Allow", "Retry-After"):
+            if name in response.headers:
+                answer.headers[name] = response.headers[name]
+        return answer
+
+    @app.errorhandler(Exception)
+    def unknown(error: Exception) -> Response:
+        log.error("unexpected: %s", type(error).__name__, exc_info=error)
+        return _answer(FirelaunchError())
+
+
+def _answer(error: FirelaunchError) -> Response:
+    answer = _form(error.status, *error.told)
+    if error.retry_after is not None:
+        answer.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if error.status == 401:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
+
+
+def _form(status: int, code: str, message: str) -> Response:
+    answer = jsonify({"error": {"code": code, "message": message, "request_id": REQUEST_ID.get() or ""}})
+    answer.status_code = status
+    return answer
+
+
+def invalid(error: ValidationError) -> Response:
+    """The answer to a body, a path or a query that does not fit its model."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "body"
+    kind = TooLarge if first["type"] == "string_too_long" and where == "text" else BadRequest
+    return _answer(kind(f"{where}: {first['msg'].removeprefix('Value error, ')}"))

@@ -1,0 +1,299 @@
+"""From settings to services: the one room that knows the adapters, and imports only those in use."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ..billing.base import Payments
+from ..billing.checkout import Desk
+from ..billing.entitlements import Entitlements
+from ..chats.store import Chats
+from ..errors import SettingsError
+from ..identity import AnyOf, Attestation, DevIdentity, Identity, load_or_create_key
+from ..jobs import Backend, Callers, Jobs
+from ..llm.gateway import Gateway
+from ..llm.google_locations import GLOBAL
+from ..llm.prices import Prices
+from ..llm.types import Provider
+from ..metering.contention import Admission
+from ..metering.model_calls import ModelCalls
+from ..metering.reservations import Metering
+from ..prompts.versions import Prompts
+from ..push import Push
+from ..scope import Scope
+from ..settings.app import Cache, Settings
+from ..store.base import DocumentStore, TreeStore
+from ..store.scoped import ScopedStore
+from .build_search import build_documents
+from .bundle import Services
+
+if TYPE_CHECKING:
+    from ..llm.cache import AnswerCache
+    from ..rag.files import Files
+    from ..rag.retrieve import Reranker
+    from ..rag.web.fetch import Fetcher
+
+__all__ = [
+    "build",
+    "build_store",
+]
+
+_SETTLE_GRACE = 30.0
+"""Seconds that a reservation outlives its request's time, for the settling itself."""
+
+_OFFLINE_PACE = 0.01
+"""Seconds between two words of the offline model."""
+
+_EMULATOR_PROJECT = "demo-firelaunch"
+"""The emulators' project where the settings name none; "demo-" keeps Google's tools from calling real services
+(https://firebase.google.com/docs/emulator-suite/connect_firestore)."""
+
+
+def build(
+    settings: Settings,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    store: DocumentStore | None = None,
+    provider: Provider | None = None,
+    moderate: Callable[[str], None] | None = None,
+    backend: Backend | None = None,
+    internal: Callers | None = None,
+    push: Push | None = None,
+    files: Files | None = None,
+    fetcher: Fetcher | None = None,
+    reranker: Reranker | None = None,
+) -> Services:
+    """The services of one app's process. Connects to nothing; adapters do when they are first used.
+
+    Args:
+        clock, store, provider, backend, internal, push, files, fetcher: others than the settings name, for tests and
+            benchmarks.
+        reranker: puts the passages that a search found in a better order; none where it is left out.
+        moderate: an app's own hook, in place of the settings' (see :mod:`firelaunch.turns.guardrails`).
+
+    Raises:
+        SettingsError: a model has no known price, a prompt has no file, or an adapter's own settings do not hold.
+    """
+    limits = settings.limits
+    prices, prompts = _prices(settings), _prompts(settings)
+    _check_efforts(settings, [prompt.model for prompt in prompts.in_use() if prompt.model])
+    prices.check(settings.provider, [prompt.model for prompt in prompts.in_use() if prompt.model])
+    scoped = ScopedStore(store or build_store(settings), Scope(settings.app.id))
+    identity, dev_identity = _identity(settings)
+    entitlements = Entitlements(settings.plans, settings.app.plan)
+    metering = Metering(scoped, entitlements, clock, limits.request_seconds + _SETTLE_GRACE)
+    gateway = Gateway(
+        provider or _provider(settings),
+        prices,
+        settings.choice.fallback,
+        limits.max_output_tokens,
+        limits.thinking_tokens,
+        settings.choice.effort_of,
+        limits.first_token_seconds,
+        limits.between_tokens_seconds,
+        cache=_cache(settings.cache),
+    )
+    admission, moderate = Admission(), moderate or _moderation(settings)
+    jobs = Jobs(scoped, backend or _jobs_backend(settings), settings.jobs, clock)
+    documents = build_documents(
+        settings,
+        _project(settings),
+        _database(settings),
+        scoped,
+        jobs,
+        admission,
+        metering.plan_of,
+        clock,
+        own_machine=settings.environment.development and _is_loopback(settings.environment.openai_base_url),
+        files=files,
+        fetcher=fetcher,
+        reranker=reranker,
+    )
+    return Services(
+        settings=settings,
+        store=scoped,
+        identity=identity,
+        dev_identity=dev_identity,
+        app_check=_app_check(settings),
+        chats=Chats(scoped, clock),
+        documents=documents,
+        metering=metering,
+        admission=admission,
+        gateway=gateway,
+        llm=ModelCalls(settings, scoped, metering, gateway, prompts, clock, admission, moderate),
+        prompts=prompts,
+        moderate=moderate,
+        jobs=jobs,
+        internal=internal or _internal_callers(settings),
+        clock=clock,
+        desk=Desk(scoped, entitlements, _payments(settings), settings.billing.return_url),
+        push=push or _push(settings),
+    )
+
+
+def build_store(settings: Settings) -> TreeStore:
+    """The database itself, without the wall; for operators' commands, never for application code."""
+    if settings.environment.mode == "embedded":
+        from ..store.sqlite import SQLiteStore
+
+        return SQLiteStore(settings.environment.data / "data.sqlite3")
+    from ..store.firestore import FirestoreStore
+
+    return FirestoreStore(_project(settings), _database(settings))
+
+
+def _database(settings: Settings) -> str:
+    return "(default)" if settings.cloud.database == "shared" else settings.app.id
+
+
+def _project(settings: Settings) -> str:
+    return settings.cloud.project or _EMULATOR_PROJECT
+
+
+def _identity(settings: Settings) -> tuple[Identity, DevIdentity | None]:
+    env, app_id = settings.environment, settings.app.id
+    if env.mode == "cloud":
+        from ..identity.firebase import FirebaseIdentity
+
+        checks = settings.identity
+        verifier = FirebaseIdentity(
+            _project(settings), app_id, tenant=checks.tenant or None, check_revoked=checks.check_revoked
+        )
+        return verifier, None
+    dev = DevIdentity(app_id, load_or_create_key(env.data))
+    if env.auth_emulator is None:
+        return dev, dev
+    from ..identity.firebase import EmulatorIdentity
+
+    return AnyOf(dev, EmulatorIdentity(_project(settings), app_id)), dev
+
+
+def _app_check(settings: Settings) -> Attestation | None:
+    if settings.environment.development or not settings.identity.app_check:
+        return None
+    from ..identity.app_check import AppCheck
+
+    return AppCheck(_project(settings), settings.identity.app_check)
+
+
+def _push(settings: Settings) -> Push | None:
+    if settings.environment.development:
+        return None
+    from ..push.fcm import FcmPush
+
+    return FcmPush(_project(settings))
+
+
+def _payments(settings: Settings) -> Payments | None:
+    env = settings.environment
+    if env.stripe_api_key is None:
+        return None
+    from ..billing.stripe import StripePayments
+
+    return StripePayments(env.stripe_api_key, env.stripe_api_base)
+
+
+def _provider(settings: Settings) -> Provider:
+    env = settings.environment
+    if settings.provider == "offline":
+        from ..llm.providers.offline import OfflineProvider
+
+        return OfflineProvider(_OFFLINE_PACE)
+    if settings.provider == "vertex":
+        from ..llm.providers.vertex import vertex_provider
+
+        choice = settings.models.vertex
+        return vertex_provider(_project(settings), choice.location if choice else GLOBAL)
+    from ..llm.providers.openai_compatible import OpenAICompatibleProvider
+
+    # Servers on one's own machine ask for no key, and the client library insists on one.
+    key = env.openai_api_key.get_secret_value() if env.openai_api_key else "none"
+    return OpenAICompatibleProvider("openai", key, env.openai_base_url)
+
+
+def _check_efforts(settings: Settings, prompts_models: list[str]) -> None:
+    for provider in ("openai", "vertex"):
+        choice = getattr(settings.models, provider)
+        named = choice.effort if choice is not None and isinstance(choice.effort, dict) else {}
+        unknown = sorted(set(named) - {*choice.all(), *prompts_models}) if named else []
+        if unknown:
+            raise SettingsError(
+                f"firelaunch.toml: models.{provider}.effort names {unknown[0]!r}, which is none of the models there: "
+                f"name one of {', '.join(choice.all())}, or write one effort for all."
+            )
+
+
+def _jobs_backend(settings: Settings) -> Backend | None:
+    policy = settings.jobs
+    if settings.environment.development:
+        from ..jobs.embedded import EmbeddedBackend
+
+        return EmbeddedBackend(policy.workers)
+    if not (policy.url and policy.service_account):
+        return None
+    from ..jobs.cloud_tasks import CloudTasksBackend
+
+    project, region = _project(settings), settings.cloud.region
+    queue = f"projects/{project}/locations/{region}/queues/{policy.queue or settings.app.id}"
+    return CloudTasksBackend(settings.app.id, queue, policy.url, policy.service_account)
+
+
+def _internal_callers(settings: Settings) -> Callers | None:
+    policy = settings.jobs
+    if settings.environment.development or not (policy.url and policy.service_account):
+        return None
+    from ..jobs.oidc import ServiceAccountTokens
+
+    return ServiceAccountTokens(policy.url, policy.service_account)
+
+
+def _prices(settings: Settings) -> Prices:
+    env = settings.environment
+    own_machine = env.development and env.openai_model is not None and _is_loopback(env.openai_base_url)
+    prices = Prices(settings.provider, settings.prices, free=settings.choice.all() if own_machine else ())
+    for provider in ("openai", "vertex"):
+        choice = getattr(settings.models, provider)
+        if choice is not None:
+            prices.check(provider, choice.all())
+    if settings.provider == "openai":
+        prices.check("openai", settings.choice.all())
+    return prices
+
+
+def _moderation(settings: Settings) -> Callable[[str], None] | None:
+    key = settings.environment.openai_api_key
+    if settings.guardrails.moderation == "off" or key is None:
+        return None
+    from ..llm.moderation import OpenAIModeration
+
+    return OpenAIModeration(key.get_secret_value(), settings.environment.openai_base_url)
+
+
+def _cache(settings: Cache) -> AnswerCache | None:
+    if not settings.answers:
+        return None
+    from ..llm.cache import AnswerCache
+
+    return AnswerCache(settings.seconds, settings.entries, settings.bytes)
+
+
+def _prompts(settings: Settings) -> Prompts:
+    env = settings.environment
+    one_model = settings.provider == "offline" or (settings.provider == "openai" and env.openai_model is not None)
+    return Prompts(
+        settings.root / "app" / "prompts",
+        settings.prompts,
+        released=not env.development,
+        own_models=not one_model,
+    )
+
+
+def _is_loopback(url: str | None) -> bool:
+    host = urlsplit(url or "").hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,1 @@
+"""``firelaunch.toml`` and the environment, read once at the start."""

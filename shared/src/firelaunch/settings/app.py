@@ -1,0 +1,457 @@
+"""The settings of one app: ``firelaunch.toml`` for what is the same everywhere, the environment for what is not.
+
+``Settings.load`` reads both once, at boot, and refuses to go on with a missing, misspelt or dangerous one; the error
+names the key and what to do. Nothing reads the environment afterwards.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from ..errors import InvalidId, SettingsError
+from ..scope import check_app_id
+from ..text_file import read_text_file
+from .plans import Billing, Plan, shared_prices
+from .search import Documents, EmbedderKind, Embedding, Index, Search, VertexIndex, with_vertex
+from .sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Price, PromptChoice
+from .sections import Section as _Section
+
+__all__ = [
+    "AfterTurn",
+    "App",
+    "Billing",
+    "Cache",
+    "Cloud",
+    "Cors",
+    "Documents",
+    "Effort",
+    "Environment",
+    "Guardrails",
+    "Identity",
+    "Index",
+    "Jobs",
+    "Limits",
+    "Logs",
+    "Membership",
+    "Mode",
+    "ModelChoice",
+    "Models",
+    "Plan",
+    "Price",
+    "PromptChoice",
+    "Provider",
+    "Search",
+    "Settings",
+    "VertexChoice",
+    "VertexIndex",
+]
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+"""From least to most; each model knows some of them."""
+
+Mode = Literal["embedded", "emulators", "cloud"]
+Provider = Literal["openai", "vertex"]
+
+Role = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
+FirebaseAppId = Annotated[str, StringConstraints(pattern=r"^1:\d+:(web|ios|android):[0-9a-f]+$")]
+
+
+def _app_id(value: Any) -> str:
+    try:
+        return check_app_id(value)
+    except InvalidId as error:
+        raise ValueError(error.message) from None
+
+
+class App(_Section):
+    """``[app]``: what the app is called."""
+
+    id: Annotated[str, BeforeValidator(_app_id)] = Field(
+        description="The app's id: its Cloud Run service and its part of the database."
+    )
+    name: str = Field(min_length=1, max_length=100, description="What people read.")
+    description: str = Field(default="", max_length=500, description="One sentence on what the app does.")
+    plan: str = Field(default="free", description="The plan of users who have none of their own; a name under [plans].")
+
+
+class ModelChoice(_Section):
+    """``[models.<provider>]``: which of a provider's models do what."""
+
+    chat: str = Field(min_length=1, description="The model that answers.")
+    cheap: str = Field(min_length=1, description="The model that answers once a user is over the plan's soft cap.")
+    fallback: tuple[str, ...] = Field(default=(), description="Models tried in order when the one before fails.")
+    effort: Effort | dict[str, Effort] = Field(
+        default={},
+        description='How much models think: "none", "minimal", "low", "medium", "high", "xhigh" or "max", for all, or '
+        'by model, as in `{ "gpt-6-luna" = "low" }`. Without it a model thinks as its provider has it.',
+    )
+
+    def effort_of(self, model: str) -> Effort | None:
+        """How much ``model`` is to think; None for its provider's own default."""
+        return self.effort.get(model) if isinstance(self.effort, dict) else self.effort
+
+    def all(self) -> tuple[str, ...]:
+        """Every model named, each once."""
+        return tuple(dict.fromkeys((self.chat, self.cheap, *self.fallback)))
+
+
+class VertexChoice(ModelChoice):
+    """``[models.vertex]``: the same, and where Google's models are called."""
+
+    location: str = Field(
+        default="global",
+        pattern=r"^(global|eu|us|[a-z]+-[a-z]+\d+)$",
+        description='Where Vertex AI answers: "global", a region, or "eu" or "us", where the processing then stays. '
+        "Gemini 3 and later are in no region.",
+    )
+
+
+class Models(_Section):
+    """``[models]``: who answers."""
+
+    provider: Provider = Field(description="Whose models the deployed app calls.")
+    openai: ModelChoice | None = Field(default=None, description="Models when the provider is OpenAI, or compatible.")
+    vertex: VertexChoice | None = Field(default=None, description="Models when the provider is Gemini on Vertex AI.")
+
+
+class Limits(_Section):
+    """``[limits]``: what one request may take."""
+
+    message_characters: int = Field(default=16_000, ge=1, le=100_000, description="Length of a user's message at most.")
+    history_messages: int = Field(default=12, ge=0, le=200, description="Earlier messages a model is shown at most.")
+    prompt_tokens: int = Field(
+        default=4_000, ge=0, description="Tokens reserved for the prompt around history and message."
+    )
+    max_output_tokens: int = Field(default=1_024, ge=1, description="Tokens of an answer at most.")
+    thinking_tokens: int = Field(
+        default=4_096, ge=0, description="Tokens that a model which thinks may use before its answer, on top of those."
+    )
+    request_seconds: int = Field(default=120, ge=1, le=3600, description="Seconds for an answer, with all retries.")
+    first_token_seconds: int = Field(default=60, ge=1, le=3600, description="Silence before a stream's first token.")
+    between_tokens_seconds: int = Field(default=30, ge=1, le=3600, description="Silence between two of its tokens.")
+    checkpoint_seconds: float = Field(
+        default=1.0,
+        ge=0.2,
+        le=60,
+        description="Seconds between two checkpoints, from which an answer is resumed.",
+    )
+    on_disconnect: Literal["continue", "stop"] = Field(
+        default="continue",
+        description="What becomes of an answer whose client has left: it is finished and kept, or ended at once.",
+    )
+    write_seconds: float = Field(
+        default=30,
+        ge=0.1,
+        le=600,
+        description="Silence of a client that reads nothing, or does not end its request, after which it has left.",
+    )
+    body_seconds: float = Field(
+        default=300, ge=1, le=3600, description="Seconds for all of a request's body, however large it is."
+    )
+    body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request's body at most.")
+    schema_bytes: int = Field(default=16_384, ge=64, le=262_144, description="Bytes of an extraction's schema at most.")
+
+
+class Identity(_Section):
+    """``[identity]``: which Firebase ID tokens the deployed app takes."""
+
+    tenant: str = Field(
+        default="", description="Identity Platform tenant whose users alone may sign in; empty for the project's own."
+    )
+    check_revoked: bool = Field(
+        default=False, description="Ask Firebase Auth about every token's user: a revoked token ends at once."
+    )
+    app_check: tuple[FirebaseAppId, ...] = Field(
+        default=(),
+        description="Firebase app ids (1:1234:web:abcd) whose App Check tokens requests must carry; none: no check.",
+    )
+
+
+class Membership(_Section):
+    """``[membership]``: who may join the deployed app. ``firelaunch publish`` tells the membership function."""
+
+    join: Literal["open", "invite", "domain"] = Field(
+        default="invite",
+        description="Anybody who signs in, holders of an invitation, or verified e-mail addresses of `domains`.",
+    )
+    domains: tuple[str, ...] = Field(default=(), description='E-mail domains such as "example.com", for "domain".')
+    roles: tuple[Role, ...] = Field(
+        default=("viewer", "member", "editor", "admin"),
+        description="The app's roles, the least first: an invitation never gives a member a lesser one than theirs.",
+    )
+
+    @model_validator(mode="after")
+    def _domains_where_they_count(self) -> Self:
+        if (self.join == "domain") != bool(self.domains):
+            raise ValueError('domains go with join = "domain": name at least one there, and none otherwise')
+        if len(set(self.roles)) < len(self.roles):
+            raise ValueError("roles names one of them twice")
+        return self
+
+
+class Jobs(_Section):
+    """``[jobs]``: work that is done outside of requests, and the Cloud Tasks queue that brings it in the cloud."""
+
+    url: str = Field(
+        default="", description="Address of the deployed service, which Cloud Tasks calls; a deploy knows it."
+    )
+    service_account: str = Field(
+        default="", description="E-mail of the account that Cloud Tasks signs as; a deploy knows it."
+    )
+    queue: str = Field(default="", description="The Cloud Tasks queue, in cloud.region; the app's id if left out.")
+    max_attempts: int = Field(default=8, ge=1, le=100, description="Tries of a job, after which it is dead.")
+    backoff_seconds: float = Field(default=5, gt=0, description="Longest pause before the second try; it then doubles.")
+    backoff_max_seconds: float = Field(default=600, gt=0, description="Longest pause of all.")
+    lease_seconds: float = Field(default=60, gt=0, description="After which a silent worker's job is taken back.")
+    workers: int = Field(default=2, ge=1, le=32, description="Jobs at a time, on a laptop.")
+    keep_days: int = Field(default=30, ge=1, le=365, description="Days that the record of a finished job is kept.")
+
+
+class Environment(_Section):
+    """What differs between a laptop and the cloud; read from the process's environment."""
+
+    mode: Mode = "embedded"
+    data: Path = Path(".firelaunch")
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str | None = None
+    openai_model: str | None = None
+    stripe_api_key: SecretStr | None = None
+    stripe_api_base: str | None = None
+    database_url: SecretStr | None = None
+    jobs_url: str = ""
+    jobs_account: str = ""
+    vertex_index: str = ""
+    firestore_emulator: str | None = None
+    auth_emulator: str | None = None
+    on_cloud_run: bool = False
+
+    @property
+    def development(self) -> bool:
+        """Whether dev tokens and the offline model are allowed."""
+        return self.mode != "cloud"
+
+
+_CLOUD_UPLOAD_BYTES = 31 * 2**20
+
+_VARIABLES = {
+    "FIRELAUNCH_MODE": "mode",
+    "FIRELAUNCH_DATA": "data",
+    "FIRELAUNCH_JOBS_URL": "jobs_url",
+    "FIRELAUNCH_JOBS_ACCOUNT": "jobs_account",
+    "FIRELAUNCH_VERTEX_INDEX": "vertex_index",
+    "OPENAI_API_KEY": "openai_api_key",
+    "OPENAI_BASE_URL": "openai_base_url",
+    "OPENAI_MODEL": "openai_model",
+    "STRIPE_API_KEY": "stripe_api_key",
+    "STRIPE_API_BASE": "stripe_api_base",
+    "DATABASE_URL": "database_url",
+    "FIRESTORE_EMULATOR_HOST": "firestore_emulator",
+    "FIREBASE_AUTH_EMULATOR_HOST": "auth_emulator",
+}
+
+
+class Settings(_Section):
+    """Everything that is decided before the first request. Frozen; handed down, never looked up."""
+
+    app: App
+    cloud: Cloud = Cloud()
+    models: Models
+    prices: dict[str, Price] = Field(default={})
+    index: Index = Index()
+    search: Search = Search()
+    documents: Documents = Documents()
+    limits: Limits = Limits()
+    cache: Cache = Cache()
+    plans: dict[str, Plan]
+    billing: Billing = Billing()
+    prompts: dict[str, PromptChoice] = Field(default={})
+    guardrails: Guardrails = Guardrails()
+    logs: Logs = Logs()
+    after_turn: AfterTurn = AfterTurn()
+    identity: Identity = Identity()
+    membership: Membership = Membership()
+    cors: Cors = Cors()
+    jobs: Jobs = Jobs()
+    environment: Environment = Field(default=Environment(), exclude=True)
+    root: Path = Field(default=Path(), exclude=True)
+
+    @classmethod
+    def load(cls, path: Path, environ: Mapping[str, str]) -> Settings:
+        """Read ``path`` (TOML) and the environment, and check them against each other.
+
+        Raises:
+            SettingsError: a key is missing, misspelt, of the wrong type or not allowed here. The message names each
+                such key and what to do.
+        """
+        data = _read(path)
+        for key in ("environment", "root"):
+            if key in data:
+                raise SettingsError(f"{path.name}: [{key}] is not a section of this file; take it out.")
+        environment = _environment(environ, path.parent)
+        try:
+            settings = cls.model_validate({**data, "environment": environment, "root": path.parent})
+        except ValidationError as error:
+            raise SettingsError("\n".join(_explain(path.name, error))) from None
+        if environ.get("GOOGLE_CLOUD_PROJECT"):
+            cloud = settings.cloud.model_copy(update={"project": environ["GOOGLE_CLOUD_PROJECT"]})
+            settings = settings.model_copy(update={"cloud": cloud})
+        given = {"url": environment.jobs_url, "service_account": environment.jobs_account}
+        jobs = settings.jobs.model_copy(update={name: value for name, value in given.items() if value})
+        index = with_vertex(settings.index, environment.vertex_index)
+        settings = settings.model_copy(update={"jobs": jobs, "index": index})
+        problems = list(_problems(settings, environ))
+        if problems:
+            raise SettingsError("\n".join(problems))
+        return settings
+
+    @property
+    def upload_bytes(self) -> int:
+        """Bytes of a file in a request at most. Cloud Run ends an HTTP/1 request at 32 MiB, of which a form takes some
+        (https://cloud.google.com/run/quotas#request_limits)."""
+        most = self.documents.file_bytes
+        return most if self.environment.development else min(most, _CLOUD_UPLOAD_BYTES)
+
+    @property
+    def provider(self) -> Provider | Literal["offline"]:
+        """Who answers in this process: offline on a laptop with no key, an OpenAI-compatible server with one."""
+        if not self.environment.development:
+            return self.models.provider
+        return "openai" if self.environment.openai_api_key or self.environment.openai_base_url else "offline"
+
+    @property
+    def embedder(self) -> EmbedderKind:
+        """What makes vectors in this process. On a laptop nothing does, unless the settings name what can."""
+        named, env = self.index.embedder, self.environment
+        if not env.development:
+            return self.embedding.kind
+        if named == "local":
+            return "local"
+        # A server of the developer's own may answer without embedding, so it has to be named.
+        return "openai" if named == "openai" and (env.openai_api_key or env.openai_base_url) else "none"
+
+    @property
+    def embedding_location(self) -> str:
+        """Where Vertex AI makes vectors: Gemini's own location is another matter, as not all models are everywhere."""
+        return self.index.location or self.cloud.region
+
+    @property
+    def embedding(self) -> Embedding:
+        """What makes the deployed app's vectors."""
+        named = self.index.embedder
+        return self.index.embedding(self.models.provider if named == "provider" else named, self.index.backend)
+
+    @property
+    def choice(self) -> ModelChoice:
+        """The models that this process uses; OPENAI_MODEL, where it is set, stands for all of OpenAI's."""
+        model = "offline" if self.provider == "offline" else self.environment.openai_model
+        if model and self.provider != "vertex":
+            return ModelChoice(chat=model, cheap=model)
+        choice: ModelChoice | None = getattr(self.models, self.provider)
+        if choice is None:
+            raise SettingsError(
+                f"firelaunch.toml: [models.{self.provider}] is missing: name its chat and cheap models."
+            )
+        return choice
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(read_text_file(path))
+    except FileNotFoundError:
+        raise SettingsError(f"{path} is not there: run from an app's folder, or make an app with 'make app'.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path.name} is not valid TOML: {error}.") from None
+
+
+def _environment(environ: Mapping[str, str], root: Path) -> Environment:
+    for name in environ:
+        if name.startswith("FIRELAUNCH_") and name not in _VARIABLES:
+            raise SettingsError(f"{name} is not a variable of firelaunch{_nearest(name, list(_VARIABLES))}.")
+    values: dict[str, Any] = {field: environ[name] for name, field in _VARIABLES.items() if environ.get(name)}
+    values["data"] = root / values.get("data", ".firelaunch")
+    values["on_cloud_run"] = bool(environ.get("K_SERVICE"))
+    try:
+        return Environment.model_validate(values)
+    except ValidationError:
+        modes = "embedded, emulators or cloud"
+        raise SettingsError(f"FIRELAUNCH_MODE is {values.get('mode')!r}: set it to {modes}.") from None
+
+
+def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
+    env = settings.environment
+    if env.on_cloud_run:
+        if env.development:
+            yield (
+                f"FIRELAUNCH_MODE is {env.mode!r} on Cloud Run (K_SERVICE is set): dev tokens and the offline model "
+                "are for development. Set FIRELAUNCH_MODE=cloud."
+            )
+        for name in ("FIRESTORE_EMULATOR_HOST", "FIREBASE_AUTH_EMULATOR_HOST"):
+            if environ.get(name):
+                yield f"{name} is set on Cloud Run (K_SERVICE is set): tokens would go unchecked. Unset it."
+    elif env.mode == "cloud" and (env.firestore_emulator or env.auth_emulator):
+        yield "An emulator host is set in cloud mode: unset it, or set FIRELAUNCH_MODE=emulators."
+    if env.stripe_api_base and not env.development:
+        yield "STRIPE_API_BASE is set in cloud mode: Stripe's key would go elsewhere. Unset it."
+    if env.stripe_api_key and not settings.billing.return_url:
+        yield "firelaunch.toml: billing.return_url is empty: name the page that Stripe leads back to."
+    yield from shared_prices(settings.plans)
+    if env.mode == "emulators" and not env.firestore_emulator:
+        yield "FIRESTORE_EMULATOR_HOST is not set: emulators mode needs it, for example 127.0.0.1:8080."
+    if env.mode == "cloud" and not settings.cloud.project:
+        yield "firelaunch.toml: cloud.project is empty: name the Google Cloud project, or set GOOGLE_CLOUD_PROJECT."
+    if env.mode == "cloud" and settings.models.provider == "openai" and not env.openai_api_key:
+        yield "OPENAI_API_KEY is not set: cloud mode with models.provider = 'openai' needs it."
+    if env.mode == "cloud" and settings.guardrails.moderation == "openai" and not env.openai_api_key:
+        yield "OPENAI_API_KEY is not set: guardrails.moderation = 'openai' needs it in cloud mode."
+    if getattr(settings.models, settings.models.provider) is None:
+        yield f"firelaunch.toml: [models.{settings.models.provider}] is missing: name its chat and cheap models."
+    if settings.app.plan not in settings.plans:
+        yield f"firelaunch.toml: app.plan is {settings.app.plan!r}, and there is no [plans.{settings.app.plan}]."
+
+
+def _explain(file: str, error: ValidationError) -> Iterator[str]:
+    for item in error.errors(include_url=False):
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            yield f"{file}: {key} is not a setting{_nearest(key, _siblings(item['loc']))}."
+        elif item["type"] == "missing":
+            yield f"{file}: {key} is missing: add it; docs/settings.md says what it means."
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            yield f"{file}: {key} is {item['input']!r}: {message[0].lower()}{message[1:].rstrip('.')}."
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]}? Correct it" if near else "; take it out"
+
+
+def _siblings(place: tuple[str | int, ...]) -> list[str]:
+    """The settings that may stand where ``place`` does, by their whole names."""
+    model: Any = Settings
+    parts = iter(place[:-1])
+    for part in parts:
+        kind = model.model_fields[str(part)].annotation if _is_section(model) else None
+        model = next((inner for inner in (kind, *getattr(kind, "__args__", ())) if _is_section(inner)), None)
+        if getattr(kind, "__origin__", None) is dict:
+            next(parts, None)  # a table of tables ([plans.<name>]): the name is the file's own
+    prefix = "".join(f"{part}." for part in place[:-1])
+    return [prefix + name for name in model.model_fields] if _is_section(model) else []
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -1,0 +1,64 @@
+"""The settings of plans, and of how they are sold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, StringConstraints
+
+from .sections import Section, micro_dollars
+
+__all__ = ["Billing", "Plan", "shared_prices"]
+
+StripePrice = Annotated[str, StringConstraints(pattern=r"^(price_[A-Za-z0-9_]+)?$", max_length=255)]
+Feature = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+
+
+class Plan(Section):
+    """``[plans.<name>]``: what one user of that plan may use, and what it is sold as."""
+
+    requests_per_minute: int = Field(ge=1, description="Messages in a clock minute (UTC).")
+    daily_usd: Annotated[int, BeforeValidator(micro_dollars)] = Field(
+        description='Dollars a day (UTC), as a string: "0.50". Kept as micro-dollars.'
+    )
+    cheaper_model_at_percent: int = Field(
+        default=80, ge=0, le=100, description="Share of the daily budget from which the cheap model answers."
+    )
+    uploads_per_minute: int = Field(
+        default=60, ge=1, description="Documents that the user may put up in a clock minute (UTC)."
+    )
+    documents: int = Field(default=200, ge=0, description="Documents that the user may have at most.")
+    features: tuple[Feature, ...] = Field(
+        default=(), description="Names of the app's own that the plan switches on; `turn.features` has them."
+    )
+    stripe_price: StripePrice = Field(
+        default="", description="The Stripe price (price_...) that the plan is sold at; empty: it is not for sale."
+    )
+    stripe_old_prices: tuple[StripePrice, ...] = Field(
+        default=(), description="Stripe prices that it was sold at before; who pays one of them has the plan."
+    )
+
+    @property
+    def prices(self) -> tuple[str, ...]:
+        """Every Stripe price that stands for this plan."""
+        return tuple(filter(None, (self.stripe_price, *self.stripe_old_prices)))
+
+
+class Billing(Section):
+    """``[billing]``: how plans are sold. STRIPE_API_KEY in the environment switches it on."""
+
+    return_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s#]+)?$",
+        description="The app's page that Stripe leads back to; the query `checkout` becomes `done` or `canceled`.",
+    )
+
+
+def shared_prices(plans: Mapping[str, Plan]) -> Iterator[str]:
+    """A sentence for each Stripe price that stands for two plans."""
+    owner: dict[str, str] = {}
+    for name, plan in plans.items():
+        for price in dict.fromkeys(plan.prices):
+            if owner.setdefault(price, name) != name:
+                yield f"firelaunch.toml: {price} is a price of plans.{owner[price]} and of plans.{name}; take one out."

@@ -1,0 +1,1 @@
+"""One message and its answer: admit, answer, settle."""

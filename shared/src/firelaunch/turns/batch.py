@@ -1,0 +1,274 @@
+"""A batch: the app's workflow, run over many inputs by a job, within a budget. What is done is kept, also of a part.
+
+An input's answer, its exact cost and the batch's checkpoint land in one commit, so a crash repeats the one input that
+was being answered and bills none twice.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..errors import BudgetExceeded, EmptyAnswer, FirelaunchError, ModelError, ModelRefused, RateLimited, StoreError
+from ..jobs.base import Kind
+from ..llm.types import Meter, Tokens, token_bound
+from ..metering.reservations import Day, Quote, Reservation
+from ..scope import Scope
+from ..store.base import DocumentStore, Query, Set
+from ..worker import Done, Handlers, JobFailed, Postponed, Run
+from .answer import Turn, Workflow
+from .grounding import Grounding
+
+__all__ = ["BATCH", "COLUMNS", "MOST_INPUTS", "Batch", "Input", "batch_handlers", "output"]
+
+log = logging.getLogger(__name__)
+
+MOST_INPUTS: Final = 1000
+"""Inputs of one batch at most; together they also fit into a job's payload."""
+
+COLUMNS: Final = ("index", "id", "output", "error", "model", "input_tokens", "output_tokens", "cost_micro_usd")
+"""Of a batch's output, in this order."""
+
+_SETTLE_SECONDS = 30.0
+"""For what an input takes beside its model calls."""
+
+_PAGE = 200
+_SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"
+_FORMULA = re.compile(rf'(?:\A|(?<=[;|\t\r\n]))(?=["\s]*[{_SIGNS}]|"*[\t\r])|\A(?=\n)')
+"""Where a cell could begin that a spreadsheet takes for a formula: at the start of a value, or after what some
+spreadsheets split at, such as ";" where the comma is the decimal point. The signs, full-width ones among them, and the
+blanks are OWASP's: https://owasp.org/www-community/attacks/CSV_Injection."""
+
+
+class Input(BaseModel):
+    """One thing to be answered."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    text: str = Field(min_length=1, max_length=100_000)
+    id: str = Field(default="", max_length=200, description="Comes back with the answer.")
+
+
+class Batch(BaseModel):
+    """The payload of a batch. ``budget_micro_usd`` is what all of it may cost at most."""
+
+    inputs: list[Input] = Field(min_length=1, max_length=MOST_INPUTS)
+    budget_micro_usd: int = Field(ge=0)
+
+
+BATCH: Final = Kind("batch", Batch, max_attempts=20, seconds=1500)
+
+
+@dataclass(frozen=True, slots=True)
+class _Capped:
+    """The meter of one input: its reservation, and never more than what is left of the batch's budget."""
+
+    reservation: Reservation
+    left: int
+
+    def cover(self, micro_usd: int) -> None:
+        if self.reservation.spent + self.reservation.held + micro_usd > self.left:
+            raise _OverBudget
+        self.reservation.cover(micro_usd)
+
+    def spend(self, model: str, tokens: Tokens, micro_usd: int) -> None:
+        self.reservation.spend(model, tokens, micro_usd)
+
+    def reuse(self, model: str) -> None:
+        self.reservation.reuse(model)
+
+
+class _OverBudget(BudgetExceeded):
+    """The batch's own budget does not cover the next call."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a batch has come; its checkpoint."""
+
+    done: int = 0
+    failed: int = 0
+    micro_usd: int = 0
+
+    def as_json(self) -> dict[str, int]:
+        return {"done": self.done, "failed": self.failed, "micro_usd": self.micro_usd}
+
+
+def batch_handlers(workflow: Workflow, more: Handlers | None) -> Handlers:
+    """The handler of batches under the app's ``workflow``, and the app's own."""
+    handlers = Handlers(more)
+
+    @handlers.on(BATCH)
+    def run_batch(run: Run, batch: Batch) -> Done:
+        if run.scope.uid is None:
+            raise JobFailed("A batch is a user's.")
+        progress = _Progress(**(run.checkpoint or {}))
+        stopped: str | None = None
+        first = progress.done
+        longest = run.services.settings.limits.request_seconds + _SETTLE_SECONDS
+        for index in range(first, len(batch.inputs)):
+            run.check()
+            if index > first and run.seconds_left < longest:
+                raise Postponed(retry_after=0)
+            run.progress(index, len(batch.inputs))
+            try:
+                _answer(run, workflow, batch, index, progress)
+            except BudgetExceeded as error:
+                stopped = "budget" if isinstance(error, _OverBudget) else "daily_budget"
+                break
+            except RateLimited as error:
+                raise Postponed(retry_after=error.retry_after) from error
+        run.progress(progress.done, len(batch.inputs))
+        result = {
+            "inputs": len(batch.inputs),
+            "answered": progress.done - progress.failed,
+            "failed": progress.failed,
+            "cost_micro_usd": progress.micro_usd,
+            "stopped": stopped,
+        }
+        return Done(result)
+
+    return handlers
+
+
+def _answer(run: Run, workflow: Workflow, batch: Batch, index: int, progress: _Progress) -> None:
+    """Answer one input, and commit answer, cost and checkpoint together.
+
+    Raises:
+        BudgetExceeded, RateLimited: it was not begun, or it broke off and what it cost is settled.
+        ModelError, StoreError: another try may help; what it cost is settled.
+    """
+    services, text = run.services, batch.inputs[index].text
+    left = batch.budget_micro_usd - progress.micro_usd
+    grounding = Grounding(services.documents, run.scope, text)
+    if services.settings.search.in_chats:
+        grounding.expect(services.documents.versions.state())
+    reservation = _reserve(run, index, text, left, grounding)
+    grounding.begin()
+    llm = services.gateway.answering(
+        _meter(reservation, left),
+        reservation.model,
+        services.settings.limits.request_seconds,
+        streamed=False,
+        owner=run.scope,
+    )
+    prompts = services.prompts.of(run.scope.uid or "", own_models=not reservation.cheaper)
+    features = frozenset(reservation.limit.features)
+    turn = Turn(services.settings.app, text, [], llm, prompts, grounding, features=features)
+    said, error = "", None
+    try:
+        said = "".join(grounding.shown(chunk.text) for chunk in workflow(turn)) + grounding.rest()
+        if not said.strip():
+            raise EmptyAnswer
+    except FirelaunchError as failure:
+        if _ends_the_try(failure):
+            reservation.add(grounding.cost)
+            progress.micro_usd += reservation.spent
+            run.commit(reservation.settlement(), checkpoint=progress.as_json())
+            raise
+        error = failure.code
+    except Exception as failure:
+        error = FirelaunchError.code
+        log.warning("the workflow failed in job %s", run.id, exc_info=failure)
+    reservation.add(grounding.cost)
+    progress.done, progress.failed = index + 1, progress.failed + (error is not None)
+    progress.micro_usd += reservation.spent
+    item = Set(f"{run.scope.batch_items(run.id)}/{index:06d}", _item(run, batch, index, turn, reservation, said, error))
+    run.commit(reservation.settlement(), item, checkpoint=progress.as_json())
+
+
+def _ends_the_try(failure: FirelaunchError) -> bool:
+    """Whether a failure is of more than the one input."""
+    if isinstance(failure, ModelError):
+        return not isinstance(failure, ModelRefused | EmptyAnswer)
+    return isinstance(failure, BudgetExceeded | StoreError)
+
+
+def _meter(reservation: Reservation, left: int) -> Meter:
+    return _Capped(reservation, left)
+
+
+def _reserve(run: Run, index: int, text: str, left: int, grounding: Grounding) -> Reservation:
+    services, scope = run.services, run.scope
+    metering, gateway, choice = services.metering, services.gateway, services.settings.choice
+    asked = token_bound([{"role": "user", "content": text}]) + services.settings.limits.prompt_tokens
+    asked, beside = asked + grounding.token_bound, grounding.cost_bound
+    quote, cheap = (Quote(model, gateway.worst_case(model, asked) + beside) for model in (choice.chat, choice.cheap))
+
+    def admit() -> Reservation:
+        day = metering.today()
+        user, usage = services.store.get_many([scope.root, scope.usage(day)])
+        plan = metering.plan_of(user)
+        reservation, write = metering.reserve(scope, day, Day.of(usage), plan, f"{run.id}-{index:06d}", quote, cheap)
+        if reservation.reserved > left:
+            raise _OverBudget
+        services.store.commit([write])
+        reservation.held = beside
+        return reservation
+
+    return services.admission.run(scope.root, admit)
+
+
+def _item(
+    run: Run, batch: Batch, index: int, turn: Turn, reservation: Reservation, said: str, error: str | None
+) -> dict[str, Any]:
+    now = run.services.clock()
+    return {
+        "index": index,
+        "id": batch.inputs[index].id,
+        "output": said if error is None else None,
+        "error": error,
+        "model": reservation.model,
+        "prompt": turn.prompt_id,
+        "input_tokens": reservation.tokens.input,
+        "output_tokens": reservation.tokens.output,
+        "cost_micro_usd": reservation.spent,
+        "created_at": now,
+        "delete_at": now + timedelta(days=run.services.jobs.policy.keep_days),
+    }
+
+
+def output(store: DocumentStore, scope: Scope, job_id: str, form: Literal["csv", "jsonl"]) -> Iterator[str]:
+    """What a batch has answered so far, in the inputs' order, as lines of CSV (with a head) or of JSON.
+
+    Texts in CSV are quoted, and an apostrophe stands wherever a spreadsheet would take what follows for a formula, also
+    one that splits lines at semicolons.
+    """
+    if form == "csv":
+        yield _csv(COLUMNS)
+    for item in _items(store, scope, job_id):
+        row = {name: item.get(name) for name in COLUMNS}
+        yield _csv([_harmless(value) for value in row.values()]) if form == "csv" else _json(row)
+
+
+def _items(store: DocumentStore, scope: Scope, job_id: str) -> Iterator[Mapping[str, Any]]:
+    after: list[Any] | None = None
+    while True:
+        page = store.query(Query(scope.batch_items(job_id), limit=_PAGE, after=after))
+        for document in page:
+            yield document.data
+        if len(page) < _PAGE:
+            return
+        after = [page[-1].id]
+
+
+def _csv(row: Any) -> str:
+    line = io.StringIO()
+    csv.writer(line, quoting=csv.QUOTE_NONNUMERIC).writerow(row)
+    return line.getvalue()
+
+
+def _json(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _harmless(value: Any) -> Any:
+    return _FORMULA.sub("'", value) if isinstance(value, str) else value

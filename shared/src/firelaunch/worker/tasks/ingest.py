@@ -1,0 +1,30 @@
+"""The jobs that take documents in: one document from its source to the index, and the pages of a site.
+
+What does the work is in :mod:`.ingest_work`, and imported when there is some: no start has to wait for it.
+"""
+
+from __future__ import annotations
+
+from ...documents.catalog import CRAWL, INGEST, Crawl, Ingest
+from .. import Done, Handlers, Run
+
+__all__ = ["document_handlers"]
+
+
+def document_handlers(more: Handlers | None) -> Handlers:
+    """The handlers of documents' jobs, and others."""
+    handlers = Handlers(more)
+
+    @handlers.on(INGEST)
+    def ingest(run: Run, payload: Ingest) -> Done:
+        from .ingestion import take_in
+
+        return take_in(run, payload)
+
+    @handlers.on(CRAWL)
+    def crawl(run: Run, payload: Crawl) -> Done:
+        from .ingestion import crawl_site
+
+        return crawl_site(run, payload)
+
+    return handlers

@@ -1,0 +1,355 @@
+"""The work of documents' jobs: one document from its source to the index, and the pages of a site.
+
+A document's job may die at any point and be begun again: its file and its text are kept under their content's hash,
+entries have the same ids whenever they are made, and the record says which index versions hold which content.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any
+
+from ...documents.catalog import STOPPED, Crawl, Documents, Ingest, Source, is_complete
+from ...errors import (
+    BudgetExceeded,
+    DocumentUnreadable,
+    Fenced,
+    FetchRefused,
+    FirelaunchError,
+    ModelRefused,
+    NotFound,
+    PreconditionFailed,
+    TooLarge,
+    TooMany,
+)
+from ...llm.types import Tokens, text_bound
+from ...metering.reservations import Day, Quote, Reservation
+from ...rag.files import upload_path
+from ...rag.index.base import GENERATION
+from ...rag.parse import Limits, parse
+from ...rag.pipeline import Engine, build
+from ...rag.stored_text import read_blocks, write_blocks
+from ...rag.versions import Version
+from ...rag.web.crawl import CrawlLimits, Page, crawl
+from ...store.base import Document, Update, Write
+from .. import Cancelled, Done, Postponed, Run
+
+if TYPE_CHECKING:
+    from ...rag.index.base import Vector
+
+__all__ = ["crawl_site", "take_in"]
+
+_PROGRESS_SECONDS = 1.0
+"""Between two writes of a document's progress at least."""
+
+_PARSING = 0.4
+"""The share of the progress that reading the file is."""
+
+_WAIT_SECONDS = 1.0
+_TOLD = 100
+"""Pages, and addresses that gave none, that a crawl's result names at most."""
+
+
+class _Gone(Exception):
+    """The document was deleted or erased, or a later upload has taken its place, while it was worked on."""
+
+
+def take_in(run: Run, payload: Ingest) -> Done:
+    """One try at one document: ready, or failed with a reason; or it is gone.
+
+    Raises:
+        Postponed: an earlier job on it has not ended.
+        FirelaunchError: another try may help.
+    """
+    _wait_for(run, payload.after)
+    work = _Work(run, run.services.documents, payload.document)
+    try:
+        return work.run_through()
+    except (_Gone, Fenced):
+        return Done({"status": "gone"})
+    except Cancelled:
+        work.stop()
+        raise
+
+
+def _wait_for(run: Run, job: str) -> None:
+    """Two jobs on one document would write over each other, so the later one waits."""
+    with suppress(NotFound):
+        if job and not run.services.jobs.get(run.scope, job).finished:
+            raise Postponed(retry_after=_WAIT_SECONDS)
+
+
+@dataclass(slots=True)
+class _Work:
+    """One try at one document."""
+
+    run: Run
+    documents: Documents
+    document: str
+    _told_at: float = field(default=float("-inf"))
+    _bills: list[Write] = field(default_factory=list)
+    _spent: int = 0
+    _calls: int = 0
+
+    def run_through(self) -> Done:
+        """From where the last try ended to the end: ready, or failed with a reason."""
+        record = self._record()
+        if record.data["status"] == "failed":
+            return self._ended_badly(record)
+        try:
+            record = self._parsed(self._fetched(record))
+            chunks = self._indexed(record)
+        except DocumentUnreadable as error:
+            return self._failed(error.problem, error.message)
+        except FetchRefused as error:
+            return self._failed(error.problem, error.message)
+        except BudgetExceeded:
+            message = "Today's budget does not cover embedding this document. Upload it again tomorrow."
+            return self._failed("budget_exceeded", message)
+        except NotFound:
+            self._record()  # its files go with the document
+            raise
+        except ModelRefused:
+            message = "The embedding model does not take this document's text. Remove what is not text from it."
+            return self._failed("embedding_refused", message)
+        return Done({"status": "ready", "chunks": chunks})
+
+    def stop(self) -> None:
+        """After the job's cancel: give the document up, unless it is another job's by now."""
+        with suppress(_Gone, Fenced):
+            if self._record().data["status"] != "ready":
+                self._failed(STOPPED["problem"], STOPPED["message"])
+
+    def _record(self) -> Document:
+        found = self.run.services.store.get(self.run.scope.document(self.document))
+        if found is None or found.data.get("job") != self.run.id or found.data.get("status") == "deleting":
+            raise _Gone
+        return found
+
+    def _write(self, **changes: Any) -> Document:
+        """Change the record while it is this job's, and settle what was embedded since."""
+        while True:
+            record = self._record()
+            now = self.run.services.clock()
+            own = Update(record.path, {**changes, "updated_at": now}, if_updated_at=record.update_time)
+            try:
+                self.run.commit(own, *self._bills)
+            except (PreconditionFailed, NotFound):
+                continue
+            self._bills.clear()
+            self._told_at = time.monotonic()
+            return self._record()
+
+    def _progress(self, fraction: float) -> None:
+        self.run.check()
+        self.run.progress(round(100 * fraction), 100)
+        if self._bills or time.monotonic() - self._told_at >= _PROGRESS_SECONDS:
+            self._write(progress=round(min(fraction, 0.99), 3), cost_micro_usd=self._spent)
+
+    def _fetched(self, record: Document) -> Document:
+        """The document's own bytes, where they are not there yet."""
+        if record.data["hash"]:
+            return record
+        documents, files = self.documents, self.documents.files(self.run.scope)
+        with TemporaryFile() as file:
+            if record.data["source"] == "url":
+                documents.fetcher.fetch(record.data["url"], file)
+            else:
+                self._copy(record.data["name"], file)
+            size, digest = _measured(file)
+            if size > documents.policy.file_bytes:
+                raise DocumentUnreadable("too_large", f"A file has at most {documents.policy.file_bytes} bytes.")
+            file.seek(0)
+            files.put(f"{record.path}/{digest}", file, documents.fence(record))
+        shown = record.data.get("shown") or {}
+        if shown.get("hash") == digest:
+            # Nothing has changed: what the index holds stays.
+            same = {GENERATION: shown[GENERATION], "indexed": dict(shown["indexed"] or {}), "shown": None}
+            return self._write(hash=digest, bytes=size, **same)
+        return self._write(hash=digest, bytes=size)
+
+    def _copy(self, name: str, into: IO[bytes]) -> None:
+        try:
+            with self.documents.files(self.run.scope).open(upload_path(self.run.scope, name)) as file:
+                shutil.copyfileobj(file, into)
+        except NotFound:
+            message = "There is no such file in your uploads. Upload it, and then name it here."
+            raise DocumentUnreadable("not_uploaded", message) from None
+
+    def _parsed(self, record: Document) -> Document:
+        """The document's text, where it is not there yet."""
+        digest = record.data["hash"]
+        if record.data.get("text") == digest:
+            return record
+        files, limits = self.documents.files(self.run.scope), self._limits()
+        fence = self.documents.fence(self._write(status="parsing", progress=0.0))
+        with files.open(f"{record.path}/{digest}") as file, TemporaryFile() as text:
+            blocks = parse(
+                file, _file_name(record), limits=limits, progress=lambda done: self._progress(_PARSING * done)
+            )
+            characters = write_blocks(self._checked(blocks), text)
+            text.seek(0)
+            files.put(f"{record.path}/{digest}.text", text, fence)
+        return self._write(text=digest, characters=characters, progress=_PARSING)
+
+    def _checked(self, blocks: Iterator[Any]) -> Iterator[Any]:
+        for block in blocks:
+            self.run.check()
+            yield block
+
+    def _limits(self) -> Limits:
+        policy = self.documents.policy
+        return Limits(file_bytes=policy.file_bytes, text_characters=policy.text_characters)
+
+    def _indexed(self, record: Document) -> int:
+        """The document in every version that has to hold it, also in one that was begun meanwhile."""
+        chunks = int(record.data.get("chunks", 0))
+        while True:
+            # After the record says ready, and not before: whoever begins a version afterwards sees that it is.
+            state = self.documents.versions.begun()
+            missing = [version for version in state.written if not is_complete(record, version)]
+            if not missing and record.data["status"] == "ready":
+                return chunks
+            for version in missing:
+                count, mark = self._built(record, version)
+                chunks = count if version == state.current else chunks
+                record = self._write(**{f"indexed.{version.id}": mark, "cost_micro_usd": self._spent})
+            self._remove_stale(record)
+            record = self._write(status="ready", progress=1.0, error=None, chunks=chunks, shown=None, stale=[])
+            if any(not is_complete(record, version) for version in missing):
+                return chunks  # its model is not set up here; the next upload makes the vectors
+
+    def _remove_stale(self, record: Document) -> None:
+        """Remove the files of contents that this one has replaced."""
+        stale = [each for each in record.data.get("stale", ()) if each != record.data["hash"]]
+        if stale:
+            names = [*stale, *(f"{each}.text" for each in stale)]
+            self.documents.files(self.run.scope).delete(record.path, names, self.documents.fence(record))
+
+    def _built(self, record: Document, version: Version) -> tuple[int, str]:
+        scope, digest = self.run.scope, record.data["hash"]
+        engine = self.documents.engine(version)
+        about = {"title": record.data["name"], **({"url": record.data["url"]} if record.data["url"] else {})}
+        characters = max(1, int(record.data["characters"]))
+        embed = None if engine.embedder is None else (lambda texts: self._embed(engine, texts))
+        donors = self.documents.same_content(scope, self.document, digest)
+        fence = self.documents.fence(self._write(status="embedding"))
+        generation = record.data.get(GENERATION, "")
+        count = 0
+        with self.documents.files(scope).open(f"{record.path}/{digest}.text") as text:
+            steps = build(
+                engine,
+                scope,
+                self.document,
+                about,
+                read_blocks(text),
+                embed,
+                donors,
+                generation=generation,
+                fence=fence,
+            )
+            with closing(steps):
+                for built in steps:
+                    count = built.chunks
+                    self._progress(_PARSING + (1 - _PARSING) * built.characters / characters)
+        return count, digest if engine.complete else f"{digest} words"
+
+    def _embed(self, engine: Engine, texts: Sequence[str]) -> Sequence[Vector]:
+        assert engine.embedder is not None  # noqa: S101 - callers have looked
+        reservation = self._reserve(engine.cost(sum(map(text_bound, texts))), engine.embedder.id)
+        try:
+            made = engine.embedder.embed(texts)
+        except FirelaunchError:
+            if reservation is not None:
+                self.run.commit(reservation.settlement())
+            raise
+        cost = engine.cost(made.tokens)
+        self._spent += cost
+        if reservation is not None:
+            reservation.spend(engine.embedder.id, Tokens(input=made.tokens, estimated=made.estimated), cost)
+            self._bills.append(reservation.settlement())
+        vectors: Sequence[Vector] = list(made.vectors)
+        return vectors
+
+    def _reserve(self, micro_usd: int, model: str) -> Reservation | None:
+        """Room in the user's day for what embedding may cost. The library's is the app's own cost."""
+        services, scope = self.run.services, self.run.scope
+        if scope.uid is None or micro_usd == 0:
+            return None
+        self._calls += 1
+        name = f"{self.run.id}_{self.run.attempt}_{self._calls}"
+
+        def admit() -> Reservation:
+            metering = services.metering
+            day = metering.today()
+            user, usage = services.store.get_many([scope.root, scope.usage(day)])
+            quote = Quote(model, micro_usd)
+            plan = metering.plan_of(user)
+            reservation, write = metering.reserve(scope, day, Day.of(usage), plan, name, quote, quote, counted=False)
+            services.store.commit([write])
+            return reservation
+
+        return services.admission.run(scope.root, admit)
+
+    def _failed(self, problem: str, message: str) -> Done:
+        told = {"problem": problem, "message": message}
+        nothing = {"indexed": {}, "hash": "", "text": "", "chunks": 0, "shown": None, "stale": []}
+        return self._ended_badly(self._write(status="failed", error=told, **nothing))
+
+    def _ended_badly(self, record: Document) -> Done:
+        """Remove what there is of a document whose record says that it has failed."""
+        self.documents.wipe(self.run.scope, self.document, record.update_time)
+        return Done({"status": "failed", "problem": record.data["error"]["problem"]})
+
+
+def _file_name(record: Document) -> str:
+    return str(record.data["name"])
+
+
+def _measured(file: IO[bytes]) -> tuple[int, str]:
+    file.seek(0)
+    digest = sha256()
+    size = 0
+    while part := file.read(1 << 20):
+        size += len(part)
+        digest.update(part)
+    return size, digest.hexdigest()
+
+
+def crawl_site(run: Run, payload: Crawl) -> Done:
+    """Put up the pages of a site, each as a document with a job of its own."""
+    documents = run.services.documents
+    taken: list[str] = []
+    skipped: list[dict[str, str]] = []
+    stopped = None
+    limits = CrawlLimits(payload.depth, payload.pages)
+
+    def progress(fraction: float) -> None:
+        run.check()
+        run.progress(round(fraction * payload.pages), payload.pages, f"{len(taken)} pages")
+
+    try:
+        for found in crawl(payload.url, documents.fetcher, limits, progress=progress):
+            run.check()
+            if not isinstance(found, Page):
+                skipped.append({"url": found.url[:500], "reason": found.reason})
+                continue
+            url = found.fetched.url
+            try:
+                document, _ = documents.add(run.scope, Source("url", url[-200:], url), found.file)
+            except TooLarge as error:
+                skipped.append({"url": url[:500], "reason": error.message})
+                continue
+            taken.append(document["id"])
+    except TooMany as error:
+        stopped = error.message
+    except FetchRefused as error:
+        stopped = error.message
+    result = {"pages": len(taken), "documents": taken[:_TOLD], "skipped": skipped[:_TOLD], "stopped": stopped}
+    return Done(result)

@@ -1,0 +1,49 @@
+"""The reconciliation as a job of the app, for apps without the function, or between two of its nights."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+from ...billing.base import BillingError, BillingOff, BillingUnavailable
+from ...jobs.base import Kind
+from .. import Done, Handlers, JobFailed, Run
+
+__all__ = ["RECONCILE", "Reconcile", "billing_handlers"]
+
+
+class Reconcile(BaseModel):
+    """The payload: there is nothing to say."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+RECONCILE: Final = Kind("reconcile", Reconcile, seconds=1500)
+
+
+def billing_handlers(more: Handlers | None) -> Handlers:
+    """The handler of reconciliations, and others.
+
+    A try begins from the start: what the one before mended differs no more, and comparing is cheap.
+    """
+    handlers = Handlers(more)
+
+    @handlers.on(RECONCILE)
+    def reconcile(run: Run, _: Reconcile) -> Done:
+        if run.scope.uid is not None:
+            raise JobFailed("A reconciliation is the app's.")
+
+        def looked_at(subscriptions: int) -> None:
+            run.check()
+            run.progress(subscriptions)
+
+        try:
+            report = run.services.desk.reconciliation(run.scope).run(looked_at)
+        except BillingUnavailable:
+            raise
+        except (BillingOff, BillingError) as error:
+            raise JobFailed(error.message) from error
+        return Done(report.as_dict())
+
+    return handlers
