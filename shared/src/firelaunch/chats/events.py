@@ -1,6 +1,6 @@
 """What happens in one answer, as a short list of events; and their encoding as server-sent events of our own.
 
-:mod:`.ui_stream` has the encoding that the AI SDK's ``useChat`` reads.
+:mod:`firelaunch.chats.ui_events` has the encoding that the AI SDK's ``useChat`` reads.
 """
 
 from __future__ import annotations

@@ -410,10 +410,11 @@ class Documents:
             documents: look in these alone.
             state: which index version is in use: what ``versions.state()`` gives.
             spend: told what embedding the question took, by the model's name, in micro-dollars. Whoever searches has
-                it paid: a turn by its own reservation, anyone else by :func:`.paid_search.search`.
+                it paid: a turn by its own reservation, anyone else by
+                :func:`firelaunch.services.metered_search.search`.
 
         Raises:
-            IndexFailed, ModelError: see :meth:`.rag.retrieve.Retriever.search`.
+            IndexFailed, ModelError: see :meth:`firelaunch.rag.retrieve.Retriever.search`.
         """
         self._check(scope)
         if state is None:

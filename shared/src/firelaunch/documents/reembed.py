@@ -31,7 +31,7 @@ _PAGE = 200
 """Documents that are read at a time."""
 
 _CHARACTERS_A_TOKEN = 3
-"""As :func:`.rag.embed.base.estimate` counts: rather too many tokens than too few."""
+"""As :func:`firelaunch.rag.embed.base.estimate` counts: rather too many tokens than too few."""
 
 _KEYS = 1 << 32
 _HEX = 8

@@ -1,1 +1,1 @@
-"""Models behind one small seam (:mod:`.base`): the gateway that calls them, their prices, their providers."""
+"""Language models: the gateway that calls them, their prices and their providers, on the types of :mod:`.types`."""

@@ -1,8 +1,9 @@
 """Whoever asked for a stream, as the server knows them: their connection, and who waits for the model meanwhile.
 
-A stream spends nearly all of its time waiting for its provider. A thread that waits costs memory and, each time that it
-is woken, a change of threads; so a server may wait for many streams in one place
-(:mod:`firelaunch.server.stream_loop`). A stream then says what it waits for and gives back control, by a chunk that is :data:`~.base.WAITING`, instead of blocking.
+A stream spends nearly all of its time waiting for its provider. A thread that waits costs memory and, each time that
+it is woken, a change of threads; so a server may wait for many streams in one place
+(:mod:`firelaunch.server.stream_loop`). A stream then says what it waits for and gives back control, by a chunk that is
+:data:`~firelaunch.llm.types.WAITING`, instead of blocking.
 """
 
 from __future__ import annotations

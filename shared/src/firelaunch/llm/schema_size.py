@@ -1,6 +1,7 @@
 """The size of the smallest answer that a JSON schema allows, computed without making the answer.
 
-:mod:`.shapes` refuses schemas whose smallest answer no model could write, and :mod:`.instances` makes small ones.
+:mod:`.shapes` refuses schemas whose smallest answer no model could write, and
+:mod:`firelaunch.llm.providers.offline_values` makes small ones.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def _validator(schema: Mapping[str, Any]) -> Draft202012Validator:
 
 
 class _Nulls:
-    """Takes out the nulls that stand for a property left out (see :mod:`.strict`)."""
+    """Takes out the nulls that stand for a property left out (see :mod:`firelaunch.llm.strict_schema`)."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._schema = schema

@@ -106,7 +106,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a structured answer is to look like; made in :mod:`.shapes`.
+    """What a structured answer is to look like; made in :mod:`firelaunch.llm.shapes`.
 
     Attributes:
         name: 1 to 64 letters, digits, "_" and "-".
@@ -264,14 +264,17 @@ class ToolChunk(Chunk):
 
 @dataclass(frozen=True, slots=True)
 class Passed(Chunk):
-    """Text that its reader has been shown already, by the hub; see :mod:`.client`."""
+    """Text that its reader has been shown already, by the hub; see :mod:`firelaunch.llm.client_connection`."""
 
 
 WAITING: Final = Chunk()
-"""This very object says that nothing is there yet; see :mod:`.client`."""
+"""This very object says that nothing is there yet; see :mod:`firelaunch.llm.client_connection`."""
 
 LEAVING: Final = Chunk()
-"""This very object says that what follows is more than waiting, and not the hub's to do; see :mod:`.client`."""
+"""Marks that a stream leaves pure waiting, so that the stream loop hands it to a thread.
+
+Compared by identity. :mod:`firelaunch.llm.client_connection` explains who waits where.
+"""
 
 
 class Provider(Protocol):

@@ -3,7 +3,7 @@
 ``[prompts]`` in the settings says which version is in use, and which part of the users gets another, so that going
 back is an edit of one number. A prompt holds ``${name}`` where a value goes. What belongs to it stands above it, as
 TOML between two lines of ``+++``: model, temperature, schema, notes. A version that was released does not change:
-``prompts.lock`` beside the files holds their hashes (:mod:`.prompt_lock`).
+``prompts.lock`` beside the files holds their hashes (:mod:`firelaunch.prompts.lock`).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Every step may be broken off and begun again. An entry's id is made of its document, the generation of its content
 (:mod:`firelaunch.documents.catalog`), its text and how often that text came before, so a repeated step writes the
-same entries, and no generation's writer can overwrite or remove what another one wrote. What an earlier generation left behind is
-deleted at the end.
+same entries, and no generation's writer can overwrite or remove what another one wrote. The last step deletes what
+an earlier generation left behind.
 
 Memory: while parsing, what :mod:`.parse` says, whatever the size of the file. While indexing, one window of
 ``WINDOW`` chunks, and of a document that was indexed before its old entries' vectors and places: with 200 tokens a

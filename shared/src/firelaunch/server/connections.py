@@ -1,4 +1,4 @@
-"""Connections of :mod:`.gunicorn_worker`, and how much of a client's slowness a thread has to bear.
+"""Connections of :mod:`firelaunch.server.gunicorn_worker`, and how much of a client's slowness a thread has to bear.
 
 gunicorn gives a connection a thread as soon as its first byte is there, and the thread then waits for the rest. Here
 the worker's one loop gathers a request. A thread gets it when its head is there and, up to ``GATHERED_BYTES``, its

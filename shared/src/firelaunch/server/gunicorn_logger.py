@@ -1,4 +1,4 @@
-"""gunicorn's own log lines, by way of the root's configuration like all others (:mod:`.telemetry`)."""
+"""gunicorn's own log lines, by way of the root's configuration like all others (:mod:`firelaunch.telemetry`)."""
 
 from __future__ import annotations
 

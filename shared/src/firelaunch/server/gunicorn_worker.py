@@ -1,8 +1,8 @@
 """gunicorn's threaded worker, with what is ours.
 
-Its threads are for requests that are whole: the loop waits for clients (:mod:`.connections`), and the hub waits for
-models (:mod:`.hub`). Besides, it says why it cannot start, ends in order, and answers in our form what no app gets to
-see.
+Its threads are for requests that are whole: the loop waits for clients (:mod:`firelaunch.server.connections`), and the
+hub waits for models (:mod:`firelaunch.server.stream_loop`). Besides, it says why it cannot start, ends in order, and
+answers in our form what no app gets to see.
 
 It leans on what gunicorn does not promise: that ``enqueue_req`` has ``handle`` run in a thread, after which
 ``method_queue`` calls ``finish_request`` with what it returned; that ``run`` calls ``accept`` and ``murder_pending``;

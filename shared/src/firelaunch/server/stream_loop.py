@@ -1,8 +1,8 @@
 """One thread that waits for the models of many streams, and relays what they say as it comes.
 
-A stream is here only while all that it does is wait for its provider: :data:`.stream.Paused.WAITING` brings it, and
-whatever else (the workflow's own code, the database, another try) is done by a thread of the server's own. So nothing
-here blocks, and a stream costs a few kilobytes rather than a thread.
+A stream is here only while all that it does is wait for its provider: :data:`firelaunch.chats.events.Paused.WAITING`
+brings it, and whatever else (the workflow's own code, the database, another try) is done by a thread of the server's
+own. So nothing here blocks, and a stream costs a few kilobytes rather than a thread.
 """
 
 from __future__ import annotations

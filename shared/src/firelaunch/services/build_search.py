@@ -1,4 +1,7 @@
-"""From settings to what reads, embeds and indexes documents; with :mod:`.wiring` the room that knows the adapters."""
+"""Build what reads, embeds and indexes documents, from the settings.
+
+Only this module and :mod:`firelaunch.services.build` know the adapters.
+"""
 
 from __future__ import annotations
 

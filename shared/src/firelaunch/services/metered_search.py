@@ -18,7 +18,7 @@ __all__ = ["search"]
 def search(
     services: Services, scope: Scope, query: str, documents: Sequence[str] = (), *, library: bool = True
 ) -> Retrieved:
-    """The passages for a question; see :meth:`.documents.Documents.search`.
+    """The passages for a question; see :meth:`firelaunch.documents.catalog.Documents.search`.
 
     A search that costs nothing (by words alone, or by a model of one's own machine) leaves the user's day alone.
 

@@ -2,7 +2,8 @@
 
 1. ``begin``: read what admission and the prompt need (side by side), then store the user's message, the reservation and
    the request's record in ONE commit. From here on nothing that the user sent is lost.
-2. ``events`` (in :mod:`.answering`): call the app's workflow, pass on its text, and settle in ONE commit: the answer,
+2. ``events`` (in :mod:`firelaunch.turns.answer`): call the app's workflow, pass on its text, and settle in ONE commit:
+the answer,
    its exact cost, the record, the chat's title and time. A crash in between leaves a reservation that expires.
 """
 

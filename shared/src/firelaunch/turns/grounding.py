@@ -36,7 +36,7 @@ _DELIMITERS = 2_000
 """Bytes around the passages, counted towards what a turn reserves."""
 
 _BYTES_A_TOKEN = 3
-"""By which :func:`.rag.embed.base.estimate` counts the passages' tokens."""
+"""By which :func:`firelaunch.rag.embed.base.estimate` counts the passages' tokens."""
 
 
 class Grounding:

@@ -211,7 +211,8 @@ class Response:
     def pieces(self) -> Iterator[bytes | None]:
         """The body as it comes, all that is there at one time in one piece; an empty one after a long silence.
 
-        None where somebody else waits for more (see :meth:`.Patience.hand_over`) and is to be given control.
+        None where somebody else waits for more (see :meth:`firelaunch.llm.Patience.hand_over`) and is to be given
+        control.
 
         Raises:
             ModelUnavailable: it broke off.

@@ -88,7 +88,7 @@ class Reading:
     """A response that is read: by its turn, or by the hub while the model says nothing but text.
 
     The second way runs none of the generators that a piece of text passes on the first; they are told afterwards, by
-    one :class:`~.base.Passed` chunk.
+    one :class:`~firelaunch.llm.types.Passed` chunk.
     """
 
     def __init__(self, response: Response, patience: Patience, parse: Callable[[dict[str, Any]], Chunk]) -> None:

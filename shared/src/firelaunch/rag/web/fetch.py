@@ -1,7 +1,7 @@
 """Fetching a URL that a user names, without being led to where this service can go and the user cannot.
 
-Every URL and every redirect is taken apart and checked (:mod:`.addresses`), its host is resolved once, all addresses
-found are checked, and one of these is connected to. ``robots.txt`` is honoured (RFC 9309).
+Every URL and every redirect is taken apart and checked (:mod:`firelaunch.rag.web.addresses`), its host is resolved
+once, all addresses found are checked, and one of these is connected to. ``robots.txt`` is honoured (RFC 9309).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The jobs that take documents in: one document from its source to the index, and the pages of a site.
 
-What does the work is in :mod:`.ingest_work`, and imported when there is some: no start has to wait for it.
+What does the work is in :mod:`firelaunch.worker.tasks.ingestion`, and imported when there is some: no start has to
+wait for it.
 """
 
 from __future__ import annotations
