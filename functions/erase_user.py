@@ -5,8 +5,7 @@ from typing import Any
 from firelaunch.api.base import Body
 from firelaunch.functions import Call, scoped
 from firelaunch.scope import check_uid
-from firelaunch.server.tasks import erasure_of
-from firelaunch.worker.tasks.erase import ERASE, Erase
+from firelaunch.worker.tasks.erase import ERASE, Erase, erasure_of
 
 
 class Wanted(Body):

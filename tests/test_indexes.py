@@ -14,12 +14,12 @@ import pytest
 from firelaunch.billing.base import Event, Owner
 from firelaunch.membership.invites import Invites
 from firelaunch.server.app import App, init_app
-from firelaunch.server.tasks import erasure_of
 from firelaunch.services.build import build, build_store
 from firelaunch.services.bundle import Services
 from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import sign_in, write_app
 from firelaunch.testing.stripe import StripeServer
+from firelaunch.worker.tasks.erase import erasure_of
 from index_need import Need, Unreadable, composite_index, queries
 from shop import Shop
 from support import ROOT, TEMPLATE

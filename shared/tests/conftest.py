@@ -14,7 +14,7 @@ from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import SETTINGS, write_app
 from firelaunch.testing.documented import Documented, watch
 from firelaunch.testing.models import ModelServer
-from firelaunch.turns.admit import Turn
+from firelaunch.turns.turn import Turn
 
 
 def workflow(turn: Turn) -> Iterator[Chunk]:

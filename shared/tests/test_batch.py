@@ -17,8 +17,8 @@ from firelaunch.store.base import Document, Query
 from firelaunch.testing.apps import User, sign_in
 from firelaunch.testing.jobs import JOB_SETTINGS, Site, embedded_site
 from firelaunch.testing.models import Fault, ModelServer, Reply
-from firelaunch.turns.admit import Turn
 from firelaunch.turns.batch import COLUMNS, output
+from firelaunch.turns.turn import Turn
 from hypothesis import example, given
 from hypothesis import strategies as st
 

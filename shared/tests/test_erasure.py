@@ -13,11 +13,10 @@ from firelaunch.documents.catalog import Source
 from firelaunch.llm.types import Chunk
 from firelaunch.rag.files import upload_path
 from firelaunch.scope import Scope
-from firelaunch.server.tasks import erasure_of
 from firelaunch.store.base import Create, DocumentStore, Set
 from firelaunch.testing.apps import sign_in
 from firelaunch.testing.jobs import Site, embedded_site
-from firelaunch.worker.tasks.erase import ERASE, Erase
+from firelaunch.worker.tasks.erase import ERASE, Erase, erasure_of
 from firelaunch.worker.tasks.notify import NOTIFY, Notify
 
 ADA, BOB, APP = Scope("demo", "uid-of-ada"), Scope("demo", "uid-of-bob"), Scope("demo")

@@ -14,7 +14,7 @@ from firelaunch.store.base import Query
 from firelaunch.testing.apps import User, events, sign_in
 from firelaunch.testing.embeddings import OpenAIEmbeddingServer
 from firelaunch.testing.jobs import JOB_SETTINGS, Site, embedded_site
-from firelaunch.turns.admit import Turn
+from firelaunch.turns.turn import Turn
 
 LEAVE = b"# Leave\n\nEach member of staff has thirty days of leave a year."
 

@@ -16,8 +16,8 @@ from firelaunch.settings.app import Settings
 from firelaunch.telemetry import CONTENT, configure_logs
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in, write_app
 from firelaunch.testing.models import Fault, ModelServer, Reply
-from firelaunch.turns.admit import Turn
 from firelaunch.turns.guardrails import checked, no_email, no_secret, not_quoting
+from firelaunch.turns.turn import Turn
 from hypothesis import given
 from hypothesis import strategies as st
 

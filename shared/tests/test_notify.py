@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from firelaunch.jobs import Job
 from firelaunch.push import Notification, PushUnavailable
+from firelaunch.push.devices import MOST_DEVICES
 from firelaunch.push.fcm import FcmPush
 from firelaunch.scope import Scope
 from firelaunch.server.app import App, init_app
@@ -18,7 +19,7 @@ from firelaunch.services.bundle import Services
 from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import SETTINGS, sign_in, write_app
 from firelaunch.testing.fcm import FcmServer
-from firelaunch.worker.tasks.notify import MOST_DEVICES, NOTIFY, Notify
+from firelaunch.worker.tasks.notify import NOTIFY, Notify
 from google.auth.credentials import Credentials
 
 ADA, BOB, PROJECT = Scope("demo", "ada"), Scope("demo", "bob"), "demo-project"

@@ -18,7 +18,7 @@ from firelaunch.testing.apps import SETTINGS, User, events, sign_in
 from firelaunch.testing.jobs import Site, embedded_site
 from firelaunch.testing.models import ModelServer, Raw
 from firelaunch.testing.provider_output import documents, encoded
-from firelaunch.turns.admit import Turn
+from firelaunch.turns.turn import Turn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

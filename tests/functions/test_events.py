@@ -15,7 +15,7 @@ import httpx
 import pytest
 from firelaunch.documents.catalog import Source, document_id
 from firelaunch.functions import Call, scoped
-from firelaunch.functions.scoped import Host
+from firelaunch.functions.host import Host
 from firelaunch.scope import Scope
 from firelaunch.services.build import build
 from firelaunch.services.bundle import Services

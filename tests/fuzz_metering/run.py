@@ -24,8 +24,8 @@ from firelaunch.store.base import Update
 from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in, write_app
 from firelaunch.testing.models import Action, Fault, Reply
-from firelaunch.turns.admit import Turn
 from firelaunch.turns.send import request_id_of
+from firelaunch.turns.turn import Turn
 
 from .books import Attempt, Books
 from .chaos import ChaosStore, Fate, Killed

@@ -12,7 +12,7 @@ from firelaunch.server.app import App
 from firelaunch.store.base import Set
 from firelaunch.testing.apps import SETTINGS, events, sign_in
 from firelaunch.testing.models import ModelServer, Reply
-from firelaunch.turns.admit import Turn
+from firelaunch.turns.turn import Turn
 
 THOUGHT = Reply((), usage=(10, 0, 100), finish="length")
 

@@ -14,7 +14,7 @@ from firelaunch.server.app import App
 from firelaunch.store.base import Set
 from firelaunch.testing.apps import SETTINGS, User, sign_in, write_app
 from firelaunch.testing.models import Fault, ModelServer, Reply
-from firelaunch.turns.admit import Turn
+from firelaunch.turns.turn import Turn
 from pydantic import BaseModel, Field
 
 ORDER = {

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from firelaunch.billing.base import BillingError
 from firelaunch.scope import Scope
-from firelaunch.server.tasks import erasure_of
 from firelaunch.store.base import DocumentStore, Set
 from firelaunch.testing.jobs import JOB_SETTINGS, Site, embedded_site
 from firelaunch.testing.stripe import StripeServer
-from firelaunch.worker.tasks.erase import Report
+from firelaunch.worker.tasks.erase import Report, erasure_of
 from shop import Shop
 
 ADA = Scope("demo", "uid-of-ada")

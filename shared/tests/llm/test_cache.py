@@ -16,7 +16,7 @@ from firelaunch.llm.types import Chunk, Shape
 from firelaunch.scope import Scope
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in
 from firelaunch.testing.models import Fault, ModelServer, Reply
-from firelaunch.turns.admit import Turn
+from firelaunch.turns.turn import Turn
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -21,7 +21,7 @@ from firelaunch.llm.types import CallPart, Chunk, Message, Tokens
 from firelaunch.server.app import App
 from firelaunch.testing.apps import SETTINGS, events, sign_in
 from firelaunch.testing.models import ModelServer, Reply
-from firelaunch.turns.admit import Turn
+from firelaunch.turns.turn import Turn
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field

@@ -28,7 +28,6 @@ from firelaunch.rag.retrieve import Limits, Retriever
 from firelaunch.rag.versions import Version
 from firelaunch.scope import Scope
 from firelaunch.server.app import App, init_app
-from firelaunch.server.tasks import erasure_of
 from firelaunch.services.build import build
 from firelaunch.services.bundle import Services
 from firelaunch.settings.app import Settings
@@ -36,6 +35,7 @@ from firelaunch.store.base import DocumentStore
 from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.testing.apps import User, sign_in, write_app
 from firelaunch.testing.jobs import JOB_SETTINGS
+from firelaunch.worker.tasks.erase import erasure_of
 
 ADA, LIBRARY = Scope("demo", "ada"), Scope("demo")
 

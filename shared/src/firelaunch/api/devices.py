@@ -8,8 +8,8 @@ from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, Field
 
 from ..errors import InvalidId, NotFound
+from ..push.devices import Devices
 from ..services.bundle import Services
-from ..worker.tasks.notify import Devices
 from .base import Body, Path, blueprint, caller, example
 from .refusals import errors
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from ..chats.ui_events import UI_HEADERS, ui_stream
 from ..errors import BadRequest, Conflict, TooLarge
 from ..services.bundle import Services
-from ..turns.admit import Named, Turns
+from ..turns.admit import Turns
+from ..turns.send import Named
 from .base import blueprint, caller, client, event_stream, example, streamed
 from .examples import UI_QUESTION, UI_STREAM
 from .refusals import OF_A_TURN, errors

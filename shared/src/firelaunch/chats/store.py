@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from ..errors import InvalidCursor, InvalidId, NotFound
-from ..scope import Scope, check_id
-from ..store.base import Create, Delete, Document, DocumentStore, Order, Query, Update
+from ..errors import NotFound
+from ..paging import Page, iso_time, page_after, page_cursor
+from ..scope import Scope
+from ..store.base import Create, Delete, DocumentStore, Order, Query, Update
 
-__all__ = ["Chats", "Page", "chat_view", "message_view", "new_chat", "page_after", "page_cursor"]
+__all__ = ["Chats", "chat_view", "message_view", "new_chat"]
 
 _NEWEST = (Order("updated_at", descending=True),)
 _LATEST = (Order("created_at", descending=True),)
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some items, and the cursor of the next ones (None at the end)."""
-
-    items: list[dict[str, Any]]
-    next_cursor: str | None
 
 
 class Chats:
@@ -108,8 +98,8 @@ def chat_view(chat_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "title": data.get("title", ""),
         "archived": data.get("archived", False),
         "message_count": data.get("message_count", 0),
-        "created_at": _time(data.get("created_at")),
-        "updated_at": _time(data.get("updated_at")),
+        "created_at": iso_time(data.get("created_at")),
+        "updated_at": iso_time(data.get("updated_at")),
     }
 
 
@@ -120,7 +110,7 @@ def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "role": data.get("role"),
         "text": data.get("text", ""),
         "status": data.get("status", "complete"),
-        "created_at": _time(data.get("created_at")),
+        "created_at": iso_time(data.get("created_at")),
     }
     if data.get("role") == "assistant":
         view |= {"model": data.get("model"), "request_id": data.get("request_id")}
@@ -136,42 +126,3 @@ def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
 def _tool_view(use: Mapping[str, Any]) -> dict[str, Any]:
     values = {key: json.loads(use[key]) for key in ("input", "output")}
     return {"id": use["id"], "name": use["name"], "error": use["error"], **values}
-
-
-def _time(value: Any) -> str | None:
-    if not isinstance(value, datetime):
-        return None
-    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def page_cursor(found: list[Document], limit: int, field: str) -> str | None:
-    """The cursor after the first ``limit`` of ``found``, which is sorted by the time ``field``; None at the end."""
-    if len(found) <= limit:
-        return None
-    last = found[limit - 1]
-    return _cursor(_time(last.data[field]), last.id)
-
-
-def _cursor(at: str | None, last_id: str) -> str:
-    position = json.dumps([at, last_id], separators=(",", ":"))
-    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
-
-
-def page_after(cursor: str | None) -> list[Any] | None:
-    """The position that a cursor stands for, as ``Query.after`` takes it.
-
-    Raises:
-        InvalidCursor: it is not one of ours: not written exactly as :func:`page_cursor` writes that position.
-    """
-    if cursor is None:
-        return None
-    try:
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        at, last_id = json.loads(raw)
-        moment = datetime.fromisoformat(at)
-        # Other spellings, offsets among them, can stand for times outside the calendar that no database takes.
-        if _cursor(_time(moment), check_id(last_id)) != cursor:
-            raise InvalidCursor
-    except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError, InvalidId):
-        raise InvalidCursor from None
-    return [moment, last_id]

@@ -8,9 +8,8 @@ import click
 
 from ..errors import InvalidId
 from ..scope import check_uid
-from ..server.tasks import erasure_of
 from ..services.build import build
-from ..worker.tasks.erase import Report
+from ..worker.tasks.erase import Report, erasure_of
 from .apps import load_settings, where
 
 __all__ = ["command"]

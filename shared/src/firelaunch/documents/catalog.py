@@ -22,11 +22,11 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, Field
 
-from ..chats.store import Page, page_after, page_cursor
 from ..errors import Conflict, Fenced, NotFound, PassageChanged, PreconditionFailed, ScopeViolation, TooLarge, TooMany
 from ..jobs import Job, Jobs, Kind, Prepared
 from ..llm.types import Tokens, token_bound
 from ..metering.contention import Admission
+from ..paging import Page, page_after, page_cursor
 from ..rag.files import ScopedFiles, upload_path
 from ..rag.index.base import GENERATION, owner_of, scopes_of
 from ..rag.versions import State, Version, Versions

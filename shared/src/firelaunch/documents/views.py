@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
+
+from ..paging import iso_time
 
 __all__ = ["document_view"]
 
@@ -23,12 +24,6 @@ def document_view(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "chunks": data.get("chunks", 0),
         "cost_micro_usd": data.get("cost_micro_usd", 0),
         "job_id": data.get("job"),
-        "created_at": _time(data.get("created_at")),
-        "updated_at": _time(data.get("updated_at")),
+        "created_at": iso_time(data.get("created_at")),
+        "updated_at": iso_time(data.get("updated_at")),
     }
-
-
-def _time(value: Any) -> str | None:
-    if not isinstance(value, datetime):
-        return None
-    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

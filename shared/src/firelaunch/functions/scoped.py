@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from flask import Flask, Request, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -28,9 +28,10 @@ from ..scope import Scope, split
 from ..services.bundle import Services
 from ..store.fence import BEGAN, begun_at
 from .events import Malformed, Received, received
+from .host import Host
 from .http import function_app
 
-__all__ = ["EVERY_APP", "Call", "Caller", "Host", "Ignored", "scoped"]
+__all__ = ["EVERY_APP", "Call", "Ignored", "scoped"]
 
 log = logging.getLogger(__name__)
 
@@ -53,25 +54,6 @@ _VARIABLE = re.compile(r"\{([a-z]+)\}")
 
 class Ignored(Exception):
     """For functions to raise: there is nothing to be done for this event. The message is logged."""
-
-
-class Caller(Protocol):
-    """Verifies who calls."""
-
-    def verify(self, token: str) -> None:
-        """Return if ``token`` is of the one that may.
-
-        Raises:
-            Unauthenticated: it is not.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """What functions run on: the apps that they serve, by id, and who may call (anybody, where that is None)."""
-
-    apps: Mapping[str, Services]
-    caller: Caller | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,8 @@ from ..store.scoped import ScopedStore
 from ..telemetry import configure_logs
 from .billing import Invoker, reconciliation_app, webhook_app
 from .caller_tokens import CalledHere
+from .host import Host
 from .membership import Tokens, door_app
-from .scoped import Host
 
 __all__ = ["build_door", "build_host", "build_reconciliation", "build_webhook", "databases"]
 

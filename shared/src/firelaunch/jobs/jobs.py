@@ -12,7 +12,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ..chats.store import Page, page_after, page_cursor
 from ..errors import (
     AlreadyExists,
     BadRequest,
@@ -23,6 +22,7 @@ from ..errors import (
     ScopeViolation,
     TooLarge,
 )
+from ..paging import Page, page_after, page_cursor
 from ..scope import Scope
 from ..settings.app import Jobs as Policy
 from ..store.base import DELETE_FIELD, Create, Document, Filter, Order, Query, Update

@@ -51,10 +51,11 @@ from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.fence import BEGAN
 from ..telemetry import REQUEST_ID, TRACE, configure_logs
-from ..turns.admit import Turns, Workflow
+from ..turns.admit import Turns
 from ..turns.batch import batch_handlers
 from ..turns.guardrails import logged, moderated
 from ..turns.resume import Answers, follower_slots
+from ..turns.turn import Workflow
 from ..worker import Handlers, Runner
 from ..worker.tasks.ingest import document_handlers
 from ..worker.tasks.reconcile import billing_handlers

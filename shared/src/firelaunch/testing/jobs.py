@@ -25,7 +25,7 @@ from ..services.build import build
 from ..services.bundle import Services
 from ..settings.app import Settings
 from ..store.base import DocumentStore
-from ..turns.admit import Workflow
+from ..turns.turn import Workflow
 from ..worker import Handlers, Runner
 from .apps import SETTINGS, write_app
 from .certificates import CertificateServer

@@ -25,12 +25,13 @@ from ..metering.reservations import Day, Quote, Reservation
 from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.base import DELETE_FIELD, Create, Document, Increment, Order, Query, Set, Update, Write
-from .answer import Replay, Running, Send, Turn, Workflow, chat_update, plain_title, sent_view
+from .answer import Replay, Running, plain_title
 from .follow_ups import AfterTurn, Chat, notes_of
 from .grounding import Grounding
-from .send import Named, new_request_id, request_id_of
+from .send import Named, Send, chat_update, new_request_id, request_id_of, sent_view
+from .turn import Turn, Workflow
 
-__all__ = ["Named", "Running", "Turn", "Turns", "Workflow"]
+__all__ = ["Turns"]
 
 _RECORD_DAYS = 30
 """How long a request's record, and with it its Idempotency-Key, is kept (Firestore's TTL policy on ``delete_at``)."""

@@ -10,9 +10,8 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -21,133 +20,28 @@ from ..chats.events import Delta, Done, Event, Failed, Heartbeat, Paused, Start,
 from ..chats.store import message_view
 from ..chats.transcript import Said
 from ..errors import AlreadyExists, EmptyAnswer, FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
-from ..identity import Caller
 from ..llm.client_connection import Client
 from ..llm.deadline import ClientLeft
 from ..llm.gateway import Answering
-from ..llm.types import LEAVING, WAITING, Chunk, Message, Passed, ToolUse
+from ..llm.types import LEAVING, WAITING, Passed, ToolUse
 from ..metering.reservations import Reservation
-from ..prompts.versions import UserPrompts
-from ..scope import Scope
 from ..services.bundle import Services
-from ..settings.app import App
 from ..shutdown import Shutdown
 from ..store.base import DELETE_FIELD, SERVER_TIME, Increment, Set, Update, Write
 from .follow_ups import Following
-from .grounding import Grounding
+from .send import Send, chat_update
+from .turn import Turn, Workflow
 
 if TYPE_CHECKING:
-    from ..rag.retrieve import Passage
+    pass
 
-__all__ = ["Replay", "Running", "Send", "Turn", "Workflow", "chat_update", "plain_title", "sent_view"]
+__all__ = ["Replay", "Running", "plain_title"]
 
 log = logging.getLogger(__name__)
 
 _SETTLE_TRIES = 4
 _TITLE_CHARACTERS = 60
 _STREAM = Answering.stream.__code__
-
-
-@dataclass(slots=True)
-class Turn:
-    """What the app's workflow is handed: the message, what was said before, and a model that is metered.
-
-    ``features`` are those that the user's plan switches on. ``summary`` is of the chat's earlier messages, ``memory``
-    holds notes on the user; both are empty unless ``[after_turn]`` has them kept.
-    """
-
-    app: App
-    text: str
-    history: list[Message]
-    llm: Answering
-    _prompts: UserPrompts
-    grounding: Grounding
-    prompt_id: str | None = None
-    features: frozenset[str] = frozenset()
-    summary: str = ""
-    memory: tuple[str, ...] = ()
-    _model: str | None = None
-
-    def prompt(self, name: str, **values: str) -> str:
-        """The version of prompt ``name`` that this user gets, filled in; the request's record will name it.
-
-        "chat@2" asks for just that version. The calls that follow use the prompt's model and temperature, where it
-        has them.
-        """
-        prompt = self._prompts.get(name)
-        self.prompt_id = prompt.id
-        self._model = self._model or self.llm.model  # the plan's own, for prompts that name none
-        self.llm.model, self.llm.temperature = prompt.model or self._model, prompt.temperature
-        return prompt.render(**values)
-
-    @property
-    def passages(self) -> str:
-        """What the user's documents and the library hold on the message, to be put before it; empty if there are none.
-
-        Once this is asked for, citations such as [1] in the answer are checked, and those that hold are its sources.
-        """
-        return self.grounding.prompt
-
-    @property
-    def sources(self) -> tuple[Passage, ...]:
-        """The same passages, for code."""
-        return self.grounding.passages
-
-
-Workflow = Callable[[Turn], Iterable[Chunk]]
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """One send of a message, as the client made it.
-
-    ``turn_id`` names the message and its answer. It is the id of the request that first brought the message; an answer
-    that is made anew has a request, and a bill, of its own.
-    """
-
-    caller: Caller
-    scope: Scope
-    chat_id: str
-    text: str
-    request_id: str
-    turn_id: str
-    body_hash: str
-    at: datetime
-
-    @property
-    def user_message_id(self) -> str:
-        """Id of the user's message."""
-        return f"{self.turn_id}-u"
-
-    @property
-    def answer_id(self) -> str:
-        """Id of the answer to it."""
-        return f"{self.turn_id}-a"
-
-    @property
-    def user_message(self) -> str:
-        """Path of the user's message."""
-        return self.scope.message(self.chat_id, self.user_message_id)
-
-    @property
-    def answer(self) -> str:
-        """Path of the answer to it."""
-        return self.scope.message(self.chat_id, self.answer_id)
-
-    @property
-    def record(self) -> str:
-        """Path of the request's record."""
-        return self.scope.request(self.request_id)
-
-
-def chat_update(send: Send, changes: dict[str, Any]) -> Update:
-    """A change of the message's chat."""
-    return Update(send.scope.chat(send.chat_id), changes)
-
-
-def sent_view(send: Send, at: datetime) -> dict[str, Any]:
-    """The user's message as clients see it; ``at`` is when it was first sent."""
-    return message_view(send.user_message_id, {"role": "user", "text": send.text, "created_at": at})
 
 
 @dataclass(frozen=True, slots=True)

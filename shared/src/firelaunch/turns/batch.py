@@ -25,8 +25,8 @@ from ..metering.reservations import Day, Quote, Reservation
 from ..scope import Scope
 from ..store.base import DocumentStore, Query, Set
 from ..worker import Done, Handlers, JobFailed, Postponed, Run
-from .answer import Turn, Workflow
 from .grounding import Grounding
+from .turn import Turn, Workflow
 
 __all__ = ["BATCH", "COLUMNS", "MOST_INPUTS", "Batch", "Input", "batch_handlers", "output"]
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ..errors import AnswerWithheld
 from ..llm.types import Chunk
 from ..telemetry import CONTENT, EMAIL, SECRET
-from .answer import Turn, Workflow
+from .turn import Turn, Workflow
 
 __all__ = ["Check", "Moderate", "checked", "logged", "moderated", "no_email", "no_secret", "not_quoting"]
 

@@ -1,4 +1,7 @@
-"""Messages that their client has named, as ``useChat`` does, so that to send one twice is to send it once."""
+"""One send of a message, and messages that bring an id of their client's, as ``useChat`` sends them.
+
+Sending a message with the same id twice sends it once.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,20 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from ..errors import Conflict, IdempotencyMismatch, NotFound, RequestInProgress
+from ..chats.store import message_view
+from ..errors import (
+    Conflict,
+    IdempotencyMismatch,
+    NotFound,
+    RequestInProgress,
+)
+from ..identity import Caller
 from ..scope import Scope
-from ..store.base import Document
-from .answer import Send
+from ..store.base import Document, Update
 
-__all__ = ["Named", "new_request_id", "request_id_of"]
+__all__ = ["Named", "Send", "chat_update", "new_request_id", "request_id_of", "sent_view"]
 
 _OUR_MESSAGE = re.compile(r"(r[0-9a-f]{32})-u")
 
@@ -83,3 +93,56 @@ def request_id_of(scope: Scope, key: str) -> str:
     """The id of the request that a user's client has given ``key``."""
     # The key is the client's own word, so the id is made with the caller's scope: equal keys of two users never meet.
     return "r" + hashlib.sha256(f"{scope.root}\n{key}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One send of a message, as the client made it.
+
+    ``turn_id`` names the message and its answer. It is the id of the request that first brought the message; an answer
+    that is made anew has a request, and a bill, of its own.
+    """
+
+    caller: Caller
+    scope: Scope
+    chat_id: str
+    text: str
+    request_id: str
+    turn_id: str
+    body_hash: str
+    at: datetime
+
+    @property
+    def user_message_id(self) -> str:
+        """Id of the user's message."""
+        return f"{self.turn_id}-u"
+
+    @property
+    def answer_id(self) -> str:
+        """Id of the answer to it."""
+        return f"{self.turn_id}-a"
+
+    @property
+    def user_message(self) -> str:
+        """Path of the user's message."""
+        return self.scope.message(self.chat_id, self.user_message_id)
+
+    @property
+    def answer(self) -> str:
+        """Path of the answer to it."""
+        return self.scope.message(self.chat_id, self.answer_id)
+
+    @property
+    def record(self) -> str:
+        """Path of the request's record."""
+        return self.scope.request(self.request_id)
+
+
+def chat_update(send: Send, changes: dict[str, Any]) -> Update:
+    """A change of the message's chat."""
+    return Update(send.scope.chat(send.chat_id), changes)
+
+
+def sent_view(send: Send, at: datetime) -> dict[str, Any]:
+    """The user's message as clients see it; ``at`` is when it was first sent."""
+    return message_view(send.user_message_id, {"role": "user", "text": send.text, "created_at": at})

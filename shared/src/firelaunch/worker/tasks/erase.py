@@ -18,13 +18,16 @@ from typing import Any, Final, Protocol
 
 from pydantic import BaseModel, Field
 
+from ...billing.erasing import SubscriptionTraces
+from ...documents.erasing import DocumentTraces
 from ...jobs.base import Kind
 from ...scope import Scope
+from ...services.bundle import Services
 from ...store.base import DELETE_FIELD, Delete, Document, Filter, Query, Set, Update, Write
 from ...store.scoped import ScopedStore
 from .. import Done, Handlers, JobFailed, Postponed, Run
 
-__all__ = ["ERASE", "Erase", "Erasure", "Report", "Traces", "erase_handlers"]
+__all__ = ["ERASE", "Erase", "Erasure", "Report", "Traces", "erase_handlers", "erasure_of"]
 
 log = logging.getLogger(__name__)
 
@@ -195,3 +198,11 @@ def erase_handlers(erasure: Erasure, lease_seconds: float, more: Handlers | None
         return Done(told, [emptied])
 
     return handlers
+
+
+def erasure_of(services: Services) -> Erasure:
+    """What erases users of the app, in all places that ``services`` know of."""
+    traces: list[Traces] = [DocumentTraces(services.store, services.documents)]
+    if services.desk.payments is not None:
+        traces.append(SubscriptionTraces(services.store, services.desk.payments))
+    return Erasure(services.store, traces)

@@ -1,0 +1,64 @@
+"""Pages of a list: their cursors, and where the next one starts."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from .errors import InvalidCursor, InvalidId
+from .scope import check_id
+from .store.base import Document
+
+__all__ = ["Page", "iso_time", "page_after", "page_cursor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some items, and the cursor of the next ones (None at the end)."""
+
+    items: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+def iso_time(value: Any) -> str | None:
+    """Return a stored time as clients get it: ISO 8601 in UTC with microseconds; None for anything but a time."""
+    if not isinstance(value, datetime):
+        return None
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def page_cursor(found: list[Document], limit: int, field: str) -> str | None:
+    """The cursor after the first ``limit`` of ``found``, which is sorted by the time ``field``; None at the end."""
+    if len(found) <= limit:
+        return None
+    last = found[limit - 1]
+    return _cursor(iso_time(last.data[field]), last.id)
+
+
+def _cursor(at: str | None, last_id: str) -> str:
+    position = json.dumps([at, last_id], separators=(",", ":"))
+    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+
+
+def page_after(cursor: str | None) -> list[Any] | None:
+    """The position that a cursor stands for, as ``Query.after`` takes it.
+
+    Raises:
+        InvalidCursor: it is not one of ours: not written exactly as :func:`page_cursor` writes that position.
+    """
+    if cursor is None:
+        return None
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        at, last_id = json.loads(raw)
+        moment = datetime.fromisoformat(at)
+        # Other spellings, offsets among them, can stand for times outside the calendar that no database takes.
+        if _cursor(iso_time(moment), check_id(last_id)) != cursor:
+            raise InvalidCursor
+    except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError, InvalidId):
+        raise InvalidCursor from None
+    return [moment, last_id]
