@@ -14,7 +14,7 @@ import re
 import sqlite3
 from pathlib import Path
 
-from firelaunch.rag.chunk import Chunk, Chunking, chunks
+from firelaunch.rag.chunk import Chunking, DocumentChunk, chunks
 from firelaunch.rag.parse.base import Block, place
 from firelaunch.rag.parse.text import paragraphs
 
@@ -80,7 +80,7 @@ def measure(
     blocks: dict[str, list[Block]], questions: list[tuple[str, list[Span]]], how: Chunking
 ) -> tuple[float, float]:
     """Mean recall and precision."""
-    cut: list[tuple[str, Chunk]] = [(name, chunk) for name in blocks for chunk in chunks(blocks[name], how)]
+    cut: list[tuple[str, DocumentChunk]] = [(name, chunk) for name in blocks for chunk in chunks(blocks[name], how)]
     index = sqlite3.connect(":memory:")
     index.execute("CREATE VIRTUAL TABLE found USING fts5(text, tokenize = 'porter unicode61')")
     index.executemany("INSERT INTO found (rowid, text) VALUES (?, ?)", ((at, c.text) for at, (_, c) in enumerate(cut)))

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from firelaunch.rag.chunk import Chunking, chunks
-from firelaunch.rag.parse import Limits, parse
+from firelaunch.rag.parse import ParseLimits, parse
 from firelaunch.testing.documents import lines_of, pdf
 
 from bench.report import Report, progress, size
@@ -64,7 +64,9 @@ def ingest(paths: list[Path]) -> int:
     count = 0
     for path in paths:
         with path.open("rb") as file:
-            count += sum(len(chunk.hash) > 0 for chunk in chunks(parse(file, path.name, limits=Limits()), Chunking()))
+            count += sum(
+                len(chunk.hash) > 0 for chunk in chunks(parse(file, path.name, limits=ParseLimits()), Chunking())
+            )
     return count
 
 

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from firelaunch.llm.types import Call, Chunk, Tokens
+from firelaunch.llm.types import Chunk, ModelCall, TokenCounts
 from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
@@ -39,11 +39,11 @@ class StubModel:
 
     name = "stub"
 
-    def complete(self, _call: Call) -> Chunk:
+    def complete(self, _call: ModelCall) -> Chunk:
         """The answer."""
-        return Chunk(ANSWER, Tokens(input=500, output=60), "stop")
+        return Chunk(ANSWER, TokenCounts(input=500, output=60), "stop")
 
-    def stream(self, call: Call) -> Iterator[Chunk]:
+    def stream(self, call: ModelCall) -> Iterator[Chunk]:
         """The answer."""
         yield self.complete(call)
 

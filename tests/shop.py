@@ -8,9 +8,9 @@ from typing import Any
 
 from firelaunch.billing.entitlements import Entitlement, Entitlements
 from firelaunch.billing.ledger import Ledger
-from firelaunch.billing.reconcile import Reconciliation, Report
+from firelaunch.billing.reconcile import Reconciliation, ReconciliationReport
 from firelaunch.billing.stripe import StripePayments, StripeWebhooks
-from firelaunch.billing.webhooks import Inbox, Outcome
+from firelaunch.billing.webhooks import Outcome, WebhookInbox
 from firelaunch.scope import Scope
 from firelaunch.settings.plans import Plan
 from firelaunch.store.base import DocumentStore
@@ -39,7 +39,7 @@ class Shop:
         self.ledgers = {
             app: Ledger(ScopedStore(self.store, Scope(app)), self.payments, Scope(app)) for app in self.apps
         }
-        self.inbox = Inbox(self.ledgers, lambda: datetime.now(UTC))
+        self.inbox = WebhookInbox(self.ledgers, lambda: datetime.now(UTC))
         self.webhooks = StripeWebhooks(SecretStr(self.stripe.secret))
         self.entitlements = Entitlements(PLANS, "free")
 
@@ -57,7 +57,7 @@ class Shop:
         for event in self.stripe.account.events:
             self.send(event)
 
-    def reconcile(self) -> Report:
+    def reconcile(self) -> ReconciliationReport:
         return Reconciliation(self.payments, self.ledgers).run()
 
     def has(self, uid: str = "ada", app: str = "demo") -> Entitlement:

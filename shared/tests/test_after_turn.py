@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import ScopeViolation
-from firelaunch.llm.types import Call, Chunk, Tokens
+from firelaunch.llm.types import Chunk, ModelCall, TokenCounts
 from firelaunch.scope import Scope
 from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
 from firelaunch.store.base import Delete, Set
 from firelaunch.testing.apps import SETTINGS, User, sign_in, write_app
-from firelaunch.turns.follow_ups import MEMORY, Chat
+from firelaunch.turns.follow_ups import MEMORY, AnsweredChat
 
 ADA = Scope("demo", "ada")
 
@@ -32,19 +32,19 @@ class Model:
             "Summarize": "They spoke of cats.",
             "notes": "- Likes cats\n2. Is nine",
         }
-        self.calls: list[Call] = []
+        self.calls: list[ModelCall] = []
         self.during: Any = lambda: None
 
-    def complete(self, call: Call) -> Chunk:
+    def complete(self, call: ModelCall) -> Chunk:
         self.calls.append(call)
         told = call.messages[0]["content"]
         for word, answer in self.said.items():
             if f"{word} " in told and "material to read" in told:
                 self.during()
-                return Chunk(answer, Tokens(input=50, output=5), "stop")
-        return Chunk("Well.", Tokens(input=10, output=2), "stop")
+                return Chunk(answer, TokenCounts(input=50, output=5), "stop")
+        return Chunk("Well.", TokenCounts(input=10, output=2), "stop")
 
-    def stream(self, call: Call) -> Iterator[Chunk]:
+    def stream(self, call: ModelCall) -> Iterator[Chunk]:
         yield self.complete(call)
 
 
@@ -219,7 +219,7 @@ def test_two_chats_at_once_lose_no_note(tmp_path: Path) -> None:
 
 def test_a_job_of_the_app_is_none_of_these(tmp_path: Path) -> None:
     with site(tmp_path, "memory") as here:
-        job = here.services.jobs.enqueue(Scope("demo"), MEMORY, Chat(chat_id="c", question="r-u", answer="r-a"))
+        job = here.services.jobs.enqueue(Scope("demo"), MEMORY, AnsweredChat(chat_id="c", question="r-u", answer="r-a"))
         assert here.app.runner is not None
         here.app.runner.run(job.id)
         ended = here.services.jobs.find(job.id)

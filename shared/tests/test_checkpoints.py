@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from firelaunch.chats.checkpoints import Checkpointer, Checkpoints, Stopped
 from firelaunch.chats.events import ToolReturned
-from firelaunch.chats.transcript import Said
+from firelaunch.chats.transcript import Transcript
 from firelaunch.llm.types import Source
 from firelaunch.scope import Scope
 from firelaunch.store.base import Create, Update
@@ -28,10 +28,10 @@ def store(tmp_path: Path) -> Iterator[ScopedStore]:
     raw.close()
 
 
-def running(store: ScopedStore, taker: Checkpointer, name: str) -> tuple[Checkpoints, Said]:
+def running(store: ScopedStore, taker: Checkpointer, name: str) -> tuple[Checkpoints, Transcript]:
     path = store.scope.request(name)
     at = store.commit([Create(path, {"state": "reserved", "expires_at": EXPIRES})])
-    said, found = Said(), Checkpoints(taker, path, at, EXPIRES)
+    said, found = Transcript(), Checkpoints(taker, path, at, EXPIRES)
     found.begin(said)
     return found, said
 
@@ -69,7 +69,7 @@ def test_answers_that_are_together_more_than_a_commit_takes_are_stored_in_severa
 
 @given(st.lists(st.text(max_size=20) | st.builds(ToolReturned, st.text(), st.text(), st.text(), st.none())))
 def test_the_size_of_what_was_said_is_never_below_that_of_its_texts(events: list[str | ToolReturned]) -> None:
-    said = Said()
+    said = Transcript()
     for event in [*events, Source("p1", "title")]:
         said.text(event) if isinstance(event, str) else said.other(event)
     partial, _ = said.partial()

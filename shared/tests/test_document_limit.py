@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.documents.catalog import Source
+from firelaunch.documents.catalog import DocumentSource
 from firelaunch.errors import TooMany
 from firelaunch.scope import Scope
 from firelaunch.services.bundle import Services
@@ -42,7 +42,7 @@ def instances(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[S
 def put_up(services: Services, scope: Scope, name: str) -> bool:
     """Whether there was room."""
     try:
-        services.documents.add(scope, Source("file", name), io.BytesIO(name.encode()))
+        services.documents.add(scope, DocumentSource("file", name), io.BytesIO(name.encode()))
     except TooMany:
         return False
     return True
@@ -72,7 +72,7 @@ def test_what_is_deleted_makes_room_for_as_many(instances: list[Services]) -> No
 
     def change(n: int) -> None:
         if n < 2:
-            documents.delete(ADA, Source("file", str(n)).id)
+            documents.delete(ADA, DocumentSource("file", str(n)).id)
         else:
             put_up(instances[n % 2], ADA, f"new-{n}")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.documents.catalog import Source
+from firelaunch.documents.catalog import DocumentSource
 from firelaunch.errors import InvalidId, ScopeViolation
 from firelaunch.rag.files import LocalFiles, ScopedFiles, upload_path
 from firelaunch.rag.versions import Version
@@ -273,7 +273,7 @@ def test_a_page_and_a_site_are_taken_in_by_their_address(tmp_path: Path) -> None
             job = ada.post("/v1/crawls", {"url": f"{web.url}/", "depth": 1, "pages": 9}).get_json()
             crawled = site.finished(site.job(ADA, job["id"]))
             assert '"pages":2' in (crawled.result or "")
-            assert ada.document(Source("url", "", f"{web.url}/").id)["status"] == "ready"
+            assert ada.document(DocumentSource("url", "", f"{web.url}/").id)["status"] == "ready"
             assert {hit["url"] for hit in found(ada, "walruses")} == {f"{web.url}/"}
 
 
@@ -441,7 +441,7 @@ def test_a_job_reaches_the_documents_and_files_of_its_own_scope_alone(site: Site
             lambda: documents.page(other, 10, None),  # noqa: B023
             lambda: documents.search(other, "x", state=None, spend=print),  # noqa: B023
             lambda: documents.files(other),  # noqa: B023
-            lambda: documents.add(other, Source("file", "a")),  # noqa: B023
+            lambda: documents.add(other, DocumentSource("file", "a")),  # noqa: B023
             lambda: documents.crawl(other, "https://example.com/", 1, 1),  # noqa: B023
             lambda: documents.wipe(other, "d1"),  # noqa: B023
         ):

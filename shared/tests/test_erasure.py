@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.documents.catalog import Source
+from firelaunch.documents.catalog import DocumentSource
 from firelaunch.llm.types import Chunk
 from firelaunch.rag.files import upload_path
 from firelaunch.scope import Scope
@@ -161,7 +161,7 @@ def test_of_documents_neither_text_nor_vectors_nor_files_are_left(site: Site, tm
     services = site.services
     for user, word in ((ADA, "otters"), (BOB, "badgers")):
         text = f"{MARK} {word} live near the river. ".encode() * 30
-        services.documents.add(user, Source("file", f"{word}.txt"), io.BytesIO(text))
+        services.documents.add(user, DocumentSource("file", f"{word}.txt"), io.BytesIO(text))
         services.documents.files(user).put(upload_path(user, "raw.txt"), io.BytesIO(text))
     for job in services.jobs.due(10):
         site.runner.run(job)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from firelaunch.jobs import Job
-from firelaunch.push import Notification, PushUnavailable
+from firelaunch.push import PushMessage, PushUnavailable
 from firelaunch.push.devices import MOST_DEVICES
 from firelaunch.push.fcm import FcmPush
 from firelaunch.scope import Scope
@@ -195,4 +195,4 @@ def test_where_google_gives_no_credentials_it_is_said_so(fcm: FcmServer) -> None
             raise DefaultCredentialsError("none here")
 
     with pytest.raises(PushUnavailable):
-        FcmPush(PROJECT, url=fcm.url, credential=Without()).send(["phone"], Notification("a", "b"))
+        FcmPush(PROJECT, url=fcm.url, credential=Without()).send(["phone"], PushMessage("a", "b"))

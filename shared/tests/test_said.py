@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from firelaunch.chats.events import Delta, Event, ToolCalled, ToolReturned
-from firelaunch.chats.transcript import Retold, Said
+from firelaunch.chats.transcript import Replayer, Transcript
 from firelaunch.llm.types import Source
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +32,7 @@ def joined(events: list[Event]) -> list[Any]:
 def test_checkpoints_taken_at_any_time_tell_the_same_events_in_the_same_places(
     told: list[tuple[Any, bool]],
 ) -> None:
-    said, retold, again = Said(), Retold(), list[Event]()
+    said, retold, again = Transcript(), Replayer(), list[Event]()
     for event, checkpoint in told:
         if isinstance(event, Delta):
             said.text(event.text)

@@ -12,7 +12,7 @@ import pytest
 from firelaunch.billing.entitlements import Entitlements
 from firelaunch.errors import BudgetExceeded, RateLimited, SettingsError
 from firelaunch.llm.prices import Prices
-from firelaunch.llm.types import Tokens, token_bound
+from firelaunch.llm.types import TokenCounts, token_bound
 from firelaunch.metering.reservations import Day, Metering, Quote, Reservation
 from firelaunch.scope import Scope
 from firelaunch.settings.app import Plan, Price
@@ -52,7 +52,7 @@ class Meters:
         return reservation
 
     def settle(self, reservation: Reservation, micro: int) -> None:
-        reservation.spend(reservation.model, Tokens(input=3, cached_input=1, output=2), micro)
+        reservation.spend(reservation.model, TokenCounts(input=3, cached_input=1, output=2), micro)
         self.store.commit([reservation.settlement()])
 
     def committed(self) -> int:
@@ -137,7 +137,7 @@ def test_a_call_beyond_its_reservation_extends_it_or_is_refused(meters: Meters) 
     reservation = meters.reserve("r1", 100)
     reservation.cover(100)
     assert reservation.reserved == 100
-    reservation.spend("big", Tokens(), 60)
+    reservation.spend("big", TokenCounts(), 60)
     reservation.cover(100)
     assert (reservation.reserved, meters.committed()) == (160, 160)
     with pytest.raises(BudgetExceeded):
@@ -191,10 +191,10 @@ def test_what_is_settled_is_what_was_spent_and_no_admission_goes_over_the_budget
 
 def test_cost_is_the_tables_price_rounded_up_to_a_whole_micro_dollar() -> None:
     prices = Prices("openai", {})
-    assert prices.cost("gpt-5.4-mini", Tokens(input=1_000_000, output=1_000_000)) == 5_250_000
-    assert prices.cost("gpt-5.4-mini", Tokens(input=1)) == 1
-    assert prices.cost("gpt-5.4-mini", Tokens()) == 0
-    cached = prices.cost("gpt-5.4-mini", Tokens(input=1_000_000, cached_input=1_000_000))
+    assert prices.cost("gpt-5.4-mini", TokenCounts(input=1_000_000, output=1_000_000)) == 5_250_000
+    assert prices.cost("gpt-5.4-mini", TokenCounts(input=1)) == 1
+    assert prices.cost("gpt-5.4-mini", TokenCounts()) == 0
+    cached = prices.cost("gpt-5.4-mini", TokenCounts(input=1_000_000, cached_input=1_000_000))
     assert 0 < cached < 750_000
 
 
@@ -202,7 +202,7 @@ def test_cost_is_the_tables_price_rounded_up_to_a_whole_micro_dollar() -> None:
 def test_an_overriding_price_counts_cached_tokens_once(asked: int, cached: int, answered: int) -> None:
     cached = min(asked, cached)
     price = Price(input="1.25", cached_input="0.125", output="10")  # type: ignore[arg-type]
-    cost = Prices("openai", {"m": price}).cost("m", Tokens(asked, cached, answered))
+    cost = Prices("openai", {"m": price}).cost("m", TokenCounts(asked, cached, answered))
     exact = (asked - cached) * Decimal("1.25") + cached * Decimal("0.125") + answered * 10
     assert 0 <= cost - exact < 1
 
@@ -216,7 +216,7 @@ def test_cost_is_what_the_price_table_itself_calculates(asked: int, cached: int,
     cached = min(asked, cached)
     usage = Usage(input_tokens=asked, cache_read_tokens=cached, output_tokens=answered)
     exact = calc_price(usage, model, provider_id="openai").total_price * 1_000_000
-    assert 0 <= Prices("openai", {}).cost(model, Tokens(asked, cached, answered)) - exact < 1
+    assert 0 <= Prices("openai", {}).cost(model, TokenCounts(asked, cached, answered)) - exact < 1
 
 
 def test_a_model_without_a_price_is_refused_by_name() -> None:

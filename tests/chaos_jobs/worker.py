@@ -14,7 +14,7 @@ from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
 from firelaunch.store.base import Increment, Set
-from firelaunch.worker import Done, Handlers, Run
+from firelaunch.worker import Handlers, JobDone, JobRun
 from pydantic import BaseModel
 
 __all__ = ["STEPS", "WORK", "Work", "cloud_app", "effect_path", "embedded"]
@@ -39,14 +39,14 @@ def effect_path(run_root: str, job_id: str) -> str:
 
 
 @HANDLERS.on(WORK)
-def work(run: Run, payload: Work) -> Done:
+def work(run: JobRun, payload: Work) -> JobDone:
     """Count each step once, and the end once; a kill may come anywhere."""
     path = effect_path(run.scope.root, run.id)
     for step in range(run.checkpoint or 0, payload.steps):
         time.sleep(random.uniform(0, payload.pause))  # noqa: S311 - a test's dice
         run.commit(Set(path, {"steps": Increment(1)}, merge=True), checkpoint=step + 1)
         run.progress(step + 1, payload.steps)
-    return Done(writes=[Set(path, {"ends": Increment(1)}, merge=True)])
+    return JobDone(writes=[Set(path, {"ends": Increment(1)}, merge=True)])
 
 
 def embedded() -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from firelaunch.documents.catalog import Source, is_complete
+from firelaunch.documents.catalog import DocumentSource, is_complete
 from firelaunch.errors import Conflict, NotFound
 from firelaunch.rag.chunk import chunks
 from firelaunch.rag.stored_text import read_blocks
@@ -182,7 +182,7 @@ def _text(number: int, edition: int = 0) -> bytes:
 def _put(services: Services, number: int, edition: int = 0) -> None:
     scope = _SCOPES[number % len(_SCOPES)]
     with suppress(Conflict):
-        services.documents.add(scope, Source("file", f"{number}.md"), io.BytesIO(_text(number, edition)))
+        services.documents.add(scope, DocumentSource("file", f"{number}.md"), io.BytesIO(_text(number, edition)))
 
 
 def _indexed(services: Services, documents: int, kills: int, workers: _Herd, report: Report, say: Say) -> None:
@@ -205,7 +205,7 @@ def _indexed(services: Services, documents: int, kills: int, workers: _Herd, rep
 
 def _delete(services: Services, number: int, report: Report) -> None:
     """Delete a document, whatever is at it, and search for what it said."""
-    scope, document = _SCOPES[number % len(_SCOPES)], Source("file", f"{number}.md").id
+    scope, document = _SCOPES[number % len(_SCOPES)], DocumentSource("file", f"{number}.md").id
     with suppress(NotFound):
         services.documents.delete(scope, document)
         report.deleted += 1
@@ -306,7 +306,7 @@ def _count(services: Services, report: Report) -> None:
             )
             if (lost or more) and len(report.examples) < 10:
                 report.examples.append(f"{record.path} in {version.id}: {lost} lost, {more} doubled")
-        gone = {Source("file", f"{_DOOMED + n}.md").id for n in range(max(2, report.documents // 5))}
+        gone = {DocumentSource("file", f"{_DOOMED + n}.md").id for n in range(max(2, report.documents // 5))}
         for number in range(len(gone)):
             _look(services, _SCOPES[(_DOOMED + number) % len(_SCOPES)], gone, _DOOMED + number, report)
         for scope in _SCOPES:

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from firelaunch.documents.catalog import Source, document_id
+from firelaunch.documents.catalog import DocumentSource, document_id
 from firelaunch.functions import Call, scoped
 from firelaunch.functions.host import Host
 from firelaunch.scope import Scope
@@ -227,7 +227,7 @@ def test_a_document_whose_record_was_removed_is_found_no_more(tmp_path: Path) ->
     with embedded_site(tmp_path, settings=HERE, started=False) as site:
         services, documents = site.services, site.services.documents
         for name, text in (("a.txt", b"Otters hold hands."), ("b.txt", b"Otters sleep afloat.")):
-            documents.add(ADA, Source("file", name), io.BytesIO(text))
+            documents.add(ADA, DocumentSource("file", name), io.BytesIO(text))
         for job in services.jobs.due(10):
             site.runner.run(job)
         gone, stays = document_id("a.txt"), document_id("b.txt")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import BudgetExceeded, ExtractionFailed
-from firelaunch.llm.types import Tokens
+from firelaunch.llm.types import TokenCounts
 from firelaunch.scope import Scope
 from firelaunch.server.app import App
 from firelaunch.store.base import Set
@@ -54,11 +54,11 @@ def day(app: Any, uid: str) -> Any:
     return services.store.get(scope.usage(services.metering.today())).data
 
 
-def price(app: Any, *calls: tuple[str, Tokens]) -> int:
+def price(app: Any, *calls: tuple[str, TokenCounts]) -> int:
     return sum(app.services.gateway.prices.cost(model, tokens) for model, tokens in calls)
 
 
-ONE = Tokens(100, 0, 20)
+ONE = TokenCounts(100, 0, 20)
 
 
 def test_a_text_comes_back_as_data_of_the_schema_with_its_cost(model_app: App, model: ModelServer) -> None:
@@ -200,7 +200,7 @@ def test_a_second_try_that_the_budget_does_not_cover_is_not_made_and_the_first_i
     app = make_app(settings, OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url)
     assert code(extract(sign_in(app, "ada"))) == (429, "budget_exceeded")
     assert len(model.requests) == 1
-    assert day(app, "ada")["cost_micro_usd"] == price(app, ("gpt-5.4-mini", Tokens(100, 0, 100)))
+    assert day(app, "ada")["cost_micro_usd"] == price(app, ("gpt-5.4-mini", TokenCounts(100, 0, 100)))
     assert day(app, "ada")["reservations"] == {}
 
 
@@ -256,7 +256,7 @@ def test_inside_a_turn_an_extraction_is_paid_by_the_turn_streamed_or_not(make_ap
         model.script = [says({"item": 1}), says(GOOD), Reply()]
         assert "Hello from the model." in send(chat, "12 boxes").get_data(as_text=True)
     assert model.requests[2]["messages"] == [{"role": "user", "content": "box of tea"}]
-    one_turn = [("gpt-5.4-mini", ONE)] * 2 + [("gpt-5.4-mini", Tokens(10, 0, 4))]
+    one_turn = [("gpt-5.4-mini", ONE)] * 2 + [("gpt-5.4-mini", TokenCounts(10, 0, 4))]
     assert day(app, "ada")["cost_micro_usd"] == price(app, *one_turn * 2)
 
 

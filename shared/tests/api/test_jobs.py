@@ -10,7 +10,7 @@ from firelaunch.jobs import Job, Kind
 from firelaunch.scope import Scope
 from firelaunch.testing.apps import sign_in
 from firelaunch.testing.jobs import Site, embedded_site
-from firelaunch.worker import Done, JobFailed, Run
+from firelaunch.worker import JobDone, JobFailed, JobRun
 from pydantic import BaseModel
 
 ADA = Scope("demo", "ada")
@@ -28,11 +28,11 @@ def site(tmp_path: Path) -> Iterator[Site]:
     with embedded_site(tmp_path, started=False) as made:
 
         @made.handlers.on(NOTE)
-        def handle(run: Run, payload: Note) -> Done:
+        def handle(run: JobRun, payload: Note) -> JobDone:
             if payload.text == "bad":
                 raise JobFailed("The text is bad.")
             run.progress(1, 1, "said")
-            return Done({"said": payload.text})
+            return JobDone({"said": payload.text})
 
         yield made
 

@@ -12,7 +12,7 @@ from firelaunch.scope import Scope
 from firelaunch.store.base import DocumentStore, Set
 from firelaunch.testing.jobs import JOB_SETTINGS, Site, embedded_site
 from firelaunch.testing.stripe import StripeServer
-from firelaunch.worker.tasks.erase import Report, erasure_of
+from firelaunch.worker.tasks.erase import ErasureReport, erasure_of
 from shop import Shop
 
 ADA = Scope("demo", "uid-of-ada")
@@ -51,7 +51,7 @@ def states(shop: Shop, names: list[str]) -> set[str]:
     return {shop.stripe.account.subscriptions[name]["status"] for name in names}
 
 
-def erase(site: Site, user: Scope = ADA) -> Report:
+def erase(site: Site, user: Scope = ADA) -> ErasureReport:
     return erasure_of(site.services).run(user.uid or "")
 
 

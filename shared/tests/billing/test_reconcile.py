@@ -6,7 +6,7 @@ import random
 
 import pytest
 from firelaunch.billing.base import BillingUnavailable
-from firelaunch.billing.checkout import Desk
+from firelaunch.billing.checkout import Checkout
 from firelaunch.errors import ScopeViolation
 from firelaunch.scope import Scope
 from firelaunch.store.base import Set
@@ -153,7 +153,7 @@ def test_any_order_any_repetition_and_any_loss_end_in_the_truth(
 
 def test_the_desk_of_one_app_reaches_into_no_other(shop: Shop) -> None:
     shop.subscribe(app="other")
-    desk = Desk(ScopedStore(shop.store, Scope("demo")), shop.entitlements, shop.payments, "https://app.example.com")
+    desk = Checkout(ScopedStore(shop.store, Scope("demo")), shop.entitlements, shop.payments, "https://app.example.com")
     for attempt in (
         lambda: desk.grant(Scope("other", "ada"), "pro"),
         lambda: desk.checkout(Scope("other", "ada"), None, "pro", None),

@@ -20,7 +20,7 @@ from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.testing.certificates import CertificateServer
 from firelaunch.testing.cloud_tasks import CloudTasksServer, RetryPolicy
 from firelaunch.testing.jobs import ACCOUNT, QUEUE, Site, cloud_site
-from firelaunch.worker import Run
+from firelaunch.worker import JobRun
 from google.api_core import exceptions
 from google.cloud import tasks_v2
 from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcTransport
@@ -283,7 +283,7 @@ def test_no_forged_delivery_crosses_a_scope(tmp_path: Path) -> None:
 
         @site.handlers.on(NOTE)
         @site.handlers.on(Kind("secret", Note))
-        def handle(run: Run, payload: Note) -> None:
+        def handle(run: JobRun, payload: Note) -> None:
             ran.append((run.id, run.scope, payload.text))
             run.commit(Set(f"{run.scope.root}/things/ran", {"n": Increment(1)}, merge=True))
 

@@ -15,7 +15,7 @@ from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import SETTINGS, write_app
 from firelaunch.testing.jobs import JOB_SETTINGS, embedded_site
-from firelaunch.worker import Done, Run
+from firelaunch.worker import JobDone, JobRun
 from pydantic import BaseModel
 
 ADA = Scope("demo", "ada")
@@ -33,7 +33,7 @@ def test_jobs_that_are_left_are_done_by_the_next_process(tmp_path: Path) -> None
     with embedded_site(tmp_path, started=False) as before:
         job = before.services.jobs.enqueue(ADA, NOTE, Note(text="later"))
     with embedded_site(tmp_path) as after:
-        after.handlers.on(NOTE)(lambda _, payload: Done(payload.text))
+        after.handlers.on(NOTE)(lambda _, payload: JobDone(payload.text))
         ended = after.finished(job)
     assert (ended.state, ended.result) == ("succeeded", '"later"')
 
@@ -58,7 +58,7 @@ def test_a_lease_is_renewed_for_as_long_as_the_handler_works(tmp_path: Path) -> 
         tries: list[int] = []
 
         @site.handlers.on(NOTE)
-        def handle(run: Run, _: Note) -> None:
+        def handle(run: JobRun, _: Note) -> None:
             tries.append(run.attempt)
             until = site.job(ADA, run.id).due_at
             give_up = time.monotonic() + 30
@@ -79,7 +79,7 @@ def test_a_try_that_takes_too_long_is_stopped_at_its_next_check_and_tried_again(
     with embedded_site(tmp_path) as site:
 
         @site.handlers.on(brief)
-        def handle(run: Run, _: Note) -> None:
+        def handle(run: JobRun, _: Note) -> None:
             give_up = time.monotonic() + 30
             while time.monotonic() < give_up and run.attempt == 1:
                 run.check()
@@ -93,7 +93,7 @@ def test_a_process_that_is_told_to_end_gives_its_job_back_unspent_and_takes_no_o
         begun, told = threading.Event(), threading.Event()
 
         @site.handlers.on(NOTE)
-        def handle(run: Run, _: Note) -> None:
+        def handle(run: JobRun, _: Note) -> None:
             begun.set()
             assert told.wait(30)
             run.check()

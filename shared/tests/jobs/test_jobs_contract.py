@@ -15,7 +15,7 @@ from firelaunch.jobs import Kind
 from firelaunch.scope import Scope
 from firelaunch.store.base import Create, Increment, Set, Update
 from firelaunch.testing.jobs import Site, cloud_site, embedded_site
-from firelaunch.worker import Done, JobFailed, Run
+from firelaunch.worker import JobDone, JobFailed, JobRun
 from pydantic import BaseModel
 
 ADA = Scope("demo", "ada")
@@ -58,11 +58,11 @@ def failing(site: Site, times: int, error: Callable[[], Exception] = lambda: OSE
     seen: list[int] = []
 
     @site.handlers.on(NOTE)
-    def handle(run: Run, payload: Note) -> Done:
+    def handle(run: JobRun, payload: Note) -> JobDone:
         seen.append(run.attempt)
         if len(seen) <= times:
             raise error()
-        return Done({"said": payload.text}, [add_one(run.scope)])
+        return JobDone({"said": payload.text}, [add_one(run.scope)])
 
     return seen
 
@@ -92,7 +92,7 @@ def test_a_delayed_job_is_not_begun_before_its_time(site: Site) -> None:
     begun: list[datetime] = []
 
     @site.handlers.on(NOTE)
-    def handle(run: Run, _: Note) -> None:
+    def handle(run: JobRun, _: Note) -> None:
         begun.append(datetime.now(UTC))
 
     job = site.services.jobs.enqueue(ADA, NOTE, Note(), delay=0.5)
@@ -205,12 +205,12 @@ def test_a_job_that_runs_ends_when_its_handler_looks_after_it_was_cancelled(site
     begun, asked = threading.Event(), threading.Event()
 
     @site.handlers.on(NOTE)
-    def handle(run: Run, _: Note) -> Done:
+    def handle(run: JobRun, _: Note) -> JobDone:
         begun.set()
         asked.wait(30)
         run.commit(add_one(run.scope))
         run.check()
-        return Done({"whole": True})
+        return JobDone({"whole": True})
 
     job = site.services.jobs.enqueue(ADA, NOTE, Note())
     assert begun.wait(30)
@@ -223,12 +223,12 @@ def test_a_job_that_runs_ends_when_its_handler_looks_after_it_was_cancelled(site
 
 def test_a_try_that_breaks_off_goes_on_from_its_last_checkpoint(site: Site) -> None:
     @site.handlers.on(NOTE)
-    def handle(run: Run, _: Note) -> Done:
+    def handle(run: JobRun, _: Note) -> JobDone:
         for step in range(run.checkpoint or 0, 6):
             run.commit(add_one(run.scope), checkpoint=step + 1)
             if step in {1, 3}:
                 raise OSError
-        return Done({"steps": run.checkpoint})
+        return JobDone({"steps": run.checkpoint})
 
     ended = site.finished(site.services.jobs.enqueue(ADA, NOTE, Note()))
     assert (ended.state, ended.attempts, ended.result) == ("succeeded", 3, '{"steps":6}')
@@ -239,8 +239,8 @@ def test_an_effect_that_cannot_land_fails_the_try_and_leaves_nothing(site: Site)
     site.services.store.commit([Create(counter(ADA, "there"), {})])
 
     @site.handlers.on(NOTE)
-    def handle(run: Run, _: Note) -> Done:
-        return Done(writes=[add_one(run.scope), Create(counter(run.scope, "there"), {})])
+    def handle(run: JobRun, _: Note) -> JobDone:
+        return JobDone(writes=[add_one(run.scope), Create(counter(run.scope, "there"), {})])
 
     ended = site.finished(site.services.jobs.enqueue(ADA, NOTE, Note()))
     assert (ended.state, ended.attempts) == ("dead", 3)
@@ -254,7 +254,7 @@ def test_a_handler_reaches_its_own_scope_and_nothing_else(site: Site) -> None:
     refused: list[str] = []
 
     @site.handlers.on(NOTE)
-    def handle(run: Run, _: Note) -> None:
+    def handle(run: JobRun, _: Note) -> None:
         store, others = run.services.store, counter(BOB)
         attempts: dict[str, Callable[[], object]] = {
             "get": lambda: store.get(others),
@@ -291,7 +291,7 @@ def test_writes_that_are_others_when_they_are_looked_at_again_do_not_leave_the_s
             self.looks += 1
             return iter([Set(counter(ADA if self.looks == 1 else BOB), {"n": 7})])
 
-    site.handlers.on(NOTE)(lambda _, __: Done(writes=Shifty()))
+    site.handlers.on(NOTE)(lambda _, __: JobDone(writes=Shifty()))
 
     assert site.finished(site.services.jobs.enqueue(ADA, NOTE, Note())).state == "succeeded"
     assert (count_of(site), count_of(site, BOB)) == (7, 5)

@@ -12,7 +12,7 @@ from firelaunch.jobs import Kind
 from firelaunch.scope import Scope
 from firelaunch.shutdown import Shutdown
 from firelaunch.testing.jobs import JOB_SETTINGS, Site, embedded_site
-from firelaunch.worker import Handlers, Run, Runner
+from firelaunch.worker import Handlers, JobRun, Runner
 from pydantic import BaseModel
 
 ADA = Scope("demo", "ada")
@@ -49,7 +49,7 @@ def pauses(site: Site, clock: list[datetime], jitter: float, error: Exception) -
     runner = Runner(site.services, handlers, Shutdown(), jitter=lambda: jitter)
 
     @handlers.on(NOTE)
-    def handle(run: Run, _: Note) -> None:
+    def handle(run: JobRun, _: Note) -> None:
         raise error
 
     job = site.services.jobs.enqueue(ADA, NOTE, Note())

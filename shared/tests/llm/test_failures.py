@@ -18,7 +18,7 @@ from firelaunch.llm.failures import of_status, retry_after
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
-from firelaunch.llm.types import Message, Tokens, text_bound, token_bound
+from firelaunch.llm.types import Message, TokenCounts, text_bound, token_bound
 from firelaunch.testing.models import Fault, ModelServer, Raw, Reply
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,15 +26,15 @@ from hypothesis import strategies as st
 ASK: list[Message] = [{"role": "user", "content": "Hello?"}]
 MODEL, FALLBACK = "gpt-5.4-mini", "gpt-5-mini"
 DOCS = Path(__file__).parents[3] / "docs" / "failures.md"
-PROMPT = Tokens(token_bound(ASK), 0, 0, estimated=True)
+PROMPT = TokenCounts(token_bound(ASK), 0, 0, estimated=True)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 CHUNKED = HEAD.replace(b"Connection: close", b"Transfer-Encoding: chunked")
 WORD = json.dumps({"choices": [{"index": 0, "delta": {"content": "Well, "}, "finish_reason": None}]}).encode()
 ROLE = json.dumps({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}).encode()
 STOP = json.dumps({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}).encode()
 USAGE = b'{"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 4}}'
-WORDS = Tokens(token_bound(ASK), 0, text_bound("Well, "), estimated=True)
-USED = Tokens(10, 0, 4)
+WORDS = TokenCounts(token_bound(ASK), 0, text_bound("Well, "), estimated=True)
+USED = TokenCounts(10, 0, 4)
 
 
 def chunked(*pieces: bytes) -> list[bytes]:
@@ -111,12 +111,12 @@ FAILING = [row for row in ROWS if row.ends != "the answer"]
 
 class Meter:
     def __init__(self) -> None:
-        self.calls: list[tuple[str, Tokens]] = []
+        self.calls: list[tuple[str, TokenCounts]] = []
 
     def cover(self, micro_usd: int) -> None:
         assert micro_usd > 0
 
-    def spend(self, model: str, tokens: Tokens, micro_usd: int) -> None:
+    def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:
         assert micro_usd == Prices("openai", {}).cost(model, tokens)
         self.calls.append((model, tokens))
 
@@ -296,7 +296,7 @@ def test_all_tries_share_one_time_budget(model: ModelServer) -> None:
 def test_a_try_that_was_given_up_on_is_paid_and_the_next_is_made_only_if_it_is_covered(model: ModelServer) -> None:
     model.script = [stream(ROLE, hang=True)]
     rig = Rig(model, streamed=True, between_tokens_seconds=0.3)
-    worst = Prices("openai", {}).cost(MODEL, Tokens(input=len("Hello?") + 8, output=50))
+    worst = Prices("openai", {}).cost(MODEL, TokenCounts(input=len("Hello?") + 8, output=50))
 
     def cover(micro_usd: int) -> None:
         if micro_usd + sum(Prices("openai", {}).cost(*call) for call in rig.meter.calls) > worst:

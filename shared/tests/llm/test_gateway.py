@@ -15,7 +15,7 @@ from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.offline import OfflineProvider
 from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
 from firelaunch.llm.providers.vertex import GoogleAccessToken
-from firelaunch.llm.types import Message, Tokens, text_bound, token_bound
+from firelaunch.llm.types import Message, TokenCounts, text_bound, token_bound
 from firelaunch.testing.models import Fault, ModelServer, Reply
 
 ASK: list[Message] = [{"role": "user", "content": "Hello?"}]
@@ -27,12 +27,12 @@ class Meter:
 
     def __init__(self) -> None:
         self.covered: list[int] = []
-        self.calls: list[tuple[str, Tokens, int]] = []
+        self.calls: list[tuple[str, TokenCounts, int]] = []
 
     def cover(self, micro_usd: int) -> None:
         self.covered.append(micro_usd)
 
-    def spend(self, model: str, tokens: Tokens, micro_usd: int) -> None:
+    def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:
         self.calls.append((model, tokens, micro_usd))
 
 
@@ -69,7 +69,7 @@ def test_a_passing_fault_is_tried_again_with_the_same_model(model: ModelServer, 
     assert rig.say(streamed=streamed) == "Hello from the model."
     assert model.models_called() == [MODEL, MODEL]
     assert rig.pauses == [0.4]
-    assert rig.meter.calls == [(MODEL, Tokens(10, 0, 4), 26)]
+    assert rig.meter.calls == [(MODEL, TokenCounts(10, 0, 4), 26)]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -163,7 +163,7 @@ def test_usage_that_the_provider_leaves_out_is_estimated_and_said_so(model: Mode
     rig = Rig(model)
     text = rig.say(streamed=streamed)
     ((_, tokens, cost),) = rig.meter.calls
-    assert tokens == Tokens(token_bound(ASK), 0, text_bound(text), estimated=True)
+    assert tokens == TokenCounts(token_bound(ASK), 0, text_bound(text), estimated=True)
     assert cost > 0
 
 
@@ -173,14 +173,18 @@ def test_cached_tokens_are_priced_as_such(model: ModelServer, streamed: bool) ->
     for _ in range(2):
         rig.say(streamed=streamed)
     prices = Prices("openai", {})
-    assert rig.meter.calls[0][2] == prices.cost(MODEL, Tokens(1000, 900, 10)) < prices.cost(MODEL, Tokens(1000, 0, 10))
-    assert rig.meter.calls[1][1] == Tokens(1000, 1000, 10)
+    assert (
+        rig.meter.calls[0][2]
+        == prices.cost(MODEL, TokenCounts(1000, 900, 10))
+        < prices.cost(MODEL, TokenCounts(1000, 0, 10))
+    )
+    assert rig.meter.calls[1][1] == TokenCounts(1000, 1000, 10)
 
 
 def test_a_call_is_covered_for_the_worst_that_it_may_cost(model: ModelServer, streamed: bool) -> None:
     rig = Rig(model)
     rig.say(streamed=streamed)
-    assert rig.meter.covered == [Prices("openai", {}).cost(MODEL, Tokens(input=len("Hello?") + 8, output=50))]
+    assert rig.meter.covered == [Prices("openai", {}).cost(MODEL, TokenCounts(input=len("Hello?") + 8, output=50))]
     assert rig.meter.covered[0] >= rig.meter.calls[0][2]
 
 

@@ -13,7 +13,7 @@ from firelaunch.llm.google_locations import is_served_in
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.gemini import _event, _whole
 from firelaunch.llm.providers.vertex import vertex_provider
-from firelaunch.llm.types import Message, Tokens
+from firelaunch.llm.types import Message, TokenCounts
 from firelaunch.llm.wire.relay import read
 from firelaunch.testing.gemini import GeminiReply, GeminiServer
 from firelaunch.testing.http import Answer
@@ -45,12 +45,12 @@ class Credentials:
 
 class Meter:
     def __init__(self) -> None:
-        self.calls: list[tuple[str, Tokens]] = []
+        self.calls: list[tuple[str, TokenCounts]] = []
 
     def cover(self, micro_usd: int) -> None:
         assert micro_usd > 0
 
-    def spend(self, model: str, tokens: Tokens, micro_usd: int) -> None:
+    def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:
         assert micro_usd == Prices("vertex", {}).cost(model, tokens)
         self.calls.append((model, tokens))
 
@@ -106,9 +106,9 @@ def test_an_answer_is_asked_for_in_googles_form_with_a_fresh_token(server: Gemin
     assert [content["role"] for content in body["contents"]] == ["user", "model", "user"]
     assert [headers["authorization"] for headers in server.headers] == ["Bearer token-1"] * 2 + ["Bearer token-2"]
     assert rig.meter.calls == [
-        (MODEL, Tokens(10, 0, 4)),
-        (f"google/{MODEL}", Tokens(10, 0, 4)),
-        (MODEL, Tokens(10, 0, 4)),
+        (MODEL, TokenCounts(10, 0, 4)),
+        (f"google/{MODEL}", TokenCounts(10, 0, 4)),
+        (MODEL, TokenCounts(10, 0, 4)),
     ]
 
 
@@ -117,7 +117,7 @@ def test_cached_tokens_are_a_part_of_the_prompts_and_thoughts_are_output_and_not
 ) -> None:
     server.replies = [GeminiReply(thoughts="Let me think.", usage=(1000, 900, 20, 300))]
     assert rig.say() == "Hello from Gemini."
-    assert rig.meter.calls == [(MODEL, Tokens(1000, 900, 320))]
+    assert rig.meter.calls == [(MODEL, TokenCounts(1000, 900, 320))]
 
 
 def used(asked: int, said: int, thought: int) -> dict[str, int]:
@@ -127,15 +127,15 @@ def used(asked: int, said: int, thought: int) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("usage", "tokens"),
     [
-        (used(8, 9, 107) | {"totalTokenCount": 124}, Tokens(8, 0, 116)),
-        (used(8, 116, 107) | {"totalTokenCount": 124}, Tokens(8, 0, 116)),
-        ({"promptTokenCount": 8, "candidatesTokenCount": 9, "thoughtsTokenCount": 1}, Tokens(8, 0, 10)),
-        ({"promptTokenCount": 8, "toolUsePromptTokenCount": 2, "totalTokenCount": 12}, Tokens(10, 0, 2)),
-        ({"promptTokenCount": 8, "cachedContentTokenCount": 99}, Tokens(8, 8, 0)),
+        (used(8, 9, 107) | {"totalTokenCount": 124}, TokenCounts(8, 0, 116)),
+        (used(8, 116, 107) | {"totalTokenCount": 124}, TokenCounts(8, 0, 116)),
+        ({"promptTokenCount": 8, "candidatesTokenCount": 9, "thoughtsTokenCount": 1}, TokenCounts(8, 0, 10)),
+        ({"promptTokenCount": 8, "toolUsePromptTokenCount": 2, "totalTokenCount": 12}, TokenCounts(10, 0, 2)),
+        ({"promptTokenCount": 8, "cachedContentTokenCount": 99}, TokenCounts(8, 8, 0)),
         ({}, None),
     ],
 )  # fmt: skip
-def test_usage_is_read_whichever_way_a_model_counts_its_thoughts(usage: Any, tokens: Tokens | None) -> None:
+def test_usage_is_read_whichever_way_a_model_counts_its_thoughts(usage: Any, tokens: TokenCounts | None) -> None:
     assert _event({"candidates": [{"finishReason": "STOP"}], "usageMetadata": usage}).tokens == tokens
 
 
@@ -152,17 +152,17 @@ def test_why_an_answer_ended_is_told_and_what_it_used_is_paid(
 ) -> None:
     server.replies = [GeminiReply(("Well",), finish=reason), GeminiReply((), finish=reason)]
     rig.say()
-    assert (rig.finish, rig.meter.calls) == (finish, [(MODEL, Tokens(10, 0, 4))])
+    assert (rig.finish, rig.meter.calls) == (finish, [(MODEL, TokenCounts(10, 0, 4))])
     with pytest.raises(EmptyAnswer, match=f"it ended by {finish}"):
         rig.say()
-    assert rig.meter.calls == [(MODEL, Tokens(10, 0, 4))] * 2
+    assert rig.meter.calls == [(MODEL, TokenCounts(10, 0, 4))] * 2
 
 
 def test_a_prompt_that_is_blocked_fails_with_that_cause_and_is_paid(server: GeminiServer, rig: Rig) -> None:
     server.replies = [GeminiReply(blocked="PROHIBITED_CONTENT")]
     with pytest.raises(EmptyAnswer, match="held the answer back"):
         rig.say()
-    assert rig.meter.calls == [(MODEL, Tokens(10, 0, 0))]
+    assert rig.meter.calls == [(MODEL, TokenCounts(10, 0, 0))]
 
 
 @pytest.mark.parametrize("model", [MODEL, FALLBACK])
@@ -268,7 +268,7 @@ def test_a_stream_that_fails_before_words_is_tried_again(server: GeminiServer) -
     server.replies = [GeminiReply((), cut=True), GeminiReply((), error=500)]
     assert rig.say() == "Hello from Gemini."
     assert models_called(server) == [MODEL] * 3
-    assert rig.meter.calls == [(MODEL, Tokens(10, 0, 4))]
+    assert rig.meter.calls == [(MODEL, TokenCounts(10, 0, 4))]
 
 
 WORDS = ["candidates", "content", "parts", "text", "functionCall", "name", "args", "thought"]

@@ -10,7 +10,7 @@ from firelaunch.llm.breaker import Breaker
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
-from firelaunch.llm.types import Message, Tokens
+from firelaunch.llm.types import Message, TokenCounts
 from firelaunch.testing.chat_rules import openai_refusal
 from firelaunch.testing.models import Fault, ModelServer, Reply
 
@@ -21,11 +21,11 @@ pytestmark = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "s
 
 class Meter:
     def __init__(self) -> None:
-        self.calls: list[Tokens] = []
+        self.calls: list[TokenCounts] = []
 
     def cover(self, micro_usd: int) -> None: ...
 
-    def spend(self, model: str, tokens: Tokens, micro_usd: int) -> None:  # noqa: ARG002 - the port's
+    def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:  # noqa: ARG002 - the port's
         self.calls.append(tokens)
 
     def reuse(self, model: str) -> None: ...
@@ -150,7 +150,7 @@ def test_words_of_the_user_in_a_refusal_teach_nothing(model: ModelServer, stream
     model.default = Reply()
     rig.say("llama3", temperature=0.2)
     assert model.requests[-1]["temperature"] == 0.2
-    assert rig.meter.calls == [Tokens(10, 0, 4)]
+    assert rig.meter.calls == [TokenCounts(10, 0, 4)]
 
 
 def test_a_model_that_refuses_both_names_of_the_limit_is_never_asked_without_one(

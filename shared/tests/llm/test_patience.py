@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from firelaunch.llm.client_connection import Client
-from firelaunch.llm.deadline import Patience
+from firelaunch.llm.client_connection import ClientConnection
+from firelaunch.llm.deadline import Deadline
 
 
 @pytest.fixture
@@ -18,8 +18,8 @@ def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield one, other
 
 
-def patience(client: Client) -> Patience:
-    began = Patience(time.monotonic() + 60, 60, 60, client)
+def patience(client: ClientConnection) -> Deadline:
+    began = Deadline(time.monotonic() + 60, 60, 60, client)
     began.heard()  # so that no thread waits for a first token
     return began
 
@@ -27,7 +27,7 @@ def patience(client: Client) -> Patience:
 def test_a_wait_that_nobody_took_over_is_told_of_once_and_then_the_threads_own(
     sockets: tuple[socket.socket, socket.socket],
 ) -> None:
-    call = patience(Client(sockets[0]))
+    call = patience(ClientConnection(sockets[0]))
     assert call.hand_over(sockets[1])
     assert not call.hand_over(sockets[1])
 
@@ -36,7 +36,7 @@ def test_that_the_first_streams_waits_were_taken_over_says_nothing_of_the_second
     sockets: tuple[socket.socket, socket.socket],
 ) -> None:
     """Else a workflow that handles the pieces of its second stream would turn round and round."""
-    client = Client(sockets[0])
+    client = ClientConnection(sockets[0])
     first, second = patience(client), patience(client)
     assert first.hand_over(sockets[1])
     client.may_wait = True
@@ -47,7 +47,7 @@ def test_that_the_first_streams_waits_were_taken_over_says_nothing_of_the_second
 def test_a_stream_that_came_back_from_the_hub_may_go_there_again(
     sockets: tuple[socket.socket, socket.socket],
 ) -> None:
-    client = Client(sockets[0])
+    client = ClientConnection(sockets[0])
     call = patience(client)
     assert call.hand_over(sockets[1])
     client.may_wait = True
@@ -55,7 +55,7 @@ def test_a_stream_that_came_back_from_the_hub_may_go_there_again(
 
 
 def test_what_comes_before_the_first_text_is_no_beginning() -> None:
-    call = Patience(time.monotonic() + 60, 60, 60)
+    call = Deadline(time.monotonic() + 60, 60, 60)
     call.heard(text=False)
     assert not call.begun
     call.heard(text=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import ModelError
-from firelaunch.llm.client_connection import Client
-from firelaunch.llm.deadline import Patience
+from firelaunch.llm.client_connection import ClientConnection
+from firelaunch.llm.deadline import Deadline
 from firelaunch.llm.providers.openai_compatible import _event as parse
 from firelaunch.llm.types import WAITING, Chunk, Passed
 from firelaunch.llm.wire.http import Response
@@ -46,9 +46,9 @@ class Driven:
     def __init__(self, head: bytes) -> None:
         ours, self.provider = socket.socketpair()
         self.reader, browser = socket.socketpair()
-        self.client = Client(browser, hosted=True)
+        self.client = ClientConnection(browser, hosted=True)
         ours.setblocking(False)
-        patience = Patience(time.monotonic() + 30, 30, 30, self.client)
+        patience = Deadline(time.monotonic() + 30, 30, 30, self.client)
         self.provider.sendall(head)
         self.response = Response(ours, socket.socket.close, patience)
         self.response.read_head()

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from firelaunch.errors import FirelaunchError, ModelUnavailable
 from firelaunch.llm.fields import MOST_TOKENS
-from firelaunch.llm.gateway import Answering, Gateway
+from firelaunch.llm.gateway import Gateway, ModelSession
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.gemini import GeminiProvider
 from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
-from firelaunch.llm.types import Message, Tokens, text_bound, token_bound
+from firelaunch.llm.types import Message, TokenCounts, text_bound, token_bound
 from firelaunch.testing.models import ModelServer, Raw
 from firelaunch.testing.provider_output import documents, encoded, gemini_documents
 from hypothesis import HealthCheck, example, given, settings
@@ -33,12 +33,12 @@ class Meter:
 
     def __init__(self, provider: str) -> None:
         self.prices = Prices(provider, {})
-        self.calls: list[Tokens] = []
+        self.calls: list[TokenCounts] = []
 
     def cover(self, micro_usd: int) -> None:
         assert 0 < micro_usd < 2**63
 
-    def spend(self, model: str, tokens: Tokens, micro_usd: int) -> None:
+    def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:
         figures = (tokens.input, tokens.cached_input, tokens.cache_write, tokens.output)
         assert all(type(figure) is int and 0 <= figure <= 3 * MOST_TOKENS for figure in figures), tokens
         assert tokens.cached_input + tokens.cache_write <= tokens.input
@@ -49,7 +49,7 @@ class Meter:
         raise AssertionError(model)
 
 
-def answering(server: ModelServer, kind: str, *, streamed: bool) -> tuple[Answering, Meter]:
+def answering(server: ModelServer, kind: str, *, streamed: bool) -> tuple[ModelSession, Meter]:
     if kind == "openai":
         provider: Any = OpenAICompatibleProvider("openai", "k", server.base_url)
     else:
@@ -66,7 +66,7 @@ def sent(events: Sequence[Any], *, streamed: bool) -> Raw:
     return Raw([JSON, encoded(events[0])])
 
 
-def said(llm: Answering, tools: Sequence[Any] = ()) -> str:
+def said(llm: ModelSession, tools: Sequence[Any] = ()) -> str:
     return "".join(chunk.text for chunk in llm.stream(ASK, tools=tools))
 
 
@@ -137,7 +137,7 @@ def cache(read: int, written: int) -> dict[str, int]:
     return {"cached_tokens": read, "cache_write_tokens": written}
 
 
-def only(model: ModelServer, *events: Any) -> Tokens:
+def only(model: ModelServer, *events: Any) -> TokenCounts:
     model.default = sent(events, streamed=True)
     llm, meter = answering(model, "openai", streamed=True)
     said(llm)
@@ -151,37 +151,37 @@ ASKED = token_bound(ASK)
 @pytest.mark.parametrize(
     ("events", "tokens"),
     [
-        ([usage(100_000, 500), usage(0, 0)], Tokens(100_000, 0, 500)),
-        ([usage(100_000, 5), usage(100_000, 500, 100_500)], Tokens(100_000, 0, 500)),
-        ([usage(100.0, 5.0)], Tokens(100, 0, 5)),
+        ([usage(100_000, 500), usage(0, 0)], TokenCounts(100_000, 0, 500)),
+        ([usage(100_000, 5), usage(100_000, 500, 100_500)], TokenCounts(100_000, 0, 500)),
+        ([usage(100.0, 5.0)], TokenCounts(100, 0, 5)),
         # Reasoning that is no part of the completion, told by the total, or by being more than it.
-        ([usage(100, 20, 420, completion_tokens_details={"reasoning_tokens": 300})], Tokens(100, 0, 320)),
-        ([usage(100, 20, completion_tokens_details={"reasoning_tokens": 300})], Tokens(100, 0, 320)),
-        ([usage(100, 320, 420, completion_tokens_details={"reasoning_tokens": 300})], Tokens(100, 0, 320)),
+        ([usage(100, 20, 420, completion_tokens_details={"reasoning_tokens": 300})], TokenCounts(100, 0, 320)),
+        ([usage(100, 20, completion_tokens_details={"reasoning_tokens": 300})], TokenCounts(100, 0, 320)),
+        ([usage(100, 320, 420, completion_tokens_details={"reasoning_tokens": 300})], TokenCounts(100, 0, 320)),
         # Parts of the prompt, each at a price of its own.
-        ([usage(100, 5, prompt_tokens_details=cache(60, 30))], Tokens(100, 60, 5, cache_write=30)),
-        ([usage(100, 5, prompt_tokens_details=cache(600, 30))], Tokens(100, 100, 5)),
-        ([usage(100, 5, prompt_tokens_details=[1])], Tokens(100, 0, 5)),
+        ([usage(100, 5, prompt_tokens_details=cache(60, 30))], TokenCounts(100, 60, 5, cache_write=30)),
+        ([usage(100, 5, prompt_tokens_details=cache(600, 30))], TokenCounts(100, 100, 5)),
+        ([usage(100, 5, prompt_tokens_details=[1])], TokenCounts(100, 0, 5)),
         # What is no figure is none: the rest counts, and a bound takes its place.
-        ([usage(100, 2**80)], Tokens(100, 0, 6, estimated=True)),
-        ([usage(100, -4)], Tokens(100, 0, 6, estimated=True)),
-        ([usage(100, "4")], Tokens(100, 0, 6, estimated=True)),
-        ([usage(100, None)], Tokens(100, 0, 6, estimated=True)),
-        ([usage(None, 4)], Tokens(ASKED, 0, 4, estimated=True)),
-        ([usage(True, [])], Tokens(ASKED, 0, 6, estimated=True)),
-        ([usage(0, 0)], Tokens(ASKED, 0, 6, estimated=True)),
-        ([{"choices": [], "usage": "none"}], Tokens(ASKED, 0, 6, estimated=True)),
-        ([], Tokens(ASKED, 0, 6, estimated=True)),
+        ([usage(100, 2**80)], TokenCounts(100, 0, 6, estimated=True)),
+        ([usage(100, -4)], TokenCounts(100, 0, 6, estimated=True)),
+        ([usage(100, "4")], TokenCounts(100, 0, 6, estimated=True)),
+        ([usage(100, None)], TokenCounts(100, 0, 6, estimated=True)),
+        ([usage(None, 4)], TokenCounts(ASKED, 0, 4, estimated=True)),
+        ([usage(True, [])], TokenCounts(ASKED, 0, 6, estimated=True)),
+        ([usage(0, 0)], TokenCounts(ASKED, 0, 6, estimated=True)),
+        ([{"choices": [], "usage": "none"}], TokenCounts(ASKED, 0, 6, estimated=True)),
+        ([], TokenCounts(ASKED, 0, 6, estimated=True)),
     ],
 )  # fmt: skip
-def test_a_usage_is_read_as_its_provider_means_it(model: ModelServer, events: list[Any], tokens: Tokens) -> None:
+def test_a_usage_is_read_as_its_provider_means_it(model: ModelServer, events: list[Any], tokens: TokenCounts) -> None:
     assert only(model, word("Well, "), end(), *events) == tokens
 
 
 def test_usage_on_each_chunk_counts_once_and_its_last_word_is_what_counts(model: ModelServer) -> None:
     running = [word("Well", **usage(50, 1)), word("!", **usage(50, 2)), end(**usage(50, 2))]
     events = [{**event, "choices": event_choices(event)} for event in running]
-    assert only(model, *events) == Tokens(50, 0, 2)
+    assert only(model, *events) == TokenCounts(50, 0, 2)
 
 
 def event_choices(event: dict[str, Any]) -> Any:
@@ -199,7 +199,7 @@ def test_tool_arguments_that_come_as_an_object_are_the_calls_arguments_and_paid(
         model.default = sent([word("Noted."), end(), usage(9, 2)] if streamed else [done], streamed=streamed)
         llm, meter = answering(model, "openai", streamed=streamed)
         assert said(llm, [note]) == "Noted."
-        assert meter.calls == [Tokens(100_000, 0, 500), Tokens(9, 0, 2)]
+        assert meter.calls == [TokenCounts(100_000, 0, 500), TokenCounts(9, 0, 2)]
         assert model.requests[-1]["messages"][-1]["content"] == "caf\u00e9"
 
 
@@ -208,7 +208,7 @@ def test_thoughts_that_are_said_aloud_are_paid_and_are_no_part_of_the_answer(mod
     model.default = sent([thought, word("Well, "), end()], streamed=True)
     llm, meter = answering(model, "openai", streamed=True)
     assert said(llm) == "Well, "
-    assert meter.calls == [Tokens(ASKED, 0, text_bound("Hm, let me see. Well, "), estimated=True)]
+    assert meter.calls == [TokenCounts(ASKED, 0, text_bound("Hm, let me see. Well, "), estimated=True)]
 
 
 DENSE = [

@@ -17,7 +17,7 @@ from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
 from firelaunch.llm.tool_calls import CallAssembler
 from firelaunch.llm.tool_threads import ToolThreads
 from firelaunch.llm.tools import Tool, ToolError
-from firelaunch.llm.types import CallPart, Chunk, Message, Tokens
+from firelaunch.llm.types import CallPart, Chunk, Message, TokenCounts
 from firelaunch.server.app import App
 from firelaunch.testing.apps import SETTINGS, events, sign_in
 from firelaunch.testing.models import ModelServer, Reply
@@ -57,13 +57,13 @@ class Meter:
     def __init__(self, limit: int = 10**9) -> None:
         self.limit = limit
         self.spent = 0
-        self.calls: list[tuple[str, Tokens]] = []
+        self.calls: list[tuple[str, TokenCounts]] = []
 
     def cover(self, micro_usd: int) -> None:
         if self.spent + micro_usd > self.limit:
             raise BudgetExceeded
 
-    def spend(self, model: str, tokens: Tokens, micro_usd: int) -> None:
+    def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:
         self.spent += micro_usd
         self.calls.append((model, tokens))
 
@@ -276,7 +276,7 @@ def test_each_step_is_covered_before_and_paid(model: ModelServer, rig: Rig) -> N
     model.default = asks(("get_weather", {"city": "Oslo", "days": 1}))
     with pytest.raises(EmptyAnswer, match="went on asking for tools"):
         rig.say(get_weather, tool_steps=3)
-    assert rig.meter.calls == [(MODEL, Tokens(10, 0, 4))] * 4
+    assert rig.meter.calls == [(MODEL, TokenCounts(10, 0, 4))] * 4
     model.requests.clear()
     rig.meter = Meter(limit=1_000)
     with pytest.raises(BudgetExceeded):

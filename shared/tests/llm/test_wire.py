@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import ModelError, ModelTimeout, ModelUnavailable
-from firelaunch.llm.deadline import Patience
+from firelaunch.llm.deadline import Deadline
 from firelaunch.llm.providers.openai_compatible import _event, _whole
-from firelaunch.llm.types import CallPart, Tokens
+from firelaunch.llm.types import CallPart, TokenCounts
 from firelaunch.llm.wire.http import Transport
 from firelaunch.llm.wire.relay import relay
 from firelaunch.llm.wire.sse import Decoder
@@ -127,11 +127,11 @@ def answers(draw: Any) -> tuple[str, list[CallPart], bytes]:
     return text, parts, end.join([*out, b""])
 
 
-def patience(**more: Any) -> Patience:
-    return Patience(time.monotonic() + 20, 20, 20, **more)
+def patience(**more: Any) -> Deadline:
+    return Deadline(time.monotonic() + 20, 20, 20, **more)
 
 
-def heard(server: ModelServer) -> tuple[str, list[CallPart], Tokens | None, str | None]:
+def heard(server: ModelServer) -> tuple[str, list[CallPart], TokenCounts | None, str | None]:
     transport = Transport(server.base_url)
     found = list(relay(transport, "/chat/completions", {}, b'{"messages": []}', patience(), _event, _whole))
     transport.close()
@@ -153,7 +153,7 @@ def test_an_answer_cut_anywhere_on_its_way_through_a_socket_is_the_same_answer(
     else:
         sent = head + b"Connection: close\r\n\r\n" + body
     model.script = [Raw(cut(sent, places))]
-    assert heard(model) == (text, parts, Tokens(7, 2, 3), "stop")
+    assert heard(model) == (text, parts, TokenCounts(7, 2, 3), "stop")
 
 
 @SOCKETS
@@ -210,7 +210,7 @@ def test_a_head_that_does_not_end_and_a_drip_beyond_the_requests_time_are_given_
         heard(model)
     model.script = [Raw([b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"] + [b": x\n\n"] * 500, 0.01)]
     transport = Transport(model.base_url)
-    until = Patience(time.monotonic() + 0.3, 20, 20)
+    until = Deadline(time.monotonic() + 0.3, 20, 20)
     with pytest.raises(ModelTimeout):
         list(relay(transport, "/chat/completions", {}, b'{"messages": []}', until, _event, _whole))
 
@@ -228,7 +228,7 @@ def test_a_connection_that_its_provider_let_go_of_is_replaced_and_the_request_is
 def test_a_request_that_the_provider_does_not_read_ends_with_the_requests_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         transport = Transport(f"http://127.0.0.1:{server.getsockname()[1]}")
-        until = Patience(time.monotonic() + 0.3, 20, 20)
+        until = Deadline(time.monotonic() + 0.3, 20, 20)
         with pytest.raises(ModelTimeout):
             transport.post("/", {}, b"x" * 50_000_000, until)
         assert not until.sent

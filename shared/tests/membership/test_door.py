@@ -20,7 +20,7 @@ from firelaunch.membership import lock
 from firelaunch.membership.claims import TooManyApps
 from firelaunch.membership.firebase import FirebaseDirectory
 from firelaunch.membership.invites import InviteInvalid
-from firelaunch.membership.members import LOCKS, Door, Visitor
+from firelaunch.membership.members import LOCKS, Membership, Requester
 from firelaunch.membership.policy import Policy
 from firelaunch.membership.removals import Removed
 from firelaunch.scope import Scope
@@ -52,10 +52,10 @@ class World:
     def __post_init__(self) -> None:
         self.door = self.another_door()
 
-    def another_door(self) -> Door:
+    def another_door(self) -> Membership:
         """As another instance of the function would have it."""
         directory = FirebaseDirectory(PROJECT, toolkit_url=self.accounts.toolkit_url, credential=_Key())
-        return Door(directory, lambda _: self.store, self.store, self.clock)
+        return Membership(directory, lambda _: self.store, self.store, self.clock)
 
     def clock(self) -> datetime:
         return datetime.now(UTC) + self.ahead
@@ -63,9 +63,9 @@ class World:
     def app(self, app_id: str, **policy: Any) -> None:
         self.store.commit([Set(f"apps/{app_id}", {"name": app_id, **Policy(**policy).data()})])
 
-    def visitor(self, uid: str, tenant: str | None = None, **account: Any) -> Visitor:
+    def visitor(self, uid: str, tenant: str | None = None, **account: Any) -> Requester:
         self.accounts.add(uid, tenant, **account)
-        return Visitor(uid, tenant, time.time())
+        return Requester(uid, tenant, time.time())
 
     def member(self, app_id: str, uid: str) -> dict[str, Any] | None:
         found = self.store.get(f"apps/{app_id}/members/{uid}")
@@ -232,7 +232,7 @@ def test_an_app_that_is_gone_can_still_be_left(world: World) -> None:
     assert world.accounts.claims("ada") == {}
 
 
-def removed_bob(world: World, **policy: Any) -> tuple[Visitor, Visitor]:
+def removed_bob(world: World, **policy: Any) -> tuple[Requester, Requester]:
     """An app of that policy with an admin, and one whom the admin removed."""
     world.app("demo", **policy)
     root = world.visitor("root", claims={"apps": {"demo": "admin"}})
@@ -313,7 +313,7 @@ def test_however_a_join_and_a_removal_meet_the_removal_holds(cloud_world: World)
     visitors = [world.visitor(f"bob-{number}") for number in range(6)]
     doors = [world.another_door() for _ in range(3)]
 
-    def join(turn: int, visitor: Visitor) -> None:
+    def join(turn: int, visitor: Requester) -> None:
         with suppress(Removed):
             doors[turn].join(visitor, "demo")
 
@@ -434,7 +434,7 @@ def test_a_disabled_account_and_a_revoked_token_open_nothing(world: World) -> No
     world.app("demo", join="open")
     disabled = world.visitor("disabled", disabled=True)
     revoked = world.visitor("revoked", validSince=str(int(time.time()) + 60))
-    for visitor in (disabled, revoked, Visitor("unknown", None, time.time())):
+    for visitor in (disabled, revoked, Requester("unknown", None, time.time())):
         with pytest.raises(Forbidden):
             world.door.join(visitor, "demo")
         with pytest.raises(Forbidden):
@@ -506,7 +506,7 @@ def test_single_use_invitation_lets_one_of_many_in(cloud_world: World) -> None:
     invite = cloud_world.door.invite(root, "demo", "member", uses=1, valid_for=timedelta(hours=1))
     crowd = [cloud_world.visitor(f"user-{n}") for n in range(8)]
 
-    def attempt(visitor: Visitor) -> bool:
+    def attempt(visitor: Requester) -> bool:
         try:
             cloud_world.door.join(visitor, "demo", invite.code)
         except InviteInvalid:

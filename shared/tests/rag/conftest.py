@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from firelaunch.rag.index.base import Index
 from firelaunch.rag.index.embedded import EmbeddedIndex
-from firelaunch.rag.parse import Block, Limits, parse
+from firelaunch.rag.parse import Block, ParseLimits, parse
 from firelaunch.testing.emulator import Emulator
 from firelaunch.testing.vector_search import VectorSearchServer
 from firelaunch.testing.vertex_index import VertexIndexServer
@@ -23,7 +23,7 @@ Read = Callable[..., list[Block]]
 def read(tmp_path: Path) -> Read:
     """Parses bytes under a file name: ``read("a.txt", b"...")``."""
 
-    def read(name: str, content: bytes, limits: Limits | None = None) -> list[Block]:
+    def read(name: str, content: bytes, limits: ParseLimits | None = None) -> list[Block]:
         path = tmp_path / "document"
         path.write_bytes(content)
         with path.open("rb") as file:

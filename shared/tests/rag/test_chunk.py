@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from firelaunch.rag.chunk import Chunk, Chunking, chunks
+from firelaunch.rag.chunk import Chunking, DocumentChunk, chunks
 from firelaunch.rag.parse.base import KINDS, MAX_BLOCK, Block, Draft, document_text, place
 from firelaunch.rag.parse.text import MAX_GAP, paragraphs
 from firelaunch.rag.tokens import count_tokens
@@ -50,7 +50,7 @@ def blocks_of(text: str) -> list[Block]:
     return list(place(paragraphs(iter([text]))))
 
 
-def cut(text: str, *settings: object) -> list[Chunk]:
+def cut(text: str, *settings: object) -> list[DocumentChunk]:
     return list(chunks(blocks_of(text), Chunking(*settings)))  # type: ignore[arg-type]
 
 
@@ -76,7 +76,7 @@ def test_every_character_of_every_block_is_in_a_chunk_and_spans_are_exact(
 def test_no_chunk_is_over_the_limit_and_no_overlap_over_its_own(drafts: list[Draft], chunking: Chunking) -> None:
     blocks = list(place(drafts))
     text = document_text(blocks)
-    last: Chunk | None = None
+    last: DocumentChunk | None = None
     for chunk in chunks(blocks, chunking):
         assert chunk.tokens <= chunking.size
         assert count_tokens(chunk.text) <= chunk.tokens
@@ -170,10 +170,10 @@ def test_overlap_repeats_whole_sentences() -> None:
 
 
 def test_equal_passages_under_equal_headings_hash_alike_wherever_they_stand() -> None:
-    here = Chunk("A passage.", 0, 1, ("Intro",), 2)
-    assert here.hash == Chunk("A passage.\n", 900, 7, ("Intro",), 2).hash
-    assert here.hash != Chunk("A passage.", 0, 1, ("Other",), 2).hash
-    assert here.hash != Chunk("A passage!", 0, 1, ("Intro",), 2).hash
+    here = DocumentChunk("A passage.", 0, 1, ("Intro",), 2)
+    assert here.hash == DocumentChunk("A passage.\n", 900, 7, ("Intro",), 2).hash
+    assert here.hash != DocumentChunk("A passage.", 0, 1, ("Other",), 2).hash
+    assert here.hash != DocumentChunk("A passage!", 0, 1, ("Intro",), 2).hash
     assert here.embedded_text == "Intro\nA passage."
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from firelaunch.errors import FetchRefused
-from firelaunch.rag.web.crawl import CrawlLimits, Page, Skipped, crawl
+from firelaunch.rag.web.crawl import CrawlLimits, Skipped, WebPage, crawl
 from firelaunch.rag.web.fetch import Fetcher, FetchLimits
 from firelaunch.testing.sites import Reply, Site
 
@@ -21,13 +21,13 @@ def site() -> Iterator[Site]:
         yield site
 
 
-def run(site: Site, start: str = "/", **limits: float) -> list[Page | Skipped]:
+def run(site: Site, start: str = "/", **limits: float) -> list[WebPage | Skipped]:
     fetcher = Fetcher(FetchLimits(ports=frozenset({site.port})), allow=lambda address: str(address) == site.host)
     return list(crawl(site.url + start, fetcher, CrawlLimits(**limits), pause=lambda _: None))  # type: ignore[arg-type]
 
 
-def pages(found: list[Page | Skipped]) -> list[tuple[str, int]]:
-    return [(each.fetched.url.rpartition("/")[2], each.depth) for each in found if isinstance(each, Page)]
+def pages(found: list[WebPage | Skipped]) -> list[tuple[str, int]]:
+    return [(each.fetched.url.rpartition("/")[2], each.depth) for each in found if isinstance(each, WebPage)]
 
 
 def test_pages_come_once_each_and_nearest_first(site: Site) -> None:
@@ -47,7 +47,7 @@ def test_a_page_is_handed_over_as_an_open_file(site: Site) -> None:
     site.pages["/"] = Reply(b"<p>hello")
     fetcher = Fetcher(FetchLimits(ports=frozenset({site.port})), allow=lambda _: True)
     for each in crawl(site.url, fetcher):
-        assert isinstance(each, Page)
+        assert isinstance(each, WebPage)
         assert each.file.read() == b"<p>hello"
 
 
@@ -68,7 +68,7 @@ def test_other_sites_are_not_visited(site: Site) -> None:
         away = [other.url, "mailto:a@b.test", "javascript:x()", "http://[", "ftp://a.test/", "https://127.0.0.1/", ""]
         site.pages |= {"/": page(*away, "/gone", "/moved"), "/moved": Reply.redirect(other.url)}
         found = run(site)
-    assert [type(each) for each in found] == [Page, Skipped, Skipped]
+    assert [type(each) for each in found] == [WebPage, Skipped, Skipped]
     assert other.requests == []
 
 
@@ -98,7 +98,7 @@ def test_a_page_that_fails_is_told_and_the_crawl_goes_on(site: Site) -> None:
     }
     found = run(site)
     assert [each.url.rpartition("/")[2] for each in found if isinstance(each, Skipped)] == ["404", "v", "no"]
-    assert isinstance(found[-1], Page)
+    assert isinstance(found[-1], WebPage)
     assert "/no" not in site.paths
 
 

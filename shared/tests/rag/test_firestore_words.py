@@ -17,7 +17,7 @@ from firelaunch.rag.index.base import Entry, Hit, Index
 from firelaunch.rag.index.embedded import EmbeddedIndex
 from firelaunch.rag.index.firestore import FirestoreIndex
 from firelaunch.rag.index.scoped import ScopedIndex
-from firelaunch.rag.retrieve import Limits, Retriever
+from firelaunch.rag.retrieve import RetrievalLimits, Retriever
 from firelaunch.scope import Scope
 from firelaunch.testing.emulator import Emulator
 from firelaunch.testing.firestore_reads import FirestoreReads
@@ -264,7 +264,7 @@ def test_a_hybrid_search_reads_what_it_shows_and_no_more_whatever_the_number_of_
         for n in range(12):
             made = [Entry(e.id, e.document, e.text, np.ones(4, np.float32)) for e in entries(f"d{n}", 90, n)]
             index.upsert(scope, V1, made)
-    retriever = Retriever(ScopedIndex(index, "demo"), lambda: V1, Embedder(Axis()), Limits())  # type: ignore[arg-type]
+    retriever = Retriever(ScopedIndex(index, "demo"), lambda: V1, Embedder(Axis()), RetrievalLimits())  # type: ignore[arg-type]
     retriever.search(ADA, "warm up")
     reads = FirestoreReads(client, lambda *_: 1_080)
     for query in (QUERIES[0], " ".join(WORDS[:12])):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from firelaunch.errors import DocumentUnreadable
-from firelaunch.rag.parse import Block, Limits, document_text, parse, sandbox
+from firelaunch.rag.parse import Block, ParseLimits, document_text, parse, sandbox
 from firelaunch.rag.parse.base import MAX_BLOCK
 from firelaunch.rag.parse.failures import MESSAGES
 from firelaunch.testing.documents import lines_of, pdf
@@ -172,20 +172,20 @@ def test_a_damaged_office_file_is_called_so(read: Read, made: dict[str, bytes], 
 def test_too_much_of_anything_is_refused_with_its_limit(read: Read) -> None:
     text = b"word " * 1_000_000
     with pytest.raises(DocumentUnreadable, match="1 MB is the most"):
-        read("a.txt", text, Limits(file_bytes=2**20))
+        read("a.txt", text, ParseLimits(file_bytes=2**20))
     with pytest.raises(DocumentUnreadable, match="more than 10,000 characters"):
-        read("a.txt", text, Limits(text_characters=10_000))
+        read("a.txt", text, ParseLimits(text_characters=10_000))
 
 
 def test_processor_time_is_limited(read: Read) -> None:
     with pytest.raises(DocumentUnreadable) as refused:
-        read("a.md", b"- a\n" * 300_000, Limits(cpu_seconds=1))
+        read("a.md", b"- a\n" * 300_000, ParseLimits(cpu_seconds=1))
     assert refused.value.problem == "too_slow"
 
 
 def test_waiting_is_limited(read: Read) -> None:
     with pytest.raises(DocumentUnreadable) as refused:
-        read("a.md", b"- a\n" * 300_000, Limits(wall_seconds=0.5))
+        read("a.md", b"- a\n" * 300_000, ParseLimits(wall_seconds=0.5))
     assert refused.value.problem == "too_slow"
 
 
@@ -264,5 +264,5 @@ def test_where_the_system_limits_no_memory_the_child_ends_itself_and_the_user_is
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     with child, pytest.raises(DocumentUnreadable) as caught:
-        list(sandbox._blocks(child, Limits(), lambda _: None))
+        list(sandbox._blocks(child, ParseLimits(), lambda _: None))
     assert caught.value.problem == "too_much_memory"

@@ -13,7 +13,7 @@ from firelaunch.rag.embed.base import Embedded, Embedder
 from firelaunch.rag.index.base import Entry, Hit
 from firelaunch.rag.index.embedded import EmbeddedIndex
 from firelaunch.rag.index.scoped import ScopedIndex
-from firelaunch.rag.retrieve import Limits, Retriever, fuse
+from firelaunch.rag.retrieve import RetrievalLimits, Retriever, fuse
 from firelaunch.scope import Scope
 from firelaunch.testing.embeddings import embedding
 
@@ -54,7 +54,7 @@ def fill(index: ScopedIndex, texts: dict[str, str], scope: Scope = ADA, version:
 
 
 def retriever(index: Any, model: Model | None, **limits: Any) -> Retriever:
-    return Retriever(index, lambda: "v1", Embedder(model) if model else None, Limits(**limits))
+    return Retriever(index, lambda: "v1", Embedder(model) if model else None, RetrievalLimits(**limits))
 
 
 def found(result: Any) -> list[str]:
@@ -157,7 +157,7 @@ def test_a_reranker_has_the_last_word_on_the_order_and_may_leave_hits_out(index:
             return sorted((h for h in hits if h.entry.id != "heat"), key=lambda h: h.entry.id)
 
     fill(index, TEXTS)
-    made = Retriever(index, lambda: "v1", Embedder(Model()), Limits(), ByName())
+    made = Retriever(index, lambda: "v1", Embedder(Model()), RetrievalLimits(), ByName())
     assert found(made.search(ADA, "wing slipstream")) == ["cone", "wing"]
 
 

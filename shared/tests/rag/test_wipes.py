@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from firelaunch.documents.catalog import Source
+from firelaunch.documents.catalog import DocumentSource
 from firelaunch.documents.reembed import Reembedding
 from firelaunch.errors import Conflict, FirelaunchError, NotFound
 from firelaunch.llm.types import Chunk
@@ -24,7 +24,7 @@ from firelaunch.rag.files import LocalFiles
 from firelaunch.rag.index.base import Index
 from firelaunch.rag.index.scoped import ScopedIndex
 from firelaunch.rag.pipeline import Engine
-from firelaunch.rag.retrieve import Limits, Retriever
+from firelaunch.rag.retrieve import RetrievalLimits, Retriever
 from firelaunch.rag.versions import Version
 from firelaunch.scope import Scope
 from firelaunch.server.app import App, init_app
@@ -150,7 +150,7 @@ class World:
 
     def put(self, scope: Scope, name: str, content: bytes, services: Services | None = None) -> str:
         documents = (services or self.other).documents
-        return str(documents.add(scope, Source("file", name), io.BytesIO(content))[0]["id"])
+        return str(documents.add(scope, DocumentSource("file", name), io.BytesIO(content))[0]["id"])
 
     def work(self) -> None:
         """Run the jobs that are due, once each."""
@@ -214,7 +214,7 @@ def world(index: Index, store: DocumentStore, tmp_path: Path, monkeypatch: pytes
         for engines, each in ((slow, Stepping(index, steps)), (fast, index)):
             own = ScopedIndex(each, "demo")
             embedder: Embedder = Vectors()  # type: ignore[assignment]
-            retriever = Retriever(own, lambda version=version: version.id, embedder, Limits(min_cosine=-1.0))  # type: ignore[misc]
+            retriever = Retriever(own, lambda version=version: version.id, embedder, RetrievalLimits(min_cosine=-1.0))  # type: ignore[misc]
             engines[version.id] = Engine(version, own, embedder, retriever, lambda _: 0)
 
     def services(store: Any, files: Any, engines: dict[str, Engine]) -> Services:

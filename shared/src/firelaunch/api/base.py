@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..chats.events import Paused
 from ..errors import BadRequest, Forbidden
 from ..identity import Caller
-from ..llm.client_connection import CLIENT_KEY, STREAM_KEY, Client
+from ..llm.client_connection import CLIENT_KEY, STREAM_KEY, ClientConnection
 
 __all__ = [
     "BEARER",
@@ -131,9 +131,9 @@ def idempotency_key() -> str | None:
     return key
 
 
-def client() -> Client | None:
+def client() -> ClientConnection | None:
     """The current request's client, where the server can tell when they leave."""
-    return cast("Client | None", request.environ.get(CLIENT_KEY))
+    return cast("ClientConnection | None", request.environ.get(CLIENT_KEY))
 
 
 def event_stream(items: Iterator[bytes | Paused], more: Mapping[str, str] = {}) -> Response:

@@ -8,7 +8,7 @@ from flask import request
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..documents.catalog import Source
+from ..documents.catalog import DocumentSource
 from ..errors import (
     BadRequest,
     Conflict,
@@ -353,7 +353,7 @@ def _uploaded(services: Services, uploads: Uploads) -> tuple[dict[str, Any], boo
         return documents.add(*_whose(form), incoming)
 
 
-def _whose(form: UploadForm) -> tuple[Any, Source]:
+def _whose(form: UploadForm) -> tuple[Any, DocumentSource]:
     """The scope and the source that a form names, by what was read of it until now.
 
     Raises:
@@ -366,7 +366,7 @@ def _whose(form: UploadForm) -> tuple[Any, Source]:
     library = form.fields.get("library", "false")
     if library not in {"true", "false"}:
         raise BadRequest('library: "true" or "false".')
-    return _scope(caller(), library=library == "true", write=True), Source("file", name)
+    return _scope(caller(), library=library == "true", write=True), DocumentSource("file", name)
 
 
 def _named(services: Services) -> tuple[dict[str, Any], bool]:
@@ -380,7 +380,7 @@ def _named(services: Services) -> tuple[dict[str, Any], bool]:
     if body.url is not None:
         url = services.documents.fetcher.target(body.url).url
         scope = _scope(caller(), library=body.library, write=True)
-        return services.documents.add(scope, Source("url", url[-200:], url))
+        return services.documents.add(scope, DocumentSource("url", url[-200:], url))
     if body.library:
         raise BadRequest("An upload is its user's own: send the file itself to put it into the library.")
-    return services.documents.add(caller().scope, Source("upload", str(body.upload)))
+    return services.documents.add(caller().scope, DocumentSource("upload", str(body.upload)))

@@ -12,7 +12,7 @@ from ..chats.ui_events import UI_HEADERS, ui_stream
 from ..errors import BadRequest, Conflict, TooLarge
 from ..services.bundle import Services
 from ..turns.admit import Turns
-from ..turns.send import Named
+from ..turns.send import ClientMessage
 from .base import blueprint, caller, client, event_stream, example, streamed
 from .examples import UI_QUESTION, UI_STREAM
 from .refusals import OF_A_TURN, errors
@@ -98,7 +98,7 @@ def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprin
     )
     def send(body: UIChat) -> Response:
         last = body.last()
-        named = Named(body.id, last.id, last.said(), again=body.trigger == "regenerate-message")
+        named = ClientMessage(body.id, last.id, last.said(), again=body.trigger == "regenerate-message")
         if len(named.text) > limits.message_characters:
             raise TooLarge(f"A message has at most {limits.message_characters} characters.")
         asks = client()

@@ -14,11 +14,11 @@ from .entitlements import PAYING, Entitlement, Entitlements, subscriptions_of
 from .ledger import Ledger
 from .reconcile import Reconciliation
 
-__all__ = ["Desk"]
+__all__ = ["Checkout"]
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Checkout:
     """Serves the users of one app.
 
     Args:

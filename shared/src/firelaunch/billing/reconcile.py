@@ -12,7 +12,7 @@ from ..scope import check_uid
 from .base import BillingUnavailable, Owner, Payments, Subscription
 from .ledger import Ledger
 
-__all__ = ["Difference", "Reconciliation", "Report"]
+__all__ = ["Difference", "Reconciliation", "ReconciliationReport"]
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Difference:
 
 
 @dataclass(slots=True)
-class Report:
+class ReconciliationReport:
     """What a reconciliation found.
 
     Attributes:
@@ -67,7 +67,7 @@ class Reconciliation:
         self._payments = payments
         self._ledgers = ledgers
 
-    def run(self, looked_at: Callable[[int], None] = lambda _: None) -> Report:
+    def run(self, looked_at: Callable[[int], None] = lambda _: None) -> ReconciliationReport:
         """Go through all that Stripe has, then through all that we have; the second finds what is over, or another's.
 
         Args:
@@ -76,7 +76,7 @@ class Reconciliation:
         Raises:
             BillingUnavailable, StoreError: begin again later; what was mended stays so.
         """
-        report, seen = Report(), dict[str, Owner]()
+        report, seen = ReconciliationReport(), dict[str, Owner]()
         for page in self._payments.subscription_pages():
             seen |= {subscription.id: subscription.owner for subscription in page}
             for found in self._compare(page, report):
@@ -88,7 +88,7 @@ class Reconciliation:
         log.info("reconciled: %s", {key: value for key, value in report.as_dict().items() if key != "shown"})
         return report
 
-    def _compare(self, page: list[Subscription], report: Report) -> Iterator[Difference]:
+    def _compare(self, page: list[Subscription], report: ReconciliationReport) -> Iterator[Difference]:
         by_app: dict[str, list[tuple[str, Subscription]]] = {}
         for subscription in page:
             app_id, uid = subscription.owner.app_id, subscription.owner.uid
@@ -107,7 +107,7 @@ class Reconciliation:
                     yield Difference(app_id, uid, subscription.id, _status(entry), subscription.status)
 
     def _left_over(
-        self, app_id: str, ledger: Ledger, seen: Mapping[str, Owner], report: Report
+        self, app_id: str, ledger: Ledger, seen: Mapping[str, Owner], report: ReconciliationReport
     ) -> Iterator[Difference]:
         after: str | None = None
         while page := ledger.subscribers(after):
@@ -118,7 +118,7 @@ class Reconciliation:
                     if seen.get(subscription_id) != Owner(app_id, uid):
                         yield Difference(app_id, uid, subscription_id, _status(entry), None)
 
-    def _mend(self, found: Difference, report: Report) -> None:
+    def _mend(self, found: Difference, report: ReconciliationReport) -> None:
         report.differences += 1
         report.shown.extend([found] if len(report.shown) < _SHOWN else [])
         ledger = self._ledgers[found.app_id]

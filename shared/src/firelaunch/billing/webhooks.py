@@ -15,7 +15,7 @@ from ..store.fence import begun_at
 from .base import Event
 from .ledger import Ledger
 
-__all__ = ["Inbox", "Outcome"]
+__all__ = ["Outcome", "WebhookInbox"]
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _KEPT_DAYS = 90
 (https://docs.stripe.com/webhooks#automatic-retries). One that comes later still only has the subscription asked for."""
 
 
-class Inbox:
+class WebhookInbox:
     """Takes the events of some apps.
 
     Args:

@@ -15,7 +15,7 @@ from datetime import datetime
 from ..errors import FirelaunchError, NotFound, PreconditionFailed, StoreError
 from ..store.base import Document, Update
 from ..store.scoped import ScopedStore
-from .transcript import Said
+from .transcript import Transcript
 
 __all__ = ["Checkpointer", "Checkpoints", "Stopped"]
 
@@ -49,12 +49,12 @@ class Checkpoints:
         self._taker = taker
         self.record = record
         self._expires_at = expires_at
-        self._said = Said()
+        self._said = Transcript()
         self._length = 0
         self._found: Exception | None = None
         self.updated_at = updated_at
 
-    def begin(self, said: Said) -> None:
+    def begin(self, said: Transcript) -> None:
         """Have what is in ``said`` stored from now on, as it grows."""
         self._said = said
         self._taker.add(self)

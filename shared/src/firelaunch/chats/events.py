@@ -13,7 +13,7 @@ from json.encoder import encode_basestring
 from typing import Any
 
 from ..errors import FirelaunchError
-from ..llm.client_connection import Client
+from ..llm.client_connection import ClientConnection
 from ..llm.types import Source
 
 __all__ = [
@@ -108,7 +108,7 @@ STILL_HERE = b": still here\n\n"
 """A comment, which readers of server-sent events pass over."""
 
 
-def sse(events: Iterable[Event | Paused], client: Client | None = None) -> Iterator[bytes | Paused]:
+def sse(events: Iterable[Event | Paused], client: ClientConnection | None = None) -> Iterator[bytes | Paused]:
     """Server-sent events: ``start``; ``delta``, ``source``, ``tool_call``, ``tool_result``; ``done`` or ``error``.
 
     Each has JSON ``data``. Closing the iterator closes ``events``.

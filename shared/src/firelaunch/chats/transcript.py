@@ -10,7 +10,7 @@ from typing import Any
 from ..llm.types import Source
 from .events import Delta, Event, ToolCalled, ToolReturned
 
-__all__ = ["Retold", "Said"]
+__all__ = ["Replayer", "Transcript"]
 
 _Other = Source | ToolCalled | ToolReturned
 _KINDS: dict[str, type[_Other]] = {
@@ -24,7 +24,7 @@ _PLACE = 50
 
 
 @dataclass(slots=True)
-class Said:
+class Transcript:
     """What was told of a running answer, in order."""
 
     size: int = 0
@@ -71,14 +71,14 @@ class Said:
 
 
 @dataclass(slots=True)
-class Retold:
+class Replayer:
     """What a follower was told of somebody else's answer."""
 
     _characters: int = 0
     _told: list[_Other] = field(default_factory=list)
 
     def more(self, partial: Mapping[str, Any]) -> Iterator[Event]:
-        """The events that lead from what was told before to ``partial``, as :class:`Said` has made it."""
+        """The events that lead from what was told before to ``partial``, as :class:`Transcript` has made it."""
         text: str = partial.get("text", "")
         for other in partial.get("others", [])[len(self._told) :]:
             yield from self._up_to(text[: other["at"]])

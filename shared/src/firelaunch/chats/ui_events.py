@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..llm.client_connection import Client
+from ..llm.client_connection import ClientConnection
 from ..llm.types import Source
 from .events import (
     STILL_HERE,
@@ -36,7 +36,7 @@ _OURS = {"providerExecuted": True}
 """The service runs its tools itself; without this word a client would be asked for the result."""
 
 
-def ui_stream(events: Iterable[Event | Paused], client: Client | None = None) -> Iterator[bytes | Paused]:
+def ui_stream(events: Iterable[Event | Paused], client: ClientConnection | None = None) -> Iterator[bytes | Paused]:
     """The events, as they come, and the end mark. Closing the iterator closes ``events``.
 
     Args:

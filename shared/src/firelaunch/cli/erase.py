@@ -9,7 +9,7 @@ import click
 from ..errors import InvalidId
 from ..scope import check_uid
 from ..services.build import build
-from ..worker.tasks.erase import Report, erasure_of
+from ..worker.tasks.erase import ErasureReport, erasure_of
 from .apps import load_settings, where
 
 __all__ = ["command"]
@@ -50,7 +50,7 @@ def command(uid: str, apps: tuple[str, ...], dry_run: bool, yes: bool) -> None:
         click.echo(f"{settings.app.id} in {where(settings)}: {_told(report, dry_run)}")
 
 
-def _told(report: Report, dry_run: bool) -> str:
+def _told(report: ErasureReport, dry_run: bool) -> str:
     found = ", ".join(f"{number} {name}" for name, number in report.found.items())
     text = f"{'holds' if dry_run else 'removed'} {found}." if found else "nothing of this user."
     if report.running and not dry_run:

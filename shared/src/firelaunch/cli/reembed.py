@@ -8,7 +8,7 @@ import time
 
 import click
 
-from ..documents.reembed import Reembedding, Shard, Survey
+from ..documents.reembed import Reembedding, ReembedShard, Survey
 from ..errors import FirelaunchError
 from ..services.build import build
 from .apps import load_settings, where
@@ -47,9 +47,11 @@ def command(app: str, dry_run: bool, yes: bool, drop_old: bool, abandon: bool) -
         services.store.close()
 
 
-def _shard() -> Shard:
+def _shard() -> ReembedShard:
     try:
-        return Shard(int(os.environ.get("CLOUD_RUN_TASK_INDEX", "0")), int(os.environ.get("CLOUD_RUN_TASK_COUNT", "1")))
+        return ReembedShard(
+            int(os.environ.get("CLOUD_RUN_TASK_INDEX", "0")), int(os.environ.get("CLOUD_RUN_TASK_COUNT", "1"))
+        )
     except ValueError as error:
         raise click.ClickException(f"CLOUD_RUN_TASK_INDEX and CLOUD_RUN_TASK_COUNT do not fit: {error}.") from None
 
@@ -66,7 +68,7 @@ def _agreed(found: Survey, *, dry_run: bool, yes: bool) -> bool:
     return True
 
 
-def _run(work: Reembedding, shard: Shard) -> None:
+def _run(work: Reembedding, shard: ReembedShard) -> None:
     work.begin()
     with click.progressbar(length=max(1, work.survey(shard).missing), label="building") as bar:
         for done in work.build(shard):

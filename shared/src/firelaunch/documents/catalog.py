@@ -24,8 +24,8 @@ from pydantic import BaseModel, Field
 
 from ..errors import Conflict, Fenced, NotFound, PassageChanged, PreconditionFailed, ScopeViolation, TooLarge, TooMany
 from ..jobs import Job, Jobs, Kind, Prepared
-from ..llm.types import Tokens, token_bound
-from ..metering.contention import Admission
+from ..llm.types import TokenCounts, token_bound
+from ..metering.contention import Retries
 from ..paging import Page, page_after, page_cursor
 from ..rag.files import ScopedFiles, upload_path
 from ..rag.index.base import GENERATION, owner_of, scopes_of
@@ -36,7 +36,7 @@ from ..settings.app import Plan
 from ..store.base import SERVER_TIME, Create, Delete, Document, Filter, Increment, Order, Query, Set, Update, Write
 from ..store.fence import Fence
 from ..store.scoped import ScopedStore
-from .incoming_files import Incoming, IncomingFiles
+from .incoming_files import IncomingFile, IncomingFiles
 from .views import document_view
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from ..rag.stored_text import Span
     from ..rag.web.fetch import Fetcher
 
-__all__ = ["CRAWL", "INGEST", "STOPPED", "Crawl", "Documents", "Ingest", "Source", "document_id", "is_complete"]
+__all__ = ["CRAWL", "INGEST", "STOPPED", "Crawl", "DocumentSource", "Documents", "Ingest", "document_id", "is_complete"]
 
 _NEWEST = (Order("created_at", descending=True),)
 _READ: Final = 1 << 20
@@ -79,7 +79,7 @@ CRAWL: Final = Kind("crawl", Crawl, max_attempts=3, seconds=1700)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DocumentSource:
     """Where a document comes from.
 
     Args:
@@ -124,7 +124,7 @@ class Documents:
     _store: ScopedStore
     _files: ScopedFiles
     _jobs: Jobs
-    _admission: Admission
+    _admission: Retries
     versions: Versions
     engine: Callable[[Version], Engine]
     price: Callable[[Version, int], int]
@@ -152,7 +152,7 @@ class Documents:
         self._check(scope)
         return self._files.within(scope)
 
-    def has_room(self, scope: Scope, source: Source) -> bool:
+    def has_room(self, scope: Scope, source: DocumentSource) -> bool:
         """Whether :meth:`add` would take the document now: there is room for one more, or it takes another's place."""
         self._check(scope)
         there, user = self._store.get_many([scope.document(source.id), scope.root])
@@ -163,7 +163,7 @@ class Documents:
             return False
         return True
 
-    def received(self, scope: Scope, file: IO[bytes]) -> AbstractContextManager[Incoming]:
+    def received(self, scope: Scope, file: IO[bytes]) -> AbstractContextManager[IncomingFile]:
         """Keep a file that is being sent for as long as the block runs; no more than a part of it is in memory.
 
         Raises:
@@ -173,7 +173,12 @@ class Documents:
         return self.incoming.received(scope, file, self.policy.file_bytes)
 
     def add(
-        self, scope: Scope, source: Source, file: IO[bytes] | Incoming | None = None, *, key: str | None = None
+        self,
+        scope: Scope,
+        source: DocumentSource,
+        file: IO[bytes] | IncomingFile | None = None,
+        *,
+        key: str | None = None,
     ) -> tuple[dict[str, Any], bool]:
         """Take in a document, and have it indexed by a job.
 
@@ -286,7 +291,7 @@ class Documents:
             PassageChanged: the passage does not lie there, because the document was replaced since.
             Conflict: the document has no text yet.
         """
-        from ..rag.chunk import Chunk
+        from ..rag.chunk import DocumentChunk
         from ..rag.pipeline import is_entry
         from ..rag.stored_text import read_span
 
@@ -301,7 +306,8 @@ class Documents:
         except NotFound:
             raise Conflict("This document has no text: it was not read yet, or it could not be read.") from None
         if passage is not None and (
-            span is None or not is_entry(passage, document, Chunk(span.text, start, span.page, span.headings, 0))
+            span is None
+            or not is_entry(passage, document, DocumentChunk(span.text, start, span.page, span.headings, 0))
         ):
             raise PassageChanged
         return record, span
@@ -402,7 +408,7 @@ class Documents:
         *,
         library: bool = True,
         state: State | None,
-        spend: Callable[[str, Tokens, int], None],
+        spend: Callable[[str, TokenCounts, int], None],
     ) -> Retrieved:
         """The passages for a question, of the scope's own documents and of the library.
 
@@ -425,7 +431,7 @@ class Documents:
         engine = self.engine(state.current)
 
         def paid(made: Embedded) -> None:
-            tokens = Tokens(input=made.tokens, estimated=made.estimated)
+            tokens = TokenCounts(input=made.tokens, estimated=made.estimated)
             spend(state.current.model, tokens, engine.cost(made.tokens))
 
         living = partial(self._living, scope)
@@ -447,15 +453,15 @@ class Documents:
             return 0
         return self.price(state.current, token_bound([{"role": "user", "content": query}]))
 
-    def _keep(self, file: IO[bytes] | Incoming, path: str) -> None:
-        if isinstance(file, Incoming):
+    def _keep(self, file: IO[bytes] | IncomingFile, path: str) -> None:
+        if isinstance(file, IncomingFile):
             self._files.copy(file.path, path)
             return
         file.seek(0)
         self._files.put(path, file)
 
-    def _measured(self, file: IO[bytes] | Incoming) -> tuple[int, str]:
-        if isinstance(file, Incoming):
+    def _measured(self, file: IO[bytes] | IncomingFile) -> tuple[int, str]:
+        if isinstance(file, IncomingFile):
             return file.size, file.digest
         file.seek(0)
         size, digest = 0, sha256()
@@ -498,7 +504,9 @@ class Documents:
             where = "The library" if scope.uid is None else "Your plan"
             raise TooMany(f"{where} holds at most {most} documents. Delete one first.")
 
-    def _record(self, source: Source, size: int, digest: str, job: str, there: Document | None) -> dict[str, Any]:
+    def _record(
+        self, source: DocumentSource, size: int, digest: str, job: str, there: Document | None
+    ) -> dict[str, Any]:
         now = self.clock()
         generation, shown, stale = _following(there, digest)
         same = there is not None and generation == there.data.get(GENERATION, "")

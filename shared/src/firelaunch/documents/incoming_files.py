@@ -21,7 +21,7 @@ from ..errors import FirelaunchError, TooLarge
 from ..rag.files import ScopedFiles, incoming_folder
 from ..scope import Scope
 
-__all__ = ["Incoming", "IncomingFiles"]
+__all__ = ["IncomingFile", "IncomingFiles"]
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _NAME = re.compile(r"\.?(\d{10,12})-([0-9a-f]{16})-")
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class IncomingFile:
     """A file that is whole: where it lies, its bytes, and its SHA-256 in hexadecimal."""
 
     path: str
@@ -54,7 +54,7 @@ class IncomingFiles:
         self._swept = threading.Event()
 
     @contextmanager
-    def received(self, scope: Scope, file: IO[bytes], most: int) -> Iterator[Incoming]:
+    def received(self, scope: Scope, file: IO[bytes], most: int) -> Iterator[IncomingFile]:
         """Keep a file for as long as the block runs; it is read once, as it comes.
 
         Args:
@@ -73,7 +73,7 @@ class IncomingFiles:
         measured = _Measured(file, most)
         try:
             self._files.put(path, measured)  # type: ignore[arg-type]  # it is only read
-            yield Incoming(path, measured.size, measured.digest)
+            yield IncomingFile(path, measured.size, measured.digest)
         finally:
             self._remove(scope, _Names(lambda other, _at, _owner: other == name))
 

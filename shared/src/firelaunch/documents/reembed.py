@@ -25,7 +25,7 @@ from .catalog import Documents, is_complete
 if TYPE_CHECKING:
     from ..rag.index.base import Vector
 
-__all__ = ["Reembedding", "Shard", "Survey"]
+__all__ = ["ReembedShard", "Reembedding", "Survey"]
 
 _PAGE = 200
 """Documents that are read at a time."""
@@ -40,7 +40,7 @@ Check = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class ReembedShard:
     """One share of the documents: ``number`` of ``of``, from 0."""
 
     number: int = 0
@@ -96,7 +96,7 @@ class Reembedding:
     def __post_init__(self) -> None:
         self.target = self.documents.versions.wanted
 
-    def survey(self, shard: Shard = Shard()) -> Survey:
+    def survey(self, shard: ReembedShard = ReembedShard()) -> Survey:
         """Count what there is to do. Reads each record of the shard, and no text."""
         documents = missing = characters = 0
         for _, _, record in self._records(shard):
@@ -138,7 +138,7 @@ class Reembedding:
                 self._forget(self.target)
             self._change(state, state.current, self.target, [each for each in state.old if each != self.target])
 
-    def build(self, shard: Shard = Shard(), check: Check = lambda: None) -> Iterator[int]:
+    def build(self, shard: ReembedShard = ReembedShard(), check: Check = lambda: None) -> Iterator[int]:
         """Build what is missing; gives how many documents are done each time that one is, or that is refused.
 
         Args:
@@ -157,7 +157,7 @@ class Reembedding:
             done += 1
             yield done
 
-    def waits(self, shard: Shard = Shard()) -> bool:
+    def waits(self, shard: ReembedShard = ReembedShard()) -> bool:
         """Whether there are documents that :meth:`build` has to come back to, since their own jobs are at them."""
         return next(self._under_way(shard), None) is not None
 
@@ -202,7 +202,7 @@ class Reembedding:
         if not self._change(state, state.current, None, state.old):
             raise Conflict("Another process has changed the index versions. Try again.")
         self._forget(state.building)
-        for key, _, _ in self._under_way(Shard()):
+        for key, _, _ in self._under_way(ReembedShard()):
             self.store.commit([Delete(self.store.scope.under_way(key))])
         return True
 
@@ -311,7 +311,7 @@ class Reembedding:
     def _forget(self, version: Version) -> None:
         """Empty a version, and have no record say that it is held there."""
         self.documents.engine(version).index.drop(version.id)
-        for _, scope, record in self._records(Shard()):
+        for _, scope, record in self._records(ReembedShard()):
             while record is not None and version.id in record.data.get("indexed", {}):
                 try:
                     gone = {f"indexed.{version.id}": DELETE_FIELD}
@@ -321,14 +321,14 @@ class Reembedding:
                 else:
                     break
 
-    def _records(self, shard: Shard) -> Iterator[tuple[str, Scope, Document | None]]:
+    def _records(self, shard: ReembedShard) -> Iterator[tuple[str, Scope, Document | None]]:
         for page in _pages(self._sources, shard):
             named = [(key, self._scope(uid), document) for key, uid, document in page]
             found = self.store.get_many([scope.document(document) for _, scope, document in named])
             for (key, scope, _), record in zip(named, found, strict=True):
                 yield key, scope, record
 
-    def _under_way(self, shard: Shard) -> Iterator[tuple[str, Scope, str]]:
+    def _under_way(self, shard: ReembedShard) -> Iterator[tuple[str, Scope, str]]:
         for page in _pages(self._notes, shard):
             for key, uid, document in page:
                 yield key, self._scope(uid), document
@@ -344,7 +344,7 @@ class Reembedding:
         return Scope(app.app_id) if uid is None else app.of(uid)
 
 
-def _pages(read: Callable[[str], list[Document]], shard: Shard) -> Iterator[list[tuple[str, str | None, str]]]:
+def _pages(read: Callable[[str], list[Document]], shard: ReembedShard) -> Iterator[list[tuple[str, str | None, str]]]:
     """What is named in a shard: keys, users (None for the library) and documents."""
     last = shard.first
     while found := read(last):

@@ -8,7 +8,7 @@ from flask import request
 
 from ..billing.base import Event
 from ..billing.reconcile import Reconciliation
-from ..billing.webhooks import Inbox
+from ..billing.webhooks import WebhookInbox
 from ..identity import bearer
 from ..server.app import App
 from .http import function_app
@@ -41,7 +41,7 @@ class Invoker(Protocol):
         """
 
 
-def webhook_app(inbox: Inbox, webhooks: Webhooks) -> App:
+def webhook_app(inbox: WebhookInbox, webhooks: Webhooks) -> App:
     """Takes Stripe's events. 200 says that one need not be sent again; see docs/billing.md for the rest."""
     app = function_app("stripe_webhook", MAX_EVENT)
 

@@ -15,7 +15,7 @@ from flask import request
 __all__ = ["CalledHere"]
 
 
-class Tokens(Protocol):
+class AudienceTokens(Protocol):
     """Verifies tokens for an audience."""
 
     def verify(self, token: str, also: str | None = None) -> None:
@@ -37,7 +37,7 @@ class CalledHere:
         service: the name of the service on Cloud Run; "" elsewhere, where the call's address says nothing.
     """
 
-    tokens: Tokens
+    tokens: AudienceTokens
     service: str
 
     def verify(self, token: str) -> None:

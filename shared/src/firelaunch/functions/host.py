@@ -8,10 +8,10 @@ from typing import Protocol
 
 from ..services.bundle import Services
 
-__all__ = ["Caller", "Host"]
+__all__ = ["CallerPolicy", "Host"]
 
 
-class Caller(Protocol):
+class CallerPolicy(Protocol):
     """Verifies who calls."""
 
     def verify(self, token: str) -> None:
@@ -27,4 +27,4 @@ class Host:
     """What functions run on: the apps that they serve, by id, and who may call (anybody, where that is None)."""
 
     apps: Mapping[str, Services]
-    caller: Caller | None
+    caller: CallerPolicy | None

@@ -13,12 +13,12 @@ from ..api.base import Body
 from ..errors import InvalidId, Unauthenticated
 from ..identity import bearer
 from ..identity.base import check_not_anonymous, tenant_of
-from ..membership.members import Door, Visitor
+from ..membership.members import Membership, Requester
 from ..scope import check_uid
 from ..server.app import App
 from .http import function_app
 
-__all__ = ["Tokens", "door_app"]
+__all__ = ["ProjectTokens", "door_app"]
 
 Sent = TypeVar("Sent", bound=Body)
 
@@ -26,7 +26,7 @@ MAX_BODY = 4096
 """Bytes of a request's body at most; the largest that means something is far smaller."""
 
 
-class Tokens(Protocol):
+class ProjectTokens(Protocol):
     """Verifies ID tokens of the project, of any tenant and app."""
 
     def claims(self, token: str) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class InviteBody(Body):
     hours: int = Field(default=72, ge=1, le=24 * 90)
 
 
-def door_app(door: Door, tokens: Tokens) -> App:
+def door_app(door: Membership, tokens: ProjectTokens) -> App:
     """The door as a Flask app; see docs/membership.md for its routes."""
     app = function_app("membership", MAX_BODY)
     # Any page may call it: what it may do is in the token, which no browser sends by itself.
@@ -75,7 +75,7 @@ def door_app(door: Door, tokens: Tokens) -> App:
     return app
 
 
-def _routes(app: App, door: Door) -> None:
+def _routes(app: App, door: Membership) -> None:
     @app.route("/apps/<app_id>/join", methods=["POST"])
     def join(app_id: str) -> dict[str, Any]:
         body = _body(JoinBody)
@@ -115,7 +115,7 @@ def _body(kind: type[Sent]) -> Sent:
     return kind.model_validate(request.get_json() if request.get_data() else {})
 
 
-def _visitor(claims: dict[str, Any]) -> Visitor:
+def _visitor(claims: dict[str, Any]) -> Requester:
     try:
         uid = check_uid(claims.get("sub", ""))
     except InvalidId:
@@ -123,4 +123,4 @@ def _visitor(claims: dict[str, Any]) -> Visitor:
     tenant, issued_at = tenant_of(claims), claims.get("iat")
     if not isinstance(tenant, str | None) or not isinstance(issued_at, int | float):
         raise Unauthenticated(reason="the token's tenant or its time of issue is not valid")
-    return Visitor(uid, tenant, float(issued_at))
+    return Requester(uid, tenant, float(issued_at))

@@ -20,9 +20,9 @@ from pydantic import SecretStr
 from ..billing.base import Payments
 from ..billing.ledger import Ledger
 from ..billing.reconcile import Reconciliation
-from ..billing.webhooks import Inbox
+from ..billing.webhooks import WebhookInbox
 from ..errors import SettingsError
-from ..membership.members import Door
+from ..membership.members import Membership
 from ..scope import Scope, check_app_id
 from ..server.app import App
 from ..services.build import build
@@ -34,7 +34,7 @@ from ..telemetry import configure_logs
 from .billing import Invoker, reconciliation_app, webhook_app
 from .caller_tokens import CalledHere
 from .host import Host
-from .membership import Tokens, door_app
+from .membership import ProjectTokens, door_app
 
 __all__ = ["build_door", "build_host", "build_reconciliation", "build_webhook", "databases"]
 
@@ -50,7 +50,7 @@ def build_door(environ: Mapping[str, str] = os.environ) -> App:
     project = _project(environ)
     configure_logs(structured=bool(environ.get("K_SERVICE")), project=project)
     database = databases(environ)
-    door = Door(FirebaseDirectory(project), database, database(None), lambda: datetime.now(UTC))
+    door = Membership(FirebaseDirectory(project), database, database(None), lambda: datetime.now(UTC))
     return door_app(door, _tokens(project, environ))
 
 
@@ -64,7 +64,7 @@ def build_webhook(environ: Mapping[str, str] = os.environ) -> App:
 
     configure_logs(structured=bool(environ.get("K_SERVICE")), project=_project(environ))
     shared = environ.get("BILLING_SHARED", "") == "1"
-    inbox = Inbox(_ledgers(environ, _payments(environ)), lambda: datetime.now(UTC), shared=shared)
+    inbox = WebhookInbox(_ledgers(environ, _payments(environ)), lambda: datetime.now(UTC), shared=shared)
     what = "the signing secret (whsec_...) of the Stripe endpoint that leads here"
     return webhook_app(inbox, StripeWebhooks(SecretStr(_needed(environ, "STRIPE_WEBHOOK_SECRET", what))))
 
@@ -163,7 +163,7 @@ def _project(environ: Mapping[str, str]) -> str:
     return _needed(environ, "GOOGLE_CLOUD_PROJECT", "the Firebase project's id")
 
 
-def _tokens(project: str, environ: Mapping[str, str]) -> Tokens:
+def _tokens(project: str, environ: Mapping[str, str]) -> ProjectTokens:
     from ..identity.firebase import EmulatorTokens, FirebaseTokens
 
     return EmulatorTokens(project) if environ.get("FIREBASE_AUTH_EMULATOR_HOST") else FirebaseTokens(project)

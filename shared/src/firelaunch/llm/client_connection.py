@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .deadline import Patience
+    from .deadline import Deadline
 
-__all__ = ["CLIENT_KEY", "STREAM_KEY", "Client"]
+__all__ = ["CLIENT_KEY", "STREAM_KEY", "ClientConnection"]
 
 CLIENT_KEY = "firelaunch.client"
 """Where a WSGI environment has its request's client, under a server that knows them."""
@@ -26,7 +26,7 @@ STREAM_KEY = "firelaunch.chats.events"
 
 
 @dataclass(slots=True)
-class Client:
+class ClientConnection:
     """One request's client. Only one thread at a time works for a stream, so nothing here is locked.
 
     Attributes:
@@ -51,7 +51,7 @@ class Client:
     goes_on: bool = False
     may_wait: bool = False
     hosted: bool = False
-    waits_for: tuple[socket.socket, Patience] | None = None
+    waits_for: tuple[socket.socket, Deadline] | None = None
     idle: bool = False
     failure: BaseException | None = None
     not_before: float = 0.0

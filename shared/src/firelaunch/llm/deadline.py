@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..errors import ModelTimeout
-from .client_connection import Client
+from .client_connection import ClientConnection
 
-__all__ = ["HEARTBEAT_SECONDS", "TICK_SECONDS", "ClientLeft", "Patience"]
+__all__ = ["HEARTBEAT_SECONDS", "TICK_SECONDS", "ClientLeft", "Deadline"]
 
 HEARTBEAT_SECONDS = 15.0
 """Seconds of silence after which a stream's client is sent a sign of life; proxies end what is silent for a minute."""
@@ -29,7 +29,7 @@ class ClientLeft(Exception):
 
 
 @dataclass(slots=True)
-class Patience:
+class Deadline:
     """The limits of one call; times are seconds of ``time.monotonic``.
 
     Args:
@@ -45,7 +45,7 @@ class Patience:
     deadline: float
     first_token: float
     between: float
-    client: Client | None = None
+    client: ClientConnection | None = None
     check: Callable[[], None] = lambda: None
     sent: bool = False
     _began: float = field(default_factory=time.monotonic)

@@ -20,8 +20,8 @@ from ..errors import EmptyAnswer, FirelaunchError, ModelError, ModelRefused, Mod
 from ..scope import Scope
 from .breaker import Breaker
 from .cache_key import Reuse, answer_key
-from .client_connection import Client
-from .deadline import Patience
+from .client_connection import ClientConnection
+from .deadline import Deadline
 from .empty import empty_answer
 from .prices import Prices
 from .thinking import Effort, thinks
@@ -30,13 +30,13 @@ from .tool_threads import ToolThreads
 from .types import (
     LEAVING,
     WAITING,
-    Call,
     Chunk,
     Message,
     Meter,
+    ModelCall,
     Provider,
     Shape,
-    Tokens,
+    TokenCounts,
     ToolChunk,
     ToolSpec,
     text_bound,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from .cache import AnswerCache, OwnedAnswers
     from .tools import Tool
 
-__all__ = ["Answering", "Gateway"]
+__all__ = ["Gateway", "ModelSession"]
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Gateway:
     first_token_seconds: float = 60.0
     between_tokens_seconds: float = 30.0
     cache: AnswerCache | OwnedAnswers | None = None
-    pause: Callable[[Patience, float], None] = Patience.pause
+    pause: Callable[[Deadline, float], None] = Deadline.pause
     jitter: Callable[[], float] = random.random
     breaker: Breaker = field(default_factory=lambda: Breaker(time.monotonic))
     tool_threads: ToolThreads = field(default_factory=ToolThreads)
@@ -112,18 +112,18 @@ class Gateway:
         *,
         streamed: bool,
         owner: Scope | None = None,
-        client: Client | None = None,
+        client: ClientConnection | None = None,
         check: Callable[[], None] = lambda: None,
-    ) -> Answering:
+    ) -> ModelSession:
         """Calls for one request of ``owner``, which has ``seconds`` in all. Without an owner no answer is kept.
 
         See Patience for ``client`` and ``check``.
         """
-        return Answering(self, meter, model, time.monotonic() + seconds, streamed, client, check, owner)
+        return ModelSession(self, meter, model, time.monotonic() + seconds, streamed, client, check, owner)
 
 
 @dataclass(slots=True)
-class Answering:
+class ModelSession:
     """What a workflow is handed as ``turn.llm``: the gateway, bound to one request's model, meter and time.
 
     ``model`` is the model in use; it changes when a fallback takes over. ``temperature`` is that of calls that name
@@ -135,7 +135,7 @@ class Answering:
     model: str
     deadline: float
     streamed: bool
-    client: Client | None = None
+    client: ClientConnection | None = None
     check: Callable[[], None] = lambda: None
     owner: Scope | None = None
     temperature: float | None = None
@@ -172,7 +172,7 @@ class Answering:
         """
         most = min(max_output_tokens or self.gateway.max_output_tokens, self.gateway.max_output_tokens)
         heat = self.temperature if temperature is None else temperature
-        call = Call(self.model, messages, most, self._patience(), heat, shape)
+        call = ModelCall(self.model, messages, most, self._patience(), heat, shape)
         if tools:
             yield from self._with_tools(call, tools, tool_steps)
             return
@@ -191,7 +191,7 @@ class Answering:
             keep=lambda text: self.model == model and keep(text),  # a fallback's answer is not the model's own
         )
 
-    def _with_tools(self, call: Call, tools: Sequence[Tool | Callable[..., Any]], steps: int) -> Iterator[Chunk]:
+    def _with_tools(self, call: ModelCall, tools: Sequence[Tool | Callable[..., Any]], steps: int) -> Iterator[Chunk]:
         from .tools import Toolbox
 
         def ask(messages: Sequence[Message], specs: Sequence[ToolSpec], may_call: bool) -> Iterator[Chunk]:
@@ -200,7 +200,7 @@ class Answering:
 
         yield from Toolbox(tools, steps, self.gateway.tool_threads, self._tick).answer(call.messages, ask)
 
-    def _ask(self, asked: Call) -> Iterator[Chunk]:
+    def _ask(self, asked: ModelCall) -> Iterator[Chunk]:
         last: ModelError | None = None
         for model in self.gateway.route(asked.model):
             if not self.gateway.breaker.allows(model):
@@ -228,7 +228,7 @@ class Answering:
 
         return extract(self, reader_of(model), messages, max_output_tokens)
 
-    def _with_retries(self, call: Call) -> Iterator[Chunk]:
+    def _with_retries(self, call: ModelCall) -> Iterator[Chunk]:
         sent = token_bound(call.messages, call.shape, call.tools)
         most = self.gateway.prices.most(call.model, sent, call.most_tokens)
         for attempt in range(_TRIES):
@@ -262,19 +262,19 @@ class Answering:
         patience.left()
         patience.pause(0.001)
 
-    def _patience(self) -> Patience:
+    def _patience(self) -> Deadline:
         gateway = self.gateway
         times = (self.deadline, gateway.first_token_seconds, gateway.between_tokens_seconds)
-        return Patience(*times, self.client, self.check)
+        return Deadline(*times, self.client, self.check)
 
-    def _once(self, call: Call) -> Iterator[Chunk]:
+    def _once(self, call: ModelCall) -> Iterator[Chunk]:
         call = replace(call, patience=self._patience())
         call.patience.left()
         provider = self.gateway.provider
         said: list[str] = []
         thoughts: list[str] = []
         calls = CallAssembler()
-        tokens: Tokens | None = None
+        tokens: TokenCounts | None = None
         finish: str | None = None
         owed = ended = False
         chunks = provider.stream(call) if self.streamed and call.shape is None else _whole(provider, call)
@@ -331,12 +331,12 @@ class Answering:
             raise
         breaker.succeeded(model)
 
-    def _take_down(self, call: Call, reported: Tokens | None, text: str, ended: bool) -> None:
-        tokens = _used(call, reported or Tokens(), text, ended)
+    def _take_down(self, call: ModelCall, reported: TokenCounts | None, text: str, ended: bool) -> None:
+        tokens = _used(call, reported or TokenCounts(), text, ended)
         self.meter.spend(call.model, tokens, self.gateway.prices.cost(call.model, tokens))
 
 
-def _used(call: Call, reported: Tokens, text: str, ended: bool) -> Tokens:
+def _used(call: ModelCall, reported: TokenCounts, text: str, ended: bool) -> TokenCounts:
     """What a call is taken to have used.
 
     The provider's own figures count. Where it gave none, or 0 for what cannot be 0, a bound takes their place, so that
@@ -352,10 +352,10 @@ def _used(call: Call, reported: Tokens, text: str, ended: bool) -> Tokens:
         said = max(said, text_bound(text) + silent)
     estimated = reported.estimated or (asked, said) != (reported.input, reported.output)
     cached = min(reported.cached_input, asked)
-    return Tokens(asked, cached, said, estimated, min(reported.cache_write, asked - cached))
+    return TokenCounts(asked, cached, said, estimated, min(reported.cache_write, asked - cached))
 
 
-def _whole(provider: Provider, call: Call) -> Iterator[Chunk]:
+def _whole(provider: Provider, call: ModelCall) -> Iterator[Chunk]:
     yield provider.complete(call)
 
 

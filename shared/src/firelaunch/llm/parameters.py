@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 from ..errors import ModelRefused
 from .types import Chunk
 
-__all__ = ["Body", "Refusal", "RefusedParameters"]
+__all__ = ["Body", "ParameterRefusal", "RefusedParameters"]
 
 Body = Mapping[str, Any]
 
 
-class Refusal(NamedTuple):
+class ParameterRefusal(NamedTuple):
     """A parameter that a model refuses, or one ``value`` of it."""
 
     name: str
@@ -36,12 +36,12 @@ class RefusedParameters:
 
     def __init__(
         self,
-        adapt: Callable[[Body, frozenset[Refusal]], Body],
-        blame: Callable[[Body, str], Refusal | None],
+        adapt: Callable[[Body, frozenset[ParameterRefusal]], Body],
+        blame: Callable[[Body, str], ParameterRefusal | None],
     ) -> None:
         self._adapt = adapt
         self._blame = blame
-        self._known: dict[str, frozenset[Refusal]] = {}
+        self._known: dict[str, frozenset[ParameterRefusal]] = {}
 
     def send(self, model: str, body: Body, send: Callable[[Body], Iterator[Chunk]]) -> Iterator[Chunk]:
         """The chunks that ``send`` gives for ``body``, in a form that the model takes.

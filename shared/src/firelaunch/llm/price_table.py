@@ -10,7 +10,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from .types import Tokens
+from .types import TokenCounts
 
 __all__ = ["FlatPrice", "flat_price", "table_cost"]
 
@@ -25,7 +25,7 @@ class FlatPrice(NamedTuple):
     output: Decimal
     cache_write: Decimal
 
-    def cost(self, tokens: Tokens) -> Decimal:
+    def cost(self, tokens: TokenCounts) -> Decimal:
         """Micro-dollars for ``tokens``, not rounded."""
         plain = tokens.input - tokens.cached_input - tokens.cache_write
         return (
@@ -48,13 +48,13 @@ def flat_price(provider: str, model: str) -> FlatPrice | None:
 @cache
 def _flat_price(provider: str, model: str, _day: date) -> FlatPrice | None:
     # Prices change at a date that the table may know, and processes outlive it.
-    prices = _calculation(provider, model, Tokens(input=1, output=1)).model_price
+    prices = _calculation(provider, model, TokenCounts(input=1, output=1)).model_price
     asked = prices.input_mtok
     found = (asked, prices.cache_read_mtok or asked, prices.output_mtok, prices.cache_write_mtok or asked)
     return FlatPrice(*found) if all(isinstance(price, Decimal) for price in found) else None
 
 
-def table_cost(provider: str, model: str, tokens: Tokens) -> Decimal:
+def table_cost(provider: str, model: str, tokens: TokenCounts) -> Decimal:
     """Dollars for ``tokens``, tiers included.
 
     Raises:
@@ -64,7 +64,7 @@ def table_cost(provider: str, model: str, tokens: Tokens) -> Decimal:
     return total
 
 
-def _calculation(provider: str, model: str, tokens: Tokens) -> Any:
+def _calculation(provider: str, model: str, tokens: TokenCounts) -> Any:
     prices = _library()
     usage = prices.Usage(
         input_tokens=tokens.input,

@@ -12,7 +12,7 @@ from decimal import ROUND_CEILING, Decimal
 from ..errors import SettingsError
 from ..settings.app import Price
 from .price_table import FlatPrice, flat_price, table_cost
-from .types import Tokens
+from .types import TokenCounts
 
 __all__ = ["Prices"]
 
@@ -34,7 +34,7 @@ class Prices:
         self._overrides = overrides
         self._free = frozenset(free)
 
-    def cost(self, model: str, tokens: Tokens) -> int:
+    def cost(self, model: str, tokens: TokenCounts) -> int:
         """Micro-dollars for ``tokens`` of ``model``, rounded up.
 
         Raises:
@@ -58,8 +58,8 @@ class Prices:
         Raises:
             SettingsError: the model has no price.
         """
-        written = Tokens(input_tokens, output=output_tokens, cache_write=input_tokens)
-        return max(self.cost(model, written), self.cost(model, Tokens(input_tokens, output=output_tokens)))
+        written = TokenCounts(input_tokens, output=output_tokens, cache_write=input_tokens)
+        return max(self.cost(model, written), self.cost(model, TokenCounts(input_tokens, output=output_tokens)))
 
     def check(self, provider: str, models: Iterable[str]) -> None:
         """Refuse to go on with a model that would be billed at an unknown price.
@@ -90,12 +90,12 @@ class Prices:
 
     def _known(self, model: str) -> bool:
         try:
-            self.cost(model, Tokens(input=1, output=1))
+            self.cost(model, TokenCounts(input=1, output=1))
         except SettingsError:
             return False
         return True
 
-    def _table(self, model: str, tokens: Tokens) -> Decimal:
+    def _table(self, model: str, tokens: TokenCounts) -> Decimal:
         provider, name = _TABLE[self._provider], model.removeprefix("google/")
         try:
             flat = flat_price(provider, name)

@@ -22,7 +22,7 @@ from .types import Shape
 if TYPE_CHECKING:
     from jsonschema_rs import Draft202012Validator
 
-__all__ = ["Misfit", "Reader", "of_model", "of_schema"]
+__all__ = ["AnswerReader", "Misfit", "of_model", "of_schema"]
 
 T = TypeVar("T")
 _REGEX_BYTES = 1 << 20
@@ -39,7 +39,7 @@ class Misfit(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Reader(Generic[T]):
+class AnswerReader(Generic[T]):
     """Reads answers of one shape.
 
     Args:
@@ -80,14 +80,14 @@ class Reader(Generic[T]):
         return True
 
 
-def of_schema(schema: Mapping[str, Any], name: str = "answer") -> Reader[dict[str, Any]]:
+def of_schema(schema: Mapping[str, Any], name: str = "answer") -> AnswerReader[dict[str, Any]]:
     """The reader for a JSON schema (2020-12).
 
     Raises:
         InvalidSchema: it is none, or no model could be held to it.
     """
     strict = _checked(schema)
-    return Reader(Shape(name, schema, strict), lambda data: cast("dict[str, Any]", data))
+    return AnswerReader(Shape(name, schema, strict), lambda data: cast("dict[str, Any]", data))
 
 
 def _checked(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _checked(schema: Mapping[str, Any]) -> dict[str, Any]:
 M = TypeVar("M", bound=BaseModel)
 
 
-def of_model(model: type[M]) -> Reader[M]:
+def of_model(model: type[M]) -> AnswerReader[M]:
     """The reader for a pydantic model; its own validators have the last word.
 
     Raises:
@@ -121,7 +121,7 @@ def of_model(model: type[M]) -> Reader[M]:
             lines = [f"/{'/'.join(map(str, item['loc']))}: {item['msg']}" for item in found]
             raise Misfit("\n".join(lines)[:_ERROR_CHARACTERS]) from None
 
-    return Reader(Shape(model.__name__[:64], schema, strict), make)
+    return AnswerReader(Shape(model.__name__[:64], schema, strict), make)
 
 
 def _validator(schema: Mapping[str, Any]) -> Draft202012Validator:

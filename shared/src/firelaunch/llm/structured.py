@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from pydantic import BaseModel
 
 from ..errors import ExtractionFailed
-from .shapes import Misfit, Reader, of_model, of_schema
+from .shapes import AnswerReader, Misfit, of_model, of_schema
 from .types import Chunk, Message
 
 if TYPE_CHECKING:
-    from .gateway import Answering
+    from .gateway import ModelSession
 
 __all__ = ["Kind", "extract", "reader_of"]
 
@@ -32,10 +32,10 @@ _AGAIN = "That does not fit the schema:\n{problems}\nSend the whole answer again
 
 
 @overload
-def reader_of(kind: type[M]) -> Reader[M]: ...
+def reader_of(kind: type[M]) -> AnswerReader[M]: ...
 @overload
-def reader_of(kind: Mapping[str, Any]) -> Reader[dict[str, Any]]: ...
-def reader_of(kind: Kind) -> Reader[Any]:
+def reader_of(kind: Mapping[str, Any]) -> AnswerReader[dict[str, Any]]: ...
+def reader_of(kind: Kind) -> AnswerReader[Any]:
     """The reader for a pydantic model, or for a JSON schema.
 
     Raises:
@@ -44,14 +44,16 @@ def reader_of(kind: Kind) -> Reader[Any]:
     return of_model(kind) if isinstance(kind, type) else of_schema(kind)
 
 
-def extract(llm: Answering, reader: Reader[T], messages: Sequence[Message], max_output_tokens: int | None = None) -> T:
+def extract(
+    llm: ModelSession, reader: AnswerReader[T], messages: Sequence[Message], max_output_tokens: int | None = None
+) -> T:
     """The model's answer to ``messages``, read by ``reader``.
 
     An answer that does not fit is sent back once, with what is wrong with it. Both calls are taken down by the meter.
 
     Raises:
         ExtractionFailed: it did not fit the second time either, was cut short, or is a refusal.
-        BudgetExceeded, ModelError: as for :meth:`Answering.stream`.
+        BudgetExceeded, ModelError: as for :meth:`ModelSession.stream`.
     """
     said: list[Message] = list(messages)
     for _ in range(2):
@@ -67,5 +69,5 @@ def extract(llm: Answering, reader: Reader[T], messages: Sequence[Message], max_
     raise ExtractionFailed
 
 
-def _whole(llm: Answering, messages: list[Message], reader: Reader[Any], most: int | None) -> list[Chunk]:
+def _whole(llm: ModelSession, messages: list[Message], reader: AnswerReader[Any], most: int | None) -> list[Chunk]:
     return list(llm.stream(messages, max_output_tokens=most, shape=reader.shape, keep=reader.fits))

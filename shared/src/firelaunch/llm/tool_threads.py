@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from typing import Any
 
-__all__ = ["Running", "ToolThreads"]
+__all__ = ["RunningTool", "ToolThreads"]
 
 _TICK = 0.25
 """Seconds between two looks at whether to wait on."""
@@ -17,7 +17,7 @@ _HEARTBEAT = 15.0
 """Seconds of silence after which a stream's client is sent a sign of life."""
 
 
-class Running:
+class RunningTool:
     """A function on a thread of its own."""
 
     def __init__(self) -> None:
@@ -68,11 +68,11 @@ class ToolThreads:
     def __init__(self, most: int = 64) -> None:
         self._free = threading.BoundedSemaphore(most)
 
-    def start(self, work: Callable[[], Any]) -> Running | None:
+    def start(self, work: Callable[[], Any]) -> RunningTool | None:
         """``work`` on a thread, in the caller's context; None where too many are running."""
         if not self._free.acquire(blocking=False):
             return None
-        running, context = Running(), copy_context()
+        running, context = RunningTool(), copy_context()
 
         def run() -> None:
             try:

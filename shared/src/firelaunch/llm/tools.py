@@ -19,8 +19,8 @@ from pydantic_core import PydanticSerializationError, from_json, to_jsonable_pyt
 
 from ..errors import InvalidSchema
 from .empty import empty_answer
-from .shapes import Misfit, Reader, of_model
-from .tool_threads import Running, ToolThreads
+from .shapes import AnswerReader, Misfit, of_model
+from .tool_threads import RunningTool, ToolThreads
 from .types import Chunk, Message, ToolCall, ToolChunk, ToolSpec, ToolUse
 
 __all__ = ["Tool", "ToolError", "Toolbox"]
@@ -68,7 +68,7 @@ class _Offer:
 
     tool: Tool
     spec: ToolSpec
-    reader: Reader[BaseModel]
+    reader: AnswerReader[BaseModel]
     parameters: tuple[str, ...]
 
     def arguments(self, text: str) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class _Use:
     call: ToolCall
     shown: bool
     seconds: float = 0.0
-    running: Running | None = None
+    running: RunningTool | None = None
     error: str | None = None
     told: str = ""
     output: Any = None

@@ -7,23 +7,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, NotRequired, Protocol, TypedDict
 
-from .deadline import Patience
+from .deadline import Deadline
 from .thinking import Effort
 
 __all__ = [
     "LEAVING",
     "MADE_ID",
     "WAITING",
-    "Call",
     "CallPart",
     "Chunk",
     "Message",
     "Meter",
+    "ModelCall",
     "Passed",
     "Provider",
     "Shape",
     "Source",
-    "Tokens",
+    "TokenCounts",
     "ToolCall",
     "ToolChunk",
     "ToolSpec",
@@ -66,7 +66,7 @@ class Message(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class TokenCounts:
     """What a call used, in tokens.
 
     Attributes:
@@ -82,8 +82,8 @@ class Tokens:
     estimated: bool = False
     cache_write: int = 0
 
-    def __add__(self, other: Tokens) -> Tokens:
-        return Tokens(
+    def __add__(self, other: TokenCounts) -> TokenCounts:
+        return TokenCounts(
             self.input + other.input,
             self.cached_input + other.cached_input,
             self.output + other.output,
@@ -91,11 +91,11 @@ class Tokens:
             self.cache_write + other.cache_write,
         )
 
-    def at_least(self, other: Tokens | None) -> Tokens:
+    def at_least(self, other: TokenCounts | None) -> TokenCounts:
         """The larger of each figure of two reports on one call: what was used does not become less."""
         if other is None:
             return self
-        return Tokens(
+        return TokenCounts(
             max(self.input, other.input),
             max(self.cached_input, other.cached_input),
             max(self.output, other.output),
@@ -139,7 +139,7 @@ class ToolSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ModelCall:
     """One call of one model. ``patience`` says for how long, and what else may end it.
 
     With ``may_call`` False the ``tools`` are there for what was said before, and none may be asked for.
@@ -152,7 +152,7 @@ class Call:
     model: str
     messages: Sequence[Message]
     max_output_tokens: int
-    patience: Patience
+    patience: Deadline
     temperature: float | None = None
     shape: Shape | None = None
     tools: Sequence[ToolSpec] = ()
@@ -225,7 +225,7 @@ class Chunk:
     """
 
     text: str = ""
-    tokens: Tokens | None = None
+    tokens: TokenCounts | None = None
     finish: str | None = None
     source: Source | None = None
 
@@ -286,10 +286,10 @@ class Provider(Protocol):
 
     name: str
 
-    def complete(self, call: Call) -> Chunk:
+    def complete(self, call: ModelCall) -> Chunk:
         """The whole answer."""
 
-    def stream(self, call: Call) -> Iterator[Chunk]:
+    def stream(self, call: ModelCall) -> Iterator[Chunk]:
         """The answer as it comes. Closing the iterator closes the connection to the provider."""
 
 
@@ -303,7 +303,7 @@ class Meter(Protocol):
             BudgetExceeded: the caller's budget does not cover it.
         """
 
-    def spend(self, model: str, tokens: Tokens, micro_usd: int) -> None:
+    def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:
         """Take down one call's use."""
 
     def reuse(self, model: str) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["Account", "Directory"]
+__all__ = ["Directory", "DirectoryUser"]
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class DirectoryUser:
     """A user as the directory has them now, which a token of up to an hour ago may not.
 
     ``valid_since`` is in seconds since 1970: tokens that were issued before it are revoked.
@@ -28,7 +28,7 @@ class Account:
 class Directory(Protocol):
     """Reads accounts, and sets their claims."""
 
-    def find(self, uid: str, tenant: str | None) -> Account | None:
+    def find(self, uid: str, tenant: str | None) -> DirectoryUser | None:
         """The account of ``uid`` in that Identity Platform tenant (None: the project's own users).
 
         Raises:

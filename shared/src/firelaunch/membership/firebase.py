@@ -12,7 +12,7 @@ from google.auth.exceptions import GoogleAuthError
 
 from ..identity.base import IdentityUnavailable
 from ..identity.firebase import LazyCredential
-from .directory import Account
+from .directory import DirectoryUser
 
 __all__ = ["FirebaseDirectory"]
 
@@ -36,7 +36,7 @@ class FirebaseDirectory:
         self._clients: dict[str | None, Any] = {}
         self._lock = threading.Lock()
 
-    def find(self, uid: str, tenant: str | None) -> Account | None:
+    def find(self, uid: str, tenant: str | None) -> DirectoryUser | None:
         """See :class:`~firelaunch.membership.directory.Directory`."""
         try:
             record = self._client(tenant).get_user(uid)
@@ -44,7 +44,7 @@ class FirebaseDirectory:
             return None
         except (firebase_admin.exceptions.FirebaseError, GoogleAuthError) as error:
             raise IdentityUnavailable(reason=str(error)) from error
-        return Account(
+        return DirectoryUser(
             uid=record.uid,
             tenant=tenant,
             email=record.email,

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from ..errors import AlreadyExists, Contention, NotFound, PreconditionFailed
 from ..store.base import Create, Delete, DocumentStore, Update
 
-__all__ = ["Lease", "Locks"]
+__all__ = ["Locks", "MemberLock"]
 
 LEASE_SECONDS = 120.0
 WRITE_SECONDS = 60.0
@@ -25,7 +25,7 @@ WAIT_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
+class MemberLock:
     """The right to write, until a time. ``taken`` is the lock document's ``update_time``."""
 
     until: datetime
@@ -51,7 +51,7 @@ class Locks:
         self._clock = clock
 
     @contextmanager
-    def hold(self, name: str) -> Iterator[Lease]:
+    def hold(self, name: str) -> Iterator[MemberLock]:
         """Hold the lock of ``name``, which may be part of a path, while the block runs.
 
         Raises:
@@ -66,7 +66,7 @@ class Locks:
             with suppress(PreconditionFailed, NotFound):
                 self._store.commit([Delete(path, if_updated_at=lease.taken)])
 
-    def _acquire(self, path: str) -> Lease:
+    def _acquire(self, path: str) -> MemberLock:
         give_up = time.monotonic() + WAIT_SECONDS
         pause = 0.02
         while (lease := self._try(path)) is None:
@@ -76,10 +76,10 @@ class Locks:
             pause = min(pause * 2, 0.5)
         return lease
 
-    def _try(self, path: str) -> Lease | None:
+    def _try(self, path: str) -> MemberLock | None:
         until = self._clock() + timedelta(seconds=LEASE_SECONDS)
         try:
-            return Lease(until, self._store.commit([Create(path, {"until": until})]), self._clock)
+            return MemberLock(until, self._store.commit([Create(path, {"until": until})]), self._clock)
         except (AlreadyExists, Contention):
             held = self._store.get(path)
         if held is None or held.data["until"] > self._clock():
@@ -88,4 +88,4 @@ class Locks:
             taken = self._store.commit([Update(path, {"until": until}, if_updated_at=held.update_time)])
         except (PreconditionFailed, NotFound, Contention):
             return None
-        return Lease(until, taken, self._clock)
+        return MemberLock(until, taken, self._clock)

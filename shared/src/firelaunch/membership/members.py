@@ -16,13 +16,13 @@ from ..errors import Forbidden, NotFound
 from ..scope import Scope, check_app_id, check_uid
 from ..store.base import Delete, DocumentStore, Set
 from .claims import check_role, encode, roles, with_role
-from .directory import Account, Directory
+from .directory import Directory, DirectoryUser
 from .invites import Invitation, Invites
 from .lock import Locks
 from .policy import Policy
 from .removals import Removals
 
-__all__ = ["LOCKS", "Door", "Visitor"]
+__all__ = ["LOCKS", "Membership", "Requester"]
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ LOCKS = "membership_locks"
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
+class Requester:
     """Who calls, by a verified token: of which tenant, and when (seconds since 1970) the token was issued."""
 
     uid: str
@@ -39,7 +39,7 @@ class Visitor:
     issued_at: float
 
 
-class Door:
+class Membership:
     """The door to all apps of a Firebase project.
 
     Args:
@@ -59,7 +59,7 @@ class Door:
         self._locks = Locks(shared, LOCKS, clock)
         self._clock = clock
 
-    def join(self, visitor: Visitor, app_id: str, invite: str | None = None) -> str:
+    def join(self, visitor: Requester, app_id: str, invite: str | None = None) -> str:
         """Make ``visitor`` a member, by the app's policy or by an invitation; nothing changes for one who is.
 
         With an invitation, one who is a member gets its role, if it is more than theirs. Nobody gets a lesser one.
@@ -92,7 +92,7 @@ class Door:
                 invites.done(invite, visitor.uid)
         return role
 
-    def leave(self, visitor: Visitor, app_id: str) -> None:
+    def leave(self, visitor: Requester, app_id: str) -> None:
         """End the visitor's membership; nothing happens where there is none. What they wrote stays.
 
         Raises:
@@ -101,7 +101,7 @@ class Door:
         check_app_id(app_id)
         self._change(visitor.uid, visitor.tenant, app_id, None, visitor=visitor)
 
-    def set_role(self, admin: Visitor, app_id: str, uid: str, role: str) -> None:
+    def set_role(self, admin: Requester, app_id: str, uid: str, role: str) -> None:
         """Give a member of the app another role.
 
         Raises:
@@ -112,7 +112,7 @@ class Door:
         self._check_admin(admin, app_id)
         self._change(check_uid(uid), admin.tenant, app_id, check_role(role))
 
-    def remove(self, admin: Visitor, app_id: str, uid: str) -> None:
+    def remove(self, admin: Requester, app_id: str, uid: str) -> None:
         """End another's membership, and keep them out until :meth:`readmit`.
 
         One who is no member at the moment is kept out as well: they may just have left, or be about to join. An admin
@@ -125,7 +125,7 @@ class Door:
         self._check_admin(admin, app_id)
         self._change(check_uid(uid), admin.tenant, app_id, None, remove=uid != admin.uid)
 
-    def readmit(self, admin: Visitor, app_id: str, uid: str) -> None:
+    def readmit(self, admin: Requester, app_id: str, uid: str) -> None:
         """Let one who was removed join again; nothing happens where nobody was. Their role does not come back.
 
         Raises:
@@ -136,7 +136,7 @@ class Door:
             if self._removals(app_id).lift(uid):
                 log.info("membership: a removal from %s was lifted", app_id)
 
-    def invite(self, admin: Visitor, app_id: str, role: str, *, uses: int, valid_for: timedelta) -> Invitation:
+    def invite(self, admin: Requester, app_id: str, role: str, *, uses: int, valid_for: timedelta) -> Invitation:
         """An invitation to the app.
 
         Raises:
@@ -153,7 +153,7 @@ class Door:
         app_id: str,
         role: str | None,
         *,
-        visitor: Visitor | None = None,
+        visitor: Requester | None = None,
         remove: bool = False,
     ) -> None:
         with self._locks.hold(_lock_of(uid, tenant)) as lease:
@@ -181,12 +181,12 @@ class Door:
         fields: dict[str, Any] = {"role": role, "updated_at": now}
         store.commit([Set(path, {**fields, "joined": now} if joined else fields, merge=True)])
 
-    def _check_admin(self, visitor: Visitor, app_id: str) -> None:
+    def _check_admin(self, visitor: Requester, app_id: str) -> None:
         account = self._account(visitor, self._policy(app_id))
         if roles(account.claims).get(app_id) != "admin":
             raise Forbidden("Only an admin of this app may do this.", reason=f"uid {visitor.uid} of {app_id}")
 
-    def _account(self, visitor: Visitor, policy: Policy) -> Account:
+    def _account(self, visitor: Requester, policy: Policy) -> DirectoryUser:
         if visitor.tenant != policy.tenant:
             raise Forbidden("This app's users sign in elsewhere.", reason=f"a token of tenant {visitor.tenant!r}")
         return _checked(self._directory.find(visitor.uid, visitor.tenant), visitor)
@@ -198,7 +198,7 @@ class Door:
         return Policy.of(document.data)
 
     @staticmethod
-    def _offer(policy: Policy, account: Account, held: str | None) -> str:
+    def _offer(policy: Policy, account: DirectoryUser, held: str | None) -> str:
         if held is None:
             policy.check(account.email, verified=account.email_verified)
         return held or "member"
@@ -210,7 +210,7 @@ class Door:
         return Invites(self._database(app_id), app_id, self._clock)
 
 
-def _checked(account: Account | None, visitor: Visitor) -> Account:
+def _checked(account: DirectoryUser | None, visitor: Requester) -> DirectoryUser:
     if account is None or account.disabled or visitor.issued_at < account.valid_since:
         raise Forbidden("This account cannot be used; sign in again.", reason=f"uid {visitor.uid}")
     return account

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ..errors import AlreadyExists, Contention, PreconditionFailed
 
-__all__ = ["Admission"]
+__all__ = ["Retries"]
 
 T = TypeVar("T")
 _SECONDS = 10.0
@@ -20,7 +20,7 @@ _IN_THE_WAY = (AlreadyExists, PreconditionFailed, Contention)
 """What a commit fails with when another request came first; the next try reads what that one left."""
 
 
-class Admission:
+class Retries:
     """One per process."""
 
     def __init__(self) -> None:

@@ -17,15 +17,15 @@ from typing import Any, Generic, TypeVar, overload
 from pydantic import BaseModel
 
 from ..errors import FirelaunchError, NotFound, PreconditionFailed, ScopeViolation, StoreError
-from ..llm.gateway import Answering, Gateway
-from ..llm.shapes import Reader
+from ..llm.gateway import Gateway, ModelSession
+from ..llm.shapes import AnswerReader
 from ..llm.structured import extract, reader_of
 from ..llm.types import Message, token_bound
 from ..prompts.versions import Prompts
 from ..scope import Scope
 from ..settings.app import Settings
 from ..store.base import SERVER_TIME, Create, Document, DocumentStore, Update
-from .contention import Admission
+from .contention import Retries
 from .reservations import Day, Metering, Quote, Reservation
 
 __all__ = ["Extraction", "ModelCalls"]
@@ -73,7 +73,7 @@ class ModelCalls:
         gateway: Gateway,
         prompts: Prompts,
         clock: Callable[[], datetime],
-        admission: Admission,
+        admission: Retries,
         moderate: Callable[[str], None] | None = None,
         only: Scope | None = None,
     ) -> None:
@@ -126,7 +126,7 @@ class ModelCalls:
             ModelError: no model answered.
         """
         scope = self.__checked(scope)
-        reader: Reader[Any] = reader_of(kind)
+        reader: AnswerReader[Any] = reader_of(kind)
         found = self.prompts.get(prompt, scope.uid or "") if prompt in self.prompts else None
         told = _INSTRUCTIONS if found is None else found.render(app_name=self.settings.app.name)
         messages: list[Message] = [{"role": "system", "content": told}, {"role": "user", "content": text}]
@@ -184,7 +184,7 @@ class ModelCalls:
         worst = self.gateway.worst_case
         return Quote(chat, worst(chat, input_tokens, most)), Quote(cheap, worst(cheap, input_tokens, most))
 
-    def _answering(self, reservation: Reservation, scope: Scope) -> Answering:
+    def _answering(self, reservation: Reservation, scope: Scope) -> ModelSession:
         seconds = self.settings.limits.request_seconds
         return self.gateway.answering(reservation, reservation.model, seconds, streamed=False, owner=scope)
 

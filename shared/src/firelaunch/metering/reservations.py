@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from ..billing.entitlements import Entitlements
 from ..errors import BudgetExceeded, Contention, PreconditionFailed, RateLimited
-from ..llm.types import Tokens
+from ..llm.types import TokenCounts
 from ..scope import Scope
 from ..settings.plans import Plan
 from ..store.base import DELETE_FIELD, SERVER_TIME, Create, Document, DocumentStore, Increment, Update, Write
@@ -93,7 +93,7 @@ class Reservation:
     cheaper: bool
     spent: int = 0
     held: int = 0
-    tokens: Tokens = field(default_factory=Tokens)
+    tokens: TokenCounts = field(default_factory=TokenCounts)
     reused: int = 0
 
     def cover(self, micro_usd: int) -> None:
@@ -101,7 +101,7 @@ class Reservation:
         if self.spent + self.held + micro_usd > self.reserved:
             self.metering.extend(self, self.spent + self.held + micro_usd)
 
-    def spend(self, model: str, tokens: Tokens, micro_usd: int) -> None:
+    def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:
         """See :class:`~firelaunch.llm.types.Meter`."""
         self.model = model
         self.tokens += tokens
@@ -127,7 +127,7 @@ class Reservation:
             "estimated": self.tokens.estimated,
             "cost_micro_usd": self.spent,
             "cheaper_model": self.cheaper,
-            "cached": self.reused > 0 and self.tokens == Tokens(),
+            "cached": self.reused > 0 and self.tokens == TokenCounts(),
         }
 
     def settlement(self) -> Write:

@@ -1,5 +1,5 @@
 """Notifications to users' devices: a port, and Firebase Cloud Messaging behind it."""
 
-from .base import Notification, Outcome, Push, PushUnavailable
+from .base import Outcome, Push, PushMessage, PushUnavailable
 
-__all__ = ["Notification", "Outcome", "Push", "PushUnavailable"]
+__all__ = ["Outcome", "Push", "PushMessage", "PushUnavailable"]

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from ..errors import FirelaunchError
 
-__all__ = ["Notification", "Outcome", "Push", "PushUnavailable"]
+__all__ = ["Outcome", "Push", "PushMessage", "PushUnavailable"]
 
 Outcome = Literal["sent", "stale", "refused", "again"]
 """Of one device: it was taken; the device is gone for good; it will never be taken; another try may help."""
@@ -23,7 +23,7 @@ class PushUnavailable(FirelaunchError):
 
 
 @dataclass(frozen=True, slots=True)
-class Notification:
+class PushMessage:
     """What a device shows.
 
     Args:
@@ -40,7 +40,7 @@ class Notification:
 class Push(Protocol):
     """Sends notifications. May be called from many threads."""
 
-    def send(self, tokens: Sequence[str], notification: Notification) -> list[Outcome]:
+    def send(self, tokens: Sequence[str], notification: PushMessage) -> list[Outcome]:
         """Send to these devices; what came of each, in their order.
 
         Raises:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from .base import Notification, Outcome, PushUnavailable
+from .base import Outcome, PushMessage, PushUnavailable
 
 __all__ = ["FcmPush"]
 
@@ -51,7 +51,7 @@ class FcmPush:
                 service._fcm_url = f"{self._url}/v1/projects/{self._project}/messages:send"
             return app
 
-    def send(self, tokens: Sequence[str], notification: Notification) -> list[Outcome]:
+    def send(self, tokens: Sequence[str], notification: PushMessage) -> list[Outcome]:
         """See :class:`~firelaunch.push.base.Push`."""
         from firebase_admin import messaging
         from firebase_admin.exceptions import FirebaseError
@@ -87,7 +87,7 @@ def _outcome(answer: Any) -> Outcome:
     return "refused" if isinstance(answer.exception, final) else "again"
 
 
-def _message(tokens: list[str], notification: Notification) -> Any:
+def _message(tokens: list[str], notification: PushMessage) -> Any:
     from firebase_admin import messaging
 
     tag = notification.tag

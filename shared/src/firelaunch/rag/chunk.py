@@ -12,7 +12,7 @@ from typing import Literal
 from .parse.base import Block
 from .tokens import count_tokens, token_bound
 
-__all__ = ["Chunk", "Chunking", "chunks"]
+__all__ = ["Chunking", "DocumentChunk", "chunks"]
 
 _VERSION = 2
 """Raised with every change that may move a chunk's ends."""
@@ -54,7 +54,7 @@ class Chunking:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class DocumentChunk:
     """A passage of a document.
 
     Args:
@@ -87,7 +87,7 @@ class Chunk:
         return hashlib.sha256(self.embedded_text.encode()).hexdigest()
 
 
-def chunks(blocks: Iterable[Block], chunking: Chunking) -> Iterator[Chunk]:
+def chunks(blocks: Iterable[Block], chunking: Chunking) -> Iterator[DocumentChunk]:
     """A document's chunks in its order, from its blocks; both are streams, and a chunk and a block are held at a time.
 
     Every character of every block is in a chunk; no chunk has more than ``chunking.size`` tokens.
@@ -161,7 +161,7 @@ def _overlap(held: list[_Atom], cut: int, chunking: Chunking) -> int:
     return repeated
 
 
-def _chunk(atoms: list[_Atom]) -> Chunk:
+def _chunk(atoms: list[_Atom]) -> DocumentChunk:
     first = atoms[0]
     parts = []
     at = first.start
@@ -169,7 +169,7 @@ def _chunk(atoms: list[_Atom]) -> Chunk:
         parts += ["\n" * (atom.start - at), atom.text]
         at = atom.start + len(atom.text)
     tokens = sum(atom.tokens for atom in atoms)
-    return Chunk("".join(parts), first.start, first.block.page, first.block.headings, tokens)
+    return DocumentChunk("".join(parts), first.start, first.block.page, first.block.headings, tokens)
 
 
 _ABBREVIATED = (

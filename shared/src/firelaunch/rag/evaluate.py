@@ -19,7 +19,7 @@ from ..scope import Scope
 from .embed.base import Embedder
 from .index.base import Entry
 from .index.scoped import ScopedIndex
-from .retrieve import Limits, Mode, Retriever
+from .retrieve import Mode, RetrievalLimits, Retriever
 
 __all__ = ["Collection", "CollectionError", "evaluate", "load", "mrr", "ndcg", "recall", "regressions"]
 
@@ -134,7 +134,7 @@ def evaluate(
     began = time.perf_counter()
     _fill(index, dict(zip(names, collection.documents.values(), strict=True)), embedder, progress)
     indexing = time.perf_counter() - began
-    retriever = Retriever(index, lambda: _VERSION, embedder, Limits())
+    retriever = Retriever(index, lambda: _VERSION, embedder, RetrievalLimits())
     modes: tuple[Mode, ...] = ("lexical", "vector", "hybrid") if embedder else ("lexical",)
     try:
         rows = {mode: _measure(collection, retriever, mode, ids, progress) for mode in modes}

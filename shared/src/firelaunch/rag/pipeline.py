@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import Fenced, FirelaunchError
 from ..scope import Scope
 from ..store.fence import Fence
-from .chunk import Chunk, chunks
+from .chunk import DocumentChunk, chunks
 from .embed.base import Embedder
 from .index.base import GENERATION, Entry
 from .index.scoped import ScopedIndex
@@ -154,7 +154,7 @@ def _take_back(index: ScopedIndex, scope: Scope, version: str, document: str, id
         log.warning("it is not known whether %s still lives: %s", document, error)
 
 
-def _entry(document: str, generation: str, chunk: Chunk, about: Mapping[str, Any], seen: Counter[str]) -> Entry:
+def _entry(document: str, generation: str, chunk: DocumentChunk, about: Mapping[str, Any], seen: Counter[str]) -> Entry:
     digest = chunk.hash
     number = seen[digest]
     seen[digest] += 1
@@ -169,7 +169,7 @@ def _entry_id(document: str, digest: str, number: int) -> str:
     return sha256(f"{document}\n{digest}\n{number}".encode()).hexdigest()[:32]
 
 
-def is_entry(name: str, document: str, chunk: Chunk) -> bool:
+def is_entry(name: str, document: str, chunk: DocumentChunk) -> bool:
     """Whether ``name`` is the id of the entry made of this chunk, in an index version of today or of before.
 
     Needs no index: an id is made of the chunk's own text.

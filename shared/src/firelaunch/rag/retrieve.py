@@ -18,7 +18,7 @@ from .embed.base import Embedded, Embedder, estimate
 from .index.base import Hit, Where
 from .index.scoped import ScopedIndex
 
-__all__ = ["Limits", "Mode", "Passage", "Reranker", "Retrieved", "Retriever", "fuse"]
+__all__ = ["Mode", "Passage", "Reranker", "RetrievalLimits", "Retrieved", "Retriever", "fuse"]
 
 Mode = Literal["hybrid", "vector", "lexical"]
 
@@ -35,7 +35,7 @@ _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RetrievalLimits:
     """What a search gives.
 
     Args:
@@ -90,7 +90,7 @@ class Retriever:
         index: ScopedIndex,
         version: Callable[[], str],
         embedder: Embedder | None,
-        limits: Limits = Limits(),
+        limits: RetrievalLimits = RetrievalLimits(),
         reranker: Reranker | None = None,
     ) -> None:
         if embedder is None and not index.has_words:

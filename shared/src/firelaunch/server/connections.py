@@ -16,7 +16,7 @@ from typing import Any
 from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import TConn
 
-__all__ = ["GATHERED_BYTES", "Connection", "PacedSocket", "Progress"]
+__all__ = ["GATHERED_BYTES", "Connection", "PacedSocket", "RequestProgress"]
 
 GATHERED_BYTES = 65_536
 """Bytes of a request that the loop gathers at most. A thread reads the rest of a longer one; few threads may do so at a
@@ -31,7 +31,7 @@ _UNTOLD = re.compile(rb"^(?:transfer-encoding|expect):", re.IGNORECASE | re.MULT
 """A body whose end only a parser finds, or that does not come before the client was told to go on."""
 
 
-class Progress(Enum):
+class RequestProgress(Enum):
     """What is to be done with a connection after more of its request came."""
 
     WAIT = 1
@@ -160,7 +160,7 @@ class Connection(TConn):  # type: ignore[misc]
             return b""
         return data
 
-    def take(self, data: bytes) -> Progress:
+    def take(self, data: bytes) -> RequestProgress:
         """Add ``data`` to the request."""
         if not self._gathered:
             self._began = time.monotonic()
@@ -170,14 +170,14 @@ class Connection(TConn):  # type: ignore[misc]
         if self._end is None:
             at = self._gathered.find(_HEAD_END, searched)
             if at < 0:
-                return Progress.TOO_LARGE if len(self._gathered) >= GATHERED_BYTES else Progress.WAIT
+                return RequestProgress.TOO_LARGE if len(self._gathered) >= GATHERED_BYTES else RequestProgress.WAIT
             self._read_head(at + len(_HEAD_END))
         assert self._end is not None  # noqa: S101 - set just above
         if self.needs_reader or len(self._gathered) >= self._end:
-            return Progress.READY
+            return RequestProgress.READY
         seconds = self._grace + len(self._gathered) / _BYTES_A_SECOND
         self.deadline = self._began + min(seconds, self._body_seconds)
-        return Progress.WAIT
+        return RequestProgress.WAIT
 
     def _read_head(self, end: int) -> None:
         head = bytes(self._gathered[:end])

@@ -36,10 +36,10 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from ..errors import SettingsError
 from ..shutdown import Shutdown
-from .connections import Connection, Progress
+from .connections import Connection, RequestProgress
 
 if TYPE_CHECKING:
-    from .stream_loop import Hub, Served
+    from .stream_loop import Served, StreamLoop
 
 __all__ = ["Worker"]
 
@@ -113,13 +113,13 @@ class _Streams:
         return getattr(self._app, name)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        from ..llm.client_connection import CLIENT_KEY, STREAM_KEY, Client
+        from ..llm.client_connection import CLIENT_KEY, STREAM_KEY, ClientConnection
 
         conn: Connection = self._answering.conn
         conn.sock.body(reads=conn.has_place)
         environ["wsgi.input"] = _Body(environ["wsgi.input"])
         response: Response = start_response.__self__  # type: ignore[attr-defined]
-        client = environ[CLIENT_KEY] = Client(conn.sock.sock)
+        client = environ[CLIENT_KEY] = ClientConnection(conn.sock.sock)
         body: Iterable[bytes] = self._app(environ, start_response)
         if conn.is_unread:
             response.force_close()
@@ -193,9 +193,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             sys.stderr.write(f"The app cannot start:\n{error}\n")
             sys.stderr.flush()
             sys.exit(Arbiter.APP_LOAD_ERROR)
-        from .stream_loop import Hub
+        from .stream_loop import StreamLoop
 
-        self.hub: Hub = Hub(getattr(self.wsgi, "write_seconds", 30.0))
+        self.hub: StreamLoop = StreamLoop(getattr(self.wsgi, "write_seconds", 30.0))
         self._body_seconds: float = getattr(self.wsgi, "body_seconds", 300.0)
         self._waiting: dict[Connection, None] = {}
         self._queue: deque[Connection] = deque()
@@ -267,9 +267,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _gather(self, conn: Connection, data: bytes) -> None:
         progress = conn.take(data)
-        if progress is Progress.READY:
+        if progress is RequestProgress.READY:
             self._dispatch(conn)
-        elif progress is Progress.TOO_LARGE:
+        elif progress is RequestProgress.TOO_LARGE:
             self._refuse(conn, 431, "Request Header Fields Too Large")
         else:
             self._watch(conn)

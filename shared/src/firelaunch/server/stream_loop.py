@@ -21,10 +21,10 @@ from itertools import count
 from typing import Any
 
 from ..chats.events import STILL_HERE, Paused
-from ..llm.client_connection import Client
-from ..llm.deadline import HEARTBEAT_SECONDS, TICK_SECONDS, ClientLeft, Patience
+from ..llm.client_connection import ClientConnection
+from ..llm.deadline import HEARTBEAT_SECONDS, TICK_SECONDS, ClientLeft, Deadline
 
-__all__ = ["Hub", "Served"]
+__all__ = ["Served", "StreamLoop"]
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +50,13 @@ class Served:
     """
 
     items: Iterator[bytes | Paused]
-    client: Client
+    client: ClientConnection
     frame: Callable[[bytes], bytes]
     leave: Callable[[], None]
     gone: bool = False
     failed: bool = False
     _provider: socket.socket | None = None
-    _patience: Patience | None = None
+    _patience: Deadline | None = None
     _unsent: bytes = b""
     _stalled_since: float = 0.0
     _last_beat: float = 0.0
@@ -71,7 +71,7 @@ class Served:
             self.client.failure = ClientLeft()
 
 
-class Hub:
+class StreamLoop:
     """See the module. One per process; its thread starts with the first stream.
 
     Args:

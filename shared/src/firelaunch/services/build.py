@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..billing.base import Payments
-from ..billing.checkout import Desk
+from ..billing.checkout import Checkout
 from ..billing.entitlements import Entitlements
 from ..chats.store import Chats
 from ..errors import SettingsError
@@ -19,7 +19,7 @@ from ..llm.gateway import Gateway
 from ..llm.google_locations import GLOBAL
 from ..llm.prices import Prices
 from ..llm.types import Provider
-from ..metering.contention import Admission
+from ..metering.contention import Retries
 from ..metering.model_calls import ModelCalls
 from ..metering.reservations import Metering
 from ..prompts.versions import Prompts
@@ -96,7 +96,7 @@ def build(
         limits.between_tokens_seconds,
         cache=_cache(settings.cache),
     )
-    admission, moderate = Admission(), moderate or _moderation(settings)
+    admission, moderate = Retries(), moderate or _moderation(settings)
     jobs = Jobs(scoped, backend or _jobs_backend(settings), settings.jobs, clock)
     documents = build_documents(
         settings,
@@ -129,7 +129,7 @@ def build(
         jobs=jobs,
         internal=internal or _internal_callers(settings),
         clock=clock,
-        desk=Desk(scoped, entitlements, _payments(settings), settings.billing.return_url),
+        desk=Checkout(scoped, entitlements, _payments(settings), settings.billing.return_url),
         push=push or _push(settings),
     )
 

@@ -18,8 +18,8 @@ from ..documents.incoming_files import IncomingFiles
 from ..errors import FirelaunchError, SettingsError
 from ..jobs import Jobs
 from ..llm.prices import Prices
-from ..llm.types import Tokens
-from ..metering.contention import Admission
+from ..llm.types import TokenCounts
+from ..metering.contention import Retries
 from ..rag.files import Files, LocalFiles, ScopedFiles
 from ..rag.versions import Version, Versions
 from ..settings.app import Settings
@@ -44,7 +44,7 @@ def build_documents(
     database: str,
     store: ScopedStore,
     jobs: Jobs,
-    admission: Admission,
+    admission: Retries,
     plan_of: Callable[[Document | None], str],
     clock: Callable[[], datetime],
     *,
@@ -169,15 +169,15 @@ class _Engines:
         free = (model,) if self._own_machine and embedder == "openai" else ()
         prices = Prices(embedder, self._settings.prices, free=free)
         prices.check_embedder(model)
-        return lambda tokens: prices.cost(model, Tokens(input=tokens)) if tokens else 0
+        return lambda tokens: prices.cost(model, TokenCounts(input=tokens)) if tokens else 0
 
     def _make(self, version: Version) -> Engine:
         from ..rag.index.scoped import ScopedIndex
         from ..rag.pipeline import Engine
-        from ..rag.retrieve import Limits, Retriever
+        from ..rag.retrieve import RetrievalLimits, Retriever
 
         wanted = self._settings.search
-        limits = Limits(wanted.passages, wanted.candidates, wanted.min_cosine, wanted.tokens, wanted.same)
+        limits = RetrievalLimits(wanted.passages, wanted.candidates, wanted.min_cosine, wanted.tokens, wanted.same)
         index = ScopedIndex(self._index(version), self._settings.app.id)
         embedder = self._embedder(version)
         retriever = Retriever(index, lambda: version.id, embedder, limits, self._reranker)

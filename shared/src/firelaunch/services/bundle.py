@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ..billing.checkout import Desk
+from ..billing.checkout import Checkout
 from ..chats.store import Chats
 from ..documents.catalog import Documents
 from ..identity import Attestation, DevIdentity, Identity
 from ..jobs import Callers, Jobs
 from ..llm.gateway import Gateway
-from ..metering.contention import Admission
+from ..metering.contention import Retries
 from ..metering.model_calls import ModelCalls
 from ..metering.reservations import Metering
 from ..prompts.versions import Prompts
@@ -43,7 +43,7 @@ class Services:
     chats: Chats
     documents: Documents
     metering: Metering
-    admission: Admission
+    admission: Retries
     gateway: Gateway
     llm: ModelCalls
     prompts: Prompts
@@ -51,7 +51,7 @@ class Services:
     jobs: Jobs
     internal: Callers | None
     clock: Callable[[], datetime]
-    desk: Desk
+    desk: Checkout
     push: Push | None
 
     def within(self, scope: Scope) -> Services:

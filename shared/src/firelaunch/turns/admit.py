@@ -19,16 +19,16 @@ from ..chats.checkpoints import Checkpointer, Checkpoints
 from ..chats.store import message_view, new_chat
 from ..errors import IdempotencyMismatch, NotFound, RequestInProgress
 from ..identity import Caller
-from ..llm.client_connection import Client
+from ..llm.client_connection import ClientConnection
 from ..llm.types import Message, token_bound
 from ..metering.reservations import Day, Quote, Reservation
 from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.base import DELETE_FIELD, Create, Document, Increment, Order, Query, Set, Update, Write
-from .answer import Replay, Running, plain_title
-from .follow_ups import AfterTurn, Chat, notes_of
+from .answer import Replay, TurnRun, plain_title
+from .follow_ups import AnsweredChat, FollowUps, notes_of
 from .grounding import Grounding
-from .send import Named, Send, chat_update, new_request_id, request_id_of, sent_view
+from .send import ClientMessage, Send, chat_update, new_request_id, request_id_of, sent_view
 from .turn import Turn, Workflow
 
 __all__ = ["Turns"]
@@ -50,7 +50,7 @@ class Turns:
         self._services = services
         self._workflow = workflow
         self._shutdown = shutdown
-        self._after = AfterTurn(services)
+        self._after = FollowUps(services)
         self._checkpointer = Checkpointer(services.store, services.settings.limits.checkpoint_seconds)
 
     def begin(
@@ -61,8 +61,8 @@ class Turns:
         key: str | None,
         *,
         streamed: bool,
-        client: Client | None = None,
-    ) -> Running | Replay:
+        client: ClientConnection | None = None,
+    ) -> TurnRun | Replay:
         """Admit and store a message; the answer then comes from the result's ``events()``.
 
         Args:
@@ -78,7 +78,7 @@ class Turns:
         request_id = new_request_id() if key is None else request_id_of(caller.scope, key)
         return self._admitted(self._send(caller, chat_id, text, request_id), streamed, client)
 
-    def begin_named(self, caller: Caller, message: Named, client: Client | None) -> Running | Replay:
+    def begin_named(self, caller: Caller, message: ClientMessage, client: ClientConnection | None) -> TurnRun | Replay:
         """The same, to be streamed, for a message that its client has named; a chat that is not there is made.
 
         A message that was answered gives that answer again, unless a new one is asked for.
@@ -97,15 +97,20 @@ class Turns:
         return Send(caller, caller.scope, chat_id, text, request_id, request_id, body_hash, self._services.clock())
 
     def _admitted(
-        self, send: Send, streamed: bool, client: Client | None, named: Named | None = None
-    ) -> Running | Replay:
+        self, send: Send, streamed: bool, client: ClientConnection | None, named: ClientMessage | None = None
+    ) -> TurnRun | Replay:
         grounding = Grounding(self._services.documents, send.scope, send.text)
         attempt = partial(self._admit, send, grounding, streamed, client, named)
         return self._services.admission.run(send.scope.root, attempt)
 
     def _admit(
-        self, send: Send, grounding: Grounding, streamed: bool, client: Client | None, named: Named | None
-    ) -> Running | Replay:
+        self,
+        send: Send,
+        grounding: Grounding,
+        streamed: bool,
+        client: ClientConnection | None,
+        named: ClientMessage | None,
+    ) -> TurnRun | Replay:
         services, scope = self._services, send.scope
         metering, gateway, limits = services.metering, services.gateway, services.settings.limits
         day = metering.today()
@@ -160,7 +165,7 @@ class Turns:
         sent = sent_view(send, send.at if first is None else first.data["created_at"])
         title = str(about.get("title", ""))
         checkpoints = Checkpoints(self._checkpointer, send.record, at, expires_at)
-        running = Running(
+        running = TurnRun(
             services, send, reservation, turn, self._workflow, self._shutdown, sent, title, checkpoints, answer is None
         )
         count = int(about.get("message_count", 0)) + (record is None) + (answer is None)
@@ -213,9 +218,9 @@ def _stored(
     return [*writes, Update(send.record, {**data, **left}, if_updated_at=record.update_time)]
 
 
-def _followed(send: Send) -> Chat:
+def _followed(send: Send) -> AnsweredChat:
     title = plain_title(send.text)
-    return Chat(chat_id=send.chat_id, question=send.user_message_id, answer=send.answer_id, title=title)
+    return AnsweredChat(chat_id=send.chat_id, question=send.user_message_id, answer=send.answer_id, title=title)
 
 
 def _steady(recent: Sequence[Document], count: int, most: int) -> Sequence[Document]:

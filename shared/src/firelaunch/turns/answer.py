@@ -18,30 +18,30 @@ from typing import TYPE_CHECKING, Any
 from ..chats.checkpoints import Checkpoints, Stopped
 from ..chats.events import Delta, Done, Event, Failed, Heartbeat, Paused, Start, ToolCalled, ToolReturned, close
 from ..chats.store import message_view
-from ..chats.transcript import Said
+from ..chats.transcript import Transcript
 from ..errors import AlreadyExists, EmptyAnswer, FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
-from ..llm.client_connection import Client
+from ..llm.client_connection import ClientConnection
 from ..llm.deadline import ClientLeft
-from ..llm.gateway import Answering
+from ..llm.gateway import ModelSession
 from ..llm.types import LEAVING, WAITING, Passed, ToolUse
 from ..metering.reservations import Reservation
 from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.base import DELETE_FIELD, SERVER_TIME, Increment, Set, Update, Write
-from .follow_ups import Following
+from .follow_ups import FollowUpJobs
 from .send import Send, chat_update
 from .turn import Turn, Workflow
 
 if TYPE_CHECKING:
     pass
 
-__all__ = ["Replay", "Running", "plain_title"]
+__all__ = ["Replay", "TurnRun", "plain_title"]
 
 log = logging.getLogger(__name__)
 
 _SETTLE_TRIES = 4
 _TITLE_CHARACTERS = 60
-_STREAM = Answering.stream.__code__
+_STREAM = ModelSession.stream.__code__
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Replay:
 
 
 @dataclass(slots=True)
-class Running:
+class TurnRun:
     """A message that was admitted and stored. ``events()`` answers it; to be called once."""
 
     services: Services
@@ -74,10 +74,10 @@ class Running:
     title: str
     checkpoints: Checkpoints
     answer_is_new: bool
-    following: Following | None = None
+    following: FollowUpJobs | None = None
     goes_on: bool = False
-    client: Client | None = None
-    _said: Said = field(default_factory=Said)
+    client: ClientConnection | None = None
+    _said: Transcript = field(default_factory=Transcript)
     _tools: list[ToolUse] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _first_token: float | None = None

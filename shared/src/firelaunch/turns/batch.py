@@ -20,11 +20,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import BudgetExceeded, EmptyAnswer, FirelaunchError, ModelError, ModelRefused, RateLimited, StoreError
 from ..jobs.base import Kind
-from ..llm.types import Meter, Tokens, token_bound
+from ..llm.types import Meter, TokenCounts, token_bound
 from ..metering.reservations import Day, Quote, Reservation
 from ..scope import Scope
 from ..store.base import DocumentStore, Query, Set
-from ..worker import Done, Handlers, JobFailed, Postponed, Run
+from ..worker import Handlers, JobDone, JobFailed, JobRun, Postponed
 from .grounding import Grounding
 from .turn import Turn, Workflow
 
@@ -79,7 +79,7 @@ class _Capped:
             raise _OverBudget
         self.reservation.cover(micro_usd)
 
-    def spend(self, model: str, tokens: Tokens, micro_usd: int) -> None:
+    def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:
         self.reservation.spend(model, tokens, micro_usd)
 
     def reuse(self, model: str) -> None:
@@ -107,7 +107,7 @@ def batch_handlers(workflow: Workflow, more: Handlers | None) -> Handlers:
     handlers = Handlers(more)
 
     @handlers.on(BATCH)
-    def run_batch(run: Run, batch: Batch) -> Done:
+    def run_batch(run: JobRun, batch: Batch) -> JobDone:
         if run.scope.uid is None:
             raise JobFailed("A batch is a user's.")
         progress = _Progress(**(run.checkpoint or {}))
@@ -134,12 +134,12 @@ def batch_handlers(workflow: Workflow, more: Handlers | None) -> Handlers:
             "cost_micro_usd": progress.micro_usd,
             "stopped": stopped,
         }
-        return Done(result)
+        return JobDone(result)
 
     return handlers
 
 
-def _answer(run: Run, workflow: Workflow, batch: Batch, index: int, progress: _Progress) -> None:
+def _answer(run: JobRun, workflow: Workflow, batch: Batch, index: int, progress: _Progress) -> None:
     """Answer one input, and commit answer, cost and checkpoint together.
 
     Raises:
@@ -196,7 +196,7 @@ def _meter(reservation: Reservation, left: int) -> Meter:
     return _Capped(reservation, left)
 
 
-def _reserve(run: Run, index: int, text: str, left: int, grounding: Grounding) -> Reservation:
+def _reserve(run: JobRun, index: int, text: str, left: int, grounding: Grounding) -> Reservation:
     services, scope = run.services, run.scope
     metering, gateway, choice = services.metering, services.gateway, services.settings.choice
     asked = token_bound([{"role": "user", "content": text}]) + services.settings.limits.prompt_tokens
@@ -218,7 +218,7 @@ def _reserve(run: Run, index: int, text: str, left: int, grounding: Grounding) -
 
 
 def _item(
-    run: Run, batch: Batch, index: int, turn: Turn, reservation: Reservation, said: str, error: str | None
+    run: JobRun, batch: Batch, index: int, turn: Turn, reservation: Reservation, said: str, error: str | None
 ) -> dict[str, Any]:
     now = run.services.clock()
     return {

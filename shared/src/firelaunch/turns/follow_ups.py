@@ -26,9 +26,9 @@ from ..llm.types import Message
 from ..scope import Scope
 from ..services.bundle import Services
 from ..store.base import Create, Document, Filter, Query, Update
-from ..worker import Done, Handlers, JobFailed, Run
+from ..worker import Handlers, JobDone, JobFailed, JobRun
 
-__all__ = ["MEMORY", "SUMMARY", "TITLE", "AfterTurn", "Chat", "Following", "after_turn_handlers", "notes_of"]
+__all__ = ["MEMORY", "SUMMARY", "TITLE", "AnsweredChat", "FollowUpJobs", "FollowUps", "after_turn_handlers", "notes_of"]
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ _MEMORY_TOLD = _READ + (
 )
 
 
-class Chat(BaseModel):
+class AnsweredChat(BaseModel):
     """The payload: the chat, the message and its answer. ``title`` is the plain one that the chat has until then."""
 
     chat_id: str
@@ -71,13 +71,13 @@ class Chat(BaseModel):
     title: str = Field(default="")
 
 
-TITLE: Final = Kind("title", Chat, max_attempts=3, seconds=300)
-SUMMARY: Final = Kind("summary", Chat, max_attempts=3, seconds=300)
-MEMORY: Final = Kind("memory", Chat, max_attempts=3, seconds=300)
+TITLE: Final = Kind("title", AnsweredChat, max_attempts=3, seconds=300)
+SUMMARY: Final = Kind("summary", AnsweredChat, max_attempts=3, seconds=300)
+MEMORY: Final = Kind("memory", AnsweredChat, max_attempts=3, seconds=300)
 
 
 @dataclass(frozen=True, slots=True)
-class Following:
+class FollowUpJobs:
     """The jobs that follow one answer: ``writes`` go into the commit that settles it, then they are sent."""
 
     prepared: tuple[Prepared, ...]
@@ -94,7 +94,7 @@ class Following:
             self._send(self.prepared)
 
 
-class AfterTurn:
+class FollowUps:
     """Puts off what the settings ask for. One per process."""
 
     def __init__(self, services: Services) -> None:
@@ -115,7 +115,7 @@ class AfterTurn:
         """Whether notes on users are kept."""
         return self._memory
 
-    def following(self, scope: Scope, asked: Chat, chat: Mapping[str, Any], count: int) -> Following:
+    def following(self, scope: Scope, asked: AnsweredChat, chat: Mapping[str, Any], count: int) -> FollowUpJobs:
         """What follows an answer.
 
         Args:
@@ -130,7 +130,7 @@ class AfterTurn:
             kinds.append(SUMMARY)
         if self._memory:
             kinds.append(MEMORY)
-        return Following(tuple(self._jobs.prepare(scope, kind, asked) for kind in kinds), self._send)
+        return FollowUpJobs(tuple(self._jobs.prepare(scope, kind, asked) for kind in kinds), self._send)
 
     def _send(self, prepared: Sequence[Prepared]) -> None:
         with self._lock:
@@ -153,15 +153,15 @@ def after_turn_handlers(more: Handlers | None = None) -> Handlers:
     """The handlers of these jobs."""
     handlers = Handlers(more)
 
-    def on(kind: Kind[Chat], work: Callable[[Run, Chat], Done]) -> None:
+    def on(kind: Kind[AnsweredChat], work: Callable[[JobRun, AnsweredChat], JobDone]) -> None:
         @handlers.on(kind)
-        def run(run: Run, payload: Chat) -> Done:
+        def run(run: JobRun, payload: AnsweredChat) -> JobDone:
             if run.scope.uid is None:
                 raise JobFailed("This is a job of a user.")
             try:
                 return work(run, payload)
             except (BudgetExceeded, ContentRefused, EmptyAnswer) as error:
-                return Done({"skipped": error.code})
+                return JobDone({"skipped": error.code})
 
     on(TITLE, _title)
     on(SUMMARY, _summary)
@@ -169,9 +169,9 @@ def after_turn_handlers(more: Handlers | None = None) -> Handlers:
     return handlers
 
 
-def _title(run: Run, asked: Chat) -> Done:
+def _title(run: JobRun, asked: AnsweredChat) -> JobDone:
     if _is_renamed(_chat(run, asked), asked):
-        return Done({"skipped": "renamed"})
+        return JobDone({"skipped": "renamed"})
     title = _one_line(_written(run, "title", _TITLE_TOLD, _exchange(run, asked)))
     for _ in range(_TRIES if title else 0):
         chat = _chat(run, asked)
@@ -179,23 +179,23 @@ def _title(run: Run, asked: Chat) -> Done:
             break
         with suppress(PreconditionFailed, NotFound):
             run.commit(Update(chat.path, {"title": title}, if_updated_at=chat.update_time))
-            return Done({"title": title})
-    return Done({"skipped": "renamed"})
+            return JobDone({"title": title})
+    return JobDone({"skipped": "renamed"})
 
 
-def _summary(run: Run, asked: Chat) -> Done:
+def _summary(run: JobRun, asked: AnsweredChat) -> JobDone:
     chat = _chat(run, asked)
     if chat is None:
-        return Done({"skipped": "gone"})
+        return JobDone({"skipped": "gone"})
     since = chat.data.get("summary_until", _EPOCH)
     newer = Query(run.scope.messages(asked.chat_id), where=(Filter("created_at", ">", since),), limit=_SUMMED_MESSAGES)
     found = run.services.store.query(newer)
     if not found:
-        return Done({"skipped": "nothing new"})
+        return JobDone({"skipped": "nothing new"})
     before = str(chat.data.get("summary", ""))
     text = _written(run, "summary", _SUMMARY_TOLD, (f"Summary so far: {before}\n\n" if before else "") + _said(found))
     if not text:
-        return Done({"skipped": "empty"})
+        return JobDone({"skipped": "empty"})
     changes = {
         "summary": text[:_SUMMARY_CHARACTERS],
         "summary_until": found[-1].data["created_at"],
@@ -203,19 +203,19 @@ def _summary(run: Run, asked: Chat) -> Done:
     }
     with suppress(NotFound):
         run.commit(Update(chat.path, changes))
-    return Done({"messages": len(found)})
+    return JobDone({"messages": len(found)})
 
 
-def _memory(run: Run, asked: Chat) -> Done:
+def _memory(run: JobRun, asked: AnsweredChat) -> JobDone:
     store, path = run.services.store, run.scope.memory()
     known = notes_of(store.get(path))
     exchange = _exchange(run, asked)
     if not exchange:
-        return Done({"skipped": "gone"})
+        return JobDone({"skipped": "gone"})
     text = "Notes so far:\n" + "\n".join(known or ["(none)"]) + f"\n\nLatest exchange:\n{exchange}"
     said = _notes(_written(run, "memory", _MEMORY_TOLD, text))
     if not said or said == list(known):
-        return Done({"notes": len(known)})
+        return JobDone({"notes": len(known)})
     for _ in range(_TRIES):
         there = store.get(path)
         now = notes_of(there)
@@ -226,19 +226,19 @@ def _memory(run: Run, asked: Chat) -> Done:
         write = Create(path, data) if there is None else Update(path, data, if_updated_at=there.update_time)
         with suppress(AlreadyExists, NotFound, PreconditionFailed):
             run.commit(write)
-            return Done({"notes": len(kept)})
-    return Done({"skipped": "busy"})
+            return JobDone({"notes": len(kept)})
+    return JobDone({"skipped": "busy"})
 
 
-def _chat(run: Run, asked: Chat) -> Document | None:
+def _chat(run: JobRun, asked: AnsweredChat) -> Document | None:
     return run.services.store.get(run.scope.chat(asked.chat_id))
 
 
-def _is_renamed(chat: Document | None, asked: Chat) -> bool:
+def _is_renamed(chat: Document | None, asked: AnsweredChat) -> bool:
     return chat is None or chat.data.get("title") != asked.title
 
 
-def _exchange(run: Run, asked: Chat) -> str:
+def _exchange(run: JobRun, asked: AnsweredChat) -> str:
     names = [run.scope.message(asked.chat_id, name) for name in (asked.question, asked.answer)]
     return _said([document for document in run.services.store.get_many(names) if document is not None])
 
@@ -251,7 +251,7 @@ def _said(messages: Sequence[Document]) -> str:
     )
 
 
-def _written(run: Run, kind: str, told: str, text: str) -> str:
+def _written(run: JobRun, kind: str, told: str, text: str) -> str:
     messages: list[Message] = [{"role": "system", "content": told}, {"role": "user", "content": text}]
     return run.services.llm.write(kind, messages, scope=run.scope).data.strip() if text else ""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..documents.catalog import Documents
 from ..errors import FirelaunchError
-from ..llm.types import Source, Tokens
+from ..llm.types import Source, TokenCounts
 from ..rag.versions import State
 from ..scope import Scope
 
@@ -178,5 +178,5 @@ class Grounding:
             self._seconds = time.monotonic() - self._began
             found.set_result(result)
 
-    def _spend(self, _model: str, _tokens: Tokens, micro_usd: int) -> None:
+    def _spend(self, _model: str, _tokens: TokenCounts, micro_usd: int) -> None:
         self._spent += micro_usd

@@ -13,10 +13,10 @@ from typing import Any
 
 from ..chats.events import Done, Event, Failed, Heartbeat, Start
 from ..chats.store import message_view
-from ..chats.transcript import Retold
+from ..chats.transcript import Replayer
 from ..errors import FirelaunchError, Interrupted, NotFound, TooManyStreams, error_of
-from ..llm.client_connection import Client
-from ..llm.deadline import HEARTBEAT_SECONDS, ClientLeft, Patience
+from ..llm.client_connection import ClientConnection
+from ..llm.deadline import HEARTBEAT_SECONDS, ClientLeft, Deadline
 from ..scope import Scope
 from ..services.bundle import Services
 from ..shutdown import Shutdown
@@ -55,7 +55,7 @@ class Answers:
     shutdown: Shutdown
     places: Slots
 
-    def follow(self, scope: Scope, chat_id: str, client: Client | None = None) -> Iterator[Event] | None:
+    def follow(self, scope: Scope, chat_id: str, client: ClientConnection | None = None) -> Iterator[Event] | None:
         """The chat's latest answer from its beginning, and then as it comes; None when none is on its way.
 
         Args:
@@ -106,7 +106,7 @@ class _Followed:
     scope: Scope
     chat_id: str
     record: Document
-    client: Client | None
+    client: ClientConnection | None
 
     def events(self, leave: Callable[[], object]) -> Iterator[Event]:
         """Tell it, and then give the place back: the connection may be used for long after."""
@@ -125,7 +125,7 @@ class _Followed:
         turn_id = self.record.data["turn_id"]
         question = self._message(f"{turn_id}-u")
         yield Start(self.record.id, self.chat_id, question, f"{turn_id}-a")
-        retold, heard = Retold(), time.monotonic()
+        retold, heard = Replayer(), time.monotonic()
         while self.record.data["state"] == "reserved":
             for event in retold.more(self.record.data.get("partial", {})):
                 heard = time.monotonic()
@@ -145,7 +145,7 @@ class _Followed:
         """
         services, record = self.answers.services, self.record
         seconds = services.settings.limits.checkpoint_seconds / 2
-        Patience(time.monotonic() + seconds + 1, seconds, seconds, self.client, self._check).pause(seconds)
+        Deadline(time.monotonic() + seconds + 1, seconds, seconds, self.client, self._check).pause(seconds)
         found = services.store.get(record.path)
         data: Mapping[str, Any] = {} if found is None else found.data
         same = data.get("expires_at") == record.data["expires_at"]
@@ -157,7 +157,7 @@ class _Followed:
         if self.answers.shutdown.due:
             raise Interrupted(retry_after=1)
 
-    def _end(self, retold: Retold) -> Iterator[Event]:
+    def _end(self, retold: Replayer) -> Iterator[Event]:
         data = self.record.data
         answer = self._message(f"{data['turn_id']}-a")
         if answer.get("request_id") != self.record.id:  # nothing was said, and the answer of an earlier request stays

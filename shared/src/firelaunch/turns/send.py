@@ -24,13 +24,13 @@ from ..identity import Caller
 from ..scope import Scope
 from ..store.base import Document, Update
 
-__all__ = ["Named", "Send", "chat_update", "new_request_id", "request_id_of", "sent_view"]
+__all__ = ["ClientMessage", "Send", "chat_update", "new_request_id", "request_id_of", "sent_view"]
 
 _OUR_MESSAGE = re.compile(r"(r[0-9a-f]{32})-u")
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class ClientMessage:
     """A message of a client that names chats and messages itself.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..llm.gateway import Answering
+from ..llm.gateway import ModelSession
 from ..llm.types import Chunk, Message
 from ..prompts.versions import UserPrompts
 from ..settings.app import App
@@ -29,7 +29,7 @@ class Turn:
     app: App
     text: str
     history: list[Message]
-    llm: Answering
+    llm: ModelSession
     _prompts: UserPrompts
     grounding: Grounding
     prompt_id: str | None = None

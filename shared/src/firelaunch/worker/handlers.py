@@ -17,7 +17,7 @@ from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.base import Write
 
-__all__ = ["Cancelled", "Done", "Handler", "Handlers", "JobFailed", "Postponed", "Run", "TimedOut"]
+__all__ = ["Cancelled", "Handler", "Handlers", "JobDone", "JobFailed", "JobRun", "Postponed", "TimedOut"]
 
 P = TypeVar("P", bound=BaseModel)
 
@@ -49,7 +49,7 @@ class TimedOut(FirelaunchError):
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class JobDone:
     """What a handler may return: the ``result`` (JSON values, for the owner), and ``writes`` that land with the end."""
 
     result: Any = None
@@ -57,10 +57,10 @@ class Done:
 
 
 @dataclass(slots=True)
-class Run:
+class JobRun:
     """One try of one job, as its handler sees it.
 
-    The handler may be run again after a crash at any point, so its effects go through ``commit`` or ``Done.writes``,
+    The handler may be run again after a crash at any point, so its effects go through ``commit`` or ``JobDone.writes``,
     which land once and only while the job is held; towards other services ``id`` is the idempotency key.
 
     Attributes:
@@ -117,7 +117,7 @@ class Run:
         self._lease.progress(done, total, note)
 
 
-Handler = Callable[[Run, Any], Done | None]
+Handler = Callable[[JobRun, Any], JobDone | None]
 
 
 class Handlers:
@@ -131,14 +131,16 @@ class Handlers:
         self._more = more
         self._known: dict[str, tuple[Kind[Any], Handler]] = {}
 
-    def on(self, kind: Kind[P]) -> Callable[[Callable[[Run, P], Done | None]], Callable[[Run, P], Done | None]]:
+    def on(
+        self, kind: Kind[P]
+    ) -> Callable[[Callable[[JobRun, P], JobDone | None]], Callable[[JobRun, P], JobDone | None]]:
         """A decorator: the function does jobs of ``kind``.
 
         Raises:
             ValueError: another one does already.
         """
 
-        def keep(handler: Callable[[Run, P], Done | None]) -> Callable[[Run, P], Done | None]:
+        def keep(handler: Callable[[JobRun, P], JobDone | None]) -> Callable[[JobRun, P], JobDone | None]:
             if kind.name in self.known:
                 raise ValueError(f"two handlers for jobs {kind.name!r}")
             self._known[kind.name] = (kind, handler)

@@ -19,7 +19,7 @@ from ..jobs.lease import Later, Lease, LeaseLost, take
 from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.fence import begun_at
-from .handlers import Cancelled, Done, Handler, Handlers, JobFailed, Postponed, Run
+from .handlers import Cancelled, Handler, Handlers, JobDone, JobFailed, JobRun, Postponed
 
 __all__ = ["Runner"]
 
@@ -98,9 +98,11 @@ class Runner:
             payload = kind.payload.model_validate_json(lease.job.payload)
         except ValidationError as error:
             raise JobFailed("The job's payload is not of its kind.", reason=f"{error.error_count()} errors") from None
-        run = Run(lease.job.id, scope, services, lease.attempt, lease, self._shutdown, time.monotonic() + kind.seconds)
+        run = JobRun(
+            lease.job.id, scope, services, lease.attempt, lease, self._shutdown, time.monotonic() + kind.seconds
+        )
         with begun_at(lease.taken_at), _kept(lease, self._jobs.policy.lease_seconds / 3, kind.seconds):
-            done = handler(run, payload) or Done()
+            done = handler(run, payload) or JobDone()
             lease.finish("succeeded", done.result, services.store.check(done.writes))
 
     def _give_back(self, lease: Lease, seconds: float) -> None:

@@ -16,9 +16,9 @@ from pydantic_core import from_json
 
 from ...errors import ModelUnavailable
 from ..fields import figure, items, json_text, table, text, word
-from ..parameters import Body, Refusal, RefusedParameters
+from ..parameters import Body, ParameterRefusal, RefusedParameters
 from ..thinking import Effort, is_gemini_with_levels
-from ..types import MADE_ID, Call, CallPart, Chunk, Message, Tokens, ToolCall, ToolChunk
+from ..types import MADE_ID, CallPart, Chunk, Message, ModelCall, TokenCounts, ToolCall, ToolChunk
 from ..wire.http import Transport
 from ..wire.relay import relay, whole_chunk
 
@@ -64,15 +64,15 @@ class GeminiProvider:
     def _transport(self) -> Transport:
         return Transport(self._base_url)
 
-    def complete(self, call: Call) -> Chunk:
+    def complete(self, call: ModelCall) -> Chunk:
         """See :class:`~firelaunch.llm.types.Provider`."""
         return whole_chunk(call, self._ask(call, "generateContent"))
 
-    def stream(self, call: Call) -> Iterator[Chunk]:
+    def stream(self, call: ModelCall) -> Iterator[Chunk]:
         """See :class:`~firelaunch.llm.types.Provider`."""
         return self._ask(call, "streamGenerateContent?alt=sse")
 
-    def _ask(self, call: Call, method: str) -> Iterator[Chunk]:
+    def _ask(self, call: ModelCall, method: str) -> Iterator[Chunk]:
         path = f"/publishers/google/models/{call.model.removeprefix('google/')}:{method}"
         headers = {"Authorization": f"Bearer {self._token()}", "Content-Type": "application/json"}
         headers["User-Agent"] = "firelaunch"
@@ -83,7 +83,7 @@ class GeminiProvider:
         return self._refused.send(call.model, _body(call), send)
 
 
-def _body(call: Call) -> dict[str, Any]:
+def _body(call: ModelCall) -> dict[str, Any]:
     told = [message["content"] for message in call.messages if message["role"] == "system"]
     config: dict[str, Any] = {"maxOutputTokens": call.most_tokens}
     if call.effort is not None:
@@ -105,7 +105,7 @@ def _body(call: Call) -> dict[str, Any]:
     return body
 
 
-def _contents(call: Call) -> list[dict[str, Any]]:
+def _contents(call: ModelCall) -> list[dict[str, Any]]:
     """The messages but for the system's. The results of calls that were made together go back together."""
     found: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
@@ -141,15 +141,15 @@ def _thinking(model: str, effort: Effort) -> dict[str, Any]:
 _NEXT_LEVEL = {"MINIMAL": "LOW", "LOW": "MEDIUM", "MEDIUM": "HIGH"}
 
 
-def _without(body: Body, refused: frozenset[Refusal]) -> Body:
+def _without(body: Body, refused: frozenset[ParameterRefusal]) -> Body:
     """A request without what its model refuses; a level of thinking that it refuses gives way to the next."""
     config = dict(body["generationConfig"])
-    if Refusal("temperature") in refused:
+    if ParameterRefusal("temperature") in refused:
         config.pop("temperature", None)
     thinking = config.pop("thinkingConfig", None)
-    if thinking is not None and Refusal("thinkingConfig") not in refused:
+    if thinking is not None and ParameterRefusal("thinkingConfig") not in refused:
         level = thinking.get("thinkingLevel")
-        while level is not None and Refusal("thinkingConfig", level) in refused:
+        while level is not None and ParameterRefusal("thinkingConfig", level) in refused:
             level = _NEXT_LEVEL.get(level)
         if level is not None:
             config["thinkingConfig"] = {"thinkingLevel": level}
@@ -158,13 +158,13 @@ def _without(body: Body, refused: frozenset[Refusal]) -> Body:
     return {**body, "generationConfig": config}
 
 
-def _blamed(body: Body, said: str) -> Refusal | None:
+def _blamed(body: Body, said: str) -> ParameterRefusal | None:
     """What Google's words name of what can be left out."""
     config = body["generationConfig"]
     words = said.lower()
     if "thinkingConfig" in config and re.search(r"\bthinking|\bbudget", words):
-        return Refusal("thinkingConfig", config["thinkingConfig"].get("thinkingLevel"))
-    return Refusal("temperature") if "temperature" in config and "temperature" in words else None
+        return ParameterRefusal("thinkingConfig", config["thinkingConfig"].get("thinkingLevel"))
+    return ParameterRefusal("temperature") if "temperature" in config and "temperature" in words else None
 
 
 def _parts(message: Message, model: str) -> list[dict[str, Any]]:
@@ -229,7 +229,7 @@ def _call_part(part: Mapping[str, Any]) -> CallPart:
     )
 
 
-def _tokens(usage: Mapping[str, Any]) -> Tokens | None:
+def _tokens(usage: Mapping[str, Any]) -> TokenCounts | None:
     """Prompt with what tools added to it; answer with its thoughts, which are billed as output.
 
     Each event of a stream counts what there was until then. Figures that are no counts are left out.
@@ -244,4 +244,4 @@ def _tokens(usage: Mapping[str, Any]) -> Tokens | None:
     # Some models count the thoughts among the candidates' tokens; the total has them once either way.
     inside = total > 0 and asked > 0 and thought <= answered
     said = max(answered, total - asked) if inside else max(answered + thought, total - asked if asked else 0)
-    return Tokens(asked, min(counts["cachedContentTokenCount"], asked), said)
+    return TokenCounts(asked, min(counts["cachedContentTokenCount"], asked), said)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..types import Call, CallPart, Chunk, Shape, Tokens, ToolChunk, ToolSpec, token_bound
+from ..types import CallPart, Chunk, ModelCall, Shape, TokenCounts, ToolChunk, ToolSpec, token_bound
 
 __all__ = ["OfflineProvider"]
 
@@ -31,7 +31,7 @@ class OfflineProvider:
     def __init__(self, pace: float = 0.0) -> None:
         self._pace = pace
 
-    def complete(self, call: Call) -> Chunk:
+    def complete(self, call: ModelCall) -> Chunk:
         """The whole answer at once."""
         part = _tool_call(call)
         text = "" if part else _answer(call) if call.shape is None else _instance(call.shape)
@@ -39,7 +39,7 @@ class OfflineProvider:
             text, _tokens(call, text, part), "tool_calls" if part else "stop", parts=(part,) if part else ()
         )
 
-    def stream(self, call: Call) -> Iterator[Chunk]:
+    def stream(self, call: ModelCall) -> Iterator[Chunk]:
         """The same answer, word by word."""
         whole = self.complete(call)
         for word in re.findall(r"\S+\s*", whole.text):
@@ -49,7 +49,7 @@ class OfflineProvider:
         yield replace(whole, text="")
 
 
-def _tool_call(call: Call) -> CallPart | None:
+def _tool_call(call: ModelCall) -> CallPart | None:
     """A call of the first tool whose name is in the message, as it is or in words ("get weather"); once a message."""
     if not call.may_call or not call.messages or call.messages[-1]["role"] != "user":
         return None
@@ -74,7 +74,7 @@ _CITES = re.compile(r"[\[\]\u3010\u3011`]")
 _QUESTION = "The user's message follows.\n\n"
 
 
-def _answer(call: Call) -> str:
+def _answer(call: ModelCall) -> str:
     if call.messages and call.messages[-1]["role"] == "tool":
         result = _quoted(call.messages[-1]["content"])
         return f"I am the offline model, so no model has read this. The tool {call.messages[-1]['name']} said: {result}"
@@ -131,7 +131,9 @@ def _instance(shape: Shape) -> str:
     return json.dumps(instance(shape.schema))
 
 
-def _tokens(call: Call, text: str, part: CallPart | None) -> Tokens:
+def _tokens(call: ModelCall, text: str, part: CallPart | None) -> TokenCounts:
     written = text + (part.name + part.arguments if part else "")
     sent = token_bound(call.messages, call.shape, call.tools)
-    return Tokens(input=-(-sent // _BYTES_A_TOKEN), output=-(-len(written.encode()) // _BYTES_A_TOKEN), estimated=True)
+    return TokenCounts(
+        input=-(-sent // _BYTES_A_TOKEN), output=-(-len(written.encode()) // _BYTES_A_TOKEN), estimated=True
+    )

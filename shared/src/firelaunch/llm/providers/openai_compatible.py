@@ -15,7 +15,7 @@ from ...errors import ModelUnavailable
 from ..fields import figure, items, json_text, table, text, word
 from ..parameters import Body, RefusedParameters
 from ..thinking import is_openai_reasoning
-from ..types import Call, CallPart, Chunk, Message, Tokens, ToolCall, ToolChunk, ToolSpec
+from ..types import CallPart, Chunk, Message, ModelCall, TokenCounts, ToolCall, ToolChunk, ToolSpec
 from ..wire.http import Transport
 from ..wire.relay import relay, whole_chunk
 from .openai_parameters import blamed, without
@@ -49,15 +49,15 @@ class OpenAICompatibleProvider:
     def _transport(self) -> Transport:
         return Transport(self._base_url or _OPENAI)
 
-    def complete(self, call: Call) -> Chunk:
+    def complete(self, call: ModelCall) -> Chunk:
         """See :class:`~firelaunch.llm.types.Provider`."""
         return whole_chunk(call, self._ask(call, self._body(call)))
 
-    def stream(self, call: Call) -> Iterator[Chunk]:
+    def stream(self, call: ModelCall) -> Iterator[Chunk]:
         """See :class:`~firelaunch.llm.types.Provider`."""
         return self._ask(call, self._body(call) | {"stream": True, "stream_options": {"include_usage": True}})
 
-    def _ask(self, call: Call, body: Mapping[str, Any]) -> Iterator[Chunk]:
+    def _ask(self, call: ModelCall, body: Mapping[str, Any]) -> Iterator[Chunk]:
         key = self._api_key() if callable(self._api_key) else self._api_key
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", "User-Agent": "firelaunch"}
 
@@ -74,7 +74,7 @@ class OpenAICompatibleProvider:
         """
         return "max_completion_tokens" if self._is_openai or is_openai_reasoning(model) else "max_tokens"
 
-    def _body(self, call: Call) -> dict[str, Any]:
+    def _body(self, call: ModelCall) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self._prefix + call.model.removeprefix(self._prefix),
             "messages": [_message(message) for message in call.messages],
@@ -170,7 +170,7 @@ def _whole(answer: dict[str, Any]) -> Chunk:
     return ToolChunk(words, tokens, finish, parts=_parts(message), thought=_thought(message))
 
 
-def _tokens(usage: Mapping[str, Any]) -> Tokens | None:
+def _tokens(usage: Mapping[str, Any]) -> TokenCounts | None:
     """What a usage says; None where it has no figure.
 
     Servers differ in what they count where. Figures that are no counts are left out, and what a total has beyond prompt
@@ -189,4 +189,4 @@ def _tokens(usage: Mapping[str, Any]) -> Tokens | None:
     # Cached tokens are a part of the prompt's; a server that counts them beside it must not make a negative price.
     cached = min(cached, asked)
     written = min(figure(details.get("cache_write_tokens")) or 0, asked - cached)
-    return Tokens(asked, cached, said + more, cache_write=written)
+    return TokenCounts(asked, cached, said + more, cache_write=written)

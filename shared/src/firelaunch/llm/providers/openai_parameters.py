@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..parameters import Body, Refusal
+from ..parameters import Body, ParameterRefusal
 from ..thinking import EFFORTS
 
 __all__ = ["LIMITS", "blamed", "without"]
@@ -25,20 +25,20 @@ _OPTIONAL = ("temperature", "top_p", "stream_options", "parallel_tool_calls", "t
 """What a request is still the same request without."""
 
 
-def without(body: Body, refused: frozenset[Refusal]) -> Body:
+def without(body: Body, refused: frozenset[ParameterRefusal]) -> Body:
     """``body`` without what was refused."""
     if not refused:
         return body
     found = dict(body)
     for name, other in LIMITS.items():
-        if name in found and Refusal(name) in refused and Refusal(other) not in refused:
+        if name in found and ParameterRefusal(name) in refused and ParameterRefusal(other) not in refused:
             found[other] = found.pop(name)
             break
     for name in _OPTIONAL:
-        if Refusal(name) in refused:
+        if ParameterRefusal(name) in refused:
             found.pop(name, None)
     _set_effort(found, refused)
-    if Refusal(_STRICT) in refused and _TOOLS in found:
+    if ParameterRefusal(_STRICT) in refused and _TOOLS in found:
         found[_TOOLS] = [{**tool, "function": _lenient(tool["function"])} for tool in found[_TOOLS]]
     return found
 
@@ -47,12 +47,12 @@ def _lenient(function: Body) -> dict[str, Any]:
     return {name: value for name, value in function.items() if name != _STRICT}
 
 
-def _set_effort(body: dict[str, Any], refused: frozenset[Refusal]) -> None:
-    if _TOOLS in body and Refusal(_EFFORT, _TOOLS) in refused:
+def _set_effort(body: dict[str, Any], refused: frozenset[ParameterRefusal]) -> None:
+    if _TOOLS in body and ParameterRefusal(_EFFORT, _TOOLS) in refused:
         body[_EFFORT] = "none"
         return
     effort = body.get(_EFFORT)
-    while effort is not None and Refusal(_EFFORT, effort) in refused:
+    while effort is not None and ParameterRefusal(_EFFORT, effort) in refused:
         effort = _nearest(effort)
     if effort is None:
         body.pop(_EFFORT, None)
@@ -67,7 +67,7 @@ def _nearest(effort: str) -> str | None:
     return None if at == low else EFFORTS[at + 1 if at < low else at - 1]
 
 
-def blamed(body: Body, said: str) -> Refusal | None:
+def blamed(body: Body, said: str) -> ParameterRefusal | None:
     """What of ``body`` the provider's words name; None where it is nothing that can be left out.
 
     Args:
@@ -81,7 +81,7 @@ def blamed(body: Body, said: str) -> Refusal | None:
             return _blamed_effort(body, message)
         there = _TOOLS in body if name == _STRICT else name in body
         if there:
-            return Refusal(name)
+            return ParameterRefusal(name)
     return None
 
 
@@ -91,11 +91,15 @@ def _names(name: str, message: str) -> bool:
     return re.search(f"{around}{name}(?:{around}|$)", message) is not None
 
 
-def _blamed_effort(body: Body, message: str) -> Refusal | None:
+def _blamed_effort(body: Body, message: str) -> ParameterRefusal | None:
     effort = body.get(_EFFORT)
     if _TOOLS in body and effort != "none" and "tools" in message:
-        return Refusal(_EFFORT, _TOOLS)
+        return ParameterRefusal(_EFFORT, _TOOLS)
     if effort is None:
         return None
     # A value that is not among those of the model, or the parameter itself.
-    return Refusal(_EFFORT, effort) if "value" in message.lower() or f"'{effort}'" in message else Refusal(_EFFORT)
+    return (
+        ParameterRefusal(_EFFORT, effort)
+        if "value" in message.lower() or f"'{effort}'" in message
+        else ParameterRefusal(_EFFORT)
+    )

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from ...errors import ModelTimeout, ModelUnavailable
-from ..deadline import Patience
+from ..deadline import Deadline
 
 __all__ = ["Response", "Transport"]
 
@@ -50,7 +50,7 @@ class Transport:
         self._kept: list[tuple[float, socket.socket]] = []
         self._lock = threading.Lock()
 
-    def post(self, path: str, headers: Mapping[str, str], body: bytes, patience: Patience) -> Response:
+    def post(self, path: str, headers: Mapping[str, str], body: bytes, patience: Deadline) -> Response:
         """Send a request, and wait for the head of its response.
 
         Raises:
@@ -73,7 +73,7 @@ class Transport:
         except _Closed as error:
             raise ModelUnavailable(reason="the provider closed the connection without an answer") from error
 
-    def _exchange(self, sock: socket.socket, request: bytes, patience: Patience) -> Response:
+    def _exchange(self, sock: socket.socket, request: bytes, patience: Deadline) -> Response:
         response = Response(sock, self._keep, patience)
         patience.sent = False
         try:
@@ -85,7 +85,7 @@ class Transport:
             raise
         return response
 
-    def _connect(self, patience: Patience) -> socket.socket:
+    def _connect(self, patience: Deadline) -> socket.socket:
         seconds = min(_CONNECT_SECONDS, patience.left())
         try:
             sock = socket.create_connection((self._host, self._port), timeout=seconds)
@@ -142,7 +142,7 @@ class Response:
 
     _sock: socket.socket
     _keep: Callable[[socket.socket], None]
-    _patience: Patience
+    _patience: Deadline
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     _parser: Any = None
@@ -211,7 +211,7 @@ class Response:
     def pieces(self) -> Iterator[bytes | None]:
         """The body as it comes, all that is there at one time in one piece; an empty one after a long silence.
 
-        None where somebody else waits for more (see :meth:`firelaunch.llm.Patience.hand_over`) and is to be given
+        None where somebody else waits for more (see :meth:`firelaunch.llm.Deadline.hand_over`) and is to be given
         control.
 
         Raises:

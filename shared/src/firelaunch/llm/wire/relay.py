@@ -13,9 +13,9 @@ from typing import Any
 from pydantic_core import from_json
 
 from ...errors import ModelError, ModelUnavailable
-from ..deadline import Patience
+from ..deadline import Deadline
 from ..failures import of_response, of_stream
-from ..types import LEAVING, WAITING, Call, CallPart, Chunk, Passed, Tokens, ToolChunk
+from ..types import LEAVING, WAITING, CallPart, Chunk, ModelCall, Passed, TokenCounts, ToolChunk
 from .event_template import Pattern
 from .http import Response, Transport
 from .sse import Decoder
@@ -36,7 +36,7 @@ def relay(
     path: str,
     headers: Mapping[str, str],
     body: bytes,
-    patience: Patience,
+    patience: Deadline,
     parse: Callable[[dict[str, Any]], Chunk],
     whole: Callable[[dict[str, Any]], Chunk],
 ) -> Iterator[Chunk]:
@@ -70,7 +70,7 @@ def relay(
         response.close()
 
 
-def whole_chunk(call: Call, chunks: Iterator[Chunk]) -> Chunk:
+def whole_chunk(call: ModelCall, chunks: Iterator[Chunk]) -> Chunk:
     """The one chunk of an answer in one piece.
 
     Raises:
@@ -91,7 +91,7 @@ class Reading:
     one :class:`~firelaunch.llm.types.Passed` chunk.
     """
 
-    def __init__(self, response: Response, patience: Patience, parse: Callable[[dict[str, Any]], Chunk]) -> None:
+    def __init__(self, response: Response, patience: Deadline, parse: Callable[[dict[str, Any]], Chunk]) -> None:
         self._response = response
         self._patience = patience
         self._parse = parse
@@ -182,7 +182,7 @@ class Reading:
         texts: list[str] = []
         parts: list[CallPart] = []
         thoughts: list[str] = []
-        tokens: Tokens | None = None
+        tokens: TokenCounts | None = None
         finish = error = None
         last = some = False
         while True:

@@ -31,7 +31,7 @@ from ...scope import Scope
 from ...store.fence import Fence
 from ...store.firestore import verification
 from .base import Entry, Where
-from .segments import MAX_CHUNKS, Chunk, Ranked, Roster, Segment, block_of, merged, of_entries, rank, unpacked
+from .segments import MAX_CHUNKS, Ranked, Roster, Segment, SegmentChunk, block_of, merged, of_entries, rank, unpacked
 from .words import Analyzer
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class FirestoreWords:
         return []
 
     def remove(
-        self, scope: Scope, version: str | None, gone: Callable[[Chunk], bool], fence: Fence | None = None
+        self, scope: Scope, version: str | None, gone: Callable[[SegmentChunk], bool], fence: Fence | None = None
     ) -> None:
         """Remove the postings of some chunks, from one version or from all.
 
@@ -180,7 +180,7 @@ class FirestoreWords:
         scope: Scope,
         version: str,
         heads: Sequence[_Head],
-        keep: Callable[[Chunk], bool],
+        keep: Callable[[SegmentChunk], bool],
         fence: Fence | None = None,
     ) -> bool:
         """Put one segment, or none where it would be empty, in the place of others; whether these were still there."""
@@ -291,7 +291,7 @@ def _numbers(segment: Segment, terms: Collection[str] | None) -> Collection[int]
     return {block_of(term, segment.blocks) for term in terms}
 
 
-def _not(gone: Callable[[Chunk], bool]) -> Callable[[Chunk], bool]:
+def _not(gone: Callable[[SegmentChunk], bool]) -> Callable[[SegmentChunk], bool]:
     return lambda chunk: not gone(chunk)
 
 

@@ -24,7 +24,18 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["MAX_CHUNKS", "Chunk", "Packed", "Postings", "Roster", "Segment", "block_of", "merged", "of_entries", "rank"]
+__all__ = [
+    "MAX_CHUNKS",
+    "Packed",
+    "Postings",
+    "Roster",
+    "Segment",
+    "SegmentChunk",
+    "block_of",
+    "merged",
+    "of_entries",
+    "rank",
+]
 
 MAX_CHUNKS: Final = 32_768
 """Chunks of one segment at most, so that two bytes name a chunk and the longest posting list has 98 kB."""
@@ -46,7 +57,7 @@ _MOST_LENGTH = 65_535
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class SegmentChunk:
     """What a segment knows of a chunk besides its terms. ``length`` is the number of terms in its text."""
 
     name: str
@@ -59,7 +70,7 @@ class Chunk:
 class Roster:
     """The chunks of a segment. A chunk's place in the roster names it in the postings."""
 
-    chunks: Sequence[Chunk]
+    chunks: Sequence[SegmentChunk]
 
     def pack(self) -> dict[str, bytes]:
         """As fields of a document."""
@@ -90,7 +101,7 @@ class Roster:
         documents, tags = told["documents"], told["tags"]
         return cls(
             [
-                Chunk(name, documents[document], tags[tag], length)
+                SegmentChunk(name, documents[document], tags[tag], length)
                 for name, document, tag, length in zip(names, told["document"], tagged, lengths, strict=True)
             ]
         )
@@ -196,7 +207,7 @@ def of_entries(order: Any, entries: Iterable[Entry], analyzer: Analyzer) -> Segm
     chunks = []
     for place, entry in enumerate(entries):
         terms = analyzer.terms(entry.text)
-        chunks.append(Chunk(entry.id, entry.document, dict(entry.tags), min(len(terms), _MOST_LENGTH)))
+        chunks.append(SegmentChunk(entry.id, entry.document, dict(entry.tags), min(len(terms), _MOST_LENGTH)))
         for term, times in Counter(terms).items():
             lists.setdefault(term, []).append((place, min(times, _MOST_TIMES)))
     return Segment(order, Roster(chunks), _postings(lists))
@@ -211,11 +222,11 @@ def _postings(lists: Mapping[str, Sequence[tuple[int, int]]]) -> dict[str, Posti
     }
 
 
-def merged(segments: Sequence[Segment], keep: Callable[[Chunk], bool] = lambda _: True) -> Segment:
+def merged(segments: Sequence[Segment], keep: Callable[[SegmentChunk], bool] = lambda _: True) -> Segment:
     """One segment in place of several: without chunks that a later one replaces, and those that are not to be kept."""
     import numpy as np
 
-    chunks: list[Chunk] = []
+    chunks: list[SegmentChunk] = []
     parts: dict[str, list[Posting]] = {}
     for segment, alive in zip(segments, living(segments), strict=True):
         stays = alive & np.fromiter(map(keep, segment.roster.chunks), bool, len(segment.roster.chunks))
@@ -254,7 +265,7 @@ def living(segments: Sequence[Segment]) -> list[npt.NDArray[np.bool_]]:
 class Ranked:
     """A chunk that matches a question, and its BM25 score."""
 
-    chunk: Chunk
+    chunk: SegmentChunk
     score: float
 
 
@@ -301,7 +312,7 @@ def _best(score: Any, mask: Any, segment: Segment, k: int, where: Where) -> Iter
     yield from best.tolist()
 
 
-def _fits(chunk: Chunk, where: Where) -> bool:
+def _fits(chunk: SegmentChunk, where: Where) -> bool:
     return all(
         (chunk.document if name == "document" else chunk.tags.get(name)) in values for name, values in where.items()
     )

@@ -1,6 +1,6 @@
 """Any supported file -> blocks of text in reading order, parsed in a process of its own."""
 
-from .base import Block, Limits, document_text
+from .base import Block, ParseLimits, document_text
 from .sandbox import links, parse
 
-__all__ = ["Block", "Limits", "document_text", "links", "parse"]
+__all__ = ["Block", "ParseLimits", "document_text", "links", "parse"]

@@ -15,8 +15,8 @@ __all__ = [
     "Block",
     "Draft",
     "Kind",
-    "Limits",
     "Outline",
+    "ParseLimits",
     "Parser",
     "Unreadable",
     "document_text",
@@ -77,7 +77,7 @@ def document_text(blocks: Iterable[Block]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ParseLimits:
     """What reading one document may take.
 
     Args:
@@ -156,7 +156,7 @@ def _parts(text: str) -> Iterator[str]:
 class Parser(Protocol):
     """One format's parser: a function of the open file (seekable, at its start)."""
 
-    def __call__(self, file: BinaryIO, limits: Limits, progress: Callable[[float], None]) -> Iterator[Draft]:
+    def __call__(self, file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
         """The document's blocks in reading order.
 
         Raises:

@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .base import MEMORY_STATUS, Block, Limits, Unreadable, place
+from .base import MEMORY_STATUS, Block, ParseLimits, Unreadable, place
 from .sniff import FORMATS, sniff
 
 _DETAIL = 300
 
 
-def main(wanted: str, extension: str, limits: Limits) -> None:
+def main(wanted: str, extension: str, limits: ParseLimits) -> None:
     """Parse standard input as ``wanted``, or as what it turns out to be."""
     _restrict(limits)
     try:
@@ -48,7 +48,7 @@ def main(wanted: str, extension: str, limits: Limits) -> None:
         _say("done")
 
 
-def _blocks(wanted: str, extension: str, limits: Limits) -> Iterator[Block]:
+def _blocks(wanted: str, extension: str, limits: ParseLimits) -> Iterator[Block]:
     last = -1.0
 
     def progress(fraction: float) -> None:
@@ -65,7 +65,7 @@ def _blocks(wanted: str, extension: str, limits: Limits) -> Iterator[Block]:
         yield from place(parser(file, limits, progress), limits.text_characters)
 
 
-def _restrict(limits: Limits) -> None:
+def _restrict(limits: ParseLimits) -> None:
     if sys.platform == "linux":
         _limit(resource.RLIMIT_AS, limits.memory_bytes)
     else:
@@ -94,7 +94,7 @@ def _peak() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
-def _near_the_limit(limits: Limits) -> bool:
+def _near_the_limit(limits: ParseLimits) -> bool:
     """Whether so much memory was taken that an error is likely to be for want of more: libxml2 does not say so."""
     status = Path("/proc/self/status")  # ru_maxrss would be the parent's where that was larger
     if not status.exists():
@@ -118,4 +118,4 @@ def _say(*message: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Limits(**json.loads(sys.argv[3])))
+    main(sys.argv[1], sys.argv[2], ParseLimits(**json.loads(sys.argv[3])))

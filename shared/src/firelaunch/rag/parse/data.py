@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from .base import Draft, Limits, Unreadable
+from .base import Draft, ParseLimits, Unreadable
 from .encoding import open_text
 from .tables import TABLE_CHARACTERS, table
 
@@ -34,7 +34,7 @@ def delimiter_of(sample: str) -> str | None:
     return best[1]
 
 
-def parse_csv(file: BinaryIO, limits: Limits, progress: Callable[[float], None]) -> Iterator[Draft]:
+def parse_csv(file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
     """Tables of a CSV file's rows."""
     text = open_text(file, progress)
     csv.field_size_limit(limits.file_bytes)
@@ -43,7 +43,7 @@ def parse_csv(file: BinaryIO, limits: Limits, progress: Callable[[float], None])
     return table(csv.reader(text, delimiter=delimiter))
 
 
-def parse_json(file: BinaryIO, _limits: Limits, progress: Callable[[float], None]) -> Iterator[Draft]:
+def parse_json(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
     """Blocks of lines "place: value", such as "items[3].name: Ada"; JSON, or one JSON value a line.
 
     Raises:

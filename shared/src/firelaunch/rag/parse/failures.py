@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...errors import DocumentUnreadable
-from .base import Limits
+from .base import ParseLimits
 
 __all__ = ["MESSAGES", "failure"]
 
@@ -27,7 +27,7 @@ MESSAGES = {
 """The sentence for each problem. It is shown to users, so none holds anything from the file."""
 
 
-def failure(problem: str, limits: Limits, detail: str = "") -> DocumentUnreadable:
+def failure(problem: str, limits: ParseLimits, detail: str = "") -> DocumentUnreadable:
     """The error for a problem, a key of ``MESSAGES``; ``detail`` is for the log."""
     message = MESSAGES[problem].format(file_mb=limits.file_bytes // 2**20, characters=limits.text_characters)
     return DocumentUnreadable(problem, message, reason=f"{problem}: {detail}" if detail else problem)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from .base import Draft, Kind, Limits, Outline, Unreadable
+from .base import Draft, Kind, Outline, ParseLimits, Unreadable
 from .encoding import read_text
 from .tables import table
 
@@ -38,7 +38,7 @@ _MAX_HEADING = 500
 Step = tuple[Literal["open", "close", "text", "whole"], "LexborNode"]
 
 
-def parse(file: BinaryIO, _limits: Limits, progress: Callable[[float], None]) -> Iterator[Draft]:
+def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
     """Blocks of a page; the whole of it is held in memory, within the child's limit.
 
     Raises:
@@ -51,7 +51,7 @@ def parse(file: BinaryIO, _limits: Limits, progress: Callable[[float], None]) ->
         yield from _blocks(main[0] if len(main) == 1 and len(main[0].text()) > _MAIN_CHARACTERS else tree.root)
 
 
-def links(file: BinaryIO, _limits: Limits, progress: Callable[[float], None]) -> Iterator[Draft]:
+def links(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
     """The addresses that a page links to, as they stand in it; one a draft, the page's own base address first."""
     tree = _tree(file, progress)
     base = tree.css_first("base[href]")

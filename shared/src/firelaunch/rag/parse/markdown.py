@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import BinaryIO
 
-from .base import Draft, Kind, Limits, Outline
+from .base import Draft, Kind, Outline, ParseLimits
 from .encoding import open_text
 
 __all__ = ["WINDOW", "parse"]
@@ -29,7 +29,7 @@ _KINDS: dict[str, Kind] = {
 }
 
 
-def parse(file: BinaryIO, _limits: Limits, progress: Callable[[float], None]) -> Iterator[Draft]:
+def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
     """Blocks of a Markdown file, ``WINDOW`` characters at a time."""
     outline = Outline()
     gap = 0

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
-from .base import Draft, Kind, Limits, Outline
+from .base import Draft, Kind, Outline, ParseLimits
 from .tables import table
 
 __all__ = ["parse_docx", "parse_pptx", "parse_xlsx"]
@@ -17,7 +17,7 @@ _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
 _GROUP_DEPTH = 20
 
 
-def parse_docx(file: BinaryIO, _limits: Limits, progress: Callable[[float], None]) -> Iterator[Draft]:
+def parse_docx(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
     """Paragraphs, lists and tables of a Word document's body, with text that was inserted under tracked changes."""
     import docx
 
@@ -77,7 +77,7 @@ def _docx_text(element: Any) -> str:
     return "".join(parts).strip("\n")
 
 
-def parse_pptx(file: BinaryIO, _limits: Limits, progress: Callable[[float], None]) -> Iterator[Draft]:
+def parse_pptx(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
     """Slides: the title as a heading, then what is on the slide from top to bottom, then the speaker's notes."""
     import pptx
 
@@ -112,7 +112,7 @@ def _shapes(shapes: Iterable[Any], depth: int = 0) -> Iterator[Any]:
             yield shape
 
 
-def parse_xlsx(file: BinaryIO, _limits: Limits, progress: Callable[[float], None]) -> Iterator[Draft]:
+def parse_xlsx(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
     """Sheets as tables under their names, read row by row; formulas by the values that were saved with them."""
     import openpyxl
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, BinaryIO
 
-from .base import Draft, Limits, Outline, Unreadable
+from .base import Draft, Outline, ParseLimits, Unreadable
 
 __all__ = ["MAX_PAGES", "parse"]
 
@@ -25,7 +25,7 @@ _GAP_RATIO = 1.35
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PdfLine:
     """One line of a page: its text, and the height and top of its first character, in points."""
 
     text: str
@@ -33,7 +33,7 @@ class Line:
     top: float
 
 
-def parse(file: BinaryIO, _limits: Limits, progress: Callable[[float], None]) -> Iterator[Draft]:
+def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
     """Blocks of each page.
 
     Raises:
@@ -70,7 +70,7 @@ def parse(file: BinaryIO, _limits: Limits, progress: Callable[[float], None]) ->
         raise Unreadable("damaged" if failed or not pages else "no_text", f"{failed} of {pages} pages failed")
 
 
-def _lines(document: Any, number: int, raw: Any) -> Iterator[Line]:
+def _lines(document: Any, number: int, raw: Any) -> Iterator[PdfLine]:
     page = document[number]
     try:
         text = page.get_textpage()
@@ -83,16 +83,16 @@ def _lines(document: Any, number: int, raw: Any) -> Iterator[Line]:
             at += len(line) + sum(character > "\uffff" for character in line) + 2
             shown = line.replace("\ufffe", "").replace("\x02", "").strip()
             if shown:
-                yield Line(shown, box.top - box.bottom, box.top)
+                yield PdfLine(shown, box.top - box.bottom, box.top)
         text.close()
     finally:
         page.close()
 
 
-def _drafts(lines: list[Line], body: float, page: int, outline: Outline) -> Iterator[Draft]:
+def _drafts(lines: list[PdfLine], body: float, page: int, outline: Outline) -> Iterator[Draft]:
     steps = sorted(round(a.top - b.top, 1) for a, b in pairwise(lines) if a.top > b.top)
     usual = steps[len(steps) // 2] if steps else 0.0
-    paragraph: list[Line] = []
+    paragraph: list[PdfLine] = []
     for line in lines:
         if paragraph and _begins(paragraph, line, body, usual):
             yield _draft(paragraph, body, page, outline)
@@ -102,7 +102,7 @@ def _drafts(lines: list[Line], body: float, page: int, outline: Outline) -> Iter
         yield _draft(paragraph, body, page, outline)
 
 
-def _begins(paragraph: list[Line], line: Line, body: float, usual: float) -> bool:
+def _begins(paragraph: list[PdfLine], line: PdfLine, body: float, usual: float) -> bool:
     """Whether a line begins a new paragraph: another size, a gap above it, or a new column."""
     last = paragraph[-1]
     if abs(line.height - last.height) > 0.08 * max(line.height, last.height, 1.0):
@@ -117,7 +117,7 @@ def _begins(paragraph: list[Line], line: Line, body: float, usual: float) -> boo
 _HYPHEN = re.compile(r"(?<=[^\W\d_])[-\u00ad]\n(?=[a-z\u00df-\u00ff])")
 
 
-def _draft(paragraph: list[Line], body: float, page: int, outline: Outline) -> Draft:
+def _draft(paragraph: list[PdfLine], body: float, page: int, outline: Outline) -> Draft:
     text = "\n".join(line.text for line in paragraph)
     height = paragraph[0].height
     large = body and height > body * _HEADING_RATIO

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import IO, Any, cast
 
-from .base import KINDS, MAX_BLOCK, MAX_DEPTH, MAX_HEADING, MEMORY_STATUS, Block, Limits
+from .base import KINDS, MAX_BLOCK, MAX_DEPTH, MAX_HEADING, MEMORY_STATUS, Block, ParseLimits
 from .failures import MESSAGES, failure
 
 __all__ = ["links", "parse"]
@@ -30,7 +30,11 @@ _EXTENSION = re.compile(r"\.([A-Za-z0-9]{1,10})$")
 
 
 def parse(
-    file: IO[bytes], name: str = "", *, limits: Limits | None = None, progress: Callable[[float], None] | None = None
+    file: IO[bytes],
+    name: str = "",
+    *,
+    limits: ParseLimits | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Iterator[Block]:
     """A document's blocks in reading order.
 
@@ -47,20 +51,20 @@ def parse(
         DocumentUnreadable: the file cannot be read; its message says why and what to do. Blocks may have come before.
     """
     extension = _EXTENSION.search(name)
-    return _run("any", file, extension[1].lower() if extension else "", limits or Limits(), progress)
+    return _run("any", file, extension[1].lower() if extension else "", limits or ParseLimits(), progress)
 
 
-def links(file: IO[bytes], *, limits: Limits | None = None) -> list[str]:
+def links(file: IO[bytes], *, limits: ParseLimits | None = None) -> list[str]:
     """The addresses in an HTML page: its base address ("#" where it names none), then those it links to.
 
     Raises:
         DocumentUnreadable: the file cannot be read.
     """
-    return [block.text for block in _run("links", file, "", limits or Limits(), None)]
+    return [block.text for block in _run("links", file, "", limits or ParseLimits(), None)]
 
 
 def _run(
-    wanted: str, file: IO[bytes], extension: str, limits: Limits, progress: Callable[[float], None] | None
+    wanted: str, file: IO[bytes], extension: str, limits: ParseLimits, progress: Callable[[float], None] | None
 ) -> Iterator[Block]:
     said = os.fstat(file.fileno())
     if not stat.S_ISREG(said.st_mode):
@@ -85,7 +89,7 @@ def _run(
             child.kill()
 
 
-def _blocks(child: subprocess.Popen[bytes], limits: Limits, progress: Callable[[float], None]) -> Iterator[Block]:
+def _blocks(child: subprocess.Popen[bytes], limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Block]:
     at = 0
     done = 0.0
     for line in _lines(child, limits):
@@ -114,7 +118,7 @@ def _blocks(child: subprocess.Popen[bytes], limits: Limits, progress: Callable[[
     raise failure("crashed", limits, f"signal {-code}")
 
 
-def _lines(child: subprocess.Popen[bytes], limits: Limits) -> Iterator[bytes]:
+def _lines(child: subprocess.Popen[bytes], limits: ParseLimits) -> Iterator[bytes]:
     """The child's lines. Only the time spent waiting for them counts against its limit."""
     pipe = cast("IO[bytes]", child.stdout).fileno()
     poll = select.poll()
@@ -158,4 +162,4 @@ def _block(fields: list[Any], at: int) -> Block:
             and all(isinstance(heading, str) and len(heading) <= MAX_HEADING for heading in headings)
         ):
             return Block(text, kind, start, page, tuple(headings))  # type: ignore[arg-type]
-    raise failure("crashed", Limits(), "an answer that is no block")
+    raise failure("crashed", ParseLimits(), "an answer that is no block")

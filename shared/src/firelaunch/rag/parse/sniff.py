@@ -6,7 +6,7 @@ import re
 import zipfile
 from typing import BinaryIO
 
-from .base import Limits, Unreadable
+from .base import ParseLimits, Unreadable
 from .data import delimiter_of
 from .encoding import detect
 
@@ -60,7 +60,7 @@ _MAX_RATIO = 500
 _RATIO_FROM = 10 * 2**20
 
 
-def sniff(file: BinaryIO, extension: str, limits: Limits) -> str:
+def sniff(file: BinaryIO, extension: str, limits: ParseLimits) -> str:
     """The file's format, a key of ``FORMATS``; leaves the file at its start.
 
     Raises:
@@ -94,7 +94,7 @@ def _holds_encrypted_package(file: BinaryIO) -> bool:
     return False
 
 
-def _zipped(file: BinaryIO, limits: Limits) -> str:
+def _zipped(file: BinaryIO, limits: ParseLimits) -> str:
     file.seek(0)
     try:
         with zipfile.ZipFile(file) as archive:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from .base import MAX_BLOCK, Draft, Limits
+from .base import MAX_BLOCK, Draft, ParseLimits
 from .encoding import open_text
 
 __all__ = ["MAX_GAP", "paragraphs", "parse"]
@@ -18,7 +18,7 @@ MAX_GAP = 64
 _BREAK = re.compile(r"\n{2,}")
 
 
-def parse(file: BinaryIO, _limits: Limits, progress: Callable[[float], None]) -> Iterator[Draft]:
+def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
     """Blocks of a text file, read 64 KiB at a time."""
     text = open_text(file, progress)
     return paragraphs(iter(lambda: text.read(_READ), ""))

@@ -15,7 +15,7 @@ from ..parse import links
 from .addresses import Target
 from .fetch import Fetched, Fetcher
 
-__all__ = ["CrawlLimits", "Page", "Skipped", "crawl"]
+__all__ = ["CrawlLimits", "Skipped", "WebPage", "crawl"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class CrawlLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class WebPage:
     """A page that was fetched; ``file`` is open until the next one is asked for."""
 
     fetched: Fetched
@@ -59,7 +59,7 @@ def crawl(
     *,
     progress: Callable[[float], None] = lambda _: None,
     pause: Callable[[float], None] = time.sleep,
-) -> Iterator[Page | Skipped]:
+) -> Iterator[WebPage | Skipped]:
     """The pages of a site, that is of one scheme, host and port, each once, breadth first.
 
     Links in scripts are not seen, and those marked ``rel=nofollow`` not followed. A page that redirects to another site
@@ -105,7 +105,7 @@ def crawl(
                             known.add(link.url)
                             waiting.append((link, depth + 1))
                 file.seek(0)
-                yield Page(fetched, depth, file)
+                yield WebPage(fetched, depth, file)
         progress(tried / min(limits.pages, tried + len(waiting)))
 
 

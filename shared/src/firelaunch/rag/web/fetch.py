@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 from ...errors import FetchRefused
 from .addresses import Allow, Resolve, Target, addresses_of, is_public, read_url, resolve
-from .http import Answer, Deadline, exchange
+from .http import Deadline, Response, exchange
 
 if TYPE_CHECKING:
     from protego import Protego
@@ -142,7 +142,7 @@ class Fetcher:
                 return self._read(target, answer, into, robots)
         raise FetchRefused("redirects", "The site redirects too often. Use the address of the page itself.")
 
-    def _read(self, target: Target, answer: Answer, into: IO[bytes], document: bool) -> Fetched:
+    def _read(self, target: Target, answer: Response, into: IO[bytes], document: bool) -> Fetched:
         if not 200 <= answer.status < 300:
             message = f"The site answered with status {answer.status}. Check the URL, or try again later."
             raise FetchRefused("status", message, reason=str(answer.status))

@@ -16,7 +16,7 @@ from .addresses import Address, Target
 if TYPE_CHECKING:
     from httpcore2 import NetworkStream
 
-__all__ = ["Answer", "Deadline", "exchange"]
+__all__ = ["Deadline", "Response", "exchange"]
 
 _CONNECT_SECONDS = 10.0
 _PART = 64 * 1024
@@ -42,7 +42,7 @@ class Deadline:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """A response whose body is yet to be read."""
 
     status: int
@@ -53,7 +53,7 @@ class Answer:
 @contextmanager
 def exchange(
     target: Target, addresses: Sequence[Address], agent: str, deadline: Deadline, context: ssl.SSLContext | None
-) -> Iterator[Answer]:
+) -> Iterator[Response]:
     """GET a target from the first of its addresses that answers. No proxy, no cookie, no redirect followed.
 
     Raises:
@@ -69,7 +69,7 @@ def exchange(
             response = connection.handle_request(httpcore2.Request("GET", url, headers=[*headers.items()]))
             found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
             try:
-                yield Answer(
+                yield Response(
                     response.status, found, _decoded(response.iter_stream(), found.get("content-encoding", ""))
                 )
             finally:

@@ -25,9 +25,9 @@ from ...scope import Scope
 from ...services.bundle import Services
 from ...store.base import DELETE_FIELD, Delete, Document, Filter, Query, Set, Update, Write
 from ...store.scoped import ScopedStore
-from .. import Done, Handlers, JobFailed, Postponed, Run
+from .. import Handlers, JobDone, JobFailed, JobRun, Postponed
 
-__all__ = ["ERASE", "Erase", "Erasure", "Report", "Traces", "erase_handlers", "erasure_of"]
+__all__ = ["ERASE", "Erase", "Erasure", "ErasureReport", "Traces", "erase_handlers", "erasure_of"]
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Traces(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ErasureReport:
     """What an erasure found.
 
     Args:
@@ -90,7 +90,7 @@ class Erasure:
     traces: Sequence[Traces] = ()
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    def report(self, uid: str) -> Report:
+    def report(self, uid: str) -> ErasureReport:
         """What there is of a user; changes nothing.
 
         Raises:
@@ -106,11 +106,11 @@ class Erasure:
             found.update(trace.count(user))
         root = self.store.get(user.root)
         billing = {} if root is None else root.data.get("billing") or {}
-        return Report(
+        return ErasureReport(
             {name: number for name, number in sorted(found.items()) if number}, running, billing.get("customer")
         )
 
-    def run(self, uid: str, step: Callable[[str], None] = lambda _: None) -> Report:
+    def run(self, uid: str, step: Callable[[str], None] = lambda _: None) -> ErasureReport:
         """Remove everything there is of a user.
 
         Args:
@@ -182,7 +182,7 @@ def erase_handlers(erasure: Erasure, lease_seconds: float, more: Handlers | None
     handlers = Handlers(more)
 
     @handlers.on(ERASE)
-    def erase(run: Run, payload: Erase) -> Done:
+    def erase(run: JobRun, payload: Erase) -> JobDone:
         if run.scope.uid is not None:
             raise JobFailed("An erasure is a job of the app.")
         told: dict[str, Any] | None = run.checkpoint
@@ -195,7 +195,7 @@ def erase_handlers(erasure: Erasure, lease_seconds: float, more: Handlers | None
         log.info("a user of %s was erased: %s", run.scope.app_id, told["found"])
         # Whose data it was goes as well; the counts stay.
         emptied = Update(run.scope.job(run.id), {"payload": "{}", "checkpoint": DELETE_FIELD})
-        return Done(told, [emptied])
+        return JobDone(told, [emptied])
 
     return handlers
 

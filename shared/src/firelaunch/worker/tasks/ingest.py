@@ -7,7 +7,7 @@ wait for it.
 from __future__ import annotations
 
 from ...documents.catalog import CRAWL, INGEST, Crawl, Ingest
-from .. import Done, Handlers, Run
+from .. import Handlers, JobDone, JobRun
 
 __all__ = ["document_handlers"]
 
@@ -17,13 +17,13 @@ def document_handlers(more: Handlers | None) -> Handlers:
     handlers = Handlers(more)
 
     @handlers.on(INGEST)
-    def ingest(run: Run, payload: Ingest) -> Done:
+    def ingest(run: JobRun, payload: Ingest) -> JobDone:
         from .ingestion import take_in
 
         return take_in(run, payload)
 
     @handlers.on(CRAWL)
-    def crawl(run: Run, payload: Crawl) -> Done:
+    def crawl(run: JobRun, payload: Crawl) -> JobDone:
         from .ingestion import crawl_site
 
         return crawl_site(run, payload)

@@ -15,7 +15,7 @@ from hashlib import sha256
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
-from ...documents.catalog import STOPPED, Crawl, Documents, Ingest, Source, is_complete
+from ...documents.catalog import STOPPED, Crawl, Documents, DocumentSource, Ingest, is_complete
 from ...errors import (
     BudgetExceeded,
     DocumentUnreadable,
@@ -28,17 +28,17 @@ from ...errors import (
     TooLarge,
     TooMany,
 )
-from ...llm.types import Tokens, text_bound
+from ...llm.types import TokenCounts, text_bound
 from ...metering.reservations import Day, Quote, Reservation
 from ...rag.files import upload_path
 from ...rag.index.base import GENERATION
-from ...rag.parse import Limits, parse
+from ...rag.parse import ParseLimits, parse
 from ...rag.pipeline import Engine, build
 from ...rag.stored_text import read_blocks, write_blocks
 from ...rag.versions import Version
-from ...rag.web.crawl import CrawlLimits, Page, crawl
+from ...rag.web.crawl import CrawlLimits, WebPage, crawl
 from ...store.base import Document, Update, Write
-from .. import Cancelled, Done, Postponed, Run
+from .. import Cancelled, JobDone, JobRun, Postponed
 
 if TYPE_CHECKING:
     from ...rag.index.base import Vector
@@ -60,7 +60,7 @@ class _Gone(Exception):
     """The document was deleted or erased, or a later upload has taken its place, while it was worked on."""
 
 
-def take_in(run: Run, payload: Ingest) -> Done:
+def take_in(run: JobRun, payload: Ingest) -> JobDone:
     """One try at one document: ready, or failed with a reason; or it is gone.
 
     Raises:
@@ -72,13 +72,13 @@ def take_in(run: Run, payload: Ingest) -> Done:
     try:
         return work.run_through()
     except (_Gone, Fenced):
-        return Done({"status": "gone"})
+        return JobDone({"status": "gone"})
     except Cancelled:
         work.stop()
         raise
 
 
-def _wait_for(run: Run, job: str) -> None:
+def _wait_for(run: JobRun, job: str) -> None:
     """Two jobs on one document would write over each other, so the later one waits."""
     with suppress(NotFound):
         if job and not run.services.jobs.get(run.scope, job).finished:
@@ -89,7 +89,7 @@ def _wait_for(run: Run, job: str) -> None:
 class _Work:
     """One try at one document."""
 
-    run: Run
+    run: JobRun
     documents: Documents
     document: str
     _told_at: float = field(default=float("-inf"))
@@ -97,7 +97,7 @@ class _Work:
     _spent: int = 0
     _calls: int = 0
 
-    def run_through(self) -> Done:
+    def run_through(self) -> JobDone:
         """From where the last try ended to the end: ready, or failed with a reason."""
         record = self._record()
         if record.data["status"] == "failed":
@@ -118,7 +118,7 @@ class _Work:
         except ModelRefused:
             message = "The embedding model does not take this document's text. Remove what is not text from it."
             return self._failed("embedding_refused", message)
-        return Done({"status": "ready", "chunks": chunks})
+        return JobDone({"status": "ready", "chunks": chunks})
 
     def stop(self) -> None:
         """After the job's cancel: give the document up, unless it is another job's by now."""
@@ -203,9 +203,9 @@ class _Work:
             self.run.check()
             yield block
 
-    def _limits(self) -> Limits:
+    def _limits(self) -> ParseLimits:
         policy = self.documents.policy
-        return Limits(file_bytes=policy.file_bytes, text_characters=policy.text_characters)
+        return ParseLimits(file_bytes=policy.file_bytes, text_characters=policy.text_characters)
 
     def _indexed(self, record: Document) -> int:
         """The document in every version that has to hold it, also in one that was begun meanwhile."""
@@ -272,7 +272,7 @@ class _Work:
         cost = engine.cost(made.tokens)
         self._spent += cost
         if reservation is not None:
-            reservation.spend(engine.embedder.id, Tokens(input=made.tokens, estimated=made.estimated), cost)
+            reservation.spend(engine.embedder.id, TokenCounts(input=made.tokens, estimated=made.estimated), cost)
             self._bills.append(reservation.settlement())
         vectors: Sequence[Vector] = list(made.vectors)
         return vectors
@@ -297,15 +297,15 @@ class _Work:
 
         return services.admission.run(scope.root, admit)
 
-    def _failed(self, problem: str, message: str) -> Done:
+    def _failed(self, problem: str, message: str) -> JobDone:
         told = {"problem": problem, "message": message}
         nothing = {"indexed": {}, "hash": "", "text": "", "chunks": 0, "shown": None, "stale": []}
         return self._ended_badly(self._write(status="failed", error=told, **nothing))
 
-    def _ended_badly(self, record: Document) -> Done:
+    def _ended_badly(self, record: Document) -> JobDone:
         """Remove what there is of a document whose record says that it has failed."""
         self.documents.wipe(self.run.scope, self.document, record.update_time)
-        return Done({"status": "failed", "problem": record.data["error"]["problem"]})
+        return JobDone({"status": "failed", "problem": record.data["error"]["problem"]})
 
 
 def _file_name(record: Document) -> str:
@@ -322,7 +322,7 @@ def _measured(file: IO[bytes]) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def crawl_site(run: Run, payload: Crawl) -> Done:
+def crawl_site(run: JobRun, payload: Crawl) -> JobDone:
     """Put up the pages of a site, each as a document with a job of its own."""
     documents = run.services.documents
     taken: list[str] = []
@@ -337,12 +337,12 @@ def crawl_site(run: Run, payload: Crawl) -> Done:
     try:
         for found in crawl(payload.url, documents.fetcher, limits, progress=progress):
             run.check()
-            if not isinstance(found, Page):
+            if not isinstance(found, WebPage):
                 skipped.append({"url": found.url[:500], "reason": found.reason})
                 continue
             url = found.fetched.url
             try:
-                document, _ = documents.add(run.scope, Source("url", url[-200:], url), found.file)
+                document, _ = documents.add(run.scope, DocumentSource("url", url[-200:], url), found.file)
             except TooLarge as error:
                 skipped.append({"url": url[:500], "reason": error.message})
                 continue
@@ -352,4 +352,4 @@ def crawl_site(run: Run, payload: Crawl) -> Done:
     except FetchRefused as error:
         stopped = error.message
     result = {"pages": len(taken), "documents": taken[:_TOLD], "skipped": skipped[:_TOLD], "stopped": stopped}
-    return Done(result)
+    return JobDone(result)

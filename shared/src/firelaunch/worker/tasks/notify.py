@@ -11,10 +11,10 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ...jobs.base import Kind
-from ...push import Notification, Push, PushUnavailable
+from ...push import Push, PushMessage, PushUnavailable
 from ...push.devices import _NEWEST, MOST_DEVICES
 from ...store.base import Delete, Query
-from .. import Done, Handlers, JobFailed, Run
+from .. import Handlers, JobDone, JobFailed, JobRun
 
 __all__ = ["NOTIFY", "Notify", "notify_handlers"]
 
@@ -57,15 +57,15 @@ def notify_handlers(push: Push | None, more: Handlers | None = None) -> Handlers
     handlers = Handlers(more)
 
     @handlers.on(NOTIFY)
-    def notify(run: Run, payload: Notify) -> Done:
+    def notify(run: JobRun, payload: Notify) -> JobDone:
         if run.scope.uid is None:
             raise JobFailed("A notification is for a user.")
         devices = run.services.store.query(Query(run.scope.devices(), order=_NEWEST, limit=MOST_DEVICES))
         if push is None:
-            return Done({"devices": len(devices), "sent": 0, "removed": 0, "refused": 0, "off": True})
+            return JobDone({"devices": len(devices), "sent": 0, "removed": 0, "refused": 0, "off": True})
         told: dict[str, Any] = run.checkpoint or {"done": [], "sent": 0, "removed": 0, "refused": 0}
         left = [device for device in devices if device.id not in told["done"]]
-        notification = Notification(payload.title, payload.body, payload.data, tag=run.id)
+        notification = PushMessage(payload.title, payload.body, payload.data, tag=run.id)
         outcomes = push.send([str(device.data["token"]) for device in left], notification) if left else []
         by_outcome = {name: [d for d, o in zip(left, outcomes, strict=True) if o == name] for name in set(outcomes)}
         stale = by_outcome.get("stale", [])
@@ -80,6 +80,6 @@ def notify_handlers(push: Push | None, more: Handlers | None = None) -> Handlers
             run.commit(*gone, checkpoint=told)
             raise PushUnavailable(retry_after=10)
         counts = {name: told[name] for name in ("sent", "removed", "refused")}
-        return Done({"devices": len(devices), **counts, "off": False}, gone)
+        return JobDone({"devices": len(devices), **counts, "off": False}, gone)
 
     return handlers

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ...billing.base import BillingError, BillingOff, BillingUnavailable
 from ...jobs.base import Kind
-from .. import Done, Handlers, JobFailed, Run
+from .. import Handlers, JobDone, JobFailed, JobRun
 
 __all__ = ["RECONCILE", "Reconcile", "billing_handlers"]
 
@@ -30,7 +30,7 @@ def billing_handlers(more: Handlers | None) -> Handlers:
     handlers = Handlers(more)
 
     @handlers.on(RECONCILE)
-    def reconcile(run: Run, _: Reconcile) -> Done:
+    def reconcile(run: JobRun, _: Reconcile) -> JobDone:
         if run.scope.uid is not None:
             raise JobFailed("A reconciliation is the app's.")
 
@@ -44,6 +44,6 @@ def billing_handlers(more: Handlers | None) -> Handlers:
             raise
         except (BillingOff, BillingError) as error:
             raise JobFailed(error.message) from error
-        return Done(report.as_dict())
+        return JobDone(report.as_dict())
 
     return handlers

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ...errors import Conflict, SettingsError
 from ...jobs.base import Kind
-from .. import Done, Handlers, JobFailed, Postponed, Run
+from .. import Handlers, JobDone, JobFailed, JobRun, Postponed
 
 __all__ = ["REEMBED", "Reembed", "reembed_handlers"]
 
@@ -36,7 +36,7 @@ def reembed_handlers(more: Handlers | None) -> Handlers:
     handlers = Handlers(more)
 
     @handlers.on(REEMBED)
-    def reembed(run: Run, asked: Reembed) -> Done:
+    def reembed(run: JobRun, asked: Reembed) -> JobDone:
         from ...documents.reembed import Reembedding  # with what reads and cuts documents, which no start waits for
 
         if run.scope.uid is not None:
@@ -59,6 +59,6 @@ def reembed_handlers(more: Handlers | None) -> Handlers:
             )
         if not work.switch():
             raise Postponed(retry_after=_PAUSE)
-        return Done({"version": work.target.id, "cost_micro_usd": work.micro_usd})
+        return JobDone({"version": work.target.id, "cost_micro_usd": work.micro_usd})
 
     return handlers

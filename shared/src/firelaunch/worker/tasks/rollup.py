@@ -18,7 +18,7 @@ from ...jobs.base import Kind
 from ...metering.reservations import Day
 from ...scope import Scope
 from ...store.base import SERVER_TIME, Document, Set
-from .. import Done, Handlers, JobFailed, Run
+from .. import Handlers, JobDone, JobFailed, JobRun
 
 __all__ = ["EXPIRE", "ROLLUP", "SUMMED", "Expire", "Rollup", "rollup_handlers", "rollup_view"]
 
@@ -60,7 +60,7 @@ def rollup_handlers(more: Handlers | None = None) -> Handlers:
     handlers = Handlers(more)
 
     @handlers.on(ROLLUP)
-    def rollup(run: Run, payload: Rollup) -> Done:
+    def rollup(run: JobRun, payload: Rollup) -> JobDone:
         _check_app(run)
         sums = {day: dict.fromkeys(("users", *SUMMED), 0) for day in _days(run, payload.days)}
         for _, day, found in _usage(run, list(sums)):
@@ -72,10 +72,10 @@ def rollup_handlers(more: Handlers | None = None) -> Handlers:
             Set(run.scope.rollup(day), {**counted, "day": day, "updated_at": SERVER_TIME})
             for day, counted in sums.items()
         ]
-        return Done({"days": sums}, writes)
+        return JobDone({"days": sums}, writes)
 
     @handlers.on(EXPIRE)
-    def expire(run: Run, payload: Expire) -> Done:
+    def expire(run: JobRun, payload: Expire) -> JobDone:
         _check_app(run)
         told = {"users": 0, "reservations": 0, "micro_usd": 0}
         for user, day, found in _usage(run, _days(run, payload.days)):
@@ -87,7 +87,7 @@ def rollup_handlers(more: Handlers | None = None) -> Handlers:
             told["micro_usd"] += sum(released.values())
         if told["reservations"]:
             log.warning("%s: %d requests never settled and were let go", run.scope.app_id, told["reservations"])
-        return Done(told)
+        return JobDone(told)
 
     return handlers
 
@@ -103,17 +103,17 @@ def rollup_view(day: str, found: Document | None) -> dict[str, Any]:
     }
 
 
-def _check_app(run: Run) -> None:
+def _check_app(run: JobRun) -> None:
     if run.scope.uid is not None:
         raise JobFailed("This is a job of the app, not of one user.")
 
 
-def _days(run: Run, count: int) -> list[str]:
+def _days(run: JobRun, count: int) -> list[str]:
     today = date.fromisoformat(run.services.metering.today())
     return [(today - timedelta(days=back)).isoformat() for back in range(count)]
 
 
-def _usage(run: Run, days: list[str]) -> Iterator[tuple[Scope, str, Document]]:
+def _usage(run: JobRun, days: list[str]) -> Iterator[tuple[Scope, str, Document]]:
     """Every user's document of each of these days, where there is one."""
     store, seen = run.services.store, 0
     users = store.ids(run.scope.users())
