@@ -11,18 +11,44 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from .deadline import Deadline
-
-__all__ = ["CLIENT_KEY", "STREAM_KEY", "ClientConnection"]
+__all__ = ["CLIENT_KEY", "STREAM_KEY", "ClientConnection", "Wait"]
 
 CLIENT_KEY = "firelaunch.client"
 """Where a WSGI environment has its request's client, under a server that knows them."""
 
-STREAM_KEY = "firelaunch.chats.events"
+STREAM_KEY = "firelaunch.stream"
 """Where an app leaves its response's items for such a server."""
+
+
+class Wait(Protocol):
+    """A wait for a provider, as whoever drives it sees it; :class:`~firelaunch.llm.deadline.Deadline` is one."""
+
+    @property
+    def check(self) -> Callable[[], None]:
+        """Raises whatever is to end the wait from outside."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether the first text of the answer has come."""
+
+    def left(self) -> float:
+        """Return the seconds that the request still has.
+
+        Raises:
+            ModelTimeout: there are none.
+        """
+
+    def heard(self, *, text: bool = True) -> float:
+        """Take note that something has come, and return the time."""
+
+    def quiet(self, now: float) -> float:
+        """Return the seconds of silence until ``now``.
+
+        Raises:
+            ModelTimeout: too many, or the request's time is used up.
+        """
 
 
 @dataclass(slots=True)
@@ -51,7 +77,7 @@ class ClientConnection:
     goes_on: bool = False
     may_wait: bool = False
     hosted: bool = False
-    waits_for: tuple[socket.socket, Deadline] | None = None
+    waits_for: tuple[socket.socket, Wait] | None = None
     idle: bool = False
     failure: BaseException | None = None
     not_before: float = 0.0

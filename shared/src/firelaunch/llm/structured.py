@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar, overload
 
 from pydantic import BaseModel
 
 from ..errors import ExtractionFailed
 from .shapes import AnswerReader, Misfit, of_model, of_schema
-from .types import Chunk, Message
-
-if TYPE_CHECKING:
-    from .gateway import ModelSession
+from .types import Chunk, Message, Shape
 
 __all__ = ["Kind", "extract", "reader_of"]
 
@@ -31,6 +28,22 @@ _ENDED_EARLY = {
 _AGAIN = "That does not fit the schema:\n{problems}\nSend the whole answer again, corrected, as JSON alone."
 
 
+class Model(Protocol):
+    """A model that answers in a shape."""
+
+    model: str
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_output_tokens: int | None = None,
+        shape: Shape | None = None,
+        keep: Callable[[str], bool] = bool,
+    ) -> Iterator[Chunk]:
+        """Yield the answer's pieces."""
+
+
 @overload
 def reader_of(kind: type[M]) -> AnswerReader[M]: ...
 @overload
@@ -45,7 +58,7 @@ def reader_of(kind: Kind) -> AnswerReader[Any]:
 
 
 def extract(
-    llm: ModelSession, reader: AnswerReader[T], messages: Sequence[Message], max_output_tokens: int | None = None
+    llm: Model, reader: AnswerReader[T], messages: Sequence[Message], max_output_tokens: int | None = None
 ) -> T:
     """The model's answer to ``messages``, read by ``reader``.
 
@@ -53,7 +66,7 @@ def extract(
 
     Raises:
         ExtractionFailed: it did not fit the second time either, was cut short, or is a refusal.
-        BudgetExceeded, ModelError: as for :meth:`ModelSession.stream`.
+        BudgetExceeded, ModelError: as for :meth:`.gateway.ModelSession.stream`.
     """
     said: list[Message] = list(messages)
     for _ in range(2):
@@ -69,5 +82,5 @@ def extract(
     raise ExtractionFailed
 
 
-def _whole(llm: ModelSession, messages: list[Message], reader: AnswerReader[Any], most: int | None) -> list[Chunk]:
+def _whole(llm: Model, messages: list[Message], reader: AnswerReader[Any], most: int | None) -> list[Chunk]:
     return list(llm.stream(messages, max_output_tokens=most, shape=reader.shape, keep=reader.fits))

@@ -21,8 +21,8 @@ from itertools import count
 from typing import Any
 
 from ..chats.events import STILL_HERE, Paused
-from ..llm.client_connection import ClientConnection
-from ..llm.deadline import HEARTBEAT_SECONDS, TICK_SECONDS, ClientLeft, Deadline
+from ..llm.client_connection import ClientConnection, Wait
+from ..llm.deadline import HEARTBEAT_SECONDS, TICK_SECONDS, ClientLeft
 
 __all__ = ["Served", "StreamLoop"]
 
@@ -56,7 +56,7 @@ class Served:
     gone: bool = False
     failed: bool = False
     _provider: socket.socket | None = None
-    _patience: Deadline | None = None
+    _wait: Wait | None = None
     _unsent: bytes = b""
     _stalled_since: float = 0.0
     _last_beat: float = 0.0
@@ -171,7 +171,7 @@ class StreamLoop:
             self._watch_client(served, events)
 
     def _belongs(self, served: Served) -> selectors.BaseSelector:
-        begun = served._patience is not None and served._patience.begun
+        begun = served._wait is not None and served._wait.begun
         return self._later if self._gathers and begun else self._soon
 
     def _listen_where_it_belongs(self, served: Served) -> None:
@@ -213,7 +213,7 @@ class StreamLoop:
         if waits_for is None:  # pragma: no cover - WAITING comes from hand_over alone
             self._dismiss(served)
             return
-        provider, served._patience = waits_for
+        provider, served._wait = waits_for
         if provider is served._provider:
             self._listen(served, on=True)
             return
@@ -340,17 +340,17 @@ class StreamLoop:
             self._dismiss(served)
 
     def _tick(self, served: Served, now: float) -> None:
-        patience = served._patience
-        if patience is None or served not in self._here:
+        wait = served._wait
+        if wait is None or served not in self._here:
             return
         if served._unsent and now - served._stalled_since >= self.write_seconds:
             self._lost(served)
             return
         try:
             # A provider that is not listened to, as its client takes nothing, has only the request's time as its limit.
-            silent = 0.0 if served._unsent else patience.quiet(now)
-            patience.left()
-            patience.check()
+            silent = 0.0 if served._unsent else wait.quiet(now)
+            wait.left()
+            wait.check()
         except Exception as failure:
             # After a part of a piece nothing else can be sent.
             served.gone = served.gone or bool(served._unsent)
