@@ -66,7 +66,7 @@ def test_the_page_of_settings_is_the_settings_own() -> None:
 def test_every_variable_that_is_read_is_listed_and_no_other() -> None:
     tool: Any = load(ROOT / "tools" / "settings_docs.py")
     read = set(re.findall(r'"([A-Z][A-Z0-9_]+[A-Z0-9])"', Path(firelaunch.settings.app.__file__).read_text()))
-    serving = Path(firelaunch.settings.app.__file__).with_name("serving.py").read_text()
+    serving = Path(firelaunch.server.gunicorn_config.__file__).read_text()
     read |= set(re.findall(r"environ\.get\([\"'](\w+)", serving))
     assert set(tool.VARIABLES) == read
 
