@@ -115,10 +115,10 @@ def fill(index: Any, scope: Any, rng: Any) -> float:
 
 def quality(report: Report, emulator: Any, collection: Path) -> None:
     """nDCG@10 on Cranfield, of both indexes."""
-    from firelaunch.rag.evaluate import evaluate, load
     from firelaunch.rag.index.firestore import FirestoreIndex
     from firelaunch.rag.index.scoped import ScopedIndex
     from firelaunch.services.build_search import named_embedder, scratch_index
+    from firelaunch_cli.evals.retrieval import evaluate, load
 
     found = {}
     embedder = named_embedder("auto", os.environ)

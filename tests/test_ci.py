@@ -14,9 +14,9 @@ from typing import Any
 import click
 import pytest
 import yaml
-from firelaunch.cli import main
-from firelaunch.deploy import vertex
-from firelaunch.deploy.names import FEATURE_PERMISSIONS, PERMISSIONS, QUOTA_VIEWER
+from firelaunch_cli.commands import main
+from firelaunch_cli.deploy import vertex
+from firelaunch_cli.deploy.resources import FEATURE_PERMISSIONS, PERMISSIONS, QUOTA_VIEWER
 from support import PYTHON, ROOT, TEMPLATE
 
 WORKFLOWS = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), TEMPLATE / ".github" / "workflows" / "test.yml"]

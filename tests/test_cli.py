@@ -14,11 +14,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from firelaunch.cli.demo_documents import QUESTIONS
 from firelaunch.membership.invites import Invites
 from firelaunch.store.firestore import FirestoreStore
 from firelaunch.testing.emulator import Emulator
 from firelaunch.testing.models import Fault, ModelServer, Reply
+from firelaunch_cli.commands.demo_documents import QUESTIONS
 from support import PYTHON, ROOT, clean_environ, copy_repo, free_port
 
 
@@ -29,7 +29,7 @@ def repo(tmp_path: Path) -> Path:
 
 
 def firelaunch(repo: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [PYTHON, "-m", "firelaunch", *words]
+    command = [PYTHON, "-m", "firelaunch_cli", *words]
     return subprocess.run(
         command, cwd=repo, env=clean_environ(**environ), capture_output=True, text=True, timeout=120, check=False
     )
@@ -126,7 +126,7 @@ def test_a_demo_that_stays_up_takes_its_server_along_however_it_ends(repo: Path,
     if number == signal.SIGKILL and sys.platform != "linux":
         pytest.skip("only Linux tells a child that its parent was killed")
     port = free_port()
-    command = [PYTHON, "-m", "firelaunch", "demo", "--port", str(port)]
+    command = [PYTHON, "-m", "firelaunch_cli", "demo", "--port", str(port)]
     env = clean_environ(PYTHONUNBUFFERED="1")
     with subprocess.Popen(command, cwd=repo, env=env, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
@@ -144,7 +144,7 @@ def test_a_demo_that_stays_up_takes_its_server_along_however_it_ends(repo: Path,
 def test_serve_runs_an_app_as_the_process_itself_so_that_signals_reach_it(repo: Path) -> None:
     port = free_port()
     assert firelaunch(repo, "new", "--no-input", "app_slug=mine").returncode == 0
-    command = [PYTHON, "-m", "firelaunch", "serve", "mine", "--port", str(port)]
+    command = [PYTHON, "-m", "firelaunch_cli", "serve", "mine", "--port", str(port)]
     with subprocess.Popen(command, cwd=repo, env=clean_environ(), stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         said = next(line for line in server.stderr if "ready on" in line)
@@ -188,7 +188,7 @@ def test_new_makes_an_app_under_apps_and_refuses_to_make_it_twice(repo: Path) ->
 
 def test_new_says_before_it_asks_which_apps_there_are_and_proposes_a_name_that_is_free(repo: Path) -> None:
     for folder in ("my-app", "my-app-2"):
-        command = [PYTHON, "-m", "firelaunch", "new"]
+        command = [PYTHON, "-m", "firelaunch_cli", "new"]
         done = subprocess.run(
             command, cwd=repo, env=clean_environ(), input="\n" * 7, capture_output=True, text=True, check=False
         )
@@ -256,7 +256,7 @@ def test_prompts_are_locked_once_and_changed_never(repo: Path) -> None:
 
 
 def test_the_command_line_loads_a_commands_modules_only_when_it_is_called() -> None:
-    code = "import sys, firelaunch.cli; print(*sorted(sys.modules))"
+    code = "import sys, firelaunch_cli.commands; print(*sorted(sys.modules))"
     done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert not loaded & {
@@ -320,7 +320,7 @@ def test_an_operator_publishes_an_app_and_invites_its_first_admin(
 def test_a_new_function_is_a_file_a_line_and_a_test_that_passes(tmp_path: Path, kind: str) -> None:
     repo = copy_repo(tmp_path / "repo")
     before = (repo / "functions" / "main.py").read_text().splitlines()
-    command = [PYTHON, "-m", "firelaunch", "new", "function", "greet_all", kind]
+    command = [PYTHON, "-m", "firelaunch_cli", "new", "function", "greet_all", kind]
     done = subprocess.run(command, cwd=repo, env=clean_environ(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert ".venv/bin/pytest -q tests/functions/test_greet_all.py" in done.stdout
@@ -342,7 +342,7 @@ def test_a_new_function_is_a_file_a_line_and_a_test_that_passes(tmp_path: Path, 
 def test_a_function_of_a_name_that_will_not_do_is_not_made(tmp_path: Path, name: str) -> None:
     repo = copy_repo(tmp_path / "repo")
     before = sorted(repo.rglob("*.py"))
-    command = [PYTHON, "-m", "firelaunch", "new", "function", name]
+    command = [PYTHON, "-m", "firelaunch_cli", "new", "function", name]
     done = subprocess.run(command, cwd=repo, env=clean_environ(), capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr

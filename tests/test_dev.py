@@ -24,7 +24,7 @@ from support import PYTHON, clean_environ, copy_repo, free_port
 def repo(tmp_path: Path) -> Path:
     """A copy of this repo with one app, demo."""
     repo = copy_repo(tmp_path / "repo")
-    command = [PYTHON, "-m", "firelaunch", "new", "--no-input", "app_name=Demo"]
+    command = [PYTHON, "-m", "firelaunch_cli", "new", "--no-input", "app_name=Demo"]
     subprocess.run(command, cwd=repo, env=clean_environ(), check=True, capture_output=True)
     return repo
 
@@ -33,7 +33,7 @@ class Dev:
     """A running ``firelaunch dev demo``, and what it has said."""
 
     def __init__(self, repo: Path, port: int, *options: str, **environ: str) -> None:
-        command = [PYTHON, "-m", "firelaunch", "dev", "demo", "--port", str(port), *options]
+        command = [PYTHON, "-m", "firelaunch_cli", "dev", "demo", "--port", str(port), *options]
         env = clean_environ(PYTHONUNBUFFERED="1", **environ)
         self.process = subprocess.Popen(
             command, cwd=repo, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -167,7 +167,7 @@ def test_the_doctor_says_what_is_wrong_as_text_and_as_json_and_changes_nothing(r
     (tmp_path / "bin" / "git").symlink_to(git)  # the other tools are slow to say their versions
 
     def doctor(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        command = [PYTHON, "-m", "firelaunch", "doctor", "demo", *words]
+        command = [PYTHON, "-m", "firelaunch_cli", "doctor", "demo", *words]
         env = clean_environ(PORT=str(free_port()), **environ) | {"PATH": str(tmp_path / "bin")}
         return subprocess.run(command, cwd=repo, env=env, capture_output=True, text=True, check=False)
 

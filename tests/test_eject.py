@@ -35,7 +35,7 @@ def repo(tmp_path: Path) -> Path:
 
 
 def firelaunch(repo: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [PYTHON, "-m", "firelaunch", *words]
+    command = [PYTHON, "-m", "firelaunch_cli", *words]
     env = clean_environ(**environ)
     return subprocess.run(command, cwd=repo, env=env, capture_output=True, text=True, check=False)
 

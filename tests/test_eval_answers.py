@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from firelaunch.cli import main
-from firelaunch.rag.answer_checks import Answer, Question, Questions, check_answers, load_questions
-from firelaunch.rag.evaluate import CollectionError
+from firelaunch_cli.commands import main
+from firelaunch_cli.evals.answers import Answer, Question, Questions, check_answers, load_questions
+from firelaunch_cli.evals.retrieval import CollectionError
 from support import copy_template
 
 

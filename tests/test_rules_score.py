@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-from firelaunch.cli.test_rules import command
+from firelaunch_cli.commands.test_rules import command
 from support import ROOT
 
 RULES, CASES, ALLOW = ROOT / "firestore.rules", ROOT / "tests/rules/cases.yaml", ROOT / "tests/rules/equivalent.yaml"

@@ -200,7 +200,7 @@ def test_a_clone_has_lf_whatever_git_is_set_to(tmp_path: Path) -> None:
         for path in (tmp_path / "clone").rglob("*")
         if path.is_file() and ".git" not in path.parts and b"\r\n" in path.read_bytes()
     }
-    assert with_crlf == {"shared/tests/rules/foreign/legacy.rules"}
+    assert with_crlf == {"shared/rules/tests/foreign/legacy.rules"}
 
 
 def test_what_needs_the_network_is_tried_again_after_a_pause(setup: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from firelaunch.rules.client import Operation, RestClient
-from firelaunch.rules.paths import kept
 from firelaunch.testing.emulator import Emulator, unsigned_token
+from firelaunch_cli.rules.paths import kept
+from rules_tester.client import Operation, RestClient
 from support import ROOT
 
 ADA = {"sub": "ada", "apps": {"demo": "member"}}

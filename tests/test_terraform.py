@@ -14,12 +14,12 @@ from typing import Any
 
 import hcl2
 import pytest
-from firelaunch.deploy.iam import account
-from firelaunch.deploy.names import Place
-from firelaunch.deploy.steps import perform
-from firelaunch.deploy.terraform import left_to_terraform
-from firelaunch.deploy.tools import Failed, Tools
-from firelaunch.testing.google import GoogleCloud
+from fakes.google import GoogleCloud
+from firelaunch_cli.deploy.gcloud import Failed, Tools
+from firelaunch_cli.deploy.iam import account
+from firelaunch_cli.deploy.resources import Place
+from firelaunch_cli.deploy.steps import perform
+from firelaunch_cli.deploy.terraform import left_to_terraform
 from support import PYTHON, ROOT, clean_environ, copy_repo, copy_template
 from terraform_plan import META, SOURCE, blocks, planned
 
@@ -127,7 +127,7 @@ def app(repo: Path, app_id: str, **settings: str) -> None:
 
 
 def firelaunch(repo: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [PYTHON, "-m", "firelaunch", *words]
+    command = [PYTHON, "-m", "firelaunch_cli", *words]
     env = clean_environ(**environ)
     return subprocess.run(command, cwd=repo, env=env, capture_output=True, text=True, check=False)
 

@@ -67,7 +67,7 @@ def run(repo: Path, environ: dict[str, str]) -> Upgrade:
     """``firelaunch ...`` in the repo."""
 
     def call(*words: str, cwd: Path = repo) -> subprocess.CompletedProcess[str]:
-        command = [PYTHON, "-m", "firelaunch", *words]
+        command = [PYTHON, "-m", "firelaunch_cli", *words]
         return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, check=False)
 
     return call

@@ -26,7 +26,10 @@ NAMES = ("python3.11", "python3.12", "python3.13", "python3.14", "python3.15")
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "firelaunch-setup.json"
-INPUTS = ("requirements-uv.lock", "requirements-dev.lock", "shared/pyproject.toml")
+PARTS = ("rules", "firelaunch", "cli")
+"""The distributions, in shared/."""
+
+INPUTS = ("requirements-uv.lock", "requirements-dev.lock", *(f"shared/{name}/pyproject.toml" for name in PARTS))
 PAUSES = (0, 5, 20)
 """Seconds before each attempt at what needs the network."""
 
@@ -120,20 +123,20 @@ def make_venv(lock):
 
 
 def install(lock):
-    """Every locked package, then firelaunch itself from shared/."""
+    """Every locked package, then the distributions of shared/."""
     python = str(VENV / "bin" / "python")
     env = environment(python)
     pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
     uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--compile-bytecode", "--python", python]
     packages = ["--require-hashes", "--no-deps", "-r", "requirements-dev.lock"]  # the lock holds all of them
-    itself = ["--no-deps", "--no-build-isolation", "--editable", "shared"]
+    itself = ["--no-deps", "--no-build-isolation", *(f"--editable=shared/{name}" for name in PARTS)]
     with Step("fetching the installer"):
         patiently([[*pip, "--require-hashes", "-r", "requirements-uv.lock"]] * 3, env, lock)
     with Step("installing the packages of requirements-dev.lock (a slow network may take minutes)"):
         patiently([[*uv, *packages], [*uv, *packages], [*pip, *packages]], env, lock)
     with Step("installing firelaunch from shared/"):
         patiently([[*uv, *itself], [*pip, *itself]], env, lock)
-        run([python, "-m", "compileall", "-q", "shared/src"], env, lock)
+        run([python, "-m", "compileall", "-q", *(f"shared/{name}/src" for name in PARTS)], env, lock)
 
 
 def environment(python):

@@ -16,6 +16,9 @@ from pathlib import Path
 MADE = ".firelaunch-template.tar.gz"
 """In an app: every file as it was made, from which ``firelaunch upgrade`` tells what was changed since."""
 
+PARTS = {"firelaunch": "firelaunch", "firelaunch-cli": "cli", "firelaunch-rules-tester": "rules"}
+"""The distributions that an app uses, and their folders in ``shared/``."""
+
 LEFTOVERS = (".firelaunch", ".venv", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__", "node_modules")
 """What running the raw template in place leaves behind; a secret key among it."""
 
@@ -29,7 +32,7 @@ def main():
     remove_leftovers(app)
     given = {name: value for name, value in answers.items() if not name.startswith("_")}
     write(app / "firelaunch.toml", lambda text: settings(text, given))
-    write(app / "pyproject.toml", lambda text: project(text, given, source(root, app, place)))
+    write(app / "pyproject.toml", lambda text: project(text, given, sources(root, app, place)))
     keep(app)
     record(root, app, place, given)
     if answers["_next_steps"]:
@@ -63,11 +66,13 @@ def settings(text, answers):
     return text
 
 
-def project(text, answers, firelaunch):
-    """The text of pyproject.toml with the app's name and the place that firelaunch comes from."""
+def project(text, answers, places):
+    """The text of pyproject.toml with the app's name and the places that firelaunch's parts come from."""
     text = put(text, "project", "name", toml_string(answers["app_slug"]))
     text = put(text, "project", "description", toml_string(answers["description"]))
-    return put(text, "tool.uv.sources", "firelaunch", firelaunch)
+    for name, place in places.items():
+        text = put(text, "tool.uv.sources", name, place)
+    return text
 
 
 def put(text, table, key, value):
@@ -84,23 +89,27 @@ def toml_string(text):
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def source(root, app, place):
-    """Where the app takes firelaunch from, as a value of ``[tool.uv.sources]``.
+def sources(root, app, place):
+    """Where the app takes firelaunch's parts from, as values of ``[tool.uv.sources]`` by their names.
 
     ``place`` is where the app is to be: ``app`` itself, but when an upgrade renders it elsewhere.
     """
-    shared = root / "shared"
-    if root in place.parents:
-        return "{ path = %s, editable = true }" % toml_string(os.path.relpath(shared, place))
     remote = origin(root, place)
-    if remote == str(root):
-        return "{ path = %s, editable = true }" % toml_string(str(shared))
-    if remote:
-        return "{ git = %s, %s, subdirectory = \"shared\" }" % (toml_string(remote), revision(root))
-    # cookiecutter has unpacked a zip into a folder that nobody keeps, so the app takes its firelaunch along.
-    kept = shutil.ignore_patterns("__pycache__", "tests")
-    shutil.copytree(shared, app / "vendor" / "firelaunch", ignore=kept)
-    return '{ path = "vendor/firelaunch" }'
+    found = {}
+    for name, part in PARTS.items():
+        folder = root / "shared" / part
+        if root in place.parents:
+            found[name] = "{ path = %s, editable = true }" % toml_string(os.path.relpath(folder, place))
+        elif remote == str(root):
+            found[name] = "{ path = %s, editable = true }" % toml_string(str(folder))
+        elif remote:
+            found[name] = '{ git = %s, %s, subdirectory = "shared/%s" }' % (toml_string(remote), revision(root), part)
+        else:
+            # cookiecutter has unpacked a zip into a folder that nobody keeps, so the app takes its firelaunch along.
+            kept = shutil.ignore_patterns("__pycache__", "tests")
+            shutil.copytree(folder, app / "vendor" / part, ignore=kept)
+            found[name] = '{ path = "vendor/%s" }' % part
+    return found
 
 
 def origin(root, place):
@@ -137,7 +146,7 @@ def clones():
 
 def version(root):
     """firelaunch's version."""
-    text = (root / "shared" / "pyproject.toml").read_text(encoding="utf-8")
+    text = (root / "shared" / "firelaunch" / "pyproject.toml").read_text(encoding="utf-8")
     return re.search(r'^version = "([^"]+)"', text, re.MULTILINE).group(1)
 
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fakes.cloud_tasks import CloudTasksServer, RetryPolicy
+from fakes.jobs import ACCOUNT, QUEUE
 from firelaunch.jobs import Jobs
 from firelaunch.jobs.base import Job
 from firelaunch.jobs.cloud_tasks import CloudTasksBackend
@@ -26,9 +28,7 @@ from firelaunch.settings.app import Settings
 from firelaunch.store.base import Query
 from firelaunch.testing.apps import SETTINGS, write_app
 from firelaunch.testing.certificates import CertificateServer
-from firelaunch.testing.cloud_tasks import CloudTasksServer, RetryPolicy
 from firelaunch.testing.emulator import Emulator
-from firelaunch.testing.jobs import ACCOUNT, QUEUE
 from support import PYTHON, ROOT, clean_environ, free_port
 
 from .worker import STEPS, WORK, Work, effect_path

@@ -61,10 +61,10 @@ def embedded() -> None:
 def cloud_app() -> App:
     """The app of one gunicorn worker, as in the cloud."""
     import grpc
+    from fakes.jobs import ACCOUNT, QUEUE
     from firelaunch.jobs.cloud_tasks import CloudTasksBackend
     from firelaunch.jobs.oidc import ServiceAccountTokens
     from firelaunch.store.firestore import FirestoreStore
-    from firelaunch.testing.jobs import ACCOUNT, QUEUE
 
     known = json.loads(os.environ["CHAOS"])
     services = build(

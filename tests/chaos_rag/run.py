@@ -227,7 +227,7 @@ def _reembedded(
 ) -> None:
     names = [str(n) for n in range(_SHARDS)]
     shards = {n: {**environ, "CLOUD_RUN_TASK_INDEX": n, "CLOUD_RUN_TASK_COUNT": str(_SHARDS)} for n in names}
-    command = [PYTHON, "-m", "firelaunch", "reembed", str(folder), "--yes"]
+    command = [PYTHON, "-m", "firelaunch_cli", "reembed", str(folder), "--yes"]
     herd = _Herd(dict.fromkeys(names, command), shards, folder / "reembed.log")
     before, goal = report.killed, report.killed + kills
     changes = iter(range(max(2, report.documents // 5)))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from firelaunch.rules.compose import Refused, compose
-from firelaunch.rules.fragment import Fragment
-from firelaunch.rules.paths import kept
+from firelaunch_cli.rules.compose import Refused, compose
+from firelaunch_cli.rules.fragment import Fragment
+from firelaunch_cli.rules.paths import kept
 
 from .tokens import APPS
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from firelaunch.rules.values import Reference, fields, value
+from rules_tester.values import Reference, fields, value
 
 from .attempts import Operation
 

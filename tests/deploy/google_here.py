@@ -24,9 +24,9 @@ import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from fakes.cloud_storage import CloudStorageServer
+from fakes.cloud_tasks import CloudTasksServer
 from firelaunch.testing.certificates import CertificateServer
-from firelaunch.testing.cloud_storage import CloudStorageServer
-from firelaunch.testing.cloud_tasks import CloudTasksServer
 from firelaunch.testing.embeddings import OpenAIEmbeddingServer
 from firelaunch.testing.emulator import Emulator
 from firelaunch.testing.models import ModelServer

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from firelaunch.deploy.names import FIRST_APIS
-from firelaunch.testing.google import GoogleCloud, ServiceAccount
+from fakes.google import GoogleCloud, ServiceAccount
+from firelaunch_cli.deploy.resources import FIRST_APIS
 
 from .world import Done, World, folded
 

@@ -8,18 +8,18 @@ import re
 from pathlib import Path
 
 import pytest
-from firelaunch.deploy import vertex
-from firelaunch.deploy.data import indexes, indexes_built
-from firelaunch.deploy.delays import API_IS_NEW, DELAYS, DisabledApi, delay_of, disabled_api, pauses
-from firelaunch.deploy.iam import account, roles
-from firelaunch.deploy.names import APIS, FEATURE_PERMISSIONS, PERMISSIONS, Role
-from firelaunch.deploy.plan import preflight
-from firelaunch.deploy.release import Release
-from firelaunch.deploy.stage import Staged
-from firelaunch.deploy.steps import perform
-from firelaunch.deploy.tools import Failed, Tools
-from firelaunch.testing.google import GoogleCloud, ServiceAccount
-from firelaunch.testing.google.base import TOKEN
+from fakes.google import GoogleCloud, ServiceAccount
+from fakes.google.base import TOKEN
+from firelaunch_cli.deploy import vertex
+from firelaunch_cli.deploy.build_folder import Staged
+from firelaunch_cli.deploy.data import indexes, indexes_built
+from firelaunch_cli.deploy.delays import API_IS_NEW, DELAYS, DisabledApi, delay_of, disabled_api, pauses
+from firelaunch_cli.deploy.gcloud import Failed, Tools
+from firelaunch_cli.deploy.iam import account, roles
+from firelaunch_cli.deploy.plan import preflight
+from firelaunch_cli.deploy.release import Release
+from firelaunch_cli.deploy.resources import APIS, FEATURE_PERMISSIONS, PERMISSIONS, Role
+from firelaunch_cli.deploy.steps import perform
 
 from .test_release import INDEXES, PLACE, SERVICE, cloud, never
 from .world import gcloud_is_there

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from firelaunch.deploy.events import for_uploads, notification, removals
-from firelaunch.deploy.functions import Removals, Uploads
-from firelaunch.deploy.names import APIS, EVENT_RECEIVER, FEATURE_APIS, Place
-from firelaunch.deploy.steps import perform
-from firelaunch.deploy.tools import Failed, Tools
-from firelaunch.testing.google import GoogleCloud
-from firelaunch.testing.google.base import TOKEN
+from fakes.google import GoogleCloud
+from fakes.google.base import TOKEN
+from firelaunch_cli.deploy.events import for_uploads, notification, removals
+from firelaunch_cli.deploy.functions import Removals, Uploads
+from firelaunch_cli.deploy.gcloud import Failed, Tools
+from firelaunch_cli.deploy.resources import APIS, EVENT_RECEIVER, FEATURE_APIS, Place
+from firelaunch_cli.deploy.steps import perform
 
 from .world import gcloud_is_there
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from firelaunch.deploy.names import Place, app_service, bucket
-from firelaunch.deploy.rehearsal import release_prompts, settings_for_deploy
-from firelaunch.deploy.stage import stage_app, stage_functions
 from firelaunch.testing.emulator import Emulator
 from firelaunch.testing.models import Reply
+from firelaunch_cli.deploy.build_folder import stage_app, stage_functions
+from firelaunch_cli.deploy.rehearsal import release_prompts, settings_for_deploy
+from firelaunch_cli.deploy.resources import Place, app_service, bucket
 from support import ROOT, copy_template, free_port
 
 from .dockerfile import Image, build

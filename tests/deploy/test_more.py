@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from firelaunch.deploy.more import joined
-from firelaunch.deploy.release import deploy_command
-from firelaunch.deploy.tools import Failed
+from firelaunch_cli.deploy.gcloud import Failed
+from firelaunch_cli.deploy.gcloud_args import joined
+from firelaunch_cli.deploy.release import deploy_command
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -12,13 +12,18 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from firelaunch.cli import main
-from firelaunch.deploy.cost import idle_month
-from firelaunch.deploy.events import for_uploads, removals
-from firelaunch.deploy.files import files
-from firelaunch.deploy.functions import app_functions, membership_service
-from firelaunch.deploy.iam import no_more_rights
-from firelaunch.deploy.names import (
+from firelaunch.errors import SettingsError
+from firelaunch.settings.app import Settings
+from firelaunch_cli.commands import main
+from firelaunch_cli.deploy.cost import idle_month
+from firelaunch_cli.deploy.events import for_uploads, removals
+from firelaunch_cli.deploy.files import files
+from firelaunch_cli.deploy.functions import app_functions, membership_service
+from firelaunch_cli.deploy.gcloud import Failed, Tools, refuse_secrets
+from firelaunch_cli.deploy.iam import no_more_rights
+from firelaunch_cli.deploy.jobs import for_work
+from firelaunch_cli.deploy.release import Live, deploy_command, traffic_command
+from firelaunch_cli.deploy.resources import (
     AUTH_ADMIN,
     DATASTORE_USER,
     LONGEST_APP_ID,
@@ -27,11 +32,6 @@ from firelaunch.deploy.names import (
     Place,
     app_service,
 )
-from firelaunch.deploy.release import Live, deploy_command, traffic_command
-from firelaunch.deploy.tools import Failed, Tools, refuse_secrets
-from firelaunch.deploy.work import for_work
-from firelaunch.errors import SettingsError
-from firelaunch.settings.app import Settings
 from hypothesis import given
 from hypothesis import strategies as st
 from support import ROOT, clean_environ, copy_repo, copy_template
@@ -90,7 +90,7 @@ def settings(folder: Path, variant: str = "plain", **more: str) -> Settings:
 def dry_run(repo: Path, app: str, *more: str) -> str:
     """What ``firelaunch deploy APP --dry-run`` prints, with no gcloud on the PATH and nobody logged in."""
     environ = clean_environ(PATH="/nonexistent", GOOGLE_CLOUD_PROJECT="demo-project", HOME="/nonexistent")
-    command = [sys.executable, "-m", "firelaunch", "deploy", app, "--dry-run", *more]
+    command = [sys.executable, "-m", "firelaunch_cli", "deploy", app, "--dry-run", *more]
     done = subprocess.run(command, cwd=repo, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -278,7 +278,7 @@ def test_every_step_that_can_fail_has_its_mend(plans: dict[str, str]) -> None:
 def test_a_plan_without_a_project_says_how_to_name_one(tmp_path: Path) -> None:
     repo = copy_repo(tmp_path / "repo")
     copy_template(repo / "apps" / "my-app")
-    command = [sys.executable, "-m", "firelaunch", "deploy", "my-app"]
+    command = [sys.executable, "-m", "firelaunch_cli", "deploy", "my-app"]
     for flags, code in (["--dry-run"], 0), ([], 1):
         done = subprocess.run(
             [*command, *flags], cwd=repo, env=clean_environ(), capture_output=True, text=True, check=False

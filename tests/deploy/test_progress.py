@@ -8,11 +8,11 @@ import subprocess
 import sys
 
 import pytest
-from firelaunch.cli.progress import Progress
+from firelaunch_cli.commands.progress import Progress
 
 SLOW = """
 import threading
-from firelaunch.cli.progress import Progress
+from firelaunch_cli.commands.progress import Progress
 with Progress(1, patience=0.05).step("wait") as said:
     threading.Event().wait(1.3)
     said.append("done")

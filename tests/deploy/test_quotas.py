@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.deploy.functions import membership_service
-from firelaunch.deploy.names import APIS, FEATURE_APIS, Place, app_service
-from firelaunch.deploy.quotas import Quota, quota_steps, quotas
-from firelaunch.deploy.steps import perform
-from firelaunch.deploy.tools import Failed, Request, Tools
+from fakes.google import GoogleCloud
+from fakes.google.base import TOKEN
 from firelaunch.settings.app import Settings
-from firelaunch.testing.google import GoogleCloud
-from firelaunch.testing.google.base import TOKEN
+from firelaunch_cli.deploy.functions import membership_service
+from firelaunch_cli.deploy.gcloud import Failed, Request, Tools
+from firelaunch_cli.deploy.quotas import Quota, quota_steps, quotas
+from firelaunch_cli.deploy.resources import APIS, FEATURE_APIS, Place, app_service
+from firelaunch_cli.deploy.steps import perform
 
 from .gcloud_parser import refusals
 from .test_plan import settings

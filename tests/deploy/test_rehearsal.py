@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from firelaunch.cli import main
-from firelaunch.deploy.rehearsal import release_prompts
+from firelaunch_cli.commands import main
+from firelaunch_cli.deploy.rehearsal import release_prompts
 from support import copy_repo, copy_template
 
 PROMPT = Path("app") / "prompts" / "chat@1.md"
@@ -117,7 +117,7 @@ def test_in_continuous_integration_an_unreleased_prompt_is_refused(app: Path, mo
 def test_a_service_that_fails_for_another_reason_is_told_of_in_one_line(
     app: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("firelaunch.deploy.rehearsal._START", "raise OSError('no such thing')")
+    monkeypatch.setattr("firelaunch_cli.deploy.rehearsal._START", "raise OSError('no such thing')")
     done = run("stage", "my-app")
     assert done.exit_code == 2
     assert done.output.strip().endswith("my-app would not start: OSError: no such thing")

@@ -10,10 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.deploy.data import database, indexes, publish, vectors
-from firelaunch.deploy.files import files
-from firelaunch.deploy.iam import account
-from firelaunch.deploy.names import (
+from fakes.google import GoogleCloud
+from fakes.google.base import TOKEN
+from firelaunch.settings.app import Index
+from firelaunch_cli.deploy.build_folder import Staged
+from firelaunch_cli.deploy.data import database, indexes, publish, vectors
+from firelaunch_cli.deploy.files import files
+from firelaunch_cli.deploy.gcloud import Failed, Tools
+from firelaunch_cli.deploy.iam import account
+from firelaunch_cli.deploy.plan import preflight, secret_versions
+from firelaunch_cli.deploy.release import Release, deploy_command, services_command
+from firelaunch_cli.deploy.resources import (
     APIS,
     BUILDER,
     BUILDER_ROLE,
@@ -23,16 +30,9 @@ from firelaunch.deploy.names import (
     Place,
     Service,
 )
-from firelaunch.deploy.plan import preflight, secret_versions
-from firelaunch.deploy.release import Release, deploy_command, services_command
-from firelaunch.deploy.rules import file_rules, rules
-from firelaunch.deploy.smoke import smoke_app
-from firelaunch.deploy.stage import Staged
-from firelaunch.deploy.steps import perform
-from firelaunch.deploy.tools import Failed, Tools
-from firelaunch.settings.app import Index
-from firelaunch.testing.google import GoogleCloud
-from firelaunch.testing.google.base import TOKEN
+from firelaunch_cli.deploy.rules import file_rules, rules
+from firelaunch_cli.deploy.smoke import smoke_app
+from firelaunch_cli.deploy.steps import perform
 from support import ROOT
 
 from .world import gcloud_is_there

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from firelaunch.cli import main
-from firelaunch.deploy import secrets
-from firelaunch.deploy.stage import StageError, stage_app, stage_functions
+from firelaunch_cli.commands import main
+from firelaunch_cli.deploy import secrets
+from firelaunch_cli.deploy.build_folder import StageError, stage_app, stage_functions
 from hypothesis import given
 from hypothesis import strategies as st
 from support import ROOT, copy_repo, copy_template
@@ -142,7 +142,7 @@ def test_a_secret_in_the_settings_is_refused(tmp_path: Path) -> None:
 def test_a_secret_among_the_packages_own_files_is_refused(tmp_path: Path) -> None:
     root = copy_repo(tmp_path / "repo")
     (root / "shared" / "src" / "firelaunch" / "mine.py").write_text(f"KEY = '{KEY}'\n")
-    with pytest.raises(StageError, match=r"shared/src/firelaunch/mine\.py, line 1"):
+    with pytest.raises(StageError, match=r"shared/firelaunch/src/firelaunch/mine\.py, line 1"):
         stage_functions(root, tmp_path / "out")
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.deploy.names import APIS, FEATURE_APIS, Place
-from firelaunch.deploy.quotas import quota_steps, quotas
-from firelaunch.deploy.steps import Step, perform
-from firelaunch.deploy.tools import Failed, Request, Tools
-from firelaunch.deploy.vertex import OwnIndex, own_index, told
-from firelaunch.deploy.vertex_steps import begin, finish, found, named
+from fakes.google import GoogleCloud
+from fakes.google.base import TOKEN
 from firelaunch.errors import SettingsError
 from firelaunch.settings.app import Settings, VertexIndex
-from firelaunch.testing.google import GoogleCloud
-from firelaunch.testing.google.base import TOKEN
+from firelaunch_cli.deploy.gcloud import Failed, Request, Tools
+from firelaunch_cli.deploy.quotas import quota_steps, quotas
+from firelaunch_cli.deploy.resources import APIS, FEATURE_APIS, Place
+from firelaunch_cli.deploy.steps import Step, perform
+from firelaunch_cli.deploy.vertex import OwnIndex, own_index, told
+from firelaunch_cli.deploy.vertex_steps import begin, finish, found, named
 
 from .test_plan import settings
 from .test_release import SERVICE, never

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from firelaunch.testing.google import GoogleCloud
+from fakes.google import GoogleCloud
 from support import clean_environ, copy_repo, copy_template
 
 __all__ = ["Done", "World", "folded", "gcloud_is_there"]
@@ -68,7 +68,7 @@ class World:
     def deploy(self, *arguments: str) -> Done:
         """``firelaunch deploy``, agreeing to rules."""
         before = len(self.cloud.requests)
-        command = [sys.executable, "-m", "firelaunch", "deploy", "--yes", *arguments]
+        command = [sys.executable, "-m", "firelaunch_cli", "deploy", "--yes", *arguments]
         done = subprocess.run(
             command, cwd=self.root, env=self._environ, capture_output=True, text=True, check=False, timeout=900
         )
@@ -77,7 +77,7 @@ class World:
     def broken_off(self, at: int, *arguments: str) -> bool:
         """A deploy that is killed, gcloud and all, once it has made ``at`` requests; whether it made so many."""
         before = len(self.cloud.requests)
-        command = [sys.executable, "-m", "firelaunch", "deploy", "--yes", *arguments]
+        command = [sys.executable, "-m", "firelaunch_cli", "deploy", "--yes", *arguments]
         process = subprocess.Popen(
             command,
             cwd=self.root,

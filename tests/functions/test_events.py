@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fakes.jobs import embedded_site
 from firelaunch.documents.catalog import DocumentSource, document_id
 from firelaunch.functions import Call, scoped
 from firelaunch.functions.host import Host
@@ -23,7 +24,6 @@ from firelaunch.settings.app import Settings
 from firelaunch.store.base import Delete
 from firelaunch.testing.apps import SETTINGS, sign_in, write_app
 from firelaunch.testing.cloud_events import Sent, document_event, pushed, storage_finalized, storage_notified
-from firelaunch.testing.jobs import embedded_site
 from flask import Request
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st

@@ -129,7 +129,7 @@ def test_an_erasure_is_counted_dry_and_else_put_off_as_a_job_of_the_app(
 
 def test_where_a_caller_is_named_nobody_else_is_heard(start: Start, stores: dict[str, SQLiteStore]) -> None:
     """With the wrong key, of another account, for another function, too old, or without a token."""
-    from firelaunch.testing.cloud_tasks import CloudTasksServer
+    from fakes.cloud_tasks import CloudTasksServer
 
     with CertificateServer() as certificates, CloudTasksServer(certificates=certificates) as google:
         url = start("expire_reservations", INVOKER="caller@p.iam.gserviceaccount.com", INVOKER_AUDIENCE="https://f")

@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-from firelaunch.deploy.functions import BILLING, DOCUMENTS, EVERY_APP
 from firelaunch.errors import Unauthenticated
 from firelaunch.functions.caller_tokens import CalledHere
 from firelaunch.functions.router import together
@@ -18,6 +17,7 @@ from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.testing.apps import SETTINGS, write_app
 from firelaunch.testing.certificates import CertificateServer
 from firelaunch.testing.cloud_events import storage_notified
+from firelaunch_cli.deploy.functions import BILLING, DOCUMENTS, EVERY_APP
 from flask import Flask, Request, Response, request
 from support import served_function
 from werkzeug.test import EnvironBuilder

@@ -4,9 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from firelaunch.server.app import App, init_app
-from firelaunch.services.build import build
-from firelaunch.settings.app import Settings
+from firelaunch import App, Settings, build, init_app
 
 from . import workflow
 

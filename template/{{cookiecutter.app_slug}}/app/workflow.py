@@ -7,8 +7,7 @@ exact tokens and its cost are stored in one commit.
 
 from collections.abc import Iterator
 
-from firelaunch.llm.types import Chunk, Message
-from firelaunch.turns.turn import Turn
+from firelaunch import Chunk, Message, Turn
 
 
 def answer(turn: Turn) -> Iterator[Chunk]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from firelaunch.server.app import App
+from firelaunch import App
 from firelaunch.testing.apps import User, sign_in
 
 from app import create_app

@@ -4,9 +4,8 @@ import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
+from firelaunch import App, Settings
 from firelaunch.llm.retirements import model_warnings
-from firelaunch.server.app import App
-from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import User, events, sign_in
 from firelaunch.testing.models import ModelServer
 

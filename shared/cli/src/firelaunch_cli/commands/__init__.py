@@ -1,0 +1,71 @@
+"""The command line. Each command lies in a module of its own, imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+from firelaunch.errors import SettingsError
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "data": ("data", "Bring an app's documents into a file, and back."),
+    "demo": ("demo", "Make a demo app, start it and talk to it."),
+    "deploy": ("deploy", "Deploy an app to Cloud Run."),
+    "dev": ("dev", "Run an app with the emulators, anew after changes."),
+    "doctor": ("doctor", "Find what is wrong here, and say what mends it."),
+    "eject": ("eject", "Prepare an app's move to a project of its own."),
+    "invite": ("invite", "Invite people to an app, its first admin among them."),
+    "lock-prompts": ("lock_prompts", "Note the prompts of an app as released."),
+    "erase": ("erase", "Remove all data of a user."),
+    "eval": ("evaluate", "Measure search on a collection, or check an app's answers."),
+    "new": ("new", "Make an app."),
+    "publish": ("publish", "Publish an app's name, and who may join it."),
+    "readmit": ("readmit", "Let a removed member join an app again."),
+    "reembed": ("reembed", "Index an app's documents anew, beside the index in use."),
+    "rules": ("rules", "Build and compare the security rules of all apps."),
+    "serve": ("serve", "Run an app on this machine."),
+    "stage": ("stage", "Make the folder that an app is built from."),
+    "terraform": ("terraform", "Write what a deploy makes as Terraform's variables."),
+    "test-rules": ("test_rules", "Say whether tests would notice wrong security rules."),
+    "upgrade": ("upgrade", "Bring an app up to the template as it is now."),
+}
+
+
+class _BadSettings(click.ClickException):
+    exit_code = 2
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f".{_COMMANDS[name][0]}", __name__)
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in sorted(_COMMANDS.items())])
+
+    def invoke(self, ctx: click.Context) -> object:
+        if sys.platform == "win32":
+            raise click.ClickException(
+                "firelaunch runs on Linux and macOS, and on Windows under WSL. Install that in PowerShell with "
+                "'wsl --install', and run this command there."
+            )
+        try:
+            return super().invoke(ctx)
+        except SettingsError as error:
+            raise _BadSettings(str(error)) from None
+
+
+@click.command(cls=_Commands)
+@click.version_option(package_name="firelaunch")
+def main() -> None:
+    """One Firebase project, many AI apps."""

@@ -1,0 +1,83 @@
+"""The demo's documents: pages of this repository's own docs, as a PDF, as HTML and as Markdown."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from firelaunch.testing.documents import lines_of, pdf
+
+from .client import Client
+from .conversation import note, step
+
+__all__ = ["QUESTIONS", "put_up", "show_sources"]
+
+QUESTIONS = (
+    "What can a compromised app service read?",
+    "How do I give a new prompt version to a tenth of the users?",
+    "Is an answer kept that was cut at the token limit?",
+)
+"""One for each document: the PDF, the HTML page, the Markdown file."""
+
+_LINES_A_PAGE = 48
+_SECONDS = 60.0
+
+
+def put_up(client: Client, docs: Path) -> None:
+    """Put the documents up, and wait until they can be searched.
+
+    Raises:
+        ClickException: one of them could not be read.
+    """
+    began = time.monotonic()
+    files, pages = _files(docs)
+    step(f"Putting up documents, made of docs/: {', '.join(files)}")
+    waiting = [client.upload("/v1/documents", name, content)["id"] for name, content in files.items()]
+    chunks = 0
+    with click.progressbar(length=100 * len(files), label="        indexing") as bar:
+        while waiting:
+            states = [client.get(f"/v1/documents/{document}") for document in waiting]
+            _check(states, began)
+            ready = [state for state in states if state["status"] == "ready"]
+            chunks += sum(state["chunks"] for state in ready)
+            waiting = [state["id"] for state in states if state["status"] != "ready"]
+            under_way = sum(int(100 * state["progress"]) for state in states if state not in ready)
+            bar.update(100 * (len(files) - len(waiting)) + under_way - bar.pos)
+            time.sleep(0.05 if waiting else 0)
+    note(f"{pages} pages of PDF, a web page and a Markdown file: {chunks} chunks, {time.monotonic() - began:.1f} s")
+
+
+def show_sources(message: dict[str, Any]) -> None:
+    """Below an answer: where the passages are from that it cites."""
+    for source in message["citations"]:
+        place = [source["title"]]
+        if source["page"]:
+            place.append(f"page {source['page']}")
+        place += [" > ".join(source["headings"])] if source["headings"] else []
+        note(f"[{source['number']}] {', '.join(place)}")
+
+
+def _check(states: list[dict[str, Any]], began: float) -> None:
+    for state in states:
+        if state["status"] == "failed":
+            raise click.ClickException(f"{state['name']} could not be read: {state['error']['message']}")
+    if time.monotonic() - began > _SECONDS:
+        raise click.ClickException(f"The documents were not ready after {_SECONDS:.0f} s.")
+
+
+def _files(docs: Path) -> tuple[dict[str, bytes], int]:
+    """The documents by name, and how many pages the PDF has."""
+    from markdown_it import MarkdownIt
+
+    lines = lines_of((docs / "threat-model.md").read_text(encoding="utf-8"))
+    pages = [lines[first : first + _LINES_A_PAGE] for first in range(0, len(lines), _LINES_A_PAGE)]
+    html = MarkdownIt("commonmark").enable("table").render((docs / "prompts.md").read_text(encoding="utf-8"))
+    page = f"<!doctype html><html><head><title>Prompts</title></head><body><main>{html}</main></body></html>"
+    files = {
+        "threat-model.pdf": pdf(pages),
+        "prompts.html": page.encode(),
+        "caching.md": (docs / "caching.md").read_bytes(),
+    }
+    return files, len(pages)

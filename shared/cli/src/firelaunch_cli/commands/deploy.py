@@ -1,0 +1,416 @@
+"""``firelaunch deploy``: an app, its functions, the rules and the membership function, by gcloud."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from firelaunch.errors import SettingsError
+from firelaunch.llm.retirements import model_warnings
+from firelaunch.membership.policy import Policy
+from firelaunch.prompts.versions import Prompts
+from firelaunch.settings.app import Settings, VertexIndex
+from firelaunch.text_file import read_text_file
+
+from ..deploy import vertex
+from ..deploy.build_folder import FUNCTIONS, Staged, StageError, stage_app, stage_functions
+from ..deploy.cost import idle_month, index_kind
+from ..deploy.data import database, indexes, indexes_built, publish, vectors
+from ..deploy.events import for_uploads, notification, removals
+from ..deploy.files import files
+from ..deploy.functions import AppFunctions, app_functions, membership_service
+from ..deploy.gcloud import Failed, Tools, refuse_secrets
+from ..deploy.jobs import for_work, scheduled
+from ..deploy.plan import describe, describe_command, for_project, for_service, preflight, secrets_of
+from ..deploy.quotas import quota_steps, quotas
+from ..deploy.rehearsal import settings_for_deploy
+from ..deploy.release import Release, deploy_command, services_command, traffic_command
+from ..deploy.resources import NO_PROJECT, OF_FUNCTIONS, Place, Service, app_service, bucket, databases, features
+from ..deploy.rules import file_rules, rules
+from ..deploy.smoke import smoke_app, smoke_function
+from ..deploy.steps import Step, explain, perform
+from ..deploy.terraform import left_to_terraform
+from ..deploy.vertex_steps import begin, finish, found
+from .apps import app_folder, repo_root
+from .progress import Progress
+from .rules import composed_rules
+from .start_check import would_start
+
+__all__ = ["command", "planned"]
+
+
+_OF_THE_SHELL = ("OPENAI_BASE_URL", "OPENAI_MODEL")
+"""What an app reads of its environment that is neither a secret nor a deploy's to set."""
+
+
+@click.command("deploy")
+@click.argument("app")
+@click.option("--dry-run", is_flag=True, help="Print every command, what mends it, and the cost; do nothing.")
+@click.option("--yes", is_flag=True, help="Agree to changed rules without being asked.")
+@click.option("--preview", is_flag=True, help="A revision without traffic, at an address of its own.")
+@click.option("--rollback", is_flag=True, help="Give the traffic back to the revision before.")
+@click.option("--drop", multiple=True, metavar="APP", help="An app whose live rules may go. May be given again.")
+@click.option("--with-terraform", is_flag=True, help="Leave to Terraform what services stand on; only look at it.")
+@click.argument("more", nargs=-1, type=click.UNPROCESSED)
+def command(
+    app: str,
+    dry_run: bool,
+    yes: bool,
+    preview: bool,
+    rollback: bool,
+    drop: tuple[str, ...],
+    with_terraform: bool,
+    more: tuple[str, ...],
+) -> None:
+    """Deploy APP (a folder, or a name under apps/) to Cloud Run; run again after a failure, it goes on.
+
+    What comes after -- goes to 'gcloud run deploy' as it is. docs/deploy.md says what is made.
+    """
+    if preview and rollback:
+        raise click.UsageError("--preview and --rollback are two things; give one of them.")
+    deploy = _Deploy.of(app, frozenset(drop), more, yes=yes, terraform=with_terraform)
+    try:
+        refuse_secrets(more)
+        if not rollback:
+            would_start(deploy.folder, deploy.service, write=not dry_run)
+            _name_what_stays_behind(more)
+        if dry_run:
+            deploy.explain()
+        elif rollback:
+            click.echo(deploy.checked().release(deploy.service).rollback())
+        elif preview:
+            deploy.checked().ready().preview()
+        else:
+            deploy.checked().run()
+    except Failed as failed:
+        raise click.ClickException(f"{failed}\nMend: {failed.mend}") from None
+    except StageError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _name_what_stays_behind(more: Iterable[str]) -> None:
+    """Say which variables the app reads here and would not have there: a shell's may lead to this machine."""
+    for name in _OF_THE_SHELL:
+        if os.environ.get(name) and not any(name in word for word in more):
+            flag = f"-- --update-env-vars={name}=${name}"
+            click.echo(f"{name} is set here, and the deployed app will not have it; to give it: {flag}", err=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Deploy:
+    root: Path
+    folder: Path
+    settings: Settings
+    place: Place
+    tools: Tools
+    drop: frozenset[str]
+    more: tuple[str, ...]
+    yes: bool
+    terraform: bool
+    index: VertexIndex = vertex.PLACEHOLDER
+
+    @classmethod
+    def of(
+        cls, app: str, drop: frozenset[str], more: tuple[str, ...], *, yes: bool, terraform: bool = False
+    ) -> _Deploy:
+        folder = app_folder(app)
+        settings = settings_for_deploy(folder, os.environ)
+        place = Place(settings.cloud.project or NO_PROJECT, settings.cloud.region)
+        app_service(settings, place)  # refuses ids that cannot be
+        problems = list(vertex.deployed_index_problems(settings))
+        if problems:
+            raise SettingsError("\n".join(problems))
+        tools = Tools(os.environ, lambda line: click.echo(f"\n    {line}", nl=False))
+        return cls(repo_root(), folder, settings, place, tools, drop, more, yes, terraform)
+
+    @property
+    def service(self) -> Service:
+        return self._told(app_service(self.settings, self.place))
+
+    @property
+    def functions(self) -> AppFunctions | None:
+        made = app_functions(self.settings, self.place)
+        return replace(made, service=self._told(made.service)) if made else None
+
+    @property
+    def own(self) -> vertex.OwnIndex | None:
+        return vertex.own_index(self.settings)
+
+    def _told(self, service: Service) -> Service:
+        return vertex.told(service, self.index) if self.own else service
+
+    def checked(self) -> _Deploy:
+        """The same with the project's number, once it is known that gcloud and the project are there."""
+        if self.place.project == NO_PROJECT:
+            raise Failed(
+                "no project is named",
+                "set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT; gcloud projects list shows yours",
+            )
+        self.tools.check_installed()
+        perform(describe(self.place.project), self.tools, self._agree)
+        said = self.tools.read(describe_command(self.place.project))
+        return replace(self, place=replace(self.place, number=str(said["projectNumber"])))
+
+    def ready(self) -> _Deploy:
+        """The same with the ids of the app's own index, once that is deployed."""
+        return replace(self, index=found(self.tools, self.place, self.own)) if self.own else self
+
+    def run(self) -> None:
+        steps, functions = self._steps(), self.functions
+        watch = self._watching(functions)
+        stands_on = list(self._stands_on(for_service(self.place, self._door(frozenset()), {})))
+        progress = Progress(len(steps) + len(watch) + len(stands_on) + (6 if functions else 4))
+        for step in steps:
+            self._perform(step, progress)
+        ready = self.ready()
+        ready._deploy(ready.service, self._stage_app, progress)
+        if ready.functions:
+            ready._deploy(ready.functions.service, self._stage_functions, progress)
+        for step in (*watch, *stands_on):
+            self._perform(step, progress)
+        self._deploy(self._door(self._known_dedicated()), self._stage_membership, progress)
+
+    def preview(self) -> None:
+        progress = Progress(2)
+        with progress.step(f"stage {self.service.name}"):
+            staged = self._stage_app()
+        with progress.step("a revision without traffic") as said:
+            said.append("\n" + self.release(self.service).preview(staged))
+
+    def release(self, service: Service) -> Release:
+        """The service's revisions; what comes after -- is for the app's."""
+        more = () if service.function else self.more
+        return Release(self.tools, self.place, service, self._smoke(service), more)
+
+    def explain(self) -> None:
+        """The whole plan for a project in which nothing was made yet."""
+        if self.place.project == NO_PROJECT:
+            click.echo("No project is named: set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT.\n")
+        functions, door = self.functions, self._door(frozenset())
+        services = self._services(frozenset())
+        before, after = self._steps(), [*self._watching(functions), *self._stands_on(for_service(self.place, door, {}))]
+        lines = [line for step in before for line in explain(step)]
+        lines += [line for service in services[:-1] for line in self._release_lines(service)]
+        lines += [line for step in after for line in explain(step)]
+        lines += self._release_lines(door)
+        costs = self._costs(functions, door)
+        looks, acts = (sum(line.startswith(f"    {word} ") for line in lines) for word in ("look", "do  "))
+        click.echo(
+            f"{self.settings.app.id} in {self.place.project}, {self.place.region}. Nothing is done now.\n"
+            f"    {len(before) + len(after)} steps and {len(services)} services: {looks} commands look, and {acts} act "
+            "where\n    nothing was made yet; what is there already is let be"
+        )
+        for said in self._model_warnings():
+            click.echo(f"    warning: {said}")
+        click.echo("\n".join(f"    {service.name}{_serving(service)}" for service in services))
+        standing = [(what, micro) for what, micro in costs if "Vertex AI index" in what]
+        among = f", {_dollars(standing)} of it for the index of vectors" if standing else ""
+        click.echo(f"    {_dollars(costs)} in a month in which nobody uses it{among}; its items are at the end\n")
+        click.echo("\n".join([*lines, *_cost_lines(costs)]))
+
+    def looked_at(self) -> list[Step]:
+        """All steps but the revisions."""
+        return [*self._steps(), *self._watching(self.functions)]
+
+    def _steps(self) -> list[Step]:
+        """Those before the first revision."""
+        wanted = quotas(self.settings, self.place, self._services(frozenset()))
+        more = vertex.PERMISSIONS if self.own else {}
+        looked = preflight(self.place, features(self.settings), quota_steps(self.place, wanted), more)
+        stands_on = [*looked, *self._infrastructure()]
+        last = finish(self.place, self.own) if self.own else []
+        built = [indexes_built(self.place, *each) for each in self._indexed()]
+        before = [*self._models(), *self._stands_on(stands_on)]
+        return [*before, *self._contents(), *self._stands_on(last), *built]
+
+    def _indexed(self) -> Iterator[tuple[str, Path, int, Sequence[str]]]:
+        """Each database, the file of its indexes, and of the vectors that are searched in it the length, or 0, and the
+        tags that filter them."""
+        length = self.settings.embedding.length if self.settings.index.backend == "firestore" else 0
+        names = databases(self.settings)
+        for name in names:
+            vector = length if name == names[-1] else 0
+            yield name, self.root / "firestore.indexes.json", vector, self.settings.index.filters
+
+    def _models(self) -> Iterable[Step]:
+        """A step that warns, where a model that the app names ends soon or does not answer where it is called."""
+        said = "\n".join(self._model_warnings())
+        if said:
+            yield Step("models that go on", (), warns=lambda _: said)
+
+    def _model_warnings(self) -> list[str]:
+        prompts = Prompts(self.folder / "app" / "prompts", self.settings.prompts, released=False, own_models=True)
+        named = [prompt.model for prompt in prompts.in_use() if prompt.model]
+        return list(model_warnings(self.settings, datetime.now(UTC).date(), named))
+
+    def _stands_on(self, steps: Iterable[Step]) -> Iterable[Step]:
+        return map(left_to_terraform, steps) if self.terraform else steps
+
+    def _infrastructure(self) -> Iterable[Step]:
+        index, dimensions = self.settings.index, self.settings.embedding.length
+        yield from for_project(self.place)
+        yield from for_service(self.place, self.service, _only(os.environ, *self.service.secrets))
+        for name, file, vector, tags in self._indexed():
+            yield database(self.place, name)
+            yield indexes(self.place, name, file, vector, tags)
+        yield from vectors(self.place, index, dimensions)
+        yield from begin(self.place, self.own) if self.own else []
+        if self.service.work:
+            yield from for_work(self.place, self.service, self.service.work)
+        if self.functions:
+            yield from self._calling(self.functions)
+
+    def _calling(self, functions: AppFunctions) -> Iterable[Step]:
+        """What an app's functions take besides the app itself, and what calls them."""
+        service = functions.service
+        keys = _only(os.environ, *service.secrets)
+        yield from secrets_of(self.place, service, keys, but=self.service.secrets.values())
+        for schedule in functions.schedules:
+            yield scheduled(self.place, schedule, functions.account)
+        if functions.uploads:
+            yield from for_uploads(self.place, functions.uploads, functions.account)
+
+    def _watching(self, functions: AppFunctions | None) -> list[Step]:
+        """What can be made only when the functions are there, by a deploy with Terraform too."""
+        watch = functions.removals if functions else None
+        return [removals(self.place, watch, functions.account)] if functions and watch else []
+
+    def _contents(self) -> Iterable[Step]:
+        text = composed_rules(self.root / "apps", self.root / "firestore.rules").text
+        for name in databases(self.settings):
+            yield rules(self.place, name, text, self.drop)
+        own = bucket(self.settings, self.place)
+        yield files(self.place, own)
+        yield file_rules(self.place, own, read_text_file(self.root / "storage.rules"))
+        if self.functions and self.functions.uploads:
+            yield notification(self.place, self.functions.uploads)
+        joining = self.settings.membership
+        policy = Policy(joining.join, joining.domains, self.settings.identity.tenant or None, joining.roles)
+        fields = {"name": self.settings.app.name, **policy.data()}
+        yield publish(self.place, databases(self.settings)[-1], self.settings.app.id, fields)
+
+    def _stage_app(self) -> Staged:
+        return stage_app(self.root, self.folder, self._out(self.service.name))
+
+    def _stage_functions(self) -> Staged:
+        return stage_functions(self.root, self._out(f"{OF_FUNCTIONS}{self.settings.app.id}"), self.folder)
+
+    def _stage_membership(self) -> Staged:
+        return stage_functions(self.root, self._out(FUNCTIONS))
+
+    def _out(self, name: str) -> Path:
+        return self.root / "build" / "stage" / name
+
+    def _deploy(self, service: Service, stage: Callable[[], Staged], progress: Progress) -> None:
+        with progress.step(f"stage {service.name}") as said:
+            staged = stage()
+            said.append(f"sha256:{staged.digest[:12]}")
+        with progress.step(f"deploy {service.name}") as said:
+            said.append("\n" + self.release(service).deploy(staged))
+
+    def _perform(self, step: Step, progress: Progress) -> None:
+        with progress.step(step.title) as said:
+            said.append("done" if perform(step, self.tools, self._agree) else "ok")
+
+    def _agree(self, question: str) -> bool:
+        click.echo(f"\n{question}")
+        return self.yes or (sys.stdin.isatty() and click.confirm("Go on?"))
+
+    def _smoke(self, service: Service) -> Callable[[str], str | None]:
+        def smoke(url: str) -> str | None:
+            # A tag's address is no audience of Cloud Run's; the service's own is.
+            token = None if service.public else self.tools.identity_token(self.place.url(service.name))
+            if not service.public and token is None:
+                return "it is private, and this login can have no identity token: use gcloud auth login"
+            if service.refusal:
+                return smoke_function(url, service.refusal, token)
+            return smoke_app(url, service.name, token)
+
+        return smoke
+
+    def _services(self, dedicated: frozenset[str]) -> list[Service]:
+        """All that are deployed."""
+        functions = self.functions
+        return [self.service, *([functions.service] if functions else []), self._door(dedicated)]
+
+    def _door(self, dedicated: frozenset[str]) -> Service:
+        return membership_service(self.place, dedicated | self._dedicated())
+
+    def _known_dedicated(self) -> frozenset[str]:
+        """The apps that another clone has told the membership function are dedicated."""
+        live = self.release(membership_service(self.place, frozenset())).live()
+        return frozenset(filter(None, live.environ("DEDICATED_APPS").split(","))) if live else frozenset()
+
+    def _dedicated(self) -> frozenset[str]:
+        found = {self.settings.app.id} if self.settings.cloud.database == "dedicated" else set()
+        for path in (self.root / "apps").glob("*/firelaunch.toml"):
+            try:
+                data = tomllib.loads(read_text_file(path))
+                project = os.environ.get("GOOGLE_CLOUD_PROJECT") or data["cloud"]["project"]
+                if data["cloud"]["database"] == "dedicated" and project == self.place.project:
+                    found.add(data["app"]["id"])
+            except (KeyError, TypeError, tomllib.TOMLDecodeError, SettingsError):
+                continue  # that app's own commands say what is wrong with it
+        return frozenset(found)
+
+    def _release_lines(self, service: Service) -> list[str]:
+        source = self._out(FUNCTIONS if service.function == "membership" else service.name)
+        first = deploy_command(self.place, service, source, first=True, more=() if service.function else self.more)
+        return [
+            f"a revision of {service.name}; later ones also with --no-traffic",
+            f"    look  {services_command(self.place)}",
+            f"    do    {first}",
+            f"    try   https://candidate---{service.name}-... before it gets traffic",
+            f"    do    {traffic_command(self.place, service.name, 'REVISION', None)}",
+        ]
+
+    def _costs(self, functions: AppFunctions | None, door: Service) -> list[tuple[str, int]]:
+        items = idle_month(self.service, index=index_kind(self.settings))
+        if functions:
+            own = replace(functions.service, secrets=_but(functions.service.secrets, self.service.secrets))
+            items += idle_month(own, functions.schedules)
+        return items + idle_month(door)
+
+
+def planned(app: str) -> tuple[Settings, Tools, Callable[[], list[Step]]]:
+    """An app's settings, what its deploy acts through, and its steps but the revisions, for who only looks.
+
+    The steps are asked for by a call, which raises Failed where the project cannot be reached.
+
+    Raises:
+        ClickException, SettingsError: there is no such app, or it cannot be deployed as it is.
+    """
+    made = _Deploy.of(app, frozenset(), (), yes=False)
+    deploy = replace(made, tools=Tools(os.environ, click.echo, patient=False))
+    return deploy.settings, deploy.tools, lambda: deploy.checked().looked_at()
+
+
+def _only(environ: Mapping[str, str], *names: str) -> dict[str, str]:
+    return {name: environ[name] for name in names if environ.get(name)}
+
+
+def _but(these: Mapping[str, str], those: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in these.items() if name not in those}
+
+
+def _serving(service: Service) -> str:
+    served = service.environ.get("FUNCTIONS", "")
+    return f": {served.replace(',', ', ')}" if served else ""
+
+
+def _cost_lines(costs: Iterable[tuple[str, int]]) -> list[str]:
+    return [
+        "a month in which nobody uses it, without Google's free allowances (tier 1 regions)",
+        *(f"    ${micro / 1_000_000:9.2f}  {what}" for what, micro in costs),
+        f"    {_dollars(costs, 9)}  in all, and what stored data and images cost",
+    ]
+
+
+def _dollars(costs: Iterable[tuple[str, int]], width: int = 0) -> str:
+    return f"${sum(micro for _, micro in costs) / 1_000_000:{width}.2f}"

@@ -1,0 +1,111 @@
+"""``firelaunch doctor``: what is wrong with this machine, an app and its project, each with its mend."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from firelaunch.errors import SettingsError
+
+from ..deploy.gcloud import Failed
+from ..deploy.steps import Step
+from ..doctor.app import app_checks
+from ..doctor.base import Finding, problem, skipped
+from ..doctor.cloud import cloud_checks
+from ..doctor.machine import machine
+from .apps import app_folder
+from .deploy import planned
+
+__all__ = ["command"]
+
+_COLOURS = {"ok": "green", "note": "yellow", "problem": "red", "skipped": "cyan"}
+
+
+@click.command("doctor")
+@click.argument("app", required=False)
+@click.option("--offline", is_flag=True, help="Leave the cloud checks out.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def command(app: str | None, offline: bool, as_json: bool) -> None:
+    """Check this machine, and APP (a folder, or a name under apps/; each app there, if left out).
+
+    Nothing is changed. Exit 1 where there is a problem; what is only worth knowing, or was skipped, is none.
+    """
+    found: dict[str, list[Finding]] = {}
+    for group, finding in _findings(app, offline=offline):
+        if not as_json and group not in found:
+            click.echo(click.style(f"\n{group}" if found else group, bold=True))
+        found.setdefault(group, []).append(finding)
+        if not as_json:
+            _show(finding)
+    problems = sum(finding.status == "problem" for findings in found.values() for finding in findings)
+    if as_json:
+        groups = {group: [_as_json(finding) for finding in findings] for group, findings in found.items()}
+        click.echo(json.dumps({"problems": problems, "checks": groups}, indent=2))
+    else:
+        click.echo(f"\n{problems} problems" if problems != 1 else "\n1 problem")
+    if problems:
+        sys.exit(1)
+
+
+def _findings(app: str | None, *, offline: bool) -> Iterator[tuple[str, Finding]]:
+    folders = [app_folder(app)] if app else sorted(path.parent for path in Path("apps").glob("*/firelaunch.toml"))
+    if not app and not folders and Path("firelaunch.toml").is_file():
+        folders = [Path.cwd()]
+    for finding in machine(os.environ, datetime.now(UTC).date()):
+        yield "this machine", finding
+    for folder in folders:
+        for finding in app_checks(folder, os.environ):
+            yield f"app {folder.name}", finding
+        if not offline:
+            for finding in _cloud(folder):
+                yield f"project of {folder.name}", finding
+
+
+def _cloud(folder: Path) -> Iterator[Finding]:
+    try:
+        settings, tools, steps = planned(str(folder))
+    except SettingsError as error:
+        yield skipped("cloud", f"the settings do not hold: {error}")
+    except click.ClickException as error:
+        yield problem("deploy", error.message, "mend that first; the cloud was not looked at")
+    else:
+        yield from cloud_checks(
+            folder.name, settings.cloud.project, settings.identity.tenant, tools, _refusing(steps), _progress
+        )
+
+
+def _refusing(steps: Callable[[], Sequence[Step]]) -> Callable[[], Sequence[Step]]:
+    def call() -> Sequence[Step]:
+        try:
+            return steps()
+        except click.ClickException as error:
+            raise Failed(error.message, "mend that first; the cloud was not looked at") from None
+
+    return call
+
+
+def _progress(what: str) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K  looking at: {what} ...", nl=False, err=True)
+
+
+def _show(finding: Finding) -> None:
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", nl=False, err=True)
+    status = click.style(f"{finding.status:<8}", fg=_COLOURS[finding.status])
+    first, *more = finding.said.splitlines() or [""]
+    click.echo(f"  {status} {finding.name}: {first}")
+    for line in more:
+        click.echo(f"             {line}")
+    if finding.mend:
+        click.echo(f"           mend: {finding.mend}")
+
+
+def _as_json(finding: Finding) -> dict[str, str]:
+    fields = {"name": finding.name, "status": finding.status, "said": finding.said, "mend": finding.mend}
+    return {key: value for key, value in fields.items() if value}

@@ -1,0 +1,150 @@
+"""``firelaunch eject``: all that an app takes along when it moves to a project of its own, in one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from string import Template
+
+import click
+from firelaunch.settings.app import Settings
+from firelaunch.text_file import read_text_file
+
+from ..deploy.accounts import members
+from ..deploy.gcloud import Failed, Tools
+from .apps import app_folder, repo_root, where
+from .data import export_data
+from .rules import composed_rules
+
+__all__ = ["command"]
+
+_PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
+_LEFT_BEHIND = (".firelaunch", ".env", ".git", ".venv", "node_modules", "__pycache__", ".*_cache", "build")
+
+
+@click.command("eject")
+@click.argument("app")
+@click.option("--to", "project", required=True, metavar="PROJECT", help="The project that the app is to have.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="The folder; build/eject/APP if left out."
+)
+@click.option("--no-data", is_flag=True, help="Leave documents and users out.")
+def command(app: str, project: str, out: Path | None, no_data: bool) -> None:
+    """Prepare the move of APP (a folder, or a name under apps/) to a project of its own.
+
+    The app with its new settings, its rules and indexes, its documents and its users go into one folder, with a page
+    that says what to do with them. Nothing is changed, here or there. After an interruption run it again.
+    """
+    if not _PROJECT.fullmatch(project):
+        raise click.BadParameter("a project id has 6 to 30 lower-case letters, digits and hyphens", param_hint="--to")
+    root, folder = repo_root(), app_folder(app)
+    settings = Settings.load(folder / "firelaunch.toml", os.environ)
+    if settings.cloud.project == project:
+        raise click.ClickException(f"{settings.app.id} is in {project} already; name the project that it is to have.")
+    out = out or root / "build" / "eject" / settings.app.id
+    out.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _settings(folder, out / "app", project)
+    _rules(root, folder, out, project)
+    if not no_data:
+        done = export_data(settings, out / "data.jsonl")
+        click.echo(f"data.jsonl: {done.documents:,} documents of {where(settings)}")
+        _users(settings, out)
+    names = {"app": settings.app.id, "old": settings.cloud.project or "OLD_PROJECT", "new": project}
+    (out / "STEPS.md").write_text(_STEPS.substitute(names, region=settings.cloud.region), encoding="utf-8")
+    click.echo(f"What to do with it: {out / 'STEPS.md'}")
+
+
+_OF_THE_OLD = (
+    re.compile(r"^\[index\.vertex\][^\n]*\n(?:(?!\[)[^\n]*(?:\n|\Z))*", re.MULTILINE),
+    re.compile(r"^bucket\s*=[^\n]*\n", re.MULTILINE),
+)
+"""What names something of the old project that the new one has its own of: an index of vectors, the bucket of files."""
+
+
+def _settings(folder: Path, target: Path, project: str) -> None:
+    """The app itself, with another project and that project's own database."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(folder, target, ignore=shutil.ignore_patterns(*_LEFT_BEHIND))
+    path = target / "firelaunch.toml"
+    text = read_text_file(path)
+    for key, value in (("project", project), ("database", "shared")):
+        text = _put(text, "cloud", key, f'"{value}"')
+    for named in _OF_THE_OLD:
+        text = named.sub("", text)
+    path.write_text(text, encoding="utf-8")
+
+
+def _put(text: str, table: str, key: str, value: str) -> str:
+    line = re.compile(rf"(^\[{table}\][^\n]*\n(?:(?!\[)[^\n]*\n)*?{key}\s*=\s*)[^\n#]*", re.MULTILINE)
+    changed, count = line.subn(lambda found: found[1] + value, text, count=1)
+    if count:
+        return changed
+    changed, count = re.subn(rf"(?m)^\[{table}\][^\n]*\n", lambda found: f"{found[0]}{key} = {value}\n", text, count=1)
+    return changed if count else f"{text.rstrip()}\n\n[{table}]\n{key} = {value}\n"
+
+
+def _rules(root: Path, folder: Path, out: Path, project: str) -> None:
+    """The base rules with this app's own, and no other's."""
+    alone = out / ".alone"
+    shutil.rmtree(alone, ignore_errors=True)
+    (alone / folder.name).mkdir(parents=True)
+    for name in ("firestore.rules", "firelaunch.toml"):
+        if (folder / name).is_file():
+            shutil.copy(folder / name, alone / folder.name)
+    text = composed_rules(alone, root / "firestore.rules").text
+    shutil.rmtree(alone)
+    (out / "firestore.rules").write_text(text, encoding="utf-8", newline="\n")
+    for name in ("firestore.indexes.json", "storage.rules", "firebase.json"):
+        shutil.copy(root / name, out)
+    (out / ".firebaserc").write_text(json.dumps({"projects": {"default": project}}, indent=2) + "\n", encoding="utf-8")
+
+
+def _users(settings: Settings, out: Path) -> None:
+    if settings.environment.mode != "cloud":
+        click.echo("users.json: left out, as users are in Firebase Auth; run it with FIRELAUNCH_MODE=cloud")
+        return
+    tools = Tools(os.environ, lambda line: click.echo(line, err=True))
+    aside, count = out / "users.json.new", 0
+    try:
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write('{"users": [')
+            for user in members(tools, settings.cloud.project, settings.identity.tenant, settings.app.id):
+                file.write(("," if count else "") + "\n" + json.dumps(user))
+                count += 1
+            file.write("\n]}\n")
+    except Failed as failed:
+        raise click.ClickException(f"{failed}\nMend: {failed.mend}") from None
+    aside.replace(out / "users.json")
+    click.echo(
+        f"users.json: {count:,} users; it holds password hashes, so keep it to yourself, and delete it afterwards"
+    )
+
+
+_STEPS = Template("""# Moving $app from $old to $new
+
+Rehearse it once with the app running; then do it with the app stopped, from a fresh folder.
+
+1. Make the project: `gcloud projects create $new && firebase projects:addfirebase $new`, link its billing account, and
+   set up Authentication in the Firebase console with the same ways to sign in.
+2. Stop the app, so that nothing is written any more (its users get an error until the move is done):
+   `gcloud run services remove-iam-policy-binding $app --project=$old --region=$region --member=allUsers
+   --role=roles/run.invoker`. Then run `firelaunch eject` again with another `--out`: an export that is whole is not
+   made a second time.
+3. Put `app/` into a clone of firelaunch as `apps/$app` (in place of the old one there, or in a clone of its own), and
+   deploy it: `firelaunch deploy $app`. Rules and indexes go along; those here are for reading and for other tools.
+4. Users: `firebase auth:import users.json --project=$new` with the old project's hash parameters, which the console
+   shows (Authentication, Users, the three dots, Password hash parameters):
+   `--hash-algo=SCRYPT --hash-key=... --salt-separator=... --rounds=8 --mem-cost=14`. Their uids and their roles in
+   $app go along, so nobody has to join again. Those who signed in by other providers than Google, Facebook, Twitter
+   and GitHub sign in anew.
+5. Documents: `FIRELAUNCH_MODE=cloud GOOGLE_CLOUD_PROJECT=$new firelaunch data import $app data.jsonl`.
+6. Compare: `firelaunch data export` from the new project gives as many documents.
+7. Have clients use the new project's configuration and the new address. Tokens of the old project are refused.
+8. When all is well, delete `users.json` and `data.jsonl`, and what the app left in $old.
+
+What does not go along: files in Cloud Storage, vectors outside Firestore (have documents indexed anew), tasks that wait
+in Cloud Tasks, secrets, Stripe's webhook address, logs.
+""")

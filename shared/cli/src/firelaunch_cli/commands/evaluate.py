@@ -1,0 +1,116 @@
+"""``firelaunch eval``: does search find what it should, do answers say what they should, and are they worse now?"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from firelaunch.errors import FirelaunchError, SettingsError
+from firelaunch.services.build_search import named_embedder, scratch_index
+
+from ..evals.report import as_html, as_text
+from ..evals.retrieval import CollectionError, Progress, evaluate, load, regressions
+from .apps import app_folder
+from .evaluate_answers import evaluate_answers
+
+__all__ = ["command"]
+
+_WIDTH = 30
+
+
+@click.command("eval")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--json", "json_out", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JSON.")
+@click.option("--html", "html_out", type=click.Path(dir_okay=False, path_type=Path), help="Write it as a page.")
+@click.option(
+    "--embedder",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="none, local, openai or openai:MODEL (OPENAI_API_KEY, OPENAI_BASE_URL); auto is local where it is installed.",
+)
+@click.option(
+    "--compare", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="An older report; exit 1 if worse."
+)
+@click.option("--threshold", default=0.01, show_default=True, help="How much lower a metric may be than it was.")
+def command(
+    folder: Path,
+    json_out: Path | None,
+    html_out: Path | None,
+    embedder: str,
+    compare: Path | None,
+    threshold: float,
+) -> None:
+    """Measure search on DIR, a collection in BEIR's form, by words, by vectors and by both; or an app's answers.
+
+    Where DIR is an app (a folder, or a name under apps/), it is started with data of its own, and asked the questions
+    of its evals/questions.toml. Of a collection each document is indexed as one passage. Exit 1 where --compare shows
+    a regression, 2 where the input is wrong.
+    """
+    if not folder.is_dir():
+        try:
+            folder = app_folder(str(folder))
+        except click.ClickException as error:
+            raise _Wrong(f"{folder} is no folder. {error.message}") from None
+    try:
+        old = _read(compare) if compare else None
+        with tempfile.TemporaryDirectory() as scratch:
+            if (folder / "firelaunch.toml").is_file():
+                report = evaluate_answers(folder, Path(scratch), _progress())
+            else:
+                report = _searched(folder, Path(scratch), embedder)
+    except (CollectionError, SettingsError) as error:
+        raise _Wrong(str(error)) from None
+    except FirelaunchError as error:
+        raise click.ClickException(str(error)) from None
+    if old is not None:
+        report["compared"] = {"with": str(compare), "regressions": regressions(report, old, threshold)}
+    for path, text in ((json_out, json.dumps(report, indent=2) + "\n"), (html_out, as_html(report, old))):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    click.echo(as_text(report, old))
+    if report.get("compared", {}).get("regressions"):
+        sys.exit(1)
+
+
+def _searched(folder: Path, scratch: Path, embedder: str) -> dict[str, Any]:
+    collection = load(folder)
+    index = scratch_index(scratch, "eval")
+    try:
+        return evaluate(collection, index, named_embedder(embedder, os.environ), _progress())
+    finally:
+        index.close()
+
+
+class _Wrong(click.ClickException):
+    exit_code = 2
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        report: Any = json.loads(path.read_text(encoding="utf-8"))
+        if {"collection", "modes"} <= set(report):
+            return dict(report)
+    except (OSError, ValueError, TypeError):
+        pass
+    raise CollectionError(f"{path} is no report of firelaunch eval --json.")
+
+
+def _progress() -> Progress:
+    """A bar on a terminal, and nothing where there is none."""
+    if not sys.stderr.isatty():
+        return lambda *_: None
+
+    def show(what: str, done: int, total: int) -> None:
+        bar = "#" * (done * _WIDTH // total)
+        sys.stderr.write(f"\r{what:<8} [{bar:<{_WIDTH}}] {done}/{total}" + ("\n" if done == total else ""))
+        sys.stderr.flush()
+
+    return show

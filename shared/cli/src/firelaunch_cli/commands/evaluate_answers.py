@@ -1,0 +1,65 @@
+"""The part of ``firelaunch eval`` that starts an app, puts its ``evals/documents`` up, and asks its questions."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from firelaunch.settings.app import Settings
+
+from ..evals.answers import Answer, check_answers, load_questions
+from ..evals.retrieval import Progress
+from .client import Client
+from .running import served
+from .serve import free_port
+
+__all__ = ["evaluate_answers"]
+
+_READY_SECONDS = 600.0
+
+
+def evaluate_answers(folder: Path, scratch: Path, progress: Progress) -> dict[str, Any]:
+    """The report on the answers of the app in ``folder``, whose data for this lie in ``scratch``.
+
+    Raises:
+        ClickException: it does not start, or answers with an error.
+        CollectionError: its ``evals`` are not as they should be.
+        SettingsError: its settings do not hold.
+    """
+    questions, documents = load_questions(folder / "evals")
+    app_id = Settings.load(folder / "firelaunch.toml", os.environ).app.id
+    with served(folder, app_id, free_port(None, usual=0), scratch) as (client, _):
+        model = client.get("/ready")["model"]
+        _put_up(client, documents, progress)
+        numbers = itertools.count()
+
+        def ask(text: str) -> Answer:
+            # Each question is another user's, so that no plan's limits are in the way.
+            client.token = client.post("/dev/token", {"uid": f"eval-{next(numbers)}"})["token"]
+            chat = client.post("/v1/chats", {})["id"]
+            message = client.post(f"/v1/chats/{chat}/messages", {"text": text})["message"]
+            return Answer(message["text"], [each["title"] for each in message["citations"]])
+
+        return check_answers(app_id, model, questions, len(documents), ask, progress)
+
+
+def _put_up(client: Client, documents: list[Path], progress: Progress) -> None:
+    """Into the library, which all users search."""
+    client.token = client.post("/dev/token", {"uid": "eval", "role": "admin"})["token"]
+    waiting = [client.upload("/v1/documents", path.name, path.read_bytes(), library="true")["id"] for path in documents]
+    give_up = time.monotonic() + _READY_SECONDS
+    while waiting:
+        state = client.get(f"/v1/documents/{waiting[0]}?library=true")
+        if state["status"] == "failed":
+            raise click.ClickException(f"{state['name']} could not be read: {state['error']['message']}")
+        if state["status"] == "ready":
+            waiting.pop(0)
+            progress("indexing", len(documents) - len(waiting), len(documents))
+        elif time.monotonic() > give_up:
+            raise click.ClickException(f"{state['name']} was not ready after {_READY_SECONDS:.0f} s.")
+        else:
+            time.sleep(0.05)

@@ -1,0 +1,45 @@
+"""``firelaunch invite``: an invitation by the operator; how an app gets its first admin."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import click
+from firelaunch.errors import BadRequest
+from firelaunch.membership.claims import check_role
+from firelaunch.membership.invites import Invites
+from firelaunch.services.build import build_store
+
+from .apps import load_settings, where
+
+__all__ = ["command"]
+
+
+def _role(_context: click.Context, _option: click.Parameter, role: str) -> str:
+    try:
+        return check_role(role)
+    except BadRequest as error:
+        raise click.BadParameter(error.message) from None
+
+
+@click.command("invite")
+@click.argument("app", default=".")
+@click.option("--role", default="member", show_default=True, callback=_role, help='"admin" makes an admin of the app.')
+@click.option("--uses", type=click.IntRange(1, 10_000), default=1, show_default=True, help="People who may use it.")
+@click.option("--hours", type=click.IntRange(1, 24 * 90), default=72, show_default=True, help="How long it holds.")
+def command(app: str, role: str, uses: int, hours: int) -> None:
+    """Print a code with which people join APP (a folder, or a name under apps/).
+
+    They send it to the membership function: docs/membership.md. Only a hash of it is stored, so it cannot be printed
+    again. Run it with FIRELAUNCH_MODE=cloud and credentials that may write to the database.
+    """
+    settings = load_settings(app)
+    store = build_store(settings)
+    try:
+        invites = Invites(store, settings.app.id, lambda: datetime.now(UTC))
+        made = invites.create(role, uses=uses, valid_for=timedelta(hours=hours), by="operator")
+    finally:
+        store.close()
+    until = made.expires_at.astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    click.echo(f"Invitation to {settings.app.id} in {where(settings)} as {role}, for {uses} until {until}:", err=True)
+    click.echo(made.code)

@@ -1,0 +1,39 @@
+"""``firelaunch readmit``: lift the removal of a member, so that they may join again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+from firelaunch.errors import InvalidId
+from firelaunch.membership.removals import Removals
+from firelaunch.scope import check_uid
+from firelaunch.services.build import build_store
+
+from .apps import load_settings, where
+
+__all__ = ["command"]
+
+
+@click.command("readmit")
+@click.argument("app")
+@click.argument("uid")
+def command(app: str, uid: str) -> None:
+    """Let UID, whom an admin removed from APP (a folder, or a name under apps/), join it again.
+
+    They join as everybody does: by the app's policy, or with an invitation. Run it with FIRELAUNCH_MODE=cloud and
+    credentials that may write to the database. Exit 1 where UID was not removed.
+    """
+    settings = load_settings(app)
+    try:
+        check_uid(uid)
+    except InvalidId as error:
+        raise click.BadParameter(error.message, param_hint="UID") from None
+    store = build_store(settings)
+    try:
+        lifted = Removals(store, settings.app.id, lambda: datetime.now(UTC)).lift(uid)
+    finally:
+        store.close()
+    if not lifted:
+        raise click.ClickException(f"{uid} was not removed from {settings.app.id} in {where(settings)}.")
+    click.echo(f"{uid} may join {settings.app.id} in {where(settings)} again.")

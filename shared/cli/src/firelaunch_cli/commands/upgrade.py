@@ -1,0 +1,220 @@
+"""``firelaunch upgrade``: what changed in the template since an app was made, brought into the app."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from firelaunch.text_file import read_text_file
+
+from .apps import app_folder
+from .merging import Merged, Merger
+from .new import parse_answers, render
+
+__all__ = ["command"]
+
+_RECORD = ".firelaunch-answers.json"
+_MADE = ".firelaunch-template.tar.gz"
+"""What the template's hook leaves in an app: what was answered, and every file as it was made."""
+
+
+@click.command("upgrade")
+@click.argument("app")
+@click.argument("answers", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("--template", help="A folder, a git URL or a zip; where the app was made from, if left out.")
+@click.option("--dry-run", is_flag=True, help="Show the patch, and write nothing.")
+@click.option("--allow-uncommitted", is_flag=True, help="Go on with changes that git could not bring back.")
+@click.option(
+    "--base",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help=f"A folder with the app as it was made, where {_MADE} is not there.",
+)
+def command(
+    app: str,
+    answers: tuple[str, ...],
+    template: str | None,
+    dry_run: bool,
+    allow_uncommitted: bool,
+    base: Path | None,
+) -> None:
+    """Merge the template as it is now into APP (a folder, or a name under apps/).
+
+    The app as it was made, as it is, and as it would be made now are merged three ways. Where both sides changed the
+    same lines, both stay, between conflict markers, and the exit code is 1. Answers may be changed on the way.
+    """
+    folder = app_folder(app)
+    record = _record(folder)
+    source = template or _origin(folder, record)
+    if not dry_run and not allow_uncommitted:
+        _refuse_uncommitted(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        upgrade = _Upgrade.prepare(Path(scratch), folder, record, source, answers, base)
+        upgrade.show(patch=dry_run)
+        if not dry_run:
+            upgrade.write(keep=allow_uncommitted)
+    if upgrade.merged.conflicts:
+        sys.exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Upgrade:
+    folder: Path
+    record: Mapping[str, Any]
+    new: Path
+    merger: Merger
+    ours: str
+    merged: Merged
+
+    @classmethod
+    def prepare(
+        cls,
+        scratch: Path,
+        folder: Path,
+        record: Mapping[str, Any],
+        source: str,
+        answers: Iterable[str],
+        base: Path | None,
+    ) -> _Upgrade:
+        given = record["answers"]
+        changed = parse_answers(tuple(answers), [name for name in given if name != "app_slug"])
+        try:
+            new = _rendered(source, {**given, **changed}, folder, scratch / "new")
+        except click.ClickException as error:
+            # The words are cookiecutter's.
+            gone = re.search(r"for choice variable (\w+),", error.message)
+            if gone is None or gone[1] in changed:
+                raise
+            said = f"{error.message} The template no longer offers the app's answer: give another, as {gone[1]}=ANSWER."
+            raise click.ClickException(said) from None
+        merger = Merger(scratch, folder)
+        made = merger.tree(base or _unpacked(folder, scratch / "made"), (_RECORD, _MADE))
+        theirs = merger.tree(new, (_RECORD, _MADE))
+        ours = merger.tree(folder, (_RECORD, _MADE), ignored=merger.names(made) | merger.names(theirs))
+        label = f"template-{_record(new)['template_version']}"
+        return cls(folder, record, new, merger, ours, merger.merge(made, ours, theirs, label))
+
+    def show(self, *, patch: bool) -> None:
+        now = _record(self.new)
+        click.echo(f"{self.folder}: template {_version(self.record)} -> {_version(now)}")
+        for name in now["answers"].keys() - self.record["answers"].keys():
+            click.echo(f"new question {name}: answered with {now['answers'][name]!r}; to change it, add {name}=...")
+        for change in self.merged.changes:
+            click.echo(f"  {change}")
+        if not self.merged.changes:
+            click.echo("  no file changes")
+        for conflict in self.merged.conflicts:
+            click.echo(f"  {conflict}")
+        if patch and self.merged.changes:
+            click.echo()
+            click.echo(self.merger.patch(self.ours, self.merged, colour=sys.stdout.isatty()), nl=False)
+
+    def write(self, *, keep: bool) -> None:
+        if keep and self.merged.changes:
+            click.echo(f"The files as they were are in {_kept(self.folder, self.merged)}.")
+        self.merger.apply(self.ours, self.merged)
+        # The record last: until it is there the next run does the same again.
+        for name in (_MADE, _RECORD):
+            (self.new / name).replace(self.folder / name)
+        if self.merged.conflicts:
+            click.echo("Mend what is in conflict; 'git diff' shows it. Then run the app's tests, and commit.")
+        elif self.merged.changes:
+            click.echo("Run the app's tests, and commit.")
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(read_text_file(folder / _RECORD))
+        if not isinstance(found["answers"], dict):
+            raise TypeError
+        found["template_version"]
+    except FileNotFoundError:
+        raise click.ClickException(
+            f"{folder / _RECORD} is not there: nothing says what the app was made from."
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise click.ClickException(f"{folder / _RECORD} is not as it was written; bring it back from git.") from None
+    return found
+
+
+def _version(record: Mapping[str, Any]) -> str:
+    commit = str(record.get("template_commit") or "")[:9]
+    return f"{record['template_version']}{f' ({commit})' if commit else ''}"
+
+
+def _origin(folder: Path, record: Mapping[str, Any]) -> str:
+    for parent in folder.parents:
+        if (parent / "cookiecutter.json").is_file() and (parent / "template").is_dir():
+            return str(parent)
+    if record.get("template"):
+        return str(record["template"])
+    raise click.ClickException("Nothing says where the template is; pass --template with a folder, a git URL or a zip.")
+
+
+def _rendered(source: str, given: Mapping[str, str], folder: Path, out: Path) -> Path:
+    out.mkdir()
+    local = Path(source)
+    inside = local.is_dir() and not (local / "template" / "cookiecutter.json").is_file()
+    private = {"_next_steps": "", "_place": str(folder)}
+    # An absolute path: what cookiecutter is given as a relative one it may take for an abbreviation.
+    template = str(local.resolve()) if local.exists() else source
+    made = render(template, {**given, **private}, out, directory="" if inside else "template")
+    if not (made / _MADE).is_file():
+        raise click.ClickException(f"{source} is a template from before upgrades were; name a newer one.")
+    return made
+
+
+def _unpacked(folder: Path, out: Path) -> Path:
+    try:
+        with tarfile.open(folder / _MADE) as packed:
+            packed.extractall(out, filter="data")
+    except FileNotFoundError:
+        raise click.ClickException(
+            f"{folder / _MADE} is not there, so nothing says what was changed since the app was made. Bring it back "
+            "from git, or make the app again elsewhere from the template it was made from, and pass that with --base."
+        ) from None
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise click.ClickException(f"{folder / _MADE} cannot be unpacked ({error}); bring it back from git.") from None
+    return out
+
+
+def _refuse_uncommitted(folder: Path) -> None:
+    said = "--allow-uncommitted goes on all the same, and keeps the files as they were in .firelaunch/"
+    if _git(folder, "ls-files", "--error-unmatch", "firelaunch.toml") is None:
+        raise click.ClickException(
+            f"{folder} is not kept in git, which could bring it back. Commit it to a repository (git init, git add, "
+            f"git commit; a folder under apps/ may have one of its own). {said}."
+        )
+    changed = [line[3:] for line in (_git(folder, "status", "--porcelain", "-z", "--", ".") or "").split("\0") if line]
+    if changed:
+        names = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+        raise click.ClickException(f"There are uncommitted changes in {folder}: {names}. Commit them first. {said}.")
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603, S607
+    except FileNotFoundError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _kept(folder: Path, merged: Merged) -> Path:
+    """The files that are about to change, packed."""
+    target = folder / ".firelaunch" / f"before-upgrade-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz"
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    names = {name for change in merged.changes for name in (change.path, change.was) if name}
+    with tarfile.open(target, "w:gz") as packed:
+        for name in sorted({*names, _RECORD, _MADE}):
+            if (folder / name).exists():
+                packed.add(folder / name, name)
+    return target

@@ -1,0 +1,174 @@
+"""How an app's functions hear of its users' files and documents: Cloud Storage by Pub/Sub, Firestore by Eventarc."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .functions import PUBLISHER, SUBSCRIPTION, WRITTEN, Removals, Uploads
+from .gcloud import Tools, gcloud
+from .iam import binds
+from .resources import Place
+from .steps import Action, Step
+
+__all__ = ["for_uploads", "notification", "removals"]
+
+
+def for_uploads(place: Place, uploads: Uploads, caller: str) -> Iterable[Step]:
+    """The topic, Cloud Storage's right to fill it, and the app's subscription; that calls as the account ``caller``."""
+    yield _topic(place, uploads.topic)
+    yield _publisher(place, uploads.topic)
+    yield _subscription(place, uploads, caller)
+
+
+def notification(place: Place, uploads: Uploads) -> Step:
+    """The bucket tells the topic of each new file of any app; subscriptions take from it what is theirs."""
+    url = f"gs://{uploads.bucket}"
+    topic = f"projects/{place.project}/topics/{uploads.topic}"
+    create = gcloud(
+        *("storage", "buckets", "notifications", "create", url, f"--topic={topic}", "--skip-topic-setup"),
+        *("--event-types=OBJECT_FINALIZE", "--object-prefix=apps/", "--payload-format=json"),
+        project=place.project,
+    )
+
+    def there(item: Mapping[str, Any]) -> bool:
+        config = item.get("Notification Configuration", item)
+        return str(config.get("topic", "")).endswith(f"/{topic}") and "OBJECT_FINALIZE" in config.get("event_types", [])
+
+    return Step(
+        f"{uploads.bucket} tells of new files",
+        (gcloud("storage", "buckets", "notifications", "list", url, project=place.project),),
+        lacks=lambda a: [] if any(map(there, a[0] or [])) else [create],
+        mend=f"ask for roles/storage.admin in {place.project}",
+    )
+
+
+def removals(place: Place, watch: Removals, caller: str) -> Step:
+    """The Eventarc trigger, where its database is; the service that it calls has to be there first."""
+    databases = gcloud("firestore", "databases", "list", project=place.project)
+
+    def listed(location: str) -> Any:
+        return gcloud("eventarc", "triggers", "list", f"--location={location}", project=place.project)
+
+    def look(tools: Tools) -> Sequence[Any]:
+        found = tools.read(databases)
+        return [found, tools.read(listed(_location(found, watch.database, place.region)))]
+
+    return Step(
+        f"Eventarc trigger {watch.trigger}",
+        (databases, listed(place.region)),
+        lacks=lambda a: _trigger(place, watch, caller, a),
+        mend=f"ask for roles/eventarc.developer in {place.project}; Eventarc's own account takes some minutes in a new "
+        "project",
+        look=look,
+    )
+
+
+def _topic(place: Place, name: str) -> Step:
+    create = gcloud("pubsub", "topics", "create", name, project=place.project)
+    return Step(
+        f"topic {name}",
+        (gcloud("pubsub", "topics", "list", project=place.project),),
+        lacks=lambda a: [] if _named(a[0], f"/topics/{name}") else [create],
+        mend=f"ask for roles/pubsub.admin in {place.project}",
+    )
+
+
+def _publisher(place: Place, topic: str) -> Step:
+    # https://cloud.google.com/storage/docs/projects#service-agents; the first look makes it where it is not there yet.
+    member = f"serviceAccount:service-{place.number}@gs-project-accounts.iam.gserviceaccount.com"
+    bind = gcloud(
+        *("pubsub", "topics", "add-iam-policy-binding", topic, f"--member={member}", f"--role={PUBLISHER}"),
+        project=place.project,
+    )
+    return Step(
+        "Cloud Storage may fill it",
+        (
+            gcloud("storage", "service-agent", project=place.project),
+            gcloud("pubsub", "topics", "get-iam-policy", topic, project=place.project),
+        ),
+        lacks=lambda a: [] if binds(a[1], PUBLISHER, member) else [bind],
+        mend=f"ask for roles/pubsub.admin in {place.project}",
+    )
+
+
+def _subscription(place: Place, uploads: Uploads, caller: str) -> Step:
+    endpoint, email = f"{uploads.url}{uploads.path}", place.email(caller)
+    push = (
+        *(f"--push-endpoint={endpoint}", f"--push-auth-service-account={email}"),
+        f"--push-auth-token-audience={uploads.url}",
+    )
+    create = gcloud(
+        *("pubsub", "subscriptions", "create", uploads.subscription, f"--topic={uploads.topic}", *push),
+        *(f"--message-filter={uploads.only}", "--expiration-period=never"),
+        f"--ack-deadline={SUBSCRIPTION['ack_seconds']}",
+        f"--message-retention-duration={SUBSCRIPTION['retention']}",
+        f"--min-retry-delay={SUBSCRIPTION['min_backoff']}",
+        f"--max-retry-delay={SUBSCRIPTION['max_backoff']}",
+        project=place.project,
+    )
+    change = gcloud("pubsub", "subscriptions", "modify-push-config", uploads.subscription, *push, project=place.project)
+
+    def lacks(answers: Sequence[Any]) -> Iterable[Action]:
+        there = _named(answers[0], f"/subscriptions/{uploads.subscription}")
+        if there is None:
+            yield create
+        elif _push_of(there) != (endpoint, email, uploads.url):
+            yield change
+
+    def wrong(answers: Sequence[Any]) -> str | None:
+        there = _named(answers[0], f"/subscriptions/{uploads.subscription}")
+        if there is None:
+            return None
+        if there.get("filter") == uploads.only and there["topic"].endswith(f"/topics/{uploads.topic}"):
+            return None
+        return f"subscription {uploads.subscription} is of another topic or has another filter, which cannot be changed"
+
+    return Step(
+        f"subscription {uploads.subscription}: new files of the app alone",
+        (gcloud("pubsub", "subscriptions", "list", project=place.project),),
+        lacks=lacks,
+        refuses=wrong,
+        mend=f"ask for roles/pubsub.admin in {place.project}; one that cannot be changed: gcloud pubsub subscriptions "
+        f"delete {uploads.subscription} --project={place.project}, and deploy again",
+    )
+
+
+def _push_of(subscription: Mapping[str, Any]) -> tuple[Any, ...]:
+    push = subscription.get("pushConfig", {})
+    token = push.get("oidcToken", {})
+    return push.get("pushEndpoint"), token.get("serviceAccountEmail"), token.get("audience")
+
+
+def _trigger(place: Place, watch: Removals, caller: str, answers: Sequence[Any]) -> Iterable[Action]:
+    email = place.email(caller)
+    to = (
+        *(f"--destination-run-service={watch.service}", f"--destination-run-region={place.region}"),
+        *(f"--destination-run-path={watch.path}", f"--service-account={email}"),
+    )
+    at = f"--location={_location(answers[0], watch.database, place.region)}"
+    there = _named(answers[1], f"/triggers/{watch.trigger}")
+    if there is None:
+        yield gcloud(
+            *("eventarc", "triggers", "create", watch.trigger, at),
+            *(f"--event-filters=type={WRITTEN}", f"--event-filters=database={watch.database}"),
+            f"--event-filters-path-pattern=document={watch.pattern}",
+            *("--event-data-content-type=application/protobuf", *to),
+            project=place.project,
+        )
+        return
+    goes = there.get("destination", {}).get("cloudRun", {})
+    is_so = (goes.get("service"), goes.get("region"), goes.get("path"), there.get("serviceAccount"))
+    if is_so != (watch.service, place.region, watch.path, email):
+        yield gcloud("eventarc", "triggers", "update", watch.trigger, at, *to, project=place.project)
+
+
+def _location(databases: Any, name: str, otherwise: str) -> str:
+    """Where a database is: its trigger has to be there too
+    (https://cloud.google.com/eventarc/docs/run/route-trigger-cloud-firestore)."""
+    found = _named(databases, f"/databases/{name}")
+    return str((found or {}).get("locationId") or otherwise)
+
+
+def _named(listed: Any, end: str) -> Mapping[str, Any] | None:
+    return next((item for item in listed or [] if item["name"].endswith(end)), None)

@@ -1,0 +1,211 @@
+"""The table of functions: which of functions/main.py a project and an app have, and what calls them.
+
+All functions of one app are one Cloud Run service, which runs as the app's own account (docs/adr/0018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from firelaunch.settings.app import Settings
+
+from .resources import (
+    AUTH_ADMIN,
+    DATASTORE_USER,
+    OF_FUNCTIONS,
+    Place,
+    Refusal,
+    Role,
+    Schedule,
+    Service,
+    app_service,
+    bucket,
+    databases,
+    keeps_documents,
+    sells_plans,
+)
+
+__all__ = [
+    "PUBLISHER",
+    "SUBSCRIPTION",
+    "WEBHOOK_SECRET",
+    "WRITTEN",
+    "AppFunctions",
+    "Removals",
+    "Uploads",
+    "app_functions",
+    "membership_service",
+    "topic_of",
+]
+
+MEMBERSHIP = "firelaunch-membership"
+"""The membership function's service, and its account."""
+
+TARGET = "app_functions"
+"""The entry point that serves all functions of one app, each below its own name."""
+
+EVERY_APP = ("rollup_usage", "expire_reservations", "erase_user", "notify")
+BILLING = ("stripe_webhook", "reconcile_billing")
+DOCUMENTS = ("ingest_upload", "on_document_written")
+
+WEBHOOK_SECRET = "STRIPE_WEBHOOK_SECRET"  # noqa: S105 - a variable's name
+
+PUBLISHER = "roles/pubsub.publisher"
+"""Of Cloud Storage's own account, on the topic that it tells of files."""
+
+SUBSCRIPTION: Mapping[str, str | int] = {
+    "ack_seconds": 60,
+    "retention": "86400s",
+    "min_backoff": "10s",
+    "max_backoff": "600s",
+}
+"""Of each app's subscription. What nobody took is kept for as long as Eventarc keeps its events
+(https://cloud.google.com/eventarc/docs/retry-events)."""
+
+WRITTEN = "google.cloud.firestore.document.v1.written"
+
+_LONGEST = "1800s"
+_THREADS = 8
+"""Calls that one instance answers at a time. Cloud Run sends it more than that: a call whose body is slow counts
+there too, and takes no thread (docs/adr/0022)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """How an app hears of its users' files: a subscription, filtered by folder, to the one topic of the bucket.
+
+    A bucket takes ten notifications of one kind at most, whoever makes them; of a topic's subscriptions there is no
+    such limit (https://cloud.google.com/storage/docs/pubsub-notifications).
+    """
+
+    bucket: str
+    topic: str
+    subscription: str
+    only: str
+    url: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Removals:
+    """How an app hears that a document's record was written: an Eventarc trigger on its own paths alone."""
+
+    trigger: str
+    database: str
+    pattern: str
+    service: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class AppFunctions:
+    """One app's functions: their service, and what calls it. ``account`` is who calls."""
+
+    service: Service
+    account: str
+    schedules: tuple[Schedule, ...]
+    uploads: Uploads | None
+    removals: Removals | None
+
+
+def app_functions(settings: Settings, place: Place) -> AppFunctions | None:
+    """An app's functions; None where it is private, and so has no jobs, which nearly all of them put off."""
+    app, whole = settings.app.id, app_service(settings, place)
+    if whole.work is None:
+        return None
+    service = _service(settings, place, whole)
+    url, documents = place.url(service.name), keeps_documents(settings)
+    return AppFunctions(
+        service=service,
+        account=whole.work.account,
+        schedules=tuple(_schedules(settings, url)),
+        uploads=_uploads(settings, place, url) if documents else None,
+        removals=Removals(
+            trigger=f"fl-removals-{app}",
+            database=databases(settings)[-1],
+            pattern=f"apps/{app}/users/*/documents/*",
+            service=service.name,
+            path="/on_document_written",
+        )
+        if documents
+        else None,
+    )
+
+
+def membership_service(place: Place, dedicated: frozenset[str]) -> Service:
+    """The membership function's service: the one that may change users, and the project's own.
+
+    Args:
+        dedicated: ids of the apps that have a database of their own.
+    """
+    return Service(
+        name=MEMBERSHIP,
+        account=MEMBERSHIP,
+        roles=(Role(AUTH_ADMIN), Role(DATASTORE_USER)),
+        environ={
+            "GOOGLE_CLOUD_PROJECT": place.project,
+            "DEDICATED_APPS": ",".join(sorted(dedicated)),
+            "FUNCTION_TARGET": "membership",
+        },
+        function="membership",
+        refusal=Refusal("POST", "/apps/smoke/join", 401),
+    )
+
+
+def topic_of(bucket_name: str) -> str:
+    """The topic that a bucket tells of its files."""
+    return f"firelaunch-uploads-{bucket_name}"
+
+
+def _service(settings: Settings, place: Place, whole: Service) -> Service:
+    app, name = settings.app.id, f"{OF_FUNCTIONS}{settings.app.id}"
+    billing = sells_plans(settings)
+    wanted = (*EVERY_APP, *(BILLING if billing else ()), *(DOCUMENTS if keeps_documents(settings) else ()))
+    environ = {
+        "FIRELAUNCH_MODE": "cloud",
+        "GOOGLE_CLOUD_PROJECT": place.project,
+        "FIRELAUNCH_JOBS_URL": whole.environ["FIRELAUNCH_JOBS_URL"],
+        "FIRELAUNCH_JOBS_ACCOUNT": whole.environ["FIRELAUNCH_JOBS_ACCOUNT"],
+        "FUNCTION_TARGET": TARGET,
+        "FUNCTIONS": ",".join(wanted),
+        "APPS": f"apps/{app}",
+        "INVOKER": whole.environ["FIRELAUNCH_JOBS_ACCOUNT"],
+        "INVOKER_AUDIENCE": place.url(name),
+        "THREADS": str(_THREADS),
+    }
+    # They call no model, so that its key stays with the app.
+    secrets = {key: secret for key, secret in whole.secrets.items() if key != "OPENAI_API_KEY"}
+    if billing:
+        own = app if settings.cloud.database == "dedicated" else ""
+        environ |= {"BILLING_APPS": app, "BILLING_SHARED": "1", "DEDICATED_APPS": own}
+        secrets[WEBHOOK_SECRET] = f"{app}-stripe-webhook-secret"
+    return Service(
+        name=name,
+        account=whole.account,
+        roles=whole.roles,
+        environ=environ,
+        secrets=secrets,
+        function=TARGET,
+        refusal=Refusal("POST", "/rollup_usage/apps/-", 401),
+    )
+
+
+def _schedules(settings: Settings, url: str) -> Iterator[Schedule]:
+    app = settings.app.id
+    yield Schedule(f"{app}-rollup-usage", "30 0 * * *", url, f"/rollup_usage/apps/{app}", runs=30)
+    yield Schedule(f"{app}-expire-reservations", "15 * * * *", url, f"/expire_reservations/apps/{app}", runs=30 * 24)
+    if sells_plans(settings):
+        yield Schedule(f"{app}-reconcile-billing", "45 3 * * *", url, "/reconcile_billing", runs=30, deadline=_LONGEST)
+
+
+def _uploads(settings: Settings, place: Place, url: str) -> Uploads:
+    app, name = settings.app.id, bucket(settings, place)
+    return Uploads(
+        bucket=name,
+        topic=topic_of(name),
+        subscription=f"fl-uploads-{app}",
+        only=f'hasPrefix(attributes.objectId, "apps/{app}/users/")',
+        url=url,
+        path="/ingest_upload",
+    )

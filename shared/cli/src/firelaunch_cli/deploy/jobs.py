@@ -1,0 +1,84 @@
+"""What brings an app its jobs: the queue, the regular sweep, and the account that both sign as. See docs/jobs.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .gcloud import gcloud
+from .iam import account, binds, may_act_as, roles
+from .resources import ENQUEUER, QUEUE, Place, Schedule, Service, Work
+from .steps import Action, Step
+
+__all__ = ["for_work", "scheduled"]
+
+
+def for_work(place: Place, service: Service, work: Work) -> Iterable[Step]:
+    """The steps, after those of the service's account."""
+    yield account(place, work.account, f"firelaunch: brings jobs to {service.name}")
+    if work.roles:
+        yield roles(place, work.account, work.roles)
+    yield may_act_as(place, work.account, service.account)
+    yield _queue(place, work)
+    yield _enqueuer(place, service, work)
+    yield scheduled(place, work.sweep, work.account)
+
+
+def _queue(place: Place, work: Work) -> Step:
+    create = gcloud(
+        *("tasks", "queues", "create", work.queue, f"--location={place.region}"),
+        *(f"--{name}={value}" for name, value in QUEUE.items()),
+        project=place.project,
+    )
+    return Step(
+        f"queue {work.queue}",
+        (gcloud("tasks", "queues", "list", f"--location={place.region}", project=place.project),),
+        lacks=lambda a: [] if any(q["name"].endswith(f"/queues/{work.queue}") for q in a[0] or []) else [create],
+        mend=f"ask for roles/cloudtasks.admin in {place.project}; the name of a deleted queue is taken for seven days",
+    )
+
+
+def _enqueuer(place: Place, service: Service, work: Work) -> Step:
+    member = place.member(service.account)
+    at = f"--location={place.region}"
+    bind = gcloud(
+        *("tasks", "queues", "add-iam-policy-binding", work.queue, at, f"--member={member}", f"--role={ENQUEUER}"),
+        project=place.project,
+    )
+    return Step(
+        f"{service.name} may fill it",
+        (gcloud("tasks", "queues", "get-iam-policy", work.queue, at, project=place.project),),
+        lacks=lambda a: [] if binds(a[0], ENQUEUER, member) else [bind],
+        mend=f"ask for roles/cloudtasks.admin in {place.project}",
+    )
+
+
+def scheduled(place: Place, schedule: Schedule, caller: str) -> Step:
+    """A Cloud Scheduler job that calls as the account ``caller``."""
+    email = place.email(caller)
+    flags = (
+        *(f"--location={place.region}", f"--schedule={schedule.cron}", f"--uri={schedule.url}{schedule.path}"),
+        *("--http-method=POST", f"--attempt-deadline={schedule.deadline}"),
+        *(f"--oidc-service-account-email={email}", f"--oidc-token-audience={schedule.url}"),
+    )
+    wanted = (schedule.cron, f"{schedule.url}{schedule.path}", schedule.deadline, email, schedule.url)
+
+    def lacks(answers: Sequence[Any]) -> Iterable[Action]:
+        there = next((job for job in answers[0] or [] if job["name"].endswith(f"/jobs/{schedule.name}")), None)
+        if there is None or _settings_of(there) != wanted:
+            verb = "update" if there else "create"
+            yield gcloud("scheduler", "jobs", verb, "http", schedule.name, *flags, project=place.project)
+
+    return Step(
+        f"Scheduler job {schedule.name}",
+        (gcloud("scheduler", "jobs", "list", f"--location={place.region}", project=place.project),),
+        lacks=lacks,
+        mend=f"ask for roles/cloudscheduler.admin in {place.project}",
+    )
+
+
+def _settings_of(job: Mapping[str, Any]) -> tuple[Any, ...]:
+    target = job.get("httpTarget", {})
+    token = target.get("oidcToken", {})
+    deadline = job.get("attemptDeadline", "180s")
+    return job.get("schedule"), target.get("uri"), deadline, token.get("serviceAccountEmail"), token.get("audience")

@@ -1,0 +1,198 @@
+"""The table of names and settings as Terraform's variables: ``deploy/terraform`` holds no name of its own.
+
+And the steps of a deploy that leaves to Terraform what these make.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from firelaunch.settings.app import Settings
+from firelaunch.text_file import read_text_file
+
+from .data import composite_indexes
+from .functions import PUBLISHER, SUBSCRIPTION, AppFunctions, app_functions, membership_service
+from .iam import condition_of
+from .resources import (
+    ACCOUNT_USER,
+    APIS,
+    BUILDER,
+    BUILDER_ROLE,
+    DEFAULT_DATABASE,
+    DEPLOYER,
+    ENQUEUER,
+    FEATURE_APIS,
+    FEATURE_PERMISSIONS,
+    FEDERATION_APIS,
+    PERMISSIONS,
+    QUEUE,
+    QUOTA_VIEWER,
+    REPOSITORY,
+    SECRET_READER,
+    Place,
+    Role,
+    Schedule,
+    Service,
+    app_service,
+    databases,
+    features,
+)
+from .steps import Step, nothing
+from .vertex import INDEX, LABEL, NODE, OwnIndex, own_index
+from .vertex import PERMISSIONS as OF_INDEXES
+
+__all__ = ["left_to_terraform", "variables"]
+
+_MEND = "firelaunch terraform && terraform -chdir=deploy/terraform apply"
+
+
+def left_to_terraform(step: Step) -> Step:
+    """The same, but that it does nothing: it refuses where something is missing. One that only looks stays as it is."""
+    if step.lacks is nothing:
+        return step
+
+    def refuses(answers: Sequence[Any]) -> str | None:
+        missing = "this is left to Terraform, and is not there or not as in the settings"
+        return step.refuses(answers) or (missing if list(step.lacks(answers)) else None)
+
+    mend = f"{_MEND}; where that does not make it: {step.mend}" if step.mend else _MEND
+    return replace(step, lacks=nothing, refuses=refuses, asks=lambda _: None, mend=mend)
+
+
+def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str, Any]:
+    """The variables of ``deploy/terraform``.
+
+    The project's number is only known there, so that ``PROJECT_NUMBER`` stands for it.
+
+    Args:
+        apps: settings of the apps of this project.
+        indexes: ``firestore.indexes.json``.
+    """
+    settings = sorted(apps, key=lambda app: app.app.id)
+    dedicated = frozenset(databases(app)[-1] for app in settings) - {DEFAULT_DATABASE}
+    door = membership_service(place, dedicated)
+    topics = {found.uploads.topic for app in settings if (found := app_functions(app, place)) and found.uploads}
+    wanted = json.loads(read_text_file(indexes))
+    own = [app for app in settings if own_index(app)]
+    used = dict.fromkeys(name for app in settings for name in features(app))
+    return {
+        "project": {
+            "id": place.project,
+            "region": place.region,
+            "apis": [*APIS, *(FEATURE_APIS[name] for name in used)],
+            "repository": REPOSITORY,
+            "builder": {"account": BUILDER, **_account(place, "builds images", (Role(BUILDER_ROLE),))},
+            "databases": {
+                name: _database(wanted, [app for app in settings if databases(app)[-1] == name])
+                for name in (DEFAULT_DATABASE, *sorted(dedicated))
+            },
+            "topics": sorted(topics),
+            "publisher": PUBLISHER,
+            "deployer": {
+                "account": DEPLOYER,
+                "roles": sorted(
+                    {
+                        *(*PERMISSIONS.values(), QUOTA_VIEWER, *(OF_INDEXES.values() if own else ())),
+                        *(role for name in used for role in FEATURE_PERMISSIONS.get(name, {}).values()),
+                    }
+                ),
+                "apis": list(FEDERATION_APIS),
+            },
+        },
+        "services": {
+            **{
+                app.app.id: _service(place, app_service(app, place), app_functions(app, place), own_index(app))
+                for app in settings
+            },
+            door.name: _service(place, door, None, None),
+        },
+        "settings": {
+            "queue": {key.replace("-", "_"): value for key, value in QUEUE.items()},
+            "uploads": dict(SUBSCRIPTION),
+            "index": {"label": LABEL, **INDEX, **NODE},
+            "secret_reader": SECRET_READER,
+            "enqueuer": ENQUEUER,
+            "account_user": ACCOUNT_USER,
+        },
+    }
+
+
+def _service(place: Place, service: Service, functions: AppFunctions | None, index: OwnIndex | None) -> dict[str, Any]:
+    work = service.work
+    return {
+        **_account(place, f"runs {service.name}", service.roles),
+        "account": service.account,
+        "index": {"name": index.name, "deployed": index.deployed, "dimensions": index.dimensions} if index else None,
+        "secrets": {**service.secrets, **(functions.service.secrets if functions else {})},
+        "work": None
+        if work is None
+        else {
+            "queue": work.queue,
+            "account": work.account,
+            **_account(place, f"brings jobs to {service.name}", work.roles),
+            "schedules": [_schedule(each) for each in (work.sweep, *(functions.schedules if functions else ()))],
+            "uploads": _uploads(functions),
+        },
+    }
+
+
+def _schedule(schedule: Schedule) -> dict[str, str]:
+    return {
+        "name": schedule.name,
+        "cron": schedule.cron,
+        "url": schedule.url,
+        "path": schedule.path,
+        "deadline": schedule.deadline,
+    }
+
+
+def _uploads(functions: AppFunctions | None) -> dict[str, str] | None:
+    if functions is None or functions.uploads is None:
+        return None
+    found = functions.uploads
+    return {
+        "topic": found.topic,
+        "subscription": found.subscription,
+        "filter": found.only,
+        "url": found.url,
+        "path": found.path,
+    }
+
+
+def _account(place: Place, does: str, roles: Iterable[Role]) -> dict[str, Any]:
+    held = [{"role": role.name, "condition": condition_of(place, role)} for role in roles]
+    return {"title": f"firelaunch: {does}", "roles": held}
+
+
+def _database(wanted: Mapping[str, Any], apps: Iterable[Settings]) -> dict[str, Any]:
+    vectors = {(app.embedding.length, app.index.filters) for app in apps if app.index.backend == "firestore"}
+    searched = sorted((length, tags) for length, tags in vectors if length)
+    indexes = [index for length, tags in searched or [(0, ())] for index in composite_indexes(wanted, length, tags)]
+    unique = {json.dumps(index, sort_keys=True): index for index in indexes}
+    return {
+        "indexes": [_index(index) for index in unique.values()],
+        "overrides": [
+            {"collection": item["collectionGroup"], "field": item["fieldPath"], "ttl": bool(item.get("ttl"))}
+            for item in wanted["fieldOverrides"]
+        ],
+    }
+
+
+def _index(index: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "collection": index["collectionGroup"],
+        "scope": index["queryScope"],
+        "fields": [
+            {
+                "path": field["fieldPath"],
+                "order": field.get("order"),
+                "array": field.get("arrayConfig"),
+                "dimension": field.get("vectorConfig", {}).get("dimension"),
+            }
+            for field in index["fields"]
+        ],
+    }

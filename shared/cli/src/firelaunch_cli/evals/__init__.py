@@ -1,0 +1,1 @@
+"""Measure search on a collection, and check an app's answers."""

@@ -1,0 +1,201 @@
+"""How well an index finds what it should: a collection in BEIR's form, its questions asked in each way of searching.
+
+The folder holds ``corpus.jsonl`` (``_id``, ``title``, ``text``), ``queries.jsonl`` (``_id``, ``text``) and
+``qrels/test.tsv`` (query-id, corpus-id, score), as https://github.com/beir-cellar/beir has them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from firelaunch.rag.embed.base import Embedder
+from firelaunch.rag.index.base import Entry
+from firelaunch.rag.index.scoped import ScopedIndex
+from firelaunch.rag.retrieve import Mode, RetrievalLimits, Retriever
+from firelaunch.scope import Scope
+
+__all__ = ["Collection", "CollectionError", "evaluate", "load", "mrr", "ndcg", "recall", "regressions"]
+
+_BATCH = 128
+_DEPTH = 100
+_CUT = 10
+_SCOPE = Scope("eval", "eval")
+_VERSION = "eval"
+
+Progress = Callable[[str, int, int], None]
+
+
+class CollectionError(Exception):
+    """The folder is no collection; the message says what is wrong where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Documents by id, questions by id, and for each question the documents that answer it with their grades."""
+
+    name: str
+    documents: Mapping[str, str]
+    questions: Mapping[str, str]
+    judgments: Mapping[str, Mapping[str, int]]
+
+
+def load(folder: Path) -> Collection:
+    """Read a collection.
+
+    Raises:
+        CollectionError: a file is not there, or a line is not as it should be.
+    """
+    documents = {
+        str(row["_id"]): "\n".join(filter(None, (str(row.get("title") or ""), str(row.get("text") or ""))))
+        for row in _rows(folder / "corpus.jsonl")
+    }
+    questions = {str(row["_id"]): str(row.get("text") or "") for row in _rows(folder / "queries.jsonl")}
+    judgments = _judgments(folder / "qrels" / "test.tsv")
+    judged = {question: grades for question, grades in judgments.items() if question in questions}
+    if not documents or not judged:
+        raise CollectionError(f"{folder} holds no documents, or no judgments of its questions.")
+    return Collection(folder.resolve().name, documents, {name: questions[name] for name in judged}, judged)
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in _lines(path):
+        try:
+            row = json.loads(line)
+            yield {"_id": row["_id"], **row}
+        except (ValueError, TypeError, KeyError):
+            raise CollectionError(f"{path}, line {number}: not a JSON object with an _id.") from None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, line.rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CollectionError(f"{path} cannot be read: {error}. A BEIR folder has this file.") from None
+
+
+def _judgments(path: Path) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for number, line in _lines(path):
+        parts = line.split("\t")
+        if number == 1 and parts[-1].strip() == "score":
+            continue
+        try:
+            question, document, grade = parts
+            found.setdefault(question, {})[document] = int(grade)
+        except ValueError:
+            raise CollectionError(
+                f"{path}, line {number}: not query-id, corpus-id and score with tabs between."
+            ) from None
+    return {question: grades for question, grades in found.items() if any(grade > 0 for grade in grades.values())}
+
+
+def ndcg(ranking: Sequence[str], grades: Mapping[str, int], k: int = _CUT) -> float:
+    """Normalised discounted cumulative gain: gain is the grade, discount 1 / log2(rank + 1)."""
+    best = sorted((grade for grade in grades.values() if grade > 0), reverse=True)
+    return _dcg([max(0, grades.get(name, 0)) for name in ranking[:k]]) / _dcg(best[:k])
+
+
+def _dcg(gains: Sequence[int]) -> float:
+    return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, 1))
+
+
+def recall(ranking: Sequence[str], grades: Mapping[str, int], k: int = _DEPTH) -> float:
+    """The share of the documents with a grade above 0 that are among the first ``k``."""
+    wanted = {name for name, grade in grades.items() if grade > 0}
+    return len(wanted.intersection(ranking[:k])) / len(wanted)
+
+
+def mrr(ranking: Sequence[str], grades: Mapping[str, int]) -> float:
+    """1 / rank of the first document with a grade above 0; 0 where none is found."""
+    return next((1 / rank for rank, name in enumerate(ranking, 1) if grades.get(name, 0) > 0), 0.0)
+
+
+def evaluate(
+    collection: Collection, index: ScopedIndex, embedder: Embedder | None, progress: Progress = lambda *_: None
+) -> dict[str, Any]:
+    """Index the collection (each document one entry), ask every question in every mode, and report.
+
+    Args:
+        index: an empty index of the app "eval".
+        progress: told (what, done, of how many).
+    """
+    names = [f"d{number}" for number in range(len(collection.documents))]
+    ids = dict(zip(names, collection.documents, strict=True))
+    began = time.perf_counter()
+    _fill(index, dict(zip(names, collection.documents.values(), strict=True)), embedder, progress)
+    indexing = time.perf_counter() - began
+    retriever = Retriever(index, lambda: _VERSION, embedder, RetrievalLimits())
+    modes: tuple[Mode, ...] = ("lexical", "vector", "hybrid") if embedder else ("lexical",)
+    try:
+        rows = {mode: _measure(collection, retriever, mode, ids, progress) for mode in modes}
+    finally:
+        retriever.close()
+    return {
+        "collection": collection.name,
+        "documents": len(collection.documents),
+        "questions": len(collection.questions),
+        "embedder": embedder.id if embedder else None,
+        "indexing_seconds": round(indexing, 2),
+        "modes": rows,
+    }
+
+
+def _fill(index: ScopedIndex, texts: Mapping[str, str], embedder: Embedder | None, progress: Progress) -> None:
+    # A document without a word can be judged, and found by nobody.
+    said = [name for name, text in texts.items() if text.strip()]
+    for first in range(0, len(said), _BATCH):
+        batch = said[first : first + _BATCH]
+        vectors = list(embedder.embed([texts[name] for name in batch]).vectors) if embedder else [None] * len(batch)
+        entries = [Entry(name, name, texts[name], vector) for name, vector in zip(batch, vectors, strict=True)]
+        index.upsert(_SCOPE, _VERSION, entries)
+        progress("indexing", first + len(batch), len(said))
+
+
+def _measure(
+    collection: Collection, retriever: Retriever, mode: Mode, ids: Mapping[str, str], progress: Progress
+) -> dict[str, float]:
+    scores: dict[str, list[float]] = {"ndcg@10": [], "recall@100": [], "mrr": []}
+    took = []
+    for number, (name, question) in enumerate(collection.questions.items(), 1):
+        began = time.perf_counter()
+        hits = retriever.rank(_SCOPE, question, mode, _DEPTH)
+        took.append((time.perf_counter() - began) * 1e3)
+        ranking, grades = [ids[hit.entry.document] for hit in hits], collection.judgments[name]
+        for metric, value in (("ndcg@10", ndcg), ("recall@100", recall), ("mrr", mrr)):
+            scores[metric].append(value(ranking, grades))
+        progress(mode, number, len(collection.questions))
+    took.sort()
+    row = {metric: round(statistics.fmean(values), 4) for metric, values in scores.items()}
+    return row | {f"p{p}_ms": round(took[min(len(took) - 1, len(took) * p // 100)], 2) for p in (50, 95)}
+
+
+def regressions(new: Mapping[str, Any], old: Mapping[str, Any], threshold: float) -> list[str]:
+    """What is worse than in an older report by more than ``threshold`` (of a metric, which is 0 to 1), in words.
+
+    A mode that the newer report lacks is a regression, and so is another collection. Latencies are not compared: they
+    are of the machine.
+    """
+    if new["collection"] != old["collection"]:
+        return [f"the collections differ: {new['collection']} now, {old['collection']} then"]
+    found = []
+    for mode, before in old["modes"].items():
+        now = new["modes"].get(mode)
+        if now is None:
+            found.append(f"{mode}: was measured then, and is not now")
+            continue
+        found += [
+            f"{mode}: {metric} is {now.get(metric, 0.0):.4f}, and was {before[metric]:.4f}"
+            for metric in before
+            if not metric.endswith("_ms") and now.get(metric, 0.0) < before[metric] - threshold
+        ]
+    return found

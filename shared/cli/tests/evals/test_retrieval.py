@@ -1,0 +1,200 @@
+"""``firelaunch eval``: its figures are the field's, its input is checked, a regression ends it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from firelaunch.rag.embed.base import Embedded, Embedder
+from firelaunch.services.build_search import scratch_index
+from firelaunch.testing.embeddings import OpenAIEmbeddingServer, embedding
+from firelaunch_cli.commands import main
+from firelaunch_cli.evals.report import as_html, as_text
+from firelaunch_cli.evals.retrieval import CollectionError, evaluate, load, mrr, ndcg, recall, regressions
+from hypothesis import given
+from hypothesis import strategies as st
+
+BESIDE_THE_REPO = Path(__file__).resolve().parents[4] / "shared" / "data" / "cranfield"
+CRANFIELD = Path(os.environ.get("CRANFIELD", BESIDE_THE_REPO))
+
+
+def collection(folder: Path, documents: int = 30) -> Path:
+    random_ = random.Random(1)  # noqa: S311 - the same collection each time
+    words = [f"topic{n}" for n in range(documents)]
+    (folder / "qrels").mkdir(parents=True)
+    corpus = [
+        {"_id": f"/odd id {n}", "title": f"On {word}", "text": " ".join(random_.choices(words, k=5) + [word] * 3)}
+        for n, word in enumerate(words)
+    ]
+    corpus.append({"_id": "empty", "title": "", "text": ""})
+    (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, corpus)) + "\n\n")
+    (folder / "queries.jsonl").write_text(
+        "\n".join(json.dumps({"_id": str(n), "text": f"what is {word}"}) for n, word in enumerate(words))
+    )
+    lines = ["query-id\tcorpus-id\tscore", *(f"{n}\t/odd id {n}\t2" for n in range(documents)), "999\t/odd id 1\t1"]
+    (folder / "qrels" / "test.tsv").write_text("\n".join(lines))
+    return folder
+
+
+def run(*arguments: str | Path, **environ: str) -> Any:
+    return CliRunner().invoke(main, ["eval", *map(str, arguments)], env=environ)
+
+
+def test_ndcg_recall_and_mrr_are_the_fields_own() -> None:
+    grades = {"a": 3, "b": 2, "c": 0, "d": 1}
+    ideal = 3 + 2 / math.log2(3) + 1 / 2
+    assert ndcg(["x", "a", "c", "b"], grades) == pytest.approx((3 / math.log2(3) + 2 / math.log2(5)) / ideal)
+    assert ndcg(["a", "b", "d"], grades) == 1.0
+    assert ndcg(["x"] * 10 + ["a"], grades) == 0.0
+    assert recall(["x", "a", "c", "b"], grades) == pytest.approx(2 / 3)
+    assert recall(["x", "a", "b"], grades, 2) == pytest.approx(1 / 3)
+    assert mrr(["c", "x", "b"], grades) == pytest.approx(1 / 3)
+    assert mrr(["c"], grades) == 0.0
+
+
+@given(st.permutations(["a", "b", "c", "d"]), st.lists(st.integers(0, 5), min_size=4, max_size=4).filter(any))
+def test_no_ranking_scores_above_the_ideal_one(ranking: list[str], grades: list[int]) -> None:
+    judged = dict(zip("abcd", grades, strict=True))
+    best = sorted(judged, key=lambda name: -judged[name])
+    assert 0.0 <= ndcg(ranking, judged) <= ndcg(best, judged) + 1e-9
+    assert ndcg(best, judged) == pytest.approx(1.0)
+
+
+class Model:
+    """Texts that share words are near each other."""
+
+    id, batch_texts, batch_tokens = "words", 100, 10_000
+
+    def request(self, texts: Sequence[str], **_: Any) -> Embedded:
+        return Embedded(np.array([embedding(text, 256) for text in texts], np.float32), len(texts))
+
+
+def test_every_mode_is_measured_and_documents_keep_their_own_ids(tmp_path: Path) -> None:
+    index = scratch_index(tmp_path / "index", "eval")
+    report = evaluate(load(collection(tmp_path / "c")), index, Embedder(Model()))
+    index.close()
+    assert (report["documents"], report["questions"], report["embedder"]) == (31, 30, "words")
+    assert list(report["modes"]) == ["lexical", "vector", "hybrid"]
+    for row in report["modes"].values():
+        assert set(row) == {"ndcg@10", "recall@100", "mrr", "p50_ms", "p95_ms"}
+        assert row["ndcg@10"] > 0.8
+    page = as_html(report)
+    assert page.count("<rect") == 15
+    assert "On topic" not in page
+
+
+def test_the_command_prints_a_table_and_writes_json_and_html(tmp_path: Path) -> None:
+    out = tmp_path / "build" / "eval.json"
+    done = run(collection(tmp_path / "c"), "--embedder", "none", "--json", out, "--html", tmp_path / "eval.html")
+    assert done.exit_code == 0, done.output
+    assert "lexical" in done.output
+    assert "only words were searched" in done.output
+    assert json.loads(out.read_text())["modes"]["lexical"]["mrr"] == 1.0
+    assert "<svg" in (tmp_path / "eval.html").read_text()
+
+
+def test_a_compatible_servers_embeddings_are_measured(tmp_path: Path) -> None:
+    with OpenAIEmbeddingServer(dimensions=64) as server:
+        done = run(collection(tmp_path / "c"), "--embedder", "openai:some", OPENAI_BASE_URL=server.base_url)
+    assert done.exit_code == 0, done.output
+    assert "hybrid" in done.output
+    assert {body["model"] for _, body in server.requests} == {"some"}
+
+
+def test_a_regression_beyond_the_threshold_ends_with_1_and_is_named(tmp_path: Path) -> None:
+    folder, out = collection(tmp_path / "c"), tmp_path / "old.json"
+    assert run(folder, "--embedder", "none", "--json", out).exit_code == 0
+    assert run(folder, "--embedder", "none", "--compare", out).exit_code == 0
+    old = json.loads(out.read_text())
+    old["modes"]["lexical"]["ndcg@10"] += 0.02
+    out.write_text(json.dumps(old))
+    worse = run(folder, "--embedder", "none", "--compare", out, "--json", tmp_path / "new.json")
+    assert worse.exit_code == 1
+    assert "worse: lexical: ndcg@10" in worse.output
+    assert len(json.loads((tmp_path / "new.json").read_text())["compared"]["regressions"]) == 1
+    assert run(folder, "--embedder", "none", "--compare", out, "--threshold", "0.03").exit_code == 0
+
+
+def test_a_mode_that_is_gone_and_another_collection_are_regressions() -> None:
+    row = {"ndcg@10": 0.5, "recall@100": 0.5, "mrr": 0.5}
+    old = {"collection": "c", "modes": {"lexical": row, "hybrid": row}}
+    assert regressions({"collection": "c", "modes": {"lexical": row}}, old, 0.0) == [
+        "hybrid: was measured then, and is not now"
+    ]
+    assert len(regressions({"collection": "d", "modes": {}}, old, 0.0)) == 1
+    better = {"collection": "c", "modes": {m: dict.fromkeys(row, 0.9) for m in ("lexical", "hybrid")}}
+    assert regressions(better, old, 0.0) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        ("corpus.jsonl", None, "cannot be read"),
+        ("corpus.jsonl", "{}", "line 1"),
+        ("corpus.jsonl", "[1]\n", "line 1"),
+        ("corpus.jsonl", '{"_id": "1"}\nnot json', "line 2"),
+        ("queries.jsonl", "", "no judgments"),
+        ("qrels/test.tsv", "a b c", "tabs"),
+        ("qrels/test.tsv", "0\t/odd id 0\tmany", "line 1"),
+        ("qrels/test.tsv", "0\t/odd id 0\t0", "no judgments"),
+    ],
+)
+def test_a_folder_that_is_no_collection_ends_with_2_and_says_why(
+    tmp_path: Path, file: str, text: str | None, says: str
+) -> None:
+    folder = collection(tmp_path / "c")
+    if text is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_text(text)
+    done = run(folder, "--embedder", "none")
+    assert (done.exit_code, says in done.output) == (2, True), done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(["--embedder", "nonsense"], "no embedder"), (["--embedder", "openai"], "OPENAI_API_KEY")],
+)
+def test_an_embedder_that_cannot_be_had_ends_with_2(tmp_path: Path, arguments: list[str], says: str) -> None:
+    done = run(collection(tmp_path / "c"), *arguments, OPENAI_API_KEY="", OPENAI_BASE_URL="")
+    assert (done.exit_code, says in done.output) == (2, True), done.output
+
+
+def test_an_older_report_that_is_none_ends_with_2(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text("[]")
+    assert run(collection(tmp_path / "c"), "--compare", tmp_path / "old.json").exit_code == 2
+
+
+def test_a_title_may_hold_markup_and_stays_text() -> None:
+    report = {
+        "collection": "<script>",
+        "documents": 1,
+        "questions": 1,
+        "embedder": "<b>",
+        "indexing_seconds": 1,
+        "modes": {"lexical": {"ndcg@10": 0.0, "recall@100": 0.0, "mrr": 0.0, "p50_ms": 0.0, "p95_ms": 0.0}},
+    }
+    assert "<script>" not in as_html(report)
+    assert "<script>" in as_text(report)
+
+
+@pytest.mark.skipif(not CRANFIELD.exists(), reason="the Cranfield collection is not here (CRANFIELD names its folder)")
+def test_words_alone_reach_bm25s_figure_on_cranfield(tmp_path: Path) -> None:
+    index = scratch_index(tmp_path, "eval")
+    report = evaluate(load(CRANFIELD), index, None)
+    index.close()
+    assert report["modes"]["lexical"]["ndcg@10"] >= 0.532
+    assert report["modes"]["lexical"]["recall@100"] >= 0.75
+
+
+def test_a_collection_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CollectionError, match=r"corpus\.jsonl"):
+        load(tmp_path)

@@ -1,0 +1,125 @@
+"""What the AI apps of one Firebase project share: identity, isolation, metering, streaming.
+
+These names are for apps; docs/python.md lists them. All else is internal, and may change with any version. A name is
+imported when it is first asked for, so that ``import firelaunch`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api.base import Body as Body
+    from .errors import FirelaunchError as FirelaunchError
+    from .identity import Caller as Caller
+    from .jobs import Kind as Kind
+    from .llm.tools import Tool as Tool
+    from .llm.tools import ToolError as ToolError
+    from .llm.types import Chunk as Chunk
+    from .llm.types import Message as Message
+    from .llm.types import Source as Source
+    from .rag.retrieve import Passage as Passage
+    from .scope import Scope as Scope
+    from .server.app import App as App
+    from .server.app import init_app as init_app
+    from .services.build import build as build
+    from .services.bundle import Services as Services
+    from .settings.app import Settings as Settings
+    from .turns.guardrails import checked as checked
+    from .turns.guardrails import moderated as moderated
+    from .turns.turn import Turn as Turn
+    from .turns.turn import Workflow as Workflow
+    from .worker import Handlers as Handlers
+    from .worker import JobDone as JobDone
+    from .worker import JobFailed as JobFailed
+    from .worker import JobRun as JobRun
+
+_HOME = {
+    "App": "server.app",
+    "Body": "api.base",
+    "Caller": "identity",
+    "Chunk": "llm.types",
+    "FirelaunchError": "errors",
+    "Handlers": "worker",
+    "JobDone": "worker",
+    "JobFailed": "worker",
+    "JobRun": "worker",
+    "Kind": "jobs",
+    "Message": "llm.types",
+    "Passage": "rag.retrieve",
+    "Scope": "scope",
+    "Services": "services.bundle",
+    "Settings": "settings.app",
+    "Source": "llm.types",
+    "Tool": "llm.tools",
+    "ToolError": "llm.tools",
+    "Turn": "turns.turn",
+    "Workflow": "turns.turn",
+    "build": "services.build",
+    "checked": "turns.guardrails",
+    "init_app": "server.app",
+    "moderated": "turns.guardrails",
+}
+"""Where each public name is defined."""
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
+
+
+_MOVED = {
+    "firelaunch.llm.base": "firelaunch.llm.types",
+    "firelaunch.serving": "firelaunch.server.gunicorn_config",
+    "firelaunch.turn": "firelaunch.turns.turn",
+    "firelaunch.web": "firelaunch.server.app",
+    "firelaunch.wiring": "firelaunch.services.build",
+}
+"""Modules that apps of version 0.1 import, and where they are now. They go with version 0.3."""
+
+
+class _MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Lets an app that was made before the modules moved start, with a warning that names the mend."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002 - importlib's signature
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> ModuleSpec | None:
+        return importlib.util.spec_from_loader(fullname, self) if fullname in _MOVED else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        here = _MOVED[module.__name__]
+        warn_of_move(module.__name__, here)
+        names = vars(importlib.import_module(here))
+        vars(module).update({name: value for name, value in names.items() if not name.startswith("__")})
+
+
+def warn_of_move(old: str, new: str) -> None:
+    """Warn that an app imports a name from where it used to be."""
+    warnings.warn(
+        f"{old} is {new} now, and goes with version 0.3: run 'firelaunch upgrade' for your app.",
+        FutureWarning,
+        stacklevel=3,
+    )
+
+
+sys.meta_path.append(_MovedModules())

@@ -1,1 +1,0 @@
-"""firelaunch: what the AI apps of one Firebase project share."""

@@ -1,5 +1,0 @@
-"""``python -m firelaunch``."""
-
-from .cli import main
-
-main()

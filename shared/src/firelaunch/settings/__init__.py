@@ -1,1 +1,0 @@
-"""``firelaunch.toml`` and the environment, read once at the start."""
