@@ -1,134 +1,116 @@
-"""Imports run one way, and only wiring knows the adapters."""
+"""Imports run one way, there are no circles, and only the composition root knows the adapters."""
 
 from __future__ import annotations
 
 import ast
-from pathlib import Path
+import re
 
+import imports
 import pytest
 from support import ROOT, TEMPLATE
 
-SOURCE = ROOT / "shared" / "src" / "firelaunch"
+GRAPH = imports.read()
 
-ORDER = [
-    ["errors", "lifecycle"],
-    ["telemetry", "text_file"],
-    ["scope"],
-    ["settings_sections"],
-    ["plans", "search_settings"],
-    ["settings"],
-    ["store", "prompt_lock"],
-    ["transfer", "billing"],
-    ["admission", "identity", "llm", "prompts", "chats"],
-    ["rag", "jobs", "stream", "push", "document_views"],
-    ["slots", "incoming"],
-    ["documents"],
-    ["document_traces"],
-    ["grounding"],
-    ["usage", "said"],
-    ["checkpoints"],
-    ["model_calls", "ui_stream"],
-    ["services"],
-    ["uploads"],
-    ["worker"],
-    ["after_turn", "paid_search"],
-    ["answering"],
-    ["guardrails", "named", "resume"],
-    ["turn", "batch", "billing_jobs", "ingest_work", "reembed", "erasure", "notify", "rollup"],
-    ["ingest", "reembed_job"],
-    ["upkeep"],
-    ["api"],
-    ["search_wiring"],
-    ["web", "wiring"],
-    ["membership"],
-    ["connections", "hub"],
-    ["serving", "gunicorn_worker", "gunicorn_logger"],
-    ["functions"],
-    ["testing"],
-    ["rules"],
-    ["deploy"],
-    ["doctor"],
-    ["cli"],
-    ["__main__", "__init__"],
-]
-"""A room imports from its own row's own room, and from rows above it."""
-
-ADAPTERS = (
-    "jobs.embedded",
-    "jobs.cloud_tasks",
-    "jobs.oidc",
-    "store.sqlite",
-    "store.firestore",
-    "llm.providers",
-    "identity.firebase",
-    "identity.app_check",
-    "membership.firebase",
-    "push.fcm",
-    "billing.stripe",
-    "rag.index.embedded",
-    "rag.index.firestore",
-    "rag.index.pgvector",
-    "rag.index.vertex",
-    "rag.index.vector_search",
-    "rag.embed.local",
-    "rag.embed.openai_compatible",
-    "rag.embed.vertex",
-    "rag.cloud_files",
+ROWS = (
+    "firelaunch.errors firelaunch.shutdown",
+    "firelaunch.scope firelaunch.slots firelaunch.telemetry firelaunch.text_file",
+    "firelaunch.identity firelaunch.settings firelaunch.store",
+    "firelaunch.billing firelaunch.llm firelaunch.membership firelaunch.paging firelaunch.prompts firelaunch.push",
+    "firelaunch.chats firelaunch.jobs firelaunch.metering firelaunch.rag",
+    "firelaunch.documents",
+    "firelaunch.services",
+    "firelaunch.worker",
+    "firelaunch.turns",
+    "firelaunch.api",
+    "firelaunch.server",
+    "firelaunch.functions firelaunch.testing firelaunch_cli.evals firelaunch_cli.rules firelaunch_cli.transfer",
+    "firelaunch_cli.deploy",
+    "firelaunch_cli.doctor",
+    "firelaunch_cli.commands",
 )
+"""A room imports from itself, and from rooms in the rows above it."""
+
+ADAPTERS = re.compile(
+    r"""firelaunch\.(
+        billing\.stripe | identity\.(app_check|firebase) | jobs\.(cloud_tasks|embedded|oidc) | llm\.providers\..*
+        | membership\.firebase | push\.fcm | rag\.cloud_files | rag\.embed\.(local|openai_compatible|vertex)
+        | rag\.index\.(embedded|firestore|pgvector|vector_search|vertex) | store\.(firestore|sqlite)
+    )""",
+    re.VERBOSE,
+)
+COMPOSITION_ROOTS = {
+    "firelaunch.services.build",
+    "firelaunch.services.build_search",
+    "firelaunch.functions.wiring",
+}
 
 
-def room_of(path: Path) -> str:
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+def test_a_room_imports_only_from_rooms_before_it() -> None:
+    row_of = {room: number for number, rooms in enumerate(ROWS) for room in rooms.split()}
+    for each in GRAPH.imports:
+        here, there = imports.room(each.by), imports.room(each.of)
+        if here.startswith("rules_tester") or there.startswith("rules_tester") or here == "firelaunch_cli.__main__":
+            continue
+        assert there == here or row_of[there] < row_of[here], f"{each.by} imports {each.of}"
 
 
-def imports(path: Path) -> list[str]:
-    """What a file of firelaunch imports from firelaunch, by names such as "store.base"."""
-    package = list(path.relative_to(SOURCE).parts[:-1])
-    found = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
-            found += [".".join([*base, alias.name]) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("firelaunch."):
-            found.append(str(node.module).removeprefix("firelaunch."))
-    return found
+def test_no_files_and_no_rooms_import_one_another() -> None:
+    assert imports.circles(GRAPH.files()) == []
+    assert imports.circles(GRAPH.rooms()) == []
 
 
-FILES = sorted(SOURCE.rglob("*.py"))
+def test_the_house_has_few_floors_and_few_modules_at_its_top() -> None:
+    assert len(imports.floors(GRAPH.rooms())) <= 14
+    top = ROOT / "shared" / "firelaunch" / "src" / "firelaunch"
+    assert len(list(top.glob("*.py"))) <= 8
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_a_room_imports_only_from_rooms_before_it(path: Path) -> None:
-    row_of = {room: number for number, rooms in enumerate(ORDER) for room in rooms}
-    here = room_of(path)
-    for name in imports(path):
-        there = name.split(".")[0]
-        assert there == here or row_of[there] < row_of[here], f"{here} imports {name}"
+def test_firelaunch_imports_no_command_line_and_the_rules_tester_imports_nothing_of_ours() -> None:
+    for each in GRAPH.imports:
+        here, there = (name.split(".")[0] for name in (each.by, each.of))
+        assert there in {"firelaunch": {here}, "firelaunch_cli": {here, "firelaunch", "rules_tester"}}.get(here, {here})
 
 
-def test_only_wiring_and_the_adapters_themselves_import_adapters() -> None:
-    """``wiring`` for the services, ``functions/wiring`` for the functions."""
-    allowed = {"wiring", "search_wiring", "testing", "store", "llm", "identity", "membership"}
-    allowed |= {"jobs", "rag", "push", "billing"}
-    for path in FILES:
-        if room_of(path) not in allowed and path != SOURCE / "functions" / "wiring.py":
-            assert not [name for name in imports(path) if name.startswith(ADAPTERS)], path
+def test_only_the_composition_roots_and_the_adapters_themselves_import_adapters() -> None:
+    for each in GRAPH.imports:
+        if ADAPTERS.fullmatch(each.of) and each.by not in COMPOSITION_ROOTS:
+            same_room = imports.room(each.by) == imports.room(each.of)
+            assert same_room or each.by.startswith("firelaunch.testing."), f"{each.by} imports {each.of}"
 
 
 def test_the_model_gateway_knows_nothing_of_billing() -> None:
-    for path in (SOURCE / "llm").rglob("*.py"):
-        assert not [name for name in imports(path) if name.split(".")[0] in {"usage", "turn", "services", "store"}]
+    for each in GRAPH.imports:
+        if each.by.startswith("firelaunch.llm."):
+            assert imports.room(each.of).split(".")[1] not in {"metering", "turns", "services", "store"}, each
 
 
 def test_application_code_imports_no_store_no_scope_and_no_cloud_client() -> None:
-    for path in [*TEMPLATE.glob("app/**/*.py"), *(SOURCE / "api").glob("*.py")]:
-        text = path.read_text()
-        tree = ast.parse(text)
+    for path in [*TEMPLATE.glob("app/**/*.py"), *(ROOT / "shared/firelaunch/src/firelaunch/api").glob("*.py")]:
+        tree = ast.parse(path.read_text())
         modules = [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
         modules += [alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names]
         for module in modules:
             assert not module.startswith(("google", "firebase_admin", "sqlite3")), f"{path}: {module}"
-            assert module.split(".")[-1] not in {"scoped", "sqlite", "firestore", "scope", "store"}, f"{path}: {module}"
+            room = re.sub(r"^(firelaunch)?\.*", "", module)
+            assert room not in {"scope", "store"} and not room.startswith("store."), f"{path}: {module}"
+
+
+def test_the_template_imports_from_the_root_and_from_the_public_fakes_alone() -> None:
+    for path in TEMPLATE.rglob("*.py"):
+        for module in re.findall(r"^\s*from (firelaunch[\w.]*) import", path.read_text(), re.MULTILINE):
+            assert module == "firelaunch" or module.startswith("firelaunch.testing"), f"{path}: {module}"
+
+
+def test_every_public_name_is_there_and_is_listed_in_the_docs() -> None:
+    import firelaunch
+
+    page = (ROOT / "docs" / "python.md").read_text()
+    for name in firelaunch.__all__:
+        assert getattr(firelaunch, name) is not None
+        assert f"`{name}`" in page, name
+    assert len(firelaunch.__all__) <= 30
+    with pytest.raises(AttributeError):
+        firelaunch.Nothing  # noqa: B018
 
 
 def test_create_app_and_the_app_are_thin() -> None:

@@ -134,9 +134,9 @@ class _made:  # noqa: N801 - reads as what it is used for
 def _wheel(root: Path, new: Path) -> Path:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(new)]
     environ = {**os.environ, "SOURCE_DATE_EPOCH": str(_EPOCH)}
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - our own interpreter
         command, cwd=root / "shared" / "firelaunch", env=environ, capture_output=True, text=True, check=False
-    )  # noqa: S603 - our own interpreter
+    )
     if done.returncode:
         said = (done.stderr or done.stdout).strip()[-600:]
         raise StageError(f"firelaunch's wheel could not be built; 'make setup' installs what it takes. {said}")

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from firelaunch.testing.emulator import RulesError
 from rules_tester.source import line_of
 from rules_tester.syntax import Match, NotRead, Reader
 
@@ -33,10 +32,14 @@ class Refused(Exception):
 
 
 class Loads(Protocol):
-    """What compiles rules: an emulator."""
+    """Compiles rules, as an emulator does."""
+
+    @property
+    def refusal(self) -> type[Exception]:
+        """What ``load_rules`` raises where rules do not compile."""
 
     def load_rules(self, project: str, source: str) -> None:
-        """Raises RulesError where they do not compile."""
+        """Compile rules. Raises ``refusal`` where they do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ def compile_problems(composed: Composed, emulator: Loads) -> list[Problem]:
     """What a real compiler has to say against the built text, by the lines of the files it was built from."""
     try:
         emulator.load_rules(f"demo-{secrets.token_hex(8)}", composed.text)
-    except RulesError as error:
+    except emulator.refusal as error:
         found = [(int(line), said) for line, said in _PLACED.findall(str(error))]
         if not found:
             return [Problem(*composed.origins[0], str(error))]
