@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from firelaunch import App, Settings
-from firelaunch.llm.retirements import model_warnings
-from firelaunch.testing.apps import User, events, sign_in
+from firelaunch.testing.apps import User, events, model_warnings, sign_in
 from firelaunch.testing.models import ModelServer
 
 from app import ROOT, create_app

@@ -30,11 +30,11 @@ from ..identity import Caller
 from ..jobs.base import job_view
 from ..rag.files import is_document_name
 from ..services.bundle import Services
+from ..services.upload_limits import Uploads
 from .base import Body, PageQuery, Path, blueprint, caller, example
 from .jobs import JobAnswer
 from .refusals import OF_THE_INDEX, errors
 from .upload_form import UploadForm
-from .upload_limits import Uploads
 
 __all__ = ["DocumentPage", "routes"]
 

@@ -13,10 +13,11 @@ from typing import Any
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from ..llm.retirements import model_warnings
 from ..prompts.lock import lock
 from ..server.app import App
 
-__all__ = ["SETTINGS", "User", "events", "sign_in", "write_app"]
+__all__ = ["SETTINGS", "User", "events", "model_warnings", "sign_in", "write_app"]
 
 SETTINGS = """
 [app]

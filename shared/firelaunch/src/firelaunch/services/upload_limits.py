@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from ..errors import NoUploadRoom, TooManyUploads
 from ..metering.reservations import Day
 from ..scope import Scope
-from ..services.bundle import Services
 from ..slots import Slots
+from .bundle import Services
 
 __all__ = ["Uploads"]
 
