@@ -22,7 +22,7 @@ from firelaunch_cli.evals.retrieval import CollectionError, evaluate, load, mrr,
 from hypothesis import given
 from hypothesis import strategies as st
 
-BESIDE_THE_REPO = Path(__file__).resolve().parents[4] / "shared" / "data" / "cranfield"
+BESIDE_THE_REPO = Path(__file__).resolve().parents[5] / "shared" / "data" / "cranfield"
 CRANFIELD = Path(os.environ.get("CRANFIELD", BESIDE_THE_REPO))
 
 

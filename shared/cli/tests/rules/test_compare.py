@@ -18,7 +18,7 @@ from firelaunch_cli.rules.compose import compose
 from firelaunch_cli.rules.fragment import Fragment
 from firelaunch_cli.rules.live import LiveError, fetch
 
-BASE = (Path(__file__).parents[3] / "firestore.rules").read_text()
+BASE = (Path(__file__).parents[4] / "firestore.rules").read_text()
 BOARDS = "match /boards/{board} {\n  allow read;\n}\n"
 
 

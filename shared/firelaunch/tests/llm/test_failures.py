@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 ASK: list[Message] = [{"role": "user", "content": "Hello?"}]
 MODEL, FALLBACK = "gpt-5.4-mini", "gpt-5-mini"
-DOCS = Path(__file__).parents[3] / "docs" / "failures.md"
+DOCS = Path(__file__).parents[4] / "docs" / "failures.md"
 PROMPT = TokenCounts(token_bound(ASK), 0, 0, estimated=True)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 CHUNKED = HEAD.replace(b"Connection: close", b"Transfer-Encoding: chunked")

@@ -13,7 +13,7 @@ from firelaunch.llm.retirements import _TABLE, CHECKED, NOTICE_DAYS, model_warni
 from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import SETTINGS, write_app
 
-REPO = Path(__file__).parents[3]
+REPO = Path(__file__).parents[4]
 TEMPLATE = REPO / "template" / "{{cookiecutter.app_slug}}" / "firelaunch.toml"
 END = date(2026, 12, 11)
 
