@@ -11,7 +11,7 @@ import importlib.abc
 import importlib.util
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -86,13 +86,17 @@ def __dir__() -> list[str]:
 
 
 _MOVED = {
+    "firelaunch.erasure": "firelaunch.worker.tasks.erase",
+    "firelaunch.guardrails": "firelaunch.turns.guardrails",
     "firelaunch.llm.base": "firelaunch.llm.types",
+    "firelaunch.notify": "firelaunch.worker.tasks.notify",
+    "firelaunch.rollup": "firelaunch.worker.tasks.rollup",
     "firelaunch.serving": "firelaunch.server.gunicorn_config",
     "firelaunch.turn": "firelaunch.turns.turn",
     "firelaunch.web": "firelaunch.server.app",
     "firelaunch.wiring": "firelaunch.services.build",
 }
-"""Modules that apps of version 0.1 import, and where they are now. They go with version 0.3."""
+"""Modules that the template and the docs of version 0.1 import, and where they are now. They go with version 0.3."""
 
 
 class _MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -108,13 +112,29 @@ class _MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         here = _MOVED[module.__name__]
-        warn_of_move(module.__name__, here)
+        _warn_of_move(module.__name__, here)
         names = vars(importlib.import_module(here))
         vars(module).update({name: value for name, value in names.items() if not name.startswith("__")})
 
 
-def warn_of_move(old: str, new: str) -> None:
-    """Warn that an app imports a name from where it used to be."""
+def former_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a ``__getattr__`` for ``module`` that finds names of version 0.1 where they are now, with a warning.
+
+    Args:
+        names: for each former name, the full path of what it is now: "firelaunch.worker.JobDone".
+    """
+
+    def find(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        _warn_of_move(f"{module}.{name}", names[name])
+        home, _, new = names[name].rpartition(".")
+        return getattr(importlib.import_module(home), new)
+
+    return find
+
+
+def _warn_of_move(old: str, new: str) -> None:
     warnings.warn(
         f"{old} is {new} now, and goes with version 0.3: run 'firelaunch upgrade' for your app.",
         FutureWarning,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-__all__ = ["Change", "Merged", "Merger"]
+__all__ = ["FileChange", "Merged", "Merger"]
 
 _LEAST = (2, 38)
 """The first git with ``git merge-tree --write-tree``."""
@@ -29,7 +29,7 @@ _ISOLATED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FileChange:
     """What the merge does to one file; ``was`` is its name before, where it was renamed."""
 
     kind: str
@@ -50,7 +50,7 @@ class Merged:
     """
 
     tree: str
-    changes: tuple[Change, ...]
+    changes: tuple[FileChange, ...]
     conflicts: tuple[str, ...]
 
 
@@ -127,12 +127,14 @@ class Merger:
                 self._git("update-index", "--add", "--cacheinfo", f"{found['3']},{path}.{label}")
         return self._git("write-tree").strip()
 
-    def _changes(self, ours: str, tree: str) -> Iterator[Change]:
+    def _changes(self, ours: str, tree: str) -> Iterator[FileChange]:
         words = iter(_split(self._git("diff-tree", "-r", "-z", "-M", "--name-status", ours, tree)))
         for status in words:
             first = next(words)
             yield (
-                Change(_KINDS[status[0]], next(words), first) if status[0] == "R" else Change(_KINDS[status[0]], first)
+                FileChange(_KINDS[status[0]], next(words), first)
+                if status[0] == "R"
+                else FileChange(_KINDS[status[0]], first)
             )
 
     def _commit(self, tree: str, *parents: str) -> str:

@@ -1,6 +1,6 @@
 """What Cloud Functions run: HTTP and events in front of the same rooms that the services use."""
 
-from .events import DocumentChange, StorageObject
+from .events import Change, StorageObject
 from .scoped import Call, Ignored, scoped
 
-__all__ = ["Call", "DocumentChange", "Ignored", "StorageObject", "scoped"]
+__all__ = ["Call", "Change", "Ignored", "StorageObject", "scoped"]

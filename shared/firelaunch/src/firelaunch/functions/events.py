@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
-__all__ = ["DocumentChange", "Malformed", "Received", "StorageObject", "received"]
+__all__ = ["Change", "Malformed", "Received", "StorageObject", "received"]
 
 _DOCUMENT = re.compile(r"projects/(?P<project>[^/]+)/databases/(?P<database>[^/]+)/documents/(?P<path>.+)", re.DOTALL)
 _NOTIFIED = {"OBJECT_FINALIZE": "finalized"}
@@ -42,7 +42,7 @@ class StorageObject:
 
 
 @dataclass(frozen=True, slots=True)
-class DocumentChange:
+class Change:
     """A Firestore document before and after; None where there was, or is, none.
 
     Events come late, more than once and in any order: what counts is what the store holds now.
@@ -60,7 +60,7 @@ class Received:
         id: the same for each delivery of the same event.
         resource: the path of the document, or the file's name.
         home: where it lies: ``bucket``, or ``project`` and ``database``.
-        data: a :class:`StorageObject` or a :class:`DocumentChange`.
+        data: a :class:`StorageObject` or a :class:`Change`.
     """
 
     id: str
@@ -152,7 +152,7 @@ def _storage(attributes: Mapping[str, Any], data: Any) -> tuple[str, Mapping[str
     return stored.name, {"bucket": stored.bucket}, stored
 
 
-def _firestore(attributes: Mapping[str, Any], data: Any) -> tuple[str, Mapping[str, str], DocumentChange]:
+def _firestore(attributes: Mapping[str, Any], data: Any) -> tuple[str, Mapping[str, str], Change]:
     event = _document_event(attributes, data)
     names = {document.name for document in (event.value, event.old_value) if document.name}
     found = _DOCUMENT.fullmatch(names.pop()) if len(names) == 1 else None
@@ -160,7 +160,7 @@ def _firestore(attributes: Mapping[str, Any], data: Any) -> tuple[str, Mapping[s
         raise Malformed("it names no document, or two")
     _agree(attributes.get("subject"), f"documents/{found['path']}")
     try:
-        change = DocumentChange(
+        change = Change(
             _fields(event.old_value.fields) if event.old_value.name else None,
             _fields(event.value.fields) if event.value.name else None,
         )

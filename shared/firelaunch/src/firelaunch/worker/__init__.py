@@ -1,6 +1,9 @@
-"""What does the work of jobs: the kinds that there are, and one attempt at a job from its lease to its end."""
+"""The worker: the kinds of jobs with their handlers, and one attempt at a job from its lease to its end."""
 
+from .. import former_names
 from .handlers import Cancelled, Handlers, JobDone, JobFailed, JobRun, Postponed
 from .runner import Runner
 
 __all__ = ["Cancelled", "Handlers", "JobDone", "JobFailed", "JobRun", "Postponed", "Runner"]
+
+__getattr__ = former_names(__name__, {"Done": "firelaunch.JobDone", "Run": "firelaunch.JobRun"})

@@ -1,6 +1,9 @@
 """Any supported file -> blocks of text in reading order, parsed in a process of its own."""
 
+from ... import former_names
 from .base import Block, ParseLimits, document_text
 from .sandbox import links, parse
 
 __all__ = ["Block", "ParseLimits", "document_text", "links", "parse"]
+
+__getattr__ = former_names(__name__, {"Limits": "firelaunch.rag.parse.ParseLimits"})
