@@ -9,7 +9,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test lint format rules-score deny-matrix fuzz-api fuzz-metering test-deploy chaos-jobs chaos-rag chaos-stripe bench docs lock clean
+.PHONY: setup help app demo serve test test-long lint format rules-score deny-matrix fuzz-api fuzz-metering test-deploy chaos-jobs chaos-rag chaos-stripe bench house docs lock clean
 
 setup: ## Put everything into .venv; an interrupted set-up goes on where it stopped
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer." >&2; exit 1; }
@@ -31,6 +31,9 @@ serve: setup ## Run an app of apps/ in the foreground: make serve APP=demo PORT=
 test: lint ## Check style and types, and run every test
 	@echo "pytest"
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
+
+test-long: setup ## Run the tests that 'make test' leaves out for their length
+	@LONG=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 lint: setup ## Check style and types
 	@echo "ruff"
@@ -70,6 +73,9 @@ test-deploy: setup ## Deploy with the real gcloud to a server that plays Google'
 
 bench: setup ## Run the benchmarks, or one: make bench ONLY=start; SHORT=1 only sees that they work
 	@$(BIN)/python bench/run.py $(if $(SHORT),--short) $(ONLY)
+
+house: setup ## Measure rooms, floors, circles and the files that a message walks through: build/house.json
+	@PYTHONPATH=tests $(BIN)/python -m house
 
 docs: setup ## Write docs/settings.md anew from the code
 	@$(BIN)/python tools/settings_docs.py

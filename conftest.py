@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says what else the machine does, and nothing about what must hold.
 settings.register_profile("firelaunch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("firelaunch")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long tests to ``make test-long``, which runs them and no other."""
+    wanted = os.environ.get("LONG") == "1"
+    left_out = [item for item in items if (item.get_closest_marker("long") is not None) != wanted]
+    # A test that is asked for by its name runs, however long it is.
+    if left_out and not any("::" in argument for argument in config.args):
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]

@@ -28,6 +28,7 @@ def test_every_mutant_of_our_rules_is_killed(
     assert report["mutants"] > 150
 
 
+@pytest.mark.long
 def test_a_suite_that_lacks_a_case_loses_score(
     firestore_emulator: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,6 +94,7 @@ def test_a_revision_is_made_once_its_accounts_rights_hold_and_built_once(
     assert len(builds) == (1 if late == "secret" else 3)
 
 
+@pytest.mark.long
 def test_a_right_that_never_comes_ends_after_what_google_documents(
     cloud: GoogleCloud, tools: Tools, paused: list[float]
 ) -> None:

@@ -213,6 +213,7 @@ def test_more_instances_than_the_regions_quota_has_cpu_for_are_refused_with_the_
     assert "demo" not in cloud.run.services
 
 
+@pytest.mark.long
 def test_what_was_built_once_is_deployed_again_without_a_build(
     cloud: GoogleCloud, tools: Tools, tmp_path: Path
 ) -> None:
@@ -241,6 +242,7 @@ def test_what_was_built_once_is_deployed_again_without_a_build(
     assert len(cloud.build.uploads) == 2
 
 
+@pytest.mark.long
 def test_a_service_that_ran_on_a_base_image_of_cloud_runs_gets_one_of_a_dockerfile(
     cloud: GoogleCloud, tools: Tools, tmp_path: Path
 ) -> None:

@@ -123,6 +123,7 @@ class BrokenOff(Exception):
     """As Ctrl-C."""
 
 
+@pytest.mark.long
 def test_a_deploy_that_is_broken_off_while_it_waits_is_gone_on_with_by_the_next(
     cloud: GoogleCloud, new: MakeTools
 ) -> None:
@@ -164,6 +165,7 @@ def test_a_permission_that_is_missing_is_named_and_the_next_run_makes_the_rest(
     assert made(cloud) == (1, 1, 1)
 
 
+@pytest.mark.long
 def test_two_apps_of_a_project_have_an_index_each_and_neither_finds_the_others(
     cloud: GoogleCloud, new: MakeTools, tmp_path: Path
 ) -> None:
@@ -188,6 +190,7 @@ def test_of_two_that_were_made_at_once_every_run_takes_the_older(cloud: GoogleCl
     assert make(new()).index == "demo-1"
 
 
+@pytest.mark.long
 def test_a_deployment_that_fails_says_why_and_is_tried_again(cloud: GoogleCloud, new: MakeTools) -> None:
     cloud.vertex.failing = {"DeployIndex": "The following quotas are exceeded: MatchingEngineDeployedIndexNodes"}
     with pytest.raises(Failed, match="MatchingEngineDeployedIndexNodes") as failed:
@@ -198,6 +201,7 @@ def test_a_deployment_that_fails_says_why_and_is_tried_again(cloud: GoogleCloud,
     assert made(cloud) == (1, 1, 1)
 
 
+@pytest.mark.long
 def test_an_index_that_could_not_be_made_says_why_and_how_to_be_rid_of_it(cloud: GoogleCloud, new: MakeTools) -> None:
     cloud.vertex.failing = {"CreateIndex": "internal"}
     with pytest.raises(Failed, match="internal") as failed:
@@ -225,6 +229,7 @@ def test_another_index_under_the_deployed_id_is_refused(cloud: GoogleCloud, new:
     assert "undeploy-index" in failed.value.mend
 
 
+@pytest.mark.long
 def test_a_wait_outlives_a_network_that_fails_now_and_then_and_not_one_that_is_gone(
     cloud: GoogleCloud, new: MakeTools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
