@@ -82,6 +82,11 @@ class TurnRun:
     _started: float = field(default_factory=time.monotonic)
     _first_token: float | None = None
 
+    def __post_init__(self) -> None:
+        self.turn.llm.check = self.pulse
+        if self.client is not None:
+            self.client.goes_on = self.goes_on
+
     def pulse(self) -> None:
         """Called several times a second while the answer is on its way; stores how far it is.
 
