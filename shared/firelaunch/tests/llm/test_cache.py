@@ -11,7 +11,6 @@ import pytest
 from firelaunch.errors import ModelError, ModelTimeout, ModelUnavailable
 from firelaunch.llm.cache import AnswerCache, BoundedCache
 from firelaunch.llm.cache_key import answer_key
-from firelaunch.llm.embedding_cache import EmbeddingCache
 from firelaunch.llm.types import Chunk, Shape
 from firelaunch.scope import Scope
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in
@@ -260,21 +259,3 @@ def test_what_is_larger_than_all_the_room_is_not_kept_and_pushes_nothing_out() -
     cache.put("a", 1, 10)
     cache.put("b", 2, 70_000)
     assert (cache.get("a"), cache.get("b")) == (1, None)
-
-
-def test_a_text_is_embedded_once_and_a_batch_asks_only_for_what_is_new() -> None:
-    asked: list[list[str]] = []
-
-    def embed(texts: Any) -> Any:
-        asked.append(list(texts))
-        return [[float(len(text)), 0.1] for text in texts]
-
-    cache = EmbeddingCache("demo", "m/2")
-    assert cache.vectors(["a", "bb", "a"], embed) == [[1.0, 0.1], [2.0, 0.1], [1.0, 0.1]]
-    assert cache.vectors(["bb", "ccc", "a"], embed) == [[2.0, 0.1], [3.0, 0.1], [1.0, 0.1]]
-    assert cache.vectors([], embed) == []
-    assert asked == [["a", "bb"], ["ccc"]]
-    with pytest.raises(ValueError, match="shorter"):
-        cache.vectors(["x", "y"], lambda _: [[1.0]])
-    small = EmbeddingCache("demo", "m/2", entries=1, size=65_536)
-    assert small.vectors(["a", "bb"], embed) == [[1.0, 0.1], [2.0, 0.1]]  # also what there was no room for
