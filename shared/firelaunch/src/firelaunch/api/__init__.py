@@ -1,1 +1,1 @@
-"""The HTTP API: one blueprint a noun. A blueprint gets its services as arguments and keeps no state."""
+"""The HTTP API: one module a noun, with module-level views. They work with :func:`firelaunch.api.base.services`."""

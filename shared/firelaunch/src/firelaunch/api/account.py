@@ -5,15 +5,13 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
-from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..metering.reservations import Day
-from ..services.bundle import Services
-from .base import blueprint, caller, example
+from .base import Routes, caller, example, services
 from .refusals import errors
 
-__all__ = ["routes"]
+__all__ = ["api"]
 
 
 _ME: dict[str, Any] = {
@@ -94,42 +92,41 @@ class UsageReport(DayUsage):
     days: list[DayUsage]
 
 
-def routes(services: Services, *, documented: bool) -> APIBlueprint:
-    """The blueprint."""
-    api = blueprint("account", "account", documented=documented)
-    metering, store = services.metering, services.store
-
-    @api.get("/me", responses={200: Me, **errors()}, summary="Who am I?")
-    def me() -> dict[str, Any]:
-        who = caller()
-        has = metering.entitlements.of(store.get(who.scope.root))
-        told = {"app_id": who.app_id, "uid": who.uid, "role": who.role, "email": who.email}
-        return {**told, "plan": has.plan, "features": sorted(has.features)}
-
-    @api.get("/usage", responses={200: UsageReport, **errors()}, summary="What have I used?")
-    def usage(query: DaysQuery) -> dict[str, Any]:
-        scope, today = caller().scope, date.fromisoformat(metering.today())
-        days = [(today - timedelta(days=back)).isoformat() for back in range(query.days)]
-        user, *found = store.get_many([scope.root, *(scope.usage(day) for day in days)])
-        plan = metering.plan_of(user)
-        limit = metering.plans[plan]
-        views = [_view(day, Day.of(document), services) for day, document in zip(days, found, strict=True)]
-        return {
-            **views[0],
-            "plan": plan,
-            "limit": {
-                "requests_per_minute": limit.requests_per_minute,
-                "daily_micro_usd": limit.daily_usd,
-                "cheaper_model_at_percent": limit.cheaper_model_at_percent,
-            },
-            "days": views[1:],
-        }
-
-    return api
+api = Routes("account", "account")
 
 
-def _view(day: str, usage: Day, services: Services) -> dict[str, Any]:
-    now = services.clock()
+@api.get("/me", responses={200: Me, **errors()}, summary="Who am I?")
+def me() -> dict[str, Any]:
+    """Who am I?"""
+    who = caller()
+    has = services().metering.entitlements.of(services().store.get(who.scope.root))
+    told = {"app_id": who.app_id, "uid": who.uid, "role": who.role, "email": who.email}
+    return {**told, "plan": has.plan, "features": sorted(has.features)}
+
+
+@api.get("/usage", responses={200: UsageReport, **errors()}, summary="What have I used?")
+def usage(query: DaysQuery) -> dict[str, Any]:
+    """What have I used?"""
+    scope, today = caller().scope, date.fromisoformat(services().metering.today())
+    days = [(today - timedelta(days=back)).isoformat() for back in range(query.days)]
+    user, *found = services().store.get_many([scope.root, *(scope.usage(day) for day in days)])
+    plan = services().metering.plan_of(user)
+    limit = services().metering.plans[plan]
+    views = [_view(day, Day.of(document)) for day, document in zip(days, found, strict=True)]
+    return {
+        **views[0],
+        "plan": plan,
+        "limit": {
+            "requests_per_minute": limit.requests_per_minute,
+            "daily_micro_usd": limit.daily_usd,
+            "cheaper_model_at_percent": limit.cheaper_model_at_percent,
+        },
+        "days": views[1:],
+    }
+
+
+def _view(day: str, usage: Day) -> dict[str, Any]:
+    now = services().clock()
     gone = usage.reservations(now, expired=True)
     counters = ("requests", "input_tokens", "cached_input_tokens", "output_tokens", "cost_micro_usd")
     return {

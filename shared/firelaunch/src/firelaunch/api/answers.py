@@ -6,18 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from flask import Response
-from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel
 
 from ..chats.events import Event, Paused, sse
 from ..chats.ui_events import UI_HEADERS, ui_stream
 from ..errors import InvalidId, TooManyStreams
-from ..turns.resume import Answers
-from .base import Path, blueprint, caller, client, event_stream, example, streamed
+from .base import Path, Routes, backend, caller, client, event_stream, example, streamed
 from .examples import REQUEST, STREAM, UI_STREAM
 from .refusals import errors
 
-__all__ = ["routes"]
+__all__ = ["api"]
 
 _ABOUT = (
     "The chat's latest answer from its beginning, and then as it comes, whichever instance gives it; 204 when none is "
@@ -36,45 +34,53 @@ class Stopping(BaseModel):
     request_id: str
 
 
-def routes(answers: Answers, *, documented: bool) -> APIBlueprint:
-    """The blueprint; under ``/chat`` it speaks as ``useChat`` does, under ``/chats`` as the other routes of a chat."""
-    api = blueprint("answers", "chats", documented=documented)
-    stopping = {202: Stopping, 204: None, **errors(InvalidId)}
+api = Routes("answers", "chats")
 
-    def follow(
-        chat_id: str, encode: Callable[[Iterable[Event]], Iterator[bytes | Paused]], headers: Mapping[str, str]
-    ) -> Response:
-        events = answers.follow(caller().scope, chat_id, client())
-        return Response(status=204) if events is None else event_stream(encode(events), headers)
 
-    @api.get(
-        "/chats/<id>/stream",
-        responses={200: streamed(STREAM), 204: None, **errors(InvalidId, TooManyStreams)},
-        summary="Go on with an answer",
-        description=_ABOUT,
-    )
-    def resume(path: Path) -> Response:
-        return follow(path.id, sse, {})
+_STOPPING = {202: Stopping, 204: None, **errors(InvalidId)}
 
-    @api.get(
-        "/chat/<id>/stream",
-        responses={200: streamed(UI_STREAM), 204: None, **errors(InvalidId, TooManyStreams)},
-        summary="Go on with an answer in useChat",
-        description=_ABOUT,
-    )
-    def resume_ui(path: Path) -> Response:
-        return follow(path.id, ui_stream, UI_HEADERS)
 
-    def end(chat_id: str) -> tuple[Any, int]:
-        request_id = answers.stop(caller().scope, chat_id)
-        return ("", 204) if request_id is None else ({"request_id": request_id}, 202)
+def _follow(
+    chat_id: str, encode: Callable[[Iterable[Event]], Iterator[bytes | Paused]], headers: Mapping[str, str]
+) -> Response:
+    events = backend().answers.follow(caller().scope, chat_id, client())
+    return Response(status=204) if events is None else event_stream(encode(events), headers)
 
-    @api.post("/chats/<id>/stop", responses=stopping, summary="Stop an answer", description=_STOP)
-    def stop(path: Path) -> tuple[Any, int]:
-        return end(path.id)
 
-    @api.post("/chat/<id>/stop", responses=stopping, summary="Stop an answer in useChat", description=_STOP)
-    def stop_ui(path: Path) -> tuple[Any, int]:
-        return end(path.id)
+@api.get(
+    "/chats/<id>/stream",
+    responses={200: streamed(STREAM), 204: None, **errors(InvalidId, TooManyStreams)},
+    summary="Go on with an answer",
+    description=_ABOUT,
+)
+def resume(path: Path) -> Response:
+    """Go on with an answer."""
+    return _follow(path.id, sse, {})
 
-    return api
+
+@api.get(
+    "/chat/<id>/stream",
+    responses={200: streamed(UI_STREAM), 204: None, **errors(InvalidId, TooManyStreams)},
+    summary="Go on with an answer in useChat",
+    description=_ABOUT,
+)
+def resume_ui(path: Path) -> Response:
+    """Go on with an answer in useChat."""
+    return _follow(path.id, ui_stream, UI_HEADERS)
+
+
+def _end(chat_id: str) -> tuple[Any, int]:
+    request_id = backend().answers.stop(caller().scope, chat_id)
+    return ("", 204) if request_id is None else ({"request_id": request_id}, 202)
+
+
+@api.post("/chats/<id>/stop", responses=_STOPPING, summary="Stop an answer", description=_STOP)
+def stop(path: Path) -> tuple[Any, int]:
+    """Stop an answer."""
+    return _end(path.id)
+
+
+@api.post("/chat/<id>/stop", responses=_STOPPING, summary="Stop an answer in useChat", description=_STOP)
+def stop_ui(path: Path) -> tuple[Any, int]:
+    """Stop an answer in useChat."""
+    return _end(path.id)

@@ -1,11 +1,12 @@
-"""What the blueprints share: the caller of a request, bodies, pages, examples."""
+"""What views share: their routes, the services they work with, the caller, bodies, pages and examples."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
-from flask import Response, g, request
+from flask import Response, current_app, g, request
 from flask_openapi3 import APIBlueprint
 from flask_openapi3.models import Tag
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,21 +15,28 @@ from ..chats.events import Paused
 from ..errors import BadRequest, Forbidden
 from ..identity import Caller
 from ..llm.client_connection import CLIENT_KEY, STREAM_KEY, ClientConnection
+from ..services.bundle import Services
+from ..services.upload_limits import Uploads
+from ..turns.admit import Turns
+from ..turns.resume import Answers
 
 __all__ = [
     "BEARER",
     "KEY_HEADER",
     "LOCALHOST",
+    "Backend",
     "Body",
     "PageQuery",
     "Path",
+    "Routes",
     "admins_only",
-    "blueprint",
+    "backend",
     "caller",
     "client",
     "event_stream",
     "example",
     "idempotency_key",
+    "services",
     "streamed",
 ]
 
@@ -91,16 +99,94 @@ _STREAMED = (
 )
 
 
-def blueprint(name: str, tag: str, *, documented: bool) -> APIBlueprint:
-    """A blueprint under /v1 whose routes all want a bearer token.
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class Routes:
+    """The routes of one noun: module-level views, put onto a blueprint for each app that serves or describes them.
+
+    Decorate views as on a Flask blueprint: ``@api.get("/chats", responses=..., summary=...)``. An option may be a
+    function without arguments that makes its value; it is called when the OpenAPI document is made.
 
     Args:
-        documented: collect what the OpenAPI document says of the routes. It takes longer than to serve them, so it is
-            done when the document is first asked for, on blueprints that serve nothing.
+        name: the blueprint's name, before the dot in an endpoint's.
+        tag: the group in the OpenAPI document.
+        prefix: before each rule.
+        public: whether the routes take no bearer token.
     """
-    return APIBlueprint(
-        name, __name__, url_prefix="/v1", abp_tags=[Tag(name=tag)], abp_security=BEARER, doc_ui=documented
-    )
+
+    def __init__(self, name: str, tag: str, *, prefix: str | None = "/v1", public: bool = False) -> None:
+        self._name = name
+        self._options: dict[str, Any] = {"url_prefix": prefix, "abp_tags": [Tag(name=tag)]}
+        if not public:
+            self._options["abp_security"] = BEARER
+        self._views: list[tuple[str, str, dict[str, Any], Callable[..., Any]]] = []
+
+    def get(self, rule: str, **options: Any) -> Callable[[View], View]:
+        """Answer GET requests of ``rule``."""
+        return self._view("get", rule, options)
+
+    def post(self, rule: str, **options: Any) -> Callable[[View], View]:
+        """Answer POST requests of ``rule``."""
+        return self._view("post", rule, options)
+
+    def put(self, rule: str, **options: Any) -> Callable[[View], View]:
+        """Answer PUT requests of ``rule``."""
+        return self._view("put", rule, options)
+
+    def patch(self, rule: str, **options: Any) -> Callable[[View], View]:
+        """Answer PATCH requests of ``rule``."""
+        return self._view("patch", rule, options)
+
+    def delete(self, rule: str, **options: Any) -> Callable[[View], View]:
+        """Answer DELETE requests of ``rule``."""
+        return self._view("delete", rule, options)
+
+    def _view(self, method: str, rule: str, options: dict[str, Any]) -> Callable[[View], View]:
+        def note(view: View) -> View:
+            self._views.append((method, rule, options, view))
+            return view
+
+        return note
+
+    def blueprint(self, *, documented: bool) -> APIBlueprint:
+        """Make the blueprint.
+
+        Args:
+            documented: collect what the OpenAPI document says of the routes. It takes longer than to serve them, so it
+                is done when the document is first asked for, on blueprints that serve nothing.
+        """
+        made = APIBlueprint(self._name, __name__, doc_ui=documented, **self._options)
+        for method, rule, options, view in self._views:
+            known = {name: value() if callable(value) and documented else value for name, value in options.items()}
+            getattr(made, method)(rule, **{name: value for name, value in known.items() if not callable(value)})(view)
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What views work with.
+
+    Attributes:
+        document: makes the OpenAPI document; the first call takes about a second.
+    """
+
+    services: Services
+    turns: Turns
+    answers: Answers
+    uploads: Uploads
+    document: Callable[[], dict[str, Any]]
+
+
+def backend() -> Backend:
+    """What the current app's views work with."""
+    found: Backend = current_app.extensions["firelaunch"]
+    return found
+
+
+def services() -> Services:
+    """The current app's services."""
+    return backend().services
 
 
 def caller() -> Caller:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from flask import Response
-from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ..errors import AlreadyExists, InvalidId, JobsUnavailable, NotFound, TooLarge
 from ..jobs.base import job_view
-from ..services.bundle import Services
 from ..turns.batch import BATCH, MOST_INPUTS, Batch, Input, output
-from .base import KEY_HEADER, Body, Path, blueprint, caller, example, idempotency_key
+from .base import KEY_HEADER, Body, Path, Routes, caller, example, idempotency_key, services
 from .jobs import JobAnswer
 from .refusals import errors
 
-__all__ = ["routes"]
+__all__ = ["api"]
 
 _TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
 
@@ -52,36 +50,35 @@ class FormQuery(BaseModel):
     format: Literal["csv", "jsonl"] = "jsonl"
 
 
-def routes(services: Services, *, documented: bool) -> APIBlueprint:
-    """The blueprint."""
-    api = blueprint("batches", "jobs", documented=documented)
-    jobs, limits = services.jobs, services.settings.limits
+api = Routes("batches", "jobs")
 
-    @api.post(
-        "/batches",
-        responses={202: JobAnswer, **errors(TooLarge, AlreadyExists, NotFound, JobsUnavailable)},
-        summary="Answer many inputs",
-        description="With an `Idempotency-Key` header a repeated send gives the first job.",
-        openapi_extensions={"x-headers": [KEY_HEADER]},
-    )
-    def create(body: NewBatch) -> tuple[dict[str, Any], int]:
-        if any(len(one.text) > limits.message_characters for one in body.inputs):
-            raise TooLarge(f"An input has at most {limits.message_characters} characters.")
-        batch = Batch(inputs=body.inputs, budget_micro_usd=body.budget_micro_usd)
-        return job_view(jobs.enqueue(caller().scope, BATCH, batch, key=idempotency_key())), 202
 
-    @api.get(
-        "/batches/<id>/output",
-        responses={200: _OUTPUT, **errors(InvalidId, NotFound)},
-        summary="Read what was answered so far",
-    )
-    def read(path: Path, query: FormQuery) -> Response:
-        scope = caller().scope
-        if jobs.get(scope, path.id).kind != BATCH.name:
-            raise NotFound
-        # Whole, and not as a stream: one that breaks off in the middle would look like the end.
-        rows = "".join(output(services.store, scope, path.id, query.format))
-        name = f'attachment; filename="{path.id}.{query.format}"'
-        return Response(rows, content_type=_TYPES[query.format], headers={"Content-Disposition": name})
+@api.post(
+    "/batches",
+    responses={202: JobAnswer, **errors(TooLarge, AlreadyExists, NotFound, JobsUnavailable)},
+    summary="Answer many inputs",
+    description="With an `Idempotency-Key` header a repeated send gives the first job.",
+    openapi_extensions={"x-headers": [KEY_HEADER]},
+)
+def create(body: NewBatch) -> tuple[dict[str, Any], int]:
+    """Answer many inputs."""
+    if any(len(one.text) > services().settings.limits.message_characters for one in body.inputs):
+        raise TooLarge(f"An input has at most {services().settings.limits.message_characters} characters.")
+    batch = Batch(inputs=body.inputs, budget_micro_usd=body.budget_micro_usd)
+    return job_view(services().jobs.enqueue(caller().scope, BATCH, batch, key=idempotency_key())), 202
 
-    return api
+
+@api.get(
+    "/batches/<id>/output",
+    responses={200: _OUTPUT, **errors(InvalidId, NotFound)},
+    summary="Read what was answered so far",
+)
+def read(path: Path, query: FormQuery) -> Response:
+    """Read what was answered so far."""
+    scope = caller().scope
+    if services().jobs.get(scope, path.id).kind != BATCH.name:
+        raise NotFound
+    # Whole, and not as a stream: one that breaks off in the middle would look like the end.
+    rows = "".join(output(services().store, scope, path.id, query.format))
+    name = f'attachment; filename="{path.id}.{query.format}"'
+    return Response(rows, content_type=_TYPES[query.format], headers={"Content-Disposition": name})

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, Field
 
 from ..billing.base import AlreadySubscribed, BillingError, BillingOff, BillingUnavailable, NoCustomer
 from ..errors import AlreadyExists, IdempotencyMismatch, InvalidId, JobsUnavailable, NotFound, TooLarge
 from ..jobs.base import job_view
-from ..services.bundle import Services
 from ..worker.tasks.reconcile import RECONCILE, Reconcile
-from .base import KEY_HEADER, Body, admins_only, blueprint, caller, example, idempotency_key
+from .base import KEY_HEADER, Body, Routes, admins_only, caller, example, idempotency_key, services
 from .jobs import JobAnswer
 from .refusals import errors
 
-__all__ = ["routes"]
+__all__ = ["api"]
 
 
 class CheckoutBody(Body):
@@ -55,52 +53,55 @@ class UserPlan(BaseModel):
     source: str = Field(description='"granted" by an admin, by a "subscription", or the "default".')
 
 
-def routes(services: Services, *, documented: bool) -> APIBlueprint:
-    """The blueprint."""
-    api = blueprint("billing", "billing", documented=documented)
-    desk = services.desk
+api = Routes("billing", "billing")
 
-    @api.post(
-        "/billing/checkout",
-        responses={
-            200: Page,
-            **errors(TooLarge, BillingOff, AlreadySubscribed, IdempotencyMismatch, BillingError, BillingUnavailable),
-        },
-        summary="Subscribe to a plan",
-        openapi_extensions={"x-headers": [KEY_HEADER]},
-    )
-    def checkout(body: CheckoutBody) -> dict[str, Any]:
-        who = caller()
-        return {"url": desk.checkout(who.scope, who.email, body.plan, idempotency_key())}
 
-    @api.post(
-        "/billing/portal",
-        responses={200: Page, **errors(TooLarge, BillingOff, NoCustomer, BillingError, BillingUnavailable)},
-        summary="Manage what is paid for",
-    )
-    def portal() -> dict[str, Any]:
-        return {"url": desk.portal(caller().scope)}
+@api.post(
+    "/billing/checkout",
+    responses={
+        200: Page,
+        **errors(TooLarge, BillingOff, AlreadySubscribed, IdempotencyMismatch, BillingError, BillingUnavailable),
+    },
+    summary="Subscribe to a plan",
+    openapi_extensions={"x-headers": [KEY_HEADER]},
+)
+def checkout(body: CheckoutBody) -> dict[str, Any]:
+    """Subscribe to a plan."""
+    who = caller()
+    return {"url": services().desk.checkout(who.scope, who.email, body.plan, idempotency_key())}
 
-    @api.put(
-        "/ops/users/<uid>/plan",
-        responses={200: UserPlan, **errors(InvalidId, TooLarge)},
-        summary="Grant a user a plan (role admin)",
-    )
-    def grant(path: UserPath, body: PlanBody) -> dict[str, Any]:
-        admins_only()
-        has = desk.grant(services.store.scope.of(path.uid), body.plan)
-        return {"uid": path.uid, "plan": has.plan, "source": has.source}
 
-    @api.post(
-        "/ops/billing/reconcile",
-        responses={202: JobAnswer, **errors(TooLarge, BillingOff, AlreadyExists, NotFound, JobsUnavailable)},
-        summary="Compare subscriptions with Stripe's (role admin)",
-        description="The job is the app's; `GET /v1/ops/jobs/{id}` has what it found.",
-    )
-    def reconcile() -> tuple[dict[str, Any], int]:
-        admins_only()
-        if desk.payments is None:
-            raise BillingOff
-        return job_view(services.jobs.enqueue(services.store.scope, RECONCILE, Reconcile())), 202
+@api.post(
+    "/billing/portal",
+    responses={200: Page, **errors(TooLarge, BillingOff, NoCustomer, BillingError, BillingUnavailable)},
+    summary="Manage what is paid for",
+)
+def portal() -> dict[str, Any]:
+    """Manage what is paid for."""
+    return {"url": services().desk.portal(caller().scope)}
 
-    return api
+
+@api.put(
+    "/ops/users/<uid>/plan",
+    responses={200: UserPlan, **errors(InvalidId, TooLarge)},
+    summary="Grant a user a plan (role admin)",
+)
+def grant(path: UserPath, body: PlanBody) -> dict[str, Any]:
+    """Grant a user a plan (role admin)."""
+    admins_only()
+    has = services().desk.grant(services().store.scope.of(path.uid), body.plan)
+    return {"uid": path.uid, "plan": has.plan, "source": has.source}
+
+
+@api.post(
+    "/ops/billing/reconcile",
+    responses={202: JobAnswer, **errors(TooLarge, BillingOff, AlreadyExists, NotFound, JobsUnavailable)},
+    summary="Compare subscriptions with Stripe's (role admin)",
+    description="The job is the app's; `GET /v1/ops/jobs/{id}` has what it found.",
+)
+def reconcile() -> tuple[dict[str, Any], int]:
+    """Compare subscriptions with Stripe's (role admin)."""
+    admins_only()
+    if services().desk.payments is None:
+        raise BillingOff
+    return job_view(services().jobs.enqueue(services().store.scope, RECONCILE, Reconcile())), 202

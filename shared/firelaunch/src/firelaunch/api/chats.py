@@ -7,19 +7,29 @@ from collections.abc import Iterator
 from typing import Any
 
 from flask import Response, request
-from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, Field
 
 from ..chats.events import Done, Event, Failed, Paused, sse
 from ..errors import AlreadyExists, BadRequest, FirelaunchError, InvalidCursor, TooLarge
-from ..services.bundle import Services
-from ..turns.admit import Turns
-from .base import KEY_HEADER, Body, PageQuery, Path, blueprint, caller, client, event_stream, example, idempotency_key
+from .base import (
+    KEY_HEADER,
+    Body,
+    PageQuery,
+    Path,
+    Routes,
+    backend,
+    caller,
+    client,
+    event_stream,
+    example,
+    idempotency_key,
+    services,
+)
 from .examples import CHAT, QUESTION, REPLY, REQUEST, STREAM, USED
 from .refusals import OF_A_CHAT, OF_A_TURN, errors
 from .search import SourceAnswer
 
-__all__ = ["ChatPage", "TurnUsage", "routes", "whole"]
+__all__ = ["ChatPage", "TurnUsage", "api", "whole"]
 
 
 class NewChat(Body):
@@ -124,63 +134,65 @@ class Answer(BaseModel):
     usage: TurnUsage
 
 
-def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprint:
-    """The blueprint."""
-    api = blueprint("chats", "chats", documented=documented)
-    chats = services.chats
-    _one_chat(api, services)
-
-    @api.post("/chats", responses={201: Chat, **errors(TooLarge, AlreadyExists)}, summary="Make a chat")
-    def create(body: NewChat) -> tuple[dict[str, Any], int]:
-        return chats.create(caller().scope, body.title), 201
-
-    @api.get("/chats", responses={200: ChatPage, **errors(InvalidCursor)}, summary="List chats")
-    def index(query: PageQuery) -> dict[str, Any]:
-        page = chats.list(caller().scope, query.limit, query.cursor)
-        return {"items": page.items, "next_cursor": page.next_cursor}
-
-    @api.post(
-        "/chats/<id>/messages",
-        responses={200: Answer, **errors(*OF_A_TURN)},
-        summary="Send a message",
-        description="Answers as JSON, or with `Accept: text/event-stream` as server-sent events. An error after the "
-        "stream has begun is its last event. With an `Idempotency-Key` header a repeated send gives the first answer.",
-        openapi_extensions={"x-headers": [KEY_HEADER]},
-    )
-    def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
-        if len(body.text) > services.settings.limits.message_characters:
-            raise TooLarge(f"A message has at most {services.settings.limits.message_characters} characters.")
-        streamed = request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream"
-        asks = client() if streamed else None
-        running = turns.begin(caller(), path.id, body.text, idempotency_key(), streamed=streamed, client=asks)
-        return event_stream(sse(running.events(), asks)) if streamed else whole(running.events())
-
-    return api
+api = Routes("chats", "chats")
 
 
-def _one_chat(api: APIBlueprint, services: Services) -> None:
-    chats = services.chats
+@api.post("/chats", responses={201: Chat, **errors(TooLarge, AlreadyExists)}, summary="Make a chat")
+def create(body: NewChat) -> tuple[dict[str, Any], int]:
+    """Make a chat."""
+    return services().chats.create(caller().scope, body.title), 201
 
-    @api.get(
-        "/chats/<id>",
-        responses={200: ChatWithMessages, **errors(*OF_A_CHAT, InvalidCursor)},
-        summary="Read a chat and its messages",
-    )
-    def get(path: Path, query: PageQuery) -> dict[str, Any]:
-        chat, page = chats.get(caller().scope, path.id, query.limit, query.cursor)
-        return {**chat, "messages": page.items, "next_cursor": page.next_cursor}
 
-    @api.patch("/chats/<id>", responses={200: Chat, **errors(*OF_A_CHAT, TooLarge)}, summary="Rename or archive a chat")
-    def change(path: Path, body: ChatChange) -> dict[str, Any]:
-        changes = body.model_dump(exclude_none=True)
-        if not changes:
-            raise BadRequest("Nothing to change: send title, archived or both.")
-        return chats.change(caller().scope, path.id, changes)
+@api.get("/chats", responses={200: ChatPage, **errors(InvalidCursor)}, summary="List chats")
+def index(query: PageQuery) -> dict[str, Any]:
+    """List chats."""
+    page = services().chats.list(caller().scope, query.limit, query.cursor)
+    return {"items": page.items, "next_cursor": page.next_cursor}
 
-    @api.delete("/chats/<id>", responses={204: None, **errors(*OF_A_CHAT)}, summary="Delete a chat and its messages")
-    def delete(path: Path) -> tuple[str, int]:
-        chats.delete(caller().scope, path.id)
-        return "", 204
+
+@api.post(
+    "/chats/<id>/messages",
+    responses={200: Answer, **errors(*OF_A_TURN)},
+    summary="Send a message",
+    description="Answers as JSON, or with `Accept: text/event-stream` as server-sent events. An error after the "
+    "stream has begun is its last event. With an `Idempotency-Key` header a repeated send gives the first answer.",
+    openapi_extensions={"x-headers": [KEY_HEADER]},
+)
+def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
+    """Send a message."""
+    if len(body.text) > services().settings.limits.message_characters:
+        raise TooLarge(f"A message has at most {services().settings.limits.message_characters} characters.")
+    streamed = request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream"
+    asks = client() if streamed else None
+    running = backend().turns.begin(caller(), path.id, body.text, idempotency_key(), streamed=streamed, client=asks)
+    return event_stream(sse(running.events(), asks)) if streamed else whole(running.events())
+
+
+@api.get(
+    "/chats/<id>",
+    responses={200: ChatWithMessages, **errors(*OF_A_CHAT, InvalidCursor)},
+    summary="Read a chat and its messages",
+)
+def get(path: Path, query: PageQuery) -> dict[str, Any]:
+    """Read a chat and its messages."""
+    chat, page = services().chats.get(caller().scope, path.id, query.limit, query.cursor)
+    return {**chat, "messages": page.items, "next_cursor": page.next_cursor}
+
+
+@api.patch("/chats/<id>", responses={200: Chat, **errors(*OF_A_CHAT, TooLarge)}, summary="Rename or archive a chat")
+def change(path: Path, body: ChatChange) -> dict[str, Any]:
+    """Rename or archive a chat."""
+    changes = body.model_dump(exclude_none=True)
+    if not changes:
+        raise BadRequest("Nothing to change: send title, archived or both.")
+    return services().chats.change(caller().scope, path.id, changes)
+
+
+@api.delete("/chats/<id>", responses={204: None, **errors(*OF_A_CHAT)}, summary="Delete a chat and its messages")
+def delete(path: Path) -> tuple[str, int]:
+    """Delete a chat and its messages."""
+    services().chats.delete(caller().scope, path.id)
+    return "", 204
 
 
 def whole(events: Iterator[Event | Paused]) -> dict[str, Any]:

@@ -7,16 +7,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flask import request
-from flask_openapi3 import APIBlueprint
-from flask_openapi3.models import Tag
 from pydantic import BaseModel, Field
 
-from ..errors import Forbidden, InvalidId, TooLarge
+from ..errors import Forbidden, InvalidId, NotFound, TooLarge
 from ..identity import DevIdentity
-from .base import Body, example
+from .base import Body, Routes, example, services
 from .refusals import errors_of_anyone
 
-__all__ = ["routes"]
+__all__ = ["api"]
 
 
 class DevUser(Body):
@@ -46,17 +44,22 @@ def _refuse_other_names() -> None:
         raise Forbidden("Dev tokens are handed out under localhost or an IP address alone.", reason=name) from None
 
 
-def routes(identity: DevIdentity, *, documented: bool) -> APIBlueprint:
-    """The blueprint."""
-    api = APIBlueprint("dev", __name__, url_prefix="/dev", abp_tags=[Tag(name="development")], doc_ui=documented)
+def _identity() -> DevIdentity:
+    identity = services().dev_identity
+    if identity is None:  # the routes are there on a laptop alone
+        raise NotFound
+    return identity
 
-    @api.post(
-        "/token",
-        responses={200: DevToken, **errors_of_anyone(Forbidden, InvalidId, TooLarge)},
-        summary="Sign in as anyone, on a laptop",
-    )
-    def token(body: DevUser) -> dict[str, Any]:
-        _refuse_other_names()
-        return {"token": identity.issue(body.uid, role=body.role, email=body.email)}
 
-    return api
+api = Routes("dev", "development", prefix="/dev", public=True)
+
+
+@api.post(
+    "/token",
+    responses={200: DevToken, **errors_of_anyone(Forbidden, InvalidId, TooLarge)},
+    summary="Sign in as anyone, on a laptop",
+)
+def token(body: DevUser) -> dict[str, Any]:
+    """Sign in as anyone, on a laptop."""
+    _refuse_other_names()
+    return {"token": _identity().issue(body.uid, role=body.role, email=body.email)}

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, Field
 
 from ..errors import InvalidId, NotFound
 from ..push.devices import Devices
-from ..services.bundle import Services
-from .base import Body, Path, blueprint, caller, example
+from .base import Body, Path, Routes, caller, example, services
 from .refusals import errors
 
-__all__ = ["routes"]
+__all__ = ["api"]
 
 _DEVICE = {
     "id": "t0123456789abcdef0123456789abcdef01234567",
@@ -51,26 +49,27 @@ class DeviceList(BaseModel):
     items: list[DeviceAnswer]
 
 
-def routes(services: Services, *, documented: bool) -> APIBlueprint:
-    """The blueprint."""
-    api = blueprint("devices", "devices", documented=documented)
-    devices = Devices(services.store, services.clock)
+api = Routes("devices", "devices")
 
-    @api.post("/devices", responses={201: DeviceAnswer, **errors()}, summary="Have notifications sent to a device")
-    def register(body: DeviceBody) -> tuple[dict[str, Any], int]:
-        return devices.register(caller().scope, body.token, body.platform), 201
 
-    @api.get("/devices", responses={200: DeviceList, **errors()}, summary="List your devices")
-    def index() -> dict[str, Any]:
-        return {"items": devices.list(caller().scope)}
+@api.post("/devices", responses={201: DeviceAnswer, **errors()}, summary="Have notifications sent to a device")
+def register(body: DeviceBody) -> tuple[dict[str, Any], int]:
+    """Have notifications sent to a device."""
+    return Devices(services().store, services().clock).register(caller().scope, body.token, body.platform), 201
 
-    @api.delete(
-        "/devices/<id>",
-        responses={204: None, **errors(InvalidId, NotFound)},
-        summary="Send nothing to a device any more",
-    )
-    def remove(path: Path) -> tuple[str, int]:
-        devices.remove(caller().scope, path.id)
-        return "", 204
 
-    return api
+@api.get("/devices", responses={200: DeviceList, **errors()}, summary="List your devices")
+def index() -> dict[str, Any]:
+    """List your devices."""
+    return {"items": Devices(services().store, services().clock).list(caller().scope)}
+
+
+@api.delete(
+    "/devices/<id>",
+    responses={204: None, **errors(InvalidId, NotFound)},
+    summary="Send nothing to a device any more",
+)
+def remove(path: Path) -> tuple[str, int]:
+    """Send nothing to a device any more."""
+    Devices(services().store, services().clock).remove(caller().scope, path.id)
+    return "", 204

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from flask import request
-from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..documents.catalog import DocumentSource
@@ -29,14 +28,12 @@ from ..errors import (
 from ..identity import Caller
 from ..jobs.base import job_view
 from ..rag.files import is_document_name
-from ..services.bundle import Services
-from ..services.upload_limits import Uploads
-from .base import Body, PageQuery, Path, blueprint, caller, example
+from .base import Body, PageQuery, Path, Routes, backend, caller, example, services
 from .jobs import JobAnswer
 from .refusals import OF_THE_INDEX, errors
 from .upload_form import UploadForm
 
-__all__ = ["DocumentPage", "routes"]
+__all__ = ["DocumentPage", "api"]
 
 _DOCUMENT = {
     "id": "d0123456789abcdef0123456789abcdef",
@@ -225,87 +222,12 @@ _OF_A_NEW_ONE = (
 )
 
 
-def routes(services: Services, *, documented: bool) -> APIBlueprint:
-    """The blueprint."""
-    api = blueprint("documents", "documents", documented=documented)
-    documents = services.documents
-    uploads = Uploads(services)
-    _one_document(api, services)
-
-    @api.post(
-        "/documents",
-        responses={200: DocumentAnswer, 202: DocumentAnswer, **errors(*_OF_A_NEW_ONE, FetchRefused)},
-        summary="Put up a document",
-        description="A file as `multipart/form-data`, or JSON that says where it is. A document of the same name or "
-        "URL is replaced. 202: a job indexes it; 200: it was there with this very content, and nothing is done.",
-        openapi_extensions=_upload_form() if documented else None,
-    )
-    def create() -> tuple[dict[str, Any], int]:
-        if request.mimetype == "multipart/form-data":
-            with uploads.place(caller().scope):
-                document, fresh = _uploaded(services, uploads)
-        else:
-            uploads.count(caller().scope)
-            document, fresh = _named(services)
-        return document, 202 if fresh else 200
-
-    @api.get(
-        "/documents",
-        responses={200: DocumentPage, **errors(InvalidCursor)},
-        summary="List documents",
-    )
-    def index(query: ListQuery) -> dict[str, Any]:
-        page = documents.page(_scope(caller(), library=query.library), query.limit, query.cursor)
-        return {"items": page.items, "next_cursor": page.next_cursor}
-
-    @api.post(
-        "/crawls",
-        responses={202: JobAnswer, **errors(TooLarge, FetchRefused, NotFound, Forbidden, JobsUnavailable)},
-        summary="Take in the pages of a site",
-        description="A job goes from page to page and puts each up as a document; its `result` names them.",
-    )
-    def crawl(body: NewCrawl) -> tuple[dict[str, Any], int]:
-        scope = _scope(caller(), library=body.library, write=True)
-        return job_view(documents.crawl(scope, body.url, body.depth, body.pages)), 202
-
-    return api
-
-
-def _one_document(api: APIBlueprint, services: Services) -> None:
-    documents = services.documents
-
-    @api.get(
-        "/documents/<id>", responses={200: DocumentAnswer, **errors(*_OF_A_DOCUMENT)}, summary="Read a document's state"
-    )
-    def get(path: Path, query: LibraryQuery) -> dict[str, Any]:
-        return documents.get(_scope(caller(), library=query.library), path.id)
-
-    @api.get(
-        "/documents/<id>/text",
-        responses={200: TextAnswer, **errors(*_OF_A_DOCUMENT, Conflict, PassageChanged)},
-        summary="Read a part of a document's text",
-        description="Opens a citation: its `document_id`, `start`, `end`, `chunk_id` and `library` give the passage, "
-        "and `around` what stands around it. Pages through the whole text with `start` and `end`.",
-    )
-    def text(path: Path, query: TextQuery) -> dict[str, Any]:
-        return _text(services, path.id, query)
-
-    @api.delete(
-        "/documents/<id>",
-        responses={204: None, **errors(Fenced, *_OF_A_DOCUMENT, *OF_THE_INDEX)},
-        summary="Delete a document, its passages and its file",
-    )
-    def delete(path: Path, query: LibraryQuery) -> tuple[str, int]:
-        documents.delete(_scope(caller(), library=query.library, write=True), path.id)
-        return "", 204
-
-
-def _text(services: Services, document: str, query: TextQuery) -> dict[str, Any]:
+def _text(document: str, query: TextQuery) -> dict[str, Any]:
     start, end = query.start, query.end if query.end is not None else query.start + _TEXT_CHARACTERS
     if not start < end <= start + _TEXT_CHARACTERS:
         raise BadRequest(f"end: 1 to {_TEXT_CHARACTERS} characters after start.")
     scope = _scope(caller(), library=query.library)
-    record, span = services.documents.read(scope, document, start, end, around=query.around, passage=query.chunk_id)
+    record, span = services().documents.read(scope, document, start, end, around=query.around, passage=query.chunk_id)
     if span is None:
         raise BadRequest("start: the document's text ends before it.")
     return {
@@ -324,6 +246,82 @@ def _text(services: Services, document: str, query: TextQuery) -> dict[str, Any]
     }
 
 
+api = Routes("documents", "documents")
+
+
+@api.post(
+    "/documents",
+    responses={200: DocumentAnswer, 202: DocumentAnswer, **errors(*_OF_A_NEW_ONE, FetchRefused)},
+    summary="Put up a document",
+    description="A file as `multipart/form-data`, or JSON that says where it is. A document of the same name or "
+    "URL is replaced. 202: a job indexes it; 200: it was there with this very content, and nothing is done.",
+    openapi_extensions=_upload_form,
+)
+def create() -> tuple[dict[str, Any], int]:
+    """Put up a document."""
+    if request.mimetype == "multipart/form-data":
+        with backend().uploads.place(caller().scope):
+            document, fresh = _uploaded()
+    else:
+        backend().uploads.count(caller().scope)
+        document, fresh = _named()
+    return document, 202 if fresh else 200
+
+
+@api.get(
+    "/documents",
+    responses={200: DocumentPage, **errors(InvalidCursor)},
+    summary="List documents",
+)
+def index(query: ListQuery) -> dict[str, Any]:
+    """List documents."""
+    page = services().documents.page(_scope(caller(), library=query.library), query.limit, query.cursor)
+    return {"items": page.items, "next_cursor": page.next_cursor}
+
+
+@api.post(
+    "/crawls",
+    responses={202: JobAnswer, **errors(TooLarge, FetchRefused, NotFound, Forbidden, JobsUnavailable)},
+    summary="Take in the pages of a site",
+    description="A job goes from page to page and puts each up as a document; its `result` names them.",
+)
+def crawl(body: NewCrawl) -> tuple[dict[str, Any], int]:
+    """Take in the pages of a site."""
+    scope = _scope(caller(), library=body.library, write=True)
+    return job_view(services().documents.crawl(scope, body.url, body.depth, body.pages)), 202
+
+
+@api.get(
+    "/documents/<id>", responses={200: DocumentAnswer, **errors(*_OF_A_DOCUMENT)}, summary="Read a document's state"
+)
+def get(path: Path, query: LibraryQuery) -> dict[str, Any]:
+    """Read a document's state."""
+    return services().documents.get(_scope(caller(), library=query.library), path.id)
+
+
+@api.get(
+    "/documents/<id>/text",
+    responses={200: TextAnswer, **errors(*_OF_A_DOCUMENT, Conflict, PassageChanged)},
+    summary="Read a part of a document's text",
+    description="Opens a citation: its `document_id`, `start`, `end`, `chunk_id` and `library` give the passage, "
+    "and `around` what stands around it. Pages through the whole text with `start` and `end`.",
+)
+def text(path: Path, query: TextQuery) -> dict[str, Any]:
+    """Read a part of a document's text."""
+    return _text(path.id, query)
+
+
+@api.delete(
+    "/documents/<id>",
+    responses={204: None, **errors(Fenced, *_OF_A_DOCUMENT, *OF_THE_INDEX)},
+    summary="Delete a document, its passages and its file",
+)
+def delete(path: Path, query: LibraryQuery) -> tuple[str, int]:
+    """Delete a document, its passages and its file."""
+    services().documents.delete(_scope(caller(), library=query.library, write=True), path.id)
+    return "", 204
+
+
 def _scope(who: Caller, *, library: bool, write: bool = False) -> Any:
     """Whose documents a request is about.
 
@@ -337,11 +335,11 @@ def _scope(who: Caller, *, library: bool, write: bool = False) -> Any:
     return who.library
 
 
-def _uploaded(services: Services, uploads: Uploads) -> tuple[dict[str, Any], bool]:
+def _uploaded() -> tuple[dict[str, Any], bool]:
     """Take in a file as it comes. What it may be refused for is looked at as soon as it is known."""
-    documents = services.documents
-    form = UploadForm(request, services.settings.upload_bytes, documents.policy.file_bytes)
-    uploads.count(caller().scope)
+    documents, settings = services().documents, services().settings
+    form = UploadForm(request, settings.upload_bytes, documents.policy.file_bytes)
+    backend().uploads.count(caller().scope)
     file = form.file()
     if not documents.has_room(*_whose(form)):
         raise TooMany(
@@ -369,7 +367,7 @@ def _whose(form: UploadForm) -> tuple[Any, DocumentSource]:
     return _scope(caller(), library=library == "true", write=True), DocumentSource("file", name)
 
 
-def _named(services: Services) -> tuple[dict[str, Any], bool]:
+def _named() -> tuple[dict[str, Any], bool]:
     try:
         body = NewDocument.model_validate(request.get_json())
     except ValidationError as error:
@@ -378,9 +376,9 @@ def _named(services: Services) -> tuple[dict[str, Any], bool]:
     if (body.url is None) == (body.upload is None):
         raise BadRequest("Send a file, or JSON with one of url and upload.")
     if body.url is not None:
-        url = services.documents.fetcher.target(body.url).url
+        url = services().documents.fetcher.target(body.url).url
         scope = _scope(caller(), library=body.library, write=True)
-        return services.documents.add(scope, DocumentSource("url", url[-200:], url))
+        return services().documents.add(scope, DocumentSource("url", url[-200:], url))
     if body.library:
         raise BadRequest("An upload is its user's own: send the file itself to put it into the library.")
-    return services.documents.add(caller().scope, DocumentSource("upload", str(body.upload)))
+    return services().documents.add(caller().scope, DocumentSource("upload", str(body.upload)))

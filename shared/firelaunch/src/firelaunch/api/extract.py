@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, Field
 
 from ..errors import InvalidSchema, TooLarge
-from ..services.bundle import Services
-from .base import Body, blueprint, caller, example
+from .base import Body, Routes, caller, example, services
 from .chats import TurnUsage
 from .examples import ORDER, ORDER_SCHEMA, ORDERED, REQUEST, USED
 from .refusals import OF_AN_EXTRACTION, errors
 
-__all__ = ["routes"]
+__all__ = ["api"]
 
 
 class ExtractRequest(Body):
@@ -37,27 +35,24 @@ class Extracted(BaseModel):
     usage: TurnUsage
 
 
-def routes(services: Services, *, documented: bool) -> APIBlueprint:
-    """The blueprint."""
-    api = blueprint("extract", "extract", documented=documented)
-    limits = services.settings.limits
+api = Routes("extract", "extract")
 
-    @api.post(
-        "/extract",
-        responses={200: Extracted, **errors(*OF_AN_EXTRACTION)},
-        summary="Have a text read into data",
-        description="The model is held to the schema; an answer that does not fit is sent back to it once. Costs like "
-        "a message.",
-    )
-    def extract(body: ExtractRequest) -> dict[str, Any]:
-        if len(body.text) > limits.message_characters:
-            raise TooLarge(f"A text has at most {limits.message_characters} characters.")
-        if len(_json(body.json_schema)) > limits.schema_bytes:
-            raise TooLarge(f"A schema has at most {limits.schema_bytes} bytes.")
-        found = services.llm.extract(body.json_schema, body.text, scope=caller().scope)
-        return {"request_id": found.request_id, "data": found.data, "usage": found.usage}
 
-    return api
+@api.post(
+    "/extract",
+    responses={200: Extracted, **errors(*OF_AN_EXTRACTION)},
+    summary="Have a text read into data",
+    description="The model is held to the schema; an answer that does not fit is sent back to it once. Costs like "
+    "a message.",
+)
+def extract(body: ExtractRequest) -> dict[str, Any]:
+    """Have a text read into data."""
+    if len(body.text) > services().settings.limits.message_characters:
+        raise TooLarge(f"A text has at most {services().settings.limits.message_characters} characters.")
+    if len(_json(body.json_schema)) > services().settings.limits.schema_bytes:
+        raise TooLarge(f"A schema has at most {services().settings.limits.schema_bytes} bytes.")
+    found = services().llm.extract(body.json_schema, body.text, scope=caller().scope)
+    return {"request_id": found.request_id, "data": found.data, "usage": found.usage}
 
 
 def _json(schema: dict[str, Any]) -> bytes:

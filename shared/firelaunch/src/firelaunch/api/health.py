@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flask_openapi3 import APIBlueprint
-from flask_openapi3.models import Tag
 from pydantic import BaseModel
 
-from ..services.bundle import Services
-from .base import example
+from .base import Routes, example, services
 from .refusals import OF_THE_STORE, errors_of_anyone
 
-__all__ = ["routes"]
+__all__ = ["api"]
 
 View = Callable[[], dict[str, str]]
 
@@ -37,41 +34,44 @@ class Ready(BaseModel):
     model: str
 
 
-def routes(services: Services, *, documented: bool) -> APIBlueprint:
-    """The blueprint."""
-    api = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")], doc_ui=documented)
-
-    @api.get("/live", responses={200: Up, **errors_of_anyone()}, summary="Is the process up?")
-    def live() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @api.get(
-        "/ready",
-        responses={200: Ready, **errors_of_anyone(*OF_THE_STORE)},
-        summary="Does the process reach its database?",
-    )
-    def ready() -> dict[str, str]:
-        services.store.get(services.store.scope.root)
-        return {"status": "ready", "app": services.settings.app.id, "model": services.settings.provider}
-
-    # The names of before, for one version.
-    api.get(
-        "/healthz",
-        responses={200: Up, **errors_of_anyone()},
-        summary="The old name of /live.",
-        deprecated=True,
-        endpoint="healthz",
-    )(_deprecated(live, "/live"))
-    api.get(
-        "/readyz",
-        responses={200: Ready, **errors_of_anyone(*OF_THE_STORE)},
-        summary="The old name of /ready.",
-        deprecated=True,
-        endpoint="readyz",
-    )(_deprecated(ready, "/ready"))
-    return api
-
-
 def _deprecated(view: View, successor: str) -> Callable[[], tuple[dict[str, str], dict[str, str]]]:
     """``view``, with headers that name the address to use in place of this one."""
     return lambda: (view(), {"Deprecation": "true", "Link": f'<{successor}>; rel="successor-version"'})
+
+
+api = Routes("health", "health", prefix=None, public=True)
+
+
+@api.get("/live", responses={200: Up, **errors_of_anyone()}, summary="Is the process up?")
+def live() -> dict[str, str]:
+    """Is the process up?"""
+    return {"status": "ok"}
+
+
+@api.get(
+    "/ready",
+    responses={200: Ready, **errors_of_anyone(*OF_THE_STORE)},
+    summary="Does the process reach its database?",
+)
+def ready() -> dict[str, str]:
+    """Does the process reach its database?"""
+    services().store.get(services().store.scope.root)
+    return {"status": "ready", "app": services().settings.app.id, "model": services().settings.provider}
+
+
+api.get(
+    "/healthz",
+    responses={200: Up, **errors_of_anyone()},
+    summary="The old name of /live.",
+    deprecated=True,
+    endpoint="healthz",
+)(_deprecated(live, "/live"))
+
+
+api.get(
+    "/readyz",
+    responses={200: Ready, **errors_of_anyone(*OF_THE_STORE)},
+    summary="The old name of /ready.",
+    deprecated=True,
+    endpoint="readyz",
+)(_deprecated(ready, "/ready"))

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, Field
 
 from ..errors import Conflict, InvalidCursor, InvalidId, NotFound, PreconditionFailed
 from ..jobs.base import job_view
-from ..services.bundle import Services
-from .base import PageQuery, Path, admins_only, blueprint, caller, example
+from .base import PageQuery, Path, Routes, admins_only, caller, example, services
 from .refusals import errors
 
-__all__ = ["routes"]
+__all__ = ["api"]
 
 
 _OF_A_JOB = (InvalidId, NotFound)
@@ -91,55 +89,53 @@ class JobPage(BaseModel):
     next_cursor: str | None
 
 
-def routes(services: Services, *, documented: bool) -> APIBlueprint:
-    """The blueprint."""
-    api = blueprint("jobs", "jobs", documented=documented)
-    jobs = services.jobs
-    _operations(api, services)
-
-    @api.get("/jobs", responses={200: JobPage, **errors(InvalidCursor)}, summary="List your jobs")
-    def index(query: PageQuery) -> dict[str, Any]:
-        page = jobs.mine(caller().scope, query.limit, query.cursor)
-        return {"items": page.items, "next_cursor": page.next_cursor}
-
-    @api.get("/jobs/<id>", responses={200: JobAnswer, **errors(*_OF_A_JOB)}, summary="Read a job")
-    def get(path: Path) -> dict[str, Any]:
-        return job_view(jobs.get(caller().scope, path.id))
-
-    @api.post(
-        "/jobs/<id>/cancel", responses={200: JobAnswer, **errors(*_OF_A_JOB, *_IN_THE_WAY)}, summary="Cancel a job"
-    )
-    def cancel(path: Path) -> dict[str, Any]:
-        return job_view(jobs.cancel(caller().scope, path.id))
-
-    return api
+api = Routes("jobs", "jobs")
 
 
-def _operations(api: APIBlueprint, services: Services) -> None:
-    jobs = services.jobs
+@api.get("/jobs", responses={200: JobPage, **errors(InvalidCursor)}, summary="List your jobs")
+def index(query: PageQuery) -> dict[str, Any]:
+    """List your jobs."""
+    page = services().jobs.mine(caller().scope, query.limit, query.cursor)
+    return {"items": page.items, "next_cursor": page.next_cursor}
 
-    @api.get(
-        "/ops/jobs", responses={200: JobPage, **errors(InvalidCursor)}, summary="List the app's dead jobs (admins)"
-    )
-    def dead(query: PageQuery) -> dict[str, Any]:
-        admins_only()
-        page = jobs.dead(query.limit, query.cursor)
-        return {"items": page.items, "next_cursor": page.next_cursor}
 
-    @api.get(
-        "/ops/jobs/<id>",
-        responses={200: JobAnswer, **errors(*_OF_A_JOB)},
-        summary="Read a job that is the app's and no user's (admins)",
-    )
-    def read(path: Path) -> dict[str, Any]:
-        admins_only()
-        return job_view(jobs.get(services.store.scope, path.id))
+@api.get("/jobs/<id>", responses={200: JobAnswer, **errors(*_OF_A_JOB)}, summary="Read a job")
+def get(path: Path) -> dict[str, Any]:
+    """Read a job."""
+    return job_view(services().jobs.get(caller().scope, path.id))
 
-    @api.post(
-        "/ops/jobs/<id>/redrive",
-        responses={200: JobAnswer, **errors(*_OF_A_JOB, *_IN_THE_WAY)},
-        summary="Try a dead job anew (admins)",
-    )
-    def redrive(path: Path) -> dict[str, Any]:
-        admins_only()
-        return job_view(jobs.redrive(path.id))
+
+@api.post("/jobs/<id>/cancel", responses={200: JobAnswer, **errors(*_OF_A_JOB, *_IN_THE_WAY)}, summary="Cancel a job")
+def cancel(path: Path) -> dict[str, Any]:
+    """Cancel a job."""
+    return job_view(services().jobs.cancel(caller().scope, path.id))
+
+
+@api.get("/ops/jobs", responses={200: JobPage, **errors(InvalidCursor)}, summary="List the app's dead jobs (admins)")
+def dead(query: PageQuery) -> dict[str, Any]:
+    """List the app's dead jobs (admins)."""
+    admins_only()
+    page = services().jobs.dead(query.limit, query.cursor)
+    return {"items": page.items, "next_cursor": page.next_cursor}
+
+
+@api.get(
+    "/ops/jobs/<id>",
+    responses={200: JobAnswer, **errors(*_OF_A_JOB)},
+    summary="Read a job that is the app's and no user's (admins)",
+)
+def read(path: Path) -> dict[str, Any]:
+    """Read a job that is the app's and no user's (admins)."""
+    admins_only()
+    return job_view(services().jobs.get(services().store.scope, path.id))
+
+
+@api.post(
+    "/ops/jobs/<id>/redrive",
+    responses={200: JobAnswer, **errors(*_OF_A_JOB, *_IN_THE_WAY)},
+    summary="Try a dead job anew (admins)",
+)
+def redrive(path: Path) -> dict[str, Any]:
+    """Try a dead job anew (admins)."""
+    admins_only()
+    return job_view(services().jobs.redrive(path.id))

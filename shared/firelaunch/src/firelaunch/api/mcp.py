@@ -14,14 +14,12 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from flask import Response, jsonify, request
-from flask_openapi3 import APIBlueprint
-from flask_openapi3.models import Tag
+from flask import Response, current_app, jsonify, request
 
 from ..errors import BadRequest, Forbidden
 from ..services.bundle import Services
 from ..turns.admit import Turns
-from .base import BEARER, LOCALHOST, caller
+from .base import LOCALHOST, Routes, backend, caller, services
 from .jsonrpc import (
     HEADER_MISMATCH,
     INVALID_PARAMS,
@@ -35,7 +33,7 @@ from .jsonrpc import (
 from .mcp_document import HEADERS, body, responses
 from .mcp_tools import tools
 
-__all__ = ["routes"]
+__all__ = ["api"]
 
 _STATELESS = "2026-07-28"
 _HANDSHAKE = ("2025-03-26", "2025-06-18", "2025-11-25")
@@ -48,40 +46,38 @@ _FRESH = {"ttlMs": 300_000, "cacheScope": "private"}
 _Method = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprint:
-    """The blueprint."""
-    api = APIBlueprint("mcp", __name__, abp_tags=[Tag(name="mcp")], abp_security=BEARER, doc_ui=documented)
-    older, stateless_ones = _methods(services, turns)
+api = Routes("mcp", "mcp", prefix=None)
 
-    @api.post(
-        "/mcp",
-        responses=responses() if documented else None,
-        summary="Call the app as a tool",
-        description="One JSON-RPC message of the Model Context Protocol; `tools/list` names the tools. A message "
-        "without an `id` wants no answer and gets a 202.",
-        openapi_extensions={"x-headers": HEADERS, "requestBody": body()} if documented else None,
-    )
-    def mcp() -> Response | tuple[str, int]:
-        _check_origin(services)
-        if not request.is_json:
-            raise BadRequest("Send the body as JSON, with Content-Type: application/json.")
-        message: Notification | None = None
-        stateless = True
-        try:
-            message = parse(request.get_data())
-            stateless = _is_stateless(message)
-            if not isinstance(message, RpcRequest):
-                return "", 202
-            if stateless:
-                _check_headers(message)
-            method = (stateless_ones if stateless else older).get(message.method)
-            if method is None:
-                raise RpcError(METHOD_NOT_FOUND, "There is no such method here.")
-            return jsonify({"jsonrpc": "2.0", "id": message.id, "result": method(message.params)})
-        except RpcError as error:
-            return _failed(error, message, stateless)
 
-    return api
+@api.post(
+    "/mcp",
+    responses=responses,
+    summary="Call the app as a tool",
+    description="One JSON-RPC message of the Model Context Protocol; `tools/list` names the tools. A message "
+    "without an `id` wants no answer and gets a 202.",
+    openapi_extensions=lambda: {"x-headers": HEADERS, "requestBody": body()},
+)
+def mcp() -> Response | tuple[str, int]:
+    """Answer one JSON-RPC message."""
+    _check_origin()
+    if not request.is_json:
+        raise BadRequest("Send the body as JSON, with Content-Type: application/json.")
+    message: Notification | None = None
+    stateless = True
+    try:
+        message = parse(request.get_data())
+        stateless = _is_stateless(message)
+        if not isinstance(message, RpcRequest):
+            return "", 202
+        if stateless:
+            _check_headers(message)
+        older, stateless_ones = _known()
+        method = (stateless_ones if stateless else older).get(message.method)
+        if method is None:
+            raise RpcError(METHOD_NOT_FOUND, "There is no such method here.")
+        return jsonify({"jsonrpc": "2.0", "id": message.id, "result": method(message.params)})
+    except RpcError as error:
+        return _failed(error, message, stateless)
 
 
 def _failed(error: RpcError, message: Notification | None, stateless: bool) -> Response:
@@ -96,9 +92,9 @@ def _failed(error: RpcError, message: Notification | None, stateless: bool) -> R
     return answer
 
 
-def _check_origin(services: Services) -> None:
+def _check_origin() -> None:
     """A page elsewhere must not reach an app on its visitor's machine; a program sends no Origin."""
-    origin, settings = request.headers.get("Origin"), services.settings
+    origin, settings = request.headers.get("Origin"), services().settings
     if origin is None or origin in settings.cors.origins:
         return
     if not (settings.environment.development and re.fullmatch(LOCALHOST, origin)):
@@ -140,6 +136,14 @@ def _decoded(header: str | None) -> str | None:
         return base64.b64decode(header[9:-2], validate=True).decode()
     except ValueError:
         return None
+
+
+def _known() -> tuple[dict[str, _Method], dict[str, _Method]]:
+    extensions = current_app.extensions
+    if "firelaunch.mcp" not in extensions:
+        extensions["firelaunch.mcp"] = _methods(services(), backend().turns)
+    found: tuple[dict[str, _Method], dict[str, _Method]] = extensions["firelaunch.mcp"]
+    return found
 
 
 def _methods(services: Services, turns: Turns) -> tuple[dict[str, _Method], dict[str, _Method]]:

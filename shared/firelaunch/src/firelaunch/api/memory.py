@@ -5,16 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel
 
-from ..services.bundle import Services
 from ..store.base import Delete
 from ..turns.follow_ups import notes_of
-from .base import blueprint, caller, example
+from .base import Routes, caller, example, services
 from .refusals import errors
 
-__all__ = ["routes"]
+__all__ = ["api"]
 
 
 class Memory(BaseModel):
@@ -25,20 +23,20 @@ class Memory(BaseModel):
     updated_at: str | None
 
 
-def routes(services: Services, *, documented: bool) -> APIBlueprint:
-    """The blueprint."""
-    api = blueprint("memory", "account", documented=documented)
+api = Routes("memory", "account")
 
-    @api.get("/memory", responses={200: Memory, **errors()}, summary="What is kept in mind about me?")
-    def read() -> dict[str, Any]:
-        found = services.store.get(caller().scope.memory())
-        at = None if found is None else found.data.get("updated_at")
-        told = at.isoformat(timespec="seconds").replace("+00:00", "Z") if isinstance(at, datetime) else None
-        return {"notes": list(notes_of(found)), "updated_at": told}
 
-    @api.delete("/memory", responses={204: None, **errors()}, summary="Forget what is kept in mind about me")
-    def forget() -> tuple[str, int]:
-        services.store.commit([Delete(caller().scope.memory())])
-        return "", 204
+@api.get("/memory", responses={200: Memory, **errors()}, summary="What is kept in mind about me?")
+def read() -> dict[str, Any]:
+    """What is kept in mind about me?"""
+    found = services().store.get(caller().scope.memory())
+    at = None if found is None else found.data.get("updated_at")
+    told = at.isoformat(timespec="seconds").replace("+00:00", "Z") if isinstance(at, datetime) else None
+    return {"notes": list(notes_of(found)), "updated_at": told}
 
-    return api
+
+@api.delete("/memory", responses={204: None, **errors()}, summary="Forget what is kept in mind about me")
+def forget() -> tuple[str, int]:
+    """Forget what is kept in mind about me."""
+    services().store.commit([Delete(caller().scope.memory())])
+    return "", 204

@@ -5,19 +5,17 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
-from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import AlreadyExists, JobsUnavailable, NotFound, TooLarge
 from ..jobs.base import job_view
-from ..services.bundle import Services
 from ..worker.tasks.reembed import REEMBED, Reembed
 from ..worker.tasks.rollup import rollup_view
-from .base import admins_only, blueprint, example
+from .base import Routes, admins_only, example, services
 from .jobs import JobAnswer
 from .refusals import errors
 
-__all__ = ["routes"]
+__all__ = ["api"]
 
 _DAY = {
     "day": "2026-03-01",
@@ -63,29 +61,28 @@ class OpsUsage(BaseModel):
     items: list[OpsDay]
 
 
-def routes(services: Services, *, documented: bool) -> APIBlueprint:
-    """The blueprint."""
-    api = blueprint("ops", "ops", documented=documented)
-    store, metering = services.store, services.metering
+api = Routes("ops", "ops")
 
-    @api.get("/ops/usage", responses={200: OpsUsage, **errors()}, summary="What has everybody used? (admins)")
-    def usage(query: OpsDaysQuery) -> dict[str, Any]:
-        admins_only()
-        today = date.fromisoformat(metering.today())
-        days = [(today - timedelta(days=back)).isoformat() for back in range(query.days)]
-        found = store.get_many([store.scope.rollup(day) for day in days])
-        return {"items": [rollup_view(day, document) for day, document in zip(days, found, strict=True)]}
 
-    @api.post(
-        "/ops/reembed",
-        responses={202: JobAnswer, **errors(TooLarge, AlreadyExists, NotFound, JobsUnavailable)},
-        summary="Index all documents anew, by the settings of today (role admin)",
-        description="The job is the app's, and what it costs is in no user's budget; `GET /v1/ops/jobs/{id}` has how "
-        "far it is.",
-    )
-    def reembed() -> tuple[dict[str, Any], int]:
-        admins_only()
-        wanted = Reembed(version=services.documents.versions.wanted.id)
-        return job_view(services.jobs.enqueue(store.scope, REEMBED, wanted)), 202
+@api.get("/ops/usage", responses={200: OpsUsage, **errors()}, summary="What has everybody used? (admins)")
+def usage(query: OpsDaysQuery) -> dict[str, Any]:
+    """What has everybody used? (admins)."""
+    admins_only()
+    today = date.fromisoformat(services().metering.today())
+    days = [(today - timedelta(days=back)).isoformat() for back in range(query.days)]
+    found = services().store.get_many([services().store.scope.rollup(day) for day in days])
+    return {"items": [rollup_view(day, document) for day, document in zip(days, found, strict=True)]}
 
-    return api
+
+@api.post(
+    "/ops/reembed",
+    responses={202: JobAnswer, **errors(TooLarge, AlreadyExists, NotFound, JobsUnavailable)},
+    summary="Index all documents anew, by the settings of today (role admin)",
+    description="The job is the app's, and what it costs is in no user's budget; `GET /v1/ops/jobs/{id}` has how "
+    "far it is.",
+)
+def reembed() -> tuple[dict[str, Any], int]:
+    """Index all documents anew, by the settings of today (role admin)."""
+    admins_only()
+    wanted = Reembed(version=services().documents.versions.wanted.id)
+    return job_view(services().jobs.enqueue(services().store.scope, REEMBED, wanted)), 202

@@ -6,21 +6,19 @@ when the page is first asked for, so no start waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from flask import Response
-from flask_openapi3 import APIBlueprint
-from flask_openapi3.models import Tag
 from pydantic import BaseModel, Field
 
 from ..errors import NotFound
+from .base import Routes, backend
 from .refusals import errors_of_anyone
 
-__all__ = ["routes"]
+__all__ = ["api"]
 
 _FILES = {
     "swagger-ui.css": ("css", "text/css"),
@@ -67,40 +65,41 @@ class Asset(BaseModel):
     file: str = Field(json_schema_extra={"enum": list(_FILES)})
 
 
-def routes(document: Callable[[], dict[str, Any]], *, documented: bool) -> APIBlueprint:
-    """The blueprint; ``document`` makes the OpenAPI document, and is called once, when it is first asked for."""
-    api = APIBlueprint("reference", __name__, abp_tags=[Tag(name="reference")], doc_ui=documented)
-    known = cache(document)
-
-    @api.get(
-        "/openapi.json",
-        responses={200: {"content": {"application/json": {"schema": {"type": "object"}}}}, **errors_of_anyone()},
-        summary="This document",
-    )
-    def openapi_json() -> dict[str, Any]:
-        return known()
-
-    @api.get("/docs", responses={200: _text("text/html"), **errors_of_anyone()}, summary="This document, for people")
-    def page() -> Response:
-        return Response(_PAGE, mimetype="text/html", headers={"Content-Security-Policy": _POLICY})
-
-    @api.get(
-        "/docs/<file>",
-        responses={200: _text("text/css", "text/javascript"), **errors_of_anyone(NotFound)},
-        summary="What the page for people consists of",
-    )
-    def asset(path: Asset) -> Response:
-        if path.file not in _FILES:
-            raise NotFound
-        folder, mimetype = _FILES[path.file]
-        content = (_swagger() / folder / path.file).read_bytes() if folder else _START
-        return Response(content, mimetype=mimetype, headers={"Cache-Control": f"public, max-age={_KEPT_SECONDS}"})
-
-    return api
-
-
 def _text(*mimetypes: str) -> dict[str, Any]:
     return {"content": {mimetype: {"schema": {"type": "string"}} for mimetype in mimetypes}}
+
+
+api = Routes("reference", "reference", prefix=None, public=True)
+
+
+@api.get(
+    "/openapi.json",
+    responses={200: {"content": {"application/json": {"schema": {"type": "object"}}}}, **errors_of_anyone()},
+    summary="This document",
+)
+def openapi_json() -> dict[str, Any]:
+    """This document."""
+    return backend().document()
+
+
+@api.get("/docs", responses={200: _text("text/html"), **errors_of_anyone()}, summary="This document, for people")
+def page() -> Response:
+    """This document, for people."""
+    return Response(_PAGE, mimetype="text/html", headers={"Content-Security-Policy": _POLICY})
+
+
+@api.get(
+    "/docs/<file>",
+    responses={200: _text("text/css", "text/javascript"), **errors_of_anyone(NotFound)},
+    summary="What the page for people consists of",
+)
+def asset(path: Asset) -> Response:
+    """What the page for people consists of."""
+    if path.file not in _FILES:
+        raise NotFound
+    folder, mimetype = _FILES[path.file]
+    content = (_swagger() / folder / path.file).read_bytes() if folder else _START
+    return Response(content, mimetype=mimetype, headers={"Cache-Control": f"public, max-age={_KEPT_SECONDS}"})
 
 
 @cache

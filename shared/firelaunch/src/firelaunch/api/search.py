@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import (
@@ -18,10 +17,10 @@ from ..errors import (
 )
 from ..services.bundle import Services
 from ..services.metered_search import search as paid_search
-from .base import Body, blueprint, caller, example
+from .base import Body, Routes, caller, example, services
 from .refusals import OF_THE_INDEX, errors
 
-__all__ = ["Question", "SearchAnswer", "SourceAnswer", "routes", "searched"]
+__all__ = ["Question", "SearchAnswer", "SourceAnswer", "api", "searched"]
 
 _SOURCE = {
     "number": 1,
@@ -85,22 +84,20 @@ class SearchAnswer(BaseModel):
     passages: list[PassageAnswer]
 
 
-def routes(services: Services, *, documented: bool) -> APIBlueprint:
-    """The blueprint."""
-    api = blueprint("search", "documents", documented=documented)
-
-    @api.post(
-        "/search",
-        responses={200: SearchAnswer, **errors(TooLarge, *OF_THE_INDEX, *_OF_EMBEDDING)},
-        summary="Search in documents",
-    )
-    def search(body: Question) -> dict[str, Any]:
-        return searched(services, caller().scope, body)
-
-    return api
-
-
 _OF_EMBEDDING = (ModelError, ModelRefused, ModelTimeout, ModelUnavailable, BudgetExceeded, PreconditionFailed)
+
+
+api = Routes("search", "documents")
+
+
+@api.post(
+    "/search",
+    responses={200: SearchAnswer, **errors(TooLarge, *OF_THE_INDEX, *_OF_EMBEDDING)},
+    summary="Search in documents",
+)
+def search(body: Question) -> dict[str, Any]:
+    """Search in documents."""
+    return searched(services(), caller().scope, body)
 
 
 def searched(services: Services, scope: Any, question: Question) -> dict[str, Any]:

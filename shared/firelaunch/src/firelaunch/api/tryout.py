@@ -12,14 +12,13 @@ from html import escape
 from pathlib import Path
 
 from flask import Response
-from flask_openapi3 import APIBlueprint
-from flask_openapi3.models import Tag
 from pydantic import BaseModel, Field
 
 from ..errors import NotFound
+from .base import Routes, services
 from .refusals import errors_of_anyone
 
-__all__ = ["routes"]
+__all__ = ["api"]
 
 _PAGES = Path(__file__).parent / "pages"
 _ASSETS = {
@@ -53,40 +52,36 @@ class Asset(BaseModel):
     name: str = Field(json_schema_extra={"enum": list(_ASSETS)})
 
 
-def routes(app_name: str, *, documented: bool) -> APIBlueprint:
-    """The blueprint.
-
-    Args:
-        app_name: shown as the page's title and heading.
-    """
-    api = APIBlueprint("tryout", __name__, abp_tags=[Tag(name="development")], doc_ui=documented)
-
-    @api.get(
-        "/",
-        responses={200: _text("text/html"), **errors_of_anyone()},
-        summary="Talk to the app from a browser, on a laptop",
-    )
-    def page() -> Response:
-        text = _content("page.html").decode().replace("APP_NAME", escape(app_name))
-        headers = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "no-referrer"}
-        return Response(text, mimetype="text/html", headers=headers)
-
-    @api.get(
-        "/tryout/<name>",
-        responses={200: _text("text/css", "text/javascript"), **errors_of_anyone(NotFound)},
-        summary="What the page to talk to the app consists of",
-    )
-    def asset(path: Asset) -> Response:
-        if path.name not in _ASSETS:
-            raise NotFound
-        file, mimetype = _ASSETS[path.name]
-        return Response(_content(file), mimetype=mimetype)
-
-    return api
-
-
 def _text(*mimetypes: str) -> dict[str, object]:
     return {"content": {mimetype: {"schema": {"type": "string"}} for mimetype in mimetypes}}
+
+
+api = Routes("tryout", "development", prefix=None, public=True)
+
+
+@api.get(
+    "/",
+    responses={200: _text("text/html"), **errors_of_anyone()},
+    summary="Talk to the app from a browser, on a laptop",
+)
+def page() -> Response:
+    """Talk to the app from a browser, on a laptop."""
+    text = _content("page.html").decode().replace("APP_NAME", escape(services().settings.app.name))
+    headers = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "no-referrer"}
+    return Response(text, mimetype="text/html", headers=headers)
+
+
+@api.get(
+    "/tryout/<name>",
+    responses={200: _text("text/css", "text/javascript"), **errors_of_anyone(NotFound)},
+    summary="What the page to talk to the app consists of",
+)
+def asset(path: Asset) -> Response:
+    """What the page to talk to the app consists of."""
+    if path.name not in _ASSETS:
+        raise NotFound
+    file, mimetype = _ASSETS[path.name]
+    return Response(_content(file), mimetype=mimetype)
 
 
 @cache

@@ -5,19 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from flask import Response
-from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ..chats.ui_events import UI_HEADERS, ui_stream
 from ..errors import BadRequest, Conflict, TooLarge
-from ..services.bundle import Services
-from ..turns.admit import Turns
 from ..turns.send import ClientMessage
-from .base import blueprint, caller, client, event_stream, example, streamed
+from .base import Routes, backend, caller, client, event_stream, example, services, streamed
 from .examples import UI_QUESTION, UI_STREAM
 from .refusals import OF_A_TURN, errors
 
-__all__ = ["routes"]
+__all__ = ["api"]
 
 
 class UIPart(BaseModel):
@@ -83,25 +80,22 @@ class UIChat(BaseModel):
         return given[0]
 
 
-def routes(services: Services, turns: Turns, *, documented: bool) -> APIBlueprint:
-    """The blueprint."""
-    api = blueprint("ui", "useChat", documented=documented)
-    limits = services.settings.limits
+api = Routes("ui", "useChat")
 
-    @api.post(
-        "/chat",
-        responses={200: streamed(UI_STREAM), **errors(*OF_A_TURN, Conflict)},
-        summary="Send a message from useChat",
-        description="A chat that is not there is made. What was said before is what the service has stored; earlier "
-        "messages in the body are not read. A message that is sent twice is answered once. An error after the stream "
-        "has begun is a part of it.",
-    )
-    def send(body: UIChat) -> Response:
-        last = body.last()
-        named = ClientMessage(body.id, last.id, last.said(), again=body.trigger == "regenerate-message")
-        if len(named.text) > limits.message_characters:
-            raise TooLarge(f"A message has at most {limits.message_characters} characters.")
-        asks = client()
-        return event_stream(ui_stream(turns.begin_named(caller(), named, asks).events(), asks), UI_HEADERS)
 
-    return api
+@api.post(
+    "/chat",
+    responses={200: streamed(UI_STREAM), **errors(*OF_A_TURN, Conflict)},
+    summary="Send a message from useChat",
+    description="A chat that is not there is made. What was said before is what the service has stored; earlier "
+    "messages in the body are not read. A message that is sent twice is answered once. An error after the stream "
+    "has begun is a part of it.",
+)
+def send(body: UIChat) -> Response:
+    """Send a message from useChat."""
+    last = body.last()
+    named = ClientMessage(body.id, last.id, last.said(), again=body.trigger == "regenerate-message")
+    if len(named.text) > services().settings.limits.message_characters:
+        raise TooLarge(f"A message has at most {services().settings.limits.message_characters} characters.")
+    asks = client()
+    return event_stream(ui_stream(backend().turns.begin_named(caller(), named, asks).events(), asks), UI_HEADERS)

@@ -11,11 +11,12 @@ import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache, partial
 from typing import Any
 
 from flask import Flask, Request, Response, g, jsonify, request
 from flask_cors import CORS
-from flask_openapi3 import APIBlueprint, OpenAPI
+from flask_openapi3 import OpenAPI
 from flask_openapi3.models import Info
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -42,12 +43,13 @@ from ..api import (
     tryout,
     ui,
 )
-from ..api.base import LOCALHOST
+from ..api.base import LOCALHOST, Backend, Routes
 from ..api.refusals import ErrorAnswer
 from ..chats.ui_events import UI_HEADERS
 from ..errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
 from ..identity import bearer
 from ..services.bundle import Services
+from ..services.upload_limits import Uploads
 from ..shutdown import Shutdown
 from ..store.fence import BEGAN
 from ..telemetry import REQUEST_ID, TRACE, configure_logs
@@ -77,6 +79,26 @@ _PUBLIC = _QUIET | {
 }
 _INTERNAL = frozenset({"internal.run", "internal.sweep"})
 """Verified by their own blueprint, before any of its routes runs: their callers hold tokens of another kind."""
+
+_NOUNS = (
+    chats,
+    ui,
+    answers,
+    jobs,
+    batches,
+    documents,
+    search,
+    account,
+    billing,
+    extract,
+    mcp,
+    devices,
+    memory,
+    ops,
+    health,
+    reference,
+)
+"""The modules with the API's routes, in the order of the OpenAPI document."""
 
 _CODES = {405: "method_not_allowed", 413: "too_large"}
 
@@ -176,8 +198,13 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     runner = Runner(services, batch_handlers(workflow, known), app.shutdown)
     app.start_jobs = lambda: _start_jobs(app, services, runner)
     app.runner = runner
-    for routes in _blueprints(app, services, turns, documented=False):
-        app.register_api(routes)
+    places = follower_slots(max(1, settings.cloud.concurrency // 2))
+    document = cache(partial(_document, app, services))
+    app.extensions["firelaunch"] = Backend(
+        services, turns, Answers(services, app.shutdown, places), Uploads(services), document
+    )
+    for each in _routes(services):
+        app.register_api(each.blueprint(documented=False))
     if services.internal is not None:
         app.register_api(internal.routes(services, runner))
 
@@ -209,42 +236,22 @@ def _guarded(workflow: Workflow, services: Services) -> Workflow:
     return logged(workflow) if services.settings.logs.content else workflow
 
 
-def _blueprints(app: App, services: Services, turns: Turns, *, documented: bool) -> list[APIBlueprint]:
-    places = follower_slots(max(1, services.settings.cloud.concurrency // 2))
-    found = [
-        chats.routes(services, turns, documented=documented),
-        ui.routes(services, turns, documented=documented),
-        answers.routes(Answers(services, app.shutdown, places), documented=documented),
-        jobs.routes(services, documented=documented),
-        batches.routes(services, documented=documented),
-        documents.routes(services, documented=documented),
-        search.routes(services, documented=documented),
-        account.routes(services, documented=documented),
-        billing.routes(services, documented=documented),
-        extract.routes(services, documented=documented),
-        mcp.routes(services, turns, documented=documented),
-        devices.routes(services, documented=documented),
-        memory.routes(services, documented=documented),
-        ops.routes(services, documented=documented),
-        health.routes(services, documented=documented),
-        reference.routes(lambda: _document(app, services, turns), documented=documented),
-    ]
-    if services.dev_identity is not None:
-        found += [
-            dev.routes(services.dev_identity, documented=documented),
-            tryout.routes(services.settings.app.name, documented=documented),
-        ]
-    return found
+def _routes(services: Services) -> list[Routes]:
+    found = [noun.api for noun in _NOUNS]
+    return found if services.dev_identity is None else [*found, dev.api, tryout.api]
 
 
-def _document(app: App, services: Services, turns: Turns) -> dict[str, Any]:
+def _document(app: App, services: Services) -> dict[str, Any]:
     described = App(app.import_name)
     described.info = Info(title=app.info.title, version=app.info.version, description=_ABOUT)
-    for routes in _blueprints(app, services, turns, documented=True):
-        described.register_api(routes)
+    for each in _routes(services):
+        described.register_api(each.blueprint(documented=True))
     document: dict[str, Any] = described.api_doc
     for path in document["paths"].values():
         for operation in path.values():
+            # The library takes a view's docstring for a description, and ours say what the summary says.
+            if operation.get("description", "").rstrip(".") == operation["summary"].rstrip("."):
+                del operation["description"]
             # The library would have headers be a pydantic model, and build its schema anew for each request.
             headers = operation.pop("x-headers", [])
             if headers:
