@@ -24,9 +24,10 @@ from ..llm.types import Message, token_bound
 from ..prompts.versions import Prompts
 from ..scope import Scope
 from ..settings.app import Settings
-from ..store.base import SERVER_TIME, Create, Document, DocumentStore, Update
+from ..store.base import SERVER_TIME, Create, DocumentStore, Update
+from .admit import admit
 from .contention import Retries
-from .reservations import Day, Metering, Quote, Reservation
+from .reservations import Metering, Quote, Reservation
 
 __all__ = ["Extraction", "ModelCalls"]
 
@@ -201,8 +202,15 @@ class ModelCalls:
         """``work`` between a reservation and its settlement, which comes however ``work`` ends."""
         request_id = "r" + secrets.token_hex(16)
         began = time.monotonic()
-        reservation, record_at = self.admission.run(
-            scope.root, lambda: self._reserve(kind, scope, request_id, quotes, counted=counted)
+        reservation, record_at = admit(
+            self.__store,
+            self.metering,
+            self.admission,
+            scope,
+            request_id,
+            quotes,
+            counted=counted,
+            also=lambda reservation: [Create(scope.request(request_id), self._record(kind, scope, reservation))],
         )
         error: str | None = FirelaunchError.code
         try:
@@ -224,32 +232,19 @@ class ModelCalls:
             self._settle(scope.request(request_id), reservation, outcome, record_at)
         return Extraction(data, request_id, reservation.report())
 
-    def _reserve(
-        self, kind: str, scope: Scope, request_id: str, quotes: tuple[Quote, Quote], *, counted: bool
-    ) -> tuple[Reservation, datetime]:
-        day = self.metering.today()
-        found: Sequence[Document | None] = self.__store.get_many([scope.root, scope.usage(day)])
-        user, usage = found
-        plan = self.metering.plan_of(user)
-        reservation, reserve = self.metering.reserve(
-            scope, day, Day.of(usage), plan, request_id, *quotes, counted=counted
-        )
+    def _record(self, kind: str, scope: Scope, reservation: Reservation) -> dict[str, Any]:
         now = self.clock()
-        record = {
+        return {
             "uid": scope.uid,
             "kind": kind,
             "state": "reserved",
-            "day": day,
-            "plan": plan,
+            "day": reservation.day,
+            "plan": reservation.plan,
             "reserved_micro_usd": reservation.reserved,
             "created_at": now,
             "expires_at": now + timedelta(seconds=self.metering.reservation_seconds),
             "delete_at": now + timedelta(days=_RECORD_DAYS),
         }
-        try:
-            return reservation, self.__store.commit([reserve, Create(scope.request(request_id), record)])
-        except NotFound as gone:
-            raise PreconditionFailed(reason="the day's usage went while it was read") from gone
 
     def _settle(self, record: str, reservation: Reservation, outcome: dict[str, Any], record_at: datetime) -> None:
         writes = [reservation.settlement(), Update(record, outcome, if_updated_at=record_at)]

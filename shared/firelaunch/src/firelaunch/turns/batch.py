@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import BudgetExceeded, EmptyAnswer, FirelaunchError, ModelError, ModelRefused, RateLimited, StoreError
 from ..jobs.base import Kind
 from ..llm.types import Meter, TokenCounts, token_bound
-from ..metering.reservations import Day, Quote, Reservation
+from ..metering.admit import admit
+from ..metering.reservations import Quote, Reservation
 from ..scope import Scope
 from ..store.base import DocumentStore, Query, Set
 from ..worker import Handlers, JobDone, JobFailed, JobRun, Postponed
@@ -203,18 +204,22 @@ def _reserve(run: JobRun, index: int, text: str, left: int, grounding: Grounding
     asked, beside = asked + grounding.token_bound, grounding.cost_bound
     quote, cheap = (Quote(model, gateway.worst_case(model, asked) + beside) for model in (choice.chat, choice.cheap))
 
-    def admit() -> Reservation:
-        day = metering.today()
-        user, usage = services.store.get_many([scope.root, scope.usage(day)])
-        plan = metering.plan_of(user)
-        reservation, write = metering.reserve(scope, day, Day.of(usage), plan, f"{run.id}-{index:06d}", quote, cheap)
+    def within_budget(reservation: Reservation) -> tuple[()]:
         if reservation.reserved > left:
             raise _OverBudget
-        services.store.commit([write])
-        reservation.held = beside
-        return reservation
+        return ()
 
-    return services.admission.run(scope.root, admit)
+    reservation, _ = admit(
+        services.store,
+        metering,
+        services.admission,
+        scope,
+        f"{run.id}-{index:06d}",
+        (quote, cheap),
+        also=within_budget,
+    )
+    reservation.held = beside
+    return reservation
 
 
 def _item(

@@ -29,7 +29,8 @@ from ...errors import (
     TooMany,
 )
 from ...llm.types import TokenCounts, text_bound
-from ...metering.reservations import Day, Quote, Reservation
+from ...metering.admit import admit
+from ...metering.reservations import Quote, Reservation
 from ...rag.files import upload_path
 from ...rag.index.base import GENERATION
 from ...rag.parse import ParseLimits, parse
@@ -284,18 +285,11 @@ class _Work:
             return None
         self._calls += 1
         name = f"{self.run.id}_{self.run.attempt}_{self._calls}"
-
-        def admit() -> Reservation:
-            metering = services.metering
-            day = metering.today()
-            user, usage = services.store.get_many([scope.root, scope.usage(day)])
-            quote = Quote(model, micro_usd)
-            plan = metering.plan_of(user)
-            reservation, write = metering.reserve(scope, day, Day.of(usage), plan, name, quote, quote, counted=False)
-            services.store.commit([write])
-            return reservation
-
-        return services.admission.run(scope.root, admit)
+        quote = Quote(model, micro_usd)
+        reservation, _ = admit(
+            services.store, services.metering, services.admission, scope, name, (quote, quote), counted=False
+        )
+        return reservation
 
     def _failed(self, problem: str, message: str) -> JobDone:
         told = {"problem": problem, "message": message}
