@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
-from firelaunch.testing.emulator import Emulator, unsigned_token
+from firelaunch.testing.emulator import Emulator, RulesError, unsigned_token
 from firelaunch_cli.commands.test_rules import command
 from rules_tester.cases import load_suite
 from rules_tester.client import UnexpectedAnswer
@@ -274,6 +274,7 @@ def test_an_emulator_that_fails_kills_no_mutant(tmp_path: Path) -> None:
 
         class Broken:
             host = f"127.0.0.1:{server.server_port}"
+            refusal = RulesError
 
             def load_rules(self, project: str, source: str) -> None: ...
 
