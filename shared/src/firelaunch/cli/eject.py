@@ -106,7 +106,7 @@ def _users(settings: Settings, out: Path) -> None:
     if settings.environment.mode != "cloud":
         click.echo("users.json: left out, as users are in Firebase Auth; run it with FIRELAUNCH_MODE=cloud")
         return
-    tools = Tools(os.environ, lambda line: click.echo(line, err=True))
+    tools = Tools(os.environ, lambda line: click.echo(line, err=True), patient=False)
     aside, count = out / "users.json.new", 0
     try:
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
