@@ -97,14 +97,18 @@ def _set_up(place: Place) -> Step:
 
 
 def _authorized(place: Place, pages: Sequence[str]) -> Step:
+    def there(answers: Sequence[Any]) -> list[str]:
+        domains: list[str] = (answers[0] or {"authorizedDomains": ["THOSE_THAT_ARE_THERE"]}).get(
+            "authorizedDomains", []
+        )
+        return domains
+
     def missing(answers: Sequence[Any]) -> list[str]:
-        there = (answers[0] or {}).get("authorizedDomains", [])
-        return [page for page in pages if page not in there]
+        return [page for page in pages if page not in there(answers)]
 
     def lacks(answers: Sequence[Any]) -> Iterable[Action]:
         if missing(answers):
-            whole = [*(answers[0] or {}).get("authorizedDomains", []), *missing(answers)]
-            yield _patch(_config(place).url, {"authorizedDomains": whole})
+            yield _patch(_config(place).url, {"authorizedDomains": [*there(answers), *missing(answers)]})
 
     return Step(
         "web pages that users may sign in on: those of cors.origins",

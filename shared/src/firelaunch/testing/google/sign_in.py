@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -77,6 +78,22 @@ class SignIn:
             Route("POST", f"{_API}/v1/accounts:signUp", self._sign_up, open=True),
             Route("POST", f"{_API}/v1/accounts:createAuthUri", self._provider_page, open=True),
         ]
+
+    def link(self, app: str, tenant: str = "") -> str:
+        """What a client of the app that asks for a link is answered: "sent", or why not."""
+        named = app in self._firebase.web_apps.values()
+        body = {
+            "requestType": "EMAIL_SIGNIN",
+            "email": "ada@example.com",
+            "continueUrl": f"https://{self.project}.web.app",
+        }
+        query = {"key": self._firebase.key(app) if named else ""}
+        data = json.dumps({**body, **({"tenantId": tenant} if tenant else {})}).encode()
+        try:
+            self._send_link(Call("POST", _API, "/v1/accounts:sendOobCode", query, {}, data))
+        except Refusal as refusal:
+            return str(refusal)
+        return "sent"
 
     def _initialize(self, call: Call) -> Any:
         if call.json:
