@@ -172,10 +172,10 @@ def test_a_deploy_switches_on_what_is_named_and_never_anything_off(
             "cors": base.cors.model_copy(update={"origins": ("https://b.example.com",)}),
         }
     )
-    methods = {name: {"enabled": True} for name, enabled in on.items() if enabled}
+    methods: dict[str, dict[str, bool]] = {name: {"enabled": True} for name, enabled in on.items() if enabled}
     if "email" in methods and required:
         methods["email"]["passwordRequired"] = True
-    config = {"signIn": methods, "authorizedDomains": domains}
+    config: dict[str, Any] = {"signIn": methods, "authorizedDomains": domains}
     before = json.loads(json.dumps(config))
     for step in sign_in(PLACE, settings, CLIENT):
         if step.looks[0].url.endswith("/config"):  # type: ignore[union-attr]
