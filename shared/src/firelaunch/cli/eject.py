@@ -142,7 +142,8 @@ Rehearse it once with the app running; then do it with the app stopped, from a f
    and GitHub sign in anew.
 5. Documents: `FIRELAUNCH_MODE=cloud GOOGLE_CLOUD_PROJECT=$new firelaunch data import $app data.jsonl`.
 6. Compare: `firelaunch data export` from the new project gives as many documents.
-7. Have clients use the new project's config (`firelaunch web-config $app`) and the new address. Tokens of the old project are refused.
+7. Have clients use the new project's config (`firelaunch web-config $app`) and the new address. Tokens of
+   the old project are refused.
 8. When all is well, delete `users.json` and `data.jsonl`, and what the app left in $old.
 
 What does not go along: files in Cloud Storage, vectors outside Firestore (have documents indexed anew), tasks that wait
