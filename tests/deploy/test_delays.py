@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fakes.google import GoogleCloud, ServiceAccount
 from fakes.google.base import TOKEN
-from firelaunch_cli.deploy import vertex
+from firelaunch_cli.deploy import sign_in, vertex
 from firelaunch_cli.deploy.build_folder import Staged
 from firelaunch_cli.deploy.data import indexes, indexes_built
 from firelaunch_cli.deploy.delays import API_IS_NEW, DELAYS, DisabledApi, delay_of, disabled_api, pauses
@@ -183,6 +183,7 @@ ASKS_NO_PERMISSION = (":testIamPermissions", "artifactregistry.googleapis.com/v1
 EVERY_PERMISSION = {
     **PERMISSIONS,
     **vertex.PERMISSIONS,
+    **sign_in.OF_TENANTS,
     **{k: v for f in FEATURE_PERMISSIONS.values() for k, v in f.items()},
 }
 BESIDE = {

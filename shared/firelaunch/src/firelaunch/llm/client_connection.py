@@ -18,7 +18,7 @@ __all__ = ["CLIENT_KEY", "STREAM_KEY", "ClientConnection", "Wait"]
 CLIENT_KEY = "firelaunch.client"
 """Where a WSGI environment has its request's client, under a server that knows them."""
 
-STREAM_KEY = "firelaunch.stream"
+STREAM_KEY = "firelaunch.items"
 """Where an app leaves its response's items for such a server."""
 
 
