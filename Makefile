@@ -77,8 +77,9 @@ bench: setup ## Run the benchmarks, or one: make bench ONLY=start; SHORT=1 only 
 house: setup ## Measure rooms, floors, circles and the files that a message walks through: build/house.json
 	@PYTHONPATH=tests $(BIN)/python -m house
 
-docs: setup ## Write docs/settings.md anew from the code
+docs: setup ## Write docs/settings.md, and the picture of docs/architecture.md, anew from the code
 	@$(BIN)/python tools/settings_docs.py
+	@$(BIN)/python tools/architecture_docs.py
 
 lock: setup ## Resolve the lock files anew
 	@tools/lock

@@ -63,10 +63,24 @@ def test_the_page_of_settings_is_the_settings_own() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == tool.page(), "write it anew: make docs"
 
 
+def test_the_picture_of_the_architecture_is_of_the_imports_as_they_are() -> None:
+    tool: Any = load(ROOT / "tools" / "architecture_docs.py")
+    assert (ROOT / "docs" / "architecture.md").read_text() == tool.page(), "draw it anew: make docs"
+
+
+def test_every_file_that_the_architectures_page_names_is_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    source = ROOT / "shared" / "firelaunch" / "src" / "firelaunch"
+    named = set(re.findall(r"`((?!tests/)[a-z_]+/[a-z_/]+\.py)`", page))
+    assert len(named) > 15
+    for name in named:
+        assert (source / name).is_file(), name
+
+
 def test_every_variable_that_is_read_is_listed_and_no_other() -> None:
     tool: Any = load(ROOT / "tools" / "settings_docs.py")
     read = set(re.findall(r'"([A-Z][A-Z0-9_]+[A-Z0-9])"', Path(firelaunch.settings.app.__file__).read_text()))
-    serving = Path(firelaunch.server.gunicorn_config.__file__).read_text()
+    serving = (Path(firelaunch.__file__).parent / "server" / "gunicorn_config.py").read_text()
     read |= set(re.findall(r"environ\.get\([\"'](\w+)", serving))
     assert set(tool.VARIABLES) == read
 

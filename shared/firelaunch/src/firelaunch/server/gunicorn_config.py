@@ -95,12 +95,18 @@ configure_logs(structured=bool(os.environ.get("K_SERVICE")), project=os.environ.
 log_what_nobody_catches()
 
 
+def post_fork(_server: Any, _worker: Any) -> None:
+    """Collect no garbage while the app is imported: nearly all that imports make is there to stay."""
+    gc.disable()
+
+
 def post_worker_init(worker: Any) -> None:
     """Say where the app is and what it is, once it answers."""
     # What a start has left stays for good, so that no collection need look at it. Streams make and drop many small
     # objects, and hold some for long: by the default of 700 those would be looked at again and again.
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(50_000, 20, 100)
     place = worker.cfg.bind[0].replace("0.0.0.0", "localhost")  # noqa: S104 - the text, not a bind
     sys.stderr.write(f"ready on http://{place}{getattr(worker.wsgi, 'about', '')}\n")
