@@ -371,3 +371,17 @@ def test_the_start_of_an_embedded_app_imports_nothing_of_the_cloud(app_folder: P
     # functions-framework has the interpreter itself make the empty namespaces "google" and "google.cloud".
     found = [name for name in loaded if name.split(".")[0] in heavy and name not in {"google", "google.cloud"}]
     assert found == []
+
+
+def test_a_worker_collects_no_garbage_while_it_imports_the_app_and_does_so_from_then_on() -> None:
+    code = (
+        "import gc\n"
+        "from types import SimpleNamespace as Fake\n"
+        "from firelaunch.server import gunicorn_config\n"
+        "gunicorn_config.post_fork(None, None)\n"
+        "before = gc.isenabled()\n"
+        "gunicorn_config.post_worker_init(Fake(cfg=Fake(bind=['here']), wsgi=None))\n"
+        "print(before, gc.isenabled())\n"
+    )
+    done = subprocess.run([PYTHON, "-c", code], env=clean_environ(), capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
