@@ -105,6 +105,22 @@ def _name_what_stays_behind(more: Iterable[str]) -> None:
             click.echo(f"{name} is set here, and the deployed app will not have it; to give it: {flag}", err=True)
 
 
+class _Lines:
+    """Shows lines below the title of a step that goes on."""
+
+    def __init__(self) -> None:
+        self._shown = False
+
+    def __call__(self, line: str) -> None:
+        click.echo(f"\n    {line}", nl=False)
+        self._shown = True
+
+    def end(self) -> str:
+        """What puts the step's outcome on a line of its own, where there were lines."""
+        shown, self._shown = self._shown, False
+        return "\n    " if shown else ""
+
+
 @dataclass(frozen=True, slots=True)
 class _Deploy:
     root: Path
@@ -112,6 +128,7 @@ class _Deploy:
     settings: Settings
     place: Place
     tools: Tools
+    lines: _Lines
     drop: frozenset[str]
     more: tuple[str, ...]
     yes: bool
@@ -129,8 +146,9 @@ class _Deploy:
         problems = list(vertex.deployed_index_problems(settings))
         if problems:
             raise SettingsError("\n".join(problems))
-        tools = Tools(os.environ, lambda line: click.echo(f"\n    {line}", nl=False))
-        return cls(repo_root(), folder, settings, place, tools, drop, more, yes, terraform)
+        lines = _Lines()
+        tools = Tools(os.environ, lines)
+        return cls(repo_root(), folder, settings, place, tools, lines, drop, more, yes, terraform)
 
     @property
     def service(self) -> Service:
@@ -187,9 +205,8 @@ class _Deploy:
         except Failed as failed:
             click.echo(f"The config of web clients cannot be shown: {failed}")
             return
-        click.echo(
-            f"\nWeb clients sign in with this config, in which nothing is secret (docs/auth.md):\n\n{shown(config)}"
-        )
+        click.echo("\nWeb clients sign in with this config. Nothing in it is secret (docs/auth.md).")
+        click.echo(f"To see it again: firelaunch web-config {self.settings.app.id}\n\n{shown(config)}")
 
     def preview(self) -> None:
         progress = Progress(2)
@@ -333,7 +350,8 @@ class _Deploy:
 
     def _perform(self, step: Step, progress: Progress) -> None:
         with progress.step(step.title) as said:
-            said.append("done" if perform(step, self.tools, self._agree) else "ok")
+            ended = "done" if perform(step, self.tools, self._agree) else "ok"
+            said.append(f"{self.lines.end()}{ended}")
 
     def _agree(self, question: str) -> bool:
         click.echo(f"\n{question}")
