@@ -66,7 +66,7 @@ class World:
         (self.root / "apps" / app_id / "app" / "note.txt").write_text(text)
 
     def deploy(self, *arguments: str, **environ: str) -> Done:
-        """``firelaunch deploy``, agreeing to rules."""
+        """``firelaunch deploy``, agreeing to rules and sign-in; with more variables."""
         before = len(self.cloud.requests)
         command = [sys.executable, "-m", "firelaunch", "deploy", "--yes", *arguments]
         done = subprocess.run(
