@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from firelaunch.rules.firestore_app import FirestoreApp
 from firelaunch.testing.apps import sign_in
 from firelaunch.testing.emulator import Emulator
-from firelaunch.testing.firestore_app import FirestoreApp
 from google.api_core.exceptions import PermissionDenied
 
 from app import ROOT, create_app

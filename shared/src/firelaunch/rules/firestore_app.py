@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..settings import Settings
+from ..testing.emulator import Emulator
 from ..text_file import read_text_file
-from .emulator import Emulator
+from .compose import compose
+from .fragment import Fragment
 
 __all__ = ["FirestoreApp", "base_rules"]
 
@@ -39,9 +41,6 @@ class FirestoreApp:
             Refused: the app's ``firestore.rules`` reach out of the app; each line says what to do.
             RulesError: they do not compile.
         """
-        from ..rules.compose import compose
-        from ..rules.fragment import Fragment
-
         settings = Settings.load(folder / "firelaunch.toml", {})
         own = folder / "firestore.rules"
         fragments = [Fragment(settings.app.id, str(own), read_text_file(own))] if own.is_file() else []
@@ -76,6 +75,6 @@ class FirestoreApp:
 
 def base_rules() -> Path:
     """The rules of all apps: in an installed firelaunch beside the composer, in a clone at the top of the repo."""
-    package = Path(__file__).parents[1]
-    inside = package / "rules" / "firestore.rules"
-    return inside if inside.is_file() else package.parents[2] / "firestore.rules"
+    here = Path(__file__).resolve()
+    inside = here.parent / "firestore.rules"
+    return inside if inside.is_file() else here.parents[4] / "firestore.rules"
