@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from pathlib import Path
 import click
 
 from ..deploy import vertex
+from ..deploy.commits import Sources, sources_of
 from ..deploy.cost import idle_month, index_kind
 from ..deploy.data import database, indexes, indexes_built, publish, vectors
 from ..deploy.events import for_uploads, notification, removals
@@ -30,26 +30,25 @@ from ..deploy.stage import FUNCTIONS, Staged, StageError, stage_app, stage_funct
 from ..deploy.steps import Step, explain, perform
 from ..deploy.terraform import left_to_terraform
 from ..deploy.tools import Failed, Tools, refuse_secrets
+from ..deploy.variables import left_behind
 from ..deploy.vertex_steps import begin, finish, found
 from ..deploy.web_app import web_app, web_config
 from ..deploy.work import for_work, scheduled
+from ..doctor.env_file import read_env
+from ..environments import chosen, overlaid, project_of
 from ..errors import SettingsError
 from ..llm.retirements import model_warnings
 from ..membership.policy import Policy
 from ..prompts import Prompts
-from ..settings import Settings, VertexIndex
+from ..settings import Settings, VertexIndex, read_settings
 from ..text_file import read_text_file
-from .apps import app_folder, repo_root
+from .apps import app_folder, env_option, repo_root
 from .progress import Progress
 from .rules import composed_rules
 from .start_check import would_start
 from .web_config import shown
 
 __all__ = ["command", "planned"]
-
-
-_OF_THE_SHELL = ("OPENAI_BASE_URL", "OPENAI_MODEL")
-"""What an app reads of its environment that is neither a secret nor a deploy's to set."""
 
 
 @click.command("deploy")
@@ -61,6 +60,7 @@ _OF_THE_SHELL = ("OPENAI_BASE_URL", "OPENAI_MODEL")
 @click.option("--drop", multiple=True, metavar="APP", help="An app whose live rules may go. May be given again.")
 @click.option("--with-terraform", is_flag=True, help="Leave to Terraform what services stand on; only look at it.")
 @click.argument("more", nargs=-1, type=click.UNPROCESSED)
+@env_option
 def command(
     app: str,
     dry_run: bool,
@@ -82,7 +82,8 @@ def command(
         refuse_secrets(more)
         if not rollback:
             would_start(deploy.folder, deploy.service, write=not dry_run)
-            _name_what_stays_behind(more)
+            for line in left_behind(os.environ, read_env(deploy.folder / ".env").values, deploy.service, more):
+                click.echo(line, err=True)
         if dry_run:
             deploy.explain()
         elif rollback:
@@ -95,14 +96,6 @@ def command(
         raise click.ClickException(f"{failed}\nMend: {failed.mend}") from None
     except StageError as error:
         raise click.ClickException(str(error)) from None
-
-
-def _name_what_stays_behind(more: Iterable[str]) -> None:
-    """Say which variables the app reads here and would not have there: a shell's may lead to this machine."""
-    for name in _OF_THE_SHELL:
-        if os.environ.get(name) and not any(name in word for word in more):
-            flag = f"-- --update-env-vars={name}=${name}"
-            click.echo(f"{name} is set here, and the deployed app will not have it; to give it: {flag}", err=True)
 
 
 class _Lines:
@@ -133,6 +126,7 @@ class _Deploy:
     more: tuple[str, ...]
     yes: bool
     terraform: bool
+    sources: Sources
     index: VertexIndex = vertex.PLACEHOLDER
 
     @classmethod
@@ -146,9 +140,9 @@ class _Deploy:
         problems = list(vertex.deployed_index_problems(settings))
         if problems:
             raise SettingsError("\n".join(problems))
-        lines = _Lines()
+        lines, root = _Lines(), repo_root()
         tools = Tools(os.environ, lines)
-        return cls(repo_root(), folder, settings, place, tools, lines, drop, more, yes, terraform)
+        return cls(root, folder, settings, place, tools, lines, drop, more, yes, terraform, sources_of(root, folder))
 
     @property
     def service(self) -> Service:
@@ -183,6 +177,7 @@ class _Deploy:
         return replace(self, index=found(self.tools, self.place, self.own)) if self.own else self
 
     def run(self) -> None:
+        self._say_sources()
         steps, functions = self._steps(), self.functions
         watch = self._watching(functions)
         stands_on = list(self._stands_on(for_service(self.place, self._door(frozenset()), {})))
@@ -209,16 +204,20 @@ class _Deploy:
         click.echo(f"To see it again: firelaunch web-config {self.settings.app.id}\n\n{shown(config)}")
 
     def preview(self) -> None:
+        self._say_sources()
         progress = Progress(2)
         with progress.step(f"stage {self.service.name}"):
             staged = self._stage_app()
         with progress.step("a revision without traffic") as said:
             said.append("\n" + self.release(self.service).preview(staged))
 
+    def _say_sources(self) -> None:
+        click.echo(f"{self.settings.app.id} from {self.sources.said}")
+
     def release(self, service: Service) -> Release:
         """The service's revisions; what comes after -- is for the app's."""
         more = () if service.function else self.more
-        return Release(self.tools, self.place, service, self._smoke(service), more)
+        return Release(self.tools, self.place, service, self._smoke(service), more, self.sources)
 
     def explain(self) -> None:
         """The whole plan for a project in which nothing was made yet."""
@@ -316,9 +315,10 @@ class _Deploy:
     def _contents(self) -> Iterable[Step]:
         yield from sign_in(self.place, self.settings, GoogleClient.of(os.environ))
         yield web_app(self.place, self.settings.app.id)
-        text = composed_rules(self.root / "apps", self.root / "firestore.rules").text
+        text = composed_rules(self.root / "apps", self.root / "firestore.rules", self.folder).text
+        here = {self.settings.app.id, *(path.parent.name for path in (self.root / "apps").glob("*/firelaunch.toml"))}
         for name in databases(self.settings):
-            yield rules(self.place, name, text, self.drop)
+            yield rules(self.place, name, text, self.drop, here)
         own = bucket(self.settings, self.place)
         yield files(self.place, own)
         yield file_rules(self.place, own, read_text_file(self.root / "storage.rules"))
@@ -386,11 +386,11 @@ class _Deploy:
         found = {self.settings.app.id} if self.settings.cloud.database == "dedicated" else set()
         for path in (self.root / "apps").glob("*/firelaunch.toml"):
             try:
-                data = tomllib.loads(read_text_file(path))
-                project = os.environ.get("GOOGLE_CLOUD_PROJECT") or data["cloud"]["project"]
+                file = read_settings(path)
+                data, project = overlaid(file, chosen(os.environ)), project_of(file, os.environ)
                 if data["cloud"]["database"] == "dedicated" and project == self.place.project:
                     found.add(data["app"]["id"])
-            except (KeyError, TypeError, tomllib.TOMLDecodeError, SettingsError):
+            except (KeyError, TypeError, SettingsError):
                 continue  # that app's own commands say what is wrong with it
         return frozenset(found)
 
