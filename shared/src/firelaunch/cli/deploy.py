@@ -201,7 +201,9 @@ class _Deploy:
             click.echo(f"The config of web clients cannot be shown: {failed}")
             return
         click.echo("\nWeb clients sign in with this config. Nothing in it is secret (docs/auth.md).")
-        click.echo(f"To see it again: firelaunch web-config {self.settings.app.id}\n\n{shown(config)}")
+        environment = self.settings.environment.name
+        of = f" --env {environment}" if environment else ""
+        click.echo(f"To see it again: firelaunch web-config {self.settings.app.id}{of}\n\n{shown(config)}")
 
     def preview(self) -> None:
         self._say_sources()
