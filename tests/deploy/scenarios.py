@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from firelaunch.deploy.names import FIRST_APIS
+from firelaunch.deploy.spending_alert import ALERT_ROLE
 from firelaunch.testing.google import GoogleCloud, ServiceAccount
 
 from .world import Done, World, folded
@@ -62,6 +63,9 @@ def two_apps_and_the_functions(world: World, report: Report) -> Check:
             "service cloud.firestore" in (cloud.firestore.rules_of(database) or ""),
         )
         yield f"{app} is published in {database}", f"{database}/apps/{app}" in cloud.firestore.documents
+        yield from kept(cloud, database)
+    budgets = [budget["displayName"] for budget in cloud.billing.budgets.values()]
+    yield f"the project has one spending alert: {budgets}", budgets == [f"firelaunch: {cloud.project}"]
     bucket = f"{cloud.project}.firebasestorage.app"
     yield "the bucket of files is there, guarded by IAM alone", bucket in cloud.build.buckets & cloud.build.uniform
     text = (world.root / "storage.rules").read_text()
@@ -85,6 +89,14 @@ def two_apps_and_the_functions(world: World, report: Report) -> Check:
         not [name for upload in cloud.build.uploads for name in upload if "test" in name or name.endswith(".env")],
     )
     yield "no key is in a setting", "a-key-for-tests" not in str(cloud.run.services)
+
+
+def kept(cloud: GoogleCloud, database: str) -> Check:
+    """How a database's data can be brought back."""
+    enablement = cloud.firestore.databases[database].get("pointInTimeRecoveryEnablement")
+    yield f"{database} can be brought back to any minute", enablement == "POINT_IN_TIME_RECOVERY_ENABLED"
+    schedules = [schedule["retention"] for schedule in cloud.firestore.schedules.get(database, [])]
+    yield f"{database} is backed up once a day: {schedules}", schedules == ["604800s"]
 
 
 def functions(cloud: GoogleCloud) -> Check:
@@ -186,6 +198,26 @@ def permission_error(world: World, report: Report) -> Check:
     yield "and ends it", list(cloud.run.traffic("notes").values()) == [100]
     made = [f"POST iam.googleapis.com/v1/projects/{cloud.project}/serviceAccounts", "databaseId=notes"]
     yield "what the first run made is not made again", not set(made) & set(second.requests)
+
+
+def without_rights_to_budgets(world: World, report: Report) -> Check:
+    """Whoever deploys may see the billing account's budgets and make none, or not even see them; another app has set
+    up backups of its own in the shared database."""
+    cloud = world.cloud
+    cloud.billing.budgets.clear()
+    (schedule,) = cloud.firestore.schedules["(default)"]
+    schedule["retention"] = "2592000s"
+    for permission in ("billing.budgets.list", "billing.budgets.create"):
+        cloud.denied = {permission}
+        done = took(report, world.deploy("demo"))
+        yield f"it ends well: {done.said[-800:]}", done.code == 0
+        lines = [line for line in done.said.splitlines() if "no spending alert" in line]
+        yield f"one line says that there is no alert, and the mend: {lines}", len(lines) == 1 and ALERT_ROLE in lines[0]
+    cloud.denied = set()
+    done = took(report, world.deploy("demo"))
+    yield "who may makes it later", done.code == 0 and len(cloud.billing.budgets) == 1
+    yield "what another app keeps longer stays", cloud.firestore.schedules["(default)"] == [schedule]
+    yield "as it was", schedule["retention"] == "2592000s"
 
 
 def rollback(world: World, report: Report) -> Check:
@@ -323,6 +355,7 @@ SCENARIOS: tuple[Callable[[World, Report], Check], ...] = (
     again,
     smoke_test_fails,
     permission_error,
+    without_rights_to_budgets,
     rollback,
     preview,
     an_index_of_its_own,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,8 @@ from pathlib import Path
 import click
 
 from ..deploy import vertex
-from ..deploy.cost import idle_month, index_kind
+from ..deploy.backups import backups
+from ..deploy.cost import backup_costs, idle_month, index_kind
 from ..deploy.data import database, indexes, indexes_built, publish, vectors
 from ..deploy.events import for_uploads, notification, removals
 from ..deploy.files import files
@@ -25,8 +27,10 @@ from ..deploy.rehearsal import settings_for_deploy
 from ..deploy.release import Release, deploy_command, services_command, traffic_command
 from ..deploy.rules import file_rules, rules
 from ..deploy.smoke import smoke_app, smoke_function
-from ..deploy.stage import FUNCTIONS, Staged, StageError, stage_app, stage_functions
+from ..deploy.spending_alert import spending_alert
+from ..deploy.stage import FUNCTIONS, Staged, StageError, pins, requirements_lock, stage_app, stage_functions
 from ..deploy.steps import Step, explain, perform
+from ..deploy.summary import WIDTH, Locks, summary
 from ..deploy.terraform import left_to_terraform
 from ..deploy.tools import Failed, Tools, refuse_secrets
 from ..deploy.vertex_steps import begin, finish, found
@@ -34,6 +38,7 @@ from ..deploy.work import for_work, scheduled
 from ..errors import SettingsError
 from ..llm.retirements import model_warnings
 from ..membership.policy import Policy
+from ..prompt_lock import released
 from ..prompts import Prompts
 from ..settings import Settings, VertexIndex
 from ..text_file import read_text_file
@@ -191,7 +196,7 @@ class _Deploy:
     def explain(self) -> None:
         """The whole plan for a project in which nothing was made yet."""
         if self.place.project == NO_PROJECT:
-            click.echo("No project is named: set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT.\n")
+            click.echo("No project yet: set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT.\n")
         functions, door = self.functions, self._door(frozenset())
         services = self._services(frozenset())
         before, after = self._steps(), [*self._watching(functions), *self._stands_on(for_service(self.place, door, {}))]
@@ -199,20 +204,25 @@ class _Deploy:
         lines += [line for service in services[:-1] for line in self._release_lines(service)]
         lines += [line for step in after for line in explain(step)]
         lines += self._release_lines(door)
-        costs = self._costs(functions, door)
         looks, acts = (sum(line.startswith(f"    {word} ") for line in lines) for word in ("look", "do  "))
         click.echo(
-            f"{self.settings.app.id} in {self.place.project}, {self.place.region}. Nothing is done now.\n"
-            f"    {len(before) + len(after)} steps and {len(services)} services: {looks} commands look, and {acts} act "
-            "where\n    nothing was made yet; what is there already is let be"
+            _filled(
+                f"{self.settings.app.id} in {self.place.project}, {self.place.region}. Nothing is done now. "
+                f"{len(before) + len(after)} steps and {len(services)} services: {looks} commands look, and {acts} act "
+                "where nothing was made yet; what is there already is let be."
+            )
         )
         for said in self._model_warnings():
-            click.echo(f"    warning: {said}")
-        click.echo("\n".join(f"    {service.name}{_serving(service)}" for service in services))
-        standing = [(what, micro) for what, micro in costs if "Vertex AI index" in what]
-        among = f", {_dollars(standing)} of it for the index of vectors" if standing else ""
-        click.echo(f"    {_dollars(costs)} in a month in which nobody uses it{among}; its items are at the end\n")
-        click.echo("\n".join([*lines, *_cost_lines(costs)]))
+            click.echo(_filled(f"warning: {said}"))
+        page = summary(self.settings, self.place, services, self._locks(), self._costs(functions, door))
+        click.echo("\n".join(["", *page, "", *lines, "", "Nothing was done. The summary is at the top."]))
+
+    def _locks(self) -> Locks:
+        prompts = self.folder / "app" / "prompts"
+        used = [f"{name}@{version}" for name, choice in self.settings.prompts.items() for version in choice.versions]
+        file = requirements_lock(self.root, self.folder)
+        shown = file.relative_to(self.root) if file.is_relative_to(self.root) else file
+        return Locks(used, released(prompts), len(pins(read_text_file(file))), str(shown))
 
     def looked_at(self) -> list[Step]:
         """All steps but the revisions."""
@@ -253,11 +263,15 @@ class _Deploy:
         return map(left_to_terraform, steps) if self.terraform else steps
 
     def _infrastructure(self) -> Iterable[Step]:
-        index, dimensions = self.settings.index, self.settings.embedding.length
+        index, dimensions, cloud = self.settings.index, self.settings.embedding.length, self.settings.cloud
         yield from for_project(self.place)
+        if cloud.monthly_alert:
+            yield spending_alert(self.place, cloud)
         yield from for_service(self.place, self.service, _only(os.environ, *self.service.secrets))
         for name, file, vector, tags in self._indexed():
             yield database(self.place, name)
+            if name == databases(self.settings)[-1] and (cloud.point_in_time or cloud.backup_days):
+                yield backups(self.place, name, cloud)
             yield indexes(self.place, name, file, vector, tags)
         yield from vectors(self.place, index, dimensions)
         yield from begin(self.place, self.own) if self.own else []
@@ -375,7 +389,7 @@ class _Deploy:
         if functions:
             own = replace(functions.service, secrets=_but(functions.service.secrets, self.service.secrets))
             items += idle_month(own, functions.schedules)
-        return items + idle_month(door)
+        return items + idle_month(door) + backup_costs(databases(self.settings)[-1], self.settings.cloud)
 
 
 def planned(app: str) -> tuple[Settings, Tools, Callable[[], list[Step]]]:
@@ -399,18 +413,5 @@ def _but(these: Mapping[str, str], those: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in these.items() if name not in those}
 
 
-def _serving(service: Service) -> str:
-    served = service.environ.get("FUNCTIONS", "")
-    return f": {served.replace(',', ', ')}" if served else ""
-
-
-def _cost_lines(costs: Iterable[tuple[str, int]]) -> list[str]:
-    return [
-        "a month in which nobody uses it, without Google's free allowances (tier 1 regions)",
-        *(f"    ${micro / 1_000_000:9.2f}  {what}" for what, micro in costs),
-        f"    {_dollars(costs, 9)}  in all, and what stored data and images cost",
-    ]
-
-
-def _dollars(costs: Iterable[tuple[str, int]], width: int = 0) -> str:
-    return f"${sum(micro for _, micro in costs) / 1_000_000:{width}.2f}"
+def _filled(text: str) -> str:
+    return textwrap.fill(text, WIDTH, subsequent_indent="    ", break_on_hyphens=False)

@@ -59,6 +59,7 @@ made in, so they have to be on there before anything else (https://cloud.google.
 APIS = (
     *FIRST_APIS,
     "artifactregistry.googleapis.com",
+    "billingbudgets.googleapis.com",
     "cloudbuild.googleapis.com",
     "cloudquotas.googleapis.com",
     "cloudscheduler.googleapis.com",
@@ -111,7 +112,8 @@ _ROLES: Mapping[str, str] = {
         "secrets.create secrets.list secrets.getIamPolicy secrets.setIamPolicy versions.add versions.list"
     ),
     "roles/datastore.owner": (
-        "databases.create databases.getMetadata databases.list entities.create entities.get entities.update "
+        "backupSchedules.create backupSchedules.list databases.create databases.getMetadata databases.list "
+        "databases.update entities.create entities.get entities.update "
         "indexes.create indexes.list indexes.update operations.get"
     ),
     "roles/firebase.admin": "projects.get projects.update",

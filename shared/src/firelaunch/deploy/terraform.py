@@ -40,6 +40,7 @@ from .names import (
     databases,
     features,
 )
+from .spending_alert import THRESHOLDS, alert_name
 from .steps import Step, nothing
 from .vertex import INDEX, LABEL, NODE, OwnIndex, own_index
 from .vertex import PERMISSIONS as OF_INDEXES
@@ -91,6 +92,11 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
             },
             "topics": sorted(topics),
             "publisher": PUBLISHER,
+            "alert": {
+                "name": alert_name(place.project),
+                "amount": max((app.cloud.monthly_alert for app in settings), default=0),
+                "thresholds": list(THRESHOLDS),
+            },
             "deployer": {
                 "account": DEPLOYER,
                 "roles": sorted(
@@ -168,11 +174,14 @@ def _account(place: Place, does: str, roles: Iterable[Role]) -> dict[str, Any]:
 
 
 def _database(wanted: Mapping[str, Any], apps: Iterable[Settings]) -> dict[str, Any]:
+    apps = list(apps)
     vectors = {(app.embedding.length, app.index.filters) for app in apps if app.index.backend == "firestore"}
     searched = sorted((length, tags) for length, tags in vectors if length)
     indexes = [index for length, tags in searched or [(0, ())] for index in composite_indexes(wanted, length, tags)]
     unique = {json.dumps(index, sort_keys=True): index for index in indexes}
     return {
+        "point_in_time": any(app.cloud.point_in_time for app in apps),
+        "backup_days": max((app.cloud.backup_days for app in apps), default=0),
         "indexes": [_index(index) for index in unique.values()],
         "overrides": [
             {"collection": item["collectionGroup"], "field": item["fieldPath"], "ttl": bool(item.get("ttl"))}

@@ -31,6 +31,7 @@ _QUOTA = re.compile(
 )
 QUOTA_MEND = "a quota is used up; see it, and ask for more: https://console.cloud.google.com/iam-admin/quotas"
 _FORBIDDEN = re.compile(r"PERMISSION_DENIED|does not have permission|HTTPError 403|\b403\b|forbidden", re.IGNORECASE)
+_EXISTS = re.compile(r"ALREADY_EXISTS|already exists", re.IGNORECASE)
 _ENVIRON = re.compile(r"--(?:set|update)-env-vars(?![a-z-])")
 _KEY_NAME = re.compile(
     r"(?<![A-Z0-9_])([A-Z0-9_]*(?:SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIALS|DATABASE_URL))=(?=[^,;])",
@@ -54,12 +55,14 @@ class Failed(Exception):
 @dataclass(frozen=True, slots=True)
 class Command:
     """One call of a tool. ``stdin`` may hold a secret: it is never shown. ``text`` on standard input holds none. A
-    ``long`` one shows what it says."""
+    ``long`` one shows what it says. With ``exists_ok``, a refusal because the thing is there already counts as done:
+    another deploy was first."""
 
     argv: tuple[str, ...]
     stdin: str | None = None
     long: bool = False
     text: str | None = None
+    exists_ok: bool = False
 
     def __str__(self) -> str:
         given = " < (the key, from the environment)" if self.stdin is not None else ""
@@ -76,6 +79,7 @@ class Request:
         then: given the answer, the request that follows.
         operations: where the long-running operation that it begins is asked for by its name; empty where its answer is
             no operation.
+        project: whose quota is used, where the address names no project.
     """
 
     method: str
@@ -83,10 +87,13 @@ class Request:
     body: Mapping[str, Any] | None = None
     then: Callable[[Any], Request] | None = None
     operations: str = ""
+    project: str = ""
 
     def quota(self) -> dict[str, str]:
         """The header that names whose quota is used: some APIs want one with a person's token. The resource manager is
         asked before the project has its APIs on, and wants none."""
+        if self.project:
+            return {"X-Goog-User-Project": self.project}
         found = re.search(r"/projects/([^/:]+)", self.url)
         if found is None or "//cloudresourcemanager." in self.url:
             return {}
@@ -103,9 +110,16 @@ class Request:
         return said
 
 
-def gcloud(*args: str, project: str, stdin: str | None = None, long: bool = False, text: str | None = None) -> Command:
+def gcloud(
+    *args: str,
+    project: str,
+    stdin: str | None = None,
+    long: bool = False,
+    text: str | None = None,
+    exists_ok: bool = False,
+) -> Command:
     """A command of gcloud that asks nothing and answers in JSON."""
-    return Command(("gcloud", *args, f"--project={project}", "--quiet", "--format=json"), stdin, long, text)
+    return Command(("gcloud", *args, f"--project={project}", "--quiet", "--format=json"), stdin, long, text, exists_ok)
 
 
 class Tools:
@@ -195,6 +209,8 @@ class Tools:
             code, out, err = self._run(command)
             if code == 0:
                 return _json(out)
+            if command.exists_ok and _EXISTS.search(err):
+                return None
             if not patience(err):
                 break
             command = again() if again else command
