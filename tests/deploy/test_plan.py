@@ -255,6 +255,30 @@ def test_who_sells_plans_is_told_where_the_webhooks_secret_comes_from(plans: dic
     assert [variant for variant in VARIANTS if told in plans[variant]] == ["sold"]
 
 
+def test_an_app_that_uses_a_restored_database_is_deployed_to_it_and_no_other_apps_database_is_taken_for_one(
+    tmp_path: Path,
+) -> None:
+    repo = copy_repo(tmp_path / "repo")
+    text = 'database = "dedicated"\ndatabase_id = "notes-back"'
+    for app, cloud in ("notes", text), ("walled", 'database = "dedicated"'):
+        path = copy_template(repo / "apps" / app) / "firelaunch.toml"
+        moved = path.read_text().replace('id = "my-app"', f'id = "{app}"').replace('database = "shared"', cloud)
+        path.write_text(moved.replace('project = ""', 'project = "demo-project"'))
+    plan = dry_run(repo, "notes")
+    condition = 'resource.name=="projects/demo-project/databases/notes-back"'
+    assert f"--member=serviceAccount:fl-app-notes@demo-project.iam.gserviceaccount.com --role={DATASTORE_USER}" in plan
+    assert condition in plan
+    assert 'databases/notes"' not in plan
+    assert "gcloud firestore databases update --database=notes-back --enable-pitr" in plan
+    assert "DEDICATED_APPS=notes=notes-back,walled" in plan
+    assert "database=notes-back" in next(line for line in plan.splitlines() if "eventarc triggers create" in line)
+    (repo / "apps" / "walled" / "firelaunch.toml").write_text(moved.replace('"walled"', '"notes-back"'))
+    command = [sys.executable, "-m", "firelaunch", "deploy", "notes", "--dry-run"]
+    done = subprocess.run(command, cwd=repo, env=clean_environ(), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "it is the id of another app here" in done.stderr
+
+
 def test_a_private_service_is_not_opened_and_has_no_jobs(plans: dict[str, str]) -> None:
     deploy = next(line for line in plans["private"].splitlines() if "run deploy app-private" in line)
     assert "--no-allow-unauthenticated" in deploy

@@ -75,6 +75,12 @@ class Cloud(Section):
     database: Literal["shared", "dedicated"] = Field(
         default="shared", description="The project's (default) Firestore database, or one named after the app."
     )
+    database_id: str = Field(
+        default="",
+        pattern=r"^([a-z][a-z0-9-]{2,47}[a-z0-9])?$",
+        description="Id of the dedicated database where it is not the app's, as after `firelaunch restore`: \"<app "
+        'id>-..."; with `database = "dedicated"` alone.',
+    )
     edge: Literal["public", "private"] = Field(
         default="public",
         description="Who may call: anybody, and the app checks tokens; or only those that Cloud Run's IAM lets in.",

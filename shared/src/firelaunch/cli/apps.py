@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -40,19 +41,21 @@ def app_folder(app: str) -> Path:
     raise click.ClickException(f"There is no app {app!r} in apps/. {known} 'make app' makes one.")
 
 
-def load_settings(app: str) -> Settings:
+def load_settings(app: str, unused: Iterable[str] = ()) -> Settings:
     """The settings of an app, from its folder and the environment.
+
+    Args:
+        unused: variables that cloud mode asks for and the command has no use for.
 
     Raises:
         ClickException: there is no such app.
         SettingsError: they do not hold.
     """
-    return Settings.load(app_folder(app) / "firelaunch.toml", os.environ)
+    return Settings.load(app_folder(app) / "firelaunch.toml", {**dict.fromkeys(unused, "unused"), **os.environ})
 
 
-def where(settings: Settings) -> str:
-    """The database that an operator's command works on, for people to read."""
+def where(settings: Settings, database: str = "") -> str:
+    """The database that an operator's command works on, for people to read; ``database`` as of ``build_store``."""
     if settings.environment.mode == "embedded":
         return f"{settings.environment.data} (this machine; FIRELAUNCH_MODE=cloud for the deployed app)"
-    database = "(default)" if settings.cloud.database == "shared" else settings.app.id
-    return f"Firestore database {database} of {settings.cloud.project or 'the emulator'}"
+    return f"Firestore database {database or settings.database} of {settings.cloud.project or 'the emulator'}"

@@ -19,7 +19,7 @@ from ..deploy.cost import backup_costs, idle_month, index_kind
 from ..deploy.data import database, indexes, indexes_built, publish, vectors
 from ..deploy.events import for_uploads, notification, removals
 from ..deploy.files import files
-from ..deploy.functions import AppFunctions, app_functions, membership_service
+from ..deploy.functions import AppFunctions, app_functions, dedicated_entry, membership_service
 from ..deploy.names import NO_PROJECT, OF_FUNCTIONS, Place, Service, app_service, bucket, databases, features
 from ..deploy.plan import describe, describe_command, for_project, for_service, preflight, secrets_of
 from ..deploy.quotas import quota_steps, quotas
@@ -128,7 +128,7 @@ class _Deploy:
         settings = settings_for_deploy(folder, os.environ)
         place = Place(settings.cloud.project or NO_PROJECT, settings.cloud.region)
         app_service(settings, place)  # refuses ids that cannot be
-        problems = list(vertex.deployed_index_problems(settings))
+        problems = [*vertex.deployed_index_problems(settings), *_database_problems(repo_root(), settings)]
         if problems:
             raise SettingsError("\n".join(problems))
         tools = Tools(os.environ, lambda line: click.echo(f"\n    {line}", nl=False))
@@ -270,7 +270,7 @@ class _Deploy:
         yield from for_service(self.place, self.service, _only(os.environ, *self.service.secrets))
         for name, file, vector, tags in self._indexed():
             yield database(self.place, name)
-            if name == databases(self.settings)[-1] and (cloud.point_in_time or cloud.backup_days):
+            if name == self.settings.database and (cloud.point_in_time or cloud.backup_days):
                 yield backups(self.place, name, cloud)
             yield indexes(self.place, name, file, vector, tags)
         yield from vectors(self.place, index, dimensions)
@@ -307,7 +307,7 @@ class _Deploy:
         joining = self.settings.membership
         policy = Policy(joining.join, joining.domains, self.settings.identity.tenant or None, joining.roles)
         fields = {"name": self.settings.app.name, **policy.data()}
-        yield publish(self.place, databases(self.settings)[-1], self.settings.app.id, fields)
+        yield publish(self.place, self.settings.database, self.settings.app.id, fields)
 
     def _stage_app(self) -> Staged:
         return stage_app(self.root, self.folder, self._out(self.service.name))
@@ -354,7 +354,10 @@ class _Deploy:
         return [self.service, *([functions.service] if functions else []), self._door(dedicated)]
 
     def _door(self, dedicated: frozenset[str]) -> Service:
-        return membership_service(self.place, dedicated | self._dedicated())
+        own = self._dedicated()
+        apps = {entry.partition("=")[0] for entry in own}
+        others = {entry for entry in dedicated if entry.partition("=")[0] not in apps}
+        return membership_service(self.place, own | others)
 
     def _known_dedicated(self) -> frozenset[str]:
         """The apps that another clone has told the membership function are dedicated."""
@@ -362,15 +365,12 @@ class _Deploy:
         return frozenset(filter(None, live.environ("DEDICATED_APPS").split(","))) if live else frozenset()
 
     def _dedicated(self) -> frozenset[str]:
-        found = {self.settings.app.id} if self.settings.cloud.database == "dedicated" else set()
-        for path in (self.root / "apps").glob("*/firelaunch.toml"):
-            try:
-                data = tomllib.loads(read_text_file(path))
-                project = os.environ.get("GOOGLE_CLOUD_PROJECT") or data["cloud"]["project"]
-                if data["cloud"]["database"] == "dedicated" and project == self.place.project:
-                    found.add(data["app"]["id"])
-            except (KeyError, TypeError, tomllib.TOMLDecodeError, SettingsError):
-                continue  # that app's own commands say what is wrong with it
+        cloud = self.settings.cloud
+        found = {dedicated_entry(self.settings.app.id, cloud.database_id)} if cloud.database == "dedicated" else set()
+        for app, other in _apps(self.root):
+            project = os.environ.get("GOOGLE_CLOUD_PROJECT") or other.get("project")
+            if app != self.settings.app.id and other.get("database") == "dedicated" and project == self.place.project:
+                found.add(dedicated_entry(app, other.get("database_id", "")))
         return frozenset(found)
 
     def _release_lines(self, service: Service) -> list[str]:
@@ -389,7 +389,7 @@ class _Deploy:
         if functions:
             own = replace(functions.service, secrets=_but(functions.service.secrets, self.service.secrets))
             items += idle_month(own, functions.schedules)
-        return items + idle_month(door) + backup_costs(databases(self.settings)[-1], self.settings.cloud)
+        return items + idle_month(door) + backup_costs(self.settings.database, self.settings.cloud)
 
 
 def planned(app: str) -> tuple[Settings, Tools, Callable[[], list[Step]]]:
@@ -403,6 +403,23 @@ def planned(app: str) -> tuple[Settings, Tools, Callable[[], list[Step]]]:
     made = _Deploy.of(app, frozenset(), (), yes=False)
     deploy = replace(made, tools=Tools(os.environ, click.echo, patient=False))
     return deploy.settings, deploy.tools, lambda: deploy.checked().looked_at()
+
+
+def _apps(root: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Each app of the clone: its id, and its [cloud] settings as they are written. One that cannot be read is left out:
+    its own commands say what is wrong with it."""
+    for path in (root / "apps").glob("*/firelaunch.toml"):
+        try:
+            data = tomllib.loads(read_text_file(path))
+            yield data["app"]["id"], data["cloud"]
+        except (KeyError, TypeError, tomllib.TOMLDecodeError, SettingsError):
+            continue
+
+
+def _database_problems(root: Path, settings: Settings) -> Iterator[str]:
+    database, app = settings.cloud.database_id, settings.app.id
+    if database and any(other == database != app for other, _ in _apps(root)):
+        yield f"firelaunch.toml: cloud.database_id is {database!r}: it is the id of another app here and its database's."
 
 
 def _only(environ: Mapping[str, str], *names: str) -> dict[str, str]:

@@ -385,7 +385,7 @@ def app_service(settings: Settings, place: Place) -> Service:
 
 def databases(settings: Settings) -> tuple[str, ...]:
     """Those that an app's deploy sees to; the app's own is the last."""
-    return (DEFAULT_DATABASE, *([settings.app.id] if settings.cloud.database == "dedicated" else []))
+    return tuple(dict.fromkeys((DEFAULT_DATABASE, settings.database)))
 
 
 def bucket(settings: Settings, place: Place) -> str:
@@ -429,7 +429,7 @@ def _check(settings: Settings) -> None:
 
 def _roles(settings: Settings, place: Place) -> tuple[Role, ...]:
     return (
-        Role(DATASTORE_USER, databases(settings)[-1]),
+        Role(DATASTORE_USER, settings.database),
         Role(OBJECT_USER, bucket=bucket(settings, place), folder=f"apps/{settings.app.id}"),
         *(Role(FEATURE_ROLES[name]) for name in features(settings) if name in FEATURE_ROLES),
         *([Role(AUTH_VIEWER)] if settings.identity.check_revoked else []),

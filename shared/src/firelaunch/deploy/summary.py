@@ -92,7 +92,7 @@ def _index(settings: Settings, place: Place) -> str:
     backend, embedding = settings.index.backend, settings.embedding
     vectors = f"{embedding.length or 'no'} dimensions, by {embedding.model or embedding.kind}"
     where = {
-        "firestore": f"in Firestore's database {databases(settings)[-1]}",
+        "firestore": f"in Firestore's database {settings.database}",
         "vertex": f"in Vertex AI, an index of {'its own' if own_index(settings) else 'the settings'}",
         "vector_search": f"in Vector Search's collection {settings.index.collection}",
         "pgvector": "in your PostgreSQL, at the secret DATABASE_URL",
@@ -114,7 +114,7 @@ def _locks(settings: Settings, locks: Locks) -> Iterator[str]:
 
 
 def _backups(settings: Settings, place: Place) -> Iterator[str]:
-    cloud, database = settings.cloud, databases(settings)[-1]
+    cloud, database = settings.cloud, settings.database
     kept = []
     if cloud.point_in_time:
         kept.append("every minute of the last 7 days")

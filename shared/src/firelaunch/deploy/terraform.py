@@ -37,7 +37,6 @@ from .names import (
     Schedule,
     Service,
     app_service,
-    databases,
     features,
 )
 from .spending_alert import THRESHOLDS, alert_name
@@ -73,8 +72,8 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
         indexes: ``firestore.indexes.json``.
     """
     settings = sorted(apps, key=lambda app: app.app.id)
-    dedicated = frozenset(databases(app)[-1] for app in settings) - {DEFAULT_DATABASE}
-    door = membership_service(place, dedicated)
+    dedicated = frozenset(app.database for app in settings) - {DEFAULT_DATABASE}
+    door = membership_service(place, frozenset())
     topics = {found.uploads.topic for app in settings if (found := app_functions(app, place)) and found.uploads}
     wanted = json.loads(read_text_file(indexes))
     own = [app for app in settings if own_index(app)]
@@ -87,7 +86,7 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
             "repository": REPOSITORY,
             "builder": {"account": BUILDER, **_account(place, "builds images", (Role(BUILDER_ROLE),))},
             "databases": {
-                name: _database(wanted, [app for app in settings if databases(app)[-1] == name])
+                name: _database(wanted, [app for app in settings if app.database == name])
                 for name in (DEFAULT_DATABASE, *sorted(dedicated))
             },
             "topics": sorted(topics),

@@ -78,6 +78,8 @@ class Firestore:
             Route("POST", base, self._create, "datastore.databases.create"),
             Route("GET", base + "/([^/]+)", self._show_database, "datastore.databases.getMetadata"),
             Route("PATCH", base + "/([^/]+)", self._update_database, "datastore.databases.update"),
+            Route("DELETE", base + "/([^/]+)", self._delete, "datastore.databases.delete"),
+            Route("GET", base + "/([^/]+)/operations", self._list_operations, "datastore.operations.list"),
             Route("POST", base + ":restore", self._restore, "datastore.backups.restoreDatabase"),
             Route("POST", base + ":clone", self._clone, "datastore.databases.clone"),
             Route("GET", base + "/([^/]+)/backupSchedules", self._list_schedules, "datastore.backupSchedules.list"),
@@ -187,6 +189,20 @@ class Firestore:
         database.update(wanted)
         return {**done(database, _DATABASE_TYPE), "name": f"{database['name']}/operations/done"}
 
+    def _delete(self, call: Call, name: str) -> Any:
+        database = self._database(call, name)
+        if database.get("deleteProtectionState") == "DELETE_PROTECTION_ENABLED":
+            raise Refusal(400, "FAILED_PRECONDITION", f"Database {name} has delete protection enabled.")
+        del self.databases[name]
+        self.documents = {key: value for key, value in self.documents.items() if not key.startswith(f"{name}/")}
+        self.schedules.pop(name, None)
+        return {**done(database, _DATABASE_TYPE), "name": f"{database['name']}/operations/done"}
+
+    def _list_operations(self, call: Call, database: str) -> Any:
+        self._database(call, database)
+        running = [name for name in self._running if f"/databases/{database}/" in name]
+        return {"operations": [{"name": name, "done": False} for name in running]} if running else {}
+
     def _list_schedules(self, call: Call, database: str) -> Any:
         self._database(call, database)
         return {"backupSchedules": self.schedules[database]} if self.schedules.get(database) else {}
@@ -252,13 +268,13 @@ class Firestore:
 
     def _brought_back(self, name: str, location: str, state: dict[str, Any]) -> Any:
         """A new database with documents and indexes, and nothing else of the old one's."""
-        answer = self._made(name, {"locationId": location, "type": "FIRESTORE_NATIVE"})
+        self._made(name, {"locationId": location, "type": "FIRESTORE_NATIVE"})
         self.documents |= {f"{name}/{path}": dict(fields) for path, fields in state["documents"].items()}
         self.indexes[name] = [
             {**index, "name": re.sub(r"/databases/[^/]+/", f"/databases/{name}/", index["name"])}
             for index in state["indexes"]
         ]
-        return answer
+        return self._begin(name, "restore")
 
     def _database(self, _: Call, name: str) -> Any:
         if name not in self.databases:
@@ -267,6 +283,8 @@ class Firestore:
 
     def _document(self, _: Call, database: str, path: str) -> Any:
         self._database(_, database)
+        if f"projects/{self.project}/databases/{database}/operations/restore" in self._running:
+            raise Refusal(400, "FAILED_PRECONDITION", f"Database {database} is not readable before it is restored.")
         if f"{database}/{path}" not in self.documents:
             raise not_found(path)
         return {"name": path, "fields": self.documents[f"{database}/{path}"]}
