@@ -419,7 +419,7 @@ def _apps(root: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
 def _database_problems(root: Path, settings: Settings) -> Iterator[str]:
     database, app = settings.cloud.database_id, settings.app.id
     if database and any(other == database != app for other, _ in _apps(root)):
-        yield f"firelaunch.toml: cloud.database_id is {database!r}: it is the id of another app here and its database's."
+        yield f"firelaunch.toml: cloud.database_id is {database!r}, the id of another app here, and so its database's."
 
 
 def _only(environ: Mapping[str, str], *names: str) -> dict[str, str]:
