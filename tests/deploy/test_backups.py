@@ -11,6 +11,7 @@ from firelaunch.deploy.data import database
 from firelaunch.deploy.names import Place
 from firelaunch.deploy.spending_alert import alert_name, spending_alert
 from firelaunch.deploy.steps import Step, perform
+from firelaunch.deploy.terraform import left_to_terraform
 from firelaunch.deploy.tools import Failed, Tools, gcloud
 from firelaunch.doctor.cloud import looked
 from firelaunch.settings_sections import Cloud
@@ -217,6 +218,14 @@ def test_a_doctor_notes_an_alert_that_it_may_not_see_and_calls_it_no_problem(clo
     cloud.denied = {"billing.budgets.list"}
     finding = looked(alert(), tools, "demo")
     assert (finding.status, "roles/billing.costsManager" in finding.mend) == ("note", True)
+
+
+def test_a_deploy_with_terraform_makes_no_alert_and_goes_on_without_one(
+    cloud: GoogleCloud, tools: Tools, said: list[str]
+) -> None:
+    assert perform(left_to_terraform(alert()), tools, never) == 0
+    assert cloud.billing.budgets == {}
+    assert "no spending alert: this is left to Terraform" in said[0]
 
 
 def test_the_budgets_api_is_asked_for_the_project_itself(cloud: GoogleCloud, tools: Tools, said: list[str]) -> None:

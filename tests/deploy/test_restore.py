@@ -158,6 +158,8 @@ def test_the_steps_name_the_apps_database_and_offer_a_switch_only_where_no_other
     assert f"--database={settings.database}" in text.replace("'", "")
     assert (f'database_id = "{task.target}"' in text) is switches
     assert ("holds every app of (default)" in text) is not switches
+    elsewhere = "\n".join(plan(Task(settings, PLACE, task.source, "other-back")))
+    assert "database_id" not in elsewhere, "the settings would refuse it"
     wide = [line for line in text.splitlines() if len(line) > 80 and not line.startswith("       ")]
     assert wide == [], "only commands are longer than 80 columns"
     assert "reembed" not in text
@@ -178,7 +180,7 @@ def test_gcloud_takes_every_command_that_is_printed(tmp_path: Path) -> None:
     lines = [
         line.strip()
         for source in (Source(NOW), taken)
-        for line in plan(Task(app("dedicated"), PLACE, source, "back-again"))
+        for line in plan(Task(app("dedicated"), PLACE, source, "my-app-back"))
         if line.startswith("       gcloud ")
     ]
     assert len(lines) > 10

@@ -336,20 +336,17 @@ def _steps(task: Task) -> _Steps:
 
 def _ways_back(task: Task, copy: str) -> _Steps:
     own = task.database != DEFAULT_DATABASE
-    yield (
-        "Copy the app's documents back" + (", or do the next step instead" if own else ""),
-        [
-            "Documents of the file replace those of the same path; what was made since stays. Usage and plans of then "
-            "come back too. Stop the app first if users must not write meanwhile (docs/backups.md).",
-            *(
-                []
-                if own
-                else [f"{task.target} holds every app of {task.database}; only this one's documents are copied."]
-            ),
-        ],
-        [copy],
-    )
+    switches = own and task.target.startswith(f"{task.settings.app.id}-")
+    notes = [
+        "Documents of the file replace those of the same path; what was made since stays. Usage and plans of then come "
+        "back too. Stop the app first if users must not write meanwhile (docs/backups.md)."
+    ]
     if not own:
+        notes.append(f"{task.target} holds every app of {task.database}; only this one's documents are copied.")
+    elif not switches:
+        notes.append(f"The app could use a new database itself, if its id began with {task.settings.app.id}-.")
+    yield "Copy the app's documents back" + (", or do the next step instead" if switches else ""), notes, [copy]
+    if not switches:
         return
     account = task.place.member(account_of("app", task.settings.app.id))
     condition = condition_of(task.place, Role(DATASTORE_USER, task.database)) or {}
