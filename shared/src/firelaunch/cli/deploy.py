@@ -265,8 +265,6 @@ class _Deploy:
     def _infrastructure(self) -> Iterable[Step]:
         index, dimensions, cloud = self.settings.index, self.settings.embedding.length, self.settings.cloud
         yield from for_project(self.place)
-        if cloud.monthly_alert:
-            yield spending_alert(self.place, cloud)
         yield from for_service(self.place, self.service, _only(os.environ, *self.service.secrets))
         for name, file, vector, tags in self._indexed():
             yield database(self.place, name)
@@ -279,6 +277,8 @@ class _Deploy:
             yield from for_work(self.place, self.service, self.service.work)
         if self.functions:
             yield from self._calling(self.functions)
+        if cloud.monthly_alert:  # late, because its API may just have been turned on
+            yield spending_alert(self.place, cloud)
 
     def _calling(self, functions: AppFunctions) -> Iterable[Step]:
         """What an app's functions take besides the app itself, and what calls them."""
