@@ -65,9 +65,9 @@ class World:
         """Change something that goes into an app's image."""
         (self.root / "apps" / app_id / "app" / "note.txt").write_text(text)
 
-    def deploy(self, *arguments: str) -> Done:
-        """``firelaunch deploy``, agreeing to rules."""
-        return self.firelaunch("deploy", "--yes", *arguments)
+    def deploy(self, *arguments: str, **environ: str) -> Done:
+        """``firelaunch deploy``, agreeing to rules and sign-in; with more variables."""
+        return self.firelaunch("deploy", "--yes", *arguments, **environ)
 
     def shell(self, command: str) -> Done:
         """A line for a shell; what it asks of Firestore by curl reaches the server too, as a proxy sees no https."""
@@ -78,12 +78,18 @@ class World:
         )
         return Done(done.returncode, done.stdout + done.stderr, self.cloud.requests[before:])
 
-    def firelaunch(self, *arguments: str) -> Done:
-        """A command of ``firelaunch``, from the root of the clone."""
+    def firelaunch(self, *arguments: str, **environ: str) -> Done:
+        """A command of ``firelaunch``, from the root of the clone; with more variables."""
         before = len(self.cloud.requests)
         command = [sys.executable, "-m", "firelaunch", *arguments]
         done = subprocess.run(
-            command, cwd=self.root, env=self._environ, capture_output=True, text=True, check=False, timeout=900
+            command,
+            cwd=self.root,
+            env={**self._environ, **environ},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
         )
         return Done(done.returncode, done.stdout + done.stderr, self.cloud.requests[before:])
 

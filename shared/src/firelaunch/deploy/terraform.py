@@ -39,6 +39,7 @@ from .names import (
     app_service,
     features,
 )
+from .sign_in import permissions
 from .spending_alert import THRESHOLDS, alert_name
 from .steps import Step, nothing
 from .vertex import INDEX, LABEL, NODE, OwnIndex, own_index
@@ -102,6 +103,7 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
                     {
                         *(*PERMISSIONS.values(), QUOTA_VIEWER, *(OF_INDEXES.values() if own else ())),
                         *(role for name in used for role in FEATURE_PERMISSIONS.get(name, {}).values()),
+                        *(role for app in settings for role in permissions(app).values()),
                     }
                 ),
                 "apis": list(FEDERATION_APIS),

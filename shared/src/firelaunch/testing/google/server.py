@@ -19,10 +19,12 @@ from .base import TOKEN, Call, Refusal, Route, service_disabled
 from .billing import Billing
 from .build import Build
 from .events import Events
+from .firebase import Firebase
 from .firestore import Firestore
 from .project import Project
 from .quotas import Quotas
 from .run import Run
+from .sign_in import SignIn
 from .users import Users
 from .vertex import Vertex
 from .work import Work
@@ -47,7 +49,7 @@ _LOOPBACK = (
 )
 """Requests of firelaunch's own go there too, and it sends a token without TLS to this machine alone."""
 
-_QUOTA = ("billingbudgets.", "cloudquotas.", "firebase.", "firebaserules.", "firebasestorage.")
+_QUOTA = ("billingbudgets.", "cloudquotas.", "firebase.", "firebaserules.", "firebasestorage.", "identitytoolkit.")
 """Hosts that refuse a person's token without the header X-Goog-User-Project."""
 
 
@@ -98,7 +100,9 @@ class GoogleCloud:
         self.firestore.billing = lambda: self.account.billing
         self.run = Run(project, self.account, self.quotas)
         self.build = Build(project, self.run)
-        self.users = Users(project)
+        self.firebase = Firebase(project, self.account)
+        self.sign_in = SignIn(project, self.account, self.firebase)
+        self.users = Users(project, self.sign_in)
         self.work = Work(project, self.account)
         self.vertex = Vertex(project, self.account)
         self.events = Events(project, self.account, self.firestore, self.run, self.build)
@@ -109,6 +113,8 @@ class GoogleCloud:
             self.firestore,
             self.run,
             self.build,
+            self.firebase,
+            self.sign_in,
             self.users,
             self.work,
             self.events,
@@ -117,7 +123,7 @@ class GoogleCloud:
         self.routes: list[Route] = [route for part in parts for route in part.routes()]
         self._lock = threading.RLock()
         self._server = _Server(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -196,7 +202,8 @@ class GoogleCloud:
                 continue
             if call.token != TOKEN and not route.open:
                 raise Refusal(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
-            if call.host.startswith(_QUOTA) and call.headers.get("x-goog-user-project") != self.project:
+            quota = call.headers.get("x-goog-user-project")
+            if call.host.startswith(_QUOTA) and not route.open and quota != self.project:
                 raise Refusal(403, "PERMISSION_DENIED", f"The {call.host} API requires a quota project.")
             self._check_api(call)
             if route.permission in self.exhausted:

@@ -6,15 +6,17 @@ import json
 from typing import Any
 
 from .base import Call, Refusal, Route
+from .sign_in import SignIn
 
 __all__ = ["Users"]
 
 
 class Users:
-    """Accounts by their uid, each with its claims."""
+    """Accounts by their uid, each with its claims; where there are some, Firebase Authentication was set up."""
 
-    def __init__(self, project: str) -> None:
+    def __init__(self, project: str, sign_in: SignIn) -> None:
         self.project = project
+        self._sign_in = sign_in
         self.claims: dict[str, dict[str, Any]] = {}
         self.fields: dict[str, dict[str, Any]] = {}
         """What else the API says of an account, by its uid."""
@@ -26,8 +28,8 @@ class Users:
 
     def _list(self, call: Call) -> Any:
         """https://cloud.google.com/identity-platform/docs/reference/rest/v1/projects.accounts/batchGet"""
-        if call.headers.get("x-goog-user-project") != self.project:
-            raise Refusal(403, "PERMISSION_DENIED", "This API requires a quota project, which is not set by default.")
+        if self._sign_in.config is None and not self.claims:
+            raise Refusal(400, "INVALID_ARGUMENT", "CONFIGURATION_NOT_FOUND")
         size = int(call.query.get("maxResults", "20"))
         if size > 1000:
             raise Refusal(400, "INVALID_ARGUMENT", "INVALID_MAX_RESULTS")
