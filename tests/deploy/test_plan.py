@@ -217,7 +217,9 @@ def test_a_plan_says_all_that_matters_in_under_60_lines_of_80_columns_before_its
         lines = re.split(r"\n(?=.*\n    (?:look|do  |mend)  )", plan, maxsplit=1)[0].splitlines()
         assert len(lines) < 60
         assert max(map(len, lines)) <= 80
-        assert list(page_of(plan)) == ["", "services", "location", "index", "lock", "backups", "alert", "cost"]
+        assert list(page_of(plan)) == [
+            *("", "services", "location", "index", "sign-in", "lock", "backups", "alert", "cost")
+        ]
     said = {topic: " ".join(map(str.strip, lines)) for topic, lines in page_of(bare).items()}
     assert "none by this deploy" in said["backups"]
     assert "none by this deploy" in said["alert"]

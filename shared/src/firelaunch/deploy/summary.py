@@ -51,6 +51,7 @@ def summary(
         "services": [service.name + _serving(service) for service in services],
         "location": [_location(settings, place)],
         "index": [_index(settings, place)],
+        "sign-in": [_sign_in(settings)],
         "lock": list(_locks(settings, locks)),
         "backups": list(_backups(settings, place)),
         "alert": [_alert(settings)],
@@ -100,6 +101,12 @@ def _index(settings: Settings, place: Place) -> str:
     if not embedding.length:
         return f"{backend}: documents are searched by their words {where}; there are no vectors"
     return f"{backend}: vectors {where}, {place.region}; {vectors}"
+
+
+def _sign_in(settings: Settings) -> str:
+    ways = [way.replace("_", " ") for way in settings.identity.sign_in]
+    tenant = f", in tenant {settings.identity.tenant}" if settings.identity.tenant else ""
+    return f"{', '.join(ways)}{tenant}" if ways else f"as it is set up in the console (identity.sign_in){tenant}"
 
 
 def _locks(settings: Settings, locks: Locks) -> Iterator[str]:
