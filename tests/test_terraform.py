@@ -426,11 +426,17 @@ def test_without_a_repository_nobody_may_deploy_from_github(variables: dict[str,
 
 
 @terraform
-def test_githubs_main_branch_alone_may_deploy(plan: dict[str, dict[str, Any]]) -> None:
+def test_githubs_main_branch_alone_may_deploy_and_tags_where_they_are_to(
+    plan: dict[str, dict[str, Any]], variables: dict[str, Any], tmp_path: Path
+) -> None:
     provider = next(value for key, value in plan.items() if "pool_provider" in key)
     ids = "assertion.repository_id == '123' && assertion.repository_owner_id == '45'"
     wanted = f"{ids} && assertion.ref == 'refs/heads/main'"
     assert provider["attribute_condition"] == wanted
+    with_tags = planned(tmp_path, variables, github_repository='{ id = "123", owner_id = "45", tags = true }')
+    provider = next(value for key, value in with_tags.items() if "pool_provider" in key)
+    main_or_tags = "(assertion.ref == 'refs/heads/main' || assertion.ref.startsWith('refs/tags/v'))"
+    assert provider["attribute_condition"] == f"{ids} && {main_or_tags}"
     bound = next(value for key, value in plan.items() if "service_account_iam_member.github" in key)
     assert bound["member"].endswith("/attribute.repository_id/123")
 

@@ -89,8 +89,9 @@ variable "github_repository" {
   description = <<-EOT
     The repository whose main branch may deploy by Workload Identity Federation, and its owner, by their numbers; null for
     none. Names can be given up and taken by somebody else, numbers cannot: gh api repos/OWNER/NAME --jq '.id, .owner.id'
+    With tags = true, tags that begin with "v" may deploy too; protect them.
   EOT
-  type        = object({ id = string, owner_id = string })
+  type        = object({ id = string, owner_id = string, tags = optional(bool, false) })
   default     = null
 
   validation {

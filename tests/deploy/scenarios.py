@@ -369,6 +369,28 @@ def a_restricted_organization(world: World, report: Report) -> Check:
     cloud.account.own_members_only = False
 
 
+def staging(world: World, report: Report) -> Check:
+    """An app deploys to its second project, from a shell that has been told of the first one."""
+    folder, cloud = world.app("twice", database="dedicated"), world.cloud
+    path = folder / "firelaunch.toml"
+    own = f'project = "{cloud.project}"\nmin_instances = 1\n'
+    text = path.read_text().replace('project = ""', 'project = "the-live-project"')
+    path.write_text(f'{text}\n[env.staging.cloud]\n{own}[env.staging.membership]\njoin = "open"\n')
+    done = took(report, world.deploy("twice", "--env", "staging", GOOGLE_CLOUD_PROJECT="the-live-project"))
+    yield f"it ends well: {done.said[-800:]}", done.code == 0
+    named = [line for line in done.requests if "the-live-project" in line]
+    yield f"no request names the first project: {named}", not named
+    yield "nor does a setting of a service", "the-live-project" not in str(cloud.run.services)
+    for service in ("twice", "fl-fn-twice"):
+        known = env(cloud, service)
+        told = (known["FIRELAUNCH_ENV"], known["GOOGLE_CLOUD_PROJECT"])
+        yield f"{service} knows where it is: {told}", told == ("staging", cloud.project)
+    yield "it has the environment's instances", "'run.googleapis.com/minScale': '1'" in str(cloud.run.services["twice"])
+    published = cloud.firestore.documents["twice/apps/twice"]
+    yield f"the environment's way to join is published: {published}", "'open'" in str(published)
+    yield "secrets are its own project's", list(cloud.account.secrets["twice-openai-api-key"]) == ["a-key-for-tests"]
+
+
 SCENARIOS: tuple[Callable[[World, Report], Check], ...] = (
     two_apps_and_the_functions,
     again,
@@ -381,6 +403,7 @@ SCENARIOS: tuple[Callable[[World, Report], Check], ...] = (
     an_index_of_its_own,
     by_a_service_account,
     a_restricted_organization,
+    staging,
     broken_off,
 )
 

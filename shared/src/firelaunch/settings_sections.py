@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from .environments import DEFAULT_REGION
+
 __all__ = [
     "AfterTurn",
     "Cache",
@@ -70,7 +72,7 @@ class Cloud(Section):
 
     project: str = Field(default="", description="Google Cloud project id; GOOGLE_CLOUD_PROJECT overrides it.")
     region: str = Field(
-        default="europe-west1", description="Region of Cloud Run, and of Vertex AI's indexes and embeddings."
+        default=DEFAULT_REGION, description="Region of Cloud Run, and of Vertex AI's indexes and embeddings."
     )
     database: Literal["shared", "dedicated"] = Field(
         default="shared", description="The project's (default) Firestore database, or one named after the app."

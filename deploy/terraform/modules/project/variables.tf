@@ -23,7 +23,7 @@ variable "project" {
 
 variable "github_repository" {
   description = "As the root's variable of this name."
-  type        = object({ id = string, owner_id = string })
+  type        = object({ id = string, owner_id = string, tags = optional(bool, false) })
 }
 
 variable "billing_account" {

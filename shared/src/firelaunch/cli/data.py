@@ -12,7 +12,7 @@ from ..errors import FirelaunchError
 from ..settings import Settings
 from ..transfer.file import Export, TransferError, export, load
 from ..wiring import build_store
-from .apps import load_settings, where
+from .apps import env_option, load_settings, where
 
 __all__ = ["command", "export_data"]
 
@@ -30,6 +30,7 @@ def command() -> None:
 @click.argument("app")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--database", default="", help="Another Firestore database of the project: one that a restore made.")
+@env_option
 def export_command(app: str, file: Path, database: str) -> None:
     """Write every document of APP to FILE, one a line; after an interruption, go on."""
     settings = _settings(app)
@@ -44,6 +45,7 @@ def export_command(app: str, file: Path, database: str) -> None:
 @click.argument("app")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@env_option
 def import_command(app: str, file: Path, yes: bool) -> None:
     """Write every document of FILE to the database of APP; after an interruption, go on.
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ..deploy import vertex
 from ..deploy.backups import backups
+from ..deploy.commits import Sources, sources_of
 from ..deploy.cost import backup_costs, idle_month, index_kind
 from ..deploy.data import database, indexes, indexes_built, publish, vectors
 from ..deploy.events import for_uploads, notification, removals
@@ -34,27 +35,26 @@ from ..deploy.steps import Step, explain, perform
 from ..deploy.summary import WIDTH, Locks, summary
 from ..deploy.terraform import left_to_terraform
 from ..deploy.tools import Failed, Tools, refuse_secrets
+from ..deploy.variables import left_behind
 from ..deploy.vertex_steps import begin, finish, found
 from ..deploy.web_app import web_app, web_config
 from ..deploy.work import for_work, scheduled
+from ..doctor.env_file import read_env
+from ..environments import chosen, overlaid, project_of
 from ..errors import SettingsError
 from ..llm.retirements import model_warnings
 from ..membership.policy import Policy
 from ..prompt_lock import released
 from ..prompts import Prompts
-from ..settings import Settings, VertexIndex
+from ..settings import Settings, VertexIndex, read_settings
 from ..text_file import read_text_file
-from .apps import app_folder, repo_root
+from .apps import app_folder, env_option, repo_root
 from .progress import Progress
 from .rules import composed_rules
 from .start_check import would_start
 from .web_config import shown
 
 __all__ = ["command", "planned"]
-
-
-_OF_THE_SHELL = ("OPENAI_BASE_URL", "OPENAI_MODEL")
-"""What an app reads of its environment that is neither a secret nor a deploy's to set."""
 
 
 @click.command("deploy")
@@ -66,6 +66,7 @@ _OF_THE_SHELL = ("OPENAI_BASE_URL", "OPENAI_MODEL")
 @click.option("--drop", multiple=True, metavar="APP", help="An app whose live rules may go. May be given again.")
 @click.option("--with-terraform", is_flag=True, help="Leave to Terraform what services stand on; only look at it.")
 @click.argument("more", nargs=-1, type=click.UNPROCESSED)
+@env_option
 def command(
     app: str,
     dry_run: bool,
@@ -87,7 +88,8 @@ def command(
         refuse_secrets(more)
         if not rollback:
             would_start(deploy.folder, deploy.service, write=not dry_run)
-            _name_what_stays_behind(more)
+            for line in left_behind(os.environ, read_env(deploy.folder / ".env").values, deploy.service, more):
+                click.echo(line, err=True)
         if dry_run:
             deploy.explain()
         elif rollback:
@@ -102,14 +104,6 @@ def command(
         raise click.ClickException(str(error)) from None
 
 
-def _name_what_stays_behind(more: Iterable[str]) -> None:
-    """Say which variables the app reads here and would not have there: a shell's may lead to this machine."""
-    for name in _OF_THE_SHELL:
-        if os.environ.get(name) and not any(name in word for word in more):
-            flag = f"-- --update-env-vars={name}=${name}"
-            click.echo(f"{name} is set here, and the deployed app will not have it; to give it: {flag}", err=True)
-
-
 @dataclass(frozen=True, slots=True)
 class _Deploy:
     root: Path
@@ -121,6 +115,7 @@ class _Deploy:
     more: tuple[str, ...]
     yes: bool
     terraform: bool
+    sources: Sources
     index: VertexIndex = vertex.PLACEHOLDER
 
     @classmethod
@@ -135,7 +130,8 @@ class _Deploy:
         if problems:
             raise SettingsError("\n".join(problems))
         tools = Tools(os.environ, lambda line: click.echo(f"\n    {line}", nl=False))
-        return cls(repo_root(), folder, settings, place, tools, drop, more, yes, terraform)
+        root = repo_root()
+        return cls(root, folder, settings, place, tools, drop, more, yes, terraform, sources_of(root, folder))
 
     @property
     def service(self) -> Service:
@@ -170,6 +166,7 @@ class _Deploy:
         return replace(self, index=found(self.tools, self.place, self.own)) if self.own else self
 
     def run(self) -> None:
+        self._say_sources()
         steps, functions = self._steps(), self.functions
         watch = self._watching(functions)
         stands_on = list(self._stands_on(for_service(self.place, self._door(frozenset()), {})))
@@ -197,16 +194,20 @@ class _Deploy:
         )
 
     def preview(self) -> None:
+        self._say_sources()
         progress = Progress(2)
         with progress.step(f"stage {self.service.name}"):
             staged = self._stage_app()
         with progress.step("a revision without traffic") as said:
             said.append("\n" + self.release(self.service).preview(staged))
 
+    def _say_sources(self) -> None:
+        click.echo(f"{self.settings.app.id} from {self.sources.said}")
+
     def release(self, service: Service) -> Release:
         """The service's revisions; what comes after -- is for the app's."""
         more = () if service.function else self.more
-        return Release(self.tools, self.place, service, self._smoke(service), more)
+        return Release(self.tools, self.place, service, self._smoke(service), more, self.sources)
 
     def explain(self) -> None:
         """The whole plan for a project in which nothing was made yet."""
@@ -222,7 +223,8 @@ class _Deploy:
         looks, acts = (sum(line.startswith(f"    {word} ") for line in lines) for word in ("look", "do  "))
         click.echo(
             _filled(
-                f"{self.settings.app.id} in {self.place.project}, {self.place.region}. Nothing is done now. "
+                f"{self.settings.app.id} in {self.place.project}, {self.place.region}{self._environment()}. Nothing is "
+                "done now. "
                 f"{len(before) + len(after)} steps and {len(services)} services: {looks} commands look, and {acts} act "
                 "where nothing was made yet; what is there already is let be."
             )
@@ -231,6 +233,10 @@ class _Deploy:
             click.echo(_filled(f"warning: {said}"))
         page = summary(self.settings, self.place, services, self._locks(), self._costs(functions, door))
         click.echo("\n".join(["", *page, "", *lines, "", "Nothing was done. The summary is at the top."]))
+
+    def _environment(self) -> str:
+        name = self.settings.environment.name
+        return f", environment {name}" if name else ""
 
     def _locks(self) -> Locks:
         prompts = self.folder / "app" / "prompts"
@@ -313,9 +319,10 @@ class _Deploy:
     def _contents(self) -> Iterable[Step]:
         yield from sign_in(self.place, self.settings, GoogleClient.of(os.environ))
         yield web_app(self.place, self.settings.app.id)
-        text = composed_rules(self.root / "apps", self.root / "firestore.rules").text
+        text = composed_rules(self.root / "apps", self.root / "firestore.rules", self.folder).text
+        here = {self.settings.app.id, *(path.parent.name for path in (self.root / "apps").glob("*/firelaunch.toml"))}
         for name in databases(self.settings):
-            yield rules(self.place, name, text, self.drop)
+            yield rules(self.place, name, text, self.drop, here)
         own = bucket(self.settings, self.place)
         yield files(self.place, own)
         yield file_rules(self.place, own, read_text_file(self.root / "storage.rules"))
@@ -384,8 +391,7 @@ class _Deploy:
     def _dedicated(self) -> frozenset[str]:
         cloud = self.settings.cloud
         found = {dedicated_entry(self.settings.app.id, cloud.database_id)} if cloud.database == "dedicated" else set()
-        for app, other in _apps(self.root):
-            project = os.environ.get("GOOGLE_CLOUD_PROJECT") or other.get("project")
+        for app, project, other in _apps(self.root):
             if app != self.settings.app.id and other.get("database") == "dedicated" and project == self.place.project:
                 found.add(dedicated_entry(app, other.get("database_id", "")))
         return frozenset(found)
@@ -422,20 +428,21 @@ def planned(app: str) -> tuple[Settings, Tools, Callable[[], list[Step]]]:
     return deploy.settings, deploy.tools, lambda: deploy.checked().looked_at()
 
 
-def _apps(root: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Each app of the clone: its id, and its [cloud] settings as they are written. One that cannot be read is left out:
-    its own commands say what is wrong with it."""
+def _apps(root: Path) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Each app of the clone: its id, its project and its [cloud] settings, in the environment that is chosen. One that
+    cannot be read is left out: its own commands say what is wrong with it."""
     for path in (root / "apps").glob("*/firelaunch.toml"):
         try:
-            data = tomllib.loads(read_text_file(path))
-            yield data["app"]["id"], data["cloud"]
-        except (KeyError, TypeError, tomllib.TOMLDecodeError, SettingsError):
+            file = read_settings(path)
+            data = overlaid(file, chosen(os.environ))
+            yield data["app"]["id"], project_of(file, os.environ), data["cloud"]
+        except (KeyError, TypeError, SettingsError):
             continue
 
 
 def _database_problems(root: Path, settings: Settings) -> Iterator[str]:
     database, app = settings.cloud.database_id, settings.app.id
-    if database and any(other == database != app for other, _ in _apps(root)):
+    if database and any(other == database != app for other, *_ in _apps(root)):
         yield f"firelaunch.toml: cloud.database_id is {database!r}, the id of another app here, and so its database's."
 
 

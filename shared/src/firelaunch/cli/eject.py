@@ -15,7 +15,7 @@ from ..deploy.accounts import members
 from ..deploy.tools import Failed, Tools
 from ..settings import Settings
 from ..text_file import read_text_file
-from .apps import app_folder, repo_root, where
+from .apps import app_folder, env_option, repo_root, where
 from .data import export_data
 from .rules import composed_rules
 
@@ -32,6 +32,7 @@ _LEFT_BEHIND = (".firelaunch", ".env", ".git", ".venv", "node_modules", "__pycac
     "--out", type=click.Path(file_okay=False, path_type=Path), help="The folder; build/eject/APP if left out."
 )
 @click.option("--no-data", is_flag=True, help="Leave documents and users out.")
+@env_option
 def command(app: str, project: str, out: Path | None, no_data: bool) -> None:
     """Prepare the move of APP (a folder, or a name under apps/) to a project of its own.
 

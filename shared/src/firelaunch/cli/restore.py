@@ -24,7 +24,7 @@ from ..deploy.restore import (
 )
 from ..deploy.summary import WIDTH
 from ..deploy.tools import Failed, Tools
-from .apps import app_folder
+from .apps import app_folder, env_option
 from .progress import Progress
 
 __all__ = ["command"]
@@ -32,6 +32,7 @@ __all__ = ["command"]
 
 @click.command("restore")
 @click.argument("app")
+@env_option
 @click.option("--at", metavar="TIME", help="The minute to bring back, such as 2026-11-28T22:15Z; at most 7 days ago.")
 @click.option("--backup", metavar="ID", help="The backup to bring back; the newest one without --at and --backup.")
 @click.option("--to", "target", metavar="DATABASE", help="Id of the new database; else the app's id and the time.")

@@ -20,6 +20,7 @@ from .names import (
     Service,
     app_service,
     bucket,
+    environ_of,
     keeps_documents,
     sells_plans,
 )
@@ -166,8 +167,7 @@ def _service(settings: Settings, place: Place, whole: Service) -> Service:
     billing = sells_plans(settings)
     wanted = (*EVERY_APP, *(BILLING if billing else ()), *(DOCUMENTS if keeps_documents(settings) else ()))
     environ = {
-        "FIRELAUNCH_MODE": "cloud",
-        "GOOGLE_CLOUD_PROJECT": place.project,
+        **environ_of(settings, place),
         "FIRELAUNCH_JOBS_URL": whole.environ["FIRELAUNCH_JOBS_URL"],
         "FIRELAUNCH_JOBS_ACCOUNT": whole.environ["FIRELAUNCH_JOBS_ACCOUNT"],
         "FUNCTION_TARGET": TARGET,

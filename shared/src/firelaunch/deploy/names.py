@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..environments import VARIABLE
 from ..errors import SettingsError
 from ..settings import Settings
 
@@ -47,6 +48,7 @@ __all__ = [
     "app_service",
     "bucket",
     "databases",
+    "environ_of",
     "features",
     "keeps_documents",
     "permissions_of",
@@ -369,7 +371,7 @@ def app_service(settings: Settings, place: Place) -> Service:
     _check(settings)
     public = cloud.edge == "public"
     work = _work(settings, place) if public else None
-    environ = {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": place.project, "CONCURRENCY": str(cloud.concurrency)}
+    environ = {**environ_of(settings, place), "CONCURRENCY": str(cloud.concurrency)}
     if work:
         environ["FIRELAUNCH_JOBS_URL"] = work.sweep.url
         environ["FIRELAUNCH_JOBS_ACCOUNT"] = place.email(work.account)
@@ -386,6 +388,12 @@ def app_service(settings: Settings, place: Place) -> Service:
         max_instances=cloud.max_instances,
         memory=cloud.memory,
     )
+
+
+def environ_of(settings: Settings, place: Place) -> dict[str, str]:
+    """The variables that every service of an app has: how it runs, where, and as which environment."""
+    named = {VARIABLE: settings.environment.name} if settings.environment.name else {}
+    return {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": place.project, **named}
 
 
 def databases(settings: Settings) -> tuple[str, ...]:

@@ -284,6 +284,7 @@ def _steps(task: Task) -> _Steps:
     project, app, target = task.place.project, task.settings.app.id, task.target
     file = f"build/restore/{target}.jsonl"
     data = f"FIRELAUNCH_MODE=cloud GOOGLE_CLOUD_PROJECT={project} firelaunch data"
+    chosen_app = _named(task)
     yield (
         "See what there is",
         ["earliestVersionTime is the first minute that can be brought back; a backup has to be READY."],
@@ -316,9 +317,9 @@ def _steps(task: Task) -> _Steps:
             "no app's service reaches it. The file holds this app's documents alone. Your own login: gcloud auth "
             "application-default login."
         ],
-        [f"{data} export {shlex.quote(app)} {file} --database={target}"],
+        [f"{data} export {chosen_app} {file} --database={target}"],
     )
-    yield from _ways_back(task, f"{data} import {shlex.quote(app)} {file}")
+    yield from _ways_back(task, f"{data} import {chosen_app} {file}")
     yield (
         "See to what lies elsewhere",
         list(_elsewhere(task)),
@@ -363,9 +364,15 @@ def _ways_back(task: Task, copy: str) -> _Steps:
                 *(f"--member={account}", f"--role={DATASTORE_USER}"),
                 f"--condition=^;^expression={condition['expression']};title={condition['title']}",
             ),
-            f"firelaunch deploy {shlex.quote(task.settings.app.id)}",
+            f"firelaunch deploy {_named(task)}",
         ],
     )
+
+
+def _named(task: Task) -> str:
+    """The app as the commands that follow take it, with its environment."""
+    name = task.settings.environment.name
+    return task.settings.app.id + (f" --env={name}" if name else "")
 
 
 def _files(task: Task) -> str:

@@ -134,7 +134,8 @@ def _backups(settings: Settings, place: Place) -> Iterator[str]:
         yield f"database {database}: none by this deploy (cloud.point_in_time, cloud.backup_days)"
     yield f"files in {bucket(settings, place)}: deleted ones for 7 days, as Cloud Storage does by itself"
     if kept:
-        yield f"firelaunch restore {settings.app.id} prints how to bring data back"
+        environment = f" --env={settings.environment.name}" if settings.environment.name else ""
+        yield f"firelaunch restore {settings.app.id}{environment} prints how to bring data back"
 
 
 def _alert(settings: Settings) -> str:

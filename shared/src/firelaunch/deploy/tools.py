@@ -33,11 +33,6 @@ QUOTA_MEND = "a quota is used up; see it, and ask for more: https://console.clou
 _FORBIDDEN = re.compile(r"PERMISSION_DENIED|does not have permission|HTTPError 403|\b403\b|forbidden", re.IGNORECASE)
 _EXISTS = re.compile(r"ALREADY_EXISTS|already exists", re.IGNORECASE)
 _ENVIRON = re.compile(r"--(?:set|update)-env-vars(?![a-z-])")
-_KEY_NAME = re.compile(
-    r"(?<![A-Z0-9_])([A-Z0-9_]*(?:SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIALS|DATABASE_URL))=(?=[^,;])",
-    re.IGNORECASE,
-)
-"""Variables that hold keys, whatever these look like."""
 _OPERATION_SECONDS = 2.0
 _OPERATION_POLLS = 150
 _TELL_POLLS = 2
@@ -416,7 +411,7 @@ def refuse_secrets(args: tuple[str, ...]) -> None:
     for before, arg in zip(("", *args), args, strict=False):
         kinds = [kind for _, kind in secrets.in_text(arg)]
         if _ENVIRON.match(arg) or _ENVIRON.fullmatch(before):
-            kinds += [f"a value for {name}" for name in _KEY_NAME.findall(arg)]
+            kinds += [f"a value for {name}" for name in secrets.key_names(arg)]
         if kinds:
             raise Failed(
                 f"an argument looks like {kinds[0]}; it would be in the service's settings, for all to read who may",
