@@ -165,6 +165,15 @@ def test_the_steps_name_the_apps_database_and_offer_a_switch_only_where_no_other
     assert "reembed" not in text
 
 
+def test_the_commands_that_follow_name_the_environment_whose_database_it_is() -> None:
+    settings = app("dedicated")
+    staging = settings.environment.model_copy(update={"name": "staging"})
+    task = Task(settings.model_copy(update={"environment": staging}), PLACE, Source(NOW), "my-app-back")
+    ours = [line for line in plan(task) if line.startswith("       ") and "firelaunch " in line.partition("gcloud")[0]]
+    assert len(ours) == 3
+    assert [line for line in ours if " my-app --env=staging" not in line] == []
+
+
 def test_vectors_outside_of_firestore_are_not_forgotten() -> None:
     settings = app()
     elsewhere = settings.model_copy(update={"index": settings.index.model_copy(update={"backend": "pgvector"})})
