@@ -109,6 +109,9 @@ def sources(root, app, place):
             kept = shutil.ignore_patterns("__pycache__", "tests")
             shutil.copytree(folder, app / "vendor" / part, ignore=kept)
             found[name] = '{ path = "vendor/%s" }' % part
+    rules = root / "firestore.rules"
+    if (app / "vendor").is_dir() and rules.is_file():  # the build of the command line takes it from there
+        shutil.copy(rules, app / "vendor")
     return found
 
 

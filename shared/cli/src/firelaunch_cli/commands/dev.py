@@ -21,7 +21,7 @@ from firelaunch.settings.app import Settings
 from firelaunch.testing.emulator import Emulator, EmulatorUnavailable, RulesError
 
 from ..doctor.env_file import read_env
-from .apps import app_folder, repo_root
+from .apps import app_folder, env_option, repo_root
 from .children import Child, Log, follow
 from .rules import composed_rules
 from .serve import free_port, gunicorn_command
@@ -43,6 +43,7 @@ _UNWATCHED = {".firelaunch", ".venv", "node_modules", "__pycache__", ".git", "te
 @click.argument("app", default=".")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the app; 8080, or any where that is taken.")
 @click.option("--embedded", is_flag=True, help="Without emulators: SQLite, as firelaunch serve has it.")
+@env_option
 def command(app: str, port: int | None, embedded: bool) -> None:
     """Run APP (a folder, or a name under apps/) until Ctrl-C, and start it again after each change.
 
@@ -110,7 +111,7 @@ class _Dev:
 
     def _databases(self) -> list[str]:
         settings = Settings.load(self.folder / "firelaunch.toml", {})
-        return ["(default)", *([settings.app.id] if settings.cloud.database == "dedicated" else [])]
+        return list(dict.fromkeys(["(default)", settings.database]))
 
     def start_auth(self) -> None:
         firebase = shutil.which("firebase")

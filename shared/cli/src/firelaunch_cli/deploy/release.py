@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .build_folder import Staged
+from .commits import NO_SOURCES, Sources
 from .gcloud import Command, Failed, Tools, gcloud
 from .gcloud_args import joined
 from .plan import secret_versions
@@ -133,6 +134,7 @@ class Release:
 
     Args:
         more: arguments that go to ``gcloud run deploy`` as they are.
+        sources: the commits that new revisions are labelled with.
     """
 
     tools: Tools
@@ -140,6 +142,7 @@ class Release:
     service: Service
     smoke: Smoke
     more: tuple[str, ...] = ()
+    sources: Sources = NO_SOURCES
 
     def live(self, *, fresh: bool = True) -> Live | None:
         """The service as it is; None where there is none yet."""
@@ -279,7 +282,7 @@ class Release:
         return _short(hashlib.sha256(json.dumps([staged.digest, flags, self.more]).encode()).hexdigest())
 
     def _command(self, staged: Staged, digest: str, tag: str, *, built: str | None = None) -> Command:
-        labels = {_DIGEST: digest, _SOURCE: _short(staged.digest)}
+        labels = {_DIGEST: digest, _SOURCE: _short(staged.digest), **self.sources.labels}
         if staged.code:
             labels[_CODE] = _short(staged.code)
         images = (live.built_from(labels[_SOURCE]) for live in self._listed(fresh=False))
