@@ -41,19 +41,19 @@ EXPIRES = "delete_at"
 """The field that a TTL policy reads, wherever a document has one."""
 
 WRITERS_OF_EXPIRY = {
-    "turn.py",
-    "model_calls.py",
+    "turns/admit.py",
+    "metering/model_calls.py",
     "membership/invites.py",
     "jobs/jobs.py",
-    "batch.py",
-    "billing/inbox.py",
-    "erasure.py",
+    "turns/batch.py",
+    "billing/webhooks.py",
+    "worker/tasks/erase.py",
 }
 """Files that write it; each is made to do so in the test of the TTL policies."""
 
 
 def sources() -> Iterator[tuple[str, Path]]:
-    for root in (ROOT / "shared" / "src" / "firelaunch", ROOT / "functions", TEMPLATE / "app"):
+    for root in (ROOT / "shared" / "firelaunch" / "src" / "firelaunch", ROOT / "functions", TEMPLATE / "app"):
         for path in sorted(root.rglob("*.py")):
             yield str(path.relative_to(root)), path
 

@@ -128,18 +128,18 @@ PYTHON_OF_LINUX = re.compile(
     r"|TCP_(CORK|USER_TIMEOUT|KEEPIDLE|DEFER_ACCEPT|QUICKACK|INFO)\b|MSG_(MORE|NOSIGNAL)\b|\bprctl\b"
 )
 GUARDED = {
-    "serving.py": "os.access(_SHARED_MEMORY",
-    "cli/running.py": 'sys.platform == "linux"',
-    "doctor/system.py": 'mounts.read_text(encoding="utf-8", errors="replace").splitlines()\n    except OSError',
-    "rag/parse/child.py": 'sys.platform == "linux"',
+    "firelaunch/server/gunicorn_config.py": "os.access(_SHARED_MEMORY",
+    "firelaunch_cli/commands/running.py": 'sys.platform == "linux"',
+    "firelaunch_cli/doctor/system.py": 'mounts.read_text(encoding="utf-8", errors="replace").splitlines()\n    except OSError',
+    "firelaunch/rag/parse/child.py": 'sys.platform == "linux"',
 }
 """Files that name such a thing, and what keeps macOS from it."""
 
 
 def test_nothing_that_only_linux_has_is_in_the_package_but_behind_a_question() -> None:
-    source = ROOT / "shared" / "src" / "firelaunch"
     found = {
         path.relative_to(source).as_posix(): path.read_text()
+        for source in (ROOT / "shared").glob("*/src")
         for path in source.rglob("*.py")
         if PYTHON_OF_LINUX.search(path.read_text())
     }

@@ -52,10 +52,11 @@ def project(tmp_path: Path) -> Path:
     """A project that ``tools/setup.py`` sets up, with one package in its lock file."""
     folder = tmp_path / "project"
     (folder / "tools").mkdir(parents=True)
-    (folder / "shared" / "src").mkdir(parents=True)
+    for part in ("rules", "firelaunch", "cli"):
+        (folder / "shared" / part / "src").mkdir(parents=True)
+        (folder / "shared" / part / "pyproject.toml").touch()
     shutil.copy(ROOT / "tools" / "setup.py", folder / "tools")
     (folder / "Makefile").touch()
-    (folder / "shared" / "pyproject.toml").touch()
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     uv = wheel(wheels, "uv", {"uv-1.0.data/scripts/uv": STAND_IN})

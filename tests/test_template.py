@@ -70,8 +70,13 @@ def committed(repo: Path) -> Path:
 
 def source(app: Path) -> dict[str, Any]:
     """Where an app takes firelaunch from."""
-    found: dict[str, Any] = tomllib.loads((app / "pyproject.toml").read_text())["tool"]["uv"]["sources"]["firelaunch"]
-    return found
+    sources: dict[str, Any] = tomllib.loads((app / "pyproject.toml").read_text())["tool"]["uv"]["sources"]
+    ours = sources["firelaunch"]
+    for name, part in (("firelaunch-cli", "cli"), ("firelaunch-rules-tester", "rules")):
+        there = {key: value for key, value in ours.items() if key not in ("path", "subdirectory")}
+        key = "path" if "path" in ours else "subdirectory"
+        assert sources[name] == {**there, key: ours[key].removesuffix("firelaunch") + part}
+    return dict(ours)
 
 
 def module(path: str) -> ModuleType:
@@ -230,13 +235,13 @@ def test_the_generator_and_the_settings_agree_on_lengths() -> None:
 
 def test_an_app_inside_the_repo_shares_its_firelaunch(repo: Path, bake: Any) -> None:
     app = bake(repo, folder=repo / "apps")
-    assert source(app) == {"path": "../../shared", "editable": True}
-    assert (app / "../../shared/pyproject.toml").is_file()
+    assert source(app) == {"path": "../../shared/firelaunch", "editable": True}
+    assert (app / "../../shared/firelaunch/pyproject.toml").is_file()
 
 
 def test_an_app_made_from_a_path_elsewhere_names_that_path(repo: Path, bake: Any) -> None:
     committed(repo)
-    assert source(bake(repo)) == {"path": str(repo / "shared"), "editable": True}
+    assert source(bake(repo)) == {"path": str(repo / "shared/firelaunch"), "editable": True}
 
 
 def test_the_path_may_be_relative_and_lead_to_the_template_itself(
@@ -246,30 +251,34 @@ def test_the_path_may_be_relative_and_lead_to_the_template_itself(
     monkeypatch.chdir(tmp_path)
     for number, directory in enumerate((None, "template")):
         app = cookiecutter(repo.name, no_input=True, directory=directory, extra_context={"app_slug": f"app-{number}"})
-        assert source(Path(app)) == {"path": str(repo / "shared"), "editable": True}
+        assert source(Path(app)) == {"path": str(repo / "shared/firelaunch"), "editable": True}
 
 
 def test_an_app_made_from_a_git_url_names_that_url_and_the_release(repo: Path, bake: Any, tmp_path: Path) -> None:
     url = f"file://{committed(repo)}"
     commit = git(repo, "rev-parse", "HEAD")
-    assert source(bake(url, app_slug="unreleased")) == {"git": url, "rev": commit, "subdirectory": "shared"}
-    version = tomllib.loads((repo / "shared/pyproject.toml").read_text())["project"]["version"]
+    assert source(bake(url, app_slug="unreleased")) == {"git": url, "rev": commit, "subdirectory": "shared/firelaunch"}
+    version = tomllib.loads((repo / "shared/firelaunch/pyproject.toml").read_text())["project"]["version"]
     git(repo, "tag", f"v{version}")
-    assert source(bake(url, app_slug="released")) == {"git": url, "tag": f"v{version}", "subdirectory": "shared"}
+    assert source(bake(url, app_slug="released")) == {
+        "git": url,
+        "tag": f"v{version}",
+        "subdirectory": "shared/firelaunch",
+    }
 
 
 def test_an_app_made_from_a_zip_takes_its_firelaunch_along(repo: Path, bake: Any, tmp_path: Path) -> None:
     git(committed(repo), "archive", "--prefix=firelaunch-main/", "--output", str(tmp_path / "main.zip"), "HEAD")
     app = bake(tmp_path / "main.zip")
     assert source(app) == {"path": "vendor/firelaunch"}
-    assert (app / "vendor/firelaunch/src/firelaunch/web.py").is_file()
+    assert (app / "vendor/firelaunch/src/firelaunch/server/app.py").is_file()
     assert tomllib.loads((app / "vendor/firelaunch/pyproject.toml").read_text())["project"]["name"] == "firelaunch"
     assert not (app / "vendor/firelaunch/tests").exists()
     command = [PYTHON, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(command, cwd=app / "vendor" / "firelaunch", capture_output=True, check=True)
+    subprocess.run(command, cwd=app / "vendor" / "cli", capture_output=True, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:  # an app tests itself under these, wherever it was made
-        assert archive.read("firelaunch/rules/firestore.rules") == (ROOT / "firestore.rules").read_bytes()
+        assert archive.read("firelaunch_cli/rules/firestore.rules") == (ROOT / "firestore.rules").read_bytes()
 
 
 @pytest.mark.parametrize(

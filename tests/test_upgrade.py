@@ -102,7 +102,7 @@ def new_template(repo: Path) -> None:
     (template / "app" / "old.py").unlink()
     (template / "app" / "kept.py").unlink()
     (template / "logo.bin").write_bytes(BINARY[::-1])
-    edit(repo / "shared" / "pyproject.toml", 'version = "0.1.0"', 'version = "0.2.0"')
+    edit(repo / "shared" / "firelaunch" / "pyproject.toml", 'version = "0.1.0"', 'version = "0.2.0"')
     asked = json.loads((repo / "template" / "cookiecutter.json").read_text())
     (repo / "template" / "cookiecutter.json").write_text(json.dumps({"colour": ["red", "blue"], **asked}))
     commit(repo)
@@ -141,7 +141,7 @@ def test_edits_and_the_templates_changes_are_both_there_afterwards(repo: Path, a
     assert record["template_version"] == "0.2.0"
     assert record["answers"]["colour"] == "red"
     source = tomllib.loads((app / "pyproject.toml").read_text())["tool"]["uv"]["sources"]["firelaunch"]
-    assert source == {"path": "../../shared", "editable": True}
+    assert source == {"path": "../../shared/firelaunch", "editable": True}
 
 
 def test_a_second_upgrade_changes_nothing(repo: Path, app: Path, run: Upgrade) -> None:
@@ -252,7 +252,7 @@ def test_apps_that_plain_cookiecutter_made_elsewhere_are_upgraded(
     edit(app / "app" / "tools.py", "line_0 = 0", "line_0 = 1000")
     commit(app)
     new_template(repo)
-    (repo / "shared" / "src" / "firelaunch" / "brand_new.py").write_text("NEW = 1\n")
+    (repo / "shared" / "firelaunch" / "src" / "firelaunch" / "brand_new.py").write_text("NEW = 1\n")
     commit(repo)
     pack()
 

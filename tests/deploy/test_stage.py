@@ -141,7 +141,7 @@ def test_a_secret_in_the_settings_is_refused(tmp_path: Path) -> None:
 
 def test_a_secret_among_the_packages_own_files_is_refused(tmp_path: Path) -> None:
     root = copy_repo(tmp_path / "repo")
-    (root / "shared" / "src" / "firelaunch" / "mine.py").write_text(f"KEY = '{KEY}'\n")
+    (root / "shared" / "firelaunch" / "src" / "firelaunch" / "mine.py").write_text(f"KEY = '{KEY}'\n")
     with pytest.raises(StageError, match=r"shared/firelaunch/src/firelaunch/mine\.py, line 1"):
         stage_functions(root, tmp_path / "out")
 
@@ -180,7 +180,7 @@ def test_the_wheel_is_what_the_repo_holds(tmp_path: Path) -> None:
     (wheel,) = staged.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if name.startswith("firelaunch/") and name.endswith(".py")}
-    source = ROOT / "shared" / "src"
+    source = ROOT / "shared" / "firelaunch" / "src"
     assert held == {str(path.relative_to(source)) for path in source.rglob("*.py")}
     assert (
         f"./{wheel.name} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"
