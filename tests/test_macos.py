@@ -130,7 +130,7 @@ PYTHON_OF_LINUX = re.compile(
 GUARDED = {
     "firelaunch/server/gunicorn_config.py": "os.access(_SHARED_MEMORY",
     "firelaunch_cli/commands/running.py": 'sys.platform == "linux"',
-    "firelaunch_cli/doctor/system.py": 'mounts.read_text(encoding="utf-8", errors="replace").splitlines()\n    except OSError',
+    "firelaunch_cli/doctor/system.py": "    except OSError:\n        return None\n    place =",
     "firelaunch/rag/parse/child.py": 'sys.platform == "linux"',
 }
 """Files that name such a thing, and what keeps macOS from it."""

@@ -131,9 +131,7 @@ def test_a_set_up_that_is_killed_twice_is_whole_after_the_third_run_and_then_sil
     assert "requirements-dev.lock" in said
     assert works(project)
 
-    began = time.monotonic()
     assert run(project) == (0, "")
-    assert time.monotonic() - began < 2
 
 
 def test_an_environment_elsewhere_that_venv_leads_to_is_left_alone(project: Path, tmp_path: Path) -> None:

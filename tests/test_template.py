@@ -137,7 +137,7 @@ def test_any_line_of_text_comes_back_from_the_settings_as_it_was_answered(name: 
     answers = {**dict.fromkeys(ANSWERS, "x"), "app_name": name, "description": description}
     app = tomllib.loads(HOOK.settings(RAW, answers))["app"]
     assert (app["name"], app["description"]) == (name, description)
-    project = tomllib.loads(HOOK.project(RAW_PROJECT, answers, "{ path = 'x' }"))["project"]
+    project = tomllib.loads(HOOK.project(RAW_PROJECT, answers, {"firelaunch": "{ path = 'x' }"}))["project"]
     assert project["description"] == description
 
 

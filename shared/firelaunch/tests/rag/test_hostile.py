@@ -194,10 +194,10 @@ def test_memory_is_limited_in_the_child_and_does_not_grow_in_the_caller(tmp_path
     (tmp_path / "a.txt").write_bytes((b"A sentence of some words, and a line. " * 20 + b"\n\n") * 100_000)
     script = """
         import resource, sys
-        from firelaunch.rag.parse import Limits, parse
+        from firelaunch.rag.parse import ParseLimits, parse
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with open(sys.argv[1], "rb") as file:
-            blocks = sum(1 for _ in parse(file, limits=Limits(text_characters=10**9)))
+            blocks = sum(1 for _ in parse(file, limits=ParseLimits(text_characters=10**9)))
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         print(blocks, grown, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
     """

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ...jobs.base import Kind
 from ...push import Push, PushMessage, PushUnavailable
-from ...push.devices import _NEWEST, MOST_DEVICES
-from ...store.base import Delete, Query
+from ...push.devices import MOST_DEVICES
+from ...store.base import Delete, Order, Query
 from .. import Handlers, JobDone, JobFailed, JobRun
 
 __all__ = ["NOTIFY", "Notify", "notify_handlers"]
@@ -60,7 +60,9 @@ def notify_handlers(push: Push | None, more: Handlers | None = None) -> Handlers
     def notify(run: JobRun, payload: Notify) -> JobDone:
         if run.scope.uid is None:
             raise JobFailed("A notification is for a user.")
-        devices = run.services.store.query(Query(run.scope.devices(), order=_NEWEST, limit=MOST_DEVICES))
+        devices = run.services.store.query(
+            Query(run.scope.devices(), order=(Order("updated_at", descending=True),), limit=MOST_DEVICES)
+        )
         if push is None:
             return JobDone({"devices": len(devices), "sent": 0, "removed": 0, "refused": 0, "off": True})
         told: dict[str, Any] = run.checkpoint or {"done": [], "sent": 0, "removed": 0, "refused": 0}
