@@ -269,9 +269,9 @@ def test_a_connection_is_nobody_elses_before_its_answer_was_let_go_of() -> None:
         threading.Thread(target=serve, daemon=True).start()
         answer = transport.post("/", {}, b"", patience())
         assert b"".join(filter(None, answer.pieces())) == b"data: {}\n\n\n"
-        assert transport._take() is None
+        assert transport._take_idle() is None
         answer.close()
-        kept = transport._take()
+        kept = transport._take_idle()
         assert kept is not None
         kept.close()
         accepted[0].close()

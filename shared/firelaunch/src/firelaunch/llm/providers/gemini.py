@@ -78,7 +78,7 @@ class GeminiProvider:
         headers["User-Agent"] = "firelaunch"
 
         def send(body: Body) -> Iterator[Chunk]:
-            return relay(self._transport, path, headers, json.dumps(body).encode(), call.patience, _event, _whole)
+            return relay(self._transport, path, headers, json.dumps(body).encode(), call.deadline, _event, _whole)
 
         return self._refused.send(call.model, _body(call), send)
 

@@ -63,7 +63,7 @@ class OpenAICompatibleProvider:
 
         def send(shaped: Body) -> Iterator[Chunk]:
             encoded = json.dumps(shaped).encode()
-            return relay(self._transport, "/chat/completions", headers, encoded, call.patience, _event, _whole)
+            return relay(self._transport, "/chat/completions", headers, encoded, call.deadline, _event, _whole)
 
         return self._refused.send(call.model, body, send)
 
