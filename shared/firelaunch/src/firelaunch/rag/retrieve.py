@@ -216,9 +216,9 @@ class Retriever:
         paid: Callable[[Embedded], None] = lambda _: None,
     ) -> list[Hit]:
         assert self._embedder is not None  # noqa: S101 - callers have looked
-        question = self._embedder.embed([query], query=True, seconds=_QUERY_SECONDS)
-        paid(question)
-        hits = self._index.nearest(scope, version, question.vectors[0], k, where, library=library)
+        embedded = self._embedder.embed([query], query=True, seconds=_QUERY_SECONDS)
+        paid(embedded)
+        hits = self._index.nearest(scope, version, embedded.vectors[0], k, where, library=library)
         return [hit for hit in hits if hit.score >= self._limits.min_cosine]
 
 
