@@ -50,7 +50,7 @@ _MOST_BLOCK_BYTES: Final = 900_000
 """
 
 _K1, _B = 1.2, 0.75
-"""BM25's parameters as in SQLite's FTS5 (https://sqlite.org/fts5.html#the_bm25_function), so both indexes rank alike."""
+"""BM25's parameters, as in SQLite's FTS5 (https://sqlite.org/fts5.html#the_bm25_function): both indexes rank alike."""
 
 _LEAST_IDF = 1e-6
 _MOST_TIMES = 255
@@ -289,10 +289,10 @@ def rank(segments: Sequence[Segment], terms: Sequence[str], k: int, where: Where
     scores = [np.zeros(len(length)) for length in lengths]
     for term in terms:
         postings = [segment.postings.get(term) for segment in segments]
-        document_count = sum(
+        matching_chunks = sum(
             int(mask[p.chunks].sum()) for p, mask in zip(postings, alive, strict=True) if p is not None
         )
-        idf = max(_LEAST_IDF, math.log((count - document_count + 0.5) / (document_count + 0.5)))
+        idf = max(_LEAST_IDF, math.log((count - matching_chunks + 0.5) / (matching_chunks + 0.5)))
         for posting, norm, score in zip(postings, norms, scores, strict=True):
             if posting is not None:
                 times = posting.times.astype(np.float64)
