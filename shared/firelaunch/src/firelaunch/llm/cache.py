@@ -40,7 +40,7 @@ class BoundedCache(Generic[V]):
     ) -> None:
         # Each entry counts at least its share of the bytes, so that the limit on bytes also limits the entries.
         share = -(-size // entries)
-        self._kept: TTLCache[str, tuple[V, int]] = TTLCache(
+        self._entries: TTLCache[str, tuple[V, int]] = TTLCache(
             size, seconds, timer=monotonic, getsizeof=lambda entry: max(entry[1] + _OVERHEAD, share)
         )
         self._size = size
@@ -49,27 +49,27 @@ class BoundedCache(Generic[V]):
     def get(self, key: str) -> V | None:
         """Return the value of ``key``; None if there is none or it is too old."""
         with self._lock:
-            entry = self._kept.get(key)
+            entry = self._entries.get(key)
             return None if entry is None else entry[0]
 
     def put(self, key: str, value: V, size: int) -> None:
         """Keep ``value``, which takes ``size`` bytes, unless it is larger than the whole cache."""
         if size + _OVERHEAD <= self._size:
             with self._lock:
-                self._kept[key] = (value, size)
+                self._entries[key] = (value, size)
 
     def __len__(self) -> int:
         with self._lock:
-            self._kept.expire()
-            return len(self._kept)
+            self._entries.expire()
+            return len(self._entries)
 
 
 @dataclass(slots=True)
 class _Flight:
-    """A question that the model is being asked at the moment."""
+    """A question that the model is being asked now; ``landed`` is set when the answer has ended."""
 
     landed: threading.Event = field(default_factory=threading.Event)
-    kept: bool = False
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +138,9 @@ class AnswerCache:
         tick: Callable[[], None],
         keep: Callable[[str], bool] = bool,
     ) -> Iterator[Chunk]:
-        """Yield the cached answer of ``key`` in one piece, or the chunks of ``ask``, which are cached if they come to
-        their end.
+        """Yield the cached answer of ``key`` in one piece, or the chunks of ``ask``.
+
+        A new answer is cached if it came to its end.
 
         Args:
             hit: called before a cached answer is given, for which no model was called.
@@ -160,7 +161,7 @@ class AnswerCache:
                 return
             while flight is not None and not flight.landed.wait(_TICK):
                 tick()
-            if flight is not None and not flight.kept:
+            if flight is not None and not flight.cached:
                 # That answer failed, or its client left. All waiters ask for themselves: waits in turn would add up.
                 yield from ask()
                 return
@@ -177,9 +178,10 @@ class AnswerCache:
                 finish = chunk.finish or finish
                 yield chunk
             text = "".join(texts)
+            # Cache only whole answers, not those that were cut short or refused.
             if finish == "stop" and keep(text):
                 self._answers.put(key, _Answer(text, finish), len(text.encode("utf-8", "replace")))
-                flight.kept = self._answers.get(key) is not None
+                flight.cached = self._answers.get(key) is not None
         finally:
             with self._lock:
                 del self._flights[key]

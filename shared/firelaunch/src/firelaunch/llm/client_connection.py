@@ -52,8 +52,9 @@ class Wait(Protocol):
 
 @dataclass(slots=True)
 class ClientConnection:
-    """The connection of one request's client. Only one thread at a time works on a stream, so nothing here needs a
-    lock.
+    """The connection of one request's client.
+
+    Only one thread at a time works on a stream, so nothing here needs a lock.
 
     Attributes:
         sock: the client's connection.

@@ -1,4 +1,4 @@
-"""How long one call of a model may take, and what else may end it while it waits."""
+"""The limits of one call of a model: how long it may take, and what else may end it while it waits."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ HEARTBEAT_SECONDS = 15.0
 """Seconds of silence after which a stream sends its client a sign of life; proxies cut after a minute."""
 
 TICK_SECONDS = 0.25
-"""Seconds between two checks of conditions that no socket reports: a restart, or a stop that another instance
-received.
+"""Seconds between two checks of conditions that no socket reports.
+
+Such conditions are a restart, and a stop that another instance received.
 """
 
 
@@ -52,7 +53,7 @@ class Deadline:
     sent: bool = False
     _began: float = field(default_factory=time.monotonic)
     _offered: bool = False
-    _begun: bool = False
+    _has_text: bool = False
     _last: float = 0.0
 
     def left(self) -> float:
@@ -69,7 +70,7 @@ class Deadline:
     @property
     def begun(self) -> bool:
         """Whether the first text of the answer has arrived. What comes before it, such as a role, does not count."""
-        return self._begun
+        return self._has_text
 
     def heard(self, *, text: bool = True) -> float:
         """Record that something has arrived, and return the time.
@@ -77,7 +78,7 @@ class Deadline:
         Args:
             text: whether it holds text of the answer.
         """
-        self._begun, self._last = self._begun or text, time.monotonic()
+        self._has_text, self._last = self._has_text or text, time.monotonic()
         return self._last
 
     def quiet(self, now: float) -> float:
@@ -104,9 +105,10 @@ class Deadline:
         if client is None:
             return False
         if not client.hosted:
+            # The driver answers an offer with ``may_wait``. False means that this thread must wait itself.
             if self._offered and not client.may_wait:
                 return False
-            if not self._begun and self._arrives_soon(sock):
+            if not self._has_text and self._arrives_soon(sock):
                 return False
             # Every call checks this again: a workflow may do more with its second stream than with its first.
             self._offered, client.may_wait = True, False

@@ -135,8 +135,9 @@ def _error_object(body: str) -> dict[str, Any]:
 
 
 def _retry_info(error: Mapping[str, Any]) -> float | None:
-    """Return the seconds of Google's ``retryDelay`` (https://cloud.google.com/apis/design/errors#retry_info), as in
-    "13.5s".
+    """Return the seconds of Google's ``retryDelay``, as in "13.5s".
+
+    Source: https://cloud.google.com/apis/design/errors#retry_info.
     """
     details = error.get("details")
     for detail in details if isinstance(details, list) else ():

@@ -279,7 +279,7 @@ class ModelSession:
         provider = self.gateway.provider
         texts: list[str] = []
         thoughts: list[str] = []
-        calls = CallAssembler()
+        assembler = CallAssembler()
         tokens: TokenCounts | None = None
         finish: str | None = None
         charged = ended = False
@@ -295,13 +295,14 @@ class ModelSession:
                 ended = finish is not None
                 charged = charged or bool(chunk.text or chunk.parts or chunk.finish or chunk.thought)
                 texts.append(chunk.text)
+                # Tool calls are assembled here and sent on whole; thoughts only count toward the usage.
                 if chunk.parts or chunk.thought:
-                    calls.add(chunk.parts)
+                    assembler.add(chunk.parts)
                     thoughts.append(chunk.thought)
                     chunk = Chunk(chunk.text, chunk.tokens, chunk.finish)
                 yield chunk
             charged = ended = True
-            tool_calls = calls.whole()
+            tool_calls = assembler.calls()
             if not tool_calls and not call.shape and not "".join(texts).strip():
                 raise empty_answer(finish)
             if tool_calls:
@@ -316,7 +317,7 @@ class ModelSession:
             if close is not None:
                 close()
             if charged or tokens is not None:
-                self._record_usage(call, tokens, "".join([*thoughts, *texts, calls.text()]), ended)
+                self._record_usage(call, tokens, "".join([*thoughts, *texts, assembler.text()]), ended)
 
     def _watch(self, model: str, chunks: Iterator[Chunk], texts: list[str]) -> Iterator[Chunk]:
         breaker = self.gateway.breaker

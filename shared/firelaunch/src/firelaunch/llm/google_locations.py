@@ -1,4 +1,4 @@
-"""Where Google's models answer: in one region, in a part of the world, or wherever there is capacity.
+"""The locations of Google's models: one region, a part of the world, or wherever there is capacity.
 
 The hosts are from https://docs.cloud.google.com/gemini-enterprise-agent-platform/resources/locations.
 """

@@ -53,8 +53,7 @@ class Prices:
         return int(exact.to_integral_value(ROUND_CEILING))
 
     def most(self, model: str, input_tokens: int, output_tokens: int) -> int:
-        """Return the most micro-dollars that a call of ``model`` can cost, however much of its prompt the provider
-        caches.
+        """Return the most micro-dollars that a call of ``model`` can cost, whatever the provider caches.
 
         Raises:
             SettingsError: the model has no price.

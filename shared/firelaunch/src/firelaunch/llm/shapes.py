@@ -35,8 +35,9 @@ _ERROR_CHARACTERS = 2_000
 
 
 class Misfit(Exception):
-    """An answer that does not match its schema. The text is for the model; it may quote the answer, so it is not
-    logged.
+    """An answer that does not match its schema.
+
+    The text is for the model. It may quote the answer, so it is not logged.
     """
 
 

@@ -141,7 +141,7 @@ class _Strict:
             return self._only(node, at, level)
         if "anyOf" in node or "oneOf" in node:
             return self._any(node, at, level)
-        return self._typed(node, at, level)
+        return self._typed_node(node, at, level)
 
     def _only(self, node: Node, at: str, level: int) -> dict[str, Any]:
         parts = node["allOf"]
@@ -155,9 +155,9 @@ class _Strict:
         if not at or conflicting & node.keys() or not isinstance(node[word], list) or not node[word]:
             raise InvalidSchema(f"{at or '/'}: {word} stands alone, not at the root, and lists at least one schema.")
         options = [self._node(option, f"{at}/{word}/{i}", level) for i, option in enumerate(node[word])]
-        return {"anyOf": options} | _described(node, ())
+        return {"anyOf": options} | _description(node, ())
 
-    def _typed(self, node: Node, at: str, level: int) -> dict[str, Any]:
+    def _typed_node(self, node: Node, at: str, level: int) -> dict[str, Any]:
         kinds = _kinds(node)
         if not kinds or not set(kinds) <= _TYPES:
             raise InvalidSchema(
@@ -165,7 +165,7 @@ class _Strict:
             )
         non_null = [kind for kind in kinds if kind != "null"]
         if len(non_null) > 1 and "enum" not in node and "const" not in node:
-            return {"anyOf": [self._typed({**node, "type": kind}, at, level) for kind in kinds]}
+            return {"anyOf": [self._typed_node({**node, "type": kind}, at, level) for kind in kinds]}
         strict: dict[str, Any] = {"type": kinds if len(kinds) > 1 else kinds[0]}
         for kind in non_null:
             strict |= {word: node[word] for word in _KEPT.get(kind, ()) if word in node}
@@ -178,7 +178,7 @@ class _Strict:
             if not isinstance(node.get("items"), Mapping):
                 raise InvalidSchema(f"{at or '/'}: an array without items; say what its items are.")
             strict["items"] = self._node(node["items"], f"{at}/items", level + 1)
-        return strict | _described(
+        return strict | _description(
             node, [word for word in _MOVED_TO_DESCRIPTION if word in node and word not in strict]
         )
 
@@ -268,7 +268,7 @@ def _or_null(node: dict[str, Any]) -> dict[str, Any]:
     return {**node, "type": [*kinds, "null"], **enum}
 
 
-def _described(node: Node, words: Iterable[str]) -> dict[str, Any]:
+def _description(node: Node, words: Iterable[str]) -> dict[str, Any]:
     lines = [str(node["description"])] if node.get("description") else []
     lines += [f"{word}: {json.dumps(node[word])}" for word in words]
     return {"description": "; ".join(lines)} if lines else {}

@@ -33,7 +33,7 @@ class CallAssembler:
                     self._at[part.index] = pieces
             pieces.append(part)
 
-    def whole(self) -> tuple[ToolCall, ...]:
+    def calls(self) -> tuple[ToolCall, ...]:
         """Return the calls in the order in which they began; a call without an id gets one."""
         return tuple(_join(parts) for parts in self._calls)
 

@@ -22,7 +22,9 @@ _SMALLEST, _LARGEST = 16, 8_192
 
 @dataclass(frozen=True, slots=True)
 class Chunking:
-    """How documents are cut. It is part of an index's version, because other chunks need another index.
+    """The settings that cut documents into chunks.
+
+    They are part of an index's version, because other chunks need another index.
 
     Args:
         method: ``structure`` cuts at headings, paragraphs, sentences and lines, in this order, and only then by size;

@@ -49,7 +49,7 @@ class LinkBreaker:
     the start of a line, outside of quotes, lists and HTML.
     """
 
-    _held: str = ""
+    _pending: str = ""
     _line: str = ""
     _open: list[_Bracket] = field(default_factory=list)
     _cited: bool = False
@@ -66,15 +66,15 @@ class LinkBreaker:
 
     def feed(self, piece: str) -> str:
         """Add a piece of the answer, and return the text that may be shown now."""
-        text = self._held + piece
+        text = self._pending + piece
         match = _MAY_GO_ON.search(text)
         keep = len(text) if match is None else match.start()
-        self._held = text[keep:]
+        self._pending = text[keep:]
         return self._read(text[:keep])
 
     def end(self) -> str:
         """Return the rest of the answer."""
-        text, self._held = self._held, ""
+        text, self._pending = self._pending, ""
         return self._read(text)
 
     def _read(self, text: str) -> str:

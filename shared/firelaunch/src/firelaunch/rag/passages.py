@@ -63,15 +63,15 @@ def _head(passage: Passage) -> str:
     """Return where the passage is from. Titles and headings come from the document, so they are sanitized, too."""
     place = passage.hit.entry.place
     facts = {name: place[name] for name in ("title", "page", "headings") if place.get(name)}
-    quoted = json.dumps(_sanitized(facts), ensure_ascii=False)
+    quoted = json.dumps(_sanitize(facts), ensure_ascii=False)
     return "from=" + quoted.replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _sanitized(value: Any) -> Any:
+def _sanitize(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(name): _sanitized(item) for name, item in value.items()}
+        return {str(name): _sanitize(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_sanitized(item) for item in value[:8]]
+        return [_sanitize(item) for item in value[:8]]
     return value if isinstance(value, int | float) else _without_hidden(str(value))[:120]
 
 
@@ -139,21 +139,21 @@ class Citations:
     passages: Sequence[Passage]
     removed: int = 0
     cited: list[int] = field(default_factory=list)
-    _held: str = ""
+    _pending: str = ""
     _in_code: str = ""
     _links: LinkBreaker = field(default_factory=LinkBreaker)
 
     def feed(self, piece: str) -> str:
         """Add a piece of the answer, and return the text that may be shown now."""
-        text = self._held + piece
+        text = self._pending + piece
         keep = self._open_from(text)
-        self._held = text[keep:]
-        return self._links.feed(self._checked(text[:keep]))
+        self._pending = text[keep:]
+        return self._links.feed(self._check(text[:keep]))
 
     def end(self) -> str:
         """Return the rest of the answer."""
-        text, self._held = self._held, ""
-        return self._links.feed(self._checked(text)) + self._links.end()
+        text, self._pending = self._pending, ""
+        return self._links.feed(self._check(text)) + self._links.end()
 
     def citations(self) -> list[Citation]:
         """Return the cited passages, each once, in the order of the answer."""
@@ -168,7 +168,7 @@ class Citations:
         ticks = len(text) - len(text.rstrip("`"))
         return min(keep, len(text) - (ticks if ticks <= _LONGEST_FENCE else 0))
 
-    def _checked(self, text: str) -> str:
+    def _check(self, text: str) -> str:
         return "".join(part if code else _MARKER.sub(self._replace, part) for part, code in self._parts(text))
 
     def _parts(self, text: str) -> Iterator[tuple[str, bool]]:

@@ -119,11 +119,11 @@ def build(
             iterator is closed and the document is gone.
     """
     index, version = engine.index, engine.version
-    known = Known()
-    known.learn(index.read(scope, version.id, document), own=True)
+    existing = Known()
+    existing.learn(index.read(scope, version.id, document), own=True)
     if embed is not None:
         for donor in donors:
-            known.learn(index.read(scope, version.id, donor), own=False)
+            existing.learn(index.read(scope, version.id, donor), own=False)
     ids: list[str] = []
     occurrences: Counter[str] = Counter()
     document_chunks = (chunk for chunk in chunks(blocks, version.chunking) if chunk.text.strip())
@@ -131,10 +131,12 @@ def build(
         while window := list(islice(document_chunks, WINDOW)):
             entries = [_entry(document, generation, chunk, about, occurrences) for chunk in window]
             ids += [entry.id for entry in entries]
-            missing = [entry for entry in entries if not _is_stored(entry, known, vector=embed is not None)]
-            index.upsert(scope, version.id, missing if embed is None else _with_vectors(missing, embed, known), fence)
+            missing = [entry for entry in entries if not _is_stored(entry, existing, vector=embed is not None)]
+            index.upsert(
+                scope, version.id, missing if embed is None else _with_vectors(missing, embed, existing), fence
+            )
             yield Built(len(ids), window[-1].end)
-        index.delete(scope, document, version=version.id, ids=known.places.keys() - set(ids), fence=fence)
+        index.delete(scope, document, version=version.id, ids=existing.places.keys() - set(ids), fence=fence)
         if fence is not None:
             # The process that raised the fence may have emptied the index before the last window arrived there.
             fence.check()
@@ -192,19 +194,19 @@ _REPEATS = 10_000
 """The most occurrences of an equal chunk to look for in a document; takes some milliseconds."""
 
 
-def _is_stored(entry: Entry, known: Known, *, vector: bool) -> bool:
-    stored = known.places.get(entry.id)
+def _is_stored(entry: Entry, existing: Known, *, vector: bool) -> bool:
+    stored = existing.places.get(entry.id)
     return stored is not None and stored == {**entry.place, _VECTOR: vector}
 
 
-def _with_vectors(entries: Sequence[Entry], embed: Embed, known: Known) -> list[Entry]:
+def _with_vectors(entries: Sequence[Entry], embed: Embed, existing: Known) -> list[Entry]:
     texts = {_hash(entry.text): entry.text for entry in entries}
-    missing = [digest for digest in texts if digest not in known.vectors]
+    missing = [digest for digest in texts if digest not in existing.vectors]
     new_vectors = dict(zip(missing, embed([texts[digest] for digest in missing]) if missing else (), strict=True))
-    known.vectors.update(new_vectors)
-    complete = [replace(entry, vector=known.vectors[_hash(entry.text)]) for entry in entries]
+    existing.vectors.update(new_vectors)
+    complete = [replace(entry, vector=existing.vectors[_hash(entry.text)]) for entry in entries]
     for digest in new_vectors:
-        del known.vectors[digest]
+        del existing.vectors[digest]
     return complete
 
 

@@ -32,7 +32,9 @@ _LAYOUTS: Final[Mapping[str, int]] = {"firestore": 2, "vertex": 2, "vector_searc
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """How the entries of one index version are made. Its document is enough to make them, whatever the settings are.
+    """The parameters that make the entries of one index version.
+
+    Its document holds all of them, so entries can be made whatever the settings are.
 
     Args:
         id: its name in the index.

@@ -58,7 +58,7 @@ class GeminiProvider:
         self.name = name
         self._token = token
         self._base_url = base_url
-        self._refused = RefusedParameters(_without, _blamed)
+        self._refused = RefusedParameters(_without, _refused_parameter)
 
     @cached_property
     def _transport(self) -> Transport:
@@ -78,7 +78,9 @@ class GeminiProvider:
         headers["User-Agent"] = "firelaunch"
 
         def send(body: Body) -> Iterator[Chunk]:
-            return relay(self._transport, path, headers, json.dumps(body).encode(), call.deadline, _event, _whole)
+            return relay(
+                self._transport, path, headers, json.dumps(body).encode(), call.deadline, _parse_event, _parse_answer
+            )
 
         return self._refused.send(call.model, _body(call), send)
 
@@ -158,10 +160,10 @@ def _without(body: Body, refused: frozenset[ParameterRefusal]) -> Body:
     return {**body, "generationConfig": config}
 
 
-def _blamed(body: Body, said: str) -> ParameterRefusal | None:
+def _refused_parameter(body: Body, error_text: str) -> ParameterRefusal | None:
     """Return the optional parameter that Google's error message names."""
     config = body["generationConfig"]
-    words = said.lower()
+    words = error_text.lower()
     if "thinkingConfig" in config and re.search(r"\bthinking|\bbudget", words):
         return ParameterRefusal("thinkingConfig", config["thinkingConfig"].get("thinkingLevel"))
     return ParameterRefusal("temperature") if "temperature" in config and "temperature" in words else None
@@ -185,7 +187,7 @@ def _function_call(call: ToolCall) -> dict[str, Any]:
     return part | ({"thoughtSignature": call.signature} if call.signature is not None else {})
 
 
-def _event(event: dict[str, Any]) -> Chunk:
+def _parse_event(event: dict[str, Any]) -> Chunk:
     """Return the chunk of one event of a stream."""
     tokens = _tokens(table(event.get("usageMetadata")))
     candidates = items(event.get("candidates"))
@@ -208,9 +210,9 @@ def _event(event: dict[str, Any]) -> Chunk:
     return Chunk(words, tokens, finish)
 
 
-def _whole(answer: dict[str, Any]) -> Chunk:
+def _parse_answer(answer: dict[str, Any]) -> Chunk:
     """Return the chunk of an answer in one piece."""
-    chunk = _event(answer)
+    chunk = _parse_event(answer)
     if chunk.finish is None:
         raise ModelUnavailable(reason="the provider's answer is no answer of Gemini's")
     return chunk
@@ -230,8 +232,9 @@ def _call_part(part: Mapping[str, Any]) -> CallPart:
 
 
 def _tokens(usage: Mapping[str, Any]) -> TokenCounts | None:
-    """Return the counts: tools' additions belong to the prompt, thoughts to the answer, since they are billed as
-    output.
+    """Return the counts of a usage object; None if it has no figure.
+
+    Tokens that tools add belong to the prompt. Thoughts belong to the answer, because they are billed as output.
 
     Each event of a stream counts everything so far. Invalid figures are ignored.
     """

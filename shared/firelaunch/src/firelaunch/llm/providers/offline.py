@@ -41,12 +41,12 @@ class OfflineProvider:
 
     def stream(self, call: ModelCall) -> Iterator[Chunk]:
         """Yield the whole answer word by word."""
-        whole = self.complete(call)
-        for word in re.findall(r"\S+\s*", whole.text):
+        answer = self.complete(call)
+        for word in re.findall(r"\S+\s*", answer.text):
             yield Chunk(word)
             if self._pace:
                 time.sleep(self._pace)
-        yield replace(whole, text="")
+        yield replace(answer, text="")
 
 
 def _tool_call(call: ModelCall) -> CallPart | None:
@@ -76,7 +76,7 @@ _QUESTION = "The user's message follows.\n\n"
 
 def _answer(call: ModelCall) -> str:
     if call.messages and call.messages[-1]["role"] == "tool":
-        result = _quoted(call.messages[-1]["content"])
+        result = _quote(call.messages[-1]["content"])
         return f"I am the offline model, so no model has read this. The tool {call.messages[-1]['name']} said: {result}"
     user_messages = [m["content"] for m in call.messages if m["role"] == "user"]
     if user_messages and _QUESTION in user_messages[-1]:
@@ -86,12 +86,12 @@ def _answer(call: ModelCall) -> str:
     earlier = f" It is your message number {len(user_messages)} in this chat." if len(user_messages) > 1 else ""
     return (
         "I am the offline model, so no model has read this: no provider key is set. "
-        f"You wrote: {_quoted(last)} ({words} {'word' if words == 1 else 'words'}).{earlier} "
+        f"You wrote: {_quote(last)} ({words} {'word' if words == 1 else 'words'}).{earlier} "
         "Set OPENAI_API_KEY and start again to have a model answer."
     )
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return f"“{text if len(text) <= _QUOTE else text[:_QUOTE].rstrip() + '…'}”"
 
 

@@ -30,8 +30,9 @@ _FORMATS = {
 }
 _TRIES = 10_000
 _PARTS = 10_000
-"""The most parts of the schema to visit. Definitions that use each other twice would otherwise double the work each
-time.
+"""The most parts of the schema to visit.
+
+Definitions that use each other twice would otherwise double the work each time.
 """
 _TOO_LARGE = "The schema's smallest value is too large for the offline model."
 _TOO_FAR = "The offline model's numbers do not reach as far as the schema's; a real model's may."
@@ -127,7 +128,7 @@ class _Maker:
         kinds = node.get("type")
         kind = next((kind for kind in kinds if kind != "null"), "null") if isinstance(kinds, list) else kinds
         if kind in {"integer", "number"}:
-            yield from _numbers(node, self._room, whole=kind == "integer")
+            yield from _numbers(node, self._room, integer=kind == "integer")
         elif kind == "string":
             yield from _texts(node, self._room)
         elif kind == "boolean":
@@ -171,7 +172,7 @@ class _Maker:
         return items
 
 
-def _numbers(node: Node, room: _Room, *, whole: bool) -> Iterator[Any]:
+def _numbers(node: Node, room: _Room, *, integer: bool) -> Iterator[Any]:
     step = node.get("multipleOf", 1)
     low, high = node.get("minimum", -math.inf), node.get("maximum", math.inf)
     over, under = node.get("exclusiveMinimum", -math.inf), node.get("exclusiveMaximum", math.inf)
@@ -179,13 +180,13 @@ def _numbers(node: Node, room: _Room, *, whole: bool) -> Iterator[Any]:
     start = math.ceil(least / step) if least > 0 else math.floor(most / step) if most < 0 else 0
     upward = takewhile(lambda value: value <= most, (step * (start + n) for n in range(_TRIES)))
     downward = takewhile(lambda value: value >= least, (step * (start - n) for n in range(1, _TRIES)))
-    middle = () if whole or "multipleOf" in node or math.isinf(least + most) else ((least + most) / 2,)
+    middle = () if integer or "multipleOf" in node or math.isinf(least + most) else ((least + most) / 2,)
     any_number = False
     for value in chain(upward, downward, middle):
         room.take(1)
-        if low <= value <= high and over < value < under and (not whole or value == int(value)):
+        if low <= value <= high and over < value < under and (not integer or value == int(value)):
             any_number = True
-            yield int(value) if whole else value
+            yield int(value) if integer else value
     if not any_number:
         raise ExtractionFailed("The schema allows no number that the offline model can find.")
 

@@ -63,7 +63,9 @@ class OpenAICompatibleProvider:
 
         def send(adapted: Body) -> Iterator[Chunk]:
             encoded = json.dumps(adapted).encode()
-            return relay(self._transport, "/chat/completions", headers, encoded, call.deadline, _event, _whole)
+            return relay(
+                self._transport, "/chat/completions", headers, encoded, call.deadline, _parse_event, _parse_answer
+            )
 
         return self._refused.send(call.model, body, send)
 
@@ -117,7 +119,7 @@ def _tool_call(call: ToolCall) -> dict[str, Any]:
     return payload
 
 
-def _event(event: dict[str, Any]) -> Chunk:
+def _parse_event(event: dict[str, Any]) -> Chunk:
     """Return the chunk of one event of a stream."""
     usage = event.get("usage")
     tokens = None if usage is None else _tokens(table(usage))
@@ -137,8 +139,9 @@ def _event(event: dict[str, Any]) -> Chunk:
 
 
 def _thought(message: Mapping[str, Any]) -> str:
-    """Return what the model thinks aloud: ``reasoning_content`` (DeepSeek, vLLM) or ``reasoning`` (OpenRouter,
-    Ollama).
+    """Return what the model thinks aloud.
+
+    The field is ``reasoning_content`` (DeepSeek, vLLM) or ``reasoning`` (OpenRouter, Ollama).
     """
     thought = message.get("reasoning_content") or message.get("reasoning")
     return thought if isinstance(thought, str) else ""
@@ -161,7 +164,7 @@ def _part(call: Mapping[str, Any]) -> CallPart:
     )
 
 
-def _whole(answer: dict[str, Any]) -> Chunk:
+def _parse_answer(answer: dict[str, Any]) -> Chunk:
     """Return the chunk of an answer in one piece."""
     choices = items(answer.get("choices"))
     if not choices:

@@ -68,13 +68,13 @@ def _nearest(effort: str) -> str | None:
     return None if at == low else EFFORTS[at + 1 if at < low else at - 1]
 
 
-def blamed(body: Body, said: str) -> ParameterRefusal | None:
+def blamed(body: Body, error_text: str) -> ParameterRefusal | None:
     """Return the part of ``body`` that an error message names; None if it names nothing that can be left out.
 
     Args:
-        said: the error's ``param`` on the first line, then its message.
+        error_text: the error's ``param`` on the first line, then its message.
     """
-    parameter, _, message = said.partition("\n")
+    parameter, _, message = error_text.partition("\n")
     for name in (*LIMITS, *_OPTIONAL):
         if not (parameter.endswith(name) or _mentions(name, message)):
             continue

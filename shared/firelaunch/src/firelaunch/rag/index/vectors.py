@@ -105,7 +105,7 @@ class Matrix:
         place = slice(self.count, end)
         block.rows[place], block.floats[place] = numbers, floats
         block.bits[:, place] = _bits(floats, block.middle)
-        return Matrix(self.dimensions, end, _extended(self.alive, len(rows)), block)
+        return Matrix(self.dimensions, end, _extend(self.alive, len(rows)), block)
 
     def _new_matrix(
         self, rows: npt.NDArray[np.int64], floats: npt.NDArray[np.float32], alive: npt.NDArray[np.bool_] | None = None
@@ -125,9 +125,7 @@ class Matrix:
         for begin in range(0, count, 8_192):
             place = slice(begin, min(begin + 8_192, count))
             block.bits[:, place] = _bits(floats[place], middle)
-        return Matrix(
-            self.dimensions, count, _extended(alive, count - len(alive)) if alive is not None else None, block
-        )
+        return Matrix(self.dimensions, count, _extend(alive, count - len(alive)) if alive is not None else None, block)
 
     def nearest(self, vector: Vector, k: int, allowed: npt.NDArray[np.int64] | None = None) -> list[tuple[int, float]]:
         """Return the ``k`` nearest rows with their cosines, best first; with ``allowed``, only of these rows."""
@@ -168,8 +166,8 @@ class Matrix:
         assert self._block is not None  # noqa: S101 - for the type checker; callers have looked
         from_middle = query - self._block.middle
         heavy = np.quantile(np.abs(from_middle), _HEAVIER)
-        query_bits = _packed(from_middle[None, :] > 0)[:, 0]
-        masks = [_packed(np.abs(from_middle)[None, :] > least)[:, 0] for least in heavy]
+        query_bits = _pack_bits(from_middle[None, :] > 0)[:, 0]
+        masks = [_pack_bits(np.abs(from_middle)[None, :] > least)[:, 0] for least in heavy]
         distance = np.zeros(self.count, np.uint16)
         for number, bits in enumerate(self._block.bits):
             differing = bits[: self.count] ^ query_bits[number]
@@ -181,15 +179,15 @@ class Matrix:
 
 def _bits(vectors: npt.NDArray[np.float32], middle: Vector) -> npt.NDArray[Any]:
     """Return one row for each 64 dimensions, one column for each vector."""
-    return _packed(vectors > middle)
+    return _pack_bits(vectors > middle)
 
 
-def _packed(flags: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+def _pack_bits(flags: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
     packed = np.packbits(flags, axis=1)
     padded = np.zeros((len(flags), -(-flags.shape[1] // 64) * 8), np.uint8)
     padded[:, : packed.shape[1]] = packed
     return padded.view(np.uint64).T
 
 
-def _extended(alive: npt.NDArray[np.bool_] | None, more: int) -> npt.NDArray[np.bool_] | None:
+def _extend(alive: npt.NDArray[np.bool_] | None, more: int) -> npt.NDArray[np.bool_] | None:
     return None if alive is None else np.concatenate([alive, np.ones(more, np.bool_)])

@@ -126,7 +126,7 @@ class VertexIndex:
             datapoints: dict[str, str | None] = {_path_of(*key, each): _datapoint_id(*key, each) for each in ids}
         else:
             where = {"owner": owner_of(scope), "document": document, "version": version}
-            datapoints = _points(self._stored(scope, where))
+            datapoints = _points(self._stored_documents(scope, where))
         # Entries that were read before this check are older than any write after the fence is raised again.
         if fence is not None and datapoints:
             fence.check()
@@ -187,7 +187,7 @@ class VertexIndex:
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
         """Return a document's entries, as :class:`~firelaunch.rag.index.base.Index` describes."""
         where = {"owner": owner_of(scope), "document": document, "version": version}
-        documents = [(each.path.split("/")[1], each.data) for each in self._stored(scope, where)]
+        documents = [(each.path.split("/")[1], each.data) for each in self._stored_documents(scope, where)]
         return [Hit(app, d["owner"], d["version"], _entry(d, with_vector=True), 0.0) for app, d in documents]
 
     def count(self, scope: Scope, version: str) -> int:
@@ -197,7 +197,7 @@ class VertexIndex:
 
     def drop(self, app_id: str, version: str) -> None:
         """Remove a version, as :class:`~firelaunch.rag.index.base.Index` describes."""
-        self._remove(_points(self._stored(Scope(app_id), {"version": version})))
+        self._remove(_points(self._stored_documents(Scope(app_id), {"version": version})))
 
     def close(self) -> None:
         """Release connections and memory, as :class:`~firelaunch.rag.index.base.Index` describes."""
@@ -258,7 +258,7 @@ class VertexIndex:
         foreign = [Hit(each[0], each[1], each[2], Entry(each[3], "", ""), -1.0) for each in keys if each not in own]
         return sorted(hits, key=lambda hit: -hit.score) + foreign
 
-    def _stored(self, scope: Scope, where: Mapping[str, str | None]) -> list[Document]:
+    def _stored_documents(self, scope: Scope, where: Mapping[str, str | None]) -> list[Document]:
         filters = tuple(Filter(field, "==", value) for field, value in where.items() if value is not None)
         return self._store.query(Query(scope.vectors(), filters))
 

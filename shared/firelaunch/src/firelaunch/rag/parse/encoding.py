@@ -29,7 +29,7 @@ def open_text(file: BinaryIO, progress: Callable[[float], None], *, html: bool =
     Bytes that cannot be decoded become U+FFFD.
     """
     encoding, errors = detect(file, html=html)
-    counted = io.BufferedReader(_Counted(file, progress), 1 << 16)
+    counted = io.BufferedReader(_ProgressReader(file, progress), 1 << 16)
     return io.TextIOWrapper(counted, encoding=encoding, errors=errors)
 
 
@@ -55,7 +55,7 @@ def detect(file: BinaryIO, *, html: bool = False) -> tuple[str, str]:
     bad = None if wide else _first_bad_byte(file)
     if bad is not None:
         file.seek(max(0, bad - _SAMPLE // 2))
-        encoding = _declared(head) if html else None
+        encoding = _declared_encoding(head) if html else None
         encoding_and_errors = (encoding, "replace") if encoding else _guess(file.read(_SAMPLE))
     else:
         encoding_and_errors = (wide or "utf-8", "replace")
@@ -92,7 +92,7 @@ def _first_bad_byte(file: BinaryIO) -> int | None:
     return None
 
 
-def _declared(head: bytes) -> str | None:
+def _declared_encoding(head: bytes) -> str | None:
     match = _META.search(head)
     if not match:
         return None
@@ -123,7 +123,7 @@ def _as_cp1252(error: UnicodeError) -> tuple[str, int]:
     return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
 
 
-class _Counted(io.RawIOBase):
+class _ProgressReader(io.RawIOBase):
     """A file that reports how much of it was read."""
 
     def __init__(self, file: BinaryIO, progress: Callable[[float], None]) -> None:

@@ -1,4 +1,4 @@
-"""What users are told about a file that cannot be read, and what to do about it."""
+"""The messages for users about files that cannot be read, each with the way to fix it."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def _text(root: LexborNode) -> str:
     return "".join(parts)
 
 
-def _steps(root: LexborNode, whole: Callable[[LexborNode], bool]) -> Iterator[Step]:
+def _steps(root: LexborNode, is_whole: Callable[[LexborNode], bool]) -> Iterator[Step]:
     """Yield a tree in reading order, without recursion, since pages may nest deeply. The root itself is opened."""
     stack: list[LexborNode] = []
     node: LexborNode | None = root
@@ -156,7 +156,7 @@ def _steps(root: LexborNode, whole: Callable[[LexborNode], bool]) -> Iterator[St
         if node.is_text_node:
             yield "text", node
         elif _is_visible(node):
-            if stack and whole(node):
+            if stack and is_whole(node):
                 yield "whole", node
             else:
                 yield "open", node

@@ -134,11 +134,11 @@ def _host(host: str, bracketed: bool) -> str:
 
 
 def _path(path: str, query: str) -> str:
-    whole = (path or "/") + (f"?{query}" if query else "")
+    path_and_query = (path or "/") + (f"?{query}" if query else "")
     # Percent-encode characters that a request line may not hold; keep what is encoded already.
     return "".join(
         part if _KEPT.fullmatch(part) else "".join(f"%{byte:02X}" for byte in part.encode("utf-8", "replace"))
-        for part in re.findall(r"%[0-9A-Fa-f]{2}|.", whole, re.DOTALL)
+        for part in re.findall(r"%[0-9A-Fa-f]{2}|.", path_and_query, re.DOTALL)
     )
 
 

@@ -74,7 +74,7 @@ def exchange(
                 yield Response(
                     response.status,
                     response_headers,
-                    _decoded(response.iter_stream(), response_headers.get("content-encoding", "")),
+                    _decode(response.iter_stream(), response_headers.get("content-encoding", "")),
                 )
             finally:
                 response.close()
@@ -102,13 +102,13 @@ def _connect(
             if target.scheme == "https":
                 tls_context = context or ssl.create_default_context()
                 stream = stream.start_tls(tls_context, target.host, timeout=deadline.left(_CONNECT_SECONDS))
-            return cast("NetworkStream", _Timed(stream, deadline))
+            return cast("NetworkStream", _DeadlineStream(stream, deadline))
         except (httpcore2.NetworkError, httpcore2.TimeoutException) as error:
             last_error = error
     raise last_error or httpcore2.ConnectError("no address")
 
 
-class _Timed:
+class _DeadlineStream:
     """A connection whose reads and writes each get what is left of the deadline.
 
     So no slow drip of bytes outlasts it.
@@ -135,7 +135,7 @@ class _Timed:
         return self._stream.get_extra_info(info)
 
 
-def _decoded(parts: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+def _decode(parts: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     """Yield the unpacked body in parts of at most 64 KiB, so that a bomb is noticed while it is small."""
     if encoding.lower() in {"", "identity"}:
         yield from parts
