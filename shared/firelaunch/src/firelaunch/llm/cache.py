@@ -170,6 +170,7 @@ class AnswerCache:
     def _ask_and_keep(
         self, key: str, flight: _Flight, chunks: Iterator[Chunk], keep: Callable[[str], bool]
     ) -> Iterator[Chunk]:
+        """Yield the chunks of a first call, cache a whole answer, and wake the callers that wait for it."""
         texts: list[str] = []
         finish = None
         try:

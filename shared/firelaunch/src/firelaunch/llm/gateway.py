@@ -172,8 +172,8 @@ class ModelSession:
             TypeError: a function cannot be a tool.
         """
         output_limit = min(max_output_tokens or self.gateway.max_output_tokens, self.gateway.max_output_tokens)
-        temperature_used = self.temperature if temperature is None else temperature
-        call = ModelCall(self.model, messages, output_limit, self._call_deadline(), temperature_used, shape)
+        temperature = self.temperature if temperature is None else temperature
+        call = ModelCall(self.model, messages, output_limit, self._call_deadline(), temperature, shape)
         if tools:
             yield from self._stream_with_tools(call, tools, tool_steps)
             return
@@ -183,7 +183,7 @@ class ModelSession:
             return
         scope = self.owner if reuse == "owner" else Scope(self.owner.app_id)
         provider, model = self.gateway.provider.name, self.model
-        key = answer_key(scope, provider, model, messages, output_limit, temperature_used, shape)
+        key = answer_key(scope, provider, model, messages, output_limit, temperature, shape)
         yield from cache.of(scope).answer(
             key,
             lambda: self._try_models(call),
@@ -195,6 +195,7 @@ class ModelSession:
     def _stream_with_tools(
         self, call: ModelCall, tools: Sequence[Tool | Callable[..., Any]], steps: int
     ) -> Iterator[Chunk]:
+        """Yield the answer of a model that may call tools, one model call for each step."""
         from .tools import Toolbox
 
         def ask(messages: Sequence[Message], specs: Sequence[ToolSpec], may_call: bool) -> Iterator[Chunk]:
@@ -204,6 +205,7 @@ class ModelSession:
         yield from Toolbox(tools, steps, self.gateway.tool_threads, self._tick).answer(call.messages, ask)
 
     def _try_models(self, request: ModelCall) -> Iterator[Chunk]:
+        """Yield the answer of the first model on the route that gives one."""
         last_error: ModelError | None = None
         for model in self.gateway.route(request.model):
             if not self.gateway.breaker.allows(model):
@@ -215,7 +217,7 @@ class ModelSession:
                 )
                 yield from self._with_retries(call)
             except (ModelRefused, EmptyAnswer):
-                raise
+                raise  # these say something about the request itself, so no other model is tried
             except _BrokenOff as broken:
                 raise broken.error from broken.error.__cause__
             except ModelError as error:
@@ -235,6 +237,7 @@ class ModelSession:
         return extract(self, reader_of(model), messages, max_output_tokens)
 
     def _with_retries(self, call: ModelCall) -> Iterator[Chunk]:
+        """Yield one model's answer; retry while nothing was sent and the time allows it."""
         input_tokens = token_bound(call.messages, call.shape, call.tools)
         worst_case = self.gateway.prices.most(call.model, input_tokens, call.most_tokens)
         for attempt in range(_TRIES):
@@ -252,6 +255,7 @@ class ModelSession:
                 return
 
     def _pause_before(self, attempt: int, error: ModelError) -> float | None:
+        """Return the seconds to wait before the next try; None if there is no further try."""
         if attempt + 1 == _TRIES:
             return None
         # Full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/) on top of the wait
@@ -264,16 +268,19 @@ class ModelSession:
         return self.deadline - time.monotonic()
 
     def _tick(self) -> None:
+        """Raise whatever should end the request, such as its deadline or a client that left."""
         deadline = self._call_deadline()
         deadline.left()
         deadline.pause(0.001)
 
     def _call_deadline(self) -> Deadline:
+        """Return the limits of one call that begins now."""
         gateway = self.gateway
         times = (self.deadline, gateway.first_token_seconds, gateway.between_tokens_seconds)
         return Deadline(*times, self.client, self.check)
 
     def _stream_once(self, call: ModelCall) -> Iterator[Chunk]:
+        """Make one call, and record its usage, however it ends."""
         call = replace(call, deadline=self._call_deadline())
         call.deadline.left()
         provider = self.gateway.provider
@@ -320,6 +327,7 @@ class ModelSession:
                 self._record_usage(call, tokens, "".join([*thoughts, *texts, assembler.text()]), ended)
 
     def _watch(self, model: str, chunks: Iterator[Chunk], texts: list[str]) -> Iterator[Chunk]:
+        """Pass chunks on, enforce the request's deadline, and report the outcome to the breaker."""
         breaker = self.gateway.breaker
         try:
             for chunk in chunks:
@@ -334,11 +342,13 @@ class ModelSession:
             if not isinstance(error, ModelRefused):
                 breaker.failed(model)
             if any(texts):
+                # The caller has some text already, so neither a retry nor a fallback may start over.
                 raise _BrokenOff(error) from error
             raise
         breaker.succeeded(model)
 
     def _record_usage(self, call: ModelCall, reported: TokenCounts | None, text: str, ended: bool) -> None:
+        """Charge the call to the meter."""
         tokens = _billed_tokens(call, reported or TokenCounts(), text, ended)
         self.meter.spend(call.model, tokens, self.gateway.prices.cost(call.model, tokens))
 

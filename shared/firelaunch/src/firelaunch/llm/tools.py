@@ -166,6 +166,7 @@ class Toolbox:
                 history.append(invocation.message())
 
     def _start(self, number: int, call: ToolCall) -> _Invocation:
+        """Start a call on a thread, or refuse it."""
         prepared = self._prepared.get(call.name)
         if prepared is None:
             return _Invocation(call, shown=False).refuse("unknown_tool")
@@ -211,6 +212,7 @@ class Toolbox:
 
 
 def _prepare(tool: Tool) -> _PreparedTool:
+    """Read a function's signature and docstring, and build the schema of its arguments."""
     function = tool.function
     name = getattr(function, "__name__", "")
     if not _NAME.fullmatch(name):

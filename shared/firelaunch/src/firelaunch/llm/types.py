@@ -73,9 +73,9 @@ class TokenCounts:
     """The tokens that a call used.
 
     Attributes:
-        input: the prompt's. ``cached_input`` is the part of them that the provider read from its cache,
-            ``cache_write`` the
-            part that it wrote to its cache; each has its own price.
+        input: the prompt's, including the next two.
+        cached_input: the part of the prompt that the provider read from its cache, at its own price.
+        cache_write: the part of the prompt that the provider wrote to its cache, at its own price.
         output: the answer's, including those that the model used to think.
         estimated: whether the provider did not report all of them, so that some are upper bounds computed from the
             text.
@@ -150,9 +150,8 @@ class ModelCall:
     With ``may_call`` False, the model may not call ``tools``; they are only there to explain earlier messages.
 
     Attributes:
-        max_output_tokens: the most tokens of the answer; ``thinking_tokens`` come in addition, for what the model
-            thinks
-            before.
+        max_output_tokens: the most tokens of the answer.
+        thinking_tokens: the most tokens, in addition, of what the model thinks before.
         effort: how much the model should think; None for the model's default.
     """
 
@@ -326,8 +325,8 @@ def text_bound(text: str) -> int:
     """Return an upper bound of the tokens in ``text``: its bytes in UTF-8, since a token stands for at least one byte.
 
     The bound holds for byte-level BPE (OpenAI's o200k and cl100k) and for SentencePiece with byte fallback (Llama's).
-    There
-    is no smaller bound: rare Han characters and digits can take one token a byte. docs/metering.md has figures.
+    No smaller bound holds, because rare Han characters and digits can take one token a byte. docs/metering.md has
+    figures.
     """
     return len(text.encode("utf-8", "replace"))
 

@@ -165,6 +165,7 @@ def _remove_if_gone(
 def _entry(
     document: str, generation: str, chunk: DocumentChunk, about: Mapping[str, Any], occurrences: Counter[str]
 ) -> Entry:
+    """Return the entry of a chunk; ``occurrences`` counts equal chunks, so that each gets its own id."""
     digest = chunk.hash
     number = occurrences[digest]
     occurrences[digest] += 1
@@ -200,6 +201,7 @@ def _is_stored(entry: Entry, existing: Known, *, vector: bool) -> bool:
 
 
 def _with_vectors(entries: Sequence[Entry], embed: Embed, existing: Known) -> list[Entry]:
+    """Return the entries with their vectors; known vectors are reused, and only new texts are embedded."""
     texts = {_hash(entry.text): entry.text for entry in entries}
     missing = [digest for digest in texts if digest not in existing.vectors]
     new_vectors = dict(zip(missing, embed([texts[digest] for digest in missing]) if missing else (), strict=True))

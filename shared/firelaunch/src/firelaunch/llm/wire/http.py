@@ -74,6 +74,7 @@ class Transport:
             raise ModelUnavailable(reason="the provider closed the connection without an answer") from error
 
     def _exchange(self, sock: socket.socket, request: bytes, deadline: Deadline) -> Response:
+        """Send a request on one connection, and read the head of the response."""
         response = Response(sock, self._keep, deadline)
         deadline.sent = False
         try:
@@ -86,6 +87,7 @@ class Transport:
         return response
 
     def _connect(self, deadline: Deadline) -> socket.socket:
+        """Open a connection, with TLS if the address is https."""
         seconds = min(_CONNECT_SECONDS, deadline.left())
         try:
             sock = socket.create_connection((self._host, self._port), timeout=seconds)
@@ -104,6 +106,7 @@ class Transport:
         return sock
 
     def _take_idle(self) -> socket.socket | None:
+        """Return an idle connection that is still usable; None if there is none."""
         now = time.monotonic()
         with self._lock:
             while self._idle:
@@ -115,6 +118,7 @@ class Transport:
         return None
 
     def _keep(self, sock: socket.socket) -> None:
+        """Keep a connection for the next call, or close it if there are enough."""
         with self._lock:
             if len(self._idle) < _MOST_IDLE:
                 self._idle.append((time.monotonic(), sock))

@@ -183,8 +183,7 @@ class Reading:
         """Join all events that have arrived into one chunk.
 
         Returns:
-            The chunk, whether the stream's end mark was among the events, and the error that they end in; None if
-            there are no
+            The chunk, whether the stream's end mark was among the events, and the error that they end in. None without
             events.
         """
         decoder, pattern = self._decoder, self._pattern
@@ -195,6 +194,7 @@ class Reading:
         finish = error = None
         end_mark = any_event = False
         while True:
+            # The fast way: events of the learned form give their text without being parsed.
             before = decoder.at
             text, decoder.at = pattern.run(decoder.buffer, before)
             if decoder.at > before:
