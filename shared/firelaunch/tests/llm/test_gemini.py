@@ -11,7 +11,7 @@ from firelaunch.errors import EmptyAnswer, ModelError, ModelRefused, ModelUnavai
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.google_locations import is_served_in
 from firelaunch.llm.prices import Prices
-from firelaunch.llm.providers.gemini import _parse_event, _parse_answer
+from firelaunch.llm.providers.gemini import _parse_answer, _parse_event
 from firelaunch.llm.providers.vertex import vertex_provider
 from firelaunch.llm.types import Message, TokenCounts
 from firelaunch.llm.wire.relay import read

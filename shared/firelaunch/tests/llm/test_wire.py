@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from firelaunch.errors import ModelError, ModelTimeout, ModelUnavailable
 from firelaunch.llm.deadline import Deadline
-from firelaunch.llm.providers.openai_compatible import _parse_event, _parse_answer
+from firelaunch.llm.providers.openai_compatible import _parse_answer, _parse_event
 from firelaunch.llm.types import CallPart, TokenCounts
 from firelaunch.llm.wire.http import Transport
 from firelaunch.llm.wire.relay import relay
