@@ -16,7 +16,7 @@ class _State:
 
 
 class Breaker:
-    """Counts each key's failures in a row, and closes the key off for ``rest`` seconds after ``threshold`` of them.
+    """A circuit breaker for each key: ``threshold`` failures in a row close the key off for ``rest`` seconds.
 
     After the rest, one call is let through as a probe. Its success opens the key again; its failure starts another
     rest.

@@ -28,7 +28,7 @@ _OVERHEAD = 300
 
 
 class BoundedCache(Generic[V]):
-    """Keeps the most recently used values for a time, within limits on entries and bytes. Safe for many threads.
+    """A cache of recently used values, limited in time, entries and bytes. Safe for many threads.
 
     Args:
         seconds, entries, size: how long, how many, and how many bytes in all.

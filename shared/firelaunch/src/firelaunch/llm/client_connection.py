@@ -26,7 +26,7 @@ class Wait(Protocol):
 
     @property
     def check(self) -> Callable[[], None]:
-        """Raises whatever should end the wait from outside."""
+        """A function that raises whatever should end the wait from outside."""
 
     @property
     def begun(self) -> bool:

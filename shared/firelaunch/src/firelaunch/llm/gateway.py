@@ -62,7 +62,7 @@ _SHORTEST_TRY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The way to one provider's models.
+    """The calls of one provider's models, with fallbacks, retries and prices.
 
     Args:
         max_output_tokens: the most tokens of one answer.

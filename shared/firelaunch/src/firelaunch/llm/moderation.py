@@ -41,7 +41,7 @@ class OpenAIModeration:
             return openai.OpenAI(api_key=self._api_key, base_url=self._base_url, max_retries=1, timeout=_SECONDS)
 
     def __call__(self, text: str) -> None:
-        """Return if ``text`` passes; the class describes the errors."""
+        """Check ``text``; the class describes the errors."""
         try:
             result = self._client.moderations.create(model=_MODEL, input=text).results[0]
             flagged = result.flagged

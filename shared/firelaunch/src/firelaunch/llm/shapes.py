@@ -43,7 +43,7 @@ class Misfit(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AnswerReader(Generic[T]):
-    """Reads answers of one shape.
+    """A reader of answers of one shape.
 
     Args:
         make: turns checked data into the caller's object; raises ``Misfit``.

@@ -11,7 +11,7 @@ __all__ = ["CallAssembler"]
 
 
 class CallAssembler:
-    """Collects the pieces of one answer's tool calls.
+    """The tool calls of one answer, assembled from their pieces.
 
     OpenAI numbers the calls and names each in its first piece only. Gemini's compatible endpoint sends each call whole
     and may number all of them 0. So a piece begins a new call if its id differs from that of the call with its number.

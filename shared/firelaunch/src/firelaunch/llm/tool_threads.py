@@ -60,7 +60,7 @@ class RunningTool:
 
 
 class ToolThreads:
-    """Runs functions on threads, at most ``most`` at a time. Create one for each process.
+    """Threads that run functions, at most ``most`` at a time. Create one for each process.
 
     A function that was left behind counts until it has ended. The threads are daemons, so they do not delay the end of
     the process.

@@ -45,7 +45,7 @@ _ERROR_TEXTS = {
 
 
 class ToolError(Exception):
-    """Raised by a tool to tell the model, in the tool's own words, why there is no result."""
+    """The error that a tool raises to tell the model, in the tool's own words, why there is no result."""
 
 
 @dataclass(frozen=True, slots=True)

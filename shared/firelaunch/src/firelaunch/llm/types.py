@@ -305,7 +305,7 @@ class Provider(Protocol):
 
 
 class Meter(Protocol):
-    """Pays for the calls of one request. The gateway knows nothing else about billing."""
+    """The account that pays for the calls of one request. The gateway knows nothing else about billing."""
 
     def cover(self, micro_usd: int) -> None:
         """Reserve ``micro_usd`` beyond what has been spent.

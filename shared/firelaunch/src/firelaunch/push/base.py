@@ -39,7 +39,7 @@ class PushMessage:
 
 
 class Push(Protocol):
-    """Sends notifications. May be called from many threads."""
+    """A sender of notifications. May be called from many threads."""
 
     def send(self, tokens: Sequence[str], notification: PushMessage) -> list[Outcome]:
         """Send to these devices, and return each one's outcome in their order.

@@ -43,7 +43,7 @@ class _Bracket:
 
 @dataclass(slots=True)
 class LinkBreaker:
-    """Reads an answer piece by piece, and returns it with its citations free of links.
+    """A filter that takes an answer piece by piece, and returns it with its citations free of links.
 
     The pieces may be split anywhere without changing the result. Code blocks stay as they are if they are fenced at
     the start of a line, outside of quotes, lists and HTML.

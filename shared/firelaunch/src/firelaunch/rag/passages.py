@@ -127,7 +127,7 @@ _LONGEST_RANGE = 50
 
 @dataclass(slots=True)
 class Citations:
-    """Checks an answer's citations as it streams, and holds back text only while a marker is open.
+    """A streaming check of an answer's citations, which holds text back only while a marker is open.
 
     Numbers without a passage are removed, and counted in ``removed``. Text between backticks is code, in which "[0]"
     cites nothing. No citation remains a link (see :mod:`.citation_links`).

@@ -47,7 +47,7 @@ Embed = Callable[[Sequence[str]], Sequence["Vector"]]
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Reads and writes one index version.
+    """The parts that read and write one index version.
 
     Args:
         embedder: None if the version has no vectors, or if its model is not set up in this process.

@@ -71,14 +71,14 @@ class Retrieved:
 
 
 class Reranker(Protocol):
-    """Orders hits by reading them, which is better and more expensive than any index."""
+    """A ranking that reads the hits, which is better and more expensive than any index."""
 
     def rerank(self, query: str, hits: Sequence[Hit]) -> Sequence[Hit]:
         """Return the hits, best first; hits that don't answer the query may be left out."""
 
 
 class Retriever:
-    """Searches one app's index. May be called from many threads.
+    """The search in one app's index. May be called from many threads.
 
     Args:
         version: returns the index version in use; called for each search, so that a switch takes effect at once.

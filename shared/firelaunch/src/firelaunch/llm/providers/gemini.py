@@ -46,7 +46,7 @@ _UNSIGNED = "skip_thought_signature_validator"
 
 
 class GeminiProvider:
-    """Calls ``<base_url>/publishers/google/models/<model>``.
+    """Gemini at ``<base_url>/publishers/google/models/<model>``.
 
     Args:
         name: the provider's name in records.

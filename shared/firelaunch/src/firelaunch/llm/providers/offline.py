@@ -20,7 +20,7 @@ _BYTES_A_TOKEN = 4
 
 
 class OfflineProvider:
-    """Answers in fixed sentences, from the messages alone.
+    """A provider that answers in fixed sentences, from the messages alone.
 
     Args:
         pace: seconds between two words of a stream, so that a page shows a stream like a real model's.

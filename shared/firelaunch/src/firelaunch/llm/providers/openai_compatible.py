@@ -26,7 +26,7 @@ _OPENAI = "https://api.openai.com/v1"
 
 
 class OpenAICompatibleProvider:
-    """Calls ``<base_url>/chat/completions``.
+    """The models of a server with ``<base_url>/chat/completions``.
 
     Args:
         name: the provider's name in records.

@@ -11,7 +11,7 @@ _MOST = 4_000_000
 
 
 class Decoder:
-    """Collects bytes, and returns the ``data`` of each complete event.
+    """A buffer that takes bytes and returns the ``data`` of each complete event.
 
     Lines end in LF, CRLF or CR. Comments and fields other than ``data`` are ignored
     (https://html.spec.whatwg.org/multipage/server-sent-events.html).

@@ -72,7 +72,7 @@ def counted(vectors: Vectors, texts: Sequence[str], tokens: Any) -> Embedded:
 
 
 class Pace:
-    """Spaces requests so that no more than a number of units begin in a minute.
+    """A rate limit, which spaces requests so that no more than a number of units begin in a minute.
 
     Args:
         per_minute: units a minute; 0 for no limit.
@@ -94,7 +94,7 @@ class Pace:
 
 
 class Embedder:
-    """Turns texts into vectors, with batches, rate limits and retries. May be called from many threads.
+    """An embedding model with batches, rate limits and retries. May be called from many threads.
 
     Args:
         model: makes the vectors.

@@ -78,7 +78,7 @@ class _Head:
 
 
 class FirestoreWords:
-    """Writes, searches and removes the postings of one database.
+    """The postings of one database.
 
     Args:
         client: returns the client; called at each use, so that no client is created before the first.

@@ -48,7 +48,7 @@ _COLUMNS = "e.id, e.document, e.text, e.tags, e.place"
 
 
 class Shard:
-    """Reads and writes one file, from many threads and together with other processes.
+    """One SQLite file, used by many threads and together with other processes.
 
     Args:
         path: created with the first write; a shard without a file is empty.

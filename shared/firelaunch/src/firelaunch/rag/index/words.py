@@ -38,7 +38,9 @@ _ENGLISH = frozenset(
 
 
 class Analyzer:
-    """Makes terms. Texts and queries need the same analyzer, so its ``id`` is part of an index's version.
+    """The rules that turn text into terms.
+
+    Texts and queries need the same analyzer, so its ``id`` is part of an index's version.
 
     Args:
         language: one of Snowball's stemmers (https://snowballstem.org/algorithms/); "none" leaves words unchanged.

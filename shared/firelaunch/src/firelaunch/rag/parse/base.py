@@ -102,7 +102,7 @@ class ParseLimits:
 
 
 class Unreadable(Exception):
-    """Raised by parsers, in the child process: ``problem`` is a key of ``failures.MESSAGES``."""
+    """The error that parsers raise, in the child process: ``problem`` is a key of ``failures.MESSAGES``."""
 
     def __init__(self, problem: str, detail: str = "") -> None:
         self.problem = problem

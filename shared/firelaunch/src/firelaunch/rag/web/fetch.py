@@ -79,7 +79,7 @@ class Fetched:
 
 
 class Fetcher:
-    """Fetches URLs. Create one for each process; any number of threads may use it.
+    """A client that fetches URLs. Create one for each process; any number of threads may use it.
 
     Args:
         limits: of each fetch.
