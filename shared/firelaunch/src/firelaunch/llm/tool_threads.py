@@ -37,7 +37,7 @@ class RunningTool:
             raise self._error
         return self._result
 
-    def waited(self, seconds: float, tick: Callable[[], None]) -> Iterator[None]:
+    def wait(self, seconds: float, tick: Callable[[], None]) -> Iterator[None]:
         """Wait until the function has ended or has run for ``seconds``; yield after each 15 seconds of waiting.
 
         Args:

@@ -185,7 +185,7 @@ class Toolbox:
         """Wait for a call's result, and yield empty chunks meanwhile as signs of life."""
         if invocation.running is None:
             return
-        for _ in invocation.running.waited(invocation.seconds, self.tick):
+        for _ in invocation.running.wait(invocation.seconds, self.tick):
             yield Chunk()
         if not invocation.running.done:
             log.warning("tool %s took longer than %s s", invocation.call.name, invocation.seconds)

@@ -46,15 +46,15 @@ class CloudFiles:
         project: Google Cloud project.
         bucket: the bucket's name.
         client: an existing client.
-        patience: seconds for which a call with a temporary failure is retried.
+        retry_seconds: seconds for which a call with a temporary failure is retried.
     """
 
-    def __init__(self, project: str, bucket: str, client: Client | None = None, patience: float = 20.0) -> None:
+    def __init__(self, project: str, bucket: str, client: Client | None = None, retry_seconds: float = 20.0) -> None:
         self._project = project
         self._name = bucket
         self._client = client
         self._lock = Lock()
-        self._retry = DEFAULT_RETRY.with_timeout(patience)
+        self._retry = DEFAULT_RETRY.with_timeout(retry_seconds)
 
     @cached_property
     def _bucket(self) -> Any:

@@ -18,7 +18,7 @@ from ..thinking import is_openai_reasoning
 from ..types import CallPart, Chunk, Message, ModelCall, TokenCounts, ToolCall, ToolChunk, ToolSpec
 from ..wire.http import Transport
 from ..wire.relay import relay, whole_chunk
-from .openai_parameters import blamed, without
+from .openai_parameters import refused_parameter, without
 
 __all__ = ["OpenAICompatibleProvider"]
 
@@ -42,7 +42,7 @@ class OpenAICompatibleProvider:
         self._api_key = api_key
         self._base_url = base_url
         self._prefix = model_prefix
-        self._refused = RefusedParameters(without, blamed)
+        self._refused = RefusedParameters(without, refused_parameter)
         self._is_openai = urlsplit(base_url or _OPENAI).hostname == urlsplit(_OPENAI).hostname
 
     @cached_property

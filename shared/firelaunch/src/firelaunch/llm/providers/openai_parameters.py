@@ -13,7 +13,7 @@ from typing import Any
 from ..parameters import Body, ParameterRefusal
 from ..thinking import EFFORTS
 
-__all__ = ["LIMITS", "blamed", "without"]
+__all__ = ["LIMITS", "refused_parameter", "without"]
 
 LIMITS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 """The two names of the output limit, each mapped to the other."""
@@ -68,7 +68,7 @@ def _nearest(effort: str) -> str | None:
     return None if at == low else EFFORTS[at + 1 if at < low else at - 1]
 
 
-def blamed(body: Body, error_text: str) -> ParameterRefusal | None:
+def refused_parameter(body: Body, error_text: str) -> ParameterRefusal | None:
     """Return the part of ``body`` that an error message names; None if it names nothing that can be left out.
 
     Args:
@@ -79,7 +79,7 @@ def blamed(body: Body, error_text: str) -> ParameterRefusal | None:
         if not (parameter.endswith(name) or _mentions(name, message)):
             continue
         if name == _EFFORT:
-            return _blamed_effort(body, message)
+            return _refused_effort(body, message)
         present = _TOOLS in body if name == _STRICT else name in body
         if present:
             return ParameterRefusal(name)
@@ -92,7 +92,7 @@ def _mentions(name: str, message: str) -> bool:
     return re.search(f"{around}{name}(?:{around}|$)", message) is not None
 
 
-def _blamed_effort(body: Body, message: str) -> ParameterRefusal | None:
+def _refused_effort(body: Body, message: str) -> ParameterRefusal | None:
     effort = body.get(_EFFORT)
     if _TOOLS in body and effort != "none" and "tools" in message:
         return ParameterRefusal(_EFFORT, _TOOLS)

@@ -139,8 +139,8 @@ class _Closed(Exception):
 
 @dataclass(slots=True)
 class Response:
-    """One response. Read it with ``pieces`` or ``text``, then ``close`` it; a complete one frees its connection for
-    reuse.
+    """One response. Read it with ``pieces`` or ``text``, then ``close`` it, which keeps the connection if it can be
+    reused.
 
     ``headers`` has lower-case names; of a repeated header it holds the last. httptools calls ``on_body`` with the
     pieces of the body.

@@ -187,7 +187,7 @@ def _pack_postings(postings: Postings) -> dict[str, Any]:
 
 
 def unpacked(data: Mapping[str, Any], only: Collection[str] | None = None) -> dict[str, Posting]:
-    """Return the postings in the fields of a head or block: all, or only those of the ``wanted`` terms."""
+    """Return the postings in the fields of a head or block: all, or those of the terms in ``only``."""
     import numpy as np
 
     terms = data["terms"].split("\n") if data["terms"] else []

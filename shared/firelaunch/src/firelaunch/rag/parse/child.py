@@ -26,7 +26,7 @@ _DETAIL = 300
 
 
 def main(format_name: str, extension: str, limits: ParseLimits) -> None:
-    """Parse standard input as ``wanted``, or as its detected format if that is "any"."""
+    """Parse standard input as ``format_name``, or as its detected format if that is "any"."""
     _restrict(limits)
     try:
         count = 0
