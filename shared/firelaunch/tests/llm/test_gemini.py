@@ -11,7 +11,7 @@ from firelaunch.errors import EmptyAnswer, ModelError, ModelRefused, ModelUnavai
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.google_locations import is_served_in
 from firelaunch.llm.prices import Prices
-from firelaunch.llm.providers.gemini import _event, _whole
+from firelaunch.llm.providers.gemini import _parse_answer, _parse_event
 from firelaunch.llm.providers.vertex import vertex_provider
 from firelaunch.llm.types import Message, TokenCounts
 from firelaunch.llm.wire.relay import read
@@ -136,7 +136,7 @@ def used(asked: int, said: int, thought: int) -> dict[str, int]:
     ],
 )  # fmt: skip
 def test_usage_is_read_whichever_way_a_model_counts_its_thoughts(usage: Any, tokens: TokenCounts | None) -> None:
-    assert _event({"candidates": [{"finishReason": "STOP"}], "usageMetadata": usage}).tokens == tokens
+    assert _parse_event({"candidates": [{"finishReason": "STOP"}], "usageMetadata": usage}).tokens == tokens
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ shapes = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["candidates", "usageMetadata", "promptFeedback"]), shapes))
 def test_json_of_another_form_is_a_chunk_or_a_models_error(event: dict[str, Any]) -> None:
-    for parse in (_event, _whole):
+    for parse in (_parse_event, _parse_answer):
         try:
             chunk = read(parse, event)
         except ModelError:

@@ -130,7 +130,7 @@ def test_each_parameter_that_a_server_names_is_left_out_from_then_on(
     for _ in range(2):
         rig.say(known, note, temperature=0.2)
     assert len(model.requests) == 3
-    assert rig.provider._refused._known[known]
+    assert rig.provider._refused._by_model[known]
 
 
 def test_a_refusal_that_names_nothing_that_can_be_left_out_is_one(model: ModelServer, streamed: bool) -> None:

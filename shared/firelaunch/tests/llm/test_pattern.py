@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from firelaunch.llm.providers.openai_compatible import _event as openai
+from firelaunch.llm.providers.openai_compatible import _parse_event as openai
 from firelaunch.llm.types import Chunk
 from firelaunch.llm.wire.event_template import Pattern
 from firelaunch.llm.wire.sse import Decoder

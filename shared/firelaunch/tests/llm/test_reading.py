@@ -11,7 +11,7 @@ import pytest
 from firelaunch.errors import ModelError
 from firelaunch.llm.client_connection import ClientConnection
 from firelaunch.llm.deadline import Deadline
-from firelaunch.llm.providers.openai_compatible import _event as parse
+from firelaunch.llm.providers.openai_compatible import _parse_event as parse
 from firelaunch.llm.types import WAITING, Chunk, Passed
 from firelaunch.llm.wire.http import Response
 from firelaunch.llm.wire.relay import Reading

@@ -390,7 +390,7 @@ parts = st.builds(
 def test_no_piece_of_a_call_is_lost_whatever_a_provider_numbers(found: list[CallPart]) -> None:
     assembler = CallAssembler()
     assembler.add(found)
-    calls = assembler.whole()
+    calls = assembler.calls()
     assert sorted("".join(call.arguments for call in calls)) == sorted("".join(part.arguments for part in found))
     assert all(call.id for call in calls)
 
@@ -401,7 +401,7 @@ def test_arguments_cut_anywhere_come_together(calls: list[tuple[str, int]]) -> N
     for number, (text, step) in enumerate(calls):
         assembler.add([CallPart(number, f"call_{number}", "f")])
         assembler.add(CallPart(number, arguments=text[at : at + step]) for at in range(0, len(text), step))
-    assert [(call.id, call.name, call.arguments) for call in assembler.whole()] == [
+    assert [(call.id, call.name, call.arguments) for call in assembler.calls()] == [
         (f"call_{number}", "f", text) for number, (text, _) in enumerate(calls)
     ]
 
@@ -410,7 +410,7 @@ def test_geminis_calls_that_are_all_numbered_nought_are_told_apart_and_keep_thei
     assembler = CallAssembler()
     assembler.add([CallPart(0, "a", "f", "{}", "sig")])
     assembler.add([CallPart(0, "b", "g", "{}")])
-    assert [(call.id, call.name, call.signature) for call in assembler.whole()] == [("a", "f", "sig"), ("b", "g", None)]
+    assert [(call.id, call.name, call.signature) for call in assembler.calls()] == [("a", "f", "sig"), ("b", "g", None)]
 
 
 @pytest.mark.parametrize("streamed", [False, True])

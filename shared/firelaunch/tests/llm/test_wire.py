@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from firelaunch.errors import ModelError, ModelTimeout, ModelUnavailable
 from firelaunch.llm.deadline import Deadline
-from firelaunch.llm.providers.openai_compatible import _event, _whole
+from firelaunch.llm.providers.openai_compatible import _parse_answer, _parse_event
 from firelaunch.llm.types import CallPart, TokenCounts
 from firelaunch.llm.wire.http import Transport
 from firelaunch.llm.wire.relay import relay
@@ -133,7 +133,9 @@ def patience(**more: Any) -> Deadline:
 
 def heard(server: ModelServer) -> tuple[str, list[CallPart], TokenCounts | None, str | None]:
     transport = Transport(server.base_url)
-    found = list(relay(transport, "/chat/completions", {}, b'{"messages": []}', patience(), _event, _whole))
+    found = list(
+        relay(transport, "/chat/completions", {}, b'{"messages": []}', patience(), _parse_event, _parse_answer)
+    )
     transport.close()
     tokens = next((chunk.tokens for chunk in reversed(found) if chunk.tokens), None)
     finish = next((chunk.finish for chunk in reversed(found) if chunk.finish), None)
@@ -212,7 +214,7 @@ def test_a_head_that_does_not_end_and_a_drip_beyond_the_requests_time_are_given_
     transport = Transport(model.base_url)
     until = Deadline(time.monotonic() + 0.3, 20, 20)
     with pytest.raises(ModelTimeout):
-        list(relay(transport, "/chat/completions", {}, b'{"messages": []}', until, _event, _whole))
+        list(relay(transport, "/chat/completions", {}, b'{"messages": []}', until, _parse_event, _parse_answer))
 
 
 def test_a_connection_that_its_provider_let_go_of_is_replaced_and_the_request_is_sent_once(model: ModelServer) -> None:
@@ -269,9 +271,9 @@ def test_a_connection_is_nobody_elses_before_its_answer_was_let_go_of() -> None:
         threading.Thread(target=serve, daemon=True).start()
         answer = transport.post("/", {}, b"", patience())
         assert b"".join(filter(None, answer.pieces())) == b"data: {}\n\n\n"
-        assert transport._take() is None
+        assert transport._take_idle() is None
         answer.close()
-        kept = transport._take()
+        kept = transport._take_idle()
         assert kept is not None
         kept.close()
         accepted[0].close()

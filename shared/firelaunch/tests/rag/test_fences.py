@@ -159,7 +159,7 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     with CloudStorageServer("files") as server:
         options = {"api_endpoint": server.url}
         client = Client("demo", AnonymousCredentials(), client_options=options)  # type: ignore[no-untyped-call]
-        yield CloudFiles("demo", "files", client, patience=0.5)
+        yield CloudFiles("demo", "files", client, retry_seconds=0.5)
 
 
 def test_no_file_is_kept_or_removed_after_the_record_has_changed_hands(files: Any, records: DocumentStore) -> None:

@@ -16,7 +16,7 @@ import pytest
 from firelaunch.errors import FetchRefused
 from firelaunch.rag.web.addresses import is_public, read_url
 from firelaunch.rag.web.fetch import AGENT, Fetched, Fetcher, FetchLimits
-from firelaunch.rag.web.http import _decoded
+from firelaunch.rag.web.http import _decode
 from firelaunch.testing.sites import Reply, Site
 from hypothesis import given
 from hypothesis import strategies as st
@@ -267,7 +267,7 @@ def test_a_packed_answer_is_unpacked(site: Site, pack: Callable[[bytes], bytes])
 
 def test_a_bomb_is_unpacked_in_small_parts() -> None:
     """So that it is stopped before it is in memory."""
-    parts = list(_decoded(iter([gzip.compress(bytes(5_000_000))]), "gzip"))
+    parts = list(_decode(iter([gzip.compress(bytes(5_000_000))]), "gzip"))
     assert sum(map(len, parts)) == 5_000_000
     assert max(map(len, parts)) <= 64 * 1024
 

@@ -25,7 +25,7 @@ def cloud_files(server: CloudStorageServer, bucket: str = "files") -> Files:
     from firelaunch.rag.cloud_files import CloudFiles
 
     client = Client("demo", AnonymousCredentials(), client_options={"api_endpoint": server.url})  # type: ignore[no-untyped-call]
-    return CloudFiles("demo", bucket, client, patience=0.5)
+    return CloudFiles("demo", bucket, client, retry_seconds=0.5)
 
 
 @pytest.fixture(params=["local", "cloud"])

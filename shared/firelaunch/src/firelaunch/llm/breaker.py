@@ -1,4 +1,4 @@
-"""A failing model is left alone for a while, so that requests go straight to its fallback."""
+"""A circuit breaker: failing models get a rest, so that requests go straight to their fallback."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ class _State:
 
 
 class Breaker:
-    """Counts the failures in a row of each key; after ``threshold`` of them the key is closed off for ``rest`` seconds.
+    """A circuit breaker for each key: ``threshold`` failures in a row close the key off for ``rest`` seconds.
 
-    Then one call is let through as a probe: its success opens the key again, its failure starts another rest.
+    After the rest, one call is let through as a probe. Its success opens the key again; its failure starts another
+    rest.
 
     Args:
         threshold: failures in a row.
@@ -34,7 +35,10 @@ class Breaker:
         self._lock = threading.Lock()
 
     def allows(self, key: str) -> bool:
-        """Whether to call now. A True after a rest is the one probe; others wait for its outcome or the next rest."""
+        """Return whether to call now.
+
+        The first True after a rest is the single probe; other callers wait for its outcome or the next rest.
+        """
         with self._lock:
             state = self._states.get(key)
             if state is None or state.failures < self._threshold:
@@ -45,12 +49,12 @@ class Breaker:
             return True
 
     def succeeded(self, key: str) -> None:
-        """The call was answered."""
+        """Record that the call was answered."""
         with self._lock:
             self._states.pop(key, None)
 
     def failed(self, key: str) -> None:
-        """The call was not answered, and the provider is to blame."""
+        """Record that the call was not answered, and that the provider is to blame."""
         with self._lock:
             state = self._states.setdefault(key, _State())
             state.failures += 1

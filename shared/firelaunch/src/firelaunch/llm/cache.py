@@ -1,7 +1,7 @@
-"""Answers that were given before, to exactly the same question, kept in this process for a while.
+"""Cache answers in this process for a while, and reuse them for exactly the same question.
 
-Whose question it was is part of the key (:mod:`.cache_key`), so an answer reaches nobody else. Equal questions that
-come at the same time are asked once: those that come second wait for the first one's answer.
+The owner is part of the key (:mod:`.cache_key`), so an answer reaches nobody else. If equal questions come at the same
+time, the model is called once and the others wait for that answer.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ __all__ = ["AnswerCache", "BoundedCache", "OwnedAnswers"]
 
 V = TypeVar("V")
 _TICK = 0.25
-"""Seconds between two looks at whether to wait on."""
+"""Seconds between two checks of whether to go on waiting."""
 _OVERHEAD = 300
-"""Bytes that an entry takes beside its value, about."""
+"""Bytes that an entry takes in addition to its value, roughly."""
 
 
 class BoundedCache(Generic[V]):
-    """Keeps values for a time, the latest used of them, within a number of entries and of bytes. For many threads.
+    """A cache of recently used values, limited in time, entries and bytes. Safe for many threads.
 
     Args:
         seconds, entries, size: how long, how many, and how many bytes in all.
@@ -38,36 +38,38 @@ class BoundedCache(Generic[V]):
     def __init__(
         self, seconds: float, entries: int, size: int, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        # Each entry takes its share at least, so that the bound on bytes bounds their number too.
+        # Each entry counts at least its share of the bytes, so that the limit on bytes also limits the entries.
         share = -(-size // entries)
-        self._kept: TTLCache[str, tuple[V, int]] = TTLCache(
+        self._entries: TTLCache[str, tuple[V, int]] = TTLCache(
             size, seconds, timer=monotonic, getsizeof=lambda entry: max(entry[1] + _OVERHEAD, share)
         )
         self._size = size
         self._lock = threading.Lock()
 
     def get(self, key: str) -> V | None:
-        """The value, if it is there and not too old."""
+        """Return the value of ``key``; None if there is none or it is too old."""
         with self._lock:
-            found = self._kept.get(key)
-            return None if found is None else found[0]
+            entry = self._entries.get(key)
+            return None if entry is None else entry[0]
 
     def put(self, key: str, value: V, size: int) -> None:
-        """Keep ``value``, which takes ``size`` bytes; one that is larger than all the room is not kept."""
+        """Keep ``value``, which takes ``size`` bytes, unless it is larger than the whole cache."""
         if size + _OVERHEAD <= self._size:
             with self._lock:
-                self._kept[key] = (value, size)
+                self._entries[key] = (value, size)
 
     def __len__(self) -> int:
         with self._lock:
-            self._kept.expire()
-            return len(self._kept)
+            self._entries.expire()
+            return len(self._entries)
 
 
 @dataclass(slots=True)
 class _Flight:
+    """A question that the model is being asked now; ``landed`` is set when the answer has ended."""
+
     landed: threading.Event = field(default_factory=threading.Event)
-    kept: bool = False
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +79,14 @@ class _Answer:
 
 
 class OwnedAnswers:
-    """The answers of one owner in a cache of many: its keys are its own, whatever they are."""
+    """One owner's answers in a shared cache. The owner is part of every key."""
 
     def __init__(self, cache: AnswerCache, owner: Scope) -> None:
         self.__cache = cache
         self.__owner = Scope.plain(owner)
 
     def of(self, owner: Scope) -> OwnedAnswers:
-        """Itself, or what the app's users share.
+        """Return the owner's answers, or those that the app's users share.
 
         Raises:
             ScopeViolation: ``owner`` is somebody else.
@@ -103,12 +105,18 @@ class OwnedAnswers:
         tick: Callable[[], None],
         keep: Callable[[str], bool] = bool,
     ) -> Iterator[Chunk]:
-        """See :meth:`AnswerCache.answer`."""
+        """Yield the owner's cached answer, or ask for it.
+
+        :meth:`AnswerCache.answer` explains the arguments.
+        """
         return self.__cache.answer(f"{self.__owner.root}\n{key}", ask, hit=hit, tick=tick, keep=keep)
 
 
 class AnswerCache:
-    """One per process. See :class:`BoundedCache` for the arguments."""
+    """The cached answers of a process. Create one for each process.
+
+    :class:`BoundedCache` explains the arguments.
+    """
 
     def __init__(
         self, seconds: float, entries: int, size: int, monotonic: Callable[[], float] = time.monotonic
@@ -118,7 +126,7 @@ class AnswerCache:
         self._lock = threading.Lock()
 
     def of(self, owner: Scope) -> OwnedAnswers:
-        """The answers of one owner."""
+        """Return the answers of one owner."""
         return OwnedAnswers(self, owner)
 
     def answer(
@@ -130,46 +138,51 @@ class AnswerCache:
         tick: Callable[[], None],
         keep: Callable[[str], bool] = bool,
     ) -> Iterator[Chunk]:
-        """The answer that is kept under ``key``, in one piece; else what ``ask`` gives, kept when it came to its end.
+        """Yield the cached answer of ``key`` in one piece, or the chunks of ``ask``.
+
+        A new answer is cached if it came to its end.
 
         Args:
-            hit: called before an answer is given that no model was called for.
-            tick: called several times a second while another's answer is awaited; raises what is to end that.
-            keep: whether a whole answer is worth keeping.
+            hit: called before a cached answer is given, for which no model was called.
+            tick: called several times a second while another request's answer is awaited; raises what should end the
+                wait.
+            keep: returns whether a whole answer is worth caching.
         """
         while True:
             with self._lock:
-                found = self._answers.get(key)
+                answer = self._answers.get(key)
                 flight = self._flights.get(key)
-                if found is None and flight is None:
-                    mine = self._flights[key] = _Flight()
+                if answer is None and flight is None:
+                    own_flight = self._flights[key] = _Flight()
                     break
-            if found is not None:
+            if answer is not None:
                 hit()
-                yield Chunk(found.text, finish=found.finish)
+                yield Chunk(answer.text, finish=answer.finish)
                 return
             while flight is not None and not flight.landed.wait(_TICK):
                 tick()
-            if flight is not None and not flight.kept:
-                # That answer failed, or its client left. Each goes alone now, as waiting in line would add up.
+            if flight is not None and not flight.cached:
+                # That answer failed, or its client left. All waiters ask for themselves: waits in turn would add up.
                 yield from ask()
                 return
-        yield from self._first(key, mine, ask(), keep)
+        yield from self._ask_and_keep(key, own_flight, ask(), keep)
 
-    def _first(
+    def _ask_and_keep(
         self, key: str, flight: _Flight, chunks: Iterator[Chunk], keep: Callable[[str], bool]
     ) -> Iterator[Chunk]:
-        said: list[str] = []
+        """Yield the chunks of a first call, cache a whole answer, and wake the callers that wait for it."""
+        texts: list[str] = []
         finish = None
         try:
             for chunk in chunks:
-                said.append(chunk.text)
+                texts.append(chunk.text)
                 finish = chunk.finish or finish
                 yield chunk
-            text = "".join(said)
+            text = "".join(texts)
+            # Cache only whole answers, not those that were cut short or refused.
             if finish == "stop" and keep(text):
                 self._answers.put(key, _Answer(text, finish), len(text.encode("utf-8", "replace")))
-                flight.kept = self._answers.get(key) is not None
+                flight.cached = self._answers.get(key) is not None
         finally:
             with self._lock:
                 del self._flights[key]

@@ -1,7 +1,7 @@
-"""What makes two questions the same: everything that is sent, and whose they are.
+"""The key of a cached answer: a hash of everything that is sent, and of the owner.
 
-The owner is part of the key: the app, and the user unless the workflow says that the app's users share the prompt. So
-an answer never reaches anyone who could not have asked for it.
+The owner is the app and its user, or the app alone if the workflow says that the app's users share the prompt. So an
+answer never reaches anyone who could not have asked for it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .types import Message, Shape
 __all__ = ["Reuse", "answer_key"]
 
 Reuse = Literal["owner", "app", "never"]
-"""Who may be given an answer again: its owner, every user of the app, nobody."""
+"""Who may get an answer again: its owner, every user of the app, nobody."""
 
 
 def answer_key(
@@ -29,8 +29,8 @@ def answer_key(
     temperature: float | None,
     shape: Shape | None,
 ) -> str:
-    """A key that is equal only where all of this is; ``scope`` is the app's where its users share the answer."""
-    asked = [[message["role"], message["content"]] for message in messages]
-    form = None if shape is None else [shape.name, shape.text, json.dumps(shape.schema)]
-    whole = [scope.app_id, scope.uid, provider, model, asked, max_output_tokens, temperature, form]
-    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
+    """Return a key that depends on all arguments; ``scope`` is the app's if its users share the answer."""
+    prompt = [[message["role"], message["content"]] for message in messages]
+    shape_parts = None if shape is None else [shape.name, shape.text, json.dumps(shape.schema)]
+    parts = [scope.app_id, scope.uid, provider, model, prompt, max_output_tokens, temperature, shape_parts]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

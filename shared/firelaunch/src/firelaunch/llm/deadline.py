@@ -1,4 +1,4 @@
-"""How long one call of a model may take, and what else may end it while it waits."""
+"""The limits of one call of a model: how long it may take, and what else may end it while it waits."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from .client_connection import ClientConnection
 __all__ = ["HEARTBEAT_SECONDS", "TICK_SECONDS", "ClientLeft", "Deadline"]
 
 HEARTBEAT_SECONDS = 15.0
-"""Seconds of silence after which a stream's client is sent a sign of life; proxies end what is silent for a minute."""
+"""Seconds of silence after which a stream sends its client a sign of life; proxies cut after a minute."""
 
 TICK_SECONDS = 0.25
-"""Seconds between two looks at what no socket tells: a restart, a stop that another instance was asked for."""
+"""Seconds between two checks of conditions that no socket reports.
+
+Such conditions are a restart, and a stop that another instance received.
+"""
 
 
 _FIRST_SECONDS = 0.1
-"""How long a thread waits for the beginning of an answer before it leaves the wait to the hub."""
+"""Seconds that a thread waits for an answer to begin before it leaves the wait to the stream loop."""
 
 
 class ClientLeft(Exception):
-    """Whoever asked has closed their connection."""
+    """The client has closed its connection."""
 
 
 @dataclass(slots=True)
@@ -36,10 +39,10 @@ class Deadline:
         deadline: when the request's time is used up.
         first_token: seconds of silence until the provider sends anything of the answer.
         between: seconds of silence after that.
-        client: whoever asked; None where that is not known.
-        check: called several times a second; raises what is to end the call.
+        client: the client's connection; None if unknown.
+        check: called several times a second; raises what should end the call.
 
-    ``sent`` says that the provider has all of the request: from then on it may charge for it.
+    ``sent`` says that the provider has received all of the request; from then on it may charge for the call.
     """
 
     deadline: float
@@ -49,15 +52,15 @@ class Deadline:
     check: Callable[[], None] = lambda: None
     sent: bool = False
     _began: float = field(default_factory=time.monotonic)
-    _asked: bool = False
-    _begun: bool = False
+    _offered: bool = False
+    _has_text: bool = False
     _last: float = 0.0
 
     def left(self) -> float:
-        """Seconds until the deadline.
+        """Return the seconds until the deadline.
 
         Raises:
-            ModelTimeout: there are none.
+            ModelTimeout: the deadline has passed.
         """
         seconds = self.deadline - time.monotonic()
         if seconds <= 0:
@@ -66,50 +69,57 @@ class Deadline:
 
     @property
     def begun(self) -> bool:
-        """Whether the first text of the answer has come. What comes before it, such as a role, is no beginning."""
-        return self._begun
+        """Whether the first text of the answer has arrived. What comes before it, such as a role, does not count."""
+        return self._has_text
 
     def heard(self, *, text: bool = True) -> float:
-        """Take note that something has come, and return the time.
+        """Record that something has arrived, and return the time.
 
         Args:
-            text: whether there is text of the answer in it.
+            text: whether it holds text of the answer.
         """
-        self._begun, self._last = self._begun or text, time.monotonic()
+        self._has_text, self._last = self._has_text or text, time.monotonic()
         return self._last
 
     def quiet(self, now: float) -> float:
-        """Return the seconds since something came, or since the call began.
+        """Return the seconds since something arrived, or since the call began.
 
         Raises:
-            ModelTimeout: too many, or the request's time is used up.
+            ModelTimeout: the silence was too long, or the request's time is used up.
         """
         heard = self._last > 0
         silent = now - (self._last if heard else self._began)
         if now >= self.deadline:
             raise ModelTimeout(reason="the request's time is used up")
         if silent >= (self.between if heard else self.first_token):
-            what = "nothing more" if heard else "no answer"
-            raise ModelTimeout(reason=f"{what} for {silent:.1f} s")
+            silence = "nothing more" if heard else "no answer"
+            raise ModelTimeout(reason=f"{silence} for {silent:.1f} s")
         return silent
 
     def hand_over(self, sock: socket.socket) -> bool:
-        """Whether the wait for ``sock`` is somebody else's; the caller then gives back control rather than wait."""
+        """Return whether the stream loop takes over the wait for ``sock``.
+
+        If it does, the caller must yield control instead of waiting.
+        """
         client = self.client
         if client is None:
             return False
         if not client.hosted:
-            if self._asked and not client.may_wait:
+            # The driver answers an offer with ``may_wait``. False means that this thread must wait itself.
+            if self._offered and not client.may_wait:
                 return False
-            if not self._begun and self._soon(sock):
+            if not self._has_text and self._arrives_soon(sock):
                 return False
-            # Each call asks anew: the workflow may do more with its second stream than it did with its first.
-            self._asked, client.may_wait = True, False
+            # Every call checks this again: a workflow may do more with its second stream than with its first.
+            self._offered, client.may_wait = True, False
         client.waits_for = (sock, self)
         return True
 
-    def _soon(self, sock: socket.socket) -> bool:
-        """Whether more comes at once. The first token is worth a thread: the hub relays many streams in turn."""
+    def _arrives_soon(self, sock: socket.socket) -> bool:
+        """Return whether more arrives at once.
+
+        A thread may wait a moment for the first token, because the stream loop serves its streams in turn.
+        """
         left = self._began + _FIRST_SECONDS - time.monotonic()
         if left <= 0:
             return False
@@ -118,7 +128,11 @@ class Deadline:
         return bool(poll.poll(1000 * left))
 
     def idle(self, sock: socket.socket) -> bool:
-        """Whether the hub is told, with the piece that it is about to get, that a wait for ``sock`` follows."""
+        """Announce to the stream loop, with the next piece, that a wait for ``sock`` follows.
+
+        Returns:
+            Whether the loop drives this stream.
+        """
         client = self.client
         if client is None or not client.hosted:
             return False
@@ -126,10 +140,10 @@ class Deadline:
         return True
 
     def take_back(self) -> None:
-        """The wait that was handed over is done, or was not needed.
+        """End a wait that was handed over, or that was not needed.
 
         Raises:
-            Whatever ended it.
+            Whatever ended the wait.
         """
         client = self.client
         if client is None:
@@ -141,55 +155,58 @@ class Deadline:
 
     @property
     def hosted(self) -> bool:
-        """Whether the hub is at work, where nothing may block."""
+        """Whether the stream loop drives the stream now, so that nothing may block."""
         return self.client is not None and self.client.hosted
 
     def wait(self, sock: socket.socket, event: int) -> bool:
-        """Wait until ``sock`` is ready for ``event`` (``select.POLLIN`` or ``POLLOUT``); False after 15 silent seconds.
+        """Wait until ``sock`` is ready for ``event`` (``select.POLLIN`` or ``POLLOUT``).
+
+        Returns:
+            False after 15 silent seconds.
 
         Raises:
             ModelTimeout: one of the limits is reached.
-            ClientLeft: the client is gone.
+            ClientLeft: the client closed its connection.
             Whatever ``check`` raises.
         """
-        watched = self._watched()
+        client = self._client_socket()
         poll = select.poll()
         poll.register(sock, event)
-        if watched is not None:
-            poll.register(watched, select.POLLIN)
+        if client is not None:
+            poll.register(client, select.POLLIN)
         since = time.monotonic()
-        ours, theirs = sock.fileno(), -1 if watched is None else watched.fileno()
+        provider_number, client_number = sock.fileno(), -1 if client is None else client.fileno()
         while True:
             now = time.monotonic()
             self.quiet(now)
             if now - since >= HEARTBEAT_SECONDS:
                 return False
-            ready = {found for found, _ in poll.poll(1000 * min(TICK_SECONDS, self.deadline - now))}
-            if theirs in ready and watched is not None and _is_gone(watched):
+            ready = {number for number, _ in poll.poll(1000 * min(TICK_SECONDS, self.deadline - now))}
+            if client_number in ready and client is not None and _is_gone(client):
                 raise ClientLeft
-            if ours in ready:
+            if provider_number in ready:
                 return True
-            if theirs in ready and watched is not None:
-                # It sent more than its request. That cannot be told from leaving any longer, so it is not looked at.
-                poll.unregister(watched)
-                watched, theirs = None, -1
+            if client_number in ready and client is not None:
+                # The client sent more than its request. A close would now be hidden behind those bytes: stop watching.
+                poll.unregister(client)
+                client, client_number = None, -1
             self.check()
 
     def pause(self, seconds: float) -> None:
-        """Sleep, but for what ends :meth:`wait`."""
-        watched = self._watched()
+        """Sleep for ``seconds``; whatever ends :meth:`wait` ends the sleep, too."""
+        client = self._client_socket()
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             poll = select.poll()
-            if watched is not None:
-                poll.register(watched, select.POLLIN)
+            if client is not None:
+                poll.register(client, select.POLLIN)
             if poll.poll(1000 * min(TICK_SECONDS, left)):
-                if watched is not None and _is_gone(watched):
+                if client is not None and _is_gone(client):
                     raise ClientLeft
-                watched = None
+                client = None
             self.check()
 
-    def _watched(self) -> socket.socket | None:
+    def _client_socket(self) -> socket.socket | None:
         client = self.client
         return None if client is None or client.goes_on else client.sock
 

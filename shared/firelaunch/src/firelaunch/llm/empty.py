@@ -1,4 +1,4 @@
-"""An answer without a word, and why there is none."""
+"""The error for an answer without text, with the reason why it is empty."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from ..errors import EmptyAnswer
 
 __all__ = ["empty_answer"]
 
-_WHY = {
+_MESSAGES = {
     "length": "The model used up its limit of tokens before it wrote a word. Ask for less, or try again.",
     "content_filter": "The model's provider held the answer back. Ask in other words.",
     "tool_calls": "The model went on asking for tools, and gave no answer. Ask in other words.",
 }
-_MEND = {"length": "; raise limits.thinking_tokens, or lower the model's effort under [models]"}
+_FIXES = {"length": "; raise limits.thinking_tokens, or lower the model's effort under [models]"}
 
 
 def empty_answer(finish: str | None) -> EmptyAnswer:
-    """The error that an empty answer amounts to.
+    """Return the error for an empty answer.
 
     Args:
-        finish: the provider's word for why it ended, as chunks have it.
+        finish: the provider's reason for the end, as in chunks.
     """
-    return EmptyAnswer(_WHY.get(finish or ""), reason=f"it ended by {finish}{_MEND.get(finish or '', '')}")
+    return EmptyAnswer(_MESSAGES.get(finish or ""), reason=f"it ended by {finish}{_FIXES.get(finish or '', '')}")

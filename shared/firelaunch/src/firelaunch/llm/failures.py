@@ -1,7 +1,6 @@
-"""What a provider's failure means: whether another try, another model, or neither may help.
+"""Map a provider's failure to an error that says whether another try, another model, or neither may help.
 
-For answers of models and for what the openai package raises alike, so that all fail in the same way; docs/failures.md
-has the table.
+The same rules apply to models' responses and to the openai package's exceptions. docs/failures.md has the table.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from ..telemetry import CONTENT
 
 __all__ = ["bounded", "of_response", "of_status", "of_stream", "retry_after"]
 
-_AGAIN = frozenset({408, 409, 425, 429})
-_ELSEWHERE = frozenset({401, 402, 403, 404})
+_RETRIABLE = frozenset({408, 409, 425, 429})
+_PROVIDER_UNUSABLE = frozenset({401, 402, 403, 404})
 
 _STATUS = {
     "insufficient_quota": 402,
@@ -29,62 +28,62 @@ _STATUS = {
     "not_found_error": 404,
     "invalid_request_error": 400,
 }
-"""Of the ``code`` or ``type`` of an error that comes inside a stream, where there is no status."""
+"""Status for the ``code`` or ``type`` of an error inside a stream, which has no status of its own."""
 
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 def of_response(status: int, headers: Mapping[str, str], body: str) -> ModelError:
-    """The error that a response other than 200 amounts to.
+    """Return the error for a response other than 200.
 
     Args:
         headers: with lower-case names.
     """
     CONTENT.info("the provider said: %s", body)
-    said = _error(body)
-    code = said.get("status") or said.get("code")  # Google's word for it, or OpenAI's
+    details = _error_object(body)
+    code = details.get("status") or details.get("code")  # Google's word for it, or OpenAI's
     reason = f"HTTP {status}" if code is None else f"HTTP {status}, {code}"[:200]
     error = of_status(status, code, headers, reason)
     if isinstance(error, ModelRefused):
-        error.said = f"{said.get('param') or ''}\n{said.get('message') or body}"
+        error.said = f"{details.get('param') or ''}\n{details.get('message') or body}"
     if isinstance(error, ModelUnavailable) and error.retry_after is None:
-        error.retry_after = _retry_info(said)
+        error.retry_after = _retry_info(details)
     return error
 
 
 def of_status(status: int, code: Any, headers: Mapping[str, str], reason: str) -> ModelError:
-    """The error that a status amounts to; ``code`` is the error object's own, where there is one."""
+    """Return the error for a status; ``code`` is the error object's own, if it has one."""
     if status == 429 and code == "insufficient_quota":
         return ModelError(reason=reason)
-    if status in _AGAIN or status >= 500:
+    if status in _RETRIABLE or status >= 500:
         return ModelUnavailable(reason=reason, retry_after=retry_after(headers))
-    if status in _ELSEWHERE or status < 400:
+    if status in _PROVIDER_UNUSABLE or status < 400:
         return ModelError(reason=reason)
     return ModelRefused(reason=reason)
 
 
 def of_stream(error: Any) -> ModelError:
-    """The error that an error object inside a stream, or in place of one, amounts to."""
+    """Return the error for an error object inside a stream, or instead of one."""
     code = error.get("code") if isinstance(error, dict) else None
     kind = error.get("type") if isinstance(error, dict) else None
     CONTENT.info("the provider said: %s", error)
     reason = f"the provider sent an error in its stream: {code or kind}"[:200]
     status = code if isinstance(code, int) else _STATUS.get(str(code)) or _STATUS.get(str(kind), 500)
-    found = of_status(status, None, {}, reason)
-    if isinstance(found, ModelRefused) and isinstance(error, dict):
-        found.said = f"{error.get('param') or ''}\n{error.get('message') or ''}"
-    return found
+    model_error = of_status(status, None, {}, reason)
+    if isinstance(model_error, ModelRefused) and isinstance(error, dict):
+        model_error.said = f"{error.get('param') or ''}\n{error.get('message') or ''}"
+    return model_error
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the provider asks to be left alone; None where it says nothing.
+    """Return the seconds to wait that the provider asks for; None if it says nothing.
 
-    ``Retry-After`` in seconds or as a date, ``retry-after-ms``, or, where those are missing, the time at which OpenAI's
-    ``x-ratelimit-*`` says that a limit which is used up is there again
+    The sources are ``Retry-After`` in seconds or as a date, and ``retry-after-ms``. If both are missing, it is the
+    time at which OpenAI's ``x-ratelimit-*`` says that an exhausted limit resets
     (https://platform.openai.com/docs/guides/rate-limits).
     """
-    for value in (_milliseconds(headers.get("retry-after-ms")), _asked(headers.get("retry-after"))):
+    for value in (_milliseconds(headers.get("retry-after-ms")), _seconds_or_date(headers.get("retry-after"))):
         if value is not None:
             return value
     resets = [
@@ -95,7 +94,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return max((seconds for seconds in resets if seconds is not None), default=None)
 
 
-def _asked(value: str | None) -> float | None:
+def _seconds_or_date(value: str | None) -> float | None:
     if value is None:
         return None
     try:
@@ -123,11 +122,11 @@ def _duration(value: str) -> float | None:
 
 
 def bounded(seconds: float) -> float | None:
-    """A wait that someone asked for, in seconds; None where it is no number, or for ever."""
+    """Return a requested wait in seconds; None if it is not a number, or endless."""
     return max(0.0, seconds) if seconds == seconds and seconds < 1e9 else None
 
 
-def _error(body: str) -> dict[str, Any]:
+def _error_object(body: str) -> dict[str, Any]:
     try:
         error = from_json(body).get("error")
     except (ValueError, AttributeError):
@@ -136,7 +135,10 @@ def _error(body: str) -> dict[str, Any]:
 
 
 def _retry_info(error: Mapping[str, Any]) -> float | None:
-    """Google's ``retryDelay`` (https://cloud.google.com/apis/design/errors#retry_info), as in "13.5s"."""
+    """Return the seconds of Google's ``retryDelay``, as in "13.5s".
+
+    Source: https://cloud.google.com/apis/design/errors#retry_info.
+    """
     details = error.get("details")
     for detail in details if isinstance(details, list) else ():
         delay = detail.get("retryDelay") if isinstance(detail, dict) else None

@@ -1,8 +1,8 @@
-"""One call of a model, made to succeed where it can: retries inside one time budget, then the fallback models.
+"""Call a model within one time budget: retry its failures, then try the fallback models.
 
-What is tried again, what falls back and what fails at once is decided by the error's class alone (see
-:class:`~firelaunch.llm.types.Provider`). Once text has reached the caller nothing is restarted: the error passes
-through.
+The error's class alone decides whether the gateway retries, falls back or fails at once (see
+:class:`~firelaunch.llm.types.Provider`). Once text has reached the caller, the gateway restarts nothing and raises
+the error.
 """
 
 from __future__ import annotations
@@ -57,18 +57,18 @@ _TRIES = 3
 _FIRST_PAUSE = 0.4
 _LONGEST_PAUSE = 8.0
 _SHORTEST_TRY = 0.5
-"""Seconds below which another try would only end in a time-out."""
+"""Seconds below which another try could only time out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """Reaches one provider's models.
+    """The calls of one provider's models, with fallbacks, retries and prices.
 
     Args:
-        max_output_tokens: of an answer at most.
-        thinking_tokens: what a model that thinks may use on top.
-        effort: how much a model is to think, by its name; None for its own default.
-        cache: answers given before; None where the app has it off.
+        max_output_tokens: the most tokens of one answer.
+        thinking_tokens: the tokens that a thinking model may use in addition.
+        effort: returns how much the model of a name should think; None for the model's own default.
+        cache: earlier answers; None if the app has its cache off.
         first_token_seconds, between_tokens_seconds: how long one try of a stream may be silent.
         pause, jitter: how to wait, and ``random.random``, as arguments for tests.
     """
@@ -88,20 +88,20 @@ class Gateway:
     tool_threads: ToolThreads = field(default_factory=ToolThreads)
 
     def worst_case(self, model: str, input_tokens: int, max_output_tokens: int | None = None) -> int:
-        """Micro-dollars that an answer of ``model``, or of any model it may fall back to, costs at most."""
+        """Return the most micro-dollars that an answer of ``model``, or of any of its fallbacks, can cost."""
         output = max_output_tokens or self.max_output_tokens
         return max(self.prices.most(name, input_tokens, output + self.allowance(name)) for name in self.route(model))
 
     def allowance(self, model: str) -> int:
-        """Tokens that ``model`` may use to think, beside its answer's."""
+        """Return the tokens that ``model`` may use to think, in addition to its answer's."""
         return self.thinking_tokens if thinks(model, self.effort(model)) else 0
 
     def route(self, model: str) -> tuple[str, ...]:
-        """The models to try for ``model``, in order."""
+        """Return the models to try for ``model``, in order."""
         return tuple(dict.fromkeys((model, *self.fallback)))
 
     def within(self, scope: Scope) -> Gateway:
-        """The same, with the kept answers of ``scope`` alone."""
+        """Return a gateway that sees only the cached answers of ``scope``."""
         return self if self.cache is None else replace(self, cache=self.cache.of(scope))
 
     def answering(
@@ -115,19 +115,19 @@ class Gateway:
         client: ClientConnection | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> ModelSession:
-        """Calls for one request of ``owner``, which has ``seconds`` in all. Without an owner no answer is kept.
+        """Return a session for one request of ``owner``, which has ``seconds`` in all.
 
-        See Patience for ``client`` and ``check``.
+        Without an owner, no answer is cached. :class:`~firelaunch.llm.deadline.Deadline` explains ``client`` and
+        ``check``.
         """
         return ModelSession(self, meter, model, time.monotonic() + seconds, streamed, client, check, owner)
 
 
 @dataclass(slots=True)
 class ModelSession:
-    """What a workflow is handed as ``turn.llm``: the gateway, bound to one request's model, meter and time.
+    """A workflow's ``turn.llm``: the gateway, bound to one request's model, meter and time.
 
-    ``model`` is the model in use; it changes when a fallback takes over. ``temperature`` is that of calls that name
-    none.
+    ``model`` is the model in use; it changes when a fallback takes over. ``temperature`` is for calls that name none.
     """
 
     gateway: Gateway
@@ -152,134 +152,147 @@ class ModelSession:
         tools: Sequence[Tool | Callable[..., Any]] = (),
         tool_steps: int = 5,
     ) -> Iterator[Chunk]:
-        """The model's answer to ``messages``, piece by piece (in one piece where the client did not ask for a stream).
+        """Yield the model's answer to ``messages`` piece by piece, or in one piece if the client asked for no stream.
 
-        Closing the iterator ends the call at the provider; what was used until then is taken down.
+        Closing the iterator ends the call at the provider; the meter records what was used until then.
 
         Args:
-            temperature, max_output_tokens: in place of the prompt's and the settings' own.
-            shape: what the answer is to look like; it then comes in one piece, unchecked. ``extract`` checks it.
-            reuse: where the app has its cache on, who may be given this answer again; "app" where ``messages`` hold
-                nothing of the user's own.
-            keep: whether an answer is worth keeping in that cache.
-            tools: functions that the model may ask for (see :mod:`.tools`); such an answer is not kept.
-            tool_steps: how often it may ask; each time, the model is called once more.
+            temperature, max_output_tokens: instead of the prompt's and the settings' values.
+            shape: the form that the answer must have. Such an answer comes in one piece and unchecked; ``extract``
+                checks it.
+            reuse: who may get this answer again from the app's cache; "app" only if ``messages`` hold nothing of the
+                user's.
+            keep: returns whether an answer is worth caching.
+            tools: functions that the model may call (see :mod:`.tools`); such an answer is not cached.
+            tool_steps: how often the model may call tools; each time, the gateway calls the model once more.
 
         Raises:
             BudgetExceeded: the caller's budget does not cover the call.
-            ModelError: no model answered, or the one that did broke off.
+            ModelError: no model answered, or an answer broke off.
             TypeError: a function cannot be a tool.
         """
-        most = min(max_output_tokens or self.gateway.max_output_tokens, self.gateway.max_output_tokens)
-        heat = self.temperature if temperature is None else temperature
-        call = ModelCall(self.model, messages, most, self._patience(), heat, shape)
+        output_limit = min(max_output_tokens or self.gateway.max_output_tokens, self.gateway.max_output_tokens)
+        temperature = self.temperature if temperature is None else temperature
+        call = ModelCall(self.model, messages, output_limit, self._call_deadline(), temperature, shape)
         if tools:
-            yield from self._with_tools(call, tools, tool_steps)
+            yield from self._stream_with_tools(call, tools, tool_steps)
             return
         cache = self.gateway.cache
         if cache is None or self.owner is None or reuse == "never":
-            yield from self._ask(call)
+            yield from self._try_models(call)
             return
         scope = self.owner if reuse == "owner" else Scope(self.owner.app_id)
         provider, model = self.gateway.provider.name, self.model
-        key = answer_key(scope, provider, model, messages, most, heat, shape)
+        key = answer_key(scope, provider, model, messages, output_limit, temperature, shape)
         yield from cache.of(scope).answer(
             key,
-            lambda: self._ask(call),
+            lambda: self._try_models(call),
             hit=lambda: self.meter.reuse(model),
             tick=self._tick,
-            keep=lambda text: self.model == model and keep(text),  # a fallback's answer is not the model's own
+            keep=lambda text: self.model == model and keep(text),  # do not cache a fallback's answer as the model's
         )
 
-    def _with_tools(self, call: ModelCall, tools: Sequence[Tool | Callable[..., Any]], steps: int) -> Iterator[Chunk]:
+    def _stream_with_tools(
+        self, call: ModelCall, tools: Sequence[Tool | Callable[..., Any]], steps: int
+    ) -> Iterator[Chunk]:
+        """Yield the answer of a model that may call tools, one model call for each step."""
         from .tools import Toolbox
 
         def ask(messages: Sequence[Message], specs: Sequence[ToolSpec], may_call: bool) -> Iterator[Chunk]:
             step = replace(call, model=self.model, messages=messages, tools=specs, may_call=may_call)
-            return self._ask(step)
+            return self._try_models(step)
 
         yield from Toolbox(tools, steps, self.gateway.tool_threads, self._tick).answer(call.messages, ask)
 
-    def _ask(self, asked: ModelCall) -> Iterator[Chunk]:
-        last: ModelError | None = None
-        for model in self.gateway.route(asked.model):
+    def _try_models(self, request: ModelCall) -> Iterator[Chunk]:
+        """Yield the answer of the first model on the route that gives one."""
+        last_error: ModelError | None = None
+        for model in self.gateway.route(request.model):
             if not self.gateway.breaker.allows(model):
                 continue
             try:
                 gateway = self.gateway
                 call = replace(
-                    asked, model=model, thinking_tokens=gateway.allowance(model), effort=gateway.effort(model)
+                    request, model=model, thinking_tokens=gateway.allowance(model), effort=gateway.effort(model)
                 )
                 yield from self._with_retries(call)
             except (ModelRefused, EmptyAnswer):
-                raise
-            except _Broken as broken:
+                raise  # these say something about the request itself, so no other model is tried
+            except _BrokenOff as broken:
                 raise broken.error from broken.error.__cause__
             except ModelError as error:
                 log.warning("model %s failed: %s", model, error)
-                last = error
+                last_error = error
             else:
                 return
-        raise last or ModelUnavailable(reason="every model is resting after failures", retry_after=5)
+        raise last_error or ModelUnavailable(reason="every model is resting after failures", retry_after=5)
 
     def extract(self, model: type[M], messages: Sequence[Message], *, max_output_tokens: int | None = None) -> M:
-        """The answer to ``messages`` as an instance of a pydantic model; see :func:`.structured.extract`."""
+        """Return the answer to ``messages`` as an instance of a pydantic model.
+
+        :func:`.structured.extract` says how it is checked and retried.
+        """
         from .structured import extract, reader_of
 
         return extract(self, reader_of(model), messages, max_output_tokens)
 
     def _with_retries(self, call: ModelCall) -> Iterator[Chunk]:
-        sent = token_bound(call.messages, call.shape, call.tools)
-        most = self.gateway.prices.most(call.model, sent, call.most_tokens)
+        """Yield one model's answer; retry while nothing was sent and the time allows it."""
+        input_tokens = token_bound(call.messages, call.shape, call.tools)
+        worst_case = self.gateway.prices.most(call.model, input_tokens, call.most_tokens)
         for attempt in range(_TRIES):
-            # A try that was given up on has been paid for, so the next is covered anew.
-            self.meter.cover(most)
+            # A failed try may have been charged, so each try reserves its own worst case.
+            self.meter.cover(worst_case)
             self.model = call.model
             try:
-                yield from self._once(call)
+                yield from self._stream_once(call)
             except (ModelUnavailable, ModelTimeout) as error:
                 pause = self._pause_before(attempt, error)
                 if pause is None:
                     raise
-                self.gateway.pause(self._patience(), pause)
+                self.gateway.pause(self._call_deadline(), pause)
             else:
                 return
 
     def _pause_before(self, attempt: int, error: ModelError) -> float | None:
+        """Return the seconds to wait before the next try; None if there is no further try."""
         if attempt + 1 == _TRIES:
             return None
-        # Full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/) on top of what the
-        # provider asked for, so that waiting clients do not come back together.
+        # Full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/) on top of the wait
+        # that the provider asked for, so that clients do not all retry at the same moment.
         pause: float = self.gateway.jitter() * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
         pause += error.retry_after or 0.0
-        return pause if self._left() - pause > _SHORTEST_TRY else None
+        return pause if self._seconds_left() - pause > _SHORTEST_TRY else None
 
-    def _left(self) -> float:
+    def _seconds_left(self) -> float:
         return self.deadline - time.monotonic()
 
     def _tick(self) -> None:
-        patience = self._patience()
-        patience.left()
-        patience.pause(0.001)
+        """Raise whatever should end the request, such as its deadline or a client that left."""
+        deadline = self._call_deadline()
+        deadline.left()
+        deadline.pause(0.001)
 
-    def _patience(self) -> Deadline:
+    def _call_deadline(self) -> Deadline:
+        """Return the limits of one call that begins now."""
         gateway = self.gateway
         times = (self.deadline, gateway.first_token_seconds, gateway.between_tokens_seconds)
         return Deadline(*times, self.client, self.check)
 
-    def _once(self, call: ModelCall) -> Iterator[Chunk]:
-        call = replace(call, patience=self._patience())
-        call.patience.left()
+    def _stream_once(self, call: ModelCall) -> Iterator[Chunk]:
+        """Make one call, and record its usage, however it ends."""
+        call = replace(call, deadline=self._call_deadline())
+        call.deadline.left()
         provider = self.gateway.provider
-        said: list[str] = []
+        texts: list[str] = []
         thoughts: list[str] = []
-        calls = CallAssembler()
+        assembler = CallAssembler()
         tokens: TokenCounts | None = None
         finish: str | None = None
-        owed = ended = False
-        chunks = provider.stream(call) if self.streamed and call.shape is None else _whole(provider, call)
+        charged = ended = False
+        chunks = provider.stream(call) if self.streamed and call.shape is None else _in_one_piece(provider, call)
         try:
-            for chunk in self._watched(call.model, chunks, said):
+            for chunk in self._watch(call.model, chunks, texts):
                 if chunk is WAITING or chunk is LEAVING:
                     yield chunk
                     continue
@@ -287,80 +300,84 @@ class ModelSession:
                     tokens = chunk.tokens.at_least(tokens)
                 finish = chunk.finish or finish
                 ended = finish is not None
-                owed = owed or bool(chunk.text or chunk.parts or chunk.finish or chunk.thought)
-                said.append(chunk.text)
+                charged = charged or bool(chunk.text or chunk.parts or chunk.finish or chunk.thought)
+                texts.append(chunk.text)
+                # Tool calls are assembled here and sent on whole; thoughts only count toward the usage.
                 if chunk.parts or chunk.thought:
-                    calls.add(chunk.parts)
+                    assembler.add(chunk.parts)
                     thoughts.append(chunk.thought)
                     chunk = Chunk(chunk.text, chunk.tokens, chunk.finish)
                 yield chunk
-            owed = ended = True
-            found = calls.whole()
-            if not found and not call.shape and not "".join(said).strip():
+            charged = ended = True
+            tool_calls = assembler.calls()
+            if not tool_calls and not call.shape and not "".join(texts).strip():
                 raise empty_answer(finish)
-            if found:
-                yield ToolChunk(calls=found)
+            if tool_calls:
+                yield ToolChunk(calls=tool_calls)
         except BaseException as error:
-            # What was given up on is charged by the provider, whatever it had said; a failure of its own is not.
-            gave_up = isinstance(error, ModelTimeout) or not isinstance(error, ModelError | _Broken)
-            owed = owed or (gave_up and call.patience.sent)
+            # Providers charge for a call that we gave up on, even before its first token, but not for own failures.
+            gave_up = isinstance(error, ModelTimeout) or not isinstance(error, ModelError | _BrokenOff)
+            charged = charged or (gave_up and call.deadline.sent)
             raise
         finally:
             close = getattr(chunks, "close", None)
             if close is not None:
                 close()
-            if owed or tokens is not None:
-                self._take_down(call, tokens, "".join([*thoughts, *said, calls.text()]), ended)
+            if charged or tokens is not None:
+                self._record_usage(call, tokens, "".join([*thoughts, *texts, assembler.text()]), ended)
 
-    def _watched(self, model: str, chunks: Iterator[Chunk], said: list[str]) -> Iterator[Chunk]:
+    def _watch(self, model: str, chunks: Iterator[Chunk], texts: list[str]) -> Iterator[Chunk]:
+        """Pass chunks on, enforce the request's deadline, and report the outcome to the breaker."""
         breaker = self.gateway.breaker
         try:
             for chunk in chunks:
                 yield chunk
-                if chunk is WAITING:  # what the hub has passed on meanwhile comes next, and is to be paid
+                if chunk is WAITING:  # next comes the text that the stream loop passed on meanwhile; it must be charged
                     continue
-                if self._left() <= 0 and chunk.finish is None and chunk.tokens is None:
+                if self._seconds_left() <= 0 and chunk.finish is None and chunk.tokens is None:
                     if self.client is not None and self.client.hosted:
-                        yield LEAVING  # what follows is settling, which the other streams should not wait for
+                        yield LEAVING  # the turn is settled next, and the other streams should not wait for that
                     raise ModelTimeout(reason="the request's time is used up")
         except ModelError as error:
             if not isinstance(error, ModelRefused):
                 breaker.failed(model)
-            if any(said):
-                raise _Broken(error) from error
+            if any(texts):
+                # The caller has some text already, so neither a retry nor a fallback may start over.
+                raise _BrokenOff(error) from error
             raise
         breaker.succeeded(model)
 
-    def _take_down(self, call: ModelCall, reported: TokenCounts | None, text: str, ended: bool) -> None:
-        tokens = _used(call, reported or TokenCounts(), text, ended)
+    def _record_usage(self, call: ModelCall, reported: TokenCounts | None, text: str, ended: bool) -> None:
+        """Charge the call to the meter."""
+        tokens = _billed_tokens(call, reported or TokenCounts(), text, ended)
         self.meter.spend(call.model, tokens, self.gateway.prices.cost(call.model, tokens))
 
 
-def _used(call: ModelCall, reported: TokenCounts, text: str, ended: bool) -> TokenCounts:
-    """What a call is taken to have used.
+def _billed_tokens(call: ModelCall, reported: TokenCounts, text: str, ended: bool) -> TokenCounts:
+    """Return the tokens that a call is charged for.
 
-    The provider's own figures count. Where it gave none, or 0 for what cannot be 0, a bound takes their place, so that
-    nobody spends more than their budget by ending answers before their usage is told. Of an answer that did not come to
-    its end, what was reported of its output counts only where it is more than what was heard.
+    The provider's own figures count. Where the provider reported none, or 0 for what cannot be 0, an upper bound
+    replaces them, so that nobody can exceed their budget by ending answers before the usage arrives. If an answer did
+    not finish, the reported output counts only if it is larger than the bound of the text that arrived.
     """
-    asked, said = reported.input, reported.output
-    if not asked:
-        asked = token_bound(call.messages, call.shape, call.tools)
-    if not ended or not said:
-        # What it thought without a word of it may be all of its allowance.
-        silent = 0 if ended or said else call.thinking_tokens
-        said = max(said, text_bound(text) + silent)
-    estimated = reported.estimated or (asked, said) != (reported.input, reported.output)
-    cached = min(reported.cached_input, asked)
-    return TokenCounts(asked, cached, said, estimated, min(reported.cache_write, asked - cached))
+    input_tokens, output_tokens = reported.input, reported.output
+    if not input_tokens:
+        input_tokens = token_bound(call.messages, call.shape, call.tools)
+    if not ended or not output_tokens:
+        # The model may have used its whole allowance to think, without sending any of its thoughts.
+        thinking_tokens = 0 if ended or output_tokens else call.thinking_tokens
+        output_tokens = max(output_tokens, text_bound(text) + thinking_tokens)
+    estimated = reported.estimated or (input_tokens, output_tokens) != (reported.input, reported.output)
+    cached = min(reported.cached_input, input_tokens)
+    return TokenCounts(input_tokens, cached, output_tokens, estimated, min(reported.cache_write, input_tokens - cached))
 
 
-def _whole(provider: Provider, call: ModelCall) -> Iterator[Chunk]:
+def _in_one_piece(provider: Provider, call: ModelCall) -> Iterator[Chunk]:
     yield provider.complete(call)
 
 
-class _Broken(FirelaunchError):
-    """An answer that broke off after some of it was said: neither retried nor handed to a fallback."""
+class _BrokenOff(FirelaunchError):
+    """An answer that broke off after some text was sent: neither retried nor handed to a fallback."""
 
     def __init__(self, error: ModelError) -> None:
         super().__init__(reason=error.reason)

@@ -1,6 +1,6 @@
-"""Where Google's models answer: one region, a part of the world, or wherever there is room.
+"""The locations of Google's models: one region, a part of the world, or wherever there is capacity.
 
-The hosts are those of https://docs.cloud.google.com/gemini-enterprise-agent-platform/resources/locations.
+The hosts are from https://docs.cloud.google.com/gemini-enterprise-agent-platform/resources/locations.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ MULTI_REGIONS = ("eu", "us")
 
 
 def vertex_host(location: str) -> str:
-    """The host that serves a location: "global", "eu", "us", or a region such as "europe-west1"."""
+    """Return the host of a location: "global", "eu", "us", or a region such as "europe-west1"."""
     if location == GLOBAL:
         return "aiplatform.googleapis.com"
     if location in MULTI_REGIONS:
@@ -23,9 +23,9 @@ def vertex_host(location: str) -> str:
 
 
 def is_served_in(model: str, location: str) -> bool:
-    """Whether a Gemini model answers in a location, as of 2026-11.
+    """Return whether a Gemini model answers in a location, as of 2026-11.
 
-    Gemini 3 and later do so on "global", "eu" and "us"; those before on "global" and in regions
+    Gemini 3 and later answer in "global", "eu" and "us", earlier models in "global" and in regions
     (https://docs.cloud.google.com/gemini-enterprise-agent-platform/resources/supported-capabilities).
     """
     if is_gemini_with_levels(model):

@@ -1,4 +1,4 @@
-"""Moderation by OpenAI's endpoint, which costs nothing: a hook for :mod:`firelaunch.turns.guardrails`."""
+"""Moderate texts with OpenAI's free endpoint: a hook for :mod:`firelaunch.turns.guardrails`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _SECONDS = 5.0
 
 
 class OpenAIModeration:
-    """Call it with a text. What cannot be checked does not pass.
+    """A function that checks one text. A text that cannot be checked does not pass.
 
     Args:
         api_key, base_url: as for the models; without a URL, OpenAI's own.
 
     Raises (when called):
         ContentRefused: the text was flagged; the reason names the categories.
-        ModelUnavailable: it could not be checked, also on a second try.
+        ModelUnavailable: the check failed, also on a second try.
     """
 
     def __init__(self, api_key: str, base_url: str | None = None) -> None:
@@ -41,13 +41,15 @@ class OpenAIModeration:
             return openai.OpenAI(api_key=self._api_key, base_url=self._base_url, max_retries=1, timeout=_SECONDS)
 
     def __call__(self, text: str) -> None:
-        """See the class."""
+        """Check ``text``; the class describes the errors."""
         try:
             result = self._client.moderations.create(model=_MODEL, input=text).results[0]
             flagged = result.flagged
-            found = result.categories.model_dump() if flagged and result.categories else {}
+            categories = result.categories.model_dump() if flagged and result.categories else {}
         except Exception as error:
-            # The package checks no types, so an answer of another form fails wherever it is used first.
+            # The package checks no types, so an answer of another form fails at its first use, with any exception.
             raise ModelUnavailable(reason=f"moderation failed: {type(error).__name__}") from error
         if flagged is not False:
-            raise ContentRefused(reason=f"flagged: {', '.join(sorted(name for name, is_so in found.items() if is_so))}")
+            raise ContentRefused(
+                reason=f"flagged: {', '.join(sorted(name for name, is_so in categories.items() if is_so))}"
+            )

@@ -1,9 +1,9 @@
-"""Parameters that a model refuses, learned from the provider's own words and left out from then on.
+"""Learn which parameters a model refuses from the provider's error messages, and leave them out from then on.
 
-Models and servers differ in what they take: reasoning models refuse a temperature and the older name of the limit,
-older servers the newer one. Nobody can keep a table of all of them, but their answer of 400 names the parameter. The
-request is then sent again without it, at once and at no cost. What helped is kept for the model as long as the process
-lives, so that every later call is right at once.
+Models and servers accept different parameters: reasoning models refuse a temperature and the older name of the output
+limit, older servers refuse the newer name. Nobody can maintain a table of all of them, but a 400 response names the
+parameter. The request is then sent again without it, at once and at no cost. What helped is kept for the model as long
+as the process lives, so that later calls succeed at the first try.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class ParameterRefusal(NamedTuple):
 
 
 class RefusedParameters:
-    """What each model has refused. One per provider and process; may be used by many threads.
+    """The parameters that each model has refused. Create one for each provider and process; safe for many threads.
 
     Args:
-        adapt: gives a request's body without what was refused.
-        blame: finds what a body holds that the provider's words name; None where that cannot be left out.
+        adapt: returns a request's body without the refused parameters.
+        blame: returns the part of a body that an error message names; None if that part cannot be left out.
     """
 
     def __init__(
@@ -41,29 +41,29 @@ class RefusedParameters:
     ) -> None:
         self._adapt = adapt
         self._blame = blame
-        self._known: dict[str, frozenset[ParameterRefusal]] = {}
+        self._by_model: dict[str, frozenset[ParameterRefusal]] = {}
 
     def send(self, model: str, body: Body, send: Callable[[Body], Iterator[Chunk]]) -> Iterator[Chunk]:
-        """The chunks that ``send`` gives for ``body``, in a form that the model takes.
+        """Yield the chunks that ``send`` returns for ``body``, in a form that the model accepts.
 
         Raises:
-            ModelRefused: it takes none. What ``send`` raises else passes through.
+            ModelRefused: the model accepts no form. Other errors of ``send`` pass through.
         """
-        refused = self._known.get(model, frozenset())
+        refused = self._by_model.get(model, frozenset())
         while True:
-            shaped = self._adapt(body, refused)
-            chunks = send(shaped)
+            adapted = self._adapt(body, refused)
+            chunks = send(adapted)
             try:
                 first = next(chunks, None)
             except ModelRefused as error:
-                found = self._blame(shaped, error.said)
-                if found is None or found in refused:
+                refusal = self._blame(adapted, error.said)
+                if refusal is None or refusal in refused:
                     raise
-                refused |= {found}
+                refused |= {refusal}
                 continue
             break
-        # Only now: a refusal may quote the user's own words, and those may name a parameter that is none of its cause.
-        self._known[model] = self._known.get(model, frozenset()) | refused
+        # Keep it only after success: a refusal may quote the user's text, which may name an innocent parameter.
+        self._by_model[model] = self._by_model.get(model, frozenset()) | refused
         try:
             if first is not None:
                 yield first

@@ -1,4 +1,4 @@
-"""The price table: genai-prices, imported without what it needs for updates over the network alone."""
+"""The price table genai-prices, imported without the HTTP client that it only needs for updates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HTTP = "httpx2"
 
 
 class FlatPrice(NamedTuple):
-    """Dollars per million tokens, or micro-dollars per token, that do not depend on how many they are."""
+    """A price that doesn't depend on the number of tokens, in dollars per million or micro-dollars per token."""
 
     input: Decimal
     cached_input: Decimal
@@ -26,7 +26,7 @@ class FlatPrice(NamedTuple):
     cache_write: Decimal
 
     def cost(self, tokens: TokenCounts) -> Decimal:
-        """Micro-dollars for ``tokens``, not rounded."""
+        """Return the micro-dollars for ``tokens``, not rounded."""
         plain = tokens.input - tokens.cached_input - tokens.cache_write
         return (
             plain * self.input
@@ -37,7 +37,7 @@ class FlatPrice(NamedTuple):
 
 
 def flat_price(provider: str, model: str) -> FlatPrice | None:
-    """The model's price today where it has one price for each kind of token; None where it has tiers.
+    """Return the model's price today if it has one price for each kind of token; None if it has tiers.
 
     Raises:
         LookupError: the table does not know the model.
@@ -47,15 +47,20 @@ def flat_price(provider: str, model: str) -> FlatPrice | None:
 
 @cache
 def _flat_price(provider: str, model: str, _day: date) -> FlatPrice | None:
-    # Prices change at a date that the table may know, and processes outlive it.
+    # The day is part of the cache's key: the table may know dated price changes, and processes run past them.
     prices = _calculation(provider, model, TokenCounts(input=1, output=1)).model_price
-    asked = prices.input_mtok
-    found = (asked, prices.cache_read_mtok or asked, prices.output_mtok, prices.cache_write_mtok or asked)
-    return FlatPrice(*found) if all(isinstance(price, Decimal) for price in found) else None
+    input_price = prices.input_mtok
+    prices_by_kind = (
+        input_price,
+        prices.cache_read_mtok or input_price,
+        prices.output_mtok,
+        prices.cache_write_mtok or input_price,
+    )
+    return FlatPrice(*prices_by_kind) if all(isinstance(price, Decimal) for price in prices_by_kind) else None
 
 
 def table_cost(provider: str, model: str, tokens: TokenCounts) -> Decimal:
-    """Dollars for ``tokens``, tiers included.
+    """Return the dollars for ``tokens``, tiers included.
 
     Raises:
         LookupError: the table does not know the model.
@@ -76,7 +81,7 @@ def _calculation(provider: str, model: str, tokens: TokenCounts) -> Any:
 
 
 class _Unloaded(ModuleType):
-    """Stands for a module that is loaded when something of it is used."""
+    """A stand-in for a module, which loads the module at its first use."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(importlib.import_module(self.__name__), name)
@@ -84,8 +89,8 @@ class _Unloaded(ModuleType):
 
 @cache
 def _library() -> Any:
-    # The package imports an HTTP client to fetch newer tables with, which is never asked of it here, and which takes
-    # longer to import than all the rest. A stand-in is there while it does; whoever imports the client later gets it.
+    # The package imports an HTTP client to fetch newer tables, which firelaunch never does. The client takes longer to
+    # import than everything else, so a stand-in replaces it during the import. Later imports get the real client.
     unloaded = None if _HTTP in sys.modules else sys.modules.setdefault(_HTTP, _Unloaded(_HTTP))
     import genai_prices
 

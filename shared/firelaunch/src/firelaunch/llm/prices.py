@@ -1,7 +1,7 @@
-"""What a call costs, as an integer of micro-dollars; never less than the table's exact figure, and less than one more.
+"""Compute the price of a call in whole micro-dollars, rounded up from the table's exact figure.
 
-The table is genai-prices (offline, with cached tokens and tiers); ``[prices]`` in ``firelaunch.toml`` comes before it.
-A dollar per million tokens is a micro-dollar per token, so the table's figures serve as they are.
+The table is genai-prices (offline, with cached tokens and tiers); ``[prices]`` in ``firelaunch.toml`` overrides it. A
+dollar per million tokens is a micro-dollar per token, so the table's figures serve unchanged.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _MICRO = Decimal(1_000_000)
 
 
 class Prices:
-    """Prices of one provider's models.
+    """The prices of one provider's models.
 
     Args:
         provider: "openai", "vertex" or "offline" (free, unless ``overrides`` have that name).
         overrides: ``[prices]`` of the settings, by model.
-        free: models that run on the developer's own machine, and cost nothing unless ``overrides`` says so.
+        free: models that run on the developer's own machine; they cost nothing unless ``overrides`` have a price.
     """
 
     def __init__(self, provider: str, overrides: Mapping[str, Price], free: Iterable[str] = ()) -> None:
@@ -35,7 +35,7 @@ class Prices:
         self._free = frozenset(free)
 
     def cost(self, model: str, tokens: TokenCounts) -> int:
-        """Micro-dollars for ``tokens`` of ``model``, rounded up.
+        """Return the micro-dollars for ``tokens`` of ``model``, rounded up.
 
         Raises:
             SettingsError: the model has no price.
@@ -45,30 +45,30 @@ class Prices:
         if offline and override is None:
             return 0
         if override is not None:
-            micro = _flat(override).cost(tokens)
+            exact = _flat(override).cost(tokens)
         elif model in self._free:
             return 0
         else:
-            micro = self._table(model, tokens)
-        return int(micro.to_integral_value(ROUND_CEILING))
+            exact = self._table(model, tokens)
+        return int(exact.to_integral_value(ROUND_CEILING))
 
     def most(self, model: str, input_tokens: int, output_tokens: int) -> int:
-        """Micro-dollars that a call of ``model`` costs at most, whatever of its prompt the provider caches.
+        """Return the most micro-dollars that a call of ``model`` can cost, whatever the provider caches.
 
         Raises:
             SettingsError: the model has no price.
         """
-        written = TokenCounts(input_tokens, output=output_tokens, cache_write=input_tokens)
-        return max(self.cost(model, written), self.cost(model, TokenCounts(input_tokens, output=output_tokens)))
+        cache_written = TokenCounts(input_tokens, output=output_tokens, cache_write=input_tokens)
+        return max(self.cost(model, cache_written), self.cost(model, TokenCounts(input_tokens, output=output_tokens)))
 
     def check(self, provider: str, models: Iterable[str]) -> None:
-        """Refuse to go on with a model that would be billed at an unknown price.
+        """Check that each model has a price.
 
         Raises:
-            SettingsError: naming each such model and the mend.
+            SettingsError: a model has none; the message names all such models and the fix.
         """
         table = Prices(provider, self._overrides, self._free)
-        unknown = [model for model in models if not table._known(model)]
+        unknown = [model for model in models if not table._has_price(model)]
         if unknown:
             names = " and ".join(repr(model) for model in unknown)
             raise SettingsError(
@@ -77,18 +77,18 @@ class Prices:
             )
 
     def check_embedder(self, model: str) -> None:
-        """Refuse to go on with an embedding model that would be billed at an unknown price.
+        """Check that the embedding model has a price.
 
         Raises:
-            SettingsError: naming it and the mend.
+            SettingsError: it has none; the message names it and the fix.
         """
-        if not self._known(model):
+        if not self._has_price(model):
             raise SettingsError(
                 f"firelaunch.toml: index.model is {model!r}, and no price is known for it: correct the name, or add "
                 f'[prices."{model}"] with input in dollars per million tokens, and output = 0.'
             )
 
-    def _known(self, model: str) -> bool:
+    def _has_price(self, model: str) -> bool:
         try:
             self.cost(model, TokenCounts(input=1, output=1))
         except SettingsError:

@@ -1,7 +1,7 @@
-"""When models end, as their providers have announced it, and what a configured model needs before that.
+"""When models end, as their providers announced it, and what a configured model needs before that.
 
-The table is dated: ``CHECKED`` is the day on which it was last compared with its sources. A model that is not in it has
-no announced end that firelaunch knows of.
+The table is dated: ``CHECKED`` is the day of the last comparison with its sources. firelaunch knows of no announced
+end for models that are not in it.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ __all__ = ["CHECKED", "NOTICE_DAYS", "Retirement", "model_warnings", "retirement
 CHECKED: Final = date(2026, 11, 28)
 
 NOTICE_DAYS: Final = 60
-"""Days before a model's end from which on it is named."""
+"""Days before a model's end from which warnings name it."""
 
 _OPENAI = "https://developers.openai.com/api/docs/deprecations"
 _GOOGLE = "https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/model-versions"
 
 
 class Retirement(NamedTuple):
-    """The end of a model.
+    """The announced end of a model.
 
     Attributes:
-        day: the last day, or the earliest that it may be (``at_the_earliest``).
-        instead: what its provider recommends; empty where it names nothing yet.
+        day: the last day, or the earliest possible one (``at_the_earliest``).
+        instead: the provider's recommended replacement; empty if it names none yet.
         source: the provider's own page.
     """
 
@@ -59,7 +59,7 @@ def _rows() -> Iterator[tuple[str, Retirement]]:
         (date(2027, 5, 19), "", "gemini-3.5-flash"),
         (date(2027, 7, 21), "", "gemini-3.5-flash-lite"),
     ):
-        # Google does not move a date forward, and has put some of them off.
+        # Google postponed some dates, and never moved one forward.
         yield from ((name, Retirement(day, instead, _GOOGLE, at_the_earliest=True)) for name in names.split())
 
 
@@ -68,23 +68,23 @@ _SNAPSHOT = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{3})$")
 
 
 def retirement_of(model: str) -> Retirement | None:
-    """The announced end of ``model``, or of the model that it is a snapshot of; None where there is none."""
+    """Return the announced end of ``model``, or of the model that it is a snapshot of; None if there is none."""
     name = model.rpartition("/")[2]
     return _TABLE.get(name) or _TABLE.get(_SNAPSHOT.sub("", name))
 
 
 def model_warnings(settings: Settings, today: date, more: Iterable[str] = ()) -> Iterator[str]:
-    """A sentence for each model of the deployed app that ends soon, has ended, or is not where it is called.
+    """Yield a sentence for each model of the deployed app that ends soon, has ended, or is called in a wrong location.
 
     Args:
-        more: models that are named elsewhere, as by prompts.
+        more: models that are named elsewhere, as in prompts.
     """
     choice = getattr(settings.models, settings.models.provider)
     models = dict.fromkeys((*(choice.all() if choice is not None else ()), *more))
     for model in models:
-        found = retirement_of(model)
-        if found is not None and (found.day - today).days <= NOTICE_DAYS:
-            yield _ending(model, found, today)
+        retirement = retirement_of(model)
+        if retirement is not None and (retirement.day - today).days <= NOTICE_DAYS:
+            yield _ending(model, retirement, today)
     vertex = settings.models.vertex if settings.models.provider == "vertex" else None
     for model in models if vertex is not None else ():
         if vertex is not None and not is_served_in(model, vertex.location):
@@ -94,10 +94,10 @@ def model_warnings(settings: Settings, today: date, more: Iterable[str] = ()) ->
             )
 
 
-def _ending(model: str, found: Retirement, today: date) -> str:
-    days = (found.day - today).days
-    earliest = " at the earliest" if found.at_the_earliest else ""
+def _ending(model: str, retirement: Retirement, today: date) -> str:
+    days = (retirement.day - today).days
+    earliest = " at the earliest" if retirement.at_the_earliest else ""
     left = "1 day" if days == 1 else f"{days} days"
-    when = f"ends on {found.day}{earliest}, in {left}" if days > 0 else f"has ended on {found.day}{earliest}"
-    instead = f" {found.instead} is recommended in its place." if found.instead else ""
-    return f"{model} {when}: name another under [models] or in the prompt.{instead} ({found.source})"
+    when = f"ends on {retirement.day}{earliest}, in {left}" if days > 0 else f"has ended on {retirement.day}{earliest}"
+    instead = f" {retirement.instead} is recommended in its place." if retirement.instead else ""
+    return f"{model} {when}: name another under [models] or in the prompt.{instead} ({retirement.source})"

@@ -1,7 +1,7 @@
 """The size of the smallest answer that a JSON schema allows, computed without making the answer.
 
-:mod:`.shapes` refuses schemas whose smallest answer no model could write, and
-:mod:`firelaunch.llm.providers.offline_values` makes small ones.
+:mod:`.shapes` refuses schemas whose smallest answer no model could write.
+:mod:`firelaunch.llm.providers.offline_values` makes small answers.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ from .strict_schema import resolve
 __all__ = ["MOST_CHARACTERS", "check_size"]
 
 MOST_CHARACTERS = 100_000
-"""JSON characters that an answer may need at least: more than the 64,000 tokens that models answer at most hold of
-lists and numbers."""
+"""The most JSON characters that a schema's smallest answer may have.
+
+The 64,000 tokens of models' longest answers hold fewer characters of lists and numbers.
+"""
 
 _UNDER_WAY = -1
 Node = Mapping[str, Any]
 
 
 def check_size(schema: Node) -> None:
-    """Return if the smallest answer to ``schema`` has at most ``MOST_CHARACTERS`` characters of JSON.
+    """Check that the smallest answer to ``schema`` has at most ``MOST_CHARACTERS`` characters of JSON.
 
-    Call it with a schema whose keywords have the types that JSON Schema wants.
+    The schema's keywords must have the types that JSON Schema demands.
 
     Raises:
-        InvalidSchema: it has more; the message names the mend.
+        InvalidSchema: the answer has more; the message names the fix.
     """
     if _Sizes(schema).least(schema) > MOST_CHARACTERS:
         raise InvalidSchema(
@@ -37,25 +39,25 @@ def check_size(schema: Node) -> None:
 
 
 class _Sizes:
-    """Sizes of the smallest values of one schema's parts. Never over the true one, so nothing possible is refused."""
+    """Sizes of the smallest values of one schema's parts. Never above the true size, so nothing possible is refused."""
 
     def __init__(self, schema: Node) -> None:
         self._schema = schema
-        self._known: dict[int, int] = {}
+        self._sizes: dict[int, int] = {}
 
     def least(self, node: Any) -> int:
-        """JSON characters of the smallest value of ``node``; 0 for a part that ``node`` itself lies in."""
+        """Return the JSON characters of the smallest value of ``node``; 0 for a part that contains itself."""
         node = resolve(node, self._schema)
         if not isinstance(node, Mapping):
             return 0
-        known = self._known.get(id(node))
-        if known is not None:
-            return max(0, known)
-        self._known[id(node)] = _UNDER_WAY
-        self._known[id(node)] = found = self._computed(node)
-        return found
+        size = self._sizes.get(id(node))
+        if size is not None:
+            return max(0, size)
+        self._sizes[id(node)] = _UNDER_WAY
+        self._sizes[id(node)] = size = self._compute(node)
+        return size
 
-    def _computed(self, node: Node) -> int:
+    def _compute(self, node: Node) -> int:
         for word in ("anyOf", "oneOf"):
             if isinstance(node.get(word), list) and node[word]:
                 return min(self.least(option) for option in node[word])

@@ -1,7 +1,7 @@
-"""The shape that an answer is to have: a JSON schema or a pydantic model, what is sent for it, and the check after.
+"""The form of a structured answer: a JSON schema or pydantic model, what to send for it, and the check of the answer.
 
-jsonschema-rs does the check: its regular expressions take linear time and it fetches nothing, as a client's own schema
-demands. It is imported when the first shape is made.
+jsonschema-rs checks the answer, because its regular expressions take linear time and it fetches nothing; clients' own
+schemas need both. It is imported for the first shape.
 """
 
 from __future__ import annotations
@@ -26,41 +26,44 @@ __all__ = ["AnswerReader", "Misfit", "of_model", "of_schema"]
 
 T = TypeVar("T")
 _REGEX_BYTES = 1 << 20
-"""Of one compiled pattern at most."""
+"""The most bytes of one compiled pattern."""
 _STEPS = 20_000
-"""Of going through an answer; each alternative of a schema is gone through for itself."""
+"""The most steps through an answer; each alternative of a schema takes its own steps."""
 _ERRORS = 10
 _ERROR_CHARACTERS = 2_000
-"""Of what the model is told about its mistakes at most."""
+"""The most characters that the model is told about its mistakes."""
 
 
 class Misfit(Exception):
-    """An answer that does not fit. The text is for the model; it may quote the answer, so it is not logged."""
+    """An answer that does not match its schema.
+
+    The text is for the model. It may quote the answer, so it is not logged.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerReader(Generic[T]):
-    """Reads answers of one shape.
+    """A reader of answers of one shape.
 
     Args:
-        make: from checked data to what the caller is given; raises ``Misfit``.
+        make: turns checked data into the caller's object; raises ``Misfit``.
     """
 
     shape: Shape
     make: Callable[[Any], T]
 
     def read(self, text: str) -> T:
-        """The data in ``text``.
+        """Return the data in ``text``.
 
         Raises:
-            Misfit: it is not JSON, or not of the shape.
+            Misfit: it is not JSON, or does not match the shape.
         """
         try:
             data = from_json(text, allow_inf_nan=False)
         except ValueError as error:
             raise Misfit(f"It is not valid JSON: {error}") from None
         try:
-            data = _Nulls(self.shape.schema).removed(data, self.shape.schema)
+            data = _NullRemover(self.shape.schema).removed(data, self.shape.schema)
         except RecursionError:
             raise Misfit("The answer lies too deep inside itself.") from None
         problems = [
@@ -72,7 +75,7 @@ class AnswerReader(Generic[T]):
         return self.make(data)
 
     def fits(self, text: str) -> bool:
-        """Whether ``text`` can be read."""
+        """Return whether ``text`` can be read."""
         try:
             self.read(text)
         except Misfit:
@@ -81,17 +84,17 @@ class AnswerReader(Generic[T]):
 
 
 def of_schema(schema: Mapping[str, Any], name: str = "answer") -> AnswerReader[dict[str, Any]]:
-    """The reader for a JSON schema (2020-12).
+    """Return the reader for a JSON schema (2020-12).
 
     Raises:
-        InvalidSchema: it is none, or no model could be held to it.
+        InvalidSchema: the schema is invalid, or no model could be held to it.
     """
-    strict = _checked(schema)
+    strict = _checked_strict_form(schema)
     return AnswerReader(Shape(name, schema, strict), lambda data: cast("dict[str, Any]", data))
 
 
-def _checked(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The strict form of a schema that is valid, and whose answers can be written and checked."""
+def _checked_strict_form(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the strict form of a valid schema whose answers can be written and checked."""
     try:
         strict = strict_schema(schema)
         _validator(schema)
@@ -105,20 +108,20 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def of_model(model: type[M]) -> AnswerReader[M]:
-    """The reader for a pydantic model; its own validators have the last word.
+    """Return the reader for a pydantic model, whose own validators run last.
 
     Raises:
-        InvalidSchema: a field's type cannot be had of a language model.
+        InvalidSchema: a language model cannot produce a field's type.
     """
     schema = model.model_json_schema()
-    strict = _checked(schema)
+    strict = _checked_strict_form(schema)
 
     def make(data: Any) -> M:
         try:
             return model.model_validate_json(json.dumps(data))
         except ValidationError as error:
-            found = error.errors(include_url=False, include_input=False)[:_ERRORS]
-            lines = [f"/{'/'.join(map(str, item['loc']))}: {item['msg']}" for item in found]
+            problems = error.errors(include_url=False, include_input=False)[:_ERRORS]
+            lines = [f"/{'/'.join(map(str, item['loc']))}: {item['msg']}" for item in problems]
             raise Misfit("\n".join(lines)[:_ERROR_CHARACTERS]) from None
 
     return AnswerReader(Shape(model.__name__[:64], schema, strict), make)
@@ -140,8 +143,8 @@ def _validator(schema: Mapping[str, Any]) -> Draft202012Validator:
         raise InvalidSchema(f"{str(error)[:200]}.") from None
 
 
-class _Nulls:
-    """Takes out the nulls that stand for a property left out (see :mod:`firelaunch.llm.strict_schema`)."""
+class _NullRemover:
+    """Removes the nulls that stand for omitted properties (see :mod:`firelaunch.llm.strict_schema`)."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._schema = schema
@@ -150,10 +153,10 @@ class _Nulls:
         self._steps = 0
 
     def removed(self, value: Any, node: Any) -> Any:
-        """``value``, an answer to ``node`` of the schema, without them.
+        """Return ``value``, an answer to ``node`` of the schema, without those nulls.
 
         Raises:
-            Misfit: alternatives within alternatives take too long to tell apart.
+            Misfit: nested alternatives take too long to tell apart.
         """
         self._steps += 1
         if self._steps > _STEPS:
@@ -164,23 +167,23 @@ class _Nulls:
         options = node.get("anyOf") or node.get("oneOf")
         if options:
             candidates = ((self.removed(value, option), option) for option in options)
-            return next((made for made, option in candidates if self._fits(made, option)), value)
+            return next((candidate for candidate, option in candidates if self._fits(candidate, option)), value)
         if isinstance(value, list) and "items" in node:
             return [self.removed(item, node["items"]) for item in value]
         return self._object(value, node) if isinstance(value, dict) else value
 
     def _object(self, value: dict[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
         properties, required = node.get("properties", {}), node.get("required", ())
-        found = {}
+        kept = {}
         for key, item in value.items():
             inner = properties.get(key)
             if item is None and inner is not None and key not in required and not accepts_null(inner, self._schema):
                 continue
-            found[key] = item if inner is None else self.removed(item, inner)
-        return found
+            kept[key] = item if inner is None else self.removed(item, inner)
+        return kept
 
     def _fits(self, value: Any, option: Mapping[str, Any]) -> bool:
-        known = self._validators.get(id(option))
-        if known is None:
-            known = self._validators[id(option)] = _validator({**self._definitions, **option})
-        return known.is_valid(value)
+        validator = self._validators.get(id(option))
+        if validator is None:
+            validator = self._validators[id(option)] = _validator({**self._definitions, **option})
+        return validator.is_valid(value)

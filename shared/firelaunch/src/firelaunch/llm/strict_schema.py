@@ -1,8 +1,8 @@
-"""A JSON schema as providers' strict modes take it: every object closed, every property required, few keywords.
+"""Convert a JSON schema for providers' strict modes: every object closed, every property required, few keywords.
 
-What a strict mode has no word for but a check can make good afterwards (lengths, formats) is taken out and said in the
-description. What it cannot express (free keys, conditions, tuples) is refused. The rules are OpenAI's
-(https://platform.openai.com/docs/guides/structured-outputs#supported-schemas); Gemini takes a superset.
+Keywords that strict modes lack but a later check can enforce (lengths, formats) move to the description. What they
+cannot express (free keys, conditions, tuples) is refused. The rules are OpenAI's
+(https://platform.openai.com/docs/guides/structured-outputs#supported-schemas); Gemini accepts a superset.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from ..errors import InvalidSchema
 __all__ = ["accepts_null", "resolve", "strict_schema"]
 
 _LEVELS = 10
-"""Objects and arrays inside each other at most; OpenAI's limit."""
+"""The most levels of nested objects and arrays; OpenAI's limit."""
 _PROPERTIES = 1000
 _ENUM_VALUES = 1000
-"""OpenAI takes 5,000 properties and 1,000 enum values; so many properties are more than an answer could hold."""
+"""OpenAI's limits are 5,000 properties and 1,000 enum values; an answer could not hold so many properties."""
 
 _REFUSED = {
     "not": "say what is allowed",
@@ -47,7 +47,7 @@ _KEPT = {
     "integer": ("multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
     "array": ("minItems", "maxItems"),
 }
-_SAID = ("minLength", "maxLength", "uniqueItems", "minProperties", "maxProperties", "format")
+_MOVED_TO_DESCRIPTION = ("minLength", "maxLength", "uniqueItems", "minProperties", "maxProperties", "format")
 _FORMATS = {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
 _TYPES = {"string", "number", "integer", "boolean", "null", "object", "array"}
 _TYPE_OF = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
@@ -57,16 +57,16 @@ Node = Mapping[str, Any]
 
 
 def strict_schema(schema: Node) -> dict[str, Any]:
-    """What to send for ``schema``.
+    """Return the schema to send for ``schema``.
 
     Raises:
-        InvalidSchema: it cannot be had in strict mode; the message names the place and the mend.
+        InvalidSchema: strict mode cannot express it; the message names the place and the fix.
     """
     return _Strict(schema).root()
 
 
 def resolve(node: Any, schema: Node) -> Any:
-    """``node``, or what its ``$ref`` into ``schema`` names.
+    """Return ``node``, or the part of ``schema`` that its ``$ref`` names.
 
     Raises:
         InvalidSchema: the reference leads nowhere, in a circle, or out of the schema.
@@ -78,15 +78,15 @@ def resolve(node: Any, schema: Node) -> Any:
             raise InvalidSchema(f"$ref {_quote(ref)}: it leads in a circle, or is no text.")
         seen.add(ref)
         section, _, name = ref.removeprefix("#/").partition("/")
-        found = schema.get(section) if ref.startswith("#/") and section in {"$defs", "definitions"} else None
-        if not isinstance(found, Mapping) or name not in found:
+        definitions = schema.get(section) if ref.startswith("#/") and section in {"$defs", "definitions"} else None
+        if not isinstance(definitions, Mapping) or name not in definitions:
             raise InvalidSchema(f"$ref {_quote(ref)}: write #/$defs/<name>, and define the name there.")
-        node = found[name]
+        node = definitions[name]
     return node
 
 
 def accepts_null(node: Any, schema: Node) -> bool:
-    """Whether null is a value of ``node``, a part of ``schema``."""
+    """Return whether null is a value of ``node``, a part of ``schema``."""
     node = resolve(node, schema)
     if "const" in node:
         return node["const"] is None
@@ -100,7 +100,7 @@ def accepts_null(node: Any, schema: Node) -> bool:
 
 
 class _Strict:
-    """One schema's transformation; counts as it goes."""
+    """The conversion of one schema, which counts properties and enum values on the way."""
 
     def __init__(self, schema: Node) -> None:
         self._schema = schema
@@ -116,14 +116,14 @@ class _Strict:
         if not isinstance(root, Mapping) or root.get("type", "object") != "object" or "properties" not in root:
             raise InvalidSchema('The schema\'s root is not an object with properties: {"type": "object", …}.')
         plain = {k: v for k, v in root.items() if k not in {"$defs", "definitions", "$schema"}}
-        found = self._node(plain, "", 0)
+        strict = self._node(plain, "", 0)
         definitions: dict[str, Any] = {}
         for section in ("$defs", "definitions"):
             for name, node in _mapping(schema.get(section, {}), f"/{section}").items():
                 if name in definitions or "/" in name or "~" in name or "%" in name:
                     raise InvalidSchema(f"/{section}/{name}: the name is there twice, or holds a /, ~ or %.")
                 definitions[name] = self._node(node, f"/{section}/{name}", 0)
-        return found | ({"$defs": definitions} if definitions else {})
+        return strict | ({"$defs": definitions} if definitions else {})
 
     def _node(self, node: Any, at: str, level: int) -> dict[str, Any]:
         if not isinstance(node, Mapping) or not node:
@@ -141,7 +141,7 @@ class _Strict:
             return self._only(node, at, level)
         if "anyOf" in node or "oneOf" in node:
             return self._any(node, at, level)
-        return self._typed(node, at, level)
+        return self._typed_node(node, at, level)
 
     def _only(self, node: Node, at: str, level: int) -> dict[str, Any]:
         parts = node["allOf"]
@@ -151,32 +151,36 @@ class _Strict:
 
     def _any(self, node: Node, at: str, level: int) -> dict[str, Any]:
         word = "anyOf" if "anyOf" in node else "oneOf"
-        beside = {"type", "properties", "items", "enum", "const", "oneOf"} - {word}
-        if not at or beside & node.keys() or not isinstance(node[word], list) or not node[word]:
+        conflicting = {"type", "properties", "items", "enum", "const", "oneOf"} - {word}
+        if not at or conflicting & node.keys() or not isinstance(node[word], list) or not node[word]:
             raise InvalidSchema(f"{at or '/'}: {word} stands alone, not at the root, and lists at least one schema.")
         options = [self._node(option, f"{at}/{word}/{i}", level) for i, option in enumerate(node[word])]
-        return {"anyOf": options} | _described(node, ())
+        return {"anyOf": options} | _description(node, ())
 
-    def _typed(self, node: Node, at: str, level: int) -> dict[str, Any]:
+    def _typed_node(self, node: Node, at: str, level: int) -> dict[str, Any]:
         kinds = _kinds(node)
         if not kinds or not set(kinds) <= _TYPES:
-            raise InvalidSchema(f"{at or '/'}: it does not say what type the value has; types are {_listed(_TYPES)}.")
-        real = [kind for kind in kinds if kind != "null"]
-        if len(real) > 1 and "enum" not in node and "const" not in node:
-            return {"anyOf": [self._typed({**node, "type": kind}, at, level) for kind in kinds]}
-        found: dict[str, Any] = {"type": kinds if len(kinds) > 1 else kinds[0]}
-        for kind in real:
-            found |= {word: node[word] for word in _KEPT.get(kind, ()) if word in node}
-        found |= self._values_of(node, at)
-        if node.get("format") in _FORMATS and "string" in real:
-            found["format"] = node["format"]
-        if "object" in real:
-            found |= self._object(node, at, level)
-        if "array" in real:
+            raise InvalidSchema(
+                f"{at or '/'}: it does not say what type the value has; types are {_comma_separated(_TYPES)}."
+            )
+        non_null = [kind for kind in kinds if kind != "null"]
+        if len(non_null) > 1 and "enum" not in node and "const" not in node:
+            return {"anyOf": [self._typed_node({**node, "type": kind}, at, level) for kind in kinds]}
+        strict: dict[str, Any] = {"type": kinds if len(kinds) > 1 else kinds[0]}
+        for kind in non_null:
+            strict |= {word: node[word] for word in _KEPT.get(kind, ()) if word in node}
+        strict |= self._values_of(node, at)
+        if node.get("format") in _FORMATS and "string" in non_null:
+            strict["format"] = node["format"]
+        if "object" in non_null:
+            strict |= self._object(node, at, level)
+        if "array" in non_null:
             if not isinstance(node.get("items"), Mapping):
                 raise InvalidSchema(f"{at or '/'}: an array without items; say what its items are.")
-            found["items"] = self._node(node["items"], f"{at}/items", level + 1)
-        return found | _described(node, [word for word in _SAID if word in node and word not in found])
+            strict["items"] = self._node(node["items"], f"{at}/items", level + 1)
+        return strict | _description(
+            node, [word for word in _MOVED_TO_DESCRIPTION if word in node and word not in strict]
+        )
 
     def _values_of(self, node: Node, at: str) -> dict[str, Any]:
         if "enum" not in node and "const" not in node:
@@ -203,16 +207,18 @@ class _Strict:
         self._properties += len(properties)
         if self._properties > _PROPERTIES:
             raise InvalidSchema(f"The schema has more than {_PROPERTIES} properties.")
-        found = {}
+        strict_properties = {}
         for name, inner in properties.items():
             strict = self._node(inner, f"{at}/properties/{name}", level + 1)
-            # Strict mode knows no property that may be left out; null stands for that, and is taken out afterwards.
-            found[name] = strict if name in required or accepts_null(inner, self._schema) else _or_null(strict)
-        return {"properties": found, "required": list(found), "additionalProperties": False}
+            # Strict mode has no optional properties. Null stands for an omitted one and is removed from the answer.
+            strict_properties[name] = (
+                strict if name in required or accepts_null(inner, self._schema) else _or_null(strict)
+            )
+        return {"properties": strict_properties, "required": list(strict_properties), "additionalProperties": False}
 
 
 def _refuse_circles(schema: Node) -> None:
-    """Refuse definitions that are nothing but each other: checks of a value against one would not end."""
+    """Refuse definitions that consist only of each other: checking a value against one would never end."""
     done: set[str] = set()
 
     def walk(node: Any, within: tuple[str, ...]) -> None:
@@ -248,8 +254,8 @@ def _kinds(node: Node) -> list[str]:
     if "items" in node:
         return ["array"]
     values = node.get("enum", [node["const"]] if "const" in node else [])
-    known = [_TYPE_OF.get(type(value), "") for value in values] if isinstance(values, list) else []
-    return list(dict.fromkeys(known))
+    types = [_TYPE_OF.get(type(value), "") for value in values] if isinstance(values, list) else []
+    return list(dict.fromkeys(types))
 
 
 def _or_null(node: dict[str, Any]) -> dict[str, Any]:
@@ -262,10 +268,10 @@ def _or_null(node: dict[str, Any]) -> dict[str, Any]:
     return {**node, "type": [*kinds, "null"], **enum}
 
 
-def _described(node: Node, said: Iterable[str]) -> dict[str, Any]:
-    told = [str(node["description"])] if node.get("description") else []
-    told += [f"{word}: {json.dumps(node[word])}" for word in said]
-    return {"description": "; ".join(told)} if told else {}
+def _description(node: Node, words: Iterable[str]) -> dict[str, Any]:
+    lines = [str(node["description"])] if node.get("description") else []
+    lines += [f"{word}: {json.dumps(node[word])}" for word in words]
+    return {"description": "; ".join(lines)} if lines else {}
 
 
 def _mapping(value: Any, at: str) -> Mapping[str, Any]:
@@ -274,7 +280,7 @@ def _mapping(value: Any, at: str) -> Mapping[str, Any]:
     return value
 
 
-def _listed(words: set[str]) -> str:
+def _comma_separated(words: set[str]) -> str:
     return ", ".join(sorted(words))
 
 

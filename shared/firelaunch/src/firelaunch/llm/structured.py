@@ -1,4 +1,4 @@
-"""An answer of a given shape: asked for in the provider's strict mode, checked, sent back once if it does not fit."""
+"""Get an answer of a given shape: ask for it in the provider's strict mode, check it, and send a misfit back once."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _ENDED_EARLY = {
     "content_filter": "The model's provider held the answer back.",
     "refusal": "The model declined to answer.",
 }
-_AGAIN = "That does not fit the schema:\n{problems}\nSend the whole answer again, corrected, as JSON alone."
+_CORRECTION = "That does not fit the schema:\n{problems}\nSend the whole answer again, corrected, as JSON alone."
 
 
 class Model(Protocol):
-    """A model that answers in a shape."""
+    """A model that can answer in a shape."""
 
     model: str
 
@@ -49,7 +49,7 @@ def reader_of(kind: type[M]) -> AnswerReader[M]: ...
 @overload
 def reader_of(kind: Mapping[str, Any]) -> AnswerReader[dict[str, Any]]: ...
 def reader_of(kind: Kind) -> AnswerReader[Any]:
-    """The reader for a pydantic model, or for a JSON schema.
+    """Return the reader for a pydantic model or a JSON schema.
 
     Raises:
         InvalidSchema: no language model can be held to it.
@@ -60,27 +60,27 @@ def reader_of(kind: Kind) -> AnswerReader[Any]:
 def extract(
     llm: Model, reader: AnswerReader[T], messages: Sequence[Message], max_output_tokens: int | None = None
 ) -> T:
-    """The model's answer to ``messages``, read by ``reader``.
+    """Return the model's answer to ``messages``, read by ``reader``.
 
-    An answer that does not fit is sent back once, with what is wrong with it. Both calls are taken down by the meter.
+    An answer that does not match is sent back once with its problems. The meter records both calls.
 
     Raises:
-        ExtractionFailed: it did not fit the second time either, was cut short, or is a refusal.
+        ExtractionFailed: the second answer does not match either, or an answer was cut short or is a refusal.
         BudgetExceeded, ModelError: as for :meth:`.gateway.ModelSession.stream`.
     """
-    said: list[Message] = list(messages)
+    history: list[Message] = list(messages)
     for _ in range(2):
-        (answer,) = _whole(llm, said, reader, max_output_tokens)
+        (answer,) = _answer_chunks(llm, history, reader, max_output_tokens)
         if answer.finish in _ENDED_EARLY:
             raise ExtractionFailed(_ENDED_EARLY[answer.finish], reason=f"the answer ended by {answer.finish}")
         try:
             return reader.read(answer.text)
         except Misfit as misfit:
             log.info("an answer of model %s did not fit its schema", llm.model)
-            again: Message = {"role": "user", "content": _AGAIN.format(problems=misfit)}
-            said = [*messages, {"role": "assistant", "content": answer.text or "(nothing)"}, again]
+            correction: Message = {"role": "user", "content": _CORRECTION.format(problems=misfit)}
+            history = [*messages, {"role": "assistant", "content": answer.text or "(nothing)"}, correction]
     raise ExtractionFailed
 
 
-def _whole(llm: Model, messages: list[Message], reader: AnswerReader[Any], most: int | None) -> list[Chunk]:
+def _answer_chunks(llm: Model, messages: list[Message], reader: AnswerReader[Any], most: int | None) -> list[Chunk]:
     return list(llm.stream(messages, max_output_tokens=most, shape=reader.shape, keep=reader.fits))

@@ -1,4 +1,4 @@
-"""Tool calls put together from the pieces of a stream."""
+"""Assemble tool calls from the pieces of a stream."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["CallAssembler"]
 
 
 class CallAssembler:
-    """Collects the pieces of one answer's calls.
+    """The tool calls of one answer, assembled from their pieces.
 
-    OpenAI numbers the calls and names each in its first piece alone. Gemini's compatible endpoint sends each call whole
-    and may number all of them 0, so a piece with another id than the call of its number begins a new one.
+    OpenAI numbers the calls and names each in its first piece only. Gemini's compatible endpoint sends each call whole
+    and may number all of them 0. So a piece begins a new call if its id differs from that of the call with its number.
     """
 
     def __init__(self) -> None:
@@ -22,27 +22,27 @@ class CallAssembler:
         self._at: dict[int, list[CallPart]] = {}
 
     def add(self, parts: Iterable[CallPart]) -> None:
-        """Take up what a chunk brought."""
+        """Add the pieces of a chunk."""
         for part in parts:
             latest = self._calls[-1] if self._calls else None
-            known = latest if part.index is None else self._at.get(part.index)
-            if known is None or (part.id and part.id != known[0].id) or (part.index is None and part.name):
-                known = []
-                self._calls.append(known)
+            pieces = latest if part.index is None else self._at.get(part.index)
+            if pieces is None or (part.id and part.id != pieces[0].id) or (part.index is None and part.name):
+                pieces = []
+                self._calls.append(pieces)
                 if part.index is not None:
-                    self._at[part.index] = known
-            known.append(part)
+                    self._at[part.index] = pieces
+            pieces.append(part)
 
-    def whole(self) -> tuple[ToolCall, ...]:
-        """The calls, in the order in which they began; one that came without an id is given one."""
-        return tuple(_joined(parts) for parts in self._calls)
+    def calls(self) -> tuple[ToolCall, ...]:
+        """Return the calls in the order in which they began; a call without an id gets one."""
+        return tuple(_join(parts) for parts in self._calls)
 
     def text(self) -> str:
-        """What the model has written of them."""
+        """Return what the model has written of the calls."""
         return "".join(part.name + part.arguments for parts in self._calls for part in parts)
 
 
-def _joined(parts: list[CallPart]) -> ToolCall:
+def _join(parts: list[CallPart]) -> ToolCall:
     signature = next((part.signature for part in parts if part.signature), None)
     return ToolCall(
         parts[0].id or MADE_ID + secrets.token_hex(8),

@@ -1,4 +1,4 @@
-"""Threads for tools. A thread cannot be ended from outside: what takes too long is left behind, within a bound."""
+"""Threads for tools. A thread cannot be stopped from outside, so slow tools are left behind, up to a limit."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 __all__ = ["RunningTool", "ToolThreads"]
 
 _TICK = 0.25
-"""Seconds between two looks at whether to wait on."""
+"""Seconds between two checks of whether to go on waiting."""
 
 _HEARTBEAT = 15.0
-"""Seconds of silence after which a stream's client is sent a sign of life."""
+"""Seconds of silence after which a stream sends its client a sign of life."""
 
 
 class RunningTool:
-    """A function on a thread of its own."""
+    """A function that runs on a thread of its own."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -28,20 +28,20 @@ class RunningTool:
 
     @property
     def done(self) -> bool:
-        """Whether it has ended, in whatever way."""
+        """Whether the function has ended, in whatever way."""
         return self._ended.is_set()
 
     def result(self) -> Any:
-        """What it returned; raises what it raised."""
+        """Return what the function returned, or raise what it raised."""
         if self._error is not None:
             raise self._error
         return self._result
 
-    def waited(self, seconds: float, tick: Callable[[], None]) -> Iterator[None]:
-        """Wait until it has ended, or began ``seconds`` ago; gives something after each 15 seconds of that.
+    def wait(self, seconds: float, tick: Callable[[], None]) -> Iterator[None]:
+        """Wait until the function has ended or has run for ``seconds``; yield after each 15 seconds of waiting.
 
         Args:
-            tick: called several times a second; raises what is to end the wait.
+            tick: called several times a second; raises what should end the wait.
         """
         silent_since = time.monotonic()
         while (left := self._began + seconds - time.monotonic()) > 0 and not self._ended.wait(min(_TICK, left)):
@@ -51,7 +51,7 @@ class RunningTool:
                 yield
 
     def run(self, work: Callable[[], Any]) -> None:
-        """Run ``work`` here and now, and keep what comes of it."""
+        """Run ``work`` on the calling thread, and keep its result or error."""
         try:
             self._result = work()
         except BaseException as error:
@@ -60,16 +60,17 @@ class RunningTool:
 
 
 class ToolThreads:
-    """Runs functions, ``most`` of them at a time; one that is left behind counts until it has ended. One per process.
+    """Threads that run functions, at most ``most`` at a time. Create one for each process.
 
-    Its threads are daemons, so a process that ends does not wait for them.
+    A function that was left behind counts until it has ended. The threads are daemons, so they do not delay the end of
+    the process.
     """
 
     def __init__(self, most: int = 64) -> None:
         self._free = threading.BoundedSemaphore(most)
 
     def start(self, work: Callable[[], Any]) -> RunningTool | None:
-        """``work`` on a thread, in the caller's context; None where too many are running."""
+        """Run ``work`` on a thread, in the caller's context; return None if too many are running."""
         if not self._free.acquire(blocking=False):
             return None
         running, context = RunningTool(), copy_context()

@@ -1,7 +1,7 @@
-"""Python functions that a model may ask for while it answers; docs/tools.md says what a workflow does with them.
+"""Python functions that a model may call while it answers; docs/tools.md explains them for workflows.
 
-A function's type hints make the schema of its arguments, its docstring says what it is for. The model's arguments are
-checked before the function sees them, and what goes wrong is told to the model, not to the client.
+A function's type hints become the schema of its arguments, and its docstring its description. The model's arguments
+are checked before the function gets them. Errors are reported to the model, not to the client.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ __all__ = ["Tool", "ToolError", "Toolbox"]
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
-"""What both OpenAI and Gemini take as a function's name."""
+"""Function names that both OpenAI and Gemini accept."""
 
 _CALLS_A_STEP = 8
 _RESULT_CHARACTERS = 16_000
-"""Of one result; with the calls of all steps it stays within a Firestore document's 1 MiB."""
+"""The most characters of one result. With all steps' calls, it stays within a Firestore document's 1 MiB."""
 
-_TOLD = {
+_ERROR_TEXTS = {
     "timeout": "The tool did not answer in time.",
     "failed": "The tool failed.",
     "busy": "Too many tools are running; try again later.",
@@ -45,16 +45,17 @@ _TOLD = {
 
 
 class ToolError(Exception):
-    """Raised by a tool to tell the model, in its own words, why there is no result."""
+    """The error that a tool raises to tell the model, in the tool's own words, why there is no result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function with limits of its own, in place of the plain function.
+    """A function with its own limits, for use instead of the plain function.
 
     Args:
-        seconds: how long one call may take. A thread cannot be ended: the function goes on, its result is thrown away.
-        shown: whether clients see what goes in and comes out; if not, only that the tool was used.
+        seconds: how long one call may take. A thread cannot be stopped: after a timeout the function runs on, and its
+            result is dropped.
+        shown: whether clients see inputs and outputs; if not, they only see that the tool was used.
     """
 
     function: Callable[..., Any]
@@ -63,8 +64,8 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Offer:
-    """A tool, ready to be called."""
+class _PreparedTool:
+    """A tool with the schema and reader of its arguments."""
 
     tool: Tool
     spec: ToolSpec
@@ -72,43 +73,43 @@ class _Offer:
     parameters: tuple[str, ...]
 
     def arguments(self, text: str) -> dict[str, Any]:
-        """The arguments in ``text``, each of its hint's type.
+        """Return the arguments in ``text``, each of its hint's type.
 
         Raises:
-            Misfit: they are not what the schema says.
+            Misfit: they do not match the schema.
         """
-        read = self.reader.read(text or "{}")
-        return {name: getattr(read, f"p{place}") for place, name in enumerate(self.parameters)}
+        arguments = self.reader.read(text or "{}")
+        return {name: getattr(arguments, f"p{number}") for number, name in enumerate(self.parameters)}
 
 
 @dataclass(slots=True)
-class _Use:
-    """One call, on its way or refused."""
+class _Invocation:
+    """One call of a tool, running or refused."""
 
     call: ToolCall
     shown: bool
     seconds: float = 0.0
     running: RunningTool | None = None
     error: str | None = None
-    told: str = ""
+    content: str = ""
     output: Any = None
 
-    def refuse(self, error: str, told: str | None = None) -> _Use:
-        self.error, self.told = error, _TOLD[error] if told is None else told
+    def refuse(self, error: str, content: str | None = None) -> _Invocation:
+        self.error, self.content = error, _ERROR_TEXTS[error] if content is None else content
         return self
 
-    def asked(self) -> ToolUse:
+    def started_event(self) -> ToolUse:
         return ToolUse(self.call.id, self.call.name, _value(self.call.arguments) if self.shown else None)
 
-    def answered(self) -> ToolUse:
-        return replace(self.asked(), output=self.output if self.shown else None, error=self.error, done=True)
+    def finished_event(self) -> ToolUse:
+        return replace(self.started_event(), output=self.output if self.shown else None, error=self.error, done=True)
 
     def message(self) -> Message:
-        return {"role": "tool", "content": self.told, "call_id": self.call.id, "name": self.call.name}
+        return {"role": "tool", "content": self.content, "call_id": self.call.id, "name": self.call.name}
 
 
 Ask = Callable[[Sequence[Message], Sequence[ToolSpec], bool], Iterator[Chunk]]
-"""One call of the model: with these messages and tools, and whether it may ask for any."""
+"""Calls the model once: takes the messages, the tools, and whether the model may call any."""
 
 
 @dataclass(slots=True)
@@ -116,124 +117,130 @@ class Toolbox:
     """The tools of one answer.
 
     Args:
-        steps: how often the model may ask for tools; then it must answer with what it has.
-        tick: called several times a second while a tool runs; raises what is to end the answer.
+        steps: how often the model may call tools; after that it must answer with the results so far.
+        tick: called several times a second while a tool runs; raises what should end the answer.
 
     Raises:
-        TypeError: a function cannot be a tool; the message names it and the mend.
+        TypeError: a function cannot be a tool; the message names it and the fix.
     """
 
     tools: Sequence[Tool | Callable[..., Any]]
     steps: int
     threads: ToolThreads
     tick: Callable[[], None]
-    _offers: Mapping[str, _Offer] = field(init=False)
+    _prepared: Mapping[str, _PreparedTool] = field(init=False)
 
     def __post_init__(self) -> None:
-        offers = [_offer(tool if isinstance(tool, Tool) else Tool(tool)) for tool in self.tools]
-        self._offers = {offer.spec.name: offer for offer in offers}
-        if len(self._offers) < len(offers):
+        prepared = [_prepare(tool if isinstance(tool, Tool) else Tool(tool)) for tool in self.tools]
+        self._prepared = {tool.spec.name: tool for tool in prepared}
+        if len(self._prepared) < len(prepared):
             raise TypeError("two tools have the same name")
 
     def answer(self, messages: Sequence[Message], ask: Ask) -> Iterator[Chunk]:
-        """The model's answer, with what happens with tools on the way."""
-        specs = [offer.spec for offer in self._offers.values()]
-        said = list(messages)
-        spoke = False
+        """Yield the model's answer, and the tool calls on the way to it."""
+        specs = [prepared.spec for prepared in self._prepared.values()]
+        history = list(messages)
+        has_text = False
         for step in range(self.steps + 1):
             text: list[str] = []
             calls: tuple[ToolCall, ...] = ()
-            for chunk in ask(said, specs, step < self.steps):
+            for chunk in ask(history, specs, step < self.steps):
                 calls += chunk.calls
                 if chunk.text:
-                    # What was said before the tools is a paragraph of its own.
-                    yield Chunk("\n\n" + chunk.text, chunk.tokens, chunk.finish) if spoke and not text else chunk
+                    # The text before the tool calls stays a paragraph of its own.
+                    yield Chunk("\n\n" + chunk.text, chunk.tokens, chunk.finish) if has_text and not text else chunk
                     text.append(chunk.text)
                 elif not chunk.calls:
                     yield chunk
-            spoke = spoke or bool(text)
-            if calls and step == self.steps and not spoke:
+            has_text = has_text or bool(text)
+            if calls and step == self.steps and not has_text:
                 raise empty_answer("tool_calls")
             if not calls or step == self.steps:
                 return
-            said.append({"role": "assistant", "content": "".join(text), "calls": calls})
-            uses = [self._start(number, call) for number, call in enumerate(calls)]
-            yield from (ToolChunk(tool=use.asked()) for use in uses)
-            for use in uses:
-                yield from self._finish(use)
-                yield ToolChunk(tool=use.answered())
-                said.append(use.message())
+            history.append({"role": "assistant", "content": "".join(text), "calls": calls})
+            invocations = [self._start(number, call) for number, call in enumerate(calls)]
+            yield from (ToolChunk(tool=invocation.started_event()) for invocation in invocations)
+            for invocation in invocations:
+                yield from self._finish(invocation)
+                yield ToolChunk(tool=invocation.finished_event())
+                history.append(invocation.message())
 
-    def _start(self, number: int, call: ToolCall) -> _Use:
-        offer = self._offers.get(call.name)
-        if offer is None:
-            return _Use(call, shown=False).refuse("unknown_tool")
-        tool = offer.tool
-        use = _Use(call, tool.shown, tool.seconds)
+    def _start(self, number: int, call: ToolCall) -> _Invocation:
+        """Start a call on a thread, or refuse it."""
+        prepared = self._prepared.get(call.name)
+        if prepared is None:
+            return _Invocation(call, shown=False).refuse("unknown_tool")
+        tool = prepared.tool
+        invocation = _Invocation(call, tool.shown, tool.seconds)
         if number >= _CALLS_A_STEP:
-            return use.refuse("too_many")
+            return invocation.refuse("too_many")
         try:
-            arguments = offer.arguments(call.arguments)
+            arguments = prepared.arguments(call.arguments)
         except Misfit as misfit:
-            return use.refuse("invalid_arguments", f"The arguments do not fit:\n{misfit}")
-        use.running = self.threads.start(lambda: tool.function(**arguments))
-        return use.refuse("busy") if use.running is None else use
+            return invocation.refuse("invalid_arguments", f"The arguments do not fit:\n{misfit}")
+        invocation.running = self.threads.start(lambda: tool.function(**arguments))
+        return invocation.refuse("busy") if invocation.running is None else invocation
 
-    def _finish(self, use: _Use) -> Iterator[Chunk]:
-        """Wait for a call's result; gives signs of life meanwhile."""
-        if use.running is None:
+    def _finish(self, invocation: _Invocation) -> Iterator[Chunk]:
+        """Wait for a call's result, and yield empty chunks meanwhile as signs of life."""
+        if invocation.running is None:
             return
-        for _ in use.running.waited(use.seconds, self.tick):
+        for _ in invocation.running.wait(invocation.seconds, self.tick):
             yield Chunk()
-        if not use.running.done:
-            log.warning("tool %s took longer than %s s", use.call.name, use.seconds)
-            use.refuse("timeout")
+        if not invocation.running.done:
+            log.warning("tool %s took longer than %s s", invocation.call.name, invocation.seconds)
+            invocation.refuse("timeout")
             return
         try:
-            use.output = to_jsonable_python(use.running.result(), by_alias=True, inf_nan_mode="null")
-            use.told = use.output if isinstance(use.output, str) else json.dumps(use.output, ensure_ascii=False)
+            invocation.output = to_jsonable_python(invocation.running.result(), by_alias=True, inf_nan_mode="null")
+            invocation.content = (
+                invocation.output
+                if isinstance(invocation.output, str)
+                else json.dumps(invocation.output, ensure_ascii=False)
+            )
         except ToolError as error:
-            use.refuse("failed", str(error)[:_RESULT_CHARACTERS])
+            invocation.refuse("failed", str(error)[:_RESULT_CHARACTERS])
         except (PydanticSerializationError, ValueError) as error:
-            log.warning("tool %s failed, or its result is no JSON", use.call.name, exc_info=error)
-            use.refuse("failed")
+            log.warning("tool %s failed, or its result is no JSON", invocation.call.name, exc_info=error)
+            invocation.refuse("failed")
         except BaseException as error:
-            log.warning("tool %s failed", use.call.name, exc_info=error)
-            use.refuse("failed")
-        if len(use.told) > _RESULT_CHARACTERS:
-            use.output = None
-            use.refuse("too_long")
+            log.warning("tool %s failed", invocation.call.name, exc_info=error)
+            invocation.refuse("failed")
+        if len(invocation.content) > _RESULT_CHARACTERS:
+            invocation.output = None
+            invocation.refuse("too_long")
 
 
-def _offer(tool: Tool) -> _Offer:
+def _prepare(tool: Tool) -> _PreparedTool:
+    """Read a function's signature and docstring, and build the schema of its arguments."""
     function = tool.function
     name = getattr(function, "__name__", "")
     if not _NAME.fullmatch(name):
         raise TypeError(f"{function!r} has no name that a model could call it by; write it with def")
-    about, described = _read_docstring(inspect.getdoc(function) or "")
-    if not about:
+    description, parameter_descriptions = _read_docstring(inspect.getdoc(function) or "")
+    if not description:
         raise TypeError(f"the tool {name} has no docstring; the model reads there what it is for")
     hints = _hints(function, name)
     fields: dict[str, Any] = {}
     names = []
-    for place, parameter in enumerate(inspect.signature(function).parameters.values()):
+    for number, parameter in enumerate(inspect.signature(function).parameters.values()):
         if parameter.kind not in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}:
             raise TypeError(f"the tool {name} takes {parameter}; each parameter needs a name that it can be passed by")
         if parameter.name not in hints:
             raise TypeError(f"the tool {name} does not say of what type {parameter.name} is")
         default = ... if parameter.default is parameter.empty else parameter.default
-        # Under a name of its own, as pydantic keeps some for itself; the model knows the alias alone.
+        # pydantic reserves some names, so each field gets a neutral one. The model sees only the alias.
         options: dict[str, Any] = {"alias": parameter.name}
-        if parameter.name in described:
-            options["description"] = described[parameter.name]
-        fields[f"p{place}"] = (hints[parameter.name], Field(default, **options))
+        if parameter.name in parameter_descriptions:
+            options["description"] = parameter_descriptions[parameter.name]
+        fields[f"p{number}"] = (hints[parameter.name], Field(default, **options))
         names.append(parameter.name)
     try:
         model = create_model(name, __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=False), **fields)
         reader = of_model(model)
     except InvalidSchema as error:
         raise TypeError(f"the arguments of the tool {name} cannot be had of a model: {error}") from error
-    return _Offer(tool, ToolSpec(name, about, reader.shape.strict), reader, tuple(names))
+    return _PreparedTool(tool, ToolSpec(name, description, reader.shape.strict), reader, tuple(names))
 
 
 def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
@@ -248,12 +255,12 @@ _ARGUMENT = re.compile(r"^[ \t]+\*{0,2}(\w+)(?: \([^)]*\))?:[ \t]*(.+(?:\n[ \t]{
 
 
 def _read_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """What the function is for, and what its ``Args`` section says of each parameter."""
-    head, *rest = _SECTION.split(text)
-    sections = dict(zip(rest[::2], rest[1::2], strict=False))
-    listed = next((sections[name] for name in ("Args", "Arguments", "Parameters") if name in sections), "")
-    found = {name: " ".join(words.split()) for name, words in _ARGUMENT.findall(listed)}
-    return " ".join(head.split()), found
+    """Return the function's description, and the description of each parameter in its ``Args`` section."""
+    head, *sections_text = _SECTION.split(text)
+    sections = dict(zip(sections_text[::2], sections_text[1::2], strict=False))
+    arguments = next((sections[name] for name in ("Args", "Arguments", "Parameters") if name in sections), "")
+    descriptions = {name: " ".join(words.split()) for name, words in _ARGUMENT.findall(arguments)}
+    return " ".join(head.split()), descriptions
 
 
 def _value(arguments: str) -> Any:

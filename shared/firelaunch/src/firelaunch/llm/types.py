@@ -1,4 +1,4 @@
-"""What the gateway asks of a model's provider, and what it tells the meter."""
+"""The types between the gateway, a model's provider and the meter."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ __all__ = [
 ]
 
 MADE_ID: Final = "call_made_"
-"""Begins the id of a tool call that came without one."""
+"""Prefix of the id of a tool call that came without one."""
 
 _MESSAGE_TOKENS = 8
-"""Tokens a chat format adds to a message at most (role and separators; OpenAI's cookbook counts 3 to 4)."""
+"""The most tokens that a chat format adds to a message (role, separators; OpenAI's cookbook counts 3 to 4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """What a model asks of a tool.
+    """A model's call of a tool.
 
     Attributes:
-        id: what the result is to be told under.
-        arguments: JSON, as the model wrote it; perhaps none.
-        signature: the model's own word on why, which some models (Gemini 3) want back unchanged with the result.
+        id: identifies the call in the message with the tool's result.
+        arguments: JSON, as the model wrote it; it may be invalid.
+        signature: an opaque value that some models (Gemini 3) need back, unchanged, with the result.
     """
 
     id: str
@@ -56,7 +56,10 @@ class ToolCall:
 
 
 class Message(TypedDict):
-    """One message of a prompt. ``calls`` are an assistant's; ``call_id`` and ``name`` say what a tool's answers."""
+    """One message of a prompt.
+
+    ``calls`` are an assistant's tool calls. ``call_id`` and ``name`` say which call a tool's message answers.
+    """
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
@@ -67,13 +70,15 @@ class Message(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """What a call used, in tokens.
+    """The tokens that a call used.
 
     Attributes:
-        input: the prompt's; ``cached_input`` and ``cache_write`` are the parts of it that the provider had cached and
-            that it has put into its cache, each at a price of its own.
-        output: the answer's, with what the model thought.
-        estimated: whether the provider did not report all of it, and the rest is a bound made from the text.
+        input: the prompt's, including the next two.
+        cached_input: the part of the prompt that the provider read from its cache, at its own price.
+        cache_write: the part of the prompt that the provider wrote to its cache, at its own price.
+        output: the answer's, including those that the model used to think.
+        estimated: whether the provider did not report all of them, so that some are upper bounds computed from the
+            text.
     """
 
     input: int = 0
@@ -92,7 +97,7 @@ class TokenCounts:
         )
 
     def at_least(self, other: TokenCounts | None) -> TokenCounts:
-        """The larger of each figure of two reports on one call: what was used does not become less."""
+        """Return the larger of each figure of two reports on one call, because usage never decreases."""
         if other is None:
             return self
         return TokenCounts(
@@ -106,12 +111,12 @@ class TokenCounts:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a structured answer is to look like; made in :mod:`firelaunch.llm.shapes`.
+    """The form of a structured answer; :mod:`firelaunch.llm.shapes` builds it.
 
     Attributes:
         name: 1 to 64 letters, digits, "_" and "-".
-        schema: the JSON schema as it was given; it is what the answer is checked against.
-        strict: the same for providers' strict modes.
+        schema: the original JSON schema; the answer is checked against it.
+        strict: the schema in the form of providers' strict modes.
     """
 
     name: str
@@ -120,13 +125,13 @@ class Shape:
 
     @property
     def text(self) -> str:
-        """What is sent of it, which the provider counts as input."""
+        """The JSON that is sent to the provider, which counts it as input."""
         return json.dumps(self.strict)
 
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool as a model is told of it. ``parameters`` is a JSON schema for strict modes."""
+    """A tool's description for a model. ``parameters`` is a JSON schema for strict modes."""
 
     name: str
     description: str
@@ -134,25 +139,26 @@ class ToolSpec:
 
     @property
     def text(self) -> str:
-        """What is sent of it, which the provider counts as input."""
+        """The JSON that is sent to the provider, which counts it as input."""
         return json.dumps([self.name, self.description, self.parameters])
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:
-    """One call of one model. ``patience`` says for how long, and what else may end it.
+    """One call of one model, which ``deadline`` ends.
 
-    With ``may_call`` False the ``tools`` are there for what was said before, and none may be asked for.
+    With ``may_call`` False, the model may not call ``tools``; they are only there to explain earlier messages.
 
     Attributes:
-        max_output_tokens: of the answer; ``thinking_tokens`` come on top for what the model thinks before.
-        effort: how much it is to think; None for its own default.
+        max_output_tokens: the most tokens of the answer.
+        thinking_tokens: the most tokens, in addition, of what the model thinks before.
+        effort: how much the model should think; None for the model's default.
     """
 
     model: str
     messages: Sequence[Message]
     max_output_tokens: int
-    patience: Deadline
+    deadline: Deadline
     temperature: float | None = None
     shape: Shape | None = None
     tools: Sequence[ToolSpec] = ()
@@ -162,13 +168,16 @@ class ModelCall:
 
     @property
     def most_tokens(self) -> int:
-        """The limit that the provider is told: it counts what the model thinks, too."""
+        """The limit to send to the provider, which counts thinking as output."""
         return self.max_output_tokens + self.thinking_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class CallPart:
-    """A piece of a tool call, as a stream has it: ``arguments`` go on where those of the same ``index`` ended."""
+    """A streamed piece of a tool call.
+
+    ``arguments`` continue those of the earlier parts with the same ``index``.
+    """
 
     index: int | None = None
     id: str = ""
@@ -179,9 +188,9 @@ class CallPart:
 
 @dataclass(frozen=True, slots=True)
 class ToolUse:
-    """A tool is called (``done`` is False), or has given its result, or an error: a short constant such as "timeout".
+    """The start of a tool call (``done`` is False), or its end with a result or an error.
 
-    ``input`` and ``output`` are JSON values.
+    ``input`` and ``output`` are JSON values. ``error`` is a short constant such as "timeout".
     """
 
     id: str
@@ -194,12 +203,12 @@ class ToolUse:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What an answer rests on, in a chunk of its own: before, between or after the pieces of text.
+    """A source of an answer, in a chunk of its own before, between or after the pieces of text.
 
     Args:
-        id: the app's own, up to 64 letters, digits, "_" and "-"; unique in one answer.
-        title: for people.
-        url: where it is to be read; None for a document of the app's.
+        id: the app's own, up to 64 letters, digits, "_" and "-"; unique within one answer.
+        title: shown to people.
+        url: where people can read it; None for a document of the app's.
         media_type, filename: of a document.
     """
 
@@ -210,7 +219,7 @@ class Source:
     filename: str | None = None
 
     def view(self) -> dict[str, str]:
-        """As clients see it, without what is not known."""
+        """Return the source as clients see it, without unknown values."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
@@ -219,9 +228,9 @@ class Chunk:
     """A piece of an answer.
 
     Attributes:
-        tokens: what the call has used until now, where the provider reports it; it may do so more than once.
-        finish: the provider's word for why it ended ("stop", "length"), or "refusal" where the model declined.
-        source: the app's own, for whoever reads the answer.
+        tokens: what the call has used so far, if the provider reports it; a provider may report it more than once.
+        finish: the provider's reason for the end ("stop", "length"), or "refusal" if the model declined.
+        source: a source of the app's, for the reader of the answer.
     """
 
     text: str = ""
@@ -229,7 +238,7 @@ class Chunk:
     finish: str | None = None
     source: Source | None = None
 
-    # Of few chunks, and no app's to make; as fields they would make each chunk a third slower to make.
+    # Few chunks have these, and no app sets them. As fields, they would make creating each chunk a third slower.
 
     @property
     def parts(self) -> tuple[CallPart, ...]:
@@ -238,23 +247,23 @@ class Chunk:
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
-        """The same, whole, from the gateway."""
+        """Whole tool calls, from the gateway."""
         return ()
 
     @property
     def tool(self) -> ToolUse | None:
-        """What happens with a tool, for whoever reads the answer."""
+        """The start or end of a tool call, for the reader of the answer."""
         return None
 
     @property
     def thought(self) -> str:
-        """What the model thinks aloud, from the provider: output that is paid, and no part of the answer."""
+        """Text that the model thinks aloud, from the provider: it is charged as output but not part of the answer."""
         return ""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolChunk(Chunk):
-    """A chunk that has to do with more than text."""
+    """A chunk that holds more than text."""
 
     parts: tuple[CallPart, ...] = ()
     calls: tuple[ToolCall, ...] = ()
@@ -264,67 +273,70 @@ class ToolChunk(Chunk):
 
 @dataclass(frozen=True, slots=True)
 class Passed(Chunk):
-    """Text that its reader has been shown already, by the hub; see :mod:`firelaunch.llm.client_connection`."""
+    """Text that the stream loop has shown to the reader already; see :mod:`firelaunch.llm.client_connection`."""
 
 
 WAITING: Final = Chunk()
-"""This very object says that nothing is there yet; see :mod:`firelaunch.llm.client_connection`."""
+"""Marks that a stream waits for its provider. Compared by identity; see :mod:`firelaunch.llm.client_connection`."""
 
 LEAVING: Final = Chunk()
-"""Marks that a stream leaves pure waiting, so that the stream loop hands it to a thread.
+"""Marks that a stream stops only waiting and will do work, so that the stream loop hands it to a thread.
 
 Compared by identity. :mod:`firelaunch.llm.client_connection` explains who waits where.
 """
 
 
 class Provider(Protocol):
-    """A way to reach models. Every method may be called from many threads.
+    """A provider of models. Every method may be called from many threads.
 
-    Raises (both methods): ModelUnavailable and ModelTimeout (another try may help; ``retry_after`` in seconds where the
-    provider said so), ModelRefused (it would not), ModelError (this provider is of no use now, another may be).
+    Raises (both methods):
+        ModelUnavailable, ModelTimeout: another try may help; ``retry_after`` in seconds if the provider said so.
+        ModelRefused: another try would not help.
+        ModelError: this provider is of no use now, another may be.
     """
 
     name: str
 
     def complete(self, call: ModelCall) -> Chunk:
-        """The whole answer."""
+        """Return the whole answer."""
 
     def stream(self, call: ModelCall) -> Iterator[Chunk]:
-        """The answer as it comes. Closing the iterator closes the connection to the provider."""
+        """Yield the answer as it arrives. Closing the iterator closes the connection to the provider."""
 
 
 class Meter(Protocol):
-    """Who pays for the calls of one request; the gateway knows no more of billing than this."""
+    """The account that pays for the calls of one request. The gateway knows nothing else about billing."""
 
     def cover(self, micro_usd: int) -> None:
-        """Make sure that ``micro_usd`` beyond what was spent is reserved.
+        """Reserve ``micro_usd`` beyond what has been spent.
 
         Raises:
             BudgetExceeded: the caller's budget does not cover it.
         """
 
     def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:
-        """Take down one call's use."""
+        """Record the usage of one call."""
 
     def reuse(self, model: str) -> None:
-        """Take down an answer of ``model`` that was kept from an earlier call, and costs nothing."""
+        """Record that a cached answer of ``model`` was used, which costs nothing."""
 
 
 def text_bound(text: str) -> int:
-    """No fewer tokens than any tokenizer makes of ``text``: a token stands for at least one byte of UTF-8.
+    """Return an upper bound of the tokens in ``text``: its bytes in UTF-8, since a token stands for at least one byte.
 
-    That holds for byte-level BPE (OpenAI's o200k and cl100k) and for SentencePiece with byte fallback (Llama's), and
-    there is no smaller bound: rare Han characters and digits do come to a token a byte. docs/metering.md has figures.
+    The bound holds for byte-level BPE (OpenAI's o200k and cl100k) and for SentencePiece with byte fallback (Llama's).
+    No smaller bound holds, because rare Han characters and digits can take one token a byte. docs/metering.md has
+    figures.
     """
     return len(text.encode("utf-8", "replace"))
 
 
 def token_bound(messages: Sequence[Message], shape: Shape | None = None, tools: Sequence[ToolSpec] = ()) -> int:
-    """No fewer tokens than any provider counts for what is sent."""
-    return sum(text_bound(text) + _MESSAGE_TOKENS for text in _sent(messages, shape, tools))
+    """Return an upper bound of the tokens that any provider counts for a request."""
+    return sum(text_bound(text) + _MESSAGE_TOKENS for text in _request_texts(messages, shape, tools))
 
 
-def _sent(messages: Sequence[Message], shape: Shape | None, tools: Sequence[ToolSpec]) -> list[str]:
+def _request_texts(messages: Sequence[Message], shape: Shape | None, tools: Sequence[ToolSpec]) -> list[str]:
     texts = [message["content"] for message in messages]
     texts += [call.name + call.arguments for message in messages for call in message.get("calls", ())]
     return texts + ([shape.text] if shape else []) + [tool.text for tool in tools]

@@ -1,7 +1,7 @@
-"""``prompts.lock``: the hash of each prompt that was released, so that none is edited under the name it is known by.
+"""``prompts.lock``: the hash of each released prompt, so that none is edited under its released name.
 
-An answer's record names its prompt by version; that says something only while a version's text stays as it was. The
-file has the form of ``sha256sum``; line ends are hashed as "\\n" and a byte order mark is left out, as git and editors
+An answer's record names its prompt by version, which only means something if a version's text never changes. The file
+has the form of ``sha256sum``. Line ends are hashed as "\\n" and a byte order mark is ignored, because git and editors
 may change them.
 """
 
@@ -24,19 +24,19 @@ _LINE = re.compile(r"(?P<hash>[0-9a-f]{64})  (?P<file>\S+)")
 
 
 def prompt_files(folder: Path) -> list[tuple[str, int, Path]]:
-    """Name, version and path of each prompt in ``folder``."""
-    found = ((path, _FILE.fullmatch(path.name)) for path in sorted(folder.glob("*@*.md")))
-    return [(match["name"], int(match["version"]), path) for path, match in found if match]
+    """Return name, version and path of each prompt in ``folder``."""
+    matches = ((path, _FILE.fullmatch(path.name)) for path in sorted(folder.glob("*@*.md")))
+    return [(match["name"], int(match["version"]), path) for path, match in matches if match]
 
 
 def check(folder: Path, in_use: Iterable[str]) -> None:
-    """Hold the files against the lock.
+    """Check the files against the lock.
 
     Args:
-        in_use: prompts ("chat@1") that must be in it.
+        in_use: prompts ("chat@1") that must be in the lock.
 
     Raises:
-        SettingsError: a locked file was changed, or one of ``in_use`` is not locked; it names the mend.
+        SettingsError: a locked file was changed, or one of ``in_use`` is not locked; it names the fix.
     """
     locked = _read(folder)
     _refuse_changes(folder, locked)
@@ -48,18 +48,18 @@ def check(folder: Path, in_use: Iterable[str]) -> None:
 
 
 def lock(folder: Path, names: Collection[str] | None = None) -> list[str]:
-    """Add the prompts that are not in the lock yet; their file names. What is in it stays, also without its file.
+    """Add the prompts that are not in the lock yet, and return their file names. Entries stay, also without their file.
 
     Args:
-        names: file names ("chat@1.md") of those to add; all of them where it is left out.
+        names: file names ("chat@1.md") of the prompts to add; all of them by default.
 
     Raises:
         SettingsError: a locked file was changed.
     """
     locked = _read(folder)
     _refuse_changes(folder, locked)
-    wanted = {path.name: path for _, _, path in prompt_files(folder) if names is None or path.name in names}
-    added = {name: _hash(path) for name, path in wanted.items() if name not in locked}
+    paths = {path.name: path for _, _, path in prompt_files(folder) if names is None or path.name in names}
+    added = {name: _hash(path) for name, path in paths.items() if name not in locked}
     if added:
         entries = sorted((locked | added).items())
         (folder / LOCK).write_text("".join(f"{value}  {name}\n" for name, value in entries), encoding="utf-8")
@@ -81,13 +81,13 @@ def _read(folder: Path) -> dict[str, str]:
         lines = read_text_file(path).splitlines()
     except FileNotFoundError:
         return {}
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for line in lines:
         match = _LINE.fullmatch(line.strip())
-        if match is None or match["file"] in found:
+        if match is None or match["file"] in hashes:
             raise SettingsError(f"{path}: {line[:80]!r} is no line of it: take the file back from git.")
-        found[match["file"]] = match["hash"]
-    return found
+        hashes[match["file"]] = match["hash"]
+    return hashes
 
 
 def _hash(path: Path) -> str:

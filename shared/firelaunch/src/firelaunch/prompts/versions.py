@@ -1,9 +1,9 @@
 """Prompt files by name and version: ``prompts/chat@2.md`` is version 2 of the prompt "chat".
 
-``[prompts]`` in the settings says which version is in use, and which part of the users gets another, so that going
-back is an edit of one number. A prompt holds ``${name}`` where a value goes. What belongs to it stands above it, as
-TOML between two lines of ``+++``: model, temperature, schema, notes. A version that was released does not change:
-``prompts.lock`` beside the files holds their hashes (:mod:`firelaunch.prompts.lock`).
+``[prompts]`` in the settings says which version is in use, and which share of the users gets another one, so that
+going back means editing one number. ``${name}`` in a prompt stands for a value. Above the text, between two lines of
+``+++``, TOML holds the prompt's model, temperature, schema and notes. A released version never changes:
+``prompts.lock`` next to the files holds their hashes (:mod:`firelaunch.prompts.lock`).
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Prompt:
     """One version of a prompt.
 
     Attributes:
-        model: who is to be asked, in place of the settings' ``chat``.
-        temperature: of the calls that use it.
+        model: the model to call instead of the settings' ``chat``.
+        temperature: of the calls that use the prompt.
         schema: JSON schema of the answer, for an extraction.
-        notes: for those who edit it; told to nobody.
+        notes: for the prompt's editors; sent to nobody.
     """
 
     name: str
@@ -58,14 +58,14 @@ class Prompt:
 
     @property
     def id(self) -> str:
-        """``name@version``, as request records quote it."""
+        """``name@version``, as in request records."""
         return f"{self.name}@{self.version}"
 
     def render(self, **values: str) -> str:
-        """The text, with each ``${name}`` replaced; what a value holds is not looked at again.
+        """Return the text with each ``${name}`` replaced. Values are inserted unchanged, even if they hold ``${name}``.
 
         Raises:
-            SettingsError: the prompt has a place that no value was given for.
+            SettingsError: the prompt has a name for which no value was given.
         """
 
         def fill(place: re.Match[str]) -> str:
@@ -78,17 +78,17 @@ class Prompt:
 
 
 class Prompts:
-    """An app's prompts, every version of them, read once at boot.
+    """All versions of an app's prompts, read once at start.
 
     Args:
-        folder: where the ``name@version.md`` files lie.
-        choices: which version is in use, by name.
-        released: take only versions that ``prompts.lock`` holds; so it is where the app is deployed.
-        own_models: whether a prompt's model counts; not where one model stands for all, as on a laptop without a key.
+        folder: holds the ``name@version.md`` files.
+        choices: the version in use, by name.
+        released: accept only versions in ``prompts.lock``, as in deployed apps.
+        own_models: whether a prompt's model counts; False if one model replaces all, as on a laptop without a key.
 
     Raises:
-        SettingsError: a version that is in use has no file or is not released, a released one was changed, or a
-            file's front matter does not hold.
+        SettingsError: a version in use has no file or is not released, a released one was changed, or a file's front
+            matter is not valid.
     """
 
     def __init__(
@@ -101,27 +101,29 @@ class Prompts:
     ) -> None:
         self._folder = folder
         self._choices = choices
-        found = (_read(*entry) for entry in prompt_files(folder))
-        self._prompts = {p.id: p if own_models else replace(p, model=None) for p in found}
+        prompts = (_read(*entry) for entry in prompt_files(folder))
+        self._prompts = {p.id: p if own_models else replace(p, model=None) for p in prompts}
         in_use = [prompt.id for prompt in self.in_use()]
         check(folder, in_use if released else ())
 
     def in_use(self) -> Iterator[Prompt]:
-        """Every version that some user may get."""
+        """Yield every version that some user may get."""
         for name, choice in self._choices.items():
             for version in choice.versions:
                 yield self._find(name, version)
 
     def of(self, uid: str, *, own_models: bool = True) -> UserPrompts:
-        """The prompts as one user gets them.
+        """Return the prompts as one user gets them.
 
         Args:
-            own_models: False where the user's plan has a cheaper model answer, whatever the prompt says.
+            own_models: False if the user's plan uses a cheaper model, whatever the prompt says.
         """
         return UserPrompts(self, uid, own_models)
 
     def get(self, name: str, uid: str = "") -> Prompt:
-        """The version of ``name`` that ``uid`` gets: always the same one while the settings are. "chat@2" is just that.
+        """Return the version of ``name`` that ``uid`` gets, which is always the same with the same settings.
+
+        "chat@2" names exactly that version.
 
         Raises:
             SettingsError: the settings name no version of it, or there is no such file.
@@ -153,13 +155,13 @@ class UserPrompts:
     own_models: bool = True
 
     def get(self, name: str) -> Prompt:
-        """See :meth:`Prompts.get`."""
+        """Return the user's version of a prompt, as :meth:`Prompts.get` describes."""
         prompt = self.prompts.get(name, self.uid)
         return prompt if self.own_models else replace(prompt, model=None)
 
 
 def _version_for(choice: PromptChoice, name: str, uid: str) -> int:
-    # The prompt's name is in the hash, so that the same users are not the first to try every prompt.
+    # The hash includes the prompt's name, so that not the same users get every new prompt first.
     share = int.from_bytes(hashlib.sha256(f"{name}\n{uid}".encode()).digest()[:8], "big") % 10_000
     for version, percent in sorted(choice.rollout.items()):
         share -= percent * 100
@@ -180,7 +182,7 @@ def _read(name: str, version: int, path: Path) -> Prompt:
     except ValidationError as error:
         item = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(str(part) for part in item["loc"])
-        known = "model, temperature, schema and notes"
-        raise SettingsError(f"{path}: {key}: {item['msg']}. Front matter holds {known}; correct it.") from None
+        allowed_keys = "model, temperature, schema and notes"
+        raise SettingsError(f"{path}: {key}: {item['msg']}. Front matter holds {allowed_keys}; correct it.") from None
     body = text[fence.end() :].strip()
     return Prompt(name, version, body, matter.model, matter.temperature, matter.json_schema, matter.notes)

@@ -1,4 +1,4 @@
-"""The port to whatever brings notifications to devices."""
+"""The port to a service that sends notifications to devices."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..errors import FirelaunchError
 __all__ = ["Outcome", "Push", "PushMessage", "PushUnavailable"]
 
 Outcome = Literal["sent", "stale", "refused", "again"]
-"""Of one device: it was taken; the device is gone for good; it will never be taken; another try may help."""
+"""Of one device: accepted; the device is gone for good; it will never be accepted; another try may help."""
 
 
 class PushUnavailable(FirelaunchError):
-    """Notifications could not be brought to all devices now."""
+    """Notifications could not be sent to all devices now."""
 
     code = "push_unavailable"
     status = 503
@@ -24,11 +24,12 @@ class PushUnavailable(FirelaunchError):
 
 @dataclass(frozen=True, slots=True)
 class PushMessage:
-    """What a device shows.
+    """A notification for a device.
 
     Args:
-        data: handed to the client's code.
-        tag: notifications of the same tag take each other's place on a device, so one that is sent twice shows once.
+        data: passed to the client's code.
+        tag: a notification replaces an earlier one with the same tag on the device, so one that is sent twice shows
+            once.
     """
 
     title: str
@@ -38,10 +39,10 @@ class PushMessage:
 
 
 class Push(Protocol):
-    """Sends notifications. May be called from many threads."""
+    """A sender of notifications. May be called from many threads."""
 
     def send(self, tokens: Sequence[str], notification: PushMessage) -> list[Outcome]:
-        """Send to these devices; what came of each, in their order.
+        """Send to these devices, and return each one's outcome in their order.
 
         Raises:
             PushUnavailable: nothing could be sent.

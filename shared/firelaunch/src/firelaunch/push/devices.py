@@ -1,4 +1,4 @@
-"""The devices that a user's notifications go to."""
+"""The devices that receive a user's notifications."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["MOST_DEVICES", "Devices", "device_view"]
 
 
 MOST_DEVICES: Final = 20
-"""Devices of one user; one more takes the place of the one that was registered longest ago."""
+"""The most devices of one user; a further one replaces the one that was registered longest ago."""
 
 
 _NEWEST = (Order("updated_at", descending=True),)
@@ -35,51 +35,55 @@ class Devices:
     clock: Callable[[], datetime]
 
     def register(self, user: Scope, token: str, platform: Literal["android", "ios", "web"]) -> dict[str, Any]:
-        """Have notifications for ``user`` go to the device of this token, and to nobody else's any more."""
+        """Send notifications for ``user`` to the device of this token, and no longer to another user's."""
         device_id, now = _digest(token), self.clock()
-        path, owned = user.device(device_id), user.device_owner(device_id)
+        path, owner_path = user.device(device_id), user.device_owner(device_id)
 
         def change(transaction: Transaction) -> dict[str, Any]:
-            owner, there = transaction.get(owned), transaction.get(path)
+            owner, device = transaction.get(owner_path), transaction.get(path)
             others = transaction.query(Query(user.devices(), order=_NEWEST))
-            before = None if owner is None else owner.data.get("uid")
-            if isinstance(before, str) and before != user.uid:
-                transaction.write(Delete(user.of(before).device(device_id)))
+            previous_uid = None if owner is None else owner.data.get("uid")
+            if isinstance(previous_uid, str) and previous_uid != user.uid:
+                transaction.write(Delete(user.of(previous_uid).device(device_id)))
             for old in [other for other in others if other.id != device_id][MOST_DEVICES - 1 :]:
                 transaction.write(Delete(old.path), Delete(user.device_owner(old.id)))
-            created = now if there is None else there.data["created_at"]
+            created = now if device is None else device.data["created_at"]
             data = {"token": token, "platform": platform, "created_at": created, "updated_at": now}
-            transaction.write(Set(path, data), Set(owned, {"uid": user.uid}))
+            transaction.write(Set(path, data), Set(owner_path, {"uid": user.uid}))
             return data
 
         return device_view(device_id, self.store.transaction(change))
 
     def list(self, user: Scope) -> list[dict[str, Any]]:
-        """The user's devices, the latest first."""
+        """Return the user's devices, newest first."""
         return [device_view(d.id, d.data) for d in self.store.query(Query(user.devices(), order=_NEWEST))]
 
     def remove(self, user: Scope, device_id: str) -> None:
-        """Send no notifications there any more.
+        """Stop sending notifications to a device.
 
         Raises:
-            NotFound: it is no device of the user's.
+            NotFound: it is not one of the user's devices.
         """
-        path, owned = user.device(device_id), user.device_owner(device_id)
+        path, owner_path = user.device(device_id), user.device_owner(device_id)
 
         def change(transaction: Transaction) -> None:
-            # In one transaction: who registers it meanwhile stays its owner, or nobody could take it over.
+            # One transaction, so that a user who registers the device meanwhile stays its owner.
             if transaction.get(path) is None:
                 raise NotFound
-            transaction.write(Delete(path), Delete(owned))
+            transaction.write(Delete(path), Delete(owner_path))
 
         self.store.transaction(change)
 
 
 def device_view(device_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """A device as its user sees it; its token is told to nobody."""
-    at = data.get("updated_at")
-    told = at.isoformat(timespec="milliseconds").replace("+00:00", "Z") if isinstance(at, datetime) else None
-    return {"id": device_id, "platform": data.get("platform"), "registered_at": told}
+    """Return a device as its user sees it, without its token."""
+    updated_at = data.get("updated_at")
+    registered_at = (
+        updated_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        if isinstance(updated_at, datetime)
+        else None
+    )
+    return {"id": device_id, "platform": data.get("platform"), "registered_at": registered_at}
 
 
 def _digest(token: str) -> str:

@@ -1,4 +1,4 @@
-"""Firebase Cloud Messaging through firebase-admin, which is imported when the first notification is sent."""
+"""Firebase Cloud Messaging through firebase-admin, which is imported for the first notification."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _TIMEOUT = 10
 """Seconds for one call."""
 
 _AT_ONCE = 50
-"""Devices in one multicast; firebase-admin takes a thread for each. FCM's own limit is 500."""
+"""Devices in one multicast; firebase-admin starts a thread for each. FCM's own limit is 500."""
 
 
 class FcmPush:
     """A :class:`~firelaunch.push.base.Push` of one Firebase project.
 
     Args:
-        url, credential: another address than Google's and other credentials than the environment's, for tests.
+        url, credential: replace Google's address and the environment's credentials, for tests.
     """
 
     def __init__(self, project: str, *, url: str | None = None, credential: Any = None) -> None:
@@ -35,9 +35,9 @@ class FcmPush:
     @cached_property
     def _app(self) -> Any:
         with self._lock:
-            made = self.__dict__.get("_app")
-            if made is not None:
-                return made
+            cached = self.__dict__.get("_app")
+            if cached is not None:
+                return cached
             import firebase_admin
             from firebase_admin import messaging
 
@@ -52,7 +52,7 @@ class FcmPush:
             return app
 
     def send(self, tokens: Sequence[str], notification: PushMessage) -> list[Outcome]:
-        """See :class:`~firelaunch.push.base.Push`."""
+        """Send a notification, as :class:`~firelaunch.push.base.Push` describes."""
         from firebase_admin import messaging
         from firebase_admin.exceptions import FirebaseError
         from google.auth.exceptions import GoogleAuthError
@@ -64,7 +64,7 @@ class FcmPush:
                 answer = messaging.send_each_for_multicast(message, app=self._app)
             except (FirebaseError, GoogleAuthError) as error:
                 raise PushUnavailable(reason=f"{type(error).__name__}: {error}"[:300]) from error
-            outcomes += [_outcome(each) for each in answer.responses]
+            outcomes += [_outcome(response) for response in answer.responses]
         return outcomes
 
 
@@ -73,11 +73,11 @@ def _outcome(answer: Any) -> Outcome:
 
     if answer.success:
         return "sent"
-    # The app was removed from the device, or the token is another project's: it will never be reached by this token
-    # again (https://firebase.google.com/docs/cloud-messaging/manage-tokens).
+    # The app was removed from the device, or the token is another project's: this token will never work again
+    # (https://firebase.google.com/docs/cloud-messaging/manage-tokens).
     if isinstance(answer.exception, messaging.UnregisteredError | messaging.SenderIdMismatchError):
         return "stale"
-    # An invalid argument may be the message's as well as the token's, so the token stays.
+    # An invalid argument may be the message's fault as well as the token's, so keep the token.
     final = (
         messaging.ThirdPartyAuthError
         | exceptions.InvalidArgumentError

@@ -1,4 +1,4 @@
-"""Blocks -> chunks: passages of a bounded number of tokens, cut where the document itself has its breaks."""
+"""Cut blocks into chunks: passages of a bounded number of tokens, cut where the document has its own breaks."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from .tokens import count_tokens, token_bound
 __all__ = ["Chunking", "DocumentChunk", "chunks"]
 
 _VERSION = 2
-"""Raised with every change that may move a chunk's ends."""
+"""Increased with every change that may move a chunk's ends."""
 
 _SMALLEST, _LARGEST = 16, 8_192
 
 
 @dataclass(frozen=True, slots=True)
 class Chunking:
-    """How documents are cut; part of an index's version, since other chunks are another index.
+    """The settings that cut documents into chunks.
+
+    They are part of an index's version, because other chunks need another index.
 
     Args:
         method: ``structure`` cuts at headings, paragraphs, sentences and lines, in this order, and only then by size;
-            ``fixed`` cuts by size alone, between words, and is there to compare with.
-        size: tokens of a chunk at most, as :func:`.tokens.count_tokens` counts.
-        overlap: tokens at most that a chunk repeats of the one before. ``structure`` repeats whole sentences, and
-            nothing of the section before.
+            ``fixed`` cuts by size only, between words, and exists for comparison.
+        size: the most tokens of a chunk, as :func:`.tokens.count_tokens` counts.
+        overlap: the most tokens that a chunk repeats from the one before. ``structure`` repeats whole sentences, and
+            nothing from the section before.
 
     Raises:
         ValueError: a size outside 16 to 8,192, or an overlap over half of the size.
@@ -49,7 +51,7 @@ class Chunking:
 
     @property
     def fingerprint(self) -> str:
-        """What names these settings in an index's version: the same string, the same chunks."""
+        """The name of these settings in an index's version: equal names mean equal chunks."""
         return f"{self.method}{_VERSION}-{self.size}-{self.overlap}"
 
 
@@ -59,10 +61,10 @@ class DocumentChunk:
 
     Args:
         text: characters ``start`` to ``end`` of the document's extracted text, exactly.
-        start: where it begins in the extracted text, in characters.
-        page: page, slide or sheet on which it begins, counted from 1.
-        headings: the headings that it stands under where it begins, outermost first.
-        tokens: its length as estimated.
+        start: where the passage begins in the extracted text, in characters.
+        page: page, slide or sheet on which the passage begins, counted from 1.
+        headings: the headings above the passage's beginning, outermost first.
+        tokens: estimated length.
     """
 
     text: str
@@ -78,37 +80,38 @@ class DocumentChunk:
 
     @property
     def embedded_text(self) -> str:
-        """What an embedder is given: the heading path above the text, which says what the text alone may not."""
+        """The text for an embedder: the heading path above the text, for context that the text may lack."""
         return "\n".join([*([" > ".join(self.headings)] if self.headings else []), self.text.strip()])
 
     @property
     def hash(self) -> str:
-        """SHA-256 (hex) of the embedded text: equal hashes need one embedding, wherever the chunks stand."""
+        """SHA-256 (hex) of the embedded text: chunks with equal hashes need one embedding, wherever they stand."""
         return hashlib.sha256(self.embedded_text.encode()).hexdigest()
 
 
 def chunks(blocks: Iterable[Block], chunking: Chunking) -> Iterator[DocumentChunk]:
-    """A document's chunks in its order, from its blocks; both are streams, and a chunk and a block are held at a time.
+    """Yield a document's chunks in order, from its blocks.
 
-    Every character of every block is in a chunk; no chunk has more than ``chunking.size`` tokens.
+    Both are streams; one chunk and one block are in memory at a time. Every character of every block is in a chunk,
+    and no chunk has more than ``chunking.size`` tokens.
     """
-    held: list[_Atom] = []
+    atoms: list[_Atom] = []
     tokens = repeated = 0
     for atom in _atoms(blocks, chunking):
-        # A new section begins a new chunk, unless what is held is so little that it would say nothing alone.
+        # A new section begins a new chunk, unless the current one is too short to say anything alone.
         if atom.rank == _HEADING and tokens >= chunking.size * _LITTLE:
-            yield _chunk(held)
-            held, tokens, repeated = [], 0, 0
-        held.append(atom)
+            yield _chunk(atoms)
+            atoms, tokens, repeated = [], 0, 0
+        atoms.append(atom)
         tokens += atom.tokens
         while tokens > chunking.size:
-            cut = _cut(held, repeated, chunking)
-            yield _chunk(held[:cut])
-            repeated = _overlap(held, cut, chunking)
-            held = held[cut - repeated :]
-            tokens = sum(part.tokens for part in held)
-    if held:
-        yield _chunk(held)
+            cut = _cut(atoms, repeated, chunking)
+            yield _chunk(atoms[:cut])
+            repeated = _overlap(atoms, cut, chunking)
+            atoms = atoms[cut - repeated :]
+            tokens = sum(part.tokens for part in atoms)
+    if atoms:
+        yield _chunk(atoms)
 
 
 _INSIDE, _WORD, _LINE, _SENTENCE, _PARAGRAPH, _HEADING = range(6)
@@ -116,12 +119,12 @@ _INSIDE, _WORD, _LINE, _SENTENCE, _PARAGRAPH, _HEADING = range(6)
 
 _LITTLE = 0.25
 _FILLED = 0.5
-"""Parts of a chunk's size: below the first it is joined to the next section, from the second on it may be cut."""
+"""Shares of a chunk's size: a chunk below the first is joined to the next section; from the second on it may be cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Atom:
-    """What is not cut again: a sentence, a line, a word. ``rank`` tells of the break before it."""
+    """A piece that is not cut again: a sentence, a line, a word. ``rank`` rates the break before it."""
 
     text: str
     start: int
@@ -130,29 +133,29 @@ class _Atom:
     block: Block
 
 
-def _cut(held: list[_Atom], repeated: int, chunking: Chunking) -> int:
-    """How many atoms go into the chunk: up to the best break of its second half, and the last one of equals.
+def _cut(atoms: list[_Atom], repeated: int, chunking: Chunking) -> int:
+    """Return how many atoms go into the chunk: up to the best break of its second half, and the last one of equals.
 
-    More than the ``repeated`` ones, or the chunk would say nothing that the one before it did not.
+    The chunk takes more than the ``repeated`` atoms; otherwise it would only repeat the one before.
     """
-    best = (-1, len(held) - 1)
-    tokens = held[0].tokens
-    for at in range(1, len(held)):
+    best = (-1, len(atoms) - 1)
+    tokens = atoms[0].tokens
+    for at in range(1, len(atoms)):
         if at > repeated and tokens >= chunking.size * _FILLED:
-            best = max(best, (held[at].rank, at))
-        tokens += held[at].tokens
+            best = max(best, (atoms[at].rank, at))
+        tokens += atoms[at].tokens
     return best[1]
 
 
-def _overlap(held: list[_Atom], cut: int, chunking: Chunking) -> int:
-    """How many atoms before the cut the next chunk repeats; they and what is left over fit into one chunk."""
-    rank = held[cut].rank
+def _overlap(atoms: list[_Atom], cut: int, chunking: Chunking) -> int:
+    """Return how many atoms before the cut the next chunk repeats; with the rest, they must fit into one chunk."""
+    rank = atoms[cut].rank
     if rank == _HEADING:
-        return 0  # a section begins with itself
-    room = min(chunking.overlap, chunking.size - sum(atom.tokens for atom in held[cut:]))
+        return 0  # a section repeats nothing of the one before
+    room = min(chunking.overlap, chunking.size - sum(atom.tokens for atom in atoms[cut:]))
     repeated = tokens = 0
     for back in range(1, cut):
-        atom = held[cut - back]
+        atom = atoms[cut - back]
         tokens += atom.tokens
         if tokens > room:
             break
@@ -177,7 +180,7 @@ _ABBREVIATED = (
 )
 _BREAKS = {
     _PARAGRAPH: re.compile(r"\n[^\S\n]*\n\s*"),
-    # Repetitions are bounded: a line of a million dots must not be tried from each of them.
+    # Repetitions are bounded; otherwise a line of a million dots would take quadratic time.
     _SENTENCE: re.compile(
         rf"{_ABBREVIATED}[.!?\u2026]{{1,9}}[\"'\u201d\u2019)\]]{{0,9}}\s+"
         r"|[\u3002\uff01\uff1f]{1,9}[\u300d\u300f\u201d\uff09]{0,9}\s*"
@@ -188,8 +191,7 @@ _BREAKS = {
 }
 _PROSE = ((_PARAGRAPH, _PARAGRAPH), (_SENTENCE, _SENTENCE), (_LINE, _LINE), (_WORD, _WORD))
 _LINED = ((_PARAGRAPH, _PARAGRAPH), (_LINE, _SENTENCE), (_SENTENCE, _LINE), (_WORD, _WORD))
-"""Breaks in the order in which a text is split at them, each with its rank. In a table, a list or code a line counts
-as a sentence. A text is split at the first two always, at the others where a part is too large for a chunk."""
+"""Breaks in the order of splitting, each with its rank. In tables, lists and code, a line counts as a sentence."""
 
 _FIXED = ((_WORD, _WORD),)
 _STEP = 8
@@ -204,22 +206,28 @@ def _atoms(blocks: Iterable[Block], chunking: Chunking) -> Iterator[_Atom]:
         fixed = chunking.method == "fixed"
         breaks = _FIXED if fixed else _PROSE if block.kind in {"paragraph", "heading"} else _LINED
         always = breaks[: 1 if fixed else 2]
-        for start, stop, inner in _split(
+        for start, stop, break_rank in _split(
             block.text, 0, len(block.text), rank, breaks, len(breaks) - len(always), chunking.size
         ):
             text = block.text[start:stop]
-            yield _Atom(text, block.start + start, min(inner, _WORD) if fixed else inner, _tokens(text, inner), block)
+            yield _Atom(
+                text,
+                block.start + start,
+                min(break_rank, _WORD) if fixed else break_rank,
+                _tokens(text, break_rank),
+                block,
+            )
         last, end = block, block.end
 
 
 def _rank(last: Block | None, block: Block, end: int) -> int:
-    """The rank of the break before a block."""
+    """Return the rank of the break before a block."""
     if last is None:
         return _PARAGRAPH
     if block.start == end:
         return _WORD if last.text[-1].isspace() else _INSIDE
     if last.kind == "heading":
-        return _WORD  # a heading stays with what it is the heading of
+        return _WORD  # keep a heading with its text
     if block.kind == "heading":
         return _HEADING
     return _SENTENCE if block.kind == last.kind == "list" else _PARAGRAPH
@@ -228,22 +236,22 @@ def _rank(last: Block | None, block: Block, end: int) -> int:
 def _split(
     text: str, start: int, end: int, rank: int, breaks: tuple[tuple[int, int], ...], optional: int, size: int
 ) -> Iterator[tuple[int, int, int]]:
-    """Start, end and rank of a text's atoms."""
+    """Yield start, end and rank of a text's atoms."""
     if not breaks:
         yield from _steps(text, start, end, rank)
         return
-    pattern, own = _BREAKS[breaks[0][0]], breaks[0][1]
-    ends = [found.end() for found in pattern.finditer(text, start, end) if found.end() < end]
+    pattern, next_rank = _BREAKS[breaks[0][0]], breaks[0][1]
+    ends = [match.end() for match in pattern.finditer(text, start, end) if match.end() < end]
     for stop in [*ends, end]:
         if len(breaks) > optional + 1 or _tokens(text[start:stop], rank) > size:
             yield from _split(text, start, stop, rank, breaks[1:], optional, size)
         else:
             yield start, stop, rank
-        start, rank = stop, own
+        start, rank = stop, next_rank
 
 
 def _steps(text: str, start: int, end: int, rank: int) -> Iterator[tuple[int, int, int]]:
-    """A word cut by length, but not before a character that belongs to the one before it."""
+    """Yield parts of a long word; never cut before a character that combines with the one before it."""
     while start < end:
         stop = min(start + _STEP, end)
         while stop < min(end, start + 2 * _STEP) and _joins(text[stop]):
@@ -257,5 +265,5 @@ def _joins(character: str) -> bool:
 
 
 def _tokens(text: str, rank: int) -> int:
-    """Tokens of an atom. A part of a word may be fewer alone than in the word, where no more than this."""
+    """Return the tokens of an atom. Part of a word may count fewer alone than within the word, hence the bound."""
     return token_bound(text) if rank == _INSIDE else count_tokens(text)

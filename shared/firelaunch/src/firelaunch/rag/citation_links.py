@@ -1,9 +1,9 @@
 """Keep citations from becoming links: "[1](https://…)" in an answer would lead readers wherever a document wants.
 
-An answer is Markdown to most clients. A citation that is followed by a target, a reference or a definition, lies in the
-text of a link, or is wrapped in ``<a>`` is a link to them. One space breaks each of these and takes nothing away.
-The rules are CommonMark's (https://spec.commonmark.org/0.31.2/#links). Where the text does not show for certain which
-bracket closes which, a space is put in rather than left out.
+Most clients show an answer as Markdown. A citation becomes a link if a target, a reference or a definition follows it,
+if it lies in the text of a link, or if it is wrapped in ``<a>``. One space breaks each of these and removes nothing.
+The rules are CommonMark's (https://spec.commonmark.org/0.31.2/#links). Where it is uncertain which bracket closes
+which, a space is added.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ _TOKEN = re.compile(r"[\[\]\\<`]")
 _ANCHOR = re.compile(r"<(?=a[\s/>])", re.IGNORECASE)
 _NUMBER = re.compile(r"\[\d{1,4}\]")
 _MAY_GO_ON = re.compile(r"(?:<a?|\[\d{0,4})\Z", re.IGNORECASE)
-"""What more text may turn into ``<a>``, or into a citation beside another, which needs no space between them."""
+"""An end that more text may turn into ``<a>``, or into an adjacent citation, which needs no space."""
 
 _FENCE = re.compile(r"(`{3,})[^`]*\Z|(~{3,}).*\Z")
 _CONTAINERS = re.compile(r"[\s>*+\-.)\d]*")
-"""What may stand before a block's own text: quotes, lists and blanks."""
+"""Characters that may stand before a block's own text: quotes, lists and blanks."""
 
 _DECORATION = re.compile(r"[\s\[\]\\^*_~`!<>]+")
 _LONGEST_LABEL = 100
 _MOST_OPEN = 16
-"""Open brackets that are remembered; of those before them no more than that they are there."""
+"""Open brackets that are remembered; of earlier ones, only their existence is."""
 
 _LONGEST_LINE = 300
-"""Characters of a line that are looked at to see whether it begins or ends a block of code."""
+"""Characters of a line that are checked for the begin or end of a code block."""
 
 
 @dataclass(slots=True)
 class _Bracket:
-    """An open bracket: where it stands, what follows it so far, and whether a citation lies in it."""
+    """An open bracket: where it stands, what follows it so far, and whether it contains a citation."""
 
     at_line_start: bool
     text: str = ""
@@ -43,38 +43,38 @@ class _Bracket:
 
 @dataclass(slots=True)
 class LinkBreaker:
-    """Reads an answer piece by piece and gives it back with its citations free of links.
+    """A filter that takes an answer piece by piece, and returns it with its citations free of links.
 
-    The pieces may be split anywhere; the result is the same. Blocks of code are left as they are, if they are fenced at
+    The pieces may be split anywhere without changing the result. Code blocks stay as they are if they are fenced at
     the start of a line, outside of quotes, lists and HTML.
     """
 
-    _held: str = ""
+    _pending: str = ""
     _line: str = ""
     _open: list[_Bracket] = field(default_factory=list)
     _cited: bool = False
     """Whether the paragraph has a citation."""
     _unclear: bool = False
-    """Whether the paragraph has what can keep a bracket from being one: escapes, HTML or code."""
+    """Whether the paragraph has something that can disable a bracket: escapes, HTML or code."""
     _closed: _Bracket | None = None
-    """The bracket that the last character closed, if a citation lies in it or could."""
+    """The bracket that the last character closed, if it contains a citation or may do so."""
     _after_return: bool = False
-    """Whether a carriage return was the last character: a line feed then ends no other line."""
+    """Whether the last character was a carriage return; a line feed after it ends no further line."""
     _fence: str = ""
     _sure: bool = True
-    """Whether all blocks of code until now were certain, so that the next one is."""
+    """Whether all code blocks so far were certain, so that the next one is, too."""
 
     def feed(self, piece: str) -> str:
-        """What may be shown of the answer so far, beyond what was returned before."""
-        text = self._held + piece
-        found = _MAY_GO_ON.search(text)
-        keep = len(text) if found is None else found.start()
-        self._held = text[keep:]
+        """Add a piece of the answer, and return the text that may be shown now."""
+        text = self._pending + piece
+        match = _MAY_GO_ON.search(text)
+        keep = len(text) if match is None else match.start()
+        self._pending = text[keep:]
         return self._read(text[:keep])
 
     def end(self) -> str:
-        """The rest; nothing follows."""
-        text, self._held = self._held, ""
+        """Return the rest of the answer."""
+        text, self._pending = self._pending, ""
         return self._read(text)
 
     def _read(self, text: str) -> str:
@@ -107,36 +107,36 @@ class LinkBreaker:
         return "".join(shown)
 
     def _text(self, text: str, shown: list[str]) -> None:
-        """Take in characters that are none of ``_TOKEN``."""
+        """Process characters that are not in ``_TOKEN``."""
         if not text:
             return
         if text[0] in "(:":
             self._follow(text[0], shown)
         self._closed = None
-        self._take(text, shown)
+        self._append(text, shown)
 
     def _special(self, part: str, at: int, shown: list[str]) -> int:
-        """Take in one character of ``_TOKEN``; returns the place after it."""
+        """Process one character of ``_TOKEN``; return the position after it."""
         character = part[at]
         if not _NUMBER.match(part, at):
             self._follow(character, shown)
         self._closed = None
         if character == "[":
             bracket = _Bracket(_CONTAINERS.fullmatch(self._line) is not None)
-            self._take(character, shown)
+            self._append(character, shown)
             self._open.append(bracket)
             if len(self._open) > _MOST_OPEN:
                 self._open.pop(0)
                 self._unclear = True
         elif character == "]":
             self._close()
-            self._take(character, shown)
+            self._append(character, shown)
         else:
             self._unclear = True
-            self._take(character, shown)
+            self._append(character, shown)
         return at + 1
 
-    def _take(self, text: str, shown: list[str]) -> None:
+    def _append(self, text: str, shown: list[str]) -> None:
         shown.append(text)
         self._line = (self._line + text)[:_LONGEST_LINE]
         for bracket in self._open:
@@ -154,10 +154,10 @@ class LinkBreaker:
         self._closed = bracket if bracket.cites else None
 
     def _follow(self, character: str, shown: list[str]) -> None:
-        """Put a space between a closed bracket with a citation and what would make a link of it."""
+        """Put a space between a closed bracket with a citation and a character that would make it a link."""
         closed = self._closed
         if closed is not None and (character in "([" or (character == ":" and closed.at_line_start)):
-            self._take(" ", shown)
+            self._append(" ", shown)
 
     def _end_line(self) -> None:
         line, self._line = self._line, ""

@@ -1,4 +1,4 @@
-"""Documents' files in Cloud Storage, where Firebase Storage keeps what clients upload."""
+"""Documents' files in Cloud Storage, where Firebase Storage keeps clients' uploads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["CloudFiles"]
 
 _SECONDS = 60.0
 _PART = 1 << 20
-"""Bytes of a part; two are held of a file while it is sent. A multiple of 256 KiB, as resumable uploads want."""
+"""Bytes of a part; two are in memory while a file is sent. A multiple of 256 KiB, as resumable uploads need."""
 
 
 _FAILURES = (
@@ -34,40 +34,40 @@ _FAILURES = (
     storage.InvalidResponse,
     storage.DataCorruption,
 )
-"""What the client library raises; the last two are those of uploads in parts."""
+"""Exceptions of the client library; the last two are from uploads in parts."""
 
 
 class CloudFiles:
-    """:class:`~firelaunch.rag.files.Files` in one bucket; objects are named as paths are.
+    """:class:`~firelaunch.rag.files.Files` in one bucket. Objects have the names of paths.
 
-    ``STORAGE_EMULATOR_HOST``, where it is set, leads to another server; the client library reads it.
+    If ``STORAGE_EMULATOR_HOST`` is set, the client library uses that server.
 
     Args:
         project: Google Cloud project.
         bucket: the bucket's name.
-        client: a client made elsewhere.
-        patience: seconds for which a call that fails in passing is tried again.
+        client: an existing client.
+        retry_seconds: seconds for which a call with a temporary failure is retried.
     """
 
-    def __init__(self, project: str, bucket: str, client: Client | None = None, patience: float = 20.0) -> None:
+    def __init__(self, project: str, bucket: str, client: Client | None = None, retry_seconds: float = 20.0) -> None:
         self._project = project
         self._name = bucket
-        self._given = client
+        self._client = client
         self._lock = Lock()
-        self._retry = DEFAULT_RETRY.with_timeout(patience)
+        self._retry = DEFAULT_RETRY.with_timeout(retry_seconds)
 
     @cached_property
     def _bucket(self) -> Any:
         with self._lock:
-            made = self.__dict__.get("_bucket")
-            if made is None:
-                client = self._given or Client(project=self._project)
-                made = client.bucket(self._name)
-            return made
+            bucket = self.__dict__.get("_bucket")
+            if bucket is None:
+                client = self._client or Client(project=self._project)
+                bucket = client.bucket(self._name)
+            return bucket
 
     def put(self, path: str, file: IO[bytes], fence: Fence | None = None) -> None:
-        """See :class:`~firelaunch.rag.files.Files`. An object is there when its last byte is."""
-        with _translated():
+        """Keep a file, as :class:`~firelaunch.rag.files.Files` describes. An object appears with its last byte."""
+        with _translate_errors():
             blob = self._bucket.blob(path, chunk_size=_PART)
             if file.seekable():
                 blob.upload_from_file(file, timeout=_SECONDS, retry=self._retry)
@@ -75,20 +75,20 @@ class CloudFiles:
                 self._send(blob, file)
         if fence is not None:
             try:
-                # A bucket knows no condition on what lies elsewhere. So what came too late is taken back.
+                # A bucket cannot check a condition on the database. So remove an object that arrived too late.
                 fence.check()
             except Fenced:
                 self._remove(blob)
                 raise
 
     def has(self, path: str) -> bool:
-        """See :class:`~firelaunch.rag.files.Files`."""
-        with _translated():
-            found = self._bucket.list_blobs(prefix=path, max_results=1, timeout=_SECONDS, retry=self._retry)
-            return any(blob.name == path for blob in found)
+        """Return whether a file is kept, as :class:`~firelaunch.rag.files.Files` describes."""
+        with _translate_errors():
+            blobs = self._bucket.list_blobs(prefix=path, max_results=1, timeout=_SECONDS, retry=self._retry)
+            return any(blob.name == path for blob in blobs)
 
     def _send(self, blob: Any, file: IO[bytes]) -> None:
-        """Send parts of ``file`` as they can be read; a session that breaks off is ended, and leaves nothing."""
+        """Send ``file`` in parts as they can be read. A session that breaks off is ended, and leaves nothing."""
         writer = blob.open("wb", chunk_size=_PART, ignore_flush=True, timeout=_SECONDS, retry=self._retry)
         try:
             shutil.copyfileobj(file, writer, _PART)
@@ -98,20 +98,20 @@ class CloudFiles:
             raise
 
     def copy(self, source: str, target: str) -> None:
-        """See :class:`~firelaunch.rag.files.Files`: a rewrite, which moves no bytes within a bucket."""
+        """Copy a file by a rewrite, as :class:`~firelaunch.rag.files.Files` describes; no bytes leave the bucket."""
         token = None
-        with _translated():
+        with _translate_errors():
             while True:
-                blob, there = self._bucket.blob(target), self._bucket.blob(source)
-                token, _, _ = blob.rewrite(there, token=token, timeout=_SECONDS, retry=self._retry)
+                blob, source_blob = self._bucket.blob(target), self._bucket.blob(source)
+                token, _, _ = blob.rewrite(source_blob, token=token, timeout=_SECONDS, retry=self._retry)
                 if token is None:
                     return
 
     def open(self, path: str) -> IO[bytes]:
-        """See :class:`~firelaunch.rag.files.Files`: a temporary copy."""
+        """Return a temporary copy of the file, as :class:`~firelaunch.rag.files.Files` describes."""
         file = TemporaryFile()  # noqa: SIM115 - the caller closes it
         try:
-            with _translated():
+            with _translate_errors():
                 self._bucket.blob(path).download_to_file(file, timeout=_SECONDS, retry=self._retry)
             file.seek(0)
         except BaseException:
@@ -120,24 +120,24 @@ class CloudFiles:
         return file
 
     def delete(self, folder: str, names: Container[str] | None = None, fence: Fence | None = None) -> None:
-        """See :class:`~firelaunch.rag.files.Files`."""
-        with _translated():
-            found = list(self._bucket.list_blobs(prefix=f"{folder}/", timeout=_SECONDS, retry=self._retry))
-        # What was listed before the fence was checked is older than whoever raised it anew.
-        if fence is not None and found:
+        """Remove files, as :class:`~firelaunch.rag.files.Files` describes."""
+        with _translate_errors():
+            blobs = list(self._bucket.list_blobs(prefix=f"{folder}/", timeout=_SECONDS, retry=self._retry))
+        # Objects that were listed before this check are older than any write after the fence is raised again.
+        if fence is not None and blobs:
             fence.check()
-        for blob in found:
+        for blob in blobs:
             if names is None or blob.name.rpartition("/")[2] in names:
                 self._remove(blob)
 
     def _remove(self, blob: Any) -> None:
-        """Remove this very object, and not one that was put in its place."""
-        with _translated(), suppress(google.NotFound, google.PreconditionFailed):
+        """Remove this very object, and not one that has replaced it."""
+        with _translate_errors(), suppress(google.NotFound, google.PreconditionFailed):
             blob.delete(if_generation_match=blob.generation, timeout=_SECONDS, retry=self._retry)
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except google.NotFound as error:
@@ -147,14 +147,14 @@ def _translated() -> Iterator[None]:
 
 
 def _end_session(writer: Any) -> None:
-    """Have Google drop the parts of an upload that breaks off; where that fails, they go by themselves in a week.
+    """Make Google drop the parts of an upload that breaks off; if that fails, they expire after a week.
 
-    The library's ``terminate`` sends this to the address at which sessions begin, which ends none. It still has to be
-    called: a writer that is let go of without it sends the rest, and the object is there.
+    The library's ``terminate`` sends its request to the address at which sessions begin, which ends none. It still
+    must be called: a writer that is dropped without it sends the rest, and the object appears.
     """
-    begun, writer._upload_and_transport = writer._upload_and_transport, None
+    session, writer._upload_and_transport = writer._upload_and_transport, None
     writer.terminate()
-    if begun is not None:
-        upload, transport = begun
+    if session is not None:
+        upload, transport = session
         with suppress(*_FAILURES):
             transport.delete(upload.resumable_url, timeout=_SECONDS)

@@ -1,4 +1,7 @@
-"""The files of documents: what was uploaded, and its text. One port; a folder or a Cloud Storage bucket behind it."""
+"""The files of documents: uploads and their texts, behind one port.
+
+:class:`LocalFiles` keeps them in a folder; :mod:`.cloud_files` in a Cloud Storage bucket.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +24,20 @@ __all__ = ["Files", "LocalFiles", "ScopedFiles", "incoming_folder", "is_document
 
 _NAME_CHARACTERS = 200
 _OBJECT_BYTES = 1024
-"""Of an object's whole name in UTF-8 (https://cloud.google.com/storage/docs/objects#naming)."""
+"""Bytes of an object's whole name in UTF-8 (https://cloud.google.com/storage/docs/objects#naming)."""
 
 
 def is_document_name(name: str) -> bool:
-    """Whether a file may be known by ``name``: 1 to 200 printable characters that are not all dots and spaces."""
+    """Return whether ``name`` is a valid file name: 1 to 200 printable characters, not only dots and spaces."""
     return 0 < len(name) <= _NAME_CHARACTERS and name.isprintable() and bool(name.strip(". "))
 
 
 def upload_path(scope: Scope, name: str) -> str:
-    """Where a user's client puts a file of this name; ``storage.rules`` lets it write there alone.
+    """Return the path to which a user's client uploads a file of this name; ``storage.rules`` allows no other.
 
     Raises:
-        InvalidId: the name is no file's, or the scope no user's. A file's name is one segment of a path, ends in
-            neither a dot nor a space, and fits into an object's name in Cloud Storage.
+        InvalidId: the name is not a file's, or the scope is not a user's. A file's name is one segment of a path, ends
+            in neither a dot nor a space, and fits into an object's name in Cloud Storage.
     """
     if scope.uid is None or "/" in name or name.endswith((".", " ")) or not is_document_name(name):
         raise InvalidId("That file name is not valid.")
@@ -49,58 +52,58 @@ def upload_path(scope: Scope, name: str) -> str:
 
 
 def incoming_folder(scope: Scope) -> str:
-    """Where files lie that are on their way to this app, and nobody's document yet."""
+    """Return the folder of files on their way to this app, which belong to no document yet."""
     return f"apps/{scope.app_id}/incoming"
 
 
 class Files(Protocol):
-    """What every adapter does. A path is that of a document in the database, and one more segment.
+    """The port to stored files. A path is that of a document in the database, and one more segment.
 
-    Raises (every method): StoreError where the files cannot be reached.
+    Raises (every method): StoreError if the files cannot be reached.
     """
 
     def put(self, path: str, file: IO[bytes], fence: Fence | None = None) -> None:
-        """Keep what ``file`` holds from its position on; all of it or nothing, in place of what was there.
+        """Keep what ``file`` holds from its position on, completely or not at all; it replaces an earlier file.
 
         Args:
-            file: it may be on its way, and no seekable one: it is read once, in pieces. What its ``read`` raises
-                passes through.
-            fence: what the write depends on.
+            file: read once, in pieces; it may still be arriving, and need not be seekable. Errors of its ``read`` pass
+                through.
+            fence: the condition of the write.
 
         Raises:
-            Fenced: the document's record forbids it; nothing is kept.
+            Fenced: the document's record forbids the write; nothing is kept.
         """
 
     def copy(self, source: str, target: str) -> None:
-        """Keep what is kept at ``source`` at ``target`` as well, without its bytes coming through this process.
+        """Keep the file at ``source`` at ``target``, too, without sending its bytes through this process.
 
         Raises:
-            NotFound: there is nothing.
+            NotFound: there is no file at ``source``.
         """
 
     def open(self, path: str) -> IO[bytes]:
-        """What is kept, as a regular file open for reading.
+        """Return the kept file, as a regular file open for reading.
 
         Raises:
-            NotFound: there is nothing.
+            NotFound: there is no file.
         """
 
     def has(self, path: str) -> bool:
-        """Whether anything is kept there."""
+        """Return whether a file is kept at ``path``."""
 
     def delete(self, folder: str, names: Container[str] | None = None, fence: Fence | None = None) -> None:
-        """Remove what lies in ``folder``, or those of ``names`` alone.
+        """Remove the files in ``folder``, or only those of ``names``.
 
         Args:
-            fence: what the removal depends on. What came after it was raised stays.
+            fence: the condition of the removal. Files that arrived after it was raised stay.
 
         Raises:
-            Fenced: the document's record forbids it.
+            Fenced: the document's record forbids the removal.
         """
 
 
 class ScopedFiles:
-    """:class:`Files` in which only the paths of ``scope`` exist.
+    """:class:`Files` that only reach the paths of ``scope``.
 
     Raises (every method): ScopeViolation for any other path.
     """
@@ -110,28 +113,28 @@ class ScopedFiles:
         self.__root = split(scope.root)
 
     def within(self, scope: Scope) -> ScopedFiles:
-        """The same behind the narrower wall of ``scope``."""
+        """Return files that only reach the narrower ``scope``."""
         self.__check(scope.root)
         return ScopedFiles(self.__files, scope)
 
     def put(self, path: str, file: IO[bytes], fence: Fence | None = None) -> None:
-        """See :meth:`Files.put`."""
+        """Keep a file, as :meth:`Files.put` describes."""
         self.__files.put(self.__check(path), file, fence)
 
     def has(self, path: str) -> bool:
-        """See :meth:`Files.has`."""
+        """Return whether a file is kept, as :meth:`Files.has` describes."""
         return self.__files.has(self.__check(path))
 
     def copy(self, source: str, target: str) -> None:
-        """See :meth:`Files.copy`."""
+        """Keep a file at a second path, as :meth:`Files.copy` describes."""
         self.__files.copy(self.__check(source), self.__check(target))
 
     def open(self, path: str) -> IO[bytes]:
-        """See :meth:`Files.open`."""
+        """Return a kept file, as :meth:`Files.open` describes."""
         return self.__files.open(self.__check(path))
 
     def delete(self, folder: str, names: Container[str] | None = None, fence: Fence | None = None) -> None:
-        """See :meth:`Files.delete`."""
+        """Remove files, as :meth:`Files.delete` describes."""
         self.__files.delete(self.__check(folder), names, fence)
 
     def __check(self, path: str) -> str:
@@ -144,7 +147,7 @@ _LOCK_SECONDS = 30.0
 
 
 def _lock(handle: int) -> None:
-    """Wait for a lock, which ends with its process; but not for a process that was stopped."""
+    """Wait for a lock, which ends with its process; give up after 30 seconds, since its holder may be suspended."""
     give_up = time.monotonic() + _LOCK_SECONDS
     while True:
         try:
@@ -156,73 +159,73 @@ def _lock(handle: int) -> None:
 
 
 class LocalFiles:
-    """Files in a folder of the machine, for a laptop."""
+    """Files in a folder of this machine, for a laptop."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def put(self, path: str, file: IO[bytes], fence: Fence | None = None) -> None:
-        """See :class:`Files`."""
+        """Keep a file, as :class:`Files` describes."""
         folder, _, name = path.rpartition("/")
         if not file.seekable():
-            self._receive(folder, name, file)
+            self._put_arriving(folder, name, file)
             return
         with self._locked(folder) as place:
             part = place / f".{token_hex(8)}"
             try:
-                with part.open("xb") as into:
-                    shutil.copyfileobj(file, into)
-                # Whoever raised the fence gets this lock before they remove what is there.
+                with part.open("xb") as target:
+                    shutil.copyfileobj(file, target)
+                # The process that raises the fence needs this lock before it removes files: the check is in time.
                 if fence is not None:
                     fence.check()
                 part.replace(place / name)
             finally:
                 part.unlink(missing_ok=True)
 
-    def _receive(self, folder: str, name: str, file: IO[bytes]) -> None:
-        """Keep a file that is on its way. Its folder is not locked for as long as it takes."""
+    def _put_arriving(self, folder: str, name: str, file: IO[bytes]) -> None:
+        """Keep a file that is still arriving, without locking its folder for as long as that takes."""
         with self._locked(folder) as place:
             part = place / f".{name}"
-            into = part.open("xb")
+            target = part.open("xb")
         try:
-            with into:
-                shutil.copyfileobj(file, into)
+            with target:
+                shutil.copyfileobj(file, target)
             part.replace(place / name)
         finally:
             part.unlink(missing_ok=True)
 
     def has(self, path: str) -> bool:
-        """See :class:`Files`."""
+        """Return whether a file is kept, as :class:`Files` describes."""
         return self._place(path).is_file()
 
     def copy(self, source: str, target: str) -> None:
-        """See :class:`Files`."""
+        """Keep a file at a second path, as :class:`Files` describes."""
         with self.open(source) as file:
             self.put(target, file)
 
     def open(self, path: str) -> IO[bytes]:
-        """See :class:`Files`."""
+        """Return a kept file, as :class:`Files` describes."""
         try:
             return self._place(path).open("rb")
-        except OSError:  # not there, or its name is longer than any that could be
+        except OSError:  # there is no such file, or its name is too long
             raise NotFound(reason=f"no file at {path[:200]!r}") from None
 
     def delete(self, folder: str, names: Container[str] | None = None, fence: Fence | None = None) -> None:
-        """See :class:`Files`."""
+        """Remove files, as :class:`Files` describes."""
         if not self._folder_of(folder).is_dir():
             return
         with self._locked(folder) as place:
             if fence is not None:
                 fence.check()
-            for found in place.iterdir():
-                if names is None or found.name in names:
-                    found.unlink(missing_ok=True)
+            for path in place.iterdir():
+                if names is None or path.name in names:
+                    path.unlink(missing_ok=True)
             with suppress(OSError):
                 place.rmdir()
 
     @contextmanager
     def _locked(self, folder: str) -> Iterator[Path]:
-        """The folder, which nobody else writes to or removes meanwhile, in this process or another."""
+        """Yield the folder, which no other thread or process writes to or removes meanwhile."""
         place = self._folder_of(folder)
         while True:
             place.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -230,7 +233,7 @@ class LocalFiles:
                 handle = os.open(place, os.O_RDONLY)
                 try:
                     _lock(handle)
-                    # The folder may have been removed while this waited, and be another one by now.
+                    # The folder may have been removed and created again while this waited. Then lock the new one.
                     if place.is_dir() and os.fstat(handle).st_ino == place.stat().st_ino:
                         yield place
                         return
@@ -242,5 +245,5 @@ class LocalFiles:
         return self._folder_of(folder) / name
 
     def _folder_of(self, folder: str) -> Path:
-        # A user id may hold what no file name can; its hash holds nothing else.
+        # A user id may hold characters that file names cannot; its hash does not.
         return self._folder / sha256(folder.encode()).hexdigest()[:40]

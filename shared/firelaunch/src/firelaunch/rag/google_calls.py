@@ -1,4 +1,4 @@
-"""What calls of Google's services share, by whatever client they are made: their faults, and when to try again."""
+"""Errors and retries that calls of Google's services share, whatever client makes them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class GoogleError(Exception):
     """A call that was refused or did not arrive.
 
     Args:
-        status: of HTTP, or what a status of gRPC is there; 0 where there was no answer.
+        status: of HTTP, or the HTTP status of a gRPC status; 0 without an answer.
         reason: Google's own message.
-        retry_after: seconds, where the answer said so.
+        retry_after: seconds, if the answer has them.
     """
 
     def __init__(self, status: int, reason: str, retry_after: float | None = None) -> None:
@@ -38,10 +38,10 @@ class GoogleError(Exception):
 
 
 def patiently(call: Callable[[float], Answer], seconds: float, sleep: Callable[[float], None] = time.sleep) -> Answer:
-    """Make a call again while another try may help. For calls that may land twice.
+    """Make a call, and repeat it while another try may help. Only for calls that may arrive twice.
 
     Args:
-        call: is given the seconds that are left, and raises GoogleError.
+        call: takes the seconds that are left, and raises GoogleError.
         seconds: for all tries together.
     """
     give_up = time.monotonic() + seconds

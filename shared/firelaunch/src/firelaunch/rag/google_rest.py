@@ -1,7 +1,7 @@
-"""Vector Search's REST interface with the service account's own credentials.
+"""Vector Search's REST interface, with the service account's own credentials.
 
-Its client library is a package of its own, which takes as long to import as Vertex AI's; what is needed of it here are
-a few POSTs. Vertex AI itself is called by its own clients (:mod:`.vertex_clients`).
+Its client library is a separate package that takes as long to import as Vertex AI's, and firelaunch only needs a few
+POSTs of it. Vertex AI itself is called with its own clients (:mod:`.vertex_clients`).
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class GoogleRest:
 
     Args:
         base_url: with the version, such as ``https://europe-west1-aiplatform.googleapis.com/v1``.
-        credentials: google-auth credentials; without them, the environment's own (on Cloud Run, the service account).
-        sleep: another than the system's, for tests.
+        credentials: google-auth credentials; by default the environment's own (on Cloud Run, the service account's).
+        sleep: a replacement of the system's, for tests.
     """
 
     def __init__(self, base_url: str, credentials: Any = None, sleep: Callable[[float], None] = time.sleep) -> None:
         self._base_url = base_url.rstrip("/")
-        self._given = credentials
+        self._credentials = credentials
         self._sleep = sleep
         self._lock = threading.Lock()
 
@@ -44,7 +44,7 @@ class GoogleRest:
             from google.auth.transport.requests import AuthorizedSession
             from requests.adapters import HTTPAdapter
 
-            credentials = self._given
+            credentials = self._credentials
             if credentials is None:
                 credentials, _ = google.auth.default(scopes=[SCOPE])
             session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
@@ -53,10 +53,10 @@ class GoogleRest:
             return session
 
     def call(self, path: str, body: Any, seconds: float) -> dict[str, Any]:
-        """POST ``body`` to ``path`` once, and the answer.
+        """POST ``body`` to ``path`` once, and return the answer.
 
         Raises:
-            GoogleError: there is no answer of status 200, or it is no JSON object.
+            GoogleError: there is no answer with status 200, or it is not valid JSON.
         """
         import requests
         from google.auth.exceptions import GoogleAuthError
@@ -72,13 +72,13 @@ class GoogleRest:
         if answer.status_code != 200:
             raise GoogleError(answer.status_code, _message(answer), _seconds(answer.headers.get("Retry-After")))
         try:
-            said = answer.json()
+            document = answer.json()
         except ValueError as error:
             raise GoogleError(0, f"the answer is no JSON: {error}") from error
-        return said if isinstance(said, dict) else {}
+        return document if isinstance(document, dict) else {}
 
     def call_patiently(self, path: str, body: Any, seconds: float) -> dict[str, Any]:
-        """As ``call``, tried again within ``seconds`` while another try may help. For calls that may land twice."""
+        """Call and retry within ``seconds`` while another try may help. Only for calls that may arrive twice."""
         return patiently(lambda left: self.call(path, body, left), seconds, self._sleep)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Passages in a prompt, inside delimiters that no document can close; and the citations of an answer, checked.
+"""Put passages into a prompt, inside delimiters that no document can close, and check the citations of an answer.
 
-A document may say anything: that it ends here, that the user now wants something else. The delimiters carry a mark
-that is made from the passages themselves, so whoever writes a document cannot write the mark into it.
+A document may say anything, for example that it ends here, or that the user now wants something else. The delimiters
+carry a mark that is computed from the passages, so the author of a document cannot write the mark into it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .retrieve import Passage
 __all__ = ["Citation", "Citations", "check_citations", "own_text", "prompt_text", "source_view"]
 
 _MARK_DIGITS = 16
-# Characters that show nothing or turn the text around, among them the "tags" that can spell out hidden instructions.
-# The two joiners stay: Persian and Hindi are written with them.
+# Invisible characters and those that reverse text, among them the "tags" that can spell hidden instructions. The two
+# joiners stay, because Persian and Hindi need them.
 _HIDDEN = re.compile(
     "[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\U000e0000-\U000e007f\U000e0100-\U000e01ef]"
 )
@@ -37,21 +37,21 @@ _NOTHING = "No passage in the documents fits the question. Say so if the answer 
 
 
 def prompt_text(passages: Sequence[Passage]) -> str:
-    """The passages as a model is shown them, with what they are; the same passages always give the same text."""
+    """Return the passages as a model is shown them, with instructions; equal passages always give equal text."""
     if not passages:
         return _NOTHING
-    texts = [_cleaned(own_text(passage.hit.entry)) for passage in passages]
+    texts = [_without_hidden(own_text(passage.hit.entry)) for passage in passages]
     heads = [_head(passage) for passage in passages]
     mark = _mark([*texts, *heads])
-    shown = [
+    blocks = [
         f"<passage-{mark} number={passage.number} {head}>\n{text}\n</passage-{mark}>"
         for passage, head, text in zip(passages, heads, texts, strict=True)
     ]
-    return "\n\n".join([_INSTRUCTIONS.format(count=len(passages), mark=mark), *shown])
+    return "\n\n".join([_INSTRUCTIONS.format(count=len(passages), mark=mark), *blocks])
 
 
 def _mark(texts: Sequence[str]) -> str:
-    """A word that is in none of the texts. To write a text that holds its own mark is to invert SHA-256."""
+    """Return a word that is in none of the texts. A text that contains its own mark would require inverting SHA-256."""
     everything = "\x00".join(texts)
     mark = sha256(everything.encode("utf-8", "replace")).hexdigest()[:_MARK_DIGITS]
     while mark in everything.lower():
@@ -60,33 +60,33 @@ def _mark(texts: Sequence[str]) -> str:
 
 
 def _head(passage: Passage) -> str:
-    """Where the passage is from. Titles and headings are a document's own words, so they too are kept in bounds."""
+    """Return where the passage is from. Titles and headings come from the document, so they are sanitized, too."""
     place = passage.hit.entry.place
-    said = {name: place[name] for name in ("title", "page", "headings") if place.get(name)}
-    quoted = json.dumps(_bounded(said), ensure_ascii=False)
+    facts = {name: place[name] for name in ("title", "page", "headings") if place.get(name)}
+    quoted = json.dumps(_sanitize(facts), ensure_ascii=False)
     return "from=" + quoted.replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _bounded(value: Any) -> Any:
+def _sanitize(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(name): _bounded(item) for name, item in value.items()}
+        return {str(name): _sanitize(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_bounded(item) for item in value[:8]]
-    return value if isinstance(value, int | float) else _cleaned(str(value))[:120]
+        return [_sanitize(item) for item in value[:8]]
+    return value if isinstance(value, int | float) else _without_hidden(str(value))[:120]
 
 
-def _cleaned(text: str) -> str:
+def _without_hidden(text: str) -> str:
     return _CONTROL.sub(" ", _HIDDEN.sub("", text))
 
 
 def own_text(entry: Entry) -> str:
-    """An entry's text as its document has it, without the heading path that was put before it."""
+    """Return an entry's text as in its document, without the heading path before it."""
     headings = entry.place.get("headings")
     return entry.text.removeprefix(" > ".join(headings) + "\n") if headings else entry.text
 
 
 def source_view(passage: Passage) -> dict[str, Any]:
-    """Where a passage is from, as clients see it."""
+    """Return where a passage is from, as clients see it."""
     entry, place = passage.hit.entry, passage.hit.entry.place
     return {
         "number": passage.number,
@@ -104,7 +104,7 @@ def source_view(passage: Passage) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A passage that an answer cites, and where it is to be found."""
+    """A passage that an answer cites, and its place."""
 
     number: int
     document: str
@@ -113,66 +113,66 @@ class Citation:
     place: dict[str, Any]
 
 
-# "[1]", "[1, 2]", "[2-4]", "[^1]", and the brackets that some models use for it.
-# Every repeat is bounded: a model may be talked into any text, such as a hundred thousand spaces.
+# "[1]", "[1, 2]", "[2-4]", "[^1]", and the other brackets that some models use.
+# Every repeat is bounded: a prompt can make a model write anything, such as a hundred thousand spaces.
 _MARKER = re.compile(
     r"(?P<space>[ \t]{0,8})[\[\u3010]\^?(?P<numbers>\d{1,4}(?:[ \t]?[,;\u2013-][ \t]?\^?\d{1,4}){0,9})[\]\u3011]"
 )
 _MAY_GO_ON = re.compile(r"[ \t]{0,8}(?:[\[\u3010][\d \t,;^\u2013-]{0,90})?\Z")
 _RANGE = re.compile(r"(\d+)[ \t]?[\u2013-][ \t]?\^?(\d+)|(\d+)")
 _LONGEST_FENCE = 64
-"""Backticks that are held back at most."""
+"""The most backticks that are held back."""
 _LONGEST_RANGE = 50
 
 
 @dataclass(slots=True)
 class Citations:
-    """Checks an answer's citations as it streams: pieces in, pieces out, each held back only while a marker is open.
+    """A streaming check of an answer's citations, which holds text back only while a marker is open.
 
-    A number that is no passage's is taken out, and counted in ``removed``. What is between backticks is code, in which
-    "[0]" cites nothing. No citation is left a link (see :mod:`.citation_links`).
+    Numbers without a passage are removed, and counted in ``removed``. Text between backticks is code, in which "[0]"
+    cites nothing. No citation remains a link (see :mod:`.citation_links`).
 
     Args:
-        passages: what the model was shown.
+        passages: the passages that the model was shown.
     """
 
     passages: Sequence[Passage]
     removed: int = 0
     cited: list[int] = field(default_factory=list)
-    _held: str = ""
+    _pending: str = ""
     _in_code: str = ""
     _links: LinkBreaker = field(default_factory=LinkBreaker)
 
     def feed(self, piece: str) -> str:
-        """What may be shown of the answer so far, beyond what was returned before."""
-        text = self._held + piece
+        """Add a piece of the answer, and return the text that may be shown now."""
+        text = self._pending + piece
         keep = self._open_from(text)
-        self._held = text[keep:]
-        return self._links.feed(self._checked(text[:keep]))
+        self._pending = text[keep:]
+        return self._links.feed(self._check(text[:keep]))
 
     def end(self) -> str:
-        """The rest; nothing follows."""
-        text, self._held = self._held, ""
-        return self._links.feed(self._checked(text)) + self._links.end()
+        """Return the rest of the answer."""
+        text, self._pending = self._pending, ""
+        return self._links.feed(self._check(text)) + self._links.end()
 
     def citations(self) -> list[Citation]:
-        """The passages that were cited, each once, in the order of the answer."""
+        """Return the cited passages, each once, in the order of the answer."""
         by_number = {passage.number: passage.hit for passage in self.passages}
-        found = [(number, by_number[number]) for number in dict.fromkeys(self.cited)]
-        return [Citation(n, hit.entry.document, hit.entry.id, hit.owner, dict(hit.entry.place)) for n, hit in found]
+        cited = [(number, by_number[number]) for number in dict.fromkeys(self.cited)]
+        return [Citation(n, hit.entry.document, hit.entry.id, hit.owner, dict(hit.entry.place)) for n, hit in cited]
 
     def _open_from(self, text: str) -> int:
-        """Where the end begins that more text could turn into a marker, or into a fence of code."""
+        """Return where the end begins that more text could turn into a marker or a code fence."""
         match = _MAY_GO_ON.search(text)
         keep = match.start() if match and match.group() else len(text)
         ticks = len(text) - len(text.rstrip("`"))
         return min(keep, len(text) - (ticks if ticks <= _LONGEST_FENCE else 0))
 
-    def _checked(self, text: str) -> str:
+    def _check(self, text: str) -> str:
         return "".join(part if code else _MARKER.sub(self._replace, part) for part, code in self._parts(text))
 
     def _parts(self, text: str) -> Iterator[tuple[str, bool]]:
-        """The text in parts, each with whether it is code; a stretch of code may go on in the next piece."""
+        """Yield the parts of the text, each with whether it is code; code may continue in the next piece."""
         for part in re.split(r"(`+|\n)", text):
             if part == "\n" and self._in_code == "`":
                 self._in_code = ""
@@ -185,18 +185,18 @@ class Citations:
 
     def _replace(self, marker: re.Match[str]) -> str:
         numbers = list(_numbers(marker["numbers"]))
-        known = {passage.number for passage in self.passages}
-        good = [number for number in numbers if number in known]
-        self.removed += len(numbers) - len(good)
-        self.cited += good
-        if not good:
+        valid = {passage.number for passage in self.passages}
+        cited_now = [number for number in numbers if number in valid]
+        self.removed += len(numbers) - len(cited_now)
+        self.cited += cited_now
+        if not cited_now:
             return ""
-        return marker["space"] + "".join(f"[{number}]" for number in dict.fromkeys(good))
+        return marker["space"] + "".join(f"[{number}]" for number in dict.fromkeys(cited_now))
 
 
 def _numbers(text: str) -> Iterator[int]:
-    for found in _RANGE.finditer(text):
-        first, last, single = found.groups()
+    for match in _RANGE.finditer(text):
+        first, last, single = match.groups()
         if single is not None:
             yield int(single)
         elif 0 <= int(last) - int(first) < _LONGEST_RANGE:
@@ -206,7 +206,11 @@ def _numbers(text: str) -> Iterator[int]:
 
 
 def check_citations(text: str, passages: Sequence[Passage]) -> tuple[str, list[Citation], int]:
-    """A whole answer with the citations that hold, these citations, and how many were removed."""
-    checked = Citations(passages)
-    shown = checked.feed(text) + checked.end()
-    return shown, checked.citations(), checked.removed
+    """Check a whole answer's citations.
+
+    Returns:
+        The answer with its valid citations, these citations, and how many were removed.
+    """
+    citations = Citations(passages)
+    shown = citations.feed(text) + citations.end()
+    return shown, citations.citations(), citations.removed

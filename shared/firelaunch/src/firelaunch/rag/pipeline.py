@@ -1,13 +1,13 @@
-"""From a file to entries of an index: parse once, keep the text, then cut, embed and write, version by version.
+"""From a file to entries of an index: parse once, keep the text, then chunk, embed and write, version by version.
 
-Every step may be broken off and begun again. An entry's id is made of its document, the generation of its content
-(:mod:`firelaunch.documents.catalog`), its text and how often that text came before, so a repeated step writes the
-same entries, and no generation's writer can overwrite or remove what another one wrote. The last step deletes what
-an earlier generation left behind.
+Every step may break off and be repeated. An entry's id depends on its document, the generation of the document's
+content (:mod:`firelaunch.documents.catalog`), its text and how often that text came before. So a repeated step writes
+the same entries, and no generation's writer can overwrite or remove another's. The last step deletes what an earlier
+generation left behind.
 
-Memory: while parsing, what :mod:`.parse` says, whatever the size of the file. While indexing, one window of
-``WINDOW`` chunks, and of a document that was indexed before its old entries' vectors and places: with 200 tokens a
-chunk about 1,400 chunks a million characters, of ``dimensions`` floats each.
+Memory: parsing takes what :mod:`.parse` says, whatever the size of the file. Indexing holds one window of ``WINDOW``
+chunks and, for a document that was indexed before, its old entries' vectors and places: with 200 tokens a chunk about
+1,400 chunks a million characters, of ``dimensions`` floats each.
 """
 
 from __future__ import annotations
@@ -39,18 +39,19 @@ __all__ = ["WINDOW", "Built", "Embed", "Engine", "Known", "build", "is_entry"]
 log = logging.getLogger(__name__)
 
 WINDOW: Final = 128
-"""Chunks that are embedded and written at a time."""
+"""Chunks that are embedded and written together."""
 
 Embed = Callable[[Sequence[str]], Sequence["Vector"]]
+"""Makes the vectors of texts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What reads and writes one index version.
+    """The parts that read and write one index version.
 
     Args:
-        embedder: None where the version has words alone, and where its model is not set up in this process.
-        cost: micro-dollars of so many tokens for the embedder.
+        embedder: None if the version has no vectors, or if its model is not set up in this process.
+        cost: returns the embedder's micro-dollars for a number of tokens.
     """
 
     version: Version
@@ -61,13 +62,13 @@ class Engine:
 
     @property
     def complete(self) -> bool:
-        """Whether entries made here have all that the version asks for."""
+        """Whether entries made here have everything that the version needs."""
         return self.embedder is not None or self.version.embedder == "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """How far the building of one document has come: chunks, and characters of its text."""
+    """The progress of one document: its chunks, and the characters of its text, so far."""
 
     chunks: int
     characters: int
@@ -75,13 +76,13 @@ class Built:
 
 @dataclass(slots=True)
 class Known:
-    """What an index holds already: entries that need not be written, and vectors that need not be made."""
+    """The entries that an index holds already, which need not be written, and the vectors that can be reused."""
 
     places: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     vectors: dict[str, Vector] = field(default_factory=dict)
 
     def learn(self, entries: Iterable[Entry], *, own: bool) -> None:
-        """Take in a document's entries; ``own``: they are those that are about to be written."""
+        """Add a document's entries; ``own`` if they belong to the document that is being written."""
         for entry in entries:
             if entry.vector is not None:
                 self.vectors[_hash(entry.text)] = entry.vector
@@ -103,61 +104,71 @@ def build(
     generation: str = "",
     fence: Fence | None = None,
 ) -> Generator[Built, None, None]:
-    """Write a document's entries; a step each time that the result is asked for.
+    """Write a document's entries; each step of the iterator writes one window.
 
     Args:
-        about: what is told of the document with each passage (title, URL).
-        embed: makes vectors of texts, paid; None for words alone.
-        donors: other documents of the scope, whose vectors serve for the same texts.
-        generation: the content's; its entries say it. "" where the document has no record.
-        fence: what each write depends on.
+        about: stored with each passage as facts about the document (title, URL).
+        embed: makes vectors of texts, and is charged; None for an index of words only.
+        donors: other documents of the scope, whose vectors can be reused for equal texts.
+        generation: of the content, stored in its entries. "" if the document has no record.
+        fence: the condition of each write.
 
     Raises:
-        IndexFailed, ModelError: what was written until then stays, and the next try goes on from there.
-        Fenced: the document was deleted, replaced or given up. What was written here is removed again, as it is when
-            the iterator is closed and the document is gone.
+        IndexFailed, ModelError: what was written stays, and the next try continues from there.
+        Fenced: the document was deleted, replaced or given up. The entries written here are removed again, also if the
+            iterator is closed and the document is gone.
     """
     index, version = engine.index, engine.version
-    known = Known()
-    known.learn(index.read(scope, version.id, document), own=True)
+    existing = Known()
+    existing.learn(index.read(scope, version.id, document), own=True)
     if embed is not None:
         for donor in donors:
-            known.learn(index.read(scope, version.id, donor), own=False)
+            existing.learn(index.read(scope, version.id, donor), own=False)
     ids: list[str] = []
-    seen: Counter[str] = Counter()
-    told = (chunk for chunk in chunks(blocks, version.chunking) if chunk.text.strip())
+    occurrences: Counter[str] = Counter()
+    document_chunks = (chunk for chunk in chunks(blocks, version.chunking) if chunk.text.strip())
     try:
-        while window := list(islice(told, WINDOW)):
-            entries = [_entry(document, generation, chunk, about, seen) for chunk in window]
+        while window := list(islice(document_chunks, WINDOW)):
+            entries = [_entry(document, generation, chunk, about, occurrences) for chunk in window]
             ids += [entry.id for entry in entries]
-            fresh = [entry for entry in entries if not _is_there(entry, known, vector=embed is not None)]
-            index.upsert(scope, version.id, fresh if embed is None else _embedded(fresh, embed, known), fence)
+            missing = [entry for entry in entries if not _is_stored(entry, existing, vector=embed is not None)]
+            index.upsert(
+                scope, version.id, missing if embed is None else _with_vectors(missing, embed, existing), fence
+            )
             yield Built(len(ids), window[-1].end)
-        index.delete(scope, document, version=version.id, ids=known.places.keys() - set(ids), fence=fence)
+        index.delete(scope, document, version=version.id, ids=existing.places.keys() - set(ids), fence=fence)
         if fence is not None:
-            # Whoever raised the fence before this may have emptied the index before the last window arrived there.
+            # The process that raised the fence may have emptied the index before the last window arrived there.
             fence.check()
     except BaseException:
         if fence is not None and generation:
-            _take_back(index, scope, version.id, document, ids, fence)
+            _remove_if_gone(index, scope, version.id, document, ids, fence)
         raise
 
 
-def _take_back(index: ScopedIndex, scope: Scope, version: str, document: str, ids: Sequence[str], fence: Fence) -> None:
-    """Remove what a broken off build wrote, if its document is gone: an index without conditions may have taken it."""
+def _remove_if_gone(
+    index: ScopedIndex, scope: Scope, version: str, document: str, ids: Sequence[str], fence: Fence
+) -> None:
+    """Remove what an interrupted build wrote, if its document is gone.
+
+    An index without conditional writes may have accepted entries after the document was deleted.
+    """
     try:
         fence.check()
     except Fenced:
-        # Nobody else's entries have these ids.
+        # The ids hold the generation, so no other writer's entries have them.
         index.delete(scope, document, version=version, ids=ids)
     except FirelaunchError as error:
         log.warning("it is not known whether %s still lives: %s", document, error)
 
 
-def _entry(document: str, generation: str, chunk: DocumentChunk, about: Mapping[str, Any], seen: Counter[str]) -> Entry:
+def _entry(
+    document: str, generation: str, chunk: DocumentChunk, about: Mapping[str, Any], occurrences: Counter[str]
+) -> Entry:
+    """Return the entry of a chunk; ``occurrences`` counts equal chunks, so that each gets its own id."""
     digest = chunk.hash
-    number = seen[digest]
-    seen[digest] += 1
+    number = occurrences[digest]
+    occurrences[digest] += 1
     name = _entry_id(document, digest, number) + (f"-{generation}" if generation else "")
     place = {**about, "page": chunk.page, "headings": list(chunk.headings), "start": chunk.start, "end": chunk.end}
     if generation:
@@ -170,34 +181,35 @@ def _entry_id(document: str, digest: str, number: int) -> str:
 
 
 def is_entry(name: str, document: str, chunk: DocumentChunk) -> bool:
-    """Whether ``name`` is the id of the entry made of this chunk, in an index version of today or of before.
+    """Return whether ``name`` is the id of the entry made of this chunk, in a current or earlier index version.
 
-    Needs no index: an id is made of the chunk's own text.
+    The check needs no index, because an id is made of the chunk's own text.
     """
     digest = chunk.hash
-    # Chunks of the same text that came before began at other characters, so there are at most as many.
-    own = name.partition("-")[0]  # of whatever generation: the same passage stands at the same place
+    # Each earlier chunk of the same text began at another character, so there are at most ``start`` of them.
+    own = name.partition("-")[0]  # without the generation: equal content has its passages at equal places
     return any(_entry_id(document, digest, number) == own for number in range(min(chunk.start, _REPEATS) + 1))
 
 
 _REPEATS = 10_000
-"""How often the same chunk is looked for in a document at most; some milliseconds."""
+"""The most occurrences of an equal chunk to look for in a document; takes some milliseconds."""
 
 
-def _is_there(entry: Entry, known: Known, *, vector: bool) -> bool:
-    there = known.places.get(entry.id)
-    return there is not None and there == {**entry.place, _VECTOR: vector}
+def _is_stored(entry: Entry, existing: Known, *, vector: bool) -> bool:
+    stored = existing.places.get(entry.id)
+    return stored is not None and stored == {**entry.place, _VECTOR: vector}
 
 
-def _embedded(entries: Sequence[Entry], embed: Embed, known: Known) -> list[Entry]:
-    wanted = {_hash(entry.text): entry.text for entry in entries}
-    missing = [digest for digest in wanted if digest not in known.vectors]
-    made = dict(zip(missing, embed([wanted[digest] for digest in missing]) if missing else (), strict=True))
-    known.vectors.update(made)
-    whole = [replace(entry, vector=known.vectors[_hash(entry.text)]) for entry in entries]
-    for digest in made:
-        del known.vectors[digest]
-    return whole
+def _with_vectors(entries: Sequence[Entry], embed: Embed, existing: Known) -> list[Entry]:
+    """Return the entries with their vectors; known vectors are reused, and only new texts are embedded."""
+    texts = {_hash(entry.text): entry.text for entry in entries}
+    missing = [digest for digest in texts if digest not in existing.vectors]
+    new_vectors = dict(zip(missing, embed([texts[digest] for digest in missing]) if missing else (), strict=True))
+    existing.vectors.update(new_vectors)
+    complete = [replace(entry, vector=existing.vectors[_hash(entry.text)]) for entry in entries]
+    for digest in new_vectors:
+        del existing.vectors[digest]
+    return complete
 
 
 def _hash(text: str) -> str:

@@ -1,7 +1,7 @@
-"""From a question to the passages that a model is shown: by words, by vectors, or by both.
+"""From a question to the passages that a model is shown: search by words, by vectors, or by both.
 
-The two rankings are joined by reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009), which needs their
-ranks alone: a BM25 score and a cosine have no common measure.
+Reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009) joins the two rankings. It needs only their ranks; a
+BM25 score and a cosine have no common scale.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ _RANK_OFFSET = 60
 """k of reciprocal rank fusion, as in the paper."""
 
 _QUERY_SECONDS = 10.0
-"""For the embedding of a question: its user waits."""
+"""Seconds for the embedding of a question, whose user is waiting."""
 
 _READ_AHEAD = 3
-"""Hits whose texts are read for each passage that is wanted, where an index pays for each text: some say the same."""
+"""Hits whose texts are read for each passage shown, if an index pays for each text: near-duplicates are dropped."""
 
 _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievalLimits:
-    """What a search gives.
+    """The limits of a search's result.
 
     Args:
-        passages: how many at most.
-        candidates: how many each ranking brings in.
-        min_cosine: a passage that is found by its vector alone must be this near; -1 for no matter.
-        tokens: what all passages may take together, estimated; the first is kept whatever it takes.
-        same: the share of words in common (Jaccard) from which a passage is left out as one that is there already.
+        passages: the most passages.
+        candidates: the hits that each ranking contributes.
+        min_cosine: the least cosine of a passage found by its vector only; -1 for no limit.
+        tokens: the most tokens of all passages together, estimated; the first passage is always kept.
+        same: the share of common words (Jaccard) from which a passage is left out as a duplicate.
     """
 
     passages: int = 8
@@ -55,7 +55,7 @@ class RetrievalLimits:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One passage that a model is shown, and that an answer cites by its ``number``, from 1."""
+    """A passage that a model is shown, and that an answer cites by its ``number``, from 1."""
 
     number: int
     hit: Hit
@@ -63,7 +63,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """What was found, best first, and how: ``note`` says why it was not by all means there are."""
+    """The passages, best first, and the search mode; ``note`` says why a possible mode was not used."""
 
     passages: tuple[Passage, ...]
     mode: Mode
@@ -71,18 +71,18 @@ class Retrieved:
 
 
 class Reranker(Protocol):
-    """Puts hits in a better order by reading them, which is dearer than any index."""
+    """A ranking that reads the hits, which is better and more expensive than any index."""
 
     def rerank(self, query: str, hits: Sequence[Hit]) -> Sequence[Hit]:
-        """The same hits, best first; those that say nothing to the query may be left out."""
+        """Return the hits, best first; hits that don't answer the query may be left out."""
 
 
 class Retriever:
-    """Searches one app's index. May be called from many threads.
+    """The search in one app's index. May be called from many threads.
 
     Args:
-        version: the index version that is in use, asked for at each search, so that a switch takes effect at once.
-        embedder: None where the app has none; then words alone are searched.
+        version: returns the index version in use; called for each search, so that a switch takes effect at once.
+        embedder: None if the app has none; then only words are searched.
     """
 
     def __init__(
@@ -103,11 +103,11 @@ class Retriever:
         self._embedder = embedder
         self._limits = limits
         self._reranker = reranker
-        self._beside = ThreadPoolExecutor(8, thread_name_prefix="search")
+        self._threads = ThreadPoolExecutor(8, thread_name_prefix="search")
 
     @property
     def mode(self) -> Mode:
-        """The best that this app's index and embedder can do."""
+        """The best mode that this app's index and embedder allow."""
         if self._embedder is None:
             return "lexical"
         return "hybrid" if self._index.has_words else "vector"
@@ -122,13 +122,13 @@ class Retriever:
         paid: Callable[[Embedded], None] = lambda _: None,
         living: Callable[[Sequence[Hit]], Sequence[Hit]] = lambda hits: hits,
     ) -> Retrieved:
-        """The passages for a question: ranked, without near-duplicates, within the limits.
+        """Return the passages for a question: ranked, without near-duplicates, within the limits.
 
-        Words alone are searched, and the note says so, where there is no embedder or it fails.
+        Without an embedder, or if it fails, only words are searched, and the note says so.
 
         Args:
-            paid: told of the question's embedding, before this returns and also where the search fails afterwards.
-            living: keeps those hits whose documents live. Asked about what is to be shown, and about nothing else.
+            paid: called with the question's embedding before this returns, also if the search fails afterwards.
+            living: returns the hits whose documents still exist; called only with hits that are about to be shown.
 
         Raises:
             IndexFailed: the index cannot be searched.
@@ -137,44 +137,47 @@ class Retriever:
         if not query.strip():
             return Retrieved((), self.mode)
         version = self._version()
-        found, mode, note = self._found(scope, version, query, where, library, paid)
-        hits = self._read(scope, version, found, library)
+        candidates, mode, note = self._candidates(scope, version, query, where, library, paid)
+        hits = self._read(scope, version, candidates, library)
         if self._reranker is not None:
             hits = list(self._reranker.rerank(query, living(hits)))
-        chosen = self._chosen(hits)
+        chosen = self._choose(hits)
         while len(alive := living(chosen)) < len(chosen):
-            # What is dead took the place of others, and hid those that say the same.
+            # Hits of deleted documents took the place of others, and suppressed their near-duplicates. Choose again.
             dead = {id(hit) for hit in chosen} - {id(hit) for hit in alive}
             hits = [hit for hit in hits if id(hit) not in dead]
-            chosen = self._chosen(hits)
+            chosen = self._choose(hits)
         return Retrieved(tuple(Passage(n, hit) for n, hit in enumerate(chosen, 1)), mode, note)
 
-    def _chosen(self, hits: Sequence[Hit]) -> list[Hit]:
-        return _within(_distinct(hits, self._limits.same), self._limits.passages, self._limits.tokens)
+    def _choose(self, hits: Sequence[Hit]) -> list[Hit]:
+        return _within_limits(_distinct(hits, self._limits.same), self._limits.passages, self._limits.tokens)
 
     def rank(
         self, scope: Scope, query: str, mode: Mode, k: int, where: Where | None = None, *, library: bool = True
     ) -> list[Hit]:
-        """The ``k`` best hits by one way of searching, duplicates and all; what ``firelaunch eval`` measures."""
+        """Return the ``k`` best hits of one search mode, duplicates included.
+
+        ``firelaunch eval`` measures them.
+        """
         version = self._version()
         if mode == "lexical":
             return self._index.matching(scope, version, query, k, where, library=library)
-        near = self._near(scope, version, query, k, where, library)
+        vector_hits = self._nearest(scope, version, query, k, where, library)
         if mode == "vector":
-            return near
-        return fuse([near, self._index.matching(scope, version, query, k, where, library=library)])[:k]
+            return vector_hits
+        return fuse([vector_hits, self._index.matching(scope, version, query, k, where, library=library)])[:k]
 
     def close(self) -> None:
-        """End its threads."""
-        self._beside.shutdown(wait=False)
+        """End the threads."""
+        self._threads.shutdown(wait=False)
 
-    def _read(self, scope: Scope, version: str, hits: list[Hit], library: bool) -> list[Hit]:
-        """Read the texts of the best hits. Of the others those stay that came with theirs."""
-        wanted = self._limits.candidates if self._reranker else _READ_AHEAD * self._limits.passages
-        best = self._index.texts(scope, version, hits[:wanted], library=library)
-        return best + [hit for hit in hits[wanted:] if not hit.unread]
+    def _read(self, scope: Scope, version: str, candidates: list[Hit], library: bool) -> list[Hit]:
+        """Read the texts of the best hits. Of the others, keep those that came with their texts."""
+        limit = self._limits.candidates if self._reranker else _READ_AHEAD * self._limits.passages
+        best = self._index.texts(scope, version, candidates[:limit], library=library)
+        return best + [hit for hit in candidates[limit:] if not hit.unread]
 
-    def _found(
+    def _candidates(
         self,
         scope: Scope,
         version: str,
@@ -188,21 +191,21 @@ class Retriever:
             hits = self._index.matching(scope, version, query, k, where, library=library, texts=False)
             return hits, "lexical", "There is no embedding model: the search was by words alone."
         if not self._index.has_words:
-            return self._near(scope, version, query, k, where, library, paid), "vector", ""
-        # The embedding is a call of another service, and the words need not wait for it.
-        running = self._beside.submit(self._near, scope, version, query, k, where, library, paid)
+            return self._nearest(scope, version, query, k, where, library, paid), "vector", ""
+        # The embedding calls another service, so search the words meanwhile.
+        vector_search = self._threads.submit(self._nearest, scope, version, query, k, where, library, paid)
         try:
-            words = self._index.matching(scope, version, query, k, where, library=library, texts=False)
+            word_hits = self._index.matching(scope, version, query, k, where, library=library, texts=False)
         except BaseException:
-            running.exception()  # it may have to be paid
+            vector_search.exception()  # wait for it, since its embedding may have to be paid
             raise
         try:
-            near = running.result()
+            vector_hits = vector_search.result()
         except ModelError as error:
-            return words, "lexical", f"The embedding model failed ({error.code}): the search was by words alone."
-        return fuse([near, words]), "hybrid", ""
+            return word_hits, "lexical", f"The embedding model failed ({error.code}): the search was by words alone."
+        return fuse([vector_hits, word_hits]), "hybrid", ""
 
-    def _near(
+    def _nearest(
         self,
         scope: Scope,
         version: str,
@@ -213,14 +216,14 @@ class Retriever:
         paid: Callable[[Embedded], None] = lambda _: None,
     ) -> list[Hit]:
         assert self._embedder is not None  # noqa: S101 - callers have looked
-        asked = self._embedder.embed([query], query=True, seconds=_QUERY_SECONDS)
-        paid(asked)
-        hits = self._index.nearest(scope, version, asked.vectors[0], k, where, library=library)
+        embedded = self._embedder.embed([query], query=True, seconds=_QUERY_SECONDS)
+        paid(embedded)
+        hits = self._index.nearest(scope, version, embedded.vectors[0], k, where, library=library)
         return [hit for hit in hits if hit.score >= self._limits.min_cosine]
 
 
 def fuse(rankings: Iterable[Sequence[Hit]]) -> list[Hit]:
-    """One ranking of several by reciprocal ranks; a hit's score is the sum of 1 / (60 + rank)."""
+    """Merge rankings by reciprocal ranks; a hit's score is the sum of 1 / (60 + rank)."""
     scores: dict[tuple[str, str], float] = {}
     hits: dict[tuple[str, str], Hit] = {}
     for ranking in rankings:
@@ -233,29 +236,29 @@ def fuse(rankings: Iterable[Sequence[Hit]]) -> list[Hit]:
 
 
 def _distinct(hits: Iterable[Hit], same: float) -> Iterable[Hit]:
-    """Without those that say what a better one said."""
+    """Yield the hits without near-duplicates of better ones."""
     seen: list[set[str]] = []
     for hit in hits:
         words = set(_WORD.findall(hit.entry.text.lower()))
-        if not any(_common(words, other) >= same for other in seen):
+        if not any(_similarity(words, other) >= same for other in seen):
             seen.append(words)
             yield hit
 
 
-def _common(one: set[str], other: set[str]) -> float:
-    if not one or not other:
-        return float(one == other)
-    if min(len(one), len(other)) * 10 < max(len(one), len(other)):
+def _similarity(words: set[str], other_words: set[str]) -> float:
+    if not words or not other_words:
+        return float(words == other_words)
+    if min(len(words), len(other_words)) * 10 < max(len(words), len(other_words)):
         return 0.0
-    both = len(one & other)
-    return both / (len(one) + len(other) - both)
+    common = len(words & other_words)
+    return common / (len(words) + len(other_words) - common)
 
 
-def _within(hits: Iterable[Hit], count: int, tokens: int) -> list[Hit]:
-    chosen: list[Hit] = []
+def _within_limits(hits: Iterable[Hit], count: int, tokens: int) -> list[Hit]:
+    kept: list[Hit] = []
     for hit in hits:
         tokens -= estimate(hit.entry.text)
-        if len(chosen) == count or (tokens < 0 and chosen):
+        if len(kept) == count or (tokens < 0 and kept):
             break
-        chosen.append(hit)
-    return chosen
+        kept.append(hit)
+    return kept

@@ -1,4 +1,4 @@
-"""A document's text as it is kept: its blocks, a line of JSON each, compressed. Any chunker can begin from it."""
+"""A document's stored text: its blocks, a line of JSON each, compressed. Any chunker can start from it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .parse.base import Block
 __all__ = ["Span", "read_blocks", "read_span", "write_blocks"]
 
 _LEVEL = 3
-"""Of compression: on prose nearly as small as the highest, in a fraction of its time."""
+"""Compression level: on prose nearly as small as the highest, in a fraction of its time."""
 
 
 def write_blocks(blocks: Iterable[Block], file: IO[bytes]) -> int:
-    """Write a document's blocks; one is held at a time.
+    """Write a document's blocks; one is in memory at a time.
 
     Returns:
         characters of the document's text.
     """
     end = 0
-    # Without a time and a name the same text is the same bytes.
+    # Without a time and a name, equal texts give equal bytes.
     with gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed:
         for block in blocks:
             end = block.end
@@ -35,10 +35,10 @@ def write_blocks(blocks: Iterable[Block], file: IO[bytes]) -> int:
 
 
 def read_blocks(file: IO[bytes]) -> Iterator[Block]:
-    """The blocks that :func:`write_blocks` wrote; one is held at a time.
+    """Yield the blocks that :func:`write_blocks` wrote; one is in memory at a time.
 
     Raises:
-        StoreError: the file is not what was written.
+        StoreError: the file is damaged.
     """
     try:
         with gzip.GzipFile(fileobj=file) as packed:
@@ -51,11 +51,11 @@ def read_blocks(file: IO[bytes]) -> Iterator[Block]:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A part of a document's text, with what stands around it.
+    """A part of a document's text, with the text around it.
 
     Args:
         start: where ``text`` begins in the document's text, in characters.
-        page, headings: of the block in which it begins, as :class:`.parse.base.Block` has them.
+        page, headings: of the block in which it begins, as in :class:`.parse.base.Block`.
     """
 
     before: str
@@ -74,13 +74,13 @@ class Span:
 def read_span(file: IO[bytes], start: int, end: int, around: int = 0) -> Span | None:
     """Read characters ``start`` to ``end`` of a stored text, or up to its end; None if it ends before ``start``.
 
-    What lies behind is not read. One block is held at a time, beside the result.
+    Reading stops after them. Besides the result, one block is in memory at a time.
 
     Args:
         around: characters to read before and after them.
 
     Raises:
-        StoreError: the file is not what :func:`write_blocks` wrote.
+        StoreError: the file is not one that :func:`write_blocks` wrote.
     """
     first, last = max(0, start - around), end + around
     parts: list[str] = []

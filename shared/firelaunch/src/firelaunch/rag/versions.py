@@ -1,9 +1,9 @@
-"""Index versions: how the entries of each are made, and the one document that says which is in use.
+"""Index versions: how the entries of each are made, and the document that says which one is in use.
 
-``apps/{app}/index/state`` holds the version that is searched (``current``), one that is being built beside it
-(``building``, or None), and those that were in use before and are still there (``old``). A search reads ``current``
-alone. A new document lands in ``current`` and in ``building``; one that is deleted goes from all. docs/adr/0007 says
-how a second version is built and switched to without a gap.
+``apps/{app}/index/state`` holds the version that is searched (``current``), one that is being built meanwhile
+(``building``, or None), and earlier ones that still exist (``old``). A search reads only ``current``. A new document
+is written to ``current`` and ``building``; a deleted one is removed from all. docs/adr/0007 explains how a second
+version is built and switched to without a gap.
 """
 
 from __future__ import annotations
@@ -27,18 +27,20 @@ if TYPE_CHECKING:
 __all__ = ["State", "Version", "Versions"]
 
 _LAYOUTS: Final[Mapping[str, int]] = {"firestore": 2, "vertex": 2, "vector_search": 2}
-"""Of the indexes whose entries are kept in another way than at first: since 2 they have words."""
+"""Layouts of the indexes whose entries are not stored as at first: since 2 they have words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """How the entries of one index version are made. Whoever has its document can make them, whatever the settings.
+    """The parameters that make the entries of one index version.
+
+    Its document holds all of them, so entries can be made whatever the settings are.
 
     Args:
-        id: names it in the index.
+        id: its name in the index.
         backend: the index that holds it.
-        embedder, model, dimensions: what makes its vectors; "none" for words alone.
-        language: whose word endings its terms ignore.
+        embedder, model, dimensions: what makes its vectors; "none" for words only.
+        language: the language whose word endings its terms ignore.
         chunker, chunk_tokens, chunk_overlap: see :class:`.chunk.Chunking`.
     """
 
@@ -54,20 +56,20 @@ class Version:
 
     @classmethod
     def made(cls, **parts: Any) -> Version:
-        """A version of these parts, named after them: the same parts, the same id."""
+        """Return a version of these parts, named after them: equal parts give equal ids."""
         unnamed = cls(id="", **parts)
         layout = [_LAYOUTS[unnamed.backend]] if unnamed.backend in _LAYOUTS else []
-        named = json.dumps([asdict(unnamed), unnamed.chunking.fingerprint, *layout], sort_keys=True)
-        return cls(id="v" + sha256(named.encode()).hexdigest()[:20], **parts)
+        identity = json.dumps([asdict(unnamed), unnamed.chunking.fingerprint, *layout], sort_keys=True)
+        return cls(id="v" + sha256(identity.encode()).hexdigest()[:20], **parts)
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Version:
-        """From its document."""
+        """Return the version in a document's data."""
         return cls(**{field.name: data[field.name] for field in fields(cls)})
 
     @property
     def chunking(self) -> Chunking:
-        """How documents are cut for it."""
+        """How documents are cut for this version."""
         from .chunk import Chunking
 
         return Chunking(self.chunker, self.chunk_tokens, self.chunk_overlap)  # type: ignore[arg-type]
@@ -75,7 +77,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What there is. ``update_time`` serves as the precondition of a change."""
+    """The index versions of an app. ``update_time`` serves as the precondition of a change."""
 
     current: Version
     building: Version | None
@@ -84,23 +86,23 @@ class State:
 
     @property
     def written(self) -> tuple[Version, ...]:
-        """The versions that a document has to be in."""
+        """The versions that every document must be in."""
         return (self.current,) if self.building is None else (self.current, self.building)
 
     @property
     def all(self) -> tuple[Version, ...]:
-        """Those, and the ones that are kept from before."""
+        """All versions: the written ones and the old ones."""
         return (*self.written, *self.old)
 
     @classmethod
     def of(cls, document: Document) -> State:
-        """From the document."""
+        """Return the state in its document."""
         data = document.data
         building = data.get("building")
         return cls(
             Version.of(data["current"]),
             None if building is None else Version.of(building),
-            tuple(Version.of(each) for each in data.get("old", ())),
+            tuple(Version.of(version) for version in data.get("old", ())),
             document.update_time,
         )
 
@@ -110,8 +112,9 @@ class Versions:
 
     Args:
         store: the app's own.
-        wanted: the version that the settings ask for. It is the first one; afterwards it takes a re-embedding.
-        lasts: whether a version can hold anything here. Where the one in use cannot, there is none in use.
+        wanted: returns the version that the settings ask for. The app's first version is this one; a change of it
+            needs a re-embedding.
+        lasts: returns whether a version can hold anything here. If the current one cannot, no version is in use.
     """
 
     def __init__(
@@ -128,27 +131,27 @@ class Versions:
         return self._wanted()
 
     def state(self) -> State | None:
-        """What there is; None where the app has not had a document yet."""
+        """Return the state; None if the app has not had a document yet."""
         return self.in_use(self._store.get(self._path))
 
     def begun(self) -> State:
-        """What there is; where that is nothing, the version that the settings ask for is made the current one."""
+        """Return the state. If there is none, make the version that the settings ask for the current one."""
         for _ in range(3):
-            found = self._store.get(self._path)
-            state = self.in_use(found)
+            document = self._store.get(self._path)
+            state = self.in_use(document)
             if state is not None:
                 return state
             first: dict[str, Any] = {"current": asdict(self.wanted), "building": None, "old": []}
             write = (
                 Create(self._path, first)
-                if found is None
-                else Update(self._path, first, if_updated_at=found.update_time)
+                if document is None
+                else Update(self._path, first, if_updated_at=document.update_time)
             )
             with suppress(AlreadyExists, PreconditionFailed):
                 self._store.commit([write])
         raise StoreError(reason="the state of the index cannot be made")
 
-    def in_use(self, found: Document | None) -> State | None:
-        """The state that its document holds, for whoever has read that beside others."""
-        state = None if found is None else State.of(found)
+    def in_use(self, document: Document | None) -> State | None:
+        """Return the state in its document, for callers that have read the document with others."""
+        state = None if document is None else State.of(document)
         return state if state is not None and self._lasts(state.current) else None

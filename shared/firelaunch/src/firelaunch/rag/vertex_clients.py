@@ -1,8 +1,8 @@
 """Vertex AI's own clients (``google.cloud.aiplatform_v1``): indexes, their endpoints, and embeddings.
 
-They are imported with the first call, or by :meth:`VertexClients.warm` beside the first request: that takes most of a
-second, which no start should wait for. The clients of one host share one channel. ``google.cloud.aiplatform`` itself is
-never imported: it takes twice as long and 186 MB. docs/adr/0027 has the figures.
+They are imported for the first call, or by :meth:`VertexClients.warm` during the first request. The import takes most
+of a second, which no start should wait for. The clients of one host share one channel. ``google.cloud.aiplatform``
+itself is never imported, because it takes twice as long and 186 MB. docs/adr/0027 has the figures.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ __all__ = ["VertexClients"]
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    # Cloud Run's network drops connections that say nothing for minutes, without a word to either end.
+    # Cloud Run's network drops connections that are silent for minutes, without telling either end.
     ("grpc.keepalive_time_ms", 60_000),
 )
-"""250 vectors of 3,072 dimensions are over the 4 MiB that gRPC takes by default."""
+"""250 vectors of 3,072 dimensions exceed gRPC's default limit of 4 MiB."""
 
 Answer = TypeVar("Answer")
 
 
 class VertexClients:
-    """Clients of one host, made when they are first used. May be used from many threads.
+    """Clients of one host, created at their first use. May be used from many threads.
 
     Args:
         host: such as "europe-west1-aiplatform.googleapis.com", or an index endpoint's public domain.
-        credentials: google-auth credentials; without them, the environment's own (on Cloud Run, the service account).
-        secured: another way to secure the channel than TLS, for a server on this machine.
+        credentials: google-auth credentials; by default the environment's own (on Cloud Run, the service account's).
+        secured: makes channel credentials other than TLS, for a server on this machine.
     """
 
     def __init__(
         self, host: str, credentials: Any = None, secured: Callable[[], grpc.ChannelCredentials] | None = None
     ) -> None:
         self._host = host
-        self._given = credentials
+        self._credentials = credentials
         self._secured = secured
         self._lock = threading.RLock()
 
     @cached_property
     def indexes(self) -> aiplatform_v1.IndexServiceClient:
-        """Writes and removes datapoints."""
+        """The client that writes and removes datapoints."""
         from google.cloud import aiplatform_v1 as vertex
         from google.cloud.aiplatform_v1.services.index_service.transports.grpc import IndexServiceGrpcTransport
 
@@ -59,7 +59,7 @@ class VertexClients:
 
     @cached_property
     def matches(self) -> aiplatform_v1.MatchServiceClient:
-        """Finds neighbours."""
+        """The client that finds neighbours."""
         from google.cloud import aiplatform_v1 as vertex
         from google.cloud.aiplatform_v1.services.match_service.transports.grpc import MatchServiceGrpcTransport
 
@@ -67,7 +67,7 @@ class VertexClients:
 
     @cached_property
     def predictions(self) -> aiplatform_v1.PredictionServiceClient:
-        """Makes embeddings."""
+        """The client that makes embeddings."""
         from google.cloud import aiplatform_v1 as vertex
         from google.cloud.aiplatform_v1.services.prediction_service.transports.grpc import (
             PredictionServiceGrpcTransport,
@@ -79,13 +79,13 @@ class VertexClients:
     def _channel(self) -> grpc.Channel:
         with self._lock:
             if "_channel" in self.__dict__:
-                found: grpc.Channel = self.__dict__["_channel"]
-                return found
+                opened: grpc.Channel = self.__dict__["_channel"]
+                return opened
             import google.auth
             from google.auth.transport.grpc import secure_authorized_channel
             from google.auth.transport.requests import Request
 
-            credentials = self._given
+            credentials = self._credentials
             if credentials is None:
                 credentials, _ = google.auth.default(scopes=[SCOPE])
             target = self._host if ":" in self._host else f"{self._host}:443"
@@ -99,10 +99,10 @@ class VertexClients:
         """Make one call, once.
 
         Args:
-            make: gives the client's method, such as ``lambda clients: clients.predictions.predict``.
+            make: returns the client's method, such as ``lambda clients: clients.predictions.predict``.
 
         Raises:
-            GoogleError: it failed.
+            GoogleError: the call failed.
         """
         from google.api_core import exceptions as google
         from google.auth.exceptions import GoogleAuthError
@@ -117,11 +117,11 @@ class VertexClients:
     def call_patiently(
         self, make: Callable[[VertexClients], Callable[..., Answer]], request: Any, seconds: float
     ) -> Answer:
-        """As ``call``, tried again within ``seconds`` while another try may help. For calls that may land twice."""
+        """Call and retry within ``seconds`` while another try may help. Only for calls that may arrive twice."""
         return patiently(lambda left: self.call(make, request, left), seconds)
 
     def warm(self) -> None:
-        """Import what calls need, and open the channel; a failure shows when it is used."""
+        """Import what calls need, and open the channel. A failure shows at the first use."""
         try:
             _ = self.predictions
         except Exception:

@@ -1,1 +1,1 @@
-"""Providers as peers: each one a module that :mod:`firelaunch.services.build` imports when it is the one in use."""
+"""Providers as peers: one module each, which :mod:`firelaunch.services.build` imports only if it is in use."""

@@ -1,7 +1,7 @@
-"""Gemini in its own words: ``streamGenerateContent?alt=sse`` and ``generateContent``, both through the relay.
+"""Gemini's own API: ``streamGenerateContent?alt=sse`` and ``generateContent``, both through the relay.
 
-The fields are those of https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference; docs/adr/0014
-says why not the OpenAI-compatible endpoint.
+The fields are from https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference; docs/adr/0014
+explains why firelaunch does not use the OpenAI-compatible endpoint.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FINISH = {
     "SPII": "content_filter",
     "MODEL_ARMOR": "content_filter",
 }
-"""Google's words for why an answer ended, as OpenAI has them; others go on in lower case."""
+"""OpenAI's words for Google's finish reasons; other reasons are passed on in lower case."""
 
 _COUNTS = (
     "promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount",
@@ -42,15 +42,15 @@ _COUNTS = (
 )  # fmt: skip
 
 _UNSIGNED = "skip_thought_signature_validator"
-"""What Gemini 3 takes for a call that another model made (https://ai.google.dev/gemini-api/docs/thought-signatures)."""
+"""Gemini 3 accepts it for calls that another model made (https://ai.google.dev/gemini-api/docs/thought-signatures)."""
 
 
 class GeminiProvider:
-    """Calls ``<base_url>/publishers/google/models/<model>``.
+    """Gemini at ``<base_url>/publishers/google/models/<model>``.
 
     Args:
-        name: what to call the provider in records.
-        token: gives an access token for each call.
+        name: the provider's name in records.
+        token: returns an access token for each call.
         base_url: of a project and location, as in ``https://…/v1/projects/p/locations/l``.
     """
 
@@ -58,33 +58,35 @@ class GeminiProvider:
         self.name = name
         self._token = token
         self._base_url = base_url
-        self._refused = RefusedParameters(_without, _blamed)
+        self._refused = RefusedParameters(_without, _refused_parameter)
 
     @cached_property
     def _transport(self) -> Transport:
         return Transport(self._base_url)
 
     def complete(self, call: ModelCall) -> Chunk:
-        """See :class:`~firelaunch.llm.types.Provider`."""
-        return whole_chunk(call, self._ask(call, "generateContent"))
+        """Return the whole answer, as :class:`~firelaunch.llm.types.Provider` describes."""
+        return whole_chunk(call, self._send(call, "generateContent"))
 
     def stream(self, call: ModelCall) -> Iterator[Chunk]:
-        """See :class:`~firelaunch.llm.types.Provider`."""
-        return self._ask(call, "streamGenerateContent?alt=sse")
+        """Yield the answer as it arrives, as :class:`~firelaunch.llm.types.Provider` describes."""
+        return self._send(call, "streamGenerateContent?alt=sse")
 
-    def _ask(self, call: ModelCall, method: str) -> Iterator[Chunk]:
+    def _send(self, call: ModelCall, method: str) -> Iterator[Chunk]:
         path = f"/publishers/google/models/{call.model.removeprefix('google/')}:{method}"
         headers = {"Authorization": f"Bearer {self._token()}", "Content-Type": "application/json"}
         headers["User-Agent"] = "firelaunch"
 
         def send(body: Body) -> Iterator[Chunk]:
-            return relay(self._transport, path, headers, json.dumps(body).encode(), call.patience, _event, _whole)
+            return relay(
+                self._transport, path, headers, json.dumps(body).encode(), call.deadline, _parse_event, _parse_answer
+            )
 
         return self._refused.send(call.model, _body(call), send)
 
 
 def _body(call: ModelCall) -> dict[str, Any]:
-    told = [message["content"] for message in call.messages if message["role"] == "system"]
+    system_texts = [message["content"] for message in call.messages if message["role"] == "system"]
     config: dict[str, Any] = {"maxOutputTokens": call.most_tokens}
     if call.effort is not None:
         config["thinkingConfig"] = _thinking(call.model, call.effort)
@@ -93,21 +95,21 @@ def _body(call: ModelCall) -> dict[str, Any]:
     if call.shape is not None:
         config |= {"responseMimeType": "application/json", "responseJsonSchema": call.shape.strict}
     body: dict[str, Any] = {"contents": _contents(call), "generationConfig": config}
-    if told:
-        body["systemInstruction"] = {"parts": [{"text": text} for text in told if text]}
+    if system_texts:
+        body["systemInstruction"] = {"parts": [{"text": text} for text in system_texts if text]}
     if call.tools:
-        offered = [
+        declarations = [
             {"name": tool.name, "description": tool.description, "parametersJsonSchema": tool.parameters}
             for tool in call.tools
         ]
-        body["tools"] = [{"functionDeclarations": offered}]
+        body["tools"] = [{"functionDeclarations": declarations}]
         body["toolConfig"] = {"functionCallingConfig": {"mode": "AUTO" if call.may_call else "NONE"}}
     return body
 
 
 def _contents(call: ModelCall) -> list[dict[str, Any]]:
-    """The messages but for the system's. The results of calls that were made together go back together."""
-    found: list[dict[str, Any]] = []
+    """Return all messages but the system's. Results of calls that were made together go back together."""
+    contents: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
     for message in call.messages:
         if message["role"] == "system":
@@ -115,22 +117,22 @@ def _contents(call: ModelCall) -> list[dict[str, Any]]:
         if message["role"] != "tool":
             results = []
             role = "model" if message["role"] == "assistant" else "user"
-            found.append({"role": role, "parts": _parts(message, call.model)})
+            contents.append({"role": role, "parts": _parts(message, call.model)})
             continue
         if not results:
-            found.append({"role": "user", "parts": results})
-        answer = {"name": message["name"], "response": {"output": message["content"]}}
-        results.append({"functionResponse": answer | _own_id(message["call_id"])})
-    return found
+            contents.append({"role": "user", "parts": results})
+        response = {"name": message["name"], "response": {"output": message["content"]}}
+        results.append({"functionResponse": response | _own_id(message["call_id"])})
+    return contents
 
 
 def _own_id(call_id: str) -> dict[str, str]:
-    """The id of a call, where the model gave it one: it then looks for its results by it."""
+    """Return the id of a call if the model gave it one, because the model then matches results by it."""
     return {} if call_id.startswith(MADE_ID) else {"id": call_id}
 
 
 def _thinking(model: str, effort: Effort) -> dict[str, Any]:
-    """Google's words for an effort (https://docs.cloud.google.com/vertex-ai/generative-ai/docs/thinking)."""
+    """Return Google's setting for an effort (https://docs.cloud.google.com/vertex-ai/generative-ai/docs/thinking)."""
     if is_gemini_with_levels(model):
         level = {"none": "MINIMAL", "xhigh": "HIGH", "max": "HIGH"}.get(effort, effort.upper())
         return {"thinkingLevel": level}
@@ -142,7 +144,7 @@ _NEXT_LEVEL = {"MINIMAL": "LOW", "LOW": "MEDIUM", "MEDIUM": "HIGH"}
 
 
 def _without(body: Body, refused: frozenset[ParameterRefusal]) -> Body:
-    """A request without what its model refuses; a level of thinking that it refuses gives way to the next."""
+    """Return a request without what its model refuses; a refused thinking level is replaced by the next one."""
     config = dict(body["generationConfig"])
     if ParameterRefusal("temperature") in refused:
         config.pop("temperature", None)
@@ -158,10 +160,10 @@ def _without(body: Body, refused: frozenset[ParameterRefusal]) -> Body:
     return {**body, "generationConfig": config}
 
 
-def _blamed(body: Body, said: str) -> ParameterRefusal | None:
-    """What Google's words name of what can be left out."""
+def _refused_parameter(body: Body, error_text: str) -> ParameterRefusal | None:
+    """Return the optional parameter that Google's error message names."""
     config = body["generationConfig"]
-    words = said.lower()
+    words = error_text.lower()
     if "thinkingConfig" in config and re.search(r"\bthinking|\bbudget", words):
         return ParameterRefusal("thinkingConfig", config["thinkingConfig"].get("thinkingLevel"))
     return ParameterRefusal("temperature") if "temperature" in config and "temperature" in words else None
@@ -171,22 +173,22 @@ def _parts(message: Message, model: str) -> list[dict[str, Any]]:
     calls = [_function_call(call) for call in message.get("calls", ())]
     if calls and "thoughtSignature" not in calls[0] and "gemini-3" in model:
         calls[0]["thoughtSignature"] = _UNSIGNED
-    # Google takes no empty text, and something must be said.
+    # Google refuses empty texts, and a message needs at least one part.
     return ([{"text": message["content"] or " "}] if message["content"] or not calls else []) + calls
 
 
 def _function_call(call: ToolCall) -> dict[str, Any]:
     try:
-        found = from_json(call.arguments or "{}")
+        value = from_json(call.arguments or "{}")
     except ValueError:
-        found = {}
-    arguments = found if isinstance(found, dict) else {}
+        value = {}
+    arguments = value if isinstance(value, dict) else {}
     part: dict[str, Any] = {"functionCall": {"name": call.name, "args": arguments, **_own_id(call.id)}}
     return part | ({"thoughtSignature": call.signature} if call.signature is not None else {})
 
 
-def _event(event: dict[str, Any]) -> Chunk:
-    """A chunk of one event of a stream."""
+def _parse_event(event: dict[str, Any]) -> Chunk:
+    """Return the chunk of one event of a stream."""
     tokens = _tokens(table(event.get("usageMetadata")))
     candidates = items(event.get("candidates"))
     if not candidates:
@@ -208,9 +210,9 @@ def _event(event: dict[str, Any]) -> Chunk:
     return Chunk(words, tokens, finish)
 
 
-def _whole(answer: dict[str, Any]) -> Chunk:
-    """A chunk of an answer in one piece."""
-    chunk = _event(answer)
+def _parse_answer(answer: dict[str, Any]) -> Chunk:
+    """Return the chunk of an answer in one piece."""
+    chunk = _parse_event(answer)
     if chunk.finish is None:
         raise ModelUnavailable(reason="the provider's answer is no answer of Gemini's")
     return chunk
@@ -223,25 +225,31 @@ def _finish(reason: str, calls: list[CallPart]) -> str:
 def _call_part(part: Mapping[str, Any]) -> CallPart:
     call = table(part["functionCall"])
     arguments = json_text(call.get("args") or {})
-    # Each comes whole, and few models number them.
+    # Gemini sends each call whole, and few models number them.
     return CallPart(
         None, word(call.get("id")), word(call.get("name")), arguments, text(part.get("thoughtSignature")) or None
     )
 
 
 def _tokens(usage: Mapping[str, Any]) -> TokenCounts | None:
-    """Prompt with what tools added to it; answer with its thoughts, which are billed as output.
+    """Return the counts of a usage object; None if it has no figure.
 
-    Each event of a stream counts what there was until then. Figures that are no counts are left out.
+    Tokens that tools add belong to the prompt. Thoughts belong to the answer, because they are billed as output.
+
+    Each event of a stream counts everything so far. Invalid figures are ignored.
     """
     counts = {name: figure(usage.get(name)) or 0 for name in _COUNTS}
     if not any(counts.values()):
         return None
-    asked = counts["promptTokenCount"] + counts["toolUsePromptTokenCount"]
-    answered, thought, total = (
+    prompt_tokens = counts["promptTokenCount"] + counts["toolUsePromptTokenCount"]
+    answer, thought, total = (
         counts[name] for name in ("candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount")
     )
     # Some models count the thoughts among the candidates' tokens; the total has them once either way.
-    inside = total > 0 and asked > 0 and thought <= answered
-    said = max(answered, total - asked) if inside else max(answered + thought, total - asked if asked else 0)
-    return TokenCounts(asked, min(counts["cachedContentTokenCount"], asked), said)
+    thoughts_included = total > 0 and prompt_tokens > 0 and thought <= answer
+    output_tokens = (
+        max(answer, total - prompt_tokens)
+        if thoughts_included
+        else max(answer + thought, total - prompt_tokens if prompt_tokens else 0)
+    )
+    return TokenCounts(prompt_tokens, min(counts["cachedContentTokenCount"], prompt_tokens), output_tokens)

@@ -1,4 +1,4 @@
-"""A value that fits a JSON schema, always the same one: what the offline model answers an extraction with."""
+"""Make a value that fits a JSON schema, always the same one; the offline model answers extractions with it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ _FORMATS = {
 }
 _TRIES = 10_000
 _PARTS = 10_000
-"""Parts of the schema that are gone through at most; definitions that use each other twice over would double them with
-each."""
+"""The most parts of the schema to visit.
+
+Definitions that use each other twice would otherwise double the work each time.
+"""
 _TOO_LARGE = "The schema's smallest value is too large for the offline model."
 _TOO_FAR = "The offline model's numbers do not reach as far as the schema's; a real model's may."
 _ENDLESS = "The schema wants a value inside itself without end; make the property optional or an array."
@@ -41,10 +43,11 @@ Open = frozenset[str]
 
 
 def instance(schema: Node) -> Any:
-    """The value.
+    """Return a value that fits ``schema``.
 
     Raises:
-        ExtractionFailed: none can be made up here, as of a pattern with look-around, or it would be too large.
+        ExtractionFailed: the offline model cannot make one, for example for a pattern with look-around, or it is too
+            large.
     """
     try:
         return _Maker(schema).first(schema, frozenset())
@@ -55,16 +58,16 @@ def instance(schema: Node) -> Any:
 
 
 class _Room:
-    """How large a value may still become: its characters, items and tries, ``MOST_CHARACTERS`` in all."""
+    """The characters, items and tries that a value may still take, ``MOST_CHARACTERS`` in all."""
 
     def __init__(self) -> None:
         self.left = MOST_CHARACTERS
 
     def take(self, size: int) -> None:
-        """Make room for something of ``size``, before it is made.
+        """Take ``size`` before something of that size is made.
 
         Raises:
-            ExtractionFailed: there is not so much left; nothing is taken.
+            ExtractionFailed: less than that is left; nothing is taken.
         """
         if size > self.left:
             raise ExtractionFailed(_TOO_LARGE)
@@ -72,7 +75,7 @@ class _Room:
 
 
 class _Maker:
-    """Makes one value. ``within`` holds the references that the value in hand lies in: none is entered twice."""
+    """Makes one value. ``within`` holds the references around the current value; none is entered twice."""
 
     def __init__(self, schema: Node) -> None:
         self._schema = schema
@@ -83,7 +86,7 @@ class _Maker:
         return next(self._values(node, within))
 
     def _values(self, node: Node, within: Open) -> Iterator[Any]:
-        """Values that fit ``node``, each different from those before; at least one, or an error."""
+        """Yield different values that fit ``node``; at least one, or raise an error."""
         self._parts += 1
         if self._parts > _PARTS:
             raise ExtractionFailed(_TOO_LARGE)
@@ -105,7 +108,7 @@ class _Maker:
         elif "enum" in node:
             yield from (value for value in node["enum"] if _of_type(value, node))
         else:
-            yield from self._made(node, within)
+            yield from self._by_type(node, within)
 
     def _first_that_ends(self, options: list[Node], within: Open) -> Iterator[Any]:
         last = ExtractionFailed(_ENDLESS)
@@ -121,55 +124,55 @@ class _Maker:
             return
         raise last
 
-    def _made(self, node: Node, within: Open) -> Iterator[Any]:
+    def _by_type(self, node: Node, within: Open) -> Iterator[Any]:
         kinds = node.get("type")
-        first = next((kind for kind in kinds if kind != "null"), "null") if isinstance(kinds, list) else kinds
-        if first in {"integer", "number"}:
-            yield from _numbers(node, self._room, whole=first == "integer")
-        elif first == "string":
+        kind = next((kind for kind in kinds if kind != "null"), "null") if isinstance(kinds, list) else kinds
+        if kind in {"integer", "number"}:
+            yield from _numbers(node, self._room, integer=kind == "integer")
+        elif kind == "string":
             yield from _texts(node, self._room)
-        elif first == "boolean":
+        elif kind == "boolean":
             yield from (True, False)
-        elif first == "array" or "items" in node:
+        elif kind == "array" or "items" in node:
             yield self._array(node, within)
-        elif first == "object" or "properties" in node:
+        elif kind == "object" or "properties" in node:
             yield self._object(node, within)
         else:
             yield None
 
     def _object(self, node: Node, within: Open) -> dict[str, Any]:
         properties, required = node.get("properties", {}), node.get("required", ())
-        found = {name: self.first(properties[name], within) for name in properties if name in required}
+        value = {name: self.first(properties[name], within) for name in properties if name in required}
         for name in properties:
-            if name in found or len(found) >= node.get("maxProperties", math.inf):
+            if name in value or len(value) >= node.get("maxProperties", math.inf):
                 continue
             try:
-                found[name] = self.first(properties[name], within)
+                value[name] = self.first(properties[name], within)
             except ExtractionFailed:
                 continue  # it may be left out
-        return found
+        return value
 
     def _array(self, node: Node, within: Open) -> list[Any]:
         least, most = int(node.get("minItems", 0)), node.get("maxItems", 1)
-        wanted = max(least, min(1, int(most)))
+        length = max(least, min(1, int(most)))
         try:
-            self._room.take(wanted)
+            self._room.take(length)
             if not node.get("uniqueItems"):
                 before = self._room.left
                 item = self.first(node["items"], within)
-                self._room.take((before - self._room.left) * max(0, wanted - 1))
-                return [item] * wanted
-            found = list(islice(self._values(node["items"], within), wanted))
+                self._room.take((before - self._room.left) * max(0, length - 1))
+                return [item] * length
+            items = list(islice(self._values(node["items"], within), length))
         except ExtractionFailed:
             if least == 0:
                 return []
             raise
-        if len(found) < least:
+        if len(items) < least:
             raise ExtractionFailed("The offline model cannot make up so many different items; a real one may.")
-        return found
+        return items
 
 
-def _numbers(node: Node, room: _Room, *, whole: bool) -> Iterator[Any]:
+def _numbers(node: Node, room: _Room, *, integer: bool) -> Iterator[Any]:
     step = node.get("multipleOf", 1)
     low, high = node.get("minimum", -math.inf), node.get("maximum", math.inf)
     over, under = node.get("exclusiveMinimum", -math.inf), node.get("exclusiveMaximum", math.inf)
@@ -177,24 +180,24 @@ def _numbers(node: Node, room: _Room, *, whole: bool) -> Iterator[Any]:
     start = math.ceil(least / step) if least > 0 else math.floor(most / step) if most < 0 else 0
     upward = takewhile(lambda value: value <= most, (step * (start + n) for n in range(_TRIES)))
     downward = takewhile(lambda value: value >= least, (step * (start - n) for n in range(1, _TRIES)))
-    middle = () if whole or "multipleOf" in node or math.isinf(least + most) else ((least + most) / 2,)
-    found = False
+    middle = () if integer or "multipleOf" in node or math.isinf(least + most) else ((least + most) / 2,)
+    any_number = False
     for value in chain(upward, downward, middle):
         room.take(1)
-        if low <= value <= high and over < value < under and (not whole or value == int(value)):
-            found = True
-            yield int(value) if whole else value
-    if not found:
+        if low <= value <= high and over < value < under and (not integer or value == int(value)):
+            any_number = True
+            yield int(value) if integer else value
+    if not any_number:
         raise ExtractionFailed("The schema allows no number that the offline model can find.")
 
 
 def _texts(node: Mapping[str, Any], room: _Room) -> Iterator[str]:
     least, most = int(node.get("minLength", 0)), node.get("maxLength", math.inf)
     if "pattern" in node:
-        made = _of_pattern(node["pattern"], room)
-        if not least <= len(made) <= most:
+        example = _of_pattern(node["pattern"], room)
+        if not least <= len(example) <= most:
             raise ExtractionFailed("The offline model finds no text of that pattern and length; a real one may.")
-        yield made
+        yield example
     elif node.get("format") in _FORMATS:
         yield _FORMATS[node["format"]]
     else:

@@ -1,6 +1,6 @@
-"""Any server that speaks OpenAI's chat completions: OpenAI, Ollama and the like, Gemini on Vertex AI.
+"""Any server that offers OpenAI's chat completions: OpenAI, Ollama and the like, Gemini on Vertex AI.
 
-Streams and answers in one piece come through the relay, so that both end when their client leaves, and fail in one way.
+Streams and answers in one piece both use the relay, so both end when their client leaves, and both fail the same way.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..thinking import is_openai_reasoning
 from ..types import CallPart, Chunk, Message, ModelCall, TokenCounts, ToolCall, ToolChunk, ToolSpec
 from ..wire.http import Transport
 from ..wire.relay import relay, whole_chunk
-from .openai_parameters import blamed, without
+from .openai_parameters import refused_parameter, without
 
 __all__ = ["OpenAICompatibleProvider"]
 
@@ -26,13 +26,13 @@ _OPENAI = "https://api.openai.com/v1"
 
 
 class OpenAICompatibleProvider:
-    """Calls ``<base_url>/chat/completions``.
+    """The models of a server with ``<base_url>/chat/completions``.
 
     Args:
-        name: what to call the provider in records.
+        name: the provider's name in records.
         api_key: the key, or a function that returns a fresh one for each call (Google's access tokens last an hour).
-        base_url: without it, OpenAI's own.
-        model_prefix: what the server wants before a model's name ("google/" on Vertex AI).
+        base_url: OpenAI's own by default.
+        model_prefix: what the server expects before a model's name ("google/" on Vertex AI).
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class OpenAICompatibleProvider:
         self._api_key = api_key
         self._base_url = base_url
         self._prefix = model_prefix
-        self._refused = RefusedParameters(without, blamed)
+        self._refused = RefusedParameters(without, refused_parameter)
         self._is_openai = urlsplit(base_url or _OPENAI).hostname == urlsplit(_OPENAI).hostname
 
     @cached_property
@@ -50,27 +50,30 @@ class OpenAICompatibleProvider:
         return Transport(self._base_url or _OPENAI)
 
     def complete(self, call: ModelCall) -> Chunk:
-        """See :class:`~firelaunch.llm.types.Provider`."""
-        return whole_chunk(call, self._ask(call, self._body(call)))
+        """Return the whole answer, as :class:`~firelaunch.llm.types.Provider` describes."""
+        return whole_chunk(call, self._send(call, self._body(call)))
 
     def stream(self, call: ModelCall) -> Iterator[Chunk]:
-        """See :class:`~firelaunch.llm.types.Provider`."""
-        return self._ask(call, self._body(call) | {"stream": True, "stream_options": {"include_usage": True}})
+        """Yield the answer as it arrives, as :class:`~firelaunch.llm.types.Provider` describes."""
+        return self._send(call, self._body(call) | {"stream": True, "stream_options": {"include_usage": True}})
 
-    def _ask(self, call: ModelCall, body: Mapping[str, Any]) -> Iterator[Chunk]:
+    def _send(self, call: ModelCall, body: Mapping[str, Any]) -> Iterator[Chunk]:
         key = self._api_key() if callable(self._api_key) else self._api_key
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", "User-Agent": "firelaunch"}
 
-        def send(shaped: Body) -> Iterator[Chunk]:
-            encoded = json.dumps(shaped).encode()
-            return relay(self._transport, "/chat/completions", headers, encoded, call.patience, _event, _whole)
+        def send(adapted: Body) -> Iterator[Chunk]:
+            encoded = json.dumps(adapted).encode()
+            return relay(
+                self._transport, "/chat/completions", headers, encoded, call.deadline, _parse_event, _parse_answer
+            )
 
         return self._refused.send(call.model, body, send)
 
     def _limit(self, model: str) -> str:
-        """The name of the limit of output.
+        """Return the name of the output limit.
 
-        OpenAI's reasoning models know the newer one alone, wherever they are served; older servers only the first.
+        OpenAI's reasoning models accept only the newer name, wherever they are served; older servers only the older
+        one.
         """
         return "max_completion_tokens" if self._is_openai or is_openai_reasoning(model) else "max_tokens"
 
@@ -99,25 +102,25 @@ def _tool(tool: ToolSpec) -> dict[str, Any]:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    found: dict[str, Any] = {"role": message["role"], "content": message["content"]}
+    payload: dict[str, Any] = {"role": message["role"], "content": message["content"]}
     if "calls" in message:
-        found["tool_calls"] = [_tool_call(call) for call in message["calls"]]
+        payload["tool_calls"] = [_tool_call(call) for call in message["calls"]]
     if "call_id" in message:
-        found["tool_call_id"] = message["call_id"]
-    return found
+        payload["tool_call_id"] = message["call_id"]
+    return payload
 
 
 def _tool_call(call: ToolCall) -> dict[str, Any]:
     function = {"name": call.name, "arguments": call.arguments}
-    found: dict[str, Any] = {"id": call.id, "type": "function", "function": function}
+    payload: dict[str, Any] = {"id": call.id, "type": "function", "function": function}
     if call.signature is not None:
-        # Where Gemini's compatible endpoint has it (https://ai.google.dev/gemini-api/docs/thought-signatures).
-        found["extra_content"] = {"google": {"thought_signature": call.signature}}
-    return found
+        # The place that Gemini's compatible endpoint expects (https://ai.google.dev/gemini-api/docs/thought-signatures).
+        payload["extra_content"] = {"google": {"thought_signature": call.signature}}
+    return payload
 
 
-def _event(event: dict[str, Any]) -> Chunk:
-    """A chunk of one event of a stream."""
+def _parse_event(event: dict[str, Any]) -> Chunk:
+    """Return the chunk of one event of a stream."""
     usage = event.get("usage")
     tokens = None if usage is None else _tokens(table(usage))
     choices = event.get("choices")
@@ -135,15 +138,18 @@ def _event(event: dict[str, Any]) -> Chunk:
     return Chunk(words, tokens, finish)
 
 
-def _thought(said: Mapping[str, Any]) -> str:
-    """What the model thinks aloud: ``reasoning_content`` (DeepSeek, vLLM) or ``reasoning`` (OpenRouter, Ollama)."""
-    found = said.get("reasoning_content") or said.get("reasoning")
-    return found if isinstance(found, str) else ""
+def _thought(message: Mapping[str, Any]) -> str:
+    """Return what the model thinks aloud.
+
+    The field is ``reasoning_content`` (DeepSeek, vLLM) or ``reasoning`` (OpenRouter, Ollama).
+    """
+    thought = message.get("reasoning_content") or message.get("reasoning")
+    return thought if isinstance(thought, str) else ""
 
 
-def _parts(said: Mapping[str, Any]) -> tuple[CallPart, ...]:
-    """The pieces of tool calls in a delta, or the calls in a message."""
-    return tuple(map(_part, items(said.get("tool_calls"))))
+def _parts(message: Mapping[str, Any]) -> tuple[CallPart, ...]:
+    """Return the pieces of tool calls in a delta, or the calls in a message."""
+    return tuple(map(_part, items(message.get("tool_calls"))))
 
 
 def _part(call: Mapping[str, Any]) -> CallPart:
@@ -158,8 +164,8 @@ def _part(call: Mapping[str, Any]) -> CallPart:
     )
 
 
-def _whole(answer: dict[str, Any]) -> Chunk:
-    """A chunk of an answer in one piece."""
+def _parse_answer(answer: dict[str, Any]) -> Chunk:
+    """Return the chunk of an answer in one piece."""
     choices = items(answer.get("choices"))
     if not choices:
         raise ModelUnavailable(reason="the provider's answer is no chat completion")
@@ -171,22 +177,22 @@ def _whole(answer: dict[str, Any]) -> Chunk:
 
 
 def _tokens(usage: Mapping[str, Any]) -> TokenCounts | None:
-    """What a usage says; None where it has no figure.
+    """Return the counts of a usage object; None if it has no figure.
 
-    Servers differ in what they count where. Figures that are no counts are left out, and what a total has beyond prompt
-    and answer was charged for, too.
+    Servers count differently. Invalid figures are ignored. Tokens in the total beyond prompt and answer count as
+    output, because they were charged for, too.
     """
-    given = {name: figure(usage.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
-    if not any(given.values()):
+    counts = {name: figure(usage.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    if not any(counts.values()):
         return None
-    asked, said = given["prompt_tokens"] or 0, given["completion_tokens"] or 0
+    prompt_tokens, answer_tokens = counts["prompt_tokens"] or 0, counts["completion_tokens"] or 0
     details = table(usage.get("prompt_tokens_details"))
     cached = figure(details.get("cached_tokens")) or 0
-    thought = figure(table(usage.get("completion_tokens_details")).get("reasoning_tokens")) or 0
-    more = max(0, (given["total_tokens"] or 0) - asked - said) if asked else 0
-    if thought > said:
-        more = max(more, thought)  # they are not among the answer's, as OpenAI has them
-    # Cached tokens are a part of the prompt's; a server that counts them beside it must not make a negative price.
-    cached = min(cached, asked)
-    written = min(figure(details.get("cache_write_tokens")) or 0, asked - cached)
-    return TokenCounts(asked, cached, said + more, cache_write=written)
+    thinking = figure(table(usage.get("completion_tokens_details")).get("reasoning_tokens")) or 0
+    extra = max(0, (counts["total_tokens"] or 0) - prompt_tokens - answer_tokens) if prompt_tokens else 0
+    if thinking > answer_tokens:
+        extra = max(extra, thinking)  # this server does not count them in the answer's, unlike OpenAI
+    # Cached tokens are part of the prompt's. A server that counts them separately must not cause a negative price.
+    cached = min(cached, prompt_tokens)
+    written = min(figure(details.get("cache_write_tokens")) or 0, prompt_tokens - cached)
+    return TokenCounts(prompt_tokens, cached, answer_tokens + extra, cache_write=written)

@@ -1,7 +1,8 @@
-"""What models that speak OpenAI's chat completions refuse of a request, and what is sent in its place.
+"""The parameters that models with OpenAI's chat completions refuse, and what to send instead.
 
-OpenAI's reasoning models refuse ``max_tokens``, a temperature, and, in chat completions, tools beside any effort but
-"none"; other servers refuse what is newer than they are. Their words differ, so names are looked for in what they say.
+OpenAI's reasoning models refuse ``max_tokens``, a temperature, and, in chat completions, tools with any effort but
+"none". Other servers refuse what is newer than they are. Error messages differ, so this module searches them for
+names.
 """
 
 from __future__ import annotations
@@ -12,35 +13,35 @@ from typing import Any
 from ..parameters import Body, ParameterRefusal
 from ..thinking import EFFORTS
 
-__all__ = ["LIMITS", "blamed", "without"]
+__all__ = ["LIMITS", "refused_parameter", "without"]
 
 LIMITS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
-"""The two names of the limit of output, each with the other."""
+"""The two names of the output limit, each mapped to the other."""
 
 _EFFORT, _STRICT = "reasoning_effort", "strict"
 _TOOLS = "tools"
-"""The value of an effort that stands for any beside tools."""
+"""As the value of a refused effort: any effort together with tools."""
 
 _OPTIONAL = ("temperature", "top_p", "stream_options", "parallel_tool_calls", "tool_choice", _EFFORT, _STRICT)
-"""What a request is still the same request without."""
+"""Parameters that a request can do without."""
 
 
 def without(body: Body, refused: frozenset[ParameterRefusal]) -> Body:
-    """``body`` without what was refused."""
+    """Return ``body`` without what was refused."""
     if not refused:
         return body
-    found = dict(body)
+    adapted = dict(body)
     for name, other in LIMITS.items():
-        if name in found and ParameterRefusal(name) in refused and ParameterRefusal(other) not in refused:
-            found[other] = found.pop(name)
+        if name in adapted and ParameterRefusal(name) in refused and ParameterRefusal(other) not in refused:
+            adapted[other] = adapted.pop(name)
             break
     for name in _OPTIONAL:
         if ParameterRefusal(name) in refused:
-            found.pop(name, None)
-    _set_effort(found, refused)
-    if ParameterRefusal(_STRICT) in refused and _TOOLS in found:
-        found[_TOOLS] = [{**tool, "function": _lenient(tool["function"])} for tool in found[_TOOLS]]
-    return found
+            adapted.pop(name, None)
+    _set_effort(adapted, refused)
+    if ParameterRefusal(_STRICT) in refused and _TOOLS in adapted:
+        adapted[_TOOLS] = [{**tool, "function": _lenient(tool["function"])} for tool in adapted[_TOOLS]]
+    return adapted
 
 
 def _lenient(function: Body) -> dict[str, Any]:
@@ -61,43 +62,43 @@ def _set_effort(body: dict[str, Any], refused: frozenset[ParameterRefusal]) -> N
 
 
 def _nearest(effort: str) -> str | None:
-    """The next effort to try: more, up to "low", in place of little, and less in place of much."""
+    """Return the next effort to try: one level closer to "low"; None after "low"."""
     at = EFFORTS.index(effort)
     low = EFFORTS.index("low")
     return None if at == low else EFFORTS[at + 1 if at < low else at - 1]
 
 
-def blamed(body: Body, said: str) -> ParameterRefusal | None:
-    """What of ``body`` the provider's words name; None where it is nothing that can be left out.
+def refused_parameter(body: Body, error_text: str) -> ParameterRefusal | None:
+    """Return the part of ``body`` that an error message names; None if it names nothing that can be left out.
 
     Args:
-        said: the error's ``param`` on the first line, and its message.
+        error_text: the error's ``param`` on the first line, then its message.
     """
-    parameter, _, message = said.partition("\n")
+    parameter, _, message = error_text.partition("\n")
     for name in (*LIMITS, *_OPTIONAL):
-        if not (parameter.endswith(name) or _names(name, message)):
+        if not (parameter.endswith(name) or _mentions(name, message)):
             continue
         if name == _EFFORT:
-            return _blamed_effort(body, message)
-        there = _TOOLS in body if name == _STRICT else name in body
-        if there:
+            return _refused_effort(body, message)
+        present = _TOOLS in body if name == _STRICT else name in body
+        if present:
             return ParameterRefusal(name)
     return None
 
 
-def _names(name: str, message: str) -> bool:
-    # The last can be a word of any sentence, and is meant only where it stands in quotes.
+def _mentions(name: str, message: str) -> bool:
+    # "strict" is also an ordinary word, so it counts only in quotes.
     around = r"['\"`.]" if name == _STRICT else r"\b"
     return re.search(f"{around}{name}(?:{around}|$)", message) is not None
 
 
-def _blamed_effort(body: Body, message: str) -> ParameterRefusal | None:
+def _refused_effort(body: Body, message: str) -> ParameterRefusal | None:
     effort = body.get(_EFFORT)
     if _TOOLS in body and effort != "none" and "tools" in message:
         return ParameterRefusal(_EFFORT, _TOOLS)
     if effort is None:
         return None
-    # A value that is not among those of the model, or the parameter itself.
+    # The message rejects either this value or the parameter itself.
     return (
         ParameterRefusal(_EFFORT, effort)
         if "value" in message.lower() or f"'{effort}'" in message

@@ -15,10 +15,10 @@ _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
 class GoogleAccessToken:
-    """A function that returns an access token that is still good, refreshing it when it is about to end.
+    """A function that returns a valid access token, and refreshes it shortly before it expires.
 
     Args:
-        credentials: google-auth credentials; without them, the environment's own (on Cloud Run, the service account).
+        credentials: google-auth credentials; by default the environment's own (on Cloud Run, the service account's).
     """
 
     def __init__(self, credentials: Any = None) -> None:
@@ -26,7 +26,7 @@ class GoogleAccessToken:
         self._lock = threading.Lock()
 
     def __call__(self) -> str:
-        """The token.
+        """Return the token.
 
         Raises:
             ModelError: there are no credentials, or they cannot be refreshed; the reason says which.
@@ -39,7 +39,7 @@ class GoogleAccessToken:
             try:
                 if self._credentials is None:
                     self._credentials, _ = google.auth.default(scopes=[_SCOPE])
-                # google-auth calls a token stale some minutes before it ends, so one that is valid outlives the call.
+                # google-auth calls a token invalid some minutes before it expires, so a valid one outlives the call.
                 if not self._credentials.valid:
                     self._credentials.refresh(Request())
             except google.auth.exceptions.GoogleAuthError as error:
@@ -51,6 +51,9 @@ class GoogleAccessToken:
 def vertex_provider(
     project: str, location: str, credentials: Any = None, base_url: str | None = None
 ) -> GeminiProvider:
-    """The provider for Gemini in ``location`` ("global", "eu", "us" or a region); ``base_url`` is for tests."""
+    """Return the provider for Gemini in ``location`` ("global", "eu", "us" or a region).
+
+    ``base_url`` is for tests.
+    """
     url = f"{base_url or f'https://{vertex_host(location)}'}/v1/projects/{project}/locations/{location}"
     return GeminiProvider("vertex", GoogleAccessToken(credentials), url)

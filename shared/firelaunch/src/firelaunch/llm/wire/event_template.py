@@ -1,6 +1,6 @@
-"""What a stream's events have in common, so that those of the same form are read without parsing all of them.
+"""Learn the form of a stream's events, to read events of the same form without parsing their JSON.
 
-Nearly all events of a stream differ in a word of text alone; around it are some hundred bytes of the same JSON.
+Nearly all events of a stream differ in a word of text only, which stands in some hundred bytes of the same JSON.
 """
 
 from __future__ import annotations
@@ -17,23 +17,25 @@ from ..types import Chunk
 __all__ = ["Pattern"]
 
 _OTHER = "\0 another text"
-"""What no provider says, to see that what follows from an event's text is the chunk's text."""
+"""A text that no provider sends, to check that the text in an event becomes the text of the chunk."""
 
 _PADDING = b'"obfuscation":"'
-"""OpenAI's last field: characters by which all events are of a length, and nobody learns from the wire what is said
-(https://platform.openai.com/docs/api-reference/chat/create, ``stream_options``)."""
+"""OpenAI's last field: filler that gives all events the same length, so that sizes do not reveal the text.
+
+Source: https://platform.openai.com/docs/api-reference/chat/create, ``stream_options``.
+"""
 
 _ESCAPED = re.compile(rb'[\x00-\x1f"\\]')
-"""What stands for something else in JSON's strings, or ends them, or may not be there."""
+"""Bytes that JSON strings escape, that end a string, or that a string may not hold."""
 
 _PLAIN = rb'[^\x00-\x1f"\\]*'
 _STRING = rb"(" + _PLAIN + rb"(?:\\." + _PLAIN + rb")*)"
 
 _AT_ONCE = 64
-"""Events that are looked at together. Without a limit, those of two forms by turns would be so again and again."""
+"""Events that are split at once. Without a limit, alternating forms would split the same data again and again."""
 
 _TRIES = 8
-"""Events in a row that do not have the form of the one before; then the stream is taken for one without any."""
+"""Events in a row that may differ in form from the one before; after that the stream counts as one without a form."""
 
 
 class Pattern:
@@ -50,19 +52,19 @@ class Pattern:
         self._tries = 0
 
     def run(self, data: bytes, at: int) -> tuple[str, int]:
-        """The text of events from byte ``at`` of ``data`` on that say this and no more, and where they end.
+        """Return the text of the events from byte ``at`` of ``data`` on that have the learned form, and where they end.
 
-        That is ``at`` where the event there has to be parsed, or is not whole. An event begins at ``at``, and lines
-        end in LF.
+        The end is ``at`` if the event there must be parsed, or is incomplete. An event begins at ``at``, and lines end
+        in LF.
         """
         begin = self._begin
         if not begin or not data.startswith(begin, at):
             return "", at
         if self._padded is not None:
-            return self._padded_run(self._padded, data, at)
+            return self._read_padded(self._padded, data, at)
         values, skip = [], len(begin)
         parts = (data[at:] if at else data).split(self._end, _AT_ONCE)
-        parts.pop()  # what follows the last end
+        parts.pop()  # the rest after the last complete event
         for part in parts:
             if not part.startswith(begin):
                 break
@@ -82,17 +84,17 @@ class Pattern:
             at += len(value) + around
         return "".join(texts), at
 
-    def _padded_run(self, padded: re.Pattern[bytes], data: bytes, at: int) -> tuple[str, int]:
+    def _read_padded(self, padded: re.Pattern[bytes], data: bytes, at: int) -> tuple[str, int]:
         texts: list[str] = []
-        while (found := padded.match(data, at)) is not None and (text := _text(found[1])) is not None:
+        while (event := padded.match(data, at)) is not None and (text := _text(event[1])) is not None:
             texts.append(text)
-            at = found.end()
+            at = event.end()
         if texts:
             self._tries = 0
         return "".join(texts), at
 
     def learn(self, block: bytes, data: bytes, chunk: Chunk) -> None:
-        """Take the form of an event and of its chunk, if it is certain where the text is.
+        """Learn the form of an event from its chunk, if it is certain where the text stands.
 
         Args:
             block: the event's lines.
@@ -101,13 +103,14 @@ class Pattern:
         if self._tries == _TRIES or not chunk.text or chunk != Chunk(chunk.text) or not block.endswith(data):
             return
         self._tries += 1
+        # Servers may or may not escape characters beyond ASCII, so look for the text in both forms.
         for value in (json.dumps(chunk.text, ensure_ascii=escaped).encode() for escaped in (False, True)):
-            before, found, after = data.partition(value)
-            if found and self._is_text(before, after):
-                self._take(block.removesuffix(data) + before + b'"', b'"' + after)
+            before, separator, after = data.partition(value)
+            if separator and self._is_text(before, after):
+                self._set_form(block.removesuffix(data) + before + b'"', b'"' + after)
                 return
 
-    def _take(self, begin: bytes, end: bytes) -> None:
+    def _set_form(self, begin: bytes, end: bytes) -> None:
         self._begin, self._end, self._padded = begin, end + b"\n\n", None
         end, padding, _ = end.partition(_PADDING)
         if padding:
@@ -122,9 +125,9 @@ class Pattern:
 
 
 def _text(value: bytes) -> str | None:
-    """What is between a JSON string's quotes; None where that is no such thing."""
+    """Return the content of a JSON string, given without its quotes; None if it is not valid."""
     try:
-        # Nothing but this one value differs from an event that was parsed.
+        # Parsing this one value is enough: all else equals an event that was parsed.
         text: str = from_json(b'"%b"' % value)
     except ValueError:
         return None

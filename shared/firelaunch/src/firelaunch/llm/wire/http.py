@@ -1,7 +1,7 @@
-"""HTTP/1.1 to one model provider, over sockets whose every wait also notices that nobody wants the answer any more.
+"""HTTP/1.1 to one model provider, over sockets whose every wait also notices that the client has left.
 
-The openai package builds an object for each token and cannot be woken while it waits; see
-docs/adr/0006-streams-wait-in-one-place.md for what that costs.
+The openai package creates an object for each token and cannot be woken while it waits. See
+docs/adr/0006-streams-wait-in-one-place.md for the cost of that.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from ..deadline import Deadline
 __all__ = ["Response", "Transport"]
 
 _CONNECT_SECONDS = 5.0
-"""A provider that does not even accept a connection in this time is taken as out of reach."""
+"""A provider that does not accept a connection within this time counts as unreachable."""
 
 _IDLE_SECONDS = 30.0
-"""How long a connection is kept for the next call; providers keep theirs for longer."""
+"""Seconds that an idle connection is kept for the next call; providers keep theirs for longer."""
 
-_KEPT = 32
+_MOST_IDLE = 32
 _READ = 65_536
 _MOST_HEADERS = 65_536
 
 
 class Transport:
-    """Connections to the origin of ``base_url``, kept for the next call when an answer was read to its end."""
+    """Connections to the origin of ``base_url``, each kept for the next call after a complete response."""
 
     def __init__(self, base_url: str) -> None:
         parts = urlsplit(base_url)
@@ -47,46 +47,48 @@ class Transport:
         self._port = parts.port or (443 if self._tls else 80)
         self._prefix = parts.path.rstrip("/")
         self._authority = parts.netloc.rpartition("@")[2]
-        self._kept: list[tuple[float, socket.socket]] = []
+        self._idle: list[tuple[float, socket.socket]] = []
         self._lock = threading.Lock()
 
-    def post(self, path: str, headers: Mapping[str, str], body: bytes, patience: Deadline) -> Response:
+    def post(self, path: str, headers: Mapping[str, str], body: bytes, deadline: Deadline) -> Response:
         """Send a request, and wait for the head of its response.
 
         Raises:
-            ModelUnavailable: no connection, or one that broke.
-            ModelTimeout: ``patience`` is at its end.
-            Whatever ``patience.check`` raises.
+            ModelUnavailable: there is no connection, or the connection broke.
+            ModelTimeout: ``deadline`` is reached.
+            Whatever ``deadline.check`` raises.
         """
         lines = [f"POST {self._prefix}{path} HTTP/1.1", f"Host: {self._authority}", f"Content-Length: {len(body)}"]
         lines += [f"{name}: {_safe(value)}" for name, value in headers.items()]
         request = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
-        kept = self._take()
-        if kept is not None:
+        sock = self._take_idle()
+        if sock is not None:
             try:
-                return self._exchange(kept, request, patience)
+                return self._exchange(sock, request, deadline)
             except _Closed:
-                # The provider let go of it while it was idle, and before it had read the request.
+                # The provider closed the idle connection before it read the request, so sending it again is safe.
                 pass
         try:
-            return self._exchange(self._connect(patience), request, patience)
+            return self._exchange(self._connect(deadline), request, deadline)
         except _Closed as error:
             raise ModelUnavailable(reason="the provider closed the connection without an answer") from error
 
-    def _exchange(self, sock: socket.socket, request: bytes, patience: Deadline) -> Response:
-        response = Response(sock, self._keep, patience)
-        patience.sent = False
+    def _exchange(self, sock: socket.socket, request: bytes, deadline: Deadline) -> Response:
+        """Send a request on one connection, and read the head of the response."""
+        response = Response(sock, self._keep, deadline)
+        deadline.sent = False
         try:
             response.send(request)
-            patience.sent = True
+            deadline.sent = True
             response.read_head()
         except BaseException:
             sock.close()
             raise
         return response
 
-    def _connect(self, patience: Deadline) -> socket.socket:
-        seconds = min(_CONNECT_SECONDS, patience.left())
+    def _connect(self, deadline: Deadline) -> socket.socket:
+        """Open a connection, with TLS if the address is https."""
+        seconds = min(_CONNECT_SECONDS, deadline.left())
         try:
             sock = socket.create_connection((self._host, self._port), timeout=seconds)
         except TimeoutError as error:
@@ -103,46 +105,50 @@ class Transport:
             raise ModelUnavailable(reason=f"no TLS with {self._host}: {error}") from error
         return sock
 
-    def _take(self) -> socket.socket | None:
+    def _take_idle(self) -> socket.socket | None:
+        """Return an idle connection that is still usable; None if there is none."""
         now = time.monotonic()
         with self._lock:
-            while self._kept:
-                since, sock = self._kept.pop()
-                # One that can be read was closed, or holds bytes that nobody asked for.
+            while self._idle:
+                since, sock = self._idle.pop()
+                # A readable idle connection was closed, or holds bytes that belong to no request.
                 if now - since < _IDLE_SECONDS and not _readable(sock):
                     return sock
                 sock.close()
         return None
 
     def _keep(self, sock: socket.socket) -> None:
+        """Keep a connection for the next call, or close it if there are enough."""
         with self._lock:
-            if len(self._kept) < _KEPT:
-                self._kept.append((time.monotonic(), sock))
+            if len(self._idle) < _MOST_IDLE:
+                self._idle.append((time.monotonic(), sock))
                 return
         sock.close()
 
     def close(self) -> None:
-        """Let go of the connections that are kept."""
+        """Close the idle connections."""
         with self._lock:
-            kept, self._kept = self._kept, []
-        for _, sock in kept:
+            idle, self._idle = self._idle, []
+        for _, sock in idle:
             sock.close()
 
 
 class _Closed(Exception):
-    """The other side closed before the first byte of a response."""
+    """The provider closed the connection before the first byte of a response."""
 
 
 @dataclass(slots=True)
 class Response:
-    """One response. Read it with ``pieces`` or ``text``, then ``close`` it; one that was read to its end is kept.
+    """One response. Read it with ``pieces`` or ``text``, then ``close`` it, which keeps the connection if it can be
+    reused.
 
-    ``headers`` has lower-case names; of a repeated one the last. ``on_body`` takes what was read of the body.
+    ``headers`` has lower-case names; of a repeated header it holds the last. httptools calls ``on_body`` with the
+    pieces of the body.
     """
 
     _sock: socket.socket
     _keep: Callable[[socket.socket], None]
-    _patience: Deadline
+    _deadline: Deadline
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     _parser: Any = None
@@ -158,24 +164,24 @@ class Response:
 
     def __post_init__(self) -> None:
         self._is_tls = isinstance(self._sock, ssl.SSLSocket)
-        # Called for each token, so that a method of our own would be felt.
+        # httptools calls this for each token: list.append is noticeably faster than a method of our own.
         self.on_body = self._body.append
 
-    # What else httptools calls while it is fed.
+    # httptools calls these methods, too, while it parses.
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header was read."""
+        """Store a header."""
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """The head was read. Of an interim response (103 and the like) it is not the one that counts."""
+        """Note that the head is complete, unless it is that of an interim response (such as 103)."""
         self.status = self._parser.get_status_code()
         self._head_done = self.status >= 200
 
     def on_message_complete(self) -> None:
-        """The response has ended."""
+        """Note that the response is complete."""
         self._done = self._head_done
-        # Asked here, as the parser forgets it with the next message.
+        # Read it now, because the parser forgets it with the next message.
         self._reusable = self._parser.should_keep_alive()
 
     def send(self, request: bytes) -> None:
@@ -184,17 +190,17 @@ class Response:
         Raises:
             _Closed, ModelTimeout: see :class:`Transport`.
         """
-        left = memoryview(request)
-        while left:
+        remaining = memoryview(request)
+        while remaining:
             try:
-                left = left[self._sock.send(left) :]
+                remaining = remaining[self._sock.send(remaining) :]
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-                self._patience.wait(self._sock, select.POLLOUT)
+                self._deadline.wait(self._sock, select.POLLOUT)
             except OSError as error:
                 raise _Closed from error
 
     def read_head(self) -> None:
-        """Wait for status and headers."""
+        """Wait for the status and the headers."""
         self._parser = httptools.HttpResponseParser(self)
         read = 0
         while not self._head_done:
@@ -202,60 +208,64 @@ class Response:
             if data is None:
                 continue
             if not data:
-                raise _Closed if not read else ModelUnavailable(reason="the provider's answer broke off in its head")
+                raise (_Closed if not read else ModelUnavailable(reason="the provider's answer broke off in its head"))
             read += len(data)
             if read > _MOST_HEADERS and not self._head_done:
                 raise ModelUnavailable(reason="the head of the provider's answer does not end")
             self._feed(data)
 
     def pieces(self) -> Iterator[bytes | None]:
-        """The body as it comes, all that is there at one time in one piece; an empty one after a long silence.
+        """Yield the body as it arrives, everything that has arrived in one piece; an empty piece after a long silence.
 
-        None where somebody else waits for more (see :meth:`firelaunch.llm.Deadline.hand_over`) and is to be given
-        control.
+        Yields None if the stream loop takes over the wait for more (see :meth:`firelaunch.llm.Deadline.hand_over`) and
+        the caller must give it control.
 
         Raises:
-            ModelUnavailable: it broke off.
-            ModelTimeout, and whatever ``patience.check`` raises.
+            ModelUnavailable: the response broke off.
+            ModelTimeout, and whatever ``deadline.check`` raises.
         """
+        # What has arrived is yielded first, even if the connection failed after it.
         while True:
             if self._body:
                 piece = b"".join(self._body)
                 self._body.clear()
-                if self._drained and not self._done and self._patience.idle(self._sock):
+                if self._drained and not self._done and self._deadline.idle(self._sock):
                     self._drained = False
                 yield piece
-                self._patience.take_back()
+                self._deadline.take_back()
             if self._done:
                 return
             if self._failure is not None:
                 raise self._failure
-            data = None if self._drained else self._there()
+            data = None if self._drained else self._receive_available()
             self._drained = False
-            if data is None and self._patience.hand_over(self._sock):
+            if data is None and self._deadline.hand_over(self._sock):
                 yield None
-                self._patience.take_back()
+                self._deadline.take_back()
                 continue
-            if data is None and self._patience.wait(self._sock, select.POLLIN):
+            if data is None and self._deadline.wait(self._sock, select.POLLIN):
                 continue
             if data is None:
                 yield b""
             elif not data:
                 self._end()
             else:
-                # TLS may hold back what no poll tells of. Else less than was asked for is all that there is.
+                # TLS may buffer bytes that poll does not report. Without TLS, a short read means that no more is there.
                 self._drained = len(data) < _READ and not self._is_tls
                 self._feed(data)
 
-    def here(self) -> bytes:
-        """What is there of the body, in the hub's thread. ``pieces`` goes on after it, and raises what it met."""
+    def receive_now(self) -> bytes:
+        """Return what has arrived of the body; for the stream loop's thread.
+
+        ``pieces`` continues after it, and raises the failures that it met.
+        """
         try:
-            while (data := self._there()) is not None:
+            while (data := self._receive_available()) is not None:
                 if not data:
                     self._end()
                     break
                 self._parser.feed_data(data)
-                # What the kernel holds is told of again, by the poll; what TLS has read ahead is not.
+                # The next poll reports bytes that are left in the kernel, but not bytes that TLS has read ahead.
                 if self._done or not self._is_tls or not self._sock.pending():  # type: ignore[attr-defined]
                     break
         except httptools.HttpParserError as error:
@@ -273,39 +283,39 @@ class Response:
         return self._done or self._failure is not None
 
     def body(self, limit: int) -> bytes:
-        """All of the body.
+        """Return the whole body.
 
         Raises:
-            ModelUnavailable: it broke off, or is longer than ``limit`` bytes.
-            ModelTimeout, and whatever ``patience.check`` raises.
+            ModelUnavailable: the response broke off, or is longer than ``limit`` bytes.
+            ModelTimeout, and whatever ``deadline.check`` raises.
         """
-        found: list[bytes] = []
+        pieces: list[bytes] = []
         size = 0
         for piece in self.pieces():
-            found.append(piece or b"")
-            size += len(found[-1])
+            pieces.append(piece or b"")
+            size += len(pieces[-1])
             if size > limit:
                 raise ModelUnavailable(reason=f"the provider's answer is longer than {limit} bytes")
-        return b"".join(found)
+        return b"".join(pieces)
 
     def text(self, limit: int = 20_000) -> str:
-        """The body, or the first ``limit`` bytes of it, for people; never fails."""
-        found = b""
+        """Return the body, or its first ``limit`` bytes, as text for people; never fails."""
+        content = b""
         try:
             for piece in self.pieces():
-                found += piece or b""
-                if len(found) > limit:
+                content += piece or b""
+                if len(content) > limit:
                     break
         except (ModelUnavailable, ModelTimeout):
             pass
         finally:
             self.close()
-        return found[:limit].decode("utf-8", "replace")
+        return content[:limit].decode("utf-8", "replace")
 
     def close(self) -> None:
-        """Let go of the connection: for the next call, if the response has ended.
+        """Release the connection: keep it for the next call if the response is complete, else close it.
 
-        Not before: until the hub has let go of a stream, its socket may not be another's.
+        Call it only when the stream loop has let go of the stream; until then its socket must not serve another call.
         """
         if self._closed:
             return
@@ -322,30 +332,33 @@ class Response:
             raise _no_http(error) from error
 
     def _receive(self) -> bytes | None:
-        """What has come; empty at the end, None after a long silence."""
+        """Wait for bytes; return them, empty at the end of the stream, None after a long silence."""
         while True:
-            data = self._there()
+            data = self._receive_available()
             if data is not None:
                 return data
-            if not self._patience.wait(self._sock, select.POLLIN):
+            if not self._deadline.wait(self._sock, select.POLLIN):
                 return None
 
-    def _there(self) -> bytes | None:
-        """What is there; empty at the end, None where nothing is."""
+    def _receive_available(self) -> bytes | None:
+        """Return the bytes that have arrived; empty at the end of the stream, None if there are none."""
         while True:
             try:
                 return self._sock.recv(_READ)
             except (BlockingIOError, ssl.SSLWantReadError):
                 return None
             except ssl.SSLWantWriteError:
-                self._patience.wait(self._sock, select.POLLOUT)
+                self._deadline.wait(self._sock, select.POLLOUT)
             except OSError as error:
                 if not self._head_done:
                     raise _Closed from error
                 raise ModelUnavailable(reason=f"the stream broke: {error}") from error
 
     def _end(self) -> None:
-        """The other side closed: an end where the length was left to that, and a break anywhere else."""
+        """Handle a close by the provider.
+
+        It is the end of the body if no header gives its length, and a broken response otherwise.
+        """
         framed = "content-length" in self.headers or "chunked" in self.headers.get("transfer-encoding", "").lower()
         if framed:
             raise ModelUnavailable(reason="the provider's answer broke off")

@@ -1,7 +1,7 @@
-"""A model's stream, from the provider's bytes to pieces of text; the way of every streamed answer.
+"""Turn a provider's bytes into pieces of text. Every streamed answer comes this way.
 
-What arrives together is handed on together, and pieces that follow each other closely wait for a moment to be joined,
-so that a fast stream costs a write for each hundredth of a second and not for each token. The first goes on at once.
+Text that arrives together is passed on together, and pieces in quick succession wait a moment to be joined. So a fast
+stream costs a write each hundredth of a second instead of one for each token. The first piece goes on at once.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from .sse import Decoder
 __all__ = ["Reading", "read", "relay", "whole_chunk"]
 
 _GATHER_SECONDS = 0.012
-"""A tick of 10 to 20 ms halves the cost of fast streams, and nobody sees it."""
+"""Seconds that pieces are gathered. 10 to 20 ms halve the cost of fast streams, and nobody sees the delay."""
 
 _MOST = 4_000_000
-"""Bytes of an answer in one piece at most."""
+"""The most bytes of an answer in one piece."""
 
 _DONE = b"[DONE]"
 
@@ -36,34 +36,34 @@ def relay(
     path: str,
     headers: Mapping[str, str],
     body: bytes,
-    patience: Deadline,
+    deadline: Deadline,
     parse: Callable[[dict[str, Any]], Chunk],
-    whole: Callable[[dict[str, Any]], Chunk],
+    parse_answer: Callable[[dict[str, Any]], Chunk],
 ) -> Iterator[Chunk]:
-    """Send a request, and give its answer as it comes. Closing the iterator closes the connection.
+    """Send a request, and yield its answer as it arrives. Closing the iterator closes the connection.
 
     Args:
-        parse, whole: make a chunk of an event's JSON, and of an answer that did not come as a stream.
+        parse, parse_answer: make a chunk of an event's JSON, and of an answer that did not come as a stream.
 
     Raises:
-        ModelError: as :class:`~firelaunch.llm.types.Provider` has it.
-        Whatever ``patience.check`` raises.
+        ModelError: as for :class:`~firelaunch.llm.types.Provider`.
+        Whatever ``deadline.check`` raises.
     """
-    response = transport.post(path, {**headers, "Accept": "text/event-stream"}, body, patience)
+    response = transport.post(path, {**headers, "Accept": "text/event-stream"}, body, deadline)
     try:
         if response.status != 200:
             raise of_response(response.status, response.headers, response.text())
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "application/json":
-            yield read(whole, _object(response.body(_MOST)))
+            yield read(parse_answer, _object(response.body(_MOST)))
             return
         if kind != "text/event-stream":
             raise ModelUnavailable(reason=f"the provider answered with {kind or 'no content type'}, not with a stream")
-        yield from Reading(response, patience, parse).chunks()
-        if patience.hosted:
+        yield from Reading(response, deadline, parse).chunks()
+        if deadline.hosted:
             yield LEAVING
     except Exception:
-        if patience.hosted:
+        if deadline.hosted:
             yield LEAVING
         raise
     finally:
@@ -71,29 +71,29 @@ def relay(
 
 
 def whole_chunk(call: ModelCall, chunks: Iterator[Chunk]) -> Chunk:
-    """The one chunk of an answer in one piece.
+    """Return the single chunk of an answer in one piece.
 
     Raises:
-        ModelUnavailable: it came in several, or in none.
+        ModelUnavailable: the answer came in several chunks, or in none.
     """
-    # Of an answer in one piece nothing comes until all of it is there.
-    call.patience.first_token = call.patience.left()
-    found = [chunk for chunk in chunks if chunk != Chunk()]
-    if len(found) != 1:
+    # The provider sends nothing of such an answer until all of it is ready, so the silence may last as long.
+    call.deadline.first_token = call.deadline.left()
+    answer = [chunk for chunk in chunks if chunk != Chunk()]
+    if len(answer) != 1:
         raise ModelUnavailable(reason="the provider's answer is not in one piece")
-    return found[0]
+    return answer[0]
 
 
 class Reading:
-    """A response that is read: by its turn, or by the hub while the model says nothing but text.
+    """A response that is being read: by its turn, or by the stream loop while the model sends nothing but text.
 
-    The second way runs none of the generators that a piece of text passes on the first; they are told afterwards, by
+    The loop runs none of the generators that a piece of text passes otherwise. They learn of the text afterwards, from
     one :class:`~firelaunch.llm.types.Passed` chunk.
     """
 
-    def __init__(self, response: Response, patience: Deadline, parse: Callable[[dict[str, Any]], Chunk]) -> None:
+    def __init__(self, response: Response, deadline: Deadline, parse: Callable[[dict[str, Any]], Chunk]) -> None:
         self._response = response
-        self._patience = patience
+        self._deadline = deadline
         self._parse = parse
         self._decoder = Decoder()
         self._pattern = Pattern(parse)
@@ -103,8 +103,8 @@ class Reading:
         self._finished = False
 
     def chunks(self) -> Iterator[Chunk]:
-        """All of the answer."""
-        client, decoder = self._patience.client, self._decoder
+        """Yield the whole answer."""
+        client, decoder = self._deadline.client, self._decoder
         try:
             for piece in self._response.pieces():
                 if client is not None:
@@ -115,18 +115,19 @@ class Reading:
                     yield Chunk()
                 else:
                     decoder.feed(piece)
-                    yield from self._read()
+                    yield from self._read_events()
                 if client is not None:
-                    client.idle = False  # of the piece before; what is told now may be the last
+                    client.idle = False  # it was about the piece before; the next one may be the last
+                # Text that the stream loop passed on comes before the events that arrived after it.
                 while self._passed or decoder.has_event:
                     if self._passed:
                         passed, self._passed = "".join(self._passed), []
                         yield Passed(passed)
-                    yield from self._read()
+                    yield from self._read_events()
                 if self._failure is not None:
                     raise self._failure
             decoder.end()
-            yield from self._read()
+            yield from self._read_events()
         finally:
             if client is not None:
                 client.read = None
@@ -134,49 +135,56 @@ class Reading:
             raise ModelUnavailable(reason="the stream ended before the answer did")
 
     def text(self) -> str | None:
-        """What has come, in the hub's thread, if it is nothing but text; else None, and the turn reads it."""
-        decoder, patience = self._decoder, self._patience
+        """Return what has arrived, if it is nothing but text; for the stream loop's thread.
+
+        None means that the turn must read it.
+        """
+        decoder, deadline = self._decoder, self._deadline
         try:
-            decoder.feed(self._response.here())
+            decoder.feed(self._response.receive_now())
         except ModelError as error:
             self._failure = error
             return None
         before = decoder.at
         text, decoder.at = self._pattern.run(decoder.buffer, before)
+        # Something other than text has arrived, so let the turn read all of it from where this began.
         if self._response.ended or decoder.has_event:
             decoder.at = before
             return None
-        if decoder.at > before and patience.client is not None:
-            soon = self._is_soon(patience.heard(text=bool(text)))
-            patience.client.not_before = self._handed_on + _GATHER_SECONDS if soon else 0.0
+        if decoder.at > before and deadline.client is not None:
+            soon = self._is_soon(deadline.heard(text=bool(text)))
+            deadline.client.not_before = self._handed_on + _GATHER_SECONDS if soon else 0.0
             self._passed.append(text)
         return text
 
-    def _read(self) -> Iterator[Chunk]:
-        """One chunk of the events that are there, if there are any."""
-        client, patience = self._patience.client, self._patience
-        joined = self._joined()
-        if joined is None:
+    def _read_events(self) -> Iterator[Chunk]:
+        """Yield one chunk of all events that have arrived, if any."""
+        client, deadline = self._deadline.client, self._deadline
+        events = self._joined_events()
+        if events is None:
             return
-        chunk, last, error = joined
-        gather = self._is_soon(patience.heard(text=bool(chunk.text))) and not last
+        chunk, last, error = events
+        more_soon = self._is_soon(deadline.heard(text=bool(chunk.text))) and not last
         if error is not None and client is not None:
-            client.read = None  # the hub would read on behind it
+            client.read = None  # the stream loop would read on past the error
+        # The stream loop must not sleep: it leaves the socket alone until ``not_before``. A thread pauses instead.
         if client is not None and client.hosted:
-            client.not_before = self._handed_on + _GATHER_SECONDS if gather else 0.0
+            client.not_before = self._handed_on + _GATHER_SECONDS if more_soon else 0.0
             yield chunk
         else:
             yield chunk
-            if gather and error is None:
-                patience.pause(_GATHER_SECONDS)
+            if more_soon and error is None:
+                deadline.pause(_GATHER_SECONDS)
                 self._handed_on = time.monotonic()
         if error is not None:
             raise error
 
-    def _joined(self) -> tuple[Chunk, bool, ModelError | None] | None:
-        """One chunk of all events; whether the stream's end mark was among them; and the error that they end in.
+    def _joined_events(self) -> tuple[Chunk, bool, ModelError | None] | None:
+        """Join all events that have arrived into one chunk.
 
-        None where there are no events.
+        Returns:
+            The chunk, whether the stream's end mark was among the events, and the error that they end in. None without
+            events.
         """
         decoder, pattern = self._decoder, self._pattern
         texts: list[str] = []
@@ -184,27 +192,28 @@ class Reading:
         thoughts: list[str] = []
         tokens: TokenCounts | None = None
         finish = error = None
-        last = some = False
+        end_mark = any_event = False
         while True:
+            # The fast way: events of the learned form give their text without being parsed.
             before = decoder.at
             text, decoder.at = pattern.run(decoder.buffer, before)
             if decoder.at > before:
                 texts.append(text)
-                some = True
+                any_event = True
                 continue
             data = decoder.event()
             if data is None:
                 break
-            some = True
+            any_event = True
             if data == _DONE:
-                last = True
+                end_mark = True
                 continue
             if not data:
                 continue
             try:
                 chunk = read(self._parse, _object(data))
-            except ModelError as found:
-                error = found
+            except ModelError as failure:
+                error = failure
                 break
             pattern.learn(decoder.block, data, chunk)
             texts.append(chunk.text)
@@ -212,29 +221,29 @@ class Reading:
             finish = chunk.finish or finish
             parts += chunk.parts
             thoughts.append(chunk.thought)
-        if not some:
+        if not any_event:
             return None
-        self._finished = self._finished or last or finish is not None
-        said = "".join(texts)
+        self._finished = self._finished or end_mark or finish is not None
+        text = "".join(texts)
         thought = "".join(thoughts)
         if parts or thought:
-            return ToolChunk(said, tokens, finish, parts=tuple(parts), thought=thought), last, error
-        return Chunk(said, tokens, finish), last, error
+            return ToolChunk(text, tokens, finish, parts=tuple(parts), thought=thought), end_mark, error
+        return Chunk(text, tokens, finish), end_mark, error
 
     def _is_soon(self, now: float) -> bool:
-        """Whether a piece that is here now follows the one before it closely."""
+        """Return whether a piece that arrived at ``now`` closely follows the one before it."""
         before, self._handed_on = self._handed_on, now
         return now - before < _GATHER_SECONDS
 
 
-def read(parse: Callable[[dict[str, Any]], Chunk], found: dict[str, Any]) -> Chunk:
-    """What ``parse`` makes of a provider's JSON.
+def read(parse: Callable[[dict[str, Any]], Chunk], document: dict[str, Any]) -> Chunk:
+    """Return what ``parse`` makes of a provider's JSON.
 
     Raises:
-        ModelUnavailable: it is not of the form that a provider's has.
+        ModelUnavailable: the JSON does not have a provider's form.
     """
     try:
-        return parse(found)
+        return parse(document)
     except ModelError:
         raise
     except Exception as error:
@@ -243,11 +252,11 @@ def read(parse: Callable[[dict[str, Any]], Chunk], found: dict[str, Any]) -> Chu
 
 def _object(data: bytes) -> dict[str, Any]:
     try:
-        found = from_json(data)
+        document = from_json(data)
     except ValueError as error:
         raise ModelUnavailable(reason="the provider sent what is no JSON") from error
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise ModelUnavailable(reason="the provider sent JSON that is no object")
-    if found.get("error"):
-        raise of_stream(found["error"])
-    return found
+    if document.get("error"):
+        raise of_stream(document["error"])
+    return document

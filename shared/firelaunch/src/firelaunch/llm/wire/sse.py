@@ -1,4 +1,4 @@
-"""Server-sent events out of bytes that come in pieces of any size."""
+"""Decode server-sent events from bytes that arrive in pieces of any size."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from ...errors import ModelUnavailable
 __all__ = ["Decoder"]
 
 _MOST = 4_000_000
-"""Bytes of one event at most; a provider that sends more without an end is not one."""
+"""The most bytes of one event; a provider that sends more without an end does not send events."""
 
 
 class Decoder:
-    """Collects bytes, and gives the ``data`` of each event that is whole.
+    """A buffer that takes bytes and returns the ``data`` of each complete event.
 
-    Lines end in LF, CRLF or CR; fields other than ``data``, and comments, mean nothing to us
+    Lines end in LF, CRLF or CR. Comments and fields other than ``data`` are ignored
     (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
     Attributes:
-        buffer: what has come, its lines ended by LF.
-        at: how much of that was read.
-        block: the lines of the event that was given last.
+        buffer: the bytes that have arrived, with lines ended by LF.
+        at: how many of them were read.
+        block: the lines of the last event returned.
     """
 
     def __init__(self) -> None:
@@ -29,10 +29,10 @@ class Decoder:
         self._cr = False
 
     def feed(self, piece: bytes) -> None:
-        """Take in more bytes.
+        """Add bytes to the buffer.
 
         Raises:
-            ModelUnavailable: an event that does not end.
+            ModelUnavailable: an event does not end.
         """
         if self._cr or b"\r" in piece:
             piece = self._with_line_feeds(piece)
@@ -43,13 +43,13 @@ class Decoder:
 
     def _with_line_feeds(self, piece: bytes) -> bytes:
         if self._cr and piece:
-            piece = piece.removeprefix(b"\n")  # the other half of a CRLF whose first ended a line
+            piece = piece.removeprefix(b"\n")  # second half of a CRLF; its CR already ended the line
             self._cr = False
         self._cr = self._cr or piece.endswith(b"\r")
         return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def event(self) -> bytes | None:
-        """The data of the next event; None where no whole one is left."""
+        """Return the data of the next event; None if no complete event is left."""
         while (end := self.buffer.find(b"\n\n", self.at)) >= 0:
             block = self.buffer[self.at : end]
             self.at = end + 2
@@ -61,11 +61,11 @@ class Decoder:
 
     @property
     def has_event(self) -> bool:
-        """Whether there is a next one, or a comment."""
+        """Whether a complete event or comment is left."""
         return self.at < len(self.buffer) and self.buffer.find(b"\n\n", self.at) >= 0
 
     def end(self) -> None:
-        """The stream has ended. Servers exist that leave out its last blank line."""
+        """Note the end of the stream. Some servers leave out the last blank line."""
         if self.at < len(self.buffer):
             self.feed(b"\n\n")
 

@@ -1,4 +1,4 @@
-"""The port to an embedding model, and what turns any number of texts into requests that the model takes."""
+"""The port to an embedding model, and the embedder that splits any number of texts into requests."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["Embedded", "Embedder", "EmbeddingModel", "Pace", "counted", "estimate"]
 
 _BYTES_A_TOKEN = 3
-"""Fewer than English has (about 4), so that a batch by this estimate rarely is over a limit; one that is, is halved."""
+"""Fewer than English has (about 4), so that a batch rarely exceeds a limit; a batch that does is halved."""
 
 _MIN_WAIT, _MAX_WAIT = 0.25, 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Vectors, a row for each text, and the tokens they took.
+    """Vectors, one row for each text, and the tokens that they took.
 
-    ``estimated``: the model did not say how many, and ``tokens`` is a bound.
+    ``estimated``: the model did not report them, and ``tokens`` is an upper bound.
     """
 
     vectors: Vectors
@@ -44,10 +44,12 @@ class EmbeddingModel(Protocol):
 
     Attributes:
         id: names the model and the length of its vectors; a part of the index version.
-        batch_texts, batch_tokens: what one request may hold.
+        batch_texts, batch_tokens: the limits of one request.
 
-    Raises (``request``): ModelUnavailable and ModelTimeout (another try may help), ModelRefused (it would not),
-        ModelError (the model is of no use now).
+    Raises (``request``):
+        ModelUnavailable, ModelTimeout: another try may help.
+        ModelRefused: another try would not help.
+        ModelError: the model is of no use now.
     """
 
     id: str
@@ -55,22 +57,22 @@ class EmbeddingModel(Protocol):
     batch_tokens: int
 
     def request(self, texts: Sequence[str], *, query: bool, seconds: float) -> Embedded:
-        """The vectors of texts that fit one request; ``query`` says that they ask, rather than being searched."""
+        """Return the vectors of texts that fit one request; ``query`` if they are questions."""
 
 
 def estimate(text: str) -> int:
-    """About how many tokens a text is, rather too many than too few."""
+    """Return roughly how many tokens a text has, rather too many than too few."""
     return -(-len(text.encode("utf-8", "replace")) // _BYTES_A_TOKEN)
 
 
 def counted(vectors: Vectors, texts: Sequence[str], tokens: Any) -> Embedded:
-    """Vectors with the ``tokens`` that the provider says they took; a bound where that is no count of tokens."""
+    """Return vectors with the tokens that the provider reports, or with an upper bound if it reports no valid count."""
     used = figure(tokens)
     return Embedded(vectors, used, False) if used else Embedded(vectors, sum(map(text_bound, texts)), True)
 
 
 class Pace:
-    """Spaces requests so that no more than so many units begin in a minute.
+    """A rate limit, which spaces requests so that no more than a number of units begin in a minute.
 
     Args:
         per_minute: units a minute; 0 for no limit.
@@ -83,7 +85,7 @@ class Pace:
         self._free_at = 0.0
 
     def take(self, units: int) -> float:
-        """Take units; the seconds to wait before they may be used."""
+        """Take units, and return the seconds to wait before using them."""
         with self._lock:
             now = self._clock()
             start = max(now, self._free_at)
@@ -92,12 +94,12 @@ class Pace:
 
 
 class Embedder:
-    """Turns texts into vectors: batched, paced, tried again. May be called from many threads.
+    """An embedding model with batches, rate limits and retries. May be called from many threads.
 
     Args:
-        model: who makes the vectors.
-        requests_per_minute, tokens_per_minute: of this process; 0 for no limit.
-        sleep, clock: others than the system's, for tests.
+        model: makes the vectors.
+        requests_per_minute, tokens_per_minute: limits of this process; 0 for no limit.
+        sleep, clock: replacements of the system's, for tests.
     """
 
     def __init__(
@@ -116,27 +118,27 @@ class Embedder:
         self._clock = clock
 
     def warm(self) -> None:
-        """Import what the first request needs, where the model says what that is."""
+        """Import what the first request needs, if the model names it."""
         warm: Callable[[], None] = getattr(self._model, "warm", lambda: None)
         warm()
 
     def embed(self, texts: Sequence[str], *, query: bool = False, seconds: float = 120.0) -> Embedded:
-        """The vectors of ``texts``, in their order.
+        """Return the vectors of ``texts``, in their order.
 
         Args:
-            query: the texts are questions; some models embed those in another way.
-            seconds: for each request with its retries, waiting for the pace included.
+            query: the texts are questions; some models embed those differently.
+            seconds: for each request with its retries, including waits for the rate limit.
 
         Raises:
-            ModelError: one of its kinds; no vector is returned then, and what was embedded is paid all the same.
+            ModelError: one of its kinds. No vector is returned then, but what was embedded must be paid.
         """
         import numpy as np
 
         if not all(text.strip() for text in texts):
             raise ModelRefused(reason="a text without a word has no embedding")
-        done = [part for batch in self._batches(texts) for part in self._embed(batch, query, seconds)]
-        vectors = np.concatenate([part.vectors for part in done]) if done else np.zeros((0, 0), np.float32)
-        return Embedded(vectors, sum(part.tokens for part in done), any(part.estimated for part in done))
+        batches = [part for batch in self._batches(texts) for part in self._embed(batch, query, seconds)]
+        vectors = np.concatenate([part.vectors for part in batches]) if batches else np.zeros((0, 0), np.float32)
+        return Embedded(vectors, sum(part.tokens for part in batches), any(part.estimated for part in batches))
 
     def _batches(self, texts: Sequence[str]) -> Iterator[Sequence[str]]:
         first = tokens = 0
@@ -156,7 +158,7 @@ class Embedder:
         except ModelRefused:
             if len(texts) == 1:
                 raise
-            # More tokens than estimated, or one bad text among good ones: halves find out which.
+            # More tokens than estimated, or one bad text among good ones: try both halves to find out which.
             middle = len(texts) // 2
             yield from self._embed(texts[:middle], query, seconds)
             yield from self._embed(texts[middle:], query, seconds)
@@ -171,9 +173,9 @@ class Embedder:
             if pause:
                 self._sleep(pause)
             try:
-                return _checked(self._model.request(texts, query=query, seconds=give_up - self._clock()), len(texts))
+                return _check(self._model.request(texts, query=query, seconds=give_up - self._clock()), len(texts))
             except (ModelUnavailable, ModelTimeout) as error:
-                # Full jitter keeps processes that failed together from coming back together.
+                # Full jitter keeps processes that failed together from retrying together.
                 pause = max(error.retry_after or 0.0, random.uniform(0, wait))  # noqa: S311 - keeps no secret
                 wait = min(2 * wait, _MAX_WAIT)
                 if self._clock() + pause >= give_up:
@@ -181,12 +183,12 @@ class Embedder:
                 self._sleep(pause)
 
 
-def _checked(found: Embedded, count: int) -> Embedded:
+def _check(embedded: Embedded, count: int) -> Embedded:
     import numpy as np
 
-    vectors = found.vectors
+    vectors = embedded.vectors
     if vectors.ndim != 2 or len(vectors) != count or not vectors.size or not np.isfinite(vectors).all():
         raise ModelUnavailable(
             reason=f"the embedding model gave {vectors.shape} vectors for {count} texts, or no numbers"
         )
-    return found
+    return embedded

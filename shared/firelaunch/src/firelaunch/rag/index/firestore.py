@@ -1,9 +1,9 @@
 """The index in Firestore itself: each owner's chunks in one collection below the owner, searched with ``find_nearest``.
 
-Words are found by the postings that :mod:`.firestore_words` keeps beside them. The collection of chunks is
-``apps/{app}/users/{uid}/chunks``, or ``apps/{app}/chunks`` for the library: a query reads one collection, so that of
-one owner can reach no other's. In production Firestore asks for a composite index of ``version`` and the vector;
-docs/search.md has the command. The emulator asks for none.
+Words are found by the postings that :mod:`.firestore_words` stores next to the chunks. The collection of chunks is
+``apps/{app}/users/{uid}/chunks``, or ``apps/{app}/chunks`` for the library. A query reads one collection, so a query
+of one owner cannot reach another's chunks. In production, Firestore needs a composite index of ``version`` and the
+vector; docs/search.md has the command. The emulator needs none.
 """
 
 from __future__ import annotations
@@ -36,30 +36,33 @@ if TYPE_CHECKING:
 __all__ = ["FirestoreIndex"]
 
 _MAX_DIMENSIONS = 2_048
-"""https://firebase.google.com/docs/firestore/vector-search#limitations."""
+"""The most dimensions (https://firebase.google.com/docs/firestore/vector-search#limitations)."""
 
 _BATCH = 100
 _BATCH_TEXT = 120_000
-"""Chunks in one commit, and bytes of their texts: with 2,048 dimensions each well below its 10 MiB, and the postings of
-such texts are below the 1 MiB of a document, as each byte of text makes six of them at most (by pairs of CJK)."""
+"""The most bytes of text in one commit; ``_BATCH`` is the most chunks.
+
+With 2,048 dimensions, both stay well below a commit's 10 MiB. The postings of such texts stay below the 1 MiB of a
+document, since each byte of text makes at most six bytes of postings (with pairs of CJK).
+"""
 
 _SECONDS = 15.0
 _PASSING = (google.ServiceUnavailable, google.DeadlineExceeded, google.ResourceExhausted, google.Aborted)
 _DISTANCE = "distance"
 _SHOWN = ("chunk", "version", "document", "text", "tags", "place")
-"""What a hit is made of: all but the vector, which is the largest part of a chunk."""
+"""The fields of a hit: all but the vector, which is the largest part of a chunk."""
 
 
 class FirestoreIndex:
     """An :class:`~firelaunch.rag.index.base.Index` on one Firestore database.
 
-    ``FIRESTORE_EMULATOR_HOST``, where it is set, leads to the emulator; the client library reads it.
+    If ``FIRESTORE_EMULATOR_HOST`` is set, the client library uses the emulator.
 
     Args:
         project: Google Cloud project.
         database: "(default)" or a named one.
-        client: a client made elsewhere.
-        analyzer: makes terms of texts and questions. Another one needs another version.
+        client: an existing client.
+        analyzer: makes terms of texts and queries. Another analyzer needs another version.
     """
 
     has_words = True
@@ -73,7 +76,7 @@ class FirestoreIndex:
     ) -> None:
         self._project = project
         self._database = database
-        self._given = client
+        self._own_client = client
         self._lock = threading.Lock()
         self._lengths: dict[tuple[str, str], int] = {}
         self._words = FirestoreWords(lambda: self._client, analyzer or Analyzer())
@@ -81,23 +84,26 @@ class FirestoreIndex:
     @cached_property
     def _client(self) -> firestore.Client:
         with self._lock:
-            made = self.__dict__.get("_client")
-            return made or self._given or firestore.Client(project=self._project, database=self._database)
+            cached = self.__dict__.get("_client")
+            return cached or self._own_client or firestore.Client(project=self._project, database=self._database)
 
     @cached_property
-    def _beside(self) -> ThreadPoolExecutor:
+    def _threads(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(8, thread_name_prefix="firestore-index")
 
     def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`. Written in commits of 100; a chunk's terms come with it."""
+        """Write entries in commits of 100, as :class:`~firelaunch.rag.index.base.Index` describes.
+
+        A chunk's terms are written in the same commit.
+        """
         latest = list({entry.id: entry for entry in entries}.values())
-        with _translated():
+        with _translate_errors():
             self._check_lengths(scope, version, latest)
-            for some in _batches(latest):
+            for group in _batches(latest):
                 batch = self._client.batch()
-                for entry in some:
+                for entry in group:
                     batch.set(self._chunk(scope, version, entry.id), _fields(version, entry))
-                self._words.add(batch, scope, version, some)
+                self._words.add(batch, scope, version, group)
                 commit(self._client, batch, fence)
             self._words.settle(scope, version)
 
@@ -110,9 +116,9 @@ class FirestoreIndex:
         ids: Collection[str] | None = None,
         fence: Fence | None = None,
     ) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Remove entries, as :class:`~firelaunch.rag.index.base.Index` describes."""
         if ids is not None:
-            with _translated():
+            with _translate_errors():
                 self._remove([self._chunk(scope, str(version), each) for each in ids], fence)
                 self._words.remove(scope, version, lambda chunk: chunk.name in ids, fence)
             return
@@ -120,7 +126,7 @@ class FirestoreIndex:
         for field, value in (("document", document), ("version", version)):
             if value is not None:
                 query = query.where(filter=FieldFilter(field, "==", value))
-        with _translated():
+        with _translate_errors():
             self._delete(query, fence)
             if document is None:
                 self._words.clear(scope, version, fence)
@@ -130,12 +136,15 @@ class FirestoreIndex:
     def nearest(
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
     ) -> list[Hit]:
-        """See :class:`~firelaunch.rag.index.base.Index`. At most 1,000 (Firestore's limit)."""
-        running = [
-            self._beside.submit(self._nearest, each, version, vector, k, where or {})
+        """Return the nearest entries, as :class:`~firelaunch.rag.index.base.Index` describes.
+
+        Firestore returns at most 1,000.
+        """
+        searches = [
+            self._threads.submit(self._nearest, each, version, vector, k, where or {})
             for each in scopes_of(scope, library)
         ]
-        hits = [hit for future in running for hit in future.result()]
+        hits = [hit for future in searches for hit in future.result()]
         return sorted(hits, key=lambda hit: -hit.score)[:k]
 
     def matching(
@@ -149,16 +158,19 @@ class FirestoreIndex:
         library: bool = True,
         texts: bool = True,
     ) -> list[Hit]:
-        """See :class:`~firelaunch.rag.index.base.Index`. Scores are BM25's, each owner's by the owner's own counts."""
-        running = [
-            self._beside.submit(self._matching, each, version, query, k, where or {})
+        """Return the entries that match the words best, as :class:`~firelaunch.rag.index.base.Index` describes.
+
+        Scores are BM25's, from each owner's own statistics.
+        """
+        searches = [
+            self._threads.submit(self._matching, each, version, query, k, where or {})
             for each in scopes_of(scope, library)
         ]
-        hits = sorted((hit for future in running for hit in future.result()), key=lambda hit: -hit.score)[:k]
+        hits = sorted((hit for future in searches for hit in future.result()), key=lambda hit: -hit.score)[:k]
         return self.texts(scope, hits) if texts else hits
 
     def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Return the hits with their texts, as :class:`~firelaunch.rag.index.base.Index` describes."""
         app = Scope(scope.app_id)
         owners = {owner_of(each): each for each in (scope, app)}
         names = {
@@ -166,33 +178,36 @@ class FirestoreIndex:
         }
         if not names:
             return list(hits)
-        with _translated():
-            read = self._client.get_all(list(names), field_paths=_SHOWN, timeout=_SECONDS)
-            found = {names[each.reference]: _entry(each) for each in read if each.exists}
+        with _translate_errors():
+            snapshots = self._client.get_all(list(names), field_paths=_SHOWN, timeout=_SECONDS)
+            entries = {names[each.reference]: _entry(each) for each in snapshots if each.exists}
         return [
-            replace(hit, entry=found.get(n, hit.entry), unread=False)
+            replace(hit, entry=entries.get(n, hit.entry), unread=False)
             for n, hit in enumerate(hits)
-            if not hit.unread or n in found
+            if not hit.unread or n in entries
         ]
 
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Return a document's entries, as :class:`~firelaunch.rag.index.base.Index` describes."""
         query = self._of_version(scope, version).where(filter=FieldFilter("document", "==", document))
-        with _translated():
-            return [_hit(found, 0.0, with_vector=True) for found in query.stream(timeout=_SECONDS)]
+        with _translate_errors():
+            return [_hit(snapshot, 0.0, with_vector=True) for snapshot in query.stream(timeout=_SECONDS)]
 
     def count(self, scope: Scope, version: str) -> int:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
-        with _translated():
+        """Return the number of entries, as :class:`~firelaunch.rag.index.base.Index` describes."""
+        with _translate_errors():
             return int(self._of_version(scope, version).count(alias="n").get(timeout=_SECONDS)[0][0].value)
 
     def drop(self, app_id: str, version: str) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`. Goes from user to user; may be broken off and repeated."""
+        """Remove a version, as :class:`~firelaunch.rag.index.base.Index` describes.
+
+        It goes from user to user; an interrupted call can be repeated.
+        """
         app = Scope(app_id)
-        with _translated():
+        with _translate_errors():
             self._delete(self._of_version(app, version))
             self._words.clear(app, version)
-            # Users whose own document does not exist are listed too.
+            # The list includes users whose own document does not exist.
             for user in self._client.collection(app.users()).list_documents(page_size=300):
                 self._delete(self._of_version(app.of(user.id), version))
                 self._words.clear(app.of(user.id), version)
@@ -200,9 +215,9 @@ class FirestoreIndex:
             self._lengths.pop(key, None)
 
     def close(self) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
-        if "_beside" in self.__dict__:
-            self._beside.shutdown(wait=False)
+        """Release connections and memory, as :class:`~firelaunch.rag.index.base.Index` describes."""
+        if "_threads" in self.__dict__:
+            self._threads.shutdown(wait=False)
         if "_client" in self.__dict__:
             self._client.close()  # type: ignore[no-untyped-call]
 
@@ -216,64 +231,68 @@ class FirestoreIndex:
         return self._chunks(scope).where(filter=FieldFilter("version", "==", version))
 
     def _nearest(self, scope: Scope, version: str, vector: Vector, k: int, where: Where) -> list[Hit]:
-        with _translated():
-            there = self._length(scope, version)
-            if there is None:
+        with _translate_errors():
+            length = self._length(scope, version)
+            if length is None:
                 return []
-            if len(vector) != there:
-                raise _other_length(len(vector), there)
+            if len(vector) != length:
+                raise _wrong_length(len(vector), length)
             query = self._of_version(scope, version).select([*_SHOWN, _DISTANCE])
             for name, values in where.items():
                 field = name if name == "document" else f"tags.{name}"
                 query = query.where(filter=FieldFilter(field, "in", list(values)))
-            found = query.find_nearest(
+            neighbours = query.find_nearest(
                 "embedding",
                 FirestoreVector(vector.tolist()),
                 limit=k,
                 distance_measure=DistanceMeasure.COSINE,
                 distance_result_field=_DISTANCE,
             )
-            return [_hit(each, 1.0 - each.get(_DISTANCE)) for each in found.stream(timeout=_SECONDS)]
+            return [_hit(snapshot, 1.0 - snapshot.get(_DISTANCE)) for snapshot in neighbours.stream(timeout=_SECONDS)]
 
     def _matching(self, scope: Scope, version: str, query: str, k: int, where: Where) -> list[Hit]:
-        with _translated():
-            found = self._words.rank(scope, version, query, k, where)
+        with _translate_errors():
+            ranked = self._words.rank(scope, version, query, k, where)
         return [
             Hit(
                 scope.app_id,
                 owner_of(scope),
                 version,
-                Entry(each.chunk.name, each.chunk.document, "", None, each.chunk.tags),
-                each.score,
+                Entry(match.chunk.name, match.chunk.document, "", None, match.chunk.tags),
+                match.score,
                 unread=True,
             )
-            for each in found
+            for match in ranked
         ]
 
     def _check_lengths(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
-        there = self._length(scope, version)
+        length = self._length(scope, version)
         for entry in entries:
             if entry.vector is None:
                 continue
-            there = there or len(entry.vector)
-            if len(entry.vector) != there:
-                raise _other_length(len(entry.vector), there)
-            if there > _MAX_DIMENSIONS:
-                raise IndexFailed(reason=f"{there} dimensions, and Firestore takes {_MAX_DIMENSIONS}: index.dimensions")
+            length = length or len(entry.vector)
+            if len(entry.vector) != length:
+                raise _wrong_length(len(entry.vector), length)
+            if length > _MAX_DIMENSIONS:
+                raise IndexFailed(
+                    reason=f"{length} dimensions, and Firestore takes {_MAX_DIMENSIONS}: index.dimensions"
+                )
 
     def _length(self, scope: Scope, version: str) -> int | None:
-        """The dimensions of the vectors that a scope holds of a version; they never change, so they are asked once."""
+        """Return the dimensions of a scope's vectors in a version; they never change, so they are read once."""
         key = (scope.root, version)
         if key not in self._lengths:
-            found = list(self._of_version(scope, version).limit(1).stream(timeout=_SECONDS))
-            vector = found[0].get("embedding") if found and "embedding" in (found[0].to_dict() or {}) else None
+            snapshots = list(self._of_version(scope, version).limit(1).stream(timeout=_SECONDS))
+            vector = (
+                snapshots[0].get("embedding") if snapshots and "embedding" in (snapshots[0].to_dict() or {}) else None
+            )
             if vector is None:
                 return None
             self._lengths[key] = len(vector)
         return self._lengths[key]
 
     def _delete(self, query: Any, fence: Fence | None = None) -> None:
-        self._remove([found.reference for found in query.select(["__name__"]).stream(timeout=_SECONDS)], fence)
+        self._remove([snapshot.reference for snapshot in query.select(["__name__"]).stream(timeout=_SECONDS)], fence)
 
     def _remove(self, names: Sequence[Any], fence: Fence | None) -> None:
         for first in range(0, len(names), 4 * _BATCH):
@@ -287,12 +306,12 @@ def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
     batch: list[Entry] = []
     size = 0
     for entry in entries:
-        more = len(entry.text.encode())
-        if batch and (len(batch) == _BATCH or size + more > _BATCH_TEXT):
+        bytes_added = len(entry.text.encode())
+        if batch and (len(batch) == _BATCH or size + bytes_added > _BATCH_TEXT):
             yield batch
             batch, size = [], 0
         batch.append(entry)
-        size += more
+        size += bytes_added
     if batch:
         yield batch
 
@@ -309,8 +328,8 @@ def _fields(version: str, entry: Entry) -> dict[str, Any]:
     return fields if entry.vector is None else {**fields, "embedding": FirestoreVector(entry.vector.tolist())}
 
 
-def _entry(found: Any, *, with_vector: bool = False) -> Entry:
-    data = found.to_dict()
+def _entry(snapshot: Any, *, with_vector: bool = False) -> Entry:
+    data = snapshot.to_dict()
     vector = None
     if with_vector and "embedding" in data:
         import numpy as np
@@ -319,19 +338,19 @@ def _entry(found: Any, *, with_vector: bool = False) -> Entry:
     return Entry(data["chunk"], data["document"], data["text"], vector, data["tags"], json.loads(data["place"]))
 
 
-def _hit(found: Any, score: float, *, with_vector: bool = False) -> Hit:
-    # Whose it is says the path alone, which is where it really lies.
-    _, app_id, *rest, _, _ = found.reference.path.split("/")
+def _hit(snapshot: Any, score: float, *, with_vector: bool = False) -> Hit:
+    # Take the owner from the path, which shows where the chunk really is, and not from its fields.
+    _, app_id, *rest, _, _ = snapshot.reference.path.split("/")
     scope = Scope(app_id, rest[1] if rest else None)
-    return Hit(app_id, owner_of(scope), found.get("version"), _entry(found, with_vector=with_vector), score)
+    return Hit(app_id, owner_of(scope), snapshot.get("version"), _entry(snapshot, with_vector=with_vector), score)
 
 
-def _other_length(given: int, there: int) -> IndexFailed:
-    return IndexFailed(reason=f"a vector has {given} dimensions, and those of this version have {there}")
+def _wrong_length(length: int, expected: int) -> IndexFailed:
+    return IndexFailed(reason=f"a vector has {length} dimensions, and those of this version have {expected}")
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except _PASSING as error:

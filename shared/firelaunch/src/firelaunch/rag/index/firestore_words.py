@@ -1,16 +1,15 @@
-"""Words in Firestore: each owner's segments of postings in one collection below the owner, beside the chunks.
+"""Words in Firestore: each owner's segments of postings in one collection below the owner, next to the chunks.
 
-Documents of the collection, all of one index version:
+Documents of the collection, each of one index version:
 
 * a **segment** (``kind`` "live"): the head of :mod:`.segments`, written in the commit that writes its chunks;
 * a **block** of a large segment;
-* a segment that is **building** or **gone**: its blocks are being written, or deleted. Nobody searches it, and
-  whoever comes next takes away what was left of it.
+* a segment that is **building** or **gone**: its blocks are being written or deleted. No search reads it, and the next
+  writer removes what is left of it.
 
-There is no counter that all writers change: the statistics of BM25 are those of the chunks that the segments hold. New
-chunks never touch what is there. Segments are replaced by one commit that depends on each of them being as it was
-read, so a merge and a deletion that meet are done one after the other, and a process that dies leaves what it had not
-replaced.
+No counter is changed by all writers: BM25's statistics come from the chunks in the segments. New chunks never touch
+existing segments. One commit replaces segments, on condition that each of them is as it was read. So a merge and a
+deletion that meet happen one after the other, and a process that dies leaves whatever it had not replaced.
 """
 
 from __future__ import annotations
@@ -40,21 +39,23 @@ if TYPE_CHECKING:
 __all__ = ["FirestoreWords", "commit"]
 
 _SMALL: Final = 8
-"""Small segments of an owner and version from which they are merged; a question reads the head of each."""
+"""From this number of an owner's small segments in a version they are merged; a query reads the head of each."""
 
 _ROSTER_BYTES: Final = 800_000
-"""What a segment's roster may take of its head, which holds 1 MiB."""
+"""The most bytes of a segment's roster in its head, which holds 1 MiB."""
 
 _COMMIT_BYTES: Final = 2_500_000
-"""Of blocks in one commit. A request holds 10 MiB (https://firebase.google.com/docs/firestore/quotas#writes), and the
-emulator takes 4 MiB."""
+"""The most bytes of blocks in one commit.
+
+A request holds 10 MiB (https://firebase.google.com/docs/firestore/quotas#writes); the emulator accepts 4 MiB.
+"""
 
 _QUERY_TERMS: Final = 64
-"""As the embedded index has it: a pasted page would otherwise read all there is."""
+"""The most terms of a query, as in the embedded index: a pasted page would otherwise read everything."""
 
 _TRIES: Final = 8
 _LEFT_BEHIND: Final = timedelta(hours=1)
-"""After which a segment that is still being built was left by a process that died: a build takes seconds."""
+"""Age of an unfinished segment that a dead process must have left, since a build takes seconds."""
 
 _SECONDS: Final = 15.0
 _DELETES: Final = 400
@@ -62,7 +63,7 @@ _DELETES: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """A segment as it was read, without the postings that lie in blocks."""
+    """A segment as it was read, without the postings in blocks."""
 
     snapshot: Any
     segment: Segment
@@ -77,10 +78,10 @@ class _Head:
 
 
 class FirestoreWords:
-    """Writes, searches and removes the postings of one database.
+    """The postings of one database.
 
     Args:
-        client: called for the client at each use, so that none is made before the first.
+        client: returns the client; called at each use, so that no client is created before the first.
         analyzer: makes the terms.
     """
 
@@ -89,14 +90,16 @@ class FirestoreWords:
         self._analyzer = analyzer
 
     def add(self, batch: Any, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
-        """Put a segment of entries into a batch that also writes their chunks: some 100 kB of text at most."""
+        """Add a segment of entries to the batch that writes their chunks; for at most some 100 kB of text."""
         packed = of_entries(None, entries, self._analyzer).pack(inline=True)
         batch.set(self._postings(scope).document(_name(version)), _head(version, "live", packed.head, 0, None))
 
     def settle(self, scope: Scope, version: str) -> None:
-        """Merge small segments once there are many, and take away what a process that died left. Repeating it is free.
+        """Merge small segments once there are many, and remove what a dead process left.
 
-        Another process may do the same; then one of them has worked for nothing.
+        Repeating the call costs nothing.
+
+        Another process may do it at the same time; then the work of one of them is wasted.
         """
         live = self._of(scope, version, "live")
         if int(live.count(alias="n").get(timeout=_SECONDS)[0][0].value) < _SMALL:
@@ -108,7 +111,7 @@ class FirestoreWords:
             self._replace(scope, version, inputs, lambda _: True)
 
     def rank(self, scope: Scope, version: str, query: str, k: int, where: Where) -> list[Ranked]:
-        """The chunks of one owner that match a question best.
+        """Return the chunks of one owner that match a query best.
 
         Raises:
             IndexUnavailable: segments were replaced again and again while they were read.
@@ -116,26 +119,29 @@ class FirestoreWords:
         terms = self._analyzer.query(query)[:_QUERY_TERMS]
         for _ in range(_TRIES if terms else 0):
             heads = self._heads(scope, version)
-            whole = self._with_blocks(heads, terms)
-            if whole is not None:
-                return rank(whole, terms, k, where)
+            segments = self._with_blocks(heads, terms)
+            if segments is not None:
+                return rank(segments, terms, k, where)
         if terms:
             raise IndexUnavailable(reason="the index was being rebuilt", retry_after=1)
         return []
 
     def remove(
-        self, scope: Scope, version: str | None, gone: Callable[[SegmentChunk], bool], fence: Fence | None = None
+        self, scope: Scope, version: str | None, is_removed: Callable[[SegmentChunk], bool], fence: Fence | None = None
     ) -> None:
         """Remove the postings of some chunks, from one version or from all.
 
         Raises:
             Fenced: the record does not allow it.
-            IndexUnavailable: others replaced the same segments again and again.
+            IndexUnavailable: others replaced the segments again and again.
         """
         self._sweep(scope, version)
         for attempt in range(_TRIES):
-            heads = [head for head in self._heads(scope, version) if any(map(gone, head.segment.roster.chunks))]
-            if all(self._replace(scope, head.snapshot.get("version"), [head], _not(gone), fence) for head in heads):
+            heads = [head for head in self._heads(scope, version) if any(map(is_removed, head.segment.roster.chunks))]
+            if all(
+                self._replace(scope, head.snapshot.get("version"), [head], _negated(is_removed), fence)
+                for head in heads
+            ):
                 return
             if fence is not None:
                 fence.check()
@@ -143,11 +149,11 @@ class FirestoreWords:
         raise IndexUnavailable(reason="others changed the same part of the index", retry_after=1)
 
     def clear(self, scope: Scope, version: str | None, fence: Fence | None = None) -> None:
-        """Remove all postings of a scope; of one version, or of all."""
+        """Remove all postings of a scope, in one version or in all."""
         query: Any = self._postings(scope)
         if version is not None:
             query = query.where(filter=FieldFilter("version", "==", version))
-        self._delete((found.reference for found in query.select([]).stream(timeout=_SECONDS)), fence)
+        self._delete((snapshot.reference for snapshot in query.select([]).stream(timeout=_SECONDS)), fence)
 
     def _postings(self, scope: Scope) -> Any:
         return self._client_of().collection(scope.postings())
@@ -157,19 +163,22 @@ class FirestoreWords:
         return query if version is None else query.where(filter=FieldFilter("version", "==", version))
 
     def _heads(self, scope: Scope, version: str | None) -> list[_Head]:
-        found = list(self._of(scope, version, "live").stream(timeout=_SECONDS))
-        return [_Head(each, _segment(each)) for each in found]
+        snapshots = list(self._of(scope, version, "live").stream(timeout=_SECONDS))
+        return [_Head(snapshot, _segment(snapshot)) for snapshot in snapshots]
 
     def _with_blocks(self, heads: Sequence[_Head], terms: Sequence[str] | None) -> list[Segment] | None:
-        """The segments with the postings of these terms, or all; None where a block is gone, as its segment is."""
-        wanted = {
+        """Return the segments with the postings of these terms, or with all.
+
+        None if a block no longer exists, because its segment is gone.
+        """
+        segment_numbers = {
             _block(head.snapshot, number): n for n, head in enumerate(heads) for number in _numbers(head.segment, terms)
         }
         postings = [dict(head.segment.postings) for head in heads]
-        for found in self._client_of().get_all(list(wanted), timeout=_SECONDS) if wanted else ():
-            if not found.exists:
+        for block in self._client_of().get_all(list(segment_numbers), timeout=_SECONDS) if segment_numbers else ():
+            if not block.exists:
                 return None
-            postings[wanted[found.reference]] |= unpacked(found.get("data"), terms)
+            postings[segment_numbers[block.reference]] |= unpacked(block.get("data"), terms)
         return [
             Segment(head.segment.order, head.segment.roster, own, head.segment.blocks)
             for head, own in zip(heads, postings, strict=True)
@@ -183,75 +192,79 @@ class FirestoreWords:
         keep: Callable[[SegmentChunk], bool],
         fence: Fence | None = None,
     ) -> bool:
-        """Put one segment, or none where it would be empty, in the place of others; whether these were still there."""
-        whole = self._with_blocks(heads, None)
-        if whole is None:
+        """Replace segments by one, or by none if it would be empty.
+
+        Returns:
+            Whether all of them still existed as they were read.
+        """
+        segments = self._with_blocks(heads, None)
+        if segments is None:
             return False
-        made = merged(whole, keep)
+        merged_segment = merged(segments, keep)
         batch = self._client_of().batch()
         head = self._postings(scope).document(_name(version))
-        packed = made.pack()
+        packed = merged_segment.pack()
         if packed.blocks:
             self._build(head, version, packed.blocks)
-        if made.roster.chunks:
-            batch.set(head, _head(version, "live", packed.head, len(packed.blocks), made.order))
-        for each in heads:
-            unchanged = self._client_of().write_option(last_update_time=each.snapshot.update_time)
-            if each.small:
-                batch.delete(each.snapshot.reference, option=unchanged)
+        if merged_segment.roster.chunks:
+            batch.set(head, _head(version, "live", packed.head, len(packed.blocks), merged_segment.order))
+        for old in heads:
+            unchanged = self._client_of().write_option(last_update_time=old.snapshot.update_time)
+            if old.small:
+                batch.delete(old.snapshot.reference, option=unchanged)
             else:
-                batch.update(each.snapshot.reference, {"kind": "gone"}, option=unchanged)
+                batch.update(old.snapshot.reference, {"kind": "gone"}, option=unchanged)
         try:
             commit(self._client_of(), batch, fence)
         except BaseException as error:
-            self._take_away(head, len(packed.blocks))
+            self._remove_segment(head, len(packed.blocks))
             if isinstance(error, PreconditionFailed):
                 return False
             raise
-        for each in heads:
-            if not each.small:
-                self._take_away(each.snapshot.reference, each.segment.blocks)
+        for old in heads:
+            if not old.small:
+                self._remove_segment(old.snapshot.reference, old.segment.blocks)
         return True
 
     def _build(self, head: Any, version: str, blocks: Sequence[Any]) -> None:
-        """Write the blocks of a segment that is not there yet; its head says that they are being written."""
+        """Write the blocks of a new segment; its head says that they are being written."""
         batch, size = self._client_of().batch(), 0
         batch.create(head, {"version": version, "kind": "building", "blocks": len(blocks)})
         for number, data in enumerate(blocks):
-            more = sum(len(value) for value in data.values())
-            if size + more > _COMMIT_BYTES:
+            block_bytes = sum(len(value) for value in data.values())
+            if size + block_bytes > _COMMIT_BYTES:
                 commit(self._client_of(), batch)
                 batch, size = self._client_of().batch(), 0
-            batch.set(_numbered(head, number), {"version": version, "kind": "block", "data": dict(data)})
-            size += more
+            batch.set(_block_of_head(head, number), {"version": version, "kind": "block", "data": dict(data)})
+            size += block_bytes
         commit(self._client_of(), batch)
 
-    def _take_away(self, head: Any, blocks: int) -> None:
-        """Delete a segment that nobody reads: its head last, so that what was broken off is found again."""
+    def _remove_segment(self, head: Any, blocks: int) -> None:
+        """Delete a segment that nobody reads, its head last, so that an interrupted deletion is found again."""
         if blocks:
-            self._delete(_numbered(head, number) for number in range(blocks))
+            self._delete(_block_of_head(head, number) for number in range(blocks))
             self._delete([head])
 
     def _sweep(self, scope: Scope, version: str | None) -> None:
-        """Take away what a process that died left."""
-        for left in self._of(scope, version, "gone", "building").stream(timeout=_SECONDS):
-            if left.get("kind") == "gone" or datetime.now(UTC) - left.create_time > _LEFT_BEHIND:
-                self._take_away(left.reference, left.get("blocks"))
+        """Remove what a dead process left."""
+        for unfinished in self._of(scope, version, "gone", "building").stream(timeout=_SECONDS):
+            if unfinished.get("kind") == "gone" or datetime.now(UTC) - unfinished.create_time > _LEFT_BEHIND:
+                self._remove_segment(unfinished.reference, unfinished.get("blocks"))
 
     def _delete(self, names: Iterable[Any], fence: Fence | None = None) -> None:
-        left = list(names)
-        for first in range(0, len(left), _DELETES):
+        documents = list(names)
+        for first in range(0, len(documents), _DELETES):
             batch = self._client_of().batch()
-            for name in left[first : first + _DELETES]:
+            for name in documents[first : first + _DELETES]:
                 batch.delete(name)
             commit(self._client_of(), batch, fence)
 
 
 def commit(client: firestore.Client, batch: Any, fence: Fence | None = None) -> None:
-    """Commit, and have the document's record be a condition of it: that lies in the same database.
+    """Commit a batch, on condition of the document's record, which is in the same database.
 
     Raises:
-        PreconditionFailed: the record, or what the batch itself depends on, has changed.
+        PreconditionFailed: the record, or a condition of the batch itself, has changed.
     """
     if fence is not None:
         condition = fence.condition
@@ -266,12 +279,12 @@ def _name(version: str) -> str:
     return f"{version}.{secrets.token_hex(12)}"
 
 
-def _numbered(head: Any, number: int) -> Any:
+def _block_of_head(head: Any, number: int) -> Any:
     return head.parent.document(f"{head.id}.{number}")
 
 
 def _block(snapshot: Any, number: int) -> Any:
-    return _numbered(snapshot.reference, number)
+    return _block_of_head(snapshot.reference, number)
 
 
 def _head(version: str, kind: str, data: Any, blocks: int, order: Any) -> dict[str, Any]:
@@ -279,7 +292,7 @@ def _head(version: str, kind: str, data: Any, blocks: int, order: Any) -> dict[s
 
 
 def _segment(snapshot: Any) -> Segment:
-    """From a head. A segment that was never merged is as old as its document is."""
+    """Return the segment of a head. A segment that was never merged is as old as its document."""
     data, blocks = snapshot.get("data"), snapshot.get("blocks")
     order = snapshot.get("order") or snapshot.create_time
     return Segment(order, Roster.of(data), {} if blocks else unpacked(data), blocks)
@@ -291,12 +304,12 @@ def _numbers(segment: Segment, terms: Collection[str] | None) -> Collection[int]
     return {block_of(term, segment.blocks) for term in terms}
 
 
-def _not(gone: Callable[[SegmentChunk], bool]) -> Callable[[SegmentChunk], bool]:
-    return lambda chunk: not gone(chunk)
+def _negated(predicate: Callable[[SegmentChunk], bool]) -> Callable[[SegmentChunk], bool]:
+    return lambda chunk: not predicate(chunk)
 
 
 def _to_merge(heads: Sequence[_Head]) -> list[_Head]:
-    """All small segments, and the large one with the fewest chunks that they fit into; none while there are few."""
+    """Return all small segments, and the smallest large one if they fit into it; none while there are few."""
     small = [head for head in heads if head.small]
     if len(small) < _SMALL:
         return []

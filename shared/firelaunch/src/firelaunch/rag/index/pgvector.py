@@ -1,7 +1,7 @@
 """The index in PostgreSQL with pgvector: one table for all apps, row-level security by app, HNSW for large owners.
 
-Every statement runs as the role ``firelaunch_apps``, which the policy binds to the app that the transaction names; so a
-statement with a wrong filter still reads no other app's rows, whatever role the URL logs in with.
+Every statement runs as the role ``firelaunch_apps``. A policy binds this role to the app that the transaction names,
+so a statement with a wrong filter still reads no other app's rows, whatever role the URL logs in with.
 """
 
 from __future__ import annotations
@@ -32,18 +32,20 @@ log = logging.getLogger(__name__)
 
 _POOL = 10
 _WAIT_SECONDS = 10.0
-_LOCK = 0x66697265  # "fire": of the advisory lock under which the schema is made
+_LOCK = 0x66697265  # "fire": key of the advisory lock for creating the schema
 _EXACT_ROWS = 20_000
-"""Up to so many chunks of an owner are compared one by one, which misses none; beyond, HNSW finds nearly all."""
+"""Up to this many chunks of an owner are compared one by one, which misses none; beyond, HNSW finds nearly all."""
 
 _HNSW_DIMENSIONS = 2_000
-"""https://github.com/pgvector/pgvector#hnsw."""
+"""The most dimensions of an HNSW index (https://github.com/pgvector/pgvector#hnsw)."""
 
 _TIMEOUTS = {"lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
 _QUERY_TERMS = 64
 _POSITIONS = 255
 _MOST_POSITION = 16_383
-"""Of a lexeme, and of a position (https://www.postgresql.org/docs/current/textsearch-limitations.html)."""
+"""The largest position; ``_POSITIONS`` is the most positions of a lexeme
+(https://www.postgresql.org/docs/current/textsearch-limitations.html).
+"""
 
 _SCHEMA = """
 CREATE EXTENSION IF NOT EXISTS vector;
@@ -73,11 +75,11 @@ _FIELDS = "app, owner, version, id, document, body, tags, place"
 class PgvectorIndex:
     """An :class:`~firelaunch.rag.index.base.Index`. Words are ranked by PostgreSQL's ``ts_rank``, which is not BM25.
 
-    The first use makes the table, for which the URL's role needs the right to; afterwards it needs ``firelaunch_apps``.
+    The first use creates the table, for which the URL's role needs the right; afterwards it needs ``firelaunch_apps``.
 
     Args:
         url: ``postgresql://user:password@host/database``.
-        analyzer: makes terms of texts and queries. Another one needs another version.
+        analyzer: makes terms of texts and queries. Another analyzer needs another version.
     """
 
     has_words = True
@@ -87,7 +89,7 @@ class PgvectorIndex:
         self._analyzer = analyzer or Analyzer()
         self._lock = threading.Lock()
         self._indexed: set[tuple[str, int]] = set()
-        self._beside = ThreadPoolExecutor(_POOL, thread_name_prefix="pgvector-fence")
+        self._threads = ThreadPoolExecutor(_POOL, thread_name_prefix="pgvector-fence")
 
     @cached_property
     def _pool(self) -> Any:
@@ -102,8 +104,8 @@ class PgvectorIndex:
             return pool
 
     def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`. All entries are written in one commit."""
-        # In the order of their ids, so that two writers wait for each other rather than lock each other out.
+        """Write all entries in one commit, as :class:`~firelaunch.rag.index.base.Index` describes."""
+        # Write in the order of ids, so that two writers wait for each other instead of deadlocking.
         latest = sorted({entry.id: entry for entry in entries}.values(), key=lambda entry: entry.id)
         with self._transaction(scope, "_shared", fence) as run:
             length = _checked_length(run, scope, version, latest)
@@ -128,7 +130,7 @@ class PgvectorIndex:
         ids: Collection[str] | None = None,
         fence: Fence | None = None,
     ) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Remove entries, as :class:`~firelaunch.rag.index.base.Index` describes."""
         parts = ["app = %s", "owner = %s"]
         values: list[Any] = [scope.app_id, owner_of(scope)]
         if ids is not None:
@@ -144,27 +146,27 @@ class PgvectorIndex:
     def nearest(
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
     ) -> list[Hit]:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Return the nearest entries, as :class:`~firelaunch.rag.index.base.Index` describes."""
         condition, values = _condition(scope, version, where, library)
         with self._transaction(scope) as run:
-            there = _length(run, scope, version)
-            if there is None:
+            length = _length(run, scope, version)
+            if length is None:
                 return []
-            if len(vector) != there:
-                raise _other_length(len(vector), there)
-            many = run(
+            if len(vector) != length:
+                raise _wrong_length(len(vector), length)
+            counts = run(
                 f"SELECT count(*) FROM (SELECT FROM firelaunch_chunks WHERE {condition} LIMIT %s) AS seen",  # noqa: S608
                 [*values, _EXACT_ROWS + 1],
             )
-            found: list[Any] = []
-            if many[0][0] > _EXACT_ROWS and there <= _HNSW_DIMENSIONS:
+            rows: list[Any] = []
+            if counts[0][0] > _EXACT_ROWS and length <= _HNSW_DIMENSIONS:
                 run("SELECT set_config('hnsw.ef_search', %s, true)", [str(min(1_000, max(40, 4 * k)))])
-                found = _ordered(run, "firelaunch_chunks", condition, values, vector, k)
-            if len(found) < k:
-                # HNSW looks at the nearest of all owners before it filters, and may be left with too few.
+                rows = _nearest_rows(run, "firelaunch_chunks", condition, values, vector, k)
+            if len(rows) < k:
+                # HNSW picks the nearest of all owners before it filters, so too few of this owner's may remain.
                 own = f"(SELECT * FROM firelaunch_chunks WHERE {condition} OFFSET 0) AS own"  # noqa: S608
-                found = _ordered(run, own, condition, values, vector, k, twice=True)
-        return [_hit(row) for row in found]
+                rows = _nearest_rows(run, own, condition, values, vector, k, twice=True)
+        return [_hit(row) for row in rows]
 
     def matching(
         self,
@@ -177,25 +179,25 @@ class PgvectorIndex:
         library: bool = True,
         texts: bool = True,  # noqa: ARG002 - they come with the hits
     ) -> list[Hit]:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
-        terms = " | ".join(map(_quoted, self._analyzer.query(query)[:_QUERY_TERMS]))
+        """Return the entries that match the words best, as :class:`~firelaunch.rag.index.base.Index` describes."""
+        terms = " | ".join(map(_quote, self._analyzer.query(query)[:_QUERY_TERMS]))
         if not terms:
             return []
         condition, values = _condition(scope, version, where, library)
         with self._transaction(scope) as run:
-            found = run(
+            rows = run(
                 f"SELECT {_FIELDS}, ts_rank(terms, %s::tsquery, 1) AS score FROM firelaunch_chunks "  # noqa: S608
                 f"WHERE {condition} AND terms @@ %s::tsquery ORDER BY score DESC, id LIMIT %s",
                 [terms, *values, terms, k],
             )
-        return [_hit(row) for row in found]
+        return [_hit(row) for row in rows]
 
     def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:  # noqa: ARG002 - of the port
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Return the hits with their texts, as :class:`~firelaunch.rag.index.base.Index` describes."""
         return list(hits)
 
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Return a document's entries, as :class:`~firelaunch.rag.index.base.Index` describes."""
         with self._transaction(scope) as run:
             rows = run(
                 f"SELECT {_FIELDS}, embedding::real[] FROM firelaunch_chunks "  # noqa: S608
@@ -205,24 +207,24 @@ class PgvectorIndex:
         return [Hit(row[0], row[1], row[2], _entry(row, row[-1]), 0.0) for row in rows]
 
     def count(self, scope: Scope, version: str) -> int:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Return the number of entries, as :class:`~firelaunch.rag.index.base.Index` describes."""
         condition, values = _condition(scope, version, None, library=False)
         with self._transaction(scope) as run:
             return int(run(f"SELECT count(*) FROM firelaunch_chunks WHERE {condition}", values)[0][0])  # noqa: S608
 
     def drop(self, app_id: str, version: str) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Remove a version, as :class:`~firelaunch.rag.index.base.Index` describes."""
         with self._transaction(Scope(app_id)) as run:
             run("DELETE FROM firelaunch_chunks WHERE app = %s AND version = %s", [app_id, version])
 
     def close(self) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
-        self._beside.shutdown(wait=False)
+        """Release connections and memory, as :class:`~firelaunch.rag.index.base.Index` describes."""
+        self._threads.shutdown(wait=False)
         if "_pool" in self.__dict__:
             self._pool.close()
 
     def _row(self, scope: Scope, version: str, entry: Entry) -> list[Any]:
-        text = entry.text.replace("\x00", "\ufffd")  # PostgreSQL keeps no NUL
+        text = entry.text.replace("\x00", "\ufffd")  # PostgreSQL cannot store NUL
         own = [scope.app_id, owner_of(scope), version, entry.id, entry.document, text]
         vector = None if entry.vector is None else _literal(entry.vector)
         place = json.dumps(dict(entry.place), ensure_ascii=False)
@@ -230,27 +232,27 @@ class PgvectorIndex:
 
     @contextmanager
     def _transaction(self, scope: Scope, lock: str | None = None, fence: Fence | None = None) -> Iterator[Any]:
-        """A transaction of one app.
+        """Open a transaction that sees one app.
 
         Args:
-            lock: of the owner's entries: "_shared" beside other writers, "" alone, None for reading.
-            fence: what the transaction depends on. It needs a lock.
+            lock: on the owner's entries: "_shared" for writers, "" for an exclusive one, None for reading.
+            fence: the condition of the transaction. It needs a lock.
         """
-        with _translated(), self._pool.connection() as connection:
+        with _translate_errors(), self._pool.connection() as connection:
             connection.execute("SET LOCAL ROLE firelaunch_apps")
             setting = "SELECT set_config('firelaunch.app', %s, true)"
             values: list[Any] = [scope.app_id]
             if lock is not None:
-                # A writer that is stopped in here would keep the lock for as long as it is stopped.
+                # Without these limits, a writer that is suspended in here would keep the lock all the time.
                 for name, limit in _TIMEOUTS.items():
                     setting += ", set_config(%s, %s, true)"
                     values += [name, limit]
                 setting += f", pg_advisory_xact_lock{lock}(%s)"
                 values.append(_owner_lock(scope))
             connection.execute(setting.encode(), values)
-            # Whoever raised the fence has to get the lock alone before they remove what is there. So either they come
-            # after this transaction, or the check, which runs beside its statements, sees that they were here.
-            allowed = None if fence is None else self._beside.submit(fence.check)
+            # The process that raises the fence needs the exclusive lock before it removes entries. So either it waits
+            # for this transaction and removes its entries, or the check, which runs meanwhile, sees the raised fence.
+            allowed = None if fence is None else self._threads.submit(fence.check)
 
             def run(sql: str, values: Sequence[Any]) -> list[Any]:
                 cursor = connection.execute(sql, values)
@@ -261,7 +263,7 @@ class PgvectorIndex:
                 allowed.result()
 
     def _make_hnsw(self, version: str, length: int) -> None:
-        """An index of a version's vectors, beside running writes; without it, searches are exact and slower."""
+        """Create an HNSW index of a version's vectors while writes go on. Without it, searches are exact and slower."""
         if (version, length) in self._indexed or length > _HNSW_DIMENSIONS:
             return
         self._indexed.add((version, length))
@@ -270,10 +272,12 @@ class PgvectorIndex:
         name = f"firelaunch_hnsw_{sha256(f'{version} {length}'.encode()).hexdigest()[:16]}"
         try:
             with psycopg.connect(self._url, autocommit=True) as connection:
-                # Version ids hold letters, digits, "_" and "-" alone (scope.check_id).
-                made = f"USING hnsw ((embedding::vector({length:d})) vector_cosine_ops) WHERE version = '{version}'"
+                # Version ids hold only letters, digits, "_" and "-" (scope.check_id), so the literal is safe.
+                definition = (
+                    f"USING hnsw ((embedding::vector({length:d})) vector_cosine_ops) WHERE version = '{version}'"
+                )
                 connection.execute(
-                    f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON firelaunch_chunks {made}".encode()
+                    f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON firelaunch_chunks {definition}".encode()
                 )
         except psycopg.Error as error:
             log.warning("no HNSW index was made for version %s, and searches compare all vectors: %s", version, error)
@@ -288,21 +292,21 @@ def _prepare(connection: Any) -> None:
 
 
 def _owner_lock(scope: Scope) -> int:
-    """The key of an advisory lock: 64 bits with a sign, for the owner of entries."""
+    """Return the key of the advisory lock of an owner's entries: a signed 64-bit integer."""
     key = sha256(f"{scope.app_id}\n{owner_of(scope)}".encode()).digest()
     return int.from_bytes(key[:8], "big", signed=True)
 
 
-def _ordered(
+def _nearest_rows(
     run: Any, table: str, condition: str, values: list[Any], vector: Vector, k: int, *, twice: bool = False
 ) -> list[Any]:
     cast = f"embedding::vector({len(vector):d})"
-    found: list[Any] = run(
+    rows: list[Any] = run(
         f"SELECT {_FIELDS}, 1 - ({cast} <=> %s::vector) FROM {table} WHERE {condition} AND embedding IS NOT NULL "  # noqa: S608
         f"ORDER BY {cast} <=> %s::vector LIMIT %s",
         [_literal(vector), *(values if twice else []), *values, _literal(vector), k],
     )
-    return found
+    return rows
 
 
 def _condition(scope: Scope, version: str, where: Where | None, library: bool) -> tuple[str, list[Any]]:
@@ -328,17 +332,17 @@ def _length(run: Any, scope: Scope, version: str) -> int | None:
 
 
 def _checked_length(run: Any, scope: Scope, version: str, entries: Sequence[Entry]) -> int | None:
-    there = _length(run, scope, version)
+    length = _length(run, scope, version)
     for entry in entries:
         if entry.vector is not None:
-            there = there or len(entry.vector)
-            if len(entry.vector) != there:
-                raise _other_length(len(entry.vector), there)
-    return there
+            length = length or len(entry.vector)
+            if len(entry.vector) != length:
+                raise _wrong_length(len(entry.vector), length)
+    return length
 
 
-def _other_length(given: int, there: int) -> IndexFailed:
-    return IndexFailed(reason=f"a vector has {given} dimensions, and those of this version have {there}")
+def _wrong_length(length: int, expected: int) -> IndexFailed:
+    return IndexFailed(reason=f"a vector has {length} dimensions, and those of this version have {expected}")
 
 
 def _literal(vector: Vector) -> str:
@@ -346,14 +350,14 @@ def _literal(vector: Vector) -> str:
 
 
 def _lexemes(terms: Sequence[str]) -> str:
-    places: dict[str, list[str]] = defaultdict(list)
+    positions: dict[str, list[str]] = defaultdict(list)
     for number, term in enumerate(terms, 1):
-        if len(places[term]) < _POSITIONS:
-            places[term].append(str(min(number, _MOST_POSITION)))
-    return " ".join(f"{_quoted(term)}:{','.join(found)}" for term, found in places.items())
+        if len(positions[term]) < _POSITIONS:
+            positions[term].append(str(min(number, _MOST_POSITION)))
+    return " ".join(f"{_quote(term)}:{','.join(numbers)}" for term, numbers in positions.items())
 
 
-def _quoted(term: str) -> str:
+def _quote(term: str) -> str:
     doubled = term.replace("\\", "\\\\").replace("'", "''")
     return f"'{doubled}'"
 
@@ -372,7 +376,7 @@ def _hit(row: Sequence[Any]) -> Hit:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     import psycopg
     from psycopg_pool import PoolTimeout
 

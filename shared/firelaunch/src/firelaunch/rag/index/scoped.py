@@ -1,7 +1,7 @@
-"""The wall around an index: nothing goes in or comes out that is not of this app and of the scope in hand.
+"""The wall around an index: nothing goes in or comes out that does not belong to this app and the current scope.
 
-Adapters filter by scope themselves. What they return is checked here all the same, since an index that is shared by
-several apps may be misconfigured, or filled by someone else.
+Adapters filter by scope themselves. This wall checks their results all the same, because an index that several apps
+share may be misconfigured, or filled by someone else.
 """
 
 from __future__ import annotations
@@ -25,17 +25,19 @@ __all__ = ["MAX_HITS", "ScopedIndex"]
 log = logging.getLogger(__name__)
 
 MAX_HITS = 1_000
-"""Hits of one query at most; the least of what the indexes allow (Firestore's ``find_nearest``)."""
+"""The most hits of one query: the smallest limit of all indexes (Firestore's ``find_nearest``)."""
 
 _TAG = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _TAG_CHARACTERS = 200
 _TRIES = 8
-"""Of a write whose document's record changes meanwhile, as by the progress that it tells of."""
+"""Tries of a write whose document's record changes meanwhile, for example because progress is recorded in it."""
 
 _MAX_VALUES = 30
-"""Values of one filter at most: Firestore's limit of an ``in`` (https://firebase.google.com/docs/firestore/query-data/queries)."""
+"""The most values of one filter: Firestore's limit of an ``in``
+(https://firebase.google.com/docs/firestore/query-data/queries).
+"""
 
-_TAKEN = {"document", "app", "owner", "version"}
+_RESERVED = {"document", "app", "owner", "version"}
 
 
 class ScopedIndex:
@@ -52,22 +54,22 @@ class ScopedIndex:
         self.has_words = index.has_words
 
     def within(self, scope: Scope) -> ScopedIndex:
-        """The same index, for the entries of ``scope`` and of what it may search beside: a job's.
+        """Return the index for the entries of ``scope`` and those that it may search, as for a job.
 
         Raises:
             ScopeViolation: ``scope`` is not inside this one.
         """
-        return ScopedIndex(self.__index, self.__app_id, self.__checked(scope))
+        return ScopedIndex(self.__index, self.__app_id, self.__plain_scope(scope))
 
     def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
-        """See :meth:`Index.upsert <firelaunch.rag.index.base.Index.upsert>`.
+        """Write entries, as :meth:`Index.upsert <firelaunch.rag.index.base.Index.upsert>` describes.
 
-        A record that changed, and still allows the write, does not keep it from landing.
+        If the record changes but still allows the write, the write is repeated.
         """
-        scope = self.__checked(scope, version)
-        own = [_checked_entry(entry) for entry in entries]
+        scope = self.__plain_scope(scope, version)
+        own = [_plain_entry(entry) for entry in entries]
         if own:
-            _fenced(fence, lambda: self.__index.upsert(scope, version, own, fence))
+            _retry_while_allowed(fence, lambda: self.__index.upsert(scope, version, own, fence))
 
     def delete(
         self,
@@ -78,22 +80,24 @@ class ScopedIndex:
         ids: Collection[str] | None = None,
         fence: Fence | None = None,
     ) -> None:
-        """See :meth:`Index.delete <firelaunch.rag.index.base.Index.delete>`."""
-        scope = self.__checked(scope, *(name for name in (version, document) if name is not None))
+        """Remove entries, as :meth:`Index.delete <firelaunch.rag.index.base.Index.delete>` describes."""
+        scope = self.__plain_scope(scope, *(name for name in (version, document) if name is not None))
         own = None if ids is None else frozenset(check_id(each) for each in ids)
         if own is not None and (document is None or version is None):
             raise BadRequest("Entries are removed by their ids from one document in one version.")
         if own is None or own:
-            _fenced(fence, lambda: self.__index.delete(scope, document, version=version, ids=own, fence=fence))
+            _retry_while_allowed(
+                fence, lambda: self.__index.delete(scope, document, version=version, ids=own, fence=fence)
+            )
 
     def nearest(
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
     ) -> list[Hit]:
-        """See :meth:`Index.nearest <firelaunch.rag.index.base.Index.nearest>`."""
-        scope = self.__checked(scope, version)
+        """Return the nearest entries, as :meth:`Index.nearest <firelaunch.rag.index.base.Index.nearest>` describes."""
+        scope = self.__plain_scope(scope, version)
         _check_vector(vector)
-        where = _checked(where, k)
-        return self._own(
+        where = _plain_filter(where, k)
+        return self._drop_foreign(
             scope, version, library, self.__index.nearest(scope, version, vector, k, where, library=library)
         )
 
@@ -108,41 +112,53 @@ class ScopedIndex:
         library: bool = True,
         texts: bool = True,
     ) -> list[Hit]:
-        """See :meth:`Index.matching <firelaunch.rag.index.base.Index.matching>`."""
-        scope = self.__checked(scope, version)
-        where = _checked(where, k)
-        found = self.__index.matching(scope, version, query, k, where, library=library, texts=texts)
-        return self._own(scope, version, library, found)
+        """Return the entries that match the words best.
+
+        :meth:`Index.matching <firelaunch.rag.index.base.Index.matching>` describes the arguments.
+        """
+        scope = self.__plain_scope(scope, version)
+        where = _plain_filter(where, k)
+        hits = self.__index.matching(scope, version, query, k, where, library=library, texts=texts)
+        return self._drop_foreign(scope, version, library, hits)
 
     def texts(self, scope: Scope, version: str, hits: Sequence[Hit], *, library: bool = True) -> list[Hit]:
-        """See :meth:`Index.texts <firelaunch.rag.index.base.Index.texts>`; the hits are of one version."""
-        scope = self.__checked(scope, version)
-        own = self._own(scope, version, library, hits)
-        return self._own(scope, version, library, self.__index.texts(scope, own)) if own else []
+        """Return the hits, which are of one version, with their texts.
+
+        :meth:`Index.texts <firelaunch.rag.index.base.Index.texts>` has the details.
+        """
+        scope = self.__plain_scope(scope, version)
+        own = self._drop_foreign(scope, version, library, hits)
+        return self._drop_foreign(scope, version, library, self.__index.texts(scope, own)) if own else []
 
     def read(self, scope: Scope, version: str, document: str) -> list[Entry]:
-        """See :meth:`Index.read <firelaunch.rag.index.base.Index.read>`. What is another's is dropped here too."""
-        scope = self.__checked(scope, version, document)
-        found = self.__index.read(scope, version, document)
-        own = [hit.entry for hit in self._own(scope, version, False, found)]
+        """Return a document's entries, as :meth:`Index.read <firelaunch.rag.index.base.Index.read>` describes.
+
+        Entries of other documents are dropped.
+        """
+        scope = self.__plain_scope(scope, version, document)
+        hits = self.__index.read(scope, version, document)
+        own = [hit.entry for hit in self._drop_foreign(scope, version, False, hits)]
         return [entry for entry in own if entry.document == document]
 
     def count(self, scope: Scope, version: str) -> int:
-        """See :meth:`Index.count <firelaunch.rag.index.base.Index.count>`."""
-        scope = self.__checked(scope, version)
+        """Return the number of entries, as :meth:`Index.count <firelaunch.rag.index.base.Index.count>` describes."""
+        scope = self.__plain_scope(scope, version)
         return self.__index.count(scope, version)
 
     def drop(self, version: str) -> None:
-        """See :meth:`Index.drop <firelaunch.rag.index.base.Index.drop>`; the app is this one."""
-        self.__checked(Scope(self.__app_id))
+        """Remove a version of this app, as :meth:`Index.drop <firelaunch.rag.index.base.Index.drop>` describes."""
+        self.__plain_scope(Scope(self.__app_id))
         self.__index.drop(self.__app_id, check_id(version))
 
     def close(self) -> None:
-        """See :meth:`Index.close <firelaunch.rag.index.base.Index.close>`."""
+        """Release connections and memory, as :meth:`Index.close <firelaunch.rag.index.base.Index.close>` describes."""
         self.__index.close()
 
-    def __checked(self, scope: Scope, *names: str) -> Scope:
-        """What goes to the index is what was looked at: a subclass may say one thing to the wall and another to it."""
+    def __plain_scope(self, scope: Scope, *names: str) -> Scope:
+        """Return a plain copy of ``scope`` after checking it.
+
+        The copy goes to the index, because a subclass could show one scope to this check and another to the index.
+        """
         own = Scope.plain(scope)
         if own.app_id != self.__app_id or (self.__only is not None and self.__only.uid not in {None, own.uid}):
             bound = (self.__only or Scope(self.__app_id)).root
@@ -151,7 +167,7 @@ class ScopedIndex:
             check_id(name)
         return own
 
-    def _own(self, scope: Scope, version: str, library: bool, hits: Sequence[Hit]) -> list[Hit]:
+    def _drop_foreign(self, scope: Scope, version: str, library: bool, hits: Sequence[Hit]) -> list[Hit]:
         owners = {owner_of(each) for each in scopes_of(scope, library)}
         own = [h for h in hits if h.app_id == self.__app_id and h.owner in owners and h.version == version]
         if len(own) < len(hits):
@@ -164,7 +180,7 @@ class ScopedIndex:
         return own
 
 
-def _fenced(fence: Fence | None, write: Callable[[], None]) -> None:
+def _retry_while_allowed(fence: Fence | None, write: Callable[[], None]) -> None:
     for _ in range(_TRIES - 1):
         try:
             return write()
@@ -175,7 +191,7 @@ def _fenced(fence: Fence | None, write: Callable[[], None]) -> None:
     return write()
 
 
-def _checked_entry(entry: Entry) -> Entry:
+def _plain_entry(entry: Entry) -> Entry:
     if type(entry) is not Entry:
         raise ScopeViolation(reason=f"a {type(entry).__name__} is no entry")
     own = replace(entry, tags=dict(entry.tags), place=dict(entry.place))
@@ -185,7 +201,7 @@ def _checked_entry(entry: Entry) -> Entry:
         if (
             type(name) is not str
             or not _TAG.fullmatch(name)
-            or name in _TAKEN
+            or name in _RESERVED
             or not isinstance(value, str)
             or len(value) > _TAG_CHARACTERS
         ):
@@ -203,14 +219,14 @@ def _check_vector(vector: Vector) -> None:
         raise BadRequest("A vector has to be a row of finite numbers that are not all zero.")
 
 
-def _checked(where: Where | None, k: int) -> Mapping[str, Sequence[str]]:
+def _plain_filter(where: Where | None, k: int) -> Mapping[str, Sequence[str]]:
     if not 1 <= k <= MAX_HITS:
         raise BadRequest(f"A search gives 1 to {MAX_HITS} results.")
     own: dict[str, list[str]] = {}
     for name, values in (where or {}).items():
         own[name] = [] if isinstance(values, str) else list(values)
-        known = type(name) is str and (name == "document" or (_TAG.fullmatch(name) and name not in _TAKEN))
-        good = 1 <= len(own[name]) <= _MAX_VALUES and all(type(v) is str for v in own[name])
-        if not known or not good:
+        valid_name = type(name) is str and (name == "document" or (_TAG.fullmatch(name) and name not in _RESERVED))
+        valid_values = 1 <= len(own[name]) <= _MAX_VALUES and all(type(v) is str for v in own[name])
+        if not valid_name or not valid_values:
             raise BadRequest(f"The filter on {name!r:.40} is not valid: a tag's name, and 1 to {_MAX_VALUES} texts.")
     return own

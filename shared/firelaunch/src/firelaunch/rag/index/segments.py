@@ -1,9 +1,9 @@
 """Postings for BM25 in documents of bounded size: how segments are built, packed, merged and searched. Pure; no I/O.
 
-A segment says of some chunks which terms each of them has, and how often. It never changes: new chunks are a new
-segment, and segments are merged into a larger one that takes their place. The postings of a small segment lie in its
-head; those of a larger one lie in blocks, and a term's hash says in which. A question so reads the heads, and one
-block a term of each large segment, whatever the number of chunks. :mod:`.firestore_words` keeps them.
+A segment records which terms some chunks have, and how often. It never changes: new chunks become a new segment, and
+merging replaces segments by a larger one. The postings of a small segment are in its head. Those of a larger one are
+in blocks; a term's hash selects the block. So a query reads the heads, and one block for each term and large segment,
+whatever the number of chunks. :mod:`.firestore_words` stores the segments.
 """
 
 from __future__ import annotations
@@ -38,18 +38,19 @@ __all__ = [
 ]
 
 MAX_CHUNKS: Final = 32_768
-"""Chunks of one segment at most, so that two bytes name a chunk and the longest posting list has 98 kB."""
+"""The most chunks of one segment, so that two bytes number a chunk and the longest posting list takes 98 kB."""
 
 INLINE_BYTES: Final = 160_000
-"""Postings up to this size lie in the segment's head."""
+"""Up to this size, postings are stored in the segment's head."""
 
 _BLOCK_BYTES: Final = 256_000
 _MOST_BLOCK_BYTES: Final = 900_000
-"""A block aims at the first and never passes the second: a Firestore document holds 1 MiB
-(https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields)."""
+"""The hard limit of a block, whose target is ``_BLOCK_BYTES``: a Firestore document holds 1 MiB
+(https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields).
+"""
 
 _K1, _B = 1.2, 0.75
-"""Of BM25, as SQLite's FTS5 has them (https://sqlite.org/fts5.html#the_bm25_function): both indexes rank alike."""
+"""BM25's parameters, as in SQLite's FTS5 (https://sqlite.org/fts5.html#the_bm25_function): both indexes rank alike."""
 
 _LEAST_IDF = 1e-6
 _MOST_TIMES = 255
@@ -58,7 +59,7 @@ _MOST_LENGTH = 65_535
 
 @dataclass(frozen=True, slots=True)
 class SegmentChunk:
-    """What a segment knows of a chunk besides its terms. ``length`` is the number of terms in its text."""
+    """A segment's record of a chunk, besides its terms. ``length`` is the number of terms in the chunk's text."""
 
     name: str
     document: str
@@ -68,48 +69,48 @@ class SegmentChunk:
 
 @dataclass(frozen=True)
 class Roster:
-    """The chunks of a segment. A chunk's place in the roster names it in the postings."""
+    """The chunks of a segment. Postings refer to a chunk by its position in the roster."""
 
     chunks: Sequence[SegmentChunk]
 
     def pack(self) -> dict[str, bytes]:
-        """As fields of a document."""
+        """Return the roster as fields of a document."""
         import numpy as np
 
         documents = {document: n for n, document in enumerate(dict.fromkeys(chunk.document for chunk in self.chunks))}
         tags = [json.dumps(dict(chunk.tags), sort_keys=True) for chunk in self.chunks]
-        kinds = {text: n for n, text in enumerate(dict.fromkeys(tags))}
-        told = {
+        tag_numbers = {text: n for n, text in enumerate(dict.fromkeys(tags))}
+        content = {
             "names": "\n".join(chunk.name for chunk in self.chunks),
             "documents": list(documents),
             "document": [documents[chunk.document] for chunk in self.chunks],
-            "tags": [json.loads(text) for text in kinds],
-            "tagged": [kinds[text] for text in tags] if len(kinds) > 1 else [],
+            "tags": [json.loads(text) for text in tag_numbers],
+            "tagged": [tag_numbers[text] for text in tags] if len(tag_numbers) > 1 else [],
         }
         lengths = np.asarray([chunk.length for chunk in self.chunks], "<u2")
-        return {"roster": zlib.compress(json.dumps(told).encode()), "lengths": lengths.tobytes()}
+        return {"roster": zlib.compress(json.dumps(content).encode()), "lengths": lengths.tobytes()}
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Roster:
-        """From the fields of a document."""
+        """Return the roster in the fields of a document."""
         import numpy as np
 
-        told = json.loads(zlib.decompress(data["roster"]))
-        names = told["names"].split("\n") if told["names"] else []
-        tagged = told["tagged"] or [0] * len(names)
+        content = json.loads(zlib.decompress(data["roster"]))
+        names = content["names"].split("\n") if content["names"] else []
+        tagged = content["tagged"] or [0] * len(names)
         lengths = np.frombuffer(data["lengths"], "<u2").tolist()
-        documents, tags = told["documents"], told["tags"]
+        documents, tags = content["documents"], content["tags"]
         return cls(
             [
                 SegmentChunk(name, documents[document], tags[tag], length)
-                for name, document, tag, length in zip(names, told["document"], tagged, lengths, strict=True)
+                for name, document, tag, length in zip(names, content["document"], tagged, lengths, strict=True)
             ]
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """The chunks that have a term, by their places in the roster, and how often each has it."""
+    """The chunks with a term, by their positions in the roster, and how often each has it."""
 
     chunks: npt.NDArray[np.uint16]
     times: npt.NDArray[np.uint8]
@@ -120,7 +121,7 @@ Postings = Mapping[str, Posting]
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A segment as documents: its head's fields, and those of its blocks. Without blocks, the head has the postings."""
+    """A segment as documents: fields of its head and of its blocks. Without blocks, the head has the postings."""
 
     head: Mapping[str, Any]
     blocks: Sequence[Mapping[str, Any]]
@@ -128,11 +129,11 @@ class Packed:
 
 @dataclass(frozen=True)
 class Segment:
-    """Some chunks with their postings, or with those of them that a question needs.
+    """Some chunks with their postings, or with those that a query needs.
 
     Args:
-        order: what comes later takes the place of what came before, where two segments have a chunk of one name.
-        blocks: in how many the postings lie; 0 for the head.
+        order: if two segments have a chunk of the same name, the one with the later order wins.
+        blocks: the number of blocks with the postings; 0 if they are in the head.
     """
 
     order: Any
@@ -146,26 +147,26 @@ class Segment:
         return [chunk.name for chunk in self.roster.chunks]
 
     def pack(self, *, inline: bool = False) -> Packed:
-        """As documents of which none is too large.
+        """Return the segment as documents within Firestore's limit.
 
         Args:
-            inline: without blocks, whatever the size: of few chunks.
+            inline: use no blocks, whatever the size; only for few chunks.
         """
         size = _size(self.postings)
         if inline or size <= INLINE_BYTES:
-            return Packed({**self.roster.pack(), **_packed(self.postings)}, ())
+            return Packed({**self.roster.pack(), **_pack_postings(self.postings)}, ())
         count = math.ceil(size / _BLOCK_BYTES)
         while True:
             shares: list[dict[str, Posting]] = [{} for _ in range(count)]
             for term, posting in self.postings.items():
                 shares[block_of(term, count)][term] = posting
             if max(map(_size, shares)) <= _MOST_BLOCK_BYTES:
-                return Packed(self.roster.pack(), [_packed(share) for share in shares])
+                return Packed(self.roster.pack(), [_pack_postings(share) for share in shares])
             count *= 2
 
 
 def block_of(term: str, blocks: int) -> int:
-    """The block that a term's posting lies in."""
+    """Return the number of the block with a term's posting."""
     return zlib.crc32(term.encode()) % blocks
 
 
@@ -173,7 +174,7 @@ def _size(postings: Postings) -> int:
     return sum(len(term.encode()) + 5 + 3 * len(posting.chunks) for term, posting in postings.items())
 
 
-def _packed(postings: Postings) -> dict[str, Any]:
+def _pack_postings(postings: Postings) -> dict[str, Any]:
     import numpy as np
 
     counts = np.asarray([len(posting.chunks) for posting in postings.values()], "<u2")
@@ -185,31 +186,31 @@ def _packed(postings: Postings) -> dict[str, Any]:
     }
 
 
-def unpacked(data: Mapping[str, Any], wanted: Collection[str] | None = None) -> dict[str, Posting]:
-    """The postings in the fields of a head or a block; those of the ``wanted`` terms alone, or all."""
+def unpacked(data: Mapping[str, Any], only: Collection[str] | None = None) -> dict[str, Posting]:
+    """Return the postings in the fields of a head or block: all, or those of the terms in ``only``."""
     import numpy as np
 
     terms = data["terms"].split("\n") if data["terms"] else []
     counts = np.frombuffer(data["counts"], "<u2").astype(np.int64)
     chunks, times = np.frombuffer(data["chunks"], "<u2"), np.frombuffer(data["times"], np.uint8)
     ends = np.cumsum(counts)
-    found: dict[str, Posting] = {}
+    postings: dict[str, Posting] = {}
     for n, term in enumerate(terms):
-        if wanted is None or term in wanted:
+        if only is None or term in only:
             at = slice(int(ends[n] - counts[n]), int(ends[n]))
-            found[term] = Posting(chunks[at], times[at])
-    return found
+            postings[term] = Posting(chunks[at], times[at])
+    return postings
 
 
 def of_entries(order: Any, entries: Iterable[Entry], analyzer: Analyzer) -> Segment:
-    """The segment of some entries, of which no two have the same id."""
+    """Return the segment of some entries with different ids."""
     lists: dict[str, list[tuple[int, int]]] = {}
     chunks = []
-    for place, entry in enumerate(entries):
+    for number, entry in enumerate(entries):
         terms = analyzer.terms(entry.text)
         chunks.append(SegmentChunk(entry.id, entry.document, dict(entry.tags), min(len(terms), _MOST_LENGTH)))
         for term, times in Counter(terms).items():
-            lists.setdefault(term, []).append((place, min(times, _MOST_TIMES)))
+            lists.setdefault(term, []).append((number, min(times, _MOST_TIMES)))
     return Segment(order, Roster(chunks), _postings(lists))
 
 
@@ -223,20 +224,20 @@ def _postings(lists: Mapping[str, Sequence[tuple[int, int]]]) -> dict[str, Posti
 
 
 def merged(segments: Sequence[Segment], keep: Callable[[SegmentChunk], bool] = lambda _: True) -> Segment:
-    """One segment in place of several: without chunks that a later one replaces, and those that are not to be kept."""
+    """Merge segments into one, without chunks that a later segment replaces or that ``keep`` rejects."""
     import numpy as np
 
     chunks: list[SegmentChunk] = []
     parts: dict[str, list[Posting]] = {}
     for segment, alive in zip(segments, living(segments), strict=True):
         stays = alive & np.fromiter(map(keep, segment.roster.chunks), bool, len(segment.roster.chunks))
-        places = np.cumsum(stays) - 1 + len(chunks)
+        positions = np.cumsum(stays) - 1 + len(chunks)
         chunks += [chunk for chunk, stay in zip(segment.roster.chunks, stays, strict=True) if stay]
         for term, posting in segment.postings.items():
-            these = stays[posting.chunks]
-            if these.any():
-                moved = places[posting.chunks[these]].astype(np.uint16)
-                parts.setdefault(term, []).append(Posting(moved, posting.times[these]))
+            remaining = stays[posting.chunks]
+            if remaining.any():
+                renumbered = positions[posting.chunks[remaining]].astype(np.uint16)
+                parts.setdefault(term, []).append(Posting(renumbered, posting.times[remaining]))
     postings = {
         term: Posting(np.concatenate([p.chunks for p in part]), np.concatenate([p.times for p in part]))
         for term, part in sorted(parts.items())
@@ -245,7 +246,7 @@ def merged(segments: Sequence[Segment], keep: Callable[[SegmentChunk], bool] = l
 
 
 def living(segments: Sequence[Segment]) -> list[npt.NDArray[np.bool_]]:
-    """Of each segment, which of its chunks no later segment has too."""
+    """Return, for each segment, which of its chunks are in no later segment."""
     import numpy as np
 
     newest_first = sorted(range(len(segments)), key=lambda n: segments[n].order, reverse=True)
@@ -263,18 +264,18 @@ def living(segments: Sequence[Segment]) -> list[npt.NDArray[np.bool_]]:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A chunk that matches a question, and its BM25 score."""
+    """A chunk that matches a query, and its BM25 score."""
 
     chunk: SegmentChunk
     score: float
 
 
 def rank(segments: Sequence[Segment], terms: Sequence[str], k: int, where: Where = {}) -> list[Ranked]:  # noqa: B006
-    """The ``k`` chunks that match the terms best by BM25, with the statistics of exactly the chunks that are there.
+    """Return the ``k`` chunks that match the terms best by BM25, with statistics of exactly the existing chunks.
 
     Args:
-        segments: with the postings of ``terms`` at least.
-        where: as :class:`~firelaunch.rag.index.base.Index` has it. It narrows what is found, and no statistic.
+        segments: with at least the postings of ``terms``.
+        where: as in :class:`~firelaunch.rag.index.base.Index`. It filters the result, but not the statistics.
     """
     import numpy as np
 
@@ -287,28 +288,30 @@ def rank(segments: Sequence[Segment], terms: Sequence[str], k: int, where: Where
     norms = [_K1 * (1 - _B + _B * length * count / total) for length in lengths]
     scores = [np.zeros(len(length)) for length in lengths]
     for term in terms:
-        held = [segment.postings.get(term) for segment in segments]
-        having = sum(int(mask[p.chunks].sum()) for p, mask in zip(held, alive, strict=True) if p is not None)
-        idf = max(_LEAST_IDF, math.log((count - having + 0.5) / (having + 0.5)))
-        for posting, norm, score in zip(held, norms, scores, strict=True):
+        postings = [segment.postings.get(term) for segment in segments]
+        matching_chunks = sum(
+            int(mask[p.chunks].sum()) for p, mask in zip(postings, alive, strict=True) if p is not None
+        )
+        idf = max(_LEAST_IDF, math.log((count - matching_chunks + 0.5) / (matching_chunks + 0.5)))
+        for posting, norm, score in zip(postings, norms, scores, strict=True):
             if posting is not None:
                 times = posting.times.astype(np.float64)
                 score[posting.chunks] += idf * times * (_K1 + 1) / (times + norm[posting.chunks])
-    found = [
+    ranked_chunks = [
         Ranked(segment.roster.chunks[n], float(score[n]))
         for segment, score, mask in zip(segments, scores, alive, strict=True)
         for n in _best(score, mask, segment, k, where)
     ]
-    return sorted(found, key=lambda ranked: -ranked.score)[:k]
+    return sorted(ranked_chunks, key=lambda ranked: -ranked.score)[:k]
 
 
 def _best(score: Any, mask: Any, segment: Segment, k: int, where: Where) -> Iterator[int]:
     import numpy as np
 
-    places = np.flatnonzero(mask & (score > 0))
+    positions = np.flatnonzero(mask & (score > 0))
     if where:
-        places = np.asarray([n for n in places.tolist() if _fits(segment.roster.chunks[n], where)], np.int64)
-    best = places[np.argsort(-score[places], kind="stable")[:k]]
+        positions = np.asarray([n for n in positions.tolist() if _fits(segment.roster.chunks[n], where)], np.int64)
+    best = positions[np.argsort(-score[positions], kind="stable")[:k]]
     yield from best.tolist()
 
 

@@ -29,9 +29,9 @@ _LAYOUT = 1
 _SPARE_CONNECTIONS = 4
 _ROWS_AT_A_TIME = 4_096
 _QUERY_TERMS = 64
-"""Terms of a query that are looked for; a pasted page would otherwise read the whole index."""
+"""The most terms of a query; a pasted page would otherwise read the whole index."""
 
-# FTS5 is handed terms that are already made, and must not take them apart: marks belong to words in many scripts.
+# FTS5 gets finished terms and must not split them: in many scripts, marks belong to words.
 _SCHEMA = """
 CREATE TABLE about (app TEXT, owner TEXT, version TEXT, words TEXT, dimensions INTEGER, generation INTEGER);
 CREATE TABLE entries (
@@ -48,11 +48,11 @@ _COLUMNS = "e.id, e.document, e.text, e.tags, e.place"
 
 
 class Shard:
-    """Reads and writes one file, from many threads and beside other processes.
+    """One SQLite file, used by many threads and together with other processes.
 
     Args:
-        path: made when first written to; a shard without a file is empty.
-        app_id, owner, version: whose it is, checked against what the file says.
+        path: created with the first write; a shard without a file is empty.
+        app_id, owner, version: the owner of the file, checked against the file's own record.
     """
 
     def __init__(self, path: Path, app_id: str, owner: str, version: str, analyzer: Analyzer) -> None:
@@ -67,13 +67,13 @@ class Shard:
         self._file: tuple[int, int] | None = None
 
     @property
-    def gone(self) -> bool:
-        """Whether the file that it has open was removed, or replaced: by another process, which dropped the version."""
+    def removed(self) -> bool:
+        """Whether its open file was removed or replaced by another process, which dropped the version."""
         return self._file is not None and self._file != _identity(self._path)
 
     @property
     def memory(self) -> int:
-        """Bytes of the vectors that are in memory."""
+        """Bytes of the vectors in memory."""
         matrix = self._matrix
         return matrix[1].nbytes if matrix else 0
 
@@ -82,7 +82,7 @@ class Shard:
         self._matrix = None
 
     def close(self) -> None:
-        """Close connections, each when it is no longer in use."""
+        """Close connections, each as soon as it is no longer in use."""
         self._closed = True
         self._matrix = None
         while self._spare:
@@ -93,14 +93,14 @@ class Shard:
         latest = {entry.id: entry for entry in entries}
         with self._write(fence) as connection:
             dimensions = _dimensions(connection, latest.values())
-            there = "SELECT row FROM entries WHERE id IN (SELECT value FROM json_each(?))"
-            _delete(connection, there, json.dumps([*latest]))
+            existing = "SELECT row FROM entries WHERE id IN (SELECT value FROM json_each(?))"
+            _delete(connection, existing, json.dumps([*latest]))
             for entry in latest.values():
                 self._insert(connection, entry)
             connection.execute("UPDATE about SET dimensions = ?, generation = generation + 1", (dimensions,))
 
     def delete(self, document: str | None, ids: Collection[str] | None = None, fence: Fence | None = None) -> None:
-        """Remove a document's entries, or those of ``ids`` alone; without a document all there are."""
+        """Remove a document's entries, or only those of ``ids``; without a document, all entries."""
         if not self._path.exists():
             return
         parts, values = ["1"], []
@@ -113,7 +113,7 @@ class Shard:
         with self._write(fence) as connection:
             _delete(connection, f"SELECT row FROM entries WHERE {' AND '.join(parts)}", *values)  # noqa: S608
             if document is None:
-                # The terms of removed texts stay in FTS5's segments until these are merged.
+                # Terms of removed texts stay in FTS5's segments until a merge: merge now.
                 connection.execute("INSERT INTO terms (terms) VALUES ('optimize')")
             connection.execute("UPDATE about SET generation = generation + 1")
         if document is None:
@@ -122,80 +122,83 @@ class Shard:
                 empty_wal(connection)
 
     def nearest(self, vector: Vector, k: int, where: Where) -> list[Hit]:
-        """The nearest entries by cosine."""
+        """Return the nearest entries by cosine."""
         with self._read() as connection:
-            matrix = None if connection is None else self._loaded(connection)
+            matrix = None if connection is None else self._load_matrix(connection)
             if connection is None or matrix is None:
                 return []
             if len(vector) != matrix.dimensions:
-                raise _other_length(len(vector), matrix.dimensions)
-            found = dict(matrix.nearest(vector, k, _rows_where(connection, where)))
+                raise _wrong_length(len(vector), matrix.dimensions)
+            cosines = dict(matrix.nearest(vector, k, _rows_where(connection, where)))
             sql = f"SELECT {_COLUMNS}, e.row FROM entries e WHERE e.row IN (SELECT value FROM json_each(?))"  # noqa: S608
-            rows = connection.execute(sql, (json.dumps(list(found)),)).fetchall()
-            return sorted((self._hit(row, found[row[-1]]) for row in rows), key=lambda hit: -hit.score)
+            rows = connection.execute(sql, (json.dumps(list(cosines)),)).fetchall()
+            return sorted((self._hit(row, cosines[row[-1]]) for row in rows), key=lambda hit: -hit.score)
 
     def matching(self, query: str, k: int, where: Where) -> list[Hit]:
-        """The entries with the highest BM25 (SQLite's k1 = 1.2 and b = 0.75)."""
+        """Return the entries with the highest BM25 (SQLite's k1 = 1.2 and b = 0.75)."""
         terms = self._analyzer.query(query)[:_QUERY_TERMS]
         with self._read() as connection:
             if connection is None or not terms:
                 return []
             condition, values = _condition(where)
-            among = f"AND rowid IN (SELECT e.row FROM entries e WHERE {condition})" if where else ""  # noqa: S608
-            found = connection.execute(
+            filter_sql = f"AND rowid IN (SELECT e.row FROM entries e WHERE {condition})" if where else ""  # noqa: S608
+            rows = connection.execute(
                 f"SELECT {_COLUMNS}, best.score FROM entries e JOIN (SELECT rowid AS row, rank AS score FROM terms "  # noqa: S608
-                f"WHERE terms MATCH ? {among} ORDER BY rank LIMIT ?) best USING (row) ORDER BY best.score, e.row",
+                f"WHERE terms MATCH ? {filter_sql} ORDER BY rank LIMIT ?) best USING (row) ORDER BY best.score, e.row",
                 (" OR ".join(f'"{term}"' for term in terms), *values, k),
             )
-            return [self._hit(row, -row[-1]) for row in found]
+            return [self._hit(row, -row[-1]) for row in rows]
 
     def read(self, document: str) -> list[Hit]:
-        """A document's entries with their vectors."""
+        """Return a document's entries with their vectors."""
         sql = f"SELECT {_COLUMNS}, v.vector FROM entries e LEFT JOIN vectors v USING (row) WHERE e.document = ?"  # noqa: S608
         with self._read() as connection:
             rows = [] if connection is None else connection.execute(sql, (document,)).fetchall()
         return [self._hit(row, 0.0, row[-1]) for row in rows]
 
     def count(self) -> int:
-        """How many entries there are."""
+        """Return the number of entries."""
         with self._read() as connection:
             row = (0,) if connection is None else connection.execute("SELECT count(*) FROM entries").fetchone()
         return int(row[0])
 
     def _insert(self, connection: sqlite3.Connection, entry: Entry) -> None:
-        made = connection.execute(
+        inserted = connection.execute(
             "INSERT INTO entries (id, document, text, tags, place) VALUES (?, ?, ?, ?, ?)",
             (entry.id, entry.document, entry.text, _json(entry.tags), _json(entry.place)),
         )
         terms = " ".join(self._analyzer.terms(entry.text))
-        connection.execute("INSERT INTO terms (rowid, words) VALUES (?, ?)", (made.lastrowid, terms))
+        connection.execute("INSERT INTO terms (rowid, words) VALUES (?, ?)", (inserted.lastrowid, terms))
         if entry.vector is not None:
             from .vectors import unit
 
-            connection.execute("INSERT INTO vectors VALUES (?, ?)", (made.lastrowid, unit(entry.vector).tobytes()))
+            connection.execute("INSERT INTO vectors VALUES (?, ?)", (inserted.lastrowid, unit(entry.vector).tobytes()))
 
     def _hit(self, row: tuple[Any, ...], score: float, vector: bytes | None = None) -> Hit:
         app_id, owner, version, _ = self._about
         return Hit(app_id, owner, version, _entry(row, vector), score)
 
-    def _loaded(self, connection: sqlite3.Connection) -> Matrix | None:
-        """The vectors as they are in the connection's transaction; what others wrote since the last time is read."""
-        kept = self._matrix
+    def _load_matrix(self, connection: sqlite3.Connection) -> Matrix | None:
+        """Return the vectors as of the connection's transaction.
+
+        Changes by other writers since the last time are read first.
+        """
+        cached = self._matrix
         generation, dimensions = _state(connection)
-        if kept is not None and kept[0] == generation:
-            return kept[1]
+        if cached is not None and cached[0] == generation:
+            return cached[1]
         if dimensions is None:
             return None
         with self._loading:
-            # Another thread may have read a state that came after this transaction began; begin again, after it.
+            # Another thread may have loaded a newer state than this transaction sees, so begin a new transaction.
             connection.execute("ROLLBACK")
             connection.execute("BEGIN")
-            kept = self._matrix
+            cached = self._matrix
             generation, dimensions = _state(connection)
-            if kept is None or kept[0] != generation:
-                kept = (generation, _refreshed(connection, kept[1] if kept else None, dimensions))
-                self._matrix = kept
-            return kept[1]
+            if cached is None or cached[0] != generation:
+                cached = (generation, _refresh(connection, cached[1] if cached else None, dimensions))
+                self._matrix = cached
+            return cached[1]
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection | None]:
@@ -215,8 +218,8 @@ class Shard:
             assert connection is not None  # noqa: S101 - it was created
             connection.execute("BEGIN IMMEDIATE")
             try:
-                # Whoever raised the fence has to get this lock, too, before they remove what is there. So either they
-                # come after this write, and remove it, or this sees that they were here.
+                # The process that raises the fence needs this lock, too, before it removes entries. So either it comes
+                # after this write and removes it, or this check sees the raised fence.
                 if fence is not None:
                     fence.check()
                 yield connection
@@ -256,7 +259,7 @@ class Shard:
                 self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
             connection.execute("PRAGMA synchronous = NORMAL")
-            # Erased text is overwritten, not only let go of.
+            # Overwrite erased text instead of only freeing its pages.
             connection.execute("PRAGMA secure_delete = ON")
             self._prepare(connection)
             self._file = _identity(self._path)
@@ -274,22 +277,24 @@ class Shard:
                 connection.execute("INSERT INTO about VALUES (?, ?, ?, ?, NULL, 0)", self._about)
                 connection.execute(f"PRAGMA user_version = {_LAYOUT}")
             connection.execute("COMMIT")
-        said = connection.execute("SELECT app, owner, version, words FROM about").fetchone()
-        if said != self._about:
+        owner_record = connection.execute("SELECT app, owner, version, words FROM about").fetchone()
+        if owner_record != self._about:
             connection.close()
-            raise IndexFailed(reason=f"{self._path} holds {said!r} and not {self._about!r}; build another version")
+            raise IndexFailed(
+                reason=f"{self._path} holds {owner_record!r} and not {self._about!r}; build another version"
+            )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    # SQLite's own waiting does not cover the switch, and two processes may open a new file at once.
+    # SQLite's busy timeout does not cover this switch, and two processes may open a new file at once.
     give_up = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
@@ -302,31 +307,31 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
 
 
 def _state(connection: sqlite3.Connection) -> tuple[int, int]:
-    found: tuple[int, int] = connection.execute("SELECT generation, dimensions FROM about").fetchone()
-    return found
+    state: tuple[int, int] = connection.execute("SELECT generation, dimensions FROM about").fetchone()
+    return state
 
 
 def _dimensions(connection: sqlite3.Connection, entries: Collection[Entry]) -> int | None:
-    (there,) = connection.execute("SELECT dimensions FROM about").fetchone()
+    (length,) = connection.execute("SELECT dimensions FROM about").fetchone()
     for entry in entries:
         if entry.vector is not None:
-            there = there or len(entry.vector)
-            if len(entry.vector) != there:
-                raise _other_length(len(entry.vector), there)
-    return None if there is None else int(there)
+            length = length or len(entry.vector)
+            if len(entry.vector) != length:
+                raise _wrong_length(len(entry.vector), length)
+    return None if length is None else int(length)
 
 
-def _other_length(given: int, there: int) -> IndexFailed:
-    return IndexFailed(reason=f"a vector has {given} dimensions, and those of this version have {there}")
+def _wrong_length(length: int, expected: int) -> IndexFailed:
+    return IndexFailed(reason=f"a vector has {length} dimensions, and those of this version have {expected}")
 
 
 def _delete(connection: sqlite3.Connection, rows: str, *values: str) -> None:
-    gone = [row[0] for row in connection.execute(rows, values)]
+    rows_to_delete = [row[0] for row in connection.execute(rows, values)]
     for table, key in (("terms", "rowid"), ("vectors", "row"), ("entries", "row")):
-        connection.executemany(f"DELETE FROM {table} WHERE {key} = ?", ((row,) for row in gone))  # noqa: S608
+        connection.executemany(f"DELETE FROM {table} WHERE {key} = ?", ((row,) for row in rows_to_delete))  # noqa: S608
 
 
-def _refreshed(connection: sqlite3.Connection, matrix: Matrix | None, dimensions: int) -> Matrix:
+def _refresh(connection: sqlite3.Connection, matrix: Matrix | None, dimensions: int) -> Matrix:
     import numpy as np
 
     from .vectors import Matrix
@@ -334,11 +339,11 @@ def _refreshed(connection: sqlite3.Connection, matrix: Matrix | None, dimensions
     if matrix is None:
         matrix = Matrix(dimensions)
     else:
-        there = connection.execute("SELECT row FROM entries").fetchall()
-        matrix = matrix.keep(np.fromiter((row[0] for row in there), np.int64, len(there)))
+        remaining = connection.execute("SELECT row FROM entries").fetchall()
+        matrix = matrix.keep(np.fromiter((row[0] for row in remaining), np.int64, len(remaining)))
     added = connection.execute("SELECT row, vector FROM vectors WHERE row > ? ORDER BY row", (matrix.last,))
-    while found := added.fetchmany(_ROWS_AT_A_TIME):
-        matrix = matrix.add([row for row, _ in found], (vector for _, vector in found))
+    while rows := added.fetchmany(_ROWS_AT_A_TIME):
+        matrix = matrix.add([row for row, _ in rows], (vector for _, vector in rows))
     return matrix
 
 

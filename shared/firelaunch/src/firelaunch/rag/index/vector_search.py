@@ -1,7 +1,7 @@
 """The index in a Vector Search collection: the newer service, which has no node to pay for when idle.
 
-One collection serves all apps. Its data objects hold the text beside the vector, and the app, owner and version that
-every request filters by. docs/search.md has the command that makes the collection.
+One collection serves all apps. Its data objects hold the text, the vector, and the app, owner and version that every
+request filters by. docs/search.md has the command that creates the collection.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["VectorSearchIndex"]
 
 _BATCH = 100
-"""Data objects in one call, of the 1,000 that are allowed: with text and 3,072 dimensions each, some megabytes."""
+"""Data objects in one call, of the 1,000 allowed: with text and 3,072 dimensions each, some megabytes."""
 
 _CHECKS = 8
 _PAGE = 1_000
@@ -35,16 +35,16 @@ _SECONDS = 30.0
 _QUERY_SECONDS = 10.0
 _FIELD = "embedding"
 _QUERY_WORDS = 64
-"""As the embedded index has it, for a question that is a pasted page."""
+"""The most words of a query, as in the embedded index, in case someone pastes a page."""
 
 
 class VectorSearchIndex:
-    """An :class:`~firelaunch.rag.index.base.Index` on one collection. Words are found by the service's text search.
+    """An :class:`~firelaunch.rag.index.base.Index` on one collection. The service's text search finds words.
 
     Args:
         collection: ``projects/{p}/locations/{l}/collections/{id}``.
-        credentials, base_url: others than the environment's and Google's, for tests.
-        analyzer: says which words of a question are looked for.
+        credentials, base_url: replace the environment's and Google's, for tests.
+        analyzer: selects the words of a query to search for.
     """
 
     has_words = True
@@ -59,23 +59,26 @@ class VectorSearchIndex:
         self._collection = collection
         self._analyzer = analyzer or Analyzer()
         self._rest = GoogleRest(base_url or "https://vectorsearch.googleapis.com/v1", credentials)
-        self._beside = ThreadPoolExecutor(_CHECKS, thread_name_prefix="vector-search-fence")
+        self._threads = ThreadPoolExecutor(_CHECKS, thread_name_prefix="vector-search-fence")
 
     def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`. The service creates or updates; which is asked first."""
-        # The service knows no condition on what lies elsewhere: a writer that is stopped after this check, and wakes up
-        # when its document was deleted, leaves entries that no search shows, as their generation does not live.
-        allowed = None if fence is None else self._beside.submit(fence.check)
+        """Write entries, as :class:`~firelaunch.rag.index.base.Index` describes.
+
+        The service separates creation from update, so existing objects are looked up first.
+        """
+        # The service cannot check a condition on the database. A writer that is suspended after this check, and resumes
+        # when its document was deleted, leaves entries that no search shows, because their generation is dead.
+        allowed = None if fence is None else self._threads.submit(fence.check)
         latest = {_object_id(scope, version, entry.id): entry for entry in entries}
         items = list(latest.items())
         for first in range(0, len(items), _BATCH):
             batch = dict(items[first : first + _BATCH])
             chunks = [entry.id for entry in batch.values()]
-            there = {each["dataObjectId"] for each in self._query(_filter(scope, version, {"chunk": chunks}), [])}
+            existing = {each["dataObjectId"] for each in self._query(_filter(scope, version, {"chunk": chunks}), [])}
             if allowed is not None:
                 allowed.result()
-            self._write(scope, version, {name: e for name, e in batch.items() if name not in there}, create=True)
-            self._write(scope, version, {name: e for name, e in batch.items() if name in there}, create=False)
+            self._write(scope, version, {name: e for name, e in batch.items() if name not in existing}, create=True)
+            self._write(scope, version, {name: e for name, e in batch.items() if name in existing}, create=False)
 
     def delete(
         self,
@@ -86,19 +89,19 @@ class VectorSearchIndex:
         ids: Collection[str] | None = None,
         fence: Fence | None = None,
     ) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Remove entries, as :class:`~firelaunch.rag.index.base.Index` describes."""
         where = {} if document is None else {"document": [document]}
         if ids is None:
             self._remove(_filter(scope, version, where), fence)
             return
-        wanted = list(ids)
-        for first in range(0, len(wanted), _BATCH):
-            self._remove(_filter(scope, version, {**where, "chunk": wanted[first : first + _BATCH]}), fence)
+        names = list(ids)
+        for first in range(0, len(names), _BATCH):
+            self._remove(_filter(scope, version, {**where, "chunk": names[first : first + _BATCH]}), fence)
 
     def nearest(
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
     ) -> list[Hit]:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Return the nearest entries, as :class:`~firelaunch.rag.index.base.Index` describes."""
         search = {
             "searchField": _FIELD,
             "vector": {"values": vector.tolist()},
@@ -107,8 +110,8 @@ class VectorSearchIndex:
             "distanceMetric": "COSINE_DISTANCE",
             "outputFields": {"dataFields": ["*"]},
         }
-        said = self._call("search", {"vectorSearch": search, "pageSize": k}, _QUERY_SECONDS)
-        hits = [_hit(each["dataObject"]["data"], 1.0 - each.get("distance", 0.0)) for each in said.get("results", [])]
+        answer = self._call("search", {"vectorSearch": search, "pageSize": k}, _QUERY_SECONDS)
+        hits = [_hit(each["dataObject"]["data"], 1.0 - each.get("distance", 0.0)) for each in answer.get("results", [])]
         return sorted(hits, key=lambda hit: -hit.score)
 
     def matching(
@@ -122,7 +125,10 @@ class VectorSearchIndex:
         library: bool = True,
         texts: bool = True,  # noqa: ARG002 - they come with the hits
     ) -> list[Hit]:
-        """See :class:`~firelaunch.rag.index.base.Index`. The service ranks; a hit's score is of its rank alone."""
+        """Return the entries that match the words best, as :class:`~firelaunch.rag.index.base.Index` describes.
+
+        The service ranks them; a hit's score only depends on its rank.
+        """
         words = self._analyzer.words(query)[:_QUERY_WORDS]
         if not words:
             return []
@@ -133,29 +139,29 @@ class VectorSearchIndex:
             "topK": k,
             "outputFields": {"dataFields": ["*"]},
         }
-        said = self._call("search", {"textSearch": search, "pageSize": k}, _QUERY_SECONDS)
-        return [_hit(each["dataObject"]["data"], 1 / rank) for rank, each in enumerate(said.get("results", []), 1)]
+        answer = self._call("search", {"textSearch": search, "pageSize": k}, _QUERY_SECONDS)
+        return [_hit(each["dataObject"]["data"], 1 / rank) for rank, each in enumerate(answer.get("results", []), 1)]
 
     def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:  # noqa: ARG002 - of the port
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Return the hits with their texts, as :class:`~firelaunch.rag.index.base.Index` describes."""
         return list(hits)
 
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
-        found = self._query(_filter(scope, version, {"document": [document]}), ["*"], vectors=True)
-        return [_hit(each["data"], 0.0, each.get("vectors")) for each in found]
+        """Return a document's entries, as :class:`~firelaunch.rag.index.base.Index` describes."""
+        objects = self._query(_filter(scope, version, {"document": [document]}), ["*"], vectors=True)
+        return [_hit(each["data"], 0.0, each.get("vectors")) for each in objects]
 
     def count(self, scope: Scope, version: str) -> int:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Return the number of entries, as :class:`~firelaunch.rag.index.base.Index` describes."""
         return sum(1 for _ in self._query(_filter(scope, version, {}), []))
 
     def drop(self, app_id: str, version: str) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Remove a version, as :class:`~firelaunch.rag.index.base.Index` describes."""
         self._remove(_all({"app": [app_id], "version": [version]}))
 
     def close(self) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
-        self._beside.shutdown(wait=False)
+        """Release connections and memory, as :class:`~firelaunch.rag.index.base.Index` describes."""
+        self._threads.shutdown(wait=False)
         self._rest.close()
 
     def _write(self, scope: Scope, version: str, entries: Mapping[str, Entry], *, create: bool) -> None:
@@ -172,30 +178,30 @@ class VectorSearchIndex:
             self._call("batchUpdate", {"requests": requests}, _SECONDS)
 
     def _remove(self, where: Any, fence: Fence | None = None) -> None:
-        found = [each["dataObjectId"] for each in self._query(where, [])]
-        # What was read before the fence was checked is older than whoever raised it anew.
-        if fence is not None and found:
+        object_ids = [each["dataObjectId"] for each in self._query(where, [])]
+        # Objects that were read before this check are older than any write after the fence is raised again.
+        if fence is not None and object_ids:
             fence.check()
-        for first in range(0, len(found), _PAGE):
-            requests = [{"name": self._name(each)} for each in found[first : first + _PAGE]]
+        for first in range(0, len(object_ids), _PAGE):
+            requests = [{"name": self._name(each)} for each in object_ids[first : first + _PAGE]]
             self._call("batchDelete", {"requests": requests}, _SECONDS)
 
     def _query(self, where: Any, fields: Sequence[str], *, vectors: bool = False) -> list[dict[str, Any]]:
-        wanted = {"dataFields": list(fields), "vectorFields": ["*"] if vectors else [], "metadataFields": ["*"]}
-        body: dict[str, Any] = {"filter": where, "outputFields": wanted, "pageSize": _PAGE}
-        found: list[dict[str, Any]] = []
+        output_fields = {"dataFields": list(fields), "vectorFields": ["*"] if vectors else [], "metadataFields": ["*"]}
+        body: dict[str, Any] = {"filter": where, "outputFields": output_fields, "pageSize": _PAGE}
+        objects: list[dict[str, Any]] = []
         while True:
-            said = self._call("query", body, _SECONDS)
-            found += [
+            answer = self._call("query", body, _SECONDS)
+            objects += [
                 {**each, "dataObjectId": each.get("dataObjectId") or each["name"].rpartition("/")[2]}
-                for each in said.get("dataObjects", [])
+                for each in answer.get("dataObjects", [])
             ]
-            if not said.get("nextPageToken"):
-                return found
-            body = {**body, "pageToken": said["nextPageToken"]}
+            if not answer.get("nextPageToken"):
+                return objects
+            body = {**body, "pageToken": answer["nextPageToken"]}
 
     def _call(self, method: str, body: Any, seconds: float) -> dict[str, Any]:
-        with _translated():
+        with _translate_errors():
             return self._rest.call_patiently(f"{self._collection}/dataObjects:{method}", body, seconds)
 
     def _name(self, object_id: str) -> str:
@@ -203,7 +209,7 @@ class VectorSearchIndex:
 
 
 def _object_id(scope: Scope, version: str, name: str) -> str:
-    """At most 63 characters, a letter first (RFC 1035), as ids of data objects must be."""
+    """Return the id of a data object: at most 63 characters, a letter first (RFC 1035)."""
     key = "\n".join((scope.app_id, owner_of(scope), version, name))
     return "c" + sha256(key.encode()).hexdigest()[:48]
 
@@ -253,7 +259,7 @@ def _hit(data: Mapping[str, Any], score: float, vectors: Mapping[str, Any] | Non
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except GoogleError as error:

@@ -1,7 +1,8 @@
 """Nearest neighbours in memory: one bit for each dimension finds a short list, floats put it in order.
 
-A search reads 48 bytes a vector of 384 dimensions instead of 1,536, so a hundred thousand take a few milliseconds, with
-nothing to build. Up to ``_SHORT_LIST`` vectors the answer is exact, since all of them are on the list.
+A search reads 48 bytes of a vector of 384 dimensions instead of 1,536. So a hundred thousand vectors take a few
+milliseconds, with nothing to build. Up to ``_SHORT_LIST`` vectors the answer is exact, since all of them are on the
+list.
 """
 
 from __future__ import annotations
@@ -20,26 +21,32 @@ if TYPE_CHECKING:
 __all__ = ["Matrix", "unit"]
 
 _SHORT_LIST = 8_192
-"""Vectors compared as floats. Of 100,000 with 384 dimensions it holds 0.99 of the ten nearest even where the vectors
-are spread at random, which is harder than embeddings are (`make bench ONLY=index`)."""
+"""Vectors that are compared as floats.
+
+Of 100,000 vectors with 384 dimensions, the list holds 0.99 of the ten nearest even if the vectors are spread at
+random, which is harder than embeddings are (`make bench ONLY=index`).
+"""
 
 _SHORT_LIST_FACTOR = 64
 _HEAVIER = (0.4, 0.75)
-"""Shares of the dimensions that count once only, and once or twice. Halves the short list that a recall takes."""
+"""Shares of the dimensions that count only once, and once or twice.
+
+The weights halve the short list that a given recall needs.
+"""
 
 _MIN_ROWS = 256
 _FARTHEST = np.uint16(65_535)
 
 
 def unit(vector: Sequence[float] | Vector) -> Vector:
-    """A vector of length one in the same direction, so that a dot product is a cosine."""
+    """Return a vector of length one in the same direction, so that a dot product is a cosine."""
     array = np.asarray(vector, dtype=np.float32)
     return np.asarray(array / np.linalg.norm(array), dtype=np.float32)
 
 
 @dataclass(slots=True)
 class _Block:
-    """Arrays with room to grow. Rows beyond those that a matrix counts are written while others read the rest."""
+    """Arrays with room to grow. New rows are written behind those that a matrix counts, while others read the rest."""
 
     rows: npt.NDArray[np.int64]
     floats: npt.NDArray[np.float32]
@@ -49,12 +56,12 @@ class _Block:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Vectors of length one, each under the number of its row. Immutable: changes give another one.
+    """Vectors of length one, each with the number of its row. Immutable: changes return a new matrix.
 
     Args:
         dimensions: length of each vector.
-        count: rows of the block that belong to it.
-        alive: which of those are not removed; None for all.
+        count: rows of the block that belong to the matrix.
+        alive: which of these are not removed; None for all.
     """
 
     dimensions: int
@@ -74,16 +81,19 @@ class Matrix:
         return int(self._block.rows[self.count - 1]) if self._block is not None and self.count else 0
 
     def keep(self, rows: npt.NDArray[np.int64]) -> Matrix:
-        """Without the rows that are not among ``rows``. When a quarter is gone, their memory is freed."""
+        """Return a matrix of only these rows. If more than a quarter of its rows are removed, their memory is freed."""
         if self._block is None:
             return self
         alive = np.isin(self._block.rows[: self.count], rows)
         if alive.sum() < 0.75 * self.count:
-            return self._made(self._block.rows[: self.count][alive], self._block.floats[: self.count][alive])
+            return self._new_matrix(self._block.rows[: self.count][alive], self._block.floats[: self.count][alive])
         return Matrix(self.dimensions, self.count, None if alive.all() else alive, self._block)
 
     def add(self, rows: Sequence[int], vectors: Iterable[bytes]) -> Matrix:
-        """With more rows, whose numbers are higher than all before; each vector as the bytes of its float32s."""
+        """Return a matrix with more rows, whose numbers must be higher than all earlier ones.
+
+        Each vector is given as the bytes of its float32s.
+        """
         if not rows:
             return self
         floats = np.frombuffer(b"".join(vectors), dtype=np.float32).reshape(len(rows), self.dimensions)
@@ -91,19 +101,19 @@ class Matrix:
         block, end = self._block, self.count + len(rows)
         if block is None or end > len(block.rows):
             old = (numbers[:0], floats[:0]) if block is None else (block.rows[: self.count], block.floats[: self.count])
-            return self._made(np.concatenate([old[0], numbers]), np.concatenate([old[1], floats]), self.alive)
+            return self._new_matrix(np.concatenate([old[0], numbers]), np.concatenate([old[1], floats]), self.alive)
         place = slice(self.count, end)
         block.rows[place], block.floats[place] = numbers, floats
         block.bits[:, place] = _bits(floats, block.middle)
-        return Matrix(self.dimensions, end, _longer(self.alive, len(rows)), block)
+        return Matrix(self.dimensions, end, _extend(self.alive, len(rows)), block)
 
-    def _made(
+    def _new_matrix(
         self, rows: npt.NDArray[np.int64], floats: npt.NDArray[np.float32], alive: npt.NDArray[np.bool_] | None = None
     ) -> Matrix:
         count = len(rows)
-        room = max(_MIN_ROWS, 2 * count)  # pages that are never written to take no memory
-        # The bits say on which side of the middle a vector lies; embeddings of one model share a direction, and bits
-        # around zero would be the same in all of them.
+        room = max(_MIN_ROWS, 2 * count)  # memory pages take no memory until they are written
+        # The bits say on which side of the mean a vector lies. Embeddings of one model share a direction, so bits
+        # relative to zero would be equal in all of them.
         middle = floats.mean(axis=0, dtype=np.float32) if count else np.zeros(self.dimensions, np.float32)
         block = _Block(
             np.empty(room, np.int64),
@@ -115,52 +125,52 @@ class Matrix:
         for begin in range(0, count, 8_192):
             place = slice(begin, min(begin + 8_192, count))
             block.bits[:, place] = _bits(floats[place], middle)
-        return Matrix(self.dimensions, count, _longer(alive, count - len(alive)) if alive is not None else None, block)
+        return Matrix(self.dimensions, count, _extend(alive, count - len(alive)) if alive is not None else None, block)
 
     def nearest(self, vector: Vector, k: int, allowed: npt.NDArray[np.int64] | None = None) -> list[tuple[int, float]]:
-        """The ``k`` nearest rows with their cosines, best first; with ``allowed``, of these rows alone."""
+        """Return the ``k`` nearest rows with their cosines, best first; with ``allowed``, only of these rows."""
         if self._block is None or self.count == 0:
             return []
         query = unit(vector)
-        found = self._short_list(query, k, self._usable(allowed))
-        cosines = self._block.floats[found] @ query
-        best = np.argpartition(-cosines, k - 1)[:k] if len(found) > k else np.arange(len(found))
+        candidates = self._short_list(query, k, self._usable(allowed))
+        cosines = self._block.floats[candidates] @ query
+        best = np.argpartition(-cosines, k - 1)[:k] if len(candidates) > k else np.arange(len(candidates))
         best = best[np.argsort(-cosines[best], kind="stable")]
-        return list(zip(self._block.rows[found[best]].tolist(), cosines[best].tolist(), strict=True))
+        return list(zip(self._block.rows[candidates[best]].tolist(), cosines[best].tolist(), strict=True))
 
     def _usable(self, allowed: npt.NDArray[np.int64] | None) -> npt.NDArray[np.bool_] | None:
         assert self._block is not None  # noqa: S101 - for the type checker; callers have looked
         if allowed is None:
             return self.alive
-        among = np.isin(self._block.rows[: self.count], allowed)
-        return among if self.alive is None else among & self.alive
+        usable = np.isin(self._block.rows[: self.count], allowed)
+        return usable if self.alive is None else usable & self.alive
 
     def _short_list(self, query: Vector, k: int, usable: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.intp]:
         assert self._block is not None  # noqa: S101 - for the type checker; callers have looked
-        wanted = max(_SHORT_LIST, _SHORT_LIST_FACTOR * k)
-        there = self.count if usable is None else int(usable.sum())
-        if there <= wanted:
+        size = max(_SHORT_LIST, _SHORT_LIST_FACTOR * k)
+        usable_count = self.count if usable is None else int(usable.sum())
+        if usable_count <= size:
             return np.arange(self.count) if usable is None else np.flatnonzero(usable)
         distance = self._distances(query)
         if usable is not None:
             distance[~usable] = _FARTHEST
-        # Distances are small whole numbers, so counting them finds the limit without sorting.
-        limit = int(np.searchsorted(np.cumsum(np.bincount(distance, minlength=1)), wanted))
+        # Distances are small whole numbers, so counting them finds the limit without a sort.
+        limit = int(np.searchsorted(np.cumsum(np.bincount(distance, minlength=1)), size))
         return np.flatnonzero(distance <= limit)
 
     def _distances(self, query: Vector) -> npt.NDArray[np.uint16]:
-        """In how many dimensions each vector lies on the other side of the middle than the query does.
+        """Return in how many dimensions each vector lies on the other side of the mean than the query.
 
-        A dimension counts once, twice or three times, by how far from the middle the query is in it.
+        A dimension counts once, twice or three times, depending on the query's distance from the mean in it.
         """
         assert self._block is not None  # noqa: S101 - for the type checker; callers have looked
         from_middle = query - self._block.middle
         heavy = np.quantile(np.abs(from_middle), _HEAVIER)
-        own = _packed(from_middle[None, :] > 0)[:, 0]
-        masks = [_packed(np.abs(from_middle)[None, :] > least)[:, 0] for least in heavy]
+        query_bits = _pack_bits(from_middle[None, :] > 0)[:, 0]
+        masks = [_pack_bits(np.abs(from_middle)[None, :] > least)[:, 0] for least in heavy]
         distance = np.zeros(self.count, np.uint16)
         for number, bits in enumerate(self._block.bits):
-            differing = bits[: self.count] ^ own[number]
+            differing = bits[: self.count] ^ query_bits[number]
             distance += np.bitwise_count(differing)
             for mask in masks:
                 distance += np.bitwise_count(differing & mask[number])
@@ -168,16 +178,16 @@ class Matrix:
 
 
 def _bits(vectors: npt.NDArray[np.float32], middle: Vector) -> npt.NDArray[Any]:
-    """One row a 64 dimensions, one column a vector."""
-    return _packed(vectors > middle)
+    """Return one row for each 64 dimensions, one column for each vector."""
+    return _pack_bits(vectors > middle)
 
 
-def _packed(flags: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+def _pack_bits(flags: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
     packed = np.packbits(flags, axis=1)
     padded = np.zeros((len(flags), -(-flags.shape[1] // 64) * 8), np.uint8)
     padded[:, : packed.shape[1]] = packed
     return padded.view(np.uint64).T
 
 
-def _longer(alive: npt.NDArray[np.bool_] | None, more: int) -> npt.NDArray[np.bool_] | None:
+def _extend(alive: npt.NDArray[np.bool_] | None, more: int) -> npt.NDArray[np.bool_] | None:
     return None if alive is None else np.concatenate([alive, np.ones(more, np.bool_)])

@@ -1,7 +1,7 @@
-"""The index in Vertex AI Vector Search: one index for all apps, ``restricts`` for app, owner and version.
+"""The index in Vertex AI Vector Search: one index for all apps, with ``restricts`` for app, owner and version.
 
-Vertex AI keeps vectors and gives back ids. The texts lie in the document store, below the app, and are read there by
-the caller's own scope: an id of someone else's that the index returned by mistake leads to no text.
+Vertex AI stores vectors and returns ids. The texts are in the document store, below the app, and are read there with
+the caller's own scope. So an id of someone else's that the index returns by mistake leads to no text.
 """
 
 from __future__ import annotations
@@ -41,28 +41,29 @@ _MAX_NEIGHBORS = 1_000
 
 _K1, _B = 1.2, 0.75
 _MEAN_TERMS = 120
-"""Terms of a chunk of the default size: a sparse embedding cannot change when others come in, so it is assumed."""
+"""Assumed terms of a chunk of the default size: a sparse embedding cannot change when other chunks come in."""
 
 _MOST_TERMS = 500
 _QUERY_TERMS = 64
 
 
 class VertexIndex:
-    """An :class:`~firelaunch.rag.index.base.Index` on an index that takes streaming updates.
+    """An :class:`~firelaunch.rag.index.base.Index` on an index with streaming updates.
 
-    Words are found by sparse embeddings beside the vectors: each term is a dimension, and its value what the term adds
-    to a chunk's BM25 score, but for how rare it is. That is judged among the candidates that a question finds.
+    Words are found by sparse embeddings, which are stored with the vectors. Each term is a dimension; its value is
+    what the term adds to a chunk's BM25 score, except for the term's rarity. The rarity is estimated from a query's
+    candidates.
 
-    What is written is found after some seconds, and what is deleted is gone at once, since its text is.
+    Written entries are found after some seconds. Deleted entries are gone at once, because their texts are.
 
     Args:
         index: ``projects/{p}/locations/{l}/indexes/{id}``.
         endpoint: ``projects/{p}/locations/{l}/indexEndpoints/{id}``.
         deployed: the id of the index as it is deployed at the endpoint.
         domain: the endpoint's public domain name.
-        store: where the texts are kept.
-        clients, query_clients: others than those of the region's host and of the domain, for tests.
-        analyzer: makes terms of texts and questions. Another one needs another version.
+        store: keeps the texts.
+        clients, query_clients: replace those of the region's host and of the domain, for tests.
+        analyzer: makes terms of texts and queries. Another analyzer needs another version.
     """
 
     has_words = True
@@ -88,19 +89,22 @@ class VertexIndex:
         self._queries = query_clients or VertexClients(domain)
 
     def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`. Texts first, so that whatever is found has one."""
+        """Write entries, as :class:`~firelaunch.rag.index.base.Index` describes.
+
+        Texts are written first, so that every found point has one.
+        """
         latest = list({entry.id: entry for entry in entries}.values())
         self._check_lengths(scope, version, latest)
         for first in range(0, len(latest), _BATCH):
             batch = latest[first : first + _BATCH]
-            # A fence that was raised refuses the texts, and without its text no point is written or found.
+            # A raised fence makes the commit of the texts fail, and no point is written or found without its text.
             condition = [] if fence is None else [fence.condition]
             texts = [Set(_path(scope, version, entry.id), _fields(scope, version, entry)) for entry in batch]
             self._store.commit([*condition, *texts])
             points = [self._datapoint(scope, version, entry) for entry in batch if entry.vector is not None]
             if points:
                 request = {"index": self._index, "datapoints": points}
-                with _translated():
+                with _translate_errors():
                     self._writes.call_patiently(lambda clients: clients.indexes.upsert_datapoints, request, _SECONDS)
 
     def delete(
@@ -112,23 +116,29 @@ class VertexIndex:
         ids: Collection[str] | None = None,
         fence: Fence | None = None,
     ) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`. Texts last, so that what was broken off can be repeated."""
+        """Remove entries, as :class:`~firelaunch.rag.index.base.Index` describes.
+
+        Texts are removed last, so that an interrupted call can be repeated.
+        """
         if ids is not None and version is not None:
-            # A point may be there whose text is not: that of a writer who was stopped between the two.
+            # A point may exist without its text, if its writer was stopped between the two.
             key = (scope.app_id, owner_of(scope), version)
-            named: dict[str, str | None] = {_path_of(*key, each): _datapoint_id(*key, each) for each in ids}
+            datapoints: dict[str, str | None] = {_path_of(*key, each): _datapoint_id(*key, each) for each in ids}
         else:
             where = {"owner": owner_of(scope), "document": document, "version": version}
-            named = _points(self._stored(scope, where))
-        # What was read before the fence was checked is older than whoever raised it anew.
-        if fence is not None and named:
+            datapoints = _points(self._stored_documents(scope, where))
+        # Entries that were read before this check are older than any write after the fence is raised again.
+        if fence is not None and datapoints:
             fence.check()
-        self._remove(named)
+        self._remove(datapoints)
 
     def nearest(
         self, scope: Scope, version: str, vector: Vector, k: int, where: Where | None = None, *, library: bool = True
     ) -> list[Hit]:
-        """See :class:`~firelaunch.rag.index.base.Index`. The cosines are made here, whatever the index measures."""
+        """Return the nearest entries, as :class:`~firelaunch.rag.index.base.Index` describes.
+
+        The cosines are computed here, whatever the index measures.
+        """
         from .vectors import unit
 
         query = unit(vector)
@@ -151,57 +161,62 @@ class VertexIndex:
         library: bool = True,
         texts: bool = True,  # noqa: ARG002 - they are what hits are ranked by
     ) -> list[Hit]:
-        """See :class:`~firelaunch.rag.index.base.Index`. Twice as many are asked for, and ranked by their words."""
+        """Return the entries that match the words best, as :class:`~firelaunch.rag.index.base.Index` describes.
+
+        Twice as many candidates are requested, and ranked here by their words.
+        """
         terms = self._analyzer.query(query)[:_QUERY_TERMS]
         if not terms:
             return []
         owners = [owner_of(each) for each in scopes_of(scope, library)]
         sparse = {"sparse_embedding": _sparse(dict.fromkeys(terms, 1.0))}
         ids = self._neighbors(scope, version, owners, sparse, min(2 * k, _MAX_NEIGHBORS), where)
-        found = self._hits(scope, version, owners, ids, lambda _: 0.0)
-        weights = [self._weights(hit.entry.text) for hit in found]
-        rare = {term: _idf(len(found), sum(term in each for each in weights)) for term in terms}
+        candidates = self._hits(scope, version, owners, ids, lambda _: 0.0)
+        weights = [self._weights(hit.entry.text) for hit in candidates]
+        rarity = {term: _idf(len(candidates), sum(term in each for each in weights)) for term in terms}
         scored = [
-            replace(hit, score=sum(each.get(term, 0.0) * rare[term] for term in terms))
-            for hit, each in zip(found, weights, strict=True)
+            replace(hit, score=sum(each.get(term, 0.0) * rarity[term] for term in terms))
+            for hit, each in zip(candidates, weights, strict=True)
         ]
         return sorted(scored, key=lambda hit: -hit.score)[:k]
 
     def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:  # noqa: ARG002 - of the port
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Return the hits with their texts, as :class:`~firelaunch.rag.index.base.Index` describes."""
         return list(hits)
 
     def read(self, scope: Scope, version: str, document: str) -> list[Hit]:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Return a document's entries, as :class:`~firelaunch.rag.index.base.Index` describes."""
         where = {"owner": owner_of(scope), "document": document, "version": version}
-        found = [(each.path.split("/")[1], each.data) for each in self._stored(scope, where)]
-        return [Hit(app, d["owner"], d["version"], _entry(d, with_vector=True), 0.0) for app, d in found]
+        documents = [(each.path.split("/")[1], each.data) for each in self._stored_documents(scope, where)]
+        return [Hit(app, d["owner"], d["version"], _entry(d, with_vector=True), 0.0) for app, d in documents]
 
     def count(self, scope: Scope, version: str) -> int:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Return the number of entries, as :class:`~firelaunch.rag.index.base.Index` describes."""
         where = (Filter("owner", "==", owner_of(scope)), Filter("version", "==", version))
         return self._store.count(Query(scope.vectors(), where))
 
     def drop(self, app_id: str, version: str) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
-        self._remove(_points(self._stored(Scope(app_id), {"version": version})))
+        """Remove a version, as :class:`~firelaunch.rag.index.base.Index` describes."""
+        self._remove(_points(self._stored_documents(Scope(app_id), {"version": version})))
 
     def close(self) -> None:
-        """See :class:`~firelaunch.rag.index.base.Index`."""
+        """Release connections and memory, as :class:`~firelaunch.rag.index.base.Index` describes."""
         self._writes.close()
         self._queries.close()
 
     def _neighbors(
         self, scope: Scope, version: str, owners: Sequence[str], like: Mapping[str, Any], k: int, where: Where | None
     ) -> list[str]:
-        """Ids of the datapoints that are most like what a datapoint's fields describe."""
+        """Return the ids of the datapoints that are most similar to a datapoint's fields."""
         allowed: dict[str, Sequence[str]] = {"app": [scope.app_id], "owner": owners, "version": [version]}
         allowed |= {name if name == "document" else f"tag_{name}": values for name, values in (where or {}).items()}
         query = {"datapoint": {**like, "restricts": _restricts(allowed)}, "neighbor_count": k}
         request = {"index_endpoint": self._endpoint, "deployed_index_id": self._deployed, "queries": [query]}
-        with _translated():
-            said = self._queries.call_patiently(lambda clients: clients.matches.find_neighbors, request, _QUERY_SECONDS)
-        return [each.datapoint.datapoint_id for group in said.nearest_neighbors for each in group.neighbors]
+        with _translate_errors():
+            answer = self._queries.call_patiently(
+                lambda clients: clients.matches.find_neighbors, request, _QUERY_SECONDS
+            )
+        return [each.datapoint.datapoint_id for group in answer.nearest_neighbors for each in group.neighbors]
 
     def _datapoint(self, scope: Scope, version: str, entry: Entry) -> dict[str, Any]:
         from .vectors import unit
@@ -218,7 +233,7 @@ class VertexIndex:
         }
 
     def _weights(self, text: str) -> dict[str, float]:
-        """What each term of a text adds to its BM25 score, but for how rare the term is; the heaviest alone."""
+        """Return the heaviest terms of a text with what each adds to its BM25 score, except for the term's rarity."""
         terms = self._analyzer.terms(text)
         norm = _K1 * (1 - _B + _B * len(terms) / _MEAN_TERMS)
         weights = {term: times * (_K1 + 1) / (times + norm) for term, times in Counter(terms).items()}
@@ -232,54 +247,54 @@ class VertexIndex:
         ids: Sequence[str],
         score: Callable[[Mapping[str, Any]], float],
     ) -> list[Hit]:
-        said = list(dict.fromkeys(map(_parsed, ids)))
-        own = [each for each in said if each[0] == scope.app_id and each[1] in owners and each[2] == version]
-        found = self._store.get_many([_path_of(*each) for each in own])
+        keys = list(dict.fromkeys(map(_parse_id, ids)))
+        own = [each for each in keys if each[0] == scope.app_id and each[1] in owners and each[2] == version]
+        documents = self._store.get_many([_path_of(*each) for each in own])
         hits = []
-        for (app_id, owner, _, _), document in zip(own, found, strict=True):
+        for (app_id, owner, _, _), document in zip(own, documents, strict=True):
             if document is not None and document.data["owner"] == owner and document.data["vector"]:
                 hits.append(Hit(app_id, owner, version, _entry(document.data), score(document.data)))
-        # Whatever is not of the scope is handed on as it was said, without a text: the wall drops and reports it.
-        foreign = [Hit(each[0], each[1], each[2], Entry(each[3], "", ""), -1.0) for each in said if each not in own]
+        # Pass on hits of other scopes without a text: the wall (ScopedIndex) drops and reports them.
+        foreign = [Hit(each[0], each[1], each[2], Entry(each[3], "", ""), -1.0) for each in keys if each not in own]
         return sorted(hits, key=lambda hit: -hit.score) + foreign
 
-    def _stored(self, scope: Scope, where: Mapping[str, str | None]) -> list[Document]:
+    def _stored_documents(self, scope: Scope, where: Mapping[str, str | None]) -> list[Document]:
         filters = tuple(Filter(field, "==", value) for field, value in where.items() if value is not None)
         return self._store.query(Query(scope.vectors(), filters))
 
-    def _remove(self, named: Mapping[str, str | None]) -> None:
+    def _remove(self, datapoints: Mapping[str, str | None]) -> None:
         """Remove texts, by their paths, and the datapoint of each that has one."""
-        paths = list(named)
+        paths = list(datapoints)
         for first in range(0, len(paths), _BATCH):
             batch = paths[first : first + _BATCH]
-            ids = [point for path in batch if (point := named[path]) is not None]
+            ids = [point for path in batch if (point := datapoints[path]) is not None]
             if ids:
                 request = {"index": self._index, "datapoint_ids": ids}
-                with _translated():
+                with _translate_errors():
                     self._writes.call_patiently(lambda clients: clients.indexes.remove_datapoints, request, _SECONDS)
             self._store.commit([Delete(path) for path in batch])
 
     def _check_lengths(self, scope: Scope, version: str, entries: Sequence[Entry]) -> None:
         first = self._store.query(Query(scope.vectors(), (Filter("version", "==", version),), limit=1))
-        there = len(first[0].data["vector"] or b"") // 4 if first else 0
+        length = len(first[0].data["vector"] or b"") // 4 if first else 0
         for entry in entries:
             if entry.vector is not None:
-                there = there or len(entry.vector)
-                if len(entry.vector) != there:
+                length = length or len(entry.vector)
+                if len(entry.vector) != length:
                     raise IndexFailed(
-                        reason=f"a vector has {len(entry.vector)} dimensions, and those there have {there}"
+                        reason=f"a vector has {len(entry.vector)} dimensions, and those there have {length}"
                     )
 
 
-def _points(found: Sequence[Document]) -> dict[str, str | None]:
-    return {each.path: each.data["datapoint"] if each.data["vector"] else None for each in found}
+def _points(documents: Sequence[Document]) -> dict[str, str | None]:
+    return {each.path: each.data["datapoint"] if each.data["vector"] else None for each in documents}
 
 
 def _datapoint_id(app_id: str, owner: str, version: str, name: str) -> str:
     return ":".join((app_id, quote(owner, safe=""), version, name))
 
 
-def _parsed(datapoint_id: str) -> tuple[str, str, str, str]:
+def _parse_id(datapoint_id: str) -> tuple[str, str, str, str]:
     parts = datapoint_id.split(":")
     if len(parts) != 4:
         return ("", "", "", datapoint_id[:64])
@@ -312,7 +327,7 @@ def _fields(scope: Scope, version: str, entry: Entry) -> dict[str, Any]:
 
 
 def _sparse(weights: Mapping[str, float]) -> dict[str, Any]:
-    """A sparse embedding of terms: a term's hash is its dimension. Where two meet, the heavier stays."""
+    """Return a sparse embedding of terms. A term's hash is its dimension; on a collision, the heavier term stays."""
     values: dict[int, float] = {}
     for term, weight in weights.items():
         dimension = crc32(term.encode())
@@ -320,8 +335,8 @@ def _sparse(weights: Mapping[str, float]) -> dict[str, Any]:
     return {"dimensions": list(values), "values": list(values.values())}
 
 
-def _idf(count: int, having: int) -> float:
-    return math.log(1 + (count - having + 0.5) / (having + 0.5))
+def _idf(count: int, containing: int) -> float:
+    return math.log(1 + (count - containing + 0.5) / (containing + 0.5))
 
 
 def _restricts(values: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
@@ -340,7 +355,7 @@ def _vector(data: Mapping[str, Any]) -> Vector | None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except GoogleError as error:

@@ -1,4 +1,4 @@
-"""From text to the terms that lexical search counts: words without their endings, and pairs of CJK characters."""
+"""Turn text into the terms that lexical search counts: words without their endings, and pairs of CJK characters."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["Analyzer"]
 
 _STEMS_KEPT = 100_000
 _TERM_CHARACTERS = 64
-"""What is longer is no word that anyone searches for."""
+"""The most characters of a term; nobody searches for longer words."""
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f"
-# Most vowel signs from Devanagari to Myanmar are marks, not letters, and yet belong to the word.
+# Most vowel signs from Devanagari to Myanmar are marks, not letters, but belong to the word.
 _RUN = re.compile(rf"[{_CJK}]+|(?:(?![{_CJK}])(?:[^\W_]|[\u0900-\u0963\u0966-\u109f]))+")
 _IS_CJK = re.compile(rf"[{_CJK}]")
 _ACCENTS = re.compile("[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0640]")
@@ -38,10 +38,12 @@ _ENGLISH = frozenset(
 
 
 class Analyzer:
-    """Makes terms. The same one must read the texts and the queries, so its ``id`` is part of an index's version.
+    """The rules that turn text into terms.
+
+    Texts and queries need the same analyzer, so its ``id`` is part of an index's version.
 
     Args:
-        language: one of Snowball's stemmers (https://snowballstem.org/algorithms/); "none" leaves words as they are.
+        language: one of Snowball's stemmers (https://snowballstem.org/algorithms/); "none" leaves words unchanged.
     """
 
     def __init__(self, language: str = "english") -> None:
@@ -50,21 +52,21 @@ class Analyzer:
         self._stem = lru_cache(_STEMS_KEPT)(_stemmer(language))
 
     def terms(self, text: str) -> list[str]:
-        """The terms of a text, in its order and as often as they occur."""
+        """Return the terms of a text, in order and as often as they occur."""
         return [term for run in _runs(text) for term in self._terms(run, every=True)]
 
     def query(self, text: str) -> list[str]:
-        """The terms to look for, each once; none where the text has only words that say nothing ("what is it")."""
-        found = [term for run in _runs(text) for term in self._terms(run, every=False)]
-        return list(dict.fromkeys(found))
+        """Return the terms to search for, each once; none if the text has only filler words ("what is it")."""
+        terms = [term for run in _runs(text) for term in self._terms(run, every=False)]
+        return list(dict.fromkeys(terms))
 
     def words(self, text: str) -> list[str]:
-        """The words of :meth:`query` as they are written, for a service that makes terms of its own."""
+        """Return the words of :meth:`query` as they are written, for a service that makes its own terms."""
         return [run for run in dict.fromkeys(_runs(text)) if run not in self._ignored]
 
     def _terms(self, run: str, *, every: bool) -> Iterator[str]:
         if _IS_CJK.match(run):
-            # Words are not set apart there. Pairs stand for them; single characters serve queries of one character.
+            # CJK text has no spaces between words. Pairs replace words; single characters serve one-character queries.
             if every or len(run) == 1:
                 yield from run
             yield from (run[at : at + 2] for at in range(len(run) - 1))
@@ -78,7 +80,7 @@ def _stemmer(language: str) -> Callable[[str], str]:
     import Stemmer
 
     stemmer = Stemmer.Stemmer(language)
-    lock = threading.Lock()  # a stemmer works in a buffer of its own
+    lock = threading.Lock()  # a stemmer reuses one buffer
 
     def stem(word: str) -> str:
         with lock:
@@ -92,4 +94,4 @@ def _runs(text: str) -> Iterator[str]:
     if not text.isascii():
         plain = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", text).casefold())
         text = unicodedata.normalize("NFC", _ACCENTS.sub("", plain))
-    return (found.group() for found in _RUN.finditer(text))
+    return (match.group() for match in _RUN.finditer(text))

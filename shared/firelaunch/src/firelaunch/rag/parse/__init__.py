@@ -1,4 +1,4 @@
-"""Any supported file -> blocks of text in reading order, parsed in a process of its own."""
+"""Turn any supported file into blocks of text in reading order, parsed in a process of its own."""
 
 from ... import former_names
 from .base import Block, ParseLimits, document_text

@@ -1,4 +1,4 @@
-"""What a parsed document is: blocks in reading order, each with its place."""
+"""The result of parsing: blocks in reading order, each with its place in the document."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ Kind = Literal["heading", "paragraph", "table", "list", "code"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 MAX_BLOCK = 16_384
-"""Characters of a block's text at most. What is longer goes on in the next block, with nothing between the two."""
+"""The most characters of a block's text. Longer text continues in the next block, with nothing in between."""
 
 MAX_HEADING = 300
-"""Characters that are kept of each heading in a block's heading path."""
+"""Characters kept of each heading in a block's heading path."""
 
 MAX_DEPTH = 12
-"""Headings that a heading path holds at most."""
+"""The most headings of a heading path."""
 
 MEMORY_STATUS = 77
-"""Exit status of a parsing process that ended for want of memory."""
+"""Exit status of a parsing process that ended because it ran out of memory."""
 
 _BEFORE = 1_024
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -48,10 +48,10 @@ class Block:
 
     Args:
         text: the text itself, never empty, at most ``MAX_BLOCK`` characters.
-        kind: what it is in the document.
+        kind: its role in the document.
         start: characters of the document's extracted text before this block.
         page: page, slide or sheet, counted from 1; ``None`` in formats that have none.
-        headings: the headings it stands under, outermost first; a heading's own text is its path's last.
+        headings: the headings above it, outermost first; the path of a heading ends with its own text.
     """
 
     text: str
@@ -67,7 +67,10 @@ class Block:
 
 
 def document_text(blocks: Iterable[Block]) -> str:
-    """The document's extracted text, into which all spans point: the blocks at their places, newlines between them."""
+    """Return the document's extracted text, into which all spans point.
+
+    The blocks are at their places, with newlines between them.
+    """
     parts = []
     at = 0
     for block in blocks:
@@ -78,16 +81,16 @@ def document_text(blocks: Iterable[Block]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ParseLimits:
-    """What reading one document may take.
+    """The limits of reading one document.
 
     Args:
         file_bytes: size of the file.
-        unpacked_bytes: size of what a DOCX, PPTX or XLSX file unpacks to.
+        unpacked_bytes: size of the unpacked content of a DOCX, PPTX or XLSX file.
         text_characters: size of the extracted text.
-        memory_bytes: address space of the process that parses. This is the bound on memory: the caller's own process
-            holds one block at a time, whatever the file's size.
+        memory_bytes: address space of the parsing process. This is the bound on memory: the caller's own process holds
+            one block at a time, whatever the file's size.
         cpu_seconds: processor time of that process, whole seconds.
-        wall_seconds: time spent waiting for it; the time that the caller takes over each block does not count.
+        wall_seconds: time spent waiting for it; the caller's own work on each block does not count.
     """
 
     file_bytes: int = 100 * 2**20
@@ -99,7 +102,7 @@ class ParseLimits:
 
 
 class Unreadable(Exception):
-    """Raised by parsers, in the child process: ``problem`` is a key of ``failures.MESSAGES``."""
+    """The error that parsers raise, in the child process: ``problem`` is a key of ``failures.MESSAGES``."""
 
     def __init__(self, problem: str, detail: str = "") -> None:
         self.problem = problem
@@ -109,9 +112,9 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A block before it has its place, as parsers give it.
+    """A parser's block, before it has its place.
 
-    ``text`` has any length. ``gap`` is the number of newlines before it, two where that is left to others.
+    ``text`` has any length. ``gap`` is the number of newlines before it; None leaves the default of two.
     """
 
     text: str
@@ -122,14 +125,14 @@ class Draft:
 
 
 def place(drafts: Iterable[Draft], characters: int = sys.maxsize) -> Iterator[Block]:
-    """Blocks at their places in the extracted text, none longer than ``MAX_BLOCK``; drafts without text are dropped.
+    """Yield blocks at their places in the extracted text, none longer than ``MAX_BLOCK``; drop drafts without text.
 
     Raises:
         Unreadable: the text is longer than ``characters``.
     """
     at = 0
     for draft in drafts:
-        # U+0000 and lone surrogates are refused by databases; what takes their place is as long.
+        # Databases refuse U+0000 and lone surrogates; the replacement has the same length.
         text = _UNSTORABLE.sub("\ufffd", draft.text)
         if not text.strip():
             continue
@@ -143,7 +146,7 @@ def place(drafts: Iterable[Draft], characters: int = sys.maxsize) -> Iterator[Bl
 
 
 def _parts(text: str) -> Iterator[str]:
-    """A text in parts that a block takes, cut after a space where there is one."""
+    """Yield a text in parts that fit a block, cut after a space if there is one."""
     start = 0
     while len(text) - start > MAX_BLOCK:
         before, most = start + MAX_BLOCK - _BEFORE, start + MAX_BLOCK
@@ -157,27 +160,27 @@ class Parser(Protocol):
     """One format's parser: a function of the open file (seekable, at its start)."""
 
     def __call__(self, file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
-        """The document's blocks in reading order.
+        """Yield the document's blocks in reading order.
 
         Raises:
-            Unreadable: the file cannot be read, and why.
+            Unreadable: the file cannot be read; names the problem.
         """
         ...
 
 
 class Outline:
-    """The headings that stand above the present place of a document."""
+    """The headings above the current place of a document."""
 
     def __init__(self) -> None:
         self._stack: list[tuple[float, str]] = []
 
     @property
     def path(self) -> tuple[str, ...]:
-        """Texts of the headings, outermost first."""
+        """The texts of the headings, outermost first."""
         return tuple(text for _, text in self._stack)
 
     def enter(self, level: float, text: str) -> tuple[str, ...]:
-        """The path after a heading of this level (1 is the highest) has begun."""
+        """Begin a heading of this level (1 is the highest), and return the new path."""
         while self._stack and self._stack[-1][0] >= level:
             self._stack.pop()
         if len(self._stack) < MAX_DEPTH:

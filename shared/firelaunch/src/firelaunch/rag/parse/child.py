@@ -1,8 +1,8 @@
 """The process in which one file is parsed: ``python -m firelaunch.rag.parse.child FORMAT EXTENSION LIMITS < file``.
 
-It takes away its own means before it reads a byte: memory, processor time, writing files, starting processes. It
-answers on standard output, a JSON list a line: ``["progress", fraction]``, ``["block", text, kind, start, page,
-headings]``, and at the end ``["done"]`` or ``["failed", problem, detail]``.
+Before it reads a byte, it limits its own resources: memory, processor time, writing files, starting processes. It
+answers on standard output with a JSON list on each line: ``["progress", fraction]``, ``["block", text, kind, start,
+page, headings]``, and at the end ``["done"]`` or ``["failed", problem, detail]``.
 """
 
 from __future__ import annotations
@@ -25,42 +25,42 @@ from .sniff import FORMATS, sniff
 _DETAIL = 300
 
 
-def main(wanted: str, extension: str, limits: ParseLimits) -> None:
-    """Parse standard input as ``wanted``, or as what it turns out to be."""
+def main(format_name: str, extension: str, limits: ParseLimits) -> None:
+    """Parse standard input as ``format_name``, or as its detected format if that is "any"."""
     _restrict(limits)
     try:
-        found = 0
-        for block in _blocks(wanted, extension, limits):
-            found += 1
-            _say("block", block.text, block.kind, block.start, block.page, block.headings)
-        if not found:
+        count = 0
+        for block in _blocks(format_name, extension, limits):
+            count += 1
+            _send("block", block.text, block.kind, block.start, block.page, block.headings)
+        if not count:
             raise Unreadable("nothing_found")
     except Unreadable as error:
-        _say("failed", error.problem, error.detail[:_DETAIL])
+        _send("failed", error.problem, error.detail[:_DETAIL])
     except MemoryError:
-        _say("failed", "too_much_memory", "")
+        _send("failed", "too_much_memory", "")
     except ImportError:
         raise  # a defect of the installation, not of the file
-    except Exception as error:  # the libraries raise whatever they meet in a bad file
+    except Exception as error:  # on bad files, the libraries raise all kinds of exceptions
         problem = "too_much_memory" if _near_the_limit(limits) else "damaged"
-        _say("failed", problem, f"{type(error).__name__}: {error}"[:_DETAIL])
+        _send("failed", problem, f"{type(error).__name__}: {error}"[:_DETAIL])
     else:
-        _say("done")
+        _send("done")
 
 
-def _blocks(wanted: str, extension: str, limits: ParseLimits) -> Iterator[Block]:
+def _blocks(format_name: str, extension: str, limits: ParseLimits) -> Iterator[Block]:
     last = -1.0
 
     def progress(fraction: float) -> None:
         nonlocal last
         if fraction - last >= 0.01:
             last = fraction
-            _say("progress", round(min(fraction, 1.0), 3))
+            _send("progress", round(min(fraction, 1.0), 3))
 
     with open(0, "rb", closefd=False) as file:
-        module, _, function = FORMATS.get(sniff(file, extension, limits) if wanted == "any" else wanted, "").partition(
-            ":"
-        )
+        module, _, function = FORMATS.get(
+            sniff(file, extension, limits) if format_name == "any" else format_name, ""
+        ).partition(":")
         parser: Any = getattr(importlib.import_module(f".{module}", __package__), function)
         yield from place(parser(file, limits, progress), limits.text_characters)
 
@@ -69,7 +69,7 @@ def _restrict(limits: ParseLimits) -> None:
     if sys.platform == "linux":
         _limit(resource.RLIMIT_AS, limits.memory_bytes)
     else:
-        watch_memory(limits.memory_bytes)  # macOS knows RLIMIT_AS, and does not hold a process to it
+        watch_memory(limits.memory_bytes)  # macOS accepts RLIMIT_AS but does not enforce it
     _limit(resource.RLIMIT_CPU, limits.cpu_seconds)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
@@ -78,7 +78,7 @@ def _restrict(limits: ParseLimits) -> None:
 
 
 def watch_memory(most: int) -> None:
-    """End this process when it has more than ``most`` bytes of memory: looked for 20 times a second, by a thread."""
+    """End this process when it takes more than ``most`` bytes of memory; a thread checks 20 times a second."""
 
     def watch() -> None:
         while _peak() <= most:
@@ -89,31 +89,34 @@ def watch_memory(most: int) -> None:
 
 
 def _peak() -> int:
-    """The most memory that this process had at a time, in bytes; macOS tells bytes, Linux kibibytes."""
+    """Return the most memory that this process has had, in bytes; macOS reports bytes, Linux kibibytes."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 
 
 def _near_the_limit(limits: ParseLimits) -> bool:
-    """Whether so much memory was taken that an error is likely to be for want of more: libxml2 does not say so."""
-    status = Path("/proc/self/status")  # ru_maxrss would be the parent's where that was larger
+    """Return whether so much memory was taken that an error is likely a lack of it.
+
+    libxml2 does not report that itself.
+    """
+    status = Path("/proc/self/status")  # ru_maxrss would be the parent's if that was larger
     if not status.exists():
         return _peak() > limits.memory_bytes // 2
     peak = re.search(r"^VmPeak:\s*(\d+) kB", status.read_text(), re.MULTILINE)
     return peak is not None and int(peak[1]) * 1024 > limits.memory_bytes // 2
 
 
-def _limit(what: int, value: int) -> None:
+def _limit(resource_id: int, value: int) -> None:
     try:
-        resource.setrlimit(what, (value, value))
+        resource.setrlimit(resource_id, (value, value))
     except (ValueError, OSError):
-        if sys.platform != "darwin":  # whose versions differ in which of them they take
+        if sys.platform != "darwin":  # macOS versions differ in the limits that they accept
             raise
 
 
-def _say(*message: Any) -> None:
+def _send(*message: Any) -> None:
     sys.stdout.write(json.dumps(message, ensure_ascii=False) + "\n")
-    if message[0] != "block":  # blocks leave by the buffer, many small ones at a time
+    if message[0] != "block":  # blocks stay in the buffer, so that many small ones are written at once
         sys.stdout.flush()
 
 

@@ -14,16 +14,16 @@ from .tables import TABLE_CHARACTERS, table
 __all__ = ["MAX_NESTING", "delimiter_of", "parse_csv", "parse_json"]
 
 MAX_NESTING = 200
-"""Arrays and objects in one another."""
+"""The most levels of nested arrays and objects."""
 
 _BUFFER = 4 * 2**20
-"""Bytes that the JSON parser is given at a time. A long string is scanned anew with each, so they are many."""
+"""Bytes that the JSON parser gets at a time. It scans a long string again with each read, so reads are large."""
 
 _DELIMITERS = ",;\t|"
 
 
 def delimiter_of(sample: str) -> str | None:
-    """The delimiter that occurs equally often, and at least once, in each of the first lines; quotes respected."""
+    """Return the delimiter that occurs equally often, and at least once, in each of the first lines, outside quotes."""
     lines = sample.splitlines()
     lines = [line for line in (lines[:-1] if len(lines) > 1 else lines)[:20] if line.strip()]
     best: tuple[int, str | None] = (0, None)
@@ -35,7 +35,7 @@ def delimiter_of(sample: str) -> str | None:
 
 
 def parse_csv(file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
-    """Tables of a CSV file's rows."""
+    """Yield tables of a CSV file's rows."""
     text = open_text(file, progress)
     csv.field_size_limit(limits.file_bytes)
     delimiter = delimiter_of(text.read(8192)) or ","
@@ -44,10 +44,10 @@ def parse_csv(file: BinaryIO, limits: ParseLimits, progress: Callable[[float], N
 
 
 def parse_json(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
-    """Blocks of lines "place: value", such as "items[3].name: Ada"; JSON, or one JSON value a line.
+    """Yield blocks of lines "place: value", such as "items[3].name: Ada", from JSON or one JSON value a line.
 
     Raises:
-        Unreadable: the text is no JSON, or nested deeper than ``MAX_NESTING``.
+        Unreadable: the text is not JSON, or nested deeper than ``MAX_NESTING``.
     """
     import ijson
 
@@ -59,7 +59,7 @@ def parse_json(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float],
             if line:
                 lines.append(line)
                 length += len(line) + 1
-            # A block ends with an object or a list where it can, so that a record stays whole.
+            # If possible, end a block with an object or a list, so that a record stays whole.
             if length >= TABLE_CHARACTERS * (1 if ends else 4):
                 yield Draft("\n".join(lines), "code")
                 lines, length = [], 0
@@ -70,7 +70,7 @@ def parse_json(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float],
 
 
 def _lines(events: Iterator[tuple[str, Any]]) -> Iterator[tuple[bool, str]]:
-    """Whether an event ends an object or a list, and the line that it gives, or an empty one."""
+    """Yield whether an event ends an object or a list, and the event's line, which may be empty."""
     place: list[str | int] = []
     for event, value in events:
         line = ""
@@ -93,17 +93,17 @@ def _lines(events: Iterator[tuple[str, Any]]) -> Iterator[tuple[bool, str]]:
 
 
 def _line(place: list[str | int], value: Any) -> str:
-    said = {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
+    value_text = {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
-    return f"{name}: {said}" if name else said
+    return f"{name}: {value_text}" if name else value_text
 
 
 class _Utf8:
-    """A text as a stream of UTF-8, whatever it was stored in."""
+    """A text as a stream of UTF-8, whatever its original encoding."""
 
     def __init__(self, text: io.TextIOBase) -> None:
         self._text = text
 
     def read(self, size: int = -1) -> bytes:
-        """About ``size`` bytes."""
+        """Return about ``size`` bytes."""
         return self._text.read(size).encode()

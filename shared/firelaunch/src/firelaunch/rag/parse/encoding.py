@@ -1,4 +1,4 @@
-"""Which encoding a text file is in, decided from its bytes."""
+"""Detect a text file's encoding from its bytes."""
 
 from __future__ import annotations
 
@@ -24,23 +24,26 @@ _MIXED = "firelaunch-mixed"
 
 
 def open_text(file: BinaryIO, progress: Callable[[float], None], *, html: bool = False) -> io.TextIOWrapper:
-    """The file as text with ``\\n`` line ends, decoded as it is read; what cannot be decoded becomes U+FFFD."""
+    """Return the file as text with ``\\n`` line ends, decoded while it is read.
+
+    Bytes that cannot be decoded become U+FFFD.
+    """
     encoding, errors = detect(file, html=html)
-    counted = io.BufferedReader(_Counted(file, progress), 1 << 16)
+    counted = io.BufferedReader(_ProgressReader(file, progress), 1 << 16)
     return io.TextIOWrapper(counted, encoding=encoding, errors=errors)
 
 
 def read_text(file: BinaryIO, progress: Callable[[float], None], *, html: bool = False) -> str:
-    """The whole file as text."""
+    """Return the whole file as text."""
     return open_text(file, progress, html=html).read()
 
 
 def detect(file: BinaryIO, *, html: bool = False) -> tuple[str, str]:
-    """The encoding and the error handler that suit the file; leaves it at its start.
+    """Return the encoding and the error handler for the file; leave the file at its start.
 
-    A byte order mark decides, then UTF-8 if the whole file is valid, then (for HTML) what the file says of itself.
-    A file that is UTF-8 but for a few bytes has those read as Windows-1252. Else charset-normalizer guesses from the
-    64 KiB around the first byte that is not UTF-8.
+    A byte order mark decides. Then comes UTF-8 if the whole file is valid, then (for HTML) the encoding that the file
+    declares. In a file that is UTF-8 except for a few bytes, those are read as Windows-1252. Otherwise
+    charset-normalizer guesses from the 64 KiB around the first byte that is not UTF-8.
     """
     file.seek(0)
     head = file.read(4096)
@@ -52,16 +55,16 @@ def detect(file: BinaryIO, *, html: bool = False) -> tuple[str, str]:
     bad = None if wide else _first_bad_byte(file)
     if bad is not None:
         file.seek(max(0, bad - _SAMPLE // 2))
-        encoding = _declared(head) if html else None
-        found = (encoding, "replace") if encoding else _guess(file.read(_SAMPLE))
+        encoding = _declared_encoding(head) if html else None
+        encoding_and_errors = (encoding, "replace") if encoding else _guess(file.read(_SAMPLE))
     else:
-        found = (wide or "utf-8", "replace")
+        encoding_and_errors = (wide or "utf-8", "replace")
     file.seek(0)
-    return found
+    return encoding_and_errors
 
 
 def _wide(head: bytes) -> str | None:
-    """UTF-16 without its mark shows as zeros at every second byte of text that is mostly ASCII."""
+    """Recognize UTF-16 without a mark: mostly ASCII text has zeros at every second byte."""
     zeros = head[0::2].count(0), head[1::2].count(0)
     few, many = len(head) // 50, len(head) // 5
     if zeros[1] > many and zeros[0] <= few:
@@ -72,7 +75,7 @@ def _wide(head: bytes) -> str | None:
 
 
 def _first_bad_byte(file: BinaryIO) -> int | None:
-    """The offset of the first part of the file that is not UTF-8."""
+    """Return the offset, give or take 4 bytes, of the first byte that is not UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     file.seek(0)
     at = 0
@@ -89,12 +92,12 @@ def _first_bad_byte(file: BinaryIO) -> int | None:
     return None
 
 
-def _declared(head: bytes) -> str | None:
-    found = _META.search(head)
-    if not found:
+def _declared_encoding(head: bytes) -> str | None:
+    match = _META.search(head)
+    if not match:
         return None
     try:
-        name = codecs.lookup(found[1].decode("ascii")).name
+        name = codecs.lookup(match[1].decode("ascii")).name
     except LookupError:
         return None
     # Latin-1 in a page means Windows-1252 (https://encoding.spec.whatwg.org/#names-and-labels).
@@ -120,8 +123,8 @@ def _as_cp1252(error: UnicodeError) -> tuple[str, int]:
     return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
 
 
-class _Counted(io.RawIOBase):
-    """A file that tells how much of it was read."""
+class _ProgressReader(io.RawIOBase):
+    """A file that reports how much of it was read."""
 
     def __init__(self, file: BinaryIO, progress: Callable[[float], None]) -> None:
         self._file = file
@@ -130,11 +133,11 @@ class _Counted(io.RawIOBase):
         self._progress = progress
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Read from the file, and report."""
+        """Read from the file, and report the progress."""
         part = self._file.read(len(buffer))
         buffer[: len(part)] = part
         self._progress(self._file.tell() / self._size)

@@ -1,4 +1,4 @@
-"""What a user is told about a file that cannot be read, and what to do about it."""
+"""The messages for users about files that cannot be read, each with the way to fix it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ MESSAGES = {
     "too_much_memory": "Reading this file takes more memory than is allowed. Split it and upload the parts.",
     "too_slow": "Reading this file takes too long. Split it, or save it anew, and upload it again.",
 }
-"""The sentence for each problem. It is shown to users, so none holds anything from the file."""
+"""The sentence for each problem. Users see it, so it holds nothing from the file."""
 
 
 def failure(problem: str, limits: ParseLimits, detail: str = "") -> DocumentUnreadable:
-    """The error for a problem, a key of ``MESSAGES``; ``detail`` is for the log."""
+    """Return the error for a problem, a key of ``MESSAGES``; ``detail`` is for the log."""
     message = MESSAGES[problem].format(file_mb=limits.file_bytes // 2**20, characters=limits.text_characters)
     return DocumentUnreadable(problem, message, reason=f"{problem}: {detail}" if detail else problem)

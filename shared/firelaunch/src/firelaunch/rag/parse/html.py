@@ -1,4 +1,4 @@
-"""HTML: the visible text, with its headings, lists and tables; scripts, styles and navigation are left out."""
+"""HTML: the visible text, with its headings, lists and tables, without scripts, styles and navigation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _INVISIBLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORE
 
 _CONTAINER = re.compile(r"<(/?)(?:div|span|section|article|table|ul|ol|dl|blockquote|center)\b", re.IGNORECASE)
 MAX_NESTING = 5_000
-"""Containers in one another; building the tree takes time with the square of this."""
+"""The most levels of nested containers; building the tree takes time with the square of the depth."""
 
 _MAIN_CHARACTERS = 200
 _LAYOUT = "table, h1, h2, h3, h4, h5, h6, ul, ol, pre"
@@ -39,20 +39,20 @@ Step = tuple[Literal["open", "close", "text", "whole"], "LexborNode"]
 
 
 def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
-    """Blocks of a page; the whole of it is held in memory, within the child's limit.
+    """Yield blocks of a page; the whole page is in memory, within the child's limit.
 
     Raises:
-        Unreadable: nested deeper than ``MAX_NESTING``, or too large for the memory.
+        Unreadable: the page is nested deeper than ``MAX_NESTING``, or too large for the memory.
     """
     tree = _tree(file, progress)
     if tree.root is not None:
-        # A page that says where its content is, is believed.
+        # Trust a page that marks its main content.
         main = tree.css("main") or tree.css("article")
         yield from _blocks(main[0] if len(main) == 1 and len(main[0].text()) > _MAIN_CHARACTERS else tree.root)
 
 
 def links(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
-    """The addresses that a page links to, as they stand in it; one a draft, the page's own base address first."""
+    """Yield the addresses that a page links to, unchanged, one for each draft; the page's base address comes first."""
     tree = _tree(file, progress)
     base = tree.css_first("base[href]")
     yield Draft((base.attributes.get("href") if base else None) or "#")
@@ -72,37 +72,37 @@ def _tree(file: BinaryIO, progress: Callable[[float], None]) -> LexborHTMLParser
             raise Unreadable("too_deep")
     try:
         return LexborHTMLParser(source)
-    except SelectolaxError as error:  # there is no HTML that it cannot parse, only too much
+    except SelectolaxError as error:  # it parses any HTML, so it can only have run out of memory
         raise Unreadable("too_much_memory", str(error)) from error
 
 
 def _blocks(root: LexborNode) -> Iterator[Draft]:
-    """A tree's drafts: text is gathered until a tag ends its block."""
+    """Yield a tree's drafts, gathering text until a tag ends its block."""
     outline = Outline()
     parts: list[str] = []
     lists = 0
-    for what, node in _steps(root, _is_whole):
+    for step, node in _steps(root, _is_whole):
         tag = node.tag or ""
-        if what == "text":
+        if step == "text":
             parts.append(_SPACES.sub(" ", node.text_content or ""))
         elif tag == "br":
-            parts.append("\n" if what == "open" else "")
+            parts.append("\n" if step == "open" else "")
         elif tag in {"ul", "ol"}:
-            if lists == 0 or (lists == 1 and what == "close"):
-                yield from _draft(parts, "list" if what == "close" else "paragraph", outline)
-            lists = max(0, lists + (1 if what == "open" else -1))
-        elif lists and what != "whole":
+            if lists == 0 or (lists == 1 and step == "close"):
+                yield from _draft(parts, "list" if step == "close" else "paragraph", outline)
+            lists = max(0, lists + (1 if step == "open" else -1))
+        elif lists and step != "whole":
             if tag in _BLOCKS:
-                parts.append("\n- " if tag == "li" and what == "open" else "\n")
-        elif tag in _BLOCKS or what == "whole":
+                parts.append("\n- " if tag == "li" and step == "open" else "\n")
+        elif tag in _BLOCKS or step == "whole":
             yield from _draft(parts, "list" if lists else "paragraph", outline)
-            if what == "whole":
-                yield from _whole(node, tag, outline)
+            if step == "whole":
+                yield from _element_drafts(node, tag, outline)
     yield from _draft(parts, "paragraph", outline)
 
 
 def _draft(parts: list[str], kind: Kind, outline: Outline) -> Iterator[Draft]:
-    """What was gathered, with the spaces that a browser would not show taken out."""
+    """Yield the gathered text, without the spaces that a browser would not show."""
     lines = (" ".join(line.split()) for line in "".join(parts).split("\n"))
     parts.clear()
     text = "\n".join(line for line in lines if line not in {"", "-"})
@@ -111,13 +111,13 @@ def _draft(parts: list[str], kind: Kind, outline: Outline) -> Iterator[Draft]:
 
 
 def _is_whole(node: LexborNode) -> bool:
-    """Whether an element is one block, or one table, whatever is in it; tables that lay out a page are not."""
+    """Return whether an element is one block or table, whatever it contains; layout tables are not."""
     if node.tag == "table":
         return not any(part.css_first(_LAYOUT) for part in node.iter())
     return node.tag in _HEADINGS or node.tag == "pre"
 
 
-def _whole(node: LexborNode, tag: str, outline: Outline) -> Iterator[Draft]:
+def _element_drafts(node: LexborNode, tag: str, outline: Outline) -> Iterator[Draft]:
     if tag == "table":
         rows = ([_text(cell) for cell in row.css("th, td")] for row in node.css("tr"))
         caption = node.css_first("caption")
@@ -130,42 +130,42 @@ def _whole(node: LexborNode, tag: str, outline: Outline) -> Iterator[Draft]:
         yield Draft(text.strip("\n"), "code", None, outline.path)
         return
     text = " ".join(text.split())
-    heading = len(text) <= _MAX_HEADING  # longer, it is a page that never ended its heading
+    heading = len(text) <= _MAX_HEADING  # a longer one is a page that never closed its heading
     if text and heading:
         outline.enter(_HEADINGS[tag], text)
     yield Draft(text, "heading" if heading else "paragraph", None, outline.path)
 
 
 def _text(root: LexborNode) -> str:
-    """The visible text of an element, a line for each block in it."""
+    """Return the visible text of an element, with a line for each block in it."""
     parts = []
-    for what, node in _steps(root, lambda _: False):
-        if what == "text":
+    for step, node in _steps(root, lambda _: False):
+        if step == "text":
             parts.append(node.text_content or "")
-        elif what == "open" and (node.tag == "br" or (node.tag in _BLOCKS and node.mem_id != root.mem_id)):
+        elif step == "open" and (node.tag == "br" or (node.tag in _BLOCKS and node.mem_id != root.mem_id)):
             parts.append("\n")
     return "".join(parts)
 
 
-def _steps(root: LexborNode, whole: Callable[[LexborNode], bool]) -> Iterator[Step]:
-    """A tree in reading order, without recursion: pages nest as deep as they like. The root itself is opened."""
+def _steps(root: LexborNode, is_whole: Callable[[LexborNode], bool]) -> Iterator[Step]:
+    """Yield a tree in reading order, without recursion, since pages may nest deeply. The root itself is opened."""
     stack: list[LexborNode] = []
     node: LexborNode | None = root
     while node is not None:
-        below = None
+        first_child = None
         if node.is_text_node:
             yield "text", node
-        elif _shown(node):
-            if stack and whole(node):
+        elif _is_visible(node):
+            if stack and is_whole(node):
                 yield "whole", node
             else:
                 yield "open", node
-                below = node.child
-                if below is None:
+                first_child = node.child
+                if first_child is None:
                     yield "close", node
-        if below is not None:
+        if first_child is not None:
             stack.append(node)
-            node = below
+            node = first_child
             continue
         node = node.next if stack else None
         while node is None and stack:
@@ -174,7 +174,7 @@ def _steps(root: LexborNode, whole: Callable[[LexborNode], bool]) -> Iterator[St
             node = node.next if stack else None
 
 
-def _shown(node: LexborNode) -> bool:
+def _is_visible(node: LexborNode) -> bool:
     if not node.is_element_node or node.tag in _HIDDEN:
         return False
     attributes = node.attributes

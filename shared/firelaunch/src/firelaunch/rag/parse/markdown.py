@@ -1,4 +1,4 @@
-"""Markdown: the source itself, cut at its blocks, so that spans point into the file as it was written."""
+"""Markdown: the source itself, cut at its blocks, so that spans point into the original file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .encoding import open_text
 __all__ = ["WINDOW", "parse"]
 
 WINDOW = 256 * 1024
-"""Characters whose structure is held in memory at a time."""
+"""Characters whose structure is in memory at a time."""
 
 _FENCE_OR_BLANK = re.compile(r"^ {0,3}(?:```|~~~)|\n(?:[ \t]*\n)+", re.MULTILINE)
 _FRONT_MATTER = re.compile(r"---\n.*?\n(?:---|\.\.\.)\n", re.DOTALL)
@@ -30,7 +30,7 @@ _KINDS: dict[str, Kind] = {
 
 
 def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
-    """Blocks of a Markdown file, ``WINDOW`` characters at a time."""
+    """Yield blocks of a Markdown file, ``WINDOW`` characters at a time."""
     outline = Outline()
     gap = 0
     for window in _windows(open_text(file, progress)):
@@ -41,38 +41,41 @@ def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None
 
 
 def _windows(text: io.TextIOBase) -> Iterator[str]:
-    """The text in parts that end with a blank line outside of fenced code, where there is one."""
-    held = ""
-    while part := text.read(WINDOW - len(held)):
-        held += part
-        if len(held) < WINDOW:
+    """Yield the text in parts that end with a blank line outside of fenced code, if there is one."""
+    rest = ""
+    while part := text.read(WINDOW - len(rest)):
+        rest += part
+        if len(rest) < WINDOW:
             continue
         fenced = False
         cut = 0
-        for found in _FENCE_OR_BLANK.finditer(held):
-            if found[0].strip():
+        for match in _FENCE_OR_BLANK.finditer(rest):
+            if match[0].strip():
                 fenced = not fenced
             elif not fenced:
-                cut = found.end()
-        cut = cut or held.rfind("\n") + 1 or WINDOW
-        yield held[:cut]
-        held = held[cut:]
-    yield held
+                cut = match.end()
+        cut = cut or rest.rfind("\n") + 1 or WINDOW
+        yield rest[:cut]
+        rest = rest[cut:]
+    yield rest
 
 
 def _blocks(source: str, outline: Outline) -> Iterator[Draft]:
-    """Blocks of a Markdown text; what its grammar gives no block for, such as link definitions, is a paragraph."""
+    """Yield blocks of a Markdown text.
+
+    Text for which Markdown's grammar has no block, such as link definitions, becomes a paragraph.
+    """
     lines = source.split("\n")
     written = 0
     for begin, end, kind, heading in [*_structure(source, lines), (len(lines), len(lines), "paragraph", None)]:
         spans: tuple[tuple[int, int, Kind], ...] = ((written, begin, "paragraph"), (begin, end, kind))
-        for first, last, what in spans:
+        for first, last, span_kind in spans:
             first, last = _without_blank_ends(lines, first, last)
             if first == last:
                 continue
-            if what is kind and heading:
+            if span_kind is kind and heading:
                 outline.enter(*heading)
-            yield Draft("\n".join(lines[first:last]), what, None, outline.path, first - written + bool(written))
+            yield Draft("\n".join(lines[first:last]), span_kind, None, outline.path, first - written + bool(written))
             written = last
 
 
@@ -80,14 +83,14 @@ _Span = tuple[int, int, Kind, tuple[int, str] | None]
 
 
 def _structure(source: str, lines: list[str]) -> Iterator[_Span]:
-    """First line, line after the last, kind, and a heading's level and text, of each block of the outermost level."""
+    """Yield first line, line after the last, kind, and a heading's level and text, of each outermost block."""
     from markdown_it import MarkdownIt
 
     front = _FRONT_MATTER.match(source)
     skipped = source.count("\n", 0, front.end()) if front else 0
     if skipped:
         yield 0, skipped, "code", None
-    # Inline markup stays as it is, so the rules for it need not run: they are slow on long hostile lines.
+    # Inline markup stays unchanged, so skip its rules, which are slow on long hostile lines.
     parser = MarkdownIt("commonmark").enable("table").disable(["inline", "text_join"])
     tokens = parser.parse("\n".join(lines[skipped:]))
     for at, token in enumerate(tokens):

@@ -18,7 +18,7 @@ _GROUP_DEPTH = 20
 
 
 def parse_docx(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
-    """Paragraphs, lists and tables of a Word document's body, with text that was inserted under tracked changes."""
+    """Yield paragraphs, lists and tables of a Word document's body, including text inserted as tracked changes."""
     import docx
 
     document = docx.Document(file)
@@ -37,12 +37,12 @@ def parse_docx(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float],
 
 
 def _body_parts(element: Any, depth: int = 0) -> Iterator[Any]:
-    """Paragraphs and tables, those in content controls too."""
+    """Yield paragraphs and tables, including those in content controls."""
     if element.tag in {f"{_W}p", f"{_W}tbl"}:
         yield element
     elif element.tag in {f"{_W}sdt", f"{_W}sdtContent"} and depth < _GROUP_DEPTH:
-        for below in element:
-            yield from _body_parts(below, depth + 1)
+        for child in element:
+            yield from _body_parts(child, depth + 1)
 
 
 def _paragraph(element: Any, styles: dict[str, str], outline: Outline) -> Iterator[Draft]:
@@ -62,7 +62,7 @@ def _paragraph(element: Any, styles: dict[str, str], outline: Outline) -> Iterat
 
 
 def _docx_text(element: Any) -> str:
-    """Text of an element as it reads with all changes accepted; what is drawn twice for old readers is taken once."""
+    """Return an element's text with all changes accepted; text that is repeated for old readers is taken once."""
     parts = []
     skipped = set()
     for node in element.iter(f"{_W}t", f"{_W}tab", f"{_W}br", f"{_W}cr", f"{_W}p", _FALLBACK):
@@ -78,7 +78,7 @@ def _docx_text(element: Any) -> str:
 
 
 def parse_pptx(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
-    """Slides: the title as a heading, then what is on the slide from top to bottom, then the speaker's notes."""
+    """Yield the slides: the title as a heading, the rest of the slide from top to bottom, then the speaker's notes."""
     import pptx
 
     slides = pptx.Presentation(file).slides
@@ -113,13 +113,13 @@ def _shapes(shapes: Iterable[Any], depth: int = 0) -> Iterator[Any]:
 
 
 def parse_xlsx(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
-    """Sheets as tables under their names, read row by row; formulas by the values that were saved with them."""
+    """Yield sheets as tables under their names, read row by row; formulas as their saved values."""
     import openpyxl
 
     book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
     sheets = book.worksheets
     for number, sheet in enumerate(sheets, start=1):
-        sheet.reset_dimensions()  # what a file says of its size is not believed
+        sheet.reset_dimensions()  # don't trust the size that the file declares
         yield Draft(sheet.title, "heading", number, (sheet.title,))
         rows = ([_cell(value) for value in row] for row in sheet.iter_rows(values_only=True))
         yield from table(rows, number, (sheet.title,))

@@ -1,4 +1,4 @@
-"""PDF, a page at a time: lines with their size and place, joined to paragraphs, headings told by size."""
+"""PDF, a page at a time: lines with size and position, joined to paragraphs; headings are recognized by size."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["MAX_PAGES", "parse"]
 MAX_PAGES = 5_000
 
 _HEADING_RATIO = 1.12
-"""How much larger than the document's most common size a line is from which on it may be a heading."""
+"""A line may be a heading if it is this much larger than the document's most common size."""
 
 _HEADING_CHARACTERS = 160
 _GAP_RATIO = 1.35
-"""How much more than the page's usual distance of lines lies between two paragraphs."""
+"""A gap of this much more than the page's usual line distance separates two paragraphs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class PdfLine:
 
 
 def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
-    """Blocks of each page.
+    """Yield the blocks of each page.
 
     Raises:
-        Unreadable: protected by a password, damaged, over ``MAX_PAGES`` pages, or without any text.
+        Unreadable: the file is protected by a password, damaged, over ``MAX_PAGES`` pages, or without any text.
     """
     import pypdfium2
     from pypdfium2 import raw
@@ -52,7 +52,7 @@ def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None
         raise Unreadable("too_many_pages", f"{pages} pages")
     sizes: Counter[float] = Counter()
     outline = Outline()
-    failed = found = 0
+    failed = draft_count = 0
     for number in range(pages):
         try:
             lines = list(_lines(document, number, raw))
@@ -63,10 +63,10 @@ def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None
             sizes[round(line.height, 1)] += len(line.text)
         body = sizes.most_common(1)[0][0] if sizes else 0.0
         for draft in _drafts(lines, body, number + 1, outline):
-            found += 1
+            draft_count += 1
             yield draft
         progress((number + 1) / pages)
-    if not found:
+    if not draft_count:
         raise Unreadable("damaged" if failed or not pages else "no_text", f"{failed} of {pages} pages failed")
 
 
@@ -79,7 +79,7 @@ def _lines(document: Any, number: int, raw: Any) -> Iterator[PdfLine]:
         for line in text.get_text_range().replace("\r\n", "\n").split("\n"):
             index = raw.FPDFText_GetCharIndexFromTextIndex(text, at)
             raw.FPDFText_GetLooseCharBox(text, index, ctypes.byref(box))
-            # PDFium counts in UTF-16, and ends lines by two characters.
+            # PDFium counts in UTF-16 units, and ends lines with two characters.
             at += len(line) + sum(character > "\uffff" for character in line) + 2
             shown = line.replace("\ufffe", "").replace("\x02", "").strip()
             if shown:
@@ -91,10 +91,10 @@ def _lines(document: Any, number: int, raw: Any) -> Iterator[PdfLine]:
 
 def _drafts(lines: list[PdfLine], body: float, page: int, outline: Outline) -> Iterator[Draft]:
     steps = sorted(round(a.top - b.top, 1) for a, b in pairwise(lines) if a.top > b.top)
-    usual = steps[len(steps) // 2] if steps else 0.0
+    usual_step = steps[len(steps) // 2] if steps else 0.0
     paragraph: list[PdfLine] = []
     for line in lines:
-        if paragraph and _begins(paragraph, line, body, usual):
+        if paragraph and _begins(paragraph, line, body, usual_step):
             yield _draft(paragraph, body, page, outline)
             paragraph = []
         paragraph.append(line)
@@ -102,14 +102,14 @@ def _drafts(lines: list[PdfLine], body: float, page: int, outline: Outline) -> I
         yield _draft(paragraph, body, page, outline)
 
 
-def _begins(paragraph: list[PdfLine], line: PdfLine, body: float, usual: float) -> bool:
-    """Whether a line begins a new paragraph: another size, a gap above it, or a new column."""
+def _begins(paragraph: list[PdfLine], line: PdfLine, body: float, usual_step: float) -> bool:
+    """Return whether a line begins a new paragraph: another size, a gap above it, or a new column."""
     last = paragraph[-1]
     if abs(line.height - last.height) > 0.08 * max(line.height, last.height, 1.0):
         return True
     step = last.top - line.top
     size = max(line.height, 1.0)
-    return step > max(_GAP_RATIO * (usual if line.height <= body * _HEADING_RATIO else size), 0.9 * size) or (
+    return step > max(_GAP_RATIO * (usual_step if line.height <= body * _HEADING_RATIO else size), 0.9 * size) or (
         step < -0.5 * size and last.text.endswith((".", "!", "?", ":"))
     )
 
@@ -123,6 +123,6 @@ def _draft(paragraph: list[PdfLine], body: float, page: int, outline: Outline) -
     large = body and height > body * _HEADING_RATIO
     if large and len(text) <= _HEADING_CHARACTERS and re.search(r"[^\W\d_]", text):
         text = " ".join(text.split())
-        # The larger, the higher: sizes that differ by less than a tenth are one level.
+        # Larger headings have higher levels; sizes that round to the same point are one level.
         return Draft(text, "heading", page, outline.enter(-round(height, 0), text))
     return Draft(_HYPHEN.sub("", text), "paragraph", page, outline.path)

@@ -1,7 +1,7 @@
-"""Parsing in a process of its own, so that a hostile file can take nothing with it.
+"""Parse in a process of its own, so that a hostile file can take nothing with it.
 
-The child inherits no environment, no open file but the document, and nothing of this process's memory; it limits its
-own means (:mod:`.child`) and is killed when its time is up. What it says is checked like any other input.
+The child inherits no environment, no open file but the document, and none of this process's memory. It limits its own
+resources (:mod:`.child`), and is killed when its time is up. Its output is checked like any other input.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ def parse(
     limits: ParseLimits | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Iterator[Block]:
-    """A document's blocks in reading order.
+    """Yield a document's blocks in reading order.
 
     This process holds one block (at most ``MAX_BLOCK`` characters) and one read of 64 KiB at a time, however large the
     file; the child that parses holds at most ``limits.memory_bytes``.
 
     Args:
         file: a regular file, open for reading; its position is moved.
-        name: the file's name as the user gave it. Only its extension is used, where the content leaves a choice.
-        limits: what reading may take.
-        progress: called with a fraction from 0 to 1 that does not fall.
+        name: the user's name of the file. Only its extension is used, and only if the content leaves a choice.
+        limits: of reading the document.
+        progress: called with a fraction from 0 to 1 that never falls.
 
     Raises:
         DocumentUnreadable: the file cannot be read; its message says why and what to do. Blocks may have come before.
@@ -55,7 +55,7 @@ def parse(
 
 
 def links(file: IO[bytes], *, limits: ParseLimits | None = None) -> list[str]:
-    """The addresses in an HTML page: its base address ("#" where it names none), then those it links to.
+    """Return the addresses in an HTML page: its base address ("#" if it names none), then those that it links to.
 
     Raises:
         DocumentUnreadable: the file cannot be read.
@@ -64,25 +64,25 @@ def links(file: IO[bytes], *, limits: ParseLimits | None = None) -> list[str]:
 
 
 def _run(
-    wanted: str, file: IO[bytes], extension: str, limits: ParseLimits, progress: Callable[[float], None] | None
+    format_name: str, file: IO[bytes], extension: str, limits: ParseLimits, progress: Callable[[float], None] | None
 ) -> Iterator[Block]:
-    said = os.fstat(file.fileno())
-    if not stat.S_ISREG(said.st_mode):
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
         raise ValueError("only a regular file can be parsed")
-    if said.st_size == 0:
+    if status.st_size == 0:
         raise failure("empty", limits)
-    if said.st_size > limits.file_bytes:
-        raise failure("too_large", limits, f"{said.st_size} bytes")
+    if status.st_size > limits.file_bytes:
+        raise failure("too_large", limits, f"{status.st_size} bytes")
     command = [sys.executable, "-I", "-B", "-X", "utf8", "-m", f"{__package__}.child"]
     child = subprocess.Popen(  # noqa: S603 - our own module, and no shell
-        [*command, wanted, extension, json.dumps(asdict(limits))],
+        [*command, format_name, extension, json.dumps(asdict(limits))],
         stdin=file,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env={},
         close_fds=True,
     )
-    with child:  # which closes the pipe and waits
+    with child:  # closes the pipe and waits for the process
         try:
             yield from _blocks(child, limits, progress or (lambda _: None))
         finally:
@@ -91,12 +91,12 @@ def _run(
 
 def _blocks(child: subprocess.Popen[bytes], limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Block]:
     at = 0
-    done = 0.0
+    progress_so_far = 0.0
     for line in _lines(child, limits):
         match _message(line):
-            case ["progress", float() | int() as fraction] if done <= fraction <= 1:
-                done = float(fraction)
-                progress(done)
+            case ["progress", float() | int() as fraction] if progress_so_far <= fraction <= 1:
+                progress_so_far = float(fraction)
+                progress(progress_so_far)
             case ["block", *fields]:
                 block = _block(fields, at)
                 at = block.end
@@ -119,24 +119,24 @@ def _blocks(child: subprocess.Popen[bytes], limits: ParseLimits, progress: Calla
 
 
 def _lines(child: subprocess.Popen[bytes], limits: ParseLimits) -> Iterator[bytes]:
-    """The child's lines. Only the time spent waiting for them counts against its limit."""
+    """Yield the child's lines. Only the time spent waiting for them counts toward its limit."""
     pipe = cast("IO[bytes]", child.stdout).fileno()
     poll = select.poll()
     poll.register(pipe, select.POLLIN | select.POLLHUP)
-    left = limits.wall_seconds
-    held = b""
+    seconds_left = limits.wall_seconds
+    unfinished = b""
     while True:
         began = time.monotonic()
-        ready = poll.poll(max(0.0, left) * 1000)
-        left -= time.monotonic() - began
-        if not ready or left <= 0:
+        ready = poll.poll(max(0.0, seconds_left) * 1000)
+        seconds_left -= time.monotonic() - began
+        if not ready or seconds_left <= 0:
             raise failure("too_slow", limits, f"{limits.wall_seconds} s")
         part = os.read(pipe, _READ)
         if not part:
             return
-        *lines, held = (held + part).split(b"\n")
+        *lines, unfinished = (unfinished + part).split(b"\n")
         yield from lines
-        if len(held) > _MAX_LINE:
+        if len(unfinished) > _MAX_LINE:
             raise failure("crashed", limits, "an answer without end")
 
 
@@ -148,10 +148,10 @@ def _message(line: bytes) -> Any:
 
 
 def _block(fields: list[Any], at: int) -> Block:
-    """A block, when it is one that a parser may give.
+    """Return a valid block.
 
     Raises:
-        DocumentUnreadable: it is not; the child was taken over, or is wrong.
+        DocumentUnreadable: it is not valid, because the child was taken over or has a bug.
     """
     match fields:
         case [str() as text, str() as kind, int() as start, int() | None as page, [*headings]] if (

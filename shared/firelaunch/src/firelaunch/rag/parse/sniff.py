@@ -1,4 +1,4 @@
-"""What a file is: its content decides, and its name only where content leaves a choice."""
+"""Detect a file's format: its content decides, and its name only if the content leaves a choice."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BY_EXTENSION = {
     "jsonl": "json", "ndjson": "json", "txt": "text", "text": "text", "log": "text",
 }  # fmt: skip
 _DOCUMENTS = {"", "pdf", "docx", "doc", "pptx", "xlsx", "html", "htm", "xhtml", "json"}
-"""Extensions that say nothing of a text's form: there is none, or it is wrong."""
+"""Extensions that say nothing about a text's form: there is none, or it is wrong."""
 
 _OTHERS = (
     (b"\x89PNG", "an image"),
@@ -61,40 +61,43 @@ _RATIO_FROM = 10 * 2**20
 
 
 def sniff(file: BinaryIO, extension: str, limits: ParseLimits) -> str:
-    """The file's format, a key of ``FORMATS``; leaves the file at its start.
+    """Return the file's format, a key of ``FORMATS``; leave the file at its start.
 
     Raises:
-        Unreadable: it is none of them, and what it is instead where that is known; or a bomb.
+        Unreadable: the format is not supported, with its name if that is known; or the file is a decompression bomb.
     """
     file.seek(0)
     head = file.read(_SAMPLE)
     if not head.strip():
         raise Unreadable("empty")
     if b"%PDF-" in head[:1024]:
-        found = "pdf"
+        format_name = "pdf"
     elif head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
-        found = _zipped(file, limits)
+        format_name = _zip_format(file, limits)
     elif head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         raise Unreadable("encrypted" if _holds_encrypted_package(file) else "old_office")
     else:
-        found = _text(file, head, extension)
+        format_name = _text_format(file, head, extension)
     file.seek(0)
-    return found
+    return format_name
 
 
 def _holds_encrypted_package(file: BinaryIO) -> bool:
-    """Office keeps a protected file as a stream of this name in its old container format ([MS-OFFCRYPTO] 2.3.4.4)."""
+    """Return whether a file in Office's old container format is a protected document.
+
+    Office stores it as a stream with this name ([MS-OFFCRYPTO] 2.3.4.4).
+    """
     name = "EncryptedPackage".encode("utf-16-le")
     file.seek(0)
-    held = b""
+    tail = b""
     while part := file.read(1 << 20):
-        if name in held + part:
+        if name in tail + part:
             return True
-        held = part[-len(name) :]
+        tail = part[-len(name) :]
     return False
 
 
-def _zipped(file: BinaryIO, limits: ParseLimits) -> str:
+def _zip_format(file: BinaryIO, limits: ParseLimits) -> str:
     file.seek(0)
     try:
         with zipfile.ZipFile(file) as archive:
@@ -110,13 +113,13 @@ def _zipped(file: BinaryIO, limits: ParseLimits) -> str:
         if part.flag_bits & 1:
             raise Unreadable("encrypted")
     names = {part.filename for part in parts}
-    for name, found in _BY_PART.items():
+    for name, format_name in _BY_PART.items():
         if name in names:
-            return found
+            return format_name
     raise Unreadable("unsupported", "a ZIP archive")
 
 
-def _text(file: BinaryIO, head: bytes, extension: str) -> str:
+def _text_format(file: BinaryIO, head: bytes, extension: str) -> str:
     for magic, name in _OTHERS:
         if head.startswith(magic):
             raise Unreadable("unsupported", name)
@@ -148,7 +151,7 @@ def _is_table(text: str) -> bool:
 
 
 def _begins_as_json(text: str) -> bool:
-    """Whether a parser that sees only this much of it finds nothing wrong but its sudden end."""
+    """Return whether a JSON parser that sees only this much finds no error but its sudden end."""
     import ijson
 
     try:

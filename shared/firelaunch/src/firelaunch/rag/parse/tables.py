@@ -1,4 +1,4 @@
-"""Rows of cells as text."""
+"""Turn rows of cells into text."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from .base import Draft
 __all__ = ["TABLE_CHARACTERS", "table"]
 
 TABLE_CHARACTERS = 1_000
-"""Length from which on a table goes on in a new block."""
+"""Length from which a table continues in a new block."""
 
 _HEADER_CHARACTERS = 300
 
 
 def table(rows: Iterable[Iterable[str]], page: int | None = None, headings: tuple[str, ...] = ()) -> Iterator[Draft]:
-    """A table's blocks: a line a row, cells joined by " | ", empty rows left out.
+    """Yield a table's blocks: one line for each row, cells joined by " | ", without empty rows.
 
-    The first row stands again at the head of each further block, unless it is long, so that a block which is read
-    alone says what its columns mean.
+    The first row is repeated at the head of each further block, unless it is long. So a block that is read alone says
+    what its columns mean.
     """
     header = ""
     lines: list[str] = []

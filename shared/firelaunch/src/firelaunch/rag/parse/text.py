@@ -1,4 +1,4 @@
-"""Plain text: paragraphs as they stand, so that the extracted text is the file's own."""
+"""Plain text: paragraphs unchanged, so that the extracted text is the file's own."""
 
 from __future__ import annotations
 
@@ -13,45 +13,46 @@ __all__ = ["MAX_GAP", "paragraphs", "parse"]
 
 _READ = 64 * 1024
 MAX_GAP = 64
-"""Newlines between two paragraphs that are kept."""
+"""The most newlines between two paragraphs that are kept."""
 
 _BREAK = re.compile(r"\n{2,}")
 
 
 def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
-    """Blocks of a text file, read 64 KiB at a time."""
+    """Yield blocks of a text file, read 64 KiB at a time."""
     text = open_text(file, progress)
     return paragraphs(iter(lambda: text.read(_READ), ""))
 
 
 def paragraphs(parts: Iterator[str]) -> Iterator[Draft]:
-    """Paragraphs of a text that comes in parts.
+    """Yield paragraphs of a text that arrives in parts.
 
-    The drafts and their gaps are the text exactly, but for newlines at its end and what a run has over ``MAX_GAP``.
+    The drafts and their gaps are exactly the text, except for newlines at its end and those of a run beyond
+    ``MAX_GAP``.
     """
     gap = 0
-    held = ""
+    rest = ""
     for part in parts:
-        held += part
+        rest += part
         at = 0
-        for found in _BREAK.finditer(held):
-            if found.end() == len(held):
+        for match in _BREAK.finditer(rest):
+            if match.end() == len(rest):
                 break  # the run of newlines may go on in the next part
-            if found.start() > at:
-                if held[at : found.start()].isspace():
+            if match.start() > at:
+                if rest[at : match.start()].isspace():
                     continue  # spaces alone are no paragraph; they go with the next one
-                yield Draft(held[at : found.start()], gap=gap)
+                yield Draft(rest[at : match.start()], gap=gap)
                 gap = 0
-            gap = min(gap + found.end() - found.start(), MAX_GAP)
-            at = found.end()
-        held = held[at:]
-        while len(held) > 2 * MAX_BLOCK:
-            cut = held.rfind("\n", 0, MAX_BLOCK) + 1 or held.rfind(" ", 0, MAX_BLOCK) + 1 or MAX_BLOCK
-            if held[:cut].strip("\n"):
-                yield Draft(held[:cut], gap=gap)
+            gap = min(gap + match.end() - match.start(), MAX_GAP)
+            at = match.end()
+        rest = rest[at:]
+        while len(rest) > 2 * MAX_BLOCK:
+            cut = rest.rfind("\n", 0, MAX_BLOCK) + 1 or rest.rfind(" ", 0, MAX_BLOCK) + 1 or MAX_BLOCK
+            if rest[:cut].strip("\n"):
+                yield Draft(rest[:cut], gap=gap)
                 gap = 0
             else:
                 gap = min(gap + cut, MAX_GAP)
-            held = held[cut:]
-    if held.strip("\n"):
-        yield Draft(held, gap=gap)
+            rest = rest[cut:]
+    if rest.strip("\n"):
+        yield Draft(rest, gap=gap)

@@ -1,4 +1,4 @@
-"""Which URLs may be fetched, and which addresses may be connected to."""
+"""Decide which URLs may be fetched, and which addresses may be connected to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Address", "Allow", "Resolve", "Target", "addresses_of", "is_public",
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Allow = Callable[[Address], bool]
 Resolve = Callable[[str, int], list[str]]
-"""Host and port -> addresses as text, as the system's resolver gives them."""
+"""Resolves host and port to addresses as text, like the system's resolver."""
 
 _MAX_URL = 2_048
 _MAX_ADDRESSES = 8
@@ -31,17 +31,22 @@ _SPECIAL = tuple(
         "203.0.113.0/24 224.0.0.0/3 2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20"
     ).split()
 )
-"""What is not for everyone, of IPv4 and of the IPv6 addresses in use: private, shared, loopback, link-local (cloud
-metadata too), documentation, benchmarks, multicast, reserved, and what carries an IPv4 address inside
-(https://www.iana.org/assignments/iana-ipv4-special-registry, iana-ipv6-special-registry; read in 2026)."""
+"""Networks that are not public, of IPv4 and of the IPv6 addresses in use.
+
+They are private, shared, loopback, link-local (including cloud metadata), documentation, benchmark, multicast and
+reserved networks, and those whose addresses contain an IPv4 address
+(https://www.iana.org/assignments/iana-ipv4-special-registry, iana-ipv6-special-registry; read in 2026).
+"""
 
 _IN_USE = ipaddress.ip_network("2000::/3")
-"""The only IPv6 addresses that are given out (https://www.iana.org/assignments/ipv6-address-space). Outside lie
-loopback, link-local, unique local, IPv4-mapped and NAT64 addresses."""
+"""The only allocated IPv6 addresses (https://www.iana.org/assignments/ipv6-address-space).
+
+Loopback, link-local, unique local, IPv4-mapped and NAT64 addresses are outside.
+"""
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address belongs to the public Internet, so that whoever runs this service may be sent to it."""
+    """Return whether an address belongs to the public Internet, so that a server may be made to connect to it."""
     if isinstance(address, ipaddress.IPv6Address) and (address.scope_id is not None or address not in _IN_USE):
         return False
     return not any(address in network for network in _SPECIAL if network.version == address.version)
@@ -49,13 +54,13 @@ def is_public(address: Address) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL that was taken apart and found harmless as far as can be seen without asking for its address.
+    """A parsed URL that is harmless, as far as that can be decided without resolving its host.
 
     Args:
-        url: the URL, normal in form: no fragment, the host in lower-case ASCII.
+        url: the normalized URL: no fragment, the host in lower-case ASCII.
         scheme: http or https.
         host: a name, or an address without brackets.
-        port: the port, given or the scheme's own.
+        port: the given port, or the scheme's default.
         path: path and query, as they are sent.
     """
 
@@ -67,12 +72,12 @@ class Target:
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """What "the same site" means."""
+        """Scheme, host and port, which define a site."""
         return self.scheme, self.host, self.port
 
     @property
     def authority(self) -> str:
-        """Host and port as the Host header has them."""
+        """Host and port, as in the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -84,11 +89,11 @@ _KEPT = re.compile(r"%[0-9A-Fa-f]{2}|[A-Za-z0-9\-._~:/?\[\]@!$&'()*+,;=%]")
 
 
 def read_url(url: str, ports: frozenset[int], base: str | None = None) -> Target:
-    """A URL, or a reference relative to ``base``, as a target.
+    """Return the target of a URL, or of a reference relative to ``base``.
 
     Raises:
-        FetchRefused: not http or https, with a user name, on a port that is not in ``ports``, with a host that is no
-            valid name or address (numbers other than four in dots, zone ids), or no valid URL at all.
+        FetchRefused: the URL is not http or https, has a user name, a port that is not in ``ports``, or a host that is
+            not a valid name or address (numbers other than four in dots, zone ids), or is not valid at all.
     """
     url = url.strip()
     if not url or len(url) > _MAX_URL or _CONTROLS.search(url.replace(" ", "%20")):
@@ -117,10 +122,10 @@ def _host(host: str, bracketed: bool) -> str:
             address = ipaddress.IPv6Address(host)
             if address.scope_id is None:
                 return str(address)
-        # IDNA's nameprep also turns full-width digits and dots into those that they look like.
+        # IDNA's nameprep also turns full-width digits and dots into ASCII ones.
         name = host.encode("idna").decode("ascii").lower().rstrip(".")
         if _NUMBER.fullmatch(name.rpartition(".")[2]):
-            return str(ipaddress.IPv4Address(name))  # which takes four decimal numbers, and no leading zeros
+            return str(ipaddress.IPv4Address(name))  # accepts only four decimal numbers without leading zeros
         if _NAME.fullmatch(name):
             return name
     except (ValueError, UnicodeError):
@@ -129,16 +134,16 @@ def _host(host: str, bracketed: bool) -> str:
 
 
 def _path(path: str, query: str) -> str:
-    whole = (path or "/") + (f"?{query}" if query else "")
-    # What may not stand in a request line is percent-encoded; what is encoded stays as it is.
+    path_and_query = (path or "/") + (f"?{query}" if query else "")
+    # Percent-encode characters that a request line may not hold; keep what is encoded already.
     return "".join(
         part if _KEPT.fullmatch(part) else "".join(f"%{byte:02X}" for byte in part.encode("utf-8", "replace"))
-        for part in re.findall(r"%[0-9A-Fa-f]{2}|.", whole, re.DOTALL)
+        for part in re.findall(r"%[0-9A-Fa-f]{2}|.", path_and_query, re.DOTALL)
     )
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """The system's resolver. How long it may take is the system's own setting.
+    """Return the addresses of a host from the system's resolver, whose own settings limit the time.
 
     Raises:
         OSError: the name is not known.
@@ -147,20 +152,20 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 def addresses_of(target: Target, resolver: Resolve, allow: Allow) -> list[Address]:
-    """The addresses that may be connected to for a target; connect to these, and do not resolve again.
+    """Return the addresses of a target that may be connected to. Connect to these without resolving the name again.
 
     Raises:
-        FetchRefused: the name is not known, or any one of its addresses is not allowed.
+        FetchRefused: the name is not known, or one of its addresses is not allowed.
     """
     try:
         literal = _NUMBER.fullmatch(target.host.rpartition(".")[2]) or ":" in target.host
-        found = [target.host] if literal else resolver(target.host, target.port)
-        addresses = [ipaddress.ip_address(text) for text in dict.fromkeys(found)][:_MAX_ADDRESSES]
+        texts = [target.host] if literal else resolver(target.host, target.port)
+        addresses = [ipaddress.ip_address(text) for text in dict.fromkeys(texts)][:_MAX_ADDRESSES]
     except (OSError, ValueError, UnicodeError) as error:
         raise FetchRefused("unknown_host", "There is no such host. Check the URL.", reason=str(error)) from error
     if not addresses:
         raise FetchRefused("unknown_host", "There is no such host. Check the URL.")
-    # One bad address is enough: an attacker's name may have a public one beside it.
+    # One bad address is enough: an attacker's name may also have a public one.
     for address in addresses:
         if not allow(address):
             reason = f"{target.host} is {address}"

@@ -1,4 +1,4 @@
-"""Crawling one site: pages that link to one another, nearest first, within limits of depth and number."""
+"""Crawl one site: pages that link to one another, nearest first, within limits of depth and number."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["CrawlLimits", "Skipped", "WebPage", "crawl"]
 
 @dataclass(frozen=True, slots=True)
 class CrawlLimits:
-    """How far a crawl goes.
+    """The limits of a crawl.
 
     Args:
-        depth: links from the first page; 0 is that page alone.
-        pages: addresses that are tried, whether they give a page or not.
-        delay: seconds between two requests; more where robots.txt asks for it.
-        most_delay: seconds at most; a site that asks for more is crawled at this pace.
+        depth: links from the first page; 0 is the first page only.
+        pages: addresses to try, whether they return a page or not.
+        delay: seconds between two requests; more if robots.txt asks for it.
+        most_delay: the longest delay in seconds, even if a site asks for more.
     """
 
     depth: int = 2
@@ -37,7 +37,7 @@ class CrawlLimits:
 
 @dataclass(frozen=True, slots=True)
 class WebPage:
-    """A page that was fetched; ``file`` is open until the next one is asked for."""
+    """A fetched page; ``file`` is open until the next page is requested."""
 
     fetched: Fetched
     depth: int
@@ -46,7 +46,7 @@ class WebPage:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """An address that gave no page, and why, in words for the user."""
+    """An address without a page, and the reason in words for the user."""
 
     url: str
     reason: str
@@ -60,16 +60,16 @@ def crawl(
     progress: Callable[[float], None] = lambda _: None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[WebPage | Skipped]:
-    """The pages of a site, that is of one scheme, host and port, each once, breadth first.
+    """Yield the pages of a site (one scheme, host and port), each once, breadth first.
 
-    Links in scripts are not seen, and those marked ``rel=nofollow`` not followed. A page that redirects to another site
-    is skipped, and so is one that redirects to a page that was seen.
+    Links in scripts are not seen, and those marked ``rel=nofollow`` not followed. A page is skipped if it redirects to
+    another site or to a page that was seen already.
 
     Args:
-        url: the first page. Where it redirects, its site is the one it leads to.
-        fetcher: what fetches, with its limits for each page.
-        limits: how far to go.
-        progress: called with the fraction of the addresses known so far that were tried.
+        url: the first page. If it redirects, its site is the one that it leads to.
+        fetcher: fetches the pages, within its own limits for each.
+        limits: of the crawl.
+        progress: called with the share of the known addresses that were tried.
         pause: waits for a number of seconds.
 
     Raises:
@@ -77,13 +77,13 @@ def crawl(
     """
     limits = limits or CrawlLimits()
     first = fetcher.target(url)
-    waiting = deque([(first, 0)])
-    known = {first.url}
-    given: set[str] = set()
+    queue = deque([(first, 0)])
+    known_urls = {first.url}
+    seen_urls: set[str] = set()
     site: tuple[str, str, int] | None = None
     tried = 0
-    while waiting and tried < limits.pages:
-        target, depth = waiting.popleft()
+    while queue and tried < limits.pages:
+        target, depth = queue.popleft()
         if tried:
             pause(min(max(limits.delay, fetcher.crawl_delay(target)), limits.most_delay))
         tried += 1
@@ -97,16 +97,16 @@ def crawl(
                     raise
                 yield Skipped(target.url, refused.message)
                 continue
-            if fetched.url not in given:
-                given.add(fetched.url)
+            if fetched.url not in seen_urls:
+                seen_urls.add(fetched.url)
                 if depth < limits.depth:
                     for link in _links(fetched, file, fetcher, site):
-                        if link.url not in known and len(known) < 10 * limits.pages:
-                            known.add(link.url)
-                            waiting.append((link, depth + 1))
+                        if link.url not in known_urls and len(known_urls) < 10 * limits.pages:
+                            known_urls.add(link.url)
+                            queue.append((link, depth + 1))
                 file.seek(0)
                 yield WebPage(fetched, depth, file)
-        progress(tried / min(limits.pages, tried + len(waiting)))
+        progress(tried / min(limits.pages, tried + len(queue)))
 
 
 def _check_site(target: Target, site: tuple[str, str, int]) -> None:
@@ -115,15 +115,15 @@ def _check_site(target: Target, site: tuple[str, str, int]) -> None:
 
 
 def _links(fetched: Fetched, file: IO[bytes], fetcher: Fetcher, site: tuple[str, str, int]) -> Iterator[Target]:
-    """Links of a page to its own site; what is no URL that may be fetched is passed over."""
+    """Yield a page's links to its own site; skip what may not be fetched."""
     if fetched.content_type not in {"text/html", "application/xhtml+xml", ""}:
         return
     file.flush()
     try:
-        base, *found = links(file)
+        base, *references = links(file)
     except DocumentUnreadable:
         return
-    for reference in found:
+    for reference in references:
         try:
             target = fetcher.target(reference, urljoin(fetched.url, base))
         except (FetchRefused, ValueError):

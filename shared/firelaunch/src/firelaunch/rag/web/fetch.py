@@ -1,7 +1,7 @@
-"""Fetching a URL that a user names, without being led to where this service can go and the user cannot.
+"""Fetch a URL that a user names, without reaching addresses that this service can reach and the user cannot.
 
-Every URL and every redirect is taken apart and checked (:mod:`firelaunch.rag.web.addresses`), its host is resolved
-once, all addresses found are checked, and one of these is connected to. ``robots.txt`` is honoured (RFC 9309).
+Every URL and every redirect is parsed and checked (:mod:`firelaunch.rag.web.addresses`). Its host is resolved once,
+all its addresses are checked, and the connection goes to one of these. ``robots.txt`` is respected (RFC 9309).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["AGENT", "FetchLimits", "Fetched", "Fetcher"]
 
 AGENT = "firelaunch"
-"""The name by which ``robots.txt`` knows this fetcher, and that it gives of itself."""
+"""This fetcher's name in ``robots.txt`` and in its requests."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _READABLE = re.compile(
@@ -42,14 +42,14 @@ _ROBOTS_KEPT = 200
 
 @dataclass(frozen=True, slots=True)
 class FetchLimits:
-    """What one fetch may take.
+    """The limits of one fetch.
 
     Args:
-        bytes: size of the answer, unpacked.
-        seconds: time from the first connection to the last byte, redirects included. Resolving a name has the system
-            resolver's own limit.
-        redirects: how many are followed.
-        ports: ports that may be connected to.
+        bytes: size of the unpacked answer.
+        seconds: time from the first connection to the last byte, redirects included. The system's resolver has its own
+            limit for resolving a name.
+        redirects: the most redirects to follow.
+        ports: the ports that may be connected to.
     """
 
     bytes: int = 25 * 2**20
@@ -60,11 +60,11 @@ class FetchLimits:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What came.
+    """The result of a fetch.
 
     Args:
-        url: where it came from in the end.
-        content_type: as the site says, lower case, without parameters; empty where it says nothing.
+        url: the final URL.
+        content_type: the site's own, lower case, without parameters; empty if it sent none.
         size: bytes.
     """
 
@@ -74,19 +74,19 @@ class Fetched:
 
     @property
     def name(self) -> str:
-        """A file name for it: the last part of the URL's path."""
+        """A file name for the document: the last part of the URL's path."""
         return posixpath.basename(unquote(self.url.partition("?")[0].partition("://")[2].partition("/")[2])) or "page"
 
 
 class Fetcher:
-    """Fetches URLs; one for a process, used by any number of threads.
+    """A client that fetches URLs. Create one for each process; any number of threads may use it.
 
     Args:
-        limits: what each fetch may take.
-        resolver: host and port -> addresses.
-        allow: which addresses may be connected to. Anything but the default gives up the protection.
-        context: TLS settings; by default certificates are verified against the system's authorities.
-        clock: seconds, for how long a robots.txt is believed.
+        limits: of each fetch.
+        resolver: resolves host and port to addresses.
+        allow: returns whether an address may be connected to. Anything but the default gives up the protection.
+        context: TLS settings; by default certificates are verified with the system's authorities.
+        clock: seconds, for the age of a robots.txt.
     """
 
     def __init__(
@@ -106,24 +106,24 @@ class Fetcher:
         self._robots: OrderedDict[tuple[str, str, int], tuple[float, Protego | None]] = OrderedDict()
 
     def target(self, url: str, base: str | None = None) -> Target:
-        """A URL, or a reference relative to ``base``, taken apart.
+        """Parse a URL, or a reference relative to ``base``.
 
         Raises:
-            FetchRefused: it may not be fetched, whatever its host's address.
+            FetchRefused: the URL may not be fetched, whatever its host's address is.
         """
         return read_url(url, self.limits.ports, base)
 
     def fetch(self, url: str, into: IO[bytes]) -> Fetched:
-        """Fetch a document and write it to ``into``, which holds part of it when this fails.
+        """Fetch a document and write it to ``into``, which holds a part of it if this fails.
 
         Raises:
-            FetchRefused: a URL, redirect or address that is not allowed; robots.txt says no; an answer other than 2xx,
-                of a type that holds no text, too large, too slow, or none.
+            FetchRefused: a URL, redirect or address is not allowed, robots.txt forbids the page, or there is no
+                answer, or one that is not 2xx, has no text type, is too large or too slow.
         """
         return self._get(self.target(url), into, Deadline(self.limits.seconds), robots=True)
 
     def crawl_delay(self, target: Target) -> float:
-        """Seconds that a site wants between two requests; 0 where it does not say."""
+        """Return the seconds that a site wants between two requests; 0 if it does not say."""
         rules = self._rules(target, Deadline(self.limits.seconds))
         return float((rules and rules.crawl_delay(AGENT)) or 0.0)
 
@@ -135,7 +135,7 @@ class Fetcher:
             with exchange(target, addresses, AGENT, deadline, self._context) as answer:
                 location = answer.headers.get("location")
                 if answer.status in _REDIRECTS and location:
-                    # Bytes beyond ASCII are UTF-8 where anything is, though HTTP calls headers Latin-1.
+                    # HTTP calls headers Latin-1, but in practice bytes beyond ASCII are UTF-8.
                     reference = location.encode("latin-1").decode("utf-8", "replace")
                     target = read_url(reference, self.limits.ports, target.url)
                     continue
@@ -146,13 +146,13 @@ class Fetcher:
         if not 200 <= answer.status < 300:
             message = f"The site answered with status {answer.status}. Check the URL, or try again later."
             raise FetchRefused("status", message, reason=str(answer.status))
-        kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        content_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         most = self.limits.bytes if document else _ROBOTS_BYTES
-        if document and not _READABLE.fullmatch(kind):
+        if document and not _READABLE.fullmatch(content_type):
             message = "There is no document at this address, but a file of another kind."
-            raise FetchRefused("content_type", message, reason=kind[:80])
-        said = answer.headers.get("content-length", "")
-        size = int(said) if said.isdecimal() and len(said) < 20 and document else 0
+            raise FetchRefused("content_type", message, reason=content_type[:80])
+        content_length = answer.headers.get("content-length", "")
+        size = int(content_length) if content_length.isdecimal() and len(content_length) < 20 and document else 0
         if size <= most:
             size = 0
             for part in answer.body:
@@ -161,9 +161,9 @@ class Fetcher:
                     break
                 into.write(part)
             else:
-                return Fetched(target.url, kind, size)
+                return Fetched(target.url, content_type, size)
         if not document:
-            return Fetched(target.url, kind, most)
+            return Fetched(target.url, content_type, most)
         raise FetchRefused("too_large", f"The document is larger than {most // 2**20} MB.")
 
     def _check_robots(self, target: Target, deadline: Deadline) -> None:
@@ -172,10 +172,13 @@ class Fetcher:
             raise FetchRefused("robots", "The site does not allow programs to fetch this page (robots.txt).")
 
     def _rules(self, target: Target, deadline: Deadline) -> Protego | None:
-        """The site's rules; ``None`` when it cannot say, which RFC 9309 (2.3.1.4) takes as a no to everything."""
-        kept = self._robots.get(target.origin)
-        if kept and self._clock() < kept[0]:
-            return kept[1]
+        """Return the site's rules; ``None`` if the site cannot deliver them.
+
+        RFC 9309 (2.3.1.4) says to treat that as if everything were forbidden.
+        """
+        cached = self._robots.get(target.origin)
+        if cached and self._clock() < cached[0]:
+            return cached[1]
         rules = self._fetch_rules(target, deadline)
         self._robots[target.origin] = (
             self._clock() + (_ROBOTS_SECONDS if rules is not None else _ROBOTS_RETRY_SECONDS),
@@ -188,13 +191,13 @@ class Fetcher:
     def _fetch_rules(self, target: Target, deadline: Deadline) -> Protego | None:
         from protego import Protego
 
-        into = BytesIO()
+        file = BytesIO()
         try:
-            self._get(self.target("/robots.txt", target.url), into, deadline, robots=False)
+            self._get(self.target("/robots.txt", target.url), file, deadline, robots=False)
         except FetchRefused as refused:
             if refused.problem == "status":
                 return Protego.parse("") if (refused.reason or "").startswith("4") else None
             if refused.problem == "redirects":
                 return Protego.parse("")
-            raise  # the page itself is as far out of reach
-        return Protego.parse(into.getvalue().decode("utf-8", "replace"))
+            raise  # the page itself is unreachable, too
+        return Protego.parse(file.getvalue().decode("utf-8", "replace"))

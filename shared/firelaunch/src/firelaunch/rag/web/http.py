@@ -1,4 +1,4 @@
-"""One HTTP exchange with one address that was checked, within a deadline that holds for all of it."""
+"""One HTTP exchange with one checked address, within a deadline for all of it."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ _PART = 64 * 1024
 
 
 class Deadline:
-    """A point in time, asked for what is left until then."""
+    """A point in time that returns how much time is left."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._end = time.monotonic() + seconds
 
     def left(self, at_most: float | None = None) -> float:
-        """Seconds, above zero.
+        """Return the seconds left, which are above zero.
 
         Raises:
-            FetchRefused: none are left.
+            FetchRefused: no time is left.
         """
-        left = self._end - time.monotonic()
-        if left <= 0:
+        seconds = self._end - time.monotonic()
+        if seconds <= 0:
             raise FetchRefused("too_slow", "The site took too long to answer. Try again later.")
-        return left if at_most is None else min(left, at_most)
+        return seconds if at_most is None else min(seconds, at_most)
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response whose body is yet to be read."""
+    """A response whose body is not read yet."""
 
     status: int
     headers: dict[str, str]
@@ -54,10 +54,10 @@ class Response:
 def exchange(
     target: Target, addresses: Sequence[Address], agent: str, deadline: Deadline, context: ssl.SSLContext | None
 ) -> Iterator[Response]:
-    """GET a target from the first of its addresses that answers. No proxy, no cookie, no redirect followed.
+    """GET a target from the first of its addresses that answers, without proxy, cookies or redirects.
 
     Raises:
-        FetchRefused: no connection, a certificate that does not hold, an answer that is no HTTP, or too late.
+        FetchRefused: there is no connection, an invalid certificate, an answer that is not HTTP, or no time left.
     """
     import httpcore2
 
@@ -67,10 +67,14 @@ def exchange(
         headers = {"Host": target.authority, "User-Agent": agent, "Accept": "*/*", "Accept-Encoding": "gzip"}
         with httpcore2.HTTP11Connection(url.origin, stream) as connection:
             response = connection.handle_request(httpcore2.Request("GET", url, headers=[*headers.items()]))
-            found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+            response_headers = {
+                name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers
+            }
             try:
                 yield Response(
-                    response.status, found, _decoded(response.iter_stream(), found.get("content-encoding", ""))
+                    response.status,
+                    response_headers,
+                    _decode(response.iter_stream(), response_headers.get("content-encoding", "")),
                 )
             finally:
                 response.close()
@@ -88,35 +92,38 @@ def _connect(
 ) -> NetworkStream:
     import httpcore2
 
-    failed: Exception | None = None
+    last_error: Exception | None = None
     for address in addresses:
         try:
-            # An address, not a name: nothing is resolved again.
+            # Connect to the checked address, not to the name, so that nothing is resolved again.
             stream: Any = httpcore2.SyncBackend().connect_tcp(
                 str(address), target.port, timeout=deadline.left(_CONNECT_SECONDS)
             )
             if target.scheme == "https":
-                secure = context or ssl.create_default_context()
-                stream = stream.start_tls(secure, target.host, timeout=deadline.left(_CONNECT_SECONDS))
-            return cast("NetworkStream", _Timed(stream, deadline))
+                tls_context = context or ssl.create_default_context()
+                stream = stream.start_tls(tls_context, target.host, timeout=deadline.left(_CONNECT_SECONDS))
+            return cast("NetworkStream", _DeadlineStream(stream, deadline))
         except (httpcore2.NetworkError, httpcore2.TimeoutException) as error:
-            failed = error
-    raise failed or httpcore2.ConnectError("no address")
+            last_error = error
+    raise last_error or httpcore2.ConnectError("no address")
 
 
-class _Timed:
-    """A connection on which each read and write has what is left of the deadline, so that no drip outlasts it."""
+class _DeadlineStream:
+    """A connection whose reads and writes each get what is left of the deadline.
+
+    So no slow drip of bytes outlasts it.
+    """
 
     def __init__(self, stream: NetworkStream, deadline: Deadline) -> None:
         self._stream = stream
         self._deadline = deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Some bytes, or none at the end."""
+        """Return some bytes; none at the end."""
         return self._stream.read(max_bytes, self._deadline.left(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """All of the bytes."""
+        """Write all of the bytes."""
         self._stream.write(buffer, self._deadline.left(timeout))
 
     def close(self) -> None:
@@ -124,12 +131,12 @@ class _Timed:
         self._stream.close()
 
     def get_extra_info(self, info: str) -> Any:
-        """What the connection knows of itself."""
+        """Return a fact about the connection."""
         return self._stream.get_extra_info(info)
 
 
-def _decoded(parts: Iterator[bytes], encoding: str) -> Iterator[bytes]:
-    """The body unpacked, in parts of 64 KiB at most, so that a bomb is noticed while it is small."""
+def _decode(parts: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    """Yield the unpacked body in parts of at most 64 KiB, so that a bomb is noticed while it is small."""
     if encoding.lower() in {"", "identity"}:
         yield from parts
         return
@@ -137,13 +144,13 @@ def _decoded(parts: Iterator[bytes], encoding: str) -> Iterator[bytes]:
         raise FetchRefused("content_encoding", "The site answered in a form that cannot be read.", reason=encoding[:40])
     unpack = zlib.decompressobj(47)  # gzip or zlib, told from its first bytes
     for part in parts:
-        rest = part
-        while rest:
+        packed = part
+        while packed:
             try:
-                yield unpack.decompress(rest, _PART)
+                yield unpack.decompress(packed, _PART)
             except zlib.error as error:
                 raise FetchRefused("content_encoding", "The site's answer is damaged.", reason=str(error)) from error
-            rest = unpack.unconsumed_tail
+            packed = unpack.unconsumed_tail
             if unpack.eof:
-                rest, unpack = unpack.unused_data, zlib.decompressobj(47)
+                packed, unpack = unpack.unused_data, zlib.decompressobj(47)
     yield unpack.flush()
