@@ -203,6 +203,6 @@ def erase_handlers(erasure: Erasure, lease_seconds: float, more: Handlers | None
 def erasure_of(services: Services) -> Erasure:
     """What erases users of the app, in all places that ``services`` know of."""
     traces: list[Traces] = [DocumentTraces(services.store, services.documents)]
-    if services.desk.payments is not None:
-        traces.append(SubscriptionTraces(services.store, services.desk.payments))
+    if services.checkout.payments is not None:
+        traces.append(SubscriptionTraces(services.store, services.checkout.payments))
     return Erasure(services.store, traces)

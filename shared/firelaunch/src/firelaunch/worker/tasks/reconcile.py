@@ -39,7 +39,7 @@ def billing_handlers(more: Handlers | None) -> Handlers:
             run.progress(subscriptions)
 
         try:
-            report = run.services.desk.reconciliation(run.scope).run(looked_at)
+            report = run.services.checkout.reconciliation(run.scope).run(looked_at)
         except BillingUnavailable:
             raise
         except (BillingOff, BillingError) as error:
