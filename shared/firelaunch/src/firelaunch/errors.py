@@ -1,8 +1,7 @@
-"""One tree of errors: each has a code that clients can rely on and the HTTP status it is answered with.
+"""The tree of errors. Each error has a code that clients can rely on, and an HTTP status.
 
-:mod:`firelaunch.server.app` turns whatever a route raises into ``{"error": {"code", "message", "request_id"}}``, and
-nothing else does. ``message`` is for the client; ``reason`` is for the log alone and may name what a stranger should
-not learn.
+Only :mod:`firelaunch.server.app` turns the errors of routes into ``{"error": {"code", "message", "request_id"}}``.
+``message`` is for the client. ``reason`` is only for the log, and may contain facts that a stranger should not learn.
 """
 
 from __future__ import annotations
@@ -54,8 +53,8 @@ class FirelaunchError(Exception):
     """The root of the tree.
 
     Args:
-        message: what the client is told; the class's own ``message`` when left out.
-        reason: what the log is told beside it, never the client.
+        message: the text for the client; the class's own ``message`` if left out.
+        reason: the text for the log in addition. Clients never see it.
         retry_after: seconds after which the same request may succeed, sent as ``Retry-After`` (rounded up).
     """
 
@@ -78,9 +77,9 @@ class FirelaunchError(Exception):
 
 
 class SettingsError(FirelaunchError):
-    """A setting is missing, misspelt or not allowed here; raised at boot, naming the key and the mend.
+    """A setting is missing, misspelt or not allowed here. It is raised at boot, and names the key and the fix.
 
-    Where one shows only later, as in a prompt's text, clients are told no more than that something failed.
+    Some settings fail only later, such as a prompt's text. Clients then see only that something failed.
     """
 
     code = "settings"
@@ -108,21 +107,21 @@ class InvalidId(BadRequest):
 
 
 class InvalidCursor(BadRequest):
-    """A page cursor that this service did not hand out."""
+    """A page cursor that this service did not issue."""
 
     code = "invalid_cursor"
     message = "That cursor is not one of ours; start from the first page."
 
 
 class InvalidSchema(BadRequest):
-    """A JSON schema that is none, or that no model can be held to; the message names the place and the mend."""
+    """A JSON schema that is invalid, or that models cannot be made to follow. The message names the place and fix."""
 
     code = "invalid_schema"
     message = "The schema is not valid."
 
 
 class TooLarge(BadRequest):
-    """The body, or one of its fields, is over the limit."""
+    """The body, or one of its fields, exceeds the limit."""
 
     code = "too_large"
     status = 413
@@ -133,8 +132,8 @@ class DocumentUnreadable(FirelaunchError):
     """A file that cannot be read as a document.
 
     Args:
-        problem: what is wrong with it, a short constant such as "encrypted", for code to tell cases apart.
-        message: the same for the user, with what to do about it.
+        problem: a short constant that names the problem, such as "encrypted", so that code can tell cases apart.
+        message: the problem in words for the user, with the way to solve it.
     """
 
     code = "document_unreadable"
@@ -150,8 +149,8 @@ class FetchRefused(FirelaunchError):
     """A URL that may not, or cannot, be fetched.
 
     Args:
-        problem: why, a short constant such as "private_address", for code to tell cases apart.
-        message: the same for the user, with what to do about it.
+        problem: a short constant that names the reason, such as "private_address", so that code can tell cases apart.
+        message: the reason in words for the user, with the way to solve it.
     """
 
     code = "fetch_refused"
@@ -164,7 +163,7 @@ class FetchRefused(FirelaunchError):
 
 
 class Unauthenticated(FirelaunchError):
-    """No token, or one that does not hold; the reason is logged and never told."""
+    """The token is missing or invalid. The reason is logged, and clients never see it."""
 
     code = "unauthenticated"
     status = 401
@@ -172,7 +171,7 @@ class Unauthenticated(FirelaunchError):
 
 
 class Forbidden(FirelaunchError):
-    """A caller we know, who may not do this."""
+    """The caller is known, and may not do this."""
 
     code = "forbidden"
     status = 403
@@ -180,7 +179,7 @@ class Forbidden(FirelaunchError):
 
 
 class NotFound(FirelaunchError):
-    """Not there, or not the caller's; which of the two is not told."""
+    """The resource does not exist, or is not the caller's. Clients cannot tell which."""
 
     code = "not_found"
     status = 404
@@ -188,7 +187,7 @@ class NotFound(FirelaunchError):
 
 
 class Conflict(FirelaunchError):
-    """The request does not fit the state that the resource is in."""
+    """The request does not fit the resource's current state."""
 
     code = "conflict"
     status = 409
@@ -196,14 +195,14 @@ class Conflict(FirelaunchError):
 
 
 class TooMany(Conflict):
-    """The plan, or the library, holds no more documents."""
+    """The plan, or the library, allows no more documents."""
 
     code = "too_many_documents"
     message = "There are as many documents as are allowed. Delete one first."
 
 
 class PassageChanged(Conflict):
-    """A document no longer holds the passage that was asked for."""
+    """A document no longer holds the requested passage."""
 
     code = "passage_changed"
     message = "This document was changed since, and no longer holds this passage."
@@ -225,7 +224,7 @@ class IdempotencyMismatch(FirelaunchError):
 
 
 class RateLimited(FirelaunchError):
-    """The plan's requests, or files, of this minute are used up."""
+    """The plan's requests, or uploads, of this minute are used up."""
 
     code = "rate_limited"
     status = 429
@@ -233,7 +232,7 @@ class RateLimited(FirelaunchError):
 
 
 class TooManyStreams(FirelaunchError):
-    """So many clients of this user, or of this process, follow answers that another would take a thread from others."""
+    """Too many clients of this user, or of this process, follow answers: each of them holds a thread."""
 
     code = "too_many_streams"
     status = 429
@@ -241,7 +240,7 @@ class TooManyStreams(FirelaunchError):
 
 
 class TooManyUploads(FirelaunchError):
-    """The user sends so many files at this process that another would take its room from others."""
+    """The user sends as many files to this process at a time as one user may."""
 
     code = "too_many_uploads"
     status = 429
@@ -249,7 +248,7 @@ class TooManyUploads(FirelaunchError):
 
 
 class NoUploadRoom(FirelaunchError):
-    """All places for files on their way to this process are taken."""
+    """All slots for files that are being sent to this process are taken."""
 
     code = "no_upload_room"
     status = 503
@@ -257,7 +256,7 @@ class NoUploadRoom(FirelaunchError):
 
 
 class BudgetExceeded(FirelaunchError):
-    """The plan's budget of this day is used up, or what is left does not cover the request."""
+    """The plan's budget of this day is used up, or the rest of it does not cover the request."""
 
     code = "budget_exceeded"
     status = 429
@@ -273,16 +272,16 @@ class ModelError(FirelaunchError):
 
 
 class ModelRefused(ModelError):
-    """The provider says that the call itself is wrong; sending it again would not help."""
+    """The provider rejected the call itself. Sending it again would not help."""
 
     code = "model_refused"
     message = "The model's provider refused the request."
     said: str = ""
-    """The provider's own words, for code that reads them; they may quote the prompt, and are logged nowhere."""
+    """The provider's own message, for code that reads it. It may quote the prompt, so it is never logged."""
 
 
 class ModelUnavailable(ModelError):
-    """The provider is overloaded or out of reach."""
+    """The provider is overloaded or unreachable."""
 
     code = "model_unavailable"
     status = 503
@@ -298,21 +297,21 @@ class ModelTimeout(ModelError):
 
 
 class EmptyAnswer(ModelError):
-    """The model ended its answer without a word; the message says why, as far as its provider does. It is paid."""
+    """The model ended its answer without any text. The message says why, if the provider does. The call is paid."""
 
     code = "empty_answer"
     message = "The model gave no answer. Try again, or ask in other words."
 
 
 class ExtractionFailed(ModelError):
-    """The model's answer does not have the shape that was asked for, also after it was told what is wrong."""
+    """The model's answer does not fit the schema, even after the model saw the errors."""
 
     code = "extraction_failed"
     message = "The model's answer did not fit the schema, also when it was told what was wrong."
 
 
 class ContentRefused(FirelaunchError):
-    """The app's moderation does not let the text pass; the reason says why, without its words."""
+    """The app's moderation refused the text. The reason says why, without quoting the text."""
 
     code = "content_refused"
     status = 422
@@ -320,7 +319,7 @@ class ContentRefused(FirelaunchError):
 
 
 class AnswerWithheld(FirelaunchError):
-    """The model answered, and the answer did not pass the app's checks; it is paid and shown to nobody."""
+    """The model's answer did not pass the app's checks. The answer is paid, and nobody sees it."""
 
     code = "answer_withheld"
     status = 502
@@ -328,7 +327,7 @@ class AnswerWithheld(FirelaunchError):
 
 
 class Interrupted(FirelaunchError):
-    """The process ends, as when a new version is deployed; what was said until now is kept and paid."""
+    """The process is shutting down, as when a new version is deployed. The text so far is stored and billed."""
 
     code = "interrupted"
     status = 503
@@ -336,7 +335,7 @@ class Interrupted(FirelaunchError):
 
 
 class StoreError(FirelaunchError):
-    """The document store could not do what was asked. Its own words (paths, quotas) are for the log."""
+    """The document store failed. Its own message (paths, quotas) is only for the log."""
 
     code = "store"
 
@@ -347,7 +346,7 @@ class StoreError(FirelaunchError):
 
 
 class AlreadyExists(StoreError):
-    """A document that a commit was to create is there."""
+    """A document that a commit should have created exists already."""
 
     code = "already_exists"
     status = 409
@@ -355,7 +354,7 @@ class AlreadyExists(StoreError):
 
 
 class PreconditionFailed(StoreError):
-    """A document changed, or went, after it was read."""
+    """A document was changed or deleted after it was read."""
 
     code = "precondition_failed"
     status = 409
@@ -363,7 +362,7 @@ class PreconditionFailed(StoreError):
 
 
 class Fenced(StoreError):
-    """What was to be written belongs to a document, or a user, that was deleted, replaced or erased meanwhile."""
+    """The write belongs to a document, or a user, that was deleted, replaced or erased in the meantime."""
 
     code = "gone_meanwhile"
     status = 409
@@ -371,7 +370,7 @@ class Fenced(StoreError):
 
 
 class Contention(StoreError):
-    """Too many writers at once; the work was given up after its retries."""
+    """Too many writers changed the data at once. The work was given up after its retries."""
 
     code = "contention"
     status = 503
@@ -379,14 +378,14 @@ class Contention(StoreError):
 
 
 class IndexFailed(FirelaunchError):
-    """The index of documents could not do what was asked."""
+    """The index of documents failed."""
 
     code = "index_failed"
     message = "Your documents could not be searched. Try again; if it goes on, quote the request id."
 
 
 class IndexUnavailable(IndexFailed):
-    """The index of documents is overloaded or out of reach."""
+    """The index of documents is overloaded or unreachable."""
 
     code = "index_unavailable"
     status = 503
@@ -394,9 +393,9 @@ class IndexUnavailable(IndexFailed):
 
 
 class ScopeViolation(FirelaunchError):
-    """Code reached for a path outside its app: a defect or an attack, so it is logged as a security event.
+    """Code reached for a path outside its app. This is a bug or an attack, so it is logged as a security event.
 
-    Clients see what they would see for anything that is not theirs.
+    Clients see the same response as for anything that is not theirs.
     """
 
     code = "not_found"
@@ -405,7 +404,7 @@ class ScopeViolation(FirelaunchError):
 
 
 class JobsUnavailable(FirelaunchError):
-    """Work cannot be put off at the moment, or nothing is set up that would do it."""
+    """Jobs cannot be accepted at the moment, or no backend for jobs is set up."""
 
     code = "jobs_unavailable"
     status = 503
@@ -413,7 +412,7 @@ class JobsUnavailable(FirelaunchError):
 
 
 def error_of(code: str) -> FirelaunchError:
-    """An error that clients are told as ``code``; the general one where there is none of that code."""
+    """Return a new error of the kind that has ``code``, or a general error if no kind has it."""
     kinds = [FirelaunchError]
     for kind in kinds:
         if kind.code == code and kind.__init__ is FirelaunchError.__init__:

@@ -40,7 +40,7 @@ def shop(stripe: StripeServer, site: Site) -> Shop:
 
 def buy(site: Site, shop: Shop, user: Scope, count: int = 1) -> list[str]:
     """A user who began at a checkout, and what they pay for since."""
-    page = site.services.desk.checkout(user, None, "pro", None)
+    page = site.services.checkout.checkout(user, None, "pro", None)
     session = shop.stripe.account.sessions[page.rpartition("/")[2]]
     made = [shop.stripe.account.pay(session["id"])["id"] for _ in range(count)]
     shop.send_all()

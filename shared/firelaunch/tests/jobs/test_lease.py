@@ -254,7 +254,7 @@ def test_progress_is_written_at_most_once_a_second_and_the_last_of_it_with_the_e
     job = jobs.enqueue(ADA, NOTE, Note())
     now = [0.0]
     held = taken(jobs, job)
-    lease = Lease(jobs, held.job, held._known_at, held.held().history, monotonic=lambda: now[0])
+    lease = Lease(jobs, held.job, held._updated_at, held.held().history, monotonic=lambda: now[0])
     seen = set()
     for done in range(1, 101):
         now[0] = done * 0.03

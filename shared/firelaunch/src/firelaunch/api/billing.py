@@ -68,7 +68,7 @@ api = Routes("billing", "billing")
 def checkout(body: CheckoutBody) -> dict[str, Any]:
     """Subscribe to a plan."""
     who = caller()
-    return {"url": services().desk.checkout(who.scope, who.email, body.plan, idempotency_key())}
+    return {"url": services().checkout.checkout(who.scope, who.email, body.plan, idempotency_key())}
 
 
 @api.post(
@@ -78,7 +78,7 @@ def checkout(body: CheckoutBody) -> dict[str, Any]:
 )
 def portal() -> dict[str, Any]:
     """Manage what is paid for."""
-    return {"url": services().desk.portal(caller().scope)}
+    return {"url": services().checkout.portal(caller().scope)}
 
 
 @api.put(
@@ -89,7 +89,7 @@ def portal() -> dict[str, Any]:
 def grant(path: UserPath, body: PlanBody) -> dict[str, Any]:
     """Grant a user a plan (role admin)."""
     admins_only()
-    has = services().desk.grant(services().store.scope.of(path.uid), body.plan)
+    has = services().checkout.grant(services().store.scope.of(path.uid), body.plan)
     return {"uid": path.uid, "plan": has.plan, "source": has.source}
 
 
@@ -102,6 +102,6 @@ def grant(path: UserPath, body: PlanBody) -> dict[str, Any]:
 def reconcile() -> tuple[dict[str, Any], int]:
     """Compare subscriptions with Stripe's (role admin)."""
     admins_only()
-    if services().desk.payments is None:
+    if services().checkout.payments is None:
         raise BillingOff
     return job_view(services().jobs.enqueue(services().store.scope, RECONCILE, Reconcile())), 202

@@ -1,1 +1,1 @@
-"""Chats: their messages, the events of a streamed answer, its checkpoints and its transcript."""
+"""Chats, their messages, and the events, checkpoints and transcripts of streamed answers. Turns are in ``turns``."""

@@ -1,8 +1,9 @@
-"""How far running answers are, in the records of their requests: what a client resumes from, and where a stop arrives.
+"""Store the progress of running answers in their requests' records, for clients that resume or stop an answer.
 
-A checkpoint is a write whose precondition is that nobody else changed the record. So a stop that any instance writes
-there is noticed by the next checkpoint, at no cost of its own. One thread takes the checkpoints of all answers that a
-process is giving, many in one commit: a commit for each would cost more than relaying the answers does.
+A checkpoint is a write with the precondition that nobody else changed the record. When any instance writes a request to
+stop there, the next checkpoint fails and so notices it, at no extra cost. One thread takes the checkpoints of all
+running answers of a process, many in one commit: a commit for each would cost more than relaying the answers does.
+:mod:`firelaunch.turns.resume` reads the checkpoints.
 """
 
 from __future__ import annotations
@@ -21,115 +22,119 @@ __all__ = ["Checkpointer", "Checkpoints", "Stopped"]
 
 log = logging.getLogger(__name__)
 
-_TOGETHER = 100
-"""Checkpoints in one commit."""
+_BATCH = 100
+"""The most checkpoints in one commit."""
 
-_MOST_BYTES, _MOST_TOGETHER = 1_000_000, 8_000_000
-"""Of one checkpoint and of a commit. Firestore takes 1 MiB a document and 10 MiB a commit
+_CHECKPOINT_BYTES, _BATCH_BYTES = 1_000_000, 8_000_000
+"""The most bytes of one checkpoint and of one commit. Firestore takes 1 MiB a document and 10 MiB a commit
 (https://firebase.google.com/docs/firestore/quotas)."""
 
-_REST_SECONDS = 30.0
-"""How long the thread outlives the last answer."""
+_IDLE_SECONDS = 30.0
+"""Seconds for which the thread outlives the last answer."""
 
 
 class Stopped(Exception):
-    """The client asked for the answer's end; what was said until then is kept and paid."""
+    """The client asked to stop the answer. Its text so far is stored and billed."""
 
 
 class Checkpoints:
-    """Those of one running answer: between ``begin`` and ``end`` they are taken.
+    """The checkpoints of one running answer. They are taken between ``begin`` and ``end``.
 
     Args:
-        record: path of the request's record.
-        updated_at, expires_at: the record's, as this turn wrote it. By the second it knows that the record is still its
-            own: a repeated send of the same message, after this one ran out, writes another.
+        record: the path of the request's record.
+        updated_at: the time at which this turn wrote the record.
+        expires_at: the time of expiry that this turn wrote. It shows whether the record still belongs to this turn: if
+            the turn expires and the message is sent again, the new turn writes another time.
     """
 
-    def __init__(self, taker: Checkpointer, record: str, updated_at: datetime, expires_at: datetime) -> None:
-        self._taker = taker
+    def __init__(self, checkpointer: Checkpointer, record: str, updated_at: datetime, expires_at: datetime) -> None:
+        self._checkpointer = checkpointer
         self.record = record
         self._expires_at = expires_at
-        self._said = Transcript()
+        self._transcript = Transcript()
         self._length = 0
-        self._found: Exception | None = None
+        self._failure: Exception | None = None
         self.updated_at = updated_at
 
-    def begin(self, said: Transcript) -> None:
-        """Have what is in ``said`` stored from now on, as it grows."""
-        self._said = said
-        self._taker.add(self)
+    def begin(self, transcript: Transcript) -> None:
+        """Start to store ``transcript`` as it grows."""
+        self._transcript = transcript
+        self._checkpointer.add(self)
 
     def end(self) -> None:
-        """Have it stored no longer. A checkpoint that is under way may still arrive; see :meth:`reread`."""
-        self._taker.remove(self)
+        """Stop storing the transcript. A checkpoint that is under way may still be written; see :meth:`reread`."""
+        self._checkpointer.remove(self)
 
     def look(self) -> None:
-        """Say what the last checkpoint found.
+        """Raise the error that the last checkpoint ran into, if any.
 
         Raises:
-            Stopped: somebody asked for the end.
-            PreconditionFailed: the record is another turn's by now.
+            Stopped: somebody asked to stop the answer.
+            PreconditionFailed: the record belongs to another turn by now.
         """
-        if self._found is not None:
-            raise self._found
+        if self._failure is not None:
+            raise self._failure
 
     def reread(self) -> bool:
-        """Whether the record is settled, as when a commit's acknowledgement was lost; else take it up as it is now.
+        """Read the record again, and return whether it is settled, as when a commit's acknowledgement was lost.
+
+        If it is not settled, the next write's precondition is the record as it is now.
 
         Raises:
-            Stopped: somebody asked for the end.
-            PreconditionFailed: the record is another turn's by now.
+            Stopped: somebody asked to stop the answer.
+            PreconditionFailed: the record belongs to another turn by now.
         """
-        record = self._taker.store.get(self.record)
+        record = self._checkpointer.store.get(self.record)
         data = {} if record is None else record.data
         if data.get("state") == "settled":
             return True
         if record is None or data.get("expires_at") != self._expires_at:
             raise PreconditionFailed(reason="the request's record changed under its turn")
         stopped = bool(data.get("stop")) and record.update_time != self.updated_at
+        # From now on this change of the record is known, so the request to stop is raised only once.
         self.updated_at = record.update_time
         if stopped:
             raise Stopped
         return False
 
-    # What the taker calls, from its thread.
+    # The checkpointer calls the rest of these, from its thread.
 
     @property
     def grown(self) -> bool:
-        """Whether something was said since the last checkpoint."""
-        return len(self._said) != self._length
+        """Whether the transcript has grown since the last checkpoint."""
+        return len(self._transcript) != self._length
 
     @property
     def size(self) -> int:
-        """Bytes that the next checkpoint takes, about."""
-        return self._said.size
+        """The approximate bytes of the next checkpoint."""
+        return self._transcript.size
 
     def next(self) -> tuple[Update, int]:
-        """The write, and how many pieces of the answer are in it."""
-        partial, count = self._said.partial()
+        """Return the next checkpoint's write, and the number of the answer's pieces in it."""
+        partial, count = self._transcript.partial()
         return Update(self.record, {"partial": partial}, if_updated_at=self.updated_at), count
 
     def took(self, count: int, at: datetime) -> None:
-        """The write was committed."""
+        """Note that a checkpoint with ``count`` pieces was committed at ``at``."""
         self._length, self.updated_at = count, at
 
     def compare(self, record: Document | None) -> None:
-        """Look at what the record is now, where nothing new was said."""
+        """Compare the record as it is now with the one that this turn wrote last, and react if it changed."""
         if record is None or record.update_time != self.updated_at:
             self.was_changed()
 
     def was_changed(self) -> None:
-        """Somebody else wrote to the record."""
+        """React to somebody else's write to the record: keep its meaning for :meth:`look`, which the turn calls."""
         try:
             self.reread()
-        except (Stopped, PreconditionFailed) as found:
-            self._found = found
+        except (Stopped, PreconditionFailed) as failure:
+            self._failure = failure
         except StoreError as error:
             log.warning("no checkpoint: %s", error)
 
 
 class Checkpointer:
-    """Takes the checkpoints of all of a process's answers.
+    """Takes the checkpoints of all running answers of a process.
 
     Args:
         every: seconds between two checkpoints of an answer.
@@ -143,7 +148,7 @@ class Checkpointer:
         self._thread: threading.Thread | None = None
 
     def add(self, checkpoints: Checkpoints) -> None:
-        """Take this answer's checkpoints too."""
+        """Start to take an answer's checkpoints."""
         with self._changed:
             self._running[id(checkpoints)] = checkpoints
             if self._thread is None:
@@ -153,22 +158,22 @@ class Checkpointer:
                 self._changed.notify()
 
     def remove(self, checkpoints: Checkpoints) -> None:
-        """Take this answer's no longer."""
+        """Stop taking an answer's checkpoints."""
         with self._changed:
             self._running.pop(id(checkpoints), None)
 
     def take(self) -> None:
-        """One checkpoint of each answer that has grown, and a look at the records of the others.
+        """Take one checkpoint of each answer that has grown, and read the records of the others.
 
-        An answer that no document can hold is only looked at: it would have the whole commit refused.
+        An answer that is too large for a document is only read: its write would make the whole commit fail.
         """
         with self._changed:
             running = list(self._running.values())
-        grown = {one for one in running if one.grown and one.size <= _MOST_BYTES}
-        for some in _batches(grown):
-            self._write(some)
-        for some in _batches([one for one in running if one not in grown]):
-            self._look(some)
+        grown = {answer for answer in running if answer.grown and answer.size <= _CHECKPOINT_BYTES}
+        for batch in _batches(grown):
+            self._write(batch)
+        for batch in _batches([answer for answer in running if answer not in grown]):
+            self._look(batch)
 
     def _run(self) -> None:
         stop = threading.Event()
@@ -179,46 +184,46 @@ class Checkpointer:
             except Exception:
                 log.exception("checkpoints could not be taken")
             with self._changed:
-                if not self._running and not self._changed.wait_for(lambda: bool(self._running), _REST_SECONDS):
+                if not self._running and not self._changed.wait_for(lambda: bool(self._running), _IDLE_SECONDS):
                     self._thread = None
                     return
 
-    def _write(self, some: list[Checkpoints]) -> None:
-        writes = [one.next() for one in some]
+    def _write(self, batch: list[Checkpoints]) -> None:
+        writes = [answer.next() for answer in batch]
         try:
             at = self.store.commit([write for write, _ in writes])
         except (PreconditionFailed, NotFound):
-            if len(some) == 1:
-                some[0].was_changed()
+            if len(batch) == 1:
+                batch[0].was_changed()
                 return
-            # One of them was stopped, or settled a moment ago, and has the whole commit refused.
-            for one in some:
-                self._write([one])
+            # One answer of the batch was just stopped or settled, which makes the whole commit fail. Write each alone.
+            for answer in batch:
+                self._write([answer])
         except FirelaunchError as error:
-            # A checkpoint is a convenience; an answer does not end for want of one.
+            # Checkpoints are a convenience, so an answer goes on without them.
             log.warning("no checkpoints: %s", error)
         else:
-            for one, (_, count) in zip(some, writes, strict=True):
-                one.took(count, at)
+            for answer, (_, count) in zip(batch, writes, strict=True):
+                answer.took(count, at)
 
-    def _look(self, some: list[Checkpoints]) -> None:
+    def _look(self, batch: list[Checkpoints]) -> None:
         try:
-            records = self.store.get_many([one.record for one in some])
+            records = self.store.get_many([answer.record for answer in batch])
         except FirelaunchError as error:
             log.warning("no look at running requests: %s", error)
             return
-        for one, record in zip(some, records, strict=True):
-            one.compare(record)
+        for answer, record in zip(batch, records, strict=True):
+            answer.compare(record)
 
 
-def _batches(them: Iterable[Checkpoints]) -> Iterator[list[Checkpoints]]:
+def _batches(answers: Iterable[Checkpoints]) -> Iterator[list[Checkpoints]]:
     batch: list[Checkpoints] = []
     size = 0
-    for one in them:
-        size += one.size
-        if batch and (len(batch) == _TOGETHER or size > _MOST_TOGETHER):
+    for answer in answers:
+        size += answer.size
+        if batch and (len(batch) == _BATCH or size > _BATCH_BYTES):
             yield batch
-            batch, size = [], one.size
-        batch.append(one)
+            batch, size = [], answer.size
+        batch.append(answer)
     if batch:
         yield batch

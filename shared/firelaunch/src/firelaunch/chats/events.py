@@ -1,4 +1,4 @@
-"""What happens in one answer, as a short list of events; and their encoding as server-sent events of our own.
+"""The events of one answer, and their encoding as firelaunch's own server-sent events.
 
 :mod:`firelaunch.chats.ui_events` has the encoding that the AI SDK's ``useChat`` reads.
 """
@@ -37,7 +37,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The user's message is stored and the model is about to be called. The answer will be ``message_id``."""
+    """The user's message is stored, and the model is about to be called. The answer's id will be ``message_id``."""
 
     request_id: str
     chat_id: str
@@ -54,7 +54,7 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class ToolCalled:
-    """The model asks for a tool. ``input`` is what it passes, as JSON; None where the app does not show it."""
+    """The model calls a tool. ``input`` holds the arguments as JSON; None if the app does not show them."""
 
     id: str
     name: str
@@ -63,7 +63,7 @@ class ToolCalled:
 
 @dataclass(frozen=True, slots=True)
 class ToolReturned:
-    """A tool that was called has ended: with ``output``, as JSON, or with ``error``, a constant such as "timeout"."""
+    """A tool's call has ended with ``output`` as JSON, or with ``error``, a constant such as "timeout"."""
 
     id: str
     name: str
@@ -73,7 +73,7 @@ class ToolReturned:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The answer is stored and its use is settled."""
+    """The answer is stored, and its usage is settled."""
 
     message: dict[str, Any]
     usage: dict[str, Any]
@@ -81,7 +81,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The answer broke off. What was said so far is kept; nothing follows."""
+    """The answer broke off. Its text so far is stored, and no event follows."""
 
     error: FirelaunchError
     request_id: str
@@ -89,32 +89,36 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Nothing was said for a while; whatever lies between client and service is shown that the stream lives."""
+    """A sign that the stream lives, after a silence, for the client and for proxies on the way."""
 
 
 class Paused(Enum):
-    """No event, but a word to the server: that the stream waits for its model, or that it is about to do more."""
+    """A signal to the server, which is no event.
+
+    WAITING: the stream waits for its model. LEAVING: the stream is about to do work other than waiting.
+    """
 
     WAITING = 1
     LEAVING = 2
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
-"""Made once: ``json.dumps`` with an option makes one for each call."""
+"""A shared encoder, because ``json.dumps`` with an option makes a new one for each call."""
 
 Event = Start | Delta | Source | ToolCalled | ToolReturned | Heartbeat | Done | Failed
 
 STILL_HERE = b": still here\n\n"
-"""A comment, which readers of server-sent events pass over."""
+"""A comment, which readers of server-sent events skip."""
 
 
 def sse(events: Iterable[Event | Paused], client: ClientConnection | None = None) -> Iterator[bytes | Paused]:
-    """Server-sent events: ``start``; ``delta``, ``source``, ``tool_call``, ``tool_result``; ``done`` or ``error``.
+    """Encode an answer's events as server-sent events with JSON ``data``.
 
-    Each has JSON ``data``. Closing the iterator closes ``events``.
+    They are ``start``, then ``delta``, ``source``, ``tool_call`` and ``tool_result``, then ``done`` or ``error``.
+    Closing the iterator closes ``events``.
 
     Args:
-        client: whoever reads them, where the server knows them.
+        client: the client's connection, if the server knows it.
     """
     if client is not None:
         client.encode = _delta
@@ -126,10 +130,10 @@ def sse(events: Iterable[Event | Paused], client: ClientConnection | None = None
 
 
 def close(events: object) -> None:
-    """Close what may be a generator."""
-    end = getattr(events, "close", None)
-    if end is not None:
-        end()
+    """Close ``events`` if it can be closed, as generators can."""
+    close_events = getattr(events, "close", None)
+    if close_events is not None:
+        close_events()
 
 
 def _frame(event: Event) -> bytes:
@@ -138,8 +142,8 @@ def _frame(event: Event) -> bytes:
     match event:
         case Delta(text):
             return _delta(text)
-        case ToolCalled(call_id, tool, given):
-            name, data = "tool_call", {"id": call_id, "name": tool, "input": given}
+        case ToolCalled(call_id, tool, arguments):
+            name, data = "tool_call", {"id": call_id, "name": tool, "input": arguments}
         case ToolReturned(call_id, tool, output, failure):
             name, data = "tool_result", {"id": call_id, "name": tool, "output": output, "error": failure}
         case Heartbeat():
@@ -152,8 +156,8 @@ def _frame(event: Event) -> bytes:
         case Done(message, usage):
             name, data = "done", {"message": message, "usage": usage}
         case Failed(error, request_id):
-            code, said = error.told
-            name, data = "error", {"error": {"code": code, "message": said, "request_id": request_id}}
+            code, text = error.told
+            name, data = "error", {"error": {"code": code, "message": text, "request_id": request_id}}
     return b"event: %b\ndata: %b\n\n" % (name.encode(), encode(data))
 
 
@@ -162,10 +166,10 @@ def _delta(text: str) -> bytes:
 
 
 def quoted(text: str) -> bytes:
-    """A string as JSON in UTF-8."""
+    """Return a string as JSON in UTF-8."""
     return encode_basestring(text).encode("utf-8", "replace")
 
 
 def encode(data: Any) -> bytes:
-    """JSON in UTF-8."""
+    """Return data as JSON in UTF-8."""
     return _ENCODER.encode(data).encode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Chats and their messages: plain documents below the user's own, read a page at a time."""
+"""Store chats and their messages as documents below the user's own, and read them a page at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LATEST = (Order("created_at", descending=True),)
 class Chats:
     """One app's chats.
 
-    Raises (every method that takes a ``chat_id``): NotFound where that chat is not the scope's, InvalidId.
+    Every method that takes a ``chat_id`` raises NotFound if the chat is not the scope's, and InvalidId.
     """
 
     def __init__(self, store: DocumentStore, clock: Callable[[], datetime]) -> None:
@@ -30,37 +30,41 @@ class Chats:
         self._clock = clock
 
     def create(self, scope: Scope, title: str) -> dict[str, Any]:
-        """A new, empty chat."""
+        """Create an empty chat, and return it."""
         chat_id = secrets.token_hex(10)
         data = new_chat(title, self._clock())
         self._store.commit([Create(scope.chat(chat_id), data)])
         return chat_view(chat_id, data)
 
     def list(self, scope: Scope, limit: int, cursor: str | None) -> Page:
-        """The user's chats, the one with the latest message first.
+        """Return a page of the user's chats, the one with the latest message first.
 
         Raises:
             InvalidCursor: ``cursor`` is not one of ours.
         """
-        found = self._store.query(Query(scope.chats(), order=_NEWEST, limit=limit + 1, after=page_after(cursor)))
-        items = [chat_view(d.id, d.data) for d in found[:limit]]
-        return Page(items, page_cursor(found, limit, "updated_at"))
+        chats = self._store.query(Query(scope.chats(), order=_NEWEST, limit=limit + 1, after=page_after(cursor)))
+        items = [chat_view(d.id, d.data) for d in chats[:limit]]
+        return Page(items, page_cursor(chats, limit, "updated_at"))
 
     def get(self, scope: Scope, chat_id: str, limit: int, cursor: str | None) -> tuple[dict[str, Any], Page]:
-        """A chat and its latest ``limit`` messages, oldest of them first; the cursor leads to earlier ones.
+        """Return a chat and its latest ``limit`` messages, oldest first. The cursor leads to earlier messages.
 
         Raises:
             InvalidCursor: ``cursor`` is not one of ours.
         """
         query = Query(scope.messages(chat_id), order=_LATEST, limit=limit + 1, after=page_after(cursor))
-        (chat,), (found,) = self._store.read([scope.chat(chat_id)], [query])
+        (chat,), (messages,) = self._store.read([scope.chat(chat_id)], [query])
         if chat is None:
             raise NotFound
-        items = [message_view(d.id, d.data) for d in reversed(found[:limit])]
-        return chat_view(chat.id, chat.data), Page(items, page_cursor(found, limit, "created_at"))
+        items = [message_view(d.id, d.data) for d in reversed(messages[:limit])]
+        return chat_view(chat.id, chat.data), Page(items, page_cursor(messages, limit, "created_at"))
 
     def change(self, scope: Scope, chat_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Rename or archive a chat; ``changes`` holds ``title``, ``archived`` or both. Its place in the list stays."""
+        """Rename or archive a chat, and return it. The chat keeps its place in the list.
+
+        Args:
+            changes: holds ``title``, ``archived`` or both.
+        """
         path = scope.chat(chat_id)
         self._store.commit([Update(path, changes)])
         chat = self._store.get(path)
@@ -69,30 +73,30 @@ class Chats:
         return chat_view(chat.id, chat.data)
 
     def delete(self, scope: Scope, chat_id: str) -> None:
-        """Remove a chat with all its messages.
+        """Delete a chat with all its messages.
 
-        The chat's own document goes first: an answer that is on the way is stored only while that is there. A repeat
-        removes what a deletion that was broken off has left.
+        The chat's own document goes first: a running answer is stored only while that document exists. If a deletion
+        breaks off, calling this again deletes the rest.
 
         Raises:
-            NotFound: the chat's document is not there, or not any more.
+            NotFound: the chat's document does not exist, or no longer exists.
         """
         path = scope.chat(chat_id)
-        there = self._store.get(path) is not None
-        if there:
+        exists = self._store.get(path) is not None
+        if exists:
             self._store.commit([Delete(path)])
         self._store.delete_tree(path)
-        if not there:
+        if not exists:
             raise NotFound
 
 
 def new_chat(title: str, now: datetime) -> dict[str, Any]:
-    """What the document of a chat without messages holds."""
+    """Return the fields of a chat that has no messages."""
     return {"title": title, "message_count": 0, "archived": False, "created_at": now, "updated_at": now}
 
 
 def chat_view(chat_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """A chat as clients see it."""
+    """Return a chat as clients see it."""
     return {
         "id": chat_id,
         "title": data.get("title", ""),
@@ -104,7 +108,7 @@ def chat_view(chat_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """A message as clients see it. ``status`` is "complete", or "incomplete" for an answer that broke off."""
+    """Return a message as clients see it. ``status`` is "complete", or "incomplete" for an answer that broke off."""
     view = {
         "id": message_id,
         "role": data.get("role"),

@@ -1,4 +1,7 @@
-"""How much of an answer was told: the pieces of its text, and between them what is no text."""
+"""Record the events that a client got of an answer, and replay them to another client.
+
+A transcript holds the pieces of the text, and the events between them: sources and tool calls.
+"""
 
 from __future__ import annotations
 
@@ -19,34 +22,34 @@ _KINDS: dict[str, type[_Other]] = {
     "tool_result": ToolReturned,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
-_PLACE = 50
-"""Bytes of what is stored of such an event beside its JSON, about."""
+_EVENT_OVERHEAD = 50
+"""The approximate bytes that such an event takes in a document besides its JSON."""
 
 
 @dataclass(slots=True)
 class Transcript:
-    """What was told of a running answer, in order."""
+    """The events of a running answer so far, in order."""
 
     size: int = 0
-    """Bytes that all of it takes in a document, about."""
+    """The approximate bytes that the transcript takes in a document."""
 
     _texts: list[str] = field(default_factory=list)
     _others: list[tuple[int, _Other, str]] = field(default_factory=list)
     _characters: int = 0
 
     def text(self, piece: str) -> str:
-        """A piece of the text was told."""
+        """Add a piece of the text, and return it."""
         self._texts.append(piece)
         self._characters += len(piece)
         self.size += len(piece) if piece.isascii() else len(piece.encode("utf-8", "replace"))
         return piece
 
     def other(self, event: _Other) -> _Other:
-        """Something else was told, at this place in the text."""
-        # What is no text goes in as JSON, since Firestore has no lists within lists.
-        told = json.dumps(asdict(event))
-        self._others.append((self._characters, event, told))
-        self.size += len(told) + _PLACE
+        """Add another event at the current end of the text, and return it."""
+        # Other events are stored as JSON text, because Firestore has no lists within lists.
+        encoded = json.dumps(asdict(event))
+        self._others.append((self._characters, event, encoded))
+        self.size += len(encoded) + _EVENT_OVERHEAD
         return event
 
     def __len__(self) -> int:
@@ -54,50 +57,56 @@ class Transcript:
 
     @property
     def whole(self) -> str:
-        """All of the text."""
+        """The whole text."""
         return "".join(self._texts)
 
     def sources(self) -> list[Source]:
-        """What the answer rests on."""
+        """Return the answer's sources."""
         return [event for _, event, _ in self._others if isinstance(event, Source)]
 
     def partial(self) -> tuple[dict[str, Any], int]:
-        """The same as a document has it, and how many pieces it is; from any thread, while more is said."""
-        # In this order, so that no place lies behind the end of the text.
+        """Return the transcript in the form for a document, and the number of its pieces.
+
+        Any thread may call this while the transcript grows.
+        """
+        # Copy the other events first. Then no event's position lies beyond the end of the copied text.
         others = list(self._others)
         texts = list(self._texts)
-        told = [{"at": at, "kind": _NAMES[type(event)], "json": said} for at, event, said in others]
-        return {"text": "".join(texts), "others": told}, len(others) + len(texts)
+        entries = [{"at": at, "kind": _NAMES[type(event)], "json": encoded} for at, event, encoded in others]
+        return {"text": "".join(texts), "others": entries}, len(others) + len(texts)
 
 
 @dataclass(slots=True)
 class Replayer:
-    """What a follower was told of somebody else's answer."""
+    """Turns stored transcripts of an answer into the events that a follower has not got yet."""
 
     _characters: int = 0
-    _told: list[_Other] = field(default_factory=list)
+    _sent: list[_Other] = field(default_factory=list)
 
     def more(self, partial: Mapping[str, Any]) -> Iterator[Event]:
-        """The events that lead from what was told before to ``partial``, as :class:`Transcript` has made it."""
+        """Yield the events that ``partial``, from :meth:`Transcript.partial`, has in addition to those sent before."""
         text: str = partial.get("text", "")
-        for other in partial.get("others", [])[len(self._told) :]:
+        for other in partial.get("others", [])[len(self._sent) :]:
             yield from self._up_to(text[: other["at"]])
             yield from self._other(_KINDS[other["kind"]](**json.loads(other["json"])))
         yield from self._up_to(text)
 
     def rest(self, answer: Mapping[str, Any]) -> Iterator[Event]:
-        """The events that lead on to a stored ``answer``, which no longer says where in its text the others were."""
-        found: list[_Other] = [Source(**source) for source in answer.get("sources", [])]
+        """Yield the events of a stored ``answer`` that were not sent before.
+
+        A stored answer does not say where in its text the other events were, so they come before the rest of the text.
+        """
+        events: list[_Other] = [Source(**source) for source in answer.get("sources", [])]
         for use in answer.get("tools", []):
-            found.append(ToolCalled(use["id"], use["name"], use["input"]))
-            found.append(ToolReturned(use["id"], use["name"], use["output"], use["error"]))
-        for event in found:
-            if event not in self._told:
+            events.append(ToolCalled(use["id"], use["name"], use["input"]))
+            events.append(ToolReturned(use["id"], use["name"], use["output"], use["error"]))
+        for event in events:
+            if event not in self._sent:
                 yield from self._other(event)
         yield from self._up_to(answer.get("text", ""))
 
     def _other(self, event: _Other) -> Iterator[Event]:
-        self._told.append(event)
+        self._sent.append(event)
         yield event
 
     def _up_to(self, text: str) -> Iterator[Event]:

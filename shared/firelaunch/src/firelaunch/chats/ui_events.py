@@ -1,7 +1,7 @@
-"""An answer's events in the AI SDK's UI message stream, version 1, as ``useChat`` of versions 5, 6 and 7 reads it.
+"""Encode an answer's events as the AI SDK's UI message stream, version 1, for ``useChat`` of versions 5, 6 and 7.
 
-Only what version 5 knows is sent: its reader refuses a part of an unknown type, and a delta of a text that was not
-begun. https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol#data-stream-protocol describes the parts.
+Only parts that version 5 knows are sent: its reader rejects a part of an unknown type, and a delta of a text that was
+not started. https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol#data-stream-protocol describes the parts.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from .events import (
 __all__ = ["UI_HEADERS", "ui_stream"]
 
 UI_HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
-"""By which a reader knows the version of the protocol."""
+"""The response headers that tell a reader the version of the protocol."""
 
 _OURS = {"providerExecuted": True}
-"""The service runs its tools itself; without this word a client would be asked for the result."""
+"""Marks a tool as run by the service. Without the mark, the client would be asked for the tool's result."""
 
 
 def ui_stream(events: Iterable[Event | Paused], client: ClientConnection | None = None) -> Iterator[bytes | Paused]:
-    """The events, as they come, and the end mark. Closing the iterator closes ``events``.
+    """Encode the events as they come, then the end mark. Closing the iterator closes ``events``.
 
     Args:
-        client: whoever reads them, where the server knows them.
+        client: the client's connection, if the server knows it.
     """
     parts = _Parts()
     if client is not None:
@@ -59,24 +59,24 @@ def ui_stream(events: Iterable[Event | Paused], client: ClientConnection | None 
 
 
 class _Parts:
-    """What was begun and is still open."""
+    """Encodes events as parts. It keeps track of the text that is open."""
 
     def __init__(self) -> None:
         self._texts = 0
         self._open: str | None = None
 
     def text(self, text: str) -> bytes:
-        """A piece of text, as it is sent."""
+        """Return the bytes of a piece of text."""
         if self._open is None:
             return self.encode(Delta(text))
         return b'data: {"type": "text-delta", "id": "%b", "delta": %b}\n\n' % (self._open.encode(), quoted(text))
 
     def encode(self, event: Event) -> bytes:
-        """The parts that an event becomes, as they are sent."""
+        """Return the bytes of an event's parts."""
         return b"".join([b"data: %b\n\n" % encode(part) for part in self.of(event)])
 
     def of(self, event: Event) -> list[dict[str, Any]]:
-        """The parts that an event becomes."""
+        """Return an event's parts."""
         match event:
             case Delta(text):
                 return [*self._begin_text(), {"type": "text-delta", "id": self._open, "delta": text}]
@@ -86,10 +86,10 @@ class _Parts:
                 return [start, {"type": "start-step"}]
             case Source():
                 return [*self._end_text(), _source(event)]
-            case ToolCalled(call_id, name, given):
+            case ToolCalled(call_id, name, arguments):
                 call = {"toolCallId": call_id, "toolName": name, **_OURS}
-                begun = {"type": "tool-input-start", **call}
-                return [*self._end_text(), begun, {"type": "tool-input-available", **call, "input": given}]
+                input_start = {"type": "tool-input-start", **call}
+                return [*self._end_text(), input_start, {"type": "tool-input-available", **call, "input": arguments}]
             case ToolReturned(call_id, _, output, None):
                 return [{"type": "tool-output-available", "toolCallId": call_id, "output": output, **_OURS}]
             case ToolReturned(call_id, _, _, failure):
@@ -97,14 +97,14 @@ class _Parts:
             case Done(message, usage):
                 return [*self._end_text(), {"type": "finish-step"}, *_finish(message, usage)]
             case Failed(error, request_id):
-                code, said = error.told
-                told: dict[str, Any] = {"code": code, "message": said, "request_id": request_id}
+                code, text = error.told
+                details: dict[str, Any] = {"code": code, "message": text, "request_id": request_id}
                 if error.retry_after is not None:
-                    told["retry_after"] = error.retry_after
+                    details["retry_after"] = error.retry_after
                 return [
                     *self._end_text(),
-                    {"type": "message-metadata", "messageMetadata": {"status": "incomplete", "error": told}},
-                    {"type": "error", "errorText": said},
+                    {"type": "message-metadata", "messageMetadata": {"status": "incomplete", "error": details}},
+                    {"type": "error", "errorText": text},
                 ]
         return []
 
@@ -118,8 +118,8 @@ class _Parts:
     def _end_text(self) -> list[dict[str, Any]]:
         if self._open is None:
             return []
-        ended, self._open = self._open, None
-        return [{"type": "text-end", "id": ended}]
+        text_id, self._open = self._open, None
+        return [{"type": "text-end", "id": text_id}]
 
 
 def _source(source: Source) -> dict[str, Any]:

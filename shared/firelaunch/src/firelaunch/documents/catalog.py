@@ -1,12 +1,13 @@
-"""Documents of users and of the app's library: their records, and how they are put up, searched and taken away.
+"""Add, search and delete documents of users and of the app's library.
 
-A document is known by its source: a file by its name, a page by its URL. What comes again from the same source takes
-the place of what was there. Reading, cutting and indexing it is a job's work (:mod:`firelaunch.worker.tasks.ingest`).
+A document is identified by its source: a file by its name, a page by its URL. New content from the same source replaces
+the old content. A job parses, chunks and indexes the document (:mod:`firelaunch.worker.tasks.ingest`).
 
-Each content of a document has a *generation*, a random name in its record and in each of its entries. A hit is shown
-only if its document lives and has that generation. While a new content is indexed, the one before is shown too
-(``shown``). Deleting, replacing and giving up change the record first, which keeps every writer of before from writing
-(:mod:`firelaunch.store.fence`), and then remove what is there. docs/adr/0025 says how this holds on each index.
+Each content of a document has a *generation*: a random name in the document's record and in each index entry of the
+content. A hit is shown only if its document exists and has the hit's generation. While new content is indexed, the old
+content stays visible too (``shown``). To delete, replace or give up a document, its record is changed first. The change
+stops all earlier writers (:mod:`firelaunch.store.fence`). Then the data is removed. docs/adr/0025 explains how this
+works on each index.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["CRAWL", "INGEST", "STOPPED", "Crawl", "DocumentSource", "Documents", "Ingest", "document_id", "is_complete"]
 
 _NEWEST = (Order("created_at", descending=True),)
-_READ: Final = 1 << 20
+_READ_BYTES: Final = 1 << 20
 _UNFINISHED = frozenset({"queued", "parsing", "embedding"})
 _GIVEN_UP = frozenset({"failed", "deleting"})
 STOPPED: Final = {
@@ -80,12 +81,12 @@ CRAWL: Final = Kind("crawl", Crawl, max_attempts=3, seconds=1700)
 
 @dataclass(frozen=True, slots=True)
 class DocumentSource:
-    """Where a document comes from.
+    """The source of a document.
 
     Args:
         kind: "file", "upload" (a file that the user's client put into Firebase Storage) or "url".
-        name: what people call it; a file's and an upload's is also what it is known by.
-        url: of a page.
+        name: the name for people. It also identifies a file or an upload.
+        url: the URL of a page. It identifies the page.
     """
 
     kind: str
@@ -94,13 +95,13 @@ class DocumentSource:
 
     @property
     def id(self) -> str:
-        """The document's id: the same source, the same document."""
+        """The document's id. Equal sources have equal ids."""
         return document_id(self.url or self.name)
 
 
-def document_id(known_by: str) -> str:
-    """The id of the document that is known by this name or URL."""
-    return "d" + sha256(known_by.encode("utf-8", "surrogatepass")).hexdigest()[:31]
+def document_id(name_or_url: str) -> str:
+    """Return the id of the document that this name or URL identifies."""
+    return "d" + sha256(name_or_url.encode("utf-8", "surrogatepass")).hexdigest()[:31]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +109,17 @@ class Documents:
     """One app's documents. A scope without a user is the app's library.
 
     Args:
-        store, files, jobs: the app's own.
-        versions: which index versions there are.
-        engine: what reads and writes one of them; made when it is first asked for.
-        price: micro-dollars of so many tokens for a version's embedder.
-        fetcher: what fetches pages.
-        incoming: files on their way to the app.
-        search_tokens: what a search's passages may take, estimated.
-        warm: imports what the first search needs, in a thread of its own; once, and where it takes long.
-        only: the one scope to work in, inside a job's handler; None for any of the app.
+        store, files, jobs: those of the app.
+        versions: the index versions that exist.
+        engine: returns the engine that reads and writes an index version. It is built when it is first needed.
+        price: returns the micro-dollars that a version's embedder costs for a number of tokens.
+        fetcher: returns the fetcher of web pages.
+        incoming: the files that are arriving.
+        search_tokens: the most tokens that a search's passages take, estimated.
+        warm: imports the modules that the first search needs, once and in a thread, if that takes long.
+        only: the one scope to work in, inside a job's handler; None for any scope of the app.
 
-    Raises (every method that takes a ``document``): NotFound where that document is not the scope's, InvalidId.
+    Every method that takes a ``document`` raises NotFound if that document is not the scope's, and InvalidId.
     """
 
     _store: ScopedStore
@@ -140,34 +141,34 @@ class Documents:
 
     @property
     def fetcher(self) -> Fetcher:
-        """What fetches pages."""
+        """The fetcher of web pages."""
         return self._fetcher()
 
     def within(self, scope: Scope) -> Documents:
-        """The same, for documents of ``scope`` alone, a user's or all of the app's."""
+        """Return documents restricted to ``scope``: one user's, or all of the app's."""
         return replace(self, only=scope)
 
     def files(self, scope: Scope) -> ScopedFiles:
-        """The files of a scope's documents."""
+        """Return the files of a scope's documents."""
         self._check(scope)
         return self._files.within(scope)
 
     def has_room(self, scope: Scope, source: DocumentSource) -> bool:
-        """Whether :meth:`add` would take the document now: there is room for one more, or it takes another's place."""
+        """Return whether :meth:`add` would accept the document now, as a new one or in place of its predecessor."""
         self._check(scope)
-        there, user = self._store.get_many([scope.document(source.id), scope.root])
+        record, user = self._store.get_many([scope.document(source.id), scope.root])
         try:
-            if there is None:
+            if record is None:
                 self._check_count(scope, user)
         except TooMany:
             return False
         return True
 
     def received(self, scope: Scope, file: IO[bytes]) -> AbstractContextManager[IncomingFile]:
-        """Keep a file that is being sent for as long as the block runs; no more than a part of it is in memory.
+        """Store a file that is being sent while the block runs. Only a part of the file is in memory at a time.
 
         Raises:
-            TooLarge: it is longer than a document's file may be. What reading it raises passes through.
+            TooLarge: the file is longer than a document's file may be. Errors from reading the file pass through.
         """
         self._check(scope)
         return self.incoming.received(scope, file, self.policy.file_bytes)
@@ -180,24 +181,24 @@ class Documents:
         *,
         key: str | None = None,
     ) -> tuple[dict[str, Any], bool]:
-        """Take in a document, and have it indexed by a job.
+        """Add a document, or replace its content, and let a job index it.
 
         Args:
-            file: its content, seekable or received before (:meth:`received`); None where the job gets it.
-            key: what is told of more than once is taken in once by the same key, also if it was deleted since.
+            file: the content, seekable or received before (:meth:`received`); None if the job fetches the content.
+            key: an idempotency key. Calls with the same key add the document once, even if it was deleted since.
 
         Returns:
-            the document, and whether there is anything to do: not so where its content is the same as before.
+            the document, and whether there is work to do. There is none if the content has not changed.
 
         Raises:
-            InvalidId: the name of an upload is no file's.
-            TooLarge: the file is.
-            TooMany: the plan, or the library, holds no more.
-            Contention: others of the scope were in the way for too long.
-            JobsUnavailable: nothing is set up that would do the work.
+            InvalidId: the name of an upload is not a valid file name.
+            TooLarge: the file is too large.
+            TooMany: the plan, or the library, allows no more documents.
+            Contention: other requests of the scope came first for too long.
+            JobsUnavailable: no backend for jobs is set up.
         """
         self._check(scope)
-        size, digest = (0, "") if file is None else self._measured(file)
+        size, digest = (0, "") if file is None else self._measure(file)
         path = scope.document(source.id)
         if source.kind == "upload":
             upload_path(scope, source.name)
@@ -205,75 +206,77 @@ class Documents:
 
         def attempt() -> tuple[dict[str, Any], bool, str, Prepared | None]:
             nonlocal kept
-            there, user, gate = self._store.get_many([path, scope.root, scope.documents_gate()])
-            if there is not None and there.data.get("status") == "deleting":
-                # Whoever deletes it has not come to the end, and may never do.
-                self._finish_deletion(scope, there.id)
+            record, user, gate = self._store.get_many([path, scope.root, scope.documents_gate()])
+            if record is not None and record.data.get("status") == "deleting":
+                # A deletion is under way, or it broke off. Finish it, and let the next try start from nothing.
+                self._finish_deletion(scope, record.id)
                 raise PreconditionFailed(reason="the document was being deleted")
-            if there is not None and digest and self._is_up_to_date(there, digest):
-                return document_view(there.id, there.data), False, "", None
-            if there is None:
+            if record is not None and digest and self._is_up_to_date(record, digest):
+                return document_view(record.id, record.data), False, "", None
+            if record is None:
                 self._check_count(scope, user)
+            # The file is stored before the record names it. A later try stores it again if a deletion removed it.
             if file is not None and not (kept and self._files.has(f"{path}/{digest}")):
                 self._keep(file, f"{path}/{digest}")
                 kept = True
-            before = str(there.data.get("job", "")) if there is not None else ""
-            prepared = self._jobs.prepare(scope, INGEST, Ingest(document=source.id, after=before), key=key)
+            earlier_job = str(record.data.get("job", "")) if record is not None else ""
+            prepared = self._jobs.prepare(scope, INGEST, Ingest(document=source.id, after=earlier_job), key=key)
             if key is not None and self._store.get(prepared.write.path) is not None:
-                return document_view(source.id, {} if there is None else there.data), False, "", None
-            data = self._record(source, size, digest, prepared.job_id, there)
-            named = Set(scope.source(source.id), {"uid": scope.uid, "document": source.id})
+                return document_view(source.id, {} if record is None else record.data), False, "", None
+            data = self._record(source, size, digest, prepared.job_id, record)
+            source_write = Set(scope.source(source.id), {"uid": scope.uid, "document": source.id})
             try:
-                self._store.commit([*_own(scope, path, data, there, gate), named, prepared.write])
+                self._store.commit([*_document_writes(scope, path, data, record, gate), source_write, prepared.write])
             except Fenced:
-                if file is not None and there is None and self._store.get(path) is None:
+                # The user is being erased, so nothing may name the file just stored any more.
+                if file is not None and record is None and self._store.get(path) is None:
                     self._files.delete(path, [digest])
                 raise
-            except NotFound as gone:
-                raise PreconditionFailed(reason="the document went while it was replaced") from gone
-            return document_view(source.id, data), True, before, prepared
+            except NotFound as error:
+                raise PreconditionFailed(reason="the document went while it was replaced") from error
+            return document_view(source.id, data), True, earlier_job, prepared
 
-        view, fresh, before, prepared = self._admission.run(scope.root, attempt)
-        if before:
+        view, has_work, earlier_job, prepared = self._admission.run(scope.root, attempt)
+        if earlier_job:
             with suppress(NotFound, Conflict, PreconditionFailed):
-                self._jobs.cancel(scope, before)
+                self._jobs.cancel(scope, earlier_job)
         if prepared is not None:
             self._jobs.send(prepared)
-        return view, fresh
+        return view, has_work
 
     def crawl(self, scope: Scope, url: str, depth: int, pages: int) -> Job:
-        """Have a site's pages taken in by a job.
+        """Let a job add the pages of a site as documents.
 
         Raises:
             FetchRefused: the URL may not be fetched.
         """
         self._check(scope)
         self.fetcher.target(url)
-        wanted = Crawl(url=url, depth=min(depth, self.policy.crawl_depth), pages=min(pages, self.policy.crawl_pages))
-        return self._jobs.enqueue(scope, CRAWL, wanted)
+        payload = Crawl(url=url, depth=min(depth, self.policy.crawl_depth), pages=min(pages, self.policy.crawl_pages))
+        return self._jobs.enqueue(scope, CRAWL, payload)
 
     def page(self, scope: Scope, limit: int, cursor: str | None) -> Page:
-        """The scope's documents, newest first.
+        """Return a page of the scope's documents, newest first.
 
         Raises:
             InvalidCursor: ``cursor`` is not one of ours.
         """
         self._check(scope)
         query = Query(scope.documents(), order=_NEWEST, limit=limit + 1, after=page_after(cursor))
-        found = self._store.query(query)
-        return Page(self._views(found[:limit]), page_cursor(found, limit, "created_at"))
+        records = self._store.query(query)
+        return Page(self._views(records[:limit]), page_cursor(records, limit, "created_at"))
 
     def get(self, scope: Scope, document: str) -> dict[str, Any]:
-        """One document."""
+        """Return one document as clients see it."""
         return self._views([self.record(scope, document)])[0]
 
     def record(self, scope: Scope, document: str) -> Document:
-        """One document as the database has it."""
+        """Return the stored record of one document."""
         self._check(scope)
-        found = self._store.get(scope.document(document))
-        if found is None:
+        record = self._store.get(scope.document(document))
+        if record is None:
             raise NotFound
-        return found
+        return record
 
     def read(
         self, scope: Scope, document: str, start: int, end: int, *, around: int = 0, passage: str | None = None
@@ -281,14 +284,14 @@ class Documents:
         """Read characters ``start`` to ``end`` of a document's text.
 
         Args:
-            around: characters to read before and after them.
-            passage: id of the index entry that must lie just there, as a citation's ``chunk_id`` says.
+            around: the number of characters to read before and after them.
+            passage: the id of the index entry that must be exactly there: a citation's ``chunk_id``.
 
         Returns:
-            the document's record, and its text; None where the text ends before ``start``.
+            the document's record, and its text, or None if the text ends before ``start``.
 
         Raises:
-            PassageChanged: the passage does not lie there, because the document was replaced since.
+            PassageChanged: the passage is not there, because the document was replaced since.
             Conflict: the document has no text yet.
         """
         from ..rag.chunk import DocumentChunk
@@ -296,7 +299,7 @@ class Documents:
         from ..rag.stored_text import read_span
 
         record = self.record(scope, document)
-        # While a new content is read, the old one's text is there, and it is what searches find.
+        # While new content is being parsed, this is the text of the old content, which searches still find.
         digest = record.data.get("text")
         try:
             if not digest:
@@ -313,23 +316,23 @@ class Documents:
         return record, span
 
     def delete(self, scope: Scope, document: str) -> None:
-        """Remove a document. Its record goes last, so that what was broken off can be repeated.
+        """Delete a document. Its record goes last, so that a deletion that broke off can be repeated.
 
-        From the first commit on nothing of it is found, and nothing more is written of it.
+        After the first commit, searches find nothing of the document, and nothing more of it is written.
         """
-        before = self.raise_fence(scope, document)
-        if before is None:
+        record = self.raise_fence(scope, document)
+        if record is None:
             raise NotFound
-        if before.data.get("status") in _UNFINISHED:
+        if record.data.get("status") in _UNFINISHED:
             with suppress(NotFound, Conflict, PreconditionFailed):
-                self._jobs.cancel(scope, str(before.data.get("job", "")))
+                self._jobs.cancel(scope, str(record.data.get("job", "")))
         self.finish_deletion(scope, document)
 
     def raise_fence(self, scope: Scope, document: str) -> Document | None:
-        """Have a document's record say that it is being deleted; from here on nothing more is written of it.
+        """Mark a document's record as being deleted. From now on nothing more of the document is written.
 
         Returns:
-            the record as it was before; None where there is none.
+            the record as it was before, or None if there is none.
         """
         self._check(scope)
 
@@ -343,9 +346,9 @@ class Documents:
         return self._admission.run(scope.root, attempt)
 
     def finish_deletion(self, scope: Scope, document: str) -> None:
-        """Remove what there is of a document, if its record says that it is being deleted.
+        """Remove all data of a document whose record says that it is being deleted.
 
-        Whoever deletes it may do so at the same time, or may have been killed.
+        The process that marked it may be doing the same, or may have died.
         """
         self._check(scope)
         self._admission.run(scope.root, lambda: self._finish_deletion(scope, document))
@@ -354,21 +357,21 @@ class Documents:
         record = self._store.get(scope.document(document))
         if record is None or record.data.get("status") != "deleting":
             return
-        gone = [Delete(record.path, if_updated_at=record.update_time), Delete(scope.source(document))]
+        deletes = [Delete(record.path, if_updated_at=record.update_time), Delete(scope.source(document))]
         try:
             self.wipe(scope, document, record.update_time)
-            self._store.commit(gone)
+            self._store.commit(deletes)
         except (Fenced, NotFound) as error:
             raise PreconditionFailed(reason="the record changed while its document was deleted") from error
 
     def wipe(self, scope: Scope, document: str, raised: datetime | None = None) -> None:
-        """Remove what the indexes hold of a document, and its files, while its record is as it was at ``raised``.
+        """Remove a document's index entries and files, as long as its record has not changed since ``raised``.
 
         Args:
-            raised: the record's ``update_time``; None where there is no record.
+            raised: the record's ``update_time``; None if there is no record.
 
         Raises:
-            Fenced: the record has changed, so another content's entries may be there.
+            Fenced: the record has changed, so the entries may belong to another content.
         """
         self._check(scope)
         fence = Fence(self._store, scope.document(document), raised)
@@ -378,27 +381,29 @@ class Documents:
         self._files.delete(scope.document(document), fence=fence)
 
     def fence(self, record: Document) -> Fence:
-        """What a write of this content's entries and files depends on: that the document lives and has this content.
+        """Return the fence for writes of this content's entries and files.
+
+        It lets them through only while the document exists and still has this content.
 
         Args:
-            record: the document's, as the writer read it.
+            record: the document's record, as the writer read it.
 
         Raises:
-            Fenced: it does not live.
+            Fenced: the document does not exist any more, or has other content.
         """
         generation = record.data.get(GENERATION, "")
 
-        def lives(found: Document | None) -> bool:
-            same = found is not None and found.data.get(GENERATION, "") == generation
-            return same and found is not None and found.data.get("status") not in _GIVEN_UP
+        def lives(current: Document | None) -> bool:
+            same = current is not None and current.data.get(GENERATION, "") == generation
+            return same and current is not None and current.data.get("status") not in _GIVEN_UP
 
         return Fence.while_it(lives, self._store, record)
 
     def same_content(self, scope: Scope, document: str, digest: str) -> Sequence[str]:
-        """Another document of the scope with the same content, whose vectors serve for both."""
+        """Return the id of another document with the same content, whose vectors can be copied; or an empty list."""
         self._check(scope)
-        found = self._store.query(Query(scope.documents(), where=(Filter("hash", "==", digest),), limit=2))
-        return [each.id for each in found if each.id != document and each.data.get("status") not in _GIVEN_UP][:1]
+        records = self._store.query(Query(scope.documents(), where=(Filter("hash", "==", digest),), limit=2))
+        return [r.id for r in records if r.id != document and r.data.get("status") not in _GIVEN_UP][:1]
 
     def search(
         self,
@@ -410,17 +415,17 @@ class Documents:
         state: State | None,
         spend: Callable[[str, TokenCounts, int], None],
     ) -> Retrieved:
-        """The passages for a question, of the scope's own documents and of the library.
+        """Return the passages for a question from the scope's own documents and from the library.
 
         Args:
-            documents: look in these alone.
-            state: which index version is in use: what ``versions.state()`` gives.
-            spend: told what embedding the question took, by the model's name, in micro-dollars. Whoever searches has
-                it paid: a turn by its own reservation, anyone else by
+            documents: the ids of the documents to search; all if it is empty.
+            state: the index version in use, from ``versions.state()``.
+            spend: is called with the model's name, the tokens and the micro-dollars of embedding the question. You
+                have to pay them: a turn pays from its reservation, other code searches through
                 :func:`firelaunch.services.metered_search.search`.
 
         Raises:
-            IndexFailed, ModelError: see :meth:`firelaunch.rag.retrieve.Retriever.search`.
+            IndexFailed, ModelError: as in :meth:`firelaunch.rag.retrieve.Retriever.search`.
         """
         self._check(scope)
         if state is None:
@@ -430,25 +435,28 @@ class Documents:
         where = {"document": list(documents)} if documents else None
         engine = self.engine(state.current)
 
-        def paid(made: Embedded) -> None:
-            tokens = TokenCounts(input=made.tokens, estimated=made.estimated)
-            spend(state.current.model, tokens, engine.cost(made.tokens))
+        def paid(embedded: Embedded) -> None:
+            tokens = TokenCounts(input=embedded.tokens, estimated=embedded.estimated)
+            spend(state.current.model, tokens, engine.cost(embedded.tokens))
 
         living = partial(self._living, scope)
         return engine.retriever.search(scope, query, where, library=library, paid=paid, living=living)
 
     def _living(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:
-        """Those of the hits whose documents live, in one round trip; two while one of them is worked on."""
-        owners = {owner_of(each): each for each in scopes_of(scope, library=True)}
-        named = {(hit.owner, hit.entry.document): owners[hit.owner] for hit in hits}
-        paths = [owner.document(document) for (_, document), owner in named.items()]
-        found = dict(zip(named, self._store.get_many(paths) if paths else (), strict=True))
-        now = self._now([record for record in found.values() if record is not None])
-        data = {key: now[record.path] for key, record in found.items() if record is not None}
+        """Return the hits whose documents exist and have the hits' content.
+
+        This takes one round trip, or more while one of the documents is being worked on.
+        """
+        owners = {owner_of(owner): owner for owner in scopes_of(scope, library=True)}
+        documents = {(hit.owner, hit.entry.document): owners[hit.owner] for hit in hits}
+        paths = [owner.document(document) for (_, document), owner in documents.items()]
+        records = dict(zip(documents, self._store.get_many(paths) if paths else (), strict=True))
+        current = self._current_data([record for record in records.values() if record is not None])
+        data = {key: current[record.path] for key, record in records.items() if record is not None}
         return [hit for hit in hits if _shows(data.get((hit.owner, hit.entry.document)), hit)]
 
     def question_cost(self, query: str, state: State | None) -> int:
-        """Micro-dollars that embedding a question costs at most; 0 where it is free, or there is none."""
+        """Return the most micro-dollars that embedding a question costs; 0 if it is free or there is no question."""
         if state is None or not query.strip():
             return 0
         return self.price(state.current, token_bound([{"role": "user", "content": query}]))
@@ -460,56 +468,58 @@ class Documents:
         file.seek(0)
         self._files.put(path, file)
 
-    def _measured(self, file: IO[bytes] | IncomingFile) -> tuple[int, str]:
+    def _measure(self, file: IO[bytes] | IncomingFile) -> tuple[int, str]:
         if isinstance(file, IncomingFile):
             return file.size, file.digest
         file.seek(0)
         size, digest = 0, sha256()
-        while part := file.read(_READ):
+        while part := file.read(_READ_BYTES):
             size += len(part)
             digest.update(part)
             if size > self.policy.file_bytes:
                 raise TooLarge(f"A file has at most {self.policy.file_bytes} bytes. Split it and upload the parts.")
         return size, digest.hexdigest()
 
-    def _now(self, records: Sequence[Document]) -> dict[str, Mapping[str, Any]]:
-        """What records say, by their paths. Work that was given up leaves its document as it was, so its job is asked.
+    def _current_data(self, records: Sequence[Document]) -> dict[str, Mapping[str, Any]]:
+        """Return the records' fields by their paths, with the status "failed" where the work was given up.
 
-        A job that has ended may have ended since the document was read, so that is read once more.
+        A job that is given up leaves its document's record unfinished. So for unfinished documents the job is read.
         """
-        waiting = [each for each in records if each.data.get("status") in _UNFINISHED]
+        unfinished = [record for record in records if record.data.get("status") in _UNFINISHED]
         app = self._store.scope
-        jobs = self._store.get_many([app.job(str(each.data["job"])) for each in waiting]) if waiting else []
-        over = [each for each, job in zip(waiting, jobs, strict=True) if job is None or Job.of(job).finished]
-        again = self._store.get_many([each.path for each in over]) if over else []
-        now = {each.path: each.data for each in records}
-        for before, record in zip(over, again, strict=True):
+        jobs = self._store.get_many([app.job(str(record.data["job"])) for record in unfinished]) if unfinished else []
+        ended = [record for record, job in zip(unfinished, jobs, strict=True) if job is None or Job.of(job).finished]
+        # The job may have finished the document between the two reads, so read the document once more.
+        reread = self._store.get_many([record.path for record in ended]) if ended else []
+        data = {record.path: record.data for record in records}
+        for old, record in zip(ended, reread, strict=True):
             if record is not None:
-                now[record.path] = _judged(record, str(before.data["job"]))
-        return now
+                data[record.path] = _after_job(record, str(old.data["job"]))
+        return data
 
-    def _is_up_to_date(self, there: Document, digest: str) -> bool:
+    def _is_up_to_date(self, record: Document, digest: str) -> bool:
         state = self.versions.state()
         return (
             state is not None
-            and there.data.get("status") == "ready"
-            and there.data.get("hash") == digest
-            and all(is_complete(there, version) for version in state.written)
+            and record.data.get("status") == "ready"
+            and record.data.get("hash") == digest
+            and all(is_complete(record, version) for version in state.written)
         )
 
     def _check_count(self, scope: Scope, user: Document | None) -> None:
-        """Exact, as a new document's commit holds only while the gate is as it was before this counted."""
+        """Raise TooMany if the scope has no room for one more document.
+
+        The count is exact: a new document's commit fails if another document passed the gate since this count.
+        """
         most = self.policy.library if scope.uid is None else self.plans[self.plan_of(user)].documents
         if self._store.count(Query(scope.documents(), limit=most)) >= most:
             where = "The library" if scope.uid is None else "Your plan"
             raise TooMany(f"{where} holds at most {most} documents. Delete one first.")
 
-    def _record(
-        self, source: DocumentSource, size: int, digest: str, job: str, there: Document | None
-    ) -> dict[str, Any]:
+    def _record(self, source: DocumentSource, size: int, digest: str, job: str, old: Document | None) -> dict[str, Any]:
         now = self.clock()
-        generation, shown, stale = _following(there, digest)
-        same = there is not None and generation == there.data.get(GENERATION, "")
+        generation, shown, stale = _next_content(old, digest)
+        same = old is not None and generation == old.data.get(GENERATION, "")
         return {
             "name": source.name,
             "source": source.kind,
@@ -523,69 +533,73 @@ class Documents:
             GENERATION: generation,
             "shown": shown,
             "stale": stale,
-            "indexed": dict(there.data["indexed"]) if there is not None and same else {},
-            "chunks": there.data.get("chunks", 0) if there is not None else 0,
-            "characters": there.data.get("characters", 0) if there is not None else 0,
+            "indexed": dict(old.data["indexed"]) if old is not None and same else {},
+            "chunks": old.data.get("chunks", 0) if old is not None else 0,
+            "characters": old.data.get("characters", 0) if old is not None else 0,
             "cost_micro_usd": 0,
-            "created_at": now if there is None else there.data["created_at"],
+            "created_at": now if old is None else old.data["created_at"],
             "updated_at": now,
         }
 
-    def _views(self, found: Sequence[Document]) -> list[dict[str, Any]]:
-        now = self._now(found)
-        return [document_view(each.id, now[each.path]) for each in found]
+    def _views(self, records: Sequence[Document]) -> list[dict[str, Any]]:
+        data = self._current_data(records)
+        return [document_view(record.id, data[record.path]) for record in records]
 
     def _check(self, scope: Scope) -> None:
-        # A job of the app itself, such as re-embedding, works for all of its users.
-        every = self.only is not None and self.only.uid is None and scope.app_id == self.only.app_id
-        if self.only is not None and scope != self.only and not every:
+        # A job of the app itself, such as re-embedding, works for all of the app's users.
+        whole_app = self.only is not None and self.only.uid is None and scope.app_id == self.only.app_id
+        if self.only is not None and scope != self.only and not whole_app:
             raise ScopeViolation(reason=f"a job of {self.only.root} reached for documents of {scope.root}")
 
 
-def _own(
-    scope: Scope, path: str, data: Mapping[str, Any], there: Document | None, gate: Document | None
+def _document_writes(
+    scope: Scope, path: str, data: Mapping[str, Any], old: Document | None, gate: Document | None
 ) -> list[Write]:
-    """What makes a document, one after the other within a scope; or what changes it."""
-    if there is not None:
-        return [Update(path, data, if_updated_at=there.update_time)]
-    made, at = scope.documents_gate(), {"updated_at": SERVER_TIME}
+    """Return the writes that create a document's record, or the one that changes it.
+
+    Each creation also changes the scope's gate, so that only one can succeed after each count of the documents.
+    """
+    if old is not None:
+        return [Update(path, data, if_updated_at=old.update_time)]
+    gate_path, at = scope.documents_gate(), {"updated_at": SERVER_TIME}
     if gate is None:
-        return [Create(path, data), Create(made, {**at, "passed": 1})]
-    return [Create(path, data), Update(made, {**at, "passed": Increment(1)}, if_updated_at=gate.update_time)]
+        return [Create(path, data), Create(gate_path, {**at, "passed": 1})]
+    return [Create(path, data), Update(gate_path, {**at, "passed": Increment(1)}, if_updated_at=gate.update_time)]
 
 
-def _judged(record: Document, job: str) -> Mapping[str, Any]:
-    """A document whose job has ended: failed, if that job left it unfinished."""
-    left = record.data.get("status") in _UNFINISHED and record.data.get("job", "") == job
-    return {**record.data, "status": "failed", "error": STOPPED} if left else record.data
+def _after_job(record: Document, job: str) -> Mapping[str, Any]:
+    """Return the fields of a document whose job has ended: "failed" if that job left the document unfinished."""
+    abandoned = record.data.get("status") in _UNFINISHED and record.data.get("job", "") == job
+    return {**record.data, "status": "failed", "error": STOPPED} if abandoned else record.data
 
 
 def _shows(data: Mapping[str, Any] | None, hit: Hit) -> bool:
-    """Whether a hit may be shown: its document is there, was not given up, and has the content that the hit is of."""
+    """Return whether a hit may be shown: its document exists, was not given up, and has the hit's content."""
     if data is None or data.get("status") in _GIVEN_UP:
         return False
     generations = {data.get(GENERATION, ""), (data.get("shown") or {}).get(GENERATION)}
     return hit.entry.place.get(GENERATION, "") in generations
 
 
-def _following(there: Document | None, digest: str) -> tuple[str, dict[str, Any] | None, list[str]]:
-    """What a new content begins with: its generation, the content that is shown until it is ready, and stale files.
+def _next_content(record: Document | None, digest: str) -> tuple[str, dict[str, Any] | None, list[str]]:
+    """Return a new content's generation, the content to show until the new one is ready, and the stale files.
 
-    The same content keeps its generation: what the index holds of it stays.
+    Unchanged content keeps its generation, so its index entries stay valid.
     """
-    if there is None:
+    if record is None:
         return token_hex(8), None, []
-    before = there.data
-    if before.get("status") == "ready" and before.get("hash") == digest:
-        return before.get(GENERATION, ""), None, list(before.get("stale", []))
-    shown = before.get("shown")
-    if before.get("status") == "ready":
-        shown = {name: before.get(name) for name in (GENERATION, "hash", "indexed")}
-        shown[GENERATION] = before.get(GENERATION, "")
-    old = [before["hash"]] if before.get("hash") else []
-    return token_hex(8), shown, [each for each in dict.fromkeys([*before.get("stale", []), *old]) if each != digest]
+    old = record.data
+    if old.get("status") == "ready" and old.get("hash") == digest:
+        return old.get(GENERATION, ""), None, list(old.get("stale", []))
+    shown = old.get("shown")
+    if old.get("status") == "ready":
+        shown = {name: old.get(name) for name in (GENERATION, "hash", "indexed")}
+        shown[GENERATION] = old.get(GENERATION, "")
+    old_hashes = [old["hash"]] if old.get("hash") else []
+    stale = dict.fromkeys([*old.get("stale", []), *old_hashes])
+    return token_hex(8), shown, [stale_hash for stale_hash in stale if stale_hash != digest]
 
 
 def is_complete(record: Document, version: Version) -> bool:
-    """Whether a version holds what the document's content is now."""
+    """Return whether a version holds the whole of the document's current content."""
     return bool(record.data.get("hash")) and record.data.get("indexed", {}).get(version.id) == record.data["hash"]

@@ -1,4 +1,4 @@
-"""What a user's documents leave outside the database: files, and entries in the indexes."""
+"""Erase the traces of a user's documents outside the database: files, and entries in the indexes."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["DocumentTraces"]
 
 @dataclass(frozen=True, slots=True)
 class DocumentTraces:
-    """Erase what documents left behind, as :class:`~firelaunch.worker.tasks.erase.Traces`.
+    """The traces of documents, in the form of :class:`~firelaunch.worker.tasks.erase.Traces`.
 
-    Call it before the documents' records are erased: they name the files.
+    Erase them before the documents' records: the records name the files.
     """
 
     store: ScopedStore
     documents: Documents
 
     def count(self, user: Scope) -> Mapping[str, int]:
-        """How many entries the indexes hold."""
+        """Return the number of entries that the indexes hold."""
         return {"index_entries": sum(index.count(user, version) for index, version in self._indexes())}
 
     def erase(self, user: Scope) -> None:
-        """Remove the entries, the documents' files and what the user's clients uploaded."""
+        """Remove the entries, the documents' files, and the files that the user's clients uploaded."""
         documents = list(self.store.ids(user.documents()))
         for document in documents:
             self.documents.raise_fence(user, document)
@@ -39,7 +39,7 @@ class DocumentTraces:
             files.delete(user.document(document))
         files.delete(f"{user.root}/uploads")
         self.documents.incoming.erase(user)
-        files.delete(user.root)  # in Cloud Storage, all that lies below
+        files.delete(user.root)  # in Cloud Storage, this removes everything below
 
     def _indexes(self) -> Iterator[tuple[ScopedIndex, str]]:
         state = self.documents.versions.state()

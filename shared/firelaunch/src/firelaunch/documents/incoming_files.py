@@ -1,7 +1,7 @@
-"""Files on their way in: kept under names of their own until a document takes them, and gone soon after if none does.
+"""Store files while they arrive, under temporary names, until a document takes them. Files that none takes go.
 
-A file's digest, which its document keeps it under, is known when its last byte is there. Until then it must lie
-somewhere other than in memory, and a process may die meanwhile.
+A document keeps its file under the file's digest, which is only known after the last byte. Until then the file has to
+lie outside memory, and the process may die.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ __all__ = ["IncomingFile", "IncomingFiles"]
 
 log = logging.getLogger(__name__)
 
-_LEFT_BEHIND = timedelta(hours=12)
-"""How old a file is that no process brings to its end any more; the slowest body takes under an hour."""
+_ABANDONED_AFTER = timedelta(hours=12)
+"""The age at which a file is abandoned by its process. The slowest request body takes under an hour."""
 
 _NAME = re.compile(r"\.?(\d{10,12})-([0-9a-f]{16})-")
 
 
 @dataclass(frozen=True, slots=True)
 class IncomingFile:
-    """A file that is whole: where it lies, its bytes, and its SHA-256 in hexadecimal."""
+    """A file that has arrived completely: its path, its size in bytes, and its SHA-256 in hexadecimal."""
 
     path: str
     size: int
@@ -41,11 +41,11 @@ class IncomingFile:
 
 
 class IncomingFiles:
-    """Files on their way to one app.
+    """The files that are arriving for one app.
 
     Args:
-        files: the app's own.
-        clock: the time now, aware.
+        files: the app's files.
+        clock: returns the current time, with its time zone.
     """
 
     def __init__(self, files: ScopedFiles, clock: Callable[[], datetime]) -> None:
@@ -55,19 +55,20 @@ class IncomingFiles:
 
     @contextmanager
     def received(self, scope: Scope, file: IO[bytes], most: int) -> Iterator[IncomingFile]:
-        """Keep a file for as long as the block runs; it is read once, as it comes.
+        """Store a file while the block runs. The file is read once, as it arrives.
 
         Args:
-            scope: whose it is.
-            most: bytes that it may have.
+            scope: the file's owner.
+            most: the most bytes that the file may have.
 
         Raises:
-            TooLarge: it has more. What reading it raises passes through.
+            TooLarge: the file has more bytes. Errors from reading the file pass through.
         """
+        # Each process removes abandoned files once, with its first upload.
         if not self._swept.is_set():
             self._swept.set()
-            than = (self._clock() - _LEFT_BEHIND).timestamp()
-            self._remove(scope, _Names(lambda _name, at, _owner: at <= than))
+            oldest = (self._clock() - _ABANDONED_AFTER).timestamp()
+            self._remove(scope, _Names(lambda _name, at, _owner: at <= oldest))
         name = f"{int(self._clock().timestamp())}-{_owner_key(scope)}-{token_hex(8)}"
         path = f"{incoming_folder(scope)}/{name}"
         measured = _Measured(file, most)
@@ -78,7 +79,7 @@ class IncomingFiles:
             self._remove(scope, _Names(lambda other, _at, _owner: other == name))
 
     def erase(self, user: Scope) -> None:
-        """Remove what a user's requests have left behind."""
+        """Remove the files that a user's requests left behind."""
         user_key = _owner_key(user)
         self._files.delete(incoming_folder(user), _Names(lambda _name, _at, owner: owner == user_key))
 
@@ -90,7 +91,7 @@ class IncomingFiles:
 
 
 class _Measured:
-    """A file that is counted while it is read."""
+    """A file that measures its size and digest while it is read, and stops at ``most`` bytes."""
 
     def __init__(self, file: IO[bytes], most: int) -> None:
         self._file, self._most = file, most
@@ -98,7 +99,7 @@ class _Measured:
         self.size = 0
 
     def read(self, size: int = -1) -> bytes:
-        """See io.BufferedIOBase."""
+        """Read bytes, as :meth:`io.BufferedIOBase.read` does."""
         data = self._file.read(size)
         self.size += len(data)
         if self.size > self._most:
@@ -107,7 +108,7 @@ class _Measured:
         return data
 
     def seekable(self) -> bool:
-        """See io.IOBase."""
+        """Return False, as :meth:`io.IOBase.seekable` does: the file is read once."""
         return False
 
     @property
@@ -116,18 +117,19 @@ class _Measured:
 
 
 class _Names:
-    """Names of incoming files, by what they say of themselves.
+    """A set of incoming files' names, selected by their parts.
 
     Args:
-        wanted: whether a file is meant, by its name, the second since 1970 that it was begun in, and its owner.
+        selects: returns whether a file belongs to the set, from its name, its time of arrival in seconds since 1970,
+            and its owner's key.
     """
 
-    def __init__(self, wanted: Callable[[str, int, str], bool]) -> None:
-        self._wanted = wanted
+    def __init__(self, selects: Callable[[str, int, str], bool]) -> None:
+        self._selects = selects
 
     def __contains__(self, name: object) -> bool:
-        found = _NAME.match(str(name))
-        return found is not None and self._wanted(str(name), int(found[1]), found[2])
+        parts = _NAME.match(str(name))
+        return parts is not None and self._selects(str(name), int(parts[1]), parts[2])
 
 
 def _owner_key(scope: Scope) -> str:

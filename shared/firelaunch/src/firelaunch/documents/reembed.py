@@ -1,8 +1,8 @@
-"""Re-embedding: a second index version is built beside the one in use, from stored text, and then switched to.
+"""Re-embed documents: build a second index version from stored text beside the one in use, then switch to it.
 
-It may be killed at any point and begun again, and several processes may share the work, each a range of the documents.
-What is being written is noted beforehand, so that whoever goes on finds what was broken off: a document half written,
-or one that was deleted meanwhile. docs/adr says how a switch misses nothing.
+The work may be killed at any point and started again. Several processes may share it, each with a range of the
+documents. A note is stored before each document is written. So a later process finds work that broke off: a document
+half written, or one that was deleted meanwhile. docs/adr explains why a switch misses no document.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["ReembedShard", "Reembedding", "Survey"]
 
 _PAGE = 200
-"""Documents that are read at a time."""
+"""The number of documents that are read at a time."""
 
 _CHARACTERS_A_TOKEN = 3
-"""As :func:`firelaunch.rag.embed.base.estimate` counts: rather too many tokens than too few."""
+"""Characters per token, as :func:`firelaunch.rag.embed.base.estimate` counts: rather too many tokens than too few."""
 
 _KEYS = 1 << 32
 _HEX = 8
@@ -52,19 +52,19 @@ class ReembedShard:
 
     @property
     def first(self) -> str:
-        """What all of its keys come after."""
+        """The position that all of the share's keys come after."""
         return f"{_KEYS * self.number // self.of:0{_HEX}x}"
 
     def holds(self, key: str) -> bool:
-        """Whether a document's key is in it."""
+        """Return whether a document's key belongs to the share."""
         return _KEYS * self.number // self.of <= int(key[:_HEX], 16) < _KEYS * (self.number + 1) // self.of
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What there is to do: documents that are ready, those of them to build, their characters, and about what it costs.
+    """The work to do: the ready documents, those of them to build, their characters, and the estimated cost.
 
-    Documents of users and of the library are counted alike.
+    The counts include documents of users and of the library.
     """
 
     documents: int
@@ -76,15 +76,15 @@ class Survey:
 
 @dataclass(slots=True)
 class Reembedding:
-    """One app's.
+    """The re-embedding of one app's documents.
 
     Args:
-        store, documents: the app's own.
+        store, documents: those of the app.
 
     Attributes:
-        target: the version that the settings ask for, which is to be built.
-        micro_usd: what embedding has cost so far, here.
-        refused: documents that could not be built, each with its reason.
+        target: the version to build, which the settings ask for.
+        micro_usd: the micro-dollars that embedding has cost so far in this process.
+        refused: the documents that could not be built, each with its reason.
     """
 
     store: ScopedStore
@@ -97,7 +97,7 @@ class Reembedding:
         self.target = self.documents.versions.wanted
 
     def survey(self, shard: ReembedShard = ReembedShard()) -> Survey:
-        """Count what there is to do. Reads each record of the shard, and no text."""
+        """Count the work to do. This reads each record of the shard, and no text."""
         documents = missing = characters = 0
         for _, _, record in self._records(shard):
             if record is None or record.data.get("status") != "ready":
@@ -106,17 +106,17 @@ class Reembedding:
             if not is_complete(record, self.target):
                 missing += 1
                 characters += int(record.data.get("characters", 0))
-        # Each chunk repeats some of the one before.
-        twice = self.target.chunk_overlap / max(1, self.target.chunk_tokens - self.target.chunk_overlap)
-        tokens = 0 if self.target.embedder == "none" else round(characters * (1 + twice) / _CHARACTERS_A_TOKEN)
+        # Each chunk repeats the end of the one before.
+        overlap = self.target.chunk_overlap / max(1, self.target.chunk_tokens - self.target.chunk_overlap)
+        tokens = 0 if self.target.embedder == "none" else round(characters * (1 + overlap) / _CHARACTERS_A_TOKEN)
         cost = self.documents.engine(self.target).cost(tokens) if tokens else 0
         return Survey(documents, missing, characters, tokens, cost)
 
     def begin(self) -> State:
-        """Say that the version is being built; from now on what is uploaded lands in both.
+        """Record that the version is being built. From now on uploads are indexed in both versions.
 
         Raises:
-            SettingsError: its embedding model is not set up in this process.
+            SettingsError: the version's embedding model is not set up in this process.
             Conflict: another version is being built.
         """
         if not self.documents.engine(self.target).complete:
@@ -134,22 +134,22 @@ class Reembedding:
                     "it up with --abandon."
                 )
             if self.target not in state.old:
-                # Work that was still under way when it was dropped may have left something.
+                # Work that was still under way when the version was last dropped may have left entries.
                 self._forget(self.target)
-            self._change(state, state.current, self.target, [each for each in state.old if each != self.target])
+            self._change(state, state.current, self.target, [old for old in state.old if old != self.target])
 
     def build(self, shard: ReembedShard = ReembedShard(), check: Check = lambda: None) -> Iterator[int]:
-        """Build what is missing; gives how many documents are done each time that one is, or that is refused.
+        """Build the missing documents, and yield the number of finished or refused ones after each of them.
 
         Args:
-            check: called between steps; what it raises ends the work, which can be gone on with later.
+            check: is called between steps. Its error ends the work, which you can continue later.
 
         Raises:
             IndexFailed, ModelError, StoreError: the next try goes on from there.
         """
         done = 0
         for key, scope, document in self._under_way(shard):
-            self._build(key, scope, document, check, again=True)
+            self._build(key, scope, document, check, unfinished=True)
         for key, scope, record in self._records(shard):
             if record is None or record.data.get("status") != "ready" or is_complete(record, self.target):
                 continue
@@ -158,14 +158,14 @@ class Reembedding:
             yield done
 
     def waits(self, shard: ReembedShard = ReembedShard()) -> bool:
-        """Whether there are documents that :meth:`build` has to come back to, since their own jobs are at them."""
+        """Return whether :meth:`build` has to come back to documents, because their own jobs are working on them."""
         return next(self._under_way(shard), None) is not None
 
     def switch(self) -> bool:
-        """Have the version searched, if it holds every document.
+        """Use the version for searches, if it holds every document.
 
         Returns:
-            whether it is searched now; not so while another process has not done its share.
+            whether the version is in use now. It is not while another process has not finished its share.
         """
         if self.waits() or self.survey().missing:
             return False
@@ -181,7 +181,7 @@ class Reembedding:
         """Remove the versions that were in use before.
 
         Returns:
-            how many they were.
+            the number of versions removed.
         """
         state = self.documents.versions.begun()
         for version in state.old:
@@ -194,7 +194,7 @@ class Reembedding:
         """Give up the version that is being built.
 
         Returns:
-            whether there was one.
+            whether a version was being built.
         """
         state = self.documents.versions.begun()
         if state.building is None:
@@ -210,7 +210,7 @@ class Reembedding:
         data = {
             "current": asdict(current),
             "building": None if building is None else asdict(building),
-            "old": [asdict(each) for each in old],
+            "old": [asdict(version) for version in old],
         }
         try:
             self.store.commit([Update(self.store.scope.index_state(), data, if_updated_at=state.update_time)])
@@ -218,11 +218,11 @@ class Reembedding:
             return False
         return True
 
-    def _build(self, key: str, scope: Scope, document: str, check: Check, *, again: bool = False) -> None:
-        """Build one document from its text, until its record is as it was when that was read.
+    def _build(self, key: str, scope: Scope, document: str, check: Check, *, unfinished: bool = False) -> None:
+        """Build one document from its text, and repeat that until its record has not changed in the meantime.
 
         Args:
-            again: someone was at it already, so what its record says of the version may not be so.
+            unfinished: an earlier try may have stopped half-way, so don't trust the record on this version.
         """
         note = self.store.scope.under_way(key)
         self.store.commit([Set(note, {"uid": scope.uid, "document": document})])
@@ -230,19 +230,19 @@ class Reembedding:
             check()
             record = self.store.get(scope.document(document))
             if record is None:
-                if not self._take_out(scope, document, None):
+                if not self._remove_entries(scope, document, None):
                     continue
                 break
             if record.data.get("status") == "deleting":
                 self.documents.finish_deletion(scope, document)
                 continue
             if record.data.get("status") != "ready":
-                if again and not self._left(scope, record):
-                    return  # its own job writes as well; the note brings us back when that has ended
+                if unfinished and not self._remove_failed(scope, record):
+                    return  # the document's own job is writing too; the note brings us back after it has ended
                 break
-            if is_complete(record, self.target) and not again:
+            if is_complete(record, self.target) and not unfinished:
                 break
-            again = True
+            unfinished = True
             try:
                 self._write(scope, record, check)
                 mark = {f"indexed.{self.target.id}": record.data["hash"]}
@@ -257,21 +257,21 @@ class Reembedding:
             return
         self.store.commit([Delete(note)])
 
-    def _left(self, scope: Scope, record: Document) -> bool:
-        """Take out a document that was given up; False where there is still work on it."""
+    def _remove_failed(self, scope: Scope, record: Document) -> bool:
+        """Remove a failed document from the version. Return False if the document is still being worked on."""
         if self.documents.get(scope, record.id)["status"] != "failed":
             return False
-        if not self._take_out(scope, record.id, record.update_time):
+        if not self._remove_entries(scope, record.id, record.update_time):
             return False
-        gone = {f"indexed.{self.target.id}": DELETE_FIELD}
+        removed = {f"indexed.{self.target.id}": DELETE_FIELD}
         try:
-            self.store.commit([Update(record.path, gone, if_updated_at=record.update_time)])
+            self.store.commit([Update(record.path, removed, if_updated_at=record.update_time)])
         except (PreconditionFailed, NotFound):
             return False
         return True
 
-    def _take_out(self, scope: Scope, document: str, read_at: datetime | None) -> bool:
-        """Remove what the version holds of a document; False if its record is not as it was read any more."""
+    def _remove_entries(self, scope: Scope, document: str, read_at: datetime | None) -> bool:
+        """Remove a document's entries from the version. Return False if the record has changed since it was read."""
         fence = Fence(self.store, scope.document(document), read_at)
         try:
             self.documents.engine(self.target).index.delete(scope, document, version=self.target.id, fence=fence)
@@ -287,18 +287,18 @@ class Reembedding:
 
         def embed(texts: Sequence[str]) -> Sequence[Vector]:
             assert engine.embedder is not None  # noqa: S101 - see below
-            made = engine.embedder.embed(texts)
-            self.micro_usd += engine.cost(made.tokens)
-            return list(made.vectors)
+            embedded = engine.embedder.embed(texts)
+            self.micro_usd += engine.cost(embedded.tokens)
+            return list(embedded.vectors)
 
-        about = {"title": record.data["name"], **({"url": record.data["url"]} if record.data["url"] else {})}
+        metadata = {"title": record.data["name"], **({"url": record.data["url"]} if record.data["url"] else {})}
         with self.documents.files(scope).open(f"{record.path}/{record.data['hash']}.text") as text:
             embedding = None if engine.embedder is None else embed
             steps = build(
                 engine,
                 scope,
                 record.id,
-                about,
+                metadata,
                 read_blocks(text),
                 embedding,
                 generation=record.data.get(GENERATION, ""),
@@ -309,13 +309,13 @@ class Reembedding:
                     check()
 
     def _forget(self, version: Version) -> None:
-        """Empty a version, and have no record say that it is held there."""
+        """Empty a version, and remove it from the records that say they are indexed in it."""
         self.documents.engine(version).index.drop(version.id)
         for _, scope, record in self._records(ReembedShard()):
             while record is not None and version.id in record.data.get("indexed", {}):
                 try:
-                    gone = {f"indexed.{version.id}": DELETE_FIELD}
-                    self.store.commit([Update(record.path, gone, if_updated_at=record.update_time)])
+                    removed = {f"indexed.{version.id}": DELETE_FIELD}
+                    self.store.commit([Update(record.path, removed, if_updated_at=record.update_time)])
                 except (PreconditionFailed, NotFound):
                     record = self.store.get(scope.document(record.id))
                 else:
@@ -323,9 +323,9 @@ class Reembedding:
 
     def _records(self, shard: ReembedShard) -> Iterator[tuple[str, Scope, Document | None]]:
         for page in _pages(self._sources, shard):
-            named = [(key, self._scope(uid), document) for key, uid, document in page]
-            found = self.store.get_many([scope.document(document) for _, scope, document in named])
-            for (key, scope, _), record in zip(named, found, strict=True):
+            sources = [(key, self._scope(uid), document) for key, uid, document in page]
+            records = self.store.get_many([scope.document(document) for _, scope, document in sources])
+            for (key, scope, _), record in zip(sources, records, strict=True):
                 yield key, scope, record
 
     def _under_way(self, shard: ReembedShard) -> Iterator[tuple[str, Scope, str]]:
@@ -345,13 +345,13 @@ class Reembedding:
 
 
 def _pages(read: Callable[[str], list[Document]], shard: ReembedShard) -> Iterator[list[tuple[str, str | None, str]]]:
-    """What is named in a shard: keys, users (None for the library) and documents."""
+    """Yield pages of the keys, users (None for the library) and documents in a shard."""
     last = shard.first
-    while found := read(last):
-        # Beside the notes lies the state of the index, which names no document.
-        named = [each for each in found if "document" in each.data and shard.holds(each.id)]
-        if named:
-            yield [(each.id, each.data["uid"], each.data["document"]) for each in named]
-        if len(named) < len(found) or len(found) < _PAGE:
+    while page := read(last):
+        # The state of the index is in the same collection as the notes, and names no document.
+        in_shard = [entry for entry in page if "document" in entry.data and shard.holds(entry.id)]
+        if in_shard:
+            yield [(entry.id, entry.data["uid"], entry.data["document"]) for entry in in_shard]
+        if len(in_shard) < len(page) or len(page) < _PAGE:
             return
-        last = found[-1].id
+        last = page[-1].id

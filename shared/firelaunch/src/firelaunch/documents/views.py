@@ -1,4 +1,4 @@
-"""Documents as clients see them."""
+"""The form in which clients see documents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["document_view"]
 
 
 def document_view(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """A document as clients see it."""
+    """Return a document as clients see it."""
     return {
         "id": name,
         "name": data.get("name", ""),

@@ -1,7 +1,7 @@
-"""Jobs: work that must not run inside a request, kept as documents and brought to a worker at least once.
+"""Jobs: work that must not run inside a request, stored as documents and delivered to a worker at least once.
 
-The document is the truth: what is to be done, for whom, who is at it, how far it has come. A backend only sees to it
-that somebody looks at a job when it is due.
+A job's document is the truth: it says what to do, for whom, which worker holds the job, and how far the work is. A
+backend only makes sure that a worker looks at the job when it is due. :mod:`firelaunch.worker` runs jobs.
 """
 
 from .base import Backend, Callers, Delivery, Job, Kind

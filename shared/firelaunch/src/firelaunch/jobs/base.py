@@ -1,4 +1,4 @@
-"""What a job is, and the port to whatever brings jobs to a worker."""
+"""Jobs, their kinds and deliveries, and the port to the backend that delivers jobs to a worker."""
 
 from __future__ import annotations
 
@@ -30,29 +30,30 @@ __all__ = [
 P = TypeVar("P", bound=BaseModel)
 
 State = Literal["queued", "running", "succeeded", "dead", "cancelled"]
-"""``queued`` waits for its time, ``running`` is held by a worker; the other three are ends."""
+"""``queued`` waits for its time, and ``running`` is held by a worker. The other three are final."""
 
 PAYLOAD_BYTES: Final = 300_000
-"""Of a payload, of a result and of a checkpoint at most, as JSON; together with the history they fit a document."""
+"""The most bytes of a payload, of a result and of a checkpoint, as JSON. Together with the history they fit a document.
+"""
 
 KEPT_EVENTS: Final = 30
-"""The latest events of a job's history that are kept."""
+"""The number of the latest events that a job's history keeps."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[P]):
-    """A kind of job: its name, the pydantic model of its payload, and how it is tried.
+    """A kind of job: its name, the pydantic model of its payload, and the limits of its attempts.
 
     Args:
         name: a lower-case letter, then at most 31 lower-case letters, digits and underscores.
-        max_attempts: tries, after which the job is dead; the settings' own where it is None.
-        seconds: how long one try may take; at most 1,740, as Cloud Tasks waits for 30 minutes at the most
+        max_attempts: the number of attempts after which the job is dead; None for the number in the settings.
+        seconds: the most seconds of one attempt; at most 1,740, because Cloud Tasks waits for at most 30 minutes
             (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks).
 
     Raises:
-        ValueError: the name or the time is not as it should be.
+        ValueError: the name or the time is invalid.
     """
 
     name: str
@@ -69,12 +70,12 @@ class Kind(Generic[P]):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """That a job be looked at.
+    """A call to a worker to look at a job.
 
     Args:
-        at: not before this time; now where it is in the past.
-        name: deliveries of the same name are one; None makes this a delivery of its own.
-        seconds: how long the worker may take to answer.
+        at: the earliest time; a time in the past means now.
+        name: deliveries with the same name are made once; None makes this a delivery of its own.
+        seconds: the most seconds that the worker may take to answer.
     """
 
     job_id: str
@@ -85,44 +86,44 @@ class Delivery:
 
 
 class Backend(Protocol):
-    """Brings jobs to a worker, at least once. May be called from many threads."""
+    """Delivers jobs to a worker, at least once. You may call it from many threads."""
 
     def deliver(self, delivery: Delivery) -> None:
-        """See to it that the job is looked at. Returns once that is certain.
+        """Make sure that a worker looks at the job. Return when that is certain.
 
         Raises:
-            JobsUnavailable: it cannot be made certain now.
+            JobsUnavailable: the delivery cannot be guaranteed now.
         """
 
     def start(self, due: Callable[[int], list[str]], run: Callable[[str], object]) -> None:
-        """Begin to work in this process, if that is the backend's way.
+        """Start to run jobs in this process, if the backend works that way.
 
         Args:
-            due: ids of the jobs whose time has come, so many at most.
-            run: takes a job and runs it.
+            due: takes a limit, and returns the ids of that many due jobs at most.
+            run: takes a job's id and runs the job.
         """
 
     def stop(self) -> None:
-        """Take up no more jobs, and wait for those that run in this process."""
+        """Take no more jobs, and wait for those that run in this process."""
 
 
 class Callers(Protocol):
-    """Who may bring jobs over HTTP."""
+    """Verifies who delivers jobs over HTTP."""
 
     def verify(self, token: str) -> None:
-        """Return if ``token`` holds.
+        """Return if ``token`` is valid.
 
         Raises:
-            Unauthenticated: it does not.
+            Unauthenticated: the token is invalid.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as its document has it. Times are aware.
+    """A job as stored. Times have time zones.
 
-    ``payload``, ``result`` and ``checkpoint`` are JSON text. ``fence`` counts how often the job was taken up: whoever
-    holds an older number holds nothing.
+    ``payload``, ``result`` and ``checkpoint`` are JSON text. ``fence`` counts how often a worker took the job: a worker
+    with an older number no longer holds it.
     """
 
     id: str
@@ -148,33 +149,33 @@ class Job:
 
     @classmethod
     def of(cls, document: Document) -> Job:
-        """From the document."""
+        """Return the job that a document stores."""
         data = document.data
-        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
-        known["history"] = tuple(data.get("history", ()))
-        return cls(**{**known, "id": document.id, "due_at": data.get("due_at"), "update_time": document.update_time})
+        fields = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        fields["history"] = tuple(data.get("history", ()))
+        return cls(**{**fields, "id": document.id, "due_at": data.get("due_at"), "update_time": document.update_time})
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will happen by itself."""
+        """Whether the job has ended, so that nothing more happens by itself."""
         return self.state not in {"queued", "running"}
 
     def scope(self, app: Scope) -> Scope:
-        """Whom the job is for, derived from its document alone: a user of ``app``, or the app."""
+        """Return the scope that the job is for, from its document alone: a user of ``app``, or the app."""
         return Scope(app.app_id) if self.uid is None else app.of(self.uid)
 
     def with_event(self, entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """The history, and one more event."""
+        """Return the history with one more event."""
         return [*self.history, entry][-KEPT_EVENTS:]
 
 
 def event(name: str, at: datetime, attempt: int, error: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """An entry of a job's history."""
+    """Return an entry of a job's history."""
     return {"event": name, "at": at, "attempt": attempt, **({} if error is None else {"error": dict(error)})}
 
 
 def job_view(job: Job) -> dict[str, Any]:
-    """A job as its owner sees it."""
+    """Return a job as its owner sees it."""
     return {
         "id": job.id,
         "kind": job.kind,

@@ -1,7 +1,7 @@
-"""Jobs in the cloud: Cloud Tasks calls ``POST /internal/jobs/{kind}``, signed as a service account of ours.
+"""Deliver jobs in the cloud: Cloud Tasks calls ``POST /internal/jobs/{kind}``, signed as a service account of ours.
 
-A task holds no more than which app's which job is meant; what is to be done, and for whom, the worker reads from the
-job's document. Imported by ``wiring`` when it is in use.
+A task only names an app and a job. The worker reads from the job's document what to do, and for whom.
+:mod:`firelaunch.services.build` imports this module if it is in use.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from .base import Delivery
 __all__ = ["CloudTasksBackend"]
 
 _AHEAD = timedelta(days=29)
-"""How far ahead a task is scheduled. Cloud Tasks takes 30 days at most (https://cloud.google.com/tasks/docs/quotas); a
-worker that gets a job too early sends it on its way again."""
+"""How far ahead a task is scheduled, at most. Cloud Tasks takes 30 days (https://cloud.google.com/tasks/docs/quotas). A
+worker that gets a job too early schedules it again."""
 
 _CREATE_SECONDS = 10.0
 _DEADLINE = (15.0, 1800.0)
-"""Cloud Tasks waits so many seconds for an answer, at least and at most."""
+"""The least and the most seconds that Cloud Tasks waits for an answer."""
 
 _ANSWER_SECONDS = 30.0
-"""What a worker has, beyond the time of the try itself, to read and write the job's document."""
+"""Seconds that a worker has, beyond those of the attempt itself, to read and write the job's document."""
 
 
 class CloudTasksBackend:
-    """A :class:`~firelaunch.jobs.base.Backend` on one Cloud Tasks queue. The client is made when it is first used.
+    """A :class:`~firelaunch.jobs.base.Backend` on one Cloud Tasks queue. The client is built when it is first used.
 
     Args:
         queue: ``projects/{project}/locations/{location}/queues/{queue}``.
-        url: the service's address; also the audience of the tokens.
-        service_account: whose tokens Cloud Tasks sends along.
-        channel: makes another gRPC channel than Google's, for tests.
+        url: the service's address, which is also the audience of the tokens.
+        service_account: the account whose tokens Cloud Tasks sends.
+        channel: returns a gRPC channel to use instead of Google's, for tests.
     """
 
     def __init__(
@@ -63,15 +63,16 @@ class CloudTasksBackend:
         from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcTransport
 
         with self._lock:
-            made = self.__dict__.get("_client")
-            if made is None:
+            # Another thread may have built the client while this one waited for the lock.
+            client = self.__dict__.get("_client")
+            if client is None:
                 if self._channel is None:
                     return tasks_v2.CloudTasksClient()
-                made = tasks_v2.CloudTasksClient(transport=CloudTasksGrpcTransport(channel=self._channel()))
-            return made
+                client = tasks_v2.CloudTasksClient(transport=CloudTasksGrpcTransport(channel=self._channel()))
+            return client
 
     def deliver(self, delivery: Delivery) -> None:
-        """See :class:`~firelaunch.jobs.base.Backend`."""
+        """Create a task for the delivery. See :meth:`Backend.deliver <firelaunch.jobs.base.Backend.deliver>`."""
         from google.api_core import exceptions, retry
         from google.auth.exceptions import GoogleAuthError
 
@@ -86,16 +87,16 @@ class CloudTasksBackend:
                 parent=self._queue, task=self._task(delivery), timeout=_CREATE_SECONDS, retry=brief
             )
         except exceptions.AlreadyExists:
-            # The same delivery, made before (perhaps by the try whose answer did not reach us).
+            # This delivery was made before, perhaps by a try whose response was lost.
             return
         except (exceptions.GoogleAPICallError, exceptions.RetryError, GoogleAuthError) as error:
             raise JobsUnavailable(reason=f"Cloud Tasks did not take it: {error}"[:500]) from error
 
     def start(self, due: Callable[[int], list[str]], run: Callable[[str], object]) -> None:
-        """Nothing: Cloud Tasks calls."""
+        """Do nothing: Cloud Tasks calls the service."""
 
     def stop(self) -> None:
-        """Nothing: gunicorn waits for the requests that run."""
+        """Do nothing: gunicorn waits for running requests."""
 
     def _task(self, delivery: Delivery) -> Any:
         from google.cloud import tasks_v2

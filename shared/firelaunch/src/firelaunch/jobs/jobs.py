@@ -1,4 +1,4 @@
-"""Jobs from outside: put off, list, cancel, drive on again. What a worker does with them is in :mod:`.lease`."""
+"""Enqueue, list, cancel and redrive jobs. Workers take jobs with :mod:`.lease`."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ log = logging.getLogger(__name__)
 
 _TRIES = 8
 _NO_BACKEND = "firelaunch.toml: jobs.url and jobs.service_account are not set; docs/jobs.md says to what"
-_SWEPT = 100
-"""Jobs that one sweep brings on their way at most."""
+_SWEEP_LIMIT = 100
+"""The most jobs that one sweep delivers."""
 
 _OVERDUE = timedelta(seconds=120)
-"""How late a job is before a sweep takes its delivery for lost."""
+"""How late a job has to be before a sweep considers its delivery lost."""
 
 _NEWEST = (Order("created_at", descending=True),)
 _DEAD = (Filter("state", "==", "dead"),)
@@ -47,7 +47,7 @@ _DEAD = (Filter("state", "==", "dead"),)
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A job that is yet to be stored: commit ``write``, alone or with other writes, then hand this to ``Jobs.send``."""
+    """A job that is not stored yet. Commit ``write``, alone or with other writes, then pass this to ``Jobs.send``."""
 
     job_id: str
     write: Create
@@ -58,13 +58,13 @@ class Jobs:
     """One app's jobs.
 
     Args:
-        store: the app's own.
-        backend: what brings jobs to a worker; None where nothing is set up that would.
-        clock: the time now, aware.
-        only: the one scope whose jobs there are, inside a job's handler; None for all of the app.
+        store: the app's store.
+        backend: delivers jobs to a worker; None if no backend is set up.
+        clock: returns the current time, with its time zone.
+        only: the one scope whose jobs can be reached, inside a job's handler; None for all of the app.
 
-    Raises (every method that takes a ``job_id``): NotFound where that job is not the scope's, InvalidId.
-    Raises (every method, where ``only`` is a user): ScopeViolation for jobs of others.
+    Every method that takes a ``job_id`` raises NotFound if that job is not the scope's, and InvalidId. If ``only`` is a
+    user, every method raises ScopeViolation for jobs of others.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Jobs:
         self.clock = clock
 
     def within(self, scope: Scope) -> Jobs:
-        """The same, for jobs of ``scope`` alone.
+        """Return jobs restricted to those of ``scope``.
 
         Raises:
             ScopeViolation: ``scope`` is not inside this one.
@@ -91,7 +91,7 @@ class Jobs:
 
     @property
     def store(self) -> ScopedStore:
-        """The app's own, for workers."""
+        """The app's store, for workers."""
         self.__for_workers()
         return self.__store
 
@@ -104,15 +104,15 @@ class Jobs:
         key: str | None = None,
         delay: float = 0.0,
     ) -> Prepared:
-        """A job of ``scope``, to be stored with other writes in one commit.
+        """Prepare a job of ``scope``, which you store with other writes in one commit.
 
         Args:
-            key: jobs of the same scope, kind and key are one job for as long as its record is kept.
-            delay: seconds before which it is not begun.
+            key: an idempotency key. Jobs of the same scope, kind and key are one job, as long as its record is kept.
+            delay: the seconds before which the job does not start.
 
         Raises:
             BadRequest: ``payload`` is not of the kind's model.
-            TooLarge: it is over ``PAYLOAD_BYTES``.
+            TooLarge: ``payload`` exceeds ``PAYLOAD_BYTES``.
             JobsUnavailable: in the cloud, jobs.url or jobs.service_account is not set.
         """
         scope = self.__checked(scope)
@@ -143,39 +143,39 @@ class Jobs:
         return Prepared(job_id, Create(scope.job(job_id), data), delivery)
 
     def send(self, prepared: Prepared) -> None:
-        """Bring a job that was stored on its way. Where that fails now, a later sweep does it."""
-        self._try(prepared.delivery)
+        """Deliver a job that was stored. If the delivery fails now, a later sweep makes it."""
+        self._try_deliver(prepared.delivery)
 
     def enqueue(
         self, scope: Scope, kind: Kind[Any], payload: BaseModel, *, key: str | None = None, delay: float = 0.0
     ) -> Job:
-        """Store a job and bring it on its way; see :meth:`prepare`. With a ``key`` that is known, its job.
+        """Store and deliver a job, and return it. If a job with ``key`` exists, return that one. See :meth:`prepare`.
 
         Raises:
-            StoreError: it could not be stored. Once it is stored it will be run, whatever happens to its delivery.
+            StoreError: the job could not be stored. A stored job will run, whatever happens to its delivery.
         """
         prepared = self.prepare(scope, kind, payload, key=key, delay=delay)
         try:
             at = self.__store.commit([prepared.write])
         except AlreadyExists:
-            # Perhaps its first delivery never came about; a delivery of the same name is made once.
-            found = self.get(scope, prepared.job_id)
-            if not found.finished and found.fence == 0:
+            # The job's first delivery may never have been made. Make it now: one of the same name is made only once.
+            existing = self.get(scope, prepared.job_id)
+            if not existing.finished and existing.fence == 0:
                 self.send(prepared)
-            return found
+            return existing
         self.send(prepared)
         return Job.of(Document(prepared.write.path, prepared.write.data, at, at))
 
     def get(self, scope: Scope, job_id: str) -> Job:
-        """One job."""
+        """Return one job."""
         scope = self.__checked(scope)
-        found = self._find(job_id)
-        if found is None or found.uid != scope.uid:
+        job = self._find(job_id)
+        if job is None or job.uid != scope.uid:
             raise NotFound
-        return found
+        return job
 
     def find(self, job_id: str) -> Job | None:
-        """A job of any user of the app, for workers."""
+        """Return a job of any user of the app, for workers; None if there is none."""
         self.__for_workers()
         return self._find(job_id)
 
@@ -184,7 +184,7 @@ class Jobs:
         return None if document is None else Job.of(document)
 
     def mine(self, scope: Scope, limit: int, cursor: str | None) -> Page:
-        """The scope's jobs, newest first.
+        """Return a page of the scope's jobs, newest first.
 
         Raises:
             InvalidCursor: ``cursor`` is not one of ours.
@@ -195,15 +195,15 @@ class Jobs:
         return self._page(Query(scope.jobs(), where=own, order=_NEWEST, limit=limit + 1, after=after), limit)
 
     def dead(self, limit: int, cursor: str | None) -> Page:
-        """Jobs of the whole app that failed for good, newest first."""
+        """Return a page of the whole app's dead jobs, newest first."""
         scope, after = self.store.scope, page_after(cursor)
         return self._page(Query(scope.jobs(), where=_DEAD, order=_NEWEST, limit=limit + 1, after=after), limit)
 
     def cancel(self, scope: Scope, job_id: str) -> Job:
-        """End a job that waits; ask one that runs to end, which it does when its handler next looks.
+        """Cancel a job. A queued job ends at once; a running one ends when its handler next checks.
 
         Raises:
-            Conflict: it has ended already.
+            Conflict: the job has ended already.
         """
 
         def change(job: Job, now: datetime) -> dict[str, Any]:
@@ -216,10 +216,10 @@ class Jobs:
         return self._change(scope, job_id, change)
 
     def redrive(self, job_id: str) -> Job:
-        """Have a dead job, of any user of the app, tried anew with all its attempts.
+        """Queue a dead job of any user of the app again, with all its attempts.
 
         Raises:
-            Conflict: it is not dead.
+            Conflict: the job is not dead.
         """
         job = self.find(job_id)
         if job is None:
@@ -229,41 +229,41 @@ class Jobs:
             if job.state != "dead":
                 raise Conflict(f"Only a dead job can be driven on; this one is {job.state}.")
             events = job.with_event(event("redriven", now, job.attempts))
-            gone = dict.fromkeys(("finished_at", "delete_at"), DELETE_FIELD)
-            return {"state": "queued", "attempts": 0, "due_at": now, "history": events, **gone}
+            removed = dict.fromkeys(("finished_at", "delete_at"), DELETE_FIELD)
+            return {"state": "queued", "attempts": 0, "due_at": now, "history": events, **removed}
 
         changed = self._change(job.scope(self.store.scope), job_id, change)
-        self._try(_delivery(changed, changed.due_at or self.clock(), f"{changed.id}-{changed.fence}"))
+        self._try_deliver(_delivery(changed, changed.due_at or self.clock(), f"{changed.id}-{changed.fence}"))
         return changed
 
     def sweep(self) -> int:
-        """Bring on their way jobs that are overdue: their delivery was lost, or they were never sent.
+        """Deliver jobs that are overdue, because their delivery was lost or never made.
 
         Returns:
-            how many were brought on their way.
+            the number of jobs delivered.
         """
         scope, late = self.store.scope, self.clock() - _OVERDUE
-        found = self.store.query(Query(scope.jobs(), where=(Filter("due_at", "<", late),), limit=_SWEPT))
-        for document in found:
-            self._try(_delivery(Job.of(document), self.clock(), None))
-        return len(found)
+        overdue = self.store.query(Query(scope.jobs(), where=(Filter("due_at", "<", late),), limit=_SWEEP_LIMIT))
+        for document in overdue:
+            self._try_deliver(_delivery(Job.of(document), self.clock(), None))
+        return len(overdue)
 
     def due(self, limit: int) -> list[str]:
-        """Ids of jobs whose time has come, longest due first."""
+        """Return the ids of due jobs, longest due first."""
         scope, now = self.store.scope, self.clock()
-        found = self.store.query(Query(scope.jobs(), where=(Filter("due_at", "<=", now),), limit=limit))
-        return [document.id for document in found]
+        documents = self.store.query(Query(scope.jobs(), where=(Filter("due_at", "<=", now),), limit=limit))
+        return [document.id for document in documents]
 
     def deliver_again(self, job: Job, at: datetime, name: str | None = None) -> None:
-        """Have a job looked at again, at ``at``.
+        """Deliver a job again at ``at``.
 
         Raises:
-            JobsUnavailable: that cannot be made certain now.
+            JobsUnavailable: the delivery cannot be guaranteed now.
         """
         self._deliver(_delivery(job, at, name))
 
     def ended(self, state: str, job: Job, now: datetime, error: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The change of a job's document that ends it."""
+        """Return the changed fields of a job that ends in ``state``."""
         return {
             "state": state,
             "due_at": DELETE_FIELD,
@@ -277,7 +277,7 @@ class Jobs:
             raise JobsUnavailable(reason=_NO_BACKEND)
         self.backend.deliver(delivery)
 
-    def _try(self, delivery: Delivery) -> None:
+    def _try_deliver(self, delivery: Delivery) -> None:
         try:
             self._deliver(delivery)
         except JobsUnavailable as error:
@@ -296,14 +296,14 @@ class Jobs:
         raise Conflict
 
     def _page(self, query: Query, limit: int) -> Page:
-        found = self.__store.query(query)
-        return Page([job_view(Job.of(d)) for d in found[:limit]], page_cursor(found, limit, "created_at"))
+        documents = self.__store.query(query)
+        return Page([job_view(Job.of(d)) for d in documents[:limit]], page_cursor(documents, limit, "created_at"))
 
     def __checked(self, scope: Scope) -> Scope:
-        given = Scope.plain(scope)
-        if given.app_id != self.__store.scope.app_id or (self.__only is not None and given != self.__only):
-            raise ScopeViolation(reason=f"a job of {(self.__only or self.__store.scope).root} reached for {given.root}")
-        return given
+        own = Scope.plain(scope)
+        if own.app_id != self.__store.scope.app_id or (self.__only is not None and own != self.__only):
+            raise ScopeViolation(reason=f"a job of {(self.__only or self.__store.scope).root} reached for {own.root}")
+        return own
 
     def __for_workers(self) -> None:
         if self.__only is not None and self.__only.uid is not None:

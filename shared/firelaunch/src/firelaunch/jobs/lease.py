@@ -1,7 +1,7 @@
-"""A worker's hold on a job: taken by one worker at a time, renewed while it works, and checked by every write.
+"""Leases: one worker at a time holds a job. It renews the lease while it works, and every write checks the lease.
 
-Each taking raises the job's ``fence``. A write of the holder carries the precondition that the job's document is as the
-holder last knew it, so a worker whose lease was taken back can change nothing any more, however late it wakes up.
+Taking a job raises the job's ``fence``. Each write of the holder has the precondition that nobody else changed the
+job's document. So a worker that lost its lease can change nothing any more, however late it wakes up.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ log = logging.getLogger(__name__)
 
 _TRIES = 5
 _EARLY = timedelta(seconds=10)
-"""How early a delivery may come: clocks differ a little, and a delivery that was sent back might be lost."""
+"""How early a delivery may come and still run the job. Clocks differ a little, and a second delivery might be lost."""
 
 _PROGRESS_SECONDS = 1.0
-"""Between two writes of progress at least: Firestore takes about one write a second to a document for long
+"""The least seconds between two writes of progress. Firestore sustains about one write a second to a document
 (https://firebase.google.com/docs/firestore/best-practices)."""
 
-_CONDITIONS = (PreconditionFailed, NotFound, AlreadyExists)
+_CONDITION_ERRORS = (PreconditionFailed, NotFound, AlreadyExists)
 
 
 class LeaseLost(FirelaunchError):
-    """Another worker has taken the job; what this one still does comes to nothing."""
+    """Another worker has taken the job. This worker can write nothing more for it."""
 
     code = "worker_lost"
     message = "The job's worker went silent, and another one took it over."
@@ -45,20 +45,20 @@ class LeaseLost(FirelaunchError):
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Not now: the job's time has not come, or another worker holds it until ``at``."""
+    """The job cannot be taken before ``at``: it is not due yet, or another worker holds it."""
 
     job: Job
     at: datetime
 
 
 def take(jobs: Jobs, job_id: str, kind: str | None, *, early: timedelta = _EARLY) -> Lease | Later | None:
-    """Take hold of a job.
+    """Take a job for this worker.
 
     Args:
-        kind: what the delivery says that it is; a job of another kind is left alone.
+        kind: the job's kind according to the delivery. A job of another kind is left alone.
 
     Returns:
-        the lease; or when to come back; or None where there is nothing (more) to be done.
+        the lease, or the time to come back, or None if there is nothing to do.
 
     Raises:
         StoreError: the document could not be read or written, or others kept changing it.
@@ -71,7 +71,7 @@ def take(jobs: Jobs, job_id: str, kind: str | None, *, early: timedelta = _EARLY
         now = jobs.clock()
         if job.due_at is not None and job.due_at > now + (early if job.state == "queued" else timedelta(0)):
             return Later(job, job.due_at)
-        changes = _taken(jobs, job, now)
+        changes = _take_changes(jobs, job, now)
         try:
             at = jobs.store.commit([Update(path, changes, if_updated_at=job.update_time)])
         except (PreconditionFailed, NotFound):
@@ -82,7 +82,9 @@ def take(jobs: Jobs, job_id: str, kind: str | None, *, early: timedelta = _EARLY
     return None
 
 
-def _taken(jobs: Jobs, job: Job, now: datetime) -> dict[str, Any]:
+def _take_changes(jobs: Jobs, job: Job, now: datetime) -> dict[str, Any]:
+    """Return the changes that take the job, or that end it if it was cancelled or its last attempt died."""
+    # A running job can only be taken if its lease has run out: its worker died.
     lost = job.state == "running"
     if job.cancel_requested:
         return jobs.ended("cancelled", job, now)
@@ -101,9 +103,9 @@ def _taken(jobs: Jobs, job: Job, now: datetime) -> dict[str, Any]:
 
 
 class Lease:
-    """The hold on one running job. Its methods may be called from many threads.
+    """A worker's lease of one running job. You may call its methods from many threads.
 
-    Raises (every method that writes): LeaseLost, StoreError.
+    Every method that writes raises LeaseLost and StoreError.
     """
 
     def __init__(
@@ -123,68 +125,69 @@ class Lease:
         self._jobs = jobs
         self._path = jobs.store.scope.job(job.id)
         self.taken_at = taken_at
-        self._known_at = taken_at
+        self._updated_at = taken_at
         self._history = tuple(history)
         self._monotonic = monotonic
         self._lock = threading.RLock()
-        self._over = False
+        self._ended = False
         self._progress: dict[str, Any] | None = None
         self._progress_written = float("-inf")
 
     def commit(self, writes: Sequence[Write], checkpoint: Any = None) -> None:
-        """Apply ``writes`` if the job is still held: all of them, once, together with the ``checkpoint`` (JSON values).
+        """Apply all ``writes`` once, together with the ``checkpoint`` (JSON values), if the job is still held.
 
-        The next attempt finds the checkpoint, and so knows that these writes are done.
+        The next attempt reads the checkpoint, and so knows that these writes are done.
         """
         changes = {} if checkpoint is None else {"checkpoint": _json(checkpoint, "checkpoint")}
-        self._write({**changes, **self._renewed()}, writes)
+        self._write({**changes, **self._renewal()}, writes)
         if checkpoint is not None:
             self.checkpoint = checkpoint
 
     def renew(self) -> None:
-        """Keep the job for another lease's time."""
-        self._write(self._renewed())
+        """Extend the lease by its full time from now."""
+        self._write(self._renewal())
 
     def progress(self, done: int, total: int | None, note: str) -> None:
-        """Say how far the work has come; written at most once a second, the last one when the job ends."""
+        """Store the progress of the work, at most once a second. The last progress is stored when the job ends."""
         with self._lock:
             self._progress = {"done": done, "total": total, "note": note[:200]}
             if self._monotonic() - self._progress_written < _PROGRESS_SECONDS:
                 return
             self._progress_written = self._monotonic()
-            self._write(self._renewed())
+            self._write(self._renewal())
 
     def finish(self, state: str, result: Any = None, writes: Sequence[Write] = ()) -> None:
         """End the job, and apply ``writes`` in the same commit."""
-        changes = self._ended(state)
+        changes = self._end_changes(state)
         if result is not None:
             changes["result"] = _json(result, "result")
         self._write({**changes, "error": DELETE_FIELD} if state == "succeeded" else changes, writes, last=True)
 
     def fail(self, error: Mapping[str, Any], *, again_at: datetime | None) -> None:
-        """This attempt failed: the job is tried again at ``again_at``, or is dead where that is None."""
+        """End this attempt as failed. The job is tried again at ``again_at``, or is dead if that is None."""
         if again_at is None:
-            self._write({**self._ended("dead", error), "error": dict(error)}, last=True)
+            self._write({**self._end_changes("dead", error), "error": dict(error)}, last=True)
         else:
-            self._write({**self._queued(again_at, "failed", error), "error": dict(error)}, last=True)
+            self._write({**self._queue_changes(again_at, "failed", error), "error": dict(error)}, last=True)
 
     def release(self, at: datetime | None = None) -> None:
-        """Give the job back as if it had not been tried, to be taken at ``at`` or at once: the worker has to end."""
-        self._write({**self._queued(at or self._jobs.clock(), "released"), "attempts": self.attempt - 1}, last=True)
+        """Give the job back without counting the attempt. It can be taken again at ``at``, or at once."""
+        changes = self._queue_changes(at or self._jobs.clock(), "released")
+        self._write({**changes, "attempts": self.attempt - 1}, last=True)
 
     def held(self) -> Job:
-        """The job with this lease's own attempt and history."""
+        """Return the job with this lease's own attempt and history."""
         return replace(self.job, attempts=self.attempt, fence=self.fence, history=self._history)
 
-    def _ended(self, state: str, error: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        given = None if error is None else dict(error)
-        return {**self._latest_progress(), **self._jobs.ended(state, self.held(), self._jobs.clock(), given)}
+    def _end_changes(self, state: str, error: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        error_fields = None if error is None else dict(error)
+        return {**self._latest_progress(), **self._jobs.ended(state, self.held(), self._jobs.clock(), error_fields)}
 
-    def _queued(self, at: datetime, name: str, error: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def _queue_changes(self, at: datetime, name: str, error: Mapping[str, Any] | None = None) -> dict[str, Any]:
         history = self.held().with_event(event(name, self._jobs.clock(), self.attempt, error))
         return {**self._latest_progress(), "state": "queued", "due_at": at, "history": history}
 
-    def _renewed(self) -> dict[str, Any]:
+    def _renewal(self) -> dict[str, Any]:
         until = self._jobs.clock() + timedelta(seconds=self._jobs.policy.lease_seconds)
         return {**self._latest_progress(), "due_at": until}
 
@@ -192,20 +195,20 @@ class Lease:
         return {} if self._progress is None else {"progress": self._progress}
 
     def _write(self, changes: Mapping[str, Any], writes: Sequence[Write] = (), *, last: bool = False) -> None:
-        # By its stamp a write that landed, and whose acknowledgement was lost, is known again.
+        # A commit's acknowledgement may be lost. The stamp in the document then shows that the commit succeeded.
         stamp = secrets.token_hex(8)
         with self._lock:
-            if self._over:
+            if self._ended:
                 raise LeaseLost
             for attempt in range(_TRIES):
-                own = Update(self._path, {**changes, "stamp": stamp}, if_updated_at=self._known_at)
+                own = Update(self._path, {**changes, "stamp": stamp}, if_updated_at=self._updated_at)
                 try:
-                    self._known_at = self._jobs.store.commit([own, *writes])
-                    self._over = last
+                    self._updated_at = self._jobs.store.commit([own, *writes])
+                    self._ended = last
                     return
-                except _CONDITIONS as error:
-                    if self._landed(stamp, error):
-                        self._over = last
+                except _CONDITION_ERRORS as error:
+                    if self._was_committed(stamp, error):
+                        self._ended = last
                         return
                 except Fenced:
                     raise
@@ -215,28 +218,31 @@ class Lease:
                     time.sleep(0.05 * 2**attempt)
         raise StoreError(reason=f"job {self.job.id} changed under each of {_TRIES} writes")
 
-    def _landed(self, stamp: str, error: FirelaunchError) -> bool:
-        """What a failed condition means: True if the write had landed, False if it is to be tried again.
+    def _was_committed(self, stamp: str, error: FirelaunchError) -> bool:
+        """Return whether the write was committed after all, after one of the commit's conditions failed.
+
+        False means that somebody else changed the job's document, by a request to cancel say: try again.
 
         Raises:
-            LeaseLost: the job is no longer held.
-            FirelaunchError: ``error`` itself, where the job is as it was: one of the worker's own writes does not hold.
+            LeaseLost: this worker no longer holds the job.
+            FirelaunchError: ``error`` itself, if the job's document has not changed. Then the condition of one of the
+                worker's own writes failed.
         """
-        now = self._jobs.find(self.job.id)
-        # Under its key a job that was erased may have been made anew.
-        if now is None or now.fence != self.fence or now.created_at != self.job.created_at:
+        current = self._jobs.find(self.job.id)
+        # If the job was erased, a new job may have been created under the same key.
+        if current is None or current.fence != self.fence or current.created_at != self.job.created_at:
             self.lost = True
             raise LeaseLost
-        if now.stamp == stamp:
-            self._known_at = now.update_time
+        if current.stamp == stamp:
+            self._updated_at = current.update_time
             return True
-        if now.update_time == self._known_at:
+        if current.update_time == self._updated_at:
             raise error
-        if now.state != "running":
+        if current.state != "running":
             self.lost = True
             raise LeaseLost
-        self.cancel_requested = now.cancel_requested
-        self._known_at = now.update_time
+        self.cancel_requested = current.cancel_requested
+        self._updated_at = current.update_time
         return False
 
 

@@ -1,4 +1,4 @@
-"""Who may call ``/internal``: holders of an OIDC token that Google issued to one service account, for this service."""
+"""Verify callers of ``/internal`` by the OIDC token that Google issued to one service account for this service."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class ServiceAccountTokens:
     """Verifies Google's OIDC tokens: signature, time, audience, issuer and the service account's e-mail.
 
     Args:
-        audience: the service's address, as the task was made with.
-        service_account: the e-mail of the one account that may call.
-        certificates_url: another address than Google's, for tests.
+        audience: the service's address, with which tasks are created.
+        service_account: the e-mail address of the one account that may call.
+        certificates_url: an address to use instead of Google's, for tests.
     """
 
     def __init__(self, audience: str, service_account: str, certificates_url: str = CERTIFICATES_URL) -> None:
@@ -35,14 +35,14 @@ class ServiceAccountTokens:
         self._certificates: Any = MemoisedCertificates(certificates_url)
 
     def verify(self, token: str, also: str | None = None) -> None:
-        """Return if ``token`` holds.
+        """Return if ``token`` is valid.
 
         Args:
-            also: another audience that is as good.
+            also: another audience to accept.
 
         Raises:
-            Unauthenticated: it does not; why is for the log.
-            IdentityUnavailable: Google's certificates cannot be had.
+            Unauthenticated: the token is invalid. The reason is for the log.
+            IdentityUnavailable: Google's certificates cannot be fetched.
         """
         claims = self._claims(token, [self._audience, *([also] if also else [])])
         problem = None
@@ -67,7 +67,7 @@ class ServiceAccountTokens:
                 raise expired(str(error)) from error
             raise Unauthenticated(reason=str(error)[:300]) from error
         except Exception as error:
-            # A token is a stranger's bytes: whatever they make the library trip over is a token that does not hold.
+            # A token holds a stranger's bytes. Whatever error they cause in the library, the token is invalid.
             raise Unauthenticated(reason=f"{type(error).__name__}: {error}"[:300]) from error
         check_times(claims)
         return claims

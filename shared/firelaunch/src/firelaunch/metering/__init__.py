@@ -1,1 +1,1 @@
-"""What calls cost: reservations, and models that are called outside a turn."""
+"""Meter what model calls cost: reservations, admission, and model calls outside a turn."""

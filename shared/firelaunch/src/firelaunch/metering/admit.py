@@ -1,6 +1,6 @@
-"""Admit work that is paid by a user's day: read, reserve and commit, until no other request is in the way.
+"""Admit work that a user's day pays for: read, reserve and commit, and try again if another request came first.
 
-A chat turn reads more in the same round trip, and so does these steps itself (:mod:`firelaunch.turns.admit`).
+A chat turn reads more documents in the same round trip, so :mod:`firelaunch.turns.admit` has steps of its own.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ def admit(
     counted: bool = True,
     also: Callable[[Reservation], Sequence[Write]] = lambda _: (),
 ) -> tuple[Reservation, datetime]:
-    """Reserve what work costs at most, in one commit with what else it stores.
+    """Reserve the most that the work can cost, in one commit with the work's other writes.
 
     Args:
-        scope: whose day pays.
-        quotes: of the usual model and of the cheap one.
-        counted: whether it is one of the minute's and the day's requests.
-        also: the writes that go into the same commit; called anew for each try. What it raises passes through.
+        scope: the user whose day pays.
+        quotes: the quotes of the usual model and of the cheap one.
+        counted: whether the work counts toward the requests of the minute and of the day.
+        also: returns the writes that go into the same commit. It is called again for each try. Its errors pass through.
 
     Returns:
         the reservation, and the time of the commit.
 
     Raises:
-        RateLimited, BudgetExceeded: the user's plan does not admit it.
-        Contention: the same user's other requests were in the way for too long.
+        RateLimited, BudgetExceeded: the user's plan does not admit the work.
+        Contention: other requests of the same user kept changing the day for too long.
     """
 
     def attempt() -> tuple[Reservation, datetime]:
@@ -51,7 +51,8 @@ def admit(
         reservation, reserve = metering.reserve(scope, day, Day.of(usage), plan, request_id, *quotes, counted=counted)
         try:
             return reservation, store.commit([reserve, *also(reservation)])
-        except NotFound as gone:
-            raise PreconditionFailed(reason="the day's usage went while it was read") from gone
+        except NotFound as error:
+            # The user's documents were deleted between read and commit: the next try creates the day's document.
+            raise PreconditionFailed(reason="the day's usage went while it was read") from error
 
     return retries.run(scope.root, attempt)

@@ -1,8 +1,7 @@
-"""Metering: an amount is reserved before a model is called and settled after, and neither can be done twice.
+"""Reserve an amount before a model is called, and settle the cost after it. Neither can happen twice.
 
-Everything of one user's day is in one document, so that the minute window, the daily budget and what is reserved are
-checked and changed by one commit whose precondition is that nobody changed it meanwhile. Money is integer
-micro-dollars.
+One document holds the usage of one user's day. So one commit checks and changes the minute's requests, the daily
+budget and the reservations, on condition that nobody else changed the document. Money is in integer micro-dollars.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from ..store.base import DELETE_FIELD, SERVER_TIME, Create, Document, DocumentSt
 __all__ = ["Day", "Metering", "Quote", "Reservation"]
 
 Counter = Literal["requests", "uploads"]
-"""What is limited in a clock minute."""
+"""The counters that a plan limits for each clock minute."""
 
 _EXTEND_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a request is expected to cost at most, with which model."""
+    """The most that a request can cost with a model."""
 
     model: str
     micro_usd: int
@@ -37,26 +36,26 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One user's usage on one day (UTC), as the database has it."""
+    """One user's usage on one day (UTC), as stored."""
 
     data: Mapping[str, Any]
     update_time: datetime | None
 
     @classmethod
     def of(cls, document: Document | None) -> Day:
-        """From the document, or an empty day where there is none yet."""
+        """Return the day of a document, or an empty day if there is no document yet."""
         return cls({}, None) if document is None else cls(document.data, document.update_time)
 
     def number(self, name: str) -> int:
-        """A counter; 0 where it is not there yet."""
+        """Return a counter, or 0 if it does not exist yet."""
         return int(self.data.get(name, 0))
 
     def counted_in(self, minute: str, counter: Counter) -> int:
-        """Requests or uploads in the clock minute ``minute`` ("HH:MM")."""
+        """Return the number of requests or uploads in the clock minute ``minute`` ("HH:MM")."""
         return self.number(f"minute_{counter}") if self.data.get("minute") == minute else 0
 
     def one_more(self, minute: str, counter: Counter) -> dict[str, Any]:
-        """The fields of the minute's counters with one more of ``counter``."""
+        """Return the fields of the minute's counters after ``counter`` has gone up by one."""
         others: dict[str, Any] = {
             name: self.data[name] if self.data.get("minute") == minute else 0
             for name in ("minute_requests", "minute_uploads")
@@ -65,21 +64,21 @@ class Day:
         return others | {"minute": minute, f"minute_{counter}": self.counted_in(minute, counter) + 1}
 
     def reservations(self, now: datetime, *, expired: bool) -> dict[str, int]:
-        """Micro-dollars of each open reservation, by request: those that ran out, or those that did not."""
+        """Return the micro-dollars of each open reservation by request: either the expired ones or the others."""
         held: Mapping[str, Any] = self.data.get("reservations", {})
         return {key: int(item["micro_usd"]) for key, item in held.items() if (item["expires_at"] <= now) is expired}
 
     def committed(self, now: datetime) -> int:
-        """Micro-dollars that are spent or reserved."""
+        """Return the micro-dollars that are spent or reserved."""
         return self.number("cost_micro_usd") + sum(self.reservations(now, expired=False).values())
 
 
 @dataclass(slots=True)
 class Reservation:
-    """One admitted request: what it may spend and what it has spent. The gateway's meter.
+    """The meter of one admitted request: the amount that it may spend, and the amount that it has spent.
 
-    ``cheaper`` says that the soft cap was reached, so the plan's cheap model answers. ``held`` micro-dollars of it are
-    for what is spent beside the model's calls, and not yet told.
+    If ``cheaper`` is set, the soft cap was reached and the plan's cheap model answers. ``held`` micro-dollars of the
+    reservation are kept for costs besides the model's calls, until :meth:`add` books them.
     """
 
     metering: Metering
@@ -97,28 +96,32 @@ class Reservation:
     reused: int = 0
 
     def cover(self, micro_usd: int) -> None:
-        """See :class:`~firelaunch.llm.types.Meter`."""
+        """Make sure that the next call's ``micro_usd`` are reserved, and raise the reservation if they are not.
+
+        Raises:
+            BudgetExceeded, Contention: as in :meth:`Metering.extend`.
+        """
         if self.spent + self.held + micro_usd > self.reserved:
             self.metering.extend(self, self.spent + self.held + micro_usd)
 
     def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:
-        """See :class:`~firelaunch.llm.types.Meter`."""
+        """Book the cost of a model's call."""
         self.model = model
         self.tokens += tokens
         self.spent += micro_usd
 
     def reuse(self, model: str) -> None:
-        """See :class:`~firelaunch.llm.types.Meter`."""
+        """Record that a cached answer of ``model`` was used, which costs nothing."""
         self.model = model
         self.reused += 1
 
     def add(self, micro_usd: int) -> None:
-        """Take down what was spent beside the model's calls, all of it."""
+        """Book the whole cost besides the model's calls, and release what was held for it."""
         self.spent += micro_usd
         self.held = 0
 
     def report(self) -> dict[str, Any]:
-        """What was used until now, as clients and records have it."""
+        """Return the usage so far, in the form that clients and records get."""
         return {
             "model": self.model,
             "input_tokens": self.tokens.input,
@@ -131,7 +134,10 @@ class Reservation:
         }
 
     def settlement(self) -> Write:
-        """The write that turns the reservation into cost; committed with the request's record, which makes it once."""
+        """Return the write that replaces the reservation with its cost.
+
+        Commit it together with the request's record: the record's precondition keeps it from being applied twice.
+        """
         return Update(
             self.scope.usage(self.day),
             {
@@ -150,9 +156,9 @@ class Metering:
     """Admits requests under their user's plan.
 
     Args:
-        entitlements: who may use how much.
-        clock: the time now, aware.
-        reservation_seconds: how long a request that never settles keeps what it reserved.
+        entitlements: the plans, and which user has which.
+        clock: returns the current time, with its time zone.
+        reservation_seconds: the time after which the reservation of a request that never settles expires.
     """
 
     store: DocumentStore
@@ -166,11 +172,11 @@ class Metering:
         return self.entitlements.plans
 
     def today(self) -> str:
-        """The day (UTC) that a request is counted on, ``yyyy-mm-dd``."""
+        """Return the day (UTC) on which a request counts, as ``yyyy-mm-dd``."""
         return self.clock().astimezone(UTC).date().isoformat()
 
     def plan_of(self, user: Document | None) -> str:
-        """The name of the user's plan; see :class:`~firelaunch.billing.entitlements.Entitlements`."""
+        """Return the name of the user's plan (see :class:`~firelaunch.billing.entitlements.Entitlements`)."""
         return self.entitlements.of(user).plan
 
     def reserve(
@@ -185,16 +191,17 @@ class Metering:
         *,
         counted: bool = True,
     ) -> tuple[Reservation, Write]:
-        """Admit a request, as a reservation and the write that makes it; nothing is reserved until that is committed.
+        """Admit a request, and return its reservation and the write that stores it. You commit the write.
 
-        The write fails with ``PreconditionFailed`` or ``AlreadyExists`` when another request came first: read again.
+        If another request came first, the commit fails with ``PreconditionFailed`` or ``AlreadyExists``. Then read the
+        day again, and call this again.
 
         Args:
-            counted: whether it is one of the minute's and the day's requests; a job's steps are not.
+            counted: whether the request counts toward those of the minute and of the day. A job's steps don't.
 
         Raises:
             RateLimited: the minute's requests are used up.
-            BudgetExceeded: even the cheap model is not covered by what is left of the day's budget.
+            BudgetExceeded: the rest of the day's budget does not even cover the cheap model.
         """
         now = self.clock().astimezone(UTC)
         limit = self.plans[plan]
@@ -203,7 +210,7 @@ class Metering:
             _check_minute(usage.counted_in(minute, "requests"), limit.requests_per_minute, "requests", now)
         committed = usage.committed(now)
         over_soft_cap = committed * 100 >= limit.daily_usd * limit.cheaper_model_at_percent
-        # A plan without a budget can still be served by models that cost nothing, and there is no cap to be near to.
+        # Free models can serve a plan that has no budget. Such a plan has no soft cap either.
         cheaper = limit.daily_usd > 0 and (over_soft_cap or committed + quote.micro_usd > limit.daily_usd)
         chosen = cheap if cheaper else quote
         if committed + chosen.micro_usd > limit.daily_usd:
@@ -227,7 +234,7 @@ class Metering:
             return Create(path, data | {"reservations": {reservation.request_id: entry}})
         data[f"reservations.{reservation.request_id}"] = entry
         expired = usage.reservations(now, expired=True)
-        # A repeated request may take its own run-out reservation up again; it is not dropped and set in one write.
+        # A repeated request may renew its own expired reservation. `setdefault` keeps the new entry in that case.
         for request_id, micro_usd in expired.items():
             data["expired_requests"] = usage.number("expired_requests") + len(expired)
             data["expired_micro_usd"] = data.get("expired_micro_usd", usage.number("expired_micro_usd")) + micro_usd
@@ -235,7 +242,7 @@ class Metering:
         return Update(path, data, if_updated_at=usage.update_time)
 
     def count_upload(self, scope: Scope, day: str, usage: Day, plan: str) -> Write:
-        """Admit an upload, as the write that counts it; it is under the same condition as that of :meth:`reserve`.
+        """Admit an upload, and return the write that counts it. The write has the precondition of :meth:`reserve`.
 
         Raises:
             RateLimited: the minute's uploads are used up.
@@ -248,11 +255,11 @@ class Metering:
         return Create(path, data) if usage.update_time is None else Update(path, data, if_updated_at=usage.update_time)
 
     def extend(self, reservation: Reservation, micro_usd: int) -> None:
-        """Raise an open reservation to ``micro_usd`` in all.
+        """Raise an open reservation to a total of ``micro_usd``.
 
         Raises:
-            BudgetExceeded: the day's budget does not cover it.
-            Contention: other requests of the user were in the way each time.
+            BudgetExceeded: the day's budget does not cover the total.
+            Contention: other requests of the user came first each time.
         """
         path = reservation.scope.usage(reservation.day)
         for _ in range(_EXTEND_ATTEMPTS):
@@ -273,13 +280,13 @@ class Metering:
         raise Contention(retry_after=1)
 
     def release_expired(self, scope: Scope, day: str) -> dict[str, int]:
-        """Let go of the reservations of a user's day whose time is over; they are counted as expired.
+        """Remove the expired reservations of a user's day, and count them as expired.
 
         Returns:
-            micro-dollars that each held, by request.
+            the micro-dollars that each reservation held, by request.
 
         Raises:
-            Contention: other requests of the user were in the way each time.
+            Contention: other requests of the user came first each time.
         """
         path = scope.usage(day)
         for _ in range(_EXTEND_ATTEMPTS):

@@ -1,1 +1,1 @@
-"""The services that routes, workflows and jobs are handed, and the one place that builds them."""
+"""The bundle of services for routes, workflows and jobs, and the one place that builds it."""

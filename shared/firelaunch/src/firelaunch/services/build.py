@@ -1,4 +1,4 @@
-"""From settings to services: the one room that knows the adapters, and imports only those in use."""
+"""Build the services from the settings. Only this room knows the adapters, and it imports only those in use."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ __all__ = [
 ]
 
 _SETTLE_GRACE = 30.0
-"""Seconds that a reservation outlives its request's time, for the settling itself."""
+"""Seconds that a reservation outlives its request's time, to leave time to settle."""
 
 _OFFLINE_PACE = 0.01
 """Seconds between two words of the offline model."""
 
 _EMULATOR_PROJECT = "demo-firelaunch"
-"""The emulators' project where the settings name none; "demo-" keeps Google's tools from calling real services
+"""The emulators' project if the settings name none. The prefix "demo-" keeps Google's tools from calling real services
 (https://firebase.google.com/docs/emulator-suite/connect_firestore)."""
 
 
@@ -66,16 +66,16 @@ def build(
     fetcher: Fetcher | None = None,
     reranker: Reranker | None = None,
 ) -> Services:
-    """The services of one app's process. Connects to nothing; adapters do when they are first used.
+    """Build the services of one app's process. Nothing connects yet: adapters connect when they are first used.
 
     Args:
-        clock, store, provider, backend, internal, push, files, fetcher: others than the settings name, for tests and
-            benchmarks.
-        reranker: puts the passages that a search found in a better order; none where it is left out.
-        moderate: an app's own hook, in place of the settings' (see :mod:`firelaunch.turns.guardrails`).
+        clock, store, provider, backend, internal, push, files, fetcher: replacements for those that the settings name,
+            for tests and benchmarks.
+        reranker: improves the order of the passages that a search found; None for no reranking.
+        moderate: an app's own hook, instead of that of the settings (see :mod:`firelaunch.turns.guardrails`).
 
     Raises:
-        SettingsError: a model has no known price, a prompt has no file, or an adapter's own settings do not hold.
+        SettingsError: a model has no known price, a prompt has no file, or an adapter's own settings are invalid.
     """
     limits = settings.limits
     prices, prompts = _prices(settings), _prompts(settings)
@@ -129,13 +129,13 @@ def build(
         jobs=jobs,
         internal=internal or _internal_callers(settings),
         clock=clock,
-        desk=Checkout(scoped, entitlements, _payments(settings), settings.billing.return_url),
+        checkout=Checkout(scoped, entitlements, _payments(settings), settings.billing.return_url),
         push=push or _push(settings),
     )
 
 
 def build_store(settings: Settings, database: str = "") -> TreeStore:
-    """The database itself, without the wall; for operators' commands, never for application code.
+    """Build the store without the wall around the app's part, for operators' commands, never for application code.
 
     Args:
         database: id of another Firestore database of the project, such as one that a restore made; else the app's own.
@@ -209,7 +209,7 @@ def _provider(settings: Settings) -> Provider:
         return vertex_provider(_project(settings), choice.location if choice else GLOBAL)
     from ..llm.providers.openai_compatible import OpenAICompatibleProvider
 
-    # Servers on one's own machine ask for no key, and the client library insists on one.
+    # A server on your own machine needs no key, but the client library insists on one.
     key = env.openai_api_key.get_secret_value() if env.openai_api_key else "none"
     return OpenAICompatibleProvider("openai", key, env.openai_base_url)
 

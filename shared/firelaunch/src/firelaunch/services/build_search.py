@@ -1,4 +1,4 @@
-"""Build what reads, embeds and indexes documents, from the settings.
+"""Build the services that read, embed and index documents from the settings.
 
 Only this module and :mod:`firelaunch.services.build` know the adapters.
 """
@@ -53,13 +53,13 @@ def build_documents(
     fetcher: Fetcher | None = None,
     reranker: Reranker | None = None,
 ) -> Documents:
-    """The app's documents. Connects to nothing, and imports nothing heavy; adapters do when they are first used.
+    """Build the app's documents. Nothing connects yet and nothing heavy is imported, until adapters are first used.
 
     Args:
-        own_machine: whether the embedding model runs on the developer's own machine, and costs nothing.
+        own_machine: whether the embedding model runs on the developer's own machine and so costs nothing.
 
     Raises:
-        SettingsError: ``[index]`` does not hold together, or the embedding model has no known price.
+        SettingsError: the settings of ``[index]`` contradict each other, or the embedding model has no known price.
     """
     env = settings.environment
     if not env.development:
@@ -90,17 +90,17 @@ def build_documents(
 
 
 def wanted_version(settings: Settings) -> Version:
-    """The index version that the settings ask for, in this process."""
+    """Return the index version that the settings ask for in this process."""
     index, env = settings.index, settings.environment
     embedder = settings.embedder
     kinds: dict[str, IndexKind] = {"embedded": "embedded", "emulators": "firestore", "cloud": index.backend}
     backend = kinds[env.mode]
-    made = index.embedding(embedder, backend)
+    embedding = index.embedding(embedder, backend)
     return Version.made(
         backend=backend,
         embedder=embedder,
-        model=made.model,
-        dimensions=made.dimensions,
+        model=embedding.model,
+        dimensions=embedding.dimensions,
         language=index.language,
         chunker=index.chunker,
         chunk_tokens=index.chunk_tokens,
@@ -109,12 +109,12 @@ def wanted_version(settings: Settings) -> Version:
 
 
 def _lasts(settings: Settings, version: Version) -> bool:
-    """Whether a version holds what was written to it: the embedded index of a Cloud Run instance ends with it."""
+    """Return whether a version's entries last. The embedded index of a Cloud Run instance ends with the instance."""
     return settings.environment.development or version.backend != "embedded"
 
 
 class _Engines:
-    """What reads and writes index versions; each is made once, when it is first asked for."""
+    """The engines of index versions. Each engine is built once, when it is first needed."""
 
     def __init__(
         self,
@@ -131,20 +131,20 @@ class _Engines:
         self._store = store
         self._own_machine = own_machine
         self._reranker = reranker
-        self._made: dict[str, Engine] = {}
+        self._engines: dict[str, Engine] = {}
         self._warmed = False
         self._lock = threading.Lock()
 
     def of(self, version: Version) -> Engine:
-        """The engine of a version."""
+        """Return the engine of a version."""
         with self._lock:
-            found = self._made.get(version.id)
-            if found is None:
-                found = self._made[version.id] = self._make(version)
-            return found
+            engine = self._engines.get(version.id)
+            if engine is None:
+                engine = self._engines[version.id] = self._build(version)
+            return engine
 
     def warm(self) -> None:
-        """Have a thread import the embedding model's client: most of a second, beside the first request."""
+        """Import the embedding model's client in a thread. It takes most of a second, during the first request."""
         if self._warmed:
             return
         self._warmed = True
@@ -153,13 +153,13 @@ class _Engines:
             threading.Thread(target=self._import_clients, name="warm", daemon=True).start()
 
     def _import_clients(self) -> None:
-        with suppress(FirelaunchError):  # the search that needs it is told
+        with suppress(FirelaunchError):  # the search that needs the client raises the error again
             embedder = self.of(wanted_version(self._settings)).embedder
             if embedder is not None:
                 embedder.warm()
 
     def cost_of(self, embedder: EmbedderKind, model: str) -> Callable[[int], int]:
-        """From tokens to micro-dollars.
+        """Return a function from tokens to micro-dollars.
 
         Raises:
             SettingsError: the model has no known price.
@@ -171,13 +171,13 @@ class _Engines:
         prices.check_embedder(model)
         return lambda tokens: prices.cost(model, TokenCounts(input=tokens)) if tokens else 0
 
-    def _make(self, version: Version) -> Engine:
+    def _build(self, version: Version) -> Engine:
         from ..rag.index.scoped import ScopedIndex
         from ..rag.pipeline import Engine
         from ..rag.retrieve import RetrievalLimits, Retriever
 
-        wanted = self._settings.search
-        limits = RetrievalLimits(wanted.passages, wanted.candidates, wanted.min_cosine, wanted.tokens, wanted.same)
+        search = self._settings.search
+        limits = RetrievalLimits(search.passages, search.candidates, search.min_cosine, search.tokens, search.same)
         index = ScopedIndex(self._index(version), self._settings.app.id)
         embedder = self._embedder(version)
         retriever = Retriever(index, lambda: version.id, embedder, limits, self._reranker)
@@ -185,7 +185,7 @@ class _Engines:
 
     def _index(self, version: Version) -> Index:
         settings, index = self._settings, self._settings.index
-        place = f"projects/{self._project}/locations/{settings.cloud.region}"
+        location = f"projects/{self._project}/locations/{settings.cloud.region}"
         from ..rag.index.words import Analyzer
 
         analyzer, env = Analyzer(version.language), settings.environment
@@ -193,14 +193,13 @@ class _Engines:
             from ..rag.index.vertex import VertexIndex
 
             names = index.vertex
-            endpoint = f"{place}/indexEndpoints/{names.endpoint}"
-            return VertexIndex(
-                f"{place}/indexes/{names.index}", endpoint, names.deployed, names.domain, self._store, analyzer=analyzer
-            )
+            endpoint = f"{location}/indexEndpoints/{names.endpoint}"
+            index_name = f"{location}/indexes/{names.index}"
+            return VertexIndex(index_name, endpoint, names.deployed, names.domain, self._store, analyzer=analyzer)
         if version.backend == "vector_search":
             from ..rag.index.vector_search import VectorSearchIndex
 
-            return VectorSearchIndex(f"{place}/collections/{index.collection}", analyzer=analyzer)
+            return VectorSearchIndex(f"{location}/collections/{index.collection}", analyzer=analyzer)
         if version.backend == "firestore":
             from ..rag.index.firestore import FirestoreIndex
 
@@ -214,7 +213,7 @@ class _Engines:
         return EmbeddedIndex(env.data / "index", analyzer, index.memory_mb * 2**20)
 
     def _embedder(self, version: Version) -> Embedder | None:
-        """What makes the version's vectors, or None where it has none, or this process has no key for it."""
+        """Return the embedder of a version, or None if it has no vectors or this process has no key for the model."""
         from ..rag.embed.base import Embedder
 
         model = self._model(version)
@@ -254,7 +253,10 @@ def _files(settings: Settings, project: str) -> Files:
 
 
 def named_embedder(name: str, environ: Mapping[str, str]) -> Embedder | None:
-    """An embedder without an app's settings: "none", "local", "openai", "openai:MODEL"; "auto" is local where it is.
+    """Return an embedder by its name alone, without an app's settings.
+
+    Args:
+        name: "none", "local", "openai", "openai:MODEL", or "auto" for the local one if it is installed.
 
     Raises:
         SettingsError: there is no such embedder, or it cannot be used here.
@@ -279,7 +281,7 @@ def named_embedder(name: str, environ: Mapping[str, str]) -> Embedder | None:
 
 
 def scratch_index(folder: Path, app_id: str, language: str = "english") -> ScopedIndex:
-    """An embedded index of its own in ``folder``, as ``firelaunch eval`` fills and throws away."""
+    """Return a new embedded index in ``folder``, which ``firelaunch eval`` fills and throws away."""
     from ..rag.index.embedded import EmbeddedIndex
     from ..rag.index.scoped import ScopedIndex
     from ..rag.index.words import Analyzer

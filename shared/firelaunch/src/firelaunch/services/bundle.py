@@ -1,4 +1,4 @@
-"""The frozen bundle of services that routes and turns are handed. :mod:`firelaunch.services.build` makes it."""
+"""The frozen bundle of services that routes and turns get. :mod:`firelaunch.services.build` builds it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,12 @@ __all__ = ["Services"]
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What one app's process works with.
+    """The services of one app's process.
 
-    ``store`` reaches this app's documents alone. ``llm`` calls models for code that is no chat turn. ``dev_identity``
-    hands out dev tokens; it is None in cloud mode. ``moderate`` is asked about what users write, where there is one.
-    ``app_check`` is None where the settings ask for no App Check tokens.
-    ``push`` brings notifications to devices; it is None on a laptop.
-    ``internal`` verifies what Cloud Tasks calls with; it is None where nothing calls.
+    ``store`` reaches this app's documents only. ``llm`` calls models for code outside a chat turn. ``dev_identity``
+    issues dev tokens; it is None in cloud mode. ``moderate`` checks users' texts; it is None if there is no moderation.
+    ``app_check`` verifies App Check tokens; it is None if the settings ask for none. ``push`` sends notifications to
+    devices; it is None on a laptop. ``internal`` verifies the tokens of Cloud Tasks; it is None without Cloud Tasks.
     """
 
     settings: Settings
@@ -51,11 +50,11 @@ class Services:
     jobs: Jobs
     internal: Callers | None
     clock: Callable[[], datetime]
-    desk: Checkout
+    checkout: Checkout
     push: Push | None
 
     def within(self, scope: Scope) -> Services:
-        """The same, bound to ``scope``: no path and no job outside of it can be reached, and no token is handed out.
+        """Return services bound to ``scope``. They reach no path and no job outside it, and issue no tokens.
 
         Raises:
             ScopeViolation: ``scope`` is not of this app.
@@ -70,7 +69,7 @@ class Services:
             chats=Chats(store, self.clock),
             documents=self.documents.within(scope),
             metering=metering,
-            desk=replace(self.desk, store=store),
+            checkout=replace(self.checkout, store=store),
             gateway=gateway,
             llm=self.llm.within(scope, metering, gateway),
             jobs=self.jobs.within(scope),

@@ -1,4 +1,4 @@
-"""A search that is no turn's: embedding its question is reserved for, paid and recorded as any model's call is."""
+"""Search outside a turn. Embedding the question is reserved, paid and recorded like any model's call."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ __all__ = ["search"]
 def search(
     services: Services, scope: Scope, query: str, documents: Sequence[str] = (), *, library: bool = True
 ) -> Retrieved:
-    """The passages for a question; see :meth:`firelaunch.documents.catalog.Documents.search`.
+    """Return the passages for a question. See :meth:`firelaunch.documents.catalog.Documents.search`.
 
-    A search that costs nothing (by words alone, or by a model of one's own machine) leaves the user's day alone.
+    A free search (by words alone, or with a model on your own machine) doesn't touch the user's day.
 
     Args:
-        scope: whose documents, and whose budget: the verified caller's.
+        scope: the verified caller's scope. Its documents are searched, and its budget pays.
 
     Raises:
-        BudgetExceeded, Contention: the user's day does not admit it; nothing was embedded.
-        IndexFailed, ModelError: the search failed. What was embedded is paid.
+        BudgetExceeded, Contention: the user's day does not admit the search. Nothing was embedded.
+        IndexFailed, ModelError: the search failed. The embedding that was done is paid.
     """
     state = services.documents.versions.state()
-    most = services.documents.question_cost(query, state)
+    max_cost = services.documents.question_cost(query, state)
 
     def find(reservation: Reservation | None) -> Retrieved:
         spend = reservation.spend if reservation is not None else lambda *_: None
         return services.documents.search(scope, query, documents, library=library, state=state, spend=spend)
 
-    if state is None or most == 0:
+    if state is None or max_cost == 0:
         return find(None)
-    return services.llm.pay("search", Quote(state.current.model, most), find, scope=scope).data
+    return services.llm.pay("search", Quote(state.current.model, max_cost), find, scope=scope).data

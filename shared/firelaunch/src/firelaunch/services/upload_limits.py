@@ -1,4 +1,4 @@
-"""What an upload needs before a byte of it is read: a place in this process, and room in its user's minute."""
+"""Limit uploads before a byte of them is read: by slots in this process, and by the user's uploads per minute."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .bundle import Services
 
 __all__ = ["Uploads"]
 
-_OF_A_USER = 4
-"""Files that one user may be sending to one process at a time."""
+_PER_USER = 4
+"""The most files that one user may be sending to one process at a time."""
 
-_AGAIN_SECONDS = 5
-"""After which a client that found no place may try again."""
+_RETRY_SECONDS = 5
+"""Seconds after which a client that found no slot may try again."""
 
 
 class Uploads:
@@ -24,30 +24,30 @@ class Uploads:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        # A thread each, and about 3 MB. What is left of both is for requests that are answered meanwhile.
+        # Each upload takes a thread and about 3 MB. The rest of both is for other requests.
         most = max(1, services.settings.cloud.concurrency // 4)
         self._slots = Slots(
             most,
-            _OF_A_USER,
-            lambda: TooManyUploads(retry_after=_AGAIN_SECONDS),
-            lambda: NoUploadRoom(retry_after=_AGAIN_SECONDS),
+            _PER_USER,
+            lambda: TooManyUploads(retry_after=_RETRY_SECONDS),
+            lambda: NoUploadRoom(retry_after=_RETRY_SECONDS),
         )
 
     def place(self, user: Scope) -> AbstractContextManager[None]:
-        """A place for one file of a user's, for as long as the block runs.
+        """Hold a slot for one file of a user while the block runs.
 
         Raises:
-            TooManyUploads: the user has taken as many as one may.
-            NoUploadRoom: all are taken.
+            TooManyUploads: the user holds as many slots as one user may.
+            NoUploadRoom: all slots are taken.
         """
         return self._slots.held(user.root)
 
     def count(self, user: Scope) -> None:
-        """Count a document that a user puts up.
+        """Count a document that a user uploads toward the uploads of the minute.
 
         Raises:
-            RateLimited: the plan allows no more of them this minute.
-            Contention: other requests of the user were in the way for too long.
+            RateLimited: the plan allows no more uploads this minute.
+            Contention: other requests of the user kept changing the user's day for too long.
         """
         store, metering = self._services.store, self._services.metering
 

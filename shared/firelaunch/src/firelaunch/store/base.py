@@ -1,4 +1,4 @@
-"""The port to a document database, with Firestore's semantics; SQLite and Firestore stand behind it.
+"""The port to a document database, with Firestore's semantics. The adapters are for SQLite and Firestore.
 
 Values are ``None``, ``bool``, ``int`` (64 bit), ``float``, ``str``, ``bytes``, ``datetime`` (aware, kept in UTC to the
 microsecond), lists and string-keyed dicts of those. A path alternates collection and document ids.
@@ -40,7 +40,7 @@ T = TypeVar("T")
 Op = Literal["==", "!=", "<", "<=", ">", ">=", "in"]
 
 MAX_WRITES: Final = 500
-"""Writes in one commit at most, so that it also fits older Firestore quotas and a retry stays small."""
+"""The most writes in one commit. It keeps within older Firestore quotas, and retries stay small."""
 
 
 class _Sentinel:
@@ -52,29 +52,29 @@ class _Sentinel:
 
 
 SERVER_TIME: Final = _Sentinel("SERVER_TIME")
-"""As a field's value in a write: the time of the commit, to the millisecond or better; not always ``update_time``."""
+"""A field's value in a write: the commit's time, to the millisecond or better. It may differ from ``update_time``."""
 
 DELETE_FIELD: Final = _Sentinel("DELETE_FIELD")
-"""As a field's value in an update or a merging set: the field goes."""
+"""A field's value in an update or a merging set: it removes the field."""
 
 
 @dataclass(frozen=True, slots=True)
 class Increment:
-    """As a field's value in a write: add ``by`` to what is there (0 where nothing numeric is)."""
+    """A field's value in a write: it adds ``by`` to the current number, or to 0 if there is no number."""
 
     by: int
 
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """Firestore's own type of an embedding; a walk may find one, SQLite keeps none."""
+    """Firestore's own type for an embedding. A walk may yield one. SQLite stores none."""
 
     values: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class GeoPoint:
-    """Firestore's own type of a place, in degrees; clients may have written one. SQLite keeps none."""
+    """Firestore's own type for a place, in degrees. Clients may have written one. SQLite stores none."""
 
     latitude: float
     longitude: float
@@ -82,14 +82,14 @@ class GeoPoint:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Firestore's own type of a reference, by the document's path; clients may have written one. SQLite keeps none."""
+    """Firestore's own type for a reference to a document's path. Clients may have written one. SQLite stores none."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document as it was read. ``update_time`` serves as the precondition of a later write."""
+    """A document as it was read. Use ``update_time`` as the precondition of a later write."""
 
     path: str
     data: Mapping[str, Any]
@@ -104,7 +104,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Write a document that must not be there; else the commit fails with ``AlreadyExists``."""
+    """Write a document that must not exist yet; otherwise the commit fails with ``AlreadyExists``."""
 
     path: str
     data: Mapping[str, Any]
@@ -112,7 +112,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """Write a whole document, there or not; with ``merge`` only the given fields (dicts are merged field by field)."""
+    """Write a whole document, new or not. With ``merge``, write only the given fields (dicts merge field by field)."""
 
     path: str
     data: Mapping[str, Any]
@@ -121,10 +121,10 @@ class Set:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Change fields of a document that must be there, else the commit fails with ``NotFound``.
+    """Change fields of a document that must exist; otherwise the commit fails with ``NotFound``.
 
-    A key may be a dotted field path ("reservations.r1"); its parts are plain identifiers (letters, digits, "_").
-    With ``if_updated_at`` the document must still be as it was read, else the commit fails with ``PreconditionFailed``.
+    A key may be a dotted field path ("reservations.r1"). Its parts are plain identifiers (letters, digits, "_").
+    With ``if_updated_at``, the commit fails with ``PreconditionFailed`` if the document has changed since it was read.
     """
 
     path: str
@@ -134,9 +134,9 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Remove one document (not what lies below it); nothing happens where none is.
+    """Remove one document, but not the documents below it. Nothing happens if it does not exist.
 
-    With ``if_updated_at`` the document must still be as it was read, else the commit fails with ``PreconditionFailed``.
+    With ``if_updated_at``, the commit fails with ``PreconditionFailed`` if the document has changed since it was read.
     """
 
     path: str
@@ -145,10 +145,10 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """Change nothing, but let the commit fail with ``PreconditionFailed`` unless the document is as it was read.
+    """Change nothing, but make the commit fail with ``PreconditionFailed`` if the document has changed.
 
     Args:
-        updated_at: the ``update_time`` that the document has; None where it is not there.
+        updated_at: the ``update_time`` that the document must have; None if it must not exist.
     """
 
     path: str
@@ -160,7 +160,7 @@ Write = Create | Set | Update | Delete | Verify
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Keep documents whose ``field`` compares so; only values of the same type match, as in Firestore."""
+    """Select documents by comparing ``field`` with ``value``. Only values of the same type match, as in Firestore."""
 
     field: str
     op: Op
@@ -169,7 +169,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Sort by ``field``; documents without the field are left out, as in Firestore. Ties are broken by document id."""
+    """Sort by ``field``. Documents without the field are left out, as in Firestore. Ties are sorted by document id."""
 
     field: str
     descending: bool = False
@@ -177,12 +177,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query over the documents that lie directly in one collection.
+    """A query over the documents that are directly in one collection.
 
-    ``after`` is the position to go on from: the values of the ``order`` fields of the last document seen, then its id.
-    Without ``order`` documents come by id, and ``after`` is ``(id,)``; with an inequality, by its field first.
-    A field that is ordered by holds numbers, times, strings and bytes: of other values, and of strings that begin with
-    U+0001 or U+10FFFF, the stores differ in how they sort them.
+    ``after`` is the position to go on from: the values of the ``order`` fields of the last document read, then its id.
+    Without ``order``, documents come by id, and ``after`` is ``(id,)``. With an inequality, they come by its field
+    first. Order only by fields that hold numbers, times, strings and bytes: the stores sort other values, and strings
+    that begin with U+0001 or U+10FFFF, in different ways.
     """
 
     collection: str
@@ -193,102 +193,103 @@ class Query:
 
 
 def ordering(query: Query) -> Sequence[Order]:
-    """The order in force: the query's own, or that of its inequality's field, as Firestore demands."""
+    """Return the order in force: the query's own, or by the field of its inequality, as Firestore demands."""
     unequal = [item.field for item in query.where if item.op not in {"==", "in"}]
     return query.order or [Order(field) for field in unequal[:1]]
 
 
 class Transaction(Protocol):
-    """Reads that are consistent with each other, and writes that land together if none of what was read has changed.
+    """Reads that are consistent with each other, and writes that are committed together if nothing read has changed.
 
     All reads come before the first write, as Firestore demands.
     """
 
     def get(self, path: str) -> Document | None:
-        """The document, or None."""
+        """Return the document, or None."""
 
     def query(self, query: Query) -> list[Document]:
-        """The documents that match."""
+        """Return the documents that match."""
 
     def write(self, *writes: Write) -> None:
-        """Adds to the commit that ends the transaction."""
+        """Add writes to the commit that ends the transaction."""
 
 
 class DocumentStore(Protocol):
-    """What every adapter offers. All methods may be called from many threads.
+    """The methods that every adapter has. You may call them from many threads.
 
-    Raises (every method): StoreError where the database cannot be reached or refuses.
+    Every method raises StoreError if the database cannot be reached or refuses.
     """
 
     def get(self, path: str) -> Document | None:
-        """The document, or None."""
+        """Return the document, or None."""
 
     def get_many(self, paths: Sequence[str]) -> list[Document | None]:
-        """The documents in the order of ``paths``, in one round trip."""
+        """Return the documents in the order of ``paths``, in one round trip."""
 
     def query(self, query: Query) -> list[Document]:
-        """The documents that match, in one round trip."""
+        """Return the documents that match, in one round trip."""
 
     def count(self, query: Query) -> int:
-        """How many documents match; ``limit`` and ``after`` are honoured."""
+        """Return the number of documents that match, within ``limit`` and ``after``."""
 
     def ids(self, collection: str) -> Iterator[str]:
-        """Ids of the documents of a collection, in order; also of those that are not there, but have others below."""
+        """Yield the ids of a collection's documents in order, also of missing documents that have others below them."""
 
     def read(
         self, paths: Sequence[str], queries: Sequence[Query]
     ) -> tuple[list[Document | None], list[list[Document]]]:
-        """``get_many`` and the queries side by side: together they take no longer than the slowest of them alone."""
+        """Run ``get_many`` and the queries in parallel. Together they take as long as the slowest of them alone."""
 
     def commit(self, writes: Sequence[Write]) -> datetime:
         """Apply all writes or none, in one round trip.
 
         Returns:
-            the commit's time: the ``update_time`` that each written document now has.
+            the commit's time, which is now the ``update_time`` of each written document.
 
         Raises:
-            AlreadyExists, NotFound, PreconditionFailed: a write's own condition does not hold.
-            Contention: other writers were in the way beyond all retries.
+            AlreadyExists, NotFound, PreconditionFailed: a write's own condition failed.
+            Contention: other writers came first in all tries.
             ValueError: more than ``MAX_WRITES`` writes.
         """
 
     def transaction(self, work: Callable[[Transaction], T]) -> T:
-        """Run ``work`` and commit what it wrote; again from the start when what it read was changed meanwhile.
+        """Run ``work`` and commit its writes. Run it again from the start if the documents it read have changed.
 
         Raises:
-            Contention: still in the way after all attempts. Errors of ``work`` pass through and nothing is written.
+            Contention: other writers came first in all attempts. Errors of ``work`` pass through. In both cases nothing
+                is written.
         """
 
     def delete_tree(self, path: str) -> int:
-        """Remove a document (or a collection) and all that lies below it, in batches; it may be interrupted and redone.
+        """Remove a document (or a collection) and everything below it, in batches. You can repeat it if it breaks off.
 
         Returns:
-            how many documents went.
+            the number of documents removed.
         """
 
     def tree(self, path: str) -> Iterator[str]:
-        """The path of a document (if it is there) and of every document below it; of a collection likewise."""
+        """Yield the paths of a document, if it exists, and of every document below it; of a collection likewise."""
 
     def scrub(self) -> None:
-        """Have nothing of what was removed lie in files of this machine any more.
+        """Erase removed data from the files on this machine.
 
         Raises:
-            Contention: others read for too long on end.
+            Contention: other readers went on for too long.
         """
 
     def close(self) -> None:
-        """Let go of connections; the store is of no use afterwards."""
+        """Close the connections. The store cannot be used afterwards."""
 
 
 class TreeStore(DocumentStore, Protocol):
-    """A database as operators' commands hold it. What an app is handed cannot walk."""
+    """A database for operators' commands. The store that an app gets cannot walk."""
 
     def walk(self, path: str, after: str | None = None) -> Iterator[Document]:
-        """The document at ``path`` and all below it, in an order of the store's own that stays the same.
+        """Yield the document at ``path`` and everything below it, in an order of the store's own that stays the same.
 
         Args:
-            after: go on behind this path, where an earlier walk had come to. It need not be there any more.
+            after: go on after this path, where an earlier walk stopped. The document may be gone by now.
 
         Raises:
-            StoreError: the database cannot be reached; what was yielded so far is whole.
+            StoreError: the database cannot be reached. The documents yielded so far are complete.
         """

@@ -1,4 +1,4 @@
-"""What a write makes of a document's fields: merging, dotted paths, increments, the commit's time, removed fields."""
+"""Apply writes to a document's fields: merges, dotted paths, increments, the commit's time, and removed fields."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from .base import DELETE_FIELD, SERVER_TIME, Increment
 __all__ = ["apply_set", "apply_update"]
 
 
-def apply_set(data: dict[str, Any], given: Mapping[str, Any], moment: datetime) -> dict[str, Any]:
-    """``data`` with ``given`` merged in, dicts field by field. ``data`` itself is not changed."""
+def apply_set(data: dict[str, Any], changes: Mapping[str, Any], moment: datetime) -> dict[str, Any]:
+    """Return ``data`` with ``changes`` merged in, dicts field by field. ``data`` itself does not change."""
     result = dict(data)
-    for key, value in given.items():
+    for key, value in changes.items():
         if value and _is_map(value):
-            there = result.get(key)
-            merged = apply_set(there if isinstance(there, dict) else {}, value, moment)
-            if merged or isinstance(there, dict):  # removing a field of a map that is not there does not make the map
+            old = result.get(key)
+            merged = apply_set(old if isinstance(old, dict) else {}, value, moment)
+            if merged or isinstance(old, dict):  # removing a field of a missing map does not create the map
                 result[key] = merged
         else:
             _assign(result, key, value, moment)
     return result
 
 
-def apply_update(data: dict[str, Any], given: Mapping[str, Any], moment: datetime) -> dict[str, Any]:
-    """``data`` with each field path of ``given`` replaced. ``data`` itself is not changed.
+def apply_update(data: dict[str, Any], changes: Mapping[str, Any], moment: datetime) -> dict[str, Any]:
+    """Return ``data`` with each field path of ``changes`` replaced. ``data`` itself does not change.
 
     Raises:
         StoreError: one path leads into another.
     """
-    if any("." in path for path in given):
-        for shorter, longer in pairwise(sorted(given)):
+    if any("." in path for path in changes):
+        for shorter, longer in pairwise(sorted(changes)):
             if longer.startswith(shorter + "."):
                 raise StoreError(reason=f"{shorter!r} and {longer!r} are both changed by one write")
     result = dict(data)
-    for path, value in given.items():
+    for path, value in changes.items():
         *parents, key = path.split(".") if "." in path else (path,)
         if parents and value is DELETE_FIELD and not _is_map_at(result, parents):
             continue
-        place = result
+        parent_map = result
         for parent in parents:
-            there = place.get(parent)
-            place[parent] = dict(there) if isinstance(there, dict) else {}
-            place = place[parent]
+            old = parent_map.get(parent)
+            parent_map[parent] = dict(old) if isinstance(old, dict) else {}
+            parent_map = parent_map[parent]
         if _is_map(value):
-            place[key] = apply_set({}, value, moment)
+            parent_map[key] = apply_set({}, value, moment)
         else:
-            _assign(place, key, value, moment)
+            _assign(parent_map, key, value, moment)
     return result
 
 
@@ -65,14 +65,14 @@ def _is_map_at(data: Any, parts: list[str]) -> bool:
     return isinstance(data, dict)
 
 
-def _assign(place: dict[str, Any], key: str, value: Any, moment: datetime) -> None:
+def _assign(parent_map: dict[str, Any], key: str, value: Any, moment: datetime) -> None:
     if value is DELETE_FIELD:
-        place.pop(key, None)
+        parent_map.pop(key, None)
     elif value is SERVER_TIME:
-        place[key] = moment
+        parent_map[key] = moment
     elif isinstance(value, Increment):
-        there: Any = place.get(key)
-        numeric = isinstance(there, int | float) and not isinstance(there, bool)
-        place[key] = (there if numeric else 0) + value.by
+        old: Any = parent_map.get(key)
+        numeric = isinstance(old, int | float) and not isinstance(old, bool)
+        parent_map[key] = (old if numeric else 0) + value.by
     else:
-        place[key] = value
+        parent_map[key] = value

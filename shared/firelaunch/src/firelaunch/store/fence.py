@@ -1,17 +1,17 @@
-"""Fences: what a wipe has raised decides which writes still land, of a document and of a user.
+"""Fences stop late writers from writing data of a document, or of a user, that is being removed.
 
-**A document's.** Its record decides which writes of its entries and files still land.
+**A document's fence.** The document's record decides which writes of its index entries and files succeed.
 
-Whoever deletes, replaces or gives up a document *raises* the fence: one commit changes the document's record. Whoever
-writes entries or files of it holds a :class:`Fence`, made from the record as the writer read it. An index in the same
-database puts :attr:`Fence.condition` into the commit of its entries; an index or a folder with a lock of its own calls
-:meth:`Fence.check` while it holds the lock. Either way nothing is written once the fence is raised, however late the
-writer wakes up. docs/adr/0025 says how each backend does it.
+To *raise* the fence, code that deletes, replaces or gives up a document changes the document's record in one commit.
+Code that writes entries or files of the document holds a :class:`Fence`, made from the record as the writer read it. An
+index in the same database puts :attr:`Fence.condition` into the commit of its entries. An index or a folder with a lock
+of its own calls :meth:`Fence.check` while it holds the lock. Either way nothing is written after the fence was raised,
+however late the writer wakes up. docs/adr/0025 explains how each backend does it.
 
-**A user's.** An erasure writes ``apps/{app}/erasures/{hash of the user}`` before it removes anything. Every commit
-that makes something of a user's verifies that document (:class:`Erasable`, behind :class:`.scoped.ScopedStore`), so
-what had begun before the erasure makes nothing after it. What begins afterwards (:data:`BEGAN`) is of the same user,
-come back.
+**A user's fence.** An erasure writes ``apps/{app}/erasures/{hash of the user}`` before it removes anything. Every
+commit that creates data of a user verifies that document (:class:`Erasable`, behind :class:`.scoped.ScopedStore`). So
+work that began before the erasure creates no data after it. Work that begins afterwards (:data:`BEGAN`) may create
+data: the user has come back.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ __all__ = ["BEGAN", "Erasable", "Fence", "begun_at"]
 T = TypeVar("T")
 
 BEGAN: Final[ContextVar[datetime | None]] = ContextVar("began", default=None)
-"""When the request, the try of a job or the event began that this code works for; None where it works for none, which
-counts as now."""
+"""The time at which the request, the job's attempt or the event began that this code works for. None if it works for
+none of these, which counts as now."""
 
-_KEPT = 1_000
-"""Users who came back after an erasure, remembered so that their commits need no second try."""
+_REMEMBERED = 1_000
+"""The most users who came back after an erasure to remember, so that their commits need no second try."""
 
 _TRIES = 8
 
 
 @contextmanager
 def begun_at(moment: datetime | None) -> Iterator[None]:
-    """Have what is done inside count as begun at ``moment``."""
+    """Make the work inside the block count as begun at ``moment``."""
     token = BEGAN.set(moment)
     try:
         yield
@@ -52,10 +52,10 @@ def begun_at(moment: datetime | None) -> Iterator[None]:
 
 
 class Erasable:
-    """Makes of each commit one that lands only if its users were not erased since its work began.
+    """Adds conditions to commits, so that each succeeds only if its users were not erased since its work began.
 
-    A commit that is conditioned on something that an erasure removes needs no more than that: a document of the
-    user's, or a request's record, that must be as it was read.
+    Some commits need no extra condition, because they depend on a document that an erasure removes: a document of the
+    user's, or a request's record, that must not have changed since it was read.
     """
 
     def __init__(self, app_id: str) -> None:
@@ -63,15 +63,15 @@ class Erasable:
         self._known: OrderedDict[str, datetime] = OrderedDict()
 
     def users(self, writes: Sequence[Write]) -> list[str]:
-        """The paths that the commit of ``writes`` has to verify: one for each user for whom it makes something."""
-        made = dict.fromkeys(uid for write in writes if type(write) in {Create, Set} and (uid := _user_of(write)))
-        if not made or any(_conditioned(write, "requests") for write in writes):
+        """Return the paths that the commit of ``writes`` has to verify: one for each user whose data it creates."""
+        uids = dict.fromkeys(uid for write in writes if type(write) in {Create, Set} and (uid := _user_of(write)))
+        if not uids or any(_conditioned(write, "requests") for write in writes):
             return []
-        bound = {_user_of(write) for write in writes if _conditioned(write, "users")}
-        return [Scope(self._app_id, uid).erasure() for uid in made if uid not in bound]
+        conditioned_uids = {_user_of(write) for write in writes if _conditioned(write, "users")}
+        return [Scope(self._app_id, uid).erasure() for uid in uids if uid not in conditioned_uids]
 
     def run(self, store: DocumentStore, paths: Sequence[str], commit: Callable[[list[Verify]], T]) -> T:
-        """What ``commit`` returns, given the conditions to commit under.
+        """Call ``commit`` with the conditions to commit under, and return its result.
 
         Raises:
             Fenced: a user was erased after this work began.
@@ -81,13 +81,15 @@ class Erasable:
             try:
                 return commit(conditions)
             except (AlreadyExists, NotFound, PreconditionFailed):
-                found = store.get_many(paths)
-                if [None if each is None else each.update_time for each in found] == [c.updated_at for c in conditions]:
-                    raise  # it was another condition
+                erasures = store.get_many(paths)
+                times = [None if erasure is None else erasure.update_time for erasure in erasures]
+                if times == [condition.updated_at for condition in conditions]:
+                    raise  # our conditions held, so one of the commit's own conditions failed
                 began = BEGAN.get() or datetime.now(UTC)
-                for path, erasure in zip(paths, found, strict=True):
+                for path, erasure in zip(paths, erasures, strict=True):
                     if erasure is not None and erasure.update_time >= began:
                         raise Fenced("This user's data was erased in the meantime.", reason=path) from None
+                    # An older erasure is of a user who came back: verify that it does not change from now on.
                     self._remember(path, erasure)
         raise PreconditionFailed(reason="a user was erased again and again")
 
@@ -95,12 +97,12 @@ class Erasable:
         self._known.pop(path, None)
         if erasure is not None:
             self._known[path] = erasure.update_time
-            while len(self._known) > _KEPT:
+            while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
 
 
 def _user_of(write: Write) -> str | None:
-    """Whose a document is: by its path, or by what it says. What can be no user's id is nobody's."""
+    """Return the user that a document belongs to, by its path or its field ``uid``; None if that is no valid id."""
     _, _, *rest = split(write.path)
     if len(rest) >= 2 and rest[0] in {"users", "members"}:
         uid: object = rest[1]
@@ -113,17 +115,17 @@ def _user_of(write: Write) -> str | None:
 
 
 def _conditioned(write: Write, collection: str) -> bool:
-    """Whether a write demands that a document of this collection of the app, or below it, is as it was read."""
+    """Return whether a write requires that a document in or below this collection of the app has not changed."""
     at = write.if_updated_at if isinstance(write, Update | Delete) else None
     return at is not None and split(write.path)[2:3] == [collection]
 
 
 class Fence:
-    """What a write depends on: that ``record`` still allows it. For one writer, which uses it from one thread.
+    """A writer's fence: it lets writes through as long as ``record`` allows them. Use it from one thread.
 
     Args:
-        record: path of the document's record.
-        updated_at: the record's ``update_time`` as the writer read it; None where it was not there.
+        record: the path of the document's record.
+        updated_at: the record's ``update_time`` as the writer read it; None if there was no record.
     """
 
     def __init__(self, store: DocumentStore, record: str, updated_at: datetime | None) -> None:
@@ -134,33 +136,33 @@ class Fence:
 
     @classmethod
     def while_it(cls, allows: Callable[[Document | None], bool], store: DocumentStore, record: Document) -> Fence:
-        """A fence that stands as long as ``allows`` says so of the record, however else that changes.
+        """Return a fence that lets writes through as long as ``allows`` returns True for the record.
 
         Raises:
-            Fenced: it does not, of the record as it was read.
+            Fenced: ``allows`` returns False for the record as it was read.
         """
         fence = cls(store, record.path, record.update_time)
         fence._allows = allows
-        fence._take_up(record)
+        fence._update(record)
         return fence
 
     @property
     def condition(self) -> Verify:
-        """The condition for a commit in the record's own database. Where it fails, call :meth:`check` and try again."""
+        """The condition for a commit in the record's own database. If it fails, call :meth:`check` and try again."""
         return Verify(self._record, self._updated_at)
 
     def check(self) -> None:
-        """Read the record.
+        """Read the record, and raise an error if it does not allow the write.
 
         Raises:
-            Fenced: it does not allow the write (any more).
+            Fenced: the record does not allow the write any more.
         """
-        self._take_up(self._store.get(self._record))
+        self._update(self._store.get(self._record))
 
-    def _take_up(self, found: Document | None) -> None:
-        if not self._allows(found):
+    def _update(self, record: Document | None) -> None:
+        if not self._allows(record):
             raise Fenced(reason=f"the record {self._record} was deleted, replaced or given up")
-        self._updated_at = None if found is None else found.update_time
+        self._updated_at = None if record is None else record.update_time
 
-    def _is_unchanged(self, found: Document | None) -> bool:
-        return self._updated_at == (None if found is None else found.update_time)
+    def _is_unchanged(self, record: Document | None) -> bool:
+        return self._updated_at == (None if record is None else record.update_time)

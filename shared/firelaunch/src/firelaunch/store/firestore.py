@@ -1,7 +1,7 @@
-"""The store of emulators and cloud mode: google-cloud-firestore behind the port.
+"""The store for emulators and cloud mode: google-cloud-firestore behind the port.
 
-The client, and with it gRPC's threads, is made on first use: a process that forks (gunicorn's worker) must not
-inherit it.
+The client and gRPC's threads are created at first use, because a process that forks (gunicorn's worker) must not
+inherit them.
 """
 
 from __future__ import annotations
@@ -54,18 +54,18 @@ _TRANSACTION_SECONDS = 20.0
 _DELETE_BATCH = 400
 _IDS_PAGE = 300
 _PAGE = 100
-"""Documents of one answer; each has a mebibyte at most."""
+"""The number of documents in one response. Each has one MiB at most."""
 
 _READERS = 32
 _DIRECTIONS = {False: firestore.Query.ASCENDING, True: firestore.Query.DESCENDING}
 
 
 def verification(reference: Any, updated_at: datetime | None) -> Any:
-    """Firestore's own form of a :class:`~firelaunch.store.base.Verify`.
+    """Return Firestore's own form of a :class:`~firelaunch.store.base.Verify`.
 
-    A document that is there gets an update of no fields: "If the write did not actually change the document, this will
-    be the previous update_time" (``WriteResult`` in google/firestore/v1/write.proto). One that is not there is deleted
-    on condition that it is not (``Precondition.exists`` of google/firestore/v1/common.proto).
+    For a document that exists it is an update of no fields: "If the write did not actually change the document, this
+    will be the previous update_time" (``WriteResult`` in google/firestore/v1/write.proto). For a document that does not
+    exist it is a deletion on condition that it does not (``Precondition.exists`` of google/firestore/v1/common.proto).
     """
     from google.cloud.firestore_v1.types import Document as RawDocument
     from google.cloud.firestore_v1.types import DocumentMask, Precondition
@@ -81,18 +81,18 @@ def verification(reference: Any, updated_at: datetime | None) -> Any:
 class FirestoreStore:
     """A :class:`~firelaunch.store.base.DocumentStore` on one Firestore database.
 
-    ``FIRESTORE_EMULATOR_HOST``, where it is set, leads to the emulator; the client library reads it.
+    The client library reads ``FIRESTORE_EMULATOR_HOST``. If that is set, the store uses the emulator.
 
     Args:
-        project: Google Cloud project.
-        database: "(default)" or a named one.
-        client: a client made elsewhere, as tests do that act as a user.
+        project: the Google Cloud project.
+        database: "(default)" or a named database.
+        client: a client to use instead of a new one, for tests that act as a user.
     """
 
     def __init__(self, project: str, database: str = "(default)", client: firestore.Client | None = None) -> None:
         self._project = project
         self._database = database
-        self._given = client
+        self._custom_client = client
         self._lock = threading.Lock()
         self._turnstile = threading.Lock()
         self._contended = 0
@@ -100,42 +100,43 @@ class FirestoreStore:
     @cached_property
     def _client(self) -> firestore.Client:
         with self._lock:
-            made = self.__dict__.get("_client")
-            if made is None:
-                made = self._given or firestore.Client(project=self._project, database=self._database)
-            return made
+            # Another thread may have created the client while this one waited for the lock.
+            client = self.__dict__.get("_client")
+            if client is None:
+                client = self._custom_client or firestore.Client(project=self._project, database=self._database)
+            return client
 
     @cached_property
     def _readers(self) -> ThreadPoolExecutor:
         with self._lock:
-            made = self.__dict__.get("_readers")
-            return made or ThreadPoolExecutor(_READERS, thread_name_prefix="firestore-read")
+            readers = self.__dict__.get("_readers")
+            return readers or ThreadPoolExecutor(_READERS, thread_name_prefix="firestore-read")
 
     def get(self, path: str) -> Document | None:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Return the document, or None. See :class:`~firelaunch.store.base.DocumentStore`."""
         return self.get_many([path])[0]
 
     def get_many(self, paths: Sequence[str]) -> list[Document | None]:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Return the documents in the order of ``paths``. See :class:`~firelaunch.store.base.DocumentStore`."""
         if not paths:
             return []
         with _translated():
             references = [self._client.document(path) for path in dict.fromkeys(paths)]
-            found = {s.reference.path: s for s in self._client.get_all(references, timeout=_READ_SECONDS)}
-        return [_document(found[path]) for path in paths]
+            snapshots = {s.reference.path: s for s in self._client.get_all(references, timeout=_READ_SECONDS)}
+        return [_document(snapshots[path]) for path in paths]
 
     def query(self, query: Query) -> list[Document]:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Return the documents that match. See :class:`~firelaunch.store.base.DocumentStore`."""
         with _translated():
             return _documents(self._query(query).stream(timeout=_READ_SECONDS))
 
     def count(self, query: Query) -> int:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Return the number of documents that match. See :class:`~firelaunch.store.base.DocumentStore`."""
         with _translated():
             return int(self._query(query).count(alias="n").get(timeout=_READ_SECONDS)[0][0].value)
 
     def ids(self, collection: str) -> Iterator[str]:
-        """See :class:`~firelaunch.store.base.DocumentStore`. Each costs a read, also one that is not there."""
+        """Yield the ids of a collection's documents. Each id costs a read."""
         with _translated():
             for reference in self._client.collection(collection).list_documents(_IDS_PAGE, timeout=_READ_SECONDS):
                 yield reference.id
@@ -143,16 +144,16 @@ class FirestoreStore:
     def read(
         self, paths: Sequence[str], queries: Sequence[Query]
     ) -> tuple[list[Document | None], list[list[Document]]]:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Run ``get_many`` and the queries together. See :class:`~firelaunch.store.base.DocumentStore`."""
         running = [self._readers.submit(self.query, query) for query in queries]
         return self.get_many(paths), [future.result() for future in running]
 
     def commit(self, writes: Sequence[Write]) -> datetime:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Apply all writes or none. See :class:`~firelaunch.store.base.DocumentStore`."""
         batch = self._client.batch()
         with self._verified(writes), _translated():
             self._add(batch, writes)
-            # No retry in here: whether a commit whose answer was lost has landed is for the caller to find out.
+            # No retry here: if a commit's response is lost, the caller has to find out whether it succeeded.
             batch.commit(retry=None, timeout=_COMMIT_SECONDS)
         at: datetime | None = batch.commit_time
         if at is None:
@@ -160,9 +161,10 @@ class FirestoreStore:
         return at
 
     def transaction(self, work: Callable[[Transaction], T]) -> T:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
-        # Firestore's transactions lock what they read, and two that read the same document can only wait each other
-        # out. So once one of this process has lost, the process's transactions queue until it is through.
+        """Run ``work`` and commit its writes. See :class:`~firelaunch.store.base.DocumentStore`."""
+        # Firestore's transactions lock the documents that they read. Two that read the same document can only wait for
+        # each other's timeout. So when one transaction of this process has lost, the process's transactions queue
+        # until it has succeeded.
         if not self._contended:
             try:
                 return self._attempt(work)
@@ -172,12 +174,12 @@ class FirestoreStore:
             self._contended += 1
         try:
             with self._turnstile:
-                return self._attempts(work)
+                return self._retry(work)
         finally:
             with self._lock:
                 self._contended -= 1
 
-    def _attempts(self, work: Callable[[Transaction], T]) -> T:
+    def _retry(self, work: Callable[[Transaction], T]) -> T:
         give_up = time.monotonic() + _TRANSACTION_SECONDS
         while True:
             try:
@@ -188,21 +190,21 @@ class FirestoreStore:
                 time.sleep(random.uniform(0, 0.2))  # noqa: S311 - spreads the retries of other processes
 
     def delete_tree(self, path: str) -> int:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
-        gone = 0
+        """Remove a document or collection and everything below. See :class:`~firelaunch.store.base.DocumentStore`."""
+        deleted = 0
         with _translated():
             if len(path.split("/")) % 2:
                 return self._delete_below(self._client.collection(path))
             reference = self._client.document(path)
             for collection in reference.collections():
-                gone += self._delete_below(collection)
+                deleted += self._delete_below(collection)
             if reference.get(["__name__"], timeout=_READ_SECONDS).exists:
                 reference.delete()
-                gone += 1
-        return gone
+                deleted += 1
+        return deleted
 
     def walk(self, path: str, after: str | None = None) -> Iterator[Document]:
-        """See :class:`~firelaunch.store.base.TreeStore`."""
+        """Yield a document and everything below. See :class:`~firelaunch.store.base.TreeStore`."""
         root = self._client.document(path)
         with _translated():
             first = _document(root.get(timeout=_READ_SECONDS)) if after is None else None
@@ -210,11 +212,11 @@ class FirestoreStore:
         if first is not None:
             yield walked(first)
         for name in collections:
-            # Collections come by name, so that those before the one that was come to are done.
+            # Collections are walked by name, so an earlier walk has finished those before the one of `after`.
             inside = after is not None and after.startswith(f"{path}/")
-            come_to = after[len(path) + 1 :].partition("/")[0] if after is not None and inside else ""
-            if name >= come_to:
-                yield from self._walk_collection(f"{path}/{name}", after if name == come_to else None)
+            reached = after[len(path) + 1 :].partition("/")[0] if after is not None and inside else ""
+            if name >= reached:
+                yield from self._walk_collection(f"{path}/{name}", after if name == reached else None)
 
     def _walk_collection(self, path: str, after: str | None) -> Iterator[Document]:
         while True:
@@ -222,14 +224,14 @@ class FirestoreStore:
             if after is not None:
                 query = query.start_after([self._client.document(after)])
             with _translated():
-                found = _documents(query.stream(timeout=_READ_SECONDS))
-            yield from map(walked, found)
-            if len(found) < _PAGE:
+                page = _documents(query.stream(timeout=_READ_SECONDS))
+            yield from map(walked, page)
+            if len(page) < _PAGE:
                 return
-            after = found[-1].path
+            after = page[-1].path
 
     def tree(self, path: str) -> Iterator[str]:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Yield the paths of a document and everything below. See :class:`~firelaunch.store.base.DocumentStore`."""
         with _translated():
             if len(path.split("/")) % 2:
                 yield from _below(self._client.collection(path))
@@ -241,40 +243,40 @@ class FirestoreStore:
                 yield from _below(collection)
 
     def scrub(self) -> None:
-        """See :class:`~firelaunch.store.base.DocumentStore`. There are no files here."""
+        """Do nothing: this store has no files on the machine."""
 
     def close(self) -> None:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Close the connections. See :class:`~firelaunch.store.base.DocumentStore`."""
         if "_readers" in self.__dict__:
             self._readers.shutdown(wait=False)
         if "_client" in self.__dict__:
             self._client.close()  # type: ignore[no-untyped-call]
 
     def _delete_below(self, collection: Any) -> int:
-        gone = 0
+        deleted = 0
         while True:
             names = collection.recursive().select(["__name__"]).limit(_DELETE_BATCH)
-            found = list(names.stream(timeout=_READ_SECONDS))
-            if not found:
-                return gone
+            snapshots = list(names.stream(timeout=_READ_SECONDS))
+            if not snapshots:
+                return deleted
             batch = self._client.batch()
-            for snapshot in found:
+            for snapshot in snapshots:
                 batch.delete(snapshot.reference)
             batch.commit(timeout=_COMMIT_SECONDS)
-            gone += len(found)
+            deleted += len(snapshots)
 
     def _query(self, query: Query) -> Any:
-        built: Any = self._client.collection(query.collection)
+        google_query: Any = self._client.collection(query.collection)
         for item in query.where:
-            built = built.where(filter=FieldFilter(item.field, item.op, item.value))
+            google_query = google_query.where(filter=FieldFilter(item.field, item.op, item.value))
         orders = ordering(query)
         for order in orders:
-            built = built.order_by(order.field, direction=_DIRECTIONS[order.descending])
-        built = built.order_by("__name__", direction=_DIRECTIONS[bool(orders) and orders[-1].descending])
+            google_query = google_query.order_by(order.field, direction=_DIRECTIONS[order.descending])
+        google_query = google_query.order_by("__name__", direction=_DIRECTIONS[bool(orders) and orders[-1].descending])
         if query.after is not None:
             *values, last_id = query.after
-            built = built.start_after([*values, self._client.document(f"{query.collection}/{last_id}")])
-        return built if query.limit is None else built.limit(query.limit)
+            google_query = google_query.start_after([*values, self._client.document(f"{query.collection}/{last_id}")])
+        return google_query if query.limit is None else google_query.limit(query.limit)
 
     def _attempt(self, work: Callable[[Transaction], T]) -> T:
         raw = self._client.transaction(max_attempts=1)
@@ -285,7 +287,8 @@ class FirestoreStore:
             result = work(transaction)
             with self._verified(transaction.writes), _translated():
                 self._add(raw, transaction.writes)
-                # A transaction is committed once or, when its answer is lost, not known to be: never silently twice.
+                # Send the commit once, without retries. If its response is lost, the outcome is unknown, but the
+                # transaction is never applied twice.
                 self._client._firestore_api.commit(
                     request={
                         "database": self._client._database_string,
@@ -324,14 +327,14 @@ class FirestoreStore:
 
     @contextmanager
     def _verified(self, writes: Sequence[Write]) -> Iterator[None]:
-        """Say of a ``Verify`` that does not hold what the port says, whatever Firestore calls it."""
+        """Raise PreconditionFailed, as the port says, if a ``Verify`` failed, whatever error Firestore raises."""
         try:
             yield
         except (AlreadyExists, NotFound) as error:
             verified = {write.path: write.updated_at for write in writes if type(write) is Verify}
-            found = self.get_many(list(verified))
-            now = [None if document is None else document.update_time for document in found]
-            if now != list(verified.values()):
+            documents = self.get_many(list(verified))
+            times = [None if document is None else document.update_time for document in documents]
+            if times != list(verified.values()):
                 raise PreconditionFailed(reason=error.reason) from error
             raise
 
@@ -376,7 +379,7 @@ def _document(snapshot: Any) -> Document | None:
 
 
 def _documents(snapshots: Iterable[Any]) -> list[Document]:
-    return [found for found in map(_document, snapshots) if found is not None]
+    return [document for document in map(_document, snapshots) if document is not None]
 
 
 def _native(value: Any, client: firestore.Client) -> Any:
@@ -420,7 +423,7 @@ def _translated() -> Iterator[None]:
 
 @contextmanager
 def _ignored() -> Iterator[None]:
-    """A rollback that fails changes nothing: the transaction's locks end by themselves."""
+    """Ignore the errors of a rollback. If it fails, the transaction's locks end by themselves."""
     try:
         yield
     except (google.GoogleAPIError, ValueError):

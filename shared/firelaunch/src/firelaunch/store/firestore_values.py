@@ -1,4 +1,4 @@
-"""The types that Firestore has beyond the port's, as a walk finds them and an import writes them."""
+"""Convert between the port's types and Firestore's own types, for walks and imports."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["google_value", "walked"]
 
 
 def walked(document: Document) -> Document:
-    """The document with the port's types in place of the client library's."""
+    """Return the document with the port's types instead of the client library's."""
     return replace(document, data={key: _plain(value) for key, value in document.data.items()})
 
 
 def google_value(value: Vector | GeoPoint) -> Any:
-    """The client library's own."""
+    """Return the client library's type for a value."""
     if isinstance(value, Vector):
         return GoogleVector(value.values)
     return GoogleGeoPoint(value.latitude, value.longitude)

@@ -1,7 +1,7 @@
-"""The wall on the server: a store that knows one app's paths and no others.
+"""The wall around one app's data on the server: a store that accepts the app's paths and no others.
 
-The Admin SDK bypasses security rules, so code that runs with its credentials is kept to its app here. Everything above
-``wiring`` holds a ``ScopedStore``, never an adapter.
+The Admin SDK bypasses security rules. So this store keeps code that runs with its credentials within its app. Only
+:mod:`firelaunch.services.build` sees an adapter; all other code gets a ``ScopedStore``.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _COPIES: Mapping[type[Write], Callable[[Any], Write]] = {
     Delete: lambda write: Delete(write.path, write.if_updated_at),
     Verify: lambda write: Verify(write.path, write.updated_at),
 }
-"""``copy.copy`` is ten times slower, and several writes are checked for each message."""
+"""Functions that copy writes. ``copy.copy`` is ten times slower, and each message has several writes to check."""
 
 
 class _Wall:
-    """Checks what is asked, and hands back what was checked.
+    """Checks paths, queries and writes, and returns checked copies.
 
-    Types are compared exactly and objects copied, so that what goes to the database is what was looked at: a subclass
-    may say one path to the wall and another one to the adapter.
+    Types are compared exactly and objects are copied, so that the database gets exactly the objects that were checked:
+    a subclass might show one path to the wall and another one to the adapter.
     """
 
     def __init__(self, scope: Scope) -> None:
@@ -71,7 +71,7 @@ class _Wall:
 class ScopedStore:
     """A :class:`~firelaunch.store.base.DocumentStore` in which only paths of ``scope`` exist.
 
-    Raises (every method): ScopeViolation for any other path, before anything is sent.
+    Every method raises ScopeViolation for any other path, before anything is sent.
     """
 
     def __init__(self, store: DocumentStore, scope: Scope, erasable: Erasable | None = None) -> None:
@@ -81,7 +81,7 @@ class ScopedStore:
         self.scope = scope
 
     def within(self, scope: Scope) -> ScopedStore:
-        """The same database behind the narrower wall of ``scope``.
+        """Return the same database behind the narrower wall of ``scope``.
 
         Raises:
             ScopeViolation: ``scope`` is not inside this one.
@@ -94,42 +94,42 @@ class ScopedStore:
         """Refuse ``writes`` that lead out of the scope, without sending any.
 
         Returns:
-            what was looked at; ``writes`` themselves may be others when they are looked at again.
+            checked copies. Use these: the objects in ``writes`` may change after the check.
         """
         return self.__wall.check_writes(writes)
 
     def get(self, path: str) -> Document | None:
-        """See :meth:`DocumentStore.get <firelaunch.store.base.DocumentStore.get>`."""
+        """Return the document, or None. See :class:`~firelaunch.store.base.DocumentStore`."""
         return self.__store.get(self.__wall.check(path, document=True))
 
     def get_many(self, paths: Sequence[str]) -> list[Document | None]:
-        """See :meth:`DocumentStore.get_many <firelaunch.store.base.DocumentStore.get_many>`."""
+        """Return the documents in the order of ``paths``. See :class:`~firelaunch.store.base.DocumentStore`."""
         return self.__store.get_many(self.__wall.check_paths(paths))
 
     def query(self, query: Query) -> list[Document]:
-        """See :meth:`DocumentStore.query <firelaunch.store.base.DocumentStore.query>`."""
+        """Return the documents that match. See :class:`~firelaunch.store.base.DocumentStore`."""
         return self.__store.query(self.__wall.check_query(query))
 
     def count(self, query: Query) -> int:
-        """See :meth:`DocumentStore.count <firelaunch.store.base.DocumentStore.count>`."""
+        """Return the number of documents that match. See :class:`~firelaunch.store.base.DocumentStore`."""
         return self.__store.count(self.__wall.check_query(query))
 
     def ids(self, collection: str) -> Iterator[str]:
-        """See :meth:`DocumentStore.ids <firelaunch.store.base.DocumentStore.ids>`."""
+        """Yield the ids of a collection's documents. See :class:`~firelaunch.store.base.DocumentStore`."""
         return self.__store.ids(self.__wall.check(collection, document=False))
 
     def read(
         self, paths: Sequence[str], queries: Sequence[Query]
     ) -> tuple[list[Document | None], list[list[Document]]]:
-        """See :meth:`DocumentStore.read <firelaunch.store.base.DocumentStore.read>`."""
+        """Run ``get_many`` and the queries in parallel. See :class:`~firelaunch.store.base.DocumentStore`."""
         own = [self.__wall.check_query(query) for query in queries]
         return self.__store.read(self.__wall.check_paths(paths), own)
 
     def commit(self, writes: Sequence[Write]) -> datetime:
-        """See :meth:`DocumentStore.commit <firelaunch.store.base.DocumentStore.commit>`.
+        """Apply all writes or none. See :meth:`DocumentStore.commit <firelaunch.store.base.DocumentStore.commit>`.
 
         Raises:
-            Fenced: it makes something of a user who was erased after this work began.
+            Fenced: a write creates data of a user who was erased after this work began.
         """
         own = self.__wall.check_writes(writes)
         users = self.__erasable.users(own)
@@ -138,10 +138,10 @@ class ScopedStore:
         return self.__erasable.run(self.__store, users, lambda conditions: self.__store.commit([*conditions, *own]))
 
     def transaction(self, work: Callable[[Transaction], T]) -> T:
-        """See :meth:`DocumentStore.transaction <firelaunch.store.base.DocumentStore.transaction>`.
+        """Run ``work`` and commit its writes. See :class:`~firelaunch.store.base.DocumentStore`.
 
         Raises:
-            Fenced: it makes something of a user who was erased after this work began.
+            Fenced: a write creates data of a user who was erased after this work began.
         """
         users: list[str] = []
 
@@ -150,8 +150,9 @@ class ScopedStore:
                 own = _ScopedTransaction(raw, self.__wall)
                 result = work(own)
                 users[:] = self.__erasable.users(own.writes)
-                known = {each.path: each for each in conditions}
-                raw.write(*(known.get(path, Verify(path, None)) for path in users))
+                # The first attempt verifies that no user has an erasure; a repeated one, what `Erasable` has read.
+                by_path = {condition.path: condition for condition in conditions}
+                raw.write(*(by_path.get(path, Verify(path, None)) for path in users))
                 return result
 
             return self.__store.transaction(checked)
@@ -164,19 +165,19 @@ class ScopedStore:
             return self.__erasable.run(self.__store, users, attempt)
 
     def delete_tree(self, path: str) -> int:
-        """See :meth:`DocumentStore.delete_tree <firelaunch.store.base.DocumentStore.delete_tree>`."""
+        """Remove a document or collection and everything below. See :class:`~firelaunch.store.base.DocumentStore`."""
         return self.__store.delete_tree(self.__wall.check(path, document=len(split(path)) % 2 == 0))
 
     def tree(self, path: str) -> Iterator[str]:
-        """See :meth:`DocumentStore.tree <firelaunch.store.base.DocumentStore.tree>`."""
+        """Yield the paths of a document and everything below. See :class:`~firelaunch.store.base.DocumentStore`."""
         return self.__store.tree(self.__wall.check(path, document=len(split(path)) % 2 == 0))
 
     def scrub(self) -> None:
-        """See :meth:`DocumentStore.scrub <firelaunch.store.base.DocumentStore.scrub>`."""
+        """Erase removed data from this machine's files. See :class:`~firelaunch.store.base.DocumentStore`."""
         self.__store.scrub()
 
     def close(self) -> None:
-        """See :meth:`DocumentStore.close <firelaunch.store.base.DocumentStore.close>`."""
+        """Close the connections. See :class:`~firelaunch.store.base.DocumentStore`."""
         self.__store.close()
 
 

@@ -1,7 +1,7 @@
-"""The embedded store: one SQLite file with Firestore's semantics. The default on a laptop.
+"""The embedded store: one SQLite file with Firestore's semantics. It is the default on a laptop.
 
-Commits survive the process's death at any moment. A power cut may lose the last of them (``synchronous=NORMAL``), which
-is the price of a turn that does not wait for the disk.
+Commits survive if the process dies at any moment. A power cut may lose the last commits (``synchronous=NORMAL``): that
+is the price for turns that don't wait for the disk.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ T = TypeVar("T")
 _BUSY_SECONDS = 30
 _PAGE = 200
 _INDEXED = ("created_at", "updated_at", "due_at")
-"""Fields that queries order by; each index has the documents alone that have its field."""
+"""The fields that queries order by. Each field's index holds only the documents that have the field."""
 
 _LOG_PAGES = 4000
-"""Pages (of 4 KiB) in the write-ahead log before they are copied into the database; SQLite's own 1000 would copy the
-pages that each turn changes four times as often."""
+"""The number of pages (of 4 KiB) in the write-ahead log at which they are copied into the database. SQLite's default of
+1000 would copy the pages that each turn changes four times as often."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
@@ -53,8 +53,8 @@ _TREE = "path = ? OR (path > ? AND path < ?)"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class _Own:
-    """A thread's connection, closed when the thread has ended: nothing else holds this then."""
+class _ThreadConnection:
+    """A thread's connection. It closes when the thread ends, because nothing else refers to this object."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
@@ -64,11 +64,11 @@ class _Own:
 
 
 class SQLiteStore:
-    """A :class:`~firelaunch.store.base.DocumentStore` in one file, which is made (with its folder) when first used.
+    """A :class:`~firelaunch.store.base.DocumentStore` in one file, which is created (with its folder) at first use.
 
-    All of a process's threads write by one connection, one after the other, and read by it while nobody writes: what
-    it has in its cache stays true, and is not read again. A thread that would have to wait for a writer reads by a
-    connection of its own. Other processes' writers queue on SQLite's lock.
+    All threads of a process write through one connection, one after the other. They also read through it while nobody
+    writes: its cache stays valid and nothing is read twice. A thread that would have to wait for a writer reads through
+    a connection of its own. Other processes' writers queue on SQLite's lock.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -76,31 +76,31 @@ class SQLiteStore:
         self._local = threading.local()
         self._writing = threading.RLock()
         self._opening = threading.Lock()
-        self._opened: WeakSet[_Own] = WeakSet()
-        self._writer: _Own | None = None
+        self._opened: WeakSet[_ThreadConnection] = WeakSet()
+        self._writer: _ThreadConnection | None = None
         self._closed = False
 
     def get(self, path: str) -> Document | None:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Return the document, or None. See :class:`~firelaunch.store.base.DocumentStore`."""
         return self.get_many([path])[0]
 
     def get_many(self, paths: Sequence[str]) -> list[Document | None]:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Return the documents in the order of ``paths``. See :class:`~firelaunch.store.base.DocumentStore`."""
         return self.read(paths, [])[0]
 
     def query(self, query: Query) -> list[Document]:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Return the documents that match. See :class:`~firelaunch.store.base.DocumentStore`."""
         return self.read([], [query])[1][0]
 
     def count(self, query: Query) -> int:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Return the number of documents that match. See :class:`~firelaunch.store.base.DocumentStore`."""
         sql, values = select(query)
         with _translated():
             row = self._connection().execute(f"SELECT count(*) FROM ({sql})", values).fetchone()  # noqa: S608
         return int(row[0])
 
     def ids(self, collection: str) -> Iterator[str]:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Yield the ids of a collection's documents. See :class:`~firelaunch.store.base.DocumentStore`."""
         with _translated():
             rows = self._connection().execute(_IDS, (len(collection) + 2, f"{collection}/", f"{collection}0"))
             yield from [str(row[0]) for row in rows]
@@ -108,9 +108,10 @@ class SQLiteStore:
     def read(
         self, paths: Sequence[str], queries: Sequence[Query]
     ) -> tuple[list[Document | None], list[list[Document]]]:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Run ``get_many`` and the queries together. See :class:`~firelaunch.store.base.DocumentStore`."""
         with _translated():
-            # If it is free by the connection that writes, whose cache is true; others' are empty after each write.
+            # Read through the shared connection if it is free: its cache is valid. Each write of another connection
+            # empties the caches of all others.
             if not self._writing.acquire(blocking=False):
                 return _read(self._connection(), paths, queries)
             try:
@@ -119,12 +120,12 @@ class SQLiteStore:
                 self._writing.release()
 
     def commit(self, writes: Sequence[Write]) -> datetime:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Apply all writes or none. See :class:`~firelaunch.store.base.DocumentStore`."""
         with self._write_lock() as connection:
             return _apply(connection, writes)
 
     def transaction(self, work: Callable[[Transaction], T]) -> T:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Run ``work`` and commit its writes. See :class:`~firelaunch.store.base.DocumentStore`."""
         with self._write_lock() as connection:
             transaction = _Transaction(connection)
             result = work(transaction)
@@ -132,37 +133,37 @@ class SQLiteStore:
             return result
 
     def delete_tree(self, path: str) -> int:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Remove a document or collection and everything below. See :class:`~firelaunch.store.base.DocumentStore`."""
         with self._write_lock() as connection:
             return connection.execute(f"DELETE FROM documents WHERE {_TREE}", _tree(path)).rowcount  # noqa: S608
 
     def tree(self, path: str) -> Iterator[str]:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Yield the paths of a document and everything below. See :class:`~firelaunch.store.base.DocumentStore`."""
         with _translated():
             rows = self._connection().execute(f"SELECT path FROM documents WHERE {_TREE}", _tree(path))  # noqa: S608
             yield from [str(row[0]) for row in rows]
 
     def scrub(self) -> None:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Erase removed data from the files of this machine. See :class:`~firelaunch.store.base.DocumentStore`."""
         with self._writing, _translated():
             empty_wal(self._connection())
 
     def walk(self, path: str, after: str | None = None) -> Iterator[Document]:
-        """See :class:`~firelaunch.store.base.TreeStore`."""
+        """Yield a document and everything below. See :class:`~firelaunch.store.base.TreeStore`."""
         condition = f"SELECT {COLUMNS} FROM documents WHERE path > ? AND (path = ? OR path > ? AND path < ?)"  # noqa: S608
         while True:
             with _translated():
                 rows = self._connection().execute(
                     f"{condition} ORDER BY path LIMIT {_PAGE}", (after or "", path, f"{path}/", f"{path}0")
                 )
-                found = [_document(row) for row in rows]
-            yield from found
-            if len(found) < _PAGE:
+                page = [_document(row) for row in rows]
+            yield from page
+            if len(page) < _PAGE:
                 return
-            after = found[-1].path
+            after = page[-1].path
 
     def close(self) -> None:
-        """See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Close the connections. See :class:`~firelaunch.store.base.DocumentStore`."""
         with self._writing, self._opening:
             self._closed = True
             for own in self._opened:
@@ -170,7 +171,7 @@ class SQLiteStore:
             self._opened.clear()
 
     def _connection(self) -> sqlite3.Connection:
-        own: _Own | None = getattr(self._local, "own", None)
+        own: _ThreadConnection | None = getattr(self._local, "own", None)
         if own is None:
             own = self._local.own = self._open()
         return own.connection
@@ -180,15 +181,15 @@ class SQLiteStore:
             self._writer = self._open()
         return self._writer.connection
 
-    def _open(self) -> _Own:
+    def _open(self) -> _ThreadConnection:
         with self._opening:
             if self._closed:
                 raise StoreError(reason="the store is closed")
-            own = _Own(self._connected(first=not self._opened))
+            own = _ThreadConnection(self._connect(first=not self._opened))
             self._opened.add(own)
             return own
 
-    def _connected(self, *, first: bool) -> sqlite3.Connection:
+    def _connect(self, *, first: bool) -> sqlite3.Connection:
         if first:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._path.touch(mode=0o600)
@@ -196,10 +197,10 @@ class SQLiteStore:
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         connection.execute("PRAGMA synchronous = NORMAL")
-        # What is removed is overwritten, not only let go of.
+        # Removed data is overwritten in the file, not only marked as free.
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-        # SQLite would keep what a write of many documents needs to be undone in a file for each.
+        # Otherwise SQLite would create a file for the undo data of each write of many documents.
         connection.execute("PRAGMA temp_store = MEMORY")
         if first:
             _switch_to_wal(connection)
@@ -226,12 +227,12 @@ class SQLiteStore:
 
 
 def _tree(path: str) -> tuple[str, str, str]:
-    # "/" is followed by "0" in ASCII, so this range is exactly what begins with "path/".
+    # "0" follows "/" in ASCII, so this range holds exactly the paths that begin with "path/".
     return path, f"{path}/", f"{path}0"
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    # SQLite's own waiting does not cover the switch, and two processes may open a new file at once.
+    # SQLite's own busy timeout does not cover this switch, and two processes may open a new file at the same time.
     give_up = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
@@ -279,14 +280,14 @@ def _translated() -> Iterator[None]:
 def _read(
     connection: sqlite3.Connection, paths: Sequence[str], queries: Sequence[Query]
 ) -> tuple[list[Document | None], list[list[Document]]]:
-    found = _get_many(connection, paths) if paths else []
-    return found, [_query(connection, query) for query in queries]
+    documents = _get_many(connection, paths) if paths else []
+    return documents, [_query(connection, query) for query in queries]
 
 
 def _get_many(connection: sqlite3.Connection, paths: Sequence[str]) -> list[Document | None]:
     rows = connection.execute(f"SELECT {COLUMNS} FROM documents WHERE path IN ({_marks(paths)})", list(paths))  # noqa: S608
-    found = {row[0]: _document(row) for row in rows}
-    return [found.get(path) for path in paths]
+    documents = {row[0]: _document(row) for row in rows}
+    return [documents.get(path) for path in paths]
 
 
 def _marks(values: Sequence[Any]) -> str:
@@ -318,7 +319,7 @@ def _apply(connection: sqlite3.Connection, writes: Sequence[Write]) -> datetime:
     before = dict(zip(paths, _get_many(connection, paths), strict=True)) if paths else {}
     now = _micros(datetime.now(UTC))
     for document in before.values():
-        # A clock that was set back must not give a changed document a time it had before.
+        # If the clock was set back, a changed document must still get a time that it never had before.
         if document is not None:
             now = max(now, _micros(document.update_time) + 1)
     moment = _moment(now)
@@ -330,12 +331,12 @@ def _apply(connection: sqlite3.Connection, writes: Sequence[Write]) -> datetime:
     changed = {write.path for write in writes if type(write) is not Verify}
     for path in verified - changed:
         del state[path]
-    gone = [path for path, data in state.items() if data is None]
-    if gone:
-        connection.execute(f"DELETE FROM documents WHERE path IN ({_marks(gone)})", gone)  # noqa: S608
+    removed = [path for path, data in state.items() if data is None]
+    if removed:
+        connection.execute(f"DELETE FROM documents WHERE path IN ({_marks(removed)})", removed)  # noqa: S608
     rows = [_row(path, data, before[path], now) for path, data in state.items() if data is not None]
     if rows:
-        # In one statement, as each gives the interpreter to other threads and has to get it back.
+        # One statement for all rows: each statement releases the interpreter lock, and has to get it back.
         values = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(rows))
         connection.execute(f"INSERT INTO documents VALUES {values} {_OR_CHANGE}", [*chain.from_iterable(rows)])  # noqa: S608
     return moment

@@ -1,4 +1,4 @@
-"""Firestore's queries as SQL over the embedded store's one table of JSON documents."""
+"""Translate Firestore's queries to SQL over the embedded store's one table of JSON documents."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _OPERATORS = {"==": "=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 
 
 def value_of(field: str) -> str:
-    """SQL for a field's value.
+    """Return SQL for a field's value.
 
     Raises:
-        StoreError: it is no path of plain identifiers.
+        StoreError: ``field`` is no path of plain identifiers.
     """
     return f"json_extract(data, '$.{_checked(field)}')"
 
 
 def type_of(field: str) -> str:
-    """SQL for the JSON type of a field's value; NULL where there is no such field. Raises as :func:`value_of`."""
+    """Return SQL for the JSON type of a field's value, NULL if there is no such field. Raises as :func:`value_of`."""
     return f"json_type(data, '$.{_checked(field)}')"
 
 
@@ -39,25 +39,25 @@ def _checked(field: str) -> str:
 
 
 def select(query: Query) -> tuple[str, list[Any]]:
-    """SQL for the documents of a query, and its parameters.
+    """Return SQL for the documents of a query, and its parameters.
 
     Raises:
-        StoreError: a field, a value or a comparison that the store does not know.
+        StoreError: the store does not support a field, a value or a comparison of the query.
     """
     where = ["collection = ?"]
     values: list[Any] = [query.collection]
     orders = ordering(query)
     for item in query.where:
-        condition, given = _condition(item)
+        condition, parameters = _condition(item)
         where.append(condition)
-        values += given
+        values += parameters
     keys = [(value_of(order.field), order.descending) for order in orders]
     where += [f"{type_of(order.field)} IS NOT NULL" for order in orders]
     keys.append(("id", bool(orders) and orders[-1].descending))
     if query.after is not None:
-        condition, given = _after(keys, query.after)
+        condition, parameters = _after(keys, query.after)
         where.append(condition)
-        values += given
+        values += parameters
     by = ", ".join(f"{sql} {'DESC' if descending else 'ASC'}" for sql, descending in keys)
     sql = f"SELECT {COLUMNS} FROM documents WHERE {' AND '.join(where)} ORDER BY {by}"  # noqa: S608
     if query.limit is not None:
@@ -70,18 +70,20 @@ def _condition(item: Filter) -> tuple[str, list[Any]]:
     value, kind = value_of(item.field), type_of(item.field)
     if item.op == "in":
         parts = [_condition(Filter(item.field, "==", choice)) for choice in item.value]
-        return "(" + (" OR ".join(sql for sql, _ in parts) or "0") + ")", [v for _, given in parts for v in given]
+        return "(" + (" OR ".join(sql for sql, _ in parts) or "0") + ")", [
+            v for _, parameters in parts for v in parameters
+        ]
     if item.op == "!=":
-        same, given = _condition(Filter(item.field, "==", item.value))
-        return f"({kind} IS NOT NULL AND {kind} <> 'null' AND NOT ({same}))", given
-    sql, given = bounds(item.value)
+        same, parameters = _condition(Filter(item.field, "==", item.value))
+        return f"({kind} IS NOT NULL AND {kind} <> 'null' AND NOT ({same}))", parameters
+    sql, parameters = bounds(item.value)
     sql = sql.format(value, kind)
     if item.value is None:
-        return sql, given
+        return sql, parameters
     operator = _OPERATORS.get(item.op)
     if operator is None:
         raise StoreError(reason=f"{item.op!r} is no comparison")
-    return f"({sql} AND {value} {operator} ?)", [*given, encode_scalar(item.value)]
+    return f"({sql} AND {value} {operator} ?)", [*parameters, encode_scalar(item.value)]
 
 
 def _after(keys: list[tuple[str, bool]], position: Sequence[Any]) -> tuple[str, list[Any]]:

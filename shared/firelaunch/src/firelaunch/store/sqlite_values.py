@@ -1,7 +1,7 @@
-"""Firestore's values as JSON text that SQLite can compare in Firestore's order.
+"""Encode Firestore's values as JSON text that SQLite can compare in Firestore's order.
 
-Times and bytes become strings behind a mark that no other string begins with; a string that does begin with one is
-escaped. The marks are the first and the last character there are, so that times sort before strings and bytes after.
+Times and bytes become strings behind a mark that no other string begins with. A string that does begin with a mark is
+escaped. The marks are the first and the last character that exist, so times sort before strings, and bytes after them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TIME, _STRING, _FLOAT, _BYTES = _FIRST + "t", _FIRST + "s", _FIRST + "f", _LAST
 _MARKS = (_FIRST, _LAST)
 _MOST_INT = 2**63
 _MOST_BYTES = 1_048_576
-"""Size of a document at most (https://firebase.google.com/docs/firestore/quotas)."""
+"""The most bytes of a document (https://firebase.google.com/docs/firestore/quotas)."""
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _DECODER = json.JSONDecoder()
@@ -30,10 +30,10 @@ _AS_THEY_ARE = (bool, type(None))
 
 
 def encode(data: Mapping[str, Any]) -> str:
-    """A document as JSON text.
+    """Return a document as JSON text.
 
     Raises:
-        StoreError: a value of another kind, a number out of range, or more than 1 MiB.
+        StoreError: a value is of another kind, a number is out of range, or the text has more than 1 MiB.
     """
     text = _ENCODER.encode(_packed(data))
     try:
@@ -46,16 +46,16 @@ def encode(data: Mapping[str, Any]) -> str:
 
 
 def decode(text: str) -> dict[str, Any]:
-    """The document that ``encode`` was given."""
+    """Return the document that ``encode`` turned into ``text``."""
     data: dict[str, Any] = _DECODER.raw_decode(text)[0]
     return _unpacked_map(data)
 
 
 def encode_scalar(value: Any) -> Any:
-    """A value as ``json_extract`` would yield it, to be compared with.
+    """Return a value as ``json_extract`` would return it, for comparisons.
 
     Raises:
-        StoreError: lists and dicts cannot be compared.
+        StoreError: ``value`` is a list or a dict, which cannot be compared.
     """
     packed = _packed(value)
     if isinstance(packed, list | dict):
@@ -64,7 +64,7 @@ def encode_scalar(value: Any) -> Any:
 
 
 def bounds(value: Any) -> tuple[str, list[Any]]:
-    """SQL over ``{0}`` (a value) and ``{1}`` (its JSON type) that holds for values of the same kind as ``value``."""
+    """Return SQL over ``{0}`` (a value) and ``{1}`` (its JSON type) that selects values of the kind of ``value``."""
     if value is None:
         return "{1} = 'null'", []
     if isinstance(value, bool):
@@ -79,7 +79,7 @@ def bounds(value: Any) -> tuple[str, list[Any]]:
 
 
 def _packed(value: Any) -> Any:
-    kind = type(value)  # by which the most are told apart, and faster than by what follows
+    kind = type(value)  # handles most values, and faster than the match statement below
     if kind is str:
         return _STRING + value if value.startswith(_MARKS) else value
     if kind is dict:
@@ -115,7 +115,7 @@ def _packed_map(value: Mapping[Any, Any]) -> dict[str, Any]:
     for key, item in value.items():
         if not key or not isinstance(key, str):
             raise StoreError(reason="a field's name is a string that is not empty")
-        # Most items are strings without a mark; a call for each would be felt.
+        # Most items are strings without a mark. A call for each of them would cost noticeable time.
         packed[key] = item if type(item) is str and not item.startswith(_MARKS) else _packed(item)
     return packed
 

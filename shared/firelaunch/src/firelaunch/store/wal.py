@@ -1,4 +1,4 @@
-"""SQLite's write-ahead log, in which pages live on for a while after what was on them is gone."""
+"""Empty SQLite's write-ahead log, in which removed data would live on for a while."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _SECONDS = 10.0
 
 
 def empty_wal(connection: sqlite3.Connection) -> None:
-    """Write the log into its database and cut it to nothing, once no reader is in the way.
+    """Write the log into its database and truncate it, as soon as no reader uses it.
 
     Raises:
-        sqlite3.OperationalError: readers were in the way for ten seconds.
+        sqlite3.OperationalError: readers used the log for ten seconds.
     """
     give_up = time.monotonic() + _SECONDS
-    # The answer's first figure says whether somebody was in the way (https://sqlite.org/pragma.html#pragma_wal_checkpoint).
+    # The first number of the result says whether a reader blocked it (https://sqlite.org/pragma.html#pragma_wal_checkpoint).
     while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
         if time.monotonic() > give_up:
             raise sqlite3.OperationalError("the log is busy: readers were in the way")

@@ -1,1 +1,1 @@
-"""One message and its answer: admit, answer, settle."""
+"""Answer one message: admit it, run the workflow, settle what it cost. The routes are in :mod:`firelaunch.api`."""

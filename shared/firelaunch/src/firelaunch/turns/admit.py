@@ -1,12 +1,12 @@
 """Admit a message: read, decide, reserve, store, and hand back the run that answers it.
 
-1. Read the chat, the user's day and what the prompt needs, side by side.
-2. Find out whether this send was answered before, or is to be answered anew.
-3. Bound the prompt, and reserve what the answer may cost at most.
-4. Store the user's message, the reservation and the request's record in ONE commit. From here on nothing that the user
-   sent is lost.
-5. Hand back a :class:`~firelaunch.turns.answer.TurnRun`, which calls the workflow and settles in one more commit. A
-   crash in between leaves a reservation that expires.
+1. Read the chat, the user's day and the documents that the prompt needs, in one round trip.
+2. Decide whether to replay an earlier answer, to regenerate it, or to answer for the first time.
+3. Bound the prompt's tokens, and reserve the most that the answer can cost.
+4. Store the user's message, the reservation and the request's record in ONE commit. After this commit nothing that the
+   user sent can be lost.
+5. Return a :class:`~firelaunch.turns.answer.TurnRun`. It calls the workflow and settles in one more commit. After a
+   crash in between, the reservation expires.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 __all__ = ["Turns"]
 
 _RECORD_DAYS = 30
-"""How long a request's record, and with it its Idempotency-Key, is kept (Firestore's TTL policy on ``delete_at``)."""
+"""Days that a request's record and its Idempotency-Key are kept (Firestore's TTL policy on ``delete_at``)."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a client asks for. ``message`` is set where the client names its messages itself."""
+class _Request:
+    """A client's request to answer a message. ``message`` is set if the client chose the message's id."""
 
     send: Send
     grounding: Grounding
@@ -55,12 +55,12 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """What the database had; None for a document that is not there, or was not asked for.
+class _Stored:
+    """The documents that the database had. None stands for a document that does not exist or was not read.
 
     Attributes:
-        record: of the request that first brought this send.
-        question: the user's message, as stored by that request.
+        record: the record of the request that first brought this send.
+        question: the user's message, as that request stored it.
         newest_first: the chat's latest messages.
     """
 
@@ -75,43 +75,43 @@ class _Seen:
     memory: Document | None = None
 
     @property
-    def about(self) -> Mapping[str, Any]:
-        """The chat's fields; those of a new one where there is none yet."""
+    def chat_fields(self) -> Mapping[str, Any]:
+        """The chat's fields, or those of a new chat if it does not exist yet."""
         return self.chat.data if self.chat is not None else {"title": "", "message_count": 0}
 
     @property
     def message_count(self) -> int:
-        return int(self.about.get("message_count", 0))
+        return int(self.chat_fields.get("message_count", 0))
 
 
 @dataclass(frozen=True, slots=True)
 class _Prompt:
-    """What the model is told besides its instructions and the passages."""
+    """The parts of the prompt besides the instructions and the passages."""
 
     history: list[Message]
     summary: str
     notes: tuple[str, ...]
 
     def token_bound(self, text: str) -> int:
-        """The most tokens that all of it can take, with ``text`` as the user's message."""
-        told = "\n".join(filter(None, (text, self.summary, *self.notes)))
-        return token_bound([*self.history, {"role": "user", "content": told}])
+        """Return the most tokens that these parts can take, with ``text`` as the user's message."""
+        user_text = "\n".join(filter(None, (text, self.summary, *self.notes)))
+        return token_bound([*self.history, {"role": "user", "content": user_text}])
 
 
 class Turns:
-    """Begins turns. One per process.
+    """Starts turns. Each process shares one instance.
 
     Args:
-        services: what the app works with.
-        workflow: the app's own function: from a :class:`Turn` to the pieces of its answer.
-        shutdown: when it is due, running answers end and are settled with what was said.
+        services: the app's services.
+        workflow: the app's function that takes a :class:`Turn` and yields the chunks of its answer.
+        shutdown: when it is due, running answers end and settle with the text that they have.
     """
 
     def __init__(self, services: Services, workflow: Workflow, shutdown: Shutdown) -> None:
         self._services = services
         self._workflow = workflow
         self._shutdown = shutdown
-        self._after = FollowUps(services)
+        self._follow_ups = FollowUps(services)
         self._checkpointer = Checkpointer(services.store, services.settings.limits.checkpoint_seconds)
 
     def begin(
@@ -124,66 +124,69 @@ class Turns:
         streamed: bool,
         client: ClientConnection | None = None,
     ) -> TurnRun | Replay:
-        """Admit and store a message; the answer then comes from the result's ``events()``.
+        """Admit and store a message. The result's ``events()`` then yields the answer.
 
         Args:
-            key: the client's Idempotency-Key. A key that was answered before gives that answer again.
-            client: whoever asks, where the server knows them.
+            key: the client's Idempotency-Key. A key that was answered before replays that answer.
+            client: the client's connection, if the server knows it.
 
         Raises:
             NotFound: the chat is not the caller's.
-            RateLimited, BudgetExceeded: the caller's plan does not admit it.
+            RateLimited, BudgetExceeded: the caller's plan does not admit the message.
             RequestInProgress, IdempotencyMismatch: the key is in use.
-            Contention: the same user's other requests were in the way for too long.
+            Contention: other requests of the same user kept changing the user's day for too long.
         """
         request_id = new_request_id() if key is None else request_id_of(caller.scope, key)
-        return self._admitted(self._send(caller, chat_id, text, request_id), streamed, client)
+        return self._begin(self._send(caller, chat_id, text, request_id), streamed, client)
 
     def begin_named(self, caller: Caller, message: ClientMessage, client: ClientConnection | None) -> TurnRun | Replay:
-        """The same, to be streamed, for a message that its client has named; a chat that is not there is made.
+        """Start a streamed turn for a message whose id its client chose. Create the chat if it does not exist.
 
-        A message that was answered gives that answer again, unless a new one is asked for.
+        A message that was answered before replays that answer, unless the client asks to regenerate it.
 
         Raises:
-            NotFound: the message has an id of ours, and is not the caller's.
-            Conflict: an answer is to be made anew, and is not the chat's latest.
-            IdempotencyMismatch: there is a message of this id with another text.
-            InvalidId, and what ``begin`` raises.
+            NotFound: the message's id is one of ours, and the message is not the caller's.
+            Conflict: the answer to regenerate is not the chat's latest.
+            IdempotencyMismatch: a message with this id and another text exists.
+            InvalidId: the chat's id is no valid id.
+            RateLimited, BudgetExceeded, RequestInProgress, Contention: as in :meth:`begin`.
         """
         send = self._send(caller, message.chat_id, message.text, message.request_id(caller.scope))
-        return self._admitted(send, True, client, message)
+        return self._begin(send, True, client, message)
 
     def _send(self, caller: Caller, chat_id: str, text: str, request_id: str) -> Send:
         body_hash = hashlib.sha256(f"{chat_id}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()
         return Send(caller, caller.scope, chat_id, text, request_id, request_id, body_hash, self._services.clock())
 
-    def _admitted(
+    def _begin(
         self, send: Send, streamed: bool, client: ClientConnection | None, message: ClientMessage | None = None
     ) -> TurnRun | Replay:
         grounding = Grounding(self._services.documents, send.scope, send.text)
-        asked = _Asked(send, grounding, message, streamed, client)
-        return self._services.admission.run(send.scope.root, partial(self._admit, asked))
+        request = _Request(send, grounding, message, streamed, client)
+        return self._services.admission.run(send.scope.root, partial(self._admit, request))
 
-    def _admit(self, asked: _Asked) -> TurnRun | Replay:
+    def _admit(self, request: _Request) -> TurnRun | Replay:
         day = self._services.metering.today()
-        seen = self._read(asked, day)
-        current = self._current(asked, seen)
-        if isinstance(current, Replay):
-            return current
-        send, seen = current
-        prompt = self._prompt(send, seen)
-        asked.grounding.expect(self._index_version(seen))
-        reservation, reserve = self._reserve(send, day, seen, prompt, asked.grounding)
-        asked.grounding.begin()  # the search runs beside the commit
+        stored = self._read(request, day)
+        decision = self._decide(request, stored)
+        if isinstance(decision, Replay):
+            return decision
+        send, stored = decision
+        prompt = self._prompt(send, stored)
+        request.grounding.expect(self._index_version(stored))
+        reservation, reserve = self._reserve(send, day, stored, prompt, request.grounding)
+        request.grounding.begin()  # the search runs while the commit is under way
         expires_at = send.at + timedelta(seconds=self._services.metering.reservation_seconds)
-        stored_at = self._services.store.commit([reserve, *_stored(send, seen, reservation, expires_at)])
+        # The write that reserves carries the precondition that nobody changed the user's day since it was read. If
+        # somebody did, all of this commit fails and `admission` runs this method again.
+        stored_at = self._services.store.commit([reserve, *_writes(send, stored, reservation, expires_at)])
         checkpoints = Checkpoints(self._checkpointer, send.record, stored_at, expires_at)
-        return self._run(asked, send, seen, prompt, reservation, checkpoints)
+        return self._run(request, send, stored, prompt, reservation, checkpoints)
 
-    def _read(self, asked: _Asked, day: str) -> _Seen:
-        """Read all that admission and the prompt need, in one round trip."""
-        send, scope = asked.send, asked.send.scope
-        wanted = {
+    def _read(self, request: _Request, day: str) -> _Stored:
+        """Read the documents that admission and the prompt need, in one round trip."""
+        send, scope = request.send, request.send.scope
+        paths = {
             "chat": scope.chat(send.chat_id),
             "user": scope.root,
             "usage": scope.usage(day),
@@ -191,76 +194,81 @@ class Turns:
             "answer": send.answer,
             "index_state": scope.index_state(),
         }
-        if asked.message is not None:
-            wanted["question"] = send.user_message
-        if self._after.memory:
-            wanted["memory"] = scope.memory()
+        if request.message is not None:
+            paths["question"] = send.user_message
+        if self._follow_ups.memory:
+            paths["memory"] = scope.memory()
         order = (Order("created_at", descending=True),)
         latest = Query(scope.messages(send.chat_id), order=order, limit=self._history_messages)
-        documents, lists = self._services.store.read(list(wanted.values()), [latest] if latest.limit else [])
-        return _Seen(**dict(zip(wanted, documents, strict=True)), newest_first=lists[0] if lists else [])
+        documents, lists = self._services.store.read(list(paths.values()), [latest] if latest.limit else [])
+        return _Stored(**dict(zip(paths, documents, strict=True)), newest_first=lists[0] if lists else [])
 
     @property
     def _history_messages(self) -> int:
         return self._services.settings.limits.history_messages
 
-    def _current(self, asked: _Asked, seen: _Seen) -> tuple[Send, _Seen] | Replay:
-        """Return the send to answer, or the answer that it was given before.
+    def _decide(self, request: _Request, stored: _Stored) -> tuple[Send, _Stored] | Replay:
+        """Return the send to answer with its documents, or the answer that the send was given before.
 
         Raises:
-            NotFound: there is no such chat, and the client does not name chats itself.
-            RequestInProgress, IdempotencyMismatch, Conflict: as ``begin`` and ``begin_named`` say.
+            NotFound: the chat does not exist, and the client does not choose chats' ids itself.
+            RequestInProgress, IdempotencyMismatch, Conflict: as in ``begin`` and ``begin_named``.
         """
-        send, message, now = asked.send, asked.message, self._services.clock()
-        anew = message and message.anew(send, seen.record, seen.question, seen.newest_first, now)
-        if anew:
-            send, seen = anew, replace(seen, record=None)
-        elif seen.record is not None:
-            replay = _replay(send, seen.record, seen.answer, now)
+        send, message, now = request.send, request.message, self._services.clock()
+        retry = message and message.anew(send, stored.record, stored.question, stored.newest_first, now)
+        if retry:
+            # The retry has a request of its own, so the first request's record does not apply to it.
+            send, stored = retry, replace(stored, record=None)
+        elif stored.record is not None:
+            replay = _replay(send, stored.record, stored.answer, now)
             if replay is not None:
                 return replay
-        if seen.chat is None and message is None:
+        if stored.chat is None and message is None:
             raise NotFound
-        return send, seen
+        return send, stored
 
-    def _prompt(self, send: Send, seen: _Seen) -> _Prompt:
-        """Gather what the model is told besides its instructions: the chat's history, its summary and the notes."""
-        own = {send.user_message, send.answer}  # they are there when a send that failed is repeated
-        recent = _steady(seen.newest_first[::-1], seen.message_count, self._history_messages)
+    def _prompt(self, send: Send, stored: _Stored) -> _Prompt:
+        """Gather the chat's history, its summary and the notes on the user."""
+        own = {send.user_message, send.answer}  # an earlier try of this send may have stored them
+        recent = _cacheable_history(stored.newest_first[::-1], stored.message_count, self._history_messages)
         history = [_prompt_message(d) for d in recent if d.path not in own and str(d.data.get("text", "")).strip()]
-        return _Prompt(history, str(seen.about.get("summary", "")), notes_of(seen.memory))
+        return _Prompt(history, str(stored.chat_fields.get("summary", "")), notes_of(stored.memory))
 
-    def _index_version(self, seen: _Seen) -> State | None:
+    def _index_version(self, stored: _Stored) -> State | None:
         if not self._services.settings.search.in_chats:
             return None
-        return self._services.documents.versions.in_use(seen.index_state)
+        return self._services.documents.versions.in_use(stored.index_state)
 
     def _reserve(
-        self, send: Send, day: str, seen: _Seen, prompt: _Prompt, grounding: Grounding
+        self, send: Send, day: str, stored: _Stored, prompt: _Prompt, grounding: Grounding
     ) -> tuple[Reservation, Write]:
-        """Reserve the most that the answer, and the search for it, can cost.
+        """Reserve the most that the answer and its search can cost.
+
+        Returns:
+            the reservation, and the write that stores it.
 
         Raises:
-            RateLimited, BudgetExceeded: the caller's plan does not admit it.
+            RateLimited, BudgetExceeded: the caller's plan does not admit the message.
         """
         services = self._services
         tokens = prompt.token_bound(send.text) + services.settings.limits.prompt_tokens + grounding.token_bound
-        choice, beside = services.settings.choice, grounding.cost_bound
+        choice, search_cost = services.settings.choice, grounding.cost_bound
         quotes = [
-            Quote(model, services.gateway.worst_case(model, tokens) + beside) for model in (choice.chat, choice.cheap)
+            Quote(model, services.gateway.worst_case(model, tokens) + search_cost)
+            for model in (choice.chat, choice.cheap)
         ]
-        plan = services.metering.plan_of(seen.user)
+        plan = services.metering.plan_of(stored.user)
         reservation, reserve = services.metering.reserve(
-            send.scope, day, Day.of(seen.usage), plan, send.request_id, *quotes
+            send.scope, day, Day.of(stored.usage), plan, send.request_id, *quotes
         )
-        reservation.held = beside
+        reservation.held = search_cost
         return reservation, reserve
 
     def _run(
         self,
-        asked: _Asked,
+        request: _Request,
         send: Send,
-        seen: _Seen,
+        stored: _Stored,
         prompt: _Prompt,
         reservation: Reservation,
         checkpoints: Checkpoints,
@@ -270,9 +278,9 @@ class Turns:
             reservation,
             reservation.model,
             limits.request_seconds,
-            streamed=asked.streamed,
+            streamed=request.streamed,
             owner=send.scope,
-            client=asked.client,
+            client=request.client,
         )
         turn = Turn(
             services.settings.app,
@@ -280,13 +288,13 @@ class Turns:
             prompt.history,
             llm,
             services.prompts.of(send.caller.uid, own_models=not reservation.cheaper),
-            asked.grounding,
+            request.grounding,
             features=frozenset(reservation.limit.features),
             summary=prompt.summary,
             memory=prompt.notes,
         )
-        first = seen.question or seen.record
-        messages = seen.message_count + (seen.record is None) + (seen.answer is None)
+        first = stored.question or stored.record
+        messages = stored.message_count + (stored.record is None) + (stored.answer is None)
         return TurnRun(
             services,
             send,
@@ -295,17 +303,20 @@ class Turns:
             self._workflow,
             self._shutdown,
             sent_view(send, send.at if first is None else first.data["created_at"]),
-            str(seen.about.get("title", "")),
+            str(stored.chat_fields.get("title", "")),
             checkpoints,
-            answer_is_new=seen.answer is None,
-            following=self._after.following(send.scope, _followed(send), seen.about, messages),
+            answer_is_new=stored.answer is None,
+            following=self._follow_ups.following(send.scope, _answered_chat(send), stored.chat_fields, messages),
             goes_on=limits.on_disconnect == "continue",
-            client=asked.client,
+            client=request.client,
         )
 
 
-def _stored(send: Send, seen: _Seen, reservation: Reservation, expires_at: datetime) -> list[Write]:
-    """Return the writes of the request's record, the user's message, and the chat's latest request, to be resumed."""
+def _writes(send: Send, stored: _Stored, reservation: Reservation, expires_at: datetime) -> list[Write]:
+    """Return the writes that store the request's record, the user's message, and the chat's latest request.
+
+    A client that reconnects finds the answer through the chat's latest request (:mod:`firelaunch.turns.resume`).
+    """
     data = {
         "uid": send.scope.uid,
         "chat_id": send.chat_id,
@@ -321,32 +332,33 @@ def _stored(send: Send, seen: _Seen, reservation: Reservation, expires_at: datet
     message = {"role": "user", "text": send.text, "request_id": send.request_id, "created_at": send.at}
     change: dict[str, Any] = {"updated_at": send.at, "latest_request": send.request_id}
     writes: list[Write] = []
-    if seen.chat is None:
+    if stored.chat is None:
         writes.append(Create(send.scope.chat(send.chat_id), {**new_chat("", send.at), **change, "message_count": 1}))
         writes.append(Set(send.user_message, message))
-    elif seen.record is None and seen.question is None:
+    elif stored.record is None and stored.question is None:
         writes.append(chat_update(send, {**change, "message_count": Increment(1)}))
         writes.append(Create(send.user_message, message))
     else:
-        # The same send once more: its message is there, unless its chat was deleted meanwhile, and keeps its place.
+        # This send came before. Its message is stored, unless the chat was deleted since, and keeps its place.
         writes.append(chat_update(send, change))
         writes.append(Set(send.user_message, {"text": send.text}, merge=True))
-    if seen.record is None:
+    if stored.record is None:
         return [*writes, Create(send.record, {**data, "created_at": send.at})]
-    left = {"partial": DELETE_FIELD, "stop": DELETE_FIELD}
-    return [*writes, Update(send.record, {**data, **left}, if_updated_at=seen.record.update_time)]
+    # The earlier try may have left its checkpoints and a request to stop; neither is meant for this one.
+    cleared = {"partial": DELETE_FIELD, "stop": DELETE_FIELD}
+    return [*writes, Update(send.record, {**data, **cleared}, if_updated_at=stored.record.update_time)]
 
 
-def _followed(send: Send) -> AnsweredChat:
+def _answered_chat(send: Send) -> AnsweredChat:
     title = plain_title(send.text)
     return AnsweredChat(chat_id=send.chat_id, question=send.user_message_id, answer=send.answer_id, title=title)
 
 
-def _steady(recent: Sequence[Document], count: int, most: int) -> Sequence[Document]:
-    """The latest messages of a chat of ``count``, from a beginning that moves on in steps of half of ``most``.
+def _cacheable_history(recent: Sequence[Document], count: int, most: int) -> Sequence[Document]:
+    """Return the latest messages of a chat of ``count``, with a start that moves in steps of half of ``most``.
 
-    Models' providers charge less for the beginning of a prompt that they saw before. Were the oldest message dropped
-    with each new one, no prompt would begin like the one before it.
+    Providers charge less for a prompt's beginning that they saw before. If each new message dropped the oldest one,
+    no prompt would begin like the one before it.
     """
     if len(recent) < most or most < 2:
         return recent
@@ -354,6 +366,12 @@ def _steady(recent: Sequence[Document], count: int, most: int) -> Sequence[Docum
 
 
 def _replay(send: Send, record: Document, answer: Document | None, now: Any) -> Replay | None:
+    """Return the answer that the send's record tells of, or None if the send is to be answered (again).
+
+    Raises:
+        IdempotencyMismatch: the record is of another user's send, or of one with another text or chat.
+        RequestInProgress: another request is answering the send.
+    """
     data = record.data
     if data.get("uid") != send.scope.uid or data.get("body_hash") != send.body_hash:
         raise IdempotencyMismatch
@@ -361,7 +379,7 @@ def _replay(send: Send, record: Document, answer: Document | None, now: Any) -> 
         left = (data["expires_at"] - now).total_seconds()
         if left > 0:
             raise RequestInProgress(retry_after=min(left, 5))
-        return None
+        return None  # its process died before it settled
     if data.get("outcome") != "answered" or answer is None:
         return None
     return Replay(

@@ -1,7 +1,7 @@
-"""The second half of a turn: the answer of a message that was admitted, and what is settled when it ends.
+"""Answer an admitted message, and settle its cost when the answer ends. This is the second half of a turn.
 
-However an answer ends (whole, broken off, left by its client, cut short by a restart) one commit stores what was said,
-its exact use and the request's outcome.
+An answer can end whole, fail, lose its client, or be cut short by a restart. In each case one commit stores its text,
+its exact usage and the request's outcome. The first half of a turn is in :mod:`firelaunch.turns.admit`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..chats.checkpoints import Checkpoints, Stopped
 from ..chats.events import Delta, Done, Event, Failed, Heartbeat, Paused, Start, ToolCalled, ToolReturned, close
@@ -32,9 +32,6 @@ from .follow_ups import FollowUpJobs
 from .send import Send, chat_update
 from .turn import Turn, Workflow
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["Replay", "TurnRun", "plain_title"]
 
 log = logging.getLogger(__name__)
@@ -46,7 +43,7 @@ _STREAM = ModelSession.stream.__code__
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """An answer that was given before, told again; nothing is called and nothing is billed."""
+    """An answer that was given before, to be sent again. No model is called and nothing is billed."""
 
     send: Send
     sent: dict[str, Any]
@@ -54,7 +51,7 @@ class Replay:
     usage: dict[str, Any]
 
     def events(self) -> Iterator[Event]:
-        """The same events as the first time, with the text in one piece."""
+        """Yield the events of the first time, with the text in one piece."""
         yield Start(self.send.request_id, self.send.chat_id, self.sent, self.send.answer_id)
         yield Delta(self.message["text"])
         yield Done(self.message, self.usage)
@@ -62,7 +59,7 @@ class Replay:
 
 @dataclass(slots=True)
 class TurnRun:
-    """A message that was admitted and stored. ``events()`` answers it; to be called once."""
+    """A message that was admitted and stored. Call ``events()`` once to answer it."""
 
     services: Services
     send: Send
@@ -77,10 +74,10 @@ class TurnRun:
     following: FollowUpJobs | None = None
     goes_on: bool = False
     client: ClientConnection | None = None
-    _said: Transcript = field(default_factory=Transcript)
+    _transcript: Transcript = field(default_factory=Transcript)
     _tools: list[ToolUse] = field(default_factory=list)
-    _started: float = field(default_factory=time.monotonic)
-    _first_token: float | None = None
+    _started_at: float = field(default_factory=time.monotonic)
+    _first_token_at: float | None = None
 
     def __post_init__(self) -> None:
         self.turn.llm.check = self.pulse
@@ -88,25 +85,25 @@ class TurnRun:
             self.client.goes_on = self.goes_on
 
     def pulse(self) -> None:
-        """Called several times a second while the answer is on its way; stores how far it is.
+        """Store a checkpoint of the answer if one is due. It is called several times a second while the answer runs.
 
         Raises:
-            Interrupted: the process ends.
-            Stopped: the client asked for the end.
+            Interrupted: the process is shutting down.
+            Stopped: the client asked to stop the answer.
         """
         if self.shutdown.due:
             raise Interrupted(retry_after=1)
         self.checkpoints.look()
 
     def events(self) -> Iterator[Event | Paused]:
-        """Start, the pieces of the answer, then Done (or Failed, after which nothing follows).
+        """Yield Start, the pieces of the answer, then Done or Failed.
 
-        Closing it early ends the model's call, and keeps and bills what was said until then; where ``goes_on`` is set
-        it returns when the answer has come to its own end.
+        If you close the iterator early, the model's call ends, and the text so far is stored and billed. If ``goes_on``
+        is set, closing waits until the answer is complete.
         """
         answer = self._answer()
         try:
-            for event in answer:  # noqa: UP028 - "yield from" would close it too
+            for event in answer:  # noqa: UP028 - "yield from" would close `answer` too, which may have to go on
                 yield event
         except GeneratorExit:
             if self.goes_on:
@@ -118,11 +115,11 @@ class TurnRun:
     def _answer(self) -> Generator[Event | Paused, None, None]:
         outcome = "stopped"
         error: FirelaunchError | None = None
-        self.checkpoints.begin(self._said)
+        self.checkpoints.begin(self._transcript)
         try:
             yield Start(self.send.request_id, self.send.chat_id, self.sent, self.send.answer_id)
             yield from self._pieces()
-            if not self._said.whole.strip() and not self._said.sources() and not self._tools:
+            if not self._transcript.whole.strip() and not self._transcript.sources() and not self._tools:
                 raise EmptyAnswer
             outcome = "answered"
         except (ClientLeft, Stopped):
@@ -134,56 +131,62 @@ class TurnRun:
             log.exception("the app's workflow failed in request %s", self.send.request_id)
         finally:
             self.checkpoints.end()
-            last = self._ended(outcome, error)
-        yield last
+            # This also settles an answer whose generator is closed early. Its last event then goes to nobody.
+            last_event = self._end(outcome, error)
+        yield last_event
 
-    def _ended(self, outcome: str, error: FirelaunchError | None) -> Done | Failed:
+    def _end(self, outcome: str, error: FirelaunchError | None) -> Done | Failed:
+        """Settle the answer, and return its last event."""
         try:
             done = self._settle(outcome, error)
         except Exception as failure:
             log.exception("request %s could not be settled: %s", self.send.request_id, self.reservation.report())
-            told = failure if isinstance(failure, FirelaunchError) else FirelaunchError()
-            return Failed(told, self.send.request_id)
+            shown_error = failure if isinstance(failure, FirelaunchError) else FirelaunchError()
+            return Failed(shown_error, self.send.request_id)
         return done if error is None else Failed(error, self.send.request_id)
 
     def _pieces(self) -> Generator[Event | Paused, None, None]:
+        """Yield the workflow's chunks as events, with citations checked."""
         chunks, grounding = iter(self.workflow(self.turn)), self.turn.grounding
         try:
             for chunk in chunks:
                 hosted = self.client is not None and self.client.hosted
                 if chunk is WAITING and self.client is not None and (hosted or _only_waits(chunks)):
-                    self.client.may_wait, self.client.told = True, self._told
+                    # From here to the end of the model's call, the server's stream loop may read from the provider in
+                    # this generator's place. It passes each text through `_shown_text`.
+                    self.client.may_wait, self.client.told = True, self._shown_text
                     yield Paused.WAITING
                     continue
                 if chunk is LEAVING:
                     yield Paused.LEAVING
                     continue
-                if not hosted:  # the hub does it for all its streams
+                if not hosted:  # the stream loop does it for all its streams
                     self.pulse()
                 if chunk.source is not None:
-                    yield self._said.other(chunk.source)
+                    yield self._transcript.other(chunk.source)
                     continue
                 if chunk.tool is not None:
-                    yield self._said.other(self._tool_event(chunk.tool))
+                    yield self._transcript.other(self._tool_event(chunk.tool))
                     continue
                 if not chunk.text:
                     if chunk.tokens is None and chunk.finish is None and chunk is not WAITING:
                         yield Heartbeat()
-                elif type(chunk) is not Passed and (text := self._told(chunk.text)):
+                # Text that the stream loop has passed on already comes as `Passed`, and is not to be shown twice.
+                elif type(chunk) is not Passed and (text := self._shown_text(chunk.text)):
                     yield Delta(text)
             if text := grounding.rest():
-                yield Delta(self._said.text(text))
+                yield Delta(self._transcript.text(text))
             for source in grounding.sources():
-                yield self._said.other(source)
+                yield self._transcript.other(source)
         finally:
             close(chunks)
 
-    def _told(self, text: str) -> str:
-        """Take in a piece of the model's text, and give what is to be shown of it."""
-        if self._first_token is None:
-            self._first_token = time.monotonic()
+    def _shown_text(self, text: str) -> str:
+        """Add a piece of the model's text to the transcript, and return the text to show for it."""
+        if self._first_token_at is None:
+            self._first_token_at = time.monotonic()
         text = self.turn.grounding.shown(text)
-        return self._said.text(text) if text else ""
+        return self._transcript.text(text) if text else ""
 
     def _tool_event(self, use: ToolUse) -> ToolCalled | ToolReturned:
         if not use.done:
@@ -192,8 +195,9 @@ class TurnRun:
         return ToolReturned(use.id, use.name, use.output, use.error)
 
     def _settle(self, outcome: str, error: FirelaunchError | None) -> Done:
+        """Store the answer, its cost and the request's outcome in one commit, and send the jobs that follow it."""
         grounding = self.turn.grounding
-        text = self._said.whole + grounding.rest()
+        text = self._transcript.whole + grounding.rest()
         self.reservation.add(grounding.cost)
         usage = self.reservation.report()
         answer = {
@@ -206,10 +210,11 @@ class TurnRun:
             "usage": usage,
             "created_at": self.services.clock(),
         }
-        if sources := self._said.sources():
+        if sources := self._transcript.sources():
             answer["sources"] = [source.view() for source in sources]
         if self._tools:
-            answer["tools"] = [_stored(use) for use in self._tools]
+            answer["tools"] = [_tool_fields(use) for use in self._tools]
+        # An answer that broke off before its first word leaves the chat as it was.
         kept = bool(text.strip()) or outcome == "answered"
         following = self.following if outcome == "answered" else None
         jobs = following.writes if following is not None else []
@@ -220,7 +225,7 @@ class TurnRun:
 
     def _record(self, outcome: str, error: FirelaunchError | None, usage: dict[str, Any]) -> dict[str, Any]:
         now = time.monotonic()
-        first = None if self._first_token is None else round((self._first_token - self._started) * 1000)
+        first = None if self._first_token_at is None else round((self._first_token_at - self._started_at) * 1000)
         return {
             "state": "settled",
             "outcome": outcome,
@@ -229,7 +234,7 @@ class TurnRun:
             "usage": usage,
             "retrieval": self.turn.grounding.report(),
             "first_token_ms": first,
-            "total_ms": round((now - self._started) * 1000),
+            "total_ms": round((now - self._started_at) * 1000),
             "partial": DELETE_FIELD,
             "stop": DELETE_FIELD,
             "settled_at": SERVER_TIME,
@@ -244,6 +249,10 @@ class TurnRun:
         return [Set(self.send.answer, answer), chat_update(self.send, changes)]
 
     def _commit(self, outcome: dict[str, Any], chat: list[Write]) -> None:
+        """Commit the settlement exactly once, however often it has to be tried.
+
+        The precondition on the record makes it once: no commit succeeds after another one has changed the record.
+        """
         for attempt in range(_SETTLE_TRIES):
             record = Update(self.send.record, outcome, if_updated_at=self.checkpoints.updated_at)
             try:
@@ -255,6 +264,7 @@ class TurnRun:
                     raise
                 chat = []
             except (AlreadyExists, PreconditionFailed):
+                # Either an earlier try did commit, or a request to stop changed the record: then try again.
                 if self._is_settled():
                     return
             except StoreError:
@@ -264,36 +274,40 @@ class TurnRun:
                     raise
                 time.sleep(0.1 * 2**attempt)
             except Exception as error:
-                # A client library may refuse a value by an error of its own, and would the next time, too.
+                # A client library may reject a value with an error of its own. Another try would fail the same way.
                 if chat:
                     self._bill_alone(outcome)
                 raise StoreError(reason=f"{type(error).__name__}: {error}"[:500]) from error
 
     def _bill_alone(self, outcome: dict[str, Any]) -> None:
-        """Settle an answer that cannot be stored, such as one that no document can hold; its cost is owed."""
+        """Settle the cost of an answer that cannot be stored, such as one that is too large for a document."""
         if not self._is_settled():
             failed = {**outcome, "outcome": "failed", "error": StoreError.code}
             record = Update(self.send.record, failed, if_updated_at=self.checkpoints.updated_at)
             self.services.store.commit([self.reservation.settlement(), record])
 
     def _is_settled(self) -> bool:
-        """Whether an earlier try did commit, and its acknowledgement was lost; a stop may have come in between."""
+        """Return whether an earlier try did commit and its acknowledgement was lost.
+
+        The record may also have changed because the client asked to stop. Then it is not settled yet.
+        """
         try:
             return self.checkpoints.reread()
         except Stopped:
             return False
 
 
-def _stored(use: ToolUse) -> dict[str, Any]:
-    # As text, since Firestore has no lists within lists.
+def _tool_fields(use: ToolUse) -> dict[str, Any]:
+    # As JSON text, because Firestore has no lists within lists.
     values = {"input": json.dumps(use.input), "output": json.dumps(use.output)}
     return {"id": use.id, "name": use.name, "error": use.error, **values}
 
 
 def _only_waits(chunks: object) -> bool:
-    """Whether a workflow does nothing but hand on what the model says, so that going on with it runs none of its code.
+    """Return whether the workflow only passes on the model's chunks, so that resuming it runs none of its own code.
 
-    It is so while the workflow, or what it delegates to by ``yield from``, delegates to ``turn.llm.stream``.
+    This is so while the workflow, or a generator that it delegates to with ``yield from``, delegates to
+    ``turn.llm.stream``.
     """
     while isinstance(chunks, GeneratorType):
         if chunks.gi_code is _STREAM:
@@ -303,6 +317,6 @@ def _only_waits(chunks: object) -> bool:
 
 
 def plain_title(text: str) -> str:
-    """A chat's title from its first message."""
+    """Return a chat's title made from its first message."""
     line = " ".join(text.split())
     return line if len(line) <= _TITLE_CHARACTERS else line[: _TITLE_CHARACTERS - 1].rstrip() + "…"

@@ -1,7 +1,7 @@
-"""A batch: the app's workflow, run over many inputs by a job, within a budget. What is done is kept, also of a part.
+"""Batches: a job runs the app's workflow over many inputs, within a budget. A batch that stops keeps its answers.
 
-An input's answer, its exact cost and the batch's checkpoint land in one commit, so a crash repeats the one input that
-was being answered and bills none twice.
+An input's answer, its exact cost and the batch's checkpoint go into one commit. A crash therefore repeats only the
+input that was being answered, and bills no input twice.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ __all__ = ["BATCH", "COLUMNS", "MOST_INPUTS", "Batch", "Input", "batch_handlers"
 log = logging.getLogger(__name__)
 
 MOST_INPUTS: Final = 1000
-"""Inputs of one batch at most; together they also fit into a job's payload."""
+"""The most inputs of one batch; together they also have to fit into a job's payload."""
 
 COLUMNS: Final = ("index", "id", "output", "error", "model", "input_tokens", "output_tokens", "cost_micro_usd")
-"""Of a batch's output, in this order."""
+"""The columns of a batch's output, in this order."""
 
 _SETTLE_SECONDS = 30.0
-"""For what an input takes beside its model calls."""
+"""Seconds that an input takes besides its model calls, at most."""
 
 _PAGE = 200
 _SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"
 _FORMULA = re.compile(rf'(?:\A|(?<=[;|\t\r\n]))(?=["\s]*[{_SIGNS}]|"*[\t\r])|\A(?=\n)')
-"""Where a cell could begin that a spreadsheet takes for a formula: at the start of a value, or after what some
-spreadsheets split at, such as ";" where the comma is the decimal point. The signs, full-width ones among them, and the
-blanks are OWASP's: https://owasp.org/www-community/attacks/CSV_Injection."""
+"""Matches where a spreadsheet could read a formula: at the start of a value, or after a character at which some
+spreadsheets split cells, such as ";" in countries with a decimal comma. The signs (also the full-width ones) and the
+blanks are from OWASP: https://owasp.org/www-community/attacks/CSV_Injection."""
 
 
 class Input(BaseModel):
@@ -70,7 +70,7 @@ BATCH: Final = Kind("batch", Batch, max_attempts=20, seconds=1500)
 
 @dataclass(frozen=True, slots=True)
 class _Capped:
-    """The meter of one input: its reservation, and never more than what is left of the batch's budget."""
+    """The meter of one input. It spends from the input's reservation, within what is left of the batch's budget."""
 
     reservation: Reservation
     left: int
@@ -93,7 +93,7 @@ class _OverBudget(BudgetExceeded):
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a batch has come; its checkpoint."""
+    """The progress of a batch, stored as its checkpoint."""
 
     done: int = 0
     failed: int = 0
@@ -104,7 +104,7 @@ class _Progress:
 
 
 def batch_handlers(workflow: Workflow, more: Handlers | None) -> Handlers:
-    """The handler of batches under the app's ``workflow``, and the app's own."""
+    """Return the app's handlers and the one that runs batches through the app's ``workflow``."""
     handlers = Handlers(more)
 
     @handlers.on(BATCH)
@@ -117,6 +117,7 @@ def batch_handlers(workflow: Workflow, more: Handlers | None) -> Handlers:
         longest = run.services.settings.limits.request_seconds + _SETTLE_SECONDS
         for index in range(first, len(batch.inputs)):
             run.check()
+            # Go on in another attempt, unless this one has answered nothing yet.
             if index > first and run.seconds_left < longest:
                 raise Postponed(retry_after=0)
             run.progress(index, len(batch.inputs))
@@ -141,11 +142,11 @@ def batch_handlers(workflow: Workflow, more: Handlers | None) -> Handlers:
 
 
 def _answer(run: JobRun, workflow: Workflow, batch: Batch, index: int, progress: _Progress) -> None:
-    """Answer one input, and commit answer, cost and checkpoint together.
+    """Answer one input, and commit its answer, its cost and the checkpoint together.
 
     Raises:
-        BudgetExceeded, RateLimited: it was not begun, or it broke off and what it cost is settled.
-        ModelError, StoreError: another try may help; what it cost is settled.
+        BudgetExceeded, RateLimited: the input was not started, or it broke off and its cost is settled.
+        ModelError, StoreError: another try may help; the cost of this one is settled.
     """
     services, text = run.services, batch.inputs[index].text
     left = batch.budget_micro_usd - progress.micro_usd
@@ -164,13 +165,14 @@ def _answer(run: JobRun, workflow: Workflow, batch: Batch, index: int, progress:
     prompts = services.prompts.of(run.scope.uid or "", own_models=not reservation.cheaper)
     features = frozenset(reservation.limit.features)
     turn = Turn(services.settings.app, text, [], llm, prompts, grounding, features=features)
-    said, error = "", None
+    answer_text, error = "", None
     try:
-        said = "".join(grounding.shown(chunk.text) for chunk in workflow(turn)) + grounding.rest()
-        if not said.strip():
+        answer_text = "".join(grounding.shown(chunk.text) for chunk in workflow(turn)) + grounding.rest()
+        if not answer_text.strip():
             raise EmptyAnswer
     except FirelaunchError as failure:
-        if _ends_the_try(failure):
+        if _ends_attempt(failure):
+            # The job's next attempt answers this input again; what this attempt spent is owed all the same.
             reservation.add(grounding.cost)
             progress.micro_usd += reservation.spent
             run.commit(reservation.settlement(), checkpoint=progress.as_json())
@@ -182,12 +184,13 @@ def _answer(run: JobRun, workflow: Workflow, batch: Batch, index: int, progress:
     reservation.add(grounding.cost)
     progress.done, progress.failed = index + 1, progress.failed + (error is not None)
     progress.micro_usd += reservation.spent
-    item = Set(f"{run.scope.batch_items(run.id)}/{index:06d}", _item(run, batch, index, turn, reservation, said, error))
-    run.commit(reservation.settlement(), item, checkpoint=progress.as_json())
+    item = _item(run, batch, index, turn, reservation, answer_text, error)
+    write = Set(f"{run.scope.batch_items(run.id)}/{index:06d}", item)
+    run.commit(reservation.settlement(), write, checkpoint=progress.as_json())
 
 
-def _ends_the_try(failure: FirelaunchError) -> bool:
-    """Whether a failure is of more than the one input."""
+def _ends_attempt(failure: FirelaunchError) -> bool:
+    """Return whether the failure concerns more than the one input."""
     if isinstance(failure, ModelError):
         return not isinstance(failure, ModelRefused | EmptyAnswer)
     return isinstance(failure, BudgetExceeded | StoreError)
@@ -200,9 +203,11 @@ def _meter(reservation: Reservation, left: int) -> Meter:
 def _reserve(run: JobRun, index: int, text: str, left: int, grounding: Grounding) -> Reservation:
     services, scope = run.services, run.scope
     metering, gateway, choice = services.metering, services.gateway, services.settings.choice
-    asked = token_bound([{"role": "user", "content": text}]) + services.settings.limits.prompt_tokens
-    asked, beside = asked + grounding.token_bound, grounding.cost_bound
-    quote, cheap = (Quote(model, gateway.worst_case(model, asked) + beside) for model in (choice.chat, choice.cheap))
+    tokens = token_bound([{"role": "user", "content": text}]) + services.settings.limits.prompt_tokens
+    tokens, search_cost = tokens + grounding.token_bound, grounding.cost_bound
+    quote, cheap = (
+        Quote(model, gateway.worst_case(model, tokens) + search_cost) for model in (choice.chat, choice.cheap)
+    )
 
     def within_budget(reservation: Reservation) -> tuple[()]:
         if reservation.reserved > left:
@@ -218,18 +223,18 @@ def _reserve(run: JobRun, index: int, text: str, left: int, grounding: Grounding
         (quote, cheap),
         also=within_budget,
     )
-    reservation.held = beside
+    reservation.held = search_cost
     return reservation
 
 
 def _item(
-    run: JobRun, batch: Batch, index: int, turn: Turn, reservation: Reservation, said: str, error: str | None
+    run: JobRun, batch: Batch, index: int, turn: Turn, reservation: Reservation, answer_text: str, error: str | None
 ) -> dict[str, Any]:
     now = run.services.clock()
     return {
         "index": index,
         "id": batch.inputs[index].id,
-        "output": said if error is None else None,
+        "output": answer_text if error is None else None,
         "error": error,
         "model": reservation.model,
         "prompt": turn.prompt_id,
@@ -242,10 +247,10 @@ def _item(
 
 
 def output(store: DocumentStore, scope: Scope, job_id: str, form: Literal["csv", "jsonl"]) -> Iterator[str]:
-    """What a batch has answered so far, in the inputs' order, as lines of CSV (with a head) or of JSON.
+    """Yield the answers that a batch has so far, in the inputs' order, as lines of CSV (with a header) or of JSON.
 
-    Texts in CSV are quoted, and an apostrophe stands wherever a spreadsheet would take what follows for a formula, also
-    one that splits lines at semicolons.
+    Texts in CSV are quoted. An apostrophe is put wherever a spreadsheet would read a formula, also a spreadsheet that
+    splits lines at semicolons.
     """
     if form == "csv":
         yield _csv(COLUMNS)

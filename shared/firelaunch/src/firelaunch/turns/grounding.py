@@ -1,7 +1,7 @@
-"""What the documents hold on one message: searched beside the turn's own work, shown to the model, and cited.
+"""Search the documents for passages on one message, show them to the model, and check the answer's citations.
 
-The search starts with the turn and is waited for where the workflow first asks for its result. A search that fails
-leaves the turn alone: the model is told that the documents could not be searched.
+The search starts with the turn, in a thread. The turn waits for it where the workflow first reads its result. If the
+search fails, the turn goes on, and the model is told that the documents could not be searched.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _FAILED = (
 _NOTE = "About the search: {note}"
 _QUESTION = "The user's message follows.\n\n"
 _DELIMITERS = 2_000
-"""Bytes around the passages, counted towards what a turn reserves."""
+"""Tokens of the text around the passages, which a turn reserves in addition."""
 
 _BYTES_A_TOKEN = 3
-"""By which :func:`firelaunch.rag.embed.base.estimate` counts the passages' tokens."""
+"""Bytes per token, by which :func:`firelaunch.rag.embed.base.estimate` counts the passages' tokens."""
 
 
 class Grounding:
-    """One message's.
+    """The search for one message, and the citations of its answer.
 
     Args:
-        scope: whose documents, beside the library, are searched.
-        text: what for.
+        scope: the user whose documents are searched, besides the library.
+        text: the message to search for.
     """
 
     def __init__(self, documents: Documents, scope: Scope, text: str) -> None:
@@ -52,65 +52,65 @@ class Grounding:
         self._scope = scope
         self._text = text
         self._state: State | None = None
-        self._found: Future[Retrieved] | None = None
+        self._result: Future[Retrieved] | None = None
         self._began = 0.0
         self._seconds = 0.0
         self._spent = 0
         self._citations: Citations | None = None
 
     def expect(self, state: State | None) -> None:
-        """Take in which index version is to be searched; None for no search."""
-        if self._found is None:
+        """Set the index version to search; None for no search."""
+        if self._result is None:
             self._state = state
 
     def begin(self) -> None:
-        """Start the search, if there is to be one and it has not been started."""
-        if self._found is not None or self._state is None:
+        """Start the search, unless there is none to make or it has started already."""
+        if self._result is not None or self._state is None:
             return
-        self._found, self._began = Future(), time.monotonic()
+        self._result, self._began = Future(), time.monotonic()
         threading.Thread(target=self._search, name="grounding", daemon=True).start()
 
     @property
     def token_bound(self) -> int:
-        """No fewer tokens than what the prompt is told of the documents."""
+        """The most tokens that the documents add to the prompt."""
         return 0 if self._state is None else _BYTES_A_TOKEN * self._documents.search_tokens + _DELIMITERS
 
     @property
     def cost_bound(self) -> int:
-        """Micro-dollars that embedding the message costs at most."""
+        """The most micro-dollars that embedding the message costs."""
         return self._documents.question_cost(self._text, self._state)
 
     @property
     def passages(self) -> tuple[Passage, ...]:
-        """What was found, best first. Waits for it."""
-        return self._shown().passages if self._found is not None else ()
+        """The passages of the search, best first. Reading them waits for the search."""
+        return self._shown().passages if self._result is not None else ()
 
     @property
     def prompt(self) -> str:
-        """The passages as the model is shown them, before the user's message; empty where there are no documents."""
-        if self._found is None:
+        """The text with the passages, to put before the user's message; empty if there are no documents."""
+        if self._result is None:
             return ""
         from ..rag.passages import prompt_text
 
-        found = self._shown()
-        told = _FAILED if self._failed else prompt_text(found.passages)
-        note = [_NOTE.format(note=found.note)] if found.note else []
-        return "\n\n".join([told, *note, _QUESTION])
+        retrieved = self._shown()
+        passages = _FAILED if self._failed else prompt_text(retrieved.passages)
+        note = [_NOTE.format(note=retrieved.note)] if retrieved.note else []
+        return "\n\n".join([passages, *note, _QUESTION])
 
     def shown(self, piece: str) -> str:
-        """What may be shown of an answer after its next piece: citations that hold, and no others.
+        """Return the text to show after the answer's next piece, without citations that are invalid.
 
-        Where the workflow did not ask for passages, the answer is as it was.
+        If the workflow read no passages, the piece comes back unchanged.
         """
         return piece if self._citations is None else self._citations.feed(piece)
 
     def rest(self) -> str:
-        """What is held back of an answer that has ended, perhaps in the middle of a citation."""
+        """Return the text that was held back when the answer ended, perhaps in the middle of a citation."""
         return self._citations.end() if self._citations is not None else ""
 
     @property
     def cited(self) -> list[dict[str, Any]]:
-        """Where the passages are from that the answer cites, each once, in the answer's order."""
+        """The sources of the passages that the answer cites, each once, in the answer's order."""
         if self._citations is None:
             return []
         from ..rag.passages import source_view
@@ -119,7 +119,7 @@ class Grounding:
         return [source_view(by_number[number]) for number in dict.fromkeys(self._citations.cited)]
 
     def sources(self) -> list[Source]:
-        """The same as any client of a stream understands it."""
+        """Return the cited sources in the form that clients of a stream get."""
         return [
             Source(f"p{place['number']}", place["title"][:200], place["url"], filename=place["title"][:200] or None)
             for place in self.cited
@@ -127,20 +127,20 @@ class Grounding:
 
     @property
     def cost(self) -> int:
-        """Micro-dollars that embedding the message cost. Waits for the search, whether it was used or not."""
-        if self._found is not None:
-            self._found.exception()
+        """The micro-dollars that embedding the message cost. Reading it waits for the search, even an unused one."""
+        if self._result is not None:
+            self._result.exception()
         return self._spent
 
     def report(self) -> dict[str, Any] | None:
-        """What the request's record tells of it; None where nothing was searched."""
-        if self._found is None:
+        """Return the fields on the search for the request's record; None if nothing was searched."""
+        if self._result is None:
             return None
-        found = self._retrieved()
+        retrieved = self._retrieved()
         return {
-            "mode": found.mode,
-            "note": found.note,
-            "passages": len(found.passages),
+            "mode": retrieved.mode,
+            "note": retrieved.note,
+            "passages": len(retrieved.passages),
             "cited": len(self.cited),
             "removed": self._citations.removed if self._citations is not None else 0,
             "ms": round(self._seconds * 1000),
@@ -148,35 +148,35 @@ class Grounding:
 
     @property
     def _failed(self) -> bool:
-        return self._found is not None and self._found.exception() is not None
+        return self._result is not None and self._result.exception() is not None
 
     def _retrieved(self) -> Retrieved:
-        assert self._found is not None  # noqa: S101 - callers have looked
+        assert self._result is not None  # noqa: S101 - callers have checked
         from ..rag.retrieve import Retrieved
 
-        return Retrieved((), "lexical", "The search failed.") if self._failed else self._found.result()
+        return Retrieved((), "lexical", "The search failed.") if self._failed else self._result.result()
 
     def _shown(self) -> Retrieved:
-        """What the workflow is given; from here on its answer can cite it."""
+        """Return the search's result for the workflow. From now on the answer's citations of it are checked."""
         from ..rag.passages import Citations
 
-        found = self._retrieved()
-        self._citations = self._citations or Citations(found.passages)
-        return found
+        retrieved = self._retrieved()
+        self._citations = self._citations or Citations(retrieved.passages)
+        return retrieved
 
     def _search(self) -> None:
-        found = self._found
-        assert found is not None  # noqa: S101 - set before the thread was started
+        future = self._result
+        assert future is not None  # noqa: S101 - set before the thread was started
         try:
             result = self._documents.search(self._scope, self._text, state=self._state, spend=self._spend)
         except BaseException as error:
             level = logging.WARNING if isinstance(error, FirelaunchError) else logging.ERROR
             log.log(level, "the documents could not be searched: %s", error, exc_info=error)
             self._seconds = time.monotonic() - self._began
-            found.set_exception(error)
+            future.set_exception(error)
         else:
             self._seconds = time.monotonic() - self._began
-            found.set_result(result)
+            future.set_result(result)
 
     def _spend(self, _model: str, _tokens: TokenCounts, micro_usd: int) -> None:
         self._spent += micro_usd

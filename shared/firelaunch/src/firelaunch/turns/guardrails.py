@@ -1,6 +1,6 @@
-"""What an app may put around its workflow: a hook before the model is asked, and checks of what it answered.
+"""Guard an app's workflow: moderate messages before the model sees them, and check the model's answers.
 
-All are plain functions, named where they are used::
+All guards are plain functions. You name them where you use them::
 
     yield from checked(turn.llm.stream(messages), no_email, no_secret, not_quoting(instructions))
 """
@@ -21,19 +21,19 @@ __all__ = ["Check", "Moderate", "checked", "logged", "moderated", "no_email", "n
 log = logging.getLogger(__name__)
 
 Moderate = Callable[[str], None]
-"""Called with what a user wrote, before a model is; raises :class:`~firelaunch.errors.ContentRefused` to refuse it."""
+"""Takes a user's text before a model is called, and refuses it with :class:`~firelaunch.errors.ContentRefused`."""
 
 Check = Callable[[str], str | None]
-"""From a whole answer to what is wrong with it, for the log, without a word of the answer; None where nothing is."""
+"""Takes a whole answer, and returns its problem, or None. The log shows the problem: quote nothing of the answer."""
 
 _QUOTE = 80
-"""Characters in a row that an answer may share with the prompt: less than a sentence of instructions."""
+"""Consecutive characters that make an answer a quote of the prompt: less than a sentence of instructions."""
 
 
 def moderated(workflow: Workflow, moderate: Moderate) -> Workflow:
-    """``workflow``, asked only about messages that ``moderate`` lets pass.
+    """Return a workflow that answers only messages that ``moderate`` lets pass.
 
-    What is refused was admitted and stored by then: it counts in the minute and costs nothing.
+    A refused message was admitted and stored before: it counts toward the minute's requests, and costs nothing.
     """
 
     def answer(turn: Turn) -> Iterator[Chunk]:
@@ -44,32 +44,32 @@ def moderated(workflow: Workflow, moderate: Moderate) -> Workflow:
 
 
 def logged(workflow: Workflow) -> Workflow:
-    """``workflow``, with what is asked and answered in the log of contents (``logs.content``)."""
+    """Return a workflow that writes messages and answers to the log of contents (``logs.content``)."""
 
     def answer(turn: Turn) -> Iterator[Chunk]:
-        said: list[str] = []
+        pieces: list[str] = []
         try:
             for chunk in workflow(turn):
-                said.append(chunk.text)
+                pieces.append(chunk.text)
                 yield chunk
         finally:
-            CONTENT.info("asked: %r answered: %r", turn.text, "".join(said))
+            CONTENT.info("asked: %r answered: %r", turn.text, "".join(pieces))
 
     return answer
 
 
 def checked(chunks: Iterable[Chunk], *checks: Check) -> Iterator[Chunk]:
-    """The answer, once all of it has passed ``checks``; until then nothing of it goes out.
+    """Hold the answer back until it is complete, and yield it if it passes ``checks``.
 
     Raises:
-        AnswerWithheld: a check found something. The answer is neither sent nor stored, and it is paid.
+        AnswerWithheld: a check found a problem. The answer is neither sent nor stored, and it is paid.
     """
     held = []
     for chunk in chunks:
         if chunk.text:
             held.append(chunk)
         else:
-            yield chunk  # a sign of life, or what it used
+            yield chunk  # a heartbeat, or the tokens used
     text = "".join(chunk.text for chunk in held)
     for check in checks:
         problem = check(text)
@@ -79,24 +79,24 @@ def checked(chunks: Iterable[Chunk], *checks: Check) -> Iterator[Chunk]:
 
 
 def no_email(text: str) -> str | None:
-    """Whether the answer names an e-mail address."""
+    """Check that the answer names no e-mail address."""
     return "it names an e-mail address" if EMAIL.search(text) else None
 
 
 def no_secret(text: str) -> str | None:
-    """Whether the answer holds what looks like a key or a token."""
+    """Check that the answer holds nothing that looks like a key or a token."""
     return "it holds what looks like a key or a token" if SECRET.search(text) else None
 
 
 def not_quoting(instructions: str) -> Check:
-    """A check that the answer repeats no long passage of ``instructions``, whatever the spaces and capitals."""
-    told = _plain(instructions)
-    passages = {told[at : at + _QUOTE] for at in range(max(0, len(told) - _QUOTE) + 1)} if told else set()
+    """Return a check that the answer repeats no long passage of ``instructions``. Spaces and case don't matter."""
+    prompt = _plain(instructions)
+    passages = {prompt[at : at + _QUOTE] for at in range(max(0, len(prompt) - _QUOTE) + 1)} if prompt else set()
 
     def check(text: str) -> str | None:
-        said = _plain(text)
-        length = min(_QUOTE, len(told))
-        windows = (said[at : at + length] for at in range(len(said) - length + 1))
+        answer = _plain(text)
+        length = min(_QUOTE, len(prompt))
+        windows = (answer[at : at + length] for at in range(len(answer) - length + 1))
         return "it repeats the instructions" if any(window in passages for window in windows) else None
 
     return check

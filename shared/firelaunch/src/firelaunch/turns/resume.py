@@ -1,6 +1,6 @@
-"""An answer on its way, told to a client that was not there from its beginning; and its end, asked for from outside.
+"""Follow an answer that is under way from its beginning, or stop it.
 
-Both go through the record of its request, so it does not matter which instance is giving the answer.
+Both go through the record of the answer's request, so they work on any instance, whichever one gives the answer.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ __all__ = ["Answers", "follower_slots"]
 log = logging.getLogger(__name__)
 
 
-_OF_A_USER = 8
-"""Clients of one user that may follow answers at one process: more than a person has open."""
+_FOLLOWERS_PER_USER = 8
+"""The most clients of one user that may follow answers at one process: more than a person has open."""
 
-_AGAIN_SECONDS = 5
+_RETRY_SECONDS = 5
 
 
 def follower_slots(most: int) -> Slots:
-    """Places for followers. Each holds a thread of its server, as it looks into the database again and again."""
+    """Return the slots for followers. Each follower holds a thread of its server, since it polls the database."""
 
     def full() -> TooManyStreams:
-        return TooManyStreams(retry_after=_AGAIN_SECONDS)
+        return TooManyStreams(retry_after=_RETRY_SECONDS)
 
-    return Slots(most, _OF_A_USER, full, full)
+    return Slots(most, _FOLLOWERS_PER_USER, full, full)
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Those that are on their way, in this process or in another.
+    """Answers that are under way, in this process or in another.
 
     Args:
-        places: how many may be followed at a time.
+        places: the slots for followers, which limit how many follow at a time.
     """
 
     services: Services
@@ -56,29 +56,29 @@ class Answers:
     places: Slots
 
     def follow(self, scope: Scope, chat_id: str, client: ClientConnection | None = None) -> Iterator[Event] | None:
-        """The chat's latest answer from its beginning, and then as it comes; None when none is on its way.
+        """Return the events of the chat's latest answer from its beginning, or None if no answer is under way.
 
         Args:
-            client: whoever asks, where the server knows them.
+            client: the client's connection, if the server knows it.
 
         Raises:
-            InvalidId: ``chat_id`` is none.
-            TooManyStreams: too many are followed already.
+            InvalidId: ``chat_id`` is no valid id.
+            TooManyStreams: too many clients follow answers already.
         """
         record = self._running(scope, chat_id)
         if record is None:
             return None
-        followed = _Followed(self, scope, chat_id, record, client)
-        return followed.events(self.places.take(scope.root, followed))
+        follower = _Follower(self, scope, chat_id, record, client)
+        return follower.events(self.places.take(scope.root, follower))
 
     def stop(self, scope: Scope, chat_id: str) -> str | None:
-        """Have the chat's latest answer end at its next checkpoint, kept and paid as far as it is.
+        """Ask the chat's latest answer to end at its next checkpoint. Its text so far is stored and billed.
 
         Returns:
-            its request's id, or None when no answer is on its way.
+            the id of the answer's request, or None if no answer is under way.
 
         Raises:
-            InvalidId: ``chat_id`` is none.
+            InvalidId: ``chat_id`` is no valid id.
         """
         record = self._running(scope, chat_id)
         if record is None:
@@ -99,8 +99,8 @@ class Answers:
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
-class _Followed:
-    """One answer, told to one client."""
+class _Follower:
+    """One client that follows one answer."""
 
     answers: Answers
     scope: Scope
@@ -109,10 +109,10 @@ class _Followed:
     client: ClientConnection | None
 
     def events(self, leave: Callable[[], object]) -> Iterator[Event]:
-        """Tell it, and then give the place back: the connection may be used for long after."""
+        """Yield the answer's events, then call ``leave``: the connection may stay in use long after the answer."""
         request_id = self.record.id
         try:
-            yield from self._told()
+            yield from self._answer()
         except ClientLeft:
             pass
         except FirelaunchError as error:
@@ -121,55 +121,58 @@ class _Followed:
         finally:
             leave()
 
-    def _told(self) -> Iterator[Event]:
+    def _answer(self) -> Iterator[Event]:
         turn_id = self.record.data["turn_id"]
         question = self._message(f"{turn_id}-u")
         yield Start(self.record.id, self.chat_id, question, f"{turn_id}-a")
-        retold, heard = Replayer(), time.monotonic()
+        replayer, last_sent = Replayer(), time.monotonic()
+        # Each checkpoint of the answer updates the record's partial text, until the settlement ends the loop.
         while self.record.data["state"] == "reserved":
-            for event in retold.more(self.record.data.get("partial", {})):
-                heard = time.monotonic()
+            for event in replayer.more(self.record.data.get("partial", {})):
+                last_sent = time.monotonic()
                 yield event
-            if time.monotonic() - heard >= HEARTBEAT_SECONDS:
-                heard = time.monotonic()
+            if time.monotonic() - last_sent >= HEARTBEAT_SECONDS:
+                last_sent = time.monotonic()
                 yield Heartbeat()
             self._wait()
-        yield from self._end(retold)
+        yield from self._end(replayer)
 
     def _wait(self) -> None:
-        """Look again, a little later.
+        """Wait a little, and read the record again.
 
         Raises:
-            Interrupted: this process ends, or the one that gave the answer has.
-            ClientLeft.
+            Interrupted: this process is shutting down, or the process that gave the answer died.
+            ClientLeft: the client closed its connection.
         """
         services, record = self.answers.services, self.record
         seconds = services.settings.limits.checkpoint_seconds / 2
         Deadline(time.monotonic() + seconds + 1, seconds, seconds, self.client, self._check).pause(seconds)
-        found = services.store.get(record.path)
-        data: Mapping[str, Any] = {} if found is None else found.data
+        document = services.store.get(record.path)
+        data: Mapping[str, Any] = {} if document is None else document.data
+        # A repeated send takes the record of an answer that died up again, with a new time of expiry.
         same = data.get("expires_at") == record.data["expires_at"]
-        if found is None or not same or (data["state"] == "reserved" and data["expires_at"] <= services.clock()):
+        if document is None or not same or (data["state"] == "reserved" and data["expires_at"] <= services.clock()):
             raise Interrupted(reason="the answer was given up by its process", retry_after=1)
-        self.record = found
+        self.record = document
 
     def _check(self) -> None:
         if self.answers.shutdown.due:
             raise Interrupted(retry_after=1)
 
-    def _end(self, retold: Replayer) -> Iterator[Event]:
+    def _end(self, replayer: Replayer) -> Iterator[Event]:
         data = self.record.data
         answer = self._message(f"{data['turn_id']}-a")
-        if answer.get("request_id") != self.record.id:  # nothing was said, and the answer of an earlier request stays
-            made = {"role": "assistant", "status": "incomplete", "created_at": data["settled_at"]}
-            own = {"model": data["usage"]["model"], "request_id": self.record.id}
-            answer = message_view(answer["id"], {**made, **own})
-        yield from retold.rest(answer)
+        if answer.get("request_id") != self.record.id:
+            # This request ended before its first word, so the stored answer is that of an earlier request.
+            fields = {"role": "assistant", "status": "incomplete", "created_at": data["settled_at"]}
+            fields |= {"model": data["usage"]["model"], "request_id": self.record.id}
+            answer = message_view(answer["id"], fields)
+        yield from replayer.rest(answer)
         if data["error"] is None:
             yield Done(answer, dict(data["usage"]))
         else:
             yield Failed(error_of(data["error"]), self.record.id)
 
     def _message(self, message_id: str) -> dict[str, Any]:
-        found = self.answers.services.store.get(self.scope.message(self.chat_id, message_id))
-        return message_view(message_id, {} if found is None else found.data)
+        document = self.answers.services.store.get(self.scope.message(self.chat_id, message_id))
+        return message_view(message_id, {} if document is None else document.data)

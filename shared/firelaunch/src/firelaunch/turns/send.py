@@ -1,6 +1,6 @@
-"""One send of a message, and messages that bring an id of their client's, as ``useChat`` sends them.
+"""Sends of messages, and messages whose ids their clients choose, as ``useChat`` does.
 
-Sending a message with the same id twice sends it once.
+A message that is sent twice with the same id counts as sent once.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _OUR_MESSAGE = re.compile(r"(r[0-9a-f]{32})-u")
 
 @dataclass(frozen=True, slots=True)
 class ClientMessage:
-    """A message of a client that names chats and messages itself.
+    """A message of a client that chooses the ids of chats and messages itself.
 
     Args:
-        id: the client's, of any form, or ours where the client has the message from this service.
-        again: make its answer anew. The text is then the one that is stored, and ``text`` counts where none is.
+        id: the client's id, in any form, or ours if the client loaded the message from this service.
+        again: regenerate its answer. The stored text is then used; ``text`` counts only if none is stored.
     """
 
     chat_id: str
@@ -44,9 +44,9 @@ class ClientMessage:
     again: bool = False
 
     def request_id(self, scope: Scope) -> str:
-        """The request that first brought the message."""
+        """Return the id of the request that first brought the message."""
         ours = _OUR_MESSAGE.fullmatch(self.id)
-        # A header's key has no line feed, so the two never meet.
+        # An Idempotency-Key comes in a header and has no line feed, so it never equals the text below.
         return ours[1] if ours else request_id_of(scope, f"message\n{self.chat_id}\n{self.id}")
 
     def anew(
@@ -57,14 +57,15 @@ class ClientMessage:
         newest_first: Sequence[Document],
         now: datetime,
     ) -> Send | None:
-        """The send by a request of its own, where it is not by the one that first brought the message.
+        """Return ``send`` with a request of its own if it needs one, or None if it belongs to the first request.
 
         Args:
-            record, stored: of that first request, and of the message; None where they are not there.
+            record: the record of the request that first brought the message; None if there is none.
+            stored: the message's document; None if there is none.
             newest_first: the chat's latest messages.
 
         Raises:
-            NotFound, Conflict, IdempotencyMismatch: as ``Turns.begin_named`` says.
+            NotFound, Conflict, IdempotencyMismatch: as in ``Turns.begin_named``.
             RequestInProgress: the answer is still on its way.
         """
         if stored is None:
@@ -85,22 +86,22 @@ class ClientMessage:
 
 
 def new_request_id() -> str:
-    """An id that nobody can guess."""
+    """Return a random id that nobody can guess."""
     return "r" + secrets.token_hex(16)
 
 
 def request_id_of(scope: Scope, key: str) -> str:
-    """The id of the request that a user's client has given ``key``."""
-    # The key is the client's own word, so the id is made with the caller's scope: equal keys of two users never meet.
+    """Return the id of the request to which a user's client gave ``key``."""
+    # The client chooses the key, so the caller's scope goes into the id: equal keys of two users stay apart.
     return "r" + hashlib.sha256(f"{scope.root}\n{key}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """One send of a message, as the client made it.
+    """One send of a message by a client.
 
-    ``turn_id`` names the message and its answer. It is the id of the request that first brought the message; an answer
-    that is made anew has a request, and a bill, of its own.
+    ``turn_id`` names the message and its answer. It is the id of the request that first brought the message. A
+    regenerated answer has a request, and a bill, of its own.
     """
 
     caller: Caller
@@ -114,35 +115,35 @@ class Send:
 
     @property
     def user_message_id(self) -> str:
-        """Id of the user's message."""
+        """The id of the user's message."""
         return f"{self.turn_id}-u"
 
     @property
     def answer_id(self) -> str:
-        """Id of the answer to it."""
+        """The id of the answer."""
         return f"{self.turn_id}-a"
 
     @property
     def user_message(self) -> str:
-        """Path of the user's message."""
+        """The path of the user's message."""
         return self.scope.message(self.chat_id, self.user_message_id)
 
     @property
     def answer(self) -> str:
-        """Path of the answer to it."""
+        """The path of the answer."""
         return self.scope.message(self.chat_id, self.answer_id)
 
     @property
     def record(self) -> str:
-        """Path of the request's record."""
+        """The path of the request's record."""
         return self.scope.request(self.request_id)
 
 
 def chat_update(send: Send, changes: dict[str, Any]) -> Update:
-    """A change of the message's chat."""
+    """Return the write that changes fields of the message's chat."""
     return Update(send.scope.chat(send.chat_id), changes)
 
 
 def sent_view(send: Send, at: datetime) -> dict[str, Any]:
-    """The user's message as clients see it; ``at`` is when it was first sent."""
+    """Return the user's message as clients see it. ``at`` is the time of its first send."""
     return message_view(send.user_message_id, {"role": "user", "text": send.text, "created_at": at})

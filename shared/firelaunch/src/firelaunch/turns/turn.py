@@ -1,4 +1,4 @@
-"""What an app's workflow is handed: one message, its history, and a metered model."""
+"""The argument of an app's workflow: one message, its history, and a metered model."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["Turn", "Workflow"]
 
 @dataclass(slots=True)
 class Turn:
-    """What the app's workflow is handed: the message, what was said before, and a model that is metered.
+    """The argument of the app's workflow: the message, the chat's history, and a metered model.
 
-    ``features`` are those that the user's plan switches on. ``summary`` is of the chat's earlier messages, ``memory``
-    holds notes on the user; both are empty unless ``[after_turn]`` has them kept.
+    ``features`` holds the features that the user's plan switches on. ``summary`` covers the chat's earlier messages.
+    ``memory`` holds notes on the user. Both are empty unless ``[after_turn]`` switches them on.
     """
 
     app: App
@@ -39,28 +39,29 @@ class Turn:
     _model: str | None = None
 
     def prompt(self, name: str, **values: str) -> str:
-        """The version of prompt ``name`` that this user gets, filled in; the request's record will name it.
+        """Return the prompt ``name`` in the version that this user gets, filled in with ``values``.
 
-        "chat@2" asks for just that version. The calls that follow use the prompt's model and temperature, where it
-        has them.
+        A name such as "chat@2" selects that version. The request's record names the version. Later calls of the model
+        use the prompt's model and temperature, if it has them.
         """
         prompt = self._prompts.get(name)
         self.prompt_id = prompt.id
-        self._model = self._model or self.llm.model  # the plan's own, for prompts that name none
+        self._model = self._model or self.llm.model  # the plan's model, for prompts that name none
         self.llm.model, self.llm.temperature = prompt.model or self._model, prompt.temperature
         return prompt.render(**values)
 
     @property
     def passages(self) -> str:
-        """What the user's documents and the library hold on the message, to be put before it; empty if there are none.
+        """The passages on the message from the user's documents and the library; empty if there are none.
 
-        Once this is asked for, citations such as [1] in the answer are checked, and those that hold are its sources.
+        Put them before the message. After you read this property, citations such as [1] in the answer are checked, and
+        the valid ones become the answer's sources.
         """
         return self.grounding.prompt
 
     @property
     def sources(self) -> tuple[Passage, ...]:
-        """The same passages, for code."""
+        """The passages of :attr:`passages` as objects."""
         return self.grounding.passages
 
 

@@ -1,4 +1,4 @@
-"""The worker: the kinds of jobs with their handlers, and one attempt at a job from its lease to its end."""
+"""Run jobs: handlers by kind of job, and the runner that makes one attempt at a job, from its lease to its end."""
 
 from .. import former_names
 from .handlers import Cancelled, Handlers, JobDone, JobFailed, JobRun, Postponed

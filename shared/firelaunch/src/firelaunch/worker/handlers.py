@@ -1,4 +1,4 @@
-"""A job's handler: a function of one run and its payload. What it is handed reaches its own scope and nothing else."""
+"""Handlers of jobs: functions of one run and its payload. The run reaches the job's own scope and nothing else."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ P = TypeVar("P", bound=BaseModel)
 
 
 class JobFailed(FirelaunchError):
-    """For handlers to raise: the job cannot be done, and another try would not help. ``message`` is for its owner."""
+    """Raised by a handler if the job cannot be done and another try would not help. ``message`` is for its owner."""
 
     code = "job_failed"
     message = "The job cannot be done."
 
 
 class Postponed(FirelaunchError):
-    """For handlers to raise: go on from the checkpoint after ``retry_after`` seconds. It costs no try."""
+    """Raised by a handler to go on from the checkpoint after ``retry_after`` seconds. It doesn't count as a try."""
 
     message = "The job goes on later."
 
 
 class Cancelled(FirelaunchError):
-    """The owner asked for the job's end."""
+    """The owner cancelled the job."""
 
     message = "The job was cancelled."
 
@@ -50,7 +50,7 @@ class TimedOut(FirelaunchError):
 
 @dataclass(frozen=True, slots=True)
 class JobDone:
-    """What a handler may return: the ``result`` (JSON values, for the owner), and ``writes`` that land with the end."""
+    """A handler's outcome: the ``result`` (JSON values, for the owner), and ``writes`` committed with the job's end."""
 
     result: Any = None
     writes: Sequence[Write] = ()
@@ -58,16 +58,17 @@ class JobDone:
 
 @dataclass(slots=True)
 class JobRun:
-    """One try of one job, as its handler sees it.
+    """One attempt at one job, for its handler.
 
-    The handler may be run again after a crash at any point, so its effects go through ``commit`` or ``JobDone.writes``,
-    which land once and only while the job is held; towards other services ``id`` is the idempotency key.
+    The handler may run again after a crash at any point. So make its changes through ``commit`` or ``JobDone.writes``:
+    these are applied once, and only while the worker holds the job. For other services, use ``id`` as the idempotency
+    key.
 
     Attributes:
-        id: the job's.
-        scope: whom it is for.
-        services: bound to ``scope``: no path outside it can be reached.
-        attempt: this try's number, from 1.
+        id: the job's id.
+        scope: the user, or the app, that the job is for.
+        services: services bound to ``scope``. They reach no path outside it.
+        attempt: the attempt's number, from 1.
     """
 
     id: str
@@ -80,19 +81,19 @@ class JobRun:
 
     @property
     def checkpoint(self) -> Any:
-        """What the last ``commit`` with a checkpoint left, in this try or one before; None at first."""
+        """The checkpoint of the last ``commit`` that had one, in this attempt or an earlier one; None at first."""
         return self._lease.checkpoint
 
     @property
     def seconds_left(self) -> float:
-        """Of the time that this try may take."""
+        """The seconds that this attempt may still take."""
         return self._end_by - time.monotonic()
 
     def check(self) -> None:
-        """To be called between steps.
+        """Raise an error if the handler should end. Call this between steps.
 
         Raises:
-            Cancelled, Interrupted, TimedOut, LeaseLost: the handler should end; let it pass through.
+            Cancelled, Interrupted, TimedOut, LeaseLost: the handler should end. Let the error pass through.
         """
         if self._lease.lost:
             raise LeaseLost
@@ -104,16 +105,16 @@ class JobRun:
             raise TimedOut
 
     def commit(self, *writes: Write, checkpoint: Any = None) -> None:
-        """Apply ``writes`` and remember ``checkpoint``, in one commit and only while the job is held.
+        """Apply ``writes`` and store ``checkpoint`` in one commit, if the worker still holds the job.
 
         Raises:
-            LeaseLost: another worker has the job; nothing was written.
+            LeaseLost: another worker has the job. Nothing was written.
             ScopeViolation: a write leads out of the job's scope.
         """
         self._lease.commit(self.services.store.check(writes), checkpoint)
 
     def progress(self, done: int, total: int | None = None, note: str = "") -> None:
-        """Tell the owner how far the work has come. Cheap: it is written at most once a second."""
+        """Show the owner the progress of the work. This is cheap: it is written at most once a second."""
         self._lease.progress(done, total, note)
 
 
@@ -124,7 +125,7 @@ class Handlers:
     """The kinds of jobs that an app knows, each with its handler.
 
     Args:
-        more: others that are known as well, also those that are added to it later.
+        more: other handlers to include, also those that are added to it later.
     """
 
     def __init__(self, more: Handlers | None = None) -> None:
@@ -134,21 +135,21 @@ class Handlers:
     def on(
         self, kind: Kind[P]
     ) -> Callable[[Callable[[JobRun, P], JobDone | None]], Callable[[JobRun, P], JobDone | None]]:
-        """A decorator: the function does jobs of ``kind``.
+        """Return a decorator that registers a function as the handler of jobs of ``kind``.
 
         Raises:
-            ValueError: another one does already.
+            ValueError: ``kind`` has a handler already.
         """
 
-        def keep(handler: Callable[[JobRun, P], JobDone | None]) -> Callable[[JobRun, P], JobDone | None]:
+        def register(handler: Callable[[JobRun, P], JobDone | None]) -> Callable[[JobRun, P], JobDone | None]:
             if kind.name in self.known:
                 raise ValueError(f"two handlers for jobs {kind.name!r}")
             self._known[kind.name] = (kind, handler)
             return handler
 
-        return keep
+        return register
 
     @property
     def known(self) -> Mapping[str, tuple[Kind[Any], Handler]]:
-        """By the kind's name."""
+        """The kinds and their handlers, by the kind's name."""
         return self._known if self._more is None else {**self._more.known, **self._known}

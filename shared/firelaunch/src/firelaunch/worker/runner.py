@@ -1,4 +1,4 @@
-"""One attempt at a job: take its lease, run its handler, and write down how it ended."""
+"""Make one attempt at a job: take its lease, run its handler, and store its outcome."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = ["Runner"]
 
 log = logging.getLogger(__name__)
 
-_FOR_GOOD = (JobFailed, BadRequest, ScopeViolation)
-"""What the next try would end with as well: it is the job itself that is wrong."""
+_PERMANENT = (JobFailed, BadRequest, ScopeViolation)
+"""Errors of the job itself: the next attempt would end with the same error."""
 
 
 class Runner:
     """Runs jobs of one app.
 
     Args:
-        jitter: a number from 0 to 1, by which a pause before the next try is multiplied.
+        jitter: returns a number from 0 to 1, by which the pause before the next attempt is multiplied.
     """
 
     def __init__(
@@ -50,36 +50,36 @@ class Runner:
         self._jitter = jitter
 
     def run(self, job_id: str, kind: str | None = None) -> str:
-        """Do what is to be done about a job now. Once this returns, its delivery is done with.
+        """Handle one delivery of a job: run it, or have it delivered later. Then the delivery is finished.
 
         Args:
-            kind: what the delivery says that it is.
+            kind: the job's kind according to the delivery.
 
         Returns:
             "gone", "later", "ran" or "lost".
 
         Raises:
-            StoreError: the job's document could not be written; it is to be delivered again.
+            StoreError: the job's document could not be written, so the job has to be delivered again.
         """
-        taken = take(self._jobs, job_id, kind)
-        if taken is None:
+        lease = take(self._jobs, job_id, kind)
+        if lease is None:
             return "gone"
-        if isinstance(taken, Later):
-            self._jobs.deliver_again(taken.job, taken.at)
+        if isinstance(lease, Later):
+            self._jobs.deliver_again(lease.job, lease.at)
             return "later"
         try:
-            self._attempt(taken)
+            self._attempt(lease)
         except LeaseLost:
             log.warning("job %s was taken over by another worker", job_id)
             return "lost"
         return "ran"
 
     def _attempt(self, lease: Lease) -> None:
-        known = self._handlers.known.get(lease.job.kind)
+        kind_and_handler = self._handlers.known.get(lease.job.kind)
         try:
-            if known is None:
+            if kind_and_handler is None:
                 raise FirelaunchError(f"No handler for jobs {lease.job.kind!r} is here.")
-            self._handle(lease, *known)
+            self._handle(lease, *kind_and_handler)
         except LeaseLost:
             raise
         except Cancelled:
@@ -89,7 +89,7 @@ class Runner:
         except Postponed as error:
             self._give_back(lease, error.retry_after or 0.0)
         except Exception as error:
-            self._failed(lease, error)
+            self._fail(lease, error)
 
     def _handle(self, lease: Lease, kind: Kind[Any], handler: Handler) -> None:
         scope = lease.job.scope(self._services.store.scope)
@@ -101,49 +101,52 @@ class Runner:
         run = JobRun(
             lease.job.id, scope, services, lease.attempt, lease, self._shutdown, time.monotonic() + kind.seconds
         )
-        with begun_at(lease.taken_at), _kept(lease, self._jobs.policy.lease_seconds / 3, kind.seconds):
+        # `begun_at` keeps the job's commits from writing for a user who is erased after the lease was taken.
+        with begun_at(lease.taken_at), _renewed(lease, self._jobs.policy.lease_seconds / 3, kind.seconds):
             done = handler(run, payload) or JobDone()
             lease.finish("succeeded", done.result, services.store.check(done.writes))
 
     def _give_back(self, lease: Lease, seconds: float) -> None:
         at = self._services.clock() + timedelta(seconds=seconds)
         lease.release(at)
-        self._again(lease, at, "released")
+        self._redeliver(lease, at, "released")
 
-    def _failed(self, lease: Lease, error: Exception) -> None:
+    def _fail(self, lease: Lease, error: Exception) -> None:
+        """Store the attempt's error, and have the job tried again unless another attempt would not help."""
         job = lease.job
         log.warning("job %s (%s) failed in try %d", job.id, job.kind, lease.attempt, exc_info=error)
-        # What an unexpected error says may be anybody's; its type is all that leaves the log.
-        known = error if isinstance(error, FirelaunchError) else FirelaunchError()
-        told = {"code": known.code, "message": known.message, "type": type(error).__name__}
-        if isinstance(error, _FOR_GOOD) or lease.attempt >= job.max_attempts:
-            lease.fail(told, again_at=None)
+        # An unexpected error's message may contain anybody's data, so only its type leaves the log.
+        public = error if isinstance(error, FirelaunchError) else FirelaunchError()
+        details = {"code": public.code, "message": public.message, "type": type(error).__name__}
+        if isinstance(error, _PERMANENT) or lease.attempt >= job.max_attempts:
+            lease.fail(details, again_at=None)
             return
         pause = self._pause(lease.attempt, getattr(error, "retry_after", None))
         again_at = self._services.clock() + timedelta(seconds=pause)
-        lease.fail(told, again_at=again_at)
-        self._again(lease, again_at, "")
+        lease.fail(details, again_at=again_at)
+        self._redeliver(lease, again_at, "")
 
-    def _pause(self, attempt: int, asked: float | None) -> float:
-        # Full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), on top of what the
-        # failure itself asked for.
+    def _pause(self, attempt: int, retry_after: float | None) -> float:
+        # Full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), on top of the pause
+        # that the error itself asked for.
         policy = self._jobs.policy
         longest = min(policy.backoff_max_seconds, policy.backoff_seconds * 2.0 ** (attempt - 1))
-        return self._jitter() * longest + min(asked or 0.0, policy.backoff_max_seconds)
+        return self._jitter() * longest + min(retry_after or 0.0, policy.backoff_max_seconds)
 
-    def _again(self, lease: Lease, at: datetime, why: str) -> None:
+    def _redeliver(self, lease: Lease, at: datetime, why: str) -> None:
         job: Job = lease.held()
+        # The name makes this one delivery, however often a retried attempt comes to this point.
         self._jobs.deliver_again(job, at, name=f"{job.id}-{job.fence}{why}")
 
 
 @contextmanager
-def _kept(lease: Lease, every: float, seconds: float) -> Iterator[None]:
-    """Renews the lease while the handler works, but no longer than it may: one that hangs loses its job."""
-    over = threading.Event()
+def _renewed(lease: Lease, every: float, seconds: float) -> Iterator[None]:
+    """Renew the lease while the handler works, for at most the time that it may take: a hung handler loses its job."""
+    handler_ended = threading.Event()
     end_by = time.monotonic() + seconds + every
 
     def renew() -> None:
-        while not over.wait(every) and time.monotonic() < end_by:
+        while not handler_ended.wait(every) and time.monotonic() < end_by:
             try:
                 lease.renew()
             except LeaseLost:
@@ -156,5 +159,5 @@ def _kept(lease: Lease, every: float, seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
+        handler_ended.set()
         thread.join()

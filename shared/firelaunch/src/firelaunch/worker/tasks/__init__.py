@@ -1,1 +1,1 @@
-"""The kinds of jobs that the worker runs."""
+"""The kinds of jobs that firelaunch brings along, with their handlers."""

@@ -1,10 +1,10 @@
-"""Everything that one user left in an app, found and removed: documents, jobs, records, receipts, vectors and files.
+"""Erase all data of one user in an app: documents, jobs, records, receipts, vectors and files.
 
-What is another's stays as it is, byte for byte. Each step can be repeated, so an erasure that was broken off is begun
-again. ``docs/erasure.md`` says what no service here can reach.
+Other users' data stays unchanged, byte for byte. Each step can be repeated, so an erasure that broke off starts again
+from the beginning. ``docs/erasure.md`` lists the data that no service here can reach.
 
-The first commit raises the user's fence (:mod:`firelaunch.store.fence`): requests, jobs and events that had begun
-before it make nothing of the user's any more, however long they go on.
+The first commit raises the user's fence (:mod:`firelaunch.store.fence`). After it, requests, jobs and events that
+started earlier can create no more data of the user, however long they go on.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ log = logging.getLogger(__name__)
 _PAGE = 300
 _PASSES = 3
 _KEPT_DAYS = 30
-"""How long it is remembered, under a hash, that a user was erased; no request, job or event goes on for as long."""
+"""Days for which a user's erasure is remembered under a hash: longer than any request, job or event goes on."""
 
 _AT_WORK = ("running", "reserved")
 
 
 class Erase(BaseModel):
-    """The payload: whose data goes."""
+    """The payload: the user to erase."""
 
     uid: str = Field(max_length=128)
 
@@ -49,22 +49,22 @@ ERASE: Final = Kind("erase", Erase, seconds=1700)
 
 
 class Traces(Protocol):
-    """What users leave outside the database."""
+    """Data of users outside the database."""
 
     def count(self, user: Scope) -> Mapping[str, int]:
-        """How much there is of what."""
+        """Return the number of a user's items, by their kind."""
 
     def erase(self, user: Scope) -> None:
-        """Remove it. Repeating it changes nothing."""
+        """Remove a user's items. Repeating this changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErasureReport:
-    """What an erasure found.
+    """The data that an erasure found.
 
     Args:
-        found: how many of what, by the name of their collection; ``invites`` had the user's id taken out, and stay.
-        running: whether jobs or requests of the user were still at work, whose last writes another pass has to find.
+        found: the number of items, by the name of their collection. ``invites`` stay, without the user's id.
+        running: whether jobs or requests of the user were still running. Another pass has to find their last writes.
         customer: the user's id in Stripe, which keeps records of its own.
     """
 
@@ -73,7 +73,7 @@ class ErasureReport:
     customer: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """As clients and jobs have it."""
+        """Return the report in the form that clients and jobs get."""
         return {"found": dict(self.found), "stripe_customer": self.customer}
 
 
@@ -82,8 +82,8 @@ class Erasure:
     """Erases users of one app.
 
     Args:
-        store: the app's own.
-        traces: what there is outside of it.
+        store: the app's store.
+        traces: the users' data outside the store.
     """
 
     store: ScopedStore
@@ -91,44 +91,44 @@ class Erasure:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def report(self, uid: str) -> ErasureReport:
-        """What there is of a user; changes nothing.
+        """Count a user's data, without changing anything.
 
         Raises:
-            InvalidId: ``uid`` is none.
+            InvalidId: ``uid`` is no valid id.
         """
         user = self.store.scope.of(uid)
-        found = Counter(path.rsplit("/", 2)[1] for path in self.store.tree(user.root))
+        counts = Counter(path.rsplit("/", 2)[1] for path in self.store.tree(user.root))
         running = False
         for name, documents in self._elsewhere(user):
-            found[name] += len(documents)
+            counts[name] += len(documents)
             running = running or any(document.data.get("state") in _AT_WORK for document in documents)
         for trace in self.traces:
-            found.update(trace.count(user))
+            counts.update(trace.count(user))
         root = self.store.get(user.root)
         billing = {} if root is None else root.data.get("billing") or {}
         return ErasureReport(
-            {name: number for name, number in sorted(found.items()) if number}, running, billing.get("customer")
+            {name: number for name, number in sorted(counts.items()) if number}, running, billing.get("customer")
         )
 
     def run(self, uid: str, step: Callable[[str], None] = lambda _: None) -> ErasureReport:
-        """Remove everything there is of a user.
+        """Erase all data of a user.
 
         Args:
-            step: told what is done next, for people who wait.
+            step: is called with a name of each next step, to show to people who wait.
 
         Returns:
-            what there was.
+            the data that there was.
 
         Raises:
-            InvalidId: ``uid`` is none.
-            StoreError, IndexFailed, BillingError: something could not be reached; do it again.
+            InvalidId: ``uid`` is no valid id.
+            StoreError, IndexFailed, BillingError: a service could not be reached. Run the erasure again.
         """
         user = self.store.scope.of(uid)
         self.store.commit([Set(user.erasure(), {"delete_at": self.clock() + timedelta(days=_KEPT_DAYS)})])
         step("counting")
         before = self.report(uid)
         for number in range(_PASSES):
-            # Jobs first: what still works for the user loses its hold, and writes nothing through it any more.
+            # Jobs go first: workers that still work for the user lose their leases, and can write nothing more.
             step("jobs and records" if number == 0 else "what came meanwhile")
             for name, documents in self._elsewhere(user):
                 self._remove(name, documents)
@@ -144,7 +144,10 @@ class Erasure:
         return before
 
     def _elsewhere(self, user: Scope) -> Iterator[tuple[str, list[Document]]]:
-        """Documents of the user that do not lie below their own, a page at a time; the next page is read anew."""
+        """Yield the user's documents outside the user's own tree, by collection and a page at a time.
+
+        Each next page is read after the previous page was handled.
+        """
         own = (Filter("uid", "==", user.uid),)
         root = f"apps/{user.app_id}"
         queries = (
@@ -156,17 +159,17 @@ class Erasure:
             Query(f"{root}/invites", where=(Filter("created_by", "==", user.uid),), limit=_PAGE),
         )
         for query in queries:
-            found = self.store.query(query)
-            while found:
-                yield query.collection.rpartition("/")[2], found
-                found = self.store.query(replace(query, after=[found[-1].id])) if len(found) == _PAGE else []
+            page = self.store.query(query)
+            while page:
+                yield query.collection.rpartition("/")[2], page
+                page = self.store.query(replace(query, after=[page[-1].id])) if len(page) == _PAGE else []
         member = self.store.get(user.member())
         if member is not None:
             yield "members", [member]
 
     def _remove(self, name: str, documents: Sequence[Document]) -> None:
         writes: list[Write] = [
-            # An invitation is the app's; only who made it is the user's.
+            # An invitation belongs to the app. Only the name of its creator belongs to the user.
             Update(document.path, {"created_by": DELETE_FIELD}) if name == "invites" else Delete(document.path)
             for document in documents
         ]
@@ -174,10 +177,10 @@ class Erasure:
 
 
 def erase_handlers(erasure: Erasure, lease_seconds: float, more: Handlers | None = None) -> Handlers:
-    """The handler of erasures.
+    """Return the handler of erasures, together with ``more``.
 
     Args:
-        lease_seconds: after which whatever worked for the user has noticed that its job is gone.
+        lease_seconds: the seconds after which each worker for the user has noticed that its job is gone.
     """
     handlers = Handlers(more)
 
@@ -185,24 +188,24 @@ def erase_handlers(erasure: Erasure, lease_seconds: float, more: Handlers | None
     def erase(run: JobRun, payload: Erase) -> JobDone:
         if run.scope.uid is not None:
             raise JobFailed("An erasure is a job of the app.")
-        told: dict[str, Any] | None = run.checkpoint
+        result: dict[str, Any] | None = run.checkpoint
         report = erasure.run(payload.uid, lambda note: run.progress(0, None, note))
-        if told is None:
-            told = report.as_dict()
+        if result is None:
+            result = report.as_dict()
             if report.running:
-                run.commit(checkpoint=told)
+                run.commit(checkpoint=result)
                 raise Postponed(retry_after=lease_seconds)
-        log.info("a user of %s was erased: %s", run.scope.app_id, told["found"])
-        # Whose data it was goes as well; the counts stay.
+        log.info("a user of %s was erased: %s", run.scope.app_id, result["found"])
+        # The user's id in the job's own payload goes as well; the counts stay.
         emptied = Update(run.scope.job(run.id), {"payload": "{}", "checkpoint": DELETE_FIELD})
-        return JobDone(told, [emptied])
+        return JobDone(result, [emptied])
 
     return handlers
 
 
 def erasure_of(services: Services) -> Erasure:
-    """What erases users of the app, in all places that ``services`` know of."""
+    """Return the erasure for the app's users, in all places that ``services`` know."""
     traces: list[Traces] = [DocumentTraces(services.store, services.documents)]
-    if services.desk.payments is not None:
-        traces.append(SubscriptionTraces(services.store, services.desk.payments))
+    if services.checkout.payments is not None:
+        traces.append(SubscriptionTraces(services.store, services.checkout.payments))
     return Erasure(services.store, traces)

@@ -1,7 +1,7 @@
-"""The jobs that take documents in: one document from its source to the index, and the pages of a site.
+"""The handlers of the jobs that index one document, and that crawl the pages of a site.
 
-What does the work is in :mod:`firelaunch.worker.tasks.ingestion`, and imported when there is some: no start has to
-wait for it.
+The work itself is in :mod:`firelaunch.worker.tasks.ingestion`. That module is imported with the first such job, so that
+it does not slow down the start.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["document_handlers"]
 
 
 def document_handlers(more: Handlers | None) -> Handlers:
-    """The handlers of documents' jobs, and others."""
+    """Return the handlers of documents' jobs, together with ``more``."""
     handlers = Handlers(more)
 
     @handlers.on(INGEST)

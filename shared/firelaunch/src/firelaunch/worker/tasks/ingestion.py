@@ -1,7 +1,7 @@
-"""The work of documents' jobs: one document from its source to the index, and the pages of a site.
+"""Bring a document from its source to the index, or the pages of a site into documents. Jobs do this work.
 
-A document's job may die at any point and be begun again: its file and its text are kept under their content's hash,
-entries have the same ids whenever they are made, and the record says which index versions hold which content.
+A document's job may die at any point and start again. So its file and its text are stored under their content's hash,
+index entries always get the same ids, and the record says which index versions hold which content.
 """
 
 from __future__ import annotations
@@ -47,26 +47,26 @@ if TYPE_CHECKING:
 __all__ = ["crawl_site", "take_in"]
 
 _PROGRESS_SECONDS = 1.0
-"""Between two writes of a document's progress at least."""
+"""The least seconds between two writes of a document's progress."""
 
 _PARSING = 0.4
-"""The share of the progress that reading the file is."""
+"""The share of the progress that parsing the file takes."""
 
 _WAIT_SECONDS = 1.0
-_TOLD = 100
-"""Pages, and addresses that gave none, that a crawl's result names at most."""
+_LISTED = 100
+"""The most pages, and the most skipped addresses, that a crawl's result lists."""
 
 
 class _Gone(Exception):
-    """The document was deleted or erased, or a later upload has taken its place, while it was worked on."""
+    """The document was deleted, erased or replaced by a later upload while the job was working on it."""
 
 
 def take_in(run: JobRun, payload: Ingest) -> JobDone:
-    """One try at one document: ready, or failed with a reason; or it is gone.
+    """Make one attempt to index a document. It ends as ready, as failed with a reason, or as gone.
 
     Raises:
-        Postponed: an earlier job on it has not ended.
-        FirelaunchError: another try may help.
+        Postponed: an earlier job on the document has not ended.
+        FirelaunchError: another attempt may help.
     """
     _wait_for(run, payload.after)
     work = _Work(run, run.services.documents, payload.document)
@@ -80,7 +80,7 @@ def take_in(run: JobRun, payload: Ingest) -> JobDone:
 
 
 def _wait_for(run: JobRun, job: str) -> None:
-    """Two jobs on one document would write over each other, so the later one waits."""
+    """Postpone this job until an earlier one on the document has ended. Two jobs would overwrite each other."""
     with suppress(NotFound):
         if job and not run.services.jobs.get(run.scope, job).finished:
             raise Postponed(retry_after=_WAIT_SECONDS)
@@ -88,53 +88,53 @@ def _wait_for(run: JobRun, job: str) -> None:
 
 @dataclass(slots=True)
 class _Work:
-    """One try at one document."""
+    """One attempt to index one document."""
 
     run: JobRun
     documents: Documents
     document: str
-    _told_at: float = field(default=float("-inf"))
+    _progress_at: float = field(default=float("-inf"))
     _bills: list[Write] = field(default_factory=list)
     _spent: int = 0
     _calls: int = 0
 
     def run_through(self) -> JobDone:
-        """From where the last try ended to the end: ready, or failed with a reason."""
+        """Go on where the last attempt ended, until the document is ready, or failed with a reason."""
         record = self._record()
         if record.data["status"] == "failed":
-            return self._ended_badly(record)
+            return self._clean_up(record)
         try:
-            record = self._parsed(self._fetched(record))
-            chunks = self._indexed(record)
+            record = self._parse(self._fetch(record))
+            chunks = self._index(record)
         except DocumentUnreadable as error:
-            return self._failed(error.problem, error.message)
+            return self._fail(error.problem, error.message)
         except FetchRefused as error:
-            return self._failed(error.problem, error.message)
+            return self._fail(error.problem, error.message)
         except BudgetExceeded:
             message = "Today's budget does not cover embedding this document. Upload it again tomorrow."
-            return self._failed("budget_exceeded", message)
+            return self._fail("budget_exceeded", message)
         except NotFound:
-            self._record()  # its files go with the document
+            self._record()  # files vanish when their document is deleted: this then raises _Gone
             raise
         except ModelRefused:
             message = "The embedding model does not take this document's text. Remove what is not text from it."
-            return self._failed("embedding_refused", message)
+            return self._fail("embedding_refused", message)
         return JobDone({"status": "ready", "chunks": chunks})
 
     def stop(self) -> None:
-        """After the job's cancel: give the document up, unless it is another job's by now."""
+        """Give the document up after the job was cancelled, unless it belongs to another job by now."""
         with suppress(_Gone, Fenced):
             if self._record().data["status"] != "ready":
-                self._failed(STOPPED["problem"], STOPPED["message"])
+                self._fail(STOPPED["problem"], STOPPED["message"])
 
     def _record(self) -> Document:
-        found = self.run.services.store.get(self.run.scope.document(self.document))
-        if found is None or found.data.get("job") != self.run.id or found.data.get("status") == "deleting":
+        record = self.run.services.store.get(self.run.scope.document(self.document))
+        if record is None or record.data.get("job") != self.run.id or record.data.get("status") == "deleting":
             raise _Gone
-        return found
+        return record
 
     def _write(self, **changes: Any) -> Document:
-        """Change the record while it is this job's, and settle what was embedded since."""
+        """Change the record if it still belongs to this job, and settle the embedding calls since the last change."""
         while True:
             record = self._record()
             now = self.run.services.clock()
@@ -144,17 +144,17 @@ class _Work:
             except (PreconditionFailed, NotFound):
                 continue
             self._bills.clear()
-            self._told_at = time.monotonic()
+            self._progress_at = time.monotonic()
             return self._record()
 
     def _progress(self, fraction: float) -> None:
         self.run.check()
         self.run.progress(round(100 * fraction), 100)
-        if self._bills or time.monotonic() - self._told_at >= _PROGRESS_SECONDS:
+        if self._bills or time.monotonic() - self._progress_at >= _PROGRESS_SECONDS:
             self._write(progress=round(min(fraction, 0.99), 3), cost_micro_usd=self._spent)
 
-    def _fetched(self, record: Document) -> Document:
-        """The document's own bytes, where they are not there yet."""
+    def _fetch(self, record: Document) -> Document:
+        """Fetch and store the document's file, unless an earlier attempt did."""
         if record.data["hash"]:
             return record
         documents, files = self.documents, self.documents.files(self.run.scope)
@@ -163,14 +163,14 @@ class _Work:
                 documents.fetcher.fetch(record.data["url"], file)
             else:
                 self._copy(record.data["name"], file)
-            size, digest = _measured(file)
+            size, digest = _measure(file)
             if size > documents.policy.file_bytes:
                 raise DocumentUnreadable("too_large", f"A file has at most {documents.policy.file_bytes} bytes.")
             file.seek(0)
             files.put(f"{record.path}/{digest}", file, documents.fence(record))
         shown = record.data.get("shown") or {}
         if shown.get("hash") == digest:
-            # Nothing has changed: what the index holds stays.
+            # The content has not changed, so its index entries stay valid.
             same = {GENERATION: shown[GENERATION], "indexed": dict(shown["indexed"] or {}), "shown": None}
             return self._write(hash=digest, bytes=size, **same)
         return self._write(hash=digest, bytes=size)
@@ -183,8 +183,8 @@ class _Work:
             message = "There is no such file in your uploads. Upload it, and then name it here."
             raise DocumentUnreadable("not_uploaded", message) from None
 
-    def _parsed(self, record: Document) -> Document:
-        """The document's text, where it is not there yet."""
+    def _parse(self, record: Document) -> Document:
+        """Parse the file and store its text, unless an earlier attempt did."""
         digest = record.data["hash"]
         if record.data.get("text") == digest:
             return record
@@ -208,17 +208,22 @@ class _Work:
         policy = self.documents.policy
         return ParseLimits(file_bytes=policy.file_bytes, text_characters=policy.text_characters)
 
-    def _indexed(self, record: Document) -> int:
-        """The document in every version that has to hold it, also in one that was begun meanwhile."""
+    def _index(self, record: Document) -> int:
+        """Index the document in every version that has to hold it, also in one that was started meanwhile.
+
+        Returns:
+            the number of its chunks.
+        """
         chunks = int(record.data.get("chunks", 0))
         while True:
-            # After the record says ready, and not before: whoever begins a version afterwards sees that it is.
+            # Read the versions once more after the record says "ready". A version that is started later than that
+            # read sees the document as ready, and whoever builds the version takes care of it.
             state = self.documents.versions.begun()
             missing = [version for version in state.written if not is_complete(record, version)]
             if not missing and record.data["status"] == "ready":
                 return chunks
             for version in missing:
-                count, mark = self._built(record, version)
+                count, mark = self._build(record, version)
                 chunks = count if version == state.current else chunks
                 record = self._write(**{f"indexed.{version.id}": mark, "cost_micro_usd": self._spent})
             self._remove_stale(record)
@@ -227,16 +232,16 @@ class _Work:
                 return chunks  # its model is not set up here; the next upload makes the vectors
 
     def _remove_stale(self, record: Document) -> None:
-        """Remove the files of contents that this one has replaced."""
-        stale = [each for each in record.data.get("stale", ()) if each != record.data["hash"]]
+        """Remove the files of the contents that this one has replaced."""
+        stale = [digest for digest in record.data.get("stale", ()) if digest != record.data["hash"]]
         if stale:
-            names = [*stale, *(f"{each}.text" for each in stale)]
+            names = [*stale, *(f"{digest}.text" for digest in stale)]
             self.documents.files(self.run.scope).delete(record.path, names, self.documents.fence(record))
 
-    def _built(self, record: Document, version: Version) -> tuple[int, str]:
+    def _build(self, record: Document, version: Version) -> tuple[int, str]:
         scope, digest = self.run.scope, record.data["hash"]
         engine = self.documents.engine(version)
-        about = {"title": record.data["name"], **({"url": record.data["url"]} if record.data["url"] else {})}
+        metadata = {"title": record.data["name"], **({"url": record.data["url"]} if record.data["url"] else {})}
         characters = max(1, int(record.data["characters"]))
         embed = None if engine.embedder is None else (lambda texts: self._embed(engine, texts))
         donors = self.documents.same_content(scope, self.document, digest)
@@ -248,7 +253,7 @@ class _Work:
                 engine,
                 scope,
                 self.document,
-                about,
+                metadata,
                 read_blocks(text),
                 embed,
                 donors,
@@ -256,30 +261,31 @@ class _Work:
                 fence=fence,
             )
             with closing(steps):
-                for built in steps:
-                    count = built.chunks
-                    self._progress(_PARSING + (1 - _PARSING) * built.characters / characters)
+                for progress in steps:
+                    count = progress.chunks
+                    self._progress(_PARSING + (1 - _PARSING) * progress.characters / characters)
         return count, digest if engine.complete else f"{digest} words"
 
     def _embed(self, engine: Engine, texts: Sequence[str]) -> Sequence[Vector]:
-        assert engine.embedder is not None  # noqa: S101 - callers have looked
+        assert engine.embedder is not None  # noqa: S101 - callers have checked
         reservation = self._reserve(engine.cost(sum(map(text_bound, texts))), engine.embedder.id)
         try:
-            made = engine.embedder.embed(texts)
+            embedded = engine.embedder.embed(texts)
         except FirelaunchError:
             if reservation is not None:
                 self.run.commit(reservation.settlement())
             raise
-        cost = engine.cost(made.tokens)
+        cost = engine.cost(embedded.tokens)
         self._spent += cost
         if reservation is not None:
-            reservation.spend(engine.embedder.id, TokenCounts(input=made.tokens, estimated=made.estimated), cost)
+            tokens = TokenCounts(input=embedded.tokens, estimated=embedded.estimated)
+            reservation.spend(engine.embedder.id, tokens, cost)
             self._bills.append(reservation.settlement())
-        vectors: Sequence[Vector] = list(made.vectors)
+        vectors: Sequence[Vector] = list(embedded.vectors)
         return vectors
 
     def _reserve(self, micro_usd: int, model: str) -> Reservation | None:
-        """Room in the user's day for what embedding may cost. The library's is the app's own cost."""
+        """Reserve the most that embedding may cost in the user's day. The app itself pays for the library."""
         services, scope = self.run.services, self.run.scope
         if scope.uid is None or micro_usd == 0:
             return None
@@ -291,13 +297,13 @@ class _Work:
         )
         return reservation
 
-    def _failed(self, problem: str, message: str) -> JobDone:
-        told = {"problem": problem, "message": message}
-        nothing = {"indexed": {}, "hash": "", "text": "", "chunks": 0, "shown": None, "stale": []}
-        return self._ended_badly(self._write(status="failed", error=told, **nothing))
+    def _fail(self, problem: str, message: str) -> JobDone:
+        error = {"problem": problem, "message": message}
+        empty = {"indexed": {}, "hash": "", "text": "", "chunks": 0, "shown": None, "stale": []}
+        return self._clean_up(self._write(status="failed", error=error, **empty))
 
-    def _ended_badly(self, record: Document) -> JobDone:
-        """Remove what there is of a document whose record says that it has failed."""
+    def _clean_up(self, record: Document) -> JobDone:
+        """Remove all data of a document whose record says that it has failed."""
         self.documents.wipe(self.run.scope, self.document, record.update_time)
         return JobDone({"status": "failed", "problem": record.data["error"]["problem"]})
 
@@ -306,7 +312,7 @@ def _file_name(record: Document) -> str:
     return str(record.data["name"])
 
 
-def _measured(file: IO[bytes]) -> tuple[int, str]:
+def _measure(file: IO[bytes]) -> tuple[int, str]:
     file.seek(0)
     digest = sha256()
     size = 0
@@ -317,33 +323,33 @@ def _measured(file: IO[bytes]) -> tuple[int, str]:
 
 
 def crawl_site(run: JobRun, payload: Crawl) -> JobDone:
-    """Put up the pages of a site, each as a document with a job of its own."""
+    """Add the pages of a site as documents, each with a job of its own."""
     documents = run.services.documents
-    taken: list[str] = []
+    added: list[str] = []
     skipped: list[dict[str, str]] = []
     stopped = None
     limits = CrawlLimits(payload.depth, payload.pages)
 
     def progress(fraction: float) -> None:
         run.check()
-        run.progress(round(fraction * payload.pages), payload.pages, f"{len(taken)} pages")
+        run.progress(round(fraction * payload.pages), payload.pages, f"{len(added)} pages")
 
     try:
-        for found in crawl(payload.url, documents.fetcher, limits, progress=progress):
+        for page in crawl(payload.url, documents.fetcher, limits, progress=progress):
             run.check()
-            if not isinstance(found, WebPage):
-                skipped.append({"url": found.url[:500], "reason": found.reason})
+            if not isinstance(page, WebPage):
+                skipped.append({"url": page.url[:500], "reason": page.reason})
                 continue
-            url = found.fetched.url
+            url = page.fetched.url
             try:
-                document, _ = documents.add(run.scope, DocumentSource("url", url[-200:], url), found.file)
+                document, _ = documents.add(run.scope, DocumentSource("url", url[-200:], url), page.file)
             except TooLarge as error:
                 skipped.append({"url": url[:500], "reason": error.message})
                 continue
-            taken.append(document["id"])
+            added.append(document["id"])
     except TooMany as error:
         stopped = error.message
     except FetchRefused as error:
         stopped = error.message
-    result = {"pages": len(taken), "documents": taken[:_TOLD], "skipped": skipped[:_TOLD], "stopped": stopped}
+    result = {"pages": len(added), "documents": added[:_LISTED], "skipped": skipped[:_LISTED], "stopped": stopped}
     return JobDone(result)

@@ -1,7 +1,7 @@
-"""Users' devices, and the job that sends a notification to all of one user's.
+"""The job that sends a notification to all devices of one user.
 
-A token stands for one person's app on one device. Who signs in there next registers it anew, and from then on what is
-meant for the one before does not go there any more.
+A token stands for one person's app on one device. If another user signs in there, they register the token for
+themselves, and the first user's notifications no longer go to that device.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["NOTIFY", "Notify", "notify_handlers"]
 
 
 _DATA_BYTES = 3_000
-"""Of a notification's data; FCM takes 4,096 bytes with all else
+"""The most bytes of a notification's data. FCM takes 4,096 bytes for the whole message
 (https://firebase.google.com/docs/cloud-messaging/customize-messages/set-message-type)."""
 
 _RESERVED = ("from", "message_type")
@@ -28,7 +28,7 @@ _RESERVED_PREFIXES = ("google.", "gcm.")
 
 
 class Notify(BaseModel):
-    """The payload: what the user's devices show. ``data`` is handed to the client's code."""
+    """The payload: the text that the user's devices show. ``data`` goes to the client's code."""
 
     model_config = ConfigDict(extra="forbid")
     title: str = Field(min_length=1, max_length=200)
@@ -49,10 +49,10 @@ NOTIFY: Final = Kind("notify", Notify)
 
 
 def notify_handlers(push: Push | None, more: Handlers | None = None) -> Handlers:
-    """The handler of notifications.
+    """Return the handler of notifications, together with ``more``.
 
     Args:
-        push: None where nothing can be sent, as on a laptop.
+        push: sends notifications; None if nothing can be sent, as on a laptop.
     """
     handlers = Handlers(more)
 
@@ -65,23 +65,23 @@ def notify_handlers(push: Push | None, more: Handlers | None = None) -> Handlers
         )
         if push is None:
             return JobDone({"devices": len(devices), "sent": 0, "removed": 0, "refused": 0, "off": True})
-        told: dict[str, Any] = run.checkpoint or {"done": [], "sent": 0, "removed": 0, "refused": 0}
-        left = [device for device in devices if device.id not in told["done"]]
+        progress: dict[str, Any] = run.checkpoint or {"done": [], "sent": 0, "removed": 0, "refused": 0}
+        pending = [device for device in devices if device.id not in progress["done"]]
         notification = PushMessage(payload.title, payload.body, payload.data, tag=run.id)
-        outcomes = push.send([str(device.data["token"]) for device in left], notification) if left else []
-        by_outcome = {name: [d for d, o in zip(left, outcomes, strict=True) if o == name] for name in set(outcomes)}
+        outcomes = push.send([str(device.data["token"]) for device in pending], notification) if pending else []
+        by_outcome = {name: [d for d, o in zip(pending, outcomes, strict=True) if o == name] for name in set(outcomes)}
         stale = by_outcome.get("stale", [])
-        told = {
-            "done": [*told["done"], *(d.id for d, o in zip(left, outcomes, strict=True) if o != "again")],
-            "sent": told["sent"] + len(by_outcome.get("sent", [])),
-            "removed": told["removed"] + len(stale),
-            "refused": told["refused"] + len(by_outcome.get("refused", [])),
+        progress = {
+            "done": [*progress["done"], *(d.id for d, o in zip(pending, outcomes, strict=True) if o != "again")],
+            "sent": progress["sent"] + len(by_outcome.get("sent", [])),
+            "removed": progress["removed"] + len(stale),
+            "refused": progress["refused"] + len(by_outcome.get("refused", [])),
         }
-        gone = [Delete(d.path) for d in stale]
+        deletes = [Delete(d.path) for d in stale]
         if by_outcome.get("again"):
-            run.commit(*gone, checkpoint=told)
+            run.commit(*deletes, checkpoint=progress)
             raise PushUnavailable(retry_after=10)
-        counts = {name: told[name] for name in ("sent", "removed", "refused")}
-        return JobDone({"devices": len(devices), **counts, "off": False}, gone)
+        counts = {name: progress[name] for name in ("sent", "removed", "refused")}
+        return JobDone({"devices": len(devices), **counts, "off": False}, deletes)
 
     return handlers

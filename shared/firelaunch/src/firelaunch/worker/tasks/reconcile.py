@@ -1,4 +1,4 @@
-"""The reconciliation as a job of the app, for apps without the function, or between two of its nights."""
+"""The job that reconciles subscriptions with Stripe, for apps without the nightly function, or between its runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["RECONCILE", "Reconcile", "billing_handlers"]
 
 
 class Reconcile(BaseModel):
-    """The payload: there is nothing to say."""
+    """The payload, which is empty."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -23,9 +23,9 @@ RECONCILE: Final = Kind("reconcile", Reconcile, seconds=1500)
 
 
 def billing_handlers(more: Handlers | None) -> Handlers:
-    """The handler of reconciliations, and others.
+    """Return the handler of reconciliations, together with ``more``.
 
-    A try begins from the start: what the one before mended differs no more, and comparing is cheap.
+    Each attempt starts from the beginning. What an earlier attempt repaired no longer differs, and comparing is cheap.
     """
     handlers = Handlers(more)
 
@@ -39,7 +39,7 @@ def billing_handlers(more: Handlers | None) -> Handlers:
             run.progress(subscriptions)
 
         try:
-            report = run.services.desk.reconciliation(run.scope).run(looked_at)
+            report = run.services.checkout.reconciliation(run.scope).run(looked_at)
         except BillingUnavailable:
             raise
         except (BillingOff, BillingError) as error:

@@ -1,4 +1,4 @@
-"""Re-embedding as a job of the app, for those who would rather ask for it than run a command."""
+"""The job that re-embeds an app's documents, as an alternative to the command."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .. import Handlers, JobDone, JobFailed, JobRun, Postponed
 __all__ = ["REEMBED", "Reembed", "reembed_handlers"]
 
 _PAUSE = 5.0
-"""Seconds until documents are looked at again whose own jobs were at them."""
+"""Seconds until the job looks again at documents that their own jobs were working on."""
 
 
 class Reembed(BaseModel):
     """The payload.
 
     Args:
-        version: id of the index version that the settings ask for where the job was begun.
+        version: the id of the index version that the settings asked for when the job was enqueued.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -32,17 +32,17 @@ REEMBED: Final = Kind("reembed", Reembed, max_attempts=20, seconds=1500)
 
 
 def reembed_handlers(more: Handlers | None) -> Handlers:
-    """The handler of re-embeddings, and others. A try goes on where the one before has ended."""
+    """Return the handler of re-embeddings, together with ``more``. Each attempt goes on where the last one ended."""
     handlers = Handlers(more)
 
     @handlers.on(REEMBED)
-    def reembed(run: JobRun, asked: Reembed) -> JobDone:
-        from ...documents.reembed import Reembedding  # with what reads and cuts documents, which no start waits for
+    def reembed(run: JobRun, payload: Reembed) -> JobDone:
+        from ...documents.reembed import Reembedding  # imports parsing and chunking: not at start-up
 
         if run.scope.uid is not None:
             raise JobFailed("A re-embedding is the app's.")
-        if asked.version != run.services.documents.versions.wanted.id:
-            # An instance of before the change, or of after the next one, would build and switch to its own.
+        if payload.version != run.services.documents.versions.wanted.id:
+            # This instance has older or newer settings than the job. It would build and switch to another version.
             raise Conflict("This instance's settings ask for another index version than the job.", retry_after=_PAUSE)
         work = Reembedding(run.services.store, run.services.documents)
         try:

@@ -1,7 +1,7 @@
-"""What all users of an app used in a day, summed into one document; and reservations that nobody settled, let go.
+"""Sum the usage of all users of an app for each day into one document, and release reservations that never settled.
 
-Both go through all users of the app, a page at a time, and can be repeated: a sum takes the place of the one before,
-and a reservation that is gone is not let go twice.
+Both jobs go through all users of the app, a page at a time. You can repeat them: a new sum replaces the old one, and a
+reservation is released only once.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ SUMMED: Final = (
     "expired_requests",
     "expired_micro_usd",
 )
-"""The counters of a user's day that are added up."""
+"""The counters of a user's day that are summed."""
 
 _PAGE = 100
-"""Users that are read at a time."""
+"""The number of users that are read at a time."""
 
 
 class Rollup(BaseModel):
-    """The payload: so many days (UTC), today and those before. Run after midnight, two have yesterday's last word."""
+    """The payload: the number of days (UTC) up to today. Run it with two after midnight for yesterday's final sums."""
 
     days: int = Field(default=2, ge=1, le=31)
 
 
 class Expire(BaseModel):
-    """The payload: reservations of so many days (UTC), today's and those before."""
+    """The payload: the number of days (UTC) up to today whose reservations are checked."""
 
     days: int = Field(default=2, ge=1, le=31)
 
@@ -56,45 +56,45 @@ EXPIRE: Final = Kind("expire", Expire, seconds=1700)
 
 
 def rollup_handlers(more: Handlers | None = None) -> Handlers:
-    """The handlers of both."""
+    """Return the handlers of both jobs, together with ``more``."""
     handlers = Handlers(more)
 
     @handlers.on(ROLLUP)
     def rollup(run: JobRun, payload: Rollup) -> JobDone:
         _check_app(run)
         sums = {day: dict.fromkeys(("users", *SUMMED), 0) for day in _days(run, payload.days)}
-        for _, day, found in _usage(run, list(sums)):
-            usage = Day.of(found)
+        for _, day, document in _usage(run, list(sums)):
+            usage = Day.of(document)
             sums[day]["users"] += 1
             for name in SUMMED:
                 sums[day][name] += usage.number(name)
         writes = [
-            Set(run.scope.rollup(day), {**counted, "day": day, "updated_at": SERVER_TIME})
-            for day, counted in sums.items()
+            Set(run.scope.rollup(day), {**counters, "day": day, "updated_at": SERVER_TIME})
+            for day, counters in sums.items()
         ]
         return JobDone({"days": sums}, writes)
 
     @handlers.on(EXPIRE)
     def expire(run: JobRun, payload: Expire) -> JobDone:
         _check_app(run)
-        told = {"users": 0, "reservations": 0, "micro_usd": 0}
-        for user, day, found in _usage(run, _days(run, payload.days)):
-            if not Day.of(found).reservations(run.services.clock(), expired=True):
+        totals = {"users": 0, "reservations": 0, "micro_usd": 0}
+        for user, day, document in _usage(run, _days(run, payload.days)):
+            if not Day.of(document).reservations(run.services.clock(), expired=True):
                 continue
             released = run.services.metering.release_expired(user, day)
-            told["users"] += bool(released)
-            told["reservations"] += len(released)
-            told["micro_usd"] += sum(released.values())
-        if told["reservations"]:
-            log.warning("%s: %d requests never settled and were let go", run.scope.app_id, told["reservations"])
-        return JobDone(told)
+            totals["users"] += bool(released)
+            totals["reservations"] += len(released)
+            totals["micro_usd"] += sum(released.values())
+        if totals["reservations"]:
+            log.warning("%s: %d requests never settled and were let go", run.scope.app_id, totals["reservations"])
+        return JobDone(totals)
 
     return handlers
 
 
-def rollup_view(day: str, found: Document | None) -> dict[str, Any]:
-    """A day of the app as its admins see it; zeros where nothing was summed up yet."""
-    data: Mapping[str, Any] = {} if found is None else found.data
+def rollup_view(day: str, document: Document | None) -> dict[str, Any]:
+    """Return a day of the app as its admins see it, with zeros if nothing has been summed yet."""
+    data: Mapping[str, Any] = {} if document is None else document.data
     at = data.get("updated_at")
     return {
         "day": day,
@@ -114,14 +114,14 @@ def _days(run: JobRun, count: int) -> list[str]:
 
 
 def _usage(run: JobRun, days: list[str]) -> Iterator[tuple[Scope, str, Document]]:
-    """Every user's document of each of these days, where there is one."""
-    store, seen = run.services.store, 0
+    """Yield each user's usage document of each of these days, if there is one."""
+    store, read_users = run.services.store, 0
     users = store.ids(run.scope.users())
     while page := [run.scope.of(uid) for uid in islice(users, _PAGE)]:
         run.check()
-        asked = [(user, day) for user in page for day in days]
-        for (user, day), found in zip(asked, store.get_many([u.usage(d) for u, d in asked]), strict=True):
-            if found is not None:
-                yield user, day, found
-        seen += len(page)
-        run.progress(seen, None, "users")
+        pairs = [(user, day) for user in page for day in days]
+        for (user, day), document in zip(pairs, store.get_many([u.usage(d) for u, d in pairs]), strict=True):
+            if document is not None:
+                yield user, day, document
+        read_users += len(page)
+        run.progress(read_users, None, "users")
