@@ -72,9 +72,9 @@ firelaunch.server.stream_loop._GATHER_SECONDS = firelaunch.server.stream_loop._M
 
 SLOW_TO_LET_GO = """
 import time
-from firelaunch.server.stream_loop import Hub
+from firelaunch.server.stream_loop import StreamLoop
 
-_add = Hub.add
+_add = StreamLoop.add
 
 
 def _slow(hub, served):
@@ -82,7 +82,7 @@ def _slow(hub, served):
     time.sleep(0.5)
 
 
-Hub.add = _slow
+StreamLoop.add = _slow
 """
 """A machine under load: the thread that handed a stream over gets no time until the stream is long back."""
 
