@@ -1,4 +1,4 @@
-"""The command line. Each command lies in a module of its own, imported when it is called."""
+"""Define the command line. Each command has its own module, which is imported when the command runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``firelaunch data``: an app's documents into a file, and back."""
+"""Implement ``firelaunch data``: export an app's documents to a file, and import them."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def import_command(app: str, file: Path, yes: bool) -> None:
 
 
 def export_data(settings: Settings, file: Path) -> Export:
-    """The app's documents in ``file``.
+    """Export the app's documents to ``file``.
 
     Raises:
-        ClickException: the file will not do, or the database cannot be reached.
+        ClickException: the file is not usable, or the database cannot be reached.
     """
     store = build_store(settings)
     try:
@@ -78,7 +78,7 @@ def export_data(settings: Settings, file: Path) -> Export:
 
 
 def progress(what: str) -> Callable[[int], None]:
-    """A count on a terminal, and nothing where there is none."""
+    """Return a function that shows a count on a terminal, and does nothing elsewhere."""
 
     def show(count: int) -> None:
         if sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""``firelaunch erase``: all of a user's data in one app, or in all apps of the repo."""
+"""Implement ``firelaunch erase``: remove all data of a user from one app, or from all apps of the repo."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def command(uid: str, apps: tuple[str, ...], dry_run: bool, yes: bool) -> None:
 
     Run it with FIRELAUNCH_MODE=cloud, credentials that may write to the databases, and the apps' own variables.
     """
-    listed = apps or tuple(sorted(path.parent.name for path in Path("apps").glob("*/firelaunch.toml")))
-    if not listed:
+    app_names = apps or tuple(sorted(path.parent.name for path in Path("apps").glob("*/firelaunch.toml")))
+    if not app_names:
         raise click.ClickException("There is no app in apps/; name one with --app.")
     if not (dry_run or yes):
-        click.confirm(f"Remove all data of {uid} in {', '.join(listed)}, for good?", abort=True)
-    for app in listed:
+        click.confirm(f"Remove all data of {uid} in {', '.join(app_names)}, for good?", abort=True)
+    for app in app_names:
         settings = load_settings(app)
         services = build(settings)
         try:
@@ -47,12 +47,12 @@ def command(uid: str, apps: tuple[str, ...], dry_run: bool, yes: bool) -> None:
             )
         finally:
             services.store.close()
-        click.echo(f"{settings.app.id} in {where(settings)}: {_told(report, dry_run)}")
+        click.echo(f"{settings.app.id} in {where(settings)}: {_summary(report, dry_run)}")
 
 
-def _told(report: ErasureReport, dry_run: bool) -> str:
-    found = ", ".join(f"{number} {name}" for name, number in report.found.items())
-    text = f"{'holds' if dry_run else 'removed'} {found}." if found else "nothing of this user."
+def _summary(report: ErasureReport, dry_run: bool) -> str:
+    counts = ", ".join(f"{number} {name}" for name, number in report.found.items())
+    text = f"{'holds' if dry_run else 'removed'} {counts}." if counts else "nothing of this user."
     if report.running and not dry_run:
         text += " Something was still at work for them: run it again in a few minutes."
     if report.customer:

@@ -1,4 +1,4 @@
-"""``firelaunch invite``: an invitation by the operator; how an app gets its first admin."""
+"""Implement ``firelaunch invite``: the operator invites people to an app, including its first admin."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def command(app: str, role: str, uses: int, hours: int) -> None:
     store = build_store(settings)
     try:
         invites = Invites(store, settings.app.id, lambda: datetime.now(UTC))
-        made = invites.create(role, uses=uses, valid_for=timedelta(hours=hours), by="operator")
+        invitation = invites.create(role, uses=uses, valid_for=timedelta(hours=hours), by="operator")
     finally:
         store.close()
-    until = made.expires_at.astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    click.echo(f"Invitation to {settings.app.id} in {where(settings)} as {role}, for {uses} until {until}:", err=True)
-    click.echo(made.code)
+    expiry = invitation.expires_at.astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    click.echo(f"Invitation to {settings.app.id} in {where(settings)} as {role}, for {uses} until {expiry}:", err=True)
+    click.echo(invitation.code)

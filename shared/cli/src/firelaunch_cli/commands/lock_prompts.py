@@ -1,4 +1,4 @@
-"""``firelaunch lock-prompts``: the prompts of an app as they are now, noted in ``prompts.lock``."""
+"""Implement ``firelaunch lock-prompts``: record an app's current prompts in ``prompts.lock``."""
 
 from __future__ import annotations
 

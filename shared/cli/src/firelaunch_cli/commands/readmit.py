@@ -1,4 +1,4 @@
-"""``firelaunch readmit``: lift the removal of a member, so that they may join again."""
+"""Implement ``firelaunch readmit``: lift the removal of a member, so that they may join again."""
 
 from __future__ import annotations
 

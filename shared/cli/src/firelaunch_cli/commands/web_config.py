@@ -1,4 +1,4 @@
-"""``firelaunch web-config``: the config with which web clients initialise Firebase."""
+"""Implement ``firelaunch web-config``: print the config with which web clients initialise Firebase."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["command", "shown"]
 
 
 def shown(config: Mapping[str, str]) -> str:
-    """A config as JSON, for people and for files."""
+    """Format a config as JSON, for people and for files."""
     return json.dumps(config, indent=2)
 
 

@@ -57,9 +57,9 @@ class GrpcServer(JsonServer):
 
         from ..rag.vertex_clients import VertexClients
 
-        credentials_or_none = credentials or AnonymousCredentials()  # type: ignore[no-untyped-call]
+        caller_credentials = credentials or AnonymousCredentials()  # type: ignore[no-untyped-call]
         return VertexClients(
-            self.address, credentials_or_none, lambda: grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
+            self.address, caller_credentials, lambda: grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
         )
 
     def __enter__(self) -> Self:
