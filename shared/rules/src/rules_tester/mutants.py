@@ -112,7 +112,7 @@ def _expression(text: str, node: Mapping[str, Any]) -> Expression:
 def _of_expressions(source: str, text: str, nodes: Sequence[Expression]) -> Iterator[Mutant]:
     nodes = [node for node in nodes if not _BODY.match(text, node.start)]
     operators = {node.place: _top_operator(text, node) for node in nodes}
-    signs = {place: found.group() for place, found in operators.items() if found}
+    signs = {place: operator.group() for place, operator in operators.items() if operator}
     chained = _chained(text, nodes, signs)
     passed_over = _passed_over(nodes, signs)
     idle = guards(source)

@@ -128,10 +128,10 @@ def _denying(text: str, functions: list[_Function], conditions: list[Span]) -> l
     while True:
         conditions_and_values = [*conditions, *(function.value for function in candidates)]
         chained = {span for condition in conditions_and_values for chain in _chains(text, *condition) for span in chain}
-        kept = [function for function in candidates if _called_in(chained, text, function, functions)]
-        if len(kept) == len(candidates):
-            return kept
-        candidates = kept
+        remaining = [function for function in candidates if _called_in(chained, text, function, functions)]
+        if len(remaining) == len(candidates):
+            return remaining
+        candidates = remaining
 
 
 def _called_in(spans: set[Span], text: str, function: _Function, functions: list[_Function]) -> bool:

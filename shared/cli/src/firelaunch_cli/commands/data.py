@@ -19,10 +19,10 @@ __all__ = ["command", "export_data"]
 
 @click.group("data")
 def command() -> None:
-    """Bring an app's documents into a file, and from there into a database.
+    """Export an app's documents to a file, and import them from there into a database.
 
-    The database is that of the app's settings and the environment, as for other commands: SQLite on this machine,
-    or Firestore with FIRELAUNCH_MODE=cloud and credentials for it.
+    The app's settings and the environment choose the database, as for other commands: SQLite on this machine, or
+    Firestore with FIRELAUNCH_MODE=cloud and credentials for it.
     """
 
 
@@ -30,7 +30,7 @@ def command() -> None:
 @click.argument("app")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def export_command(app: str, file: Path) -> None:
-    """Write every document of APP to FILE, one a line; after an interruption, go on."""
+    """Write every document of APP to FILE, one on each line. After an interruption, run it again to continue."""
     settings = load_settings(app)
     done = export_data(settings, file)
     already = f", {done.before:,} of them from before" if done.before else ""
@@ -42,9 +42,9 @@ def export_command(app: str, file: Path) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def import_command(app: str, file: Path, yes: bool) -> None:
-    """Write every document of FILE to the database of APP; after an interruption, go on.
+    """Write every document of FILE to the database of APP. After an interruption, run it again to continue.
 
-    Documents that are there under the same path are replaced, others are let be.
+    Documents with the same path are replaced. Other documents stay as they are.
     """
     settings = load_settings(app)
     if not yes and not click.confirm(f"Write the documents of {file} to {settings.app.id} in {where(settings)}?"):

@@ -35,7 +35,7 @@ _RECORD = ".firelaunch-answers.json"
     "--port", type=click.IntRange(1, 65535), help="Port to listen on; 8080, or any other where that is taken."
 )
 def command(once: bool, port: int | None) -> None:
-    """Make apps/demo if it is not there, start it, have it read documents, ask about them, and show what it cost."""
+    """Make apps/demo if it does not exist, start it, upload documents, ask about them, and show the costs."""
     root = repo_root()
     folder = _demo_app(root)
     port = free_port(port)

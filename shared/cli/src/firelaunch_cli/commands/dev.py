@@ -44,10 +44,10 @@ _UNWATCHED = {".firelaunch", ".venv", "node_modules", "__pycache__", ".git", "te
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the app; 8080, or any where that is taken.")
 @click.option("--embedded", is_flag=True, help="Without emulators: SQLite, as firelaunch serve has it.")
 def command(app: str, port: int | None, embedded: bool) -> None:
-    """Run APP (a folder, or a name under apps/) until Ctrl-C, and start it again after each change.
+    """Run APP (a folder, or a name under apps/) until Ctrl-C, and restart it after each change.
 
-    The Firestore emulator runs beside it under the composed rules, where there are Java and the emulator; the Auth
-    emulator too, where the Firebase CLI is. Their data is gone when they end. The app's .env is read.
+    If Java and the Firestore emulator are installed, the emulator runs too, with the composed rules. If the Firebase
+    CLI is installed, so does the Auth emulator. The emulators lose their data when they end. The app's .env is read.
     """
     folder = app_folder(app)
     wanted_port = port or (int(os.environ["PORT"]) if os.environ.get("PORT", "").isdecimal() else None)
@@ -159,8 +159,8 @@ class _Dev:
             self.app.stop()
 
     def _environ(self) -> Mapping[str, str]:
-        own = {"HOST": "127.0.0.1", "PORT": str(self.port), "PYTHONUNBUFFERED": "1"}
-        return {**read_env(self.folder / ".env").values, **os.environ, **own, **self.mode_environ}
+        server_environ = {"HOST": "127.0.0.1", "PORT": str(self.port), "PYTHONUNBUFFERED": "1"}
+        return {**read_env(self.folder / ".env").values, **os.environ, **server_environ, **self.mode_environ}
 
     def _files(self) -> Iterator[tuple[Path, int]]:
         """Yield the app's files with the times of their last changes."""

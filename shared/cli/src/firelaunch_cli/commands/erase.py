@@ -28,7 +28,7 @@ def _uid(_context: click.Context, _argument: click.Parameter, uid: str) -> str:
 @click.option("--dry-run", is_flag=True, help="Say what there is, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def command(uid: str, apps: tuple[str, ...], dry_run: bool, yes: bool) -> None:
-    """Remove everything that the user UID left in the apps: docs/erasure.md says what, and what stays elsewhere.
+    """Remove all data of the user UID from the apps. docs/erasure.md says what is removed, and what stays elsewhere.
 
     Run it with FIRELAUNCH_MODE=cloud, credentials that may write to the databases, and the apps' own variables.
     """

@@ -47,11 +47,11 @@ def command(
     compare: Path | None,
     threshold: float,
 ) -> None:
-    """Measure search on DIR, a collection in BEIR's form, by words, by vectors and by both; or an app's answers.
+    """Measure search on DIR, a collection in BEIR's format, by words, by vectors and by both, or an app's answers.
 
-    Where DIR is an app (a folder, or a name under apps/), it is started with data of its own, and asked the questions
-    of its evals/questions.toml. Of a collection each document is indexed as one passage. Exit 1 where --compare shows
-    a regression, 2 where the input is wrong.
+    If DIR is an app (a folder, or a name under apps/), the app is started with separate data and asked the questions of
+    its evals/questions.toml. Each document of a collection is indexed as one passage. Exits with 1 if --compare shows a
+    regression, and with 2 if the input is wrong.
     """
     if not folder.is_dir():
         try:

@@ -30,8 +30,8 @@ def _role(_context: click.Context, _option: click.Parameter, role: str) -> str:
 def command(app: str, role: str, uses: int, hours: int) -> None:
     """Print a code with which people join APP (a folder, or a name under apps/).
 
-    They send it to the membership function: docs/membership.md. Only a hash of it is stored, so it cannot be printed
-    again. Run it with FIRELAUNCH_MODE=cloud and credentials that may write to the database.
+    People send the code to the membership function (docs/membership.md). Only a hash of the code is stored, so it can't
+    be printed again. Run it with FIRELAUNCH_MODE=cloud and credentials that may write to the database.
     """
     settings = load_settings(app)
     store = build_store(settings)

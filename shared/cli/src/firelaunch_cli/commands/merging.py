@@ -126,8 +126,8 @@ class Merger:
             stages.setdefault(path, {})[stage] = f"{mode},{blob}"
         self._git("read-tree", tree)
         for path, sides in stages.items():
-            kept = self._git("ls-files", "-s", "-z", "--", path).partition("\t")[0].split()
-            if "3" in sides and kept and sides.get("2") == f"{kept[0]},{kept[1]}":
+            merged_entry = self._git("ls-files", "-s", "-z", "--", path).partition("\t")[0].split()
+            if "3" in sides and merged_entry and sides.get("2") == f"{merged_entry[0]},{merged_entry[1]}":
                 self._git("update-index", "--add", "--cacheinfo", f"{sides['3']},{path}.{label}")
         return self._git("write-tree").strip()
 

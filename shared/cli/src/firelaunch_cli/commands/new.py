@@ -82,7 +82,7 @@ def render(template: str, given: Mapping[str, str], out: Path, *, ask: bool = Fa
 @click.option("--no-input", is_flag=True, help="Ask nothing; take the defaults, and the ANSWERS given.")
 @click.argument("answers", nargs=-1, metavar="[NAME=VALUE]... | function NAME [KIND]")
 def command(no_input: bool, answers: tuple[str, ...]) -> None:
-    """Make an app under apps/, asking up to seven questions.
+    """Make an app under apps/. Asks up to seven questions.
 
     Answers may be given, as in: firelaunch new app_name="My shop" model_provider=vertex
 

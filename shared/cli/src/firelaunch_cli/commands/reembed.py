@@ -26,10 +26,10 @@ _WAIT_SECONDS = 60.0
 @click.option("--drop-old", is_flag=True, help="Remove the versions that were searched before.")
 @click.option("--abandon", is_flag=True, help="Give up the version that is being built.")
 def command(app: str, dry_run: bool, yes: bool, drop_old: bool, abandon: bool) -> None:
-    """Build the index version that APP's firelaunch.toml asks for, from stored text; search it once it is complete.
+    """Build the index version that APP's firelaunch.toml asks for from stored text, and use it once it is complete.
 
-    Until then the version in use is searched, and what is uploaded lands in both. Broken off, it goes on from there
-    when it is run again. CLOUD_RUN_TASK_INDEX and CLOUD_RUN_TASK_COUNT share the work between processes.
+    Until then searches use the current version, and uploads go into both. After an interruption, run it again to
+    continue. CLOUD_RUN_TASK_INDEX and CLOUD_RUN_TASK_COUNT divide the work among processes.
     """
     services = build(load_settings(app))
     try:

@@ -37,11 +37,11 @@ def command(
     allow: Path | None,
     jobs: int,
 ) -> None:
-    """Run CASES against RULES on the Firestore emulator, then against every small change (mutant) of them.
+    """Run CASES against RULES on the Firestore emulator, then against every small change (mutant) of the rules.
 
-    A change that no case notices survives: it shows what the cases do not test. Exit 1 below --min-score, and where the
-    score does not hold (nothing to change, or a change to an expression that does not compile); 2 where the input is
-    wrong or a case does not hold on the rules as they are.
+    A change that no case notices survives, and shows what the cases do not test. Exits with 1 below --min-score or if
+    the score is not complete (nothing to change, or a change to an expression that does not compile), and with 2 if the
+    input is wrong or a case fails on the unchanged rules.
     """
     try:
         suite = load_suite(cases)

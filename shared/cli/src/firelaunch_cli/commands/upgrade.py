@@ -47,10 +47,10 @@ def command(
     allow_uncommitted: bool,
     base: Path | None,
 ) -> None:
-    """Merge the template as it is now into APP (a folder, or a name under apps/).
+    """Merge the current template into APP (a folder, or a name under apps/).
 
-    The app as it was made, as it is, and as it would be made now are merged three ways. Where both sides changed the
-    same lines, both stay, between conflict markers, and the exit code is 1. Answers may be changed on the way.
+    This is a three-way merge of the app as it was made, as it is, and as it would be made now. If both sides changed
+    the same lines, both versions stay between conflict markers, and the exit code is 1. You may also change answers.
     """
     folder = app_folder(app)
     record = _record(folder)

@@ -123,12 +123,12 @@ class _Checks:
                     f"the function {function.name} would hide another of that name, which the base rules or the "
                     "rules language have; give it another name",
                 )
-        found = MARKER.search(self._fragment.text)
-        if found:
-            yield self.problem(found.start(), "this comment looks like the mark around an app's block; reword it")
+        mark = MARKER.search(self._fragment.text)
+        if mark:
+            yield self.problem(mark.start(), "this comment looks like the mark around an app's block; reword it")
 
     def of_tokens(self, tokens: Sequence[Token], statements: _Statements) -> Iterator[Problem]:
-        known = self._helpers | _BUILT_IN_FUNCTIONS | {function.name for function in functions(statements)}
+        callables = self._helpers | _BUILT_IN_FUNCTIONS | {function.name for function in functions(statements)}
         for before, token, after in _threes(tokens):
             if token.kind != "name" or before == ".":
                 continue
@@ -140,7 +140,7 @@ class _Checks:
                 )
             elif before == "let" and token.text in self._reserved:
                 yield self.problem(token.start, f"{token.text} has a meaning already; give it another name")
-            elif after == "(" and before != "function" and token.text not in known | {"if", "in", "is", "return"}:
+            elif after == "(" and before != "function" and token.text not in callables | {"if", "in", "is", "return"}:
                 yield self.problem(token.start, f"there is no function {token.text}; declare it, or mend its name")
 
     def _of_path(self, path: tuple[str, ...]) -> str:

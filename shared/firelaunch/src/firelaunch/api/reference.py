@@ -104,7 +104,7 @@ def asset(path: Asset) -> Response:
 
 @cache
 def _swagger() -> Path:
-    found = find_spec("flask_openapi3_swagger")
-    if found is None or found.origin is None:
+    package = find_spec("flask_openapi3_swagger")
+    if package is None or package.origin is None:
         raise NotFound(reason="flask-openapi3-swagger is not installed")
-    return Path(found.origin).parent / "templates" / "swagger"
+    return Path(package.origin).parent / "templates" / "swagger"

@@ -205,8 +205,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
         self.stream_loop: StreamLoop = StreamLoop(getattr(self.wsgi, "write_seconds", 30.0))
         self._body_seconds: float = getattr(self.wsgi, "body_seconds", 300.0)
+        # Connections whose next request the loop gathers, the one that waits longest first.
         self._waiting: dict[Connection, None] = {}
+        # Connections whose request body needs a thread, while all threads that may wait for bodies are taken.
         self._queue: deque[Connection] = deque()
+        # Connections that the server has closed and the client has not yet, and the time until which it may.
         self._closing: dict[Connection, float] = {}
         # Threads that may wait for request bodies: half of them, so that complete requests always find a thread.
         self._readers, self._reader_limit = 0, max(1, self.cfg.threads // 2)
@@ -245,7 +248,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._wait(conn, b"")
 
     def _make_room(self) -> bool:
-        """Close the connection that has waited longest, and return whether there was one."""
+        """Close the connection that has waited longest, closing ones first, and return whether there was one."""
         for conn in self._closing:
             self._close(conn)
             return True

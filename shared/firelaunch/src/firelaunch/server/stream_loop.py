@@ -81,6 +81,7 @@ class StreamLoop:
 
     def __init__(self, write_seconds: float) -> None:
         self.write_seconds = write_seconds
+        # Streams that other threads have added and the loop has not taken yet.
         self._arrived: deque[Served] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -94,6 +95,7 @@ class StreamLoop:
         self._prompt_selector.register(self._wake_reader, selectors.EVENT_READ)
         self._gathering = False
         self._streams: set[Served] = set()
+        # A heap of (time, number, stream): when a stream whose text gathers continues. The number breaks ties.
         self._timers: list[tuple[float, int, Served]] = []
         self._number = count()
 
@@ -198,6 +200,7 @@ class StreamLoop:
         self._dismiss(served)
 
     def _take(self, served: Served) -> None:
+        """Start to wait for a stream that another thread has added."""
         self._streams.add(served)
         served._last_beat = time.monotonic()
         if not served.gone:
@@ -211,6 +214,7 @@ class StreamLoop:
         self._wait(served)
 
     def _wait(self, served: Served) -> None:
+        """Wait for the provider that the stream named last; a retry may have changed it."""
         waits_for = served.client.waits_for
         if waits_for is None:  # pragma: no cover - only hand_over yields WAITING
             self._dismiss(served)
@@ -286,6 +290,7 @@ class StreamLoop:
         return True
 
     def _rest(self, served: Served, until: float) -> None:
+        """Stop reading from the provider until ``until``, so that its text gathers."""
         self._listen(served, on=False)
         heapq.heappush(self._timers, (until, next(self._number), served))
 
@@ -343,12 +348,14 @@ class StreamLoop:
             self._continue(served)
 
     def _client_left(self, served: Served) -> None:
+        """Stop watching a client that left. Its stream leaves the loop too, unless the answer goes on without it."""
         served.left()
         self._forget_client(served)
         if not served.client.goes_on:
             self._dismiss(served)
 
     def _tick(self, served: Served, now: float) -> None:
+        """Check a stream's time limits, and send a heartbeat in a long silence."""
         wait = served._wait
         if wait is None or served not in self._streams:
             return
@@ -371,6 +378,7 @@ class StreamLoop:
             self._send(served, served.frame(STILL_HERE))
 
     def _dismiss(self, served: Served) -> None:
+        """Give the stream back to a thread of the server, which continues or ends it."""
         if served not in self._streams:
             return
         self._streams.remove(served)

@@ -98,11 +98,11 @@ def storage_notified(
 
 
 def pushed(attributes: Mapping[str, Any], data: bytes, at: datetime | None = None) -> Sent:
-    """A message as Pub/Sub pushes it (https://cloud.google.com/pubsub/docs/push#receive_push)."""
-    given = {name: value for name, value in attributes.items() if value is not None}
+    """Return a Pub/Sub push with a message (https://cloud.google.com/pubsub/docs/push#receive_push)."""
+    present = {name: value for name, value in attributes.items() if value is not None}
     number, time = secrets.token_hex(8), (at or datetime.now(UTC)).isoformat(timespec="milliseconds")
     message = {
-        "attributes": given,
+        "attributes": present,
         "data": base64.b64encode(data).decode(),
         "messageId": number,
         "message_id": number,
@@ -140,8 +140,8 @@ def document_event(
     name = f"projects/{project}/databases/{database}/documents/{path}"
 
     def document(fields: Mapping[str, Any]) -> dict[str, Any]:
-        own = {key: _value(value) for key, value in fields.items()}
-        return {"name": name, "fields": own, "createTime": time, "updateTime": time}
+        encoded = {key: _value(value) for key, value in fields.items()}
+        return {"name": name, "fields": encoded, "createTime": time, "updateTime": time}
 
     data: dict[str, Any] = {}
     if after is not None:
