@@ -43,8 +43,8 @@ def dollars(micro: int) -> str:
 class Speech:
     """One speaker's text, written as it arrives and wrapped between words at the terminal's width."""
 
-    def __init__(self, who: str) -> None:
-        click.echo(_styled(who.ljust(_MARGIN), bold=True), nl=False)
+    def __init__(self, speaker: str) -> None:
+        click.echo(_styled(speaker.ljust(_MARGIN), bold=True), nl=False)
         self._width = min(_WIDEST, shutil.get_terminal_size().columns - 1) - _MARGIN
         self._column = self._spaces = 0
         self._word = ""

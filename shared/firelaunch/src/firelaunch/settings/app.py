@@ -228,7 +228,7 @@ class Jobs(_Section):
 
 
 class Environment(_Section):
-    """What differs between a laptop and the cloud; read from the process's environment."""
+    """The settings that differ between a laptop and the cloud, from the process's environment."""
 
     mode: Mode = "embedded"
     data: Path = Path(".firelaunch")
