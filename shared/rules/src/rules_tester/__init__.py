@@ -1,1 +1,1 @@
-"""Testing security rules: cases that say who may do what, and mutants that show whether the cases would notice."""
+"""Test security rules: cases say who may do what, and mutants show whether the cases would notice wrong rules."""

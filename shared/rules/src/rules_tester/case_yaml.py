@@ -1,4 +1,4 @@
-"""YAML that knows its lines and Firestore's own values, and refuses a key that is given twice."""
+"""Read YAML with line numbers and Firestore's values, and refuse duplicate keys."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Lines(dict[Any, Any]):
-    """A map with the line that it begins in, and those of its keys."""
+    """A map with the line on which it begins, and the lines of its keys."""
 
     line: int = 0
     of: dict[Any, int]
 
 
 def read(text: str) -> Any:
-    """The document; its maps are :class:`Lines`.
+    """Parse a document. Its maps are :class:`Lines`.
 
     Raises:
-        yaml.YAMLError: it is none, or a map has a key twice, or a value is not of its tag; the message has the line.
+        yaml.YAMLError: the text is not YAML, a map has a duplicate key, or a value does not fit its tag. The message
+            has the line.
     """
     return yaml.load(text, _Loader)  # noqa: S506 - a subclass of the safe loader
 
 
 class _Loader(yaml.SafeLoader):
     def scan_tag(self) -> yaml.TagToken:
-        """As the library's, which asks for a space behind a tag even where nothing can follow, as in ``{at: !x}``."""
+        """Scan a tag, also one right before a bracket, as in ``{at: !x}``, where the library requires a space."""
         start = self.get_mark()
         if self.prefix(len(_ALONE)) != _ALONE or self.peek(len(_ALONE)) not in ",]}":
             return super().scan_tag()
@@ -47,28 +48,28 @@ class _Loader(yaml.SafeLoader):
 
 
 def _map(loader: _Loader, node: yaml.MappingNode) -> Iterator[Lines]:
-    found = Lines()
-    found.line, found.of = node.start_mark.line + 1, {}
-    yield found
+    lines = Lines()
+    lines.line, lines.of = node.start_mark.line + 1, {}
+    yield lines
     seen: set[str] = set()
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode) and key.tag != _MERGED:
             if key.value in seen:
                 raise _problem(key, f"{key.value!r} is given twice in this map; leave one out, or make a list of them")
             seen.add(key.value)
-            found.of[key.value] = key.start_mark.line + 1
-    found.update(loader.construct_mapping(node, deep=True))
+            lines.of[key.value] = key.start_mark.line + 1
+    lines.update(loader.construct_mapping(node, deep=True))
 
 
 def _tag(of: Callable[[Any], Any]) -> Callable[[_Loader, yaml.Node], Any]:
-    def construct(loader: _Loader, node: yaml.Node) -> Any:
+    def construct_value(loader: _Loader, node: yaml.Node) -> Any:
         try:
-            given = loader.construct_sequence(node) if isinstance(node, yaml.SequenceNode) else node.value
-            return of(given)
+            argument = loader.construct_sequence(node) if isinstance(node, yaml.SequenceNode) else node.value
+            return of(argument)
         except (ValueError, TypeError) as error:
             raise _problem(node, f"{node.tag}: {error}") from None
 
-    return construct
+    return construct_value
 
 
 def _problem(node: yaml.Node, message: str) -> yaml.YAMLError:
@@ -89,13 +90,13 @@ def _latlng(pair: Any) -> LatLng:
 
 
 def _from_now(text: str) -> datetime:
-    found = _AGO.fullmatch(text)
-    if text and not found:
+    match = _AGO.fullmatch(text)
+    if text and not match:
         raise ValueError(f"{text!r} is no span of time; write +10m, -1h, +30s or -2d")
     now = datetime.now(UTC)
-    if not found:
+    if not match:
         return now
-    sign, number, unit = found.groups()
+    sign, number, unit = match.groups()
     return now + timedelta(**{_UNITS[unit]: float(sign + number)})
 
 

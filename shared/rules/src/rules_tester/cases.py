@@ -1,4 +1,4 @@
-"""The file that says who may do what: users, documents that are there, and cases (docs/test-rules.md)."""
+"""Load the file that says who may do what: users, existing documents, and cases (docs/test-rules.md)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _TOP = {"users", "documents", "cases"}
 
 
 class CaseError(Exception):
-    """The file of cases cannot be used; the message says where and what to mend."""
+    """The file of cases is not usable. The message says where, and what to correct."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One request of one user, and whether the rules should let it through."""
+    """A request of a user, and whether the rules should allow it."""
 
     name: str
     user: str
@@ -41,7 +41,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Suite:
-    """All cases of a file, and the documents that are there before each of them."""
+    """All cases of a file, and the documents that exist before each case."""
 
     documents: Mapping[str, Mapping[str, Any]]
     cases: tuple[Case, ...]
@@ -51,7 +51,7 @@ def load_suite(path: Path) -> Suite:
     """Read a file of cases.
 
     Raises:
-        CaseError: it is not there, no YAML, or not of the form; the message names the case.
+        CaseError: the file is missing, not YAML, or not in the right format. The message names the case.
     """
     try:
         data = read(path.read_text(encoding="utf-8-sig"))
@@ -127,8 +127,8 @@ def _expanded(raw: Any, name: str, users: Mapping[str, Mapping[str, Any] | None]
         if str(user) not in users:
             raise ValueError(f"user {user!r} is not under 'users'; there are: {', '.join(users) or 'none'}")
         for operation in operations:
-            told = str(raw.get("name") or name)
-            yield Case(told, str(user), users[str(user)], operation, raw["expect"] == "allow")
+            case_name = str(raw.get("name") or name)
+            yield Case(case_name, str(user), users[str(user)], operation, raw["expect"] == "allow")
 
 
 def _operations(raw: Mapping[str, Any]) -> Iterator[Operation]:
@@ -145,11 +145,11 @@ def _operations(raw: Mapping[str, Any]) -> Iterator[Operation]:
 
 def _batch(raw: Any) -> Operation:
     parts: list[Operation] = []
-    for number, one in enumerate(_list(raw), 1):
-        kinds = set(one) & WRITES if isinstance(one, dict) else set()
-        if len(kinds) != 1 or set(one) - {*kinds, "data"}:
+    for number, write in enumerate(_list(raw), 1):
+        kinds = set(write) & WRITES if isinstance(write, dict) else set()
+        if len(kinds) != 1 or set(write) - {*kinds, "data"}:
             raise ValueError(f"write {number} of the batch is not one of {', '.join(sorted(WRITES))} with its 'data'")
-        parts += _operations(one)
+        parts += _operations(write)
     if len({part.path for part in parts}) < len(parts) or not parts:
         raise ValueError("a batch writes each document once, and one at least")
     return Operation("batch", ", ".join(f"{part.kind} {part.path}" for part in parts), parts=tuple(parts))
@@ -189,15 +189,15 @@ def _fields(data: Any) -> Mapping[str, Any]:
 
 
 def _where(raw: Any) -> list[tuple[Any, ...]]:
-    found = [] if raw is None else raw
-    for item in found:
+    conditions = [] if raw is None else raw
+    for item in conditions:
         if not isinstance(item, list) or len(item) != 3 or item[1] not in OPERATORS:
             signs = ", ".join(OPERATORS)
             raise ValueError(
                 f"each of 'where' is [field, operator, value], as in [[owner, ==, ann]]; there are: {signs}"
             )
         value(item[2])
-    return [tuple(item) for item in found]
+    return [tuple(item) for item in conditions]
 
 
 def _list(item: Any) -> list[Any]:

@@ -1,7 +1,7 @@
-"""Requests to a Firestore emulator as a user, over its REST API: did the rules let them through?
+"""Send requests to a Firestore emulator as a user, over its REST API, and report whether the rules allow them.
 
-REST is used rather than the Python client because a connection is kept for thousands of requests, and because what was
-sent is then plain to see.
+REST serves better than the Python client here: one connection lasts for thousands of requests, and the requests are
+easy to inspect.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ OPERATORS = {
 
 
 class UnexpectedAnswer(Exception):
-    """The emulator neither allowed nor denied: a request that is wrong in itself, or an emulator that failed."""
+    """The emulator neither allowed nor denied, because the request is invalid or the emulator failed."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One request.
+    """A request.
 
     Args:
-        path: of a document, or (list, count) of a collection, or (group) the collection's id.
-        data: fields of a create, a set or an update; an update changes these and leaves the others.
-        where: of a query: (field, operator, value) each.
-        order: of a query: "field" or "field desc" each.
-        limit: of a query; None for no limit.
-        parts: of a batch: its writes, which land together or not at all.
+        path: the path of a document, for list and count that of a collection, for group the collection's id.
+        data: the fields of a create, a set or an update. An update changes only these fields.
+        where: a query's conditions, each (field, operator, value).
+        order: a query's order, each "field" or "field desc".
+        limit: a query's limit; None for no limit.
+        parts: the writes of a batch, of which all or none take effect.
     """
 
     kind: Kind
@@ -55,17 +55,17 @@ class Operation:
 
     @property
     def changed(self) -> tuple[str, ...]:
-        """Paths of the documents that it changes when it is allowed."""
+        """The paths of the documents that the request changes if it is allowed."""
         if self.kind == "batch":
             return tuple(part.path for part in self.parts)
         return (self.path,) if self.kind in WRITES else ()
 
 
 class RestClient:
-    """One kept connection to one database of an emulator. Not for use by two threads at once.
+    """A persistent connection to one database of an emulator, for use by one thread at a time.
 
     Args:
-        host: "127.0.0.1:8080".
+        host: the emulator's address, such as "127.0.0.1:8080".
     """
 
     def __init__(self, host: str, project: str, database: str = "(default)") -> None:
@@ -73,27 +73,27 @@ class RestClient:
         self._root = f"projects/{project}/databases/{database}/documents"
 
     def allowed(self, operation: Operation, token: str | None) -> bool:
-        """Whether the rules let ``operation`` through.
+        """Return whether the rules allow ``operation``.
 
         Args:
-            token: an ID token; None sends none. "owner" is let through by no rule but the emulator's own.
+            token: an ID token; None sends none. The emulator itself, and no rule, allows everything to "owner".
 
         Raises:
-            UnexpectedAnswer: the emulator answered something else than yes or no, or not at all.
+            UnexpectedAnswer: the emulator answered neither yes nor no, or not at all.
         """
         method, path, body = self._request(operation)
-        status, said = self._send(method, path, body, token)
+        status, answer_text = self._send(method, path, body, token)
         if status == 200:
             return True
         if status == 403:
             return False
-        # Past the rules, the database itself may find nothing, or find something in the way.
-        if status in {404, 409} or (status == 400 and "FAILED_PRECONDITION" in said):
+        # The rules allowed the request, but the database found no document, or found one in the way.
+        if status in {404, 409} or (status == 400 and "FAILED_PRECONDITION" in answer_text):
             return True
-        raise UnexpectedAnswer(f"{operation.kind} {operation.path}: {status} {said[:300]}")
+        raise UnexpectedAnswer(f"{operation.kind} {operation.path}: {status} {answer_text[:300]}")
 
     def put(self, documents: Mapping[str, Mapping[str, Any] | None]) -> None:
-        """Write documents as they are given, whatever the rules; None removes one.
+        """Write documents regardless of the rules. None removes a document.
 
         Raises:
             UnexpectedAnswer: the emulator refused.
@@ -102,9 +102,9 @@ class RestClient:
             {"delete": self._name(path)} if data is None else self._write(path, data, None)
             for path, data in documents.items()
         ]
-        status, said = self._send("POST", f"/v1/{quote(self._root)}:commit", {"writes": writes}, "owner")
+        status, answer_text = self._send("POST", f"/v1/{quote(self._root)}:commit", {"writes": writes}, "owner")
         if status != 200:
-            raise UnexpectedAnswer(f"the documents could not be written: {status} {said[:300]}")
+            raise UnexpectedAnswer(f"the documents could not be written: {status} {answer_text[:300]}")
 
     def close(self) -> None:
         """Close the connection."""
@@ -120,12 +120,12 @@ class RestClient:
         if operation.changed:
             return "POST", f"{root}:commit", {"writes": [self._change(part) for part in operation.parts or [operation]]}
         parent, _, collection = operation.path.rpartition("/")
-        where = f"{root}/{quote(parent, safe='/')}" if parent else root
+        parent_url = f"{root}/{quote(parent, safe='/')}" if parent else root
         query = {"structuredQuery": _query(operation, collection, self._root)}
         if operation.kind == "count":
-            counted = {"structuredAggregationQuery": {**query, "aggregations": [{"alias": "n", "count": {}}]}}
-            return "POST", f"{where}:runAggregationQuery", counted
-        return "POST", f"{where}:runQuery", query
+            count_query = {"structuredAggregationQuery": {**query, "aggregations": [{"alias": "n", "count": {}}]}}
+            return "POST", f"{parent_url}:runAggregationQuery", count_query
+        return "POST", f"{parent_url}:runQuery", query
 
     def _change(self, operation: Operation) -> dict[str, Any]:
         if operation.kind == "delete":
@@ -137,9 +137,9 @@ class RestClient:
         return write
 
     def _write(self, path: str, data: Mapping[str, Any], mask: list[str] | None) -> dict[str, Any]:
-        held = data if mask is None else _unfolded(data)
-        write: dict[str, Any] = {"update": {"name": self._name(path), "fields": fields(held, self._root)}}
-        timed = [".".join(map(_quoted, place)) for place in _timed(held)]
+        nested = data if mask is None else _unfolded(data)
+        write: dict[str, Any] = {"update": {"name": self._name(path), "fields": fields(nested, self._root)}}
+        timed = [".".join(map(_quoted, place)) for place in _server_time_paths(nested)]
         if mask is not None:
             write["updateMask"] = {"fieldPaths": [name for name in map(_dotted, mask) if name not in timed]}
         if timed:
@@ -157,7 +157,7 @@ class RestClient:
                 answer = self._connection.getresponse()
                 return answer.status, answer.read().decode(errors="replace")
             except (OSError, http.client.HTTPException) as error:
-                # A kept connection may have been closed meanwhile; a new one is made by the next request.
+                # The emulator may have closed an idle connection. The next request opens a new one.
                 self._connection.close()
                 if last or isinstance(error, TimeoutError):
                     raise UnexpectedAnswer(f"the emulator did not answer: {error or type(error).__name__}") from error
@@ -171,8 +171,8 @@ def _query(operation: Operation, collection: str, root: str) -> dict[str, Any]:
         query["where"] = {"compositeFilter": {"op": "AND", "filters": filters}}
     if operation.order:
         query["orderBy"] = [
-            {"field": {"fieldPath": _dotted(name)}, "direction": "DESCENDING" if way == "desc" else "ASCENDING"}
-            for name, _, way in (item.partition(" ") for item in operation.order)
+            {"field": {"fieldPath": _dotted(name)}, "direction": "DESCENDING" if direction == "desc" else "ASCENDING"}
+            for name, _, direction in (item.partition(" ") for item in operation.order)
         ]
     if operation.limit is not None:
         query["limit"] = operation.limit
@@ -187,24 +187,24 @@ def _filter(name: str, sign: str, item: Any, root: str) -> dict[str, Any]:
 
 
 def _unfolded(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of an update, in which "address.city" is the city in the address."""
-    whole: dict[str, Any] = {}
+    """Turn an update's fields into nested maps: "address.city" is the city in the address."""
+    nested: dict[str, Any] = {}
     for name, item in data.items():
         *parents, last = str(name).split(".")
-        place = whole
+        place = nested
         for parent in parents:
             place = place.setdefault(parent, {})
         place[last] = item
-    return whole
+    return nested
 
 
-def _timed(data: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Places of the fields that the server sets."""
+def _server_time_paths(data: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the paths of the fields that the server sets."""
     for name, item in data.items():
         if is_server_time(item):
             yield (*above, str(name))
         elif isinstance(item, Mapping):
-            yield from _timed(item, (*above, str(name)))
+            yield from _server_time_paths(item, (*above, str(name)))
 
 
 def _dotted(field_path: str) -> str:

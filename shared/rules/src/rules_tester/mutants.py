@@ -1,4 +1,4 @@
-"""Small changes to rules, each of which a good suite notices. What expressions there are comes from the emulator."""
+"""Make small changes to rules, each of which a good suite notices. The emulator reports the rules' expressions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .static_analysis import Span, bare, guards, operands, unreachable
 __all__ = ["Expression", "Mutant", "expressions", "mutants"]
 
 _NEUTRAL = {"&&": "true", "||": "false"}
-"""What may as well be left out of a chain."""
+"""The operand that has no effect in a chain of each sign."""
 _BODY = re.compile(r"\s*(?:let|return)\s")
 _OPERATOR = re.compile(r"&&|\|\||==|!=|<=|>=|<|>|\bin\b|\bis\b")
 _BRANCH = re.compile(r"[?:]\s*(true|false)\b(?!\s*[.\[(=!<>&|?])")
@@ -23,17 +23,17 @@ _SWAPS = {
     "<": ("<=", ">="), "<=": ("<", ">"), ">": (">=", "<="), ">=": (">", "<"),
 }  # fmt: skip
 _DROPPED = "match /dropped/match { allow get: if false; }"
-"""In place of a match: a block may not be left empty."""
+"""The replacement of a dropped match, as a block may not be empty."""
 
 _VERSION = re.compile(r"(?<![\w.])rules_version\s*=\s*(['\"])(_)\1")
-"""As it stands in blanked text. A file that names none is of version 1."""
+"""The version's declaration in blanked text. A file without one is of version 1."""
 _PREFIX = 3
 _READS, _WRITES = ("get", "list"), ("create", "update", "delete")
 
 
 @dataclass(frozen=True)
 class Expression:
-    """A node of the emulator's expression tree: its span, and whether a value of it was a boolean, or any was seen."""
+    """A node of the emulator's expression tree: its span, whether it had a boolean value, and whether any value."""
 
     start: int
     end: int
@@ -43,11 +43,11 @@ class Expression:
 
     @property
     def place(self) -> Span:
-        """Where it lies."""
+        """The node's span."""
         return self.start, self.end
 
     def walk(self) -> Iterator[Expression]:
-        """This node and all below it."""
+        """Yield this node and all nodes below it."""
         yield self
         for child in self.children:
             yield from child.walk()
@@ -55,7 +55,7 @@ class Expression:
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change: ``source[start:end]`` becomes ``text``. ``expression`` is set where only that expression changes."""
+    """A change: ``source[start:end]`` becomes ``text``. ``expression`` is set if only that expression changes."""
 
     operator: str
     start: int
@@ -64,11 +64,11 @@ class Mutant:
     expression: Expression | None = None
 
     def apply(self, source: str) -> str:
-        """The rules with the change."""
+        """Return the rules with the change."""
         return source[: self.start] + self.text + source[self.end :]
 
     def shown(self, source: str) -> dict[str, Any]:
-        """The change for people: its line, the lines before and after, and an id that stays while these do."""
+        """Describe the change: its line, the text before and after, and an id that follows from operator and texts."""
         first = source.rfind("\n", 0, self.start) + 1
         last = source.find("\n", self.end)
         last = len(source) if last < 0 else last
@@ -82,21 +82,21 @@ class Mutant:
 
 
 def expressions(source: str, report: Sequence[Mapping[str, Any]]) -> list[Expression]:
-    """The expression tree of ``:ruleCoverage``'s report; its offsets count characters, its ends leave brackets out."""
+    """Read the expression trees of ``:ruleCoverage``'s report. Its offsets count characters; its ends omit brackets."""
     text = blanked(source)
     return [_expression(text, node) for node in report]
 
 
 def mutants(source: str, trees: Sequence[Expression]) -> list[Mutant]:
-    """Every change that the operators make of ``source``, each resulting text once."""
-    found: dict[str, Mutant] = {}
+    """Return every change that the operators make to ``source``, without two that give the same text."""
+    by_text: dict[str, Mutant] = {}
     text = blanked(source)
     everything = [node for tree in trees for node in tree.walk()]
     for mutant in [*_of_expressions(source, text, everything), *_of_statements(source)]:
         changed = mutant.apply(source)
         if changed != source:
-            found.setdefault(changed, mutant)
-    return list(found.values())
+            by_text.setdefault(changed, mutant)
+    return list(by_text.values())
 
 
 def _expression(text: str, node: Mapping[str, Any]) -> Expression:
@@ -112,7 +112,7 @@ def _expression(text: str, node: Mapping[str, Any]) -> Expression:
 def _of_expressions(source: str, text: str, nodes: Sequence[Expression]) -> Iterator[Mutant]:
     nodes = [node for node in nodes if not _BODY.match(text, node.start)]
     operators = {node.place: _top_operator(text, node) for node in nodes}
-    signs = {place: found.group() for place, found in operators.items() if found}
+    signs = {place: operator.group() for place, operator in operators.items() if operator}
     chained = _chained(text, nodes, signs)
     passed_over = _passed_over(nodes, signs)
     idle = guards(source)
@@ -125,7 +125,7 @@ def _of_expressions(source: str, text: str, nodes: Sequence[Expression]) -> Iter
         if (node.boolean or operator or negated) and node.place not in passed_over:
             span = bare(text, node.start, node.end)
             within = chained[span][0] if span in chained else None
-            # In a chain, a condition that always (or never) holds is one that was dropped.
+            # In a chain, a condition that is always (or never) true has the same effect as dropping the condition.
             if within != "&&" and span not in idle:
                 yield Mutant("to true", node.start, node.end, "true", node)
             if within != "||":
@@ -139,22 +139,23 @@ def _of_expressions(source: str, text: str, nodes: Sequence[Expression]) -> Iter
 
 
 def _chained(text: str, nodes: Sequence[Expression], signs: Mapping[Span, str]) -> dict[Span, tuple[str, Expression]]:
-    """Operands of chains, each with its chain's sign and the node that is the whole chain."""
-    found: dict[Span, tuple[str, Expression]] = {}
+    """Return the operands of chains, each with its chain's sign and the node of the whole chain."""
+    operands_of_chains: dict[Span, tuple[str, Expression]] = {}
     for node in nodes:
         sign = signs.get(node.place)
         if sign in _NEUTRAL:
             spans = operands(text, node.start, node.end, sign)
             for span in spans if len(spans) > 1 else ():
-                found.setdefault(span, (sign, node))
-    return found
+                operands_of_chains.setdefault(span, (sign, node))
+    return operands_of_chains
 
 
 def _passed_over(nodes: Sequence[Expression], signs: Mapping[Span, str]) -> set[Span]:
-    """Nodes whose changes would tell nothing.
+    """Return the nodes whose changes would show nothing.
 
-    What "is" asks for its type: another boolean is a boolean still, and for all else "is" itself is changed. And the
-    first conditions of a chain together: what kills a change of them kills one of the whole chain, or of one of them.
+    They are the operands of "is", since another boolean is still a boolean and "is" itself is changed for all other
+    types; and the first conditions of a chain taken together, since a case that kills their change also kills a change
+    of the whole chain or of one of them.
     """
     return {
         child.place
@@ -166,7 +167,7 @@ def _passed_over(nodes: Sequence[Expression], signs: Mapping[Span, str]) -> set[
 
 
 def _with_sign(text: str, span: Span, sign: str) -> Span:
-    """An operand's span with the sign that joins it to the others, and the brackets that are around it alone."""
+    """Return an operand's span with the sign that joins it to the others, and the brackets around it alone."""
     start, end = span
     while True:
         left, right = len(text[:start].rstrip()), end + len(text[end:]) - len(text[end:].lstrip())
@@ -179,12 +180,12 @@ def _with_sign(text: str, span: Span, sign: str) -> Span:
 
 
 def _of_literals(source: str, text: str, node: Expression) -> Iterator[Mutant]:
-    """Of what the node itself holds: numbers, one more and one less; hasOnly and the like; its list's elements."""
+    """Change what the node itself holds: numbers by one, hasOnly and the like, and the elements of its list."""
     for left, right in _own(node):
         for number in re.finditer(r"(?<![\w.$])\d+(?![\w.])", text[left:right]):
             start, end = left + number.start(), left + number.end()
             for near in (int(number.group()) + 1, int(number.group()) - 1):
-                # Behind a minus, another one would be a decrement, which rules do not have.
+                # After a minus, a second one would be a decrement, which rules do not have.
                 signed = near < 0 and text[:start].rstrip().endswith("-")
                 yield Mutant("number by one", start, end, f"({near})" if signed else str(near), node)
         for method in re.finditer(r"(?<=\.)has(?:Only|All|Any)\b", text[left:right]):
@@ -198,7 +199,7 @@ def _of_literals(source: str, text: str, node: Expression) -> Iterator[Mutant]:
 
 
 def _of_branches(text: str, node: Expression) -> Iterator[Mutant]:
-    """Of a choice (``?`` and ``:``) the branches that are true or false, which the emulator makes no nodes of."""
+    """Change the branches of a choice (``?`` and ``:``) that are true or false, which are no nodes in the emulator."""
     start, end = bare(text, node.start, node.end)
     if _top(re.compile(r"\?"), text, node) is not None:
         for literal in _BRANCH.finditer(text, start, end):
@@ -208,37 +209,37 @@ def _of_branches(text: str, node: Expression) -> Iterator[Mutant]:
 
 
 def _own(node: Expression) -> list[Span]:
-    """The parts of a node's span that are no child's."""
+    """Return the parts of a node's span that belong to no child."""
     edges = [node.start, *(edge for child in node.children for edge in (child.start, child.end)), node.end]
     return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def _elements(source: str, text: str, node: Expression) -> list[str]:
-    found, begin = [], node.start + 1
+    elements, begin = [], node.start + 1
     for offset in range(node.start + 1, node.end):
         if offset == node.end - 1 or (text[offset] == "," and _depth(text, node.start + 1, offset) == 0):
             if source[begin:offset].strip():
-                found.append(source[begin:offset].strip())
+                elements.append(source[begin:offset].strip())
             begin = offset + 1
-    return found
+    return elements
 
 
 def _top_operator(text: str, node: Expression) -> re.Match[str] | None:
-    """The operator that joins the node's operands. It lies between its children, or beside the only one."""
+    """Find the operator that joins the node's operands, between its children or beside its only child."""
     return _top(_OPERATOR, text, node)
 
 
 def _top(signs: re.Pattern[str], text: str, node: Expression) -> re.Match[str] | None:
-    """The last of ``signs`` that is the node's own and stands in none of its brackets."""
+    """Find the last of ``signs`` that belongs to the node itself and is in none of its brackets."""
     start, end = bare(text, node.start, node.end)
     edges = [start, *(edge for child in node.children for edge in (child.start, child.end)), end]
-    found = None
+    last = None
     for left, right in zip(edges[::2], edges[1::2], strict=True):
         for operator in signs.finditer(text, left, right):
-            # Inside brackets an operator belongs to what they hold: a list's, a call's or a path's own.
+            # An operator inside brackets belongs to a list, a call or a path.
             if _depth(text, start, operator.start()) == 0:
-                found = operator
-    return found
+                last = operator
+    return last
 
 
 def _depth(text: str, start: int, end: int) -> int:
@@ -249,7 +250,7 @@ def _depth(text: str, start: int, end: int) -> int:
 def _of_statements(source: str) -> Iterator[Mutant]:
     text = blanked(source)
     lets_through: list[int] = []
-    found = list(matches(source))
+    all_matches = list(matches(source))
     for allow in allows(source):
         never = unreachable(text, allow.condition, allow.condition_end)
         condition = bare(text, allow.condition, allow.condition_end)
@@ -257,24 +258,24 @@ def _of_statements(source: str) -> Iterator[Mutant]:
             yield Mutant("to true", *condition, "true")
         if _methods(allow.methods) - never:
             lets_through.append(allow.start)
-            if not _alone(text, allow, found):
+            if not _alone(text, allow, all_matches):
                 yield Mutant("drop allow", allow.start, allow.end, "")
         for operator, methods in _method_lists(allow):
             if (_methods(allow.methods) ^ _methods(methods)) - never:
                 yield Mutant(operator, allow.methods_start, allow.methods_end, ", ".join(methods))
-    for number, match in enumerate(found):
+    for number, match in enumerate(all_matches):
         if not any(match.start < place < match.end for place in lets_through):
             continue
         yield Mutant("drop match", match.start, match.end, _DROPPED)
-        # Every path begins with /databases/{database}/documents: there, no literal decides anything.
+        # Every path begins with /databases/{database}/documents, so changes of those segments decide nothing.
         first = match.segments[0].text == "databases"
         for segment in match.segments[_PREFIX:] if first else match.segments:
-            yield from _of_segment(segment, number, recursive=_may_recurse(source, segment, match, found))
+            yield from _of_segment(segment, number, recursive=_may_recurse(source, segment, match, all_matches))
 
 
-def _alone(text: str, allow: Allow, found: Sequence[Match]) -> bool:
-    """Whether an allow is all that its match holds: a block may not be left empty, and "drop match" is the same."""
-    around = [match for match in found if match.start < allow.start < match.end]
+def _alone(text: str, allow: Allow, all_matches: Sequence[Match]) -> bool:
+    """Return whether the match holds only this allow: a block may not be empty, and "drop match" covers the change."""
+    around = [match for match in all_matches if match.start < allow.start < match.end]
     if not around:
         return False
     inner = max(around, key=lambda match: match.start)
@@ -282,11 +283,11 @@ def _alone(text: str, allow: Allow, found: Sequence[Match]) -> bool:
     return not (text[begin + 1 : allow.start] + text[allow.end : inner.end - 1]).strip()
 
 
-def _may_recurse(source: str, segment: Segment, match: Match, found: Sequence[Match]) -> bool:
-    """Whether the compiler would take ``**`` here: one path has one, and before version 2 it is the path's last."""
-    above = [other for other in found if other.start < match.start < other.end]
-    below = [other for other in found if match.start < other.start < match.end]
-    others = [part for one in (*above, match, *below) for part in one.segments if part != segment]
+def _may_recurse(source: str, segment: Segment, match: Match, all_matches: Sequence[Match]) -> bool:
+    """Return whether the compiler accepts ``**`` here: once in a path, and before version 2 only as its last part."""
+    above = [other for other in all_matches if other.start < match.start < other.end]
+    below = [other for other in all_matches if match.start < other.start < match.end]
+    others = [part for match_on_path in (*above, match, *below) for part in match_on_path.segments if part != segment]
     if any("**" in part.text for part in others):
         return False
     version = _VERSION.search(blanked(source))
@@ -295,28 +296,28 @@ def _may_recurse(source: str, segment: Segment, match: Match, found: Sequence[Ma
 
 
 def _methods(names: Sequence[str]) -> frozenset[str]:
-    """What the names stand for."""
+    """Return the methods that the names stand for."""
     groups = {"read": _READS, "write": _WRITES}
     return frozenset(method for name in names for method in groups.get(name, (name,)))
 
 
 def _method_lists(allow: Allow) -> Iterator[tuple[str, list[str]]]:
-    """Wider and narrower lists of methods."""
-    given = allow.methods
-    # A read's condition seldom looks at what is written, so it would let writes through; the other way round it does.
-    if set(given) <= {"read", *_READS}:
+    """Yield wider and narrower lists of methods."""
+    methods = allow.methods
+    # A read's condition seldom checks the written data, so it would allow writes. A write's condition would check it.
+    if set(methods) <= {"read", *_READS}:
         for method in _WRITES:
-            yield f"add {method}", [*given, method]
+            yield f"add {method}", [*methods, method]
     for group, members in (("read", _READS), ("write", _WRITES)):
-        if any(method in members for method in given) and group not in given:
-            yield f"widen to {group}", [m for m in given if m not in members] + [group]
-        if group in given:
-            rest = [method for method in given if method != group]
+        if any(method in members for method in methods) and group not in methods:
+            yield f"widen to {group}", [m for m in methods if m not in members] + [group]
+        if group in methods:
+            rest = [method for method in methods if method != group]
             for member in members:
                 yield f"narrow {group} to {member}", [*rest, member]
-    if len(given) > 1:
-        for method in given:
-            yield f"drop {method}", [other for other in given if other != method]
+    if len(methods) > 1:
+        for method in methods:
+            yield f"drop {method}", [other for other in methods if other != method]
 
 
 def _of_segment(segment: Segment, number: int, *, recursive: bool) -> Iterator[Mutant]:

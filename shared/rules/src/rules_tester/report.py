@@ -1,4 +1,4 @@
-"""What a run of the mutation tester found: as JSON, as text, as a page."""
+"""Format the result of the mutation tester as JSON, as text or as a page."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["AllowListError", "as_html", "as_json", "as_text", "load_allow_list",
 
 
 class AllowListError(Exception):
-    """The list of equivalent mutants cannot be used; the message says where and what to mend."""
+    """The list of equivalent mutants is not usable. The message says where, and what to correct."""
 
 
 def load_allow_list(path: Path) -> dict[str, str]:
-    """Mutants known to change nothing, by id, each with its reason.
+    """Load the mutants known to change nothing: the reason of each, by id.
 
     Raises:
-        AllowListError: not there, no YAML, or an entry without id or reason.
+        AllowListError: the file is missing or not YAML, or an entry has no id or reason.
     """
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or []
@@ -35,20 +35,20 @@ def load_allow_list(path: Path) -> dict[str, str]:
         raise AllowListError(f"{path} is not a list of entries with 'id' and 'reason'.")
     allowed: dict[str, str] = {}
     for number, entry in enumerate(entries, 1):
-        good = isinstance(entry, dict) and entry.get("id") and str(entry.get("reason") or "").strip()
-        if not good:
+        is_complete = isinstance(entry, dict) and entry.get("id") and str(entry.get("reason") or "").strip()
+        if not is_complete:
             raise AllowListError(f"{path}: entry {number} has no id, or gives no reason.")
         allowed[str(entry["id"])] = str(entry["reason"]).strip()
     return allowed
 
 
 def as_json(result: Result, allow_list: Mapping[str, str]) -> dict[str, Any]:
-    """The report. ``score`` is the share of mutants killed, in percent, those on the allow-list left out.
+    """Return the report. ``score`` is the percentage of killed mutants, without those on the allow-list.
 
-    Rules of which nothing can be changed score 0: nothing was tested.
+    Rules in which nothing can be changed score 0, because nothing was tested.
 
     Raises:
-        AllowListError: an entry of the list is of no mutant that survived.
+        AllowListError: an entry of the list is not a surviving mutant.
     """
     by_state = _by_state(result)
     survived, invalid = by_state["survived"], by_state["invalid"]
@@ -72,14 +72,14 @@ def as_json(result: Result, allow_list: Mapping[str, str]) -> dict[str, Any]:
 
 
 def trustworthy(report: Mapping[str, Any]) -> bool:
-    """Whether the score says all: every change to an expression compiled, and there was something to change."""
+    """Return whether the score is complete: there was something to change, and all changed expressions compiled."""
     return bool(report["mutants"] or report["allowed"]) and not any(m["of_expression"] for m in report["invalid"])
 
 
 def _by_state(result: Result) -> dict[str, list[dict[str, Any]]]:
-    """Mutants by line, each with an id of its own, also where two lines, and what became of them, read the same."""
+    """Group the mutants by state, in order of their lines, and make the ids of equal changes distinct."""
     seen: Counter[str] = Counter()
-    found: dict[str, list[dict[str, Any]]] = {"killed": [], "survived": [], "invalid": []}
+    by_state: dict[str, list[dict[str, Any]]] = {"killed": [], "survived": [], "invalid": []}
     for outcome in result.outcomes:
         mutant = outcome.mutant.shown(result.source)
         seen[mutant["id"]] += 1
@@ -87,12 +87,12 @@ def _by_state(result: Result) -> dict[str, list[dict[str, Any]]]:
             mutant["id"] += f"-{seen[mutant['id']]}"
         if outcome.state == "invalid":
             mutant |= {"of_expression": outcome.mutant.expression is not None, "error": outcome.error}
-        found[outcome.state].append(mutant)
-    return {state: sorted(mutants, key=lambda mutant: int(mutant["line"])) for state, mutants in found.items()}
+        by_state[outcome.state].append(mutant)
+    return {state: sorted(mutants, key=lambda mutant: int(mutant["line"])) for state, mutants in by_state.items()}
 
 
 def as_text(report: Mapping[str, Any]) -> str:
-    """The report for a terminal."""
+    """Format the report for a terminal."""
     lines = []
     for mutant in report["survived"]:
         lines += [f"survived  line {mutant['line']}  {mutant['operator']}  ({mutant['id']})"]
@@ -117,7 +117,7 @@ def _invalid(report: Mapping[str, Any]) -> str:
 
 
 def _doubts(report: Mapping[str, Any]) -> list[str]:
-    """Why the score does not say all, where it does not."""
+    """Return the reasons why the score is not complete, if there are any."""
     doubts = []
     if not report["mutants"] and not report["allowed"]:
         doubts.append("There is nothing to change in these rules, so nothing was tested. Is this the right file?")
@@ -130,7 +130,7 @@ def _doubts(report: Mapping[str, Any]) -> list[str]:
 
 
 def as_html(report: Mapping[str, Any], source: str, name: str) -> str:
-    """The report as a page of its own: the rules, each line with what survived on it."""
+    """Format the report as a complete page: the rules, each line with its surviving mutants."""
     by_line: dict[int, list[Mapping[str, Any]]] = {}
     for mutant in report["survived"]:
         by_line.setdefault(mutant["line"], []).append(mutant)

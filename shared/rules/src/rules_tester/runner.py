@@ -1,4 +1,4 @@
-"""Runs a suite of cases against rules, and against every mutant of them."""
+"""Run a suite of cases against rules and against every mutant of the rules."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ __all__ = ["Emulating", "Failed", "Outcome", "Result", "run"]
 
 
 class Emulating(Protocol):
-    """A running Firestore emulator, as far as the tester needs one."""
+    """The parts of a running Firestore emulator that the tester needs."""
 
     host: str
 
     @property
     def refusal(self) -> type[Exception]:
-        """What ``load_rules`` raises where rules do not compile."""
+        """The exception that ``load_rules`` raises if rules do not compile."""
 
     def load_rules(self, project: str, source: str) -> None:
-        """Put rules in force. Raises ``refusal`` where they do not compile."""
+        """Put rules in force. Raises ``refusal`` if they do not compile."""
 
     def rule_coverage(self, project: str) -> Any:
-        """The expression tree with the values seen since the rules were loaded."""
+        """Return the expression tree with the values seen since the rules were loaded."""
 
 
 class Failed(Exception):
-    """The suite does not hold on the rules as they are, so mutants would tell nothing.
+    """The suite fails on the unchanged rules, so mutants would show nothing.
 
     Attributes:
-        cases: those that went the other way.
+        cases: the cases that failed.
     """
 
     def __init__(self, cases: Sequence[Case]) -> None:
@@ -48,7 +48,7 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one mutant: "killed" by a case, "survived", or "invalid": it does not compile, for ``error``."""
+    """The outcome of a mutant: "killed" by a case, "survived", or "invalid" if it does not compile (``error``)."""
 
     mutant: Mutant
     state: str
@@ -58,7 +58,7 @@ class Outcome:
 
 @dataclass
 class Result:
-    """What a run found out."""
+    """The result of a run."""
 
     source: str
     cases: int
@@ -66,12 +66,12 @@ class Result:
     never_evaluated: list[Expression] = field(default_factory=list)
 
     def of(self, state: str) -> list[Outcome]:
-        """The mutants that ended so."""
+        """Return the outcomes with this state."""
         return [outcome for outcome in self.outcomes if outcome.state == state]
 
 
 class _Worker:
-    """One project of the emulator, with the suite's documents in it."""
+    """A project of the emulator with the suite's documents."""
 
     def __init__(self, emulator: Emulating, suite: Suite, unsigned: Callable[[str, Mapping[str, Any]], str]) -> None:
         self.project = f"demo-rules-{secrets.token_hex(6)}"
@@ -89,7 +89,7 @@ class _Worker:
         self._emulator.load_rules(self.project, source)
 
     def holds(self, case: Case) -> bool:
-        """Whether the rules in force decide ``case`` as it expects. Its documents are as before, afterwards."""
+        """Return whether the rules in force decide ``case`` as it expects, and then restore the documents."""
         try:
             allowed = self._client.allowed(case.operation, self._tokens[case.user])
         except UnexpectedAnswer as error:
@@ -108,21 +108,21 @@ class _Worker:
 
 @dataclass
 class _Pool:
-    """A worker a thread."""
+    """A pool with one worker for each thread."""
 
     make: Callable[[], _Worker]
     local: threading.local = field(default_factory=threading.local)
-    made: list[_Worker] = field(default_factory=list)
+    workers: list[_Worker] = field(default_factory=list)
 
     def worker(self) -> _Worker:
-        found: _Worker | None = getattr(self.local, "worker", None)
-        if found is None:
-            found = self.local.worker = self.make()
-            self.made.append(found)
-        return found
+        worker: _Worker | None = getattr(self.local, "worker", None)
+        if worker is None:
+            worker = self.local.worker = self.make()
+            self.workers.append(worker)
+        return worker
 
     def close(self) -> None:
-        for worker in self.made:
+        for worker in self.workers:
             worker.close()
 
 
@@ -138,18 +138,18 @@ def run(
 
     Args:
         unsigned: makes an ID token for a project from claims.
-        jobs: emulator projects worked on side by side.
-        step: told of progress: (what, done, of how many).
+        jobs: the number of emulator projects to work with in parallel.
+        step: called with the kind of work, the number done, and the total.
 
     Raises:
-        Failed: a case does not hold on ``source`` itself.
-        UnexpectedAnswer: the emulator gave no verdict, twice; no mutant counts as killed by that.
+        Failed: a case fails on ``source`` itself.
+        UnexpectedAnswer: the emulator twice gave no verdict, which does not count as killing a mutant.
         RulesError: ``source`` does not compile.
     """
     with closing(_Pool(lambda: _Worker(emulator, suite, unsigned))) as pool, ThreadPoolExecutor(jobs) as threads:
         trees, covering = _baseline(pool, threads, source, suite, step)
         nodes = [node for tree in trees for node in tree.walk()]
-        found = mutants(source, trees)
+        all_mutants = mutants(source, trees)
         result = Result(source, len(suite.cases))
         result.never_evaluated = _outermost(
             [node for node in nodes if not covering.get((node.start, node.end))], source
@@ -158,29 +158,29 @@ def run(
         def judge(mutant: Mutant) -> Outcome:
             cases: Sequence[Case] = suite.cases
             if mutant.expression is not None:
-                # A case that never reached the expression goes the same way when only that expression changes.
+                # A case that never evaluated the expression has the same result if only that expression changes.
                 cases = covering.get((mutant.expression.start, mutant.expression.end), [])
             return _judge(pool.worker(), source, mutant, cases)
 
-        for done, outcome in enumerate(threads.map(judge, found), 1):
+        for done, outcome in enumerate(threads.map(judge, all_mutants), 1):
             result.outcomes.append(outcome)
-            step("mutants", done, len(found))
+            step("mutants", done, len(all_mutants))
         return result
 
 
 def _baseline(
     pool: _Pool, threads: ThreadPoolExecutor, source: str, suite: Suite, step: Callable[[str, int, int], None]
 ) -> tuple[list[Expression], dict[tuple[int, int], list[Case]]]:
-    def one(case: Case) -> tuple[bool, list[Any]]:
+    def run_case(case: Case) -> tuple[bool, list[Any]]:
         worker = pool.worker()
         worker.load(source)
-        return _held(worker, case), worker.covered()
+        return _holds(worker, case), worker.covered()
 
     failed: list[Case] = []
     covering: dict[tuple[int, int], list[Case]] = {}
     booleans: set[tuple[int, int]] = set()
     trees: list[Expression] = []
-    for done, (case, (held, report)) in enumerate(zip(suite.cases, threads.map(one, suite.cases), strict=True), 1):
+    for done, (case, (held, report)) in enumerate(zip(suite.cases, threads.map(run_case, suite.cases), strict=True), 1):
         step("cases", done, len(suite.cases))
         if not held:
             failed.append(case)
@@ -197,7 +197,7 @@ def _baseline(
 
 
 def _seen(node: Expression, booleans: set[tuple[int, int]], covering: Mapping[tuple[int, int], Any]) -> Expression:
-    """The node with what all cases together have shown of it."""
+    """Return the node with what all cases together showed of it."""
     place = (node.start, node.end)
     children = tuple(_seen(child, booleans, covering) for child in node.children)
     return Expression(node.start, node.end, children, place in booleans, place in covering)
@@ -209,12 +209,13 @@ def _judge(worker: _Worker, source: str, mutant: Mutant, cases: Sequence[Case]) 
     except worker.refusal as error:
         return Outcome(mutant, "invalid", error=" ".join(str(error).removeprefix("Error compiling rules:").split()))
     for case in cases:
-        if not _held(worker, case):
+        if not _holds(worker, case):
             return Outcome(mutant, "killed", case)
     return Outcome(mutant, "survived")
 
 
-def _held(worker: _Worker, case: Case) -> bool:
+def _holds(worker: _Worker, case: Case) -> bool:
+    # The emulator sometimes fails under load, so a missing verdict gets a second try.
     try:
         return worker.holds(case)
     except UnexpectedAnswer:
@@ -222,15 +223,15 @@ def _held(worker: _Worker, case: Case) -> bool:
 
 
 def _outermost(nodes: Sequence[Expression], source: str) -> list[Expression]:
-    """Of nested nodes the outer ones, by line."""
-    found: list[Expression] = []
+    """Return the outermost of nested nodes, by line."""
+    outermost: list[Expression] = []
     for node in sorted(nodes, key=lambda n: (n.start, -n.end)):
-        if not any(outer.start <= node.start and node.end <= outer.end for outer in found):
-            found.append(node)
-    return sorted(found, key=lambda n: line_of(source, n.start))
+        if not any(outer.start <= node.start and node.end <= outer.end for outer in outermost):
+            outermost.append(node)
+    return sorted(outermost, key=lambda n: line_of(source, n.start))
 
 
 def lines_of(result: Result) -> Iterator[tuple[int, str]]:
-    """Line and text of what no case has evaluated."""
+    """Yield the line and text of each expression that no case evaluated."""
     for node in result.never_evaluated:
         yield line_of(result.source, node.start), " ".join(result.source[node.start : node.end].split())

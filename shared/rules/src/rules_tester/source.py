@@ -1,6 +1,6 @@
-"""Rules as text: where matches, allows and their parts are. Comments and strings are looked past, not into.
+"""Scan the text of rules for matches, allows and their parts, and skip comments and strings.
 
-A scanner, not a parser: expressions come from the emulator, which has parsed the same text.
+This is a scanner and not a parser. The expressions come from the emulator, which has parsed the same text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OPENING, _CLOSING = "([{", ")]}"
 
 @dataclass(frozen=True)
 class Segment:
-    """One part of a match's path, without its slash."""
+    """A segment of a match's path, without its slash."""
 
     start: int
     end: int
@@ -32,7 +32,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Match:
-    """A match statement, its block included."""
+    """A match statement with its block."""
 
     start: int
     end: int
@@ -41,9 +41,9 @@ class Match:
 
 @dataclass(frozen=True)
 class Allow:
-    """An allow statement up to and with its semicolon, if it has one; ``methods`` lies at ``methods_start``.
+    """An allow statement with its semicolon, if it has one. ``methods`` begin at ``methods_start``.
 
-    Its condition lies between ``condition`` and ``condition_end``, which are equal where it has none.
+    The condition is between ``condition`` and ``condition_end``, which are equal if there is none.
     """
 
     start: int
@@ -56,52 +56,52 @@ class Allow:
 
 
 def blanked(source: str) -> str:
-    """The text, as long as it was, with spaces for comments and "_" for what strings hold; a path's slashes stay."""
+    """Replace comments by spaces and the contents of strings by "_"; the length and paths' slashes stay the same."""
 
-    def blank(found: re.Match[str]) -> str:
-        if found.group().startswith("/"):
-            return re.sub(r"[^\n]", " ", found.group())
-        quote = found.group()[0]
-        return quote + "_" * (len(found.group()) - 2) + quote
+    def blank(skipped: re.Match[str]) -> str:
+        if skipped.group().startswith("/"):
+            return re.sub(r"[^\n]", " ", skipped.group())
+        quote = skipped.group()[0]
+        return quote + "_" * (len(skipped.group()) - 2) + quote
 
     return _SKIPPED.sub(blank, source)
 
 
 def matches(source: str) -> Iterator[Match]:
-    """Every match statement, outer ones first."""
+    """Yield every match statement, outer ones first."""
     text = blanked(source)
-    for found in _MATCH.finditer(text):
+    for statement in _MATCH.finditer(text):
         segments = tuple(
-            Segment(found.start(1) + part.start() + 1, found.start(1) + part.end(), part.group()[1:])
-            for part in re.finditer(_SEGMENT, found.group(1))
+            Segment(statement.start(1) + part.start() + 1, statement.start(1) + part.end(), part.group()[1:])
+            for part in re.finditer(_SEGMENT, statement.group(1))
         )
-        end = _closing(text, found.end() - 1)
+        end = _closing(text, statement.end() - 1)
         if end is not None:
-            yield Match(found.start(), end + 1, segments)
+            yield Match(statement.start(), end + 1, segments)
 
 
 def allows(source: str) -> Iterator[Allow]:
-    """Every allow statement."""
+    """Yield every allow statement."""
     text = blanked(source)
-    for found in _ALLOW.finditer(text):
-        end = end_of_statement(text, found.end())
-        methods = tuple(method.strip() for method in found.group(1).split(","))
+    for statement in _ALLOW.finditer(text):
+        end = end_of_statement(text, statement.end())
+        methods = tuple(method.strip() for method in statement.group(1).split(","))
         yield Allow(
-            found.start(),
+            statement.start(),
             end + text.startswith(";", end),
-            found.end(),
-            len(text[:end].rstrip()) if text[found.end() : end].strip() else found.end(),
-            found.start(1),
-            found.end(1),
+            statement.end(),
+            len(text[:end].rstrip()) if text[statement.end() : end].strip() else statement.end(),
+            statement.start(1),
+            statement.end(1),
             methods,
         )
 
 
 def end_of_statement(text: str, start: int) -> int:
-    """Where a statement ends: at its semicolon, which may be left out, or before what follows it.
+    """Return the offset where a statement ends: at its semicolon or, without one, before the next statement.
 
     Args:
-        text: as from :func:`blanked`.
+        text: the result of :func:`blanked`.
     """
     depth = 0
     for offset in range(start, len(text)):
@@ -112,18 +112,18 @@ def end_of_statement(text: str, start: int) -> int:
 
 
 def closed(text: str, start: int, end: int) -> int:
-    """``end``, moved on past the brackets that belong to the expression: the emulator leaves them out of a span.
+    """Return ``end`` moved past the closing brackets of the expression, which the emulator leaves out of a span.
 
-    These are the brackets that were opened since ``start``, and those of a call without arguments, which follow it.
+    They are the brackets opened since ``start``, and those of a following call without arguments.
 
     Args:
-        text: as from :func:`blanked`.
+        text: the result of :func:`blanked`.
     """
     depth = 0
     for character in text[start:end]:
         depth += (character in _OPENING) - (character in _CLOSING)
     while end < len(text):
-        # An expression can be followed by an opening bracket only where it is called.
+        # An opening bracket can follow an expression only if the expression is called.
         called = _CALLED.match(text, end)
         if called is None and depth <= 0:
             break
@@ -133,7 +133,7 @@ def closed(text: str, start: int, end: int) -> int:
 
 
 def line_of(source: str, offset: int) -> int:
-    """The line that ``offset`` lies in, from 1."""
+    """Return the line of ``offset``, counted from 1."""
     return source.count("\n", 0, offset) + 1
 
 

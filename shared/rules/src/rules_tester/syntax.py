@@ -1,10 +1,10 @@
-"""The statements of a rules file, read strictly: what is not plainly a match, an allow or a function is refused.
+"""Parse the statements of a rules file strictly, and refuse everything but matches, allows and functions.
 
-Conditions are left as they are, as runs of tokens whose brackets balance; the emulator compiles them. Isolation rests
-on what is read here, so nothing is guessed: a character, a path or a statement that is not known stops the reading.
+Conditions stay unparsed, as runs of tokens with balanced brackets; the emulator compiles them. The isolation of apps
+depends on this parser, so it never guesses: an unknown character, path or statement is an error.
 
-Paths are read where a match has one and nowhere else. The compiler takes almost any character into a path, quotes too,
-so that a string which seems to start in a path is none, and hides nothing that lies between its quotes.
+Paths are accepted only after ``match``. The compiler accepts almost any character in a path, also quotes, so a quote
+in a path begins no string, and the text between such quotes is not hidden.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
 class NotRead(Exception):
-    """The text is not what it must be at ``offset``; the message says what to do."""
+    """The text is not valid at ``offset``. The message says what to do."""
 
     def __init__(self, offset: int, message: str) -> None:
         super().__init__(message)
@@ -45,7 +45,7 @@ class NotRead(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A name, number, string, path or sign; comments and spaces are none."""
+    """A name, number, string, path or sign. Comments and spaces are no tokens."""
 
     kind: str
     text: str
@@ -55,9 +55,9 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """An allow: its condition lies between ``begin`` (behind ``if``) and ``end``, where its semicolon is.
+    """An allow. Its condition is between ``begin`` (after ``if``) and ``end``, the offset of its semicolon.
 
-    ``begin`` is None where it has no condition.
+    ``begin`` is None if there is no condition.
     """
 
     start: int
@@ -67,7 +67,7 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function, by its name and how many parameters it has."""
+    """A function with its name and the number of its parameters."""
 
     start: int
     name: str
@@ -76,9 +76,9 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A match and its block, which ends with the brace at ``end``.
+    """A match with its block, which ends with the brace at ``end``.
 
-    ``path`` holds its segments without spaces: "notes", "{note}", "{rest=**}".
+    ``path`` has the segments without spaces: "notes", "{note}", "{rest=**}".
     """
 
     start: int
@@ -88,31 +88,31 @@ class Match:
 
 
 def tokens(source: str) -> Iterator[Token]:
-    """The tokens of a rules file.
+    """Yield the tokens of a rules file.
 
     Raises:
-        NotRead: a character that rules do not have, or a string that does not end.
+        NotRead: the text has a character that rules do not have, or a string that does not end.
     """
-    odd = _CONTROL.search(source)
-    if odd:
-        raise NotRead(odd.start(), f"the character U+{ord(odd.group()):04X} may not stand here; take it out")
-    at = 0
-    while at < len(source):
-        found = _TOKEN.match(source, at)
-        if not found and source[at] == "/":
-            raise NotRead(at, _NO_PATH)
-        if not found:
-            raise NotRead(at, f"{source[at]!r} cannot be read here; is a string or a comment left open?")
-        if found.lastgroup != "space":
-            yield Token(str(found.lastgroup), found.group(), at, found.end())
-        at = found.end()
+    control = _CONTROL.search(source)
+    if control:
+        raise NotRead(control.start(), f"the character U+{ord(control.group()):04X} may not stand here; take it out")
+    offset = 0
+    while offset < len(source):
+        token = _TOKEN.match(source, offset)
+        if not token and source[offset] == "/":
+            raise NotRead(offset, _NO_PATH)
+        if not token:
+            raise NotRead(offset, f"{source[offset]!r} cannot be read here; is a string or a comment left open?")
+        if token.lastgroup != "space":
+            yield Token(str(token.lastgroup), token.group(), offset, token.end())
+        offset = token.end()
 
 
 class Reader:
-    """Reads statements from left to right.
+    """A parser that reads statements from left to right.
 
     Raises (every method):
-        NotRead: the text is something else.
+        NotRead: the text is not valid.
     """
 
     def __init__(self, source: str) -> None:
@@ -123,26 +123,26 @@ class Reader:
 
     @property
     def done(self) -> bool:
-        """Whether all is read."""
+        """Whether all tokens are read."""
         return self._at == len(self.tokens)
 
     def offset(self) -> int:
-        """Where the next token starts."""
+        """Return the offset of the next token."""
         return len(self._source) if self.done else self.tokens[self._at].start
 
     def expect(self, *texts: str) -> None:
-        """Read just these tokens."""
+        """Read exactly these tokens."""
         for text in texts:
             if self._peek() != text:
                 self._fail(f"{text!r} is expected here")
             self._at += 1
 
     def statements(self) -> tuple[Match | Allow | Function, ...]:
-        """Every match, allow and function up to the block's closing brace, or the end."""
-        found: list[Match | Allow | Function] = []
+        """Read every match, allow and function up to the block's closing brace, or to the end."""
+        statements: list[Match | Allow | Function] = []
         while self._peek() not in {"", "}"}:
-            found.append(self._statement())
-        return tuple(found)
+            statements.append(self._statement())
+        return tuple(statements)
 
     def _statement(self) -> Match | Allow | Function:
         word = self._peek()
@@ -208,7 +208,7 @@ class Reader:
         return Function(start, name, parameters)
 
     def _run(self, until: set[str], mend: str) -> None:
-        """Read to a sign of ``until`` that lies in no bracket opened on the way."""
+        """Read up to a sign of ``until`` that is outside of all brackets opened on the way."""
         start, open_brackets = self.offset(), list[str]()
         while open_brackets or self._peek() not in until:
             sign = self._peek()

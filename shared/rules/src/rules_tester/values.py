@@ -1,4 +1,4 @@
-"""Plain values as Firestore's REST API writes them."""
+"""Encode plain values as Firestore's REST API does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["SERVER_TIME", "LatLng", "Reference", "fields", "is_server_time", "va
 
 
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-"""As protobuf's JSON has them (https://protobuf.dev/programming-guides/json/)."""
+"""Numbers that are not finite, as protobuf's JSON writes them (https://protobuf.dev/programming-guides/json/)."""
 
 
 class _ServerTime:
@@ -21,39 +21,39 @@ class _ServerTime:
 
 
 SERVER_TIME = _ServerTime()
-"""A field that the server sets to the time of the request."""
+"""The value of a field that the server sets to the time of the request."""
 
 
 class Reference(str):
-    """A reference to the document at this path of the same database."""
+    """A reference to the document with this path in the same database."""
 
 
 class LatLng(NamedTuple):
-    """A place, in degrees."""
+    """A place on Earth, in degrees."""
 
     latitude: float
     longitude: float
 
 
 def is_server_time(item: Any) -> bool:
-    """Whether ``item`` is :data:`SERVER_TIME`."""
+    """Return whether ``item`` is :data:`SERVER_TIME`."""
     return item is SERVER_TIME
 
 
 def fields(data: Mapping[str, Any], root: str) -> dict[str, Any]:
-    """A document's fields; those that the server sets are left out.
+    """Encode a document's fields without those that the server sets.
 
     Args:
-        root: "projects/<project>/databases/<database>/documents", which references begin with.
+        root: "projects/<project>/databases/<database>/documents", the beginning of references.
     """
     return {str(name): value(item, root) for name, item in data.items() if not is_server_time(item)}
 
 
 def value(item: Any, root: str = "") -> dict[str, Any]:
-    """One value; ``root`` as in :func:`fields`.
+    """Encode a value. ``root`` is as in :func:`fields`.
 
     Raises:
-        ValueError: of a kind, or of a size, that Firestore does not have.
+        ValueError: Firestore has no values of this type or size.
     """
     match item:
         case None:

@@ -1,4 +1,4 @@
-"""The command line. Each command lies in a module of its own, imported when it is called."""
+"""Define the command line. Each command has its own module, which is imported when the command runs."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from firelaunch.errors import SettingsError
 __all__ = ["main"]
 
 _COMMANDS = {
-    "data": ("data", "Bring an app's documents into a file, and back."),
+    "data": ("data", "Export an app's documents to a file, and import them."),
     "demo": ("demo", "Make a demo app, start it and talk to it."),
     "deploy": ("deploy", "Deploy an app to Cloud Run."),
-    "dev": ("dev", "Run an app with the emulators, anew after changes."),
-    "doctor": ("doctor", "Find what is wrong here, and say what mends it."),
-    "eject": ("eject", "Prepare an app's move to a project of its own."),
-    "invite": ("invite", "Invite people to an app, its first admin among them."),
-    "lock-prompts": ("lock_prompts", "Note the prompts of an app as released."),
+    "dev": ("dev", "Run an app with the emulators, and restart it after changes."),
+    "doctor": ("doctor", "Find problems here, and say how to fix them."),
+    "eject": ("eject", "Prepare an app's move to its own project."),
+    "invite": ("invite", "Invite people to an app, including its first admin."),
+    "lock-prompts": ("lock_prompts", "Record an app's prompts as released."),
     "erase": ("erase", "Remove all data of a user."),
     "eval": ("evaluate", "Measure search on a collection, or check an app's answers."),
     "new": ("new", "Make an app."),
     "publish": ("publish", "Publish an app's name, and who may join it."),
     "readmit": ("readmit", "Let a removed member join an app again."),
-    "reembed": ("reembed", "Index an app's documents anew, beside the index in use."),
+    "reembed": ("reembed", "Rebuild an app's index beside the one in use."),
     "restore": ("restore", "Print how to bring an app's data back."),
     "rules": ("rules", "Build and compare the security rules of all apps."),
     "serve": ("serve", "Run an app on this machine."),
     "stage": ("stage", "Make the folder that an app is built from."),
-    "terraform": ("terraform", "Write what a deploy makes as Terraform's variables."),
-    "test-rules": ("test_rules", "Say whether tests would notice wrong security rules."),
-    "upgrade": ("upgrade", "Bring an app up to the template as it is now."),
-    "web-config": ("web_config", "Print what web clients initialise Firebase with."),
+    "terraform": ("terraform", "Write a deploy's resources as Terraform variables."),
+    "test-rules": ("test_rules", "Check whether tests would notice wrong security rules."),
+    "upgrade": ("upgrade", "Merge the current template into an app."),
+    "web-config": ("web_config", "Print the config with which web clients initialise Firebase."),
 }
 
 

@@ -1,4 +1,4 @@
-"""Where the apps of a repo are, for the commands that take an app's name."""
+"""Find apps and load their settings, for commands that take an app's name."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def _choose(context: click.Context, _option: click.Parameter, name: str | None) 
 
 
 def repo_root() -> Path:
-    """The firelaunch repo that the current folder lies in.
+    """Return the root of the firelaunch repo that contains the current folder.
 
     Raises:
-        ClickException: it lies in none.
+        ClickException: the current folder is in no such repo.
     """
     for folder in (Path.cwd(), *Path.cwd().parents):
         if (folder / "cookiecutter.json").is_file() and (folder / "template").is_dir():
@@ -54,19 +54,19 @@ def repo_root() -> Path:
 
 
 def app_folder(app: str) -> Path:
-    """An app's folder: ``app`` itself where it is one, or ``apps/<app>`` of the repo.
+    """Return an app's folder: ``app`` itself if it is an app's folder, or ``apps/<app>``.
 
     Raises:
-        ClickException: it is not there; the message lists those that are.
+        ClickException: there is no such app; the message lists the existing ones.
     """
     for folder in (Path(app), Path("apps") / app):
         if (folder / "firelaunch.toml").is_file():
             return folder.resolve()
-    there = sorted(path.parent.name for path in Path("apps").glob("*/firelaunch.toml"))
-    known = f"There are: {', '.join(there)}." if there else "There is none yet."
+    names = sorted(path.parent.name for path in Path("apps").glob("*/firelaunch.toml"))
+    existing = f"There are: {', '.join(names)}." if names else "There is none yet."
     if app == ".":
-        raise click.ClickException(f"This folder is no app: name one. {known} 'make app' makes one.")
-    raise click.ClickException(f"There is no app {app!r} in apps/. {known} 'make app' makes one.")
+        raise click.ClickException(f"This folder is no app: name one. {existing} 'make app' makes one.")
+    raise click.ClickException(f"There is no app {app!r} in apps/. {existing} 'make app' makes one.")
 
 
 def app_folders(apps: Path) -> list[Path]:
@@ -91,7 +91,7 @@ def load_settings(app: str, unused: Iterable[str] = ()) -> Settings:
 
     Raises:
         ClickException: there is no such app.
-        SettingsError: they do not hold.
+        SettingsError: the settings are not valid.
     """
     return Settings.load(app_folder(app) / "firelaunch.toml", {**dict.fromkeys(unused, "unused"), **os.environ})
 

@@ -1,4 +1,4 @@
-"""Processes whose words go to one log, each source by its name and colour."""
+"""Run child processes that write to one log, each with its name and colour."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _COLOURS = {"app": "green", "firestore": "yellow", "auth": "magenta", "dev": "cy
 _NOISE = re.compile(
     r"^\w{3} \d+, \d{4} .* (com|io)\.\S+ \w+$"  # Java's line before each message: when, and which class
     r"|Detected (non-)?HTTP/2 connection|^\s*$"
-    r"|^API endpoint: |^If you are (using|running) |^\s*export \w+_EMULATOR_HOST=|^Note: "  # how to reach it
+    r"|^API endpoint: |^If you are (using|running) |^\s*export \w+_EMULATOR_HOST=|^Note: "  # how to reach the emulator
 )
 
 
 class Log:
-    """Writes whole lines, from any thread."""
+    """A log on standard output that writes whole lines, from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._plain = not sys.stdout.isatty() or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
     def say(self, source: str, line: str) -> None:
-        """One line; escapes of terminals in it are let be, what is only noise is left out."""
+        """Write a line with its terminal escapes, unless it is known noise."""
         line = line.rstrip()
         if _NOISE.search(line):
             return
@@ -46,7 +46,7 @@ class Log:
 
 
 class Child:
-    """A process in a session of its own, so that Ctrl-C reaches us alone and we end it in order."""
+    """A process in its own session, so that Ctrl-C reaches only this command, which then stops the process in order."""
 
     def __init__(self, name: str, command: Sequence[str], folder: Path, environ: Mapping[str, str], log: Log) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own commands
@@ -65,11 +65,11 @@ class Child:
         self._reader.start()
 
     def ended(self) -> int | None:
-        """Its exit code; None while it runs."""
+        """Return the process's exit code, or None while it runs."""
         return self._process.poll()
 
     def stop(self, seconds: float = 10.0) -> None:
-        """Ask it to end, then its whole group without asking."""
+        """Terminate the process. If it still runs after ``seconds``, kill its whole group."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -80,13 +80,13 @@ class Child:
         self._reader.join(timeout=2)
 
     def _read(self, name: str, log: Log) -> None:
-        assert self._process.stdout is not None  # noqa: S101 - it was asked for above
+        assert self._process.stdout is not None  # noqa: S101 - opened as a pipe above
         for line in self._process.stdout:
             log.say(name, line)
 
 
 def follow(name: str, path: Path, log: Log) -> None:
-    """Show what is appended to a file, until it is gone."""
+    """Log the lines appended to a file until the file is removed."""
 
     def read() -> None:
         with path.open(encoding="utf-8", errors="replace") as file:

@@ -1,4 +1,4 @@
-"""A client of an app on this machine, on the standard library alone."""
+"""Call an app on this machine, with the standard library only."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ _ANSWER_SECONDS = 180.0
 
 
 class Client:
-    """Calls the app at ``url``, as the user of ``token`` once there is one.
+    """A client of the app at ``url``. Once ``token`` is set, requests are sent as its user.
 
-    Raises (every method): ClickException where the app answers with an error; OSError where it cannot be reached.
+    Raises (every method): ClickException if the app answers with an error; OSError if it cannot be reached.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.token: str | None = None
-        # Straight to this machine, whatever proxy the environment names.
+        # Connect directly, whatever proxy the environment names.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def get(self, path: str) -> dict[str, Any]:
-        """The JSON at ``path``."""
+        """Send a GET request and return the answer's JSON."""
         with self._open("GET", path, None) as answer:
             return _object(answer)
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The JSON that is answered."""
+        """Send a POST request and return the answer's JSON."""
         with self._open("POST", path, body) as answer:
             return _object(answer)
 
     def upload(self, path: str, name: str, content: bytes, **form: str) -> dict[str, Any]:
-        """The JSON that is answered to a file, and to the fields of a form beside it."""
-        mark = secrets.token_hex(16)
-        disposition = f"--{mark}\r\nContent-Disposition: form-data; name"
+        """Upload a file with the fields of ``form``, and return the answer's JSON."""
+        boundary = secrets.token_hex(16)
+        disposition = f"--{boundary}\r\nContent-Disposition: form-data; name"
         fields = "".join(f'{disposition}="{field}"\r\n\r\n{value}\r\n' for field, value in form.items())
-        head = f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
-        body = (fields + head).encode() + content + f"\r\n--{mark}--\r\n".encode()
-        with self._send("POST", path, body, {"Content-Type": f"multipart/form-data; boundary={mark}"}) as answer:
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+        body = (fields + head).encode() + content + f"\r\n--{boundary}--\r\n".encode()
+        with self._send("POST", path, body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}) as answer:
             return _object(answer)
 
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The events that are answered, as they come: each one's name and data."""
+        """Send a POST request and yield the answer's events as they arrive, each as its name and data."""
         with self._open("POST", path, body, Accept="text/event-stream") as answer:
             name = ""
             for raw in answer:
@@ -74,14 +74,14 @@ class Client:
 
 
 def _reason(answer: Any) -> str:
-    said: str = answer.read().decode(errors="replace")
+    text: str = answer.read().decode(errors="replace")
     try:
-        reason: str = json.loads(said)["error"]["message"]
+        reason: str = json.loads(text)["error"]["message"]
     except (ValueError, KeyError, TypeError):
-        return said[:500]
+        return text[:500]
     return reason
 
 
 def _object(answer: Any) -> dict[str, Any]:
-    said: dict[str, Any] = json.load(answer)
-    return said
+    body: dict[str, Any] = json.load(answer)
+    return body

@@ -1,4 +1,4 @@
-"""How a conversation looks on a terminal: a column of names, the text beside it, colour where there is any."""
+"""Show a conversation on a terminal: names in a column, the text beside it, in colour where possible."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ def _styled(text: str, **style: bool) -> str:
 
 
 def step(line: str) -> None:
-    """What is being done."""
+    """Print a step of the command."""
     click.echo(f"{_styled('>', dim=True)} {line}")
 
 
 def heading(line: str) -> None:
-    """The title of what follows."""
+    """Print a title."""
     click.echo("\n" + _styled(line, bold=True))
 
 
 def note(line: str) -> None:
-    """An aside below what was said."""
+    """Print an indented remark."""
     click.echo(" " * _MARGIN + _styled(line, dim=True))
 
 
 def dollars(micro: int) -> str:
-    """Micro-dollars as people write them: $0.000123, $1.50."""
+    """Format micro-dollars as dollars, such as $0.000123 or $1.50."""
     whole, rest = divmod(micro, 1_000_000)
     return f"${whole}.{f'{rest:06}'.rstrip('0'):0<2}"
 
 
 class Speech:
-    """One speaker's words, written as they come and broken between words at the terminal's width."""
+    """One speaker's text, written as it arrives and wrapped between words at the terminal's width."""
 
-    def __init__(self, who: str) -> None:
-        click.echo(_styled(who.ljust(_MARGIN), bold=True), nl=False)
+    def __init__(self, speaker: str) -> None:
+        click.echo(_styled(speaker.ljust(_MARGIN), bold=True), nl=False)
         self._width = min(_WIDEST, shutil.get_terminal_size().columns - 1) - _MARGIN
         self._column = self._spaces = 0
         self._word = ""
 
     def say(self, text: str) -> None:
-        """Write ``text``, but for the word that it may have begun."""
+        """Write ``text`` up to its last whole word; the next call may continue the word."""
         for character in text:
             if character.isspace():
                 self._put_word()
@@ -60,7 +60,7 @@ class Speech:
         sys.stdout.flush()
 
     def end(self) -> None:
-        """Write what is left, and end the line."""
+        """Write the rest and end the line."""
         self._put_word()
         click.echo()
 

@@ -1,4 +1,4 @@
-"""``firelaunch data``: an app's documents into a file, and back."""
+"""Implement ``firelaunch data``: export an app's documents to a file, and import them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["command", "export_data"]
 
 @click.group("data")
 def command() -> None:
-    """Bring an app's documents into a file, and from there into a database.
+    """Export an app's documents to a file, and import them from there into a database.
 
-    The database is that of the app's settings and the environment, as for other commands: SQLite on this machine,
-    or Firestore with FIRELAUNCH_MODE=cloud and credentials for it.
+    The app's settings and the environment choose the database, as for other commands: SQLite on this machine, or
+    Firestore with FIRELAUNCH_MODE=cloud and credentials for it.
     """
 
 
@@ -47,9 +47,9 @@ def export_command(app: str, file: Path, database: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @env_option
 def import_command(app: str, file: Path, yes: bool) -> None:
-    """Write every document of FILE to the database of APP; after an interruption, go on.
+    """Write every document of FILE to the database of APP. After an interruption, run it again to continue.
 
-    Documents that are there under the same path are replaced, others are let be.
+    Documents with the same path are replaced. Other documents stay as they are.
     """
     settings = _settings(app)
     if not yes and not click.confirm(f"Write the documents of {file} to {settings.app.id} in {where(settings)}?"):
@@ -74,7 +74,7 @@ def export_data(settings: Settings, file: Path, database: str = "") -> Export:
     """The app's documents in ``file``; ``database`` as of :func:`build_store`.
 
     Raises:
-        ClickException: the file will not do, or the database cannot be reached.
+        ClickException: the file is not usable, or the database cannot be reached.
     """
     store = build_store(settings, database)
     try:
@@ -88,7 +88,7 @@ def export_data(settings: Settings, file: Path, database: str = "") -> Export:
 
 
 def progress(what: str) -> Callable[[int], None]:
-    """A count on a terminal, and nothing where there is none."""
+    """Return a function that shows a count on a terminal, and does nothing elsewhere."""
 
     def show(count: int) -> None:
         if sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""``firelaunch demo``: a new app that answers, in one command."""
+"""Implement ``firelaunch demo``: make and run an app that answers, in one command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from firelaunch.text_file import read_text_file
 from .apps import repo_root
 from .client import Client
 from .conversation import Speech, dollars, heading, note, step
-from .demo_documents import QUESTIONS, put_up, show_sources
+from .demo_documents import QUESTIONS, show_sources, upload
 from .new import bake
 from .running import served
 from .serve import free_port
@@ -35,9 +35,9 @@ _RECORD = ".firelaunch-answers.json"
     "--port", type=click.IntRange(1, 65535), help="Port to listen on; 8080, or any other where that is taken."
 )
 def command(once: bool, port: int | None) -> None:
-    """Make apps/demo if it is not there, start it, have it read documents, ask about them, and show what it cost."""
+    """Make apps/demo if it does not exist, start it, upload documents, ask about them, and show the costs."""
     root = repo_root()
-    folder = _the_app(root)
+    folder = _demo_app(root)
     port = free_port(port)
     step(f"Starting apps/{_APP} under gunicorn")
     began = time.monotonic()
@@ -50,12 +50,13 @@ def command(once: bool, port: int | None) -> None:
             _stay_up(client.url, process)
 
 
-def _the_app(root: Path) -> Path:
+def _demo_app(root: Path) -> Path:
+    """Return the demo app's folder. Make the app first if it does not exist or is not complete."""
     folder = root / "apps" / _APP
     if folder.exists() and not (folder / _RECORD).is_file():
-        aside = folder.with_name(f"{_APP}-{time.strftime('%Y%m%d-%H%M%S')}")
-        folder.rename(aside)
-        step(f"apps/{_APP} is not a whole app; it is now apps/{aside.name}")
+        backup = folder.with_name(f"{_APP}-{time.strftime('%Y%m%d-%H%M%S')}")
+        folder.rename(backup)
+        step(f"apps/{_APP} is not a whole app; it is now apps/{backup.name}")
     if not folder.exists():
         step(f"Making apps/{_APP} with cookiecutter")
         answers = {"app_name": "Demo", "app_slug": _APP, "description": "Shows what firelaunch does."}
@@ -66,11 +67,11 @@ def _the_app(root: Path) -> Path:
 
 
 def _is_older(root: Path, folder: Path) -> bool:
-    made = json.loads(read_text_file(folder / _RECORD)).get("template_commit")
+    made_from = json.loads(read_text_file(folder / _RECORD)).get("template_commit")
     log = ["git", "-C", str(root), "log", "-1", "--format=%H", "--", "template"]
     with contextlib.suppress(OSError):
-        now = subprocess.run(log, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603 - fixed words
-        return bool(made and now and made != now)
+        current = subprocess.run(log, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603 - fixed words
+        return bool(made_from and current and made_from != current)
     return False
 
 
@@ -87,23 +88,23 @@ def _say_who_answers(model: str) -> None:
 def _exchange(client: Client, docs: Path) -> str:
     client.token = client.post("/dev/token", {"uid": _USER})["token"]
     step(f"Signed in as the dev user {_USER}")
-    put_up(client, docs)
+    upload(client, docs)
     messages = f"/v1/chats/{client.post('/v1/chats', {})['id']}/messages"
     for question in QUESTIONS[:2]:
         heading("An answer as JSON")
-        _whole(client, messages, question)
+        _answer_as_json(client, messages, question)
     heading("An answer as a stream")
-    _stream(client, messages, QUESTIONS[2])
+    _answer_as_stream(client, messages, QUESTIONS[2])
 
     heading(f"What {_USER} has used today")
-    used = client.get("/v1/usage")
-    tokens = f"{used['requests']} requests, {used['input_tokens']} tokens in, {used['output_tokens']} out"
-    limit = dollars(used["limit"]["daily_micro_usd"])
-    note(f"{tokens}, {dollars(used['cost_micro_usd'])} of {limit}")
+    usage = client.get("/v1/usage")
+    tokens = f"{usage['requests']} requests, {usage['input_tokens']} tokens in, {usage['output_tokens']} out"
+    limit = dollars(usage["limit"]["daily_micro_usd"])
+    note(f"{tokens}, {dollars(usage['cost_micro_usd'])} of {limit}")
     return messages
 
 
-def _whole(client: Client, messages: str, question: str) -> None:
+def _answer_as_json(client: Client, messages: str, question: str) -> None:
     _ask(question)
     began = time.monotonic()
     answer = client.post(messages, {"text": question})
@@ -120,18 +121,18 @@ def _ask(question: str) -> None:
     speech.end()
 
 
-def _stream(client: Client, messages: str, question: str) -> None:
+def _answer_as_stream(client: Client, messages: str, question: str) -> None:
     _ask(question)
-    began, first = time.monotonic(), ""
+    began, first_words = time.monotonic(), ""
     speech = Speech("Model")
     for name, data in client.stream(messages, {"text": question}):
         if name == "delta":
-            first = first or f"first words after {_since(began)}"
+            first_words = first_words or f"first words after {_since(began)}"
             speech.say(data["text"])
         elif name == "done":
             speech.end()
             show_sources(data["message"])
-            note(f"{_bill(data['usage'])}; {first}, all of it after {_since(began)}")
+            note(f"{_bill(data['usage'])}; {first_words}, all of it after {_since(began)}")
             return
         elif name == "error":
             speech.end()

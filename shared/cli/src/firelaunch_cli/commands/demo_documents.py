@@ -1,4 +1,4 @@
-"""The demo's documents: pages of this repository's own docs, as a PDF, as HTML and as Markdown."""
+"""Upload the demo's documents: pages of this repository's docs as PDF, HTML and Markdown."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from firelaunch.testing.documents import lines_of, pdf
 from .client import Client
 from .conversation import note, step
 
-__all__ = ["QUESTIONS", "put_up", "show_sources"]
+__all__ = ["QUESTIONS", "show_sources", "upload"]
 
 QUESTIONS = (
     "What can a compromised app service read?",
     "How do I give a new prompt version to a tenth of the users?",
     "Is an answer kept that was cut at the token limit?",
 )
-"""One for each document: the PDF, the HTML page, the Markdown file."""
+"""One question for each document: the PDF, the HTML page and the Markdown file."""
 
 _LINES_A_PAGE = 48
 _SECONDS = 60.0
 
 
-def put_up(client: Client, docs: Path) -> None:
-    """Put the documents up, and wait until they can be searched.
+def upload(client: Client, docs: Path) -> None:
+    """Upload the documents and wait until they can be searched.
 
     Raises:
-        ClickException: one of them could not be read.
+        ClickException: a document could not be read, or the wait took too long.
     """
     began = time.monotonic()
     files, pages = _files(docs)
@@ -50,7 +50,7 @@ def put_up(client: Client, docs: Path) -> None:
 
 
 def show_sources(message: dict[str, Any]) -> None:
-    """Below an answer: where the passages are from that it cites."""
+    """Print the sources of the passages that an answer cites."""
     for source in message["citations"]:
         place = [source["title"]]
         if source["page"]:
@@ -68,7 +68,7 @@ def _check(states: list[dict[str, Any]], began: float) -> None:
 
 
 def _files(docs: Path) -> tuple[dict[str, bytes], int]:
-    """The documents by name, and how many pages the PDF has."""
+    """Return the documents by name, and the number of the PDF's pages."""
     from markdown_it import MarkdownIt
 
     lines = lines_of((docs / "threat-model.md").read_text(encoding="utf-8"))

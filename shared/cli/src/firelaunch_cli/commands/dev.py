@@ -1,4 +1,4 @@
-"""``firelaunch dev``: the emulators and an app that starts again after each change, in one log."""
+"""Implement ``firelaunch dev``: run the emulators and an app that restarts after each change, with one log."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from .serve import free_port, gunicorn_command
 __all__ = ["command"]
 
 _PROJECT = "demo-firelaunch"
-"""The emulators' project; "demo-" keeps Google's tools from calling real services."""
+"""The emulators' project. The prefix "demo-" keeps Google's tools from calling real services."""
 
 _AUTH_PORT = 9099
-"""Where the Auth emulator usually is (https://firebase.google.com/docs/emulator-suite/install_and_configure)."""
+"""The Auth emulator's default port (https://firebase.google.com/docs/emulator-suite/install_and_configure)."""
 
 _POLL_SECONDS = 0.3
 _WATCHED = {".py", ".toml", ".md", ".env", ".rules", ".json"}
@@ -45,17 +45,17 @@ _UNWATCHED = {".firelaunch", ".venv", "node_modules", "__pycache__", ".git", "te
 @click.option("--embedded", is_flag=True, help="Without emulators: SQLite, as firelaunch serve has it.")
 @env_option
 def command(app: str, port: int | None, embedded: bool) -> None:
-    """Run APP (a folder, or a name under apps/) until Ctrl-C, and start it again after each change.
+    """Run APP (a folder, or a name under apps/) until Ctrl-C, and restart it after each change.
 
-    The Firestore emulator runs beside it under the composed rules, where there are Java and the emulator; the Auth
-    emulator too, where the Firebase CLI is. Their data is gone when they end. The app's .env is read.
+    If Java and the Firestore emulator are installed, the emulator runs too, with the composed rules. If the Firebase
+    CLI is installed, so does the Auth emulator. The emulators lose their data when they end. The app's .env is read.
     """
     folder = app_folder(app)
-    given = port or (int(os.environ["PORT"]) if os.environ.get("PORT", "").isdecimal() else None)
+    wanted_port = port or (int(os.environ["PORT"]) if os.environ.get("PORT", "").isdecimal() else None)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     with ExitStack() as stack:
-        run = _Dev(folder, free_port(given), Log(), stack)
+        run = _Dev(folder, free_port(wanted_port), Log(), stack)
         try:
             if not embedded:
                 run.emulators()
@@ -70,7 +70,7 @@ class _Dev:
     port: int
     log: Log
     stack: ExitStack
-    around: dict[str, str] = field(default_factory=lambda: {"FIRELAUNCH_MODE": "embedded"})
+    mode_environ: dict[str, str] = field(default_factory=lambda: {"FIRELAUNCH_MODE": "embedded"})
     firestore: Emulator | None = None
     app: Child | None = None
 
@@ -78,16 +78,16 @@ class _Dev:
         self.log.say("dev", line)
 
     def emulators(self) -> None:
-        """Start what there is."""
+        """Start the emulators that are installed. Without the Firestore emulator the app uses SQLite."""
         try:
-            # One that FIRESTORE_EMULATOR_HOST names is used as it is.
+            # An emulator that FIRESTORE_EMULATOR_HOST names is used as it runs.
             self.firestore = self.stack.enter_context(Emulator.start())
         except EmulatorUnavailable as error:
             self.say(f"SQLite in place of the Firestore emulator: {error}")
             return
         if self.firestore.log is not None:
             follow("firestore", self.firestore.log, self.log)
-        self.around = {
+        self.mode_environ = {
             "FIRELAUNCH_MODE": "emulators",
             "FIRESTORE_EMULATOR_HOST": self.firestore.host,
             "GOOGLE_CLOUD_PROJECT": _PROJECT,
@@ -97,7 +97,7 @@ class _Dev:
         self.start_auth()
 
     def load_rules(self) -> None:
-        """The rules of all apps of the repo; elsewhere nobody is let in past the app."""
+        """Load the rules of all apps of the repo. Outside a repo, clients are denied direct access."""
         if self.firestore is None:
             return
         try:
@@ -126,22 +126,22 @@ class _Dev:
         (folder / "firebase.json").write_text(json.dumps({"emulators": emulators}), encoding="utf-8")
         command = [firebase, "emulators:start", "--only=auth", f"--project={_PROJECT}"]
         self.stack.callback(Child("auth", command, folder, os.environ, self.log).stop)
-        self.around["FIREBASE_AUTH_EMULATOR_HOST"] = f"127.0.0.1:{port}"
+        self.mode_environ["FIREBASE_AUTH_EMULATOR_HOST"] = f"127.0.0.1:{port}"
 
     def stay(self) -> None:
-        """Run the app, and again whenever a file changes, until something ends it."""
+        """Run the app and restart it whenever a file changes, until the command is interrupted."""
         self.stack.callback(self._stop_app)
-        seen: dict[Path, int] = {}
-        told = False
+        times: dict[Path, int] = {}
+        reported = False
         while True:
-            now = dict(self._files())
-            changed = sorted(path for path in seen.keys() | now.keys() if seen.get(path) != now.get(path))
+            current = dict(self._files())
+            changed = sorted(path for path in times.keys() | current.keys() if times.get(path) != current.get(path))
             if changed:
-                self._restart(changed if seen else [])
-                seen, told = now, False
-            if self.app is not None and (code := self.app.ended()) is not None and not told:
+                self._restart(changed if times else [])
+                times, reported = current, False
+            if self.app is not None and (code := self.app.ended()) is not None and not reported:
                 self.say(f"the app ended with {code}; it starts again when a file changes")
-                told = True
+                reported = True
             time.sleep(_POLL_SECONDS)
 
     def _restart(self, changed: list[Path]) -> None:
@@ -160,11 +160,11 @@ class _Dev:
             self.app.stop()
 
     def _environ(self) -> Mapping[str, str]:
-        own = {"HOST": "127.0.0.1", "PORT": str(self.port), "PYTHONUNBUFFERED": "1"}
-        return {**read_env(self.folder / ".env").values, **os.environ, **own, **self.around}
+        server_environ = {"HOST": "127.0.0.1", "PORT": str(self.port), "PYTHONUNBUFFERED": "1"}
+        return {**read_env(self.folder / ".env").values, **os.environ, **server_environ, **self.mode_environ}
 
     def _files(self) -> Iterator[tuple[Path, int]]:
-        """What the app is made of, with the times of its last changes."""
+        """Yield the app's files with the times of their last changes."""
         roots = [self.folder]
         source = Path(firelaunch.__file__).parent
         if "site-packages" not in source.parts:

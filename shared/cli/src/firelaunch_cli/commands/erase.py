@@ -1,4 +1,4 @@
-"""``firelaunch erase``: all of a user's data in one app, or in all apps of the repo."""
+"""Implement ``firelaunch erase``: remove all data of a user from one app, or from all apps of the repo."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def _uid(_context: click.Context, _argument: click.Parameter, uid: str) -> str:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @env_option
 def command(uid: str, apps: tuple[str, ...], dry_run: bool, yes: bool) -> None:
-    """Remove everything that the user UID left in the apps: docs/erasure.md says what, and what stays elsewhere.
+    """Remove all data of the user UID from the apps. docs/erasure.md says what is removed, and what stays elsewhere.
 
     Run it with FIRELAUNCH_MODE=cloud, credentials that may write to the databases, and the apps' own variables.
     """
-    listed = apps or tuple(folder.name for folder in app_folders(Path("apps")))
-    if not listed:
+    app_names = apps or tuple(folder.name for folder in app_folders(Path("apps")))
+    if not app_names:
         raise click.ClickException("There is no app in apps/; name one with --app.")
     if not (dry_run or yes):
-        click.confirm(f"Remove all data of {uid} in {', '.join(listed)}, for good?", abort=True)
-    for app in listed:
+        click.confirm(f"Remove all data of {uid} in {', '.join(app_names)}, for good?", abort=True)
+    for app in app_names:
         settings = load_settings(app)
         services = build(settings)
         try:
@@ -48,12 +48,12 @@ def command(uid: str, apps: tuple[str, ...], dry_run: bool, yes: bool) -> None:
             )
         finally:
             services.store.close()
-        click.echo(f"{settings.app.id} in {where(settings)}: {_told(report, dry_run)}")
+        click.echo(f"{settings.app.id} in {where(settings)}: {_summary(report, dry_run)}")
 
 
-def _told(report: ErasureReport, dry_run: bool) -> str:
-    found = ", ".join(f"{number} {name}" for name, number in report.found.items())
-    text = f"{'holds' if dry_run else 'removed'} {found}." if found else "nothing of this user."
+def _summary(report: ErasureReport, dry_run: bool) -> str:
+    counts = ", ".join(f"{number} {name}" for name, number in report.found.items())
+    text = f"{'holds' if dry_run else 'removed'} {counts}." if counts else "nothing of this user."
     if report.running and not dry_run:
         text += " Something was still at work for them: run it again in a few minutes."
     if report.customer:

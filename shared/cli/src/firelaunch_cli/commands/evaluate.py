@@ -1,4 +1,4 @@
-"""``firelaunch eval``: does search find what it should, do answers say what they should, and are they worse now?"""
+"""Implement ``firelaunch eval``: measure search or check answers, and compare the result with an older report."""
 
 from __future__ import annotations
 
@@ -47,40 +47,40 @@ def command(
     compare: Path | None,
     threshold: float,
 ) -> None:
-    """Measure search on DIR, a collection in BEIR's form, by words, by vectors and by both; or an app's answers.
+    """Measure search on DIR, a collection in BEIR's format, by words, by vectors and by both, or an app's answers.
 
-    Where DIR is an app (a folder, or a name under apps/), it is started with data of its own, and asked the questions
-    of its evals/questions.toml. Of a collection each document is indexed as one passage. Exit 1 where --compare shows
-    a regression, 2 where the input is wrong.
+    If DIR is an app (a folder, or a name under apps/), the app is started with separate data and asked the questions of
+    its evals/questions.toml. Each document of a collection is indexed as one passage. Exits with 1 if --compare shows a
+    regression, and with 2 if the input is wrong.
     """
     if not folder.is_dir():
         try:
             folder = app_folder(str(folder))
         except click.ClickException as error:
-            raise _Wrong(f"{folder} is no folder. {error.message}") from None
+            raise _WrongInput(f"{folder} is no folder. {error.message}") from None
     try:
-        old = _read(compare) if compare else None
+        older = _read(compare) if compare else None
         with tempfile.TemporaryDirectory() as scratch:
             if (folder / "firelaunch.toml").is_file():
                 report = evaluate_answers(folder, Path(scratch), _progress())
             else:
-                report = _searched(folder, Path(scratch), embedder)
+                report = _search_report(folder, Path(scratch), embedder)
     except (CollectionError, SettingsError) as error:
-        raise _Wrong(str(error)) from None
+        raise _WrongInput(str(error)) from None
     except FirelaunchError as error:
         raise click.ClickException(str(error)) from None
-    if old is not None:
-        report["compared"] = {"with": str(compare), "regressions": regressions(report, old, threshold)}
-    for path, text in ((json_out, json.dumps(report, indent=2) + "\n"), (html_out, as_html(report, old))):
+    if older is not None:
+        report["compared"] = {"with": str(compare), "regressions": regressions(report, older, threshold)}
+    for path, text in ((json_out, json.dumps(report, indent=2) + "\n"), (html_out, as_html(report, older))):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-    click.echo(as_text(report, old))
+    click.echo(as_text(report, older))
     if report.get("compared", {}).get("regressions"):
         sys.exit(1)
 
 
-def _searched(folder: Path, scratch: Path, embedder: str) -> dict[str, Any]:
+def _search_report(folder: Path, scratch: Path, embedder: str) -> dict[str, Any]:
     collection = load(folder)
     index = scratch_index(scratch, "eval")
     try:
@@ -89,7 +89,7 @@ def _searched(folder: Path, scratch: Path, embedder: str) -> dict[str, Any]:
         index.close()
 
 
-class _Wrong(click.ClickException):
+class _WrongInput(click.ClickException):
     exit_code = 2
 
 
@@ -104,7 +104,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _progress() -> Progress:
-    """A bar on a terminal, and nothing where there is none."""
+    """Return a function that shows a bar on a terminal, and does nothing elsewhere."""
     if not sys.stderr.isatty():
         return lambda *_: None
 

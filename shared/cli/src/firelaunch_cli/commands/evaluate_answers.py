@@ -1,4 +1,4 @@
-"""The part of ``firelaunch eval`` that starts an app, puts its ``evals/documents`` up, and asks its questions."""
+"""Start an app for ``firelaunch eval``, upload its ``evals/documents``, and ask its questions."""
 
 from __future__ import annotations
 
@@ -23,22 +23,25 @@ _READY_SECONDS = 600.0
 
 
 def evaluate_answers(folder: Path, scratch: Path, progress: Progress) -> dict[str, Any]:
-    """The report on the answers of the app in ``folder``, whose data for this lie in ``scratch``.
+    """Ask the app in ``folder`` its questions, and return the report.
+
+    Args:
+        scratch: the folder for the app's data meanwhile.
 
     Raises:
-        ClickException: it does not start, or answers with an error.
-        CollectionError: its ``evals`` are not as they should be.
-        SettingsError: its settings do not hold.
+        ClickException: the app does not start, or answers with an error.
+        CollectionError: its ``evals`` are not valid.
+        SettingsError: its settings are not valid.
     """
     questions, documents = load_questions(folder / "evals")
     app_id = Settings.load(folder / "firelaunch.toml", os.environ).app.id
     with served(folder, app_id, free_port(None, usual=0), scratch) as (client, _):
         model = client.get("/ready")["model"]
-        _put_up(client, documents, progress)
+        _upload(client, documents, progress)
         numbers = itertools.count()
 
         def ask(text: str) -> Answer:
-            # Each question is another user's, so that no plan's limits are in the way.
+            # Each question has its own user, so that no plan's limits get in the way.
             client.token = client.post("/dev/token", {"uid": f"eval-{next(numbers)}"})["token"]
             chat = client.post("/v1/chats", {})["id"]
             message = client.post(f"/v1/chats/{chat}/messages", {"text": text})["message"]
@@ -47,8 +50,8 @@ def evaluate_answers(folder: Path, scratch: Path, progress: Progress) -> dict[st
         return check_answers(app_id, model, questions, len(documents), ask, progress)
 
 
-def _put_up(client: Client, documents: list[Path], progress: Progress) -> None:
-    """Into the library, which all users search."""
+def _upload(client: Client, documents: list[Path], progress: Progress) -> None:
+    """Upload the documents into the library, which all users search, and wait until they are ready."""
     client.token = client.post("/dev/token", {"uid": "eval", "role": "admin"})["token"]
     waiting = [client.upload("/v1/documents", path.name, path.read_bytes(), library="true")["id"] for path in documents]
     give_up = time.monotonic() + _READY_SECONDS

@@ -1,4 +1,4 @@
-"""``firelaunch invite``: an invitation by the operator; how an app gets its first admin."""
+"""Implement ``firelaunch invite``: the operator invites people to an app, including its first admin."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def _role(_context: click.Context, _option: click.Parameter, role: str) -> str:
 def command(app: str, role: str, uses: int, hours: int) -> None:
     """Print a code with which people join APP (a folder, or a name under apps/).
 
-    They send it to the membership function: docs/membership.md. Only a hash of it is stored, so it cannot be printed
-    again. Run it with FIRELAUNCH_MODE=cloud and credentials that may write to the database.
+    People send the code to the membership function (docs/membership.md). Only a hash of the code is stored, so it can't
+    be printed again. Run it with FIRELAUNCH_MODE=cloud and credentials that may write to the database.
     """
     settings = load_settings(app)
     store = build_store(settings)
     try:
         invites = Invites(store, settings.app.id, lambda: datetime.now(UTC))
-        made = invites.create(role, uses=uses, valid_for=timedelta(hours=hours), by="operator")
+        invitation = invites.create(role, uses=uses, valid_for=timedelta(hours=hours), by="operator")
     finally:
         store.close()
-    until = made.expires_at.astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    click.echo(f"Invitation to {settings.app.id} in {where(settings)} as {role}, for {uses} until {until}:", err=True)
-    click.echo(made.code)
+    expiry = invitation.expires_at.astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    click.echo(f"Invitation to {settings.app.id} in {where(settings)} as {role}, for {uses} until {expiry}:", err=True)
+    click.echo(invitation.code)

@@ -1,4 +1,4 @@
-"""``firelaunch lock-prompts``: the prompts of an app as they are now, noted in ``prompts.lock``."""
+"""Implement ``firelaunch lock-prompts``: record an app's current prompts in ``prompts.lock``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["command"]
 @click.command("lock-prompts")
 @click.argument("app", default=".")
 def command(app: str) -> None:
-    """Note the prompts of APP (an app's name or folder; here, if left out) as released.
+    """Record the prompts of APP (an app's name or folder; by default the current folder) as released.
 
-    A noted prompt cannot be changed any more without the app's next start saying so. Commit the file.
+    If a recorded prompt changes, the app refuses to start. Commit the file.
     """
     folder = app_folder(app) / "app" / "prompts"
     added = lock(folder)

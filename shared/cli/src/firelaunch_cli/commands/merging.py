@@ -1,6 +1,6 @@
-"""A three-way merge of folders by git, in a repository of its own that is thrown away.
+"""Merge folders three ways with git, in a temporary repository.
 
-git sees renames, modes, binaries and deletions; the app need not be in a repository, and what its own holds is let be.
+git handles renames, modes, binaries and deletions. The app need not be in a repository; if it is, that is left alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import click
 __all__ = ["FileChange", "Merged", "Merger"]
 
 _LEAST = (2, 38)
-"""The first git with ``git merge-tree --write-tree``."""
+"""The first version of git with ``git merge-tree --write-tree``."""
 
 _KINDS = {"A": "new", "D": "deleted", "M": "changed", "R": "renamed", "T": "changed"}
 _ISOLATED = {
@@ -30,7 +30,7 @@ _ISOLATED = {
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """What the merge does to one file; ``was`` is its name before, where it was renamed."""
+    """The merge's change to one file; ``was`` is the former name of a renamed file."""
 
     kind: str
     path: str
@@ -42,11 +42,12 @@ class FileChange:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What came of a merge.
+    """The result of a merge.
 
     Args:
-        tree: the files, as git's id.
-        conflicts: in git's own words; empty where all went together.
+        tree: git's id of the merged files.
+        changes: the changes to the app's files.
+        conflicts: git's messages; empty if there are no conflicts.
     """
 
     tree: str
@@ -55,12 +56,12 @@ class Merged:
 
 
 class Merger:
-    """Merges into the folder ``app``.
+    """A merger of changes into the folder ``app``.
 
     Args:
         scratch: an empty folder for the repository.
 
-    Raises (every method): ClickException where git is missing, too old, or cannot do it.
+    Raises (every method): ClickException if git is missing, too old, or fails.
     """
 
     def __init__(self, scratch: Path, app: Path) -> None:
@@ -74,57 +75,60 @@ class Merger:
             self._git("config", *setting.split("="))
 
     def tree(self, folder: Path, but: Collection[str] = (), *, ignored: Collection[str] | None = None) -> str:
-        """The id of a folder's files.
+        """Add a folder's files to the repository and return the id of their tree.
 
         Args:
-            but: files that are left out.
-            ignored: files that count although ``.gitignore`` names them; None for all.
+            but: files to leave out.
+            ignored: files to add although ``.gitignore`` names them; None for all files.
         """
         self._git("read-tree", "--empty")
         self._git("add", "--all", *(["--force"] if ignored is None else []), ".", folder=folder)
-        there = [name for name in ignored or () if (folder / name).is_file()]
-        if there:
-            self._git("add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul", folder=folder, given=there)
-        self._git("update-index", "-z", "--force-remove", "--stdin", folder=folder, given=list(but))
+        existing = [name for name in ignored or () if (folder / name).is_file()]
+        if existing:
+            self._git("add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul", folder=folder, names=existing)
+        self._git("update-index", "-z", "--force-remove", "--stdin", folder=folder, names=list(but))
         return self._git("write-tree").strip()
 
     def names(self, tree: str) -> set[str]:
-        """The names of a tree's files."""
+        """Return the names of a tree's files."""
         return set(_split(self._git("ls-tree", "-r", "-z", "--name-only", tree)))
 
     def merge(self, base: str, ours: str, theirs: str, label: str) -> Merged:
-        """Apply what changed from ``base`` to ``theirs`` to ``ours``; ``label`` names theirs in conflict markers."""
+        """Apply the changes from ``base`` to ``theirs`` to ``ours``; ``label`` names theirs in conflict markers."""
         root = self._commit(base)
         for name, tree in (("yours", ours), (label, theirs)):
             self._git("update-ref", f"refs/heads/{name}", self._commit(tree, "-p", root))
-        said = self._git("merge-tree", "--write-tree", "-z", "--messages", "yours", label, fails=1)
-        tree, _, rest = said.partition("\0")
+        output = self._git("merge-tree", "--write-tree", "-z", "--messages", "yours", label, fails=1)
+        tree, _, rest = output.partition("\0")
         unmerged, _, messages = rest.partition("\0\0") if rest[:1] != "\0" else ("", "", rest[1:])
-        tree = self._beside(tree, _split(unmerged), label)
+        tree = self._add_their_binaries(tree, _split(unmerged), label)
         return Merged(tree, tuple(self._changes(ours, tree)), tuple(_conflicts(messages)))
 
     def patch(self, ours: str, merged: Merged, *, colour: bool) -> str:
-        """The change as a patch."""
+        """Return the merge's changes as a patch."""
         return self._git("diff", f"--color={'always' if colour else 'never'}", "-M", ours, merged.tree)
 
     def apply(self, ours: str, merged: Merged) -> None:
-        """Write it into the app's folder, which must still be as ``ours``."""
+        """Write the merge into the app's folder, whose files must still be those of ``ours``."""
         self._git("read-tree", ours)
         self._git("update-index", "--refresh", "-q", folder=self._app)
         self._git("read-tree", "-m", "-u", ours, merged.tree, folder=self._app)
 
-    def _beside(self, tree: str, unmerged: list[str], label: str) -> str:
-        """Where git keeps our side of a conflict as it was (a binary), put theirs beside it."""
+    def _add_their_binaries(self, tree: str, unmerged: list[str], label: str) -> str:
+        """Add their version, named after ``label``, next to each file in conflict of which git kept only our version.
+
+        git does so for binaries, which it cannot merge with conflict markers.
+        """
         stages: dict[str, dict[str, str]] = {}
         for line in unmerged:
             entry, _, path = line.partition("\t")
             mode, blob, stage = entry.split()
             stages.setdefault(path, {})[stage] = f"{mode},{blob}"
         self._git("read-tree", tree)
-        for path, found in stages.items():
-            now = self._git("ls-files", "-s", "-z", "--", path).partition("\t")[0].split()
-            if "3" in found and now and found.get("2") == f"{now[0]},{now[1]}":
-                self._git("update-index", "--add", "--cacheinfo", f"{found['3']},{path}.{label}")
+        for path, sides in stages.items():
+            merged_entry = self._git("ls-files", "-s", "-z", "--", path).partition("\t")[0].split()
+            if "3" in sides and merged_entry and sides.get("2") == f"{merged_entry[0]},{merged_entry[1]}":
+                self._git("update-index", "--add", "--cacheinfo", f"{sides['3']},{path}.{label}")
         return self._git("write-tree").strip()
 
     def _changes(self, ours: str, tree: str) -> Iterator[FileChange]:
@@ -141,15 +145,15 @@ class Merger:
         return self._git("commit-tree", tree, *parents, "-m", "x").strip()
 
     def _git(
-        self, *words: str, folder: Path | None = None, given: list[str] | None = None, fails: int | None = None
+        self, *words: str, folder: Path | None = None, names: list[str] | None = None, fails: int | None = None
     ) -> str:
         environ = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")} | _ISOLATED
         environ |= {"GIT_DIR": str(self._git_dir)} if self._git_dir.exists() else {}
         if folder is not None:
             environ["GIT_WORK_TREE"] = str(folder)
-        stdin = "".join(f"{name}\0" for name in given or ())
+        stdin = "".join(f"{name}\0" for name in names or ())
         try:
-            done = subprocess.run(  # noqa: S603
+            process = subprocess.run(  # noqa: S603
                 ["git", *words],  # noqa: S607 - the user's own git
                 cwd=folder or self._git_dir.parent,
                 env=environ,
@@ -159,9 +163,9 @@ class Merger:
             )
         except FileNotFoundError:
             raise click.ClickException("git is not there, and an upgrade is merged by it; install git.") from None
-        if done.returncode not in {0, fails}:
-            raise click.ClickException(f"git {words[0]}: {done.stderr.decode(errors='replace').strip()}")
-        return done.stdout.decode("utf-8", "surrogateescape")
+        if process.returncode not in {0, fails}:
+            raise click.ClickException(f"git {words[0]}: {process.stderr.decode(errors='replace').strip()}")
+        return process.stdout.decode("utf-8", "surrogateescape")
 
 
 def _split(text: str) -> list[str]:
@@ -169,7 +173,7 @@ def _split(text: str) -> list[str]:
 
 
 def _conflicts(messages: str) -> Iterator[str]:
-    """From records of: a count, that many paths, a short and a long message."""
+    """Yield the conflicts from git's records, each of a count, that many paths, a short and a long message."""
     words = iter(messages.split("\0"))
     for count in words:
         if not count:

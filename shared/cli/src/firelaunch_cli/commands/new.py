@@ -1,4 +1,4 @@
-"""``firelaunch new``: an app from the template, by cookiecutter."""
+"""Implement ``firelaunch new``: make an app from the template, with cookiecutter."""
 
 from __future__ import annotations
 
@@ -17,29 +17,31 @@ __all__ = ["bake", "command", "parse_answers", "render"]
 
 
 def bake(root: Path, answers: Mapping[str, str], *, ask: bool, next_steps: bool = True) -> Path:
-    """Make an app under ``apps/`` of the repo ``root``; its folder.
+    """Make an app under ``apps/`` of the repo ``root``, and return its folder.
 
     Args:
-        answers: by the names in ``template/cookiecutter.json``.
-        ask: put the questions; else the template's defaults serve where ``answers`` has none.
+        answers: answers by the names in ``template/cookiecutter.json``.
+        ask: ask the questions; otherwise the template's defaults complete ``answers``.
         next_steps: print what to do with the app.
 
     Raises:
-        ClickException: an answer will not do, or the app is there already. Nothing was made.
+        ClickException: an answer is not valid, or the app exists already. Nothing was made.
     """
-    given = {**answers, "_next_steps": "print" if next_steps else ""}
-    # The template itself, because from the root one more question would be which template to take.
-    return render(str(root / "template"), given, root / "apps", ask=ask)
+    context = {**answers, "_next_steps": "print" if next_steps else ""}
+    # The template's own folder: from the root, cookiecutter would also ask which template to take.
+    return render(str(root / "template"), context, root / "apps", ask=ask)
 
 
 def render(template: str, given: Mapping[str, str], out: Path, *, ask: bool = False, directory: str = "") -> Path:
-    """Make an app in the folder ``out``; the app's own folder.
+    """Make an app in the folder ``out``, and return the app's folder.
 
     Args:
-        template: a folder, a git URL or a zip, with the template in it, or in its ``directory``.
+        template: a folder, a git URL or a zip that contains the template, or has it in its ``directory``.
+        given: the answers, and the template's private variables.
+        directory: the template's folder within ``template``.
 
     Raises:
-        ClickException: the template cannot be had, an answer will not do, or the app is there already.
+        ClickException: the template cannot be read, an answer is not valid, or the app exists already.
     """
     try:
         from cookiecutter.config import get_user_config  # type: ignore[import-untyped]  # it ships no types
@@ -55,11 +57,11 @@ def render(template: str, given: Mapping[str, str], out: Path, *, ask: bool = Fa
         ) from None
     with tempfile.TemporaryDirectory() as folder:
         try:
-            # A user's own cookiecutter settings may prefill the questions; where none is asked they would be a
-            # surprise. Where clones are kept is theirs to say: the template's hook looks there.
+            # A user's cookiecutter settings may prefill the questions. Without questions they would be a surprise,
+            # except for the folder of clones, where the template's hook looks.
             clones = get_user_config()["cookiecutters_dir"]
             config: Any = False if ask else {"replay_dir": folder, "cookiecutters_dir": clones}
-            made = cookiecutter(
+            app_path = cookiecutter(
                 template,
                 no_input=not ask,
                 extra_context=dict(given),
@@ -68,19 +70,19 @@ def render(template: str, given: Mapping[str, str], out: Path, *, ask: bool = Fa
                 directory=directory or None,
             )
         except OutputDirExistsException as error:
-            taken = str(error).split('"')[1]
-            raise click.ClickException(f"{taken} already exists. Give the app another id, or move that away.") from None
+            place = str(error).split('"')[1]
+            raise click.ClickException(f"{place} already exists. Give the app another id, or move that away.") from None
         except (CookiecutterException, TemplateError, ValueError) as error:
-            # cookiecutter renders given answers, so that one with Jinja's own signs in it may be no template.
+            # cookiecutter renders answers with Jinja, so an answer with Jinja's signs may fail as a template.
             raise click.ClickException(getattr(error, "message", None) or str(error)) from None
-    return Path(made)
+    return Path(app_path)
 
 
 @click.command("new")
 @click.option("--no-input", is_flag=True, help="Ask nothing; take the defaults, and the ANSWERS given.")
 @click.argument("answers", nargs=-1, metavar="[NAME=VALUE]... | function NAME [KIND]")
 def command(no_input: bool, answers: tuple[str, ...]) -> None:
-    """Make an app under apps/, asking up to seven questions.
+    """Make an app under apps/. Asks up to seven questions.
 
     Answers may be given, as in: firelaunch new app_name="My shop" model_provider=vertex
 
@@ -88,30 +90,30 @@ def command(no_input: bool, answers: tuple[str, ...]) -> None:
     """
     root = repo_root()
     if answers[:1] == ("function",):
-        _function(root, answers[1:])
+        _new_function(root, answers[1:])
         return
-    given = parse_answers(answers, _questions(root))
+    chosen = parse_answers(answers, _questions(root))
     if not no_input:
-        given = _another_name(root / "apps", given)
-    bake(root, given, ask=not no_input)
+        chosen = _with_free_name(root / "apps", chosen)
+    bake(root, chosen, ask=not no_input)
 
 
-def _another_name(apps: Path, given: dict[str, str]) -> dict[str, str]:
-    """``given``, with a name that is free to be proposed where the template's own would only be refused at the end."""
-    there = {path.parent.name for path in apps.glob("*/firelaunch.toml")}
-    if not there:
-        return given
-    click.echo(f"There are already: {', '.join(sorted(there))}.")
-    if not (apps / "my-app").exists() or not given.keys().isdisjoint({"app_name", "app_slug"}):
-        return given
+def _with_free_name(apps: Path, chosen: dict[str, str]) -> dict[str, str]:
+    """Add a free name to the answers if the template's default name is taken and would be refused at the end."""
+    existing = {path.parent.name for path in apps.glob("*/firelaunch.toml")}
+    if not existing:
+        return chosen
+    click.echo(f"There are already: {', '.join(sorted(existing))}.")
+    if not (apps / "my-app").exists() or not chosen.keys().isdisjoint({"app_name", "app_slug"}):
+        return chosen
     number = next(number for number in count(2) if not (apps / f"my-app-{number}").exists())
-    return {**given, "app_name": f"My app {number}"}
+    return {**chosen, "app_name": f"My app {number}"}
 
 
-def _function(root: Path, given: tuple[str, ...]) -> None:
+def _new_function(root: Path, words: tuple[str, ...]) -> None:
     from .new_function import KINDS, make_function
 
-    name, kind, *more = (*given, "http") if len(given) == 1 else given or ("", "")
+    name, kind, *more = (*words, "http") if len(words) == 1 else words or ("", "")
     if more or kind not in KINDS:
         raise click.UsageError(f"Say: firelaunch new function NAME [{'|'.join(KINDS)}]")
     for path in make_function(root, name, kind):
@@ -124,15 +126,15 @@ def _function(root: Path, given: tuple[str, ...]) -> None:
 
 
 def _questions(root: Path) -> list[str]:
-    asked = json.loads((root / "template" / "cookiecutter.json").read_text(encoding="utf-8"))
-    return [name for name in asked if not name.startswith("_")]
+    questions = json.loads((root / "template" / "cookiecutter.json").read_text(encoding="utf-8"))
+    return [name for name in questions if not name.startswith("_")]
 
 
 def parse_answers(answers: Sequence[str], questions: Collection[str]) -> dict[str, str]:
-    """The answers that were given as NAME=VALUE.
+    """Parse answers of the form NAME=VALUE.
 
     Raises:
-        BadParameter: one is not of that form, or is to no question of these.
+        BadParameter: an answer is not of that form, or there is no such question.
     """
     return dict(_parse(answer, questions) for answer in answers)
 

@@ -1,4 +1,4 @@
-"""``firelaunch new function``: a scoped function, as a file, a line in main.py, and a test."""
+"""Implement ``firelaunch new function``: write a scoped function, its line in main.py, and its test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EVENTS = {
     "http": "",
 }
 KINDS = tuple(_PATTERNS)
-"""What may call a function."""
+"""The kinds of callers that a function may have."""
 
 _HTTP = '''"""Say here what {name} is for."""
 
@@ -94,22 +94,22 @@ _SENDERS = {
 
 
 def make_function(root: Path, name: str, kind: str) -> list[Path]:
-    """Write the function and its test, and add its line to main.py; the files.
+    """Write the function and its test, add its line to main.py, and return the files.
 
     Raises:
-        ClickException: the name will not do, or is taken. Nothing was written.
+        ClickException: the name is not valid, or is taken. Nothing was written.
     """
     if not _NAME.fullmatch(name) or keyword.iskeyword(name) or name == "main":
         raise click.ClickException(f"{name!r} cannot name a function: use small letters, digits and '_'.")
     functions = root / "functions"
-    made, test = functions / f"{name}.py", root / "tests" / "functions" / f"test_{name}.py"
+    module, test = functions / f"{name}.py", root / "tests" / "functions" / f"test_{name}.py"
     main = functions / "main.py"
     text = read_text_file(main)
-    if made.exists() or test.exists() or re.search(rf"\b{name}\b", text):
+    if module.exists() or test.exists() or re.search(rf"\b{name}\b", text):
         raise click.ClickException(f"There is a function {name!r} already, or something else of its name.")
     example = _PATTERNS[kind].replace("{app}", "demo").replace("{uid}", "ada")
     example = re.sub(r"\{\w+\}", "a", example)
-    fill = {
+    values = {
         "name": name,
         "pattern": _PATTERNS[kind],
         "events": _EVENTS[kind],
@@ -117,17 +117,17 @@ def make_function(root: Path, name: str, kind: str) -> list[Path]:
         "foreign": example.replace("demo", "another-app"),
         "sender": _SENDERS.get(kind, ""),
     }
-    calls = (_HTTP_CALLS if kind == "http" else _EVENT_CALLS).format(**fill)
-    made.write_text((_HTTP if kind == "http" else _EVENT).format(**fill), encoding="utf-8")
+    calls = (_HTTP_CALLS if kind == "http" else _EVENT_CALLS).format(**values)
+    module.write_text((_HTTP if kind == "http" else _EVENT).format(**values), encoding="utf-8")
     test.parent.mkdir(parents=True, exist_ok=True)
-    test.write_text(_TEST.format(**fill, calls=calls), encoding="utf-8")
+    test.write_text(_TEST.format(**values, calls=calls), encoding="utf-8")
     main.write_text(_with_line(text, name), encoding="utf-8")
-    return [made, test, main]
+    return [module, test, main]
 
 
 def _with_line(main: str, name: str) -> str:
-    """``main`` with the function's import, where the order of imports has it."""
-    found = list(_IMPORT.finditer(main))
-    after = next((match for match in found if match[1] > name), None)
-    at = after.start() if after else found[-1].end() + 1
-    return f"{main[:at]}from {name} import {name}\n{main[at:]}"
+    """Return ``main`` with the function's import, in alphabetical order."""
+    imports = list(_IMPORT.finditer(main))
+    next_import = next((match for match in imports if match[1] > name), None)
+    offset = next_import.start() if next_import else imports[-1].end() + 1
+    return f"{main[:offset]}from {name} import {name}\n{main[offset:]}"

@@ -1,4 +1,4 @@
-"""One line for each step of something long: what is being done, for how long, and how it ended."""
+"""Show one line for each step of a long command: its title, its time and its result."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """Counts steps. On a terminal a slow one shows its seconds; elsewhere each is a plain line.
+    """A counter of steps. On a terminal a slow step shows its seconds; elsewhere each step is a plain line.
 
     Args:
-        total: how many steps there will be, as far as is known.
+        total: the expected number of steps.
         patience: seconds after which a step shows how long it has taken so far.
     """
 
@@ -28,25 +28,25 @@ class Progress:
 
     @contextmanager
     def step(self, title: str) -> Iterator[list[str]]:
-        """A step; what its block puts into the list is said when it ends, "failed" where it raises."""
+        """Show a step. At its end it prints the texts that the block put into the list, or "failed" if it raises."""
         self._done += 1
         width = len(str(self._total))
         line = f"[{self._done:{width}}/{max(self._total, self._done)}] {title} ... "
         click.echo(line, nl=False)
-        ended, said = threading.Event(), list[str]()
+        ended, results = threading.Event(), list[str]()
         ticker = threading.Thread(target=_tick, args=(line, ended, self._patience), daemon=True)
         if sys.stdout.isatty():
             ticker.start()
         try:
-            yield said
+            yield results
         except BaseException:
-            said = ["failed"]
+            results = ["failed"]
             raise
         finally:
             ended.set()
             if ticker.is_alive():
                 ticker.join()
-            click.echo(" ".join(said))
+            click.echo(" ".join(results))
 
 
 def _tick(line: str, ended: threading.Event, wait: float) -> None:

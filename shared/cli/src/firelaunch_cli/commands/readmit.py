@@ -1,4 +1,4 @@
-"""``firelaunch readmit``: lift the removal of a member, so that they may join again."""
+"""Implement ``firelaunch readmit``: lift the removal of a member, so that they may join again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def command(app: str, uid: str) -> None:
     """Let UID, whom an admin removed from APP (a folder, or a name under apps/), join it again.
 
     They join as everybody does: by the app's policy, or with an invitation. Run it with FIRELAUNCH_MODE=cloud and
-    credentials that may write to the database. Exit 1 where UID was not removed.
+    credentials that may write to the database. Exits with 1 if UID was not removed.
     """
     settings = load_settings(app)
     try:

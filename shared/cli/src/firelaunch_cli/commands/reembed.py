@@ -1,4 +1,4 @@
-"""``firelaunch reembed``: index an app's documents anew after a change of [index], without a gap."""
+"""Implement ``firelaunch reembed``: rebuild an app's index after a change of [index], without downtime."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _WAIT_SECONDS = 60.0
 @click.option("--abandon", is_flag=True, help="Give up the version that is being built.")
 @env_option
 def command(app: str, dry_run: bool, yes: bool, drop_old: bool, abandon: bool) -> None:
-    """Build the index version that APP's firelaunch.toml asks for, from stored text; search it once it is complete.
+    """Build the index version that APP's firelaunch.toml asks for from stored text, and use it once it is complete.
 
-    Until then the version in use is searched, and what is uploaded lands in both. Broken off, it goes on from there
-    when it is run again. CLOUD_RUN_TASK_INDEX and CLOUD_RUN_TASK_COUNT share the work between processes.
+    Until then searches use the current version, and uploads go into both. After an interruption, run it again to
+    continue. CLOUD_RUN_TASK_INDEX and CLOUD_RUN_TASK_COUNT divide the work among processes.
     """
     services = build(load_settings(app))
     try:
@@ -40,7 +40,7 @@ def command(app: str, dry_run: bool, yes: bool, drop_old: bool, abandon: bool) -
             click.echo("The version that was being built is gone." if work.abandon() else "None is being built.")
         elif drop_old:
             click.echo(f"Removed {work.drop_old()} earlier version(s).")
-        elif _agreed(work.survey(shard), dry_run=dry_run, yes=yes):
+        elif _confirmed(work.survey(shard), dry_run=dry_run, yes=yes):
             _run(work, shard)
     except FirelaunchError as error:
         raise click.ClickException(f"{error.message} {error.reason or ''}".strip()) from None
@@ -57,14 +57,14 @@ def _shard() -> ReembedShard:
         raise click.ClickException(f"CLOUD_RUN_TASK_INDEX and CLOUD_RUN_TASK_COUNT do not fit: {error}.") from None
 
 
-def _agreed(found: Survey, *, dry_run: bool, yes: bool) -> bool:
+def _confirmed(survey: Survey, *, dry_run: bool, yes: bool) -> bool:
     click.echo(
-        f"{found.missing:,} of {found.documents:,} documents to build: {found.characters:,} characters, at most about "
-        f"{found.tokens:,} tokens, {dollars(found.micro_usd)}."
+        f"{survey.missing:,} of {survey.documents:,} documents to build: {survey.characters:,} characters, "
+        f"at most about {survey.tokens:,} tokens, {dollars(survey.micro_usd)}."
     )
     if dry_run:
         return False
-    if found.micro_usd and not yes and sys.stdin.isatty():
+    if survey.micro_usd and not yes and sys.stdin.isatty():
         return click.confirm("Go on?", default=True)
     return True
 

@@ -1,4 +1,4 @@
-"""An app under gunicorn as a child process, for commands that talk to it and take it down again."""
+"""Run an app under gunicorn as a child process, for commands that call it and then stop it."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def served(
     """Run the app of ``folder`` in embedded mode until the block ends, however it ends.
 
     Args:
-        data: where its data lie; its own folder if this is left out.
+        data: the folder for the app's data; by default in the app's own folder.
 
     Raises:
-        ClickException: it did not start; the message has what it said.
+        ClickException: the app did not start; the message has the end of its log.
     """
     log = (data or folder / ".firelaunch") / "demo.log"
     log.parent.mkdir(mode=0o700, exist_ok=True)
     environ = {**os.environ, "PORT": str(port), "HOST": "127.0.0.1", "FIRELAUNCH_MODE": "embedded"}
     if data is not None:
         environ["FIRELAUNCH_DATA"] = str(data)
-    # Told to end, this process raises, and so takes its server along.
+    # On these signals the command exits by an exception, so that the finally block below stops the server.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     with log.open("wb") as out:
@@ -56,8 +56,8 @@ def served(
     try:
         client = Client(f"http://localhost:{port}")
         if not _ready(client, app_id, process):
-            said = log.read_text(encoding="utf-8", errors="replace").strip()
-            raise click.ClickException(f"The app did not start.\n\n{said[-3000:]}")
+            log_text = log.read_text(encoding="utf-8", errors="replace").strip()
+            raise click.ClickException(f"The app did not start.\n\n{log_text[-3000:]}")
         yield client, process
     except click.ClickException as error:
         raise click.ClickException(f"{error.message}\nWhat the app said is in {log}.") from None
@@ -66,7 +66,7 @@ def served(
 
 
 def end_with_parent() -> None:
-    """Have the kernel end the server when this command is killed and cannot do it (PR_SET_PDEATHSIG is 1)."""
+    """Let the kernel end the server if this command is killed before it can do so itself (PR_SET_PDEATHSIG is 1)."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
@@ -74,7 +74,7 @@ def _ready(client: Client, app_id: str, process: subprocess.Popen[bytes]) -> boo
     give_up = time.monotonic() + _START_SECONDS
     while time.monotonic() < give_up and process.poll() is None:
         try:
-            # The id tells our app from another that has taken the port in the meantime.
+            # The id distinguishes this app from another that took the port in the meantime.
             return client.get("/ready").get("app") == app_id
         except OSError:
             time.sleep(0.02)

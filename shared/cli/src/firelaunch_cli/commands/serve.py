@@ -1,4 +1,4 @@
-"""``firelaunch serve``: an app on this machine, in the foreground."""
+"""Implement ``firelaunch serve``: run an app on this machine, in the foreground."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["command", "free_port", "gunicorn_command"]
 
 
 def gunicorn_command() -> list[str]:
-    """What runs an app whose folder is the current one."""
+    """Return the command that runs the app in the current folder."""
     return [sys.executable, "-m", "gunicorn", "-c", "python:firelaunch.server.gunicorn_config", "app:create_app()"]
 
 
 def free_port(wanted: int | None, usual: int = 8080, host: str = "127.0.0.1") -> int:
-    """``wanted`` if it is given; else the usual one, or any other where that is taken.
+    """Return a port to listen on: ``wanted`` if it is given, else the usual one, or any other if that is taken.
 
     Raises:
-        ClickException: another program listens on the port that is wanted, or this one may not listen there.
+        ClickException: the wanted port is taken, or this process may not listen on it.
     """
     for port in (wanted,) if wanted else (usual, 0):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
@@ -53,8 +53,8 @@ def command(app: str, port: int, host: str) -> None:
     Without FIRELAUNCH_MODE it runs in embedded mode: no cloud account, no network.
     """
     folder = app_folder(app)
-    free_port(port, host=host)  # gunicorn itself would try for five seconds, and name no mend
+    free_port(port, host=host)  # gunicorn itself would retry for five seconds, and suggest no remedy
     os.chdir(folder)
     os.environ.update(PORT=str(port), HOST=host)
-    # In place of this process, so that signals reach gunicorn itself.
+    # gunicorn replaces this process, so that signals reach gunicorn itself.
     os.execv(sys.executable, gunicorn_command())  # noqa: S606 - our own interpreter

@@ -1,4 +1,4 @@
-"""What ``firelaunch deploy`` and ``firelaunch stage`` look at first: whether the service would start."""
+"""Check that a service would start, for ``firelaunch deploy`` and ``firelaunch stage``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["would_start"]
 
 
 def would_start(folder: Path, service: Service, *, write: bool) -> None:
-    """Refuse what the deployed service would refuse at its start; release the prompts that it is the first to use.
+    """Refuse what the deployed service would refuse at its start, and release the prompts that it is the first to use.
 
     Args:
-        write: note those prompts in the app's ``prompts.lock``, where somebody is there to commit it: not in continuous
-            integration, which throws its files away.
+        write: record those prompts in the app's ``prompts.lock``, for you to commit. Continuous integration throws its
+            files away, so nothing is recorded there.
 
     Raises:
-        SettingsError: the service would not start; the message names each mend.
+        SettingsError: the service would not start; the message names each remedy.
     """
     in_ci = bool(os.environ.get("CI"))
     if write and not in_ci:

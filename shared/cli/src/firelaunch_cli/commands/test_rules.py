@@ -1,4 +1,4 @@
-"""``firelaunch test-rules``: would the cases notice if the rules were wrong?"""
+"""Implement ``firelaunch test-rules``: check whether the cases would notice wrong rules."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def command(
     allow: Path | None,
     jobs: int,
 ) -> None:
-    """Run CASES against RULES on the Firestore emulator, then against every small change (mutant) of them.
+    """Run CASES against RULES on the Firestore emulator, then against every small change (mutant) of the rules.
 
-    A change that no case notices survives: it shows what the cases do not test. Exit 1 below --min-score, and where the
-    score does not hold (nothing to change, or a change to an expression that does not compile); 2 where the input is
-    wrong or a case does not hold on the rules as they are.
+    A change that no case notices survives, and shows what the cases do not test. Exits with 1 below --min-score or if
+    the score is not complete (nothing to change, or a change to an expression that does not compile), and with 2 if the
+    input is wrong or a case fails on the unchanged rules.
     """
     try:
         suite = load_suite(cases)
@@ -52,13 +52,13 @@ def command(
         report = as_json(result, allow_list)
     except Failed as failed:
         lines = "\n".join(f"  {case}" for case in failed.cases)
-        raise _Wrong(
+        raise _WrongInput(
             f"These cases do not hold on {rules} as it is; mend the rules or the cases first:\n{lines}"
         ) from None
     except RulesError as error:
-        raise _Wrong(f"{rules} does not compile: {error}") from None
+        raise _WrongInput(f"{rules} does not compile: {error}") from None
     except (CaseError, AllowListError, EmulatorUnavailable, UnexpectedAnswer) as error:
-        raise _Wrong(str(error)) from None
+        raise _WrongInput(str(error)) from None
     for path, text in (
         (json_out, json.dumps(report, indent=2) + "\n"),
         (html_out, as_html(report, source, rules.name)),
@@ -71,12 +71,12 @@ def command(
         sys.exit(1)
 
 
-class _Wrong(click.ClickException):
+class _WrongInput(click.ClickException):
     exit_code = 2
 
 
 def _progress() -> Callable[[str, int, int], None]:
-    """A bar on a terminal, and nothing where there is none."""
+    """Return a function that shows a bar on a terminal, and does nothing elsewhere."""
     if not sys.stderr.isatty():
         return lambda *_: None
 

@@ -1,4 +1,4 @@
-"""``firelaunch upgrade``: what changed in the template since an app was made, brought into the app."""
+"""Implement ``firelaunch upgrade``: merge the template's changes since an app was made into the app."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["command"]
 
 _RECORD = ".firelaunch-answers.json"
 _MADE = ".firelaunch-template.tar.gz"
-"""What the template's hook leaves in an app: what was answered, and every file as it was made."""
+"""Files that the template's hook leaves in an app: the answers, and an archive of every file as it was made."""
 
 
 @click.command("upgrade")
@@ -47,10 +47,10 @@ def command(
     allow_uncommitted: bool,
     base: Path | None,
 ) -> None:
-    """Merge the template as it is now into APP (a folder, or a name under apps/).
+    """Merge the current template into APP (a folder, or a name under apps/).
 
-    The app as it was made, as it is, and as it would be made now are merged three ways. Where both sides changed the
-    same lines, both stay, between conflict markers, and the exit code is 1. Answers may be changed on the way.
+    This is a three-way merge of the app as it was made, as it is, and as it would be made now. If both sides changed
+    the same lines, both versions stay between conflict markers, and the exit code is 1. You may also change answers.
     """
     folder = app_folder(app)
     record = _record(folder)
@@ -85,29 +85,33 @@ class _Upgrade:
         answers: Iterable[str],
         base: Path | None,
     ) -> _Upgrade:
-        given = record["answers"]
-        changed = parse_answers(tuple(answers), [name for name in given if name != "app_slug"])
+        answered = record["answers"]
+        changed = parse_answers(tuple(answers), [name for name in answered if name != "app_slug"])
         try:
-            new = _rendered(source, {**given, **changed}, folder, scratch / "new")
+            new = _rendered(source, {**answered, **changed}, folder, scratch / "new")
         except click.ClickException as error:
-            # The words are cookiecutter's.
-            gone = re.search(r"for choice variable (\w+),", error.message)
-            if gone is None or gone[1] in changed:
+            # This matches cookiecutter's error message.
+            choice = re.search(r"for choice variable (\w+),", error.message)
+            if choice is None or choice[1] in changed:
                 raise
-            said = f"{error.message} The template no longer offers the app's answer: give another, as {gone[1]}=ANSWER."
-            raise click.ClickException(said) from None
+            message = (
+                f"{error.message} The template no longer offers the app's answer: give another, as {choice[1]}=ANSWER."
+            )
+            raise click.ClickException(message) from None
         merger = Merger(scratch, folder)
-        made = merger.tree(base or _unpacked(folder, scratch / "made"), (_RECORD, _MADE))
+        base_tree = merger.tree(base or _unpacked(folder, scratch / "made"), (_RECORD, _MADE))
         theirs = merger.tree(new, (_RECORD, _MADE))
-        ours = merger.tree(folder, (_RECORD, _MADE), ignored=merger.names(made) | merger.names(theirs))
+        ours = merger.tree(folder, (_RECORD, _MADE), ignored=merger.names(base_tree) | merger.names(theirs))
         label = f"template-{_record(new)['template_version']}"
-        return cls(folder, record, new, merger, ours, merger.merge(made, ours, theirs, label))
+        return cls(folder, record, new, merger, ours, merger.merge(base_tree, ours, theirs, label))
 
     def show(self, *, patch: bool) -> None:
-        now = _record(self.new)
-        click.echo(f"{self.folder}: template {_version(self.record)} -> {_version(now)}")
-        for name in now["answers"].keys() - self.record["answers"].keys():
-            click.echo(f"new question {name}: answered with {now['answers'][name]!r}; to change it, add {name}=...")
+        new_record = _record(self.new)
+        click.echo(f"{self.folder}: template {_version(self.record)} -> {_version(new_record)}")
+        for name in new_record["answers"].keys() - self.record["answers"].keys():
+            click.echo(
+                f"new question {name}: answered with {new_record['answers'][name]!r}; to change it, add {name}=..."
+            )
         for change in self.merged.changes:
             click.echo(f"  {change}")
         if not self.merged.changes:
@@ -120,9 +124,9 @@ class _Upgrade:
 
     def write(self, *, keep: bool) -> None:
         if keep and self.merged.changes:
-            click.echo(f"The files as they were are in {_kept(self.folder, self.merged)}.")
+            click.echo(f"The files as they were are in {_backup(self.folder, self.merged)}.")
         self.merger.apply(self.ours, self.merged)
-        # The record last: until it is there the next run does the same again.
+        # The record comes last: until it is written, the next run repeats this upgrade.
         for name in (_MADE, _RECORD):
             (self.new / name).replace(self.folder / name)
         if self.merged.conflicts:
@@ -133,17 +137,17 @@ class _Upgrade:
 
 def _record(folder: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(read_text_file(folder / _RECORD))
-        if not isinstance(found["answers"], dict):
+        record: dict[str, Any] = json.loads(read_text_file(folder / _RECORD))
+        if not isinstance(record["answers"], dict):
             raise TypeError
-        found["template_version"]
+        record["template_version"]
     except FileNotFoundError:
         raise click.ClickException(
             f"{folder / _RECORD} is not there: nothing says what the app was made from."
         ) from None
     except (ValueError, KeyError, TypeError):
         raise click.ClickException(f"{folder / _RECORD} is not as it was written; bring it back from git.") from None
-    return found
+    return record
 
 
 def _version(record: Mapping[str, Any]) -> str:
@@ -160,23 +164,23 @@ def _origin(folder: Path, record: Mapping[str, Any]) -> str:
     raise click.ClickException("Nothing says where the template is; pass --template with a folder, a git URL or a zip.")
 
 
-def _rendered(source: str, given: Mapping[str, str], folder: Path, out: Path) -> Path:
+def _rendered(source: str, context: Mapping[str, str], folder: Path, out: Path) -> Path:
     out.mkdir()
     local = Path(source)
-    inside = local.is_dir() and not (local / "template" / "cookiecutter.json").is_file()
+    is_template_folder = local.is_dir() and not (local / "template" / "cookiecutter.json").is_file()
     private = {"_next_steps": "", "_place": str(folder)}
-    # An absolute path: what cookiecutter is given as a relative one it may take for an abbreviation.
+    # An absolute path, as cookiecutter may take a relative one for an abbreviation.
     template = str(local.resolve()) if local.exists() else source
-    made = render(template, {**given, **private}, out, directory="" if inside else "template")
-    if not (made / _MADE).is_file():
+    app = render(template, {**context, **private}, out, directory="" if is_template_folder else "template")
+    if not (app / _MADE).is_file():
         raise click.ClickException(f"{source} is a template from before upgrades were; name a newer one.")
-    return made
+    return app
 
 
 def _unpacked(folder: Path, out: Path) -> Path:
     try:
-        with tarfile.open(folder / _MADE) as packed:
-            packed.extractall(out, filter="data")
+        with tarfile.open(folder / _MADE) as archive:
+            archive.extractall(out, filter="data")
     except FileNotFoundError:
         raise click.ClickException(
             f"{folder / _MADE} is not there, so nothing says what was changed since the app was made. Bring it back "
@@ -188,33 +192,33 @@ def _unpacked(folder: Path, out: Path) -> Path:
 
 
 def _refuse_uncommitted(folder: Path) -> None:
-    said = "--allow-uncommitted goes on all the same, and keeps the files as they were in .firelaunch/"
+    advice = "--allow-uncommitted goes on all the same, and keeps the files as they were in .firelaunch/"
     if _git(folder, "ls-files", "--error-unmatch", "firelaunch.toml") is None:
         raise click.ClickException(
             f"{folder} is not kept in git, which could bring it back. Commit it to a repository (git init, git add, "
-            f"git commit; a folder under apps/ may have one of its own). {said}."
+            f"git commit; a folder under apps/ may have one of its own). {advice}."
         )
     changed = [line[3:] for line in (_git(folder, "status", "--porcelain", "-z", "--", ".") or "").split("\0") if line]
     if changed:
         names = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
-        raise click.ClickException(f"There are uncommitted changes in {folder}: {names}. Commit them first. {said}.")
+        raise click.ClickException(f"There are uncommitted changes in {folder}: {names}. Commit them first. {advice}.")
 
 
 def _git(folder: Path, *words: str) -> str | None:
     try:
-        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603, S607
+        process = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603, S607
     except FileNotFoundError:
         return None
-    return done.stdout if done.returncode == 0 else None
+    return process.stdout if process.returncode == 0 else None
 
 
-def _kept(folder: Path, merged: Merged) -> Path:
-    """The files that are about to change, packed."""
+def _backup(folder: Path, merged: Merged) -> Path:
+    """Pack the files that are about to change, and return the archive's path."""
     target = folder / ".firelaunch" / f"before-upgrade-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz"
     target.parent.mkdir(mode=0o700, exist_ok=True)
     names = {name for change in merged.changes for name in (change.path, change.was) if name}
-    with tarfile.open(target, "w:gz") as packed:
+    with tarfile.open(target, "w:gz") as archive:
         for name in sorted({*names, _RECORD, _MADE}):
             if (folder / name).exists():
-                packed.add(folder / name, name)
+                archive.add(folder / name, name)
     return target

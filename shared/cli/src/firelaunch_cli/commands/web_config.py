@@ -1,4 +1,4 @@
-"""``firelaunch web-config``: the config with which web clients initialise Firebase."""
+"""Implement ``firelaunch web-config``: print the config with which web clients initialise Firebase."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["command", "shown"]
 
 
 def shown(config: Mapping[str, str]) -> str:
-    """A config as JSON, for people and for files."""
+    """Format a config as JSON, for people and for files."""
     return json.dumps(config, indent=2)
 
 
@@ -28,7 +28,8 @@ def shown(config: Mapping[str, str]) -> str:
 def command(app: str) -> None:
     """Print, as JSON, the Firebase config of the web clients of APP (a folder, or a name under apps/).
 
-    A deploy makes the web app whose config it is. Nothing in it is secret. docs/auth.md says how clients sign in.
+    A deploy registers the web app that the config belongs to. The config holds no secrets. docs/auth.md says how
+    clients sign in.
     """
     settings = settings_for_deploy(app_folder(app), os.environ)
     tools = Tools(os.environ, lambda line: click.echo(line, err=True), patient=False)

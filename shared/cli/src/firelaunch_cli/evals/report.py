@@ -1,4 +1,4 @@
-"""A report of ``firelaunch eval`` for people: as text, as a page."""
+"""Format a report of ``firelaunch eval`` for people, as text or as a page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BAR, _GAP, _HEIGHT, _LEFT = 34, 26, 180, 40
 
 
 def as_text(report: Report, old: Report | None = None) -> str:
-    """The report for a terminal; with an older one, the change of each metric beside it."""
+    """Format the report for a terminal, with each metric's change since an older report."""
     metrics = _metrics(report)
     lines = [_headline(report), "", f"{'mode':<9}" + "".join(f"{metric:>20}" for metric in metrics)]
     for mode, row in report["modes"].items():
@@ -30,14 +30,14 @@ def as_text(report: Report, old: Report | None = None) -> str:
 
 
 def _metrics(report: Report) -> tuple[str, ...]:
-    """What was measured, latencies last."""
+    """Return the names of the report's metrics, latencies last."""
     return tuple(next(iter(report["modes"].values())))
 
 
 def _headline(report: Report) -> str:
     if "model" in report:
-        asked = f"{report['questions']:,} questions on {report['documents']:,} documents"
-        return f"{report['collection']}: {asked}, answered by {report['model']}"
+        counts = f"{report['questions']:,} questions on {report['documents']:,} documents"
+        return f"{report['collection']}: {counts}, answered by {report['model']}"
     return (
         f"{report['collection']}: {report['documents']:,} documents, {report['questions']:,} questions, embedder "
         f"{report['embedder'] or 'none'}, indexed in {report['indexing_seconds']} s"
@@ -52,7 +52,7 @@ def _cell(metric: str, row: Mapping[str, float], before: Mapping[str, float]) ->
 
 
 def as_html(report: Report, old: Report | None = None) -> str:
-    """The report as a page of its own, with a chart of the metrics and one of the latencies."""
+    """Format the report as a complete page, with a chart of the metrics and one of the latencies."""
     rows, metrics = [], _metrics(report)
     quality = tuple(metric for metric in metrics if not metric.endswith("_ms"))
     for mode, row in report["modes"].items():
@@ -82,23 +82,23 @@ def _highest(modes: Mapping[str, Mapping[str, float]]) -> float:
 
 
 def _chart(modes: Mapping[str, Mapping[str, float]], metrics: tuple[str, ...], top: float, form: str) -> str:
-    """A bar chart as SVG: a group of bars for each metric, a bar for each mode."""
-    parts, at = [], _LEFT
+    """Draw a bar chart as SVG, with a group of bars for each metric and a bar for each mode."""
+    parts, x = [], _LEFT
     for metric in metrics:
-        began = at
+        group_x = x
         for mode, row in modes.items():
-            high = round(_HEIGHT * min(1.0, row[metric] / top), 1)
-            y = _HEIGHT + 20 - high
-            said = form.format(row[metric])
+            height = round(_HEIGHT * min(1.0, row[metric] / top), 1)
+            y = _HEIGHT + 20 - height
+            label = form.format(row[metric])
             parts.append(
-                f'<rect x="{at}" y="{y}" width="{_BAR - 4}" height="{high}" fill="{_COLOURS.get(mode, "#888")}">'
-                f"<title>{html.escape(mode)}: {said}</title></rect>"
-                f'<text x="{at + _BAR / 2 - 2}" y="{y - 4}">{said}</text>'
+                f'<rect x="{x}" y="{y}" width="{_BAR - 4}" height="{height}" fill="{_COLOURS.get(mode, "#888")}">'
+                f"<title>{html.escape(mode)}: {label}</title></rect>"
+                f'<text x="{x + _BAR / 2 - 2}" y="{y - 4}">{label}</text>'
             )
-            at += _BAR
-        parts.append(f'<text class="metric" x="{(began + at) / 2}" y="{_HEIGHT + 38}">{metric}</text>')
-        at += _GAP
-    return f'<svg viewBox="0 0 {at + 10} {_HEIGHT + 50}" width="{at + 10}" role="img">{"".join(parts)}</svg>'
+            x += _BAR
+        parts.append(f'<text class="metric" x="{(group_x + x) / 2}" y="{_HEIGHT + 38}">{metric}</text>')
+        x += _GAP
+    return f'<svg viewBox="0 0 {x + 10} {_HEIGHT + 50}" width="{x + 10}" role="img">{"".join(parts)}</svg>'
 
 
 _PAGE = """<!doctype html>

@@ -1,7 +1,7 @@
-"""How well an index finds what it should: a collection in BEIR's form, its questions asked in each way of searching.
+"""Measure retrieval: ask the questions of a collection in BEIR's format in each search mode, and score the results.
 
 The folder holds ``corpus.jsonl`` (``_id``, ``title``, ``text``), ``queries.jsonl`` (``_id``, ``text``) and
-``qrels/test.tsv`` (query-id, corpus-id, score), as https://github.com/beir-cellar/beir has them.
+``qrels/test.tsv`` (query-id, corpus-id, score), as in https://github.com/beir-cellar/beir.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ Progress = Callable[[str, int, int], None]
 
 
 class CollectionError(Exception):
-    """The folder is no collection; the message says what is wrong where."""
+    """The folder is not a valid collection. The message says what is wrong, and where."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Documents by id, questions by id, and for each question the documents that answer it with their grades."""
+    """Documents by id, questions by id, and each question's judged documents with their grades."""
 
     name: str
     documents: Mapping[str, str]
@@ -50,7 +50,7 @@ def load(folder: Path) -> Collection:
     """Read a collection.
 
     Raises:
-        CollectionError: a file is not there, or a line is not as it should be.
+        CollectionError: a file is missing, or a line is not valid.
     """
     documents = {
         str(row["_id"]): "\n".join(filter(None, (str(row.get("title") or ""), str(row.get("text") or ""))))
@@ -84,23 +84,23 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _judgments(path: Path) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {}
+    judgments: dict[str, dict[str, int]] = {}
     for number, line in _lines(path):
         parts = line.split("\t")
         if number == 1 and parts[-1].strip() == "score":
             continue
         try:
             question, document, grade = parts
-            found.setdefault(question, {})[document] = int(grade)
+            judgments.setdefault(question, {})[document] = int(grade)
         except ValueError:
             raise CollectionError(
                 f"{path}, line {number}: not query-id, corpus-id and score with tabs between."
             ) from None
-    return {question: grades for question, grades in found.items() if any(grade > 0 for grade in grades.values())}
+    return {question: grades for question, grades in judgments.items() if any(grade > 0 for grade in grades.values())}
 
 
 def ndcg(ranking: Sequence[str], grades: Mapping[str, int], k: int = _CUT) -> float:
-    """Normalised discounted cumulative gain: gain is the grade, discount 1 / log2(rank + 1)."""
+    """Return the normalised discounted cumulative gain: the gain is the grade, the discount 1 / log2(rank + 1)."""
     best = sorted((grade for grade in grades.values() if grade > 0), reverse=True)
     return _dcg([max(0, grades.get(name, 0)) for name in ranking[:k]]) / _dcg(best[:k])
 
@@ -110,24 +110,24 @@ def _dcg(gains: Sequence[int]) -> float:
 
 
 def recall(ranking: Sequence[str], grades: Mapping[str, int], k: int = _DEPTH) -> float:
-    """The share of the documents with a grade above 0 that are among the first ``k``."""
-    wanted = {name for name, grade in grades.items() if grade > 0}
-    return len(wanted.intersection(ranking[:k])) / len(wanted)
+    """Return the share of the documents with a grade above 0 that are among the first ``k``."""
+    relevant = {name for name, grade in grades.items() if grade > 0}
+    return len(relevant.intersection(ranking[:k])) / len(relevant)
 
 
 def mrr(ranking: Sequence[str], grades: Mapping[str, int]) -> float:
-    """1 / rank of the first document with a grade above 0; 0 where none is found."""
+    """Return 1 / rank of the first document with a grade above 0, or 0 if there is none."""
     return next((1 / rank for rank, name in enumerate(ranking, 1) if grades.get(name, 0) > 0), 0.0)
 
 
 def evaluate(
     collection: Collection, index: ScopedIndex, embedder: Embedder | None, progress: Progress = lambda *_: None
 ) -> dict[str, Any]:
-    """Index the collection (each document one entry), ask every question in every mode, and report.
+    """Index the collection with one entry for each document, ask every question in every mode, and return a report.
 
     Args:
         index: an empty index of the app "eval".
-        progress: told (what, done, of how many).
+        progress: called with the kind of work, the number done, and the total.
     """
     names = [f"d{number}" for number in range(len(collection.documents))]
     ids = dict(zip(names, collection.documents, strict=True))
@@ -151,51 +151,51 @@ def evaluate(
 
 
 def _fill(index: ScopedIndex, texts: Mapping[str, str], embedder: Embedder | None, progress: Progress) -> None:
-    # A document without a word can be judged, and found by nobody.
-    said = [name for name, text in texts.items() if text.strip()]
-    for first in range(0, len(said), _BATCH):
-        batch = said[first : first + _BATCH]
+    # An empty document may be judged, but no search can find it.
+    filled = [name for name, text in texts.items() if text.strip()]
+    for first in range(0, len(filled), _BATCH):
+        batch = filled[first : first + _BATCH]
         vectors = list(embedder.embed([texts[name] for name in batch]).vectors) if embedder else [None] * len(batch)
         entries = [Entry(name, name, texts[name], vector) for name, vector in zip(batch, vectors, strict=True)]
         index.upsert(_SCOPE, _VERSION, entries)
-        progress("indexing", first + len(batch), len(said))
+        progress("indexing", first + len(batch), len(filled))
 
 
 def _measure(
     collection: Collection, retriever: Retriever, mode: Mode, ids: Mapping[str, str], progress: Progress
 ) -> dict[str, float]:
     scores: dict[str, list[float]] = {"ndcg@10": [], "recall@100": [], "mrr": []}
-    took = []
+    times = []
     for number, (name, question) in enumerate(collection.questions.items(), 1):
         began = time.perf_counter()
         hits = retriever.rank(_SCOPE, question, mode, _DEPTH)
-        took.append((time.perf_counter() - began) * 1e3)
+        times.append((time.perf_counter() - began) * 1e3)
         ranking, grades = [ids[hit.entry.document] for hit in hits], collection.judgments[name]
         for metric, value in (("ndcg@10", ndcg), ("recall@100", recall), ("mrr", mrr)):
             scores[metric].append(value(ranking, grades))
         progress(mode, number, len(collection.questions))
-    took.sort()
+    times.sort()
     row = {metric: round(statistics.fmean(values), 4) for metric, values in scores.items()}
-    return row | {f"p{p}_ms": round(took[min(len(took) - 1, len(took) * p // 100)], 2) for p in (50, 95)}
+    return row | {f"p{p}_ms": round(times[min(len(times) - 1, len(times) * p // 100)], 2) for p in (50, 95)}
 
 
 def regressions(new: Mapping[str, Any], old: Mapping[str, Any], threshold: float) -> list[str]:
-    """What is worse than in an older report by more than ``threshold`` (of a metric, which is 0 to 1), in words.
+    """Describe the metrics (from 0 to 1) that are worse than in an older report by more than ``threshold``.
 
-    A mode that the newer report lacks is a regression, and so is another collection. Latencies are not compared: they
-    are of the machine.
+    A mode that the newer report lacks is a regression, and so is another collection. Latencies are not compared, as
+    they depend on the machine.
     """
     if new["collection"] != old["collection"]:
         return [f"the collections differ: {new['collection']} now, {old['collection']} then"]
-    found = []
+    worse = []
     for mode, before in old["modes"].items():
         now = new["modes"].get(mode)
         if now is None:
-            found.append(f"{mode}: was measured then, and is not now")
+            worse.append(f"{mode}: was measured then, and is not now")
             continue
-        found += [
+        worse += [
             f"{mode}: {metric} is {now.get(metric, 0.0):.4f}, and was {before[metric]:.4f}"
             for metric in before
             if not metric.endswith("_ms") and now.get(metric, 0.0) < before[metric] - threshold
         ]
-    return found
+    return worse

@@ -1,4 +1,4 @@
-"""What a deploy would change: the live rules against the new ones, by app."""
+"""Compare the live rules with the new ones, by app, to show what a deploy would change."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Comparison:
     """The difference of two rules files.
 
     Attributes:
-        added, changed, removed: apps, by what the new rules do with their blocks.
+        added, changed, removed: the apps whose blocks the new rules add, change or remove.
         base_changed: whether anything outside the apps' blocks differs.
-        lines: of a unified diff; none where the texts are the same.
+        lines: the lines of a unified diff; empty if the texts are equal.
     """
 
     added: tuple[str, ...]
@@ -35,37 +35,37 @@ class Comparison:
 
 
 def compare(live: str | None, new: str) -> Comparison:
-    """The difference between the live rules (None where there are none) and the new ones.
+    """Compare the live rules (None if there are none) with the new ones.
 
-    An app counts as there where a block is marked as its own, or where a match names it; in the new rules, only where a
-    match does, so that a block whose marks alone are left counts as removed.
+    The live rules have an app if a block is marked as its own or if a match names it. The new rules have an app only if
+    a match names it, so that a block of which only the marks are left counts as removed.
     """
     old = (live or "").replace("\r\n", "\n")
     new = new.replace("\r\n", "\n")
     before, after = blocks(old), blocks(new)
-    named = set(_named(new))
-    there, kept = set(before) | set(_named(old)), named
-    changed = sorted(app for app in there & kept if before.get(app) != after.get(app))
+    new_apps = set(_apps_in_matches(new))
+    live_apps = set(before) | set(_apps_in_matches(old))
+    changed = sorted(app for app in live_apps & new_apps if before.get(app) != after.get(app))
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), "live", "new", lineterm="")
     return Comparison(
-        added=tuple(sorted(kept - there)),
+        added=tuple(sorted(new_apps - live_apps)),
         changed=tuple(changed),
-        removed=tuple(sorted(there - kept)),
+        removed=tuple(sorted(live_apps - new_apps)),
         base_changed=_outside(old) != _outside(new),
         lines=tuple(lines),
     )
 
 
 def blocks(text: str) -> dict[str, str]:
-    """The marked blocks by their apps; one that is not closed reaches to the end."""
-    found: dict[str, str] = {}
+    """Return the marked blocks by app. A block that is not closed reaches to the end."""
+    texts: dict[str, str] = {}
     for app, begin, end in _spans(text):
-        found[app] = found.get(app, "") + text[begin:end]
-    return found
+        texts[app] = texts.get(app, "") + text[begin:end]
+    return texts
 
 
 def _outside(text: str) -> list[str]:
-    """The lines that lie in no marked block, blank ones left out."""
+    """Return the lines outside of marked blocks, without blank ones."""
     for _, begin, end in reversed(list(_spans(text))):
         text = text[:begin] + text[end:]
     return [line for line in text.splitlines() if line.strip()]
@@ -82,14 +82,14 @@ def _spans(text: str) -> Iterator[tuple[str, int, int]]:
         yield mark[2], mark.start(), at
 
 
-def _named(text: str) -> Iterator[str]:
-    """The apps that a match names in its path, nested ones put together."""
+def _apps_in_matches(text: str) -> Iterator[str]:
+    """Yield the apps that matches name in their paths; a nested match's path includes the outer ones."""
     above: list[tuple[int, tuple[str, ...]]] = []
     for match in matches(blanked(text)):
         while above and above[-1][0] <= match.start:
             above.pop()
-        here = pattern([segment.text for segment in match.segments])
-        path = (above[-1][1] if above else ()) + here
+        segments = pattern([segment.text for segment in match.segments])
+        path = (above[-1][1] if above else ()) + segments
         above.append((match.end, path))
         if path[:3] == _ROOT and len(path) > 4 and path[3] == "apps" and path[4] not in {"*", "**"}:
             yield path[4]

@@ -1,4 +1,4 @@
-"""One rules file out of the base and the apps' fragments, in which every line is known by where it came from."""
+"""Compose one rules file from the base and the apps' fragments, and record the origin of every line."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .paths import Pattern, pattern
 __all__ = ["Composed", "Kept", "Refused", "compile_problems", "compose", "keep_others"]
 
 _MOST_BYTES = 256 * 1024
-"""Of a ruleset's text (https://firebase.google.com/docs/firestore/quotas#security_rules)."""
+"""Most bytes of a ruleset's text (https://firebase.google.com/docs/firestore/quotas#security_rules)."""
 _HEADER = ("rules_version", "=", "'2'", ";", "service", "cloud", ".", "firestore", "{")
 _GUARDS = {"isMember": 1, "isSelf": 2}
 _PLACED = re.compile(r"^L(\d+):\d+ (.*)$", re.MULTILINE)
 
 
 class Refused(Exception):
-    """The files cannot be composed; the message has a line for each problem."""
+    """The files cannot be composed. The message has a line for each problem."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -33,23 +33,23 @@ class Refused(Exception):
 
 
 class Loads(Protocol):
-    """Compiles rules, as an emulator does."""
+    """A compiler of rules, such as an emulator."""
 
     @property
     def refusal(self) -> type[Exception]:
-        """What ``load_rules`` raises where rules do not compile."""
+        """The exception that ``load_rules`` raises if rules do not compile."""
 
     def load_rules(self, project: str, source: str) -> None:
-        """Compile rules. Raises ``refusal`` where they do not."""
+        """Compile rules. Raises ``refusal`` if they do not compile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """The built text.
+    """The composed rules.
 
     Attributes:
-        apps: whose blocks it has.
-        origins: for each line, the file and line it came from.
+        apps: the apps that have a block.
+        origins: for each line, its original file and line.
     """
 
     text: str
@@ -77,31 +77,31 @@ class _Base:
 
 
 def compose(base: str, fragments: Sequence[Fragment], base_file: str = "firestore.rules") -> Composed:
-    """The base with each app's fragment in a block of its own, in the order of the apps' names.
+    """Return the base with a block for each app's fragment, in the order of the apps' ids.
 
     Args:
-        base: the text of a whole rules file, which declares ``isMember(app)`` and ``isSelf(app, uid)``.
-        base_file: its name, for messages.
+        base: the text of a complete rules file, which declares ``isMember(app)`` and ``isSelf(app, uid)``.
+        base_file: the base's file name, for messages.
 
     Raises:
-        Refused: a fragment reaches what is not its own, or a file cannot be read.
+        Refused: a fragment reaches beyond its app, or a file cannot be read.
     """
     base = base.replace("\r\n", "\n")
     try:
-        read = _read_base(base)
+        parsed_base = _read_base(base)
     except NotRead as problem:
         raise Refused([Problem(base_file, line_of(base, problem.offset), str(problem))]) from None
     blocks: list[tuple[Fragment, str]] = []
     problems: list[Problem] = []
     for fragment in sorted(fragments, key=lambda item: item.app):
         plain = Fragment(fragment.app, fragment.file, fragment.text.replace("\r\n", "\n"))
-        text, wrong = bound(plain, read.helpers, read.patterns)
-        problems += wrong
+        text, fragment_problems = bound(plain, parsed_base.helpers, parsed_base.patterns)
+        problems += fragment_problems
         if text:
             blocks.append((plain, text))
     if problems:
         raise Refused(problems)
-    composed = _joined(base, base_file, read.end, blocks)
+    composed = _joined(base, base_file, parsed_base.end, blocks)
     if len(composed.text.encode()) > _MOST_BYTES:
         size = f"the built rules are larger than the {_MOST_BYTES} bytes that Firebase takes; shorten the fragments"
         raise Refused([Problem(base_file, 1, size)])
@@ -144,15 +144,15 @@ def _is_one_match(app: str, block: str) -> bool:
 
 
 def compile_problems(composed: Composed, emulator: Loads) -> list[Problem]:
-    """What a real compiler has to say against the built text, by the lines of the files it was built from."""
+    """Return the errors of a real compiler, each at its original file and line."""
     try:
         emulator.load_rules(f"demo-{secrets.token_hex(8)}", composed.text)
     except emulator.refusal as error:
-        found = [(int(line), said) for line, said in _PLACED.findall(str(error))]
-        if not found:
+        errors = [(int(line), text) for line, text in _PLACED.findall(str(error))]
+        if not errors:
             return [Problem(*composed.origins[0], str(error))]
         last = len(composed.origins)
-        return [Problem(*composed.origins[min(line, last) - 1], f"does not compile: {said}") for line, said in found]
+        return [Problem(*composed.origins[min(line, last) - 1], f"does not compile: {text}") for line, text in errors]
     return []
 
 
@@ -186,7 +186,7 @@ def _read_base(text: str) -> _Base:
 
 
 def _joined(base: str, base_file: str, end: int, blocks: Sequence[tuple[Fragment, str]]) -> Composed:
-    """The base up to ``end``, where its match of all documents closes, then the blocks, then the rest."""
+    """Join the base up to ``end``, where its match of all documents closes, the blocks, and the rest of the base."""
     if not blocks:
         count = base.count("\n") + 1
         return Composed(base, (), tuple((base_file, line) for line in range(1, count + 1)))

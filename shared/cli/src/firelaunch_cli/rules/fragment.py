@@ -1,7 +1,7 @@
-"""An app's own rules: what they may say, and how they are bound to the app.
+"""Check an app's own rules, and bind them to the app.
 
-A fragment's matches are relative to ``apps/<app>``, and each of its conditions comes on top of membership in the app
-(below ``users/{uid}``, of being that user), so that whatever it says lets in nobody else.
+A fragment's matches are relative to ``apps/<app>``. Each of its conditions is combined with membership in the app
+(below ``users/{uid}``, with being that user), so that a fragment can't let in anyone else.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ MARKER = re.compile(r"^[ \t]*// (begin|end) app (\S+)[ \t]*$", re.MULTILINE)
 """The comment lines around an app's block in the built file."""
 
 _LOOK_UPS = {"get", "exists", "getAfter", "existsAfter", "firestore"}
-_GIVEN = {"bool", "bytes", "debug", "float", "int", "path", "string"}
-_SPACES = {"database", "duration", "hashing", "latlng", "math", "request", "resource", "timestamp"}
+_BUILT_IN_FUNCTIONS = {"bool", "bytes", "debug", "float", "int", "path", "string"}
+_BUILT_IN_NAMES = {"database", "duration", "hashing", "latlng", "math", "request", "resource", "timestamp"}
 _Statements = Sequence[Match | Allow | Function]
 
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """The rules that one app brings.
+    """The rules of one app.
 
     Args:
         app: a valid app id.
-        file: where the text was read, for messages.
+        file: the text's file name, for messages.
     """
 
     app: str
@@ -42,7 +42,7 @@ class Fragment:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """What is wrong, where, and what to do."""
+    """A problem in a file: its place, and a message with the remedy."""
 
     file: str
     line: int
@@ -54,14 +54,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class _Reached:
-    """An allow, with its match's path from the top of the fragment (or file), wildcards by their names."""
+    """An allow with the path of its match from the top of the fragment or file; wildcards keep their names."""
 
     allow: Allow
     path: tuple[str, ...]
 
 
 def reached(statements: _Statements, above: tuple[str, ...] = ()) -> Iterator[_Reached]:
-    """Every allow, with the whole path of its match."""
+    """Yield every allow with the full path of its match."""
     for statement in statements:
         if isinstance(statement, Match):
             yield from reached(statement.body, above + statement.path)
@@ -70,7 +70,7 @@ def reached(statements: _Statements, above: tuple[str, ...] = ()) -> Iterator[_R
 
 
 def functions(statements: _Statements) -> Iterator[Function]:
-    """Every function, wherever it is declared."""
+    """Yield every function, at any level."""
     for statement in statements:
         if isinstance(statement, Match):
             yield from functions(statement.body)
@@ -79,14 +79,14 @@ def functions(statements: _Statements) -> Iterator[Function]:
 
 
 def bound(fragment: Fragment, helpers: frozenset[str], base: Sequence[Pattern]) -> tuple[str, list[Problem]]:
-    """The fragment's text with every allow bound to the app, lines as they were; and what is wrong with it.
+    """Bind every allow of a fragment to the app, without changing its lines, and return the text and the problems.
 
     Args:
-        helpers: names of the base's functions, which a fragment may call and not declare.
-        base: patterns of whole paths that the base's rules allow something on.
+        helpers: names of the base's functions, which a fragment may call but not declare.
+        base: patterns of the full paths on which the base's rules allow something.
 
     Returns:
-        The text is empty where the fragment says nothing, or where there are problems.
+        The text and the problems. The text is empty if the fragment is empty or has problems.
     """
     checks = _Checks(fragment, helpers, (*kept(), *base))
     try:
@@ -123,12 +123,12 @@ class _Checks:
                     f"the function {function.name} would hide another of that name, which the base rules or the "
                     "rules language have; give it another name",
                 )
-        found = MARKER.search(self._fragment.text)
-        if found:
-            yield self.problem(found.start(), "this comment looks like the mark around an app's block; reword it")
+        mark = MARKER.search(self._fragment.text)
+        if mark:
+            yield self.problem(mark.start(), "this comment looks like the mark around an app's block; reword it")
 
     def of_tokens(self, tokens: Sequence[Token], statements: _Statements) -> Iterator[Problem]:
-        known = self._helpers | _GIVEN | {function.name for function in functions(statements)}
+        callables = self._helpers | _BUILT_IN_FUNCTIONS | {function.name for function in functions(statements)}
         for before, token, after in _threes(tokens):
             if token.kind != "name" or before == ".":
                 continue
@@ -140,7 +140,7 @@ class _Checks:
                 )
             elif before == "let" and token.text in self._reserved:
                 yield self.problem(token.start, f"{token.text} has a meaning already; give it another name")
-            elif after == "(" and before != "function" and token.text not in known | {"if", "in", "is", "return"}:
+            elif after == "(" and before != "function" and token.text not in callables | {"if", "in", "is", "return"}:
                 yield self.problem(token.start, f"there is no function {token.text}; declare it, or mend its name")
 
     def _of_path(self, path: tuple[str, ...]) -> str:
@@ -170,7 +170,7 @@ class _Checks:
 
     @property
     def _reserved(self) -> frozenset[str]:
-        return self._helpers | _GIVEN | _SPACES | _LOOK_UPS
+        return self._helpers | _BUILT_IN_FUNCTIONS | _BUILT_IN_NAMES | _LOOK_UPS
 
 
 @dataclass(frozen=True, slots=True)

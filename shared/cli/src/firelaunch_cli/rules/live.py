@@ -1,4 +1,4 @@
-"""The rules that are in force, from the Firebase Rules REST API (https://firebase.google.com/docs/reference/rules/rest)."""
+"""Fetch the rules in force from the Firebase Rules API (https://firebase.google.com/docs/reference/rules/rest)."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _MENDS = {
 
 
 class LiveError(Exception):
-    """The live rules could not be had; the message says why and what to do."""
+    """The live rules could not be fetched. The message says why and what to do."""
 
 
 def fetch(project: str, database: str = _DEFAULT, endpoint: str = ENDPOINT, credentials: Any = None) -> str | None:
-    """The text of the rules in force for a database; None where none were ever released for it.
+    """Return the text of the rules in force for a database, or None if none were ever released for it.
 
     Args:
-        endpoint: of the API. A token is sent there, so it is an https address, or one of this machine.
-        credentials: of google-auth; the application default ones where left out.
+        endpoint: the API's address. A token is sent there, so it must be an https address, or one of this machine.
+        credentials: credentials of google-auth; by default the application default credentials.
 
     Raises:
-        LiveError: there are no credentials, the API refused or cannot be reached, or what it says is not one file.
+        LiveError: there are no credentials, the API refused or cannot be reached, or the ruleset is not one file.
     """
-    where = urlsplit(endpoint)
-    if where.scheme != "https" and where.hostname not in {"localhost", "127.0.0.1", "::1"}:
+    address = urlsplit(endpoint)
+    if address.scheme != "https" and address.hostname not in {"localhost", "127.0.0.1", "::1"}:
         raise LiveError(f"{endpoint} is no https address, and a token is not sent without TLS")
     session = _session(credentials)
     root = f"{endpoint.rstrip('/')}/v1/"
@@ -52,9 +52,9 @@ def fetch(project: str, database: str = _DEFAULT, endpoint: str = ENDPOINT, cred
 
 
 def _release_names(database: str) -> list[str]:
-    named = f"cloud.firestore/{quote(database, safe='()')}"
-    # firebase-tools releases for the default database without its name; gcloud's examples have it.
-    return ["cloud.firestore", named] if database == _DEFAULT else [named]
+    name = f"cloud.firestore/{quote(database, safe='()')}"
+    # For the default database firebase-tools releases rules without the database's name, gcloud's examples with it.
+    return ["cloud.firestore", name] if database == _DEFAULT else [name]
 
 
 def _session(credentials: Any) -> Any:
@@ -86,7 +86,7 @@ def _get(session: Any, url: str) -> Mapping[str, Any] | None:
     if answer.status_code == 404 and "/releases/" in url:
         return None
     if answer.status_code != 200 or not isinstance(body, dict):
-        said = body.get("error", {}).get("message", "") if isinstance(body, dict) else ""
+        message = body.get("error", {}).get("message", "") if isinstance(body, dict) else ""
         mend = _MENDS.get(answer.status_code, "try again later")
-        raise LiveError(f"GET {url} was answered with {answer.status_code} {said}; {mend}")
+        raise LiveError(f"GET {url} was answered with {answer.status_code} {message}; {mend}")
     return body

@@ -1,1 +1,1 @@
-"""An app's documents as a file of JSON lines, out of one database and into another."""
+"""Export an app's documents to a file of JSON lines, and import them into another database."""

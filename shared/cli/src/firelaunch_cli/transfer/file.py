@@ -1,4 +1,4 @@
-"""The file: a first line that says whose data it is, a line a document, and a last line that says that it is whole."""
+"""Write and read the file: a first line with the app's id, one line for each document, and a last line as its end."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ __all__ = ["Export", "Import", "Line", "TransferError", "export", "load"]
 _VERSION = 1
 _BATCH_WRITES = 400
 _BATCH_BYTES = 4 * 2**20
-"""Of one commit; Firestore takes 10 MiB (https://firebase.google.com/docs/firestore/quotas#writes_and_transactions)."""
+"""Most bytes of one commit. Firestore takes 10 MiB
+(https://firebase.google.com/docs/firestore/quotas#writes_and_transactions)."""
 
 _FLUSH = 200
 Progress = Callable[[int], object]
 
 
 class TransferError(Exception):
-    """The file will not do; the message names the line and the mend."""
+    """The file is not usable. The message names the line and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A document, its line's bytes, and where in the file the next line begins."""
+    """A document, the number of bytes of its line, and the offset in the file at which the next line begins."""
 
     document: Set
     size: int
@@ -41,7 +42,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What an export did: documents in the file, and how many of them an earlier run had brought there."""
+    """The result of an export: the documents in the file, and how many of them an earlier run had written."""
 
     documents: int
     before: int
@@ -49,28 +50,29 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """What an import did: documents written, and how many an earlier run had written."""
+    """The result of an import: the documents written, and how many an earlier run had written."""
 
     documents: int
     before: int
 
 
 def export(store: TreeStore, app_id: str, path: Path, progress: Progress = lambda _: None) -> Export:
-    """Write every document of an app to ``path``, or go on where an earlier run was interrupted.
+    """Write every document of an app to ``path``, or continue where an earlier run was interrupted.
 
-    What changes meanwhile may be in the file as it was or as it is: stop the app first for a copy of one moment.
+    A document that changes meanwhile may be in the file in its old or its new state. For a consistent copy, stop the
+    app first.
 
     Raises:
-        TransferError: the file is another app's, or none of ours.
-        StoreError: the database cannot be reached; the same call goes on.
+        TransferError: the file is another app's, or not an export.
+        StoreError: the database cannot be reached; another call continues.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
-        begun = _begun(file, app_id, path)
-        if begun.whole:
-            return Export(begun.count, begun.count)
-        count = begun.count
-        for document in store.walk(Scope(app_id).root, after=begun.last):
+        earlier = _earlier(file, app_id, path)
+        if earlier.whole:
+            return Export(earlier.count, earlier.count)
+        count = earlier.count
+        for document in store.walk(Scope(app_id).root, after=earlier.last):
             _write(file, _as_json(document))
             count += 1
             if count % _FLUSH == 0:
@@ -79,22 +81,22 @@ def export(store: TreeStore, app_id: str, path: Path, progress: Progress = lambd
         _write(file, {"end": True, "documents": count})
         file.flush()
         os.fsync(file.fileno())
-    return Export(count, begun.count)
+    return Export(count, earlier.count)
 
 
 def load(store: TreeStore, app_id: str, path: Path, target: str, progress: Progress = lambda _: None) -> Import:
-    """Write every document of a whole file to the app's place in ``store``, or go on where a run was interrupted.
+    """Write every document of a complete file to the app's part of ``store``, or continue an interrupted run.
 
-    A document that is there is replaced; others are let be. How far it came is kept beside the file, by ``target``,
-    which names the database.
+    Documents with the same path are replaced, others stay as they are. A second file next to ``path`` records the
+    progress for ``target``, which names the database.
 
     Raises:
-        TransferError: the file is not whole, another app's, or leads out of the app.
-        StoreError: the database refused or cannot be reached; the same call goes on.
+        TransferError: the file is incomplete, another app's, or has a path outside the app.
+        StoreError: the database refused or cannot be reached; another call continues.
     """
-    place = path.with_name(f"{path.name}.imported")
-    whose = {"target": target, "size": path.stat().st_size}
-    begin, before = _place(place, whose)
+    progress_file = path.with_name(f"{path.name}.imported")
+    job = {"target": target, "size": path.stat().st_size}
+    begin, before = _progress_of(progress_file, job)
     count = before
     with path.open("rb") as file:
         _check_whole(file, app_id, path)
@@ -107,40 +109,40 @@ def load(store: TreeStore, app_id: str, path: Path, target: str, progress: Progr
                     f"goes on there, after {count:,} documents."
                 ) from error
             count += len(batch)
-            _keep(place, {**whose, "next": batch[-1].end, "documents": count})
+            _save_progress(progress_file, {**job, "next": batch[-1].end, "documents": count})
             progress(count)
     return Import(count - before, before)
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
+class _Earlier:
     count: int
     last: str | None
     whole: bool
 
 
-def _begun(file: IO[bytes], app_id: str, path: Path) -> _Begun:
-    """What an earlier run left; the file is cut behind its last whole line, and ready to go on."""
+def _earlier(file: IO[bytes], app_id: str, path: Path) -> _Earlier:
+    """Return the state of an earlier run, and cut the file after its last complete line."""
     header = {"firelaunch": _VERSION, "app": app_id}
     first = file.readline()
     if not first.endswith(b"\n"):
         file.seek(0)
         file.truncate()
         _write(file, header)
-        return _Begun(0, None, whole=False)
+        return _Earlier(0, None, whole=False)
     if _json(first, path, 1) != header:
         raise TransferError(f"{path} is no export of {app_id}; name another file.")
     count, last, end = 0, None, file.tell()
     for line in file:
         if not line.endswith(b"\n"):
             break
-        found = _json(line, path, count + 2)
-        if found.get("end"):
-            return _Begun(count, last, whole=True)
-        count, last, end = count + 1, str(found["path"]), end + len(line)
+        entry = _json(line, path, count + 2)
+        if entry.get("end"):
+            return _Earlier(count, last, whole=True)
+        count, last, end = count + 1, str(entry["path"]), end + len(line)
     file.seek(end)
     file.truncate()
-    return _Begun(count, last, whole=False)
+    return _Earlier(count, last, whole=False)
 
 
 def _check_whole(file: IO[bytes], app_id: str, path: Path) -> None:
@@ -159,24 +161,24 @@ def _documents(file: IO[bytes], app_id: str, path: Path, begin: int) -> Iterator
     file.seek(end)
     for number, line in enumerate(file, 2):
         end += len(line)
-        found = _json(line, path, number)
-        if "end" not in found:
-            yield Line(_as_write(found, app_id, path), len(line), end)
+        entry = _json(line, path, number)
+        if "end" not in entry:
+            yield Line(_as_write(entry, app_id, path), len(line), end)
 
 
 def _as_json(document: Document) -> dict[str, Any]:
     return {"path": document.path, "fields": {key: encoded(value) for key, value in document.data.items()}}
 
 
-def _as_write(found: dict[str, Any], app_id: str, path: Path) -> Set:
+def _as_write(entry: dict[str, Any], app_id: str, path: Path) -> Set:
     try:
-        where, fields = found["path"], found["fields"]
-        segments = split(where)
+        document_path, fields = entry["path"], entry["fields"]
+        segments = split(document_path)
         if segments[:2] != ["apps", app_id] or len(segments) % 2:
             raise ValueError(f"it is no document of {app_id}")
-        return Set(where, {key: decoded(value) for key, value in fields.items()})
+        return Set(document_path, {key: decoded(value) for key, value in fields.items()})
     except (FirelaunchError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise TransferError(f"{path}: {str(found.get('path'))[:200]!r} cannot be imported: {error}") from None
+        raise TransferError(f"{path}: {str(entry.get('path'))[:200]!r} cannot be imported: {error}") from None
 
 
 def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
@@ -190,30 +192,30 @@ def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
         yield batch
 
 
-def _place(place: Path, whose: dict[str, Any]) -> tuple[int, int]:
+def _progress_of(progress_file: Path, job: dict[str, Any]) -> tuple[int, int]:
     try:
-        found = json.loads(place.read_text(encoding="utf-8"))
-        return (int(found["next"]), int(found["documents"])) if whose.items() <= found.items() else (0, 0)
+        saved = json.loads(progress_file.read_text(encoding="utf-8"))
+        return (int(saved["next"]), int(saved["documents"])) if job.items() <= saved.items() else (0, 0)
     except (OSError, ValueError, KeyError, TypeError):
         return 0, 0
 
 
-def _keep(place: Path, state: dict[str, Any]) -> None:
-    aside = place.with_name(f"{place.name}.new")
-    aside.write_text(json.dumps(state), encoding="utf-8")
-    aside.replace(place)
+def _save_progress(progress_file: Path, state: dict[str, Any]) -> None:
+    new = progress_file.with_name(f"{progress_file.name}.new")
+    new.write_text(json.dumps(state), encoding="utf-8")
+    new.replace(progress_file)
 
 
 def _write(file: IO[bytes], entry: dict[str, Any]) -> None:
-    # In ASCII, so that a string which is no Unicode survives, too.
+    # In ASCII, so that strings that are not valid Unicode survive too.
     file.write(json.dumps(entry, separators=(",", ":"), allow_nan=False).encode() + b"\n")
 
 
 def _json(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
-        found = json.loads(line)
+        entry = json.loads(line)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        entry = None
+    if not isinstance(entry, dict):
         raise TransferError(f"{path}, line {number}, is no line of an export.")
-    return found
+    return entry

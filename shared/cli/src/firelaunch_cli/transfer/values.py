@@ -1,7 +1,7 @@
-"""Values as Firestore's REST API writes them in JSON, so that a file can be read by other tools too
+"""Convert values to and from the JSON of Firestore's REST API, which other tools can read too
 (https://firebase.google.com/docs/firestore/reference/rest/v1/Value).
 
-A reference keeps the path alone: which project and database it leads to is decided by where it is written.
+A reference keeps only the path. The database it is imported into determines its project and database.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from firelaunch.store.base import GeoPoint, Reference, Vector
 __all__ = ["decoded", "encoded"]
 
 _VECTOR = "__vector__"
-"""How the REST API marks a map that is a vector."""
+"""The REST API's mark of a map that is a vector."""
 
 
 def encoded(value: Any) -> dict[str, Any]:
-    """A value of a document as JSON.
+    """Encode a document's value as JSON.
 
     Raises:
-        TypeError: no document holds such a value.
+        TypeError: documents can't hold such a value.
     """
     match value:
         case None:
@@ -56,10 +56,10 @@ def encoded(value: Any) -> dict[str, Any]:
 
 
 def decoded(value: Mapping[str, Any]) -> Any:
-    """What ``encoded`` was given; a tuple comes back as a list.
+    """Decode a value that :func:`encoded` wrote. A tuple comes back as a list.
 
     Raises:
-        ValueError: it is not in that form.
+        ValueError: the value is not in that format.
     """
     try:
         ((kind, item),) = value.items()

@@ -1,4 +1,4 @@
-"""Who the caller is, and what they have used."""
+"""Serve the caller's identity, plan and usage."""
 
 from __future__ import annotations
 
@@ -98,10 +98,10 @@ api = Routes("account", "account")
 @api.get("/me", responses={200: Me, **errors()}, summary="Who am I?")
 def me() -> dict[str, Any]:
     """Who am I?"""
-    who = caller()
-    has = services().metering.entitlements.of(services().store.get(who.scope.root))
-    told = {"app_id": who.app_id, "uid": who.uid, "role": who.role, "email": who.email}
-    return {**told, "plan": has.plan, "features": sorted(has.features)}
+    user = caller()
+    entitlements = services().metering.entitlements.of(services().store.get(user.scope.root))
+    identity = {"app_id": user.app_id, "uid": user.uid, "role": user.role, "email": user.email}
+    return {**identity, "plan": entitlements.plan, "features": sorted(entitlements.features)}
 
 
 @api.get("/usage", responses={200: UsageReport, **errors()}, summary="What have I used?")
@@ -109,10 +109,11 @@ def usage(query: DaysQuery) -> dict[str, Any]:
     """What have I used?"""
     scope, today = caller().scope, date.fromisoformat(services().metering.today())
     days = [(today - timedelta(days=back)).isoformat() for back in range(query.days)]
-    user, *found = services().store.get_many([scope.root, *(scope.usage(day) for day in days)])
+    # One read for the user and all days.
+    user, *documents = services().store.get_many([scope.root, *(scope.usage(day) for day in days)])
     plan = services().metering.plan_of(user)
     limit = services().metering.plans[plan]
-    views = [_view(day, Day.of(document)) for day, document in zip(days, found, strict=True)]
+    views = [_view(day, Day.of(document)) for day, document in zip(days, documents, strict=True)]
     return {
         **views[0],
         "plan": plan,
@@ -127,12 +128,12 @@ def usage(query: DaysQuery) -> dict[str, Any]:
 
 def _view(day: str, usage: Day) -> dict[str, Any]:
     now = services().clock()
-    gone = usage.reservations(now, expired=True)
+    expired = usage.reservations(now, expired=True)
     counters = ("requests", "input_tokens", "cached_input_tokens", "output_tokens", "cost_micro_usd")
     return {
         "day": day,
         **{name: usage.number(name) for name in counters},
         "reserved_micro_usd": sum(usage.reservations(now, expired=False).values()),
-        "expired_requests": usage.number("expired_requests") + len(gone),
-        "expired_micro_usd": usage.number("expired_micro_usd") + sum(gone.values()),
+        "expired_requests": usage.number("expired_requests") + len(expired),
+        "expired_micro_usd": usage.number("expired_micro_usd") + sum(expired.values()),
     }

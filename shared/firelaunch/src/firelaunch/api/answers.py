@@ -1,4 +1,4 @@
-"""Answers on their way: to be gone on with after a lost connection, and to be stopped."""
+"""Resume and stop answers that are being written: resume after a lost connection, stop at the user's request."""
 
 from __future__ import annotations
 

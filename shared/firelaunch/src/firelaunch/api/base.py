@@ -1,4 +1,4 @@
-"""What views share: their routes, the services they work with, the caller, bodies, pages and examples."""
+"""Give views their shared parts: routes, services, the caller, request bodies, pages and examples."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ KEY_HEADER = {
     "description": "The client's own name for this request: repeated, it gives the first answer again.",
     "schema": {"type": "string", "minLength": 1, "maxLength": _KEY_CHARACTERS, "pattern": "^[ -~]+$"},
 }
-"""For a route's ``x-headers`` in the OpenAPI document."""
+"""The header's entry for a route's ``x-headers`` in the OpenAPI document."""
 
 
 class Body(BaseModel):
@@ -64,7 +64,7 @@ class Body(BaseModel):
 class Path(BaseModel):
     """A path's parameters; ids are checked where they become part of a database path."""
 
-    # The pattern is for the document alone: what does not fit it is refused as an invalid_id.
+    # Only the OpenAPI document uses this pattern. The store checks ids itself and answers invalid_id.
     id: str = Field(description="The resource's id.", json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,64}$"})
 
 
@@ -77,7 +77,12 @@ class PageQuery(BaseModel):
 
 
 def example(value: Any, *, stream: str | None = None) -> ConfigDict:
-    """A model's example in the OpenAPI document; with ``stream`` the answer may also come as server-sent events."""
+    """Return a model config with an example for the OpenAPI document.
+
+    Args:
+        value: the example.
+        stream: an example of the answer as server-sent events, for routes that can also stream it.
+    """
     config: dict[str, Any] = {"json_schema_extra": {"example": value}}
     if stream is not None:
         streamed = {"schema": {"type": "string", "description": _STREAMED}, "example": stream}
@@ -86,8 +91,8 @@ def example(value: Any, *, stream: str | None = None) -> ConfigDict:
 
 
 def streamed(example: str) -> dict[str, Any]:
-    """The ``responses`` entry of a route that answers with a stream and nothing else."""
-    # No type: tools differ in whether the schema is of the whole stream, or of each event.
+    """Return the ``responses`` entry of a route that always answers with a stream."""
+    # No type: tools disagree on whether the schema describes the whole stream or one event.
     stream = {"schema": {"description": "Server-sent events in UTF-8."}, "example": example}
     return {"description": "The answer, as it comes.", "content": {"text/event-stream": stream}}
 
@@ -103,16 +108,18 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Routes:
-    """The routes of one noun: module-level views, put onto a blueprint for each app that serves or describes them.
+    """The routes of one noun of the API.
 
-    Decorate views as on a Flask blueprint: ``@api.get("/chats", responses=..., summary=...)``. An option may be a
-    function without arguments that makes its value; it is called when the OpenAPI document is made.
+    Views are module-level functions. Decorate them as on a Flask blueprint:
+    ``@api.get("/chats", responses=..., summary=...)``. :meth:`blueprint` then registers them for each app that serves
+    or describes them. An option may be a function without arguments; it is called for the option's value when the
+    OpenAPI document is built.
 
     Args:
-        name: the blueprint's name, before the dot in an endpoint's.
+        name: the blueprint's name, which is the part before the dot in endpoint names.
         tag: the group in the OpenAPI document.
-        prefix: before each rule.
-        public: whether the routes take no bearer token.
+        prefix: the path in front of each rule.
+        public: whether the routes need no bearer token.
     """
 
     def __init__(self, name: str, tag: str, *, prefix: str | None = "/v1", public: bool = False) -> None:
@@ -123,52 +130,54 @@ class Routes:
         self._views: list[tuple[str, str, dict[str, Any], Callable[..., Any]]] = []
 
     def get(self, rule: str, **options: Any) -> Callable[[View], View]:
-        """Answer GET requests of ``rule``."""
+        """Register a view for GET requests to ``rule``."""
         return self._view("get", rule, options)
 
     def post(self, rule: str, **options: Any) -> Callable[[View], View]:
-        """Answer POST requests of ``rule``."""
+        """Register a view for POST requests to ``rule``."""
         return self._view("post", rule, options)
 
     def put(self, rule: str, **options: Any) -> Callable[[View], View]:
-        """Answer PUT requests of ``rule``."""
+        """Register a view for PUT requests to ``rule``."""
         return self._view("put", rule, options)
 
     def patch(self, rule: str, **options: Any) -> Callable[[View], View]:
-        """Answer PATCH requests of ``rule``."""
+        """Register a view for PATCH requests to ``rule``."""
         return self._view("patch", rule, options)
 
     def delete(self, rule: str, **options: Any) -> Callable[[View], View]:
-        """Answer DELETE requests of ``rule``."""
+        """Register a view for DELETE requests to ``rule``."""
         return self._view("delete", rule, options)
 
     def _view(self, method: str, rule: str, options: dict[str, Any]) -> Callable[[View], View]:
-        def note(view: View) -> View:
+        def register(view: View) -> View:
             self._views.append((method, rule, options, view))
             return view
 
-        return note
+        return register
 
     def blueprint(self, *, documented: bool) -> APIBlueprint:
-        """Make the blueprint.
+        """Return a new blueprint with the routes.
 
         Args:
-            documented: collect what the OpenAPI document says of the routes. It takes longer than to serve them, so it
-                is done when the document is first asked for, on blueprints that serve nothing.
+            documented: collect the routes' descriptions for the OpenAPI document. Collecting is slower than serving,
+                so the app does it on separate blueprints, when a client first asks for the document.
         """
-        made = APIBlueprint(self._name, __name__, doc_ui=documented, **self._options)
+        blueprint = APIBlueprint(self._name, __name__, doc_ui=documented, **self._options)
         for method, rule, options, view in self._views:
-            known = {name: value() if callable(value) and documented else value for name, value in options.items()}
-            getattr(made, method)(rule, **{name: value for name, value in known.items() if not callable(value)})(view)
-        return made
+            values = {name: value() if callable(value) and documented else value for name, value in options.items()}
+            # Callables are left out of a blueprint that only serves: they describe the route for the document.
+            add = getattr(blueprint, method)
+            add(rule, **{name: value for name, value in values.items() if not callable(value)})(view)
+        return blueprint
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What views work with.
+    """The objects that the views of one app work with.
 
     Attributes:
-        document: makes the OpenAPI document; the first call takes about a second.
+        document: returns the OpenAPI document; the first call takes about a second.
     """
 
     services: Services
@@ -179,37 +188,40 @@ class Backend:
 
 
 def backend() -> Backend:
-    """What the current app's views work with."""
-    found: Backend = current_app.extensions["firelaunch"]
-    return found
+    """Return the current app's backend."""
+    value: Backend = current_app.extensions["firelaunch"]
+    return value
 
 
 def services() -> Services:
-    """The current app's services."""
+    """Return the current app's services."""
     return backend().services
 
 
 def caller() -> Caller:
-    """Who sent the request; :mod:`firelaunch.server.app` has verified the token before any route under /v1 runs."""
-    found: Caller = g.caller
-    return found
+    """Return the user who sent the request.
+
+    :mod:`firelaunch.server.app` verifies the token before any route under /v1 runs.
+    """
+    verified: Caller = g.caller
+    return verified
 
 
 def admins_only() -> None:
-    """Return if the caller is an admin of the app.
+    """Check that the caller is an admin of the app.
 
     Raises:
-        Forbidden: it is not.
+        Forbidden: the caller is not an admin.
     """
     if caller().role != "admin":
         raise Forbidden("Only the app's admins may do this.", reason=f"role {caller().role!r}")
 
 
 def idempotency_key() -> str | None:
-    """The request's Idempotency-Key, where it has one.
+    """Return the request's Idempotency-Key, or None.
 
     Raises:
-        BadRequest: it is empty, too long, or not printable ASCII.
+        BadRequest: the key is empty, too long, or not printable ASCII.
     """
     key = request.headers.get("Idempotency-Key")
     if key is not None and not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):
@@ -218,16 +230,20 @@ def idempotency_key() -> str | None:
 
 
 def client() -> ClientConnection | None:
-    """The current request's client, where the server can tell when they leave."""
+    """Return the current request's client connection, or None if the server can't tell when a client leaves."""
     return cast("ClientConnection | None", request.environ.get(CLIENT_KEY))
 
 
 def event_stream(items: Iterator[bytes | Paused], more: Mapping[str, str] = {}) -> Response:
-    """A response of server-sent events. Our own server sends ``items`` itself; others iterate over the response.
+    """Return a response of server-sent events.
+
+    The default headers keep proxies from storing the stream and from waiting for its end.
 
     Args:
-        more: headers beside those that keep proxies from storing a stream, and from waiting for its end.
+        items: the events. Firelaunch's own server sends them itself; other servers iterate over the response.
+        more: additional headers.
     """
+    # The gunicorn worker takes the stream from the environment, to relay it without a thread while the model is silent.
     request.environ[STREAM_KEY] = items
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", **more}
     return Response(cast("Iterator[bytes]", items), mimetype="text/event-stream", headers=headers)

@@ -1,4 +1,4 @@
-"""Batches: many inputs, answered by a job; the answers as CSV or JSON lines, also while it runs."""
+"""Start batches of inputs that a job answers, and read the answers as CSV or JSON lines, also while the job runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OUTPUT: dict[str, Any] = {
 
 
 def _whole(value: Any) -> Any:
-    """To JSON 5.0 is a whole number."""
+    """Convert a whole float to an int: JSON allows 5.0 for 5."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -62,7 +62,7 @@ api = Routes("batches", "jobs")
 )
 def create(body: NewBatch) -> tuple[dict[str, Any], int]:
     """Answer many inputs."""
-    if any(len(one.text) > services().settings.limits.message_characters for one in body.inputs):
+    if any(len(item.text) > services().settings.limits.message_characters for item in body.inputs):
         raise TooLarge(f"An input has at most {services().settings.limits.message_characters} characters.")
     batch = Batch(inputs=body.inputs, budget_micro_usd=body.budget_micro_usd)
     return job_view(services().jobs.enqueue(caller().scope, BATCH, batch, key=idempotency_key())), 202
@@ -78,7 +78,7 @@ def read(path: Path, query: FormQuery) -> Response:
     scope = caller().scope
     if services().jobs.get(scope, path.id).kind != BATCH.name:
         raise NotFound
-    # Whole, and not as a stream: one that breaks off in the middle would look like the end.
+    # Sent whole: clients could not tell a stream that broke off from a complete one.
     rows = "".join(output(services().store, scope, path.id, query.format))
-    name = f'attachment; filename="{path.id}.{query.format}"'
-    return Response(rows, content_type=_TYPES[query.format], headers={"Content-Disposition": name})
+    disposition = f'attachment; filename="{path.id}.{query.format}"'
+    return Response(rows, content_type=_TYPES[query.format], headers={"Content-Disposition": disposition})

@@ -1,4 +1,4 @@
-"""Plans: subscribing to one, managing what is paid for, and an admin's grant of one."""
+"""Subscribe to plans, manage subscriptions, and let admins grant plans."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ api = Routes("billing", "billing")
 )
 def checkout(body: CheckoutBody) -> dict[str, Any]:
     """Subscribe to a plan."""
-    who = caller()
-    return {"url": services().checkout.checkout(who.scope, who.email, body.plan, idempotency_key())}
+    user = caller()
+    return {"url": services().checkout.checkout(user.scope, user.email, body.plan, idempotency_key())}
 
 
 @api.post(
@@ -89,8 +89,8 @@ def portal() -> dict[str, Any]:
 def grant(path: UserPath, body: PlanBody) -> dict[str, Any]:
     """Grant a user a plan (role admin)."""
     admins_only()
-    has = services().checkout.grant(services().store.scope.of(path.uid), body.plan)
-    return {"uid": path.uid, "plan": has.plan, "source": has.source}
+    entitlements = services().checkout.grant(services().store.scope.of(path.uid), body.plan)
+    return {"uid": path.uid, "plan": entitlements.plan, "source": entitlements.source}
 
 
 @api.post(

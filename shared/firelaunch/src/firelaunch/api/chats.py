@@ -163,9 +163,9 @@ def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
     if len(body.text) > services().settings.limits.message_characters:
         raise TooLarge(f"A message has at most {services().settings.limits.message_characters} characters.")
     streamed = request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream"
-    asks = client() if streamed else None
-    running = backend().turns.begin(caller(), path.id, body.text, idempotency_key(), streamed=streamed, client=asks)
-    return event_stream(sse(running.events(), asks)) if streamed else whole(running.events())
+    connection = client() if streamed else None
+    run = backend().turns.begin(caller(), path.id, body.text, idempotency_key(), streamed=streamed, client=connection)
+    return event_stream(sse(run.events(), connection)) if streamed else whole(run.events())
 
 
 @api.get(
@@ -196,10 +196,10 @@ def delete(path: Path) -> tuple[str, int]:
 
 
 def whole(events: Iterator[Event | Paused]) -> dict[str, Any]:
-    """The answer that a turn's events end in.
+    """Return the final answer of a turn's events.
 
     Raises:
-        FirelaunchError: what it failed with.
+        FirelaunchError: the error that ended the turn.
     """
     (last,) = deque(events, maxlen=1)
     match last:

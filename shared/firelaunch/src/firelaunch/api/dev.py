@@ -1,4 +1,4 @@
-"""Dev tokens for a laptop. The blueprint is made in embedded and emulators modes alone."""
+"""Issue dev tokens on a laptop. The app registers these routes only in embedded and emulators modes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ class DevToken(BaseModel):
 
 
 def _refuse_other_names() -> None:
-    """A page elsewhere may have its own name lead to this machine; then its scripts count as ours, but for the name."""
+    """Refuse requests whose Host is neither localhost nor an IP address.
+
+    A foreign page can point its own domain to this machine (DNS rebinding). The browser then treats its scripts as
+    same-origin, and only the Host header tells them apart.
+    """
     name = urlsplit(f"//{request.host}").hostname or ""
     if name == "localhost" or name.endswith(".localhost"):
         return
@@ -46,7 +50,7 @@ def _refuse_other_names() -> None:
 
 def _identity() -> DevIdentity:
     identity = services().dev_identity
-    if identity is None:  # the routes are there on a laptop alone
+    if identity is None:  # these routes are registered only where dev tokens exist
         raise NotFound
     return identity
 

@@ -1,4 +1,4 @@
-"""Devices that take notifications."""
+"""Register, list and remove the devices that receive a user's notifications."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Documents: put up, listed, read, taken away and searched; the caller's own, and the app's library."""
+"""Add, list, read and delete documents: the caller's own, and those of the app's library.
+
+:mod:`firelaunch.documents` keeps the documents; :mod:`firelaunch.api.search` searches them.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,7 @@ class NewDocument(Body):
 
 
 def _upload_form() -> dict[str, Any]:
-    """What may be sent, for the OpenAPI document alone: no start waits for it."""
+    """Return the request body's description, built only for the OpenAPI document so that it does not slow the start."""
     return {
         "requestBody": {
             "required": True,
@@ -154,7 +157,7 @@ class ListQuery(PageQuery):
 
 
 _TEXT_CHARACTERS = 20_000
-"""Of a document's text that are read at a time at most."""
+"""Most characters of a document's text in one response."""
 
 
 class TextQuery(LibraryQuery):
@@ -264,7 +267,7 @@ def create() -> tuple[dict[str, Any], int]:
             document, fresh = _uploaded()
     else:
         backend().uploads.count(caller().scope)
-        document, fresh = _named()
+        document, fresh = _from_elsewhere()
     return document, 202 if fresh else 200
 
 
@@ -322,41 +325,43 @@ def delete(path: Path, query: LibraryQuery) -> tuple[str, int]:
     return "", 204
 
 
-def _scope(who: Caller, *, library: bool, write: bool = False) -> Any:
-    """Whose documents a request is about.
+def _scope(user: Caller, *, library: bool, write: bool = False) -> Any:
+    """Return the scope of the documents that a request is about: the caller's own, or the library's.
 
     Raises:
-        Forbidden: the library, to be changed by someone who is no admin.
+        Forbidden: the caller wants to change the library and is not an admin.
     """
     if not library:
-        return who.scope
-    if write and who.role != "admin":
-        raise Forbidden("Only the app's admins may change its library.", reason=f"role {who.role!r}")
-    return who.library
+        return user.scope
+    if write and user.role != "admin":
+        raise Forbidden("Only the app's admins may change its library.", reason=f"role {user.role!r}")
+    return user.library
 
 
 def _uploaded() -> tuple[dict[str, Any], bool]:
-    """Take in a file as it comes. What it may be refused for is looked at as soon as it is known."""
+    """Add the file of a form while it arrives, and refuse it as early as possible."""
     documents, settings = services().documents, services().settings
     form = UploadForm(request, settings.upload_bytes, documents.policy.file_bytes)
     backend().uploads.count(caller().scope)
     file = form.file()
-    if not documents.has_room(*_whose(form)):
+    # Checked before the file is read, so that a user without room does not upload it in vain.
+    if not documents.has_room(*_scope_and_source(form)):
         raise TooMany(
             "There is no room for another document: delete one first. To replace one, or to add to the library, send "
             "the fields name and library before the file."
         )
     with documents.received(caller().scope, file) as incoming:
         form.rest()
-        return documents.add(*_whose(form), incoming)
+        # Read again: fields that follow the file count too.
+        return documents.add(*_scope_and_source(form), incoming)
 
 
-def _whose(form: UploadForm) -> tuple[Any, DocumentSource]:
-    """The scope and the source that a form names, by what was read of it until now.
+def _scope_and_source(form: UploadForm) -> tuple[Any, DocumentSource]:
+    """Return the scope and the source that a form names in the fields read so far.
 
     Raises:
-        BadRequest: a field is not as it should be.
-        Forbidden: the library, by someone who is no admin.
+        BadRequest: a field is not valid.
+        Forbidden: the form names the library and the caller is not an admin.
     """
     name = (form.fields.get("name") or form.filename).strip()
     if not is_document_name(name):
@@ -367,12 +372,13 @@ def _whose(form: UploadForm) -> tuple[Any, DocumentSource]:
     return _scope(caller(), library=library == "true", write=True), DocumentSource("file", name)
 
 
-def _named() -> tuple[dict[str, Any], bool]:
+def _from_elsewhere() -> tuple[dict[str, Any], bool]:
+    """Add a document from a URL or from Firebase Storage, as the JSON body says."""
     try:
         body = NewDocument.model_validate(request.get_json())
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise BadRequest(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise BadRequest(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
     if (body.url is None) == (body.upload is None):
         raise BadRequest("Send a file, or JSON with one of url and upload.")
     if body.url is not None:

@@ -1,4 +1,4 @@
-"""One conversation, as the OpenAPI document's examples show it."""
+"""Hold the conversation that the OpenAPI document's examples show."""
 
 from __future__ import annotations
 
@@ -73,6 +73,6 @@ STREAM = b"".join(item for item in sse(_EVENTS) if isinstance(item, bytes)).deco
 """A whole answer as server-sent events."""
 
 UI_STREAM = b"".join(item for item in ui_stream(_EVENTS) if isinstance(item, bytes)).decode()
-"""The same as the AI SDK reads it."""
+"""The whole answer as the AI SDK reads it."""
 
 UI_QUESTION = {"id": "msg-1", "role": "user", "parts": [{"type": "text", "text": QUESTION["text"]}]}

@@ -1,4 +1,4 @@
-"""Text in, data out: a JSON schema's worth of what a text says."""
+"""Extract data from a text by a JSON schema."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def extract(body: ExtractRequest) -> dict[str, Any]:
         raise TooLarge(f"A text has at most {services().settings.limits.message_characters} characters.")
     if len(_json(body.json_schema)) > services().settings.limits.schema_bytes:
         raise TooLarge(f"A schema has at most {services().settings.limits.schema_bytes} bytes.")
-    found = services().llm.extract(body.json_schema, body.text, scope=caller().scope)
-    return {"request_id": found.request_id, "data": found.data, "usage": found.usage}
+    extraction = services().llm.extract(body.json_schema, body.text, scope=caller().scope)
+    return {"request_id": extraction.request_id, "data": extraction.data, "usage": extraction.usage}
 
 
 def _json(schema: dict[str, Any]) -> bytes:

@@ -1,6 +1,6 @@
-"""Whether the process is up, and whether it reaches its database.
+"""Report whether the process is up and whether it reaches its database.
 
-No address ends in z: Google's front end answers some that do by itself, so that they never reach a container
+No path ends in z: Google's front end answers some of those itself, and they never reach a container
 (https://cloud.google.com/run/docs/known-issues#reserved-paths).
 """
 
@@ -35,7 +35,7 @@ class Ready(BaseModel):
 
 
 def _deprecated(view: View, successor: str) -> Callable[[], tuple[dict[str, str], dict[str, str]]]:
-    """``view``, with headers that name the address to use in place of this one."""
+    """Wrap ``view`` so that its headers mark the path as deprecated and name its successor."""
     return lambda: (view(), {"Deprecation": "true", "Link": f'<{successor}>; rel="successor-version"'})
 
 

@@ -1,4 +1,4 @@
-"""What Cloud Tasks and Cloud Scheduler call, with tokens that Google issued to one service account; in the cloud."""
+"""Serve Cloud Tasks and Cloud Scheduler, which call with a token that Google issued to one service account."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Delivered(Body):
 
 
 def routes(services: Services, runner: Runner) -> APIBlueprint:
-    """The blueprint, which is in no document for clients. No route of it runs before the token was verified."""
+    """Return the blueprint. It verifies the token before any route runs, and no OpenAPI document shows it."""
     api = APIBlueprint("internal", __name__, url_prefix="/internal", doc_ui=False)
     callers, app_id = services.internal, services.settings.app.id
 
@@ -43,7 +43,7 @@ def routes(services: Services, runner: Runner) -> APIBlueprint:
     def run(path: KindPath, body: Delivered) -> dict[str, str]:
         if body.app_id != app_id:
             raise Forbidden(reason=f"a job of app {body.app_id!r} was delivered to {app_id!r}")
-        # "ran", "later" (it was sent on its way again), "gone" or "lost": in each case this delivery is done with.
+        # "ran", "later" (queued again), "gone" or "lost": each ends this delivery, so Cloud Tasks must not retry it.
         return {"outcome": runner.run(body.job_id, path.kind)}
 
     @api.post("/sweep")

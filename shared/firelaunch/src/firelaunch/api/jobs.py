@@ -1,4 +1,4 @@
-"""Jobs: their owner sees and cancels them; the app's admins drive dead ones on."""
+"""Show jobs to their owner, who may cancel them, and let admins retry dead jobs."""
 
 from __future__ import annotations
 

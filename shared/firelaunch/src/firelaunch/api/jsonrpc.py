@@ -1,4 +1,4 @@
-"""JSON-RPC 2.0 as MCP's streamable HTTP carries it: one message in the body of a POST, its answer in the response."""
+"""Parse JSON-RPC 2.0 as MCP's streamable HTTP carries it: one message per POST body, the answer in the response."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600,
 # https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http
 HEADER_MISMATCH, UNSUPPORTED_VERSION = -32020, -32022
 
-_SAFE_INTEGER = 2**53 - 1  # beyond it some JSON readers would give another id back
+_SAFE_INTEGER = 2**53 - 1  # JSON readers that use doubles would return another id for a larger one
 
 Id = int | str
 
@@ -68,11 +68,11 @@ class RpcAnswer(BaseModel):
 
 
 class RpcError(Exception):
-    """A message that is answered with an error.
+    """The error to answer a message with.
 
     Args:
-        code: JSON-RPC's or MCP's own.
-        id: the request's, where it could be read.
+        code: an error code of JSON-RPC or MCP.
+        id: the request's id, or None if it could not be read.
     """
 
     def __init__(self, code: int, message: str, *, data: Any = None, id: Id | None = None) -> None:  # noqa: A002
@@ -84,10 +84,10 @@ class RpcError(Exception):
 
 
 def parse(raw: bytes) -> RpcRequest | Notification:
-    """The one message that a body holds.
+    """Return the one message in a body.
 
     Raises:
-        RpcError: it holds none, or several: batches went with MCP's revision 2025-06-18.
+        RpcError: the body holds no message, or several. MCP dropped batches with revision 2025-06-18.
     """
     try:
         body = from_json(raw, allow_inf_nan=False)
@@ -101,6 +101,6 @@ def parse(raw: bytes) -> RpcRequest | Notification:
     try:
         return (RpcRequest if "id" in body else Notification).model_validate(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        known = message_id if type(message_id) in (int, str) else None
-        raise RpcError(INVALID_REQUEST, f"{first['loc'][0]}: {first['msg']}.", id=known) from None
+        problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        valid_id = message_id if type(message_id) in (int, str) else None
+        raise RpcError(INVALID_REQUEST, f"{problem['loc'][0]}: {problem['msg']}.", id=valid_id) from None

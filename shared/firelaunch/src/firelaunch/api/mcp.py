@@ -1,7 +1,7 @@
-"""``POST /mcp``: the app as a tool for agents, over MCP's streamable HTTP, under the caller's own token and budget.
+"""Serve ``POST /mcp``: the app as a tool for agents, over MCP's streamable HTTP, with the caller's token and budget.
 
-Nothing is kept between two requests, and every answer is one JSON object. Revision 2026-07-28 is made for that. Older
-ones begin with a handshake (``initialize``), which is answered without a session, as they allow:
+The server keeps no state between requests, and every answer is one JSON object. Revision 2026-07-28 is designed for
+that. Older revisions begin with a handshake (``initialize``), which they allow to be answered without a session:
 https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http,
 https://modelcontextprotocol.io/specification/2025-11-25/basic/transports.
 """
@@ -37,11 +37,11 @@ __all__ = ["api"]
 
 _STATELESS = "2026-07-28"
 _HANDSHAKE = ("2025-03-26", "2025-06-18", "2025-11-25")
-"""The revisions with streamable HTTP and a handshake; a request without a version is of the first."""
+"""The revisions with streamable HTTP and a handshake. A request that names no version uses the first one."""
 
 _META = "io.modelcontextprotocol/"
 _FRESH = {"ttlMs": 300_000, "cacheScope": "private"}
-"""How long a client may keep the list of tools, which changes with a deployment alone."""
+"""How long a client may keep the list of tools, which changes only with a deployment."""
 
 _Method = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -71,8 +71,8 @@ def mcp() -> Response | tuple[str, int]:
             return "", 202
         if stateless:
             _check_headers(message)
-        older, stateless_ones = _known()
-        method = (stateless_ones if stateless else older).get(message.method)
+        handshake_methods, stateless_methods = _methods_of_app()
+        method = (stateless_methods if stateless else handshake_methods).get(message.method)
         if method is None:
             raise RpcError(METHOD_NOT_FOUND, "There is no such method here.")
         return jsonify({"jsonrpc": "2.0", "id": message.id, "result": method(message.params)})
@@ -87,13 +87,16 @@ def _failed(error: RpcError, message: Notification | None, stateless: bool) -> R
     message_id = message.id if isinstance(message, RpcRequest) else error.id
     answer = jsonify({"jsonrpc": "2.0", "id": message_id, "error": detail})
     if not stateless:
-        return answer  # older clients take a status over 399 for a broken connection
+        return answer  # older clients treat a status over 399 as a broken connection
     answer.status_code = 404 if error.code == METHOD_NOT_FOUND else 400
     return answer
 
 
 def _check_origin() -> None:
-    """A page elsewhere must not reach an app on its visitor's machine; a program sends no Origin."""
+    """Refuse pages of other origins, so that they can't reach an app on their visitor's machine.
+
+    Programs other than browsers send no Origin.
+    """
     origin, settings = request.headers.get("Origin"), services().settings
     if origin is None or origin in settings.cors.origins:
         return
@@ -115,21 +118,21 @@ def _is_stateless(message: Notification) -> bool:
 
 
 def _check_headers(message: RpcRequest) -> None:
-    """What a proxy reads in the headers must be what the app reads in the body."""
+    """Check that the headers, which proxies read, agree with the body, which the app reads."""
     meta = message.params.get("_meta")
     needed = [f"{_META}protocolVersion", f"{_META}clientCapabilities"]
     if not isinstance(meta, dict) or any(key not in meta for key in needed):
         raise RpcError(INVALID_PARAMS, f"params._meta must have {' and '.join(needed)}.")
-    told = {"MCP-Protocol-Version": meta[needed[0]], "Mcp-Method": message.method}
+    expected = {"MCP-Protocol-Version": meta[needed[0]], "Mcp-Method": message.method}
     if message.method == "tools/call":
-        told["Mcp-Name"] = message.params.get("name")
-    for name, value in told.items():
+        expected["Mcp-Name"] = message.params.get("name")
+    for name, value in expected.items():
         if _decoded(request.headers.get(name)) != value:
             raise RpcError(HEADER_MISMATCH, f"The header {name} is missing, or says something else than the body.")
 
 
 def _decoded(header: str | None) -> str | None:
-    """A header's value; those that are no plain ASCII come as ``=?base64?...?=``."""
+    """Return a header's value; values that are not plain ASCII come as ``=?base64?...?=``."""
     if header is None or not (header.startswith("=?base64?") and header.endswith("?=")):
         return header
     try:
@@ -138,30 +141,31 @@ def _decoded(header: str | None) -> str | None:
         return None
 
 
-def _known() -> tuple[dict[str, _Method], dict[str, _Method]]:
+def _methods_of_app() -> tuple[dict[str, _Method], dict[str, _Method]]:
+    """Return the current app's methods, which are built with its first request."""
     extensions = current_app.extensions
     if "firelaunch.mcp" not in extensions:
         extensions["firelaunch.mcp"] = _methods(services(), backend().turns)
-    found: tuple[dict[str, _Method], dict[str, _Method]] = extensions["firelaunch.mcp"]
-    return found
+    methods: tuple[dict[str, _Method], dict[str, _Method]] = extensions["firelaunch.mcp"]
+    return methods
 
 
 def _methods(services: Services, turns: Turns) -> tuple[dict[str, _Method], dict[str, _Method]]:
-    """The methods of the older revisions, and of the stateless one."""
+    """Return the methods of the revisions with a handshake, and those of the stateless revision."""
     app = services.settings.app
-    offered = {tool.name: tool for tool in tools(services, turns)}
+    tools_by_name = {tool.name: tool for tool in tools(services, turns)}
     server = {"name": app.id, "title": app.name, "version": "1"}
     about = {
         "capabilities": {"tools": {}},
         "instructions": app.description,
     }
-    described = cache(lambda: [tool.described() for tool in offered.values()])
+    described = cache(lambda: [tool.described() for tool in tools_by_name.values()])
 
     def initialize(params: dict[str, Any]) -> dict[str, Any]:
-        wanted = params.get("protocolVersion")
-        if not isinstance(wanted, str):
+        version = params.get("protocolVersion")
+        if not isinstance(version, str):
             raise RpcError(INVALID_PARAMS, "params.protocolVersion must be a string.")
-        return {"protocolVersion": wanted if wanted in _HANDSHAKE else _HANDSHAKE[-1], "serverInfo": server, **about}
+        return {"protocolVersion": version if version in _HANDSHAKE else _HANDSHAKE[-1], "serverInfo": server, **about}
 
     def discover(_params: dict[str, Any]) -> dict[str, Any]:
         return {"supportedVersions": [_STATELESS], **about}
@@ -172,21 +176,21 @@ def _methods(services: Services, turns: Turns) -> tuple[dict[str, _Method], dict
         return {"tools": described()}
 
     def call_tool(params: dict[str, Any]) -> dict[str, Any]:
-        tool, arguments = offered.get(str(params.get("name"))), params.get("arguments", {})
+        tool, arguments = tools_by_name.get(str(params.get("name"))), params.get("arguments", {})
         if tool is None:
-            raise RpcError(INVALID_PARAMS, f"There is no such tool; there are {', '.join(offered)}.")
+            raise RpcError(INVALID_PARAMS, f"There is no such tool; there are {', '.join(tools_by_name)}.")
         if not isinstance(arguments, dict):
             raise RpcError(INVALID_PARAMS, "params.arguments must be an object.")
         return tool.call(caller(), arguments)
 
-    def complete(method: _Method, more: Mapping[str, Any]) -> _Method:
-        told = {"resultType": "complete", "_meta": {f"{_META}serverInfo": server}, **more}
-        return lambda params: {**told, **method(params)}
+    def completed(method: _Method, more: Mapping[str, Any]) -> _Method:
+        envelope = {"resultType": "complete", "_meta": {f"{_META}serverInfo": server}, **more}
+        return lambda params: {**envelope, **method(params)}
 
-    of_tools: dict[str, _Method] = {"tools/list": list_tools, "tools/call": call_tool}
-    older = {"initialize": initialize, "ping": lambda _params: {}, **of_tools}
-    return older, {
-        "server/discover": complete(discover, _FRESH),
-        "tools/list": complete(list_tools, _FRESH),
-        "tools/call": complete(call_tool, {}),
+    tool_methods: dict[str, _Method] = {"tools/list": list_tools, "tools/call": call_tool}
+    handshake_methods = {"initialize": initialize, "ping": lambda _params: {}, **tool_methods}
+    return handshake_methods, {
+        "server/discover": completed(discover, _FRESH),
+        "tools/list": completed(list_tools, _FRESH),
+        "tools/call": completed(call_tool, {}),
     }

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of ``POST /mcp``."""
+"""Describe ``POST /mcp`` for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ HEADERS = [
 
 
 def body() -> dict[str, Any]:
-    """The request's body."""
+    """Return the description of the request's body."""
     schema = RpcRequest.model_json_schema()
     schema["required"] = ["jsonrpc", "method"]  # without an id it is a notification
     return {"required": True, "content": {"application/json": {"schema": schema, "example": _CALL}}}
 
 
 def responses() -> dict[Any, Any]:
-    """The responses: JSON-RPC's, and errors in the form of all routes where there is no message to answer."""
-    found = errors(TooLarge)
-    unread = found["400"]["content"]["application/json"]
+    """Return the responses: JSON-RPC's, and the usual error form if there is no message to answer."""
+    refusals = errors(TooLarge)
+    unread = refusals["400"]["content"]["application/json"]
     rpc = {"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "The body is not valid JSON."}}
     unread["schema"] = {"anyOf": [unread["schema"], {"$ref": "#/components/schemas/RpcAnswer"}]}
     unread["examples"]["parse_error"] = {"value": rpc}
-    return {200: RpcAnswer, 202: {"description": "A notification: taken."}, 404: RpcAnswer, **found}
+    return {200: RpcAnswer, 202: {"description": "A notification: taken."}, 404: RpcAnswer, **refusals}

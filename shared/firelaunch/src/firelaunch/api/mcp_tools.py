@@ -1,4 +1,4 @@
-"""The tools that an app offers to agents over MCP. Another one is another entry of :func:`tools`."""
+"""Define the tools that an app offers to agents over MCP. To add one, add an entry to :func:`tools`."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One tool.
+    """A tool that agents can call.
 
     Args:
-        description: what the agent's model is told of it.
-        arguments, result: what it takes and gives; their schemas are part of ``tools/list``.
-        run: does the work for a caller. A :class:`FirelaunchError` becomes a result that says so.
-        text: the result as a model reads it.
-        changes: whether it changes anything, or costs anything.
+        description: the description that the agent's model reads.
+        arguments, result: the models of its input and output; ``tools/list`` shows their schemas.
+        run: does the work for a caller. A :class:`FirelaunchError` becomes a result that reports the error.
+        text: formats the result for a model to read.
+        changes: whether a call changes or costs anything.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Tool:
     changes: bool = False
 
     def described(self) -> dict[str, Any]:
-        """The tool as ``tools/list`` has it."""
+        """Return the tool's entry for ``tools/list``."""
         return {
             "name": self.name,
             "title": self.title,
@@ -59,31 +59,33 @@ class Tool:
         }
 
     def call(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The result of one call, as ``tools/call`` has it. What the agent can mend or wait for is a result too.
+        """Run the tool and return the result for ``tools/call``.
+
+        Errors that the agent can correct or wait for are results too.
 
         Raises:
-            FirelaunchError: a fault on our side.
+            FirelaunchError: the fault is the app's.
         """
         try:
-            found = self.run(caller, self._checked(arguments))
+            result = self.run(caller, self._checked(arguments))
         except FirelaunchError as error:
             if error.status == 500 or isinstance(error, ScopeViolation):
                 raise
             if error.reason is not None:
                 log.warning("%s: %s", error.code, error)
-            return {"content": [{"type": "text", "text": _told(error)}], "isError": True}
-        return {"content": [{"type": "text", "text": self.text(found)}], "structuredContent": found, "isError": False}
+            return {"content": [{"type": "text", "text": _error_text(error)}], "isError": True}
+        return {"content": [{"type": "text", "text": self.text(result)}], "structuredContent": result, "isError": False}
 
     def _checked(self, arguments: dict[str, Any]) -> BaseModel:
         try:
             return self.arguments.model_validate(arguments)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise BadRequest(f"{where}: {first['msg']}") from None
+            problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            where = ".".join(str(part) for part in problem["loc"])
+            raise BadRequest(f"{where}: {problem['msg']}") from None
 
 
-def _told(error: FirelaunchError) -> str:
+def _error_text(error: FirelaunchError) -> str:
     detail: dict[str, Any] = {"code": error.code, "message": error.message, "request_id": REQUEST_ID.get() or ""}
     if error.retry_after is not None:
         detail["retry_after_seconds"] = max(1, round(error.retry_after))
@@ -123,7 +125,7 @@ class PageOfDocuments(PageQuery):
 
 
 def tools(services: Services, turns: Turns) -> tuple[Tool, ...]:
-    """All of them."""
+    """Return all tools of an app."""
     app, chats = services.settings.app, services.chats
 
     def ask(caller: Caller, question: Question) -> dict[str, Any]:
@@ -132,12 +134,12 @@ def tools(services: Services, turns: Turns) -> tuple[Tool, ...]:
             raise TooLarge(f"A message has at most {limit} characters.")
         chat_id = question.chat_id or chats.create(caller.scope, "")["id"]
         try:
-            running = turns.begin(caller, chat_id, question.text, None, streamed=False)
+            run = turns.begin(caller, chat_id, question.text, None, streamed=False)
         except FirelaunchError:
             if question.chat_id is None:
-                chats.delete(caller.scope, chat_id)  # it holds nothing
+                chats.delete(caller.scope, chat_id)  # made just above, and still empty
             raise
-        answer = whole(running.events())
+        answer = whole(run.events())
         message = answer["message"]
         return {
             "chat_id": chat_id,
@@ -149,16 +151,16 @@ def tools(services: Services, turns: Turns) -> tuple[Tool, ...]:
         }
 
     def list_chats(caller: Caller, page: PageOfChats) -> dict[str, Any]:
-        found = chats.list(caller.scope, page.limit, page.cursor)
-        return {"items": found.items, "next_cursor": found.next_cursor}
+        result = chats.list(caller.scope, page.limit, page.cursor)
+        return {"items": result.items, "next_cursor": result.next_cursor}
 
     def search(caller: Caller, question: SearchQuestion) -> dict[str, Any]:
         return searched(services, caller.scope, question)
 
     def list_documents(caller: Caller, page: PageOfDocuments) -> dict[str, Any]:
         scope = caller.library if page.library else caller.scope
-        found = services.documents.page(scope, page.limit, page.cursor)
-        return {"items": found.items, "next_cursor": found.next_cursor}
+        result = services.documents.page(scope, page.limit, page.cursor)
+        return {"items": result.items, "next_cursor": result.next_cursor}
 
     return (
         Tool(
@@ -200,6 +202,6 @@ def tools(services: Services, turns: Turns) -> tuple[Tool, ...]:
     )
 
 
-def _passages(found: dict[str, Any]) -> str:
-    """What was found as a model reads it: JSON, in which no passage can end its own string."""
-    return json.dumps(found, ensure_ascii=False)
+def _passages(answer: dict[str, Any]) -> str:
+    """Format the passages for a model as JSON, in which no passage can end its own string."""
+    return json.dumps(answer, ensure_ascii=False)

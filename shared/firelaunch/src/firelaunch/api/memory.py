@@ -1,4 +1,4 @@
-"""What the app keeps in mind about a user: theirs to read, and to have forgotten."""
+"""Let users read and delete the notes that the app keeps about them."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ api = Routes("memory", "account")
 @api.get("/memory", responses={200: Memory, **errors()}, summary="What is kept in mind about me?")
 def read() -> dict[str, Any]:
     """What is kept in mind about me?"""
-    found = services().store.get(caller().scope.memory())
-    at = None if found is None else found.data.get("updated_at")
-    told = at.isoformat(timespec="seconds").replace("+00:00", "Z") if isinstance(at, datetime) else None
-    return {"notes": list(notes_of(found)), "updated_at": told}
+    document = services().store.get(caller().scope.memory())
+    updated_at = None if document is None else document.data.get("updated_at")
+    updated_text = (
+        updated_at.isoformat(timespec="seconds").replace("+00:00", "Z") if isinstance(updated_at, datetime) else None
+    )
+    return {"notes": list(notes_of(document)), "updated_at": updated_text}
 
 
 @api.delete("/memory", responses={204: None, **errors()}, summary="Forget what is kept in mind about me")

@@ -1,4 +1,4 @@
-"""What an app's admins see of all its users: sums, never contents."""
+"""Show an app's admins the usage of all users as sums, without contents, and let them rebuild the index."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def usage(query: OpsDaysQuery) -> dict[str, Any]:
     admins_only()
     today = date.fromisoformat(services().metering.today())
     days = [(today - timedelta(days=back)).isoformat() for back in range(query.days)]
-    found = services().store.get_many([services().store.scope.rollup(day) for day in days])
-    return {"items": [rollup_view(day, document) for day, document in zip(days, found, strict=True)]}
+    documents = services().store.get_many([services().store.scope.rollup(day) for day in days])
+    return {"items": [rollup_view(day, document) for day, document in zip(days, documents, strict=True)]}
 
 
 @api.post(
@@ -84,5 +84,5 @@ def usage(query: OpsDaysQuery) -> dict[str, Any]:
 def reembed() -> tuple[dict[str, Any], int]:
     """Index all documents anew, by the settings of today (role admin)."""
     admins_only()
-    wanted = Reembed(version=services().documents.versions.wanted.id)
-    return job_view(services().jobs.enqueue(services().store.scope, REEMBED, wanted)), 202
+    job = Reembed(version=services().documents.versions.wanted.id)
+    return job_view(services().jobs.enqueue(services().store.scope, REEMBED, job)), 202

@@ -1,7 +1,7 @@
-"""The API's description: ``/openapi.json`` for tools, and Swagger UI over it at ``/docs`` for people.
+"""Serve the API's description: ``/openapi.json`` for tools, and Swagger UI at ``/docs`` for people.
 
-Swagger UI's own files come with the package flask-openapi3-swagger. That package is never imported: it is looked for
-when the page is first asked for, so no start waits for it.
+Swagger UI's files come with the package flask-openapi3-swagger. The package is never imported. Its folder is looked up
+when a client first asks for a file, so it does not slow the start.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FILES = {
     "swagger-ui-bundle.js": ("js", "text/javascript"),
     "start.js": (None, "text/javascript"),
 }
-"""Each file's folder in the package (None: it is ours), and its type."""
+"""Each file's folder in the package (None for a file that this module holds), and its type."""
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -104,7 +104,7 @@ def asset(path: Asset) -> Response:
 
 @cache
 def _swagger() -> Path:
-    found = find_spec("flask_openapi3_swagger")
-    if found is None or found.origin is None:
+    package = find_spec("flask_openapi3_swagger")
+    if package is None or package.origin is None:
         raise NotFound(reason="flask-openapi3-swagger is not installed")
-    return Path(found.origin).parent / "templates" / "swagger"
+    return Path(package.origin).parent / "templates" / "swagger"

@@ -1,4 +1,4 @@
-"""The ``responses`` of errors in the OpenAPI document: each status with the codes that a route may give."""
+"""Describe errors for the OpenAPI document's ``responses``: each status with the codes that a route may give."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ __all__ = [
 ]
 
 OF_THE_STORE = (StoreError, Contention)
-"""What reaching for the database may fail with."""
+"""Errors of every access to the database."""
 
 OF_THE_INDEX = (IndexFailed, IndexUnavailable)
-"""What reaching for the index of documents may fail with."""
+"""Errors of every access to the document index."""
 
 OF_A_CHAT = (InvalidId, NotFound)
-"""What a chat's id may be refused with."""
+"""Errors of every route that takes a chat's id."""
 
 _OF_A_CALL = (
     *(TooLarge, RateLimited, BudgetExceeded, ContentRefused, PreconditionFailed),
@@ -65,16 +65,16 @@ _OF_A_CALL = (
 )
 
 OF_A_TURN = (*OF_A_CHAT, *_OF_A_CALL, RequestInProgress, IdempotencyMismatch, Interrupted, AnswerWithheld)
-"""What a turn may fail with."""
+"""Errors of every route that sends a message."""
 
 OF_AN_EXTRACTION = (InvalidSchema, *_OF_A_CALL)
-"""What an extraction may fail with."""
+"""Errors of an extraction."""
 
 _SIGNED_IN = (Unauthenticated, AppCheckFailed, AnonymousAccount, Forbidden, IdentityUnavailable, *OF_THE_STORE)
-"""What a route that wants a token may answer before its own work, and when it reaches for the database."""
+"""Errors of every route that needs a token: before the view runs, and from the database."""
 
 _UNREAD = {"414": "The path is over 4,094 bytes.", "431": "A header is over 8,190 bytes, or there are over 100."}
-"""What gunicorn answers to a request that it does not read to its end; its own defaults
+"""Answers of gunicorn to requests that it does not read to the end, with gunicorn's default limits
 (https://gunicorn.org/reference/settings/#security)."""
 
 _WAIT = ("Retry-After", "Seconds after which to try again, where that may help.", "integer")
@@ -101,18 +101,21 @@ class ErrorAnswer(BaseModel):
 
 
 def errors(*kinds: type[FirelaunchError]) -> dict[Any, Any]:
-    """The ``responses`` of these errors, and of those that every route that wants a token may give."""
+    """Return the ``responses`` of these errors and of those that every route with a token may give."""
     return errors_of_anyone(*_SIGNED_IN, *kinds)
 
 
 def errors_of_anyone(*kinds: type[FirelaunchError]) -> dict[Any, Any]:
-    """The ``responses`` of these errors, and of those that every route may give; the codes are part of the schema."""
+    """Return the ``responses`` of these errors and of those that every route may give.
+
+    The schemas list the error codes.
+    """
     unread = {status: _refusal(status, {BadRequest.code: why}) for status, why in _UNREAD.items()}
-    every: set[type[FirelaunchError]] = {FirelaunchError, BadRequest, *kinds}
-    known = sorted(every, key=lambda kind: (kind.status, kind.code))
-    by_status = groupby(known, key=lambda kind: str(kind.status))
-    told = {status: _refusal(status, {kind.code: kind.message for kind in few}) for status, few in by_status}
-    return dict(sorted((unread | told).items()))
+    kinds_of_route: set[type[FirelaunchError]] = {FirelaunchError, BadRequest, *kinds}
+    ordered = sorted(kinds_of_route, key=lambda kind: (kind.status, kind.code))
+    by_status = groupby(ordered, key=lambda kind: str(kind.status))
+    answered = {status: _refusal(status, {kind.code: kind.message for kind in group}) for status, group in by_status}
+    return dict(sorted((unread | answered).items()))
 
 
 def _refusal(status: str, messages: dict[str, str]) -> dict[str, Any]:

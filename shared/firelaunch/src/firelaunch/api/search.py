@@ -1,4 +1,4 @@
-"""Search: the passages of documents that fit a question."""
+"""Search documents for the passages that match a question."""
 
 from __future__ import annotations
 
@@ -101,12 +101,12 @@ def search(body: Question) -> dict[str, Any]:
 
 
 def searched(services: Services, scope: Any, question: Question) -> dict[str, Any]:
-    """The answer to a search."""
+    """Run a search and return its answer."""
     from ..rag.passages import own_text, source_view
 
-    found = paid_search(services, scope, question.query, question.documents, library=question.library)
+    result = paid_search(services, scope, question.query, question.documents, library=question.library)
     passages = [
         {**source_view(passage), "text": own_text(passage.hit.entry), "score": round(passage.hit.score, 6)}
-        for passage in found.passages
+        for passage in result.passages
     ]
-    return {"mode": found.mode, "note": found.note, "passages": passages}
+    return {"mode": result.mode, "note": result.note, "passages": passages}

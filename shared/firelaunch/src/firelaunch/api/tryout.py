@@ -1,8 +1,8 @@
-"""A page at ``/`` to talk to an app from a browser. Like dev tokens, it exists in development only.
+"""Serve the page at ``/`` that lets you talk to an app from a browser. Like dev tokens, it exists in development only.
 
-Its files lie in ``pages/``: HTML, CSS and JavaScript as the browser gets them, without a build step. What a model or a
-document says is hostile, so three walls stand before it: the page's scripts make DOM nodes and never HTML, the browser
-refuses HTML from them (Trusted Types), and the policy lets nothing load that is not one of these files.
+The page's files are in ``pages/``: HTML, CSS and JavaScript as the browser gets them, without a build step. Text of a
+model or a document may be hostile, so there are three defenses: the page's scripts make DOM nodes and never HTML, the
+browser refuses HTML from them (Trusted Types), and the content security policy allows these files only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ASSETS = {
     "markdown.js": ("markdown.js", "text/javascript"),
     "markdown-it.js": ("vendor/markdown-it.js", "text/javascript"),
 }
-"""Where each file of the page lies, and its type."""
+"""Each file's path in ``pages/``, and its type."""
 
 _POLICY = "; ".join(
     (

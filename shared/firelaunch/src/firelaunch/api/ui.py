@@ -1,4 +1,4 @@
-"""The routes that the AI SDK's ``useChat`` calls, in its own forms."""
+"""Serve the route that the AI SDK's ``useChat`` sends messages to, in the SDK's own format."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ class UIChat(BaseModel):
         Raises:
             BadRequest: there is none.
         """
-        given: list[UIMessage] = [message for message in (self.message, *(self.messages or ())) if message]
-        if len(given) != 1:
+        messages: list[UIMessage] = [message for message in (self.message, *(self.messages or ())) if message]
+        if len(messages) != 1:
             raise BadRequest("Send either message or messages, with at least one.")
-        return given[0]
+        return messages[0]
 
 
 api = Routes("ui", "useChat")
@@ -94,8 +94,9 @@ api = Routes("ui", "useChat")
 def send(body: UIChat) -> Response:
     """Send a message from useChat."""
     last = body.last()
-    named = ClientMessage(body.id, last.id, last.said(), again=body.trigger == "regenerate-message")
-    if len(named.text) > services().settings.limits.message_characters:
+    message = ClientMessage(body.id, last.id, last.said(), again=body.trigger == "regenerate-message")
+    if len(message.text) > services().settings.limits.message_characters:
         raise TooLarge(f"A message has at most {services().settings.limits.message_characters} characters.")
-    asks = client()
-    return event_stream(ui_stream(backend().turns.begin_named(caller(), named, asks).events(), asks), UI_HEADERS)
+    connection = client()
+    run = backend().turns.begin_named(caller(), message, connection)
+    return event_stream(ui_stream(run.events(), connection), UI_HEADERS)

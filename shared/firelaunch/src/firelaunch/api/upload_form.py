@@ -1,7 +1,7 @@
-"""A form with a file, read as it comes: nothing is kept of the file, and little of the rest.
+"""Read a form with a file while it arrives, without keeping the file in memory.
 
-werkzeug's own parser writes the whole form to temporary files first, which are memory on Cloud Run. Its decoder, which
-knows the format (https://www.rfc-editor.org/rfc/rfc7578), is used here without them.
+werkzeug's parser first writes the whole form to temporary files, which take memory on Cloud Run. This module uses
+werkzeug's decoder of the format (https://www.rfc-editor.org/rfc/rfc7578) without temporary files.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 __all__ = ["FORM_BYTES", "UploadForm"]
 
 FORM_BYTES = 65_536
-"""What a form may hold beside the file."""
+"""Most bytes of a form besides its file."""
 
 _READ = 65_536
 _PARTS = 16
-"""Parts of a form at most."""
+"""Most parts of a form."""
 
 
 class UploadForm:
     """The multipart form of a request.
 
     Args:
-        upload_bytes: of the file in a request at most, for the message; whoever reads the file counts them.
-        file_bytes: of a file that comes another way, where that may be more.
+        upload_bytes: most bytes of the file in a request, for the error message. Whoever reads the file counts them.
+        file_bytes: most bytes of a file that comes through Firebase Storage, if that is more.
 
     Attributes:
-        fields: what was read of the form's fields until now.
-        filename: the file's own name, once :meth:`file` has come to it.
+        fields: the form's fields that were read so far.
+        filename: the file's own name, once :meth:`file` has reached it.
 
     Raises (every method and the file's ``read``): BadRequest, TooLarge.
     """
@@ -46,31 +46,31 @@ class UploadForm:
         boundary = request.mimetype_params.get("boundary", "").encode("latin-1", "replace")
         if not boundary:
             raise BadRequest("Send the form with a boundary in its Content-Type.")
-        self._most = upload_bytes
-        self._by_storage = file_bytes
+        self._upload_bytes = upload_bytes
+        self._file_bytes = file_bytes
         if (request.content_length or 0) > upload_bytes + FORM_BYTES:
             raise self.too_large()
         request.max_content_length = upload_bytes + FORM_BYTES
         self._request = request
         self._decoder = MultipartDecoder(boundary, FORM_BYTES + _READ, max_parts=_PARTS)
-        self._left = FORM_BYTES
+        self._bytes_left = FORM_BYTES
         self.fields: dict[str, str] = {}
         self.filename = ""
 
     def too_large(self) -> TooLarge:
-        """What a file over the limit is refused with."""
-        if self._by_storage > self._most:
+        """Return the error for a file over the limit."""
+        if self._file_bytes > self._upload_bytes:
             return TooLarge(
-                f"A file in a request has at most {self._most} bytes. Put a larger one, of {self._by_storage} bytes at "
-                'most, into Firebase Storage, and send {"upload": "its name"}.'
+                f"A file in a request has at most {self._upload_bytes} bytes. Put a larger one, of {self._file_bytes} "
+                'bytes at most, into Firebase Storage, and send {"upload": "its name"}.'
             )
-        return TooLarge(f"A file has at most {self._most} bytes. Split it and upload the parts.")
+        return TooLarge(f"A file has at most {self._upload_bytes} bytes. Split it and upload the parts.")
 
     def file(self) -> IO[bytes]:
-        """The content of the file ``file``, to be read once, before :meth:`rest`.
+        """Return the content of the file ``file``. Read it once, before you call :meth:`rest`.
 
         Raises:
-            BadRequest: there is none.
+            BadRequest: the form has no such file.
         """
         while not isinstance(event := self._event(), Epilogue):
             if isinstance(event, File) and event.name == "file":
@@ -80,10 +80,10 @@ class UploadForm:
         raise BadRequest("Send the document as the file 'file' of a multipart/form-data body.")
 
     def rest(self) -> None:
-        """Read what follows the file.
+        """Read the fields after the file.
 
         Raises:
-            BadRequest: another file does.
+            BadRequest: the form has a second file.
         """
         while not isinstance(event := self._event(), Epilogue):
             if isinstance(event, File) and event.name == "file":
@@ -91,23 +91,23 @@ class UploadForm:
             self._keep(event)
 
     def piece(self) -> tuple[bytes, bool]:
-        """More of a part's content, and whether that was the last of it."""
+        """Return the next piece of a part's content, and whether it is the last one."""
         event = self._event()
         if not isinstance(event, Data):
             raise BadRequest("The form is not valid.")
         return event.data, not event.more_data
 
     def _keep(self, event: Event) -> None:
-        """Take in a part that is not the file; a file of another name is read and dropped."""
+        """Store a field. A file of another name is read and dropped."""
         if not isinstance(event, Field | File):
             return
         data, ended = bytearray(), False
         while not ended:
             piece, ended = self.piece()
             data += piece
-            if len(data) > self._left:
+            if len(data) > self._bytes_left:
                 raise TooLarge(f"A form has at most {FORM_BYTES} bytes beside its file.")
-        self._left -= len(data)
+        self._bytes_left -= len(data)
         if isinstance(event, Field):
             self.fields.setdefault(event.name or "", data.decode("utf-8", "replace"))
 
@@ -123,7 +123,7 @@ class UploadForm:
 
 
 class _Content(io.RawIOBase):
-    """A form's file."""
+    """The form's file as a stream."""
 
     def __init__(self, form: UploadForm) -> None:
         self._form = form
@@ -131,11 +131,11 @@ class _Content(io.RawIOBase):
         self._ended = False
 
     def readable(self) -> bool:
-        """See io.RawIOBase."""
+        """Return True: the stream can be read."""
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """See io.RawIOBase."""
+        """Fill ``buffer`` with the next bytes and return their number; 0 at the end of the file."""
         while not self._piece and not self._ended:
             self._piece, self._ended = self._form.piece()
         size = min(len(buffer), len(self._piece))

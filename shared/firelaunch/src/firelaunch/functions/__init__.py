@@ -1,4 +1,4 @@
-"""What Cloud Functions run: HTTP and events in front of the same rooms that the services use."""
+"""Run Cloud Functions: HTTP and event entry points to the packages that the services use."""
 
 from .events import Change, StorageObject
 from .scoped import Call, Ignored, scoped

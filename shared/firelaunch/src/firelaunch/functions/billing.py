@@ -1,4 +1,4 @@
-"""Stripe's webhooks and the nightly reconciliation, over HTTP."""
+"""Serve Stripe's webhooks and the nightly reconciliation over HTTP."""
 
 from __future__ import annotations
 
@@ -16,33 +16,36 @@ from .http import function_app
 __all__ = ["Invoker", "Webhooks", "reconciliation_app", "webhook_app"]
 
 MAX_EVENT = 1024 * 1024
-"""Bytes of a webhook's body at most. Stripe names no limit; events of subscriptions are a few kilobytes."""
+"""Most bytes of a webhook's body. Stripe documents no limit; subscription events are a few kilobytes."""
 
 
 class Webhooks(Protocol):
-    """Verifies what arrives as a webhook."""
+    """A verifier of webhooks."""
 
     def event(self, body: bytes, signature: str | None) -> Event:
-        """The event in a body.
+        """Return the event in a body.
 
         Raises:
-            BadRequest: its signature does not hold, or what it signs is no event.
+            BadRequest: the signature is not valid, or the body is not an event.
         """
 
 
 class Invoker(Protocol):
-    """Verifies who calls a function that Google Cloud alone is to call."""
+    """A verifier of the caller's token, for functions that only Google Cloud may call."""
 
     def verify(self, token: str) -> None:
-        """Nothing, where ``token`` is the one's who may.
+        """Check that ``token`` belongs to the account that may call.
 
         Raises:
-            Unauthenticated: it is not.
+            Unauthenticated: it does not.
         """
 
 
 def webhook_app(inbox: WebhookInbox, webhooks: Webhooks) -> App:
-    """Takes Stripe's events. 200 says that one need not be sent again; see docs/billing.md for the rest."""
+    """Return the app that receives Stripe's events.
+
+    Status 200 tells Stripe not to send an event again; docs/billing.md has the other statuses.
+    """
     app = function_app("stripe_webhook", MAX_EVENT)
 
     @app.route("/", methods=["POST"])
@@ -54,10 +57,10 @@ def webhook_app(inbox: WebhookInbox, webhooks: Webhooks) -> App:
 
 
 def reconciliation_app(reconciliation: Reconciliation, invoker: Invoker | None) -> App:
-    """Compares and mends when it is called.
+    """Return the app that compares subscriptions with Stripe's and corrects them when it is called.
 
     Args:
-        invoker: None takes anybody; for a laptop.
+        invoker: checks the caller; None accepts anybody, for a laptop.
     """
     app = function_app("reconcile_billing", 4096)
 

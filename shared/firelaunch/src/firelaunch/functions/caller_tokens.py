@@ -1,7 +1,7 @@
-"""Tokens for one of a function's own addresses.
+"""Accept tokens for either address of a function.
 
-A service of Cloud Run has two: one that is known before it is there, and one with a hash in it. Cloud Scheduler and
-Pub/Sub are told the first as their tokens' audience; Eventarc takes the second, and cannot be told another.
+A Cloud Run service has two addresses: one that is known before the service exists, and one that contains a hash. A
+deploy sets the first as the audience of Cloud Scheduler's and Pub/Sub's tokens. Eventarc always uses the second.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ __all__ = ["CalledHere"]
 
 
 class AudienceTokens(Protocol):
-    """Verifies tokens for an audience."""
+    """A verifier of tokens for an audience."""
 
     def verify(self, token: str, also: str | None = None) -> None:
-        """Return if ``token`` is for the audience that is known, or for ``also``.
+        """Check that ``token`` is for the configured audience, or for ``also``.
 
         Raises:
             Unauthenticated: it is not.
@@ -28,24 +28,24 @@ class AudienceTokens(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CalledHere:
-    """Takes a token for the address that is named, or for that of this very call.
+    """A verifier that accepts a token for the configured address, or for the address of the current request.
 
-    Cloud Run brings a request to the service that its Host names, so that a token for another service cannot come under
-    that service's name. It is looked at only where it is an address of Cloud Run's for ``service``.
+    Cloud Run routes a request to the service that its Host names, so a token for another service can't arrive with
+    that service's Host. The Host counts only if it is a Cloud Run address of ``service``.
 
     Args:
-        service: the name of the service on Cloud Run; "" elsewhere, where the call's address says nothing.
+        service: the name of the service on Cloud Run; "" elsewhere, where the Host proves nothing.
     """
 
     tokens: AudienceTokens
     service: str
 
     def verify(self, token: str) -> None:
-        """Return if ``token`` is of the one that may call.
+        """Check that ``token`` belongs to the account that may call.
 
         Raises:
-            Unauthenticated: it is not.
+            Unauthenticated: it does not.
         """
-        own = rf"{re.escape(self.service)}-[a-z0-9-]+(\.[a-z0-9-]+)*\.run\.app"
-        called = bool(self.service) and re.fullmatch(own, request.host)
-        self.tokens.verify(token, f"https://{request.host}" if called else None)
+        own_host = rf"{re.escape(self.service)}-[a-z0-9-]+(\.[a-z0-9-]+)*\.run\.app"
+        is_own_host = bool(self.service) and re.fullmatch(own_host, request.host)
+        self.tokens.verify(token, f"https://{request.host}" if is_own_host else None)

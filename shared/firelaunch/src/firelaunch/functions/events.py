@@ -1,9 +1,10 @@
-"""CloudEvents as Google sends them, read down to what matters here: which resource, in which bucket or database.
+"""Read Google's CloudEvents: which resource changed, and in which bucket or database.
 
-Whose event it is comes from the resource's own name in the payload, which Google's services wrote; a header that says
-otherwise makes the event malformed. Structured and binary form, JSON and (for Firestore) protobuf are taken
-(https://cloud.google.com/eventarc/docs/cloudevents); and what Pub/Sub pushes, which is a notification of Cloud Storage
-(https://cloud.google.com/storage/docs/pubsub-notifications), or a CloudEvent that no header could carry.
+The owner of an event follows from the resource's name in the payload, which Google's services wrote. If a header
+contradicts the payload, the event is malformed. The accepted forms are structured and binary CloudEvents, in JSON and
+for Firestore also protobuf (https://cloud.google.com/eventarc/docs/cloudevents), and messages that Pub/Sub pushes: a
+notification of Cloud Storage (https://cloud.google.com/storage/docs/pubsub-notifications), or a CloudEvent that does
+not fit into headers.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ __all__ = ["Change", "Malformed", "Received", "StorageObject", "received"]
 _DOCUMENT = re.compile(r"projects/(?P<project>[^/]+)/databases/(?P<database>[^/]+)/documents/(?P<path>.+)", re.DOTALL)
 _NOTIFIED = {"OBJECT_FINALIZE": "finalized"}
 _NUMBER = re.compile(r"[0-9]{1,19}")
-"""What fits 64 bits, and is over a number of thousands of digits before ``int`` refuses it."""
+"""A number that fits 64 bits. The length limit keeps ``int`` from parsing thousands of digits."""
 
 _STORAGE, _FIRESTORE = "google.cloud.storage.object.v1.", "google.cloud.firestore.document.v1."
 
 
 class Malformed(Exception):
-    """The request is no event that a function here could act on; the message says why, with no content."""
+    """The request is no event that a function can handle. The message says why, without contents."""
 
 
 @dataclass(frozen=True, slots=True)
 class StorageObject:
-    """One generation of a file in Cloud Storage, as a Storage event has it. ``size`` is in bytes."""
+    """One generation of a file in Cloud Storage, from a Storage event. ``size`` is in bytes."""
 
     bucket: str
     name: str
@@ -43,9 +44,9 @@ class StorageObject:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A Firestore document before and after; None where there was, or is, none.
+    """A Firestore document before and after a change; None if it did not exist before, or no longer exists.
 
-    Events come late, more than once and in any order: what counts is what the store holds now.
+    Events may arrive late, repeatedly and in any order, so rely on what the store holds now.
     """
 
     before: Mapping[str, Any] | None
@@ -54,12 +55,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An event.
+    """An event and the resource that it is about.
 
     Args:
-        id: the same for each delivery of the same event.
+        id: the event's id, which repeated deliveries share.
         resource: the path of the document, or the file's name.
-        home: where it lies: ``bucket``, or ``project`` and ``database``.
+        home: the resource's place: ``bucket``, or ``project`` and ``database``.
         data: a :class:`StorageObject` or a :class:`Change`.
     """
 
@@ -72,15 +73,15 @@ class Received:
 
 
 def received(headers: Mapping[str, str], body: bytes) -> Received:
-    """The event in a request.
+    """Return the event in a request.
 
     Raises:
-        Malformed: it is none, or none of Storage's or Firestore's.
+        Malformed: the request is no event of Storage or Firestore.
     """
     from cloudevents.exceptions import GenericException
     from cloudevents.http import from_http
 
-    pushed = _pushed(headers, body)
+    pushed = _event_in_push(headers, body)
     if pushed is not None:
         headers, body = pushed
     try:
@@ -98,11 +99,13 @@ def received(headers: Mapping[str, str], body: bytes) -> Received:
     raise Malformed("of a type that is not known here")
 
 
-def _pushed(headers: Mapping[str, str], body: bytes) -> tuple[Mapping[str, str], bytes] | None:
-    """The event in a message of Pub/Sub, in binary form; None where there is no message
-    (https://cloud.google.com/pubsub/docs/push#receive_push)."""
-    lower = {name.lower(): value for name, value in headers.items()}
-    if "ce-specversion" in lower or not lower.get("content-type", "").startswith("application/json"):
+def _event_in_push(headers: Mapping[str, str], body: bytes) -> tuple[Mapping[str, str], bytes] | None:
+    """Return the event in a Pub/Sub push as headers and body of a binary CloudEvent, or None if it is no push.
+
+    The format of a push: https://cloud.google.com/pubsub/docs/push#receive_push
+    """
+    lowered = {name.lower(): value for name, value in headers.items()}
+    if "ce-specversion" in lowered or not lowered.get("content-type", "").startswith("application/json"):
         return None
     try:
         message = _json(body).get("message")
@@ -110,44 +113,44 @@ def _pushed(headers: Mapping[str, str], body: bytes) -> tuple[Mapping[str, str],
         return None
     if not isinstance(message, dict) or not isinstance(message.get("attributes"), dict):
         return None
-    told = {str(name): str(value) for name, value in message["attributes"].items()}
+    message_attributes = {str(name): str(value) for name, value in message["attributes"].items()}
     try:
         data = b64decode(str(message.get("data", "")), validate=True)
     except ValueError:
         raise Malformed("its data is no base64") from None
-    if "ce-specversion" in told:
-        return told, data
-    if told.get("payloadFormat") != "JSON_API_V1" or told.get("eventType") not in _NOTIFIED:
+    if "ce-specversion" in message_attributes:
+        return message_attributes, data
+    if message_attributes.get("payloadFormat") != "JSON_API_V1" or message_attributes.get("eventType") not in _NOTIFIED:
         raise Malformed("of a message that is not known here")
-    about = {
+    ce_attributes = {
         "specversion": "1.0",
         "id": str(message.get("messageId", "")),
-        "type": _STORAGE + _NOTIFIED[told["eventType"]],
-        "source": f"//storage.googleapis.com/projects/_/buckets/{told.get('bucketId', '')}",
-        "subject": f"objects/{told.get('objectId', '')}",
+        "type": _STORAGE + _NOTIFIED[message_attributes["eventType"]],
+        "source": f"//storage.googleapis.com/projects/_/buckets/{message_attributes.get('bucketId', '')}",
+        "subject": f"objects/{message_attributes.get('objectId', '')}",
         **({"time": str(message["publishTime"])} if "publishTime" in message else {}),
     }
-    return {"content-type": "application/json", **{f"ce-{name}": value for name, value in about.items()}}, data
+    return {"content-type": "application/json", **{f"ce-{name}": value for name, value in ce_attributes.items()}}, data
 
 
 def _storage(attributes: Mapping[str, Any], data: Any) -> tuple[str, Mapping[str, str], StorageObject]:
-    found = _json(data)
-    name, bucket, generation = (found.get(key) for key in ("name", "bucket", "generation"))
-    # Google writes 64-bit numbers as text, and its own examples as numbers.
+    payload = _json(data)
+    name, bucket, generation = (payload.get(key) for key in ("name", "bucket", "generation"))
+    # Google's services write 64-bit numbers as text, but its examples have numbers.
     generation = str(generation) if isinstance(generation, int) and not isinstance(generation, bool) else generation
     if not all(isinstance(value, str) and value for value in (name, bucket, generation)):
         raise Malformed("its name, bucket or generation is missing")
     if not _NUMBER.fullmatch(str(generation)):
         raise Malformed("its generation is no number")
-    _agree(attributes.get("subject"), f"objects/{name}")
-    _agree(attributes.get("source"), f"//storage.googleapis.com/projects/_/buckets/{bucket}")
-    size = str(found.get("size", "0"))
+    _check_attribute(attributes.get("subject"), f"objects/{name}")
+    _check_attribute(attributes.get("source"), f"//storage.googleapis.com/projects/_/buckets/{bucket}")
+    size = str(payload.get("size", "0"))
     stored = StorageObject(
         str(bucket),
         str(name),
         str(generation),
         int(size) if _NUMBER.fullmatch(size) else 0,
-        str(found.get("contentType") or ""),
+        str(payload.get("contentType") or ""),
     )
     return stored.name, {"bucket": stored.bucket}, stored
 
@@ -155,10 +158,10 @@ def _storage(attributes: Mapping[str, Any], data: Any) -> tuple[str, Mapping[str
 def _firestore(attributes: Mapping[str, Any], data: Any) -> tuple[str, Mapping[str, str], Change]:
     event = _document_event(attributes, data)
     names = {document.name for document in (event.value, event.old_value) if document.name}
-    found = _DOCUMENT.fullmatch(names.pop()) if len(names) == 1 else None
-    if found is None:
+    match = _DOCUMENT.fullmatch(names.pop()) if len(names) == 1 else None
+    if match is None:
         raise Malformed("it names no document, or two")
-    _agree(attributes.get("subject"), f"documents/{found['path']}")
+    _check_attribute(attributes.get("subject"), f"documents/{match['path']}")
     try:
         change = Change(
             _fields(event.old_value.fields) if event.old_value.name else None,
@@ -166,7 +169,7 @@ def _firestore(attributes: Mapping[str, Any], data: Any) -> tuple[str, Mapping[s
         )
     except (ValueError, OverflowError):
         raise Malformed("it holds a time that there is not") from None
-    return found["path"], {"project": found["project"], "database": found["database"]}, change
+    return match["path"], {"project": match["project"], "database": match["database"]}, change
 
 
 _READERS: Mapping[str, Callable[[Mapping[str, Any], Any], tuple[str, Mapping[str, str], Any]]] = {
@@ -204,18 +207,18 @@ def _json(data: Any) -> dict[str, Any]:
     return data
 
 
-def _agree(said: Any, should: str) -> None:
-    """What a header says of the resource; those are percent-encoded where they have to be."""
-    if said is not None and should not in {said, unquote(str(said))}:
+def _check_attribute(attribute: Any, expected: str) -> None:
+    """Check that an attribute of the event names the resource; attributes may be percent-encoded."""
+    if attribute is not None and expected not in {attribute, unquote(str(attribute))}:
         raise Malformed("its attributes and its data name two resources")
 
 
 def _time(value: Any) -> datetime | None:
     try:
-        found = datetime.fromisoformat(str(value))
+        time = datetime.fromisoformat(str(value))
     except ValueError:
         return None
-    return found if found.tzinfo else None
+    return time if time.tzinfo else None
 
 
 def _fields(fields: Mapping[str, Any]) -> dict[str, Any]:

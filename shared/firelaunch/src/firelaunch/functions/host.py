@@ -1,4 +1,4 @@
-"""What a function's host gives it: the app's services, and who may call."""
+"""Define what a function runs on: the apps' services, and the check of its callers."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ __all__ = ["CallerPolicy", "Host"]
 
 
 class CallerPolicy(Protocol):
-    """Verifies who calls."""
+    """A verifier of the caller's token."""
 
     def verify(self, token: str) -> None:
-        """Return if ``token`` is of the one that may.
+        """Check that ``token`` belongs to the account that may call.
 
         Raises:
-            Unauthenticated: it is not.
+            Unauthenticated: it does not.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What functions run on: the apps that they serve, by id, and who may call (anybody, where that is None)."""
+    """The apps that functions serve, by id, and the check of their callers (None accepts anybody)."""
 
     apps: Mapping[str, Services]
     caller: CallerPolicy | None

@@ -1,4 +1,4 @@
-"""What every function that is called over HTTP has: request ids, one form of errors, a line in the log."""
+"""Build the Flask app of an HTTP function: request ids, the error format and a log line for each request."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ log = logging.getLogger(__name__)
 
 
 def function_app(name: str, max_body: int) -> App:
-    """A Flask app without routes.
+    """Return a Flask app without routes.
 
     Args:
-        max_body: bytes of a request's body at most.
+        name: the function's name.
+        max_body: most bytes of a request's body.
     """
     app = App(name, title=name)
     app.config["MAX_CONTENT_LENGTH"] = max_body
@@ -44,8 +45,8 @@ def function_app(name: str, max_body: int) -> App:
     def finish(response: Response) -> Response:
         response.headers["X-Request-Id"] = REQUEST_ID.get() or ""
         response.headers.setdefault("Cache-Control", "no-store")
-        took = (time.monotonic() - g.began) * 1000
-        log.info("%s %s %s %.0f ms", request.method, request.url_rule or "-", response.status_code, took)
+        milliseconds = (time.monotonic() - g.began) * 1000
+        log.info("%s %s %s %.0f ms", request.method, request.url_rule or "-", response.status_code, milliseconds)
         return response
 
     return app

@@ -1,4 +1,7 @@
-"""The membership function's HTTP side. Who calls is said by a verified ID token; the app by the path."""
+"""Serve membership over HTTP. A verified ID token names the caller, and the path names the app.
+
+:mod:`firelaunch.membership.members` has the rules.
+"""
 
 from __future__ import annotations
 
@@ -20,102 +23,104 @@ from .http import function_app
 
 __all__ = ["ProjectTokens", "door_app"]
 
-Sent = TypeVar("Sent", bound=Body)
+BodyModel = TypeVar("BodyModel", bound=Body)
 
 MAX_BODY = 4096
-"""Bytes of a request's body at most; the largest that means something is far smaller."""
+"""Most bytes of a request's body; valid bodies are far smaller."""
 
 
 class ProjectTokens(Protocol):
-    """Verifies ID tokens of the project, of any tenant and app."""
+    """A verifier of the project's ID tokens, of any tenant and app."""
 
     def claims(self, token: str) -> dict[str, Any]:
-        """All that a token says.
+        """Return all claims of a token.
 
         Raises:
-            Unauthenticated: it does not hold.
+            Unauthenticated: the token is not valid.
         """
 
 
 class JoinBody(Body):
-    """Body of a join; may be left out."""
+    """The optional body of a request to join."""
 
     invite: str | None = Field(default=None, min_length=1, max_length=100)
 
 
 class RoleBody(Body):
-    """Body of a change of role."""
+    """The body of a request to change a role."""
 
     role: str = Field(max_length=32)
 
 
 class InviteBody(Body):
-    """Body of an invitation."""
+    """The body of a request for an invitation."""
 
     role: str = Field(default="member", max_length=32)
     uses: int = Field(default=1, ge=1, le=10_000)
     hours: int = Field(default=72, ge=1, le=24 * 90)
 
 
-def door_app(door: Membership, tokens: ProjectTokens) -> App:
-    """The door as a Flask app; see docs/membership.md for its routes."""
+def door_app(membership: Membership, tokens: ProjectTokens) -> App:
+    """Return the Flask app that serves ``membership``; docs/membership.md describes its routes."""
     app = function_app("membership", MAX_BODY)
-    # Any page may call it: what it may do is in the token, which no browser sends by itself.
+    # Any page may call: the rights come from the token, which browsers don't send by themselves.
     CORS(app, origins="*", send_wildcard=True, expose_headers=["X-Request-Id", "Retry-After"], max_age=3600)
 
     @app.before_request
     def identify() -> None:
         if request.method != "OPTIONS":
             claims = tokens.claims(bearer(request.headers.get("Authorization")))
-            g.visitor = _visitor(claims)
+            g.requester = _requester(claims)
             if request.endpoint != "leave":
                 check_not_anonymous(claims)
 
-    _routes(app, door)
+    _routes(app, membership)
     return app
 
 
-def _routes(app: App, door: Membership) -> None:
+def _routes(app: App, membership: Membership) -> None:
     @app.route("/apps/<app_id>/join", methods=["POST"])
     def join(app_id: str) -> dict[str, Any]:
         body = _body(JoinBody)
-        return {"app": app_id, "role": door.join(g.visitor, app_id, body.invite)}
+        return {"app": app_id, "role": membership.join(g.requester, app_id, body.invite)}
 
     @app.route("/apps/<app_id>/leave", methods=["POST"])
     def leave(app_id: str) -> dict[str, Any]:
-        door.leave(g.visitor, app_id)
+        membership.leave(g.requester, app_id)
         return {"app": app_id, "role": None}
 
     @app.route("/apps/<app_id>/members/<uid>", methods=["PUT"])
     def set_role(app_id: str, uid: str) -> dict[str, Any]:
         role = _body(RoleBody).role
-        door.set_role(g.visitor, app_id, uid, role)
+        membership.set_role(g.requester, app_id, uid, role)
         return {"app": app_id, "uid": uid, "role": role}
 
     @app.route("/apps/<app_id>/members/<uid>", methods=["DELETE"])
     def remove(app_id: str, uid: str) -> dict[str, Any]:
-        door.remove(g.visitor, app_id, uid)
+        membership.remove(g.requester, app_id, uid)
         return {"app": app_id, "uid": uid, "role": None}
 
     @app.route("/apps/<app_id>/removals/<uid>", methods=["DELETE"])
     def readmit(app_id: str, uid: str) -> dict[str, Any]:
-        door.readmit(g.visitor, app_id, uid)
+        membership.readmit(g.requester, app_id, uid)
         return {"app": app_id, "uid": uid, "removed": False}
 
     @app.route("/apps/<app_id>/invites", methods=["POST"])
     def invite(app_id: str) -> tuple[dict[str, Any], int]:
         body = _body(InviteBody)
-        made = door.invite(g.visitor, app_id, body.role, uses=body.uses, valid_for=timedelta(hours=body.hours))
-        answer = {"app": app_id, "invite": made.code, "role": made.role, "uses": made.uses}
-        return {**answer, "expires_at": made.expires_at.isoformat(timespec="seconds")}, 201
+        invitation = membership.invite(
+            g.requester, app_id, body.role, uses=body.uses, valid_for=timedelta(hours=body.hours)
+        )
+        answer = {"app": app_id, "invite": invitation.code, "role": invitation.role, "uses": invitation.uses}
+        return {**answer, "expires_at": invitation.expires_at.isoformat(timespec="seconds")}, 201
 
 
-def _body(kind: type[Sent]) -> Sent:
-    """The request's body; an empty one has the defaults, where everything has one."""
+def _body(kind: type[BodyModel]) -> BodyModel:
+    """Parse the request's body. An empty body means the defaults, if every field has one."""
     return kind.model_validate(request.get_json() if request.get_data() else {})
 
 
-def _visitor(claims: dict[str, Any]) -> Requester:
+def _requester(claims: dict[str, Any]) -> Requester:
     try:
         uid = check_uid(claims.get("sub", ""))
     except InvalidId:

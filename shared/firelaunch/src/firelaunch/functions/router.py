@@ -1,4 +1,4 @@
-"""Several functions in one process, each below its own name: one service at rest, one image, one thing to deploy."""
+"""Serve several functions in one process, each under its own name, so that there is one service to deploy and run."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ View = Callable[[Request], BaseResponse]
 
 
 def together(views: Mapping[str, View], environ: Mapping[str, str] = os.environ) -> View:
-    """A function that answers ``/NAME/...`` as the function NAME answers ``/...``; whatever else is asked is a 404.
+    """Return a function that answers ``/NAME/...`` as the function NAME answers ``/...``. Other paths are a 404.
 
     Args:
-        views: by name.
-        environ: FUNCTIONS has the names of those that are served here, with commas between them; none where it is not
-            set.
+        views: the functions by name.
+        environ: its FUNCTIONS lists the names to serve, separated by commas. If it is not set, none are served.
     """
 
-    def view(asked: Request) -> BaseResponse:
-        served = {name.strip() for name in environ.get("FUNCTIONS", "").split(",")}
-        below = dict(asked.environ)
-        name = shift_path_info(below)
-        found = views.get(name) if name in served else None
-        if found is None:
+    def view(request: Request) -> BaseResponse:
+        served_names = {name.strip() for name in environ.get("FUNCTIONS", "").split(",")}
+        function_environ = dict(request.environ)
+        name = shift_path_info(function_environ)
+        function = views.get(name) if name in served_names else None
+        if function is None:
             return _not_found()
-        below["PATH_INFO"] = below["PATH_INFO"] or "/"  # else Flask would redirect to it
-        return found(Request(below))
+        function_environ["PATH_INFO"] = function_environ["PATH_INFO"] or "/"  # else Flask would redirect to "/"
+        return function(Request(function_environ))
 
     return view
 
 
 def _not_found() -> Response:
-    said = jsonify({"error": {"code": "not_found", "message": "No such function is served here.", "request_id": None}})
-    said.status_code = 404
-    return said
+    response = jsonify(
+        {"error": {"code": "not_found", "message": "No such function is served here.", "request_id": None}}
+    )
+    response.status_code = 404
+    return response

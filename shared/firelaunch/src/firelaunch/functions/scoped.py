@@ -1,11 +1,11 @@
-"""``@scoped("apps/{app}/users/{uid}/...")``: a function that reaches the scope its resource lies in, and nothing else.
+"""Limit a function to the scope of its resource: ``@scoped("apps/{app}/users/{uid}/...")``.
 
-The pattern says which resources the function is for. Whatever it does not match, and whatever is of an app that is not
-served here, never reaches the function: deny by default.
+The pattern says which resources the function is for. A call for another resource, or for an app that is not served
+here, never reaches the function: deny by default.
 
-An event is answered with 2xx when it is done, and also when it can never be done: no CloudEvent, of another resource,
-another app, another bucket or database, or of a kind the function refuses. Eventarc and Pub/Sub send everything else
-again for a day, so what cannot get better must not be refused with an error; it is logged and let go.
+An event gets a 2xx when it is handled, and also when it never can be: it is no CloudEvent, or of another resource,
+app, bucket or database, or of a type that the function does not take. Eventarc and Pub/Sub send all other events again
+for a day, so an event that will never succeed must not get an error. It is logged and dropped.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ __all__ = ["EVERY_APP", "Call", "Ignored", "scoped"]
 log = logging.getLogger(__name__)
 
 EVERY_APP = "-"
-"""As the app of an HTTP call: each of the apps that are served, in turn."""
+"""The app in the path of an HTTP call that is for each served app in turn."""
 
 MAX_EVENT = 16 * 1024 * 1024
-"""Bytes. A document has 1 MiB at most (https://firebase.google.com/docs/firestore/quotas), an event holds two, and JSON
-with base64 takes a few times as much."""
+"""Most bytes of an event. A document has at most 1 MiB (https://firebase.google.com/docs/firestore/quotas), an event
+holds two documents, and JSON with base64 takes a few times as much."""
 
 MAX_BODY = 64 * 1024
-"""Bytes of a call's body at most."""
+"""Most bytes of a call's body."""
 
 _GIVE_UP = timedelta(hours=1)
-"""How old an event is when an error that nobody expected is the last one. A fault in the code ends there; a database
-that is down has the event sent again for as long as its sender does."""
+"""The age from which an event is dropped after an unexpected error, so that a fault in the code does not repeat for a
+day. While the database is down, events are sent again for as long as their sender does."""
 
 _VARIABLE = re.compile(r"\{([a-z]+)\}")
 
 
 class Ignored(Exception):
-    """For functions to raise: there is nothing to be done for this event. The message is logged."""
+    """Raise this in a function if there is nothing to do for an event. The message is logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +61,12 @@ class Call:
     """One call of a function.
 
     Args:
-        scope: derived from the resource's path.
-        services: bound to ``scope``: no path and no job outside of it can be reached.
+        scope: the scope, derived from the resource's path.
+        services: the app's services, limited to paths and jobs within ``scope``.
         names: the pattern's other variables.
         data: a ``StorageObject``, a ``Change``, or the body of an HTTP call.
-        id: the same for each delivery of the same event, or of the same run of Cloud Scheduler; "" where nothing is
-            known that would tell a repeated call.
+        id: an id that repeated deliveries of the same event, or the same run of Cloud Scheduler, share; "" if a
+            repeated call can't be recognized.
     """
 
     scope: Scope
@@ -82,12 +82,19 @@ View = Callable[[Request], BaseResponse]
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
+    """A resource path whose segments in braces are variables."""
+
     segments: tuple[str, ...]
 
     @classmethod
     def of(cls, text: str) -> _Pattern:
+        """Parse a pattern.
+
+        Raises:
+            ValueError: the pattern is not valid.
+        """
         segments = tuple(text.split("/"))
-        names = [found[1] for segment in segments if (found := _VARIABLE.fullmatch(segment))]
+        names = [match[1] for segment in segments if (match := _VARIABLE.fullmatch(segment))]
         if segments[:2] != ("apps", "{app}") or len(set(names)) < len(names) or "" in segments:
             raise ValueError(f"{text!r} is no pattern: it begins with apps/{{app}}, and its names differ")
         if "uid" in names and segments[2:4] != ("users", "{uid}"):
@@ -95,35 +102,35 @@ class _Pattern:
         return cls(segments)
 
     def match(self, path: str) -> dict[str, str] | None:
-        """The variables of ``path``, if it is one of these."""
+        """Return the variables of ``path``, or None if the path does not match."""
         try:
-            given = split(path)
+            path_segments = split(path)
         except ScopeViolation:
             return None
-        if len(given) != len(self.segments):
+        if len(path_segments) != len(self.segments):
             return None
         names = {}
-        for wanted, there in zip(self.segments, given, strict=True):
-            variable = _VARIABLE.fullmatch(wanted)
+        for expected, segment in zip(self.segments, path_segments, strict=True):
+            variable = _VARIABLE.fullmatch(expected)
             if variable:
-                names[variable[1]] = there
-            elif wanted != there:
+                names[variable[1]] = segment
+            elif expected != segment:
                 return None
         return names
 
 
 def scoped(pattern: str, *types: str, host: Callable[[], Host] | None = None) -> Callable[[Function], View]:
-    """A decorator: makes a function of functions-framework out of one that takes a :class:`Call`.
+    """Decorate a function that takes a :class:`Call`, to run it with functions-framework.
 
     Args:
-        pattern: the resources that it is for, such as ``apps/{app}/users/{uid}/uploads/{name}``. With ``{uid}`` it is
-            handed that user's scope, else the app's.
-        types: of the CloudEvents that it takes. Without any it is called over HTTP, with the resource as the URL's
-            path; what it returns is the answer, by app.
-        host: made at the first call; from the environment where it is left out.
+        pattern: the function's resources, such as ``apps/{app}/users/{uid}/uploads/{name}``. With ``{uid}`` the
+            function gets that user's scope, otherwise the app's.
+        types: the types of the CloudEvents that the function takes. Without types it is called over HTTP with the
+            resource as the URL's path, and its results are the answer, by app.
+        host: returns the host, and is called with the first request; by default the environment describes the host.
 
     Raises:
-        ValueError: the pattern is none.
+        ValueError: the pattern is not valid.
     """
     parsed = _Pattern.of(pattern)
 
@@ -132,14 +139,14 @@ def scoped(pattern: str, *types: str, host: Callable[[], Host] | None = None) ->
 
         @functools.cache
         def app() -> Flask:
-            on = (host or _host_of_environment)()
-            return _events(function, parsed, types, on) if types else _calls(function, parsed, on)
+            built_host = (host or _host_of_environment)()
+            return _events(function, parsed, types, built_host) if types else _calls(function, parsed, built_host)
 
         @functools.wraps(function)
-        def view(asked: Request) -> BaseResponse:
-            return Response.from_app(app(), asked.environ)
+        def view(request: Request) -> BaseResponse:
+            return Response.from_app(app(), request.environ)
 
-        # functions_framework looks for a plain function of this name, so it is handed ours and not its own wrapper.
+        # functions_framework looks for a plain function of this name, so the view is returned and not http's wrapper.
         http(view)
         return view
 
@@ -161,7 +168,7 @@ def _events(function: Function, pattern: _Pattern, types: tuple[str, ...], host:
         event: Received | None = None
         try:
             event = _event(types)
-            # An event tells of what was; a user who was erased since is not made anew by it.
+            # Writes count as of the event's time, so an old event can't recreate a user who was erased since.
             with begun_at(event.time or BEGAN.get()):
                 function(_call_of(event, pattern, host))
         except (Malformed, Ignored) as error:
@@ -189,9 +196,9 @@ def _event(types: tuple[str, ...]) -> Received:
 
 
 def _raise_unless_old(error: Exception, event: Received | None, name: str, *, expected: bool) -> None:
-    """Have the event sent again, but not for ever."""
-    old = event is not None and event.time is not None and datetime.now(UTC) - event.time > _GIVE_UP
-    if expected or not old:
+    """Raise ``error``, so that the sender repeats the event, unless an unexpected error meets an old event."""
+    is_old = event is not None and event.time is not None and datetime.now(UTC) - event.time > _GIVE_UP
+    if expected or not is_old:
         raise error
     log.error("%s gave up on an event: %s", name, type(error).__name__, exc_info=error)
 
@@ -205,13 +212,13 @@ def _call_of(event: Received, pattern: _Pattern, host: Host) -> Call:
         raise Ignored("its app is not served here")
     _check_home(event.home, app)
     try:
-        return _bound(app, names, event.data, event.id)
+        return _bound_call(app, names, event.data, event.id)
     except InvalidId as error:
         raise Ignored(f"its path is not valid: {error.message}") from None
 
 
 def _check_home(home: Mapping[str, str], app: Services) -> None:
-    """A resource of the right name in another bucket, database or project is not this app's."""
+    """Refuse a resource whose name matches but that lies in another bucket, database or project."""
     cloud = app.settings.cloud
     database = app.settings.database
     if home.get("database", database) != database:
@@ -223,10 +230,10 @@ def _check_home(home: Mapping[str, str], app: Services) -> None:
         raise Ignored("it is of another project")
 
 
-def _bound(app: Services, names: Mapping[str, str], data: Any, call_id: str) -> Call:
+def _bound_call(app: Services, names: Mapping[str, str], data: Any, call_id: str) -> Call:
     scope = Scope(names["app"], names.get("uid"))
-    others = {name: value for name, value in names.items() if name not in {"app", "uid"}}
-    return Call(scope, app.within(scope), others, data, call_id)
+    other_names = {name: value for name, value in names.items() if name not in {"app", "uid"}}
+    return Call(scope, app.within(scope), other_names, data, call_id)
 
 
 def _calls(function: Function, pattern: _Pattern, host: Host) -> Flask:
@@ -238,14 +245,14 @@ def _calls(function: Function, pattern: _Pattern, host: Host) -> Flask:
         names = pattern.match(resource)
         if names is None:
             raise NotFound
-        served = sorted(host.apps) if names["app"] == EVERY_APP else [names["app"]]
+        app_ids = sorted(host.apps) if names["app"] == EVERY_APP else [names["app"]]
         body = request.get_json() if request.get_data() else {}
-        told: dict[str, Any] = {}
-        for app_id in served:
+        results: dict[str, Any] = {}
+        for app_id in app_ids:
             if app_id not in host.apps:
                 raise NotFound("That app is not served here.")
-            told[app_id] = function(_bound(host.apps[app_id], {**names, "app": app_id}, body, _run_id()))
-        return {"apps": told}
+            results[app_id] = function(_bound_call(host.apps[app_id], {**names, "app": app_id}, body, _run_id()))
+        return {"apps": results}
 
     return app
 

@@ -1,4 +1,4 @@
-"""From the environment to the functions' apps: what :mod:`firelaunch.services.build` is to the services.
+"""Build the functions' apps from the environment, as :mod:`firelaunch.services.build` builds the services.
 
 Variables: GOOGLE_CLOUD_PROJECT; DEDICATED_APPS, the ids of the apps that have a database of their own, with commas
 between them, and "app=database" where its id is not the app's; for billing BILLING_APPS, BILLING_SHARED,
@@ -40,7 +40,7 @@ __all__ = ["build_door", "build_host", "build_reconciliation", "build_webhook", 
 
 
 def build_door(environ: Mapping[str, str] = os.environ) -> App:
-    """The membership function's app. Connects to nothing; adapters do when they are first used.
+    """Return the membership function's app. Adapters connect when they are first used.
 
     Raises:
         SettingsError: a variable is missing, or one that is for a laptop alone is set on Cloud Run.
@@ -50,12 +50,12 @@ def build_door(environ: Mapping[str, str] = os.environ) -> App:
     project = _project(environ)
     configure_logs(structured=bool(environ.get("K_SERVICE")), project=project)
     database = databases(environ)
-    door = Membership(FirebaseDirectory(project), database, database(None), lambda: datetime.now(UTC))
-    return door_app(door, _tokens(project, environ))
+    membership = Membership(FirebaseDirectory(project), database, database(None), lambda: datetime.now(UTC))
+    return door_app(membership, _tokens(project, environ))
 
 
 def build_webhook(environ: Mapping[str, str] = os.environ) -> App:
-    """The app that takes Stripe's events.
+    """Return the app that receives Stripe's events.
 
     Raises:
         SettingsError: a variable is missing, or one that is for a laptop alone is set on Cloud Run.
@@ -65,12 +65,12 @@ def build_webhook(environ: Mapping[str, str] = os.environ) -> App:
     configure_logs(structured=bool(environ.get("K_SERVICE")), project=_project(environ))
     shared = environ.get("BILLING_SHARED", "") == "1"
     inbox = WebhookInbox(_ledgers(environ, _payments(environ)), lambda: datetime.now(UTC), shared=shared)
-    what = "the signing secret (whsec_...) of the Stripe endpoint that leads here"
-    return webhook_app(inbox, StripeWebhooks(SecretStr(_needed(environ, "STRIPE_WEBHOOK_SECRET", what))))
+    description = "the signing secret (whsec_...) of the Stripe endpoint that leads here"
+    return webhook_app(inbox, StripeWebhooks(SecretStr(_required(environ, "STRIPE_WEBHOOK_SECRET", description))))
 
 
 def build_reconciliation(environ: Mapping[str, str] = os.environ) -> App:
-    """The app that compares Stripe's subscriptions with ours.
+    """Return the app that compares Stripe's subscriptions with the store's.
 
     Raises:
         SettingsError: a variable is missing, or one that is for a laptop alone is set on Cloud Run.
@@ -81,17 +81,17 @@ def build_reconciliation(environ: Mapping[str, str] = os.environ) -> App:
 
 
 def build_host(environ: Mapping[str, str] = os.environ) -> Host:
-    """The apps that ``scoped`` functions serve, and who may call them.
+    """Return the apps that ``scoped`` functions serve, and the check of their callers.
 
     Raises:
-        SettingsError: a variable is missing, an app's settings do not hold, or two of the apps have one id.
+        SettingsError: a variable is missing, an app's settings are not valid, or two of the apps share an id.
     """
-    listed = _needed(environ, "APPS", "the folders of the apps that the functions serve, with commas between them")
+    folders = _required(environ, "APPS", "the folders of the apps that the functions serve, with commas between them")
     apps: dict[str, Services] = {}
-    # Functions call no model, so they need no key for one; one of your own that does is given the key.
-    given = {"OPENAI_API_KEY": "none"} if environ.get("FIRELAUNCH_MODE") == "cloud" else {}
-    for folder in filter(None, (name.strip() for name in listed.split(","))):
-        settings = Settings.load(Path(folder) / "firelaunch.toml", {**given, **environ})
+    # Functions call no model, so they need no key. Set the key if one of your own functions calls a model.
+    defaults = {"OPENAI_API_KEY": "none"} if environ.get("FIRELAUNCH_MODE") == "cloud" else {}
+    for folder in filter(None, (name.strip() for name in folders.split(","))):
+        settings = Settings.load(Path(folder) / "firelaunch.toml", {**defaults, **environ})
         if settings.app.id in apps:
             raise SettingsError(f"APPS names two folders of the app {settings.app.id!r}: take one of them out.")
         configure_logs(structured=settings.environment.on_cloud_run, project=settings.cloud.project)
@@ -100,7 +100,7 @@ def build_host(environ: Mapping[str, str] = os.environ) -> Host:
 
 
 def _ledgers(environ: Mapping[str, str], payments: Payments) -> dict[str, Ledger]:
-    names = _names(_needed(environ, "BILLING_APPS", "the ids of the apps that sell plans, with commas between them"))
+    names = _names(_required(environ, "BILLING_APPS", "the ids of the apps that sell plans, with commas between them"))
     database = databases(environ)
     scopes = [Scope(name) for name in names]
     return {app.app_id: Ledger(ScopedStore(database(app.app_id), app), payments, app) for app in scopes}
@@ -112,7 +112,7 @@ def _payments(environ: Mapping[str, str]) -> Payments:
     base = environ.get("STRIPE_API_BASE")
     if base and environ.get("K_SERVICE"):
         raise SettingsError("STRIPE_API_BASE is set on Cloud Run (K_SERVICE is set): the key would go there. Unset it.")
-    return StripePayments(SecretStr(_needed(environ, "STRIPE_API_KEY", "a key of the Stripe account")), base)
+    return StripePayments(SecretStr(_required(environ, "STRIPE_API_KEY", "a key of the Stripe account")), base)
 
 
 def _invoker(environ: Mapping[str, str]) -> Invoker | None:
@@ -120,13 +120,13 @@ def _invoker(environ: Mapping[str, str]) -> Invoker | None:
         return None
     from ..jobs.oidc import ServiceAccountTokens
 
-    email = _needed(environ, "INVOKER", "the e-mail address of the service account that may call this")
-    audience = _needed(environ, "INVOKER_AUDIENCE", "the audience of its tokens: this address")
+    email = _required(environ, "INVOKER", "the e-mail address of the service account that may call this")
+    audience = _required(environ, "INVOKER_AUDIENCE", "the audience of its tokens: this address")
     return CalledHere(ServiceAccountTokens(audience, email), environ.get("K_SERVICE", ""))
 
 
 def databases(environ: Mapping[str, str]) -> Callable[[str | None], DocumentStore]:
-    """Finds the Firestore database of an app by its id; of the project itself by None.
+    """Return a function that finds the Firestore database of an app by its id, and the project's own by None.
 
     Raises:
         SettingsError, InvalidId: DEDICATED_APPS names something that is no app's id, or no database's.
@@ -137,10 +137,10 @@ def databases(environ: Mapping[str, str]) -> Callable[[str | None], DocumentStor
     dedicated = dict(_dedicated(environ.get("DEDICATED_APPS", "")))
 
     @cache
-    def named(database: str) -> DocumentStore:
+    def store(database: str) -> DocumentStore:
         return FirestoreStore(project, database)
 
-    return lambda app_id: named(dedicated.get(app_id or "", "(default)"))
+    return lambda app_id: store(dedicated.get(app_id or "", "(default)"))
 
 
 def _dedicated(listed: str) -> Iterator[tuple[str, str]]:
@@ -150,13 +150,13 @@ def _dedicated(listed: str) -> Iterator[tuple[str, str]]:
         yield check_app_id(app), check_app_id(database or app)
 
 
-def _names(listed: str) -> list[str]:
-    return [check_app_id(name.strip()) for name in listed.split(",") if name.strip()]
+def _names(comma_separated: str) -> list[str]:
+    return [check_app_id(name.strip()) for name in comma_separated.split(",") if name.strip()]
 
 
-def _needed(environ: Mapping[str, str], name: str, what: str) -> str:
+def _required(environ: Mapping[str, str], name: str, description: str) -> str:
     if not environ.get(name, "").strip(" ,"):
-        raise SettingsError(f"{name} is not set: set it to {what}.")
+        raise SettingsError(f"{name} is not set: set it to {description}.")
     return environ[name]
 
 
@@ -167,7 +167,7 @@ def _project(environ: Mapping[str, str]) -> str:
                 raise SettingsError(
                     f"{name} is set on Cloud Run (K_SERVICE is set): tokens would go unchecked. Unset it."
                 )
-    return _needed(environ, "GOOGLE_CLOUD_PROJECT", "the Firebase project's id")
+    return _required(environ, "GOOGLE_CLOUD_PROJECT", "the Firebase project's id")
 
 
 def _tokens(project: str, environ: Mapping[str, str]) -> ProjectTokens:

@@ -1,1 +1,1 @@
-"""The Flask app, and how gunicorn runs it. :mod:`firelaunch.api` has the routes."""
+"""Build the Flask app and run it under gunicorn. :mod:`firelaunch.api` has the routes."""

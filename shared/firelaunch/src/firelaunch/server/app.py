@@ -1,6 +1,6 @@
-"""The app's HTTP side in one place: request ids, who may call, errors, limits, CORS, health, and the routes.
+"""Build the Flask app: request ids, authentication, errors, limits, CORS and the routes of :mod:`firelaunch.api`.
 
-Nothing is open by default: a request needs a verified token unless its endpoint is named in ``_PUBLIC``.
+Nothing is open by default: a request needs a verified token unless ``_PUBLIC`` names its endpoint.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ _PUBLIC = _QUIET | {
     "tryout.asset",
 }
 _INTERNAL = frozenset({"internal.run", "internal.sweep"})
-"""Verified by their own blueprint, before any of its routes runs: their callers hold tokens of another kind."""
+"""Endpoints whose own blueprint verifies the token before any of its routes runs, as it is a token of another kind."""
 
 _NOUNS = (
     chats,
@@ -118,12 +118,16 @@ _ABOUT = (
 
 
 class _Request(Request):
-    """Reads JSON bodies strictly: a fault is a 400 that says what is wrong, never a None that means something else."""
+    """A request that parses JSON bodies strictly: a faulty body is a 400 with the reason, never None."""
 
     def get_data(self, cache: bool = True, as_text: bool = False, parse_form_data: bool = False) -> Any:
-        """The body, if it is not over the limit."""
+        """Return the body.
+
+        Raises:
+            TooLarge: the body is over the limit.
+        """
         raw = super().get_data(cache=cache, as_text=as_text, parse_form_data=parse_form_data)  # type: ignore[call-overload]
-        # A chunked body is cut at the limit without a word; one that reaches it is taken as over it.
+        # werkzeug silently cuts a chunked body at the limit, so a body that reaches the limit counts as over it.
         if self.max_content_length is not None and len(raw) >= self.max_content_length:
             raise TooLarge
         return raw
@@ -144,7 +148,7 @@ class _Request(Request):
 
 
 class App(OpenAPI):
-    """A Flask app whose routes describe themselves at ``/openapi.json``."""
+    """A Flask app that describes its routes at ``/openapi.json``."""
 
     request_class = _Request
 
@@ -153,7 +157,7 @@ class App(OpenAPI):
             import_name,
             info=Info(title=title, version=version),
             security_schemes={"bearer": _BEARER},
-            # The form's own page finds its add-ons by scanning all installed packages, which no start should wait for.
+            # The library's documentation page scans all installed packages for add-ons, which would slow every start.
             doc_ui=False,
             validation_error_status=400,
             validation_error_callback=invalid,
@@ -169,10 +173,11 @@ class App(OpenAPI):
 
 
 def init_app(app: App, services: Services, workflow: Workflow, handlers: Handlers | None = None) -> None:
-    """Put everything that all apps share onto ``app``.
+    """Add the routes, the error handling and the job runner to ``app``.
 
     Args:
-        handlers: the kinds of jobs that the app knows.
+        workflow: the app's function that answers a message.
+        handlers: the handlers of the app's own kinds of jobs.
     """
     settings = services.settings
     app.info.title = settings.app.name
@@ -190,34 +195,34 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     )
     if settings.environment.on_cloud_run:
         trust_hops(app, settings.cloud.forwarded_hops)
-    _requests(app, services)
+    _handle_requests(app, services)
     handle_errors(app)
     workflow = _guarded(workflow, services)
     turns = Turns(services, workflow, app.shutdown)
-    known = billing_handlers(upkeep_handlers(services, document_handlers(reembed_handlers(handlers))))
-    runner = Runner(services, batch_handlers(workflow, known), app.shutdown)
+    job_handlers = billing_handlers(upkeep_handlers(services, document_handlers(reembed_handlers(handlers))))
+    runner = Runner(services, batch_handlers(workflow, job_handlers), app.shutdown)
     app.start_jobs = lambda: _start_jobs(app, services, runner)
     app.runner = runner
-    places = follower_slots(max(1, settings.cloud.concurrency // 2))
+    slots = follower_slots(max(1, settings.cloud.concurrency // 2))
     document = cache(partial(_document, app, services))
     app.extensions["firelaunch"] = Backend(
-        services, turns, Answers(services, app.shutdown, places), Uploads(services), document
+        services, turns, Answers(services, app.shutdown, slots), Uploads(services), document
     )
-    for each in _routes(services):
-        app.register_api(each.blueprint(documented=False))
+    for routes in _routes(services):
+        app.register_api(routes.blueprint(documented=False))
     if services.internal is not None:
         app.register_api(internal.routes(services, runner))
 
 
 def trust_hops(app: Flask, hops: int) -> None:
-    """Have ``request.remote_addr`` be the client's address, where the connection's peer is Google's front end.
+    """Make ``request.remote_addr`` the client's address when Google's front end forwards the connection.
 
-    That writes the address that it was called from at the end of X-Forwarded-For, behind whatever the client wrote
-    there; an external Application Load Balancer writes two, the client's and its own
+    The front end appends the address of its caller to X-Forwarded-For, after whatever the client sent there. An
+    external Application Load Balancer appends two addresses, the client's and its own
     (https://cloud.google.com/load-balancing/docs/https#x-forwarded-for_header).
 
     Args:
-        hops: how many entries from the end of X-Forwarded-For are written by hops that are trusted.
+        hops: how many entries at the end of X-Forwarded-For trusted hops write.
     """
     from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -237,29 +242,29 @@ def _guarded(workflow: Workflow, services: Services) -> Workflow:
 
 
 def _routes(services: Services) -> list[Routes]:
-    found = [noun.api for noun in _NOUNS]
-    return found if services.dev_identity is None else [*found, dev.api, tryout.api]
+    routes = [noun.api for noun in _NOUNS]
+    return routes if services.dev_identity is None else [*routes, dev.api, tryout.api]
 
 
 def _document(app: App, services: Services) -> dict[str, Any]:
     described = App(app.import_name)
     described.info = Info(title=app.info.title, version=app.info.version, description=_ABOUT)
-    for each in _routes(services):
-        described.register_api(each.blueprint(documented=True))
+    for routes in _routes(services):
+        described.register_api(routes.blueprint(documented=True))
     document: dict[str, Any] = described.api_doc
     for path in document["paths"].values():
         for operation in path.values():
-            # The library takes a view's docstring for a description, and ours say what the summary says.
+            # The library uses a view's docstring as its description; here docstrings repeat the summary.
             if operation.get("description", "").rstrip(".") == operation["summary"].rstrip("."):
                 del operation["description"]
-            # The library would have headers be a pydantic model, and build its schema anew for each request.
+            # The library takes headers as a pydantic model only, and would rebuild its schema for each request.
             headers = operation.pop("x-headers", [])
             if headers:
                 operation["parameters"] = [*operation.get("parameters", []), *headers]
     return document
 
 
-def _requests(app: App, services: Services) -> None:
+def _handle_requests(app: App, services: Services) -> None:
     @app.before_request
     def begin() -> None:
         g.began = time.monotonic()
@@ -268,9 +273,11 @@ def _requests(app: App, services: Services) -> None:
         TRACE.set(request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0] or None)
         if request.method == "OPTIONS" or request.endpoint in _PUBLIC:
             return
+        # The first request that is no health check imports what a search needs, in a thread of its own.
         services.documents.warm()
         if services.internal is not None and request.endpoint in _INTERNAL:
             return
+        # Unknown paths outside the API are a plain 404; under /v1 only signed-in callers learn what exists.
         if request.endpoint is None and not request.path.startswith("/v1/"):
             return
         if services.app_check is not None:
@@ -287,17 +294,17 @@ def _requests(app: App, services: Services) -> None:
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers["X-Content-Type-Options"] = "nosniff"
         if request.endpoint not in _QUIET:
-            # The rule, not the path: ids are a user's own. For a stream this is the time to its headers.
-            took = (time.monotonic() - g.began) * 1000
-            log.info("%s %s %s %.0f ms", request.method, request.url_rule or "-", response.status_code, took)
+            # Log the rule and not the path, which holds a user's ids. For a stream this is the time to its headers.
+            milliseconds = (time.monotonic() - g.began) * 1000
+            log.info("%s %s %s %.0f ms", request.method, request.url_rule or "-", response.status_code, milliseconds)
         return response
 
 
 def handle_errors(app: App) -> None:
-    """Have ``app`` answer every error in the one form, and log what the client is not told."""
+    """Make ``app`` answer every error in one format, and log the details that the client doesn't see."""
 
     @app.errorhandler(FirelaunchError)
-    def known(error: FirelaunchError) -> Response:
+    def firelaunch_error(error: FirelaunchError) -> Response:
         if isinstance(error, ScopeViolation):
             log.error("security: %s", error)
         elif error.status >= 500:
@@ -307,7 +314,7 @@ def handle_errors(app: App) -> None:
         return _answer(error)
 
     @app.errorhandler(HTTPException)
-    def http(error: HTTPException) -> Response:
+    def http_error(error: HTTPException) -> Response:
         response = error.get_response()
         status = error.code or 500
         if isinstance(response, Response) and status < 400:
@@ -323,7 +330,7 @@ def handle_errors(app: App) -> None:
         return answer
 
     @app.errorhandler(Exception)
-    def unknown(error: Exception) -> Response:
+    def unexpected_error(error: Exception) -> Response:
         log.error("unexpected: %s", type(error).__name__, exc_info=error)
         return _answer(FirelaunchError())
 
@@ -344,8 +351,8 @@ def _form(status: int, code: str, message: str) -> Response:
 
 
 def invalid(error: ValidationError) -> Response:
-    """The answer to a body, a path or a query that does not fit its model."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "body"
-    kind = TooLarge if first["type"] == "string_too_long" and where == "text" else BadRequest
-    return _answer(kind(f"{where}: {first['msg'].removeprefix('Value error, ')}"))
+    """Return the response to a body, path or query that its model rejects."""
+    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "body"
+    kind = TooLarge if problem["type"] == "string_too_long" and where == "text" else BadRequest
+    return _answer(kind(f"{where}: {problem['msg'].removeprefix('Value error, ')}"))

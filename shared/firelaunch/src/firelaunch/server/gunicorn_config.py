@@ -1,9 +1,9 @@
-"""gunicorn's settings: ``gunicorn -c python:firelaunch.server.gunicorn_config "app:create_app()"`` in an app's folder.
+"""Configure gunicorn: ``gunicorn -c python:firelaunch.server.gunicorn_config "app:create_app()"`` in an app's folder.
 
-One worker with a thread for each request: an instance on Cloud Run has its concurrency, and more processes would only
-divide its memory and its connections.
+There is one worker process with a thread for each request. Cloud Run limits an instance's concurrent requests, so more
+processes would only divide its memory and its connections.
 
-The environment may set PORT (8080), HOST (all addresses in cloud mode, else this machine alone) and CONCURRENCY
+The environment may set PORT (8080), HOST (all addresses in cloud mode, else this machine only) and CONCURRENCY
 (80, Cloud Run's default).
 """
 
@@ -20,77 +20,84 @@ from ..telemetry import configure_logs, log_what_nobody_catches
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - gunicorn's heartbeat file, made with a random name
 
-# pydantic looks through all installed packages for plugins when it is imported, which takes longer than it does itself.
+# On import pydantic scans all installed packages for plugins, which takes longer than the import itself.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
-# Dev tokens are anybody's who asks, so a laptop's app listens to the laptop alone unless HOST says otherwise.
+# Anybody can ask for a dev token, so an app on a laptop listens on the laptop only, unless HOST says otherwise.
 _CLOUD = os.environ.get("FIRELAUNCH_MODE") == "cloud"
 
 bind = f"{os.environ.get('HOST', '0.0.0.0' if _CLOUD else '127.0.0.1')}:{os.environ.get('PORT', '8080')}"  # noqa: S104 - a container's own
 worker_class = "firelaunch.server.gunicorn_worker.Worker"
 workers = 1
 SPARE_THREADS = 4
-"""For health checks, which do not count toward Cloud Run's concurrency."""
+"""Threads for health checks, which do not count toward Cloud Run's concurrency."""
 
 _SPARE_CONNECTIONS = 1_000
-"""For clients that are slow or silent, which hold a connection and no thread."""
+"""Connections for slow or silent clients, which hold a connection but no thread."""
 
 _FILES = 256
-"""Files and sockets that a process has open besides its clients' and their models' connections."""
+"""Files and sockets that a process opens besides the connections of its clients and their models."""
 
 
 def connections(answered: int) -> int:
-    """How many connections one process has at most: as many for the next request as are answered, and some more.
+    """Return the most client connections of one process.
 
-    Where the operating system allows fewer open files than that takes, as many as it allows. A connection may need
-    two: its own, and its model's.
+    Besides the connections that threads are answering there are as many that wait for their next request, and some for
+    slow clients. If the operating system allows fewer open files, the number is what it allows. Each answer may need a
+    second file: the connection to its model.
+
+    Args:
+        answered: requests answered at a time.
     """
-    wanted = 2 * answered + _SPARE_CONNECTIONS
-    most = _open_files(wanted + answered + _FILES)
-    return max(answered + 1, min(wanted, most - answered - _FILES))
+    target = 2 * answered + _SPARE_CONNECTIONS
+    file_limit = _raise_file_limit(target + answered + _FILES)
+    return max(answered + 1, min(target, file_limit - answered - _FILES))
 
 
-def _open_files(wanted: int) -> int:
-    """Raise this process's limit of open files to ``wanted`` where it is lower: macOS has 256, Linux 1,024."""
+def _raise_file_limit(target: int) -> int:
+    """Raise this process's limit of open files to ``target`` if it is lower, and return the files it may open.
+
+    The default limit is 256 on macOS and 1,024 on Linux.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return wanted
-    # macOS reports no upper limit, and takes none above OPEN_MAX (10,240).
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft == resource.RLIM_INFINITY or soft >= target:
+        return target
+    # macOS reports no upper limit, and rejects limits above OPEN_MAX (10,240).
+    limit = target if hard == resource.RLIM_INFINITY else min(target, hard)
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     except (OSError, ValueError):
         return soft
-    return most
+    return limit
 
 
 threads = int(os.environ.get("CONCURRENCY", "80")) + SPARE_THREADS
-"""Cloud Run's concurrency, and some for its health checks. A thread is made when a request first needs it."""
+"""Cloud Run's concurrency, plus threads for its health checks. gunicorn starts a thread when a request needs it."""
 
 worker_connections = connections(threads)
 
 timeout = 0
-"""A worker whose threads stream is alive; Cloud Run ends a request that takes too long."""
+"""No timeout: a worker whose threads stream is alive, and Cloud Run ends requests that take too long."""
 
 graceful_timeout = 9
 """Cloud Run sends SIGKILL ten seconds after SIGTERM (https://cloud.google.com/run/docs/container-contract)."""
 
 keepalive = 75
 sendfile = False
-"""What the kernel sends by itself is not paced, and a client that reads nothing would hold a thread."""
+"""Off: the worker can't limit the time of a file that the kernel sends, so a silent client would hold a thread."""
 
 preload_app = False
-"""gRPC's threads do not survive a fork."""
+"""Off, because gRPC's threads do not survive a fork."""
 
 control_socket_disable = True
-"""The control socket would be made in the home folder, which a container's user may not write to."""
+"""Disabled: gunicorn would create the socket in the home folder, where a container's user may not write."""
 
 worker_tmp_dir = str(_SHARED_MEMORY) if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK) else None
 
 loglevel = "warning"
 logger_class = "firelaunch.server.gunicorn_logger.Logger"
 
-# Here as well as in the app, whose settings are read later: what gunicorn's master says is to be in the same form.
+# The app configures logging too, but later, when it reads its settings. gunicorn's master logs before that.
 configure_logs(structured=bool(os.environ.get("K_SERVICE")), project=os.environ.get("GOOGLE_CLOUD_PROJECT", ""))
 log_what_nobody_catches()
 
@@ -101,13 +108,13 @@ def post_fork(_server: Any, _worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Say where the app is and what it is, once it answers."""
-    # What a start has left stays for good, so that no collection need look at it. Streams make and drop many small
-    # objects, and hold some for long: by the default of 700 those would be looked at again and again.
+    """Print the app's address and description once the worker can answer."""
+    # Objects from the start live as long as the process, so garbage collections may skip them. Streams make and drop
+    # many small objects and hold some for long; the default threshold of 700 would scan those again and again.
     gc.collect()
     gc.freeze()
     gc.enable()
     gc.set_threshold(50_000, 20, 100)
-    place = worker.cfg.bind[0].replace("0.0.0.0", "localhost")  # noqa: S104 - the text, not a bind
-    sys.stderr.write(f"ready on http://{place}{getattr(worker.wsgi, 'about', '')}\n")
+    address = worker.cfg.bind[0].replace("0.0.0.0", "localhost")  # noqa: S104 - the text, not a bind
+    sys.stderr.write(f"ready on http://{address}{getattr(worker.wsgi, 'about', '')}\n")
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""gunicorn's own log lines, by way of the root's configuration like all others (:mod:`firelaunch.telemetry`)."""
+"""Send gunicorn's log lines through the root logger, which :mod:`firelaunch.telemetry` configures."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["Logger"]
 
 
 class Logger(glogging.Logger):  # type: ignore[misc]
-    """Leaves standard error to the root's handler; a file that gunicorn was told to write gets the root's form."""
+    """gunicorn's logger: standard error goes to the root's handler, and a log file gets the root's format."""
 
     def _set_handler(self, log: logging.Logger, output: str | None, fmt: logging.Formatter, stream: Any = None) -> None:
         log.propagate = output == "-"
         if output == "-":
             return
-        form = next((handler.formatter for handler in logging.getLogger().handlers if handler.formatter), fmt)
-        super()._set_handler(log, output, form, stream)
+        formatter = next((handler.formatter for handler in logging.getLogger().handlers if handler.formatter), fmt)
+        super()._set_handler(log, output, formatter, stream)

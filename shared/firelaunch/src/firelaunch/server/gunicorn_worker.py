@@ -1,13 +1,13 @@
-"""gunicorn's threaded worker, with what is ours.
+"""Extend gunicorn's threaded worker so that threads neither wait for slow clients nor for models.
 
-Its threads are for requests that are whole: the loop waits for clients (:mod:`firelaunch.server.connections`), and the
-hub waits for models (:mod:`firelaunch.server.stream_loop`). Besides, it says why it cannot start, ends in order, and
-answers in our form what no app gets to see.
+Threads get complete requests only. The worker's loop waits for clients (:mod:`firelaunch.server.connections`), and the
+stream loop waits for models (:mod:`firelaunch.server.stream_loop`). The worker also explains why it cannot start, shuts
+down in order, and answers requests that never reach the app in the app's error format.
 
-It leans on what gunicorn does not promise: that ``enqueue_req`` has ``handle`` run in a thread, after which
-``method_queue`` calls ``finish_request`` with what it returned; that ``run`` calls ``accept`` and ``murder_pending``;
-the parser's ``unreader``; and the response behind ``start_response``. So its version is pinned, and tests/test_relay.py
-and tests/test_hostile_clients.py fail where another version does otherwise.
+It relies on details that gunicorn does not promise: ``enqueue_req`` runs ``handle`` in a thread, and ``method_queue``
+then calls ``finish_request`` with the result; ``run`` calls ``accept`` and ``murder_pending``; the parser has an
+``unreader``; and ``start_response`` is bound to the response. So gunicorn's version is pinned, and tests/test_relay.py
+and tests/test_hostile_clients.py fail if another version behaves differently.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ __all__ = ["Worker"]
 
 log = logging.getLogger(__name__)
 
-_PARTING_SECONDS = 2.0
-"""How long a client has to close a connection that was closed for it, before what it has not read may be lost."""
+_CLOSING_SECONDS = 2.0
+"""How long a client has to close a connection that the server has closed, before unread data may be lost."""
 
 _STOP_SECONDS = 2.0
-"""How long a worker that was told to end waits for requests that may be on their way."""
+"""How long a worker that shuts down waits for requests that clients may have sent already."""
 
-_LOOK_SECONDS = 0.25
-"""Seconds between two looks at which connections have waited for too long."""
+_CHECK_SECONDS = 0.25
+"""Seconds between two checks for connections that have waited too long."""
 
 _ACCEPTED_AT_ONCE = 64
-_OUT_OF_MEANS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _ELSEWHERE = object()
-"""What ``handle`` returns of a connection whose stream goes on without its thread."""
+"""The result of ``handle`` for a connection whose stream goes on without a thread."""
 
 
 def _write_error(sock: Any, status: int, reason: str, _detail: str) -> None:
@@ -68,12 +68,15 @@ def _write_error(sock: Any, status: int, reason: str, _detail: str) -> None:
     util.write_nonblock(sock, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
 
-# gunicorn has no setting for the page that it sends for a request it cannot read; a test holds that this replaces it.
+# gunicorn has no setting for the page that it sends for a request it cannot read. A test checks that this replaces it.
 util.write_error = _write_error
 
 
-class _TakenOver(BaseException):
-    """Out of gunicorn's own handling of a request: the response is a stream, and sent by :class:`Worker`."""
+class _StreamTakenOver(BaseException):
+    """Raised to leave gunicorn's handling of a request: the response is a stream, which :class:`Worker` sends.
+
+    It is a BaseException because gunicorn catches every Exception of an app and answers 500.
+    """
 
     def __init__(self, response: Response, body: Iterable[bytes], stream: Any, client: Any) -> None:
         super().__init__()
@@ -82,7 +85,7 @@ class _TakenOver(BaseException):
 
 
 class _Body:
-    """A request's body. Where its chunks are malformed it breaks off, as any other that does not come whole."""
+    """A request's body. Malformed chunks end it with an OSError, like any body that breaks off."""
 
     def __init__(self, body: Any) -> None:
         self._body = body
@@ -91,23 +94,27 @@ class _Body:
         return getattr(self._body, name)
 
     def read(self, size: int | None = None) -> bytes:
-        """See io.RawIOBase."""
+        """Return up to ``size`` bytes of the body, or all of it.
+
+        Raises:
+            OSError: the body's chunks are malformed.
+        """
         try:
-            found: bytes = self._body.read(size)
+            data: bytes = self._body.read(size)
         except ParseException as error:
             raise OSError("the body's chunks are malformed") from error
-        return found
+        return data
 
 
-class _Streams:
-    """The app, with the streams among its responses taken over.
+class _StreamInterceptor:
+    """The app, wrapped so that the worker takes over its streamed responses.
 
     Args:
-        answering: has the connection that the current thread answers, as ``conn``.
+        thread_state: thread-local; its ``conn`` is the connection that the current thread answers.
     """
 
-    def __init__(self, app: Any, answering: threading.local) -> None:
-        self._app, self._answering = app, answering
+    def __init__(self, app: Any, thread_state: threading.local) -> None:
+        self._app, self._thread_state = app, thread_state
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._app, name)
@@ -115,75 +122,76 @@ class _Streams:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         from ..llm.client_connection import CLIENT_KEY, STREAM_KEY, ClientConnection
 
-        conn: Connection = self._answering.conn
+        conn: Connection = self._thread_state.conn
         conn.sock.body(reads=conn.has_place)
         environ["wsgi.input"] = _Body(environ["wsgi.input"])
         response: Response = start_response.__self__  # type: ignore[attr-defined]
         client = environ[CLIENT_KEY] = ClientConnection(conn.sock.sock)
         body: Iterable[bytes] = self._app(environ, start_response)
         if conn.is_unread:
+            # The rest of the body would be read as the connection's next request.
             response.force_close()
         stream = environ.pop(STREAM_KEY, None)
         if stream is None:
             return body
-        raise _TakenOver(response, body, stream, client)
+        raise _StreamTakenOver(response, body, stream, client)
 
 
-class _Sending:
-    """A stream, and the gunicorn of it: its connection and its response."""
+class _SentStream:
+    """A stream with its connection and its gunicorn response."""
 
-    def __init__(self, conn: Any, taken: _TakenOver) -> None:
+    def __init__(self, conn: Any, takeover: _StreamTakenOver) -> None:
         from .stream_loop import Served
 
-        self.conn, self.context = conn, taken.context
-        self._response, self._body = taken.response, taken.body
-        self.served = Served(iter(taken.stream), taken.client, self._frame, lambda: None)
+        self.conn, self.context = conn, takeover.context
+        self._response, self._body = takeover.response, takeover.body
+        self.served = Served(iter(takeover.stream), takeover.client, self._frame, lambda: None)
 
     def begin(self) -> Served:
-        """Have the connection write as threads do: blocking, and not for ever."""
+        """Make the connection write as threads do, blocking with a limit, and return the stream."""
         self.conn.sock.setblocking(True)
         return self.served
 
-    def lend(self, worker: Worker) -> None:
-        """Make the stream ready for the hub."""
+    def prepare_for_loop(self, worker: Worker) -> None:
+        """Send the headers, so that the stream loop has only the body to send."""
         if not self._response.headers_sent:
             self._response.send_headers()
         self.served.leave = lambda: worker.resume(self)
 
     def write(self, data: bytes) -> None:
-        """Send a piece. A client that does not take it is gone."""
+        """Send a piece. If the client does not take it, mark the client as gone."""
         try:
             self._response.write(data)
         except OSError:
             self.served.left()
             if not self.served.client.goes_on:
-                self.served.items.close()  # type: ignore[attr-defined]  # a generator, which settles what was said
+                self.served.items.close()  # type: ignore[attr-defined]  # a generator, which settles the answer so far
 
     def end(self) -> bool:
-        """End the response; whether the connection can be used again."""
-        kept = False
+        """End the response and return whether the connection can be used again."""
+        reusable = False
         if not self.served.gone and not self.served.failed:
             with contextlib.suppress(OSError):
                 self._response.close()
-                kept = not self._response.should_close()
+                reusable = not self._response.should_close()
         close = getattr(self._body, "close", None)
         if close is not None:
             close()
         if self.served.gone:
-            # Nothing more is told to a client that left, so nothing is waited for.
+            # Shut down both ways: nothing more is sent to a client that left, so there is nothing to wait for.
             with contextlib.suppress(OSError):
                 self.conn.sock.shutdown(socket.SHUT_RDWR)
-        return kept
+        return reusable
 
     def _frame(self, data: bytes) -> bytes:
         return b"%x\r\n%b\r\n" % (len(data), data) if self._response.chunked else data
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """See the module."""
+    """gunicorn's worker class, as :mod:`firelaunch.server.gunicorn_config` names it."""
 
     def load_wsgi(self) -> None:
-        """Load the app; on a settings error say what to mend, and end gunicorn with status 4."""
+        """Load the app. On a settings error print how to fix it, and end gunicorn with status 4."""
         if self.cfg.is_ssl:
             sys.stderr.write("The app cannot start:\nThis worker speaks no TLS: end it in front of the app.\n")
             sys.exit(Arbiter.APP_LOAD_ERROR)
@@ -195,50 +203,54 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             sys.exit(Arbiter.APP_LOAD_ERROR)
         from .stream_loop import StreamLoop
 
-        self.hub: StreamLoop = StreamLoop(getattr(self.wsgi, "write_seconds", 30.0))
+        self.stream_loop: StreamLoop = StreamLoop(getattr(self.wsgi, "write_seconds", 30.0))
         self._body_seconds: float = getattr(self.wsgi, "body_seconds", 300.0)
+        # Connections whose next request the loop gathers, the one that waits longest first.
         self._waiting: dict[Connection, None] = {}
+        # Connections whose request body needs a thread, while all threads that may wait for bodies are taken.
         self._queue: deque[Connection] = deque()
-        self._parting: dict[Connection, float] = {}
-        self._readers, self._most_readers = 0, max(1, self.cfg.threads // 2)
-        self._next_look = 0.0
-        self._answering = threading.local()
-        self.wsgi: Any = _Streams(self.wsgi, self._answering)
+        # Connections that the server has closed and the client has not yet, and the time until which it may.
+        self._closing: dict[Connection, float] = {}
+        # Threads that may wait for request bodies: half of them, so that complete requests always find a thread.
+        self._readers, self._reader_limit = 0, max(1, self.cfg.threads // 2)
+        self._next_check = 0.0
+        self._thread_state = threading.local()
+        self.wsgi: Any = _StreamInterceptor(self.wsgi, self._thread_state)
         start_jobs = getattr(self.wsgi, "start_jobs", None)
         if start_jobs is not None:
             start_jobs()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM: take no more connections; answers that are being given have the app's grace."""
-        # By its attribute: gunicorn's master imports this file, and has no use for what an app imports.
+        """On SIGTERM, accept no more connections. Running answers get the app's grace period."""
+        # Looked up by attribute, since gunicorn's master imports this file and must not import the app's modules.
         shutdown = getattr(getattr(self, "wsgi", None), "shutdown", None)
         if isinstance(shutdown, Shutdown):
             shutdown.begin()
         super().handle_exit(sig, frame)
 
     def accept(self, listener: Any) -> None:
-        """Accept what there is. Where there are as many connections as may be, the one that waits longest ends."""
+        """Accept waiting connections. At the limit, close the connection that has waited longest."""
         for _ in range(_ACCEPTED_AT_ONCE):
             if self.nr_conns >= self.worker_connections and not self._make_room():
                 return
             try:
                 sock, address = listener.accept()
             except OSError as error:
-                if error.errno in _OUT_OF_MEANS:
+                if error.errno in _OUT_OF_RESOURCES:
                     if not self._make_room():
-                        time.sleep(0.01)  # else the loop would come here again at once
+                        time.sleep(0.01)  # else the loop would try again at once, and spin
                 elif error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED):
                     raise
                 return
             self.nr_conns += 1
-            seconds = self.hub.write_seconds, self._body_seconds
+            seconds = self.stream_loop.write_seconds, self._body_seconds
             conn = Connection(self.cfg, sock, address, listener.getsockname(), *seconds)
             self._wait(conn, b"")
 
     def _make_room(self) -> bool:
-        """Close the connection that has waited longest; whether there was one."""
-        for conn in self._parting:
-            self._parted(conn)
+        """Close the connection that has waited longest, closing ones first, and return whether there was one."""
+        for conn in self._closing:
+            self._close(conn)
             return True
         for conn in self._waiting:
             self._drop(conn)
@@ -246,22 +258,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return False
 
     def _wait(self, conn: Connection, data: bytes) -> None:
-        """Gather a connection's next request, of which ``data`` is there."""
+        """Start to gather a connection's next request; ``data`` is its beginning."""
         conn.renew(self.cfg.keepalive if self.alive else _STOP_SECONDS)
         self._waiting[conn] = None
         if data:
             self._gather(conn, data)
         if conn in self._waiting:
-            self._hear(conn)
+            self._on_readable(conn)
 
-    def _hear(self, conn: Connection, _: Any = None) -> None:
+    def _on_readable(self, conn: Connection, _: Any = None) -> None:
         data = conn.receive()
         if data:
             self._gather(conn, data)
         elif data is None:
             self._watch(conn)
         elif conn.has_head:
-            self._dispatch(conn)  # the parser comes to the end, and the app to a body that breaks off
+            self._dispatch(conn)  # the app finds out that the body breaks off
         else:
             self._drop(conn)
 
@@ -277,37 +289,38 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _watch(self, conn: Connection) -> None:
         if not conn.watched:
             conn.watched = True
-            self.poller.register(conn.sock.sock, selectors.EVENT_READ, partial(self._hear, conn))
+            self.poller.register(conn.sock.sock, selectors.EVENT_READ, partial(self._on_readable, conn))
 
-    def _forget(self, conn: Connection) -> None:
+    def _stop_waiting(self, conn: Connection) -> None:
         self._waiting.pop(conn, None)
         if conn.watched:
             conn.watched = False
             self.poller.unregister(conn.sock.sock)
 
     def _drop(self, conn: Connection) -> None:
-        self._forget(conn)
+        self._stop_waiting(conn)
         self.nr_conns -= 1
         conn.close()
 
     def _refuse(self, conn: Connection, status: int, reason: str) -> None:
-        self._forget(conn)
+        self._stop_waiting(conn)
         with contextlib.suppress(OSError):
             _write_error(conn.sock, status, reason, "")
-        self._part(conn)
+        self._close_gracefully(conn)
 
     def _dispatch(self, conn: Connection, *, late: bool = False) -> None:
-        """Have a thread answer a request that is whole, or whose body it has to wait for.
+        """Let a thread answer a request that is complete, or whose body the thread has to wait for.
 
-        Half of the threads may wait for bodies, so that the others are there for requests that are whole.
+        Half of the threads may wait for bodies, so that the others are free for complete requests. A request that
+        finds no such thread is queued.
 
         Args:
-            late: whether the rest of the body is not waited for.
+            late: whether the time for the body is up, so that the thread does not wait for it.
         """
-        self._forget(conn)
+        self._stop_waiting(conn)
         if conn.needs_reader and not late:
-            if self._readers >= self._most_readers:
-                conn.deadline = time.monotonic() + self.hub.write_seconds
+            if self._readers >= self._reader_limit:
+                conn.deadline = time.monotonic() + self.stream_loop.write_seconds
                 self._queue.append(conn)
                 return
             self._readers += 1
@@ -315,7 +328,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.enqueue_req(conn)
 
     def _leave_place(self, conn: Connection) -> None:
-        """Let another thread wait for a body in place of this connection's."""
+        """Give up this connection's place among those that wait for bodies, and let the next one have it."""
         if conn.has_place:
             conn.has_place = False
             self._readers -= 1
@@ -326,24 +339,25 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Answer the request on a connection, in a thread of the pool."""
         try:
             conn.begin()
-            self._answering.conn = conn
+            self._thread_state.conn = conn
             return super().handle(conn)
-        except _TakenOver as taken:
-            return self._go_on(_Sending(conn, taken))
+        except _StreamTakenOver as takeover:
+            return self._continue(_SentStream(conn, takeover))
         finally:
-            self._answering.conn = None
+            self._thread_state.conn = None
 
     def _keepalive_after(self, conn: Connection, keepalive: Any) -> bool:
-        """Whether the connection can be used again: not where some of its body is still to come."""
+        """Return whether the connection can be used again."""
+        # From here on, gunicorn must not wait for an unread rest of the body.
         conn.sock.body(reads=False)
         return bool(keepalive) and bool(super()._keepalive_after(conn, keepalive))
 
     def murder_pending(self) -> None:
-        """End the waits that have taken too long."""
+        """End the waits that have taken too long. gunicorn's loop calls this in each round."""
         now = time.monotonic()
-        if now < self._next_look:
+        if now < self._next_check:
             return
-        self._next_look = now + _LOOK_SECONDS
+        self._next_check = now + _CHECK_SECONDS
         for conn in [conn for conn in self._waiting if conn.deadline <= now]:
             if conn.has_head:
                 self._dispatch(conn, late=True)
@@ -351,31 +365,36 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 self._drop(conn)
         while self._queue and self._queue[0].deadline <= now:
             self._refuse(self._queue.popleft(), 503, "Service Unavailable")
-        for conn in [conn for conn, until in self._parting.items() if until <= now]:
-            self._parted(conn)
+        for conn in [conn for conn, until in self._closing.items() if until <= now]:
+            self._close(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
-        """The worker is told to end: connections that are silent end by ``deadline``."""
+        """When the worker shuts down, close silent connections by ``deadline``."""
         for conn in self._waiting:
             if conn.is_idle:
                 conn.deadline = min(conn.deadline, deadline)
 
-    def _go_on(self, sending: _Sending) -> Any:
-        """Send a stream until it ends or does nothing but wait; whether the connection can be used again then."""
-        kept = sending.context.run(self._send, sending)
-        if kept is _ELSEWHERE:
-            # Last of all: the hub may have it resumed at once, and a context is entered by one thread at a time.
-            self.hub.add(sending.served)
-        return kept
+    def _continue(self, sending: _SentStream) -> Any:
+        """Send a stream until it ends or only waits for its model.
 
-    def _send(self, sending: _Sending) -> Any:
+        Returns:
+            Whether the connection can be used again, or ``_ELSEWHERE`` if the stream loop has taken the stream over.
+        """
+        result = sending.context.run(self._send, sending)
+        if result is _ELSEWHERE:
+            # Only after context.run has returned: the stream loop may resume the stream in another thread at once, and
+            # only one thread at a time can enter a context.
+            self.stream_loop.add(sending.served)
+        return result
+
+    def _send(self, sending: _SentStream) -> Any:
         from ..chats.events import Paused
 
         served = sending.begin()
         try:
             for item in served.items:
                 if item is Paused.WAITING:
-                    sending.lend(self)
+                    sending.prepare_for_loop(self)
                     return _ELSEWHERE
                 if item is not Paused.LEAVING and not served.gone:
                     sending.write(item)
@@ -384,27 +403,27 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             served.failed = True
         return self._keepalive_after(sending.conn, sending.end())
 
-    def resume(self, sending: _Sending) -> None:
-        """Go on with a stream that has more to do than to wait, in a thread of the pool."""
+    def resume(self, sending: _SentStream) -> None:
+        """Continue a stream that has more to do than wait, in a thread of the pool. The stream loop calls this."""
 
-        def go_on() -> None:
+        def run() -> None:
             result: Future[Any] = Future()
             try:
-                result.set_result(self._go_on(sending))
+                result.set_result(self._continue(sending))
             except BaseException as error:
                 log.exception("a stream's connection failed")
                 result.set_exception(error)
             self._answered(sending.conn, result)
 
-        with contextlib.suppress(RuntimeError):  # the pool is closed: the process ends, and its time is up
-            self.tpool.submit(go_on)
+        with contextlib.suppress(RuntimeError):  # the pool is closed, as the process ends
+            self.tpool.submit(run)
 
     def enqueue_req(self, conn: Any) -> None:
-        """Have the request on a connection answered by a thread of the pool."""
+        """Let a thread of the pool answer the request on a connection."""
         self.tpool.submit(self.handle, conn).add_done_callback(partial(self._answered, conn))
 
     def _answered(self, conn: Any, result: Future[Any]) -> None:
-        """Have gunicorn's loop finish with a connection; not woken where its stream goes on."""
+        """Let gunicorn's loop finish with a connection, unless its stream goes on in the stream loop."""
         if result.cancelled() or result.exception() is not None or result.result() is not _ELSEWHERE:
             self.method_queue.defer(self.finish_request, conn, result)
         elif conn.has_place:
@@ -416,23 +435,26 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not fs.cancelled() and fs.exception() is None and fs.result():
             self._wait(conn, conn.left_over())
         else:
-            self._part(conn)
+            self._close_gracefully(conn)
 
-    def _part(self, conn: Any) -> None:
-        """Close a connection once its client has (https://www.rfc-editor.org/rfc/rfc9112#section-9.6).
+    def _close_gracefully(self, conn: Any) -> None:
+        """Close a connection after its client has (https://www.rfc-editor.org/rfc/rfc9112#section-9.6).
 
-        gunicorn waits for that in its one loop, so that clients which never close would keep all others out.
+        gunicorn itself would wait for that in its only loop, where clients that never close would block all others.
         """
-        self._parting[conn] = time.monotonic() + _PARTING_SECONDS
+        self._closing[conn] = time.monotonic() + _CLOSING_SECONDS
         try:
             conn.sock.shutdown(socket.SHUT_WR)
             conn.sock.setblocking(False)
-            self.poller.register(conn.sock.sock, selectors.EVENT_READ, partial(self._heard, conn))
+            self.poller.register(conn.sock.sock, selectors.EVENT_READ, partial(self._discard, conn))
         except (OSError, ValueError):
-            self._parted(conn)
+            self._close(conn)
 
-    def _heard(self, conn: Any, sock: Any) -> None:
-        """Read what still comes, so that it does not have the kernel throw away what the client has not read yet."""
+    def _discard(self, conn: Any, sock: Any) -> None:
+        """Read and drop what the client still sends.
+
+        Closing a socket with unread data resets the connection, and the client may lose the end of its answer.
+        """
         try:
             if sock.recv(65_536):
                 return
@@ -440,10 +462,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return
         except OSError:
             pass
-        self._parted(conn)
+        self._close(conn)
 
-    def _parted(self, conn: Any) -> None:
-        if self._parting.pop(conn, None) is None:
+    def _close(self, conn: Any) -> None:
+        if self._closing.pop(conn, None) is None:
             return
         self.nr_conns -= 1
         with contextlib.suppress(KeyError, OSError, ValueError):

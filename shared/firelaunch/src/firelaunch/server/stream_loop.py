@@ -1,8 +1,9 @@
-"""One thread that waits for the models of many streams, and relays what they say as it comes.
+"""Wait for the models of many streams in one thread, and relay their text as it arrives.
 
-A stream is here only while all that it does is wait for its provider: :data:`firelaunch.chats.events.Paused.WAITING`
-brings it, and whatever else (the workflow's own code, the database, another try) is done by a thread of the server's
-own. So nothing here blocks, and a stream costs a few kilobytes rather than a thread.
+A stream is in this loop only while it waits for its provider. :data:`firelaunch.chats.events.Paused.WAITING` brings it
+here. All other work (the workflow's code, the database, a retry) runs in a thread of
+:mod:`firelaunch.server.gunicorn_worker`. So nothing here blocks, and a waiting stream costs a few kilobytes instead of
+a thread.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ _FEW = 8
 _GATHER_SECONDS = 0.02
 _GATHER_SECONDS_A_STREAM = 0.001
 _MOST_GATHER_SECONDS = 0.1
-"""From ``_MANY`` streams on, and until there are ``_FEW``, what arrives in this time is relayed together, but for the
-first words of an answer: a wake-up, and a write, cost more than the token that they are for. It is longer the more
-streams there are, up to ten writes a second to each reader, which saves nearly half of the work at 500 streams of 20
-tokens a second."""
+"""How long text gathers before the loop relays it, from ``_MANY`` streams on and until fewer than ``_FEW`` are left.
+A wake-up and a write cost more than the token that they carry. The first words of an answer do not wait. The time grows
+with the number of streams, up to ten writes a second to each reader, which saves nearly half of the work at 500 streams
+of 20 tokens a second."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,9 +45,9 @@ class Served:
     """A stream that is being sent.
 
     Args:
-        items: the response's bytes, and the stream's words to the server.
+        items: the response's bytes, and the stream's signals to the server (:class:`~firelaunch.chats.events.Paused`).
         frame: puts a piece into the response's transfer coding.
-        leave: called, in the hub's thread, when the stream has more to do than to wait, or has ended.
+        leave: called in the loop's thread when the stream has more to do than wait, or has ended.
     """
 
     items: Iterator[bytes | Paused]
@@ -60,44 +61,46 @@ class Served:
     _unsent: bytes = b""
     _stalled_since: float = 0.0
     _last_beat: float = 0.0
-    _heard_by: selectors.BaseSelector | None = None
+    _provider_selector: selectors.BaseSelector | None = None
     _client_events: int = 0
-    _client_with: selectors.BaseSelector | None = None
+    _client_selector: selectors.BaseSelector | None = None
 
     def left(self) -> None:
-        """The client is gone. Where the answer does not go on without them, its wait for the model ends with that."""
+        """Mark the client as gone. Unless the answer goes on without the client, its wait for the model ends."""
         self.gone = True
         if not self.client.goes_on:
             self.client.failure = ClientLeft()
 
 
 class StreamLoop:
-    """See the module. One per process; its thread starts with the first stream.
+    """The loop that waits for models. A process has one; its thread starts with the first stream.
 
     Args:
-        write_seconds: a client that takes nothing for this long is taken for one that left.
+        write_seconds: seconds after which a client that reads nothing counts as gone.
     """
 
     def __init__(self, write_seconds: float) -> None:
         self.write_seconds = write_seconds
+        # Streams that other threads have added and the loop has not taken yet.
         self._arrived: deque[Served] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        # What gathers, while there are many streams. It is looked at each time that enough has gathered.
-        self._later = selectors.DefaultSelector()
-        # What is wanted at once: the bell, models that have not begun to answer and, while there are few streams, all.
-        self._soon = selectors.DefaultSelector()
-        self._bell, self._listener = socket.socketpair()
-        for end in (self._bell, self._listener):
+        # Models whose text gathers while there are many streams. Polled each time the gathering time is over.
+        self._gathered_selector = selectors.DefaultSelector()
+        # Sockets to serve at once: the wake-up socket, models that have not begun to answer, all while there are few.
+        self._prompt_selector = selectors.DefaultSelector()
+        self._wake_writer, self._wake_reader = socket.socketpair()
+        for end in (self._wake_writer, self._wake_reader):
             end.setblocking(False)
-        self._soon.register(self._listener, selectors.EVENT_READ)
-        self._gathers = False
-        self._here: set[Served] = set()
+        self._prompt_selector.register(self._wake_reader, selectors.EVENT_READ)
+        self._gathering = False
+        self._streams: set[Served] = set()
+        # A heap of (time, number, stream): when a stream whose text gathers continues. The number breaks ties.
         self._timers: list[tuple[float, int, Served]] = []
         self._number = count()
 
     def add(self, served: Served) -> None:
-        """Wait for this stream too, from any thread. Until it leaves it is the hub's alone."""
+        """Add a stream. Any thread may call this; from then on only the loop touches the stream, until it leaves."""
         waits_for = served.client.waits_for
         begun = waits_for is not None and waits_for[1].begun
         self._arrived.append(served)
@@ -105,77 +108,78 @@ class StreamLoop:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
                 self._thread.start()
-        # Asked after it was put there: the hub looks for arrivals after it has stopped to gather.
-        if not (begun and self._gathers):
-            with contextlib.suppress(BlockingIOError):  # it rings already
-                self._bell.send(b"\0")
+        # Checked after the append: the loop takes arrivals after it stops gathering, so none is left without a wake-up.
+        if not (begun and self._gathering):
+            with contextlib.suppress(BlockingIOError):  # the buffer is full, so the loop wakes up anyway
+                self._wake_writer.send(b"\0")
 
     def _run(self) -> None:
         next_tick = time.monotonic() + TICK_SECONDS
         while True:
-            if self._gathers:
-                self._gather(min(_MOST_GATHER_SECONDS, _GATHER_SECONDS + _GATHER_SECONDS_A_STREAM * len(self._here)))
-                self._look(self._later, 0.0)
+            if self._gathering:
+                self._gather(min(_MOST_GATHER_SECONDS, _GATHER_SECONDS + _GATHER_SECONDS_A_STREAM * len(self._streams)))
+                self._poll(self._gathered_selector, 0.0)
             else:
                 until = min(next_tick, self._timers[0][0]) if self._timers else next_tick
-                self._look(self._soon, max(0.0, until - time.monotonic()) if self._here else None)
-            self._choose()
+                self._poll(self._prompt_selector, max(0.0, until - time.monotonic()) if self._streams else None)
+            self._choose_mode()
             self._take_arrived()
             now = time.monotonic()
             while self._timers and self._timers[0][0] <= now:
                 served = heapq.heappop(self._timers)[2]
-                if served in self._here and not served._unsent:
-                    self._guarded(self._go_on, served)
+                if served in self._streams and not served._unsent:
+                    self._guarded(self._continue, served)
             if now >= next_tick:
                 next_tick = now + TICK_SECONDS
-                for served in list(self._here):
+                for served in list(self._streams):
                     self._guarded(self._tick, served, now)
 
     def _gather(self, seconds: float) -> None:
-        """Leave what arrives in this time where it is, but for what is wanted at once."""
+        """Let text gather for ``seconds``, and meanwhile serve only the sockets that must not wait."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            self._look(self._soon, left)
+            self._poll(self._prompt_selector, left)
             self._take_arrived()
 
-    def _look(self, selector: selectors.BaseSelector, seconds: float | None) -> None:
-        """Go on with what is ready."""
+    def _poll(self, selector: selectors.BaseSelector, seconds: float | None) -> None:
+        """Continue the streams whose provider or client is ready."""
         for key, events in selector.select(seconds):
             match key.data:
                 case None:
                     with contextlib.suppress(BlockingIOError):
-                        self._listener.recv(4096)
+                        self._wake_reader.recv(4096)
                 case Served() as served:
-                    # One that left meanwhile, for what came before it, is not here any more.
-                    if served._heard_by is selector:
-                        self._guarded(self._go_on, served)
-                        if selector is self._soon:
-                            self._listen_where_it_belongs(served)
+                    # A stream that an earlier event of this round dismissed is not listened to any more.
+                    if served._provider_selector is selector:
+                        self._guarded(self._continue, served)
+                        if selector is self._prompt_selector:
+                            self._update_selector(served)
                 case (Served() as served,) if served._client_events:
-                    self._guarded(self._heard_of, served, events)
+                    self._guarded(self._on_client_event, served, events)
 
-    def _choose(self) -> None:
-        """Gather from many streams on, and no more where there are few; all are then listened to elsewhere."""
-        many = len(self._here) >= (_FEW if self._gathers else _MANY)
-        if many == self._gathers:
+    def _choose_mode(self) -> None:
+        """Start to gather with many streams, and stop with few. Then move all streams to the other selector."""
+        # Two thresholds, so that a number of streams around one of them does not move all streams again and again.
+        many = len(self._streams) >= (_FEW if self._gathering else _MANY)
+        if many == self._gathering:
             return
-        self._gathers = many
-        for served in list(self._here):
+        self._gathering = many
+        for served in list(self._streams):
             self._guarded(self._move, served)
 
     def _move(self, served: Served) -> None:
-        self._listen_where_it_belongs(served)
+        self._update_selector(served)
         if served._client_events:
             events = served._client_events
             self._watch_client(served, 0)
             self._watch_client(served, events)
 
-    def _belongs(self, served: Served) -> selectors.BaseSelector:
+    def _selector_for(self, served: Served) -> selectors.BaseSelector:
         begun = served._wait is not None and served._wait.begun
-        return self._later if self._gathers and begun else self._soon
+        return self._gathered_selector if self._gathering and begun else self._prompt_selector
 
-    def _listen_where_it_belongs(self, served: Served) -> None:
-        if served._heard_by is not None and served._heard_by is not self._belongs(served):
+    def _update_selector(self, served: Served) -> None:
+        if served._provider_selector is not None and served._provider_selector is not self._selector_for(served):
             self._listen(served, on=False)
             self._listen(served, on=True)
 
@@ -184,19 +188,20 @@ class StreamLoop:
             self._guarded(self._take, self._arrived.popleft())
 
     def _guarded(self, work: Callable[..., None], served: Served, *args: Any) -> None:
-        """What goes wrong with one stream is its own, and no other's."""
+        """Run ``work`` so that an error fails its own stream and no other."""
         try:
             work(served, *args)
         except Exception:
-            self._failed(served)
+            self._fail(served)
 
-    def _failed(self, served: Served) -> None:
+    def _fail(self, served: Served) -> None:
         log.exception("a stream failed")
         served.failed = True
         self._dismiss(served)
 
     def _take(self, served: Served) -> None:
-        self._here.add(served)
+        """Start to wait for a stream that another thread has added."""
+        self._streams.add(served)
         served._last_beat = time.monotonic()
         if not served.gone:
             served.client.sock.setblocking(False)
@@ -209,8 +214,9 @@ class StreamLoop:
         self._wait(served)
 
     def _wait(self, served: Served) -> None:
+        """Wait for the provider that the stream named last; a retry may have changed it."""
         waits_for = served.client.waits_for
-        if waits_for is None:  # pragma: no cover - WAITING comes from hand_over alone
+        if waits_for is None:  # pragma: no cover - only hand_over yields WAITING
             self._dismiss(served)
             return
         provider, served._wait = waits_for
@@ -222,23 +228,23 @@ class StreamLoop:
         self._listen(served, on=True)
 
     def _listen(self, served: Served, *, on: bool) -> None:
-        """Hear of what the provider says, or leave it where it is: so it slows down to what the client takes."""
+        """Start or stop reading from the provider. While it is off, TCP slows the provider to the client's pace."""
         if served._provider is None:
             return
-        if served._heard_by is not None and not on:
-            _unregister(served._heard_by, served._provider)
-            served._heard_by = None
-        elif served._heard_by is None and on:
-            selector = self._belongs(served)
+        if served._provider_selector is not None and not on:
+            _unregister(served._provider_selector, served._provider)
+            served._provider_selector = None
+        elif served._provider_selector is None and on:
+            selector = self._selector_for(served)
             _register(selector, served._provider, selectors.EVENT_READ, served)
-            served._heard_by = selector
+            served._provider_selector = selector
 
-    def _go_on(self, served: Served) -> None:
-        if not self._pass_on(served):
+    def _continue(self, served: Served) -> None:
+        if not self._relay_text(served):
             self._step(served)
 
     def _step(self, served: Served) -> None:
-        """Go on with a stream until it waits, or leaves."""
+        """Run a stream's own code until it waits again or leaves."""
         client = served.client
         client.hosted = True
         try:
@@ -261,8 +267,12 @@ class StreamLoop:
             client.hosted = False
         self._dismiss(served)
 
-    def _pass_on(self, served: Served) -> bool:
-        """Send what the model said, if that was text and all there is to do; else the stream itself goes on."""
+    def _relay_text(self, served: Served) -> bool:
+        """Send the model's text straight to the client, and return whether that was all there was to do.
+
+        This skips the generators between model and client. If anything but text has arrived, the stream itself has to
+        take the next step.
+        """
         client = served.client
         if client.read is None or client.told is None or client.encode is None:
             return False
@@ -275,16 +285,20 @@ class StreamLoop:
         if client.not_before:
             self._rest(served, client.not_before)
             client.not_before = 0.0
-        elif served._heard_by is None:
+        elif served._provider_selector is None:
             self._listen(served, on=True)
         return True
 
     def _rest(self, served: Served, until: float) -> None:
+        """Stop reading from the provider until ``until``, so that its text gathers."""
         self._listen(served, on=False)
         heapq.heappush(self._timers, (until, next(self._number), served))
 
     def _send(self, served: Served, data: bytes) -> bool:
-        """Whether all was sent, or the client is gone; else the rest is, before anything more is asked for."""
+        """Send ``data`` and return whether the stream may continue, because all was sent or the client is gone.
+
+        Otherwise the loop sends the rest when the client reads again, and reads nothing from the provider until then.
+        """
         sock = served.client.sock
         try:
             sent = sock.send(data)
@@ -292,7 +306,7 @@ class StreamLoop:
             sent = 0
         except OSError:
             self._client_left(served)
-            return served in self._here
+            return served in self._streams
         if sent == len(data):
             return True
         served._unsent = data[sent:]
@@ -301,21 +315,21 @@ class StreamLoop:
         self._listen(served, on=False)
         return False
 
-    def _heard_of(self, served: Served, events: int) -> None:
+    def _on_client_event(self, served: Served, events: int) -> None:
         if events & selectors.EVENT_READ and self._has_left(served):
-            self._lost(served)
+            self._drop_client(served)
         elif events & selectors.EVENT_WRITE and served._unsent:
             data, served._unsent = served._unsent, b""
-            if self._send(served, data) and served in self._here:
+            if self._send(served, data) and served in self._streams:
                 if not served.gone:
                     self._watch_client(served, served._client_events & ~selectors.EVENT_WRITE)
-                self._go_on(served)
+                self._continue(served)
 
     def _has_left(self, served: Served) -> bool:
-        """Whether a client that can be read has closed its connection, rather than asked for more.
+        """Return whether a readable client has closed its connection rather than sent another request.
 
-        One that asks for more before its answer has ended is not looked at any longer: its leaving would be behind what
-        it asks for. It is noticed when the next piece cannot be sent.
+        A client that sends another request before its answer has ended is not watched any longer, as the end of its
+        connection would come after that request. The loop notices that it left when the next piece cannot be sent.
         """
         try:
             left = not served.client.sock.recv(1, socket.MSG_PEEK)
@@ -327,44 +341,47 @@ class StreamLoop:
             self._watch_client(served, served._client_events & ~selectors.EVENT_READ)
         return left
 
-    def _lost(self, served: Served) -> None:
+    def _drop_client(self, served: Served) -> None:
         self._client_left(served)
-        if served in self._here and served._unsent:
+        if served in self._streams and served._unsent:
             served._unsent = b""
-            self._go_on(served)
+            self._continue(served)
 
     def _client_left(self, served: Served) -> None:
+        """Stop watching a client that left. Its stream leaves the loop too, unless the answer goes on without it."""
         served.left()
         self._forget_client(served)
         if not served.client.goes_on:
             self._dismiss(served)
 
     def _tick(self, served: Served, now: float) -> None:
+        """Check a stream's time limits, and send a heartbeat in a long silence."""
         wait = served._wait
-        if wait is None or served not in self._here:
+        if wait is None or served not in self._streams:
             return
         if served._unsent and now - served._stalled_since >= self.write_seconds:
-            self._lost(served)
+            self._drop_client(served)
             return
         try:
-            # A provider that is not listened to, as its client takes nothing, has only the request's time as its limit.
-            silent = 0.0 if served._unsent else wait.quiet(now)
+            # While its client reads nothing, the provider is not read, so only the request's time limit counts.
+            silence = 0.0 if served._unsent else wait.quiet(now)
             wait.left()
             wait.check()
         except Exception as failure:
-            # After a part of a piece nothing else can be sent.
+            # A piece was sent in part, so an error event can't follow it.
             served.gone = served.gone or bool(served._unsent)
             served.client.failure = failure
             self._dismiss(served)
             return
-        if min(silent, now - served._last_beat) >= HEARTBEAT_SECONDS and not served.gone:
+        if min(silence, now - served._last_beat) >= HEARTBEAT_SECONDS and not served.gone:
             served._last_beat = now
             self._send(served, served.frame(STILL_HERE))
 
     def _dismiss(self, served: Served) -> None:
-        if served not in self._here:
+        """Give the stream back to a thread of the server, which continues or ends it."""
+        if served not in self._streams:
             return
-        self._here.remove(served)
+        self._streams.remove(served)
         self._forget_provider(served)
         self._forget_client(served)
         served.leave()
@@ -377,23 +394,23 @@ class StreamLoop:
         self._watch_client(served, 0)
 
     def _watch_client(self, served: Served, events: int) -> None:
-        """Hear whether the client leaves (EVENT_READ), and when it takes more (EVENT_WRITE)."""
+        """Watch for the client to leave (EVENT_READ) or to read again (EVENT_WRITE)."""
         sock, before, data = served.client.sock, served._client_events, (served,)
         served._client_events = events
         if not before and events:
-            served._client_with = self._later if self._gathers else self._soon
-            _register(served._client_with, sock, events, data)
+            served._client_selector = self._gathered_selector if self._gathering else self._prompt_selector
+            _register(served._client_selector, sock, events, data)
         elif before and not events:
-            _unregister(served._client_with, sock)
-        elif before != events and served._client_with is not None:
-            served._client_with.modify(sock, events, data)
+            _unregister(served._client_selector, sock)
+        elif before != events and served._client_selector is not None:
+            served._client_selector.modify(sock, events, data)
 
 
 def _register(selector: selectors.BaseSelector, sock: socket.socket, events: int, data: object) -> None:
     try:
         selector.register(sock, events, data)
     except KeyError:
-        # What had this descriptor before was closed without a word: the kernel knows, selectors does not.
+        # The descriptor's former socket was closed: the kernel has forgotten it, but the selector has not.
         selector.unregister(sock.fileno())
         selector.register(sock, events, data)
 

@@ -1,4 +1,4 @@
-"""The kinds of jobs that keep an app in order, whatever the app is."""
+"""Register the kinds of jobs that every app has: follow-ups, roll-ups, notifications and erasures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["upkeep_handlers"]
 
 
 def upkeep_handlers(services: Services, more: Handlers | None = None) -> Handlers:
-    """The handlers of all kinds, and ``more``."""
-    known = after_turn_handlers(rollup_handlers(more))
-    known = notify_handlers(services.push, known)
-    return erase_handlers(erasure_of(services), services.settings.jobs.lease_seconds, known)
+    """Return the handlers of these kinds, added to ``more``."""
+    handlers = after_turn_handlers(rollup_handlers(more))
+    handlers = notify_handlers(services.push, handlers)
+    return erase_handlers(erasure_of(services), services.settings.jobs.lease_seconds, handlers)

@@ -1,4 +1,4 @@
-"""``firelaunch.toml`` and the environment, read once at the start."""
+"""Read ``firelaunch.toml`` and the environment, once at the start."""
 
 from .. import former_names
 

@@ -1,7 +1,7 @@
-"""The settings of one app: ``firelaunch.toml`` for what is the same everywhere, the environment for what is not.
+"""Load the settings of one app: ``firelaunch.toml`` has what is the same everywhere, the environment has the rest.
 
-``Settings.load`` reads both once, at boot, and refuses to go on with a missing, misspelt or dangerous one; the error
-names the key and what to do. Nothing reads the environment afterwards.
+``Settings.load`` reads both once, at the start. It refuses missing, misspelt and dangerous settings, with an error that
+names the key and the remedy. Nothing reads the environment afterwards.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-"""From least to most; each model knows some of them."""
+"""How much a model thinks, from least to most. Each model supports some of these values."""
 
 Mode = Literal["embedded", "emulators", "cloud"]
 Provider = Literal["openai", "vertex"]
@@ -104,11 +104,11 @@ class ModelChoice(_Section):
     )
 
     def effort_of(self, model: str) -> Effort | None:
-        """How much ``model`` is to think; None for its provider's own default."""
+        """Return how much ``model`` should think; None for its provider's default."""
         return self.effort.get(model) if isinstance(self.effort, dict) else self.effort
 
     def all(self) -> tuple[str, ...]:
-        """Every model named, each once."""
+        """Return every configured model, each once."""
         return tuple(dict.fromkeys((self.chat, self.cheap, *self.fallback)))
 
 
@@ -230,7 +230,7 @@ class Jobs(_Section):
 
 
 class Environment(_Section):
-    """What differs between a laptop and the cloud; read from the process's environment."""
+    """The settings that differ between a laptop and the cloud, from the process's environment."""
 
     mode: Mode = "embedded"
     name: str = ""
@@ -275,7 +275,7 @@ _VARIABLES = {
 
 
 class Settings(_Section):
-    """Everything that is decided before the first request. Frozen; handed down, never looked up."""
+    """The settings of one app. They are frozen and passed as an argument, never looked up globally."""
 
     app: App
     cloud: Cloud = Cloud()
@@ -305,7 +305,7 @@ class Settings(_Section):
 
         Raises:
             SettingsError: a key is missing, misspelt, of the wrong type or not allowed here. The message names each
-                such key and what to do.
+                such key and its remedy.
         """
         data, environment = read_settings(path), _environment(environ, path.parent)
         settings = cls._of(path, data, environment)
@@ -348,43 +348,46 @@ class Settings(_Section):
 
     @property
     def upload_bytes(self) -> int:
-        """Bytes of a file in a request at most. Cloud Run ends an HTTP/1 request at 32 MiB, of which a form takes some
-        (https://cloud.google.com/run/quotas#request_limits)."""
-        most = self.documents.file_bytes
-        return most if self.environment.development else min(most, _CLOUD_UPLOAD_BYTES)
+        """The most bytes of a file in a request.
+
+        Cloud Run ends an HTTP/1 request at 32 MiB, and the form around the file takes some of them
+        (https://cloud.google.com/run/quotas#request_limits).
+        """
+        limit = self.documents.file_bytes
+        return limit if self.environment.development else min(limit, _CLOUD_UPLOAD_BYTES)
 
     @property
     def provider(self) -> Provider | Literal["offline"]:
-        """Who answers in this process: offline on a laptop with no key, an OpenAI-compatible server with one."""
+        """The model provider of this process: on a laptop offline without a key, and OpenAI-compatible with one."""
         if not self.environment.development:
             return self.models.provider
         return "openai" if self.environment.openai_api_key or self.environment.openai_base_url else "offline"
 
     @property
     def embedder(self) -> EmbedderKind:
-        """What makes vectors in this process. On a laptop nothing does, unless the settings name what can."""
-        named, env = self.index.embedder, self.environment
+        """The embedder of this process: on a laptop none, unless the settings name one that works there."""
+        embedder, env = self.index.embedder, self.environment
         if not env.development:
             return self.embedding.kind
-        if named == "local":
+        if embedder == "local":
             return "local"
-        # A server of the developer's own may answer without embedding, so it has to be named.
-        return "openai" if named == "openai" and (env.openai_api_key or env.openai_base_url) else "none"
+        # A developer's own server may offer no embeddings, so the settings have to name "openai".
+        return "openai" if embedder == "openai" and (env.openai_api_key or env.openai_base_url) else "none"
 
     @property
     def embedding_location(self) -> str:
-        """Where Vertex AI makes vectors: Gemini's own location is another matter, as not all models are everywhere."""
+        """The location where Vertex AI embeds. It may differ from Gemini's, as not all locations have all models."""
         return self.index.location or self.cloud.region
 
     @property
     def embedding(self) -> Embedding:
-        """What makes the deployed app's vectors."""
-        named = self.index.embedder
-        return self.index.embedding(self.models.provider if named == "provider" else named, self.index.backend)
+        """The embedding model of the deployed app."""
+        embedder = self.index.embedder
+        return self.index.embedding(self.models.provider if embedder == "provider" else embedder, self.index.backend)
 
     @property
     def choice(self) -> ModelChoice:
-        """The models that this process uses; OPENAI_MODEL, where it is set, stands for all of OpenAI's."""
+        """The models that this process uses. OPENAI_MODEL, if set, replaces all OpenAI models."""
         model = "offline" if self.provider == "offline" else self.environment.openai_model
         if model and self.provider != "vertex":
             return ModelChoice(chat=model, cheap=model)
@@ -499,14 +502,14 @@ def _nearest(name: str, known: list[str]) -> str:
 
 
 def _siblings(place: tuple[str | int, ...]) -> list[str]:
-    """The settings that may stand where ``place`` does, by their whole names."""
+    """Return the full names of the settings that may stand in the place of ``place``."""
     model: Any = Settings
     parts = iter(place[:-1])
     for part in parts:
         kind = model.model_fields[str(part)].annotation if _is_section(model) else None
         model = next((inner for inner in (kind, *getattr(kind, "__args__", ())) if _is_section(inner)), None)
         if getattr(kind, "__origin__", None) is dict:
-            next(parts, None)  # a table of tables ([plans.<name>]): the name is the file's own
+            next(parts, None)  # a table of tables ([plans.<name>]): the file chooses the name
     prefix = "".join(f"{part}." for part in place[:-1])
     return [prefix + name for name in model.model_fields] if _is_section(model) else []
 

@@ -1,4 +1,4 @@
-"""The settings of plans, and of how they are sold."""
+"""Define the settings of plans and of their sale."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Plan(Section):
 
     @property
     def prices(self) -> tuple[str, ...]:
-        """Every Stripe price that stands for this plan."""
+        """All Stripe prices of this plan, the current one first."""
         return tuple(filter(None, (self.stripe_price, *self.stripe_old_prices)))
 
 
@@ -56,7 +56,7 @@ class Billing(Section):
 
 
 def shared_prices(plans: Mapping[str, Plan]) -> Iterator[str]:
-    """A sentence for each Stripe price that stands for two plans."""
+    """Yield a message for each Stripe price that belongs to two plans."""
     owner: dict[str, str] = {}
     for name, plan in plans.items():
         for price in dict.fromkeys(plan.prices):

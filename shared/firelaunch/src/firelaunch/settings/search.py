@@ -1,4 +1,4 @@
-"""The sections of ``firelaunch.toml`` on documents: where they are indexed, and what a search gives."""
+"""Define the sections of ``firelaunch.toml`` about documents: their index, and the search in it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IndexKind = Literal["embedded", "firestore", "vertex", "vector_search", "pgvecto
 EmbedderKind = Literal["none", "local", "openai", "vertex"]
 
 _MODELS: Final[Mapping[str, str]] = {"openai": "text-embedding-3-small", "vertex": "gemini-embedding-001"}
-"""The model of an embedder, where ``index.model`` names none."""
+"""Each embedder's model, unless ``index.model`` names one."""
 
 _LENGTHS: Final[Mapping[str, int]] = {
     "": 384,
@@ -38,7 +38,7 @@ _LENGTHS: Final[Mapping[str, int]] = {
     "text-embedding-005": 768,
     "text-multilingual-embedding-002": 768,
 }
-"""Dimensions of each model's own vectors; "" is the local model
+"""Dimensions of each model's full vectors; "" is the local model
 (https://platform.openai.com/docs/guides/embeddings,
 https://cloud.google.com/vertex-ai/generative-ai/docs/embeddings/get-text-embeddings)."""
 
@@ -46,8 +46,8 @@ FIRESTORE_DIMENSIONS: Final = 2_048
 """The longest vector that Firestore searches (https://firebase.google.com/docs/firestore/vector-search#limitations)."""
 
 _SHORTENED: Final = 768
-"""What longer vectors are asked for as, where Firestore keeps them: Google and OpenAI make vectors of which the first
-part is a vector of its own, and this length loses about 1% of retrieval quality at a quarter of the storage."""
+"""The length to request instead of one that Firestore can't search. The first part of Google's and OpenAI's vectors is
+a valid vector too, and this length loses about 1% of retrieval quality at a quarter of the storage."""
 
 
 class VertexIndex(Section):
@@ -128,26 +128,26 @@ class Index(Section):
         return self
 
     def embedding(self, kind: EmbedderKind, backend: IndexKind) -> Embedding:
-        """The vectors that an embedder makes for an index."""
+        """Return the model and the vector length that an embedder uses for an index."""
         if kind == "none":
             return Embedding(kind, "", 0, 0)
         if kind == "local":
             return Embedding(kind, "", 0, _LENGTHS[""])
         model = self.model or _MODELS[kind]
-        own = _LENGTHS.get(model, 0)
-        short = _SHORTENED if backend == "firestore" and own > FIRESTORE_DIMENSIONS else 0
-        dimensions = self.dimensions or short
-        return Embedding(kind, model, dimensions, dimensions or own)
+        full_length = _LENGTHS.get(model, 0)
+        shortened = _SHORTENED if backend == "firestore" and full_length > FIRESTORE_DIMENSIONS else 0
+        dimensions = self.dimensions or shortened
+        return Embedding(kind, model, dimensions, dimensions or full_length)
 
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """What makes an index's vectors.
+    """The embedding model of an index.
 
     Args:
-        model: its name; empty for the local one, and for none.
-        dimensions: the length that the model is asked for; 0 for its own.
-        length: the vectors' length; 0 where there are none, and where it is not known.
+        model: the model's name; empty for the local model, and for none.
+        dimensions: the length to request from the model; 0 for its default.
+        length: the vectors' length; 0 if there are no vectors, or if the length is not known.
     """
 
     kind: EmbedderKind
@@ -198,19 +198,19 @@ class Search(Section):
     )
 
 
-def with_vertex(index: Index, named: str) -> Index:
-    """The settings with the Vertex AI index that a deploy made; as they are where it named none.
+def with_vertex(index: Index, vertex_json: str) -> Index:
+    """Return the settings with the Vertex AI index that a deploy made, or unchanged if there is none.
 
     Args:
-        named: a :class:`VertexIndex` as JSON; empty for none.
+        vertex_json: a :class:`VertexIndex` as JSON; empty for none.
 
     Raises:
-        SettingsError: it is no such JSON.
+        SettingsError: the JSON is not valid.
     """
-    if not named:
+    if not vertex_json:
         return index
     try:
-        return index.model_copy(update={"vertex": VertexIndex.model_validate_json(named)})
+        return index.model_copy(update={"vertex": VertexIndex.model_validate_json(vertex_json)})
     except ValidationError:
         fields = ", ".join(VertexIndex.model_fields)
         raise SettingsError(
@@ -221,10 +221,10 @@ def with_vertex(index: Index, named: str) -> Index:
 def index_problems(
     index: Index, embedding: Embedding, *, openai_key: bool = True, database_url: bool = True
 ) -> Iterator[str]:
-    """What does not hold together in the ``[index]`` of a deployed app, each with its mend.
+    """Yield the contradictions in the ``[index]`` of a deployed app, each with its remedy.
 
     Args:
-        embedding: what makes the deployed app's vectors.
+        embedding: the embedding model of the deployed app.
         openai_key, database_url: whether the environment has them.
     """
     if index.backend == "embedded":

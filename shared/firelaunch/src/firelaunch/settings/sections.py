@@ -1,4 +1,4 @@
-"""Sections of the settings that stand alone: where an app runs, prices, caching, prompts, guardrails, logs."""
+"""Define the independent sections of the settings: cloud, CORS, prices, cache, prompts, guardrails and logs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 MICRO = 1_000_000
-"""Micro-dollars in a dollar. Money is an integer number of these everywhere but in the settings file."""
+"""Micro-dollars in a dollar. Only the settings file has dollars; elsewhere money is an integer of micro-dollars."""
 
 
 def _decimal(value: Any) -> Decimal:
@@ -39,7 +39,7 @@ def _decimal(value: Any) -> Decimal:
 
 
 _HIGHEST_PRICE = 1_000_000
-"""Dollars per million tokens: a thousand times the dearest model's, and no day's sum of it leaves 64 bits."""
+"""Dollars per million tokens: a thousand times the highest price of a model, and small enough for 64-bit sums."""
 
 
 def _price(value: Any) -> Decimal:
@@ -50,10 +50,10 @@ def _price(value: Any) -> Decimal:
 
 
 def micro_dollars(value: Any) -> int:
-    """An amount of dollars as the settings file has it, in micro-dollars.
+    """Convert an amount of dollars from the settings file to micro-dollars.
 
     Raises:
-        ValueError: it is none, below zero, or has more than six decimals.
+        ValueError: the amount is not a number, below zero, or has more than six decimals.
     """
     amount = _decimal(value) * MICRO
     if amount != amount.to_integral_value():
@@ -62,7 +62,7 @@ def micro_dollars(value: Any) -> int:
 
 
 class Section(BaseModel):
-    """What all sections have in common: frozen, and no key that is not named."""
+    """The base of all sections: frozen, and without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -158,7 +158,7 @@ class PromptChoice(Section):
 
     @property
     def versions(self) -> tuple[int, ...]:
-        """Every version that some user may get."""
+        """All versions that users may get."""
         return (self.version, *self.rollout)
 
     @model_validator(mode="before")

@@ -1,4 +1,4 @@
-"""Working small implementations of what an app leans on, for tests: emulators, model servers, certificates, users.
+"""Provide small working replacements of an app's services for tests: emulators, model servers, certificates, users.
 
-Import them from their modules; the pytest plugin (:mod:`.plugin`) is loaded wherever firelaunch is installed.
+Import them from their modules. pytest loads the plugin (:mod:`.plugin`) wherever firelaunch is installed.
 """

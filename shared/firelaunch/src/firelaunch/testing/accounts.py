@@ -1,7 +1,7 @@
-"""A server that plays the part of Firebase Auth's REST API (Identity Toolkit) that sets custom claims.
+"""Replace the part of Firebase Auth's REST API (Identity Toolkit) that sets custom claims.
 
-It answers at Google's own paths, and below ``/identitytoolkit.googleapis.com``, where the Auth emulator has them, so
-that FIREBASE_AUTH_EMULATOR_HOST may name it. What it refuses, and in which words, is what that emulator does.
+The server answers at Google's paths, and under ``/identitytoolkit.googleapis.com`` like the Auth emulator, so you can
+set FIREBASE_AUTH_EMULATOR_HOST to it. It refuses what the emulator refuses, with the same messages.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Call:
 
 @dataclass
 class AccountServer:
-    """A context manager. Its users are in memory, by tenant (None: the project's own) and uid.
+    """A server of accounts, as a context manager. It keeps users in memory, by tenant (None: the project) and uid.
 
     Attributes:
-        fail: statuses to answer the next updates with, in place of doing them; 0 closes the connection unanswered.
-        slow: seconds between an update's arrival and its being done, in which another may overtake it.
+        fail: statuses with which to refuse the next updates; 0 closes the connection without an answer.
+        slow: seconds that an update waits after its arrival, in which another may overtake it.
     """
 
     project: str
@@ -65,34 +65,34 @@ class AccountServer:
         self._server.server_close()
 
     def add(self, uid: str, tenant: str | None = None, **fields: Any) -> None:
-        """A user, with fields as the API names them: ``email``, ``emailVerified``, ``disabled``, ``validSince``."""
+        """Add a user, with the API's fields such as ``email``, ``emailVerified``, ``disabled`` and ``validSince``."""
         claims = fields.pop("claims", None)
         if claims is not None:
             fields["customAttributes"] = json.dumps(claims)
         self._users[tenant, uid] = {"localId": uid, "validSince": "0", **fields}
 
     def claims(self, uid: str, tenant: str | None = None) -> dict[str, Any]:
-        """The custom claims that a user has now."""
-        found: dict[str, Any] = json.loads(self._users[tenant, uid].get("customAttributes") or "{}")
-        return found
+        """Return a user's current custom claims."""
+        claims: dict[str, Any] = json.loads(self._users[tenant, uid].get("customAttributes") or "{}")
+        return claims
 
     def answer(self, path: str, authorization: str | None, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Status and body of the answer to one request."""
-        asked = _PATH.fullmatch(path)
-        if asked is None or asked["project"] != self.project:
+        """Return the status and body of the answer to a request."""
+        target = _PATH.fullmatch(path)
+        if target is None or target["project"] != self.project:
             return refused(404, "PROJECT_NOT_FOUND")
         if not (authorization or "").startswith("Bearer "):
             return refused(403, "The request is missing a valid API key.")
-        self.calls.append(Call(asked["action"], asked["tenant"], body))
-        if asked["action"] == "lookup":
+        self.calls.append(Call(target["action"], target["tenant"], body))
+        if target["action"] == "lookup":
             with self._lock:
-                found = [self._users.get((asked["tenant"], uid)) for uid in body.get("localId", [])]
-            known = [user for user in found if user]
-            return 200, {"kind": "identitytoolkit#GetAccountInfoResponse", **({"users": known} if known else {})}
+                looked_up = [self._users.get((target["tenant"], uid)) for uid in body.get("localId", [])]
+            users = [user for user in looked_up if user]
+            return 200, {"kind": "identitytoolkit#GetAccountInfoResponse", **({"users": users} if users else {})}
         if self.fail:
             return refused(self.fail.pop(0), "BACKEND_ERROR")
         time.sleep(self.slow)
-        return self._update(asked["tenant"], body)
+        return self._update(target["tenant"], body)
 
     def _update(self, tenant: str | None, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         with self._lock:
@@ -116,7 +116,7 @@ class AccountServer:
 
 
 def refused(status: int, message: str) -> tuple[int, dict[str, Any]]:
-    """A refusal in the form of Identity Toolkit."""
+    """Return an error in the format of Identity Toolkit."""
     return status, {
         "error": {"code": status, "message": message, "errors": [{"message": message, "reason": "invalid"}]}
     }
@@ -129,8 +129,8 @@ def _handler(owner: AccountServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers["Content-Length"]))
             form = "form-urlencoded" in self.headers.get("Content-Type", "")
-            asked = dict(parse_qsl(raw.decode())) if form else json.loads(raw)
-            status, answer = owner.answer(self.path, self.headers.get("Authorization"), asked)
+            request = dict(parse_qsl(raw.decode())) if form else json.loads(raw)
+            status, answer = owner.answer(self.path, self.headers.get("Authorization"), request)
             if status == 0:
                 self.close_connection = True
                 return
@@ -142,6 +142,6 @@ def _handler(owner: AccountServer) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing: the tests' own output is what counts."""
+            """Log nothing, to keep the tests' output clean."""
 
     return Handler

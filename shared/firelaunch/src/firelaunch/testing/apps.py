@@ -1,4 +1,4 @@
-"""An app for tests: settings made in a folder, a client that is signed in."""
+"""Make an app for tests: settings in a folder, and a signed-in client."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ thinking_tokens = 0
 requests_per_minute = 1000
 daily_usd = "0.50"
 """
-"""A ``firelaunch.toml`` that is whole and small."""
+"""A small, complete ``firelaunch.toml``."""
 
 
 def write_app(folder: Path, settings: str = SETTINGS) -> Path:
-    """The files of an app that settings refer to, in ``folder``; returns the path of its ``firelaunch.toml``."""
+    """Write an app's settings and prompts into ``folder``, and return the path of its ``firelaunch.toml``."""
     prompts = folder / "app" / "prompts"
     prompts.mkdir(parents=True, exist_ok=True)
     (prompts / "chat@1.md").write_text("You are ${app_name}.")
@@ -65,42 +65,42 @@ class User:
     token: str
 
     def get(self, path: str) -> TestResponse:
-        """GET."""
+        """Send a GET request."""
         return self.client.get(path, headers=self._headers())
 
     def delete(self, path: str) -> TestResponse:
-        """DELETE."""
+        """Send a DELETE request."""
         return self.client.delete(path, headers=self._headers())
 
     def post(self, path: str, body: Any = None, **headers: str) -> TestResponse:
-        """POST ``body`` as JSON; ``headers`` by their names with "_" for "-"."""
+        """POST ``body`` as JSON. Write "_" for "-" in the names of ``headers``."""
         return self.client.post(path, json={} if body is None else body, headers=self._headers(headers))
 
     def upload(self, name: str, content: bytes, **form: str) -> TestResponse:
-        """Put up a document as a file."""
+        """Upload a document as a file."""
         data = {"file": (io.BytesIO(content), name), **form}
         return self.client.post("/v1/documents", data=data, headers=self._headers(), content_type="multipart/form-data")
 
     def document(self, document: str, seconds: float = 60.0, *, library: bool = False) -> dict[str, Any]:
-        """A document once the work on it has ended.
+        """Wait until a document is ready or failed, and return it.
 
         Raises:
-            AssertionError: it did not end within ``seconds``.
+            AssertionError: the work on it did not end within ``seconds``.
         """
         give_up = time.monotonic() + seconds
         while time.monotonic() < give_up:
-            found: dict[str, Any] = self.get(f"/v1/documents/{document}?library={str(library).lower()}").get_json()
-            if found.get("status") in {"ready", "failed"}:
-                return found
+            view: dict[str, Any] = self.get(f"/v1/documents/{document}?library={str(library).lower()}").get_json()
+            if view.get("status") in {"ready", "failed"}:
+                return view
             time.sleep(0.02)
-        raise AssertionError(f"the document is not ready: {found}")
+        raise AssertionError(f"the document is not ready: {view}")
 
     def patch(self, path: str, body: Any) -> TestResponse:
-        """PATCH with ``body`` as JSON."""
+        """PATCH ``body`` as JSON."""
         return self.client.patch(path, json=body, headers=self._headers())
 
     def new_chat(self) -> str:
-        """A new chat's id."""
+        """Make a chat and return its id."""
         chat_id: str = self.post("/v1/chats").get_json()["id"]
         return chat_id
 
@@ -113,19 +113,19 @@ class User:
         return self.send(chat_id, text, Accept="text/event-stream", **headers)
 
     def _headers(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        given = {name.replace("_", "-"): value for name, value in (more or {}).items()}
-        return {"Authorization": f"Bearer {self.token}", **given}
+        headers = {name.replace("_", "-"): value for name, value in (more or {}).items()}
+        return {"Authorization": f"Bearer {self.token}", **headers}
 
 
 def sign_in(app: App, uid: str, role: str = "member") -> User:
-    """A user of ``app``, which runs in embedded or emulators mode."""
+    """Sign in to ``app``, which runs in embedded or emulators mode, and return the user."""
     client = app.test_client()
     answer = client.post("/dev/token", json={"uid": uid, "role": role})
     return User(client, answer.get_json()["token"])
 
 
 def events(response: TestResponse) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The server-sent events of a streamed answer, as they come."""
+    """Yield the server-sent events of a streamed answer as they arrive, each as its name and its data."""
     name, rest = "", b""
     for piece in response.response:
         rest += piece if isinstance(piece, bytes) else piece.encode()

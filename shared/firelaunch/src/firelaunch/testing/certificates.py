@@ -1,4 +1,4 @@
-"""A server that publishes signing keys as Google does, and mints the ID and App Check tokens that go with them."""
+"""Publish signing keys as Google does, and sign ID and App Check tokens with them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Key:
     def certificate(self) -> str:
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "securetoken.test")])
         now = datetime.now(UTC)
-        made = (
+        certificate = (
             x509.CertificateBuilder()
             .subject_name(name)
             .issuer_name(name)
@@ -39,7 +39,7 @@ class _Key:
             .not_valid_after(now + timedelta(days=30))
             .sign(self.private, hashes.SHA256())
         )
-        return made.public_bytes(serialization.Encoding.PEM).decode()
+        return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     @cached_property
     def jwk(self) -> dict[str, Any]:
@@ -55,14 +55,14 @@ class _Key:
 
 
 class CertificateServer:
-    """A context manager. Certificates are at ``url``; ``token`` mints what they verify.
+    """A server of certificates, as a context manager. ``url`` serves certificates that verify the tokens of ``token``.
 
     Attributes:
-        fetches: how often the certificates were asked for.
-        status: what to answer with; 200, or a fault.
-        max_age: seconds, as the Cache-Control header says.
-        users: what Firebase Auth knows of users, by uid: ``{"validSince": "<seconds>"}``, ``{"disabled": True}``. A uid
-            that is not in it is unknown. Asked for at ``toolkit_url``.
+        fetches: the number of requests for the certificates.
+        status: the status of answers: 200, or a fault.
+        max_age: seconds for the Cache-Control header.
+        users: Firebase Auth's data of users, by uid: ``{"validSince": "<seconds>"}``, ``{"disabled": True}``. A uid
+            that is not in it is unknown. ``toolkit_url`` serves them.
     """
 
     def __init__(self, max_age: int = 3600) -> None:
@@ -86,27 +86,27 @@ class CertificateServer:
 
     @property
     def certificate(self) -> str:
-        """The newest certificate, PEM."""
+        """The newest certificate, as PEM."""
         return self._keys[-1].certificate
 
     def rotate(self) -> None:
-        """Publish another key, and sign with it from now on. The last two are published."""
+        """Publish another key and sign with it from now on. The last two keys stay published."""
         self._keys = [*self._keys[-1:], _Key(f"key-{time.monotonic_ns()}")]
 
     def token(self, project: str, uid: Any, apps: Any = None, tenant: str | None = None, **claims: Any) -> str:
-        """An ID token as Firebase Auth issues them.
+        """Return an ID token like those of Firebase Auth.
 
         Args:
-            apps: the membership claim, such as ``{"demo": "member"}``; left out where None.
-            claims: any others; ``None`` takes a standard one away.
+            apps: the membership claim, such as ``{"demo": "member"}``; None for no such claim.
+            claims: other claims; ``None`` removes a standard claim.
         """
         return self.sign(id_token_claims(project, uid, apps, tenant, claims))
 
     def app_check_token(self, project: str, client: Any, **claims: Any) -> str:
-        """An App Check token for the client with that Firebase app id, of a project whose number is 1234.
+        """Return an App Check token for the client with that Firebase app id, of a project whose number is 1234.
 
         Args:
-            claims: any others; ``None`` takes a standard one away.
+            claims: other claims; ``None`` removes a standard claim.
         """
         now = int(time.time())
         standard = {"iss": "https://firebaseappcheck.googleapis.com/1234", "iat": now, "exp": now + 3600, "sub": client}
@@ -114,7 +114,7 @@ class CertificateServer:
         return self.sign({key: value for key, value in payload.items() if value is not None})
 
     def sign(self, payload: Mapping[str, Any]) -> str:
-        """Any payload, signed (RS256) with the newest key."""
+        """Return a token with any payload, signed (RS256) with the newest key."""
         encoded: bytes = jwt.encode(self._keys[-1].signer, dict(payload))  # type: ignore[no-untyped-call]
         return encoded.decode()
 
@@ -136,9 +136,9 @@ class CertificateServer:
                 self.wfile.write(body)
 
             def do_POST(self) -> None:
-                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                found = [{"localId": uid, **owner.users[uid]} for uid in asked.get("localId", []) if uid in owner.users]
-                body = json.dumps({"users": found} if found else {}).encode()
+                ids = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                users = [{"localId": uid, **owner.users[uid]} for uid in ids.get("localId", []) if uid in owner.users]
+                body = json.dumps({"users": users} if users else {}).encode()
                 self.send_response(owner.status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
@@ -146,13 +146,13 @@ class CertificateServer:
                 self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:
-                """Say nothing: the tests' own output is what counts."""
+                """Log nothing, to keep the tests' output clean."""
 
         return Handler
 
 
 def id_token_claims(project: str, uid: Any, apps: Any, tenant: str | None, others: Mapping[str, Any]) -> dict[str, Any]:
-    """The claims of an ID token of ``project`` for ``uid``, valid for an hour from now."""
+    """Return the claims of an ID token of ``project`` for ``uid``, valid for an hour from now."""
     now = int(time.time())
     firebase: dict[str, Any] = {"identities": {}, "sign_in_provider": "custom"}
     claims: dict[str, Any] = {

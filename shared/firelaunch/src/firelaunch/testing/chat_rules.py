@@ -1,6 +1,6 @@
-"""What OpenAI refuses of a chat request beside its answer's schema: tools that do not fit, and their calls in disorder.
+"""Refuse the chat requests that OpenAI refuses: invalid tools, tool messages out of order, unsupported parameters.
 
-The rules are those of https://platform.openai.com/docs/guides/function-calling, written here anew.
+The rules follow https://platform.openai.com/docs/guides/function-calling and share no code with the client.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def chat_problem(request: Mapping[str, Any]) -> str | None:
-    """Why the provider would refuse the request; None where it would not."""
+    """Return why the provider would refuse the request, or None."""
     tools = request.get("tools")
     if tools is not None and not tools:
         return "Invalid 'tools': empty array"
@@ -41,29 +41,29 @@ def _tool_problem(tool: Mapping[str, Any]) -> str | None:
 
 
 def _order_problem(messages: Sequence[Mapping[str, Any]]) -> str | None:
-    asked: set[str] = set()
+    pending: set[str] = set()
     for message in messages:
         if not isinstance(message.get("content"), str | None):
             return "Invalid type for 'messages[].content'"
         if message["role"] == "tool":
-            if message.get("tool_call_id") not in asked:
+            if message.get("tool_call_id") not in pending:
                 return "messages with role 'tool' must be a response to a preceding message with 'tool_calls'"
-            asked.remove(message["tool_call_id"])
+            pending.remove(message["tool_call_id"])
             continue
-        if asked:
-            return f"'tool_calls' must be followed by tool messages; missing: {', '.join(sorted(asked))}"
+        if pending:
+            return f"'tool_calls' must be followed by tool messages; missing: {', '.join(sorted(pending))}"
         calls = message.get("tool_calls", ())
         if any(not isinstance(call["function"]["arguments"], str) for call in calls):
             return "Invalid type for 'messages[].tool_calls[].function.arguments'"
-        asked = {call["id"] for call in calls}
-    return f"'tool_calls' must be followed by tool messages; missing: {', '.join(sorted(asked))}" if asked else None
+        pending = {call["id"] for call in calls}
+    return f"'tool_calls' must be followed by tool messages; missing: {', '.join(sorted(pending))}" if pending else None
 
 
 def openai_refusal(request: Mapping[str, Any]) -> tuple[str, str | None] | None:
-    """What OpenAI's own servers refuse of parameters, by model, in their words; with the parameter that they name.
+    """Return OpenAI's message about a parameter that its model does not support, and the parameter; None if all fit.
 
-    As of gpt-5.4 to gpt-6.1: the older name of the limit, a temperature beside any effort but "none", function tools
-    likewise, and an effort that the model does not know.
+    gpt-5.4 to gpt-6.1 refuse the older name of the token limit, a temperature or function tools with any effort but
+    "none", and an effort that the model does not know.
     """
     model = request["model"]
     if not _REASONING.match(model):
@@ -77,9 +77,10 @@ def openai_refusal(request: Mapping[str, Any]) -> tuple[str, str | None] | None:
         )
     effort = request.get("reasoning_effort", "medium")
     if effort not in _EFFORTS:
-        known = ", ".join(f"'{each}'" for each in _EFFORTS)
+        supported = ", ".join(f"'{each}'" for each in _EFFORTS)
         return (
-            f"Unsupported value: '{effort}' is not supported with the '{model}' model. Supported values are: {known}.",
+            f"Unsupported value: '{effort}' is not supported with the '{model}' model. "
+            f"Supported values are: {supported}.",
             "reasoning_effort",
         )
     if effort != "none" and request.get("temperature", 1) != 1:

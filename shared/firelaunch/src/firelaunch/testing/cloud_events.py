@@ -1,6 +1,6 @@
-"""Events as Google's services send them to a function, in both forms of CloudEvents over HTTP.
+"""Make the events that Google's services send to a function, in both forms of CloudEvents over HTTP.
 
-By Google's own examples (https://github.com/googleapis/google-cloudevents) and message types (``google-events``).
+They follow Google's examples (https://github.com/googleapis/google-cloudevents) and message types (``google-events``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DATA = "https://github.com/googleapis/google-cloudevents/blob/main/proto/google
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A POST to a function."""
+    """The headers and body of a POST to a function."""
 
     headers: Mapping[str, str]
     body: bytes
@@ -38,10 +38,10 @@ def storage_finalized(
     at: datetime | None = None,
     **changes: Any,
 ) -> Sent:
-    """That a file was put into Cloud Storage, whole.
+    """Return the event that a file was uploaded to Cloud Storage.
 
     Args:
-        changes: attributes of the event in place of its own; None takes one away.
+        changes: attributes that replace the event's own; None removes one.
     """
     at = at or datetime.now(UTC)
     time = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -79,10 +79,10 @@ def storage_finalized(
 def storage_notified(
     bucket: str, name: str, generation: int = 1588778055917163, *, at: datetime | None = None, **changes: Any
 ) -> Sent:
-    """The same as Cloud Storage tells a topic, and as Pub/Sub pushes it to a function.
+    """Return the Pub/Sub push with Cloud Storage's notification that a file was uploaded.
 
     Args:
-        changes: attributes of the message in place of its own; None takes one away.
+        changes: attributes that replace the message's own; None removes one.
     """
     attributes = {
         "bucketId": bucket,
@@ -98,11 +98,11 @@ def storage_notified(
 
 
 def pushed(attributes: Mapping[str, Any], data: bytes, at: datetime | None = None) -> Sent:
-    """A message as Pub/Sub pushes it (https://cloud.google.com/pubsub/docs/push#receive_push)."""
-    given = {name: value for name, value in attributes.items() if value is not None}
+    """Return a Pub/Sub push with a message (https://cloud.google.com/pubsub/docs/push#receive_push)."""
+    present = {name: value for name, value in attributes.items() if value is not None}
     number, time = secrets.token_hex(8), (at or datetime.now(UTC)).isoformat(timespec="milliseconds")
     message = {
-        "attributes": given,
+        "attributes": present,
         "data": base64.b64encode(data).decode(),
         "messageId": number,
         "message_id": number,
@@ -125,12 +125,12 @@ def document_event(
     at: datetime | None = None,
     **changes: Any,
 ) -> Sent:
-    """That a Firestore document was written, changed or removed.
+    """Return the event that a Firestore document was created, changed or deleted.
 
     Args:
-        before, after: its fields; None where there was, or is, none.
-        as_json: JSON in place of protobuf, as a trigger may be set to.
-        changes: attributes of the event in place of its own; None takes one away.
+        before, after: the document's fields; None if it did not exist before, or no longer exists.
+        as_json: encode the data as JSON instead of protobuf, as a trigger may be configured.
+        changes: attributes that replace the event's own; None removes one.
     """
     from google.events.cloud.firestore_v1.types.data import DocumentEventData
     from google.protobuf import json_format
@@ -140,8 +140,8 @@ def document_event(
     name = f"projects/{project}/databases/{database}/documents/{path}"
 
     def document(fields: Mapping[str, Any]) -> dict[str, Any]:
-        own = {key: _value(value) for key, value in fields.items()}
-        return {"name": name, "fields": own, "createTime": time, "updateTime": time}
+        encoded = {key: _value(value) for key, value in fields.items()}
+        return {"name": name, "fields": encoded, "createTime": time, "updateTime": time}
 
     data: dict[str, Any] = {}
     if after is not None:
@@ -173,12 +173,14 @@ def document_event(
 
 
 def _sent(attributes: Mapping[str, Any], data: bytes, content_type: str, structured: bool) -> Sent:
-    given = {"specversion": "1.0", **attributes}
-    given = {name: value for name, value in given.items() if value is not None}
+    fields = {"specversion": "1.0", **attributes}
+    fields = {name: value for name, value in fields.items() if value is not None}
     if not structured:
-        headers = {f"ce-{name}": quote(str(value), safe=" !#$&'()*+,/:;=?@[]{}|<>^`~") for name, value in given.items()}
+        headers = {
+            f"ce-{name}": quote(str(value), safe=" !#$&'()*+,/:;=?@[]{}|<>^`~") for name, value in fields.items()
+        }
         return Sent({"Content-Type": content_type, **headers}, data)
-    envelope: dict[str, Any] = {**given, "datacontenttype": content_type}
+    envelope: dict[str, Any] = {**fields, "datacontenttype": content_type}
     if content_type == "application/json":
         envelope["data"] = json.loads(data)
     else:
@@ -187,7 +189,7 @@ def _sent(attributes: Mapping[str, Any], data: bytes, content_type: str, structu
 
 
 def _value(value: Any) -> dict[str, Any]:
-    """A value in the JSON of Firestore's REST interface."""
+    """Encode a value as Firestore's REST API does."""
     match value:
         case None:
             return {"nullValue": None}

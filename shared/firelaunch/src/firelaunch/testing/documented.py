@@ -1,4 +1,4 @@
-"""Holds an app's answers to its OpenAPI document."""
+"""Check an app's answers against its OpenAPI document."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..server.app import App
 
 __all__ = ["Documented", "watch"]
 
-_UNTOLD = {"HEAD", "OPTIONS"}
+_UNDOCUMENTED = {"HEAD", "OPTIONS"}
 """Methods that Flask answers by itself."""
 
 
 class Documented:
-    """An OpenAPI document, as the judge of answers.
+    """A checker of answers against an OpenAPI document.
 
     Args:
-        document: as ``/openapi.json`` gives it.
+        document: the content of ``/openapi.json``.
     """
 
     def __init__(self, document: Mapping[str, Any]) -> None:
@@ -30,20 +30,20 @@ class Documented:
         self._validator = cache(self._make_validator)
 
     def problem(self, method: str, path: str, status: int, media_type: str, body: bytes) -> str | None:
-        """What in an answer is not as the document says; None where all is.
+        """Return how an answer differs from the document, or None.
 
         Args:
-            path: as the document writes it: ``/v1/chats/{id}``.
-            media_type: of the answer, without parameters.
+            path: the path as the document writes it: ``/v1/chats/{id}``.
+            media_type: the answer's media type, without parameters.
         """
         here = f"{method} {path} {status}"
         operation = self._document["paths"].get(path, {}).get(method.lower())
         if operation is None:
             return f"{here}: the route is not in the document"
-        told = operation["responses"].get(str(status))
-        if told is None:
+        documented = operation["responses"].get(str(status))
+        if documented is None:
             return f"{here}: the status is not in the document: {body[:200]!r}"
-        content = told.get("content")
+        content = documented.get("content")
         if content is None:
             return f"{here}: the document knows of no body: {body[:200]!r}" if body else None
         if media_type not in content:
@@ -54,17 +54,17 @@ class Documented:
         return next((f"{here}: {fault.json_path}: {fault.message}" for fault in faults), None)
 
     def _make_validator(self, path: str, method: str, status: str) -> Draft202012Validator:
-        told = self._document["paths"][path][method]["responses"][status]["content"]["application/json"]
-        return Draft202012Validator({**told["schema"], "components": self._document["components"]})
+        documented = self._document["paths"][path][method]["responses"][status]["content"]["application/json"]
+        return Draft202012Validator({**documented["schema"], "components": self._document["components"]})
 
 
 def watch(app: App, documented: Documented) -> list[str]:
-    """Looks at each answer of ``app`` from now on; what is not as ``documented`` says is added to the returned list."""
+    """Check each answer of ``app`` from now on, and return the list to which problems are added."""
     problems: list[str] = []
 
     @app.after_request
-    def look(response: Response) -> Response:
-        if request.url_rule is None or request.method in _UNTOLD:
+    def check(response: Response) -> Response:
+        if request.url_rule is None or request.method in _UNDOCUMENTED:
             return response
         path = str(request.url_rule).replace("<", "{").replace(">", "}")
         body = b"" if response.mimetype == "text/event-stream" else response.get_data()

@@ -1,4 +1,4 @@
-"""Small documents to test with: PDFs made of lines of text, and protected ones."""
+"""Make small documents for tests: PDFs from lines of text, also protected ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEFT, _TOP = 72, 770
 
 
 def lines_of(text: str, width: int = 90) -> list[Line]:
-    """Lines of a text in which "# " begins a heading and an empty line ends a paragraph."""
+    """Split a text into lines. In the text "# " begins a heading and an empty line ends a paragraph."""
     lines: list[Line] = []
     for paragraph in text.split("\n\n"):
         level = len(paragraph) - len(paragraph.lstrip("#"))
@@ -27,7 +27,7 @@ def lines_of(text: str, width: int = 90) -> list[Line]:
 
 
 def pdf(pages: Sequence[Iterable[Line]], *, protected: bool = False) -> bytes:
-    """A PDF in Helvetica, Latin-1 only; ``protected`` makes readers ask for a password that nobody knows."""
+    """Return a PDF in Helvetica, in Latin-1 only. With ``protected`` readers ask for a password that nobody knows."""
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Count %d /Kids [%s] >>"

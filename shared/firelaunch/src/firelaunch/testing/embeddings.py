@@ -1,4 +1,4 @@
-"""Servers of embeddings on a real socket: OpenAI's ``/embeddings`` and Vertex AI's ``:predict``, with their limits."""
+"""Serve embeddings on a real socket, as OpenAI's ``/embeddings`` and Vertex AI's ``:predict``, with their limits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TASKS = {"RETRIEVAL_QUERY", "RETRIEVAL_DOCUMENT", "SEMANTIC_SIMILARITY", "CLASS
 
 
 def embedding(text: str, dimensions: int) -> list[float]:
-    """A vector in which texts that share words are near each other: each word adds to one dimension."""
+    """Return a vector that is close to those of texts with the same words: each word adds to one dimension."""
     vector = [0.001] * dimensions
     for word in re.findall(r"\w+", text.lower()):
         vector[int.from_bytes(sha256(word.encode()).digest()[:4]) % dimensions] += 1.0
@@ -31,12 +31,12 @@ def embedding(text: str, dimensions: int) -> list[float]:
 
 
 def tokens_of(text: str) -> int:
-    """The tokens that these servers count: words."""
+    """Return the tokens that these servers count, which are words."""
     return len(text.split())
 
 
 class OpenAIEmbeddingServer(JsonServer):
-    """Speaks OpenAI's embeddings. ``base_url`` is its address for clients; ``reverse`` has it answer backwards."""
+    """A server of OpenAI's embeddings at ``base_url``. With ``reverse`` it returns the vectors in reverse order."""
 
     def __init__(self, dimensions: int = 16, *, reverse: bool = False, usage: bool = True) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class OpenAIEmbeddingServer(JsonServer):
         self._usage = usage
 
     def answer(self, path: str, body: Any) -> Any:
-        """See :class:`JsonServer`."""
+        """Return the embeddings of the texts in ``body``."""
         if path != "v1/embeddings":
             raise Refused(404, f"no route {path}")
         texts = body["input"]
@@ -63,36 +63,36 @@ class OpenAIEmbeddingServer(JsonServer):
 
 
 class VertexEmbeddingServer(GrpcServer):
-    """Answers ``predict`` of Vertex AI's embedding models, by gRPC and by REST."""
+    """A server of Vertex AI's embedding models, which answers ``predict`` by gRPC and REST."""
 
     def __init__(self) -> None:
         super().__init__()
         self.base_url = f"{self.url}/v1"
 
     def methods(self) -> list[Method]:
-        """See :class:`GrpcServer`."""
+        """Return the one method, ``predict``."""
         from google.cloud.aiplatform_v1.types import PredictRequest, PredictResponse
 
         service = "google.cloud.aiplatform.v1.PredictionService"
-        return [(service, "Predict", PredictRequest, PredictResponse, lambda asked: f"v1/{asked.endpoint}:predict")]
+        return [(service, "Predict", PredictRequest, PredictResponse, lambda request: f"v1/{request.endpoint}:predict")]
 
     def answer(self, path: str, body: Any) -> Any:
-        """See :class:`JsonServer`."""
-        found = re.fullmatch(r"v1/projects/[\w-]+/locations/[\w-]+/publishers/google/models/([\w-]+):predict", path)
-        if found is None or found[1] not in _OWN_DIMENSIONS:
+        """Return the embeddings of the instances in ``body``."""
+        target = re.fullmatch(r"v1/projects/[\w-]+/locations/[\w-]+/publishers/google/models/([\w-]+):predict", path)
+        if target is None or target[1] not in _OWN_DIMENSIONS:
             raise Refused(404, f"no model at {path}", "NOT_FOUND")
         if not set(body) <= {"instances", "parameters"}:
             raise Refused(400, f"unknown fields: {sorted(body)}")
         instances, parameters = body["instances"], body.get("parameters", {})
         texts = [_content(instance) for instance in instances]
-        most = 1 if found[1].startswith("gemini") else _VERTEX_TEXTS
-        if not 1 <= len(texts) <= most:
-            raise Refused(400, f"{len(texts)} instances, and {most} at most are supported")
+        limit = 1 if target[1].startswith("gemini") else _VERTEX_TEXTS
+        if not 1 <= len(texts) <= limit:
+            raise Refused(400, f"{len(texts)} instances, and {limit} at most are supported")
         if sum(map(tokens_of, texts)) > _VERTEX_TOKENS:
             raise Refused(400, "the input has more than 20000 tokens")
-        own = _OWN_DIMENSIONS[found[1]]
-        dimensions = int(parameters.get("outputDimensionality", own))
-        if not set(parameters) <= {"outputDimensionality", "autoTruncate"} or not 1 <= dimensions <= own:
+        full_length = _OWN_DIMENSIONS[target[1]]
+        dimensions = int(parameters.get("outputDimensionality", full_length))
+        if not set(parameters) <= {"outputDimensionality", "autoTruncate"} or not 1 <= dimensions <= full_length:
             raise Refused(400, f"parameters are not valid: {parameters}")
         return {
             "predictions": [
@@ -103,8 +103,8 @@ class VertexEmbeddingServer(GrpcServer):
 
 
 def _content(instance: Any) -> str:
-    known = isinstance(instance, dict) and set(instance) <= {"content", "task_type", "title"}
-    if not known or not instance.get("content") or instance.get("task_type", "RETRIEVAL_QUERY") not in _TASKS:
+    valid_fields = isinstance(instance, dict) and set(instance) <= {"content", "task_type", "title"}
+    if not valid_fields or not instance.get("content") or instance.get("task_type", "RETRIEVAL_QUERY") not in _TASKS:
         raise Refused(400, f"an instance is not valid: {sorted(instance)}")
     return str(instance["content"])
 

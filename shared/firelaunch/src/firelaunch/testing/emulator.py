@@ -1,6 +1,6 @@
-"""The Firestore emulator, found and started for tests; and clients that act as a user under its rules.
+"""Find and start the Firestore emulator for tests, and make clients that act as a user under its rules.
 
-A project id is a namespace of its own for data and rules, so one emulator serves any number of tests side by side.
+Each project id has its own data and rules, so one emulator serves any number of tests side by side.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ MEND = (
 )
 
 _DENY_ALL = "rules_version = '2';\nservice cloud.firestore { match /{path=**} { allow read, write: if false; } }\n"
-_NONE_LOADED = "OPEN_RULES"  # the name that the emulator gives to the rules it has when it was started without any
+_NONE_LOADED = "OPEN_RULES"  # the emulator's name for its rules if it was started without any
 _CLASS = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
-# Runs a command until it ends, or the process that owns the tests does: a session that is killed leaves no emulator.
+# Runs a command until it or the process that owns the tests ends, so that a killed session leaves no emulator behind.
 _WATCHED = """
 owner=$1; folder=$2; shift 2
 "$@" & child=$!
@@ -42,7 +42,7 @@ while kill -0 "$owner" && kill -0 "$child"; do sleep 1 & wait $!; done 2>/dev/nu
 kill -9 "$child" 2>/dev/null
 rm -rf "$folder"
 """
-# Java's own defaults are for processes that live for days: they would spend more on compiling than tests last.
+# Java's defaults suit processes that live for days: the emulator would compile for longer than the tests last.
 _JAVA_OPTIONS = ("-Duser.language=en", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 _START_SECONDS = 60.0
 _REST_SECONDS = 30.0
@@ -54,7 +54,7 @@ _RELEASE_SHA256 = "9d43599ed6151199e8d604dc87fac51218e49e5f3a48519b1ae560bbe5e33
 
 
 class EmulatorUnavailable(Exception):
-    """No emulator runs, and none can be started; the message says why."""
+    """No emulator runs, and none can be started. The message says why."""
 
 
 class RulesError(Exception):
@@ -63,11 +63,11 @@ class RulesError(Exception):
 
 @dataclass(slots=True)
 class Emulator:
-    """A running emulator. A context manager that ends it, if it was started here.
+    """A running emulator, as a context manager that stops it if it was started here.
 
     Attributes:
-        host: "127.0.0.1:8080", as in FIRESTORE_EMULATOR_HOST.
-        log: what it says, while it runs; None where it was started elsewhere.
+        host: the address, such as "127.0.0.1:8080", as in FIRESTORE_EMULATOR_HOST.
+        log: the emulator's log file while it runs; None if it was started elsewhere.
     """
 
     host: str
@@ -76,18 +76,18 @@ class Emulator:
 
     @property
     def refusal(self) -> type[Exception]:
-        """What :meth:`load_rules` raises where rules do not compile."""
+        """The exception that :meth:`load_rules` raises if rules do not compile."""
         return RulesError
 
     @classmethod
     def start(cls, owner: int | None = None) -> Self:
-        """The emulator that FIRESTORE_EMULATOR_HOST names, or a new one under deny-all rules on a free port.
+        """Return the emulator at FIRESTORE_EMULATOR_HOST, or start one with deny-all rules on a free port.
 
         Args:
-            owner: process id with which a new emulator ends at the latest; this process where it is left out.
+            owner: the id of the process with which a new emulator ends at the latest; by default this process.
 
         Raises:
-            EmulatorUnavailable: there is no Java or no emulator, or it does not come up.
+            EmulatorUnavailable: Java or the emulator is missing, or the emulator does not start.
         """
         host = os.environ.get("FIRESTORE_EMULATOR_HOST")
         if host:
@@ -126,9 +126,9 @@ class Emulator:
         give_up = time.monotonic() + _START_SECONDS
         while not emulator._answers():
             if process.poll() is not None or time.monotonic() > give_up:
-                said = _tail(folder / "log")
+                log_end = _tail(folder / "log")
                 emulator.stop()
-                raise EmulatorUnavailable(f"the Firestore emulator did not come up; it said:\n{said}")
+                raise EmulatorUnavailable(f"the Firestore emulator did not come up; it said:\n{log_end}")
             time.sleep(0.05)
         return emulator
 
@@ -140,7 +140,7 @@ class Emulator:
             return False
 
     def stop(self) -> None:
-        """End the emulator, if it was started here."""
+        """Stop the emulator if it was started here."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
@@ -153,30 +153,30 @@ class Emulator:
         self.stop()
 
     def load_rules(self, project: str, source: str, database: str = "(default)") -> None:
-        """Put security rules in force, for all that comes after.
+        """Put security rules in force for all later requests.
 
         Raises:
-            RulesError: they do not compile.
+            RulesError: the rules do not compile.
         """
         body = {"rules": {"files": [{"name": "firestore.rules", "content": source}]}}
         self.rest("PUT", f"/emulator/v1/{_where(project, database)}:securityRules", body)
 
     def close_if_open(self, project: str, database: str = "(default)") -> bool:
-        """Deny everything where no rules were loaded and the emulator, started without any, would allow everything.
+        """Deny everything if no rules were loaded. An emulator that was started without rules allows everything.
 
-        Rules of one database do not hold for another, so each named database has to be looked at by itself.
+        Rules hold for one database only, so check each named database.
 
         Returns:
-            whether it was open.
+            Whether the database was open.
         """
-        said = self.rest("GET", f"/emulator/v1/{_where(project, database)}:securityRules")
-        is_open = [file["name"] for file in said["rules"]["files"]] == [_NONE_LOADED]
+        loaded = self.rest("GET", f"/emulator/v1/{_where(project, database)}:securityRules")
+        is_open = [file["name"] for file in loaded["rules"]["files"]] == [_NONE_LOADED]
         if is_open:
             self.load_rules(project, _DENY_ALL, database)
         return is_open
 
     def rule_coverage(self, project: str, database: str = "(default)") -> Any:
-        """The expression tree of the rules in force, with the values seen and how often (see docs/test-rules.md)."""
+        """Return the expression tree of the rules in force, with the values seen and how often (docs/test-rules.md)."""
         return self.rest("GET", f"/emulator/v1/{_where(project, database)}:ruleCoverage")
 
     def clear(self, project: str, database: str = "(default)") -> None:
@@ -184,11 +184,11 @@ class Emulator:
         self.rest("DELETE", f"/emulator/v1/projects/{project}/databases/{database}/documents")
 
     def rest(self, method: str, path: str, body: Any = None) -> Any:
-        """One call of the emulator's own REST API.
+        """Call the emulator's own REST API and return the answer's JSON.
 
         Raises:
-            RulesError: it answered 400.
-            EmulatorUnavailable: it answered another error, or not at all.
+            RulesError: the emulator answered 400.
+            EmulatorUnavailable: the emulator answered another error, or not at all.
         """
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
@@ -196,7 +196,7 @@ class Emulator:
         )
         try:
             with urllib.request.urlopen(request, timeout=_REST_SECONDS) as answer:  # noqa: S310 - our own host
-                said = answer.read()
+                answer_body = answer.read()
         except urllib.error.HTTPError as error:
             message = error.read().decode(errors="replace")
             if error.code == 400:
@@ -204,27 +204,28 @@ class Emulator:
             raise EmulatorUnavailable(f"{method} {path}: {error.code} {message[:500]}") from None
         except OSError as error:
             raise EmulatorUnavailable(f"{method} {path}: {error}") from error
-        return json.loads(said) if said else None
+        return json.loads(answer_body) if answer_body else None
 
     def store(self, project: str, database: str = "(default)") -> FirestoreStore:
-        """A store with an owner's rights, which rules do not bind."""
+        """Return a store with an owner's rights, to which rules do not apply."""
         return FirestoreStore(project, database, self.client(project, database))
 
     def client(self, project: str, database: str = "(default)") -> Any:
-        """The real Python client with an owner's rights."""
+        """Return Google's Python client with an owner's rights, to which rules do not apply."""
         from google.auth.credentials import AnonymousCredentials
         from google.cloud import firestore
 
         client = firestore.Client(project, AnonymousCredentials(), database)  # type: ignore[no-untyped-call]
-        # The library reads the host from the environment alone, and tests of one process talk to more than one host.
+        # The library reads the host only from the environment, but tests in one process use more than one host.
         client._emulator_host = self.host
         return client
 
     def client_as(self, project: str, claims: Mapping[str, Any] | None, database: str = "(default)") -> Any:
-        """The real Python client, bound by the rules as a user with ``claims`` (``sub`` is the uid); None is nobody.
+        """Return Google's Python client as a user with ``claims``, to whom the rules apply.
 
-        The library adds an owner's token to each call to an emulator, under which every rule would seem to allow. A
-        database without rules is closed first.
+        ``sub`` is the uid; None stands for a client that is not signed in. The library sends an owner's token with each
+        call to an emulator, with which every rule would allow, so this client replaces the token. A database without
+        rules is closed first.
         """
         self.close_if_open(project, database)
         client = self.client(project, database)
@@ -240,7 +241,7 @@ def _where(project: str, database: str) -> str:
 
 
 def unsigned_token(project: str, claims: Mapping[str, Any]) -> str:
-    """An ID token as the Auth emulator issues them, which the Firestore emulator believes without a signature."""
+    """Return an ID token like those of the Auth emulator, which the Firestore emulator accepts unsigned."""
     now = int(time.time())
     payload = {
         "iss": f"https://securetoken.google.com/{project}",
@@ -257,15 +258,15 @@ def unsigned_token(project: str, claims: Mapping[str, Any]) -> str:
 
 
 def find_jar() -> Path | None:
-    """The emulator's JAR: the Google Cloud CLI's, or one that firebase-tools or this harness has fetched before."""
+    """Return the emulator's JAR: the Google Cloud CLI's, firebase-tools', or one that this module downloads."""
     for root in _cloud_sdk_roots():
         jar = root / "platform" / "cloud-firestore-emulator" / "cloud-firestore-emulator.jar"
         if jar.is_file():
             return jar
     cache = Path.home() / ".cache"
-    found = sorted(cache.glob("firebase/emulators/cloud-firestore-emulator-v*.jar"))
-    found += sorted(cache.glob("firelaunch/cloud-firestore-emulator-v*.jar"))
-    return found[-1] if found else _download(cache / "firelaunch")
+    jars = sorted(cache.glob("firebase/emulators/cloud-firestore-emulator-v*.jar"))
+    jars += sorted(cache.glob("firelaunch/cloud-firestore-emulator-v*.jar"))
+    return jars[-1] if jars else _download(cache / "firelaunch")
 
 
 def _cloud_sdk_roots() -> list[Path]:
@@ -284,23 +285,23 @@ def _free_port() -> int:
 
 
 def _download(folder: Path) -> Path | None:
-    """The official release, where there is a network; None where there is none."""
+    """Download the official release. Return None without a network."""
     target = folder / _RELEASE
     folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f"{_RELEASE}.{os.getpid()}"
+    partial = folder / f"{_RELEASE}.{os.getpid()}"
     digest = hashlib.sha256()
     try:
-        with urllib.request.urlopen(_RELEASE_URL, timeout=20) as answer, aside.open("wb") as out:
+        with urllib.request.urlopen(_RELEASE_URL, timeout=20) as answer, partial.open("wb") as out:
             while block := answer.read(1 << 20):
                 digest.update(block)
                 out.write(block)
         if digest.hexdigest() != _RELEASE_SHA256:
             raise EmulatorUnavailable(f"{_RELEASE_URL} does not have the SHA-256 it should; nothing was kept")
-        aside.replace(target)
+        partial.replace(target)
     except OSError:
         return None
     finally:
-        aside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
     return target
 
 

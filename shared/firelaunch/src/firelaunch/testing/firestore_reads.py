@@ -1,4 +1,4 @@
-"""Counts what Firestore would bill of a client's reads, on the emulator, which bills nothing."""
+"""Count the reads that Firestore would bill, on the emulator, which bills nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["FirestoreReads"]
 
 
 class FirestoreReads:
-    """Counts the reads of one client from now on. May be used from many threads.
+    """A counter of one client's reads from now on, for use from many threads.
 
     The rules are those of https://firebase.google.com/docs/firestore/pricing: a read for each document that a query
     returns or that is asked for by name, one for a query that returns none, one for each 1,000 entries that a count
@@ -20,11 +20,11 @@ class FirestoreReads:
 
     Args:
         client: a ``google.cloud.firestore.Client``.
-        vectors: how many vectors there are for a vector query with this parent and this structured query.
+        vectors: returns the number of vectors for a vector query with this parent and this structured query.
 
     Attributes:
         documents: documents read.
-        entries: reads that are billed for entries of indexes.
+        entries: reads billed for index entries.
     """
 
     def __init__(self, client: Any, vectors: Callable[[str, Any], int] = lambda *_: 0) -> None:
@@ -35,32 +35,32 @@ class FirestoreReads:
         client._firestore_api_internal = self
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Set the counters to zero."""
         self.documents = self.entries = 0
 
     @property
     def billed(self) -> int:
-        """All reads."""
+        """The number of billed reads."""
         return self.documents + self.entries
 
     def run_query(self, request: Any, **more: Any) -> Iterator[Any]:
-        """As the client's own."""
+        """Run the client's query and count its reads."""
         query = request["structured_query"]
         if query.find_nearest.limit:
             self._count(entries=math.ceil(self._vectors(request["parent"], query) / 100))
-        found = 0
+        returned = 0
         for response in self._api.run_query(request=request, **more):
-            found += bool(response.document.name)
+            returned += bool(response.document.name)
             yield response
-        self._count(documents=max(1, found))
+        self._count(documents=max(1, returned))
 
     def batch_get_documents(self, request: Any, **more: Any) -> Iterator[Any]:
-        """As the client's own."""
+        """Get the documents and count them."""
         self._count(documents=len(request["documents"]))
         return iter(self._api.batch_get_documents(request=request, **more))
 
     def run_aggregation_query(self, request: Any, **more: Any) -> Iterator[Any]:
-        """As the client's own."""
+        """Run the aggregation and count the index entries that it goes through."""
         for response in self._api.run_aggregation_query(request=request, **more):
             counted = max((value.integer_value for value in response.result.aggregate_fields.values()), default=0)
             self._count(entries=max(1, math.ceil(counted / 1_000)))

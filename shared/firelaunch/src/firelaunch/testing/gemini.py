@@ -1,6 +1,6 @@
-"""Gemini on Vertex AI as a server on a real socket: it streams as Google does, and refuses what Google refuses.
+"""Serve Gemini of Vertex AI on a real socket: stream as Google does, and refuse what Google refuses.
 
-Each request is parsed into Google's own message, which refuses what it does not know; the rest is checked here. Needs
+Each request is parsed into Google's own message, which refuses unknown fields; this module checks the rest. It needs
 google-cloud-aiplatform.
 """
 
@@ -30,13 +30,13 @@ class GeminiReply:
 
     Args:
         words: the text, in the pieces that a stream sends.
-        thoughts: what it thinks aloud before.
+        thoughts: the thoughts before the text.
         usage: (prompt, cached, candidates, thoughts) tokens.
-        calls: (name, arguments) of the functions that it calls after the text.
-        ids: whether its calls have ids, by which it then wants their results.
-        finish: Google's word for why it ended; blocked: for why it did not begin.
+        calls: (name, arguments) of the functions that the model calls after the text.
+        ids: whether the calls have ids, which their results then need too.
+        finish: Google's reason why the answer ended; blocked: the reason why it did not begin.
         cut: whether the connection ends before the last event.
-        error: an error's code that comes in place of the last event.
+        error: the code of an error that replaces the last event.
     """
 
     words: Sequence[str] = ("Hello", " from", " Gemini.")
@@ -51,7 +51,7 @@ class GeminiReply:
 
 
 class GeminiServer(JsonServer):
-    """Answers with ``replies``, first come first served, and then with ``default``."""
+    """A server that answers with ``replies`` in order, and then with ``default``."""
 
     def __init__(self, default: GeminiReply = GeminiReply()) -> None:
         super().__init__()
@@ -59,24 +59,24 @@ class GeminiServer(JsonServer):
         self.replies: list[GeminiReply] = []
 
     def answer(self, path: str, body: Any) -> Any:
-        """See :class:`.http.JsonServer`."""
+        """Return the next reply, after the checks that Google makes."""
         from google.cloud.aiplatform_v1.types import GenerateContentRequest
 
-        found = _PATH.fullmatch(path)
-        if found is None:
+        target = _PATH.fullmatch(path)
+        if target is None:
             raise Refused(404, f"{path} is not found.", "NOT_FOUND")
-        model, location = found["model"], found["location"]
+        model, location = target["model"], target["location"]
         if not _is_there(model, location):
-            whole = f"projects/p/locations/{location}/publishers/google/models/{model}"
+            full_name = f"projects/p/locations/{location}/publishers/google/models/{model}"
             raise Refused(
-                404, f"Publisher Model `{whole}` was not found or your project does not have access.", "NOT_FOUND"
+                404, f"Publisher Model `{full_name}` was not found or your project does not have access.", "NOT_FOUND"
             )
         if not self.headers[-1].get("authorization", "").startswith("Bearer "):
             raise Refused(401, "Request is missing required authentication credential.", "UNAUTHENTICATED")
         _check(parsed(GenerateContentRequest, _known(body)), body, model)
         reply = self.replies.pop(0) if self.replies else self.default
         events = list(_events(reply, model))
-        if found["method"] == "generateContent":
+        if target["method"] == "generateContent":
             return _joined(events)
         return _stream(reply, events)
 
@@ -108,21 +108,21 @@ def _check(request: Any, body: Mapping[str, Any], model: str) -> None:
 
 
 def _is_there(model: str, location: str) -> bool:
-    """Gemini 3 and later are on the global endpoint and those of parts of the world, those before not on the latter."""
+    """Return whether a location has the model. "us" and "eu" have Gemini 3 and later only, "global" has all models."""
     newer = re.match(r"gemini-(?:[3-9]|\d\d)", model) is not None
     return location == "global" or (location in {"us", "eu"}) is newer
 
 
 def _known(body: Mapping[str, Any]) -> dict[str, Any]:
-    """``body`` without the fields that are newer than Google's published message."""
+    """Return ``body`` without the fields that are newer than Google's published message."""
     text = json.dumps(body)
-    found: dict[str, Any] = json.loads(text)
-    found.get("generationConfig", {}).pop("thinkingConfig", None)
-    for content in found.get("contents", []):
+    known_fields: dict[str, Any] = json.loads(text)
+    known_fields.get("generationConfig", {}).pop("thinkingConfig", None)
+    for content in known_fields.get("contents", []):
         for part in content["parts"]:
             for kind in ("functionCall", "functionResponse"):
                 part.get(kind, {}).pop("id", None)
-    return found
+    return known_fields
 
 
 def _call_ids(body: Mapping[str, Any], kind: str) -> list[str | None]:
@@ -143,23 +143,27 @@ def _check_thinking(config: Mapping[str, Any], model: str) -> None:
 
 
 def _events(reply: GeminiReply, model: str) -> Iterator[dict[str, Any]]:
-    asked, cached, said, thought = reply.usage
+    prompt_tokens, cached_tokens, answer_tokens, thought_tokens = reply.usage
     if reply.blocked:
-        yield {"promptFeedback": {"blockReason": reply.blocked}, "usageMetadata": {"promptTokenCount": asked}}
+        yield {"promptFeedback": {"blockReason": reply.blocked}, "usageMetadata": {"promptTokenCount": prompt_tokens}}
         return
     parts: list[dict[str, Any]] = [{"text": reply.thoughts, "thought": True}] if reply.thoughts else []
     parts += [{"text": word} for word in reply.words]
     for number, (name, arguments) in enumerate(reply.calls):
-        own = {"id": f"function-call-{number}"} if reply.ids else {}
-        part: dict[str, Any] = {"functionCall": {"name": name, "args": arguments, **own}}
-        # Of calls side by side the first alone is signed.
+        call_id = {"id": f"function-call-{number}"} if reply.ids else {}
+        part: dict[str, Any] = {"functionCall": {"name": name, "args": arguments, **call_id}}
+        # Of parallel calls only the first is signed.
         parts.append(part | ({"thoughtSignature": _SIGNATURE} if number == 0 and model.startswith("gemini-3") else {}))
     for part in parts:
         content = {"role": "model", "parts": [part]}
         yield {"candidates": [{"content": content}], "usageMetadata": {"trafficType": "ON_DEMAND"}}
-    usage = {"promptTokenCount": asked, "candidatesTokenCount": said, "totalTokenCount": asked + said + thought}
-    usage |= {"cachedContentTokenCount": cached} if cached else {}
-    usage |= {"thoughtsTokenCount": thought} if thought else {}
+    usage = {
+        "promptTokenCount": prompt_tokens,
+        "candidatesTokenCount": answer_tokens,
+        "totalTokenCount": prompt_tokens + answer_tokens + thought_tokens,
+    }
+    usage |= {"cachedContentTokenCount": cached_tokens} if cached_tokens else {}
+    usage |= {"thoughtsTokenCount": thought_tokens} if thought_tokens else {}
     yield {"candidates": [{"finishReason": reply.finish}], "usageMetadata": usage, "modelVersion": model}
 
 

@@ -1,4 +1,4 @@
-"""Lets a :class:`.http.JsonServer` be called by gRPC as well, as Google's own services are."""
+"""Let clients call a :class:`.http.JsonServer` by gRPC too, as they call Google's services."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["GrpcServer", "Method"]
 
 Method = tuple[str, str, Any, Any, Callable[[Any], str]]
-"""A service, its method, the messages of request and response (of proto-plus), and the path of the call by REST."""
+"""A service, its method, the proto-plus messages of request and response, and the path of the call in REST."""
 
 _CODES = {
     0: "UNAVAILABLE",
@@ -31,14 +31,14 @@ _CODES = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-"""https://cloud.google.com/apis/design/errors#handling_errors."""
+"""The gRPC code of each HTTP status (https://cloud.google.com/apis/design/errors#handling_errors)."""
 
 _MOST_SECONDS = 315_576_000_000
-"""Of a google.protobuf.Duration: 10,000 years."""
+"""The most seconds of a google.protobuf.Duration: 10,000 years."""
 
 
 class GrpcServer(JsonServer):
-    """Answers calls by gRPC on a Unix socket as it answers those by REST; what was asked is in ``requests`` alike."""
+    """A server that answers gRPC calls on a Unix socket like REST calls. ``requests`` holds both."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,18 +47,20 @@ class GrpcServer(JsonServer):
         self._grpc: Any = None
 
     def methods(self) -> list[Method]:
-        """What can be called."""
+        """Return the methods that clients can call."""
         raise NotImplementedError
 
     def clients(self, credentials: Any = None) -> VertexClients:
-        """Vertex AI's clients, led to this server."""
+        """Return Vertex AI's clients, connected to this server."""
         import grpc
         from google.auth.credentials import AnonymousCredentials
 
         from ..rag.vertex_clients import VertexClients
 
-        own = credentials or AnonymousCredentials()  # type: ignore[no-untyped-call]
-        return VertexClients(self.address, own, lambda: grpc.local_channel_credentials(grpc.LocalConnectionType.UDS))
+        caller_credentials = credentials or AnonymousCredentials()  # type: ignore[no-untyped-call]
+        return VertexClients(
+            self.address, caller_credentials, lambda: grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
+        )
 
     def __enter__(self) -> Self:
         import grpc
@@ -84,11 +86,11 @@ class GrpcServer(JsonServer):
         def handle(raw: bytes, context: Any) -> bytes:
             message = request.pb()()
             message.ParseFromString(raw)
-            at = path(message)
-            # By REST what a path names is not in the body as well.
-            body = {k: v for k, v in json_format.MessageToDict(message).items() if not _names(v, at)}
+            rest_path = path(message)
+            # In REST a field that is part of the path is not in the body too.
+            body = {k: v for k, v in json_format.MessageToDict(message).items() if not _names(v, rest_path)}
             headers = {str(name): str(value) for name, value in context.invocation_metadata()}
-            answer = self._answered(at, headers, body)
+            answer = self._answered(rest_path, headers, body)
             if answer.status != 200:
                 _abort(context, answer)
             return bytes(json_format.ParseDict(answer.body, response.pb()()).SerializeToString())
@@ -106,15 +108,15 @@ def _abort(context: Any, answer: Answer) -> None:
     from google.rpc import error_details_pb2, status_pb2
 
     code = getattr(grpc.StatusCode, _CODES.get(answer.status, "UNKNOWN"))
-    said = (
+    message = (
         str(answer.body.get("error", {}).get("message", "")) if isinstance(answer.body, Mapping) else str(answer.body)
     )
     if "Retry-After" in answer.headers:
         info = error_details_pb2.RetryInfo()
-        asked = float(answer.headers["Retry-After"])
-        info.retry_delay.seconds = int(asked) if asked < _MOST_SECONDS else _MOST_SECONDS
+        seconds = float(answer.headers["Retry-After"])
+        info.retry_delay.seconds = int(seconds) if seconds < _MOST_SECONDS else _MOST_SECONDS
         packed = any_pb2.Any()
         packed.Pack(info)
-        status = status_pb2.Status(code=code.value[0], message=said, details=[packed])
+        status = status_pb2.Status(code=code.value[0], message=message, details=[packed])
         context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-    context.abort(code, said)
+    context.abort(code, message)

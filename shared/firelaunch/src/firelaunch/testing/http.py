@@ -1,4 +1,4 @@
-"""A small JSON server on a real socket: what the servers that stand in for cloud services are made of."""
+"""Provide a small JSON server on a real socket, the base of the servers that replace cloud services."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Answer", "JsonServer", "Refused", "parsed"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is sent back: ``body`` as JSON, or as it is where it is bytes. Status 0 cuts the connection."""
+    """An answer: ``body`` is sent as JSON, or unchanged if it is bytes. Status 0 cuts the connection."""
 
     status: int
     body: Any
@@ -22,7 +22,7 @@ class Answer:
 
 
 class Refused(Exception):
-    """Raised by ``answer``: an error in the form that Google's and OpenAI's interfaces share."""
+    """Raised by ``answer`` for an error in the format that Google's and OpenAI's APIs share."""
 
     def __init__(self, status: int, message: str, name: str = "INVALID_ARGUMENT") -> None:
         self.status = status
@@ -32,13 +32,13 @@ class Refused(Exception):
 
 
 class JsonServer:
-    """A context manager that answers POSTs; subclasses say how in ``answer``.
+    """A server that answers POSTs, as a context manager. Subclasses implement ``answer``.
 
     Attributes:
-        url: where it listens.
+        url: the server's address.
         requests: path and body of each request, in order.
-        headers: the headers of each, their names in lower case.
-        script: answers that come first, one a request, before ``answer`` is asked.
+        headers: the headers of each request, their names in lower case.
+        script: answers to give first, one for each request, before ``answer`` is called.
     """
 
     def __init__(self) -> None:
@@ -50,10 +50,10 @@ class JsonServer:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def answer(self, path: str, body: Any) -> Any:
-        """The JSON (or ``Answer``) that answers ``body`` at ``path`` (without its first "/").
+        """Return the JSON (or :class:`Answer`) for ``body`` at ``path`` (without its first "/").
 
         Raises:
-            Refused: the service would refuse it.
+            Refused: the service would refuse the request.
         """
         raise NotImplementedError
 
@@ -75,8 +75,8 @@ class JsonServer:
             if self.script:
                 return self.script.pop(0)
             try:
-                found = self.answer(path, body)
-                return found if isinstance(found, Answer) else Answer(200, found)
+                result = self.answer(path, body)
+                return result if isinstance(result, Answer) else Answer(200, result)
             except Refused as refused:
                 error = {"code": refused.status, "message": refused.message, "status": refused.name}
                 return Answer(refused.status, {"error": error})
@@ -109,16 +109,16 @@ def _handler(owner: JsonServer) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(sent)
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing: the tests' own output is what counts."""
+            """Log nothing, to keep the tests' output clean."""
 
     return Handler
 
 
 def parsed(kind: Any, body: Any) -> Any:
-    """``body`` as Google's own message ``kind`` (of proto-plus), as a service would read it.
+    """Parse ``body`` as Google's message ``kind`` (of proto-plus), as a service would.
 
     Raises:
-        Refused: a field is not known, or of another type.
+        Refused: a field is unknown, or of another type.
     """
     from google.protobuf import json_format
 

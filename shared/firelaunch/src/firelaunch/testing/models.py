@@ -1,4 +1,4 @@
-"""A model server that speaks OpenAI's chat completions over a real socket, and fails as providers do."""
+"""Serve OpenAI's chat completions on a real socket, and fail as providers do."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ __all__ = ["Fault", "ModelServer", "Raw", "Reply"]
 
 
 _FOR_EVER = 60.0
-"""Seconds; tests end sooner."""
+"""Seconds that stand for ever, as tests end sooner."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer.
+    """An answer of the model.
 
     Args:
         words: the text, in the pieces that a stream sends.
         usage: (input, cached input, output) tokens; None leaves usage out, as some servers do.
         pace: seconds before each piece.
-        cut_after: pieces after which the connection is cut without a word; None never cuts.
-        error_after: pieces after which an error object is sent in the stream; None never.
-        hang_after: pieces after which nothing more comes until the client leaves; None never.
-        calls: (name, arguments) of the tools that it asks for after the text.
-        finish: why it ended, and refusal: whether the text is the model's refusal.
+        cut_after: pieces after which the connection is cut; None for never.
+        error_after: pieces after which the stream sends an error object; None for never.
+        hang_after: pieces after which the server sends nothing until the client leaves; None for never.
+        calls: (name, arguments) of the tools that the model calls after the text.
+        finish: the reason why the answer ended, and refusal: whether the text is the model's refusal.
     """
 
     words: Sequence[str] = ("Hello", " from", " the", " model.")
@@ -50,12 +50,12 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An answer that is none.
+    """An error in place of an answer.
 
     Args:
-        status: of HTTP; 0 cuts the connection before any answer.
-        wait: seconds before it.
-        body: text or JSON; an error object in OpenAI's form where it is left out.
+        status: the HTTP status; 0 cuts the connection before any answer.
+        wait: seconds before the error.
+        body: text or JSON; by default an error object in OpenAI's format.
     """
 
     status: int = 500
@@ -67,11 +67,11 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """The bytes of an answer as they are, from its HTTP head on, whatever was asked; then the connection ends.
+    """The raw bytes of any answer, from its HTTP head on, after which the connection ends.
 
     Args:
         pace: seconds before each piece.
-        hang: whether nothing more comes after them, in place of the end, until the client leaves.
+        hang: keep the connection open in silence after the bytes, until the client leaves.
     """
 
     pieces: Sequence[bytes]
@@ -83,18 +83,18 @@ Action = Reply | Fault | Raw
 
 
 class ModelServer:
-    """A context manager. Set ``base_url`` as OPENAI_BASE_URL.
+    """A model server, as a context manager. Set OPENAI_BASE_URL to its ``base_url``.
 
     Attributes:
-        script: what to answer with, first come first served; then ``default``, for ever.
+        script: the next answers, in order; after them the server answers with ``default``.
         requests: the bodies received, in order.
-        authorizations: the Authorization header of each.
-        hung_up: how many clients left before their answer had ended.
-        flagged: words that ``/moderations`` flags a text for.
-        moderated: the texts that were sent there.
-        moderation: what it answers there as it is, in place of an answer of its own.
-        refusal: what is wrong with a request beside what each server refuses, and the parameter that it names; see
-            :func:`.chat_rules.openai_refusal` for OpenAI's own rules.
+        authorizations: the Authorization header of each request.
+        hung_up: the number of clients that left before their answer had ended.
+        flagged: words for which ``/moderations`` flags a text.
+        moderated: the texts sent to ``/moderations``.
+        moderation: a raw answer of ``/moderations`` that replaces its own answers.
+        refusal: returns the message and the parameter of a further refusal, or None;
+            :func:`.chat_rules.openai_refusal` has OpenAI's rules.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class ModelServer:
         self._server.server_close()
 
     def models_called(self) -> list[str]:
-        """The model that each request named."""
+        """Return the model of each request, in order."""
         return [request["model"] for request in self.requests]
 
     def _next(self, request: dict[str, Any], authorization: str) -> Action:
@@ -141,7 +141,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 256
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that leaves is what these tests are about, and no news."""
+        """Ignore clients that leave: tests make them leave on purpose."""
 
 
 def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
@@ -270,10 +270,10 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(b"data: [DONE]\n\n")
 
         def _left_within(self, seconds: float) -> bool:
-            """Wait; True where the client closed its connection meanwhile, as a real server would notice."""
+            """Wait, and return whether the client closed its connection meanwhile, as a real server would notice."""
             until = time.monotonic() + seconds
             while (left := until - time.monotonic()) > 0 and not owner._stopped.is_set():
-                poll = select.poll()  # select takes no file descriptor over 1023
+                poll = select.poll()  # select.select takes no file descriptor over 1023
                 poll.register(self.connection, select.POLLIN)
                 if poll.poll(1000 * min(left, 0.05)) and self._is_gone():
                     owner.hung_up += 1
@@ -284,11 +284,11 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
         def _is_gone(self) -> bool:
             try:
                 return not self.connection.recv(1, 0x02)  # MSG_PEEK
-            except OSError:  # a reset: it closed with something of ours unread
+            except OSError:  # a reset: the client closed with unread data
                 return True
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing: the tests' own output is what counts."""
+            """Log nothing, to keep the tests' output clean."""
 
     return Handler
 
@@ -298,7 +298,7 @@ def _head(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _role(request: dict[str, Any]) -> dict[str, Any]:
-    """The event that OpenAI begins every stream with; no text is in it."""
+    """Return the event without text with which OpenAI begins every stream."""
     delta = {"role": "assistant", "content": "", "refusal": None}
     return {**_head(request), "choices": [{"index": 0, "delta": delta, "finish_reason": None}], "usage": None}
 
@@ -317,10 +317,10 @@ def _deltas(reply: Reply) -> Iterator[dict[str, Any]]:
     for word in reply.words:
         yield {"refusal" if reply.refusal else "content": word}
     for number, (name, arguments) in enumerate(reply.calls):
-        whole = _call(name, "", number)
-        yield {"tool_calls": [{**whole, "index": number}]}
-        for at in range(0, len(arguments), 3):
-            yield {"tool_calls": [{"index": number, "function": {"arguments": arguments[at : at + 3]}}]}
+        first_piece = _call(name, "", number)
+        yield {"tool_calls": [{**first_piece, "index": number}]}
+        for start in range(0, len(arguments), 3):
+            yield {"tool_calls": [{"index": number, "function": {"arguments": arguments[start : start + 3]}}]}
 
 
 def _call(name: str, arguments: str, number: int) -> dict[str, Any]:
@@ -328,10 +328,10 @@ def _call(name: str, arguments: str, number: int) -> dict[str, Any]:
 
 
 def _usage(figures: tuple[int, int, int]) -> dict[str, Any]:
-    asked, cached, answered = figures
+    prompt_tokens, cached_tokens, answer_tokens = figures
     return {
-        "prompt_tokens": asked,
-        "completion_tokens": answered,
-        "total_tokens": asked + answered,
-        "prompt_tokens_details": {"cached_tokens": cached},
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": answer_tokens,
+        "total_tokens": prompt_tokens + answer_tokens,
+        "prompt_tokens_details": {"cached_tokens": cached_tokens},
     }

@@ -1,8 +1,8 @@
-"""The pytest plugin: one Firestore emulator a test session, one project a test.
+"""Provide pytest fixtures: one Firestore emulator for each test session, and one project for each test.
 
-Where none can be had the tests that want it are skipped, with one loud line at the end; with ``REQUIRE_EMULATOR=1``
-they fail instead. The plugin is loaded in every pytest run of its environment, so it imports nothing heavy before a
-fixture is used.
+Without an emulator the tests that need it are skipped, with a visible line at the end; with ``REQUIRE_EMULATOR=1`` they
+fail instead. Every pytest run of the environment loads the plugin, so it imports nothing heavy before a test uses a
+fixture.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def firestore_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emu
 
 @pytest.fixture
 def firestore_project() -> str:
-    """A project id that nothing has used before: a namespace of its own, for data and rules."""
+    """An unused project id, which has its own data and rules."""
     return f"demo-{secrets.token_hex(8)}"
 
 
@@ -54,7 +54,7 @@ def emulator_store(firestore_emulator: Emulator, firestore_project: str) -> Iter
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """The one loud line."""
+    """Print how many tests were skipped because there is no emulator."""
     skipped = [r for r in terminalreporter.stats.get("skipped", []) if _MISSING in str(r.longrepr)]
     if skipped:
         from .emulator import MEND
@@ -64,7 +64,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def _shared_host(factory: pytest.TempPathFactory) -> str:
-    """The host of the run's one emulator. The worker that comes first starts it, to live as long as the run."""
+    """Return the host of the run's emulator. The first worker starts it, and it lives as long as the run."""
     import fcntl
 
     from .emulator import Emulator, EmulatorUnavailable
@@ -72,13 +72,13 @@ def _shared_host(factory: pytest.TempPathFactory) -> str:
     folder = factory.getbasetemp().parent
     with (folder / "firestore-emulator.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        note = folder / "firestore-emulator.host"
-        if not note.exists():
+        host_file = folder / "firestore-emulator.host"
+        if not host_file.exists():
             try:
-                note.write_text(Emulator.start(owner=os.getppid()).host)
+                host_file.write_text(Emulator.start(owner=os.getppid()).host)
             except EmulatorUnavailable as error:
-                note.write_text(f"!{error}")
-        said = note.read_text()
-    if said.startswith("!"):
-        raise EmulatorUnavailable(said[1:])
-    return said
+                host_file.write_text(f"!{error}")
+        host_or_error = host_file.read_text()
+    if host_or_error.startswith("!"):
+        raise EmulatorUnavailable(host_or_error[1:])
+    return host_or_error

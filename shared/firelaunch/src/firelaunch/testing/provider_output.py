@@ -1,6 +1,6 @@
-"""What a provider may send and should not: JSON of the right names with values of every type, for property-based tests.
+"""Generate faulty provider output for property-based tests: JSON with the right names and values of every type.
 
-Needs hypothesis.
+It needs hypothesis.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ anything = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=4), inner, max_size=3)),
     max_leaves=4,
 )
-"""A JSON value, or NaN and infinities, which some servers send as if they were JSON."""
+"""Any JSON value, and NaN and infinities, which some servers send as if they were JSON."""
 
 
 def _mostly(usual: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """The usual value four times of five, and else any other."""
+    """Generate the usual value four times out of five, and otherwise any value."""
     return st.integers(0, 4).flatmap(lambda chance: anything if chance == 0 else usual)
 
 
@@ -51,7 +51,7 @@ _call = _table(
     function=_table(name=st.sampled_from(["note", "other", ""]), arguments=_arguments),
     extra_content=_table(google=_table(thought_signature=_text)),
 )
-_said = _table(
+_message = _table(
     role=st.just("assistant"),
     content=_text,
     refusal=st.one_of(st.none(), _text),
@@ -67,11 +67,14 @@ _usage = _table(
     completion_tokens_details=_table(reasoning_tokens=_count),
 )
 _choice = _table(
-    index=st.just(0), delta=_said, message=_said, finish_reason=st.sampled_from([None, "stop", "length", "tool_calls"])
+    index=st.just(0),
+    delta=_message,
+    message=_message,
+    finish_reason=st.sampled_from([None, "stop", "length", "tool_calls"]),
 )
 
 documents = _table(choices=_list(_choice), usage=_usage, error=st.none())
-"""An event, or an answer, of a server that speaks OpenAI's chat completions."""
+"""Events or answers of a server of OpenAI's chat completions."""
 
 _part = _table(
     text=_text,
@@ -93,9 +96,9 @@ gemini_documents = _table(
     usageMetadata=_table(**dict.fromkeys(_counts, _count)),
     promptFeedback=_table(blockReason=st.sampled_from(["SAFETY", "OTHER"])),
 )
-"""An event, or an answer, of Gemini's."""
+"""Events or answers of Gemini."""
 
 
 def encoded(value: Any) -> bytes:
-    """``value`` as bytes of JSON; NaN and infinities as JavaScript writes them."""
+    """Encode ``value`` as JSON, with NaN and infinities as JavaScript writes them."""
     return json.dumps(value).encode("utf-8", "surrogatepass")

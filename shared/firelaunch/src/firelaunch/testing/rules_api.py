@@ -1,4 +1,4 @@
-"""A server that plays what is read of the Firebase Rules REST API, and Google's token door, over a real socket."""
+"""Serve the reading part of the Firebase Rules REST API, and Google's token endpoint, on a real socket."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from urllib.parse import unquote
 
 __all__ = ["RulesApi"]
 
-_TOKEN = "rules-api-token"  # noqa: S105 - it opens nothing but this server
+_TOKEN = "rules-api-token"  # noqa: S105 - it is valid for this server only
 _STATUS = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
 
 
 class RulesApi:
-    """A context manager. ``url`` is the endpoint.
+    """A server of released rules, as a context manager. ``url`` is the endpoint.
 
     Attributes:
-        rights: whether the account may read rules; without, every answer is a 403.
-        paths: what was asked for, in order.
+        rights: whether the account may read rules; if not, every answer is a 403.
+        paths: the paths of the requests, in order.
     """
 
     def __init__(self) -> None:
@@ -40,13 +40,13 @@ class RulesApi:
         self._server.server_close()
 
     def release(self, project: str, *sources: str, name: str = "cloud.firestore") -> None:
-        """Put rules in force, a file each. ``name`` of another database is "cloud.firestore/<database>"."""
+        """Release rules, one file for each source. Another database's ``name`` is "cloud.firestore/<database>"."""
         ruleset = f"projects/{project}/rulesets/{len(self._rulesets):08}"
         self._rulesets[ruleset] = [{"name": "firestore.rules", "content": source} for source in sources]
         self._releases[f"projects/{project}/releases/{name}"] = ruleset
 
     def credentials_file(self, folder: Path) -> Path:
-        """A service account's key, for GOOGLE_APPLICATION_CREDENTIALS, whose tokens come from this server."""
+        """Write a service account's key for GOOGLE_APPLICATION_CREDENTIALS; this server issues its tokens."""
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -101,6 +101,6 @@ def _handler(owner: RulesApi) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing: the tests' own output is what counts."""
+            """Log nothing, to keep the tests' output clean."""
 
     return Handler

@@ -1,4 +1,4 @@
-"""A web site on a real socket, to fetch from and to crawl."""
+"""Serve a web site on a real socket, to fetch and to crawl."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Reply", "Site"]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. With ``parts`` it is sent chunk by chunk, for as long as the client stays."""
+    """An answer. With ``parts`` it is sent chunk by chunk, while the client stays connected."""
 
     body: bytes = b""
     status: int = 200
@@ -23,16 +23,16 @@ class Reply:
 
     @classmethod
     def redirect(cls, location: str, status: int = 302) -> Reply:
-        """A redirect; what is not ASCII goes out as UTF-8."""
+        """Return a redirect. Characters outside ASCII are sent as UTF-8."""
         return cls(status=status, headers={"Location": location.encode().decode("latin-1")})
 
 
 class Site:
-    """A context manager. ``pages`` maps paths to replies; what is not there is 404.
+    """A web site, as a context manager. ``pages`` maps paths to replies; other paths are a 404.
 
     Attributes:
-        requests: path and headers of each request that came in.
-        pages: what to answer; may be changed while it runs.
+        requests: path and headers of each request, in order.
+        pages: the replies by path, which tests may change while the site runs.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Site:
 
     @property
     def paths(self) -> list[str]:
-        """The paths that were asked for, robots.txt left out."""
+        """The requested paths without robots.txt."""
         return [path for path, _ in self.requests if path != "/robots.txt"]
 
     def __enter__(self) -> Self:
@@ -65,7 +65,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that leaves is what these tests are about, and no news."""
+        """Ignore clients that leave: tests make them leave on purpose."""
 
 
 def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
@@ -91,6 +91,6 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(b"0\r\n\r\n")
 
         def log_message(self, *_: Any) -> None:
-            """Nothing on standard error."""
+            """Log nothing, to keep the tests' output clean."""
 
     return Handler

@@ -1,7 +1,7 @@
-"""What OpenAI's strict mode refuses of a request's ``response_format``.
+"""Refuse the ``response_format`` that OpenAI's strict mode refuses.
 
-The rules are those of https://platform.openai.com/docs/guides/structured-outputs#supported-schemas; they are written
-here anew, not shared with the code that makes schemas fit them.
+The rules follow https://platform.openai.com/docs/guides/structured-outputs#supported-schemas. They share no code with
+the module that makes schemas fit strict mode.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def strict_problem(request: Mapping[str, Any]) -> str | None:
-    """Why the provider would refuse the request's schema; None where it would not, or there is none."""
-    wanted = request.get("response_format")
-    if wanted is None or wanted.get("type") != "json_schema":
+    """Return why the provider would refuse the request's schema, or None."""
+    response_format = request.get("response_format")
+    if response_format is None or response_format.get("type") != "json_schema":
         return None
-    given = wanted["json_schema"]
-    if not _NAME.fullmatch(given.get("name", "")):
+    json_schema = response_format["json_schema"]
+    if not _NAME.fullmatch(json_schema.get("name", "")):
         return "Invalid 'response_format.json_schema.name'"
-    if not given.get("strict"):
+    if not json_schema.get("strict"):
         return None
-    schema = given["schema"]
+    schema = json_schema["schema"]
     if schema.get("type") != "object":
         return "schema must be a JSON Schema of 'type: \"object\"'"
-    found = [*_problems(schema, schema, "", 0, root=True)]
+    problems = [*_problems(schema, schema, "", 0, root=True)]
     for name, node in schema.get("$defs", {}).items():
-        found += _problems(node, schema, f"/$defs/{name}", 0)
-    return f"Invalid schema for response_format: {found[0]}" if found else None
+        problems += _problems(node, schema, f"/$defs/{name}", 0)
+    return f"Invalid schema for response_format: {problems[0]}" if problems else None
 
 
 def _problems(node: Any, schema: Mapping[str, Any], at: str, level: int, *, root: bool = False) -> Iterator[str]:

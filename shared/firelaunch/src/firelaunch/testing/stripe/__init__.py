@@ -1,4 +1,4 @@
-"""A server that plays the part of Stripe: the API that firelaunch uses, and webhooks signed as Stripe signs them."""
+"""Replace Stripe in tests: the part of its API that firelaunch uses, and webhooks signed as Stripe signs them."""
 
 from .server import StripeServer
 

@@ -1,4 +1,4 @@
-"""Stripe's form-encoded parameters, and the refusal of those that it does not know."""
+"""Decode Stripe's form-encoded parameters, and refuse unknown ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PART = re.compile(r"\[([^\]]*)\]")
 
 
 class Refused(Exception):
-    """An answer of Stripe's that is an error (https://docs.stripe.com/api/errors)."""
+    """An error answer of Stripe (https://docs.stripe.com/api/errors)."""
 
     def __init__(self, status: int, message: str, *, kind: str = "invalid_request_error", **more: str) -> None:
         super().__init__(message)
@@ -22,12 +22,12 @@ class Refused(Exception):
 
 
 def missing(param: str) -> Refused:
-    """For a parameter that must be there."""
+    """Return the error for a missing parameter."""
     return Refused(400, f"Missing required param: {param}.", code="parameter_missing", param=param)
 
 
 def decode(text: str) -> dict[str, Any]:
-    """``a[b][0][c]=d`` as nested dicts; a list is a dict whose keys are its positions."""
+    """Decode ``a[b][0][c]=d`` to nested dicts. A list becomes a dict whose keys are the positions."""
     decoded: dict[str, Any] = {}
     for name, value in parse_qsl(text, keep_blank_values=True):
         first, *parts = [name.partition("[")[0], *_PART.findall(name)]
@@ -42,14 +42,14 @@ def decode(text: str) -> dict[str, Any]:
 
 
 def check(params: Mapping[str, Any], known: Mapping[str, Any], path: str = "") -> None:
-    """Refuse what ``known`` does not name.
+    """Refuse parameters that ``known`` does not name.
 
     Args:
-        known: by name; the value is None for plain text, a mapping for a table of such, ``{"*": None}`` for a table of
-            any names, and a list of one mapping for a list of tables.
+        known: the allowed parameters by name. A value is None for plain text, a mapping for a table of parameters,
+            ``{"*": None}`` for a table with any names, and a list of one mapping for a list of tables.
 
     Raises:
-        Refused: as Stripe does.
+        Refused: Stripe would refuse the parameters.
     """
     for name, value in params.items():
         here = f"{path}[{name}]" if path else name

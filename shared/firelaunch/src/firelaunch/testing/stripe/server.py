@@ -1,4 +1,4 @@
-"""The HTTP side: who may ask, what is refused, idempotency keys, and the signing of webhooks."""
+"""Serve the account over HTTP: authentication, refusals, idempotency keys, and signed webhooks."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ Answer = tuple[int, dict[str, Any], dict[str, str]]
 
 
 class StripeServer:
-    """A context manager: ``url``, ``key`` and ``secret`` are STRIPE_API_BASE, STRIPE_API_KEY and STRIPE_WEBHOOK_SECRET.
+    """A server that replaces Stripe's, as a context manager.
 
-    What it takes and refuses is after https://docs.stripe.com/api; parameters that firelaunch does not use are unknown
-    to it.
+    Set STRIPE_API_BASE, STRIPE_API_KEY and STRIPE_WEBHOOK_SECRET to its ``url``, ``key`` and ``secret``. It accepts and
+    refuses requests as https://docs.stripe.com/api says, but knows only the parameters that firelaunch uses.
 
     Attributes:
-        account: what is in it; tests pay, change and cancel there.
-        fail: statuses to answer the next requests with in place of doing them; 0 closes the connection unanswered.
-        answered: called with the path of each GET, after its answer was made and before it is sent.
+        account: the account, in which tests pay, change and cancel.
+        fail: statuses with which to refuse the next requests; 0 closes the connection without an answer.
+        answered: called with the path of each GET, after its answer is made and before it is sent.
         requests: method, path and decoded parameters of each request.
     """
 
@@ -53,7 +53,7 @@ class StripeServer:
         self.fail: list[int] = []
         self.answered: Callable[[str], None] = lambda _: None
         self.requests: list[tuple[str, str, dict[str, Any]]] = []
-        self._kept: dict[str, tuple[str, Answer | None]] = {}
+        self._replies: dict[str, tuple[str, Answer | None]] = {}
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -66,12 +66,12 @@ class StripeServer:
         self._server.server_close()
 
     def webhook(self, event: Any, *, at: float | None = None, secret: str | None = None) -> tuple[bytes, str]:
-        """The body of a webhook and its ``Stripe-Signature`` (https://docs.stripe.com/webhooks#verify-manually).
+        """Return a webhook's body and its ``Stripe-Signature`` (https://docs.stripe.com/webhooks#verify-manually).
 
         Args:
             event: JSON, or the bytes of a body.
-            at: when it is sent, in seconds since 1970; now if left out.
-            secret: another one than the endpoint's.
+            at: the time of sending, in seconds since 1970; by default now.
+            secret: a secret other than the endpoint's.
         """
         body = event if isinstance(event, bytes) else json.dumps(event, indent=2).encode()
         sent = int(time.time() if at is None else at)
@@ -79,51 +79,55 @@ class StripeServer:
         return body, f"t={sent},v1={signed}"
 
     def answer(self, method: str, target: str, headers: Any, body: str) -> Answer:
-        """Status, body and headers of the answer to one request."""
-        where = urlsplit(target)
+        """Return the status, body and headers of the answer to a request."""
+        url = urlsplit(target)
         try:
             self._authenticate(headers.get("Authorization", ""))
-            params = decode(body if method == "POST" else where.query)
+            params = decode(body if method == "POST" else url.query)
             with self.account.lock:
-                self.requests.append((method, where.path, params))
+                self.requests.append((method, url.path, params))
                 if self.fail:
                     return self.fail.pop(0), {"error": {"type": "api_error", "message": "scripted"}}, {}
             if method == "POST" and (key := headers.get("Idempotency-Key")):
-                return self._once(key, where.path, params)
-            return self._do(method, where.path, params)
+                return self._once(key, url.path, params)
+            return self._do(method, url.path, params)
         except Refused as refused:
             return refused.status, refused.body, {}
 
     def _authenticate(self, authorization: str) -> None:
-        scheme, _, given = authorization.partition(" ")
-        if not given:
+        scheme, _, key = authorization.partition(" ")
+        if not key:
             raise Refused(401, "You did not provide an API key.")
-        if scheme != "Bearer" or not hmac.compare_digest(given, self.key):
-            raise Refused(401, f"Invalid API Key provided: {given[:8]}{'*' * 8}{given[-4:]}")
+        if scheme != "Bearer" or not hmac.compare_digest(key, self.key):
+            raise Refused(401, f"Invalid API Key provided: {key[:8]}{'*' * 8}{key[-4:]}")
 
     def _once(self, key: str, path: str, params: dict[str, Any]) -> Answer:
-        """https://docs.stripe.com/api/idempotent_requests: what was refused for its parameters is not kept."""
-        asked = json.dumps([path, params], sort_keys=True)
+        """Do a request once for each idempotency key, and repeat its answer afterwards.
+
+        A request that was refused for its parameters may be sent again
+        (https://docs.stripe.com/api/idempotent_requests).
+        """
+        fingerprint = json.dumps([path, params], sort_keys=True)
         with self.account.lock:
-            before = self._kept.get(key)
-            if before is None:
-                self._kept[key] = (asked, None)
-        if before is not None:
-            if before[0] != asked:
+            earlier = self._replies.get(key)
+            if earlier is None:
+                self._replies[key] = (fingerprint, None)
+        if earlier is not None:
+            if earlier[0] != fingerprint:
                 message = "Keys for idempotent requests can only be used with the parameters they were first used with."
                 raise Refused(400, message, kind="idempotency_error")
-            if before[1] is None:
+            if earlier[1] is None:
                 message = "There is currently another in-progress request using this Idempotent Key."
                 raise Refused(409, message, kind="idempotency_error", code="idempotency_key_in_use")
-            status, body, _ = before[1]
+            status, body, _ = earlier[1]
             return status, body, {"Idempotent-Replayed": "true"}
         try:
-            done = self._do("POST", path, params)
+            answer = self._do("POST", path, params)
         except Refused:
-            del self._kept[key]
+            del self._replies[key]
             raise
-        self._kept[key] = (asked, done)
-        return done
+        self._replies[key] = (fingerprint, answer)
+        return answer
 
     def _do(self, method: str, path: str, params: dict[str, Any]) -> Answer:
         routes: list[tuple[str, str, Any, Callable[..., dict[str, Any]]]] = [
@@ -139,10 +143,10 @@ class StripeServer:
             ("GET", r"/v1/events/(\w+)", {}, self._retrieve),
         ]
         for allowed, pattern, known, do in routes:
-            if method == allowed and (found := re.fullmatch(pattern, path)):
+            if method == allowed and (match := re.fullmatch(pattern, path)):
                 check(params, known)
                 with self.account.lock:
-                    return 200, json.loads(json.dumps(do(params, *found.groups()))), {}
+                    return 200, json.loads(json.dumps(do(params, *match.groups()))), {}
         raise Refused(404, f"Unrecognized request URL ({method}: {path}).")
 
     def _create_customer(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -161,12 +165,12 @@ class StripeServer:
             raise Refused(400, "Invalid string: over 200 characters", param="client_reference_id")
         price = self.account.known_price(params["line_items"].get("0", {}).get("price", ""))
         self.account.known_customer(params.get("customer"))
-        kept = {
+        fields = {
             key: params.get(key) for key in ("mode", "customer", "client_reference_id", "success_url", "cancel_url")
         }
         for_subscription = params.get("subscription_data", {}).get("metadata", {})
-        made = self.account.session({**kept, "metadata": params.get("metadata", {})}, price, for_subscription)
-        return {key: value for key, value in made.items() if not key.startswith("_")}
+        session = self.account.session({**fields, "metadata": params.get("metadata", {})}, price, for_subscription)
+        return {key: value for key, value in session.items() if not key.startswith("_")}
 
     def _create_portal(self, params: dict[str, Any]) -> dict[str, Any]:
         if "customer" not in params:
@@ -178,40 +182,40 @@ class StripeServer:
 
     def _retrieve(self, _: dict[str, Any], key: str) -> dict[str, Any]:
         events = (event for event in self.account.events if event["id"] == key)
-        found = self.account.subscriptions.get(key) or self.account.customers.get(key) or next(events, None)
-        if found is None:
+        stored = self.account.subscriptions.get(key) or self.account.customers.get(key) or next(events, None)
+        if stored is None:
             raise Refused(404, f"No such object: '{key}'", code="resource_missing", param="id")
-        return found
+        return stored
 
     def _update_subscription(self, params: dict[str, Any], key: str) -> dict[str, Any]:
-        """https://docs.stripe.com/api/metadata: a key that is set to nothing goes, and others stay."""
-        found = self.account.subscriptions.get(key)
-        if found is None:
+        """Change a subscription's metadata: empty values remove keys, others stay (https://docs.stripe.com/api/metadata)."""
+        subscription = self.account.subscriptions.get(key)
+        if subscription is None:
             raise Refused(404, f"No such subscription: '{key}'", code="resource_missing", param="id")
-        told = {**found["metadata"], **params.get("metadata", {})}
-        self.account.change(key, metadata={name: value for name, value in told.items() if value})
-        return found
+        metadata = {**subscription["metadata"], **params.get("metadata", {})}
+        self.account.change(key, metadata={name: value for name, value in metadata.items() if value})
+        return subscription
 
     def _cancel_subscription(self, _: dict[str, Any], key: str) -> dict[str, Any]:
-        found = self.account.subscriptions.get(key)
-        if found is None or found["status"] == "canceled":
+        subscription = self.account.subscriptions.get(key)
+        if subscription is None or subscription["status"] == "canceled":
             raise Refused(404, f"No such subscription: '{key}'", code="resource_missing", param="id")
         self.account.change(key, status="canceled")
-        return found
+        return subscription
 
     def _list_subscriptions(self, params: dict[str, Any]) -> dict[str, Any]:
         return self.account.page(self.account.listed(params), params, "/v1/subscriptions")
 
     def _list_events(self, params: dict[str, Any]) -> dict[str, Any]:
-        wanted = params.get("type")
-        events = {event["id"]: event for event in self.account.events if wanted in {None, event["type"]}}
+        kind = params.get("type")
+        events = {event["id"]: event for event in self.account.events if kind in {None, event["type"]}}
         return self.account.page(events, params, "/v1/events")
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
-    """Connections that wait to be taken; the standard library's five are lost to a burst."""
+    """Connections that may wait to be accepted. A burst would overflow the standard library's five."""
 
 
 def _handler(owner: StripeServer) -> type[BaseHTTPRequestHandler]:
@@ -245,6 +249,6 @@ def _handler(owner: StripeServer) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(raw)
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing: the tests' own output is what counts."""
+            """Log nothing, to keep the tests' output clean."""
 
     return Handler
