@@ -16,6 +16,8 @@ variable "project" {
       }))
     })
     databases = map(object({
+      point_in_time = bool
+      backup_days   = number
       indexes = list(object({
         collection = string
         scope      = string
@@ -30,6 +32,7 @@ variable "project" {
     }))
     topics    = list(string)
     publisher = string
+    alert     = object({ name = string, amount = number, thresholds = list(number) })
     deployer  = object({ account = string, roles = list(string), apis = list(string) })
   })
 }
@@ -95,4 +98,10 @@ variable "github_repository" {
     condition     = var.github_repository == null ? true : can(regex("^[0-9]+/[0-9]+$", "${var.github_repository.owner_id}/${var.github_repository.id}"))
     error_message = "Both are numbers: gh api repos/OWNER/NAME --jq '.id, .owner.id'"
   }
+}
+
+variable "billing_account" {
+  description = "Id of the billing account, for the spending alert of the project; null for none."
+  type        = string
+  default     = null
 }

@@ -342,6 +342,11 @@ class Settings(_Section):
             raise SettingsError("\n".join(_explain(path.name, error, environment.name, over))) from None
 
     @property
+    def database(self) -> str:
+        """The id of the app's Firestore database."""
+        return "(default)" if self.cloud.database == "shared" else self.cloud.database_id or self.app.id
+
+    @property
     def upload_bytes(self) -> int:
         """Bytes of a file in a request at most. Cloud Run ends an HTTP/1 request at 32 MiB, of which a form takes some
         (https://cloud.google.com/run/quotas#request_limits)."""
@@ -420,6 +425,17 @@ def _environment(environ: Mapping[str, str], root: Path) -> Environment:
         raise SettingsError(f"FIRELAUNCH_MODE is {values.get('mode')!r}: set it to {modes}.") from None
 
 
+def _database_problems(settings: Settings) -> Iterator[str]:
+    database, app = settings.cloud.database_id, settings.app.id
+    if database and settings.cloud.database != "dedicated":
+        yield 'firelaunch.toml: cloud.database_id is set: it goes with cloud.database = "dedicated" alone.'
+    if database and not (database == app or database.startswith(f"{app}-")):
+        yield (
+            f"firelaunch.toml: cloud.database_id is {database!r}: it has to begin with '{app}-', so that no app names "
+            "another one's database."
+        )
+
+
 def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     env = settings.environment
     if env.on_cloud_run:
@@ -438,6 +454,7 @@ def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     if env.stripe_api_key and not settings.billing.return_url:
         yield "firelaunch.toml: billing.return_url is empty: name the page that Stripe leads back to."
     yield from shared_prices(settings.plans)
+    yield from _database_problems(settings)
     if env.mode == "emulators" and not env.firestore_emulator:
         yield "FIRESTORE_EMULATOR_HOST is not set: emulators mode needs it, for example 127.0.0.1:8080."
     if env.mode == "cloud" and not settings.cloud.project:

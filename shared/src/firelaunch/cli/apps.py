@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,20 +84,22 @@ def app_folders(apps: Path) -> list[Path]:
     return found
 
 
-def load_settings(app: str) -> Settings:
+def load_settings(app: str, unused: Iterable[str] = ()) -> Settings:
     """The settings of an app, from its folder and the environment.
+
+    Args:
+        unused: variables that cloud mode asks for and the command has no use for.
 
     Raises:
         ClickException: there is no such app.
         SettingsError: they do not hold.
     """
-    return Settings.load(app_folder(app) / "firelaunch.toml", os.environ)
+    return Settings.load(app_folder(app) / "firelaunch.toml", {**dict.fromkeys(unused, "unused"), **os.environ})
 
 
-def where(settings: Settings) -> str:
-    """The database that an operator's command works on, for people to read."""
+def where(settings: Settings, database: str = "") -> str:
+    """The database that an operator's command works on, for people to read; ``database`` as of ``build_store``."""
     named = f", environment {settings.environment.name}" if settings.environment.name else ""
     if settings.environment.mode == "embedded":
         return f"{settings.environment.data} (this machine; FIRELAUNCH_MODE=cloud for the deployed app)"
-    database = "(default)" if settings.cloud.database == "shared" else settings.app.id
-    return f"Firestore database {database} of {settings.cloud.project or 'the emulator'}{named}"
+    return f"Firestore database {database or settings.database} of {settings.cloud.project or 'the emulator'}{named}"

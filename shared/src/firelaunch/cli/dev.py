@@ -110,7 +110,7 @@ class _Dev:
 
     def _databases(self) -> list[str]:
         settings = Settings.load(self.folder / "firelaunch.toml", {})
-        return ["(default)", *([settings.app.id] if settings.cloud.database == "dedicated" else [])]
+        return list(dict.fromkeys(["(default)", settings.database]))
 
     def start_auth(self) -> None:
         firebase = shutil.which("firebase")

@@ -60,9 +60,10 @@ def command(app: str, project: str, out: Path | None, no_data: bool) -> None:
 
 _OF_THE_OLD = (
     re.compile(r"^\[index\.vertex\][^\n]*\n(?:(?!\[)[^\n]*(?:\n|\Z))*", re.MULTILINE),
-    re.compile(r"^bucket\s*=[^\n]*\n", re.MULTILINE),
+    re.compile(r"^(?:bucket|database_id)\s*=[^\n]*\n", re.MULTILINE),
 )
-"""What names something of the old project that the new one has its own of: an index of vectors, the bucket of files."""
+"""What names something of the old project that the new one has its own of: an index of vectors, the bucket of files, a
+database that a restore made."""
 
 
 def _settings(folder: Path, target: Path, project: str) -> None:

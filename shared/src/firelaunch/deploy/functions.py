@@ -20,7 +20,6 @@ from .names import (
     Service,
     app_service,
     bucket,
-    databases,
     environ_of,
     keeps_documents,
     sells_plans,
@@ -123,7 +122,7 @@ def app_functions(settings: Settings, place: Place) -> AppFunctions | None:
         uploads=_uploads(settings, place, url) if documents else None,
         removals=Removals(
             trigger=f"fl-removals-{app}",
-            database=databases(settings)[-1],
+            database=settings.database,
             pattern=f"apps/{app}/users/*/documents/*",
             service=service.name,
             path="/on_document_written",
@@ -137,7 +136,7 @@ def membership_service(place: Place, dedicated: frozenset[str]) -> Service:
     """The membership function's service: the one that may change users, and the project's own.
 
     Args:
-        dedicated: ids of the apps that have a database of their own.
+        dedicated: the apps that have a database of their own, as :func:`dedicated_entry`.
     """
     return Service(
         name=MEMBERSHIP,
@@ -151,6 +150,11 @@ def membership_service(place: Place, dedicated: frozenset[str]) -> Service:
         function="membership",
         refusal=Refusal("POST", "/apps/smoke/join", 401),
     )
+
+
+def dedicated_entry(app: str, database_id: str) -> str:
+    """Name an app that has a database of its own in DEDICATED_APPS: "app", or "app=database" where the ids differ."""
+    return app if database_id in ("", app) else f"{app}={database_id}"
 
 
 def topic_of(bucket_name: str) -> str:
@@ -176,7 +180,7 @@ def _service(settings: Settings, place: Place, whole: Service) -> Service:
     # They call no model, so that its key stays with the app.
     secrets = {key: secret for key, secret in whole.secrets.items() if key != "OPENAI_API_KEY"}
     if billing:
-        own = app if settings.cloud.database == "dedicated" else ""
+        own = dedicated_entry(app, settings.cloud.database_id) if settings.cloud.database == "dedicated" else ""
         environ |= {"BILLING_APPS": app, "BILLING_SHARED": "1", "DEDICATED_APPS": own}
         secrets[WEBHOOK_SECRET] = f"{app}-stripe-webhook-secret"
     return Service(

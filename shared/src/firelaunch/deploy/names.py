@@ -62,6 +62,7 @@ made in, so they have to be on there before anything else (https://cloud.google.
 APIS = (
     *FIRST_APIS,
     "artifactregistry.googleapis.com",
+    "billingbudgets.googleapis.com",
     "cloudbuild.googleapis.com",
     "cloudquotas.googleapis.com",
     "cloudscheduler.googleapis.com",
@@ -114,7 +115,8 @@ _ROLES: Mapping[str, str] = {
         "secrets.create secrets.list secrets.getIamPolicy secrets.setIamPolicy versions.add versions.list"
     ),
     "roles/datastore.owner": (
-        "databases.create databases.getMetadata databases.list entities.create entities.get entities.update "
+        "backupSchedules.create backupSchedules.list databases.create databases.getMetadata databases.list "
+        "databases.update entities.create entities.get entities.update "
         "indexes.create indexes.list indexes.update operations.get"
     ),
     "roles/firebase.admin": "projects.get projects.update clients.create clients.get clients.list",
@@ -396,7 +398,7 @@ def environ_of(settings: Settings, place: Place) -> dict[str, str]:
 
 def databases(settings: Settings) -> tuple[str, ...]:
     """Those that an app's deploy sees to; the app's own is the last."""
-    return (DEFAULT_DATABASE, *([settings.app.id] if settings.cloud.database == "dedicated" else []))
+    return tuple(dict.fromkeys((DEFAULT_DATABASE, settings.database)))
 
 
 def bucket(settings: Settings, place: Place) -> str:
@@ -440,7 +442,7 @@ def _check(settings: Settings) -> None:
 
 def _roles(settings: Settings, place: Place) -> tuple[Role, ...]:
     return (
-        Role(DATASTORE_USER, databases(settings)[-1]),
+        Role(DATASTORE_USER, settings.database),
         Role(OBJECT_USER, bucket=bucket(settings, place), folder=f"apps/{settings.app.id}"),
         *(Role(FEATURE_ROLES[name]) for name in features(settings) if name in FEATURE_ROLES),
         *([Role(AUTH_VIEWER)] if settings.identity.check_revoked else []),

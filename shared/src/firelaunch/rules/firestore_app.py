@@ -44,7 +44,7 @@ class FirestoreApp:
         settings = Settings.load(folder / "firelaunch.toml", {})
         own = folder / "firestore.rules"
         fragments = [Fragment(settings.app.id, str(own), read_text_file(own))] if own.is_file() else []
-        database = settings.app.id if settings.cloud.database == "dedicated" else "(default)"
+        database = settings.database
         emulator.load_rules(project, compose(read_text_file(base_rules()), fragments).text, database)
         return cls(emulator, project, database, settings.app.id)
 

@@ -16,6 +16,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from .base import TOKEN, Call, Refusal, Route, service_disabled
+from .billing import Billing
 from .build import Build
 from .events import Events
 from .firebase import Firebase
@@ -36,6 +37,7 @@ _OVERRIDES = (
 )
 _LOOPBACK = (
     "aiplatform",
+    "billingbudgets",
     "cloudquotas",
     "cloudresourcemanager",
     "firestore",
@@ -47,7 +49,7 @@ _LOOPBACK = (
 )
 """Requests of firelaunch's own go there too, and it sends a token without TLS to this machine alone."""
 
-_QUOTA = ("cloudquotas.", "firebase.", "firebaserules.", "firebasestorage.", "identitytoolkit.")
+_QUOTA = ("billingbudgets.", "cloudquotas.", "firebase.", "firebaserules.", "firebasestorage.", "identitytoolkit.")
 """Hosts that refuse a person's token without the header X-Goog-User-Project."""
 
 
@@ -93,7 +95,9 @@ class GoogleCloud:
         self.unexpected: list[str] = []
         self.account = Project(project)
         self.quotas = Quotas(project, self.account)
+        self.billing = Billing(project)
         self.firestore = Firestore(project)
+        self.firestore.billing = lambda: self.account.billing
         self.run = Run(project, self.account, self.quotas)
         self.build = Build(project, self.run)
         self.firebase = Firebase(project, self.account)
@@ -104,6 +108,7 @@ class GoogleCloud:
         self.events = Events(project, self.account, self.firestore, self.run, self.build)
         parts = (
             self.account,
+            self.billing,
             self.quotas,
             self.firestore,
             self.run,
