@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -84,10 +85,9 @@ def _git(*words: str) -> None:
         raise click.ClickException(f"git cannot be run: {error}. {_MEND}") from None
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or ["git said nothing"]
-        raise click.ClickException(f"firelaunch cannot be cloned: {said[0]}. {_MEND}")
+        raise click.ClickException(f"firelaunch cannot be cloned: {_shown(said[0])}. {_MEND}")
 
 
-def _shown(url: str) -> str:
-    """The address without a password that it may hold."""
-    head, at, tail = url.rpartition("@")
-    return f"{head.partition('://')[0]}://{tail}" if at and "://" in head else url
+def _shown(text: str) -> str:
+    """An address, or what names one, without the password that it may hold."""
+    return re.sub(r"://[^/@\s]*@", "://", text)
