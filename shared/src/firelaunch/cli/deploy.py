@@ -48,7 +48,8 @@ from ..prompt_lock import released
 from ..prompts import Prompts
 from ..settings import Settings, VertexIndex, read_settings
 from ..text_file import read_text_file
-from .apps import app_folder, env_option, repo_root
+from .apps import app_folder, env_option
+from .checkout import firelaunch_checkout
 from .progress import Progress
 from .rules import composed_rules
 from .start_check import would_start
@@ -104,6 +105,22 @@ def command(
         raise click.ClickException(str(error)) from None
 
 
+class _Lines:
+    """Shows lines below the title of a step that goes on."""
+
+    def __init__(self) -> None:
+        self._shown = False
+
+    def __call__(self, line: str) -> None:
+        click.echo(f"\n    {line}", nl=False)
+        self._shown = True
+
+    def end(self) -> str:
+        """What puts the step's outcome on a line of its own, where there were lines."""
+        shown, self._shown = self._shown, False
+        return "\n    " if shown else ""
+
+
 @dataclass(frozen=True, slots=True)
 class _Deploy:
     root: Path
@@ -111,6 +128,7 @@ class _Deploy:
     settings: Settings
     place: Place
     tools: Tools
+    lines: _Lines
     drop: frozenset[str]
     more: tuple[str, ...]
     yes: bool
@@ -126,12 +144,12 @@ class _Deploy:
         settings = settings_for_deploy(folder, os.environ)
         place = Place(settings.cloud.project or NO_PROJECT, settings.cloud.region)
         app_service(settings, place)  # refuses ids that cannot be
-        problems = [*vertex.deployed_index_problems(settings), *_database_problems(repo_root(), settings)]
+        problems = [*vertex.deployed_index_problems(settings), *_database_problems(firelaunch_checkout(), settings)]
         if problems:
             raise SettingsError("\n".join(problems))
-        tools = Tools(os.environ, lambda line: click.echo(f"\n    {line}", nl=False))
-        root = repo_root()
-        return cls(root, folder, settings, place, tools, drop, more, yes, terraform, sources_of(root, folder))
+        lines, root = _Lines(), firelaunch_checkout()
+        tools = Tools(os.environ, lines)
+        return cls(root, folder, settings, place, tools, lines, drop, more, yes, terraform, sources_of(root, folder))
 
     @property
     def service(self) -> Service:
@@ -189,9 +207,10 @@ class _Deploy:
         except Failed as failed:
             click.echo(f"The config of web clients cannot be shown: {failed}")
             return
-        click.echo(
-            f"\nWeb clients sign in with this config, in which nothing is secret (docs/auth.md):\n\n{shown(config)}"
-        )
+        click.echo("\nWeb clients sign in with this config. Nothing in it is secret (docs/auth.md).")
+        environment = self.settings.environment.name
+        of = f" --env {environment}" if environment else ""
+        click.echo(f"To see it again: firelaunch web-config {self.settings.app.id}{of}\n\n{shown(config)}")
 
     def preview(self) -> None:
         self._say_sources()
@@ -354,7 +373,8 @@ class _Deploy:
 
     def _perform(self, step: Step, progress: Progress) -> None:
         with progress.step(step.title) as said:
-            said.append("done" if perform(step, self.tools, self._agree) else "ok")
+            ended = "done" if perform(step, self.tools, self._agree) else "ok"
+            said.append(f"{self.lines.end()}{ended}")
 
     def _agree(self, question: str) -> bool:
         click.echo(f"\n{question}")
