@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from .base import Call, Refusal, Route, done, exists, not_found
@@ -24,6 +25,9 @@ class Firestore:
         self.collections: dict[str, dict[str, Any]] = {}
         self.rulesets: dict[str, dict[str, Any]] = {}
         self.releases: dict[str, str] = {}
+        self.released: Callable[[str, str], object] = lambda _name, _text: None
+        """Is told of each release and its rules."""
+        self._rulesets = 0
         self.polls = 1
         """How often an operation is asked for before it has come to its end."""
         self.keep_building = False
@@ -60,6 +64,8 @@ class Firestore:
             Route("GET", base + "/([^/]+)", self._database, "datastore.databases.getMetadata"),
             Route("GET", base + "/([^/]+)/operations/done", lambda *_: done({}), "datastore.operations.get"),
             Route("GET", base + "/([^/]+)/operations/([^/]+)", self._operation, "datastore.operations.get"),
+            Route("PATCH", base + "/([^/]+)", self._change_database, "datastore.databases.update"),
+            Route("DELETE", base + "/([^/]+)", self._delete_database, "datastore.databases.delete"),
             Route("GET", base + "/([^/]+)/documents/(.+)", self._document, "datastore.entities.get"),
             Route("PATCH", base + "/([^/]+)/documents/(.+)", self._write, "datastore.entities.update"),
             Route("GET", base + "/([^/]+)/collectionGroups/-/indexes", self._list_indexes, "datastore.indexes.list"),
@@ -75,6 +81,9 @@ class Firestore:
             Route("GET", rules + "/releases/(.+)", self._release, "firebaserules.releases.get"),
             Route("POST", rules + "/releases", self._create_release, "firebaserules.releases.create"),
             Route("PATCH", rules + "/releases/(.+)", self._update_release, "firebaserules.releases.update"),
+            Route("DELETE", rules + "/releases/(.+)", self._delete_release, "firebaserules.releases.delete"),
+            Route("GET", rules + "/rulesets", self._list_rulesets, "firebaserules.rulesets.list"),
+            Route("DELETE", rules + "/rulesets/(.+)", self._delete_ruleset, "firebaserules.rulesets.delete"),
             Route("GET", rules + "/rulesets/(.+)", self._ruleset, "firebaserules.rulesets.get"),
             Route("GET", vectors + "/([^/]+)", self._collection, "vectorsearch.collections.get"),
             Route("POST", vectors, self._create_collection, "vectorsearch.collections.create"),
@@ -92,10 +101,31 @@ class Firestore:
         kind = "type.googleapis.com/google.firestore.admin.v1.Database"
         return {**done(self.databases[name], kind), "name": f"{whole}/operations/done"}
 
-    def _database(self, _: Call, name: str) -> Any:
+    def check(self, name: str) -> None:
+        """Refuses a database that there is none of."""
         if name not in self.databases:
             raise not_found(f"Database {name}")
+
+    def _database(self, _: Call, name: str) -> Any:
+        self.check(name)
         return self.databases[name]
+
+    def _change_database(self, call: Call, name: str) -> Any:
+        there = self._database(call, name)
+        there |= {key: call.json[key] for key in call.query["updateMask"].split(",") if key in call.json}
+        return {**done(there), "name": f"{there['name']}/operations/done"}
+
+    def _delete_database(self, call: Call, name: str) -> Any:
+        there = self._database(call, name)
+        if there.get("deleteProtectionState") == "DELETE_PROTECTION_ENABLED":
+            said = "Delete protection is enabled for this database. Disable it first."
+            raise Refusal(400, "FAILED_PRECONDITION", said)
+        del self.databases[name]
+        self.indexes.pop(name, None)
+        for kept in (self.documents, self.fields):
+            for key in [key for key in kept if key.startswith(f"{name}/")]:
+                del kept[key]
+        return {**done({}), "name": f"{there['name']}/operations/done"}
 
     def _document(self, _: Call, database: str, path: str) -> Any:
         self._database(_, database)
@@ -217,13 +247,33 @@ class Firestore:
         if ruleset not in self.rulesets:
             raise Refusal(400, "INVALID_ARGUMENT", f"{ruleset} does not exist.")
         self.releases[name] = ruleset
+        self.released(name, self.text(name))
         return self._release_of(name)
 
     def _ruleset(self, _: Call, name: str) -> Any:
-        return self.rulesets[f"projects/{self.project}/rulesets/{name}"]
+        whole = f"projects/{self.project}/rulesets/{name}"
+        if whole not in self.rulesets:
+            raise not_found(whole)
+        return self.rulesets[whole]
+
+    def _list_rulesets(self, _: Call) -> Any:
+        return {"rulesets": [{"name": name} for name in self.rulesets]}
+
+    def _delete_ruleset(self, call: Call, name: str) -> Any:
+        whole = self._ruleset(call, name)["name"]
+        if whole in self.releases.values():
+            raise Refusal(400, "FAILED_PRECONDITION", f"{whole} is in use by a release.")
+        del self.rulesets[whole]
+        return {}
+
+    def _delete_release(self, call: Call, name: str) -> Any:
+        self._release(call, name)
+        del self.releases[name]
+        return {}
 
     def _create_ruleset(self, call: Call) -> Any:
-        name = f"projects/{self.project}/rulesets/{len(self.rulesets) + 1}"
+        self._rulesets = max(self._rulesets, len(self.rulesets)) + 1
+        name = f"projects/{self.project}/rulesets/{self._rulesets}"
         self.rulesets[name] = {"name": name, "source": call.json["source"]}
         return self.rulesets[name]
 

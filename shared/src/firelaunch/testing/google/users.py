@@ -18,11 +18,47 @@ class Users:
         self.claims: dict[str, dict[str, Any]] = {}
         self.fields: dict[str, dict[str, Any]] = {}
         """What else the API says of an account, by its uid."""
+        self.configured = False
+        """Whether Firebase Authentication is set up."""
 
     def routes(self) -> list[Route]:
         """Every route."""
         where = f"identitytoolkit.googleapis.com/v1/projects/{self.project}/accounts:batchGet"
-        return [Route("GET", where, self._list, "firebaseauth.users.get")]
+        accounts, admin = where.removesuffix(":batchGet"), "identitytoolkit.googleapis.com"
+        return [
+            Route("GET", where, self._list, "firebaseauth.users.get"),
+            Route("POST", accounts + ":lookup", self._lookup, "firebaseauth.users.get"),
+            Route("POST", accounts + ":delete", self._delete, "firebaseauth.users.delete"),
+            Route("GET", f"{admin}/admin/v2/projects/{self.project}/config", self._config, "firebaseauth.configs.get"),
+            Route(
+                "POST",
+                f"{admin}/v2/projects/{self.project}/identityPlatform:initializeAuth",
+                self._initialize,
+                "firebaseauth.configs.create",
+            ),
+        ]
+
+    def _config(self, _: Call) -> Any:
+        if not self.configured:
+            raise Refusal(404, "NOT_FOUND", "CONFIGURATION_NOT_FOUND")
+        return {"name": "projects/1234/config", "subtype": "IDENTITY_PLATFORM"}
+
+    def _initialize(self, _: Call) -> Any:
+        if self.configured:
+            raise Refusal(400, "INVALID_ARGUMENT", "Identity Platform has already been enabled for this project.")
+        self.configured = True
+        return {}
+
+    def _lookup(self, call: Call) -> Any:
+        found = [uid for uid in call.json.get("localId", []) if uid in self.claims]
+        users = [{"localId": uid, "customAttributes": json.dumps(self.claims[uid])} for uid in found]
+        return {"kind": "identitytoolkit#GetAccountInfoResponse"} | ({"users": users} if users else {})
+
+    def _delete(self, call: Call) -> Any:
+        if call.json["localId"] not in self.claims:
+            raise Refusal(400, "INVALID_ARGUMENT", "USER_NOT_FOUND")
+        del self.claims[call.json["localId"]]
+        return {"kind": "identitytoolkit#DeleteAccountResponse"}
 
     def _list(self, call: Call) -> Any:
         """https://cloud.google.com/identity-platform/docs/reference/rest/v1/projects.accounts/batchGet"""
