@@ -152,14 +152,17 @@ class GoogleHere:
         self.storage = CloudStorageServer(bucket)
         self.model = ModelServer()
         self.embeddings = OpenAIEmbeddingServer(1536)
-        self.gemini = GeminiServer()
-        self.vertex = VertexEmbeddingServer()
         self.tasks = CloudTasksServer(queue, certificates=self.certificates)
+        self.model_servers(GeminiServer(), VertexEmbeddingServer())
+        self._running: list[Container] = []
+
+    def model_servers(self, gemini: GeminiServer, vertex: VertexEmbeddingServer) -> None:
+        """Have these play Vertex AI's models, before anything is started."""
+        self.gemini, self.vertex = gemini, vertex
         self._servers = (
             *(self.certificates, self.storage, self.model, self.embeddings, self.tasks),
             *(self.gemini, self.vertex),
         )
-        self._running: list[Container] = []
 
     def __enter__(self) -> Self:
         for server in self._servers:
@@ -264,7 +267,7 @@ class GoogleHere:
         model, embed = self.model.base_url.removesuffix("/v1"), self.embeddings.url
         return (
             f"""
-            daemon off; worker_processes 1; pid {self.folder}/pid; error_log stderr warn;
+            user root; daemon off; worker_processes 1; pid {self.folder}/pid; error_log stderr warn;
             events {{ worker_connections 1024; }}
             http {{
             log_format names '$host $request_uri $status'; access_log {self.folder}/access.log names;

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from firelaunch.testing.cloud_events import document_event, storage_notified
+from firelaunch.testing.embeddings import VertexEmbeddingServer
 from firelaunch.testing.emulator import Emulator
 from firelaunch.testing.gemini import GeminiReply, GeminiServer
 from firelaunch.testing.google import GoogleCloud
@@ -42,6 +43,7 @@ _COMMANDS = {
     "service": ("gunicorn", "-c", "python:firelaunch.serving", "app:create_app()"),
     ".": ("functions_framework",),
 }
+_SAME = {"guests": "visitors", "telescope": "observatory"}
 _NAMES = ("*.googleapis.com", "*.run.app", "*.a.run.app", "*.europe-west1.run.app")
 
 
@@ -55,6 +57,17 @@ class _Counting(GeminiServer):
         self.default = GeminiReply(
             [f"word{number}, " for number in range(count)], pause=_PAUSE, usage=(20, 0, count, 0)
         )
+        return super().answer(path, body)
+
+
+class _Meaning(VertexEmbeddingServer):
+    """Knows some words that mean the same."""
+
+    def answer(self, path: str, body: Any) -> Any:
+        """See :class:`VertexEmbeddingServer`."""
+        for instance in body["instances"]:
+            for word, same in _SAME.items():
+                instance["content"] = instance["content"].replace(word, same)
         return super().answer(path, body)
 
 
@@ -77,8 +90,7 @@ class PlayedProject:
         (self.folder / "tls").mkdir(parents=True)
         certificates(self.folder / "tls", _NAMES)
         here = GoogleHere(self.folder / "here", self.emulator, self.project, "-", "-", "app@example.com")
-        here.gemini = _Counting()
-        here._servers = (*(each for each in here._servers if not isinstance(each, GeminiServer)), here.gemini)
+        here.model_servers(_Counting(), _Meaning())
         self.here = self._stack.enter_context(here)
         self.cloud = self._stack.enter_context(GoogleCloud(self.project))
         self._play()
@@ -117,6 +129,8 @@ class PlayedProject:
         """Run a revision from the bytes that were uploaded for its image."""
         for queue in self.cloud.work.queues:
             self.here.tasks.add_queue(queue)
+        for bucket in self.cloud.build.buckets:
+            self.cloud.build.objects_of(bucket)
         container = template["spec"]["containers"][0]
         source = self.folder / "revisions" / revision
         _unpack(self.cloud.build.images[container["image"].partition("@")[2]], source)

@@ -95,7 +95,8 @@ def _verify(project: str, region: str, only: tuple[str, ...], *, shared: bool, y
         try:
             run.look()
             with tempfile.TemporaryDirectory() as scratch:
-                run.prove(ThrowAway(root, _from_template(root, manifest, Path(scratch)), manifest), proofs, outcome)
+                app = ThrowAway(root, _from_template(root, manifest, Path(scratch)), manifest)
+                run.prove(run.deploy(app, Path(scratch) / "staged"), proofs, outcome)
         except Failed as failed:
             outcome.problem = f"{failed}\nMend: {failed.mend}"
         except KeyboardInterrupt:

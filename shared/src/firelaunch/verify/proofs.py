@@ -294,7 +294,7 @@ def eventarc(run: Proving) -> str:
 
 def rollback(run: Proving) -> str:
     """A second revision takes the traffic, and a rollback gives it back to the first."""
-    second = run.release((f"--update-env-vars=FIRELAUNCH_VERIFY={run.manifest.run}",))
+    second = run.release((f"--update-env-vars=VERIFY_RUN={run.manifest.run}",))
     first = _serving(second)
     _release(second, run)
     after = _serving(second)

@@ -61,6 +61,7 @@ class Proving:
     Args:
         app_url, functions_url: the services' addresses, as Cloud Run says them.
         release: of the app's further revisions, with what is passed to ``gcloud run deploy``.
+        lacks: what proofs do not have, of :data:`.proofs.Need`, and why.
         memory: what one proof leaves to a later one, such as a document's id.
         clock: seconds, of which differences are taken.
     """
@@ -73,6 +74,7 @@ class Proving:
     functions_url: str
     release: Callable[[tuple[str, ...]], Release]
     indexes: Mapping[str, Any]
+    lacks: Mapping[str, str] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
 

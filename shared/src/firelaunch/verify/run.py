@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,21 +113,26 @@ class Run:
                 "nothing that they share and skips the proofs that would",
             )
 
-    def prove(self, app: ThrowAway, proofs: Sequence[Proof], outcome: Outcome) -> None:
-        """Deploy the app and run the proofs; results are in ``outcome`` one by one, also when this is broken off.
+    def deploy(self, app: ThrowAway, scratch: Path) -> Proving:
+        """Deploy the app.
+
+        Args:
+            scratch: a folder for what is staged, as long as proofs run.
 
         Raises:
-            Failed: the app could not be deployed.
+            Failed: it could not be deployed.
         """
         lacks = self._lacking(app)
-        with tempfile.TemporaryDirectory() as scratch:
-            proving = self._deploy(app, lacks, Path(scratch))
-            failed: set[str] = set()
-            for proof in proofs:
-                result = self._result(proof, proving, lacks, failed)
-                if result.result != "passed":
-                    failed.add(proof.name)
-                outcome.results.append(result)
+        return self._deploy(app, lacks, scratch)
+
+    def prove(self, proving: Proving, proofs: Sequence[Proof], outcome: Outcome) -> None:
+        """Run the proofs; results are in ``outcome`` one by one, also when this is broken off."""
+        failed: set[str] = set()
+        for proof in proofs:
+            result = self._result(proof, proving, failed)
+            if result.result != "passed":
+                failed.add(proof.name)
+            outcome.results.append(result)
 
     def remove(self) -> list[Left]:
         """Remove what the run made; what is left."""
@@ -154,7 +158,7 @@ class Run:
                 lacks["users" if need == "keys" else need] = _WHY[need]
         return lacks
 
-    def _deploy(self, app: ThrowAway, lacks: Collection[str], scratch: Path) -> Proving:
+    def _deploy(self, app: ThrowAway, lacks: Mapping[str, str], scratch: Path) -> Proving:
         release_prompts(app.folder)
         for step in app.made(caller(self.tools, self.manifest.project), lacks):
             self._perform(step)
@@ -173,6 +177,7 @@ class Run:
             functions_url=self._url(app, functions),
             release=lambda more: self._releases(app, app.service, more),
             indexes=json.loads(read_text_file(app.root / "firestore.indexes.json")),
+            lacks=lacks,
             clock=self.clock,
         )
         proving.memory["staged"] = staged
@@ -207,8 +212,8 @@ class Run:
         with self.doing(step.title) as said:
             said.append("done" if perform(step, self.tools, lambda _: True) else "ok")
 
-    def _result(self, proof: Proof, proving: Proving, lacks: dict[str, str], failed: set[str]) -> Result:
-        reason = next((lacks[need] for need in proof.needs if need in lacks), "")
+    def _result(self, proof: Proof, proving: Proving, failed: set[str]) -> Result:
+        reason = next((proving.lacks[need] for need in proof.needs if need in proving.lacks), "")
         reason = reason or next((f"it takes what {name} leaves" for name in proof.after if name in failed), "")
         if reason:
             return Result(proof.name, proof.shows, "skipped", seen=reason)
