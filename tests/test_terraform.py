@@ -263,7 +263,8 @@ def of_request(words: list[str]) -> Iterator[tuple[Any, ...]]:
     url = next(word for word in words if word.startswith("https://"))
     found = re.search(r"/databases/([^/]+)/collectionGroups/(\w+)/(indexes|fields/(\w+))", url)
     if found is None:
-        assert re.search(r":addFirebase|/defaultBucket|/rulesets|/releases|/documents/apps/", url), url
+        left = r":addFirebase|/webApps|:initializeAuth|/config\?|/defaultBucket|/rulesets|/releases|/documents/apps/"
+        assert re.search(left, url), url
         return
     body = json.loads(words[words.index("-d") + 1])
     if found[3] == "indexes":

@@ -39,9 +39,11 @@ def two_apps_and_the_functions(world: World, report: Report) -> Check:
     )
     settings = (folder / "firelaunch.toml").read_text().replace("# [billing]", "[billing]")
     (folder / "firelaunch.toml").write_text(settings.replace("# return_url = ", "return_url = "))
-    cloud = world.cloud
+    cloud, said = world.cloud, {}
     for app in ("demo", "ledger"):
+        yield f"nobody signs in to {app} before: {cloud.sign_in.link(app)}", cloud.sign_in.link(app) != "sent"
         done = took(report, world.deploy(app))
+        said[app] = done.said
         yield f"{app} is deployed: {done.said[-800:]}", done.code == 0
         yield f"all traffic of {app} is on one revision", list(cloud.run.traffic(app).values()) == [100]
         yield f"{app} may be called by anybody", cloud.run.public(app)
@@ -62,6 +64,8 @@ def two_apps_and_the_functions(world: World, report: Report) -> Check:
             "service cloud.firestore" in (cloud.firestore.rules_of(database) or ""),
         )
         yield f"{app} is published in {database}", f"{database}/apps/{app}" in cloud.firestore.documents
+        yield f"users of {app} sign in by a link: {cloud.sign_in.link(app)}", cloud.sign_in.link(app) == "sent"
+        yield f"the config of {app}'s web client is printed", f'"apiKey": "{cloud.firebase.key(app)}"' in said[app]
     bucket = f"{cloud.project}.firebasestorage.app"
     yield "the bucket of files is there, guarded by IAM alone", bucket in cloud.build.buckets & cloud.build.uniform
     text = (world.root / "storage.rules").read_text()
@@ -213,6 +217,23 @@ def preview(world: World, report: Report) -> Check:
     yield "what came after -- reached gcloud", limits["memory"] == "1Gi"
 
 
+def google_sign_in(world: World, report: Report) -> Check:
+    """The settings name Google; the founder makes an OAuth client after the first try."""
+    cloud, path = world.cloud, world.root / "apps" / "demo" / "firelaunch.toml"
+    path.write_text(path.read_text().replace('["email_link"]', '["email_link", "google"]'))
+    first = took(report, world.deploy("demo"))
+    yield f"it ends well without a client: {first.said[-800:]}", first.code == 0
+    page = f"https://console.cloud.google.com/auth/clients?project={cloud.project}"
+    yield "and says where one is made", page in first.said
+    yield "nobody signs in with Google yet", not cloud.sign_in.idps
+    secret = "GOCSPX-" + "a-secret-of-tests"
+    client = {"GOOGLE_SIGN_IN_CLIENT_ID": "a-client", "GOOGLE_SIGN_IN_CLIENT_SECRET": secret}
+    second = took(report, world.deploy("demo", **client))
+    yield f"with one it ends well: {second.said[-800:]}", second.code == 0
+    yield "Google is on", cloud.sign_in.idps["", "google.com"]["clientSecret"] == secret
+    yield "and nothing says the secret", secret not in first.said + second.said + str(cloud.run.services)
+
+
 def an_index_of_its_own(world: World, report: Report) -> Check:
     """An app that searches in Vertex AI and names no index; at first there is no quota for its node, then there is
     none left when it is deployed."""
@@ -263,7 +284,7 @@ def broken_off(world: World, report: Report) -> Check:
     yield f"it ends well: {done.said[-800:]}", done.code == 0
     yield "and had come to its end before", done.said.count("nothing has changed") == 3
     more = [len(kept) - count for kept, count in zip(kept_of(cloud), before, strict=True)]
-    yield f"nothing was made twice: {more}", more == [2, 1, 1, 1, 1, 1, 3, 1, 1, 2]
+    yield f"nothing was made twice: {more}", more == [2, 1, 1, 1, 1, 1, 3, 1, 1, 2, 1]
     yield "the secret has one value", len(cloud.account.secrets["spare-openai-api-key"]) == 1
     yield "all traffic is on one revision", list(cloud.run.traffic("spare").values()) == [100]
 
@@ -273,7 +294,7 @@ def kept_of(cloud: GoogleCloud) -> list[Collection[str]]:
     return [
         *(cloud.account.accounts, cloud.account.secrets, cloud.firestore.databases, cloud.vertex.indexes),
         *(cloud.vertex.endpoints, cloud.work.queues, cloud.work.jobs, cloud.events.subscriptions),
-        *(cloud.events.triggers, cloud.run.services),
+        *(cloud.events.triggers, cloud.run.services, cloud.firebase.web_apps),
     ]
 
 
@@ -325,6 +346,7 @@ SCENARIOS: tuple[Callable[[World, Report], Check], ...] = (
     permission_error,
     rollback,
     preview,
+    google_sign_in,
     an_index_of_its_own,
     by_a_service_account,
     a_restricted_organization,

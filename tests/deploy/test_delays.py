@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from firelaunch.deploy import vertex
+from firelaunch.deploy import sign_in, vertex
 from firelaunch.deploy.data import indexes, indexes_built
 from firelaunch.deploy.delays import API_IS_NEW, DELAYS, DisabledApi, delay_of, disabled_api, pauses
 from firelaunch.deploy.iam import account, roles
@@ -182,6 +182,7 @@ ASKS_NO_PERMISSION = (":testIamPermissions", "artifactregistry.googleapis.com/v1
 EVERY_PERMISSION = {
     **PERMISSIONS,
     **vertex.PERMISSIONS,
+    **sign_in.OF_TENANTS,
     **{k: v for f in FEATURE_PERMISSIONS.values() for k, v in f.items()},
 }
 BESIDE = {

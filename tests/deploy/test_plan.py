@@ -48,7 +48,7 @@ VARIANTS = {
         s/^database = "shared"/database = "dedicated"\\nmin_instances = 1\\nmemory = "2Gi"/
         s/^provider = "openai"/provider = "vertex"/
         s/^backend = "firestore"/backend = "firestore"\\nembedder = "vertex"\\ndimensions = 768/
-        s/^join = "invite"/join = "invite"\\n[identity]\\ncheck_revoked = true/
+        s/^sign_in = .*/sign_in = ["email_link", "google"]\\ncheck_revoked = true\\ntenant = "acme-x1y2z"/
     """,
     "private": """
         s/^database = "shared"/edge = "private"/
@@ -198,6 +198,16 @@ def test_a_private_service_is_not_opened_and_has_no_jobs(plans: dict[str, str]) 
     assert "--no-allow-unauthenticated" in deploy
     assert "tasks queues create" not in plans["private"]
     assert "FIRELAUNCH_JOBS" not in deploy
+
+
+def test_each_plan_sets_sign_in_up_where_its_users_are(plans: dict[str, str]) -> None:
+    for variant, plan in plans.items():
+        assert "identityPlatform:initializeAuth" in plan
+        assert f'{{"displayName": "app-{variant}"}}' in plan
+        assert ("/tenants/acme-x1y2z?updateMask=" in plan) is (variant == "all")
+        assert ("config?updateMask=signIn." in plan) is (variant != "all"), (
+            "a tenant's app leaves the project's as it is"
+        )
 
 
 def test_an_app_has_the_functions_that_its_settings_want_and_no_others(tmp_path: Path, plans: dict[str, str]) -> None:

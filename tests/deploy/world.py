@@ -65,12 +65,18 @@ class World:
         """Change something that goes into an app's image."""
         (self.root / "apps" / app_id / "app" / "note.txt").write_text(text)
 
-    def deploy(self, *arguments: str) -> Done:
-        """``firelaunch deploy``, agreeing to rules."""
+    def deploy(self, *arguments: str, **environ: str) -> Done:
+        """``firelaunch deploy``, agreeing to rules and sign-in; with more variables."""
         before = len(self.cloud.requests)
         command = [sys.executable, "-m", "firelaunch", "deploy", "--yes", *arguments]
         done = subprocess.run(
-            command, cwd=self.root, env=self._environ, capture_output=True, text=True, check=False, timeout=900
+            command,
+            cwd=self.root,
+            env={**self._environ, **environ},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
         )
         return Done(done.returncode, done.stdout + done.stderr, self.cloud.requests[before:])
 

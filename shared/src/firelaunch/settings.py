@@ -67,6 +67,7 @@ Mode = Literal["embedded", "emulators", "cloud"]
 Provider = Literal["openai", "vertex"]
 
 Role = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
+SignIn = Literal["email_link", "password", "google", "anonymous"]
 FirebaseAppId = Annotated[str, StringConstraints(pattern=r"^1:\d+:(web|ios|android):[0-9a-f]+$")]
 
 
@@ -178,6 +179,11 @@ class Identity(_Section):
     app_check: tuple[FirebaseAppId, ...] = Field(
         default=(),
         description="Firebase app ids (1:1234:web:abcd) whose App Check tokens requests must carry; none: no check.",
+    )
+    sign_in: tuple[SignIn, ...] = Field(
+        default=(),
+        description="Ways to sign in that a deploy switches on in Firebase Authentication; it switches none off. "
+        '"google" takes an OAuth client of yours (docs/auth.md). Other ways are switched on in the console.',
     )
 
 

@@ -24,12 +24,14 @@ from ..deploy.quotas import quota_steps, quotas
 from ..deploy.rehearsal import settings_for_deploy
 from ..deploy.release import Release, deploy_command, services_command, traffic_command
 from ..deploy.rules import file_rules, rules
+from ..deploy.sign_in import GoogleClient, permissions, sign_in
 from ..deploy.smoke import smoke_app, smoke_function
 from ..deploy.stage import FUNCTIONS, Staged, StageError, stage_app, stage_functions
 from ..deploy.steps import Step, explain, perform
 from ..deploy.terraform import left_to_terraform
 from ..deploy.tools import Failed, Tools, refuse_secrets
 from ..deploy.vertex_steps import begin, finish, found
+from ..deploy.web_app import web_app, web_config
 from ..deploy.work import for_work, scheduled
 from ..errors import SettingsError
 from ..llm.retirements import model_warnings
@@ -41,6 +43,7 @@ from .apps import app_folder, repo_root
 from .progress import Progress
 from .rules import composed_rules
 from .start_check import would_start
+from .web_config import shown
 
 __all__ = ["command", "planned"]
 
@@ -52,7 +55,7 @@ _OF_THE_SHELL = ("OPENAI_BASE_URL", "OPENAI_MODEL")
 @click.command("deploy")
 @click.argument("app")
 @click.option("--dry-run", is_flag=True, help="Print every command, what mends it, and the cost; do nothing.")
-@click.option("--yes", is_flag=True, help="Agree to changed rules without being asked.")
+@click.option("--yes", is_flag=True, help="Agree to changed rules and sign-in without being asked.")
 @click.option("--preview", is_flag=True, help="A revision without traffic, at an address of its own.")
 @click.option("--rollback", is_flag=True, help="Give the traffic back to the revision before.")
 @click.option("--drop", multiple=True, metavar="APP", help="An app whose live rules may go. May be given again.")
@@ -175,6 +178,18 @@ class _Deploy:
         for step in (*watch, *stands_on):
             self._perform(step, progress)
         self._deploy(self._door(self._known_dedicated()), self._stage_membership, progress)
+        self._show_web_config()
+
+    def _show_web_config(self) -> None:
+        """What web clients initialise Firebase with; a deploy that is done is not failed by it."""
+        try:
+            config = web_config(self.tools, self.place, self.settings.app.id)
+        except Failed as failed:
+            click.echo(f"The config of web clients cannot be shown: {failed}")
+            return
+        click.echo(
+            f"\nWeb clients sign in with this config, in which nothing is secret (docs/auth.md):\n\n{shown(config)}"
+        )
 
     def preview(self) -> None:
         progress = Progress(2)
@@ -221,7 +236,7 @@ class _Deploy:
     def _steps(self) -> list[Step]:
         """Those before the first revision."""
         wanted = quotas(self.settings, self.place, self._services(frozenset()))
-        more = vertex.PERMISSIONS if self.own else {}
+        more = {**(vertex.PERMISSIONS if self.own else {}), **permissions(self.settings)}
         looked = preflight(self.place, features(self.settings), quota_steps(self.place, wanted), more)
         stands_on = [*looked, *self._infrastructure()]
         last = finish(self.place, self.own) if self.own else []
@@ -282,6 +297,8 @@ class _Deploy:
         return [removals(self.place, watch, functions.account)] if functions and watch else []
 
     def _contents(self) -> Iterable[Step]:
+        yield from sign_in(self.place, self.settings, GoogleClient.of(os.environ))
+        yield web_app(self.place, self.settings.app.id)
         text = composed_rules(self.root / "apps", self.root / "firestore.rules").text
         for name in databases(self.settings):
             yield rules(self.place, name, text, self.drop)

@@ -106,7 +106,7 @@ def _users(settings: Settings, out: Path) -> None:
     if settings.environment.mode != "cloud":
         click.echo("users.json: left out, as users are in Firebase Auth; run it with FIRELAUNCH_MODE=cloud")
         return
-    tools = Tools(os.environ, lambda line: click.echo(line, err=True))
+    tools = Tools(os.environ, lambda line: click.echo(line, err=True), patient=False)
     aside, count = out / "users.json.new", 0
     try:
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
@@ -127,8 +127,8 @@ _STEPS = Template("""# Moving $app from $old to $new
 
 Rehearse it once with the app running; then do it with the app stopped, from a fresh folder.
 
-1. Make the project: `gcloud projects create $new && firebase projects:addfirebase $new`, link its billing account, and
-   set up Authentication in the Firebase console with the same ways to sign in.
+1. Make the project: `gcloud projects create $new`, and link its billing account. The deploy below adds Firebase and the
+   ways to sign in that `identity.sign_in` names; switch others on in the Firebase console.
 2. Stop the app, so that nothing is written any more (its users get an error until the move is done):
    `gcloud run services remove-iam-policy-binding $app --project=$old --region=$region --member=allUsers
    --role=roles/run.invoker`. Then run `firelaunch eject` again with another `--out`: an export that is whole is not
@@ -142,7 +142,8 @@ Rehearse it once with the app running; then do it with the app stopped, from a f
    and GitHub sign in anew.
 5. Documents: `FIRELAUNCH_MODE=cloud GOOGLE_CLOUD_PROJECT=$new firelaunch data import $app data.jsonl`.
 6. Compare: `firelaunch data export` from the new project gives as many documents.
-7. Have clients use the new project's configuration and the new address. Tokens of the old project are refused.
+7. Have clients use the new project's config (`firelaunch web-config $app`) and the new address. Tokens of
+   the old project are refused.
 8. When all is well, delete `users.json` and `data.jsonl`, and what the app left in $old.
 
 What does not go along: files in Cloud Storage, vectors outside Firestore (have documents indexed anew), tasks that wait

@@ -83,6 +83,11 @@ DELAYS = (
         "the right of Cloud Storage's own account does not hold everywhere yet",
         420,
     ),
+    Delay(
+        re.compile(r"CONFIGURATION_NOT_FOUND"),
+        "Firebase Authentication was set up and does not answer everywhere yet",
+        120,
+    ),
     # Firestore answers so while it makes another index or field change of the database; the others, while somebody else
     # writes the same policy or service. https://cloud.google.com/apis/design/errors: ABORTED is for trying again.
     Delay(

@@ -23,6 +23,7 @@ __all__ = [
     "FEATURE_APIS",
     "FEATURE_PERMISSIONS",
     "FEDERATION_APIS",
+    "FIREBASE",
     "FIRST_APIS",
     "FORBIDDEN_ROLES",
     "LONGEST_APP_ID",
@@ -114,7 +115,8 @@ _ROLES: Mapping[str, str] = {
         "databases.create databases.getMetadata databases.list entities.create entities.get entities.update "
         "indexes.create indexes.list indexes.update operations.get"
     ),
-    "roles/firebase.admin": "projects.get projects.update",
+    "roles/firebase.admin": "projects.get projects.update clients.create clients.get clients.list",
+    "roles/firebaseauth.admin": "configs.create configs.get configs.update",
     "roles/firebaserules.admin": (
         "releases.create releases.get releases.list releases.update rulesets.create rulesets.get"
     ),
@@ -139,6 +141,9 @@ FEATURE_PERMISSIONS: Mapping[str, Mapping[str, str]] = {
 
 QUOTA_VIEWER = "roles/cloudquotas.viewer"
 """Of whoever deploys, to have quotas looked at; without it the deploy goes on with a warning."""
+
+FIREBASE = "https://firebase.googleapis.com/v1beta1"
+"""Firebase's own API of projects and their apps."""
 
 REPOSITORY = "cloud-run-source-deploy"
 """Where ``gcloud run deploy --source`` keeps images (https://cloud.google.com/run/docs/deploying-source-code)."""

@@ -14,6 +14,7 @@ from .names import (
     BUILDER_ROLE,
     FEATURE_APIS,
     FEATURE_PERMISSIONS,
+    FIREBASE,
     FIRST_APIS,
     PERMISSIONS,
     REPOSITORY,
@@ -28,7 +29,6 @@ from .tools import Command, Request, Tools, gcloud
 __all__ = ["describe", "describe_command", "for_project", "for_service", "preflight", "secret_versions", "secrets_of"]
 
 _RESOURCES = "https://cloudresourcemanager.googleapis.com/v1"
-_FIREBASE = "https://firebase.googleapis.com/v1beta1"
 _WEBHOOK = "Stripe shows it when {url}/stripe_webhook is added as an endpoint (docs/billing.md); "
 
 
@@ -66,7 +66,8 @@ def preflight(
     for name in features:
         needed |= FEATURE_PERMISSIONS.get(name, {})
     permissions = {"permissions": list(needed)}
-    firebase = f"{_FIREBASE}/projects/{project}"
+    firebase = f"{FIREBASE}/projects/{project}"
+    add = Request("POST", f"{firebase}:addFirebase", {}, operations=FIREBASE, awaited=True)
     return [
         describe(project),
         Step(
@@ -88,7 +89,7 @@ def preflight(
         Step(
             "it is a Firebase project",
             (Request("GET", firebase),),
-            lacks=lambda a: [] if a[0] else [Request("POST", f"{firebase}:addFirebase", {})],
+            lacks=lambda a: [] if a[0] else [add],
             mend=f"accept Firebase's terms at https://console.firebase.google.com, and add {project} there",
         ),
     ]

@@ -40,6 +40,7 @@ from .names import (
     databases,
     features,
 )
+from .sign_in import permissions
 from .steps import Step, nothing
 from .vertex import INDEX, LABEL, NODE, OwnIndex, own_index
 from .vertex import PERMISSIONS as OF_INDEXES
@@ -97,6 +98,7 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
                     {
                         *(*PERMISSIONS.values(), QUOTA_VIEWER, *(OF_INDEXES.values() if own else ())),
                         *(role for name in used for role in FEATURE_PERMISSIONS.get(name, {}).values()),
+                        *(role for app in settings for role in permissions(app).values()),
                     }
                 ),
                 "apis": list(FEDERATION_APIS),

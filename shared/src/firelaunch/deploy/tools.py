@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,6 +37,11 @@ _KEY_NAME = re.compile(
     re.IGNORECASE,
 )
 """Variables that hold keys, whatever these look like."""
+_OPERATION_SECONDS = 2.0
+_OPERATION_POLLS = 150
+_TELL_POLLS = 2
+"""How often an operation that is waited for is asked for, and after how many polls a line says that it goes on."""
+
 _SHOWN = 1_000
 """Characters of a request's body that are printed whole; rules are longer."""
 
@@ -76,6 +81,11 @@ class Request:
         then: given the answer, the request that follows.
         operations: where the long-running operation that it begins is asked for by its name; empty where its answer is
             no operation.
+        awaited: whether to wait for the end of that operation, whose response is then the answer.
+        project: whose quota is used, where the address does not name it.
+        hidden: more of the body, which holds secrets and is never shown.
+        settled: what the API says where everything is so already.
+        there: of a GET, whether "not found" is an error: what it asks for has to be there.
     """
 
     method: str
@@ -83,21 +93,32 @@ class Request:
     body: Mapping[str, Any] | None = None
     then: Callable[[Any], Request] | None = None
     operations: str = ""
+    awaited: bool = False
+    project: str = ""
+    hidden: Mapping[str, str] = field(default_factory=dict, repr=False)
+    settled: str = ""
+    there: bool = False
 
     def quota(self) -> dict[str, str]:
         """The header that names whose quota is used: some APIs want one with a person's token. The resource manager is
         asked before the project has its APIs on, and wants none."""
-        found = re.search(r"/projects/([^/:]+)", self.url)
-        if found is None or "//cloudresourcemanager." in self.url:
+        project = self.quota_project
+        if not project or "//cloudresourcemanager." in self.url:
             return {}
-        return {"X-Goog-User-Project": found[1]}
+        return {"X-Goog-User-Project": project}
+
+    @property
+    def quota_project(self) -> str:
+        """The project that the call counts for; empty where the address names none."""
+        found = re.search(r"/projects/([^/:]+)", self.url)
+        return self.project or (found[1] if found else "")
 
     def __str__(self) -> str:
         """The same, for a shell; a long body is cut."""
         said = f"curl -X {self.method} '{self.url}' -H \"Authorization: Bearer $(gcloud auth print-access-token)\""
         said += "".join(f" -H '{name}: {value}'" for name, value in self.quota().items())
         if self.body is not None:
-            text = json.dumps(self.body, ensure_ascii=False)
+            text = json.dumps({**self.body, **dict.fromkeys(self.hidden, "NOT_SHOWN")}, ensure_ascii=False)
             shown = text if len(text) < _SHOWN else f"{text[:120]} ..."
             said += f" -H 'Content-Type: application/json' -d {shlex.quote(shown)}"
         return said
@@ -209,13 +230,16 @@ class Tools:
         """
         for patience in self._tries():
             status, body = self._send(request)
-            if status == 404 and request.method == "GET":
+            if status == 404 and request.method == "GET" and not request.there:
                 return None
             if status < 400:
                 return self._answer(request, body)
             error = body.get("error", {})
+            # Somebody else's deploy was first, or an earlier try of this one.
             if request.operations and error.get("status") == "ALREADY_EXISTS":
-                return body  # somebody else's deploy was first, or an earlier try of this one
+                return body
+            if request.settled and request.settled in str(error.get("message")):
+                return body
             said = f"{status} {error.get('message', '')}"
             told = (
                 f"{said} {error.get('status', '')} {json.dumps(error.get('details', []))} service: {_api(request.url)}"
@@ -226,10 +250,36 @@ class Tools:
         raise Failed(f"{request.method} {request.url}: {said}", _mend(told), passing=status >= 500)
 
     def _answer(self, request: Request, body: Any) -> Any:
-        if request.operations and body.get("name") and not body.get("done"):
+        if request.awaited:
+            body = self._end(request, body)
+        elif request.operations and body.get("name") and not body.get("done"):
             self._running.append(Request("GET", f"{request.operations}/{body['name']}"))
             self._end_operations()
         return self.request(request.then(body)) if request.then else body
+
+    def _end(self, begun: Request, operation: Any) -> Any:
+        """The response of an operation, once that has come to its end.
+
+        Raises:
+            Failed: it ended with an error, or not in time.
+        """
+        asked = Request("GET", f"{begun.operations}/{operation.get('name')}", project=begun.quota_project)
+        for poll in range(_OPERATION_POLLS):
+            if operation.get("done"):
+                break
+            if poll == _TELL_POLLS:
+                most = _OPERATION_POLLS * _OPERATION_SECONDS / 60
+                self.say(f"waiting, {most:.0f} minutes at most: {begun.url.rpartition('/')[2]} goes on at Google")
+            self._pause(_OPERATION_SECONDS)
+            operation = self.request(asked) or {"done": True}
+        if not operation.get("done"):
+            raise Failed(
+                f"{begun.method} {begun.url}: it has not come to its end", "run the same command again", passing=True
+            )
+        error = operation.get("error")
+        if error:
+            raise Failed(f"{begun.method} {begun.url}: {error.get('message')}", _mend(json.dumps(error)))
+        return operation.get("response", {})
 
     def _end_operations(self) -> None:
         """Forget the operations that have come to their end: what was refused because of them can be tried again."""
@@ -275,8 +325,9 @@ class Tools:
         import requests
 
         url, headers = self._override(request.url), {"Authorization": f"Bearer {self.token()}", **request.quota()}
+        body = None if request.body is None else {**request.body, **request.hidden}
         try:
-            answer = requests.request(request.method, url, json=request.body, headers=headers, timeout=_SECONDS)
+            answer = requests.request(request.method, url, json=body, headers=headers, timeout=_SECONDS)
             self.clock_ahead = _ahead(answer.headers.get("Date"))
             return answer.status_code, answer.json() if answer.content else {}
         except (requests.RequestException, ValueError) as error:

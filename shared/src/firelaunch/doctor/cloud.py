@@ -97,7 +97,7 @@ def claims(tools: Tools, project: str, tenant: str) -> Finding:
             near += [user["localId"] for user in users if len(user.get("customAttributes", "")) >= _NEAR]
             seen += len(users)
     except Failed as failed:
-        mend = f"see that Firebase Authentication is set up in {project}: the console, Authentication, Get started"
+        mend = f"a deploy sets Firebase Authentication up, where {project} does not have it yet"
         return problem(name, str(failed), f"{failed.mend}; {mend}")
     return _claims(name, near, f"{'the first ' if more else ''}{seen:,} accounts")
 

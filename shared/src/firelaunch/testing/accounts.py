@@ -13,8 +13,9 @@ import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
+from urllib.parse import parse_qsl
 
-__all__ = ["AccountServer", "Call"]
+__all__ = ["AccountServer", "Call", "refused"]
 
 _PATH = re.compile(
     r"(?:/identitytoolkit\.googleapis\.com)?/v1/projects/(?P<project>[^/]+)(?:/tenants/(?P<tenant>[^/]+))?"
@@ -79,9 +80,9 @@ class AccountServer:
         """Status and body of the answer to one request."""
         asked = _PATH.fullmatch(path)
         if asked is None or asked["project"] != self.project:
-            return _refused(404, "PROJECT_NOT_FOUND")
+            return refused(404, "PROJECT_NOT_FOUND")
         if not (authorization or "").startswith("Bearer "):
-            return _refused(403, "The request is missing a valid API key.")
+            return refused(403, "The request is missing a valid API key.")
         self.calls.append(Call(asked["action"], asked["tenant"], body))
         if asked["action"] == "lookup":
             with self._lock:
@@ -89,7 +90,7 @@ class AccountServer:
             known = [user for user in found if user]
             return 200, {"kind": "identitytoolkit#GetAccountInfoResponse", **({"users": known} if known else {})}
         if self.fail:
-            return _refused(self.fail.pop(0), "BACKEND_ERROR")
+            return refused(self.fail.pop(0), "BACKEND_ERROR")
         time.sleep(self.slow)
         return self._update(asked["tenant"], body)
 
@@ -97,24 +98,25 @@ class AccountServer:
         with self._lock:
             user = self._users.get((tenant, str(body.get("localId"))))
             if user is None:
-                return _refused(400, "USER_NOT_FOUND")
+                return refused(400, "USER_NOT_FOUND")
             claims = body.get("customAttributes")
             if claims is not None:
                 if len(claims) > _MAX_CLAIMS:
-                    return _refused(400, "CLAIMS_TOO_LARGE")
+                    return refused(400, "CLAIMS_TOO_LARGE")
                 try:
                     decoded = json.loads(claims)
                 except ValueError:
                     decoded = None
                 if not isinstance(decoded, dict):
-                    return _refused(400, "INVALID_CLAIMS")
+                    return refused(400, "INVALID_CLAIMS")
                 if reserved := sorted(_RESERVED & decoded.keys()):
-                    return _refused(400, f"FORBIDDEN_CLAIM : {reserved[0]}")
+                    return refused(400, f"FORBIDDEN_CLAIM : {reserved[0]}")
                 user["customAttributes"] = claims
             return 200, {"kind": "identitytoolkit#SetAccountInfoResponse", "localId": user["localId"]}
 
 
-def _refused(status: int, message: str) -> tuple[int, dict[str, Any]]:
+def refused(status: int, message: str) -> tuple[int, dict[str, Any]]:
+    """A refusal in the form of Identity Toolkit."""
     return status, {
         "error": {"code": status, "message": message, "errors": [{"message": message, "reason": "invalid"}]}
     }
@@ -125,7 +127,9 @@ def _handler(owner: AccountServer) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            raw = self.rfile.read(int(self.headers["Content-Length"]))
+            form = "form-urlencoded" in self.headers.get("Content-Type", "")
+            asked = dict(parse_qsl(raw.decode())) if form else json.loads(raw)
             status, answer = owner.answer(self.path, self.headers.get("Authorization"), asked)
             if status == 0:
                 self.close_connection = True

@@ -11,6 +11,7 @@ from ..deploy.functions import AppFunctions, app_functions
 from ..deploy.names import Place, Service, app_service, features, permissions_of
 from ..deploy.plan import apis_are_on, for_project, for_service, preflight
 from ..deploy.rules import rules
+from ..deploy.sign_in import set_up
 from ..deploy.steps import Step
 from ..deploy.tools import Failed, Request
 from ..deploy.work import for_work, scheduled
@@ -29,7 +30,7 @@ MORE_PERMISSIONS: Mapping[str, str] = permissions_of(
         "roles/cloudtasks.admin": "queues.delete queues.get",
         "roles/datastore.owner": "databases.delete databases.update entities.delete entities.list",
         "roles/eventarc.developer": "triggers.delete",
-        "roles/firebaseauth.admin": "configs.create configs.get users.delete users.get",
+        "roles/firebaseauth.admin": "users.delete users.get",
         "roles/firebaserules.admin": "releases.delete rulesets.delete rulesets.list",
         "roles/iam.serviceAccountAdmin": "serviceAccounts.delete",
         "roles/pubsub.admin": "topics.delete topics.get subscriptions.delete subscriptions.get",
@@ -85,7 +86,6 @@ daily_usd = "0.20"
 """Gemini on Vertex AI needs no key: the app's account calls it. A user's budget of the day bounds the cost."""
 
 _STORAGE = "https://storage.googleapis.com/storage/v1/b"
-_IDENTITY = "https://identitytoolkit.googleapis.com"
 
 
 def settings_text(manifest: Manifest) -> str:
@@ -136,7 +136,7 @@ class ThrowAway:
         return {
             "impersonation": apis_are_on(place, (CREDENTIALS_API,), "an API for tokens of accounts is on"),
             "keys": apis_are_on(place, (KEYS_API,), "an API for keys is on"),
-            "users": _auth(place),
+            "users": set_up(place),
         }
 
     def made(self, caller: str, lacks: Collection[str] = ()) -> Iterator[Step]:
@@ -204,16 +204,4 @@ def _bucket(manifest: Manifest) -> Step:
         (Request("GET", f"{_STORAGE}/{name}"),),
         lacks=lambda a: [] if a[0] else [Request("POST", create, body)],
         mend=f"ask for roles/storage.admin in {manifest.project}",
-    )
-
-
-def _auth(place: Place) -> Step:
-    """Firebase Authentication is there; it cannot be taken away again."""
-    config = Request("GET", f"{_IDENTITY}/admin/v2/projects/{place.project}/config")
-    initialize = Request("POST", f"{_IDENTITY}/v2/projects/{place.project}/identityPlatform:initializeAuth", {})
-    return Step(
-        "Firebase Authentication is set up",
-        (config,),
-        lacks=lambda a: [] if a[0] else [initialize],
-        mend=f"press Get started: https://console.firebase.google.com/project/{place.project}/authentication",
     )

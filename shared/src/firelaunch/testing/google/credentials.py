@@ -11,6 +11,7 @@ from typing import Any
 from ..certificates import CertificateServer
 from .base import Call, Refusal, Route, done, exists, not_found
 from .project import Project
+from .sign_in import SignIn
 from .users import Users
 
 __all__ = ["Credentials"]
@@ -34,7 +35,7 @@ class Credentials:
         keys: API keys, by their ids.
     """
 
-    def __init__(self, project: str, account: Project, users: Users) -> None:
+    def __init__(self, project: str, account: Project, users: Users, sign_in: SignIn) -> None:
         self.certificates: CertificateServer | None = None
         self.me = "user:founder@example.com"
         self.conditions_hold = True
@@ -42,6 +43,7 @@ class Credentials:
         self._project = project
         self._account = account
         self._users = users
+        self._set_up = sign_in
 
     def routes(self) -> list[Route]:
         """Every route."""
@@ -172,7 +174,7 @@ class Credentials:
         live = [key for key in self.keys.values() if not key.get("deleteTime")]
         if call.query.get("key") not in {key["keyString"] for key in live}:
             raise Refusal(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.")
-        if not self._users.configured:
+        if self._set_up.config is None:
             raise Refusal(400, "INVALID_ARGUMENT", "CONFIGURATION_NOT_FOUND")
         claims = self._custom(call.json["token"])
         uid = claims["uid"]

@@ -21,6 +21,7 @@ class Project:
         self.apis: set[str] = {"cloudresourcemanager.googleapis.com", "serviceusage.googleapis.com"}
         self.policy: dict[str, Any] = {"version": 1, "etag": "BwAAAAAA", "bindings": []}
         self.firebase = False
+        """Whether Firebase was added to it."""
         self.accounts: list[str] = []
         self.agents: set[str] = set()
         """Accounts of Google's own services."""
@@ -38,7 +39,7 @@ class Project:
         """Whether the organization's policy has every Cloud Run service check its callers."""
         self.late: dict[str, int] = {}
         """What does not hold yet, and how often it is still refused: an API by its name, a new "account", a "secret"'s
-        reader, the "build" account's rights, Google's own account for "eventarc"."""
+        reader, the "build" account's rights, Google's own account for "eventarc", the settings of "auth"."""
 
     def routes(self) -> list[Route]:
         """Every route."""
@@ -50,13 +51,6 @@ class Project:
         registry = f"artifactregistry.googleapis.com/v1/projects/{project}/locations/([^/]+)/repositories"
         return [
             Route("GET", crm + "([^/:]+)", self._get, "resourcemanager.projects.get"),
-            Route(
-                "GET", "firebase.googleapis.com/v1beta1/projects/([^/:]+)", self._get_firebase, "firebase.projects.get"
-            ),
-            Route(
-                *("POST", "firebase.googleapis.com/v1beta1/projects/([^/:]+):addFirebase"),
-                *(self._add_firebase, "firebase.projects.update"),
-            ),
             Route("POST", crm + "([^/:]+):testIamPermissions", self._test),
             Route(
                 "POST", crm + "([^/:]+):getIamPolicy", lambda *_: self.policy, "resourcemanager.projects.getIamPolicy"
@@ -136,15 +130,6 @@ class Project:
         if project != self.project:
             raise Refusal(403, "PERMISSION_DENIED", "The caller does not have permission")
         return {"projectId": project, "projectNumber": "1234", "lifecycleState": "ACTIVE", "name": project}
-
-    def _get_firebase(self, call: Call, project: str) -> Any:
-        if not self.firebase:
-            raise not_found(f"Firebase project {project}")
-        return {**self._get(call, project), "state": "ACTIVE", "resources": {}}
-
-    def _add_firebase(self, _: Call, __: str) -> Any:
-        self.firebase = True
-        return {"name": "operations/workflows/done"}
 
     def _account_policy(self, _: Call, email: str) -> Any:
         if email not in self.accounts:

@@ -22,11 +22,13 @@ from .build import Build
 from .credentials import Credentials
 from .documents import Documents
 from .events import Events
+from .firebase import Firebase
 from .firestore import Firestore
 from .front import Front
 from .project import Project
 from .quotas import Quotas
 from .run import Run
+from .sign_in import SignIn
 from .users import Users
 from .vertex import Vertex
 from .work import Work
@@ -50,7 +52,7 @@ _LOOPBACK = (
 )
 """Requests of firelaunch's own go there too, and it sends a token without TLS to this machine alone."""
 
-_QUOTA = ("cloudquotas.", "firebase.", "firebaserules.", "firebasestorage.")
+_QUOTA = ("cloudquotas.", "firebase.", "firebaserules.", "firebasestorage.", "identitytoolkit.")
 """Hosts that refuse a person's token without the header X-Goog-User-Project."""
 
 
@@ -99,8 +101,10 @@ class GoogleCloud:
         self.firestore = Firestore(project)
         self.run = Run(project, self.account, self.quotas)
         self.build = Build(project, self.run)
-        self.users = Users(project)
-        self.credentials = Credentials(project, self.account, self.users)
+        self.firebase = Firebase(project, self.account)
+        self.sign_in = SignIn(project, self.account, self.firebase)
+        self.users = Users(project, self.sign_in)
+        self.credentials = Credentials(project, self.account, self.users, self.sign_in)
         self.work = Work(project, self.account)
         self.vertex = Vertex(project, self.account)
         self.events = Events(project, self.account, self.firestore, self.run, self.build)
@@ -110,6 +114,8 @@ class GoogleCloud:
             self.firestore,
             self.run,
             self.build,
+            self.firebase,
+            self.sign_in,
             self.users,
             self.credentials,
             self.work,
@@ -214,7 +220,8 @@ class GoogleCloud:
                 self.credentials.check(email, *route.guarded(call, *found))
             elif call.token != TOKEN and not route.open:
                 raise Refusal(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
-            if call.host.startswith(_QUOTA) and call.headers.get("x-goog-user-project") != self.project:
+            quota = call.headers.get("x-goog-user-project")
+            if call.host.startswith(_QUOTA) and not route.open and quota != self.project:
                 raise Refusal(403, "PERMISSION_DENIED", f"The {call.host} API requires a quota project.")
             self._check_api(call)
             if route.permission in self.exhausted:

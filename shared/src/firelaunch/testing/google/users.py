@@ -6,48 +6,30 @@ import json
 from typing import Any
 
 from .base import Call, Refusal, Route
+from .sign_in import SignIn
 
 __all__ = ["Users"]
 
 
 class Users:
-    """Accounts by their uid, each with its claims."""
+    """Accounts by their uid, each with its claims; where there are some, Firebase Authentication was set up."""
 
-    def __init__(self, project: str) -> None:
+    def __init__(self, project: str, sign_in: SignIn) -> None:
         self.project = project
+        self._sign_in = sign_in
         self.claims: dict[str, dict[str, Any]] = {}
         self.fields: dict[str, dict[str, Any]] = {}
         """What else the API says of an account, by its uid."""
-        self.configured = False
-        """Whether Firebase Authentication is set up."""
 
     def routes(self) -> list[Route]:
         """Every route."""
         where = f"identitytoolkit.googleapis.com/v1/projects/{self.project}/accounts:batchGet"
-        accounts, admin = where.removesuffix(":batchGet"), "identitytoolkit.googleapis.com"
+        accounts = where.removesuffix(":batchGet")
         return [
             Route("GET", where, self._list, "firebaseauth.users.get"),
             Route("POST", accounts + ":lookup", self._lookup, "firebaseauth.users.get"),
             Route("POST", accounts + ":delete", self._delete, "firebaseauth.users.delete"),
-            Route("GET", f"{admin}/admin/v2/projects/{self.project}/config", self._config, "firebaseauth.configs.get"),
-            Route(
-                "POST",
-                f"{admin}/v2/projects/{self.project}/identityPlatform:initializeAuth",
-                self._initialize,
-                "firebaseauth.configs.create",
-            ),
         ]
-
-    def _config(self, _: Call) -> Any:
-        if not self.configured:
-            raise Refusal(404, "NOT_FOUND", "CONFIGURATION_NOT_FOUND")
-        return {"name": "projects/1234/config", "subtype": "IDENTITY_PLATFORM"}
-
-    def _initialize(self, _: Call) -> Any:
-        if self.configured:
-            raise Refusal(400, "INVALID_ARGUMENT", "Identity Platform has already been enabled for this project.")
-        self.configured = True
-        return {}
 
     def _lookup(self, call: Call) -> Any:
         found = [uid for uid in call.json.get("localId", []) if uid in self.claims]
@@ -62,8 +44,8 @@ class Users:
 
     def _list(self, call: Call) -> Any:
         """https://cloud.google.com/identity-platform/docs/reference/rest/v1/projects.accounts/batchGet"""
-        if call.headers.get("x-goog-user-project") != self.project:
-            raise Refusal(403, "PERMISSION_DENIED", "This API requires a quota project, which is not set by default.")
+        if self._sign_in.config is None and not self.claims:
+            raise Refusal(400, "INVALID_ARGUMENT", "CONFIGURATION_NOT_FOUND")
         size = int(call.query.get("maxResults", "20"))
         if size > 1000:
             raise Refusal(400, "INVALID_ARGUMENT", "INVALID_MAX_RESULTS")
