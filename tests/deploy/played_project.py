@@ -1,8 +1,8 @@
 """A whole project on this machine: what is deployed to the played Google runs here, in cloud mode.
 
 The app and its functions are the bytes that gcloud uploaded. They reach Google's names as :mod:`.google_here` leads
-them; requests to their addresses go through the played front end of Cloud Run. Tasks, schedules and events are delivered
-with tokens that Google's played key signs. Each part can be told to misbehave.
+them; requests to their addresses go through the played front end of Cloud Run. Tasks, schedules and events are
+delivered with tokens that Google's played key signs. Each part can be told to misbehave.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
+from firelaunch.deploy.names import APIS, BUILDER, BUILDER_ROLE, FEATURE_APIS, REPOSITORY
 from firelaunch.testing.cloud_events import document_event, storage_notified
 from firelaunch.testing.embeddings import VertexEmbeddingServer
 from firelaunch.testing.emulator import Emulator
 from firelaunch.testing.gemini import GeminiReply, GeminiServer
 from firelaunch.testing.google import GoogleCloud
 from firelaunch.testing.google.base import Call
+from firelaunch.verify.access import CREDENTIALS_API, KEYS_API
 from support import clean_environ
 
 from .google_here import Container, GoogleHere, certificates
@@ -38,7 +40,6 @@ from .google_here import Container, GoogleHere, certificates
 __all__ = ["PlayedProject"]
 
 _FIRST_PORT = 9001
-_PAUSE = 0.03
 _COMMANDS = {
     "service": ("gunicorn", "-c", "python:firelaunch.serving", "app:create_app()"),
     ".": ("functions_framework",),
@@ -48,14 +49,16 @@ _NAMES = ("*.googleapis.com", "*.run.app", "*.a.run.app", "*.europe-west1.run.ap
 
 
 class _Counting(GeminiServer):
-    """Counts as far as it is asked to, a word at a time."""
+    """Counts as far as it is asked to, a word at a time, with ``pause`` seconds between two."""
+
+    pause = 0.03
 
     def answer(self, path: str, body: Any) -> Any:
         """See :class:`GeminiServer`."""
         found = re.search(r"from 1 to (\d+)", json.dumps(body["contents"][-1]))
         count = int(found[1]) if found else 3
         self.default = GeminiReply(
-            [f"word{number}, " for number in range(count)], pause=_PAUSE, usage=(20, 0, count, 0)
+            [f"word{number}, " for number in range(count)], pause=self.pause, usage=(20, 0, count, 0)
         )
         return super().answer(path, body)
 
@@ -105,6 +108,25 @@ class PlayedProject:
         led = {key: value for key, value in self.cloud.environ(home).items() if "ENDPOINT_OVERRIDES" not in key}
         trust = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE"), authority)
         return clean_environ(**led, **trust, CLOUDSDK_CORE_ACCOUNT="founder@example.com")
+
+    @property
+    def model(self) -> _Counting:
+        """The played Gemini."""
+        assert isinstance(self.here.gemini, _Counting)
+        return self.here.gemini
+
+    def deployed_before(self) -> None:
+        """Have the project hold what the first deploy of any app makes, and Firebase Authentication be set up."""
+        cloud, apis = self.cloud, {*APIS, *FEATURE_APIS.values(), CREDENTIALS_API, KEYS_API}
+        cloud.account.apis |= apis
+        cloud.account.firebase = True
+        cloud.sign_in.config = {"name": "projects/1234/config"}
+        builder = f"{BUILDER}@{self.project}.iam.gserviceaccount.com"
+        cloud.account.accounts.append(builder)
+        binding = {"role": BUILDER_ROLE, "members": [f"serviceAccount:{builder}"]}
+        cloud.account.policy["bindings"].append(binding)
+        region = f"projects/{self.project}/locations/europe-west1"
+        cloud.account.repositories.append(f"{region}/repositories/{REPOSITORY}")
 
     def logs(self) -> str:
         """What the instances said."""
@@ -225,6 +247,10 @@ class PlayedProject:
             url = f"{audience}{goes['path']}"
             self._later(self._post, url, trigger["serviceAccount"], audience, sent.headers, sent.body)
 
+    def played_rules(self, release: str) -> None:
+        """Put the rules of a release in force again."""
+        self._released(release, self.cloud.firestore.text(release))
+
     def _released(self, name: str, text: str) -> None:
         kind, _, database = name.partition("/")
         if kind == "cloud.firestore":
@@ -250,7 +276,7 @@ def _unpack(data: bytes, target: Path) -> None:
     target.mkdir(parents=True)
     if data[:2] == b"PK":
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            archive.extractall(target)
+            archive.extractall(target)  # noqa: S202 - what this test's own deploy uploaded
         return
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        archive.extractall(target, filter="data")  # noqa: S202 - what this test's own deploy uploaded
+        archive.extractall(target, filter="data")
