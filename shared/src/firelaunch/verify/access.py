@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,8 @@ _AUDIENCE = "https://identitytoolkit.googleapis.com/google.identity.identitytool
 
 _NEW_RIGHT_SECONDS = 420.0
 """How long a new right may take to hold (https://cloud.google.com/iam/docs/access-change-propagation)."""
+_KEY_SECONDS = 300.0
+_NOT_YET = re.compile(r"API key not valid|API_KEY_INVALID|CONFIGURATION_NOT_FOUND")
 _LIFETIME = 3600
 
 
@@ -148,20 +151,36 @@ class Access:
             pause = min(pause * 2, 30.0)
 
     def _exchange(self, custom: str) -> str:
+        """The ID token for a custom token; a new key and new settings take a while to hold."""
+        waited, pause = 0.0, 2.0
+        while True:
+            status, said = self._sign_in(custom)
+            if status == 200:
+                return str(said["idToken"])
+            message = str(said.get("error", {}).get("message", status))
+            if not _NOT_YET.search(message) or waited >= _KEY_SECONDS:
+                raise Failed(
+                    f"signing in a user: {message}", "see that Firebase Authentication is set up in the project"
+                )
+            if waited == 0:
+                self._tools.say("waiting, 5 minutes at most: the run's API key does not hold everywhere yet")
+            self._tools.pause(pause)
+            waited += pause
+            pause = min(pause * 2, 30.0)
+
+    def _sign_in(self, custom: str) -> tuple[int, Any]:
         import httpx
 
         url = "https://identitytoolkit.googleapis.com/v1/accounts:signInWithCustomToken"
+        body = {"token": custom, "returnSecureToken": True}
         try:
-            answer = httpx.post(
-                url, params={"key": self._api_key()}, json={"token": custom, "returnSecureToken": True}, timeout=60
-            )
-            said = answer.json()
+            answer = httpx.post(url, params={"key": self._api_key()}, json=body, timeout=60)
+            return answer.status_code, answer.json()
         except (httpx.HTTPError, ValueError) as error:
-            raise Failed(f"signing in a user: {error}", "run the same command again", passing=True) from None
-        if answer.status_code != 200:
-            message = said.get("error", {}).get("message", answer.status_code)
-            raise Failed(f"signing in a user: {message}", "see that Firebase Authentication is set up in the project")
-        return str(said["idToken"])
+            # The address holds the key, and is not told.
+            raise Failed(
+                f"signing in a user: {type(error).__name__}", "run the same command again", passing=True
+            ) from None
 
     def _api_key(self) -> str:
         if not self._key:

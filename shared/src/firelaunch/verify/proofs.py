@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -234,7 +235,7 @@ def leave(run: Proving) -> str:
 
 def storage(run: Proving) -> str:
     """A file that is put into the bucket is ingested: Cloud Storage tells of it, and Pub/Sub calls the function."""
-    name, text = "letter.md", f"# Letter\n\nThe {_WORD} archive keeps letters from the north.\n"
+    name, text = f"letter-{secrets.token_hex(3)}.md", f"# Letter\n\nThe {_WORD} archive keeps letters from the north.\n"
     target = quote(f"apps/{run.app}/users/{run.ada}/uploads/{name}", safe="")
     headers = {"Content-Type": "text/markdown"}
     url = f"{_upload(run)}?uploadType=media&name={target}"
@@ -251,7 +252,7 @@ def storage(run: Proving) -> str:
     where = run.console("cloudpubsub/subscription/list")
     if not document:
         raise Unproved("a document for the file", f"none within {_EVENT_SECONDS:.0f} s", where)
-    run.memory[name] = document
+    run.memory["letter.md"] = document
     _ready(run, document, where)
     return "the file became a document that is ready to be searched"
 
