@@ -12,7 +12,7 @@ SOURCE = ROOT / "shared" / "src" / "firelaunch"
 
 ORDER = [
     ["errors", "lifecycle"],
-    ["telemetry", "text_file"],
+    ["environments", "telemetry", "text_file"],
     ["scope"],
     ["settings_sections"],
     ["plans", "search_settings"],

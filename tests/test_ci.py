@@ -71,7 +71,7 @@ def test_the_commands_in_them_are_there_and_take_their_options() -> None:
                 if found[1] == "firelaunch":
                     seen.add(check_command(shlex.split(found[2])))
             for arguments in words(script, "python3 tools/changed_apps.py"):
-                assert options(arguments) <= {"--all", "--only", "--since", "--lines"}
+                assert options(arguments) <= {"--all", "--only", "--live", "--env", "--lines"}
     assert {"deploy", "rules build"} <= seen
 
 
@@ -110,7 +110,11 @@ def test_a_deploy_has_no_key_but_a_token_of_its_run_and_is_never_broken_off() ->
     deploy = content["jobs"]["deploy"]
     assert deploy["permissions"] == {"contents": "read", "id-token": "write"}
     assert content["concurrency"]["cancel-in-progress"] is False
-    assert deploy["strategy"]["max-parallel"] == 1
+    # An environment has one group: a push to staging does not drop a deploy to production that waits.
+    assert content["concurrency"]["group"] == f"deploy-{deploy['environment']}"
+    assert deploy["env"]["TARGET"] == deploy["environment"]
+    checkout = next(step for step in deploy["steps"] if "checkout" in step.get("uses", ""))
+    assert checkout["with"]["fetch-depth"] == 0
     assert "pull_request" not in content["on"]
     assert "credentials_json" not in json.dumps(content)
 

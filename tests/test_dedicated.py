@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from deny_matrix.attempts import attempts
 from deny_matrix.run import run
+from firelaunch.cli import main
 from firelaunch.services import Services
 from firelaunch.settings import Settings
 from firelaunch.store.base import Create, Query, Update
@@ -173,3 +175,48 @@ def test_a_service_writes_to_its_own_database_alone(
     written = firestore_emulator.store(firestore_project, OWN).get(CHAT)
     assert written is not None
     assert written.data == {"title": "Changed"}
+
+
+def test_an_apps_documents_are_copied_back_from_a_second_database_and_no_other_apps(
+    firestore_emulator: Emulator, firestore_project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ``firelaunch restore`` prints, once Google has brought the data back into a database beside the live one."""
+    back = firestore_emulator.store(firestore_project, "demo-back")
+    live = firestore_emulator.store(firestore_project)
+    back.commit([Create(CHAT, {"title": "Then"}), Create("apps/other/users/ada/chats/c1", {"title": "Theirs"})])
+    live.commit([Create(CHAT, {"title": "Spoilt"}), Create(f"{CHAT}-since", {"title": "Since"})])
+    write_app(tmp_path / "apps" / OWN, SETTINGS)
+    monkeypatch.chdir(tmp_path)
+    for name, value in {
+        "FIRELAUNCH_MODE": "emulators",
+        "FIRESTORE_EMULATOR_HOST": firestore_emulator.host,
+        "GOOGLE_CLOUD_PROJECT": firestore_project,
+    }.items():
+        monkeypatch.setenv(name, value)
+    file = "build/restore/demo-back.jsonl"
+    exported = CliRunner().invoke(main, ["data", "export", OWN, file, "--database=demo-back"])
+    assert exported.exit_code == 0, exported.output
+    assert f"1 documents of {OWN} in Firestore database demo-back" in exported.output
+    imported = CliRunner().invoke(main, ["data", "import", OWN, file, "--yes"])
+    assert imported.exit_code == 0, imported.output
+    found = {path: live.get(path) for path in (CHAT, f"{CHAT}-since", "apps/other/users/ada/chats/c1")}
+    assert [document and document.data["title"] for document in found.values()] == ["Then", "Since", None]
+    back.close()
+    live.close()
+
+
+def test_documents_are_copied_in_cloud_mode_without_the_key_of_a_model_that_nothing_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_app(tmp_path / "apps" / OWN, SETTINGS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FIRELAUNCH_MODE", "cloud")
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    done = CliRunner().invoke(main, ["data", "export", OWN, "x.jsonl", "--database=demo-back"])
+    assert done.exit_code == 2
+    assert "cloud.project is empty" in done.output
+    assert "OPENAI_API_KEY" not in done.output
+    monkeypatch.setenv("FIRELAUNCH_MODE", "embedded")
+    refused = CliRunner().invoke(main, ["data", "export", OWN, "x.jsonl", "--database=demo-back"])
+    assert "--database names one of Firestore's" in refused.output

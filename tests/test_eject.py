@@ -80,12 +80,14 @@ def test_what_names_something_of_the_old_project_does_not_go_along(repo: Path) -
     path = repo / "apps/demo/firelaunch.toml"
     named = '[index.vertex]\nindex = "1"\ndomain = "d.example"\nendpoint = "2"\ndeployed = "mine"\n\n[documents]\n'
     text = path.read_text().replace('"firestore"', '"vertex"\nembedder = "openai"')
+    text = text.replace('database = "shared"', 'database = "dedicated"\ndatabase_id = "demo-20261128-2215"')
     path.write_text(text.replace("[membership]", f'{named}bucket = "old-files"\nlibrary = 7\n\n[membership]'))
     done = firelaunch(repo, "eject", "demo", "--to", "new-project", "--no-data")
     assert done.returncode == 0, done.stderr
     settings = tomllib.loads((repo / "build/eject/demo/app/firelaunch.toml").read_text())
     assert settings["index"] == {"backend": "vertex", "embedder": "openai"}
     assert settings["documents"] == {"library": 7}
+    assert "database_id" not in settings["cloud"]
     assert settings["membership"] == {"join": "invite"}
 
 

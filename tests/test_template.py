@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import tomllib
+import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,7 +49,8 @@ def repo(tmp_path: Path) -> Path:
     leftovers = shutil.ignore_patterns("__pycache__", ".*_cache", ".firelaunch")
     for name in ("template", "shared"):
         shutil.copytree(ROOT / name, copy / name, ignore=leftovers)
-    shutil.copy(ROOT / "cookiecutter.json", copy)
+    for name in ("cookiecutter.json", "firestore.rules"):
+        shutil.copy(ROOT / name, copy)
     (copy / "apps").mkdir()
     return copy
 
@@ -263,6 +265,11 @@ def test_an_app_made_from_a_zip_takes_its_firelaunch_along(repo: Path, bake: Any
     assert (app / "vendor/firelaunch/src/firelaunch/web.py").is_file()
     assert tomllib.loads((app / "vendor/firelaunch/pyproject.toml").read_text())["project"]["name"] == "firelaunch"
     assert not (app / "vendor/firelaunch/tests").exists()
+    command = [PYTHON, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=app / "vendor" / "firelaunch", capture_output=True, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:  # an app tests itself under these, wherever it was made
+        assert archive.read("firelaunch/rules/firestore.rules") == (ROOT / "firestore.rules").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,12 @@ def variables(repo: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def plan(variables: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Every resource's arguments as Terraform evaluates them; it takes the variables by their declared types."""
-    return planned(tmp_path_factory.mktemp("plan"), variables, github_repository='{ id = "123", owner_id = "45" }')
+    return planned(
+        tmp_path_factory.mktemp("plan"),
+        variables,
+        github_repository='{ id = "123", owner_id = "45" }',
+        billing_account="0-0-0",
+    )
 
 
 @terraform
@@ -170,8 +175,8 @@ def check_type(where: str, value: Any, known: dict[str, Any]) -> None:
         items = value.values() if kind.startswith("map") else value
         assert all(isinstance(item, str) for item in items), where
     else:
-        python = {"string": str, "number": int, "bool": bool}[kind]
-        assert type(value) is python, f"{where} is {value!r}, not a {kind}"
+        python = {"string": (str,), "number": (int, float), "bool": (bool,)}[kind]
+        assert type(value) in python, f"{where} is {value!r}, not a {kind}"
 
 
 @terraform
@@ -188,7 +193,7 @@ def test_it_makes_what_a_deploy_makes_and_nothing_else(repo: Path, plan: dict[st
     assert kinds == {
         *("api", "repository", "account", "role", "secret", "secret role", "database", "index", "field"),
         *("account role", "queue", "queue role", "schedule", "topic", "topic role", "subscription"),
-        *("vectors", "vectors endpoint", "deployed vectors"),
+        *("vectors", "vectors endpoint", "deployed vectors", "point in time", "backups", "alert"),
     }
 
 
@@ -222,6 +227,12 @@ def of_command(words: list[str]) -> Iterator[tuple[Any, ...]]:
         case ["firestore", "databases", "create"]:
             assert flag["type"] == "firestore-native"
             yield "database", flag["database"], flag["location"]
+        case ["firestore", "databases", "update"]:
+            assert "enable-pitr" in flag
+            yield "point in time", flag["database"]
+        case ["firestore", "backups", "schedules", "create"]:
+            assert flag["recurrence"] == "daily"
+            yield "backups", flag["database"], int(flag["retention"].removesuffix("d")) * 86_400
         case ["iam", "service-accounts", "add-iam-policy-binding", email]:
             yield "account role", email, flag["member"], flag["role"]
         case ["tasks", "queues", "create", name]:
@@ -261,6 +272,9 @@ def of_command(words: list[str]) -> Iterator[tuple[Any, ...]]:
 
 def of_request(words: list[str]) -> Iterator[tuple[Any, ...]]:
     url = next(word for word in words if word.startswith("https://"))
+    if url.endswith("/budgets"):
+        yield "alert", *of_budget(json.loads(words[words.index("-d") + 1]))
+        return
     found = re.search(r"/databases/([^/]+)/collectionGroups/(\w+)/(indexes|fields/(\w+))", url)
     if found is None:
         left = r":addFirebase|/webApps|:initializeAuth|/config\?|/defaultBucket|/rulesets|/releases|/documents/apps/"
@@ -276,6 +290,14 @@ def of_request(words: list[str]) -> Iterator[tuple[Any, ...]]:
     else:
         assert body["indexConfig"] == {"indexes": []}
         yield "field", found[1], found[2], found[4], "ttlConfig" in body
+
+
+def of_budget(budget: dict[str, Any]) -> Iterator[Any]:
+    """What an alert says. Only Terraform knows the project's number here."""
+    assert budget["budgetFilter"] == {"projects": ["projects/PROJECT_NUMBER"], "calendarPeriod": "MONTH"}
+    assert budget["notificationsRule"] == {"enableProjectLevelRecipients": True}
+    yield from (budget["displayName"], budget["amount"]["specifiedAmount"]["units"])
+    yield tuple((rule["thresholdPercent"], rule["spendBasis"]) for rule in budget["thresholdRules"])
 
 
 def of_terraform(address: str, given: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
@@ -301,6 +323,18 @@ def of_terraform(address: str, given: dict[str, Any]) -> Iterator[tuple[Any, ...
             assert given["type"] == "FIRESTORE_NATIVE"
             assert given["delete_protection_state"] == "DELETE_PROTECTION_ENABLED"
             yield "database", given["name"], given["location_id"]
+            assert given["point_in_time_recovery_enablement"] == "POINT_IN_TIME_RECOVERY_ENABLED"
+            yield "point in time", given["name"]
+        case "firestore_backup_schedule":
+            assert given["daily_recurrence"] == [{}]
+            yield "backups", given["database"], int(given["retention"].removesuffix("s"))
+        case "billing_budget":
+            assert given["billing_account"] == "0-0-0"
+            assert given["budget_filter"] == [{"projects": ["projects/1234"], "calendar_period": "MONTH"}]
+            assert given["all_updates_rule"] == [{"enable_project_level_recipients": True}]
+            amount = given["amount"][0]["specified_amount"][0]["units"]
+            rules = tuple((rule["threshold_percent"], rule["spend_basis"]) for rule in given["threshold_rules"])
+            yield "alert", given["display_name"], amount, rules
         case "firestore_index":
             fields = [
                 (x["field_path"], x["order"], x["array_config"], (x["vector_config"] or [{}])[0].get("dimension"))
@@ -392,11 +426,17 @@ def test_without_a_repository_nobody_may_deploy_from_github(variables: dict[str,
 
 
 @terraform
-def test_githubs_main_branch_alone_may_deploy(plan: dict[str, dict[str, Any]]) -> None:
+def test_githubs_main_branch_alone_may_deploy_and_tags_where_they_are_to(
+    plan: dict[str, dict[str, Any]], variables: dict[str, Any], tmp_path: Path
+) -> None:
     provider = next(value for key, value in plan.items() if "pool_provider" in key)
     ids = "assertion.repository_id == '123' && assertion.repository_owner_id == '45'"
     wanted = f"{ids} && assertion.ref == 'refs/heads/main'"
     assert provider["attribute_condition"] == wanted
+    with_tags = planned(tmp_path, variables, github_repository='{ id = "123", owner_id = "45", tags = true }')
+    provider = next(value for key, value in with_tags.items() if "pool_provider" in key)
+    main_or_tags = "(assertion.ref == 'refs/heads/main' || assertion.ref.startsWith('refs/tags/v'))"
+    assert provider["attribute_condition"] == f"{ids} && {main_or_tags}"
     bound = next(value for key, value in plan.items() if "service_account_iam_member.github" in key)
     assert bound["member"].endswith("/attribute.repository_id/123")
 

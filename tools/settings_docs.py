@@ -25,8 +25,17 @@ start with a message that names the key and what to do. `make docs` writes this 
 ## firelaunch.toml
 """
 
+ENVIRONMENTS = """\
+### `[env.<name>]`
+
+Another environment, such as `[env.staging]`: any of the settings above, one level deeper (`[env.staging.cloud]`,
+`[env.staging.plans.free]`). What it names replaces what stands outside of `[env]`, key by key; the rest is the same.
+`--env staging` chooses it, or `FIRELAUNCH_ENV`. [staging.md](staging.md) has an example.
+"""
+
 VARIABLES = {
     "FIRELAUNCH_MODE": "`embedded` (the default: a laptop, nothing else needed), `emulators`, or `cloud`.",
+    "FIRELAUNCH_ENV": "The environment, a name under `[env]`; production if unset. A deploy with `--env` sets it.",
     "FIRELAUNCH_DATA": "Folder of the embedded mode's data, relative to `firelaunch.toml`; `.firelaunch` if unset.",
     "OPENAI_API_KEY": "Key of OpenAI, or of a compatible server. On a laptop it switches the offline model off.",
     "OPENAI_BASE_URL": "A compatible server in place of OpenAI's own, such as `http://localhost:11434/v1` for Ollama.",
@@ -37,7 +46,7 @@ VARIABLES = {
     "FIRELAUNCH_VERTEX_INDEX": "In place of `[index.vertex]`, as JSON; a deploy that made the index sets it.",
     "STRIPE_API_KEY": "A key of the Stripe account; it switches billing on. [billing.md](billing.md) has the rest.",
     "STRIPE_API_BASE": "Another server in place of Stripe's own, for tests; refused in the cloud.",
-    "GOOGLE_CLOUD_PROJECT": "In place of `cloud.project`.",
+    "GOOGLE_CLOUD_PROJECT": "In place of `cloud.project`; an environment that names its own project keeps that.",
     "DATABASE_URL": "PostgreSQL with pgvector, where `index.backend` is `pgvector`: `postgresql://user:password@host/db`.",
     "FIRESTORE_EMULATOR_HOST": "Host and port of the Firestore emulator; needed in `emulators` mode, refused in the "
     "cloud.",
@@ -55,6 +64,7 @@ def page() -> str:
     for name, field in Settings.model_fields.items():
         if not field.exclude:
             parts += _sections(name, field)
+    parts.append(ENVIRONMENTS)
     parts.append("## Environment\n")
     parts.append(_table(("variable", "what it does"), ((f"`{name}`", text) for name, text in VARIABLES.items())))
     return "\n".join(parts)

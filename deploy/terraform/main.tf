@@ -20,6 +20,7 @@ module "project" {
   source            = "./modules/project"
   project           = var.project
   github_repository = var.github_repository
+  billing_account   = var.billing_account
 }
 
 module "service" {

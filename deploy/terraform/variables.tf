@@ -16,6 +16,8 @@ variable "project" {
       }))
     })
     databases = map(object({
+      point_in_time = bool
+      backup_days   = number
       indexes = list(object({
         collection = string
         scope      = string
@@ -30,6 +32,7 @@ variable "project" {
     }))
     topics    = list(string)
     publisher = string
+    alert     = object({ name = string, amount = number, thresholds = list(number) })
     deployer  = object({ account = string, roles = list(string), apis = list(string) })
   })
 }
@@ -86,12 +89,19 @@ variable "github_repository" {
   description = <<-EOT
     The repository whose main branch may deploy by Workload Identity Federation, and its owner, by their numbers; null for
     none. Names can be given up and taken by somebody else, numbers cannot: gh api repos/OWNER/NAME --jq '.id, .owner.id'
+    With tags = true, tags that begin with "v" may deploy too; protect them.
   EOT
-  type        = object({ id = string, owner_id = string })
+  type        = object({ id = string, owner_id = string, tags = optional(bool, false) })
   default     = null
 
   validation {
     condition     = var.github_repository == null ? true : can(regex("^[0-9]+/[0-9]+$", "${var.github_repository.owner_id}/${var.github_repository.id}"))
     error_message = "Both are numbers: gh api repos/OWNER/NAME --jq '.id, .owner.id'"
   }
+}
+
+variable "billing_account" {
+  description = "Id of the billing account, for the spending alert of the project; null for none."
+  type        = string
+  default     = null
 }

@@ -43,6 +43,12 @@ def test_an_amount_that_is_none_is_refused(tmp_path: Path, written: str) -> None
         ('name = "Demo"', "", "app.name is missing"),
         ("[plans.free]", "[environment]\nmode = 'cloud'\n[plans.free]", "environment"),
         ("[plans.free]", "[cloud]\ndatabase = 'mine'\n[plans.free]", "cloud.database is 'mine'"),
+        ("[plans.free]", "[cloud]\ndatabase_id = 'demo-2'\n[plans.free]", 'goes with cloud.database = "dedicated"'),
+        (
+            *("[plans.free]", "[cloud]\ndatabase = 'dedicated'\ndatabase_id = 'other-2'\n[plans.free]"),
+            "it has to begin with 'demo-'",
+        ),
+        ("[plans.free]", "[cloud]\ndatabase_id = 'Demo_2'\n[plans.free]", "cloud.database_id is 'Demo_2'"),
     ],
 )
 def test_a_key_that_is_wrong_is_named_with_its_mend(tmp_path: Path, old: str, new: str, says: str) -> None:
@@ -86,3 +92,18 @@ def test_the_environment_names_the_project_and_the_data_folder(tmp_path: Path) -
     assert settings.cloud.project == "p-12345"
     assert settings.environment.data == Path("/elsewhere")
     assert load(tmp_path).environment.data == tmp_path / ".firelaunch"
+
+
+@pytest.mark.parametrize(
+    ("cloud", "database"),
+    [
+        ("", "(default)"),
+        ("database = 'shared'", "(default)"),
+        ("database = 'dedicated'", "demo"),
+        ("database = 'dedicated'\ndatabase_id = 'demo-20261128-2215'", "demo-20261128-2215"),
+    ],
+)
+def test_an_app_has_the_shared_database_its_own_or_one_that_a_restore_made(
+    tmp_path: Path, cloud: str, database: str
+) -> None:
+    assert load(tmp_path, f"{SETTINGS}\n[cloud]\n{cloud}\n").database == database

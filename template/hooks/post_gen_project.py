@@ -100,6 +100,9 @@ def source(root, app, place):
     # cookiecutter has unpacked a zip into a folder that nobody keeps, so the app takes its firelaunch along.
     kept = shutil.ignore_patterns("__pycache__", "tests")
     shutil.copytree(shared, app / "vendor" / "firelaunch", ignore=kept)
+    rules = root / "firestore.rules"
+    if rules.is_file():  # the build of firelaunch takes it from there
+        shutil.copy(rules, app / "vendor")
     return '{ path = "vendor/firelaunch" }'
 
 

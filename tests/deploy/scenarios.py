@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from firelaunch.deploy.names import FIRST_APIS
+from firelaunch.deploy.spending_alert import ALERT_ROLE
 from firelaunch.testing.google import GoogleCloud, ServiceAccount
 
 from .world import Done, World, folded
@@ -64,8 +65,11 @@ def two_apps_and_the_functions(world: World, report: Report) -> Check:
             "service cloud.firestore" in (cloud.firestore.rules_of(database) or ""),
         )
         yield f"{app} is published in {database}", f"{database}/apps/{app}" in cloud.firestore.documents
+        yield from kept(cloud, database)
         yield f"users of {app} sign in by a link: {cloud.sign_in.link(app)}", cloud.sign_in.link(app) == "sent"
         yield f"the config of {app}'s web client is printed", f'"apiKey": "{cloud.firebase.key(app)}"' in said[app]
+    budgets = [budget["displayName"] for budget in cloud.billing.budgets.values()]
+    yield f"the project has one spending alert: {budgets}", budgets == [f"firelaunch: {cloud.project}"]
     bucket = f"{cloud.project}.firebasestorage.app"
     yield "the bucket of files is there, guarded by IAM alone", bucket in cloud.build.buckets & cloud.build.uniform
     text = (world.root / "storage.rules").read_text()
@@ -89,6 +93,14 @@ def two_apps_and_the_functions(world: World, report: Report) -> Check:
         not [name for upload in cloud.build.uploads for name in upload if "test" in name or name.endswith(".env")],
     )
     yield "no key is in a setting", "a-key-for-tests" not in str(cloud.run.services)
+
+
+def kept(cloud: GoogleCloud, database: str) -> Check:
+    """How a database's data can be brought back."""
+    enablement = cloud.firestore.databases[database].get("pointInTimeRecoveryEnablement")
+    yield f"{database} can be brought back to any minute", enablement == "POINT_IN_TIME_RECOVERY_ENABLED"
+    schedules = [schedule["retention"] for schedule in cloud.firestore.schedules.get(database, [])]
+    yield f"{database} is backed up once a day: {schedules}", schedules == ["604800s"]
 
 
 def functions(cloud: GoogleCloud) -> Check:
@@ -192,12 +204,30 @@ def permission_error(world: World, report: Report) -> Check:
     yield "what the first run made is not made again", not set(made) & set(second.requests)
 
 
+def without_rights_to_budgets(world: World, report: Report) -> Check:
+    """Whoever deploys may see the billing account's budgets and make none; another app has set up backups of its own in
+    the shared database. The next scenario's deploys may again."""
+    cloud = world.cloud
+    cloud.billing.budgets.clear()
+    (schedule,) = cloud.firestore.schedules["(default)"]
+    schedule["retention"] = "2592000s"
+    cloud.denied = {"billing.budgets.create"}
+    done = took(report, world.deploy("demo"))
+    cloud.denied = set()
+    yield f"it ends well: {done.said[-800:]}", done.code == 0
+    lines = [line for line in done.said.splitlines() if "no spending alert" in line]
+    yield f"one line says that there is no alert, and the mend: {lines}", len(lines) == 1 and ALERT_ROLE in lines[0]
+    kept = cloud.firestore.schedules["(default)"]
+    yield f"what another app keeps longer stays: {kept}", [item["retention"] for item in kept] == ["2592000s"]
+
+
 def rollback(world: World, report: Report) -> Check:
     """A changed app gets the traffic; then it is given back."""
     (before,) = world.cloud.run.traffic("demo")
     world.change("demo", "other")
     done = took(report, world.deploy("demo"))
     yield f"the change is deployed: {done.said[-800:]}", done.code == 0
+    yield "the spending alert that was missing is made", len(world.cloud.billing.budgets) == 1
     (after,) = world.cloud.run.traffic("demo")
     yield "to a revision of its own", after != before
     back = took(report, world.deploy("demo", "--rollback"))
@@ -339,17 +369,41 @@ def a_restricted_organization(world: World, report: Report) -> Check:
     cloud.account.own_members_only = False
 
 
+def staging(world: World, report: Report) -> Check:
+    """An app deploys to its second project, from a shell that has been told of the first one."""
+    folder, cloud = world.app("twice", database="dedicated"), world.cloud
+    path = folder / "firelaunch.toml"
+    own = f'project = "{cloud.project}"\nmin_instances = 1\n'
+    text = path.read_text().replace('project = ""', 'project = "the-live-project"')
+    path.write_text(f'{text}\n[env.staging.cloud]\n{own}[env.staging.membership]\njoin = "open"\n')
+    done = took(report, world.deploy("twice", "--env", "staging", GOOGLE_CLOUD_PROJECT="the-live-project"))
+    yield f"it ends well: {done.said[-800:]}", done.code == 0
+    named = [line for line in done.requests if "the-live-project" in line]
+    yield f"no request names the first project: {named}", not named
+    yield "nor does a setting of a service", "the-live-project" not in str(cloud.run.services)
+    for service in ("twice", "fl-fn-twice"):
+        known = env(cloud, service)
+        told = (known["FIRELAUNCH_ENV"], known["GOOGLE_CLOUD_PROJECT"])
+        yield f"{service} knows where it is: {told}", told == ("staging", cloud.project)
+    yield "it has the environment's instances", "'run.googleapis.com/minScale': '1'" in str(cloud.run.services["twice"])
+    published = cloud.firestore.documents["twice/apps/twice"]
+    yield f"the environment's way to join is published: {published}", "'open'" in str(published)
+    yield "secrets are its own project's", list(cloud.account.secrets["twice-openai-api-key"]) == ["a-key-for-tests"]
+
+
 SCENARIOS: tuple[Callable[[World, Report], Check], ...] = (
     two_apps_and_the_functions,
     again,
     smoke_test_fails,
     permission_error,
+    without_rights_to_budgets,
     rollback,
     preview,
     google_sign_in,
     an_index_of_its_own,
     by_a_service_account,
     a_restricted_organization,
+    staging,
     broken_off,
 )
 

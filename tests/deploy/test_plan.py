@@ -87,9 +87,10 @@ def settings(folder: Path, variant: str = "plain", **more: str) -> Settings:
     return Settings.load(path, {})
 
 
-def dry_run(repo: Path, app: str, *more: str) -> str:
+def dry_run(repo: Path, app: str, *more: str, **environ: str) -> str:
     """What ``firelaunch deploy APP --dry-run`` prints, with no gcloud on the PATH and nobody logged in."""
-    environ = clean_environ(PATH="/nonexistent", GOOGLE_CLOUD_PROJECT="demo-project", HOME="/nonexistent")
+    given = {"PATH": "/nonexistent", "GOOGLE_CLOUD_PROJECT": "demo-project", "HOME": "/nonexistent"} | environ
+    environ = clean_environ(**{name: value for name, value in given.items() if value})
     command = [sys.executable, "-m", "firelaunch", "deploy", app, "--dry-run", *more]
     done = subprocess.run(command, cwd=repo, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -155,7 +156,8 @@ def test_a_plan_names_what_each_variant_takes(plans: dict[str, str]) -> None:
     assert "index-endpoints describe 2" in plans["vertex"]
     assert "indexes describe 1" in plans["vertex"]
     assert "index-endpoints deploy-index" not in plans["vertex"]
-    assert "one e2-standard-2 node of the Vertex AI index that it names; $0.094 an hour" in plans["vertex"]
+    cost = " ".join(line.strip() for line in page_of(plans["vertex"])["cost"])
+    assert "one e2-standard-2 node of the Vertex AI index that it names; $0.094 an hour" in cost
 
 
 def test_a_plan_makes_the_index_that_an_app_does_not_name_tells_its_services_and_says_what_it_costs(
@@ -168,29 +170,115 @@ def test_a_plan_makes_the_index_that_an_app_does_not_name_tells_its_services_and
     assert "--deployed-index-id=fl_app_indexed" in plan
     deployed = [line for line in plan.splitlines() if "FIRELAUNCH_VERTEX_INDEX" in line]
     assert [re.findall(r"run deploy ([\w-]+)", line) for line in deployed] == [["app-indexed"], ["fl-fn-app-indexed"]]
-    assert "$68.62 of it for the index of vectors" in plan.partition("\n\n")[0]
-    assert "one e2-standard-2 node of its Vertex AI index; $0.094 an hour, https://cloud.google.com/vertex-ai" in plan
+    cost = " ".join(line.strip() for line in page_of(plan)["cost"])
+    assert "$    68.62  app-indexed: one e2-standard-2 node of its Vertex AI index; $0.094 an hour" in cost
     assert not [name for name, other in plans.items() if name != "indexed" and "FIRELAUNCH_VERTEX_INDEX" in other]
 
 
+def page_of(plan: str) -> dict[str, list[str]]:
+    """The summary's lines by topic, its heading among them as "", each without the column of topics."""
+    before, after = plan.split("\n\nservices  ", 1)
+    found, topic = {"": before.rpartition("\n\n")[2].splitlines()}, ""
+    for line in ("services  " + after.partition("\n\n")[0]).splitlines():
+        topic = line[:10].strip() or topic
+        found.setdefault(topic, []).append(line[10:])
+    return found
+
+
 def test_a_plan_begins_with_what_a_person_can_take_in(plans: dict[str, str]) -> None:
-    """Its counts are those of the lines below, and its sum is that at the end."""
+    """Its counts are those of the lines below, and its sum is that of its items."""
     for variant, plan in plans.items():
-        first, count, _, *services, cost = plan.partition("\n\n")[0].splitlines()
-        assert first == f"app-{variant} in demo-project, europe-west1. Nothing is done now."
-        looks, acts = (len(re.findall(rf"^    {word} ", plan, re.MULTILINE)) for word in ("look", "do  "))
-        assert f"{len(services)} services: {looks} commands look, and {acts} act" in count
-        names = {name for line in services for name in re.findall(r"^    ([\w-]+)", line)}
+        page = page_of(plan)
+        heading = " ".join(line.strip() for line in page[""])
+        assert heading.startswith(f"app-{variant} in demo-project, europe-west1. Nothing is done now.")
+        names = {name for line in page["services"] for name in re.findall(r"^([a-z][\w-]+)", line)}
         functions = set() if variant == "private" else {f"fl-fn-app-{variant}"}
         assert names == {f"app-{variant}", *functions, "firelaunch-membership"}
-        assert any("stripe_webhook" in line for line in services) is (variant == "sold")
-        (total,) = re.findall(r"^    \$ *([\d.]+)  in all", plan, re.MULTILINE)
-        assert cost.strip().startswith(f"${total} in a month")
+        looks, acts = (len(re.findall(rf"^    {word} ", plan, re.MULTILINE)) for word in ("look", "do  "))
+        assert f"{len(names)} services: {looks} commands look, and {acts} act" in heading
+        assert any("stripe_webhook" in line for line in page["services"]) is (variant == "sold")
+        *items, total = (float(found) for found in re.findall(r"\$ *(\d+\.\d\d)  ", "\n".join(page["cost"])))
+        assert sum(items) == pytest.approx(total, abs=0.01 * len(items))
+
+
+def test_a_plan_says_all_that_matters_in_under_60_lines_of_80_columns_before_its_commands(
+    plans: dict[str, str], tmp_path: Path
+) -> None:
+    repo = copy_repo(tmp_path / "repo")
+    long = "a" * LONGEST_APP_ID
+    app = copy_template(repo / "apps" / long) / "firelaunch.toml"
+    more = 'database = "dedicated"\npoint_in_time = false\nbackup_days = 0\nmonthly_alert = 0'
+    text = app.read_text().replace('id = "my-app"', f'id = "{long}"').replace('database = "shared"', more)
+    app.write_text(text.replace('backend = "firestore"', 'backend = "pgvector"\nembedder = "none"'))
+    bare = dry_run(repo, long, GOOGLE_CLOUD_PROJECT="p" * 30)
+    nowhere = dry_run(repo, long, GOOGLE_CLOUD_PROJECT="")
+    assert nowhere.startswith("No project yet: set cloud.project")
+    for plan in (*plans.values(), bare, nowhere):
+        lines = re.split(r"\n(?=.*\n    (?:look|do  |mend)  )", plan, maxsplit=1)[0].splitlines()
+        assert len(lines) < 60
+        assert max(map(len, lines)) <= 80
+        assert list(page_of(plan)) == [
+            *("", "services", "location", "index", "sign-in", "lock", "backups", "alert", "cost")
+        ]
+    said = {topic: " ".join(map(str.strip, lines)) for topic, lines in page_of(bare).items()}
+    assert "none by this deploy" in said["backups"]
+    assert "none by this deploy" in said["alert"]
+    assert "in your PostgreSQL" in said["index"]
+    assert "daily backups" not in said["cost"]
+
+
+def test_a_plans_summary_says_where_data_is_and_how_it_is_protected(plans: dict[str, str]) -> None:
+    said = {topic: " ".join(map(str.strip, lines)) for topic, lines in page_of(plans["plain"]).items()}
+    assert said["index"].startswith("firestore: vectors in Firestore's database (default), europe-west1; 1536 dim")
+    assert said["location"].startswith("europe-west1, for Cloud Run, jobs, files and Firestore.")
+    assert "prompts.lock: chat@1, released by the first deploy" in said["lock"]
+    assert re.search(r"requirements\.lock: \d+ packages, each pinned", said["lock"])
+    assert "every minute of the last 7 days, and a backup every day, kept for 7 days" in said["backups"]
+    assert "50%, 80% and 100% of 50 a month, in the currency of your billing account" in said["alert"]
+    assert "7 daily backups, for 1 GiB of data" in said["cost"]
+    own = {topic: " ".join(map(str.strip, lines)) for topic, lines in page_of(plans["all"]).items()}
+    assert "Models of vertex answer at global" in own["location"]
+    assert "database app-all: every minute" in own["backups"]
+    assert "an index of its own" in " ".join(page_of(plans["indexed"])["index"])
+
+
+def test_prompts_that_are_released_already_are_told_from_those_that_a_deploy_releases(tmp_path: Path) -> None:
+    repo = copy_repo(tmp_path / "repo")
+    settings(repo / "apps" / "old", id="old")
+    done = subprocess.run(
+        [sys.executable, "-m", "firelaunch", "lock-prompts", "old"], cwd=repo, env=clean_environ(), check=False
+    )
+    assert done.returncode == 0
+    assert "chat@1, released and not changed any more" in " ".join(page_of(dry_run(repo, "old"))["lock"])
 
 
 def test_who_sells_plans_is_told_where_the_webhooks_secret_comes_from(plans: dict[str, str]) -> None:
     told = "Stripe shows it when https://fl-fn-app-sold-PROJECT_NUMBER.europe-west1.run.app/stripe_webhook is added"
     assert [variant for variant in VARIANTS if told in plans[variant]] == ["sold"]
+
+
+def test_an_app_that_uses_a_restored_database_is_deployed_to_it_and_no_other_apps_database_is_taken_for_one(
+    tmp_path: Path,
+) -> None:
+    repo = copy_repo(tmp_path / "repo")
+    text = 'database = "dedicated"\ndatabase_id = "notes-back"'
+    for app, cloud in ("notes", text), ("walled", 'database = "dedicated"'):
+        path = copy_template(repo / "apps" / app) / "firelaunch.toml"
+        moved = path.read_text().replace('id = "my-app"', f'id = "{app}"').replace('database = "shared"', cloud)
+        path.write_text(moved.replace('project = ""', 'project = "demo-project"'))
+    plan = dry_run(repo, "notes")
+    condition = 'resource.name=="projects/demo-project/databases/notes-back"'
+    assert f"--member=serviceAccount:fl-app-notes@demo-project.iam.gserviceaccount.com --role={DATASTORE_USER}" in plan
+    assert condition in plan
+    assert 'databases/notes"' not in plan
+    assert "gcloud firestore databases update --database=notes-back --enable-pitr" in plan
+    assert "DEDICATED_APPS=notes=notes-back,walled" in plan
+    assert "database=notes-back" in next(line for line in plan.splitlines() if "eventarc triggers create" in line)
+    (repo / "apps" / "walled" / "firelaunch.toml").write_text(moved.replace('"walled"', '"notes-back"'))
+    command = [sys.executable, "-m", "firelaunch", "deploy", "notes", "--dry-run"]
+    done = subprocess.run(command, cwd=repo, env=clean_environ(), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "the id of another app here" in done.stderr
 
 
 def test_a_private_service_is_not_opened_and_has_no_jobs(plans: dict[str, str]) -> None:
@@ -280,7 +368,8 @@ def test_every_name_that_is_made_of_the_longest_id_is_one_that_google_takes(tmp_
 
 def test_every_step_that_can_fail_has_its_mend(plans: dict[str, str]) -> None:
     for plan in plans.values():
-        steps = re.split(r"\n(?=\S)", plan.partition("\n\n")[2].partition("\na revision of ")[0])
+        lines = plan.partition("\n\nservices  ")[2].partition("\n\n")[2]
+        steps = re.split(r"\n(?=\S)", lines.partition("\na revision of ")[0])
         assert len(steps) > 15
         assert [step for step in steps if "look" in step and "    mend  " not in step] == []
 

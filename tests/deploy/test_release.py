@@ -30,6 +30,8 @@ from firelaunch.deploy.smoke import smoke_app
 from firelaunch.deploy.stage import Staged
 from firelaunch.deploy.steps import perform
 from firelaunch.deploy.tools import Failed, Tools
+from firelaunch.rules.compose import compose
+from firelaunch.rules.fragment import Fragment
 from firelaunch.settings import Index
 from firelaunch.testing.google import GoogleCloud
 from firelaunch.testing.google.base import TOKEN
@@ -286,7 +288,7 @@ def test_whoever_lacks_permissions_is_told_the_smallest_roles(cloud: GoogleCloud
 def test_rules_are_shown_agreed_to_and_put_in_force_under_both_names_that_are_live(
     cloud: GoogleCloud, tools: Tools
 ) -> None:
-    step = rules(PLACE, "(default)", "new\n", frozenset())
+    step = rules(PLACE, "(default)", "new\n", frozenset(), ())
     asked: list[str] = []
     assert perform(step, tools, lambda question: not asked.append(question)) == 1
     assert "has no rules yet" in asked[0]
@@ -301,12 +303,32 @@ def test_rules_are_shown_agreed_to_and_put_in_force_under_both_names_that_are_li
     assert perform(step, tools, never) == 0
 
 
-def test_live_rules_of_an_app_that_is_not_here_are_kept_unless_they_may_go(cloud: GoogleCloud, tools: Tools) -> None:
-    cloud.firestore.release("cloud.firestore", OLD.replace("}", "match /databases/{d}/documents/apps/gone/x/{y} {}\n}"))
-    with pytest.raises(Failed, match="drop the live rules of gone") as failed:
-        perform(rules(PLACE, "(default)", OLD, frozenset()), tools, yes)
+def test_live_rules_of_an_app_in_another_clone_are_kept_and_others_go_only_if_they_may(
+    cloud: GoogleCloud, tools: Tools
+) -> None:
+    base, boards = (ROOT / "firestore.rules").read_text(), "match /boards/{board} { allow read; }\n"
+
+    def built(*apps: str) -> str:
+        return compose(base, [Fragment(app, app, boards) for app in apps]).text
+
+    def deploy(*apps: str, drop: str = "", here: str = "") -> int:
+        step = rules(PLACE, "(default)", built(*apps), frozenset(drop.split()), {*apps, *here.split()})
+        return perform(step, tools, yes)
+
+    cloud.firestore.release("cloud.firestore", built("books", "notes", "shop"))
+    assert deploy("notes") == 0, "a clone with one app, and one with all, put the same in force"
+    assert deploy(here="notes", drop="notes shop") == 1
+    assert cloud.firestore.rules_of("(default)") == built("books")
+    assert deploy("notes", "shop") == 1
+    assert cloud.firestore.rules_of("(default)") == built("books", "notes", "shop")
+    with pytest.raises(Failed, match="drop the live rules of notes") as failed:
+        deploy(here="notes")  # its folder is here, and has no rules any more
     assert "--drop APP" in failed.value.mend
-    assert perform(rules(PLACE, "(default)", OLD, frozenset({"gone"})), tools, yes) == 1
+    by_hand = OLD.replace("}", "match /databases/{d}/documents/apps/gone/x/{y} {}\n}")
+    cloud.firestore.release("cloud.firestore", by_hand)
+    with pytest.raises(Failed, match="drop the live rules of gone"):
+        deploy("notes")
+    assert deploy("notes", drop="gone") == 1
 
 
 def test_firebases_bucket_is_made_once_guarded_by_iam_alone_and_gets_its_rules(

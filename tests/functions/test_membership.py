@@ -183,10 +183,11 @@ def test_an_app_with_a_database_of_its_own_is_decided_by_that_database(
     firestore_project: str,
     token: Callable[..., str],
 ) -> None:
-    """A service that can write the shared database cannot open the door of an app that is not in it."""
-    url = start(DEDICATED_APPS="walled, other")
+    """A service that can write the shared database cannot open the door of an app that is not in it. The app's own may
+    be one that a restore made."""
+    url = start(DEDICATED_APPS="walled=walled-20261128-2215, other")
     emulator_store.commit([Set("apps/walled", {"name": "forged", "join": "open"})])
-    own = firestore_emulator.store(firestore_project, "walled")
+    own = firestore_emulator.store(firestore_project, "walled-20261128-2215")
     own.commit([Set("apps/walled", {"name": "Walled", "join": "invite"})])
     accounts.add("ada")
     assert call(url, "POST", "/apps/walled/join", token("ada")).status_code == 403
@@ -218,6 +219,7 @@ def test_a_browser_may_call_it_from_any_page_and_is_told_so_without_a_token(star
     [
         ({}, "GOOGLE_CLOUD_PROJECT is not set"),
         ({"GOOGLE_CLOUD_PROJECT": "p", "DEDICATED_APPS": "Not An Id"}, "An app id is"),
+        ({"GOOGLE_CLOUD_PROJECT": "p", "DEDICATED_APPS": "walled=(default)"}, "An app id is"),
         ({"GOOGLE_CLOUD_PROJECT": "p", "K_SERVICE": "door", "FIREBASE_AUTH_EMULATOR_HOST": "x:1"}, "on Cloud Run"),
         ({"GOOGLE_CLOUD_PROJECT": "p", "K_SERVICE": "door", "FIRESTORE_EMULATOR_HOST": "x:1"}, "on Cloud Run"),
     ],

@@ -16,7 +16,7 @@ from pathlib import Path
 from .errors import SettingsError
 from .text_file import read_text_file
 
-__all__ = ["LOCK", "check", "lock", "prompt_files"]
+__all__ = ["LOCK", "check", "lock", "prompt_files", "released"]
 
 LOCK = "prompts.lock"
 _FILE = re.compile(r"(?P<name>[A-Za-z0-9_-]+)@(?P<version>[1-9]\d{0,8})\.md")
@@ -64,6 +64,15 @@ def lock(folder: Path, names: Collection[str] | None = None) -> list[str]:
         entries = sorted((locked | added).items())
         (folder / LOCK).write_text("".join(f"{value}  {name}\n" for name, value in entries), encoding="utf-8")
     return sorted(added)
+
+
+def released(folder: Path) -> frozenset[str]:
+    """Read which prompts ("chat@1") the lock holds.
+
+    Raises:
+        SettingsError: the file is damaged.
+    """
+    return frozenset(name.removesuffix(".md") for name in _read(folder))
 
 
 def _read(folder: Path) -> dict[str, str]:

@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from .environments import chosen, environments, inherited_problems, overlaid, project_of
 from .errors import InvalidId, SettingsError
 from .plans import Billing, Plan, shared_prices
 from .scope import check_app_id
@@ -58,6 +59,7 @@ __all__ = [
     "Settings",
     "VertexChoice",
     "VertexIndex",
+    "read_settings",
 ]
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -231,6 +233,7 @@ class Environment(_Section):
     """What differs between a laptop and the cloud; read from the process's environment."""
 
     mode: Mode = "embedded"
+    name: str = ""
     data: Path = Path(".firelaunch")
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = None
@@ -255,6 +258,7 @@ _CLOUD_UPLOAD_BYTES = 31 * 2**20
 
 _VARIABLES = {
     "FIRELAUNCH_MODE": "mode",
+    "FIRELAUNCH_ENV": "name",
     "FIRELAUNCH_DATA": "data",
     "FIRELAUNCH_JOBS_URL": "jobs_url",
     "FIRELAUNCH_JOBS_ACCOUNT": "jobs_account",
@@ -303,26 +307,44 @@ class Settings(_Section):
             SettingsError: a key is missing, misspelt, of the wrong type or not allowed here. The message names each
                 such key and what to do.
         """
-        data = _read(path)
-        for key in ("environment", "root"):
-            if key in data:
-                raise SettingsError(f"{path.name}: [{key}] is not a section of this file; take it out.")
-        environment = _environment(environ, path.parent)
-        try:
-            settings = cls.model_validate({**data, "environment": environment, "root": path.parent})
-        except ValidationError as error:
-            raise SettingsError("\n".join(_explain(path.name, error))) from None
-        if environ.get("GOOGLE_CLOUD_PROJECT"):
-            cloud = settings.cloud.model_copy(update={"project": environ["GOOGLE_CLOUD_PROJECT"]})
-            settings = settings.model_copy(update={"cloud": cloud})
+        data, environment = read_settings(path), _environment(environ, path.parent)
+        settings = cls._of(path, data, environment)
+        if not environment.on_cloud_run:  # where a start has no time for what it does not use
+            for other in sorted({"", *environments(data)} - {environment.name}):
+                cls._of(path, data, environment.model_copy(update={"name": other}))
+        project = project_of(data, environ)
+        if project:
+            settings = settings.model_copy(update={"cloud": settings.cloud.model_copy(update={"project": project})})
         given = {"url": environment.jobs_url, "service_account": environment.jobs_account}
         jobs = settings.jobs.model_copy(update={name: value for name, value in given.items() if value})
         index = with_vertex(settings.index, environment.vertex_index)
         settings = settings.model_copy(update={"jobs": jobs, "index": index})
-        problems = list(_problems(settings, environ))
+        problems = [*inherited_problems(data, environment.name), *_problems(settings, environ)]
         if problems:
             raise SettingsError("\n".join(problems))
         return settings
+
+    @classmethod
+    def _of(cls, path: Path, data: Mapping[str, Any], environment: Environment) -> Self:
+        """The settings of one environment as the file has them.
+
+        Raises:
+            SettingsError: as :meth:`load`; a key of ``[env.NAME]`` is named as that.
+        """
+        merged = overlaid(data, environment.name)
+        for key in ("environment", "root"):
+            if key in merged:
+                raise SettingsError(f"{path.name}: [{key}] is not a section of this file; take it out.")
+        try:
+            return cls.model_validate({**merged, "environment": environment, "root": path.parent})
+        except ValidationError as error:
+            over = environments(data).get(environment.name, {})
+            raise SettingsError("\n".join(_explain(path.name, error, environment.name, over))) from None
+
+    @property
+    def database(self) -> str:
+        """The id of the app's Firestore database."""
+        return "(default)" if self.cloud.database == "shared" else self.cloud.database_id or self.app.id
 
     @property
     def upload_bytes(self) -> int:
@@ -374,7 +396,12 @@ class Settings(_Section):
         return choice
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """What a settings file holds, not checked.
+
+    Raises:
+        SettingsError: it is not there, or no TOML.
+    """
     try:
         return tomllib.loads(read_text_file(path))
     except FileNotFoundError:
@@ -388,6 +415,7 @@ def _environment(environ: Mapping[str, str], root: Path) -> Environment:
         if name.startswith("FIRELAUNCH_") and name not in _VARIABLES:
             raise SettingsError(f"{name} is not a variable of firelaunch{_nearest(name, list(_VARIABLES))}.")
     values: dict[str, Any] = {field: environ[name] for name, field in _VARIABLES.items() if environ.get(name)}
+    values["name"] = chosen(environ)
     values["data"] = root / values.get("data", ".firelaunch")
     values["on_cloud_run"] = bool(environ.get("K_SERVICE"))
     try:
@@ -395,6 +423,17 @@ def _environment(environ: Mapping[str, str], root: Path) -> Environment:
     except ValidationError:
         modes = "embedded, emulators or cloud"
         raise SettingsError(f"FIRELAUNCH_MODE is {values.get('mode')!r}: set it to {modes}.") from None
+
+
+def _database_problems(settings: Settings) -> Iterator[str]:
+    database, app = settings.cloud.database_id, settings.app.id
+    if database and settings.cloud.database != "dedicated":
+        yield 'firelaunch.toml: cloud.database_id is set: it goes with cloud.database = "dedicated" alone.'
+    if database and not (database == app or database.startswith(f"{app}-")):
+        yield (
+            f"firelaunch.toml: cloud.database_id is {database!r}: it has to begin with '{app}-', so that no app names "
+            "another one's database."
+        )
 
 
 def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
@@ -415,6 +454,7 @@ def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     if env.stripe_api_key and not settings.billing.return_url:
         yield "firelaunch.toml: billing.return_url is empty: name the page that Stripe leads back to."
     yield from shared_prices(settings.plans)
+    yield from _database_problems(settings)
     if env.mode == "emulators" and not env.firestore_emulator:
         yield "FIRESTORE_EMULATOR_HOST is not set: emulators mode needs it, for example 127.0.0.1:8080."
     if env.mode == "cloud" and not settings.cloud.project:
@@ -429,16 +469,28 @@ def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
         yield f"firelaunch.toml: app.plan is {settings.app.plan!r}, and there is no [plans.{settings.app.plan}]."
 
 
-def _explain(file: str, error: ValidationError) -> Iterator[str]:
+def _explain(file: str, error: ValidationError, environment: str, over: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each error; ``over`` is what the environment lays over the rest."""
     for item in error.errors(include_url=False):
-        key = ".".join(str(part) for part in item["loc"])
+        place = f"env.{environment}." if _within(item["loc"], over) else ""
+        key = place + ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            yield f"{file}: {key} is not a setting{_nearest(key, _siblings(item['loc']))}."
+            siblings = [place + name for name in _siblings(item["loc"])]
+            yield f"{file}: {key} is not a setting{_nearest(key, siblings)}."
         elif item["type"] == "missing":
             yield f"{file}: {key} is missing: add it; docs/settings.md says what it means."
         else:
             message = item["msg"].removeprefix("Value error, ")
             yield f"{file}: {key} is {item['input']!r}: {message[0].lower()}{message[1:].rstrip('.')}."
+
+
+def _within(place: tuple[str | int, ...], over: Any) -> bool:
+    """Whether a key, or the table that lacks it, stands in ``over``."""
+    for part in place[:-1]:
+        if not isinstance(over, dict) or str(part) not in over:
+            return False
+        over = over[str(part)]
+    return bool(over) and (not isinstance(over, dict) or str(place[-1]) in over or len(place) > 1)
 
 
 def _nearest(name: str, known: list[str]) -> str:

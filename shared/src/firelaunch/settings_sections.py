@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from .environments import DEFAULT_REGION
+
 __all__ = [
     "AfterTurn",
     "Cache",
@@ -70,10 +72,16 @@ class Cloud(Section):
 
     project: str = Field(default="", description="Google Cloud project id; GOOGLE_CLOUD_PROJECT overrides it.")
     region: str = Field(
-        default="europe-west1", description="Region of Cloud Run, and of Vertex AI's indexes and embeddings."
+        default=DEFAULT_REGION, description="Region of Cloud Run, and of Vertex AI's indexes and embeddings."
     )
     database: Literal["shared", "dedicated"] = Field(
         default="shared", description="The project's (default) Firestore database, or one named after the app."
+    )
+    database_id: str = Field(
+        default="",
+        pattern=r"^([a-z][a-z0-9-]{2,47}[a-z0-9])?$",
+        description="Id of the dedicated database where it is not the app's, as after `firelaunch restore`: \"<app "
+        'id>-..."; with `database = "dedicated"` alone.',
     )
     edge: Literal["public", "private"] = Field(
         default="public",
@@ -89,6 +97,24 @@ class Cloud(Section):
     min_instances: int = Field(default=0, ge=0, le=100, description="Instances kept warm; each costs while it idles.")
     max_instances: int = Field(default=10, ge=1, le=1000, description="Instances at most.")
     memory: str = Field(default="512Mi", pattern=r"^\d+(Mi|Gi)$", description="Memory of an instance.")
+    point_in_time: bool = Field(
+        default=True,
+        description="Keep each version of the app's database for 7 days, so that any minute of them can be brought "
+        "back. With false, a deploy leaves this as it is.",
+    )
+    backup_days: int = Field(
+        default=7,
+        ge=0,
+        le=98,
+        description="Days that each daily backup of the app's database is kept, at most 14 weeks. With 0, a deploy "
+        "makes no schedule. A schedule that is there already stays as it is.",
+    )
+    monthly_alert: int = Field(
+        default=50,
+        ge=0,
+        description="Costs of the whole project in a month, in the currency of its billing account, of which Google "
+        "sends e-mails at 50, 80 and 100 %. With 0, a deploy makes no alert.",
+    )
 
 
 class Cors(Section):

@@ -101,7 +101,7 @@ def build(
     documents = build_documents(
         settings,
         _project(settings),
-        _database(settings),
+        settings.database,
         scoped,
         jobs,
         admission,
@@ -134,19 +134,19 @@ def build(
     )
 
 
-def build_store(settings: Settings) -> TreeStore:
-    """The database itself, without the wall; for operators' commands, never for application code."""
+def build_store(settings: Settings, database: str = "") -> TreeStore:
+    """The database itself, without the wall; for operators' commands, never for application code.
+
+    Args:
+        database: id of another Firestore database of the project, such as one that a restore made; else the app's own.
+    """
     if settings.environment.mode == "embedded":
         from .store.sqlite import SQLiteStore
 
         return SQLiteStore(settings.environment.data / "data.sqlite3")
     from .store.firestore import FirestoreStore
 
-    return FirestoreStore(_project(settings), _database(settings))
-
-
-def _database(settings: Settings) -> str:
-    return "(default)" if settings.cloud.database == "shared" else settings.app.id
+    return FirestoreStore(_project(settings), database or settings.database)
 
 
 def _project(settings: Settings) -> str:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from firelaunch.cli.rules import command
 from firelaunch.rules.compare import compare
-from firelaunch.rules.compose import compose
+from firelaunch.rules.compose import compose, keep_others
 from firelaunch.rules.fragment import Fragment
 from firelaunch.rules.live import LiveError, fetch
 from firelaunch.testing.emulator import Emulator
@@ -51,6 +51,32 @@ def signed_in(api: RulesApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def run(*words: str, **options: Any) -> Result:
     return CliRunner().invoke(command, words, **options)
+
+
+def test_blocks_of_apps_that_are_elsewhere_are_kept_as_a_clone_with_all_apps_would_compose_them() -> None:
+    whole = built(a=BOARDS, m=BOARDS, z=BOARDS)
+    for here in ({"a"}, {"m"}, {"a", "z"}, set()):
+        new = built(**dict.fromkeys(here, BOARDS))
+        kept = keep_others(new, whole, here)
+        assert kept.text == whole
+        assert kept.apps == tuple(sorted({"a", "m", "z"} - here))
+    assert keep_others(BASE, None, ()).text == BASE
+    assert keep_others(built(a=BOARDS), whole, {"a", "m", "z"}).text == built(a=BOARDS)
+
+
+def test_a_live_block_that_holds_more_than_its_apps_match_is_not_kept() -> None:
+    whole = built(m=BOARDS)
+    for inside in (
+        "match /apps/m {} match /{rest=**} { allow read; }",
+        "match /apps/other { allow read; }",
+        "match /apps/{any} { allow read; }",
+        "match /apps/m { } } match /x {",
+        "",
+    ):
+        changed = whole.replace(
+            whole[whole.index("    match /apps/m") : whole.index("    // end app m")], f"{inside}\n"
+        )
+        assert keep_others(BASE, changed, ()).text == BASE, inside
 
 
 def test_the_difference_is_told_by_app() -> None:

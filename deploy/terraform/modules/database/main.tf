@@ -1,4 +1,5 @@
-# A Firestore database with the indexes and TTL policies of firestore.indexes.json. Rules are released by deploys.
+# A Firestore database with the indexes and TTL policies of firestore.indexes.json, and its backups. Rules are released
+# by deploys.
 
 resource "google_firestore_database" "this" {
   project                 = var.project
@@ -6,6 +7,16 @@ resource "google_firestore_database" "this" {
   location_id             = var.region
   type                    = "FIRESTORE_NATIVE"
   delete_protection_state = "DELETE_PROTECTION_ENABLED"
+
+  point_in_time_recovery_enablement = "POINT_IN_TIME_RECOVERY_${var.database.point_in_time ? "ENABLED" : "DISABLED"}"
+}
+
+resource "google_firestore_backup_schedule" "daily" {
+  for_each  = toset(var.database.backup_days > 0 ? ["daily"] : [])
+  project   = var.project
+  database  = google_firestore_database.this.name
+  retention = "${var.database.backup_days * 86400}s"
+  daily_recurrence {}
 }
 
 resource "google_firestore_index" "this" {

@@ -14,8 +14,10 @@ variable "name" {
 }
 
 variable "database" {
-  description = "Its indexes, and fields that have none or a TTL policy."
+  description = "Its backups, its indexes, and fields that have none or a TTL policy."
   type = object({
+    point_in_time = bool
+    backup_days   = number
     indexes = list(object({
       collection = string
       scope      = string

@@ -1,7 +1,9 @@
 # Continuous integration deploys without a key: GitHub signs a token for each run, which Google exchanges. See docs/ci.md.
 
 locals {
-  ci = var.github_repository == null ? {} : { (var.github_repository.id) = var.github_repository }
+  ci   = var.github_repository == null ? {} : { (var.github_repository.id) = var.github_repository }
+  main = "assertion.ref == 'refs/heads/main'"
+  tags = "(${local.main} || assertion.ref.startsWith('refs/tags/v'))"
 }
 
 resource "google_project_service" "federation" {
@@ -38,7 +40,7 @@ resource "google_iam_workload_identity_pool_provider" "github" {
   project                            = var.project.id
   workload_identity_pool_id          = google_iam_workload_identity_pool.github[each.key].workload_identity_pool_id
   workload_identity_pool_provider_id = "github"
-  attribute_condition                = "assertion.repository_id == '${each.value.id}' && assertion.repository_owner_id == '${each.value.owner_id}' && assertion.ref == 'refs/heads/main'"
+  attribute_condition                = "assertion.repository_id == '${each.value.id}' && assertion.repository_owner_id == '${each.value.owner_id}' && ${each.value.tags ? local.tags : local.main}"
   attribute_mapping = {
     "google.subject"          = "assertion.sub"
     "attribute.repository_id" = "assertion.repository_id"

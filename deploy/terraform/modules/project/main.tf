@@ -71,3 +71,35 @@ resource "google_pubsub_topic_iam_member" "storage" {
   role     = var.project.publisher
   member   = data.google_storage_project_service_account.storage[each.value].member
 }
+
+# The spending alert. Its amount is in the billing account's currency, as the API takes it where none is named.
+
+resource "google_billing_budget" "alert" {
+  for_each        = toset(var.billing_account == null || var.project.alert.amount == 0 ? [] : [var.billing_account])
+  billing_account = each.value
+  display_name    = var.project.alert.name
+  depends_on      = [google_project_service.api]
+
+  budget_filter {
+    projects        = ["projects/${data.google_project.this.number}"]
+    calendar_period = "MONTH"
+  }
+
+  amount {
+    specified_amount {
+      units = tostring(var.project.alert.amount)
+    }
+  }
+
+  dynamic "threshold_rules" {
+    for_each = var.project.alert.thresholds
+    content {
+      threshold_percent = threshold_rules.value
+      spend_basis       = "CURRENT_SPEND"
+    }
+  }
+
+  all_updates_rule {
+    enable_project_level_recipients = true
+  }
+}

@@ -16,13 +16,19 @@ variable "project" {
     databases = map(any)
     topics    = list(string)
     publisher = string
+    alert     = object({ name = string, amount = number, thresholds = list(number) })
     deployer  = object({ account = string, roles = list(string), apis = list(string) })
   })
 }
 
 variable "github_repository" {
   description = "As the root's variable of this name."
-  type        = object({ id = string, owner_id = string })
+  type        = object({ id = string, owner_id = string, tags = optional(bool, false) })
+}
+
+variable "billing_account" {
+  description = "As the root's variable of this name."
+  type        = string
 }
 
 output "number" {

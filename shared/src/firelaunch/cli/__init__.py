@@ -26,6 +26,7 @@ _COMMANDS = {
     "publish": ("publish", "Publish an app's name, and who may join it."),
     "readmit": ("readmit", "Let a removed member join an app again."),
     "reembed": ("reembed", "Index an app's documents anew, beside the index in use."),
+    "restore": ("restore", "Print how to bring an app's data back."),
     "rules": ("rules", "Build and compare the security rules of all apps."),
     "serve": ("serve", "Run an app on this machine."),
     "stage": ("stage", "Make the folder that an app is built from."),

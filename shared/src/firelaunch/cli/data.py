@@ -12,7 +12,7 @@ from ..errors import FirelaunchError
 from ..settings import Settings
 from ..transfer.file import Export, TransferError, export, load
 from ..wiring import build_store
-from .apps import load_settings, where
+from .apps import env_option, load_settings, where
 
 __all__ = ["command", "export_data"]
 
@@ -29,24 +29,29 @@ def command() -> None:
 @command.command("export")
 @click.argument("app")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def export_command(app: str, file: Path) -> None:
+@click.option("--database", default="", help="Another Firestore database of the project: one that a restore made.")
+@env_option
+def export_command(app: str, file: Path, database: str) -> None:
     """Write every document of APP to FILE, one a line; after an interruption, go on."""
-    settings = load_settings(app)
-    done = export_data(settings, file)
+    settings = _settings(app)
+    if database and settings.environment.mode == "embedded":
+        raise click.UsageError("--database names one of Firestore's: set FIRELAUNCH_MODE=cloud.")
+    done = export_data(settings, file, database)
     already = f", {done.before:,} of them from before" if done.before else ""
-    click.echo(f"{file}: {done.documents:,} documents of {settings.app.id} in {where(settings)}{already}.")
+    click.echo(f"{file}: {done.documents:,} documents of {settings.app.id} in {where(settings, database)}{already}.")
 
 
 @command.command("import")
 @click.argument("app")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@env_option
 def import_command(app: str, file: Path, yes: bool) -> None:
     """Write every document of FILE to the database of APP; after an interruption, go on.
 
     Documents that are there under the same path are replaced, others are let be.
     """
-    settings = load_settings(app)
+    settings = _settings(app)
     if not yes and not click.confirm(f"Write the documents of {file} to {settings.app.id} in {where(settings)}?"):
         raise click.Abort
     store = build_store(settings)
@@ -60,13 +65,18 @@ def import_command(app: str, file: Path, yes: bool) -> None:
     click.echo(f"{done.documents:,} documents written to {settings.app.id} in {where(settings)}{already}.")
 
 
-def export_data(settings: Settings, file: Path) -> Export:
-    """The app's documents in ``file``.
+def _settings(app: str) -> Settings:
+    """An app's settings for who copies documents and calls no model: the keys of one are not asked for."""
+    return load_settings(app, unused={"OPENAI_API_KEY"})
+
+
+def export_data(settings: Settings, file: Path, database: str = "") -> Export:
+    """The app's documents in ``file``; ``database`` as of :func:`build_store`.
 
     Raises:
         ClickException: the file will not do, or the database cannot be reached.
     """
-    store = build_store(settings)
+    store = build_store(settings, database)
     try:
         return export(store, settings.app.id, file, progress("exported"))
     except TransferError as error:

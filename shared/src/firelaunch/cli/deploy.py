@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-import tomllib
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ..deploy import vertex
-from ..deploy.cost import idle_month, index_kind
+from ..deploy.backups import backups
+from ..deploy.commits import Sources, sources_of
+from ..deploy.cost import backup_costs, idle_month, index_kind
 from ..deploy.data import database, indexes, indexes_built, publish, vectors
 from ..deploy.events import for_uploads, notification, removals
 from ..deploy.files import files
-from ..deploy.functions import AppFunctions, app_functions, membership_service
+from ..deploy.functions import AppFunctions, app_functions, dedicated_entry, membership_service
 from ..deploy.names import NO_PROJECT, OF_FUNCTIONS, Place, Service, app_service, bucket, databases, features
 from ..deploy.plan import describe, describe_command, for_project, for_service, preflight, secrets_of
 from ..deploy.quotas import quota_steps, quotas
@@ -26,30 +29,32 @@ from ..deploy.release import Release, deploy_command, services_command, traffic_
 from ..deploy.rules import file_rules, rules
 from ..deploy.sign_in import GoogleClient, permissions, sign_in
 from ..deploy.smoke import smoke_app, smoke_function
-from ..deploy.stage import FUNCTIONS, Staged, StageError, stage_app, stage_functions
+from ..deploy.spending_alert import spending_alert
+from ..deploy.stage import FUNCTIONS, Staged, StageError, pins, requirements_lock, stage_app, stage_functions
 from ..deploy.steps import Step, explain, perform
+from ..deploy.summary import WIDTH, Locks, summary
 from ..deploy.terraform import left_to_terraform
 from ..deploy.tools import Failed, Tools, refuse_secrets
+from ..deploy.variables import left_behind
 from ..deploy.vertex_steps import begin, finish, found
 from ..deploy.web_app import web_app, web_config
 from ..deploy.work import for_work, scheduled
+from ..doctor.env_file import read_env
+from ..environments import chosen, overlaid, project_of
 from ..errors import SettingsError
 from ..llm.retirements import model_warnings
 from ..membership.policy import Policy
+from ..prompt_lock import released
 from ..prompts import Prompts
-from ..settings import Settings, VertexIndex
+from ..settings import Settings, VertexIndex, read_settings
 from ..text_file import read_text_file
-from .apps import app_folder, repo_root
+from .apps import app_folder, env_option, repo_root
 from .progress import Progress
 from .rules import composed_rules
 from .start_check import would_start
 from .web_config import shown
 
 __all__ = ["command", "planned"]
-
-
-_OF_THE_SHELL = ("OPENAI_BASE_URL", "OPENAI_MODEL")
-"""What an app reads of its environment that is neither a secret nor a deploy's to set."""
 
 
 @click.command("deploy")
@@ -61,6 +66,7 @@ _OF_THE_SHELL = ("OPENAI_BASE_URL", "OPENAI_MODEL")
 @click.option("--drop", multiple=True, metavar="APP", help="An app whose live rules may go. May be given again.")
 @click.option("--with-terraform", is_flag=True, help="Leave to Terraform what services stand on; only look at it.")
 @click.argument("more", nargs=-1, type=click.UNPROCESSED)
+@env_option
 def command(
     app: str,
     dry_run: bool,
@@ -82,7 +88,8 @@ def command(
         refuse_secrets(more)
         if not rollback:
             would_start(deploy.folder, deploy.service, write=not dry_run)
-            _name_what_stays_behind(more)
+            for line in left_behind(os.environ, read_env(deploy.folder / ".env").values, deploy.service, more):
+                click.echo(line, err=True)
         if dry_run:
             deploy.explain()
         elif rollback:
@@ -97,12 +104,20 @@ def command(
         raise click.ClickException(str(error)) from None
 
 
-def _name_what_stays_behind(more: Iterable[str]) -> None:
-    """Say which variables the app reads here and would not have there: a shell's may lead to this machine."""
-    for name in _OF_THE_SHELL:
-        if os.environ.get(name) and not any(name in word for word in more):
-            flag = f"-- --update-env-vars={name}=${name}"
-            click.echo(f"{name} is set here, and the deployed app will not have it; to give it: {flag}", err=True)
+class _Lines:
+    """Shows lines below the title of a step that goes on."""
+
+    def __init__(self) -> None:
+        self._shown = False
+
+    def __call__(self, line: str) -> None:
+        click.echo(f"\n    {line}", nl=False)
+        self._shown = True
+
+    def end(self) -> str:
+        """What puts the step's outcome on a line of its own, where there were lines."""
+        shown, self._shown = self._shown, False
+        return "\n    " if shown else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +127,12 @@ class _Deploy:
     settings: Settings
     place: Place
     tools: Tools
+    lines: _Lines
     drop: frozenset[str]
     more: tuple[str, ...]
     yes: bool
     terraform: bool
+    sources: Sources
     index: VertexIndex = vertex.PLACEHOLDER
 
     @classmethod
@@ -126,11 +143,12 @@ class _Deploy:
         settings = settings_for_deploy(folder, os.environ)
         place = Place(settings.cloud.project or NO_PROJECT, settings.cloud.region)
         app_service(settings, place)  # refuses ids that cannot be
-        problems = list(vertex.deployed_index_problems(settings))
+        problems = [*vertex.deployed_index_problems(settings), *_database_problems(repo_root(), settings)]
         if problems:
             raise SettingsError("\n".join(problems))
-        tools = Tools(os.environ, lambda line: click.echo(f"\n    {line}", nl=False))
-        return cls(repo_root(), folder, settings, place, tools, drop, more, yes, terraform)
+        lines, root = _Lines(), repo_root()
+        tools = Tools(os.environ, lines)
+        return cls(root, folder, settings, place, tools, lines, drop, more, yes, terraform, sources_of(root, folder))
 
     @property
     def service(self) -> Service:
@@ -165,6 +183,7 @@ class _Deploy:
         return replace(self, index=found(self.tools, self.place, self.own)) if self.own else self
 
     def run(self) -> None:
+        self._say_sources()
         steps, functions = self._steps(), self.functions
         watch = self._watching(functions)
         stands_on = list(self._stands_on(for_service(self.place, self._door(frozenset()), {})))
@@ -187,26 +206,31 @@ class _Deploy:
         except Failed as failed:
             click.echo(f"The config of web clients cannot be shown: {failed}")
             return
-        click.echo(
-            f"\nWeb clients sign in with this config, in which nothing is secret (docs/auth.md):\n\n{shown(config)}"
-        )
+        click.echo("\nWeb clients sign in with this config. Nothing in it is secret (docs/auth.md).")
+        environment = self.settings.environment.name
+        of = f" --env {environment}" if environment else ""
+        click.echo(f"To see it again: firelaunch web-config {self.settings.app.id}{of}\n\n{shown(config)}")
 
     def preview(self) -> None:
+        self._say_sources()
         progress = Progress(2)
         with progress.step(f"stage {self.service.name}"):
             staged = self._stage_app()
         with progress.step("a revision without traffic") as said:
             said.append("\n" + self.release(self.service).preview(staged))
 
+    def _say_sources(self) -> None:
+        click.echo(f"{self.settings.app.id} from {self.sources.said}")
+
     def release(self, service: Service) -> Release:
         """The service's revisions; what comes after -- is for the app's."""
         more = () if service.function else self.more
-        return Release(self.tools, self.place, service, self._smoke(service), more)
+        return Release(self.tools, self.place, service, self._smoke(service), more, self.sources)
 
     def explain(self) -> None:
         """The whole plan for a project in which nothing was made yet."""
         if self.place.project == NO_PROJECT:
-            click.echo("No project is named: set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT.\n")
+            click.echo("No project yet: set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT.\n")
         functions, door = self.functions, self._door(frozenset())
         services = self._services(frozenset())
         before, after = self._steps(), [*self._watching(functions), *self._stands_on(for_service(self.place, door, {}))]
@@ -214,20 +238,30 @@ class _Deploy:
         lines += [line for service in services[:-1] for line in self._release_lines(service)]
         lines += [line for step in after for line in explain(step)]
         lines += self._release_lines(door)
-        costs = self._costs(functions, door)
         looks, acts = (sum(line.startswith(f"    {word} ") for line in lines) for word in ("look", "do  "))
         click.echo(
-            f"{self.settings.app.id} in {self.place.project}, {self.place.region}. Nothing is done now.\n"
-            f"    {len(before) + len(after)} steps and {len(services)} services: {looks} commands look, and {acts} act "
-            "where\n    nothing was made yet; what is there already is let be"
+            _filled(
+                f"{self.settings.app.id} in {self.place.project}, {self.place.region}{self._environment()}. Nothing is "
+                "done now. "
+                f"{len(before) + len(after)} steps and {len(services)} services: {looks} commands look, and {acts} act "
+                "where nothing was made yet; what is there already is let be."
+            )
         )
         for said in self._model_warnings():
-            click.echo(f"    warning: {said}")
-        click.echo("\n".join(f"    {service.name}{_serving(service)}" for service in services))
-        standing = [(what, micro) for what, micro in costs if "Vertex AI index" in what]
-        among = f", {_dollars(standing)} of it for the index of vectors" if standing else ""
-        click.echo(f"    {_dollars(costs)} in a month in which nobody uses it{among}; its items are at the end\n")
-        click.echo("\n".join([*lines, *_cost_lines(costs)]))
+            click.echo(_filled(f"warning: {said}"))
+        page = summary(self.settings, self.place, services, self._locks(), self._costs(functions, door))
+        click.echo("\n".join(["", *page, "", *lines, "", "Nothing was done. The summary is at the top."]))
+
+    def _environment(self) -> str:
+        name = self.settings.environment.name
+        return f", environment {name}" if name else ""
+
+    def _locks(self) -> Locks:
+        prompts = self.folder / "app" / "prompts"
+        used = [f"{name}@{version}" for name, choice in self.settings.prompts.items() for version in choice.versions]
+        file = requirements_lock(self.root, self.folder)
+        shown = file.relative_to(self.root) if file.is_relative_to(self.root) else file
+        return Locks(used, released(prompts), len(pins(read_text_file(file))), str(shown))
 
     def looked_at(self) -> list[Step]:
         """All steps but the revisions."""
@@ -268,11 +302,13 @@ class _Deploy:
         return map(left_to_terraform, steps) if self.terraform else steps
 
     def _infrastructure(self) -> Iterable[Step]:
-        index, dimensions = self.settings.index, self.settings.embedding.length
+        index, dimensions, cloud = self.settings.index, self.settings.embedding.length, self.settings.cloud
         yield from for_project(self.place)
         yield from for_service(self.place, self.service, _only(os.environ, *self.service.secrets))
         for name, file, vector, tags in self._indexed():
             yield database(self.place, name)
+            if name == self.settings.database and (cloud.point_in_time or cloud.backup_days):
+                yield backups(self.place, name, cloud)
             yield indexes(self.place, name, file, vector, tags)
         yield from vectors(self.place, index, dimensions)
         yield from begin(self.place, self.own) if self.own else []
@@ -280,6 +316,8 @@ class _Deploy:
             yield from for_work(self.place, self.service, self.service.work)
         if self.functions:
             yield from self._calling(self.functions)
+        if cloud.monthly_alert:  # late, because its API may just have been turned on
+            yield spending_alert(self.place, cloud)
 
     def _calling(self, functions: AppFunctions) -> Iterable[Step]:
         """What an app's functions take besides the app itself, and what calls them."""
@@ -299,9 +337,10 @@ class _Deploy:
     def _contents(self) -> Iterable[Step]:
         yield from sign_in(self.place, self.settings, GoogleClient.of(os.environ))
         yield web_app(self.place, self.settings.app.id)
-        text = composed_rules(self.root / "apps", self.root / "firestore.rules").text
+        text = composed_rules(self.root / "apps", self.root / "firestore.rules", self.folder).text
+        here = {self.settings.app.id, *(path.parent.name for path in (self.root / "apps").glob("*/firelaunch.toml"))}
         for name in databases(self.settings):
-            yield rules(self.place, name, text, self.drop)
+            yield rules(self.place, name, text, self.drop, here)
         own = bucket(self.settings, self.place)
         yield files(self.place, own)
         yield file_rules(self.place, own, read_text_file(self.root / "storage.rules"))
@@ -310,7 +349,7 @@ class _Deploy:
         joining = self.settings.membership
         policy = Policy(joining.join, joining.domains, self.settings.identity.tenant or None, joining.roles)
         fields = {"name": self.settings.app.name, **policy.data()}
-        yield publish(self.place, databases(self.settings)[-1], self.settings.app.id, fields)
+        yield publish(self.place, self.settings.database, self.settings.app.id, fields)
 
     def _stage_app(self) -> Staged:
         return stage_app(self.root, self.folder, self._out(self.service.name))
@@ -333,7 +372,8 @@ class _Deploy:
 
     def _perform(self, step: Step, progress: Progress) -> None:
         with progress.step(step.title) as said:
-            said.append("done" if perform(step, self.tools, self._agree) else "ok")
+            ended = "done" if perform(step, self.tools, self._agree) else "ok"
+            said.append(f"{self.lines.end()}{ended}")
 
     def _agree(self, question: str) -> bool:
         click.echo(f"\n{question}")
@@ -357,7 +397,10 @@ class _Deploy:
         return [self.service, *([functions.service] if functions else []), self._door(dedicated)]
 
     def _door(self, dedicated: frozenset[str]) -> Service:
-        return membership_service(self.place, dedicated | self._dedicated())
+        own = self._dedicated()
+        apps = {entry.partition("=")[0] for entry in own}
+        others = {entry for entry in dedicated if entry.partition("=")[0] not in apps}
+        return membership_service(self.place, own | others)
 
     def _known_dedicated(self) -> frozenset[str]:
         """The apps that another clone has told the membership function are dedicated."""
@@ -365,15 +408,11 @@ class _Deploy:
         return frozenset(filter(None, live.environ("DEDICATED_APPS").split(","))) if live else frozenset()
 
     def _dedicated(self) -> frozenset[str]:
-        found = {self.settings.app.id} if self.settings.cloud.database == "dedicated" else set()
-        for path in (self.root / "apps").glob("*/firelaunch.toml"):
-            try:
-                data = tomllib.loads(read_text_file(path))
-                project = os.environ.get("GOOGLE_CLOUD_PROJECT") or data["cloud"]["project"]
-                if data["cloud"]["database"] == "dedicated" and project == self.place.project:
-                    found.add(data["app"]["id"])
-            except (KeyError, TypeError, tomllib.TOMLDecodeError, SettingsError):
-                continue  # that app's own commands say what is wrong with it
+        cloud = self.settings.cloud
+        found = {dedicated_entry(self.settings.app.id, cloud.database_id)} if cloud.database == "dedicated" else set()
+        for app, project, other in _apps(self.root):
+            if app != self.settings.app.id and other.get("database") == "dedicated" and project == self.place.project:
+                found.add(dedicated_entry(app, other.get("database_id", "")))
         return frozenset(found)
 
     def _release_lines(self, service: Service) -> list[str]:
@@ -392,7 +431,7 @@ class _Deploy:
         if functions:
             own = replace(functions.service, secrets=_but(functions.service.secrets, self.service.secrets))
             items += idle_month(own, functions.schedules)
-        return items + idle_month(door)
+        return items + idle_month(door) + backup_costs(self.settings.database, self.settings.cloud)
 
 
 def planned(app: str) -> tuple[Settings, Tools, Callable[[], list[Step]]]:
@@ -408,6 +447,24 @@ def planned(app: str) -> tuple[Settings, Tools, Callable[[], list[Step]]]:
     return deploy.settings, deploy.tools, lambda: deploy.checked().looked_at()
 
 
+def _apps(root: Path) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Each app of the clone: its id, its project and its [cloud] settings, in the environment that is chosen. One that
+    cannot be read is left out: its own commands say what is wrong with it."""
+    for path in (root / "apps").glob("*/firelaunch.toml"):
+        try:
+            file = read_settings(path)
+            data = overlaid(file, chosen(os.environ))
+            yield data["app"]["id"], project_of(file, os.environ), data["cloud"]
+        except (KeyError, TypeError, SettingsError):
+            continue
+
+
+def _database_problems(root: Path, settings: Settings) -> Iterator[str]:
+    database, app = settings.cloud.database_id, settings.app.id
+    if database and any(other == database != app for other, *_ in _apps(root)):
+        yield f"firelaunch.toml: cloud.database_id is {database!r}, the id of another app here, and so its database's."
+
+
 def _only(environ: Mapping[str, str], *names: str) -> dict[str, str]:
     return {name: environ[name] for name in names if environ.get(name)}
 
@@ -416,18 +473,5 @@ def _but(these: Mapping[str, str], those: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in these.items() if name not in those}
 
 
-def _serving(service: Service) -> str:
-    served = service.environ.get("FUNCTIONS", "")
-    return f": {served.replace(',', ', ')}" if served else ""
-
-
-def _cost_lines(costs: Iterable[tuple[str, int]]) -> list[str]:
-    return [
-        "a month in which nobody uses it, without Google's free allowances (tier 1 regions)",
-        *(f"    ${micro / 1_000_000:9.2f}  {what}" for what, micro in costs),
-        f"    {_dollars(costs, 9)}  in all, and what stored data and images cost",
-    ]
-
-
-def _dollars(costs: Iterable[tuple[str, int]], width: int = 0) -> str:
-    return f"${sum(micro for _, micro in costs) / 1_000_000:{width}.2f}"
+def _filled(text: str) -> str:
+    return textwrap.fill(text, WIDTH, subsequent_indent="    ", break_on_hyphens=False)

@@ -20,7 +20,7 @@ from ..doctor.env_file import read_env
 from ..errors import SettingsError
 from ..settings import Settings
 from ..testing.emulator import Emulator, EmulatorUnavailable, RulesError
-from .apps import app_folder, repo_root
+from .apps import app_folder, env_option, repo_root
 from .children import Child, Log, follow
 from .rules import composed_rules
 from .serve import free_port, gunicorn_command
@@ -42,6 +42,7 @@ _UNWATCHED = {".firelaunch", ".venv", "node_modules", "__pycache__", ".git", "te
 @click.argument("app", default=".")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the app; 8080, or any where that is taken.")
 @click.option("--embedded", is_flag=True, help="Without emulators: SQLite, as firelaunch serve has it.")
+@env_option
 def command(app: str, port: int | None, embedded: bool) -> None:
     """Run APP (a folder, or a name under apps/) until Ctrl-C, and start it again after each change.
 
@@ -109,7 +110,7 @@ class _Dev:
 
     def _databases(self) -> list[str]:
         settings = Settings.load(self.folder / "firelaunch.toml", {})
-        return ["(default)", *([settings.app.id] if settings.cloud.database == "dedicated" else [])]
+        return list(dict.fromkeys(["(default)", settings.database]))
 
     def start_auth(self) -> None:
         firebase = shutil.which("firebase")

@@ -18,7 +18,7 @@ from ..doctor.base import Finding, problem, skipped
 from ..doctor.cloud import cloud_checks
 from ..doctor.machine import machine
 from ..errors import SettingsError
-from .apps import app_folder
+from .apps import app_folder, app_folders, env_option
 from .deploy import planned
 
 __all__ = ["command"]
@@ -30,6 +30,7 @@ _COLOURS = {"ok": "green", "note": "yellow", "problem": "red", "skipped": "cyan"
 @click.argument("app", required=False)
 @click.option("--offline", is_flag=True, help="Leave the cloud checks out.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@env_option
 def command(app: str | None, offline: bool, as_json: bool) -> None:
     """Check this machine, and APP (a folder, or a name under apps/; each app there, if left out).
 
@@ -53,7 +54,7 @@ def command(app: str | None, offline: bool, as_json: bool) -> None:
 
 
 def _findings(app: str | None, *, offline: bool) -> Iterator[tuple[str, Finding]]:
-    folders = [app_folder(app)] if app else sorted(path.parent for path in Path("apps").glob("*/firelaunch.toml"))
+    folders = [app_folder(app)] if app else app_folders(Path("apps"))
     if not app and not folders and Path("firelaunch.toml").is_file():
         folders = [Path.cwd()]
     for finding in machine(os.environ, datetime.now(UTC).date()):

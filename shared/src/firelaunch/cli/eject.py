@@ -15,7 +15,7 @@ from ..deploy.accounts import members
 from ..deploy.tools import Failed, Tools
 from ..settings import Settings
 from ..text_file import read_text_file
-from .apps import app_folder, repo_root, where
+from .apps import app_folder, env_option, repo_root, where
 from .data import export_data
 from .rules import composed_rules
 
@@ -32,6 +32,7 @@ _LEFT_BEHIND = (".firelaunch", ".env", ".git", ".venv", "node_modules", "__pycac
     "--out", type=click.Path(file_okay=False, path_type=Path), help="The folder; build/eject/APP if left out."
 )
 @click.option("--no-data", is_flag=True, help="Leave documents and users out.")
+@env_option
 def command(app: str, project: str, out: Path | None, no_data: bool) -> None:
     """Prepare the move of APP (a folder, or a name under apps/) to a project of its own.
 
@@ -59,9 +60,10 @@ def command(app: str, project: str, out: Path | None, no_data: bool) -> None:
 
 _OF_THE_OLD = (
     re.compile(r"^\[index\.vertex\][^\n]*\n(?:(?!\[)[^\n]*(?:\n|\Z))*", re.MULTILINE),
-    re.compile(r"^bucket\s*=[^\n]*\n", re.MULTILINE),
+    re.compile(r"^(?:bucket|database_id)\s*=[^\n]*\n", re.MULTILINE),
 )
-"""What names something of the old project that the new one has its own of: an index of vectors, the bucket of files."""
+"""What names something of the old project that the new one has its own of: an index of vectors, the bucket of files, a
+database that a restore made."""
 
 
 def _settings(folder: Path, target: Path, project: str) -> None:

@@ -11,7 +11,7 @@ from ..errors import InvalidId
 from ..scope import check_uid
 from ..upkeep import erasure_of
 from ..wiring import build
-from .apps import load_settings, where
+from .apps import app_folders, env_option, load_settings, where
 
 __all__ = ["command"]
 
@@ -28,12 +28,13 @@ def _uid(_context: click.Context, _argument: click.Parameter, uid: str) -> str:
 @click.option("--app", "apps", multiple=True, help="A folder, or a name under apps/; all of those if left out.")
 @click.option("--dry-run", is_flag=True, help="Say what there is, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@env_option
 def command(uid: str, apps: tuple[str, ...], dry_run: bool, yes: bool) -> None:
     """Remove everything that the user UID left in the apps: docs/erasure.md says what, and what stays elsewhere.
 
     Run it with FIRELAUNCH_MODE=cloud, credentials that may write to the databases, and the apps' own variables.
     """
-    listed = apps or tuple(sorted(path.parent.name for path in Path("apps").glob("*/firelaunch.toml")))
+    listed = apps or tuple(folder.name for folder in app_folders(Path("apps")))
     if not listed:
         raise click.ClickException("There is no app in apps/; name one with --app.")
     if not (dry_run or yes):

@@ -10,7 +10,7 @@ from ..errors import BadRequest
 from ..membership.claims import check_role
 from ..membership.invites import Invites
 from ..wiring import build_store
-from .apps import load_settings, where
+from .apps import env_option, load_settings, where
 
 __all__ = ["command"]
 
@@ -27,6 +27,7 @@ def _role(_context: click.Context, _option: click.Parameter, role: str) -> str:
 @click.option("--role", default="member", show_default=True, callback=_role, help='"admin" makes an admin of the app.')
 @click.option("--uses", type=click.IntRange(1, 10_000), default=1, show_default=True, help="People who may use it.")
 @click.option("--hours", type=click.IntRange(1, 24 * 90), default=72, show_default=True, help="How long it holds.")
+@env_option
 def command(app: str, role: str, uses: int, hours: int) -> None:
     """Print a code with which people join APP (a folder, or a name under apps/).
 

@@ -8,13 +8,14 @@ from ..membership.policy import Policy
 from ..scope import Scope
 from ..store.base import Set
 from ..wiring import build_store
-from .apps import load_settings, where
+from .apps import env_option, load_settings, where
 
 __all__ = ["command"]
 
 
 @click.command("publish")
 @click.argument("app", default=".")
+@env_option
 def command(app: str) -> None:
     """Write the name and the join policy of APP (a folder, or a name under apps/) to its database.
 

@@ -10,7 +10,7 @@ from ..errors import InvalidId
 from ..membership.removals import Removals
 from ..scope import check_uid
 from ..wiring import build_store
-from .apps import load_settings, where
+from .apps import env_option, load_settings, where
 
 __all__ = ["command"]
 
@@ -18,6 +18,7 @@ __all__ = ["command"]
 @click.command("readmit")
 @click.argument("app")
 @click.argument("uid")
+@env_option
 def command(app: str, uid: str) -> None:
     """Let UID, whom an admin removed from APP (a folder, or a name under apps/), join it again.
 

@@ -11,7 +11,7 @@ import click
 from ..errors import FirelaunchError
 from ..reembed import Reembedding, Shard, Survey
 from ..wiring import build
-from .apps import load_settings, where
+from .apps import env_option, load_settings, where
 from .conversation import dollars
 
 __all__ = ["command"]
@@ -25,6 +25,7 @@ _WAIT_SECONDS = 60.0
 @click.option("--yes", is_flag=True, help="Do not ask before it costs something.")
 @click.option("--drop-old", is_flag=True, help="Remove the versions that were searched before.")
 @click.option("--abandon", is_flag=True, help="Give up the version that is being built.")
+@env_option
 def command(app: str, dry_run: bool, yes: bool, drop_old: bool, abandon: bool) -> None:
     """Build the index version that APP's firelaunch.toml asks for, from stored text; search it once it is complete.
 

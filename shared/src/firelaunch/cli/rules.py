@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tomllib
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ..environments import PRODUCTION, VARIABLE, environments, project_of
 from ..errors import InvalidId, SettingsError
 from ..rules.compare import Comparison, compare
 from ..rules.compose import Composed, Refused, compile_problems, compose
@@ -18,6 +20,7 @@ from ..rules.fragment import Fragment, Problem
 from ..rules.live import ENDPOINT, LiveError, fetch
 from ..rules.paths import kept, shown
 from ..scope import check_app_id
+from ..settings import read_settings
 from ..testing.emulator import Emulator, EmulatorUnavailable
 from ..text_file import decode_text
 
@@ -91,6 +94,7 @@ def kept_paths() -> None:
 @click.option("--database", default="(default)", show_default=True, help="With --project: which database's.")
 @click.option("--drop", multiple=True, metavar="APP", help="An app whose block may go. May be given again.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--env", metavar="NAME", help="Fetch those of the project that the apps have under [env.NAME].")
 @click.option("--endpoint", default=ENDPOINT, show_default=True, help="With --project: where the Rules API is.")
 def diff(
     apps: Path,
@@ -101,6 +105,7 @@ def diff(
     database: str,
     drop: tuple[str, ...],
     as_json: bool,
+    env: str | None,
     endpoint: str,
 ) -> None:
     """Show what deploying the rules would change of those that are live.
@@ -108,8 +113,9 @@ def diff(
     Exit 0 where a deploy may go on, whether or not anything changes; 1 where it would drop an app's block that is live,
     or a fragment is refused; 2 where the input is wrong or the live rules cannot be fetched.
     """
-    if (live is None) == (project is None):
-        raise _Wrong("Give either --live FILE or --project PROJECT.")
+    if [live, project, env].count(None) != 2:
+        raise _Wrong("Give either --live FILE, --project PROJECT or --env NAME.")
+    project = _project_of(apps, env) if env else project
     text = _read(new) if new else composed_rules(apps, base).text
     try:
         before = _read(live) if live else fetch(str(project), database, endpoint)
@@ -126,6 +132,24 @@ def diff(
             f"This deploy would drop the live rules of {', '.join(refused)}. Build where "
             f"apps/{refused[0]}/firestore.rules is, or, if the rules are to go, pass --drop {refused[0]}."
         )
+
+
+def _project_of(apps: Path, env: str) -> str:
+    """The one project that the apps have in an environment."""
+    environ = {**os.environ, VARIABLE: env}
+    files = [read_settings(path) for path in sorted(apps.glob("*/firelaunch.toml"))]
+    try:
+        named = {project_of(file, environ) for file in files if env in {PRODUCTION, *environments(file)}} - {""}
+    except SettingsError as error:
+        raise _Wrong(str(error)) from None
+    if len(named) != 1:
+        said = (
+            f"The apps have {', '.join(sorted(named))} there"
+            if named
+            else f"No app names a project in environment {env}"
+        )
+        raise _Wrong(f"{said}; say which one is meant with --project.")
+    return named.pop()
 
 
 def _report(found: Comparison, live: bool, refused: list[str]) -> dict[str, Any]:
@@ -154,14 +178,17 @@ def _show(found: Comparison, live: bool) -> None:
         click.echo("Nothing would change.")
 
 
-def composed_rules(apps: Path, base: Path) -> Composed:
+def composed_rules(apps: Path, base: Path, more: Path | None = None) -> Composed:
     """The rules of all apps, not compiled.
+
+    Args:
+        more: the folder of an app that may lie elsewhere.
 
     Raises:
         ClickException: they are refused, or cannot be read.
     """
     try:
-        return compose(_read(base), _fragments(apps), str(base))
+        return compose(_read(base), _fragments(apps, more), str(base))
     except Refused as refused:
         raise click.ClickException(f"The rules are refused:\n{refused}") from None
 
@@ -176,8 +203,11 @@ def _compiled(composed: Composed) -> list[Problem]:
         raise _Wrong(f"The rules cannot be compiled: {error}. --no-compile leaves this check out.") from None
 
 
-def _fragments(apps: Path) -> list[Fragment]:
-    return [Fragment(_app_id(path.parent), str(path), _read(path)) for path in sorted(apps.glob("*/firestore.rules"))]
+def _fragments(apps: Path, more: Path | None) -> list[Fragment]:
+    paths = {path.parent.name: path for path in sorted(apps.glob("*/firestore.rules"))}
+    if more is not None:
+        paths[more.name] = more / "firestore.rules"
+    return [Fragment(_app_id(path.parent), str(path), _read(path)) for path in paths.values() if path.is_file()]
 
 
 def _app_id(folder: Path) -> str:

@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from .apps import app_folder
+from .apps import app_folder, env_option
 
 __all__ = ["command", "free_port", "gunicorn_command"]
 
@@ -46,6 +46,7 @@ def free_port(wanted: int | None, usual: int = 8080, host: str = "127.0.0.1") ->
 @click.argument("app", default=".")
 @click.option("--port", envvar="PORT", type=click.IntRange(1, 65535), default=8080, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@env_option
 def command(app: str, port: int, host: str) -> None:
     """Run APP (a folder, or a name under apps/) under gunicorn until Ctrl-C.
 

@@ -10,7 +10,7 @@ import click
 from ..deploy.names import OF_FUNCTIONS
 from ..deploy.rehearsal import service_as_planned, settings_for_deploy
 from ..deploy.stage import FUNCTIONS, StageError, stage_app, stage_functions
-from .apps import app_folder, repo_root
+from .apps import app_folder, env_option, repo_root
 from .start_check import would_start
 
 __all__ = ["command"]
@@ -20,6 +20,7 @@ __all__ = ["command"]
 @click.argument("app", required=False)
 @click.option("--functions", is_flag=True, help="Stage APP's functions; without APP, the membership function.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder; else build/stage/<app>.")
+@env_option
 def command(app: str | None, functions: bool, out: Path | None) -> None:
     """Make a self-contained build folder of APP (a folder, or a name under apps/): the same commit, the same bytes.
 

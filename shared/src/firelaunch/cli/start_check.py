@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..deploy.names import Service
-from ..deploy.rehearsal import rehearse, release_prompts
+from ..deploy.rehearsal import rehearse, release_prompts, where_to
 
 __all__ = ["would_start"]
 
@@ -25,6 +25,6 @@ def would_start(folder: Path, service: Service, *, write: bool) -> None:
     """
     in_ci = bool(os.environ.get("CI"))
     if write and not in_ci:
-        for name in release_prompts(folder):
+        for name in release_prompts(folder, where_to(service.environ)):
             click.echo(f"prompts.lock: {name} is released with this, and is not changed from now on; commit the file")
     rehearse(folder, service, releasing=not write and not in_ci)

@@ -9,11 +9,13 @@ from pathlib import Path
 import click
 
 from ..deploy.names import Place
+from ..deploy.rehearsal import settings_for_deploy
 from ..deploy.terraform import variables
 from ..deploy.vertex import deployed_index_problems
+from ..environments import DEFAULT_REGION, chosen
 from ..errors import SettingsError
 from ..settings import Settings
-from .apps import repo_root
+from .apps import app_folders, env_option, repo_root
 
 __all__ = ["command"]
 
@@ -23,32 +25,38 @@ __all__ = ["command"]
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="The file; deploy/terraform's, if left out."
 )
+@env_option
 def command(project: str | None, out: Path | None) -> None:
     """Write the names, roles and settings of a project and its apps as Terraform's variables.
 
     They are those of firelaunch deploy, taken from the apps' settings. Run it again after a change of those.
     """
     root = repo_root()
-    found = [_settings(path) for path in sorted(root.glob("apps/*/firelaunch.toml"))]
+    found = [_settings(folder) for folder in app_folders(root / "apps")]
     projects = sorted({app.cloud.project for app in found} - {""})
     if project is None and len(projects) != 1:
         said = f"The apps name {', '.join(projects)}" if projects else "No app names a project"
         raise click.ClickException(f"{said}; say which one is meant with --project.")
     project = project or projects[0]
     apps = [app for app in found if app.cloud.project == project]
-    regions = sorted({app.cloud.region for app in apps}) or ["europe-west1"]
+    regions = sorted({app.cloud.region for app in apps}) or [DEFAULT_REGION]
     if len(regions) > 1:
         raise click.ClickException(f"The apps of {project} are in {', '.join(regions)}; give them one cloud.region.")
-    out = out or root / "deploy" / "terraform" / "firelaunch.auto.tfvars.json"
+    name = chosen(os.environ)  # which Terraform does not take by itself: it would move production's state to it
+    out = out or root / "deploy" / "terraform" / f"firelaunch.{name or 'auto'}.tfvars.json"
     made = variables(Place(project, regions[0]), apps, root / "firestore.indexes.json")
     out.write_text(json.dumps(made, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     click.echo(f"{out}: {project} with {', '.join(app.app.id for app in apps) or 'no app yet'}.")
+    if name:
+        click.echo(
+            f"Give {name} a state of its own: terraform -chdir=deploy/terraform workspace select -or-create {name}; "
+            f"then terraform -chdir=deploy/terraform apply -var-file={out.resolve()}"
+        )
 
 
-def _settings(path: Path) -> Settings:
-    environ = {name: os.environ[name] for name in ("GOOGLE_CLOUD_PROJECT",) if os.environ.get(name)}
-    settings = Settings.load(path, environ)
+def _settings(folder: Path) -> Settings:
+    settings = settings_for_deploy(folder, os.environ)
     problems = list(deployed_index_problems(settings))
     if problems:
-        raise SettingsError("\n".join(f"{path.parent.name}: {each}" for each in problems))
+        raise SettingsError("\n".join(f"{folder.name}: {each}" for each in problems))
     return settings

@@ -12,7 +12,7 @@ from ..deploy.names import Place
 from ..deploy.rehearsal import settings_for_deploy
 from ..deploy.tools import Failed, Tools
 from ..deploy.web_app import web_config
-from .apps import app_folder
+from .apps import app_folder, env_option
 
 __all__ = ["command", "shown"]
 
@@ -24,6 +24,7 @@ def shown(config: Mapping[str, str]) -> str:
 
 @click.command("web-config")
 @click.argument("app")
+@env_option
 def command(app: str) -> None:
     """Print, as JSON, the Firebase config of the web clients of APP (a folder, or a name under apps/).
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import Literal
 
 from ..settings import Settings
+from ..settings_sections import Cloud
 from .names import Schedule, Service
 from .vertex import NODE, own_index
 
-__all__ = ["idle_month", "index_kind"]
+__all__ = ["backup_costs", "idle_month", "index_kind"]
 
 IndexKind = Literal["own", "named"]
 
@@ -32,6 +33,12 @@ _ACTIVE_PICODOLLARS = 24_000_000
 _NODE_HOUR = 94_000
 """Micro-dollars of one node of the smallest machine, e2-standard-2, in an hour; of us-central1, and some more elsewhere
 (https://cloud.google.com/vertex-ai/pricing#vectorsearch)."""
+
+_BACKUP = 30_000
+"""Micro-dollars of one GiB in one backup in a month; each is a whole copy (https://cloud.google.com/firestore/pricing)."""
+_VERSIONS = 150_000
+"""An estimate for the versions of 7 days of one GiB in a month: as much again as the data, at the price of stored data
+in us-central1 (https://cloud.google.com/firestore/pricing). A database of which much is rewritten takes more."""
 
 _PICO = 1_000_000
 
@@ -61,6 +68,16 @@ def idle_month(
         whose = "its Vertex AI index" if index == "own" else "the Vertex AI index that it names"
         hourly = f"${_NODE_HOUR / 1_000_000:.3f} an hour, https://cloud.google.com/vertex-ai/pricing#vectorsearch"
         items.append((f"{name}: one {NODE['machine_type']} node of {whose}; {hourly}", 730 * _NODE_HOUR))
+    return items
+
+
+def backup_costs(database: str, cloud: Cloud) -> list[tuple[str, int]]:
+    """Each item and its micro-dollars a month for one GiB of data; Firestore's free allowance holds for neither."""
+    items = []
+    if cloud.point_in_time:
+        items.append((f"{database}: versions of 7 days, for 1 GiB of data", _VERSIONS))
+    if cloud.backup_days:
+        items.append((f"{database}: {cloud.backup_days} daily backups, for 1 GiB of data", cloud.backup_days * _BACKUP))
     return items
 
 

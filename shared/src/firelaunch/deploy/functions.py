@@ -20,7 +20,7 @@ from .names import (
     Service,
     app_service,
     bucket,
-    databases,
+    environ_of,
     keeps_documents,
     sells_plans,
 )
@@ -122,7 +122,7 @@ def app_functions(settings: Settings, place: Place) -> AppFunctions | None:
         uploads=_uploads(settings, place, url) if documents else None,
         removals=Removals(
             trigger=f"fl-removals-{app}",
-            database=databases(settings)[-1],
+            database=settings.database,
             pattern=f"apps/{app}/users/*/documents/*",
             service=service.name,
             path="/on_document_written",
@@ -136,7 +136,7 @@ def membership_service(place: Place, dedicated: frozenset[str]) -> Service:
     """The membership function's service: the one that may change users, and the project's own.
 
     Args:
-        dedicated: ids of the apps that have a database of their own.
+        dedicated: the apps that have a database of their own, as :func:`dedicated_entry`.
     """
     return Service(
         name=MEMBERSHIP,
@@ -152,6 +152,11 @@ def membership_service(place: Place, dedicated: frozenset[str]) -> Service:
     )
 
 
+def dedicated_entry(app: str, database_id: str) -> str:
+    """Name an app that has a database of its own in DEDICATED_APPS: "app", or "app=database" where the ids differ."""
+    return app if database_id in ("", app) else f"{app}={database_id}"
+
+
 def topic_of(bucket_name: str) -> str:
     """The topic that a bucket tells of its files."""
     return f"firelaunch-uploads-{bucket_name}"
@@ -162,8 +167,7 @@ def _service(settings: Settings, place: Place, whole: Service) -> Service:
     billing = sells_plans(settings)
     wanted = (*EVERY_APP, *(BILLING if billing else ()), *(DOCUMENTS if keeps_documents(settings) else ()))
     environ = {
-        "FIRELAUNCH_MODE": "cloud",
-        "GOOGLE_CLOUD_PROJECT": place.project,
+        **environ_of(settings, place),
         "FIRELAUNCH_JOBS_URL": whole.environ["FIRELAUNCH_JOBS_URL"],
         "FIRELAUNCH_JOBS_ACCOUNT": whole.environ["FIRELAUNCH_JOBS_ACCOUNT"],
         "FUNCTION_TARGET": TARGET,
@@ -176,7 +180,7 @@ def _service(settings: Settings, place: Place, whole: Service) -> Service:
     # They call no model, so that its key stays with the app.
     secrets = {key: secret for key, secret in whole.secrets.items() if key != "OPENAI_API_KEY"}
     if billing:
-        own = app if settings.cloud.database == "dedicated" else ""
+        own = dedicated_entry(app, settings.cloud.database_id) if settings.cloud.database == "dedicated" else ""
         environ |= {"BILLING_APPS": app, "BILLING_SHARED": "1", "DEDICATED_APPS": own}
         secrets[WEBHOOK_SECRET] = f"{app}-stripe-webhook-secret"
     return Service(

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..environments import VARIABLE
 from ..errors import SettingsError
 from ..settings import Settings
 
@@ -47,6 +48,7 @@ __all__ = [
     "app_service",
     "bucket",
     "databases",
+    "environ_of",
     "features",
     "keeps_documents",
     "permissions_of",
@@ -60,6 +62,7 @@ made in, so they have to be on there before anything else (https://cloud.google.
 APIS = (
     *FIRST_APIS,
     "artifactregistry.googleapis.com",
+    "billingbudgets.googleapis.com",
     "cloudbuild.googleapis.com",
     "cloudquotas.googleapis.com",
     "cloudscheduler.googleapis.com",
@@ -112,7 +115,8 @@ _ROLES: Mapping[str, str] = {
         "secrets.create secrets.list secrets.getIamPolicy secrets.setIamPolicy versions.add versions.list"
     ),
     "roles/datastore.owner": (
-        "databases.create databases.getMetadata databases.list entities.create entities.get entities.update "
+        "backupSchedules.create backupSchedules.list databases.create databases.getMetadata databases.list "
+        "databases.update entities.create entities.get entities.update "
         "indexes.create indexes.list indexes.update operations.get"
     ),
     "roles/firebase.admin": "projects.get projects.update clients.create clients.get clients.list",
@@ -367,7 +371,7 @@ def app_service(settings: Settings, place: Place) -> Service:
     _check(settings)
     public = cloud.edge == "public"
     work = _work(settings, place) if public else None
-    environ = {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": place.project, "CONCURRENCY": str(cloud.concurrency)}
+    environ = {**environ_of(settings, place), "CONCURRENCY": str(cloud.concurrency)}
     if work:
         environ["FIRELAUNCH_JOBS_URL"] = work.sweep.url
         environ["FIRELAUNCH_JOBS_ACCOUNT"] = place.email(work.account)
@@ -386,9 +390,15 @@ def app_service(settings: Settings, place: Place) -> Service:
     )
 
 
+def environ_of(settings: Settings, place: Place) -> dict[str, str]:
+    """The variables that every service of an app has: how it runs, where, and as which environment."""
+    named = {VARIABLE: settings.environment.name} if settings.environment.name else {}
+    return {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": place.project, **named}
+
+
 def databases(settings: Settings) -> tuple[str, ...]:
     """Those that an app's deploy sees to; the app's own is the last."""
-    return (DEFAULT_DATABASE, *([settings.app.id] if settings.cloud.database == "dedicated" else []))
+    return tuple(dict.fromkeys((DEFAULT_DATABASE, settings.database)))
 
 
 def bucket(settings: Settings, place: Place) -> str:
@@ -432,7 +442,7 @@ def _check(settings: Settings) -> None:
 
 def _roles(settings: Settings, place: Place) -> tuple[Role, ...]:
     return (
-        Role(DATASTORE_USER, databases(settings)[-1]),
+        Role(DATASTORE_USER, settings.database),
         Role(OBJECT_USER, bucket=bucket(settings, place), folder=f"apps/{settings.app.id}"),
         *(Role(FEATURE_ROLES[name]) for name in features(settings) if name in FEATURE_ROLES),
         *([Role(AUTH_VIEWER)] if settings.identity.check_revoked else []),

@@ -13,14 +13,16 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
+from ..environments import VARIABLE
 from ..errors import SettingsError
 from ..prompt_lock import lock
 from ..settings import Settings
 from .names import NO_PROJECT, Place, Service, app_service
 from .vertex import PLACEHOLDER, own_index, told
 
-__all__ = ["rehearse", "release_prompts", "service_as_planned", "settings_for_deploy"]
+__all__ = ["rehearse", "release_prompts", "service_as_planned", "settings_for_deploy", "where_to"]
 
 _SETTINGS = "firelaunch.toml"
 _PROMPTS = Path("app") / "prompts"
@@ -41,13 +43,17 @@ except SettingsError as error:
 
 
 def settings_for_deploy(folder: Path, environ: Mapping[str, str]) -> Settings:
-    """An app's settings without this machine's variables, which are not the service's; but for the project's.
+    """An app's settings, of this machine's variables with those alone that say where a deploy goes.
 
     Raises:
         SettingsError: they do not hold.
     """
-    project = {name: environ[name] for name in ("GOOGLE_CLOUD_PROJECT",) if environ.get(name)}
-    return Settings.load(folder / _SETTINGS, project)
+    return Settings.load(folder / _SETTINGS, where_to(environ))
+
+
+def where_to(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables of this machine that say where a deploy goes."""
+    return {name: environ[name] for name in ("GOOGLE_CLOUD_PROJECT", VARIABLE) if environ.get(name)}
 
 
 def service_as_planned(settings: Settings) -> Service:
@@ -74,7 +80,7 @@ def rehearse(folder: Path, service: Service, *, releasing: bool = False) -> None
         shutil.copytree(folder / _PROMPTS, copy / _PROMPTS) if (folder / _PROMPTS).is_dir() else copy.mkdir()
         shutil.copyfile(folder / _SETTINGS, copy / _SETTINGS)
         if releasing:
-            release_prompts(copy)
+            release_prompts(copy, where_to(service.environ))
         done = subprocess.run(  # noqa: S603 - our own interpreter
             [sys.executable, "-c", _START],
             cwd=copy,
@@ -92,13 +98,13 @@ def rehearse(folder: Path, service: Service, *, releasing: bool = False) -> None
         raise SettingsError(said.replace(str(_PROMPTS), str(folder / _PROMPTS)))
 
 
-def release_prompts(folder: Path) -> list[str]:
+def release_prompts(folder: Path, environ: Mapping[str, str] = MappingProxyType({})) -> list[str]:
     """Add the prompts that an app's settings use to its ``prompts.lock``; the file names of those that are new.
 
     Raises:
         SettingsError: the settings do not hold, or a released prompt was changed.
     """
-    settings = Settings.load(folder / _SETTINGS, {})
+    settings = Settings.load(folder / _SETTINGS, environ)
     used = {f"{name}@{version}.md" for name, choice in settings.prompts.items() for version in choice.versions}
     return lock(folder / _PROMPTS, used)
 

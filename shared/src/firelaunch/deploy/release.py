@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from .commits import NO_SOURCES, Sources
 from .more import joined
 from .names import BUILDER, PROBES, RUN, TAGS, Place, Service
 from .plan import secret_versions
@@ -133,6 +134,7 @@ class Release:
 
     Args:
         more: arguments that go to ``gcloud run deploy`` as they are.
+        sources: the commits that new revisions are labelled with.
     """
 
     tools: Tools
@@ -140,6 +142,7 @@ class Release:
     service: Service
     smoke: Smoke
     more: tuple[str, ...] = ()
+    sources: Sources = NO_SOURCES
 
     def live(self, *, fresh: bool = True) -> Live | None:
         """The service as it is; None where there is none yet."""
@@ -279,7 +282,7 @@ class Release:
         return _short(hashlib.sha256(json.dumps([staged.digest, flags, self.more]).encode()).hexdigest())
 
     def _command(self, staged: Staged, digest: str, tag: str, *, built: str | None = None) -> Command:
-        labels = {_DIGEST: digest, _SOURCE: _short(staged.digest)}
+        labels = {_DIGEST: digest, _SOURCE: _short(staged.digest), **self.sources.labels}
         if staged.code:
             labels[_CODE] = _short(staged.code)
         images = (live.built_from(labels[_SOURCE]) for live in self._listed(fresh=False))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..rules.compare import compare
+from ..rules.compose import Kept, keep_others
 from .names import DEFAULT_DATABASE, Place
 from .steps import Action, Step
 from .tools import Failed, Request, Tools
@@ -19,38 +20,46 @@ Live = dict[str, str | None]
 """By a release's name, its rules; None where nothing was released under it."""
 
 
-def rules(place: Place, database: str, text: str, drop: frozenset[str]) -> Step:
-    """``text`` in force for a database.
+def rules(place: Place, database: str, text: str, drop: frozenset[str], here: Collection[str] = ()) -> Step:
+    """``text`` in force for a database, with the live rules of apps that are not here.
 
     Args:
         drop: the apps whose live rules may go.
+        here: the apps whose folders are in this clone; their live rules do not outlast the files.
     """
+
+    def new(content: str | None) -> Kept:
+        return keep_others(text, content, {*here, *drop})
 
     def dropped(answers: Sequence[Any]) -> str | None:
         for content in answers[0].values():
-            gone = [app for app in compare(content, text).removed if app not in drop]
+            gone = [app for app in compare(content, new(content).text).removed if app not in drop]
             if gone:
                 return f"this would drop the live rules of {', '.join(gone)} from database {database}"
         return None
 
     mend = (
-        "deploy from where apps/APP/firestore.rules is; or, if those rules are to go, pass --drop APP; where a "
+        "put apps/APP/firestore.rules back; or, if those rules are to go, pass --drop APP; where a "
         f"permission is missing, ask for roles/firebaserules.admin in {place.project}"
     )
-    return _step(place, f"database {database}", _releases(database), _Source("firestore.rules", text), mend, dropped)
+    source = _Source("firestore.rules", new)
+    return _step(place, f"database {database}", _releases(database), source, mend, dropped)
 
 
 def file_rules(place: Place, bucket: str, text: str) -> Step:
     """``text``, that of ``storage.rules``, in force for a bucket
     (https://firebase.google.com/docs/reference/rules/rest/v1/projects.releases)."""
     mend = f"ask for roles/firebaserules.admin in {place.project}"
-    return _step(place, f"bucket {bucket}", (f"firebase.storage/{bucket}",), _Source("storage.rules", text), mend)
+    source = _Source("storage.rules", lambda _: Kept(text, ()))
+    return _step(place, f"bucket {bucket}", (f"firebase.storage/{bucket}",), source, mend)
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
+    """A file of rules, and what its text is to be where others are live, or None."""
+
     file: str
-    text: str
+    new: Callable[[str | None], Kept]
 
 
 def _step(
@@ -61,8 +70,6 @@ def _step(
     mend: str,
     refuses: Callable[[Sequence[Any]], str | None] = lambda _: None,
 ) -> Step:
-    text = source.text
-
     def look(tools: Tools) -> Sequence[Any]:
         return [{name: _live(tools, place, name) for name in names}]
 
@@ -70,15 +77,19 @@ def _step(
         live: Live = answers[0] or dict.fromkeys(names)
         there = [name for name, content in live.items() if content is not None]
         for name in there or names[:1]:
+            text = source.new(live[name]).text
             if live[name] != text:
-                yield _release(place, name, source, exists=name in there)
+                yield _release(place, name, source.file, text, exists=name in there)
 
     def question(answers: Sequence[Any]) -> str:
-        changed = [content for content in answers[0].values() if content is not None and content != text]
+        new = {content: source.new(content) for content in answers[0].values() if content is not None}
+        changed = {content: made for content, made in new.items() if made.text != content}
         if not changed:
             return f"{what.capitalize()} has no rules yet. Put those of this repo in force?"
-        lines = [line for content in changed for line in compare(content, text).lines]
-        return "\n".join([f"The rules of {what} change:", *lines, "Put them in force?"])
+        lines = [line for content, made in changed.items() for line in compare(content, made.text).lines]
+        kept = sorted({app for made in changed.values() for app in made.apps})
+        more = [f"Those of {', '.join(kept)} stay as they are live: apps/{kept[0]} is not here."] if kept else []
+        return "\n".join([f"The rules of {what} change:", *lines, *more, "Put them in force?"])
 
     return Step(
         f"rules of {what}",
@@ -108,7 +119,7 @@ def _live(tools: Tools, place: Place, name: str) -> str | None:
     return str(files[0].get("content", ""))
 
 
-def _release(place: Place, name: str, given: _Source, *, exists: bool) -> Request:
+def _release(place: Place, name: str, file: str, text: str, *, exists: bool) -> Request:
     releases = f"{_RULES}/projects/{place.project}/releases"
     whole = f"projects/{place.project}/releases/{name}"
 
@@ -118,5 +129,5 @@ def _release(place: Place, name: str, given: _Source, *, exists: bool) -> Reques
             return Request("PATCH", f"{releases}/{name}", {"release": body})
         return Request("POST", releases, body)
 
-    source = {"source": {"files": [{"name": given.file, "content": given.text}]}}
+    source = {"source": {"files": [{"name": file, "content": text}]}}
     return Request("POST", f"{_RULES}/projects/{place.project}/rulesets", source, then=release)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-__all__ = ["in_bytes", "in_name", "in_text"]
+__all__ = ["in_bytes", "in_name", "in_text", "is_key_name", "key_names"]
 
 _NAMES = (
     *(".env", ".env.*", "*.env", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "id_rsa*", "id_ed25519*"),
@@ -32,6 +32,22 @@ _FORMS = {
     "a Slack token": re.compile(r"(?<![A-Za-z0-9])xox[abprs]-[A-Za-z0-9-]{10,}"),
 }
 """By what each is. Firebase's own web keys (AIza...) are not among them: they are public, and web clients need them."""
+
+
+_KEY_NAME = r"[A-Z0-9_]*(?:SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIALS|DATABASE_URL)"
+"""Variables that hold keys, whatever these look like."""
+
+_GIVEN_KEY = re.compile(rf"(?<![A-Z0-9_])({_KEY_NAME})=(?=[^,;])", re.IGNORECASE)
+
+
+def is_key_name(name: str) -> bool:
+    """Whether a variable of this name holds a key."""
+    return re.fullmatch(_KEY_NAME, name, re.IGNORECASE) is not None
+
+
+def key_names(argument: str) -> list[str]:
+    """The variables of NAME=VALUE pairs that hold keys."""
+    return _GIVEN_KEY.findall(argument)
 
 
 def in_name(name: str) -> bool:

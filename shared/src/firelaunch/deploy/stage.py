@@ -21,7 +21,7 @@ from pathlib import Path
 from ..text_file import read_text_file
 from . import secrets
 
-__all__ = ["FUNCTIONS", "StageError", "Staged", "stage_app", "stage_functions"]
+__all__ = ["FUNCTIONS", "StageError", "Staged", "pins", "requirements_lock", "stage_app", "stage_functions"]
 
 FUNCTIONS = "firelaunch-functions"
 """The functions' staged folder; no app is deployed whose id begins like this."""
@@ -73,7 +73,7 @@ def stage_app(root: Path, app: Path, out: Path) -> Staged:
     out = out.absolute()  # the wheel is built from another folder
     with _made(out) as new:
         _wheel(root, new)
-        shutil.copyfile(_requirements(root, app), new / "requirements.txt")
+        shutil.copyfile(requirements_lock(root, app), new / "requirements.txt")
         for name in _SERVICE:
             _copy(app, name, new / _SERVICE_FOLDER / name)
         shutil.copyfile(app / "Dockerfile", new / "Dockerfile")
@@ -144,14 +144,18 @@ def _wheel(root: Path, new: Path) -> Path:
     return wheel
 
 
-def _requirements(root: Path, app: Path) -> Path:
-    """The lock that holds what the app needs: the repo's, or the app's own where it needs more than firelaunch."""
+def requirements_lock(root: Path, app: Path) -> Path:
+    """Find the lock that holds what the app needs: the repo's, or the app's own where it needs more than firelaunch.
+
+    Raises:
+        StageError: the app's own is missing or does not fit.
+    """
     shared = root / "requirements.lock"
     if not (app / "pyproject.toml").is_file():
         return shared
     needed = {_name(line) for line in tomllib.loads(_text(app / "pyproject.toml"))["project"].get("dependencies", [])}
     needed.discard("firelaunch")
-    if needed <= set(_pins(_text(shared))):
+    if needed <= set(pins(_text(shared))):
         return shared
     own = app / "requirements.lock"
     mend = (
@@ -161,16 +165,19 @@ def _requirements(root: Path, app: Path) -> Path:
     )
     if not own.is_file():
         raise StageError(f"{app}/pyproject.toml needs {', '.join(sorted(needed))}, and {own} is not there: {mend}")
-    pins, theirs = _pins(_text(own)), _pins(_text(shared))
+    own_pins, theirs = pins(_text(own)), pins(_text(shared))
     stale = sorted(
-        name for name in needed | set(theirs) if name not in pins or theirs.get(name, pins[name]) != pins[name]
+        name
+        for name in needed | set(theirs)
+        if name not in own_pins or theirs.get(name, own_pins[name]) != own_pins[name]
     )
     if stale:
         raise StageError(f"{own} does not fit the app and requirements.lock ({', '.join(stale)}): {mend}")
     return own
 
 
-def _pins(lock: str) -> dict[str, str]:
+def pins(lock: str) -> dict[str, str]:
+    """Read the version of each package from a lock's text."""
     return {
         _name(name): version for name, version in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", lock, re.MULTILINE)
     }

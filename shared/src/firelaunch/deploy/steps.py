@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from .tools import Command, Failed, Request, Tools
 __all__ = ["Action", "Step", "explain", "nothing", "perform"]
 
 Action = Command | Request
+_REQUEST = re.compile(r"^[A-Z]+ https://\S+ ")
 
 
 def nothing(_: Sequence[Any]) -> tuple[()]:
@@ -33,6 +35,7 @@ class Step:
         look: in place of running ``looks``, for what tools answer differently.
         warns: given the answers, what is worth knowing and stops nothing.
         waits: for what is on its way already, before anything is looked at; in a deploy alone.
+        optional: whether the deploy goes on without it, with a warning of one line that names the mend.
     """
 
     title: str
@@ -44,6 +47,7 @@ class Step:
     look: Callable[[Tools], Sequence[Any]] | None = None
     warns: Callable[[Sequence[Any]], str | None] = lambda _: None
     waits: Callable[[Tools], object] = lambda _: None
+    optional: bool = False
 
     def answers(self, tools: Tools) -> Sequence[Any]:
         """How it is.
@@ -58,8 +62,19 @@ def perform(step: Step, tools: Tools, agree: Callable[[str], bool]) -> int:
     """Make it so; how many commands it took.
 
     Raises:
-        Failed: it cannot be; the mend is the step's own where it has one.
+        Failed: it cannot be, and is not optional; the mend is the step's own where it has one.
     """
+    try:
+        return _perform(step, tools, agree)
+    except Failed as failed:
+        if not step.optional:
+            raise
+        reason = _REQUEST.sub("", str(failed).splitlines()[-1])
+        tools.warn(f"no {step.title}: {reason}; {step.mend}")
+        return 0
+
+
+def _perform(step: Step, tools: Tools, agree: Callable[[str], bool]) -> int:
     try:
         step.waits(tools)
         answers = step.answers(tools)

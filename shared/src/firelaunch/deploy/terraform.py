@@ -37,10 +37,10 @@ from .names import (
     Schedule,
     Service,
     app_service,
-    databases,
     features,
 )
 from .sign_in import permissions
+from .spending_alert import THRESHOLDS, alert_name
 from .steps import Step, nothing
 from .vertex import INDEX, LABEL, NODE, OwnIndex, own_index
 from .vertex import PERMISSIONS as OF_INDEXES
@@ -73,8 +73,8 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
         indexes: ``firestore.indexes.json``.
     """
     settings = sorted(apps, key=lambda app: app.app.id)
-    dedicated = frozenset(databases(app)[-1] for app in settings) - {DEFAULT_DATABASE}
-    door = membership_service(place, dedicated)
+    dedicated = frozenset(app.database for app in settings) - {DEFAULT_DATABASE}
+    door = membership_service(place, frozenset())
     topics = {found.uploads.topic for app in settings if (found := app_functions(app, place)) and found.uploads}
     wanted = json.loads(read_text_file(indexes))
     own = [app for app in settings if own_index(app)]
@@ -87,11 +87,16 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
             "repository": REPOSITORY,
             "builder": {"account": BUILDER, **_account(place, "builds images", (Role(BUILDER_ROLE),))},
             "databases": {
-                name: _database(wanted, [app for app in settings if databases(app)[-1] == name])
+                name: _database(wanted, [app for app in settings if app.database == name])
                 for name in (DEFAULT_DATABASE, *sorted(dedicated))
             },
             "topics": sorted(topics),
             "publisher": PUBLISHER,
+            "alert": {
+                "name": alert_name(place.project),
+                "amount": max((app.cloud.monthly_alert for app in settings), default=0),
+                "thresholds": list(THRESHOLDS),
+            },
             "deployer": {
                 "account": DEPLOYER,
                 "roles": sorted(
@@ -170,11 +175,14 @@ def _account(place: Place, does: str, roles: Iterable[Role]) -> dict[str, Any]:
 
 
 def _database(wanted: Mapping[str, Any], apps: Iterable[Settings]) -> dict[str, Any]:
+    apps = list(apps)
     vectors = {(app.embedding.length, app.index.filters) for app in apps if app.index.backend == "firestore"}
     searched = sorted((length, tags) for length, tags in vectors if length)
     indexes = [index for length, tags in searched or [(0, ())] for index in composite_indexes(wanted, length, tags)]
     unique = {json.dumps(index, sort_keys=True): index for index in indexes}
     return {
+        "point_in_time": any(app.cloud.point_in_time for app in apps),
+        "backup_days": max((app.cloud.backup_days for app in apps), default=0),
         "indexes": [_index(index) for index in unique.values()],
         "overrides": [
             {"collection": item["collectionGroup"], "field": item["fieldPath"], "ttl": bool(item.get("ttl"))}

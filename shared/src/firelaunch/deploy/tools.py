@@ -31,12 +31,8 @@ _QUOTA = re.compile(
 )
 QUOTA_MEND = "a quota is used up; see it, and ask for more: https://console.cloud.google.com/iam-admin/quotas"
 _FORBIDDEN = re.compile(r"PERMISSION_DENIED|does not have permission|HTTPError 403|\b403\b|forbidden", re.IGNORECASE)
+_EXISTS = re.compile(r"ALREADY_EXISTS|already exists", re.IGNORECASE)
 _ENVIRON = re.compile(r"--(?:set|update)-env-vars(?![a-z-])")
-_KEY_NAME = re.compile(
-    r"(?<![A-Z0-9_])([A-Z0-9_]*(?:SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIALS|DATABASE_URL))=(?=[^,;])",
-    re.IGNORECASE,
-)
-"""Variables that hold keys, whatever these look like."""
 _OPERATION_SECONDS = 2.0
 _OPERATION_POLLS = 150
 _TELL_POLLS = 2
@@ -59,12 +55,14 @@ class Failed(Exception):
 @dataclass(frozen=True, slots=True)
 class Command:
     """One call of a tool. ``stdin`` may hold a secret: it is never shown. ``text`` on standard input holds none. A
-    ``long`` one shows what it says."""
+    ``long`` one shows what it says. With ``exists_ok``, a refusal because the thing is there already counts as done:
+    another deploy was first."""
 
     argv: tuple[str, ...]
     stdin: str | None = None
     long: bool = False
     text: str | None = None
+    exists_ok: bool = False
 
     def __str__(self) -> str:
         given = " < (the key, from the environment)" if self.stdin is not None else ""
@@ -124,9 +122,16 @@ class Request:
         return said
 
 
-def gcloud(*args: str, project: str, stdin: str | None = None, long: bool = False, text: str | None = None) -> Command:
+def gcloud(
+    *args: str,
+    project: str,
+    stdin: str | None = None,
+    long: bool = False,
+    text: str | None = None,
+    exists_ok: bool = False,
+) -> Command:
     """A command of gcloud that asks nothing and answers in JSON."""
-    return Command(("gcloud", *args, f"--project={project}", "--quiet", "--format=json"), stdin, long, text)
+    return Command(("gcloud", *args, f"--project={project}", "--quiet", "--format=json"), stdin, long, text, exists_ok)
 
 
 class Tools:
@@ -216,6 +221,8 @@ class Tools:
             code, out, err = self._run(command)
             if code == 0:
                 return _json(out)
+            if command.exists_ok and _EXISTS.search(err):
+                return None
             if not patience(err):
                 break
             command = again() if again else command
@@ -409,7 +416,7 @@ def refuse_secrets(args: tuple[str, ...]) -> None:
     for before, arg in zip(("", *args), args, strict=False):
         kinds = [kind for _, kind in secrets.in_text(arg)]
         if _ENVIRON.match(arg) or _ENVIRON.fullmatch(before):
-            kinds += [f"a value for {name}" for name in _KEY_NAME.findall(arg)]
+            kinds += [f"a value for {name}" for name in secrets.key_names(arg)]
         if kinds:
             raise Failed(
                 f"an argument looks like {kinds[0]}; it would be in the service's settings, for all to read who may",

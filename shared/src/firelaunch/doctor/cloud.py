@@ -73,7 +73,8 @@ def looked(step: Step, tools: Tools, app: str) -> Finding:
     except Failed as failed:
         if _NOT_FOUND.search(str(failed)):
             return problem(step.title, "what it is about is not there yet", f"firelaunch deploy {app}")
-        return problem(step.title, str(failed), failed.mend or step.mend)
+        report = note if step.optional else problem
+        return report(step.title, str(failed), step.mend if step.optional else failed.mend or step.mend)
     refusal = step.refuses(answers)
     if refusal:
         return problem(step.title, refusal, step.mend)

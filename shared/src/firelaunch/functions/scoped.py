@@ -231,7 +231,7 @@ def _call_of(event: Received, pattern: _Pattern, host: Host) -> Call:
 def _check_home(home: Mapping[str, str], app: Services) -> None:
     """A resource of the right name in another bucket, database or project is not this app's."""
     cloud = app.settings.cloud
-    database = "(default)" if cloud.database == "shared" else app.settings.app.id
+    database = app.settings.database
     if home.get("database", database) != database:
         raise Ignored("it is of another database")
     bucket = app.settings.documents.bucket or (f"{cloud.project}.firebasestorage.app" if cloud.project else "")

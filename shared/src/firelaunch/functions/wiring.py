@@ -1,16 +1,16 @@
 """From the environment to the functions' apps: what :mod:`firelaunch.wiring` is to the services.
 
 Variables: GOOGLE_CLOUD_PROJECT; DEDICATED_APPS, the ids of the apps that have a database of their own, with commas
-between them; for billing BILLING_APPS, BILLING_SHARED, STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET, INVOKER and
-INVOKER_AUDIENCE (docs/billing.md); for functions that are scoped APPS, INVOKER, INVOKER_AUDIENCE and what the apps'
-settings read (docs/functions.md); and, on a laptop alone, FIRESTORE_EMULATOR_HOST, FIREBASE_AUTH_EMULATOR_HOST and
-STRIPE_API_BASE.
+between them, and "app=database" where its id is not the app's; for billing BILLING_APPS, BILLING_SHARED,
+STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET, INVOKER and INVOKER_AUDIENCE (docs/billing.md); for functions that are scoped
+APPS, INVOKER, INVOKER_AUDIENCE and what the apps' settings read (docs/functions.md); and, on a laptop alone,
+FIRESTORE_EMULATOR_HOST, FIREBASE_AUTH_EMULATOR_HOST and STRIPE_API_BASE.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -129,18 +129,25 @@ def databases(environ: Mapping[str, str]) -> Callable[[str | None], DocumentStor
     """Finds the Firestore database of an app by its id; of the project itself by None.
 
     Raises:
-        SettingsError, InvalidId: DEDICATED_APPS names something that is no app's id.
+        SettingsError, InvalidId: DEDICATED_APPS names something that is no app's id, or no database's.
     """
     from ..store.firestore import FirestoreStore
 
     project = _project(environ)
-    dedicated = set(_names(environ.get("DEDICATED_APPS", "")))
+    dedicated = dict(_dedicated(environ.get("DEDICATED_APPS", "")))
 
     @cache
     def named(database: str) -> DocumentStore:
         return FirestoreStore(project, database)
 
-    return lambda app_id: named(app_id if app_id in dedicated and app_id is not None else "(default)")
+    return lambda app_id: named(dedicated.get(app_id or "", "(default)"))
+
+
+def _dedicated(listed: str) -> Iterator[tuple[str, str]]:
+    """Each app's id and its database's: "app", or "app=database" where that is another one."""
+    for entry in filter(None, (entry.strip() for entry in listed.split(","))):
+        app, _, database = entry.partition("=")
+        yield check_app_id(app), check_app_id(database or app)
 
 
 def _names(listed: str) -> list[str]:

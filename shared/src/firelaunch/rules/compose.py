@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..testing.emulator import RulesError
+from .compare import blocks
 from .fragment import MARKER, Fragment, Problem, bound, functions, reached
 from .paths import Pattern, pattern
 from .source import line_of
 from .syntax import Match, NotRead, Reader
 
-__all__ = ["Composed", "Refused", "compile_problems", "compose"]
+__all__ = ["Composed", "Kept", "Refused", "compile_problems", "compose", "keep_others"]
 
 _MOST_BYTES = 256 * 1024
 """Of a ruleset's text (https://firebase.google.com/docs/firestore/quotas#security_rules)."""
@@ -50,6 +51,18 @@ class Composed:
     text: str
     apps: tuple[str, ...]
     origins: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A rules file with the live blocks of apps that are not here.
+
+    Attributes:
+        apps: whose blocks were taken over.
+    """
+
+    text: str
+    apps: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +102,41 @@ def compose(base: str, fragments: Sequence[Fragment], base_file: str = "firestor
         size = f"the built rules are larger than the {_MOST_BYTES} bytes that Firebase takes; shorten the fragments"
         raise Refused([Problem(base_file, 1, size)])
     return composed
+
+
+def keep_others(new: str, live: str | None, here: Collection[str]) -> Kept:
+    """Add to composed rules the live blocks of apps whose folders are in another clone, or in another git.
+
+    The outcome is what a clone with all apps would compose. A block is taken over as it is, if it is nothing but the
+    one match of its app that :func:`compose` writes. Any other is left out, and a comparison names it as removed.
+
+    Args:
+        new: a text of :func:`compose`.
+        live: the rules in force; None where there are none.
+        here: the apps whose folders are here, and those whose live rules may go.
+    """
+    there = blocks((live or "").replace("\r\n", "\n"))
+    others = {app: text for app, text in there.items() if app not in here and _is_one_match(app, text)}
+    if not others:
+        return Kept(new, ())
+    own = blocks(new)
+    if own:
+        begin = min(new.index(block) for block in own.values())
+        rest = new[max(new.index(block) + len(block) for block in own.values()) :]
+    else:
+        begin = _read_base(new).end
+        rest = f"\n  {new[begin:]}"
+    joined = "\n\n".join(block for _, block in sorted({**others, **own}.items()))
+    return Kept(f"{new[:begin].rstrip()}\n\n{joined}{rest}", tuple(sorted(others)))
+
+
+def _is_one_match(app: str, block: str) -> bool:
+    try:
+        reader = Reader(block)
+        found = reader.statements()
+    except NotRead:
+        return False
+    return reader.done and len(found) == 1 and isinstance(found[0], Match) and found[0].path == ("apps", app)
 
 
 def compile_problems(composed: Composed, emulator: Loads) -> list[Problem]:

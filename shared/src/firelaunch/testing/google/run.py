@@ -37,6 +37,7 @@ class Run:
         self.project = project
         self._quotas = quotas or Quotas(project, account)
         self.services: dict[str, dict[str, Any]] = {}
+        self.revisions: dict[str, dict[str, Any]] = {}
         self.policies: dict[str, dict[str, Any]] = {}
         self.breaking = False
         self._broken: set[str] = set()
@@ -151,6 +152,7 @@ class Run:
         if before is None or _is_new(template, before["spec"]["template"]):
             latest = template["metadata"].get("name") or f"{name}-{generation:05d}-abc"
             self._broken |= {latest} if self.breaking else set()
+            self.revisions[latest] = self._made(latest, template)
         body["metadata"] |= {
             "namespace": "1234",
             "generation": generation,
@@ -231,9 +233,18 @@ class Run:
                 f"Quota violated:\nCpuAllocPerProjectRegion requested: {instances * milli} allowed: {allowed}",
             )
 
-    def _revision(self, _: Call, __: str, name: str) -> Any:
+    def _made(self, name: str, template: dict[str, Any]) -> dict[str, Any]:
+        """A revision: its template as it was then, and a later time than all before it."""
+        seconds = len(self.revisions) + 1
+        made = f"2026-01-01T{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.000000Z"
+        metadata = {**copy.deepcopy(template["metadata"]), "name": name, "creationTimestamp": made}
         condition = {"type": "Ready", "status": "True"}
-        return {"kind": "Revision", "metadata": {"name": name}, "status": {"conditions": [condition]}, "spec": {}}
+        return {"kind": "Revision", "metadata": metadata, "status": {"conditions": [condition]}, "spec": {}}
+
+    def _revision(self, _: Call, region: str, name: str) -> Any:
+        if name not in self.revisions:
+            raise not_found(f"Resource '{name}' of kind 'REVISION' in region '{region}' in project '{self.project}'")
+        return self.revisions[name]
 
     def _get_policy(self, _: Call, __: str, name: str) -> Any:
         return self.policies.get(name, {"etag": "BwAAAAAA"})

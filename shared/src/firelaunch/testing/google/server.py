@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..emulator import Emulator
 from .base import TOKEN, Call, Refusal, Route, service_disabled
+from .billing import Billing
 from .build import Build
 from .credentials import Credentials
 from .documents import Documents
@@ -41,6 +42,7 @@ _OVERRIDES = (
 )
 _LOOPBACK = (
     "aiplatform",
+    "billingbudgets",
     "cloudquotas",
     "cloudresourcemanager",
     "firestore",
@@ -52,7 +54,7 @@ _LOOPBACK = (
 )
 """Requests of firelaunch's own go there too, and it sends a token without TLS to this machine alone."""
 
-_QUOTA = ("cloudquotas.", "firebase.", "firebaserules.", "firebasestorage.", "identitytoolkit.")
+_QUOTA = ("billingbudgets.", "cloudquotas.", "firebase.", "firebaserules.", "firebasestorage.", "identitytoolkit.")
 """Hosts that refuse a person's token without the header X-Goog-User-Project."""
 
 
@@ -98,7 +100,9 @@ class GoogleCloud:
         self.unexpected: list[str] = []
         self.account = Project(project)
         self.quotas = Quotas(project, self.account)
+        self.billing = Billing(project)
         self.firestore = Firestore(project)
+        self.firestore.billing = lambda: self.account.billing
         self.run = Run(project, self.account, self.quotas)
         self.build = Build(project, self.run)
         self.firebase = Firebase(project, self.account)
@@ -110,6 +114,7 @@ class GoogleCloud:
         self.events = Events(project, self.account, self.firestore, self.run, self.build)
         parts = (
             self.account,
+            self.billing,
             self.quotas,
             self.firestore,
             self.run,
