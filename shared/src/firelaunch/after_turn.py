@@ -1,17 +1,16 @@
 """What a cheap model does once an answer was given: a chat's title, its summary, and notes on the user.
 
-Each is a job: its document is stored by the commit that settles the answer, and it is brought on its way by a thread,
-so no answer waits for it. It is paid from the user's own day, is none of the minute's requests, and is left undone
-where the day's budget is used up.
+Each is a job: its document is stored by the commit that settles the answer. It is brought on its way behind the
+answer's last event and before the response ends, because Cloud Run takes the CPU away after that. So no stream waits
+for it, and an answer as JSON waits for one call of Cloud Tasks each. It is paid from the user's own day, is none of the
+minute's requests, and is left undone where the day's budget is used up.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -81,7 +80,7 @@ class Following:
     """The jobs that follow one answer: ``writes`` go into the commit that settles it, then they are sent."""
 
     prepared: tuple[Prepared, ...]
-    _send: Callable[[Sequence[Prepared]], None]
+    _send: Callable[[Prepared], None]
 
     @property
     def writes(self) -> list[Create]:
@@ -89,9 +88,9 @@ class Following:
         return [each.write for each in self.prepared]
 
     def send(self) -> None:
-        """Bring them on their way, without waiting for it."""
-        if self.prepared:
-            self._send(self.prepared)
+        """Bring them on their way. A sweep does it later where that fails."""
+        for each in self.prepared:
+            self._send(each)
 
 
 class AfterTurn:
@@ -104,8 +103,6 @@ class AfterTurn:
         self._history = services.settings.limits.history_messages
         # The offline model would only say the message again.
         self._titles, self._summaries, self._memory = wanted.titles and model, wanted.summaries, wanted.memory
-        self._pool: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
         if any((self._titles, self._summaries, self._memory)) and self._jobs.backend is None:
             log.warning("[after_turn] does nothing: jobs.url and jobs.service_account are not set (docs/jobs.md)")
             self._titles = self._summaries = self._memory = False
@@ -130,13 +127,7 @@ class AfterTurn:
             kinds.append(SUMMARY)
         if self._memory:
             kinds.append(MEMORY)
-        return Following(tuple(self._jobs.prepare(scope, kind, asked) for kind in kinds), self._send)
-
-    def _send(self, prepared: Sequence[Prepared]) -> None:
-        with self._lock:
-            self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="after-turn")
-        for each in prepared:
-            self._pool.submit(self._jobs.send, each)
+        return Following(tuple(self._jobs.prepare(scope, kind, asked) for kind in kinds), self._jobs.send)
 
 
 def _due(chat: Mapping[str, Any], count: int, history: int) -> bool:

@@ -187,6 +187,7 @@ class Running:
     _tools: list[ToolUse] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _first_token: float | None = None
+    _follows: Following | None = None
 
     def pulse(self) -> None:
         """Called several times a second while the answer is on its way; stores how far it is.
@@ -236,7 +237,12 @@ class Running:
         finally:
             self.checkpoints.end()
             last = self._ended(outcome, error)
-        yield last
+        try:
+            yield last
+        finally:
+            # Behind the answer's last event and before the response's end: Cloud Run takes the CPU away after that.
+            if self._follows is not None:
+                self._follows.send()
 
     def _ended(self, outcome: str, error: FirelaunchError | None) -> Done | Failed:
         try:
@@ -315,8 +321,7 @@ class Running:
         following = self.following if outcome == "answered" else None
         jobs = following.writes if following is not None else []
         self._commit(self._record(outcome, error, usage), [*self._chat_writes(answer), *jobs] if kept else [])
-        if following is not None:
-            following.send()
+        self._follows = following
         return Done(message_view(self.send.answer_id, answer), usage)
 
     def _record(self, outcome: str, error: FirelaunchError | None, usage: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import click
 from ..environments import PRODUCTION, VARIABLE, chosen, environments
 from ..settings import Settings, read_settings
 
-__all__ = ["app_folder", "app_folders", "env_option", "load_settings", "repo_root", "where"]
+__all__ = ["app_folder", "app_folders", "env_option", "load_settings", "repo_around", "repo_root", "where"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -48,10 +48,16 @@ def repo_root() -> Path:
     Raises:
         ClickException: it lies in none.
     """
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        if (folder / "cookiecutter.json").is_file() and (folder / "template").is_dir():
-            return folder
-    raise click.ClickException("Run this inside the firelaunch repo, where cookiecutter.json is.")
+    found = repo_around(Path.cwd())
+    if found is None:
+        raise click.ClickException("Run this inside the firelaunch repo, where cookiecutter.json is.")
+    return found
+
+
+def repo_around(folder: Path) -> Path | None:
+    """The firelaunch repo that a folder is or lies in; None where there is none."""
+    tops = (each for each in (folder, *folder.parents) if (each / "cookiecutter.json").is_file())
+    return next((each for each in tops if (each / "template").is_dir()), None)
 
 
 def app_folder(app: str) -> Path:
