@@ -47,6 +47,7 @@ ORDER = [
     ["testing"],
     ["rules"],
     ["deploy"],
+    ["verify"],
     ["doctor"],
     ["cli"],
     ["__main__", "__init__"],

@@ -33,6 +33,7 @@ _COMMANDS = {
     "terraform": ("terraform", "Write what a deploy makes as Terraform's variables."),
     "test-rules": ("test_rules", "Say whether tests would notice wrong security rules."),
     "upgrade": ("upgrade", "Bring an app up to the template as it is now."),
+    "verify": ("verify", "Prove on a real project what no emulator can."),
     "web-config": ("web_config", "Print what web clients initialise Firebase with."),
 }
 

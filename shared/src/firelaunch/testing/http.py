@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -14,7 +14,8 @@ __all__ = ["Answer", "JsonServer", "Refused", "parsed"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is sent back: ``body`` as JSON, or as it is where it is bytes. Status 0 cuts the connection."""
+    """What is sent back: ``body`` as JSON, as it is where it is bytes, piece by piece where it is an iterator of bytes.
+    Status 0 cuts the connection."""
 
     status: int
     body: Any
@@ -100,6 +101,9 @@ def _handler(owner: JsonServer) -> type[BaseHTTPRequestHandler]:
             if answer.status == 0:
                 self.close_connection = True
                 return
+            if isinstance(answer.body, Iterator):
+                self._stream(answer)
+                return
             sent = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
             self.send_response(answer.status)
             headers = {"Content-Type": "application/json", "Content-Length": str(len(sent)), **answer.headers}
@@ -107,6 +111,18 @@ def _handler(owner: JsonServer) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(sent)
+
+        def _stream(self, answer: Answer) -> None:
+            self.send_response(answer.status)
+            for name, value in {**answer.headers, "Transfer-Encoding": "chunked"}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            try:
+                for piece in answer.body:
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                self.wfile.write(b"0\r\n\r\n")
+            except OSError:  # whoever asked has left
+                self.close_connection = True
 
         def log_message(self, *_: Any) -> None:
             """Say nothing: the tests' own output is what counts."""
