@@ -30,6 +30,7 @@ from firelaunch.verify.run import Run, chosen
 from firelaunch.verify.throwaway import ThrowAway
 from support import ROOT, copy_template
 
+from .gcloud_server import GcloudServer
 from .google_here import why_not_here
 from .played_project import PlayedProject
 from .world import gcloud_is_there
@@ -58,10 +59,12 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, firestore_emulator: Emula
     folder = tmp_path_factory.mktemp("verify")
     with (
         PlayedProject(folder / "played", firestore_emulator, f"demo-{time.time_ns() % 10**9}") as project,
+        GcloudServer(folder / "gcloud") as gcloud,
         pytest.MonkeyPatch.context() as patch,
     ):
         project.deployed_before()
         environ = project.environ(folder / "home")
+        environ["PATH"] = f"{gcloud.folder}:{environ['PATH']}"
         for name in ("http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
             patch.setenv(name, environ[name])
         manifest = new_run(project.project, "europe-west1", environ, shared=False)

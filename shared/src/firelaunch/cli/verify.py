@@ -144,8 +144,9 @@ def _tell(outcome: Outcome) -> None:
         click.echo("\n".join(table(outcome.results)))
     if outcome.problem:
         click.echo(f"It did not come to its end: {outcome.problem}")
-    for change in outcome.manifest.changes:
-        click.echo(f"stays in the project: {change}")
+    if outcome.manifest.changes:
+        click.echo("stays in the project, as after the first deploy of any app:")
+        click.echo("\n".join(f"    {change}" for change in outcome.manifest.changes))
     if outcome.left:
         click.echo(f"{len(outcome.left)} things are left; finish with: {_finish(outcome.manifest)}")
     click.echo(f"{outcome.seconds / 60:.1f} minutes")
