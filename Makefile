@@ -70,6 +70,7 @@ chaos-rag: setup ## Kill processes at random while they index and re-embed docum
 
 test-deploy: setup ## Deploy with the real gcloud to a server that plays Google's APIs; some minutes: build/deploy.json
 	@PYTHONPATH=tests $(BIN)/python -m deploy
+	@PYTHONPATH=tests $(BIN)/python -m deploy.verify_broken_off
 
 bench: setup ## Run the benchmarks, or one: make bench ONLY=start; SHORT=1 only sees that they work
 	@$(BIN)/python bench/run.py $(if $(SHORT),--short) $(ONLY)

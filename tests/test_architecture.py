@@ -25,7 +25,7 @@ ROWS = (
     "firelaunch.server",
     "firelaunch.functions firelaunch.testing firelaunch_cli.evals firelaunch_cli.rules firelaunch_cli.transfer",
     "firelaunch_cli.deploy",
-    "firelaunch_cli.doctor",
+    "firelaunch_cli.doctor firelaunch_cli.verify",
     "firelaunch_cli.commands firelaunch_cli.testing",
 )
 """A room imports from itself, and from rooms in the rows above it."""

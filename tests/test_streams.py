@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from firelaunch.testing.models import ModelServer, Reply
 from support import Server, User
@@ -120,3 +123,56 @@ def test_an_answer_goes_on_when_its_client_leaves_before_the_first_word(
         eventually(lambda: len(model.requests) == 1)
     eventually(lambda: ada.texts("c1") == ["Talk", "Hello from the model."])
     assert model.hung_up == 0
+
+
+class CloudRun:
+    """A front end that does not tell the app when a client leaves, as Cloud Run's over HTTP/1.1: it reads on."""
+
+    def __init__(self, server: Server) -> None:
+        self._behind = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.left = threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        client, _ = self._listener.accept()
+        behind = socket.create_connection(self._behind)
+        threading.Thread(target=self._read_on, args=(behind, client), daemon=True).start()
+        with contextlib.suppress(OSError):
+            while data := client.recv(65_536):
+                behind.sendall(data)
+        self.left.set()
+
+    def _read_on(self, behind: socket.socket, client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := behind.recv(65_536):
+                with contextlib.suppress(OSError):
+                    client.sendall(data)
+
+
+@pytest.mark.parametrize("setting", ["continue", "stop"])
+def test_behind_a_front_end_that_says_nothing_an_answer_goes_on_until_its_client_asks_for_its_end(
+    app_folder: Path, start: Callable[..., Server], model: ModelServer, setting: str
+) -> None:
+    limit(app_folder, f'on_disconnect = "{setting}"\ncheckpoint_seconds = 0.2')
+    server = start()
+    ada = server.sign_in("ada")
+    model.default = Reply(words=["word "] * 4000, pace=0.02)
+    front = CloudRun(server)
+    with (
+        httpx.Client(base_url=front.url) as away,
+        away.stream("POST", "/v1/chat", json=BODY, headers=ada.headers) as answer,
+    ):
+        assert any("text-delta" in line for line in answer.iter_lines())
+    assert front.left.wait(30)
+    with server.client.stream("GET", "/v1/chat/c1/stream", headers=ada.headers) as followed:
+        assert followed.status_code == 200, "it is on its way"
+        assert model.hung_up == 0
+        assert ada.call("POST", "/v1/chat/c1/stop").status_code == 202
+        assert any('"abort"' in line for line in followed.iter_lines())
+    eventually(lambda: model.hung_up == 1)
+    eventually(lambda: ada.call("GET", "/v1/usage").json()["reserved_micro_usd"] == 0)
+    kept = ada.call("GET", "/v1/chats/c1").json()["messages"][-1]
+    assert (kept["role"], kept["status"]) == ("assistant", "incomplete")
+    assert kept["text"].startswith("word ")

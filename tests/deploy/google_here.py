@@ -27,18 +27,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fakes.cloud_storage import CloudStorageServer
 from fakes.cloud_tasks import CloudTasksServer
 from firelaunch.testing.certificates import CertificateServer
-from firelaunch.testing.embeddings import OpenAIEmbeddingServer
+from firelaunch.testing.embeddings import OpenAIEmbeddingServer, VertexEmbeddingServer
 from firelaunch.testing.emulator import Emulator
+from firelaunch.testing.gemini import GeminiServer
 from firelaunch.testing.models import ModelServer
 
 from .dockerfile import Image
 
-__all__ = ["NAMES", "Container", "GoogleHere", "why_not_here"]
+__all__ = ["NAMES", "Container", "GoogleHere", "certificates", "why_not_here"]
 
 NAMES = (
     *("firestore.googleapis.com", "storage.googleapis.com", "cloudtasks.googleapis.com", "www.googleapis.com"),
     *("metadata.google.internal", "api.openai.com"),
 )
+MODELS = ("aiplatform.googleapis.com", "europe-west1-aiplatform.googleapis.com")
+"""Those of Vertex AI: Gemini's, and that of embeddings in the region."""
 PORTS = (8081, 8082)
 """Of the instances."""
 
@@ -67,6 +70,19 @@ mount -t tmpfs -o mode=1777 tmpfs /tmp
 for place in / /opt /srv /mnt "$hidden" "$base"; do mount -o remount,bind,ro "$place" 2>/dev/null || true; done
 cd "$folder"
 exec setpriv --reuid "$user" --regid "$group" --clear-groups --no-new-privs --inh-caps=-all "$@"
+"""
+
+
+# A hosts file, certificates, and a folder; and a command.
+_HERE = r"""
+set -eu
+hosts=$1 authorities=$2 folder=$3
+shift 3
+mount --make-rprivate /
+mount --bind "$hosts" /etc/hosts
+mount --bind "$authorities" /etc/ssl/certs/ca-certificates.crt
+cd "$folder"
+exec "$@"
 """
 
 
@@ -137,15 +153,23 @@ class GoogleHere:
         self.model = ModelServer()
         self.embeddings = OpenAIEmbeddingServer(1536)
         self.tasks = CloudTasksServer(queue, certificates=self.certificates)
-        self._servers = (self.certificates, self.storage, self.model, self.embeddings, self.tasks)
+        self.model_servers(GeminiServer(), VertexEmbeddingServer())
         self._running: list[Container] = []
+
+    def model_servers(self, gemini: GeminiServer, vertex: VertexEmbeddingServer) -> None:
+        """Have these play Vertex AI's models, before anything is started."""
+        self.gemini, self.vertex = gemini, vertex
+        self._servers = (
+            *(self.certificates, self.storage, self.model, self.embeddings, self.tasks),
+            *(self.gemini, self.vertex),
+        )
 
     def __enter__(self) -> Self:
         for server in self._servers:
             server.__enter__()
         self.folder.mkdir()
-        _certificates(self.folder)
-        hosts = [f"{self.address} {name}" for name in NAMES]
+        certificates(self.folder, (*NAMES, *MODELS))
+        hosts = [f"{self.address} {name}" for name in (*NAMES, *MODELS)]
         (self.folder / "hosts").write_text("\n".join(["127.0.0.1 localhost", *hosts, ""]))
         (self.folder / "nginx.conf").write_text(self._nginx())
         command = ["nginx", "-c", str(self.folder / "nginx.conf"), "-p", str(self.folder), "-e", "stderr"]
@@ -195,6 +219,23 @@ class GoogleHere:
         self._running.append(container)
         return container
 
+    def run_folder(self, folder: Path, command: Sequence[str], port: int, environ: Mapping[str, str]) -> Container:
+        """Start an instance of a service from its folder, with this machine's Python and packages in place of an
+        image's: Google's names lead here all the same."""
+        trusted = "/etc/ssl/certs/ca-certificates.crt"
+        trust = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"), trusted)
+        plain = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHONUNBUFFERED": "1"}
+        around = {**plain, **environ, **trust, "PORT": str(port), "HOST": self.address, "GCE_METADATA_IP": self.address}
+        log = self.folder / f"instance-{port}.log"
+        here = [str(self.folder / "hosts"), str(self.folder / "authority.pem"), str(folder)]
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                ["unshare", "--mount", "sh", "-c", _HERE, "sh", *here, *command], env=around, stdout=out, stderr=out
+            )
+        container = Container(process, f"http://{self.address}:{port}", log)
+        self._running.append(container)
+        return container
+
     def asked_for(self) -> set[str]:
         """Every name that was called, known here or not."""
         return {line.split()[0] for line in (self.folder / "access.log").read_text().splitlines()}
@@ -211,7 +252,7 @@ class GoogleHere:
 
         # The emulator takes an owner's token for one that no rules bind, as IAM has it for a service account.
         owner = 'grpc_set_header authorization "Bearer owner";'
-        certificates = f"proxy_pass {self.certificates.url};"
+        published = f"proxy_pass {self.certificates.url};"
         token = f'{{"access_token": "{ACCESS_TOKEN}", "expires_in": 3599, "token_type": "Bearer"}}'
         account = f'{{"email": "{self.account}", "aliases": ["default"], "scopes": ["cloud-platform"]}}'
         of_account = "/computeMetadata/v1/instance/service-accounts"
@@ -226,7 +267,7 @@ class GoogleHere:
         model, embed = self.model.base_url.removesuffix("/v1"), self.embeddings.url
         return (
             f"""
-            daemon off; worker_processes 1; pid {self.folder}/pid; error_log stderr warn;
+            user root; daemon off; worker_processes 1; pid {self.folder}/pid; error_log stderr warn;
             events {{ worker_connections 1024; }}
             http {{
             log_format names '$host $request_uri $status'; access_log {self.folder}/access.log names;
@@ -248,11 +289,17 @@ class GoogleHere:
                     server(
                         "www.googleapis.com",
                         "location = /robot/v1/metadata/x509/securetoken@system.gserviceaccount.com "
-                        f"{{ {certificates} }} location = /oauth2/v1/certs {{ {certificates} }}",
+                        f"{{ {published} }} location = /oauth2/v1/certs {{ {published} }}",
                     ),
                     server(
                         "api.openai.com",
                         f"location /v1/embeddings {{ proxy_pass {embed}; }} location / {{ proxy_pass {model}; }}",
+                    ),
+                    server(
+                        " ".join(MODELS),
+                        f"location /google.cloud.aiplatform {{ grpc_pass grpc://{self.vertex.address}; }} "
+                        f"location / {{ proxy_pass {self.gemini.url}; }}",
+                        "443 ssl http2",
                     ),
                     server("metadata.google.internal", metadata, "80 default_server"),
                     f"upstream service {{ {instances} }}\n",
@@ -267,7 +314,7 @@ class GoogleHere:
         )
 
 
-def _certificates(folder: Path) -> None:
+def certificates(folder: Path, names: Sequence[str]) -> None:
     """An authority, and a certificate of its for every name."""
 
     def named(name: str) -> x509.Name:
@@ -292,7 +339,7 @@ def _certificates(folder: Path) -> None:
     authority, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     pem = serialization.Encoding.PEM
     (folder / "authority.pem").write_bytes(certificate("an authority of tests", authority, names=()).public_bytes(pem))
-    (folder / "server.pem").write_bytes(certificate("server", own, names=NAMES).public_bytes(pem))
+    (folder / "server.pem").write_bytes(certificate("server", own, names=tuple(names)).public_bytes(pem))
     (folder / "server.key").write_bytes(
         own.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from firelaunch_cli.commands.deploy import _Lines
 from firelaunch_cli.commands.progress import Progress
 
 SLOW = """
@@ -36,3 +37,16 @@ def test_a_slow_step_shows_its_seconds_on_a_terminal_and_ends_in_the_same_line()
     os.close(ours)
     assert "\r[1/1] wait ... 1 s done" in said
     assert said.count("\n") == 1
+
+
+def test_what_a_step_says_is_below_its_title_and_its_end_on_a_line_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines, progress = _Lines(), Progress(2)
+    with progress.step("first") as said:
+        lines("warning: one")
+        lines("two")
+        said.append(f"{lines.end()}ok")
+    with progress.step("second") as said:
+        said.append(f"{lines.end()}done")
+    assert capsys.readouterr().out == ("[1/2] first ... \n    warning: one\n    two\n    ok\n[2/2] second ... done\n")

@@ -14,6 +14,7 @@ import re
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -91,6 +92,7 @@ class CloudTasksServer:
         dispatches: every delivery, in the order in which they ended.
         dropped: names of tasks given up after the policy's last attempt.
         refuse: a gRPC status to answer every create with, or None.
+        resolve: where a task's address leads on this machine.
     """
 
     def __init__(
@@ -105,7 +107,8 @@ class CloudTasksServer:
         self.dispatches: list[Dispatch] = []
         self.dropped: list[str] = []
         self.refuse: grpc.StatusCode | None = None
-        self._queues = frozenset(queues)
+        self.resolve: Callable[[str], str] = lambda url: url
+        self._queues = set(queues)
         self._certificates = certificates
         self._policy = policy
         self._twice = twice
@@ -130,6 +133,10 @@ class CloudTasksServer:
             self._changed.notify_all()
         self._server.stop(None).wait()
         self._pool.shutdown(cancel_futures=True)
+
+    def add_queue(self, name: str) -> None:
+        """Take tasks for one more queue, by its whole name."""
+        self._queues.add(name)
 
     def channel(self) -> Any:
         """A new channel to this server."""
@@ -215,7 +222,7 @@ class CloudTasksServer:
 
     def _post(self, waiting: _Waiting) -> int:
         asked = waiting.task.http_request
-        place = urlsplit(asked.url)
+        place = urlsplit(self.resolve(asked.url))
         connection_of = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
         connection = connection_of(place.netloc, timeout=waiting.task.dispatch_deadline.total_seconds())
         try:

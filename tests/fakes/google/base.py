@@ -53,13 +53,15 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who answers a method of a host's paths; ``open`` where no token is asked for."""
+    """Who answers a method of a host's paths; ``open`` where no token is asked for. ``guarded`` says, for a service
+    account that calls, the role that it needs, the resource's name, and the prefix of a list."""
 
     method: str
     where: str
     answer: Callable[..., Any]
     permission: str = ""
     open: bool = False
+    guarded: Callable[..., tuple[str, str, str | None]] | None = None
 
     def matches(self, call: Call) -> tuple[str, ...] | None:
         """The pattern's groups; None where it is another's call."""

@@ -8,9 +8,10 @@ import json
 import re
 import tarfile
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
-from .base import Call, Refusal, Route, not_found
+from .base import Call, Refusal, Route, exists, not_found
 from .run import Run
 
 __all__ = ["Build"]
@@ -26,7 +27,14 @@ class Build:
         """Buckets whose objects IAM alone guards."""
         self.uploads: list[list[str]] = []
         """The names of the files in each upload."""
-        self._objects: dict[str, bytes] = {}
+        self.contents: dict[str, dict[str, bytes]] = {}
+        """The objects of each bucket, by name; another server's may take the place of a bucket's."""
+        self.labels: dict[str, dict[str, str]] = {}
+        """Of each bucket that has any."""
+        self.stored: Callable[[str, str], object] = lambda _bucket, _name: None
+        """Is told of each new object."""
+        self.images: dict[str, bytes] = {}
+        """What each image was built from, by its digest."""
         self._sessions: dict[str, str] = {}
         self._builds: dict[str, dict[str, Any]] = {}
         self._run = run
@@ -44,16 +52,20 @@ class Build:
             Route("GET", storage + "/([^/]+)", self._bucket, "storage.buckets.get"),
             Route("POST", storage, self._create_bucket, "storage.buckets.create"),
             Route("PATCH", storage + "/([^/]+)", self._patch_bucket, "storage.buckets.update"),
+            Route("DELETE", storage + "/([^/]+)", self._delete_bucket, "storage.buckets.delete"),
+            Route(
+                "DELETE", storage + "/([^/]+)/o/(.+)", self._delete_object, "storage.objects.delete", guarded=_object
+            ),
             Route(
                 "POST",
                 f"firebasestorage.googleapis.com/v1alpha/projects/{self.project}/defaultBucket",
                 self._default_bucket,
                 "firebasestorage.defaultBucket.create",
             ),
-            Route("POST", upload + "/([^/]+)/o", self._upload, "storage.objects.create"),
+            Route("POST", upload + "/([^/]+)/o", self._upload, "storage.objects.create", guarded=_object),
             Route("PUT", upload + "/([^/]+)/o", self._resume, "storage.objects.create"),
-            Route("GET", storage + "/([^/]+)/o", self._list_objects, "storage.objects.list"),
-            Route("GET", storage + "/([^/]+)/o/(.+)", self._object, "storage.objects.get"),
+            Route("GET", storage + "/([^/]+)/o", self._list_objects, "storage.objects.list", guarded=_listed),
+            Route("GET", storage + "/([^/]+)/o/(.+)", self._object, "storage.objects.get", guarded=_object),
             Route(
                 "POST",
                 r"[a-z0-9-]+-run.googleapis.com/v2/projects/[^/]+/locations/([^/]+)/builds:submit",
@@ -78,7 +90,8 @@ class Build:
     def _bucket_of(self, name: str) -> Any:
         uniform = {"uniformBucketLevelAccess": {"enabled": name in self.uniform}}
         known = {"projectNumber": "1234", "location": "EUROPE-WEST1", "metageneration": "1"}
-        return {"kind": "storage#bucket", "id": name, "name": name, "iamConfiguration": uniform, **known}
+        labels = {"labels": self.labels[name]} if name in self.labels else {}
+        return {"kind": "storage#bucket", "id": name, "name": name, "iamConfiguration": uniform, **known, **labels}
 
     def _patch_bucket(self, call: Call, name: str) -> Any:
         self._bucket(call, name)
@@ -94,8 +107,33 @@ class Build:
         return {"name": f"projects/{self.project}/defaultBucket", "bucket": {"name": name}, **call.json}
 
     def _create_bucket(self, call: Call) -> Any:
-        self.buckets.add(call.json["name"])
-        return self._bucket_of(call.json["name"])
+        name = call.json["name"]
+        if name in self.buckets:
+            raise exists(f"Bucket {name}")
+        self.buckets.add(name)
+        if call.json.get("labels"):
+            self.labels[name] = call.json["labels"]
+        if call.json.get("iamConfiguration", {}).get("uniformBucketLevelAccess", {}).get("enabled"):
+            self.uniform.add(name)
+        return self._bucket_of(name)
+
+    def _delete_bucket(self, _: Call, name: str) -> Any:
+        self.check_bucket(name)
+        if self.objects_of(name):
+            raise Refusal(409, "FAILED_PRECONDITION", "The bucket you tried to delete is not empty.")
+        self.buckets.discard(name)
+        self.uniform.discard(name)
+        self.labels.pop(name, None)
+        return b""
+
+    def _delete_object(self, _: Call, bucket: str, name: str) -> Any:
+        if self.objects_of(bucket).pop(name, None) is None:
+            raise not_found(name)
+        return b""
+
+    def objects_of(self, bucket: str) -> dict[str, bytes]:
+        """What a bucket holds, by name."""
+        return self.contents.setdefault(bucket, {})
 
     def _upload(self, call: Call, bucket: str) -> Any:
         if call.query.get("uploadType") == "resumable":
@@ -103,6 +141,8 @@ class Build:
             self._sessions[session] = f"{bucket}/{call.query.get('name') or call.json.get('name')}"
             call.answer_headers["Location"] = f"http://{call.host}{call.path}?upload_id={session}"
             return {}
+        if call.query.get("uploadType") == "media":
+            return self._put(f"{bucket}/{call.query['name']}", call.body)
         name, data = _multipart(call)
         return self._put(f"{bucket}/{name or call.query['name']}", data)
 
@@ -110,40 +150,44 @@ class Build:
         return self._put(self._sessions[call.query["upload_id"]], call.body)
 
     def _put(self, where: str, data: bytes) -> Any:
-        self._objects[where] = data
-        self.uploads.append(sorted(_names(data)))
-        return self._object_of(where)
+        bucket, name = where.split("/", 1)
+        self.objects_of(bucket)[name] = data
+        self.uploads.append(sorted(_names(data))) if _is_archive(data) else self.stored(bucket, name)
+        return self._object_of(bucket, name)
 
     def _object(self, _: Call, bucket: str, name: str) -> Any:
-        if f"{bucket}/{name}" not in self._objects:
+        if name not in self.objects_of(bucket):
             raise not_found(name)
-        return self._object_of(f"{bucket}/{name}")
+        return self._object_of(bucket, name)
 
     def put(self, where: str) -> None:
         """An object of somebody's, at "bucket/name"."""
-        self._objects[where] = b""
+        bucket, name = where.split("/", 1)
+        self.objects_of(bucket)[name] = b""
 
-    def _list_objects(self, _: Call, bucket: str) -> Any:
+    def _list_objects(self, call: Call, bucket: str) -> Any:
         self.check_bucket(bucket)
-        there = [self._object_of(where) for where in self._objects if where.startswith(f"{bucket}/")]
+        prefix = call.query.get("prefix", "")
+        there = [self._object_of(bucket, name) for name in self.objects_of(bucket) if name.startswith(prefix)]
         return {"kind": "storage#objects", "items": there}
 
-    def _object_of(self, where: str) -> Any:
-        bucket, _, name = where.partition("/")
-        return {"bucket": bucket, "name": name, "generation": "1", "size": str(len(self._objects[where]))}
+    def _object_of(self, bucket: str, name: str) -> Any:
+        return {"bucket": bucket, "name": name, "generation": "1", "size": str(len(self.objects_of(bucket)[name]))}
 
     def _submit(self, call: Call, region: str) -> Any:
         """A build: the image's digest is that of what was uploaded."""
         body = call.json
         source = body["storageSource"]
         self._check_builder(body["serviceAccount"].rpartition("/")[2])
-        data = self._objects[f"{source['bucket']}/{source['object']}"]
+        data = self.objects_of(source["bucket"])[source["object"]]
         names = set(_names(data))
         if "dockerBuild" in body and "Dockerfile" not in names:
             raise Refusal(400, "INVALID_ARGUMENT", "There is no Dockerfile.")
         if "buildpackBuild" in body and not {"main.py", "requirements.txt"} <= names:
             raise Refusal(400, "INVALID_ARGUMENT", "There is no main.py.")
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        self.images[digest] = data
+        self._run.account.packages.add(_package(body["imageUri"]))
         build = f"projects/{self.project}/locations/{region}/builds/b{len(self._builds)}"
         result = {
             "@type": "type.googleapis.com/google.devtools.cloudbuild.v1.Build",
@@ -184,6 +228,27 @@ def _multipart(call: Call) -> tuple[str | None, bytes]:
     parts = call.body.split(b"--" + boundary)[1:3]
     first, second = (re.split(rb"\r?\n\r?\n", part, maxsplit=1)[1] for part in parts)
     return json.loads(first).get("name"), re.sub(rb"\r?\n\Z", b"", second)
+
+
+def _object(call: Call, bucket: str, name: str = "") -> tuple[str, str, str | None]:
+    """What an account needs for an object."""
+    return "roles/storage.objectUser", f"projects/_/buckets/{bucket}/objects/{name or call.query.get('name', '')}", None
+
+
+def _listed(call: Call, bucket: str) -> tuple[str, str, str | None]:
+    """What an account needs for a list."""
+    return "roles/storage.objectUser", f"projects/_/buckets/{bucket}", call.query.get("prefix", "")
+
+
+def _is_archive(data: bytes) -> bool:
+    return data[:2] in (b"PK", b"\x1f\x8b")
+
+
+def _package(uri: str) -> str:
+    """The package of Artifact Registry that holds an image."""
+    host, project, repository, image = uri.split(":")[0].split("@")[0].split("/", 3)
+    region = host.removesuffix("-docker.pkg.dev")
+    return f"projects/{project}/locations/{region}/repositories/{repository}/packages/{image}"
 
 
 def _names(data: bytes) -> list[str]:

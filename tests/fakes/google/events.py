@@ -53,6 +53,10 @@ class Events:
         return [
             Route("GET", pubsub + "topics)", lambda *_: {"topics": [*self.topics.values()]}, "pubsub.topics.list"),
             Route("PUT", pubsub + "topics/[^/:]+)", self._create_topic, "pubsub.topics.create"),
+            Route("GET", pubsub + "topics/[^/:]+)", self._topic, "pubsub.topics.get"),
+            Route("DELETE", pubsub + "topics/[^/:]+)", self._delete_topic, "pubsub.topics.delete"),
+            Route("GET", pubsub + "subscriptions/[^/:]+)", self._subscription, "pubsub.subscriptions.get"),
+            Route("DELETE", pubsub + "subscriptions/[^/:]+)", self._unsubscribe, "pubsub.subscriptions.delete"),
             Route("GET", pubsub + "topics/[^/:]+):getIamPolicy", self._policy, "pubsub.topics.getIamPolicy"),
             Route("POST", pubsub + "topics/[^/:]+):setIamPolicy", self._set_policy, "pubsub.topics.setIamPolicy"),
             Route("GET", pubsub + "subscriptions)", self._list_subscriptions, "pubsub.subscriptions.list"),
@@ -73,15 +77,42 @@ class Events:
             Route("POST", places + "/triggers", self._create_trigger, "eventarc.triggers.create"),
             Route("GET", places + "/triggers/([^/:]+)", self._trigger, "eventarc.triggers.get"),
             Route("PATCH", places + "/triggers/([^/:]+)", self._update_trigger, "eventarc.triggers.update"),
+            Route("DELETE", places + "/triggers/([^/:]+)", self._delete_trigger, "eventarc.triggers.delete"),
             Route("GET", places + "/operations/([^/:]+)", self._operation, "eventarc.operations.get"),
         ]
 
-    def _create_topic(self, _: Call, name: str) -> Any:
+    def _create_topic(self, call: Call, name: str) -> Any:
         if name in self.topics:
             raise exists(name)
-        self.topics[name] = {"name": name}
+        self.topics[name] = {**call.json, "name": name}
         self.policies[name] = {"etag": "BwAAAAAA", "bindings": []}
         return self.topics[name]
+
+    def _topic(self, _: Call, name: str) -> Any:
+        if name not in self.topics:
+            raise not_found(name)
+        return self.topics[name]
+
+    def _delete_topic(self, call: Call, name: str) -> Any:
+        self._topic(call, name)
+        del self.topics[name], self.policies[name]
+        return {}
+
+    def _subscription(self, _: Call, name: str) -> Any:
+        if name not in self.subscriptions:
+            raise not_found(name)
+        return self.subscriptions[name]
+
+    def _unsubscribe(self, call: Call, name: str) -> Any:
+        self._subscription(call, name)
+        del self.subscriptions[name]
+        return {}
+
+    def _delete_trigger(self, call: Call, location: str, trigger: str) -> Any:
+        there = self._trigger(call, location, trigger)
+        del self.triggers[there["name"]]
+        name = f"projects/{self._project}/locations/{location}/operations/{trigger}"
+        return {"name": name, "done": True, "response": {"@type": "type.googleapis.com/google.protobuf.Empty"}}
 
     def _policy(self, _: Call, name: str) -> Any:
         if name not in self.topics:

@@ -30,6 +30,9 @@ class Firestore:
         self.collections: dict[str, dict[str, Any]] = {}
         self.rulesets: dict[str, dict[str, Any]] = {}
         self.releases: dict[str, str] = {}
+        self.released: Callable[[str, str], object] = lambda _name, _text: None
+        """Is told of each release and its rules."""
+        self._rulesets = 0
         self.polls = 1
         """How often an operation is asked for before it has come to its end."""
         self.keep_building = False
@@ -107,6 +110,9 @@ class Firestore:
             Route("GET", rules + "/releases/(.+)", self._release, "firebaserules.releases.get"),
             Route("POST", rules + "/releases", self._create_release, "firebaserules.releases.create"),
             Route("PATCH", rules + "/releases/(.+)", self._update_release, "firebaserules.releases.update"),
+            Route("DELETE", rules + "/releases/(.+)", self._delete_release, "firebaserules.releases.delete"),
+            Route("GET", rules + "/rulesets", self._list_rulesets, "firebaserules.rulesets.list"),
+            Route("DELETE", rules + "/rulesets/(.+)", self._delete_ruleset, "firebaserules.rulesets.delete"),
             Route("GET", rules + "/rulesets/(.+)", self._ruleset, "firebaserules.rulesets.get"),
             Route("GET", vectors + "/([^/]+)", self._collection, "vectorsearch.collections.get"),
             Route("POST", vectors, self._create_collection, "vectorsearch.collections.create"),
@@ -195,6 +201,8 @@ class Firestore:
             raise Refusal(400, "FAILED_PRECONDITION", f"Database {name} has delete protection enabled.")
         del self.databases[name]
         self.documents = {key: value for key, value in self.documents.items() if not key.startswith(f"{name}/")}
+        self.fields = {key: value for key, value in self.fields.items() if not key.startswith(f"{name}/")}
+        self.indexes.pop(name, None)
         self.schedules.pop(name, None)
         return {**done(database, _DATABASE_TYPE), "name": f"{database['name']}/operations/done"}
 
@@ -276,9 +284,13 @@ class Firestore:
         ]
         return self._begin(name, "restore")
 
-    def _database(self, _: Call, name: str) -> Any:
+    def check(self, name: str) -> None:
+        """Refuses a database that there is none of."""
         if name not in self.databases:
             raise not_found(f"Database {name}")
+
+    def _database(self, _: Call, name: str) -> Any:
+        self.check(name)
         return self.databases[name]
 
     def _document(self, _: Call, database: str, path: str) -> Any:
@@ -403,13 +415,33 @@ class Firestore:
         if ruleset not in self.rulesets:
             raise Refusal(400, "INVALID_ARGUMENT", f"{ruleset} does not exist.")
         self.releases[name] = ruleset
+        self.released(name, self.text(name))
         return self._release_of(name)
 
     def _ruleset(self, _: Call, name: str) -> Any:
-        return self.rulesets[f"projects/{self.project}/rulesets/{name}"]
+        whole = f"projects/{self.project}/rulesets/{name}"
+        if whole not in self.rulesets:
+            raise not_found(whole)
+        return self.rulesets[whole]
+
+    def _list_rulesets(self, _: Call) -> Any:
+        return {"rulesets": [{"name": name} for name in self.rulesets]}
+
+    def _delete_ruleset(self, call: Call, name: str) -> Any:
+        whole = self._ruleset(call, name)["name"]
+        if whole in self.releases.values():
+            raise Refusal(400, "FAILED_PRECONDITION", f"{whole} is in use by a release.")
+        del self.rulesets[whole]
+        return {}
+
+    def _delete_release(self, call: Call, name: str) -> Any:
+        self._release(call, name)
+        del self.releases[name]
+        return {}
 
     def _create_ruleset(self, call: Call) -> Any:
-        name = f"projects/{self.project}/rulesets/{len(self.rulesets) + 1}"
+        self._rulesets = max(self._rulesets, len(self.rulesets)) + 1
+        name = f"projects/{self.project}/rulesets/{self._rulesets}"
         self.rulesets[name] = {"name": name, "source": call.json["source"]}
         return self.rulesets[name]
 

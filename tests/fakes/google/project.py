@@ -29,6 +29,8 @@ class Project:
         self.secrets: dict[str, list[str]] = {}
         self.secret_policies: dict[str, dict[str, Any]] = {}
         self.repositories: list[str] = []
+        self.packages: set[str] = set()
+        """Of images, by their whole names."""
         self.denied: set[str] = set()
         """Permissions that whoever calls does not have, whatever testIamPermissions says."""
         self.own_members_only = False
@@ -83,6 +85,8 @@ class Project:
                 self._set_account_policy,
                 "iam.serviceAccounts.setIamPolicy",
             ),
+            Route("GET", iam + "/([^/:]+)", self._get_account, "iam.serviceAccounts.get"),
+            Route("DELETE", iam + "/([^/:]+)", self._delete_account, "iam.serviceAccounts.delete"),
             Route("POST", iam, self._create_account, "iam.serviceAccounts.create"),
             Route("GET", secrets, self._list_secrets, "secretmanager.secrets.list"),
             Route("POST", secrets, self._create_secret, "secretmanager.secrets.create"),
@@ -97,6 +101,13 @@ class Project:
             ),
             Route("GET", registry, self._list_repositories, "artifactregistry.repositories.list"),
             Route("GET", registry + "/([^/:]+)", self._repository, "artifactregistry.repositories.get"),
+            Route("GET", registry + "/([^/]+)/packages/([^/:]+)", self._package, "artifactregistry.packages.get"),
+            Route(
+                "DELETE",
+                registry + "/([^/]+)/packages/([^/:]+)",
+                self._delete_package,
+                "artifactregistry.packages.delete",
+            ),
             Route("POST", registry, self._create_repository, "artifactregistry.repositories.create"),
             Route("GET", "artifactregistry.googleapis.com/v1/projects/.*/operations/done", lambda *_: done({})),
         ]
@@ -200,6 +211,26 @@ class Project:
             raise exists(email)
         self.accounts.append(email)
         return {"name": f"projects/{self.project}/serviceAccounts/{email}", "email": email}
+
+    def _delete_account(self, call: Call, email: str) -> Any:
+        """Its bindings stay, under a name that says so (https://cloud.google.com/iam/docs/service-accounts-delete-undelete)."""
+        self._get_account(call, email)
+        self.accounts.remove(email)
+        self.account_policies.pop(email, None)
+        member = f"serviceAccount:{email}"
+        for binding in self.policy["bindings"]:
+            binding["members"] = [f"deleted:{each}?uid=1" if each == member else each for each in binding["members"]]
+        return {}
+
+    def _package(self, _: Call, region: str, repository: str, package: str) -> Any:
+        whole = f"projects/{self.project}/locations/{region}/repositories/{repository}/packages/{package}"
+        if whole not in self.packages:
+            raise not_found(whole)
+        return {"name": whole}
+
+    def _delete_package(self, call: Call, region: str, repository: str, package: str) -> Any:
+        self.packages.discard(self._package(call, region, repository, package)["name"])
+        return {**done({}), "name": f"projects/{self.project}/locations/{region}/operations/done"}
 
     def _list_secrets(self, _: Call) -> Any:
         return {"secrets": [{"name": f"projects/1234/secrets/{name}"} for name in self.secrets]}

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+import re
+from typing import Any, Protocol
 
 from .base import Call, Refusal, Route, exists, not_found, violation
 from .project import Project
 from .quotas import Quotas
 
-__all__ = ["Run"]
+__all__ = ["Host", "Run"]
+
+
+class Host(Protocol):
+    """Runs revisions as containers."""
+
+    def start(self, service: str, revision: str, template: dict[str, Any]) -> None:
+        """Begin to run a revision."""
+
+    def address(self, revision: str) -> str:
+        """Where it answers, once it is up."""
+
+    def stop(self, service: str) -> None:
+        """End all revisions of a service."""
 
 
 class Run:
@@ -31,11 +45,16 @@ class Run:
         self.served: list[str] = []
         """Requests to revisions, as "METHOD revision/path"."""
         self.account = account
+        self.host: Host | None = None
+        """Runs the revisions; without one, what they answer is known here."""
+        self.moves_traffic = True
+        """Whether traffic goes where it is sent."""
 
     def routes(self) -> list[Route]:
         """Every route."""
         host = "([a-z0-9-]+)-run.googleapis.com"
         names = rf"{host}/apis/serving.knative.dev/v1/namespaces/{self.project}"
+        second = f"run.googleapis.com/v2/projects/{self.project}/locations"
         policy = rf"((?:[a-z0-9-]+-)?run).googleapis.com/v1/projects/{self.project}/locations/[^/]+/services/([^/:]+)"
         return [
             Route("GET", names + "/services", self._list, "run.services.list"),
@@ -43,6 +62,9 @@ class Run:
             Route("POST", names + "/services", self._create, "run.services.create"),
             Route("PUT", names + "/services/([^/]+)", self._replace, "run.services.update"),
             Route("GET", names + "/revisions/([^/]+)", self._revision, "run.revisions.get"),
+            Route("GET", second + "/-/services", self._list_all, "run.services.list"),
+            Route("GET", second + "/([^/]+)/services/([^/:]+)", self._get_second, "run.services.get"),
+            Route("DELETE", second + "/([^/]+)/services/([^/:]+)", self._delete, "run.services.delete"),
             Route("GET", policy + ":getIamPolicy", self._get_policy, "run.services.getIamPolicy"),
             Route("POST", policy + ":setIamPolicy", self._set_policy, "run.services.setIamPolicy"),
             Route("POST", policy + ":testIamPermissions", lambda call, *_: call.json, "run.services.get"),
@@ -79,6 +101,29 @@ class Run:
         if name not in self.services:
             raise not_found(f"Resource '{name}' of kind 'SERVICE' in region '{region}' in project '{self.project}'")
         return self.services[name]
+
+    def _list_all(self, _: Call) -> Any:
+        """By the second version of the API, which takes all regions at once."""
+        return {"services": [self._second(name) for name in self.services]}
+
+    def _get_second(self, call: Call, region: str, name: str) -> Any:
+        self._get(call, region, name)
+        return self._second(name)
+
+    def _second(self, name: str) -> Any:
+        metadata = self.services[name]["metadata"]
+        region = metadata["labels"]["cloud.googleapis.com/location"]
+        labels = {key: value for key, value in metadata["labels"].items() if "googleapis.com/" not in key}
+        return {"name": f"projects/{self.project}/locations/{region}/services/{name}", "labels": labels}
+
+    def _delete(self, call: Call, region: str, name: str) -> Any:
+        self._get(call, region, name)
+        del self.services[name]
+        self.policies.pop(name, None)
+        if self.host:
+            self.host.stop(name)
+        operation = f"projects/{self.project}/locations/{region}/operations/{name}"
+        return {"name": operation, "done": True, "response": {"@type": "type.googleapis.com/google.protobuf.Empty"}}
 
     def _create(self, call: Call, region: str) -> Any:
         body = call.json
@@ -117,9 +162,13 @@ class Run:
         }
         body["metadata"].setdefault("labels", {})["cloud.googleapis.com/location"] = region
         body["spec"].setdefault("traffic", [{"percent": 100, "latestRevision": True}])
+        if before and not self.moves_traffic:
+            body["spec"]["traffic"] = before["spec"]["traffic"]
         body["status"] = self._status(name, body["spec"]["traffic"], latest, generation)
         if problem:
             _fail(body["status"], f"Revision '{latest}' is not ready and cannot serve traffic. {problem}", status)
+        elif self.host and latest != status.get("latestCreatedRevisionName", ""):
+            self.host.start(name, latest, template)
         self.services[name] = body
         return body
 
@@ -206,12 +255,22 @@ class Run:
         self.policies[name] = call.json["policy"]
         return self.policies[name]
 
+    def upstream(self, call: Call) -> str | None:
+        """Where the revision runs that a request goes to; None where it is refused, or nothing runs here."""
+        name, found = self._addressed(call)
+        return self.host.address(found[0]) if self.host and found and self.public(name) else None
+
+    def _addressed(self, call: Call) -> tuple[str, list[str]]:
+        """The service of a request's host name, and its revision, if there is one."""
+        tag, _, rest = call.host.rpartition("---")
+        name = re.sub(r"(?:-x\.a|-1234\.[a-z0-9-]+)\.run\.app$", "", rest)
+        targets = self.services.get(name, {"status": {"traffic": []}})["status"]["traffic"]
+        found = [t["revisionName"] for t in targets if (t.get("tag") == tag if tag else t.get("percent") == 100)]
+        return name, found
+
     def serve(self, call: Call) -> tuple[int, Any]:
         """A request to a service, as a working app or function of ours answers it."""
-        tag, _, rest = call.host.rpartition("---")
-        name = rest.removesuffix("-x.a.run.app")
-        targets = self.services[name]["status"]["traffic"]
-        found = [t["revisionName"] for t in targets if (t.get("tag") == tag if tag else t.get("percent") == 100)]
+        name, found = self._addressed(call)
         if not found:
             return 404, {"error": "no such revision"}
         if not self.public(name) and "x-serverless-authorization" not in call.headers:

@@ -6,6 +6,7 @@ A host that it does not play is refused and noted as unexpected: nothing reaches
 from __future__ import annotations
 
 import json
+import ssl
 import sys
 import threading
 from collections.abc import Iterator, Set
@@ -15,12 +16,17 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from firelaunch.testing.emulator import Emulator
+
 from .base import TOKEN, Call, Refusal, Route, service_disabled
 from .billing import Billing
 from .build import Build
+from .credentials import Credentials
+from .documents import Documents
 from .events import Events
 from .firebase import Firebase
 from .firestore import Firestore
+from .front import Front
 from .project import Project
 from .quotas import Quotas
 from .run import Run
@@ -103,6 +109,7 @@ class GoogleCloud:
         self.firebase = Firebase(project, self.account)
         self.sign_in = SignIn(project, self.account, self.firebase)
         self.users = Users(project, self.sign_in)
+        self.credentials = Credentials(project, self.account, self.users, self.sign_in)
         self.work = Work(project, self.account)
         self.vertex = Vertex(project, self.account)
         self.events = Events(project, self.account, self.firestore, self.run, self.build)
@@ -116,11 +123,15 @@ class GoogleCloud:
             self.firebase,
             self.sign_in,
             self.users,
+            self.credentials,
             self.work,
             self.events,
             self.vertex,
         )
         self.routes: list[Route] = [route for part in parts for route in part.routes()]
+        self.tls: ssl.SSLContext | None = None
+        """With the certificate of an authority that clients trust, https is answered too, whatever the host."""
+        self.front = Front()
         self._lock = threading.RLock()
         self._server = _Server(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -133,6 +144,12 @@ class GoogleCloud:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def keep_documents(self, emulator: Emulator) -> Documents:
+        """Have the emulator keep Firestore's documents from now on."""
+        documents = Documents(self.project, emulator, self.credentials, self.firestore)
+        self.routes[:0] = documents.routes()
+        return documents
 
     @property
     def url(self) -> str:
@@ -195,12 +212,19 @@ class GoogleCloud:
             except Refusal as refusal:
                 return refusal.status, refusal.body()
 
+    def relay(self, handler: BaseHTTPRequestHandler, call: Call, upstream: str) -> None:
+        """Bring a request to a revision, and its answer back as it comes."""
+        self.front.relay(handler, call, upstream)
+
     def _find(self, call: Call) -> Any:
         for route in self.routes:
             found = route.matches(call)
             if found is None:
                 continue
-            if call.token != TOKEN and not route.open:
+            email = self.credentials.account_of(call.token)
+            if email and route.guarded:
+                self.credentials.check(email, *route.guarded(call, *found))
+            elif call.token != TOKEN and not route.open:
                 raise Refusal(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
             quota = call.headers.get("x-goog-user-project")
             if call.host.startswith(_QUOTA) and not route.open and quota != self.project:
@@ -234,11 +258,16 @@ class GoogleCloud:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            tunnel = ""
 
             def _go(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = self.rfile.read(length) if length else b"".join(_chunks(self))
-                call = _call(self.command, self.path, dict(self.headers.items()), body)
+                call = _call(self.command, self.path, dict(self.headers.items()), body, self.tunnel)
+                upstream = cloud.run.upstream(call) if call.host.endswith(".run.app") else None
+                if upstream:
+                    cloud.relay(self, call, upstream)
+                    return
                 status, answer = cloud.answer(call)
                 data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(status)
@@ -253,10 +282,26 @@ class GoogleCloud:
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _go  # noqa: N815 - http.server's names
 
             def do_CONNECT(self) -> None:
+                if cloud.tls is not None:
+                    self._decrypt(cloud.tls)
+                    return
                 with cloud._lock:
                     cloud.unexpected.append(f"CONNECT {self.path}")
                 self.send_error(403, "not played here")
                 self.close_connection = True
+
+            def _decrypt(self, tls: ssl.SSLContext) -> None:
+                """Answer in the place of whatever host the tunnel is to."""
+                self.send_response(200, "Connection established")
+                self.end_headers()
+                try:
+                    self.connection = tls.wrap_socket(self.connection, server_side=True)
+                except (OSError, ssl.SSLError):
+                    self.close_connection = True
+                    return
+                self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb", buffering=0)
+                self.tunnel = self.path.rpartition(":")[0]
+                self.close_connection = False
 
             def log_message(self, *_: Any) -> None:
                 """Nothing: the requests are kept."""
@@ -273,10 +318,10 @@ def _chunks(handler: BaseHTTPRequestHandler) -> Iterator[bytes]:
     handler.rfile.readline()
 
 
-def _call(method: str, target: str, headers: dict[str, str], body: bytes) -> Call:
+def _call(method: str, target: str, headers: dict[str, str], body: bytes, tunnel: str = "") -> Call:
     lower = {name.lower(): value for name, value in headers.items()}
     parts = urlsplit(target)
-    host, path = parts.netloc, parts.path
+    host, path = parts.netloc or tunnel, parts.path
     if not host:  # sent here directly: the first segment names the host
         _, host, *rest = path.split("/")
         path = "/" + "/".join(rest)

@@ -24,7 +24,23 @@ class Users:
     def routes(self) -> list[Route]:
         """Every route."""
         where = f"identitytoolkit.googleapis.com/v1/projects/{self.project}/accounts:batchGet"
-        return [Route("GET", where, self._list, "firebaseauth.users.get")]
+        accounts = where.removesuffix(":batchGet")
+        return [
+            Route("GET", where, self._list, "firebaseauth.users.get"),
+            Route("POST", accounts + ":lookup", self._lookup, "firebaseauth.users.get"),
+            Route("POST", accounts + ":delete", self._delete, "firebaseauth.users.delete"),
+        ]
+
+    def _lookup(self, call: Call) -> Any:
+        found = [uid for uid in call.json.get("localId", []) if uid in self.claims]
+        users = [{"localId": uid, "customAttributes": json.dumps(self.claims[uid])} for uid in found]
+        return {"kind": "identitytoolkit#GetAccountInfoResponse"} | ({"users": users} if users else {})
+
+    def _delete(self, call: Call) -> Any:
+        if call.json["localId"] not in self.claims:
+            raise Refusal(400, "INVALID_ARGUMENT", "USER_NOT_FOUND")
+        del self.claims[call.json["localId"]]
+        return {"kind": "identitytoolkit#DeleteAccountResponse"}
 
     def _list(self, call: Call) -> Any:
         """https://cloud.google.com/identity-platform/docs/reference/rest/v1/projects.accounts/batchGet"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .base import Call, Refusal, Route, exists, not_found
@@ -17,6 +18,8 @@ class Work:
         self.queues: dict[str, dict[str, Any]] = {}
         self.policies: dict[str, dict[str, Any]] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
+        self.ring: Callable[[dict[str, Any]], object] = lambda _job: None
+        """Makes the call of a job that is run now."""
         self._account = account
         self._project = project
 
@@ -29,6 +32,11 @@ class Work:
             Route("POST", tasks, self._create_queue, "cloudtasks.queues.create"),
             Route("POST", tasks + "/([^/:]+):getIamPolicy", self._policy, "cloudtasks.queues.getIamPolicy"),
             Route("POST", tasks + "/([^/:]+):setIamPolicy", self._set_policy, "cloudtasks.queues.setIamPolicy"),
+            Route("GET", tasks + "/([^/:]+)", self._queue, "cloudtasks.queues.get"),
+            Route("DELETE", tasks + "/([^/:]+)", self._delete_queue, "cloudtasks.queues.delete"),
+            Route("GET", scheduler + "/([^/:]+)", self._job, "cloudscheduler.jobs.get"),
+            Route("DELETE", scheduler + "/([^/:]+)", self._delete_job, "cloudscheduler.jobs.delete"),
+            Route("POST", scheduler + "/([^/:]+):run", self._run_job, "cloudscheduler.jobs.run"),
             Route("GET", scheduler, self._list_jobs, "cloudscheduler.jobs.list"),
             Route("POST", scheduler, self._create_job, "cloudscheduler.jobs.create"),
             Route("PATCH", scheduler + "/([^/:]+)", self._update_job, "cloudscheduler.jobs.update"),
@@ -44,6 +52,32 @@ class Work:
         self.queues[queue["name"]] = {**queue, "state": "RUNNING"}
         self.policies[queue["name"]] = {"etag": "BwAAAAAA", "bindings": []}
         return self.queues[queue["name"]]
+
+    def _queue(self, _: Call, region: str, name: str) -> Any:
+        whole = f"projects/{self._project}/locations/{region}/queues/{name}"
+        if whole not in self.queues:
+            raise not_found(whole)
+        return self.queues[whole]
+
+    def _delete_queue(self, call: Call, region: str, name: str) -> Any:
+        whole = self._queue(call, region, name)["name"]
+        del self.queues[whole], self.policies[whole]
+        return {}
+
+    def _job(self, _: Call, region: str, name: str) -> Any:
+        whole = f"projects/{self._project}/locations/{region}/jobs/{name}"
+        if whole not in self.jobs:
+            raise not_found(whole)
+        return self.jobs[whole]
+
+    def _delete_job(self, call: Call, region: str, name: str) -> Any:
+        del self.jobs[self._job(call, region, name)["name"]]
+        return {}
+
+    def _run_job(self, call: Call, region: str, name: str) -> Any:
+        job = self._job(call, region, name)
+        self.ring(job)
+        return job
 
     def _policy(self, _: Call, region: str, name: str) -> Any:
         whole = f"projects/{self._project}/locations/{region}/queues/{name}"

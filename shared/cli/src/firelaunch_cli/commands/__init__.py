@@ -32,6 +32,7 @@ _COMMANDS = {
     "terraform": ("terraform", "Write a deploy's resources as Terraform variables."),
     "test-rules": ("test_rules", "Check whether tests would notice wrong security rules."),
     "upgrade": ("upgrade", "Merge the current template into an app."),
+    "verify": ("verify", "Prove on a real project what no emulator can."),
     "web-config": ("web_config", "Print the config with which web clients initialise Firebase."),
 }
 

@@ -11,7 +11,7 @@ import click
 from firelaunch.settings.app import Settings, read_settings
 from firelaunch.settings.environments import PRODUCTION, VARIABLE, chosen, environments
 
-__all__ = ["app_folder", "app_folders", "env_option", "load_settings", "repo_root", "where"]
+__all__ = ["app_folder", "app_folders", "env_option", "load_settings", "repo_around", "repo_root", "where"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -47,10 +47,16 @@ def repo_root() -> Path:
     Raises:
         ClickException: the current folder is in no such repo.
     """
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        if (folder / "cookiecutter.json").is_file() and (folder / "template").is_dir():
-            return folder
-    raise click.ClickException("Run this inside the firelaunch repo, where cookiecutter.json is.")
+    found = repo_around(Path.cwd())
+    if found is None:
+        raise click.ClickException("Run this inside the firelaunch repo, where cookiecutter.json is.")
+    return found
+
+
+def repo_around(folder: Path) -> Path | None:
+    """The firelaunch repo that a folder is or lies in; None where there is none."""
+    tops = (each for each in (folder, *folder.parents) if (each / "cookiecutter.json").is_file())
+    return next((each for each in tops if (each / "template").is_dir()), None)
 
 
 def app_folder(app: str) -> Path:

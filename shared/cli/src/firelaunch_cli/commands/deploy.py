@@ -48,7 +48,8 @@ from ..deploy.variables import left_behind
 from ..deploy.vertex_steps import begin, finish, found
 from ..deploy.web_app import web_app, web_config
 from ..doctor.env_file import read_env
-from .apps import app_folder, env_option, repo_root
+from .apps import app_folder, env_option
+from .checkout import firelaunch_checkout
 from .progress import Progress
 from .rules import composed_rules
 from .start_check import would_start
@@ -143,10 +144,10 @@ class _Deploy:
         settings = settings_for_deploy(folder, os.environ)
         place = Place(settings.cloud.project or NO_PROJECT, settings.cloud.region)
         app_service(settings, place)  # refuses ids that cannot be
-        problems = [*vertex.deployed_index_problems(settings), *_database_problems(repo_root(), settings)]
+        problems = [*vertex.deployed_index_problems(settings), *_database_problems(firelaunch_checkout(), settings)]
         if problems:
             raise SettingsError("\n".join(problems))
-        lines, root = _Lines(), repo_root()
+        lines, root = _Lines(), firelaunch_checkout()
         tools = Tools(os.environ, lines)
         return cls(root, folder, settings, place, tools, lines, drop, more, yes, terraform, sources_of(root, folder))
 

@@ -10,7 +10,8 @@ import click
 from ..deploy.build_folder import FUNCTIONS, StageError, stage_app, stage_functions
 from ..deploy.rehearsal import service_as_planned, settings_for_deploy
 from ..deploy.resources import OF_FUNCTIONS
-from .apps import app_folder, env_option, repo_root
+from .apps import app_folder, env_option
+from .checkout import firelaunch_checkout
 from .start_check import would_start
 
 __all__ = ["command"]
@@ -29,7 +30,7 @@ def command(app: str | None, functions: bool, out: Path | None) -> None:
     """
     if app is None and not functions:
         raise click.UsageError("Name an app, or give --functions.")
-    root = repo_root()
+    root = firelaunch_checkout()
     try:
         if app is None:
             staged = stage_functions(root, out or root / "build" / "stage" / FUNCTIONS)

@@ -336,7 +336,7 @@ class Tools:
         try:
             answer = requests.request(request.method, url, json=body, headers=headers, timeout=_SECONDS)
             self.clock_ahead = _ahead(answer.headers.get("Date"))
-            return answer.status_code, answer.json()
+            return answer.status_code, answer.json() if answer.content else {}
         except (requests.RequestException, ValueError) as error:
             raise Failed(f"{request.method} {request.url}: {error}", "try again", passing=True) from None
 
@@ -387,10 +387,15 @@ class Tools:
             )
         except FileNotFoundError:
             raise Failed(f"{command.argv[0]} is not on the PATH", "install it") from None
-        if not command.long:
-            out, err = process.communicate(given)
-            return process.returncode, out, err
-        return self._follow(process)
+        try:
+            if not command.long:
+                out, err = process.communicate(given)
+                return process.returncode, out, err
+            return self._follow(process)
+        except BaseException:  # Ctrl-C: what is begun here does not go on behind whoever called
+            process.kill()
+            process.wait()
+            raise
 
     def _follow(self, process: subprocess.Popen[str]) -> tuple[int, str, str]:
         """Show what a command says while it says it. Its answer is small, so that reading it last blocks nothing."""

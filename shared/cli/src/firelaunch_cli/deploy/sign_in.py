@@ -19,7 +19,7 @@ from .gcloud import Request
 from .resources import Place, permissions_of
 from .steps import Action, Step
 
-__all__ = ["CLIENT_ID", "CLIENT_SECRET", "OF_TENANTS", "GoogleClient", "permissions", "sign_in"]
+__all__ = ["CLIENT_ID", "CLIENT_SECRET", "OF_TENANTS", "GoogleClient", "permissions", "set_up", "sign_in"]
 
 _API = "https://identitytoolkit.googleapis.com"
 _GOOGLE = "google.com"
@@ -65,7 +65,7 @@ def sign_in(place: Place, settings: Settings, client: GoogleClient) -> list[Step
     methods = [name for name in wanted if name in _NAMES]
     pages = _domains(settings.cors.origins)
     return [
-        _set_up(place),
+        set_up(place),
         *([_authorized(place, pages)] if pages else []),
         *([_tenant_methods(place, tenant, methods)] if tenant else []),
         *([_methods(place, methods)] if methods and not tenant else []),
@@ -74,7 +74,8 @@ def sign_in(place: Place, settings: Settings, client: GoogleClient) -> list[Step
     ]
 
 
-def _set_up(place: Place) -> Step:
+def set_up(place: Place) -> Step:
+    """Firebase Authentication is there, with whatever sign-in methods it has. It cannot be taken away again."""
     project = place.project
     # https://cloud.google.com/identity-platform/docs/reference/rest/v2/projects.identityPlatform/initializeAuth
     initialize = Request(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,7 @@ class GeminiReply:
         finish: Google's reason why the answer ended; blocked: the reason why it did not begin.
         cut: whether the connection ends before the last event.
         error: the code of an error that replaces the last event.
+        pause: seconds between two events of a stream.
     """
 
     words: Sequence[str] = ("Hello", " from", " Gemini.")
@@ -48,6 +50,7 @@ class GeminiReply:
     blocked: str | None = None
     cut: bool = False
     error: int | None = None
+    pause: float = 0.0
 
 
 class GeminiServer(JsonServer):
@@ -180,5 +183,12 @@ def _stream(reply: GeminiReply, events: list[dict[str, Any]]) -> Answer:
         events.pop()
     if reply.error is not None:
         events[-1] = {"error": {"code": reply.error, "message": "scripted", "status": "UNAVAILABLE"}}
-    sent = b"".join(b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\r\n\r\n" for event in events)
-    return Answer(200, sent, {"Content-Type": "text/event-stream"})
+    sent = [b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\r\n\r\n" for event in events]
+    body = _paced(sent, reply.pause) if reply.pause else b"".join(sent)
+    return Answer(200, body, {"Content-Type": "text/event-stream"})
+
+
+def _paced(pieces: list[bytes], pause: float) -> Iterator[bytes]:
+    for piece in pieces:
+        yield piece
+        time.sleep(pause)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -14,7 +14,10 @@ __all__ = ["Answer", "JsonServer", "Refused", "parsed"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer: ``body`` is sent as JSON, or unchanged if it is bytes. Status 0 cuts the connection."""
+    """An answer: ``body`` is sent as JSON, unchanged if it is bytes, or piece by piece if it is an iterator of bytes.
+
+    Status 0 cuts the connection.
+    """
 
     status: int
     body: Any
@@ -100,6 +103,9 @@ def _handler(owner: JsonServer) -> type[BaseHTTPRequestHandler]:
             if answer.status == 0:
                 self.close_connection = True
                 return
+            if isinstance(answer.body, Iterator):
+                self._stream(answer)
+                return
             sent = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
             self.send_response(answer.status)
             headers = {"Content-Type": "application/json", "Content-Length": str(len(sent)), **answer.headers}
@@ -107,6 +113,18 @@ def _handler(owner: JsonServer) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(sent)
+
+        def _stream(self, answer: Answer) -> None:
+            self.send_response(answer.status)
+            for name, value in {**answer.headers, "Transfer-Encoding": "chunked"}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            try:
+                for piece in answer.body:
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                self.wfile.write(b"0\r\n\r\n")
+            except OSError:  # whoever asked has left
+                self.close_connection = True
 
         def log_message(self, *_: Any) -> None:
             """Log nothing, to keep the tests' output clean."""

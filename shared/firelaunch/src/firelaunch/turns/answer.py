@@ -78,6 +78,7 @@ class TurnRun:
     _tools: list[ToolUse] = field(default_factory=list)
     _started_at: float = field(default_factory=time.monotonic)
     _first_token_at: float | None = None
+    _follows: FollowUpJobs | None = None
 
     def __post_init__(self) -> None:
         self.turn.llm.check = self.pulse
@@ -133,7 +134,12 @@ class TurnRun:
             self.checkpoints.end()
             # This also settles an answer whose generator is closed early. Its last event then goes to nobody.
             last_event = self._end(outcome, error)
-        yield last_event
+        try:
+            yield last_event
+        finally:
+            # After the answer's last event and before the response ends: Cloud Run takes the CPU away after that.
+            if self._follows is not None:
+                self._follows.send()
 
     def _end(self, outcome: str, error: FirelaunchError | None) -> Done | Failed:
         """Settle the answer, and return its last event."""
@@ -219,8 +225,7 @@ class TurnRun:
         following = self.following if outcome == "answered" else None
         jobs = following.writes if following is not None else []
         self._commit(self._record(outcome, error, usage), [*self._chat_writes(answer), *jobs] if kept else [])
-        if following is not None:
-            following.send()
+        self._follows = following
         return Done(message_view(self.send.answer_id, answer), usage)
 
     def _record(self, outcome: str, error: FirelaunchError | None, usage: dict[str, Any]) -> dict[str, Any]:

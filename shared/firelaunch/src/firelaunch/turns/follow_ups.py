@@ -1,17 +1,16 @@
 """Write a chat's title, its summary and notes on the user with a cheap model, after an answer.
 
-Each of these is a job. The commit that settles the answer stores the job's document, and a thread sends the job, so no
-answer waits for it. The user's day pays for the job. The job doesn't count toward the requests-per-minute limit, and
-is skipped if the day's budget is used up.
+Each of these is a job. The commit that settles the answer stores the job's document. The job is sent after the answer's
+last event and before the response ends, because Cloud Run takes the CPU away after that. No stream waits for it; a JSON
+answer waits for one call of Cloud Tasks each. The user's day pays for the job. The job doesn't count toward the
+requests-per-minute limit, and is skipped if the day's budget is used up.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -81,7 +80,7 @@ class FollowUpJobs:
     """The jobs that follow one answer. Put ``writes`` into the commit that settles the answer, then call ``send``."""
 
     prepared: tuple[Prepared, ...]
-    _send: Callable[[Sequence[Prepared]], None]
+    _send: Callable[[Prepared], None]
 
     @property
     def writes(self) -> list[Create]:
@@ -89,9 +88,9 @@ class FollowUpJobs:
         return [job.write for job in self.prepared]
 
     def send(self) -> None:
-        """Send the jobs in the background."""
-        if self.prepared:
-            self._send(self.prepared)
+        """Send the jobs. If that fails, a sweep sends them later."""
+        for job in self.prepared:
+            self._send(job)
 
 
 class FollowUps:
@@ -104,8 +103,6 @@ class FollowUps:
         self._history = services.settings.limits.history_messages
         # The offline model would only repeat the message.
         self._titles, self._summaries, self._memory = settings.titles and model, settings.summaries, settings.memory
-        self._pool: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
         if any((self._titles, self._summaries, self._memory)) and self._jobs.backend is None:
             log.warning("[after_turn] does nothing: jobs.url and jobs.service_account are not set (docs/jobs.md)")
             self._titles = self._summaries = self._memory = False
@@ -131,13 +128,7 @@ class FollowUps:
             kinds.append(SUMMARY)
         if self._memory:
             kinds.append(MEMORY)
-        return FollowUpJobs(tuple(self._jobs.prepare(scope, kind, answered) for kind in kinds), self._send)
-
-    def _send(self, prepared: Sequence[Prepared]) -> None:
-        with self._lock:
-            self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="after-turn")
-        for job in prepared:
-            self._pool.submit(self._jobs.send, job)
+        return FollowUpJobs(tuple(self._jobs.prepare(scope, kind, answered) for kind in kinds), self._jobs.send)
 
 
 def _summary_is_due(chat: Mapping[str, Any], count: int, history: int) -> bool:

@@ -1,0 +1,100 @@
+"""The real gcloud, imported once: each command is a fork of a process that has it, which saves most of its second.
+
+A context manager puts a ``gcloud`` into a folder for the front of PATH. It hands its words, environment and standard
+streams to the process, and ends with the fork's exit code. The fork runs gcloud's own ``main``, and goes on when its
+caller is killed: tests that break a command off use gcloud itself.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Self
+
+__all__ = ["GcloudServer"]
+
+_SERVER = r"""
+import array, json, os, socket, sys, threading
+root, address = sys.argv[1:3]
+sys.path[:0] = [os.path.join(root, "lib")]
+sys.argv = [os.path.join(root, "lib", "gcloud.py")]
+os.environ["CLOUDSDK_ROOT_DIR"] = root
+import gcloud as started
+started.reorder_sys_path(sys.path)
+import googlecloudsdk.gcloud_main as gcloud_main
+import googlecloudsdk.api_lib.util.apis, googlecloudsdk.core.resource.resource_printer
+import googlecloudsdk.command_lib.util.apis.yaml_command_translator, googlecloudsdk.core.credentials.transports
+import googlecloudsdk.core.credentials.store, googlecloudsdk.calliope.cli, requests
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(address)
+listener.listen(64)
+def serve(connection):
+    data, fds, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+    told = json.loads(data)
+    for number, fd in enumerate(fds):
+        os.dup2(fd, number)
+    os.chdir(told["cwd"])
+    os.environ.clear()
+    os.environ.update(told["environ"], CLOUDSDK_ROOT_DIR=root)
+    sys.argv = [os.path.join(root, "lib", "gcloud.py"), *told["argv"]]
+    try:
+        code = gcloud_main.main()
+    except SystemExit as end:
+        code = end.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    connection.sendall(str(int(code or 0)).encode())
+    os._exit(0)
+import signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+while True:
+    connection, _ = listener.accept()
+    if os.fork() == 0:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        listener.close()
+        serve(connection)
+    connection.close()
+"""
+
+_CLIENT = """#!{python} -SE
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as connection:
+    connection.connect({address!r})
+    told = dict(argv=sys.argv[1:], environ=dict(os.environ), cwd=os.getcwd())
+    socket.send_fds(connection, [json.dumps(told).encode()], [0, 1, 2])
+    sys.exit(int(connection.recv(16) or b"1"))
+"""
+
+
+class GcloudServer:
+    """``folder`` holds the ``gcloud`` that leads here."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> Self:
+        found = shutil.which("gcloud")
+        assert found is not None
+        root = Path(found).resolve().parent.parent
+        bundled = root / "platform" / "bundledpythonunix" / "bin" / "python3"
+        python = str(bundled if bundled.is_file() else shutil.which("python3"))
+        self.folder.mkdir(parents=True)
+        address = str(self.folder / "s")
+        (self.folder / "server.py").write_text(_SERVER)
+        (self.folder / "gcloud").write_text(_CLIENT.format(python=python, address=address))
+        (self.folder / "gcloud").chmod(0o755)
+        command = [python, str(self.folder / "server.py"), str(root), address]
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=self.folder)
+        give_up = time.monotonic() + 60
+        while not os.path.exists(address):  # noqa: PTH110 - a socket
+            assert self._process.poll() is None
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
