@@ -69,7 +69,7 @@ def perform(step: Step, tools: Tools, agree: Callable[[str], bool]) -> int:
     except Failed as failed:
         if not step.optional:
             raise
-        reason = _REQUEST.sub("", str(failed).splitlines()[-1])
+        reason = _REQUEST.sub("", str(failed).splitlines()[-1]).rstrip(".")
         tools.warn(f"no {step.title}: {reason}; {step.mend}")
         return 0
 
