@@ -1,6 +1,7 @@
 """Configure the logs: one JSON object per line on Cloud Run, plain lines on a laptop.
 
-Cloud Run sorts the JSON lines by severity and trace. There is one configuration, at the root logger. It applies to every logger of the process.
+Cloud Run sorts the JSON lines by severity and trace. There is one configuration, at the root logger. It applies to
+every logger of the process.
 
 No text of a user and no token is logged. Contents go to :data:`CONTENT`, which is silent unless the settings turn it
 on. For exceptions that are not our own, only type and place are logged, because their messages may quote data. And
@@ -146,7 +147,7 @@ class _Handler(logging.StreamHandler[Any]):
     """Writes to the standard error stream."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Log where a line cannot be formatted. Python's own handler would print the line's contents without redaction."""
+        """Log where a line cannot be formatted. Python's own handler would print the contents without redaction."""
         error = sys.exception()
         if record.name == __name__ or isinstance(error, OSError):
             return  # the line from below failed, or standard error is closed

@@ -1,4 +1,7 @@
-"""The port to Stripe through Stripe's own package, which is imported at the first call: that takes a third of a second."""
+"""The port to Stripe through Stripe's own package.
+
+The package is imported at the first call, because its import takes a third of a second.
+"""
 
 from __future__ import annotations
 

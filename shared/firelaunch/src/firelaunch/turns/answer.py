@@ -259,7 +259,7 @@ class TurnRun:
                 self.services.store.commit([self.reservation.settlement(), record, *chat])
                 return
             except NotFound:
-                # The chat was deleted while its answer was on the way. What the answer cost is owed all the same.
+                # The chat was deleted during its answer. The answer's cost is owed all the same.
                 if not chat:
                     raise
                 chat = []
