@@ -100,7 +100,7 @@ _MOVED = {
 
 
 class _MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Lets an app that was made before the modules moved start, with a warning that names the mend."""
+    """Lets apps from before the move of modules start, with a warning that names the fix."""
 
     def find_spec(
         self,

@@ -71,8 +71,8 @@ class FirelaunchError(Exception):
         super().__init__(self.message if reason is None else f"{self.message} ({reason})")
 
     @property
-    def told(self) -> tuple[str, str]:
-        """What a client is told: code and message."""
+    def for_client(self) -> tuple[str, str]:
+        """The code and message that clients see."""
         return self.code, self.message
 
 
@@ -86,8 +86,8 @@ class SettingsError(FirelaunchError):
     message = "The settings do not hold together."
 
     @property
-    def told(self) -> tuple[str, str]:
-        """What a client is told: code and message."""
+    def for_client(self) -> tuple[str, str]:
+        """The code and message that clients see: those of a general error."""
         return FirelaunchError.code, FirelaunchError.message
 
 
@@ -340,8 +340,8 @@ class StoreError(FirelaunchError):
     code = "store"
 
     @property
-    def told(self) -> tuple[str, str]:
-        """What a client is told: code and message."""
+    def for_client(self) -> tuple[str, str]:
+        """The code and message that clients see: the message is a general one unless the error has its own status."""
         return self.code, FirelaunchError.message if self.status == 500 else self.message
 
 

@@ -1,4 +1,4 @@
-"""Pages of a list: their cursors, and where the next one starts."""
+"""Pages of a list, and the cursors that lead to the next page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Page", "iso_time", "page_after", "page_cursor"]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some items, and the cursor of the next ones (None at the end)."""
+    """A page of items, and the cursor of the next page (None at the end)."""
 
     items: list[dict[str, Any]]
     next_cursor: str | None
@@ -31,11 +31,14 @@ def iso_time(value: Any) -> str | None:
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def page_cursor(found: list[Document], limit: int, field: str) -> str | None:
-    """The cursor after the first ``limit`` of ``found``, which is sorted by the time ``field``; None at the end."""
-    if len(found) <= limit:
+def page_cursor(documents: list[Document], limit: int, field: str) -> str | None:
+    """Return the cursor after the first ``limit`` of ``documents``, which are sorted by the time ``field``.
+
+    It is None at the end, if there are no more than ``limit`` documents.
+    """
+    if len(documents) <= limit:
         return None
-    last = found[limit - 1]
+    last = documents[limit - 1]
     return _cursor(iso_time(last.data[field]), last.id)
 
 
@@ -45,10 +48,10 @@ def _cursor(at: str | None, last_id: str) -> str:
 
 
 def page_after(cursor: str | None) -> list[Any] | None:
-    """The position that a cursor stands for, as ``Query.after`` takes it.
+    """Return the position that a cursor stands for, for ``Query.after``.
 
     Raises:
-        InvalidCursor: it is not one of ours: not written exactly as :func:`page_cursor` writes that position.
+        InvalidCursor: the cursor is not one of ours: :func:`page_cursor` would write the position in another way.
     """
     if cursor is None:
         return None
@@ -56,7 +59,7 @@ def page_after(cursor: str | None) -> list[Any] | None:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         at, last_id = json.loads(raw)
         moment = datetime.fromisoformat(at)
-        # Other spellings, offsets among them, can stand for times outside the calendar that no database takes.
+        # Other spellings, such as those with offsets, can stand for times outside the calendar, which databases reject.
         if _cursor(iso_time(moment), check_id(last_id)) != cursor:
             raise InvalidCursor
     except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError, InvalidId):

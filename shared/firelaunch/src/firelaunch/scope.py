@@ -1,10 +1,10 @@
-"""Where one app's data, or one user's data in it, lies; and the refusal of every id that could lead out of it.
+"""Build the paths of one app's data, or of one user's data in it, and refuse every id that could lead out of it.
 
-A ``Scope`` is made from the settings' ``app_id`` and the verified token's ``uid``, never from a request's body. What
-an app's own rules may not open is derived from the paths that a ``Scope`` can build
-(:func:`firelaunch_cli.rules.paths.kept`), so a method that is added here is protected with it. Paths
-are plain strings ("apps/demo/users/ada/chats/c1") built here alone, and
-:class:`firelaunch.store.scoped.ScopedStore` checks them again on their way to the database.
+A ``Scope`` is made from the settings' ``app_id`` and the verified token's ``uid``, never from a request's body. The
+paths that a ``Scope`` can build are also those that an app's own rules may not open
+(:func:`firelaunch_cli.rules.paths.kept`), so a method that is added here is protected too. Paths are plain strings
+("apps/demo/users/ada/chats/c1") that only this module builds. :class:`firelaunch.store.scoped.ScopedStore` checks them
+again on their way to the database.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 def check_app_id(app_id: str) -> str:
-    """``app_id`` itself, when it is a valid Cloud Run service name.
+    """Return ``app_id`` if it is a valid Cloud Run service name.
 
     Raises:
-        InvalidId: it is not.
+        InvalidId: ``app_id`` is no such name.
     """
     if type(app_id) is not str or not APP_ID.fullmatch(app_id):
         raise InvalidId("An app id is 1 to 49 lower-case letters, digits and hyphens, with a letter first.")
@@ -42,11 +42,12 @@ def check_app_id(app_id: str) -> str:
 
 
 def check_uid(uid: str) -> str:
-    """``uid`` itself, when Firebase Auth could have issued it and Firestore takes it as a document id.
+    """Return ``uid`` if Firebase Auth could have issued it and Firestore accepts it as a document id.
 
     Raises:
-        InvalidId: empty, over 128 characters, "." or "..", of the form ``__x__``, or holding "/", a control character
-            or a lone surrogate (https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields).
+        InvalidId: ``uid`` is empty, over 128 characters, "." or "..", of the form ``__x__``, or contains "/", a control
+            character or a lone surrogate
+            (https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields).
     """
     ok = type(uid) is str and 0 < len(uid) <= _UID_CHARACTERS and uid not in {".", ".."} and "/" not in uid
     if not ok or _RESERVED.fullmatch(uid) or _CONTROL.search(uid) or not _is_utf8(uid):
@@ -55,13 +56,13 @@ def check_uid(uid: str) -> str:
 
 
 def check_id(value: str) -> str:
-    """``value`` itself, when it may name a chat, a message, a document, a job or a request.
+    """Return ``value`` if it is valid as the id of a chat, a message, a document, a job or a request.
 
-    Ids of our own are narrower than Firestore's: 1 to 64 letters, digits, "_" and "-", and not of the form ``__x__``,
-    so that they mean the same in a path, a URL, a vector filter, a cache key and a file name.
+    Our own ids are narrower than Firestore's: 1 to 64 letters, digits, "_" and "-", and not of the form ``__x__``. So
+    they mean the same in a path, a URL, a vector filter, a cache key and a file name.
 
     Raises:
-        InvalidId: anything else.
+        InvalidId: ``value`` is anything else.
     """
     if type(value) is not str or not _ID.fullmatch(value) or _RESERVED.fullmatch(value):
         raise InvalidId
@@ -69,13 +70,13 @@ def check_id(value: str) -> str:
 
 
 def split(path: str) -> list[str]:
-    """The segments of a path, each one checked as Firestore would check it.
+    """Return the segments of a path, after checking each one as Firestore would.
 
     Raises:
         ScopeViolation: the path is no plain string, or a segment is empty, "." or "..", of the form ``__x__``, over
             1,500 bytes, or no valid UTF-8.
     """
-    if type(path) is not str:  # a subclass may split into other segments than it holds
+    if type(path) is not str:  # a subclass may split into segments that are not those of its text
         raise ScopeViolation(reason=f"a {type(path).__name__} is no path")
     return list(_segments(path))
 
@@ -116,23 +117,23 @@ class Scope:
 
     @classmethod
     def plain(cls, scope: Scope) -> Scope:
-        """A copy of ``scope``, checked anew, so that what is used is what was looked at.
+        """Return a checked copy of ``scope``. Use the copy, because the object itself may change after the check.
 
         Raises:
-            ScopeViolation: it is of a subclass, whose paths may be anything.
-            InvalidId: its ids are not what ids may be (any more).
+            ScopeViolation: ``scope`` is of a subclass, whose paths may be anything.
+            InvalidId: the ids of ``scope`` are not valid (any more).
         """
         if type(scope) is not cls:
             raise ScopeViolation(reason=f"a {type(scope).__name__} is no scope")
         return cls(scope.app_id, scope.uid)
 
     def of(self, uid: str) -> Scope:
-        """The scope of one user of this app."""
+        """Return the scope of one user of this app."""
         return Scope(self.app_id, uid)
 
     @property
     def root(self) -> str:
-        """The path of the user's document, or of the app's where the scope has no user."""
+        """The path of the user's document, or of the app's if the scope has no user."""
         return f"apps/{self.app_id}" if self.uid is None else f"apps/{self.app_id}/users/{self.uid}"
 
     def _user(self) -> str:
@@ -141,136 +142,139 @@ class Scope:
         return self.root
 
     def users(self) -> str:
-        """Collection of the app's users."""
+        """Return the path of the collection of the app's users."""
         return f"apps/{self.app_id}/users"
 
     def chats(self) -> str:
-        """Collection of the user's chats."""
+        """Return the path of the collection of the user's chats."""
         return f"{self._user()}/chats"
 
     def chat(self, chat_id: str) -> str:
-        """Document of one chat."""
+        """Return the path of one chat."""
         return f"{self._user()}/chats/{check_id(chat_id)}"
 
     def messages(self, chat_id: str) -> str:
-        """Collection of one chat's messages."""
+        """Return the path of the collection of one chat's messages."""
         return f"{self.chat(chat_id)}/messages"
 
     def message(self, chat_id: str, message_id: str) -> str:
-        """Document of one message."""
+        """Return the path of one message."""
         return f"{self.chat(chat_id)}/messages/{check_id(message_id)}"
 
     def usage(self, day: str) -> str:
-        """Document of one day's usage; ``day`` is ``yyyy-mm-dd`` in UTC."""
+        """Return the path of the user's usage on one day. ``day`` is ``yyyy-mm-dd`` in UTC."""
         if type(day) is not str or not _DAY.fullmatch(day):
             raise InvalidId("A day is written yyyy-mm-dd.")
         return f"{self._user()}/usage/{day}"
 
     def rollup(self, day: str) -> str:
-        """Document of what all users of the app used on one day; ``day`` as in :meth:`usage`."""
+        """Return the path of the summed usage of all users of the app on one day. ``day`` is as in :meth:`usage`."""
         if type(day) is not str or not _DAY.fullmatch(day):
             raise InvalidId("A day is written yyyy-mm-dd.")
         return f"apps/{self.app_id}/rollups/{day}"
 
     def devices(self) -> str:
-        """Collection of the user's devices that take notifications."""
+        """Return the path of the collection of the user's devices that receive notifications."""
         return f"{self._user()}/devices"
 
     def device(self, device_id: str) -> str:
-        """Document of one device."""
+        """Return the path of one device."""
         return f"{self._user()}/devices/{check_id(device_id)}"
 
     def device_owner(self, device_id: str) -> str:
-        """Document that says whose a device is, in the app's own collection."""
+        """Return the path of the document that names a device's owner, in the app's own collection."""
         return f"apps/{self.app_id}/device_owners/{check_id(device_id)}"
 
     def memory(self) -> str:
-        """Document of what the app's model keeps in mind about the user."""
+        """Return the path of the notes that the app's model keeps on the user."""
         return f"{self._user()}/memory/notes"
 
     def member(self) -> str:
-        """Document of the user's membership, in the app's own collection."""
+        """Return the path of the user's membership, in the app's own collection."""
         self._user()
         return f"apps/{self.app_id}/members/{self.uid}"
 
     def erasure(self) -> str:
-        """Document that says that the user was erased, in the app's own collection. Its id is a hash of theirs."""
+        """Return the path of the record of the user's erasure, in the app's own collection. Its id is a hash."""
         return f"apps/{self.app_id}/erasures/{sha256(self._user().encode()).hexdigest()[:40]}"
 
     def removal(self) -> str:
-        """Document that says the user was removed, in the app's own collection. It names the user by a hash alone."""
+        """Return the path of the record of the user's removal, in the app's own collection. Its id is a hash."""
         self._user()
         return f"apps/{self.app_id}/removals/{sha256(str(self.uid).encode()).hexdigest()[:40]}"
 
     def invite(self, digest: str) -> str:
-        """Document of one invitation to the app, by its code's digest."""
+        """Return the path of one invitation to the app, by its code's digest."""
         return f"apps/{self.app_id}/invites/{check_id(digest)}"
 
     def request(self, request_id: str) -> str:
-        """Document of one metered request, in the app's own collection."""
+        """Return the path of one metered request, in the app's own collection."""
         return f"apps/{self.app_id}/requests/{check_id(request_id)}"
 
     def billing_event(self, event_id: str) -> str:
-        """Document of one Stripe event that was seen, in the app's own collection."""
+        """Return the path of the receipt of one Stripe event, in the app's own collection."""
         return f"apps/{self.app_id}/billing_events/{check_id(event_id)}"
 
     def jobs(self) -> str:
-        """Collection of the app's jobs."""
+        """Return the path of the collection of the app's jobs."""
         return f"apps/{self.app_id}/jobs"
 
     def job(self, job_id: str) -> str:
-        """Document of one job, in the app's own collection."""
+        """Return the path of one job, in the app's own collection."""
         return f"apps/{self.app_id}/jobs/{check_id(job_id)}"
 
     def batch_items(self, job_id: str) -> str:
-        """Collection of the results of one batch of the user's."""
+        """Return the path of the collection of the results of one of the user's batches."""
         return f"{self._user()}/batches/{check_id(job_id)}/items"
 
     def documents(self) -> str:
-        """Collection of the user's documents; of a scope without a user, the app's library."""
+        """Return the path of the collection of the user's documents, or of the library if the scope has no user."""
         return f"{self.root}/library" if self.uid is None else f"{self.root}/documents"
 
     def document(self, document_id: str) -> str:
-        """One document of the user, or of the app's library."""
+        """Return the path of one document of the user, or of the app's library."""
         return f"{self.documents()}/{check_id(document_id)}"
 
     def chunks(self) -> str:
-        """Collection of the chunks that Firestore's index keeps of this scope's documents."""
+        """Return the path of the collection of the chunks of this scope's documents in Firestore's index."""
         return f"{self.root}/chunks"
 
     def postings(self) -> str:
-        """Collection of the terms of those chunks, by which Firestore's index finds words."""
+        """Return the path of the collection of the chunks' terms, by which Firestore's index finds words."""
         return f"{self.root}/postings"
 
     def vectors(self) -> str:
-        """Collection of the texts behind the vectors in Vertex AI's index; of the whole app."""
+        """Return the path of the collection of the texts behind the app's vectors in Vertex AI's index."""
         return f"apps/{self.app_id}/vectors"
 
     def vector(self, key: str) -> str:
-        """The text behind one vector."""
+        """Return the path of the text behind one vector."""
         return f"{self.vectors()}/{check_id(key)}"
 
     def documents_gate(self) -> str:
-        """Document that each new document of this scope changes, so that they are counted one after the other."""
+        """Return the path of the gate that each new document of this scope changes, so that counts are exact."""
         return f"{self.root}/gates/documents"
 
     def index_state(self) -> str:
-        """Document that says which index version is in use; of the whole app."""
+        """Return the path of the document that says which index version the app uses."""
         return f"apps/{self.app_id}/index/state"
 
     def all_under_way(self) -> str:
-        """Collection of the notes of a re-embedding on the documents that it is at, beside the state of the index."""
+        """Return the path of the collection of a re-embedding's notes on documents. It also holds the index state."""
         return f"apps/{self.app_id}/index"
 
     def under_way(self, key: str) -> str:
-        """The note on one document, by its key in :meth:`sources`."""
+        """Return the path of the note on one document, by its key in :meth:`sources`."""
         return f"{self.all_under_way()}/{check_id(key)}"
 
     def sources(self) -> str:
-        """Collection that names every document of the app, whoever's it is."""
+        """Return the path of the collection that names every document of the app, whoever owns it."""
         return f"apps/{self.app_id}/sources"
 
     def source(self, document_id: str) -> str:
-        """Names one document of this scope. Users may have documents of the same id, so the id is of both."""
+        """Return the path of the entry that names one document of this scope in :meth:`sources`.
+
+        Users may have documents with the same id, so the entry's id is made of both the scope and the document's id.
+        """
         key = sha256(self.document(document_id).encode()).hexdigest()[:40]
         return f"{self.sources()}/{key}"

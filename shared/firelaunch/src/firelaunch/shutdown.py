@@ -1,4 +1,4 @@
-"""The end of a process: answers that are being given may go on for a while, and are then settled rather than lost."""
+"""Shut a process down: running answers may go on for a while, and are then settled rather than lost."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["Shutdown"]
 
 
 class Shutdown:
-    """Whether this process was told to end, and whether its answers should by now.
+    """The state of this process's shutdown: whether it has begun, and whether running answers should end now.
 
     Args:
-        grace: seconds that a running answer may go on. Cloud Run kills a process ten seconds after it was told to end
-            (https://cloud.google.com/run/docs/container-contract), and settling takes some of them.
+        grace: the seconds that a running answer may go on. Cloud Run kills a process ten seconds after the signal to
+            end (https://cloud.google.com/run/docs/container-contract), and settling takes some of them.
         monotonic: the clock, in seconds.
     """
 
@@ -23,13 +23,13 @@ class Shutdown:
         self._end_by: float | None = None
 
     def begin(self) -> None:
-        """The process was told to end. Called from a signal handler, so it takes no lock."""
+        """Begin the shutdown. A signal handler calls this, so it takes no lock."""
         if self._end_by is None:
             self._end_by = self._monotonic() + self._grace
 
     @property
     def begun(self) -> bool:
-        """Whether the process was told to end: what has not been begun yet should wait for the next one."""
+        """Whether the process was told to end. New work should then wait for the next process."""
         return self._end_by is not None
 
     @property

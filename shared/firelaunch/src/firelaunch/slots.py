@@ -1,4 +1,4 @@
-"""A bounded number of places for work that holds a thread or memory of this process; of one user a few of them."""
+"""Limit work that holds a thread or memory of this process: a number of slots in all, and a few for each user."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Slots"]
 
 
 class Slots:
-    """Places for one kind of work in this process.
+    """The slots for one kind of work in this process.
 
     Args:
-        most: how many there are.
-        of_a_user: how many one user may hold.
-        user_full: makes what a user who holds that many is refused with.
-        all_full: makes what everybody is refused with while none is left.
+        most: the number of slots.
+        of_a_user: the most slots that one user may hold.
+        user_full: returns the error for a user who holds that many slots.
+        all_full: returns the error for everybody while no slot is left.
     """
 
     def __init__(
@@ -34,14 +34,16 @@ class Slots:
         self._most, self._of_a_user = most, min(of_a_user, most)
         self._user_full, self._all_full = user_full, all_full
         self._taken: Counter[str] = Counter()
-        # What gives a place back may run where garbage is collected: in any thread, in the middle of anything.
+        # A slot may be released by the garbage collector, which runs in any thread, also in one that holds this lock.
         self._lock = threading.RLock()
 
     def take(self, user: str, holder: object) -> weakref.finalize[Any, Any]:
-        """A place for ``holder``, until what is returned is called, or the holder is gone, begun or not.
+        """Take a slot for ``holder``, and return the function that releases it.
+
+        The slot is also released when the holder is garbage-collected, even if its work never began.
 
         Raises:
-            FirelaunchError: what ``user_full`` or ``all_full`` makes.
+            FirelaunchError: the error from ``user_full`` or ``all_full``.
         """
         with self._lock:
             if self._taken[user] >= self._of_a_user:
@@ -49,19 +51,19 @@ class Slots:
             if self._taken.total() >= self._most:
                 raise self._all_full()
             self._taken[user] += 1
-        return weakref.finalize(holder, self._leave, user)
+        return weakref.finalize(holder, self._release, user)
 
     @contextmanager
     def held(self, user: str) -> Iterator[None]:
-        """A place for as long as the block runs; raises as :meth:`take` does."""
-        holder = _Holder()  # as long as there is a name for it, its place is its own
-        leave = self.take(user, holder)
+        """Hold a slot while the block runs. It raises as :meth:`take` does."""
+        holder = _Holder()  # the slot is held as long as this name refers to it
+        release = self.take(user, holder)
         try:
             yield
         finally:
-            leave()
+            release()
 
-    def _leave(self, user: str) -> None:
+    def _release(self, user: str) -> None:
         with self._lock:
             self._taken[user] -= 1
             if not self._taken[user]:
@@ -69,4 +71,4 @@ class Slots:
 
 
 class _Holder:
-    """Whom a block's place belongs to."""
+    """The holder of a block's slot."""

@@ -1,10 +1,11 @@
-"""Structured logs: one JSON object a line on Cloud Run (which files it by severity and trace), plain lines on a laptop.
+"""Configure the logs: one JSON object per line on Cloud Run, plain lines on a laptop.
 
-There is one configuration, at the root: it holds for every logger of the process, whoever made it.
+Cloud Run sorts the JSON lines by severity and trace. There is one configuration, at the root logger. It applies to
+every logger of the process.
 
-Nothing a user wrote is logged, and no token: what carries contents goes to :data:`CONTENT`, which is silent unless the
-settings turn it on; of an exception that is not our own only its type and place are logged, as its words may quote what
-it stumbled over; and every line is searched for addresses and keys before it is written.
+No text of a user and no token is logged. Contents go to :data:`CONTENT`, which is silent unless the settings turn it
+on. For exceptions that are not our own, only type and place are logged, because their messages may quote data. And
+addresses and keys are removed from every line before it is written.
 """
 
 from __future__ import annotations
@@ -26,38 +27,38 @@ from .errors import FirelaunchError
 __all__ = ["CONTENT", "EMAIL", "REQUEST_ID", "SECRET", "TRACE", "configure_logs", "log_what_nobody_catches"]
 
 CONTENT = logging.getLogger("firelaunch.content")
-"""For what users wrote, models answered and providers said; silent unless ``logs.content`` is on."""
+"""The logger for users' texts, models' answers and providers' messages. It is silent unless ``logs.content`` is on."""
 
 EMAIL = re.compile(r"[\w.%+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
 
 SECRET = re.compile(
-    # JSON web tokens. Bounded, or a text of "eyJeyJ..." would take the square of its length.
+    # JSON web tokens. The bound keeps a text such as "eyJeyJ..." from taking quadratic time.
     r"eyJ[\w-]{8,1000}+\.[\w-]+(?:\.[\w-]*)?"
     r"|\b(?:sk|pk|rk|whsec)[-_][\w-]{8,}"  # OpenAI, Stripe
     r"|\bAIza[\w-]{20,}|\bya29\.[\w.-]{10,}"  # Google
     r"|\bBearer\s+[\w.~+/-]{8,}=*"
 )
-"""What keys and tokens of the services in use look like."""
+"""Matches keys and tokens of the services in use."""
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the HTTP request in hand; the error that a client got quotes it."""
+"""The id of the current HTTP request. Errors for clients quote it."""
 
 TRACE: ContextVar[str | None] = ContextVar("trace", default=None)
 """The trace id that Cloud Run passes in ``X-Cloud-Trace-Context``."""
 
 
 _REPORTED = "type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent"
-"""What makes Error Reporting take an entry for an error
+"""The type of a log entry that Error Reporting treats as an error
 (https://cloud.google.com/error-reporting/docs/formatting-error-messages)."""
 
 _QUIETER = ("httpx", "httpcore", "stripe", "google.auth", "google.cloud", "urllib3")
-"""Libraries that log each of their requests at INFO. They are heard from WARNING on, unless they have a level set."""
+"""Libraries that log each of their requests at INFO. They log from WARNING on, unless their level is set."""
 
 _CAUSE = "\nThe above exception was the direct cause of the following exception:\n"
 _CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n"
 
 
-class _Careful(logging.Formatter):
+class _Redacting(logging.Formatter):
     def __init__(self, form: str | None, *, content: bool) -> None:
         super().__init__(form)
         self._content = content
@@ -68,15 +69,15 @@ class _Careful(logging.Formatter):
         return "\n".join(_frames(ei[1], set()))
 
     def clean(self, text: str) -> str:
-        """``text`` without keys, tokens and, unless contents are logged, addresses."""
+        """Return ``text`` without keys and tokens, and without addresses unless contents are logged."""
         text = SECRET.sub("[secret]", text)
         return text if self._content or "@" not in text else EMAIL.sub("[email]", text)
 
 
 def _frames(error: BaseException, seen: set[int]) -> list[str]:
-    """A traceback in Python's own form, whose exceptions say no more than their types, but for our own.
+    """Return the lines of a traceback in Python's own form, without the messages of exceptions that are not our own.
 
-    Ours say what we chose to say. Error Reporting groups by frames, and reads what ``traceback`` writes.
+    We choose the messages of our own. Error Reporting reads the form that ``traceback`` writes, and groups by frames.
     """
     seen.add(id(error))
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
@@ -95,7 +96,7 @@ def _frames(error: BaseException, seen: set[int]) -> list[str]:
     return lines
 
 
-class _Json(_Careful):
+class _Json(_Redacting):
     # The field names are Cloud Logging's own: https://cloud.google.com/logging/docs/structured-logging
     def __init__(self, project: str, *, content: bool) -> None:
         super().__init__(None, content=content)
@@ -128,12 +129,12 @@ class _Json(_Careful):
 
 
 def _severity(level: int) -> str:
-    """Cloud Logging's name of a level; a level of somebody's own counts as the one below it."""
-    known = (logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO)
-    return next((logging.getLevelName(one) for one in known if level >= one), "DEBUG")
+    """Return Cloud Logging's name of a level. A custom level counts as the next standard level below it."""
+    standard_levels = (logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO)
+    return next((logging.getLevelName(standard) for standard in standard_levels if level >= standard), "DEBUG")
 
 
-class _Plain(_Careful):
+class _Plain(_Redacting):
     def format(self, record: logging.LogRecord) -> str:
         # Another handler may have left its own rendering of the exception on the record.
         record.exc_text = None
@@ -143,36 +144,37 @@ class _Plain(_Careful):
 
 
 class _Handler(logging.StreamHandler[Any]):
-    """Writes to standard error, as it is at the moment."""
+    """Writes to the standard error stream."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """A line that cannot be formatted: logging itself would dump what it was to hold, uncleaned."""
+        """Log where a line cannot be formatted. Python's own handler would print the contents without redaction."""
         error = sys.exception()
         if record.name == __name__ or isinstance(error, OSError):
-            return  # this very line is at fault, or standard error is gone
-        ours = {logging.__file__, __file__}
-        caller = next((frame for frame in reversed(traceback.extract_stack()) if frame.filename not in ours), None)
+            return  # the line from below failed, or standard error is closed
+        logging_files = {logging.__file__, __file__}
+        stack = reversed(traceback.extract_stack())
+        caller = next((frame for frame in stack if frame.filename not in logging_files), None)
         where = "?" if caller is None else f"{caller.filename}:{caller.lineno}"
         args = (record.name, type(error).__name__, where)
         logging.getLogger(__name__).error("a line of the logger %s cannot be formatted (%s): %s", *args)
 
 
 def configure_logs(*, structured: bool, project: str = "", content: bool = False) -> None:
-    """Send the logs of this process to standard error; a later call takes the place of an earlier one.
+    """Send the logs of this process to standard error. A later call replaces an earlier one.
 
     Args:
-        structured: JSON lines rather than plain ones.
-        project: Google Cloud project, for the link from a line to its trace.
-        content: whether what users write and models answer may be in them.
+        structured: write JSON lines rather than plain ones.
+        project: the Google Cloud project, for the link from a line to its trace.
+        content: whether the logs may contain users' texts and models' answers.
     """
-    # No line of ours has what this finds out for each (https://docs.python.org/3/howto/logging.html#optimization).
+    # Our lines don't show the caller, so don't look it up for each (https://docs.python.org/3/howto/logging.html#optimization).
     logging._srcfile = None
     handler = _Handler(sys.stderr)
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     handler.setFormatter(_Json(project, content=content) if structured else _Plain(form, content=content))
     CONTENT.disabled = not content
     root = logging.getLogger()
-    # Others that write to a stream would say everything a second time, as it is. What a test collects is kept.
+    # Other stream handlers would write every line a second time, without redaction. Handlers of tests are kept.
     root.handlers[:] = [kept for kept in root.handlers if type(kept) not in (logging.StreamHandler, _Handler)]
     root.addHandler(handler)
     root.setLevel(logging.INFO)
@@ -182,7 +184,7 @@ def configure_logs(*, structured: bool, project: str = "", content: bool = False
 
 
 def log_what_nobody_catches() -> None:
-    """Have warnings, and exceptions that end the process or one of its threads, logged like everything else."""
+    """Log warnings, and exceptions that end the process or one of its threads, like all other lines."""
     log = logging.getLogger("firelaunch.uncaught")
 
     def of_process(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -194,13 +196,13 @@ def log_what_nobody_catches() -> None:
     def of_thread(args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
             name = args.thread.name if args.thread is not None else "?"
-            found = (args.exc_type, args.exc_value, args.exc_traceback)
-            log.error("an exception ended the thread %s: %s", name, args.exc_type.__name__, exc_info=found)
+            exc_info = (args.exc_type, args.exc_value, args.exc_traceback)
+            log.error("an exception ended the thread %s: %s", name, args.exc_type.__name__, exc_info=exc_info)
 
-    def of_nobody(args: sys.UnraisableHookArgs) -> None:
+    def unraisable(args: sys.UnraisableHookArgs) -> None:
         if args.exc_value is not None:
-            found = (args.exc_type, args.exc_value, args.exc_traceback)
-            log.error("an exception could not be raised: %s", args.exc_type.__name__, exc_info=found)
+            exc_info = (args.exc_type, args.exc_value, args.exc_traceback)
+            log.error("an exception could not be raised: %s", args.exc_type.__name__, exc_info=exc_info)
 
-    sys.excepthook, threading.excepthook, sys.unraisablehook = of_process, of_thread, of_nobody
+    sys.excepthook, threading.excepthook, sys.unraisablehook = of_process, of_thread, unraisable
     logging.captureWarnings(capture=True)

@@ -1,4 +1,4 @@
-"""Text files that people edit, whatever their editor adds: a byte order mark, other line ends, another encoding."""
+"""Read text files that people edit, with any byte order mark and line ends, and explain wrong encodings."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def read_text_file(path: Path) -> str:
     r"""Read a UTF-8 file without its byte order mark; every line ends with "\n".
 
     Raises:
-        FileNotFoundError: it is not there.
-        SettingsError: it is not UTF-8; the message names the file and the mend.
+        FileNotFoundError: the file does not exist.
+        SettingsError: the file is not UTF-8. The message names the file and the fix.
     """
     return decode_text(path.read_bytes(), path).replace("\r\n", "\n").replace("\r", "\n")
 
@@ -29,7 +29,7 @@ def decode_text(data: bytes, path: Path) -> str:
     """Decode a file's bytes without their byte order mark; line ends stay as they are.
 
     Raises:
-        SettingsError: they are not UTF-8; the message names ``path`` and the mend.
+        SettingsError: the bytes are not UTF-8. The message names ``path`` and the fix.
     """
     if data.startswith(_UTF_16_AND_32) or b"\0" in data[:4]:
         raise SettingsError(f"{path} is UTF-16 text, not UTF-8: {_MEND}.")

@@ -114,7 +114,7 @@ def test_a_bucket_that_is_not_there_is_an_error_with_no_word_to_the_client() -> 
             files.put(f"{HERE}/a", io.BytesIO(b"x"))
     with pytest.raises(StoreError) as error:
         cloud_files(server).delete(HERE)
-    assert "127.0.0.1" not in error.value.told[1]
+    assert "127.0.0.1" not in error.value.for_client[1]
 
 
 BLOCKS = st.lists(

@@ -1,1 +1,1 @@
-"""Who may use how much, and what Stripe says of who pays: docs/billing.md."""
+"""Plans and subscriptions: what users are entitled to, and what Stripe says they pay for. See docs/billing.md."""

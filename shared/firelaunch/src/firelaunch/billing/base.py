@@ -1,4 +1,4 @@
-"""The port to Stripe, what is said through it, and what it may fail with."""
+"""The port to Stripe, its data types, and its errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SUBSCRIPTION_ID = re.compile(r"sub_[A-Za-z0-9_]{1,60}")
 
 
 class BillingError(FirelaunchError):
-    """Stripe refused what it was asked: the key, a price or the account's own settings are not as they should be."""
+    """Stripe refused a request, because the key, a price or the account's own settings are wrong."""
 
     code = "billing_failed"
     status = 502
@@ -38,7 +38,7 @@ class BillingError(FirelaunchError):
 
 
 class BillingUnavailable(BillingError):
-    """Stripe cannot be reached, or asks to be left alone for a while."""
+    """Stripe cannot be reached, or asks to slow down."""
 
     code = "billing_unavailable"
     status = 503
@@ -53,14 +53,14 @@ class BillingOff(Conflict):
 
 
 class AlreadySubscribed(Conflict):
-    """The user pays for a plan already; another checkout would have them pay twice."""
+    """The user pays for a plan already. With another checkout they would pay twice."""
 
     code = "already_subscribed"
     message = "There is a subscription already; change it in the billing portal."
 
 
 class NoCustomer(Conflict):
-    """The user has never begun to pay for anything, so there is nothing to manage."""
+    """The user has never started a checkout, so there is nothing to manage."""
 
     code = "no_customer"
     message = "There is nothing to manage yet; begin with a checkout."
@@ -72,7 +72,7 @@ class CustomerGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose a Stripe object is, as its metadata says; any part may be missing or nonsense."""
+    """The owner of a Stripe object, by its metadata. Any part may be missing or invalid."""
 
     app_id: str | None
     uid: str | None
@@ -80,7 +80,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """What a subscription is at the moment. ``prices`` are the ids of what is paid for."""
+    """A subscription as it is at the moment. ``prices`` are the ids of the prices that are paid."""
 
     id: str
     owner: Owner
@@ -91,11 +91,11 @@ class Subscription:
 
     @property
     def ended(self) -> bool:
-        """Whether it will never be paid for again: Stripe lets nothing follow these states."""
+        """Whether the subscription has ended for good: in Stripe, no other state follows these."""
         return self.status in {"canceled", "incomplete_expired"}
 
     def entry(self) -> dict[str, Any]:
-        """As the user's document keeps it."""
+        """Return the fields that the user's document stores."""
         return {
             "status": self.status,
             "prices": list(self.prices),
@@ -106,9 +106,9 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A webhook's event: what it is about, and no word on what that has become since.
+    """A webhook's event. It names an object, but does not hold the object's current state.
 
-    ``subscription`` is the id of the one that it is about, if any; ``created_at`` is to the second.
+    ``subscription`` is the id of the event's subscription, if any. ``created_at`` is precise to the second.
     """
 
     id: str
@@ -119,45 +119,45 @@ class Event:
 
 
 class Payments(Protocol):
-    """What is asked of Stripe.
+    """The requests to Stripe.
 
-    Raises (every method): BillingUnavailable where it may be asked again; BillingError where that would not help.
+    Every method raises BillingUnavailable if the request may be repeated, and BillingError if that would not help.
     """
 
     def subscription(self, subscription_id: str) -> Subscription | None:
-        """The subscription as it is now; None where there is none."""
+        """Return the subscription as it is now, or None if there is none."""
 
     def subscription_pages(self) -> Iterator[list[Subscription]]:
-        """Every subscription of the account that has not ended, 100 at a time."""
+        """Yield every subscription of the account that has not ended, 100 at a time."""
 
     def subscriptions_of(self, customer: str) -> list[Subscription]:
-        """A customer's subscriptions that have not ended.
+        """Return a customer's subscriptions that have not ended.
 
         Raises:
             CustomerGone: Stripe does not know the customer.
         """
 
     def end(self, subscription_id: str) -> None:
-        """Cancel a subscription at once, and have it, and events about it, name its user no more.
+        """Cancel a subscription at once, and remove the user's id from it, so that later events don't name the user.
 
-        Nothing happens to one that has ended, or is not there.
+        Nothing happens if the subscription has ended or does not exist.
         """
 
     def create_customer(self, owner: Scope, email: str | None, key: str) -> str:
-        """A customer for a user; its id. ``key``: the same one gives the same customer again."""
+        """Create a customer for a user, and return its id. The same ``key`` returns the same customer."""
 
     def create_checkout(
         self, owner: Scope, customer: str, price: str, success_url: str, cancel_url: str, key: str | None
     ) -> str:
-        """The address of a page where the customer subscribes at a price.
+        """Return the address of a page where the customer subscribes at a price.
 
         Raises:
             CustomerGone: Stripe does not know the customer.
-            IdempotencyMismatch: ``key`` was used for something else.
+            IdempotencyMismatch: ``key`` was used for another request.
         """
 
     def create_portal(self, customer: str, return_url: str) -> str:
-        """The address of a page where the customer manages what they pay for.
+        """Return the address of a page where the customer manages their subscriptions.
 
         Raises:
             CustomerGone: Stripe does not know the customer.

@@ -1,4 +1,4 @@
-"""What users, and admins for them, do about plans: subscribe, manage what they pay for, be granted one."""
+"""Subscribe to plans and manage subscriptions, for users; grant plans, for admins."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["Checkout"]
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """Serves the users of one app.
+    """Checkouts, billing portals and grants for the users of one app.
 
     Args:
-        payments: None where billing is off.
-        return_url: the page that Stripe leads back to.
+        payments: the port to Stripe; None if billing is off.
+        return_url: the page to which Stripe sends users back.
     """
 
     store: DocumentStore
@@ -32,38 +32,44 @@ class Checkout:
     return_url: str
 
     def checkout(self, user: Scope, email: str | None, plan: str, key: str | None) -> str:
-        """The address of a page where ``user`` subscribes to ``plan``.
+        """Return the address of a page where ``user`` subscribes to ``plan``.
 
         Args:
-            key: the client's Idempotency-Key; the same one leads to the same page.
+            key: the client's Idempotency-Key. The same key leads to the same page.
 
         Raises:
-            BillingOff, AlreadySubscribed, BillingError, IdempotencyMismatch: as they say.
+            BillingOff: billing is off.
+            AlreadySubscribed: the user pays for a plan already.
+            BillingError: Stripe refused the request, or cannot be reached.
+            IdempotencyMismatch: ``key`` was used for another request.
             BadRequest: the plan is not for sale.
         """
         payments = self._on()
-        sold = self.entitlements.plans.get(plan)
-        if sold is None or not sold.stripe_price:
+        plan_settings = self.entitlements.plans.get(plan)
+        if plan_settings is None or not plan_settings.stripe_price:
             raise BadRequest("plan: that plan is not for sale.")
-        found = self.store.get(user.root)
-        if found is not None and any(e.get("status") in PAYING for e in subscriptions_of(found.data).values()):
+        price = plan_settings.stripe_price
+        document = self.store.get(user.root)
+        if document is not None and any(e.get("status") in PAYING for e in subscriptions_of(document.data).values()):
             raise AlreadySubscribed
-        customer = _customer(found) or self._new_customer(payments, user, email, None)
+        customer = _customer(document) or self._new_customer(payments, user, email, None)
         done, canceled = self._page("done"), self._page("canceled")
-        once = None if key is None else f"checkout-{_digest(user.root, key)}"
+        stripe_key = None if key is None else f"checkout-{_digest(user.root, key)}"
         try:
-            return payments.create_checkout(user, customer, sold.stripe_price, done, canceled, once)
+            return payments.create_checkout(user, customer, price, done, canceled, stripe_key)
         except CustomerGone:
+            # The customer was deleted in Stripe. The key was used with the old customer, so it gets a suffix.
             customer = self._new_customer(payments, user, email, customer)
-            return payments.create_checkout(
-                user, customer, sold.stripe_price, done, canceled, once and f"{once}-{customer}"
-            )
+            stripe_key = stripe_key and f"{stripe_key}-{customer}"
+            return payments.create_checkout(user, customer, price, done, canceled, stripe_key)
 
     def portal(self, user: Scope) -> str:
-        """The address of a page where ``user`` changes or ends what they pay for.
+        """Return the address of a page where ``user`` changes or ends their subscription.
 
         Raises:
-            BillingOff, NoCustomer, BillingError: as they say.
+            BillingOff: billing is off.
+            NoCustomer: the user has never started a checkout.
+            BillingError: Stripe refused the request, or cannot be reached.
         """
         payments = self._on()
         customer = _customer(self.store.get(user.root))
@@ -75,7 +81,7 @@ class Checkout:
             raise NoCustomer(reason=f"{customer} is not in Stripe") from None
 
     def grant(self, user: Scope, plan: str | None) -> Entitlement:
-        """Give ``user`` a plan whatever they pay for; None takes it back. Returns what they are entitled to then.
+        """Grant ``user`` a plan, whatever they pay for, and return their new entitlement. None takes the grant back.
 
         Raises:
             BadRequest: there is no such plan.
@@ -86,10 +92,10 @@ class Checkout:
         return self.entitlements.of(self.store.get(user.root))
 
     def reconciliation(self, app: Scope) -> Reconciliation:
-        """Of the subscriptions of this app alone.
+        """Return the reconciliation of this app's subscriptions.
 
         Raises:
-            BillingOff: as it says.
+            BillingOff: billing is off.
         """
         payments = self._on()
         return Reconciliation(payments, {app.app_id: Ledger(self.store, payments, app)})
@@ -100,7 +106,7 @@ class Checkout:
         return self.payments
 
     def _new_customer(self, payments: Payments, user: Scope, email: str | None, gone: str | None) -> str:
-        # The key has two checkouts at once end up with one customer.
+        # With this key, two checkouts at the same time get the same customer.
         customer = payments.create_customer(user, email, f"customer-{_digest(user.root, email or '', gone or '')}")
         self.store.commit([Set(user.root, {"billing": {"customer": customer}}, merge=True)])
         return customer
@@ -111,8 +117,8 @@ class Checkout:
 
 def _customer(user: Document | None) -> str | None:
     billing = {} if user is None else user.data.get("billing") or {}
-    found = billing.get("customer")
-    return found if isinstance(found, str) else None
+    customer = billing.get("customer")
+    return customer if isinstance(customer, str) else None
 
 
 def _digest(*parts: str) -> str:

@@ -1,7 +1,7 @@
-"""What a user is entitled to, from their own document alone: it is read with each reservation, and Stripe is not asked.
+"""Decide what a user is entitled to, from their own document. Each reservation reads it, without a request to Stripe.
 
-The document holds facts, ``plan`` (granted by an admin) and ``billing`` (what Stripe said last); which plan and limits
-they amount to is decided here, by the settings in force, so a change of the settings counts at once.
+The document holds facts: ``plan`` (granted by an admin) and ``billing`` (Stripe's latest state). This module derives
+the plan and its limits from them by the current settings, so a change of the settings takes effect at once.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["PAYING", "Entitlement", "Entitlements", "subscriptions_of"]
 Source = Literal["granted", "subscription", "default"]
 
 PAYING = frozenset({"active", "trialing", "past_due"})
-"""States of a subscription that entitle. One that is past due does, while Stripe still tries to collect; when it gives
-up the state becomes "canceled" or "unpaid" (https://docs.stripe.com/billing/subscriptions/overview)."""
+"""The states of a subscription that entitle to its plan. "past_due" is one, as long as Stripe tries to collect. When
+Stripe gives up, the state becomes "canceled" or "unpaid" (https://docs.stripe.com/billing/subscriptions/overview)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entitlement:
-    """The plan that a user has, and why."""
+    """The plan that a user has, and where it comes from."""
 
     plan: str
     limits: Plan
@@ -37,10 +37,10 @@ class Entitlement:
 
 
 class Entitlements:
-    """From users' documents to what they are entitled to.
+    """Derives users' entitlements from their documents.
 
     Args:
-        plans: by name.
+        plans: the plans by name.
         default: the plan of users who have none.
     """
 
@@ -50,9 +50,9 @@ class Entitlements:
         self._by_price = {price: name for name, plan in plans.items() for price in plan.prices}
 
     def of(self, user: Document | None) -> Entitlement:
-        """An admin's grant counts first, then the best plan that is paid for, then the default.
+        """Return a user's entitlement: the plan that an admin granted, or the best plan paid for, or the default.
 
-        A plan that the settings do not know (any more) is as none.
+        Plans that the settings don't have (any more) are ignored.
         """
         data: Mapping[str, Any] = {} if user is None else user.data
         granted = data.get("plan")
@@ -74,7 +74,7 @@ class Entitlements:
 
 
 def subscriptions_of(data: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """The subscriptions that a user's document holds, by id."""
+    """Return the subscriptions in a user's document, by id."""
     billing = data.get("billing")
-    found: Mapping[str, Mapping[str, Any]] = billing.get("subscriptions", {}) if isinstance(billing, Mapping) else {}
-    return found
+    by_id: Mapping[str, Mapping[str, Any]] = billing.get("subscriptions", {}) if isinstance(billing, Mapping) else {}
+    return by_id

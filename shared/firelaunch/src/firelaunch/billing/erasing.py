@@ -1,4 +1,4 @@
-"""What a user who is erased still pays for: found in Stripe, and canceled there."""
+"""Find and cancel the Stripe subscriptions of a user who is erased."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["SubscriptionTraces"]
 
 
 class SubscriptionTraces:
-    """The subscriptions of one app's users, as :class:`~firelaunch.worker.tasks.erase.Traces`.
+    """The subscriptions of one app's users, in the form of :class:`~firelaunch.worker.tasks.erase.Traces`.
 
-    Raises (every method): BillingError where Stripe cannot be asked, or refuses.
+    Every method raises BillingError if Stripe cannot be reached, or refuses.
     """
 
     def __init__(self, store: DocumentStore, payments: Payments) -> None:
@@ -23,25 +23,26 @@ class SubscriptionTraces:
         self._payments = payments
 
     def count(self, user: Scope) -> Mapping[str, int]:
-        """How many have not ended."""
+        """Return the number of subscriptions that have not ended."""
         return {"subscriptions": len(self._running(user))}
 
     def erase(self, user: Scope) -> None:
-        """Cancel them, at once. What the user's document says of them is needed for that: it is to go afterwards."""
+        """Cancel the subscriptions at once. This needs the user's document, so delete the document afterwards."""
         for subscription in self._running(user):
             self._payments.end(subscription)
 
     def _running(self, user: Scope) -> list[str]:
-        found = self._store.get(user.root)
-        if found is None:
+        document = self._store.get(user.root)
+        if document is None:
             return []
-        known = {each.id: each for each in self._of_customer((found.data.get("billing") or {}).get("customer"))}
-        for name in subscriptions_of(found.data):
-            if name not in known and (told := self._payments.subscription(name)) is not None:
-                known[name] = told
-        # One that a canceling broke off at names nobody any more.
+        customer = (document.data.get("billing") or {}).get("customer")
+        by_id = {subscription.id: subscription for subscription in self._of_customer(customer)}
+        for name in subscriptions_of(document.data):
+            if name not in by_id and (subscription := self._payments.subscription(name)) is not None:
+                by_id[name] = subscription
+        # If an earlier cancellation broke off, its subscription has no user any more but still runs.
         owners = {Owner(user.app_id, user.uid), Owner(user.app_id, None)}
-        return [name for name, each in known.items() if not each.ended and each.owner in owners]
+        return [name for name, item in by_id.items() if not item.ended and item.owner in owners]
 
     def _of_customer(self, customer: object) -> list[Subscription]:
         if not isinstance(customer, str):

@@ -1,10 +1,10 @@
-"""One app's copy of what Stripe says of its users' subscriptions, in the users' own documents.
+"""Keep one app's copy of its users' subscriptions in the users' own documents.
 
-Events come in any order, more than once and at once, and Stripe numbers neither them nor the states that they tell of.
-So an event is taken as word that something changed, and what it changed to is asked of Stripe. That alone would leave
-a race: an answer that was had first may be stored last. Therefore the user's document is read before Stripe is asked,
-and written only if nobody wrote it since. Of two writes the later one was then also asked for later, so that the last
-write holds Stripe's newest answer; and each event is applied by a write whose answer is younger than the event.
+Events come in any order, several times and in parallel, and Stripe numbers neither the events nor the states. So an
+event only says that something changed, and Stripe is asked for the new state. That alone would leave a race: the answer
+that came first might be stored last. Therefore the user's document is read before Stripe is asked, and written only if
+nobody wrote it since. Of two writes, the later one then has the later answer, so the last write holds Stripe's newest
+state. And each event is applied by a write whose answer is younger than the event.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .entitlements import subscriptions_of
 __all__ = ["Ledger"]
 
 _GIVE_UP_SECONDS = 15.0
-_IN_THE_WAY = (AlreadyExists, NotFound, PreconditionFailed, Contention)
+_CONFLICTS = (AlreadyExists, NotFound, PreconditionFailed, Contention)
 _PAGE = 100
 
 
@@ -31,7 +31,7 @@ class Ledger:
     """Keeps the users of one app up to date.
 
     Args:
-        store: the app's own.
+        store: the app's store.
         app: the app's scope.
     """
 
@@ -41,32 +41,34 @@ class Ledger:
         self.app = app
 
     def follow(self, user: Scope, subscription_id: str, receipt: Create | None = None) -> bool:
-        """Have ``user``'s document say of a subscription what Stripe says now.
+        """Copy the current state of a subscription from Stripe into ``user``'s document.
 
         Args:
-            receipt: a document to be made by the same commit. Where it is there already nothing is done.
+            receipt: a document to create in the same commit. If it exists already, nothing is done.
 
         Returns:
-            whether this call did it; False where the receipt was there.
+            whether this call copied the state; False if the receipt existed.
 
         Raises:
-            Contention: other writers were in the way each time.
-            BillingError: Stripe cannot be asked.
-            ValueError: ``subscription_id`` is none.
+            Contention: other writers came first each time.
+            BillingError: Stripe cannot be reached, or refuses.
+            ValueError: ``subscription_id`` is no valid id.
         """
         if not SUBSCRIPTION_ID.fullmatch(subscription_id):
             raise ValueError("no id of a subscription")
         give_up = time.monotonic() + _GIVE_UP_SECONDS
         while True:
-            found, *seen = self._store.get_many([user.root, *([receipt.path] if receipt else [])])
-            if any(seen):
+            # Read the document before asking Stripe; the module's docstring explains why.
+            document, *receipts = self._store.get_many([user.root, *([receipt.path] if receipt else [])])
+            if any(receipts):
                 return False
-            truth = self._payments.subscription(subscription_id)
-            if truth is not None and (truth.ended or truth.owner != Owner(user.app_id, user.uid)):
-                truth = None
+            current = self._payments.subscription(subscription_id)
+            if current is not None and (current.ended or current.owner != Owner(user.app_id, user.uid)):
+                current = None
+            change = _change(user, document, subscription_id, current)
             try:
-                self._store.commit([_change(user, found, subscription_id, truth), *([receipt] if receipt else [])])
-            except _IN_THE_WAY:
+                self._store.commit([change, *([receipt] if receipt else [])])
+            except _CONFLICTS:
                 if time.monotonic() > give_up:
                     raise Contention(retry_after=5) from None
                 time.sleep(random.uniform(0.0, 0.05))  # noqa: S311 - spreads retries, keeps no secret
@@ -74,7 +76,7 @@ class Ledger:
                 return True
 
     def keep(self, receipt: Create) -> bool:
-        """Store a receipt by itself; False where it was there already."""
+        """Store a receipt alone. Return False if it existed already."""
         try:
             self._store.commit([receipt])
         except AlreadyExists:
@@ -82,15 +84,15 @@ class Ledger:
         return True
 
     def entries(self, uids: Sequence[str]) -> list[Mapping[str, Mapping[str, Any]]]:
-        """What the documents of these users say of subscriptions, by subscription."""
-        found = self._store.get_many([self.app.of(uid).root for uid in uids])
-        return [{} if document is None else subscriptions_of(document.data) for document in found]
+        """Return the subscriptions in these users' documents, by id, in the order of ``uids``."""
+        documents = self._store.get_many([self.app.of(uid).root for uid in uids])
+        return [{} if document is None else subscriptions_of(document.data) for document in documents]
 
     def subscribers(self, after: str | None) -> list[tuple[str, Mapping[str, Mapping[str, Any]]]]:
-        """The next users after the id ``after`` who have subscriptions that have not ended, and what is said of those.
+        """Return the next users after the id ``after`` who have running subscriptions, with those subscriptions.
 
         Returns:
-            100 at most; none at the end.
+            at most 100 users; an empty list at the end.
         """
         page = Query(
             self.app.users(),
@@ -101,12 +103,14 @@ class Ledger:
         return [(document.id, subscriptions_of(document.data)) for document in self._store.query(page)]
 
 
-def _change(user: Scope, found: Document | None, subscription_id: str, truth: Subscription | None) -> Create | Update:
-    others = dict(subscriptions_of(found.data)) if found is not None else {}
+def _change(
+    user: Scope, document: Document | None, subscription_id: str, current: Subscription | None
+) -> Create | Update:
+    others = dict(subscriptions_of(document.data)) if document is not None else {}
     others.pop(subscription_id, None)
-    entry = None if truth is None else truth.entry()
+    entry = None if current is None else current.entry()
     subscribed = bool(others) or entry is not None
-    if found is None:
+    if document is None:
         own = {} if entry is None else {subscription_id: entry}
         billing = {"subscriptions": own, "subscribed": subscribed, "revision": 1, "synced_at": SERVER_TIME}
         return Create(user.root, {"billing": billing})
@@ -115,9 +119,9 @@ def _change(user: Scope, found: Document | None, subscription_id: str, truth: Su
         {
             f"billing.subscriptions.{subscription_id}": DELETE_FIELD if entry is None else entry,
             "billing.subscribed": subscribed,
-            # A write that changes nothing would leave the document's time, and a writer who asked before us would win.
+            # A write that changes nothing would keep the document's time. Then a writer with an older answer would win.
             "billing.revision": Increment(1),
             "billing.synced_at": SERVER_TIME,
         },
-        if_updated_at=found.update_time,
+        if_updated_at=document.update_time,
     )

@@ -1,4 +1,4 @@
-"""Stripe's truth against our copy of it, page by page; what differs is mended by asking Stripe once more."""
+"""Compare Stripe's subscriptions with our copy, page by page. Differences are repaired by asking Stripe once more."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHOWN = 100
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A subscription of which we had something else than Stripe; None stands for nothing."""
+    """A subscription whose state differed between our copy and Stripe. None stands for no subscription."""
 
     app_id: str
     uid: str
@@ -32,15 +32,15 @@ class Difference:
 
 @dataclass(slots=True)
 class ReconciliationReport:
-    """What a reconciliation found.
+    """The results of a reconciliation.
 
     Attributes:
-        subscriptions: of our apps that have not ended, in Stripe.
-        foreign: in the same account, of no app and user of ours.
-        subscribers: users who, as we had it, have a subscription.
-        differences: subscriptions that were not in our copy as they are in Stripe.
-        mended, failed: those of them that now are, and those that could not be brought to it.
-        shown: the first hundred of them.
+        subscriptions: the running subscriptions of our apps in Stripe.
+        foreign: the subscriptions in the same account that belong to no app and user of ours.
+        subscribers: the users who have a subscription according to our copy.
+        differences: the subscriptions that differed between our copy and Stripe.
+        mended, failed: those of them that were repaired, and those that could not be.
+        shown: the first hundred differences.
     """
 
     subscriptions: int = 0
@@ -52,7 +52,7 @@ class ReconciliationReport:
     shown: list[Difference] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return the report as a dict for JSON."""
         return asdict(self)
 
 
@@ -60,7 +60,7 @@ class Reconciliation:
     """Compares all subscriptions of some apps.
 
     Args:
-        ledgers: by app.
+        ledgers: the apps' ledgers, by app.
     """
 
     def __init__(self, payments: Payments, ledgers: Mapping[str, Ledger]) -> None:
@@ -68,23 +68,26 @@ class Reconciliation:
         self._ledgers = ledgers
 
     def run(self, looked_at: Callable[[int], None] = lambda _: None) -> ReconciliationReport:
-        """Go through all that Stripe has, then through all that we have; the second finds what is over, or another's.
+        """Compare all of Stripe's subscriptions with our copy, then our copy with Stripe's subscriptions.
+
+        The second pass finds subscriptions in our copy that have ended, or that belong to another user.
 
         Args:
-            looked_at: is told after each page how many of Stripe's subscriptions were looked at; may raise, to end it.
+            looked_at: is called after each page with the number of Stripe's subscriptions so far. Its error ends the
+                run.
 
         Raises:
-            BillingUnavailable, StoreError: begin again later; what was mended stays so.
+            BillingUnavailable, StoreError: start again later. Repairs that were made stay.
         """
         report, seen = ReconciliationReport(), dict[str, Owner]()
         for page in self._payments.subscription_pages():
             seen |= {subscription.id: subscription.owner for subscription in page}
-            for found in self._compare(page, report):
-                self._mend(found, report)
+            for difference in self._compare(page, report):
+                self._mend(difference, report)
             looked_at(len(seen))
         for app_id, ledger in self._ledgers.items():
-            for found in self._left_over(app_id, ledger, seen, report):
-                self._mend(found, report)
+            for difference in self._left_over(app_id, ledger, seen, report):
+                self._mend(difference, report)
         log.info("reconciled: %s", {key: value for key, value in report.as_dict().items() if key != "shown"})
         return report
 
@@ -101,9 +104,9 @@ class Reconciliation:
             entries = self._ledgers[app_id].entries([uid for uid, _ in owned])
             for (uid, subscription), ours in zip(owned, entries, strict=True):
                 entry = ours.get(subscription.id)
-                # A state that nothing follows may be listed, and is not kept.
-                wanted = None if subscription.ended else subscription.entry()
-                if (None if entry is None else dict(entry)) != wanted:
+                # Stripe may list a subscription that has ended. Our copy does not keep those.
+                expected = None if subscription.ended else subscription.entry()
+                if (None if entry is None else dict(entry)) != expected:
                     yield Difference(app_id, uid, subscription.id, _status(entry), subscription.status)
 
     def _left_over(
@@ -118,16 +121,16 @@ class Reconciliation:
                     if seen.get(subscription_id) != Owner(app_id, uid):
                         yield Difference(app_id, uid, subscription_id, _status(entry), None)
 
-    def _mend(self, found: Difference, report: ReconciliationReport) -> None:
+    def _mend(self, difference: Difference, report: ReconciliationReport) -> None:
         report.differences += 1
-        report.shown.extend([found] if len(report.shown) < _SHOWN else [])
-        ledger = self._ledgers[found.app_id]
+        report.shown.extend([difference] if len(report.shown) < _SHOWN else [])
+        ledger = self._ledgers[difference.app_id]
         try:
-            ledger.follow(ledger.app.of(found.uid), found.subscription)
+            ledger.follow(ledger.app.of(difference.uid), difference.subscription)
         except BillingUnavailable:
             raise
         except (FirelaunchError, ValueError):
-            log.exception("%s of %s could not be mended", found.subscription, found.app_id)
+            log.exception("%s of %s could not be mended", difference.subscription, difference.app_id)
             report.failed += 1
         else:
             report.mended += 1

@@ -1,4 +1,7 @@
-"""Stripe, through its own package. The package takes a third of a second to import, so it waits for the first call."""
+"""The port to Stripe through Stripe's own package.
+
+The package is imported at the first call, because its import takes a third of a second.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +25,20 @@ if TYPE_CHECKING:
 __all__ = ["StripePayments", "StripeWebhooks"]
 
 _SECONDS = 10.0
-"""For one request to Stripe. Its webhooks are to be answered within a few tens of seconds, retries included."""
+"""The most seconds of one request to Stripe. Webhooks have to be answered in a few tens of seconds, with retries."""
 _RETRIES = 2
 _PAGE = 100
-"""The most that Stripe lists at a time (https://docs.stripe.com/api/pagination)."""
+"""The most items that Stripe lists at a time (https://docs.stripe.com/api/pagination)."""
 
-_TELLING = ("customer.subscription.", "checkout.session.", "invoice.")
-"""Beginnings of the types of events that tell of a subscription."""
+_SUBSCRIPTION_EVENTS = ("customer.subscription.", "checkout.session.", "invoice.")
+"""Prefixes of the types of events that concern a subscription."""
 
 
 class StripePayments:
-    """See :class:`~firelaunch.billing.base.Payments`.
+    """The :class:`~firelaunch.billing.base.Payments` of a Stripe account.
 
     Args:
-        base: where Stripe's API is; another place for tests.
+        base: the address of Stripe's API, if it is another one, for tests.
     """
 
     def __init__(self, key: SecretStr, base: str | None = None) -> None:
@@ -56,43 +59,43 @@ class StripePayments:
             )
 
     def subscription(self, subscription_id: str) -> Subscription | None:
-        """See :class:`~firelaunch.billing.base.Payments`."""
+        """Return a subscription, or None. See :class:`~firelaunch.billing.base.Payments`."""
         with _translated():
             try:
-                found = self._client.v1.subscriptions.retrieve(subscription_id)
+                stripe_subscription = self._client.v1.subscriptions.retrieve(subscription_id)
             except _refusal() as error:
                 if error.code != "resource_missing":
                     raise
                 return None
-        return _subscription(found.to_dict())
+        return _subscription(stripe_subscription.to_dict())
 
     def subscription_pages(self) -> Iterator[list[Subscription]]:
-        """See :class:`~firelaunch.billing.base.Payments`."""
+        """Yield all running subscriptions, a page at a time. See :class:`~firelaunch.billing.base.Payments`."""
         return self._pages({})
 
     def subscriptions_of(self, customer: str) -> list[Subscription]:
-        """See :class:`~firelaunch.billing.base.Payments`."""
-        return [found for page in self._pages({"customer": customer}) for found in page]
+        """Return a customer's running subscriptions. See :class:`~firelaunch.billing.base.Payments`."""
+        return [subscription for page in self._pages({"customer": customer}) for subscription in page]
 
-    def _pages(self, wanted: dict[str, Any]) -> Iterator[list[Subscription]]:
+    def _pages(self, filters: dict[str, Any]) -> Iterator[list[Subscription]]:
         after: dict[str, Any] = {}
         while True:
-            asked: Any = {"limit": _PAGE, **wanted, **after}
+            parameters: Any = {"limit": _PAGE, **filters, **after}
             with _translated():
-                page = self._client.v1.subscriptions.list(asked)
-            found = [_subscription(item.to_dict()) for item in page.data]
-            if found:
-                yield found
-            if not page.has_more or not found:
+                page = self._client.v1.subscriptions.list(parameters)
+            subscriptions = [_subscription(item.to_dict()) for item in page.data]
+            if subscriptions:
+                yield subscriptions
+            if not page.has_more or not subscriptions:
                 return
-            after = {"starting_after": found[-1].id}
+            after = {"starting_after": subscriptions[-1].id}
 
     def end(self, subscription_id: str) -> None:
-        """See :class:`~firelaunch.billing.base.Payments`."""
+        """Cancel a subscription. See :class:`~firelaunch.billing.base.Payments`."""
         subscriptions = self._client.v1.subscriptions
         with _translated():
             try:
-                # First of all, as the event of the canceling tells of the metadata of that moment.
+                # Remove the user's id first: the event of the cancellation carries the metadata of that moment.
                 subscriptions.update(subscription_id, {"metadata": {"uid": ""}})
                 subscriptions.cancel(subscription_id)
             except _refusal() as error:
@@ -100,21 +103,21 @@ class StripePayments:
                     raise
 
     def create_customer(self, owner: Scope, email: str | None, key: str) -> str:
-        """See :class:`~firelaunch.billing.base.Payments`."""
-        told: Any = {"metadata": _metadata(owner)} | ({"email": email} if email else {})
+        """Create a customer, and return its id. See :class:`~firelaunch.billing.base.Payments`."""
+        parameters: Any = {"metadata": _metadata(owner)} | ({"email": email} if email else {})
         with _translated():
-            return self._client.v1.customers.create(told, {"idempotency_key": key}).id
+            return self._client.v1.customers.create(parameters, {"idempotency_key": key}).id
 
     def create_checkout(
         self, owner: Scope, customer: str, price: str, success_url: str, cancel_url: str, key: str | None
     ) -> str:
-        """See :class:`~firelaunch.billing.base.Payments`."""
-        asked: Any = {
+        """Return the address of a checkout page. See :class:`~firelaunch.billing.base.Payments`."""
+        parameters: Any = {
             "mode": "subscription",
             "customer": customer,
             "client_reference_id": owner.uid,
             "metadata": _metadata(owner),
-            # A subscription does not take its session's metadata over by itself.
+            # A subscription does not inherit its session's metadata.
             "subscription_data": {"metadata": _metadata(owner)},
             "line_items": [{"price": price, "quantity": 1}],
             "success_url": success_url,
@@ -122,42 +125,42 @@ class StripePayments:
         }
         with _translated():
             options: Any = {"idempotency_key": key} if key else {}
-            return self._client.v1.checkout.sessions.create(asked, options).url or ""
+            return self._client.v1.checkout.sessions.create(parameters, options).url or ""
 
     def create_portal(self, customer: str, return_url: str) -> str:
-        """See :class:`~firelaunch.billing.base.Payments`."""
+        """Return the address of a billing portal. See :class:`~firelaunch.billing.base.Payments`."""
         with _translated():
-            asked: Any = {"customer": customer, "return_url": return_url}
-            return self._client.v1.billing_portal.sessions.create(asked).url
+            parameters: Any = {"customer": customer, "return_url": return_url}
+            return self._client.v1.billing_portal.sessions.create(parameters).url
 
 
 class StripeWebhooks:
-    """Verifies what arrives as a webhook.
+    """Verifies the webhooks that arrive from Stripe.
 
     Args:
-        secret: of the endpoint (whsec_...); while one is replaced Stripe signs with both.
+        secret: the endpoint's secret (whsec_...). While a secret is being replaced, Stripe signs with both.
     """
 
     def __init__(self, secret: SecretStr) -> None:
         self._secret = secret
 
     def event(self, body: bytes, signature: str | None) -> Event:
-        """The event in a webhook's body.
+        """Verify a webhook's body, and return its event.
 
         Raises:
-            BadRequest: its signature is not Stripe's, is over five minutes old, or what it signs is no event.
+            BadRequest: the signature is not Stripe's or is over five minutes old, or the body is no event.
         """
         import stripe
 
         if signature is not None and not signature.isascii():
-            # The package compares texts, which hmac refuses to do with these.
+            # The package compares texts with hmac, which rejects non-ASCII texts with an error of another kind.
             raise BadRequest("The signature does not hold.", reason="no ASCII")
         try:
             stripe.WebhookSignature.verify_header(
                 body, signature, self._secret.get_secret_value(), stripe.Webhook.DEFAULT_TOLERANCE
             )
         except (stripe.SignatureVerificationError, UnicodeDecodeError) as error:
-            # The package's errors hold the whole body; their first words do not.
+            # The package's errors contain the whole body, but their user messages don't.
             why = error.user_message if isinstance(error, stripe.SignatureVerificationError) else "no UTF-8"
             raise BadRequest("The signature does not hold.", reason=why) from None
         try:
@@ -170,51 +173,52 @@ def _metadata(owner: Scope) -> dict[str, str]:
     return {"app_id": owner.app_id, "uid": str(owner.uid)}
 
 
-def _event(sent: dict[str, Any]) -> Event:
-    about = sent["data"]["object"]
-    kind = sent["type"]
-    if not isinstance(about, dict) or not isinstance(kind, str) or not isinstance(sent["id"], str):
+def _event(data: dict[str, Any]) -> Event:
+    stripe_object = data["data"]["object"]
+    kind = data["type"]
+    if not isinstance(stripe_object, dict) or not isinstance(kind, str) or not isinstance(data["id"], str):
         raise TypeError
     return Event(
-        id=sent["id"],
+        id=data["id"],
         type=kind,
-        created_at=datetime.fromtimestamp(int(sent["created"]), UTC),
-        owner=_owner(about),
-        subscription=_subscription_of(about) if kind.startswith(_TELLING) else None,
+        created_at=datetime.fromtimestamp(int(data["created"]), UTC),
+        owner=_owner(stripe_object),
+        subscription=_subscription_of(stripe_object) if kind.startswith(_SUBSCRIPTION_EVENTS) else None,
     )
 
 
-def _subscription_of(about: dict[str, Any]) -> str | None:
-    found = about.get("id") if about.get("object") == "subscription" else _details(about).get("subscription")
-    if isinstance(found, dict):
-        found = found.get("id")
-    return found if isinstance(found, str) and SUBSCRIPTION_ID.fullmatch(found) else None
+def _subscription_of(stripe_object: dict[str, Any]) -> str | None:
+    is_subscription = stripe_object.get("object") == "subscription"
+    value = stripe_object.get("id") if is_subscription else _details(stripe_object).get("subscription")
+    if isinstance(value, dict):
+        value = value.get("id")
+    return value if isinstance(value, str) and SUBSCRIPTION_ID.fullmatch(value) else None
 
 
-def _owner(about: dict[str, Any]) -> Owner:
-    told = about.get("metadata") or _details(about).get("metadata")
-    app_id, uid = (told.get("app_id"), told.get("uid")) if isinstance(told, Mapping) else (None, None)
+def _owner(stripe_object: dict[str, Any]) -> Owner:
+    metadata = stripe_object.get("metadata") or _details(stripe_object).get("metadata")
+    app_id, uid = (metadata.get("app_id"), metadata.get("uid")) if isinstance(metadata, Mapping) else (None, None)
     return Owner(app_id if isinstance(app_id, str) else None, uid if isinstance(uid, str) else None)
 
 
-def _details(about: dict[str, Any]) -> dict[str, Any]:
-    """Where an object says which subscription it belongs to: at its top, or as invoices do, under its parent."""
-    parent = about.get("parent")
+def _details(stripe_object: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of an object that names its subscription: the object itself, or for invoices their parent."""
+    parent = stripe_object.get("parent")
     details = parent.get("subscription_details") if isinstance(parent, dict) else None
-    return details if isinstance(details, dict) else about
+    return details if isinstance(details, dict) else stripe_object
 
 
-def _subscription(found: dict[str, Any]) -> Subscription:
-    items = found["items"]["data"]
-    # Since 2025-03-31 a period is an item's own (https://docs.stripe.com/changelog/basil).
+def _subscription(data: dict[str, Any]) -> Subscription:
+    items = data["items"]["data"]
+    # Since 2025-03-31 each item has its own period (https://docs.stripe.com/changelog/basil).
     ends = [item["current_period_end"] for item in items if item.get("current_period_end")]
     return Subscription(
-        id=found["id"],
-        owner=_owner(found),
-        status=found["status"],
+        id=data["id"],
+        owner=_owner(data),
+        status=data["status"],
         prices=tuple(item["price"]["id"] for item in items),
         period_end=datetime.fromtimestamp(max(ends), UTC) if ends else None,
-        cancel_at_period_end=bool(found.get("cancel_at_period_end")),
+        cancel_at_period_end=bool(data.get("cancel_at_period_end")),
     )
 
 
@@ -237,7 +241,7 @@ def _translated() -> Iterator[None]:
 def _raise(error: stripe.StripeError) -> NoReturn:
     import stripe
 
-    # Stripe's messages may quote what was sent; its codes do not.
+    # Stripe's messages may quote the request; its codes don't.
     reason = f"{type(error).__name__} {error.http_status} {error.code} {error.request_id}"
     if isinstance(error, stripe.IdempotencyError):
         raise IdempotencyMismatch(reason=reason) from error

@@ -1,4 +1,4 @@
-"""Stripe's events as they arrive: each is applied once, kept and skipped, or refused."""
+"""Receive Stripe's events. Each event is applied once, or stored and skipped, or refused."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ log = logging.getLogger(__name__)
 Outcome = Literal["applied", "skipped", "duplicate", "foreign"]
 
 _KEPT_DAYS = 90
-"""How long an event's receipt is kept. Stripe sends an event again for three days, and by hand for thirty
-(https://docs.stripe.com/webhooks#automatic-retries). One that comes later still only has the subscription asked for."""
+"""Days that an event's receipt is kept. Stripe resends an event for three days, and on request for thirty
+(https://docs.stripe.com/webhooks#automatic-retries). An event that comes later only causes one more request to Stripe.
+"""
 
 
 class WebhookInbox:
-    """Takes the events of some apps.
+    """Receives the events of some apps.
 
     Args:
-        ledgers: by app. An event that names no app is kept with the first.
-        shared: whether the Stripe account has other apps, each with an inbox of its own. It sends each of them every
-            event, and turns off an address that refuses some; so what is another app's is let go, and not refused.
+        ledgers: the apps' ledgers, by app. The receipt of an event that names no app goes to the first app.
+        shared: whether the Stripe account has other apps, each with an inbox of its own. Stripe sends every event to
+            each of them, and turns off an address that refuses events. So other apps' events are ignored, not refused.
     """
 
     def __init__(self, ledgers: Mapping[str, Ledger], clock: Callable[[], datetime], *, shared: bool = False) -> None:
@@ -42,12 +43,12 @@ class WebhookInbox:
         self._first = next(iter(ledgers))
 
     def receive(self, event: Event) -> Outcome:
-        """Apply an event, or keep it where there is nothing to apply.
+        """Apply an event, or store its receipt if there is nothing to apply.
 
         Raises:
-            Forbidden: it is of an app that is none of ours, and there should be no other.
-            BadRequest: its id is none that Stripe makes.
-            BillingError, StoreError: it is to be sent again.
+            Forbidden: the event belongs to an app that is not ours, and the account should have no other apps.
+            BadRequest: the event's id is invalid.
+            BillingError, StoreError: the event has to be sent again.
         """
         app_id = event.owner.app_id or self._first
         if app_id not in self._ledgers and self._shared:
@@ -63,7 +64,7 @@ class WebhookInbox:
         if user is None or event.subscription is None:
             return "skipped" if ledger.keep(self._receipt(event, ledger, "skipped")) else "duplicate"
         try:
-            # What happened before the user was erased makes nothing of theirs anew.
+            # An event from before the user's erasure must not create any data of the user.
             with begun_at(event.created_at):
                 done = ledger.follow(user, event.subscription, self._receipt(event, ledger, "applied"))
         except Fenced:

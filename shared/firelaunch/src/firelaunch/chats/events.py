@@ -156,7 +156,7 @@ def _frame(event: Event) -> bytes:
         case Done(message, usage):
             name, data = "done", {"message": message, "usage": usage}
         case Failed(error, request_id):
-            code, text = error.told
+            code, text = error.for_client
             name, data = "error", {"error": {"code": code, "message": text, "request_id": request_id}}
     return b"event: %b\ndata: %b\n\n" % (name.encode(), encode(data))
 

@@ -97,7 +97,7 @@ class _Parts:
             case Done(message, usage):
                 return [*self._end_text(), {"type": "finish-step"}, *_finish(message, usage)]
             case Failed(error, request_id):
-                code, text = error.told
+                code, text = error.for_client
                 details: dict[str, Any] = {"code": code, "message": text, "request_id": request_id}
                 if error.retry_after is not None:
                     details["retry_after"] = error.retry_after

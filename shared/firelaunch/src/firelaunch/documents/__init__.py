@@ -1,1 +1,1 @@
-"""Documents of users and of the app: the catalog, files on their way in, re-embedding and erasing."""
+"""Documents of users and of the app: the catalog, arriving files, re-embedding and erasing."""

@@ -383,13 +383,13 @@ class Documents:
     def fence(self, record: Document) -> Fence:
         """Return the fence for writes of this content's entries and files.
 
-        It lets them through only while the document exists and still has this content.
+        It lets them through only while the document exists, was not given up, and still has this content.
 
         Args:
             record: the document's record, as the writer read it.
 
         Raises:
-            Fenced: the document does not exist any more, or has other content.
+            Fenced: the document was deleted or given up.
         """
         generation = record.data.get(GENERATION, "")
 

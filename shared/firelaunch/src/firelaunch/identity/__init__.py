@@ -1,4 +1,4 @@
-"""Verifying who calls. The Firebase verifiers are imported from their own module when they are the ones in use."""
+"""Verify who calls. The Firebase verifiers are in modules of their own, which are imported only if they are in use."""
 
 from .base import AnyOf, AppCheckFailed, Attestation, Caller, Identity, IdentityUnavailable, bearer
 from .dev import DevIdentity, load_or_create_key

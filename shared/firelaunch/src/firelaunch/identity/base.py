@@ -1,4 +1,4 @@
-"""Who sent a request: the port that verifiers stand behind, and what a verified token amounts to."""
+"""The port for verifiers of tokens, and the caller that a verified token stands for."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ __all__ = [
     "tenant_of",
 ]
 
-_MOST_HEADER = 8192
-"""Characters of a header at most; servers refuse longer lines anyway."""
+_HEADER_CHARACTERS = 8192
+"""The most characters of a header. Servers refuse longer lines anyway."""
 
 _ROLE = re.compile(r"[a-z0-9_-]{1,32}")
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A verified user of this app. ``role`` is "member", "admin", or a name of the app's own."""
+    """A verified user of this app. ``role`` is "member", "admin", or one of the app's own roles."""
 
     app_id: str
     uid: str
@@ -41,12 +41,12 @@ class Caller:
 
     @property
     def scope(self) -> Scope:
-        """Where this user's data lies."""
+        """The scope of this user's data."""
         return Scope(self.app_id, self.uid)
 
     @property
     def library(self) -> Scope:
-        """Where the documents of all members of the app lie."""
+        """The scope of the app's library, which all members share."""
         return Scope(self.app_id)
 
 
@@ -54,33 +54,33 @@ class Identity(Protocol):
     """Verifies tokens for one app."""
 
     def verify(self, token: str) -> Caller:
-        """The user whom ``token`` was issued to.
+        """Return the user that ``token`` was issued to.
 
         Raises:
-            Unauthenticated: the token does not hold; its reason is for the log.
-            Forbidden: the token holds, and its user is no member of this app.
+            Unauthenticated: the token is invalid. The reason is for the log.
+            Forbidden: the token is valid, but its user is no member of this app.
         """
 
 
 class Attestation(Protocol):
-    """Verifies what a request shows of the client software that it comes from."""
+    """Verifies which client software a request comes from."""
 
     def verify(self, token: str | None) -> str:
-        """The id of the client that ``token`` was issued to.
+        """Return the id of the client that ``token`` was issued to.
 
         Raises:
-            Unauthenticated: it does not hold, or the client is not one of the app's.
+            Unauthenticated: the token is invalid, or the client is not one of the app's.
         """
 
 
 class AnyOf:
-    """Takes a token that any of ``identities`` takes; for development, where dev tokens and emulators' tokens mix."""
+    """Accepts a token that any of ``identities`` accepts, for development with dev tokens and emulators' tokens."""
 
     def __init__(self, *identities: Identity) -> None:
         self._identities = identities
 
     def verify(self, token: str) -> Caller:
-        """See :class:`Identity`."""
+        """Return the user that ``token`` was issued to. See :class:`Identity`."""
         reasons: list[str] = []
         for identity in self._identities:
             try:
@@ -91,14 +91,14 @@ class AnyOf:
 
 
 def bearer(header: str | None) -> str:
-    """The token of an ``Authorization`` header's value.
+    """Return the token in the value of an ``Authorization`` header.
 
     Raises:
-        Unauthenticated: there is none, it is of another scheme, or it is over 8,192 characters.
+        Unauthenticated: there is no header, it has another scheme, or it has more than 8,192 characters.
     """
     if not header:
         raise Unauthenticated(reason="no Authorization header")
-    if len(header) > _MOST_HEADER:
+    if len(header) > _HEADER_CHARACTERS:
         raise Unauthenticated(reason=f"an Authorization header of {len(header)} characters")
     scheme, _, token = header.partition(" ")
     token = token.strip()
@@ -108,12 +108,12 @@ def bearer(header: str | None) -> str:
 
 
 def caller_from_claims(app_id: str, uid: Any, claims: Mapping[str, Any]) -> Caller:
-    """The caller that verified ``claims`` make of ``uid`` in this app.
+    """Return the caller that ``uid`` is in this app, according to verified ``claims``.
 
     Raises:
-        Unauthenticated: ``uid`` is no id that Firebase Auth issues.
+        Unauthenticated: Firebase Auth issues no such ``uid``.
         AnonymousAccount: the user signed in without an account.
-        Forbidden: ``claims["apps"]`` names no role in this app; anything but a mapping names none.
+        Forbidden: ``claims["apps"]`` names no role in this app, or is no mapping.
     """
     try:
         check_uid(uid)
@@ -129,9 +129,9 @@ def caller_from_claims(app_id: str, uid: Any, claims: Mapping[str, Any]) -> Call
 
 
 def check_not_anonymous(claims: Mapping[str, Any]) -> None:
-    """Let users pass who have an account of their own.
+    """Refuse users who have no account of their own.
 
-    One who links an anonymous account to an e-mail address or a provider has, from their next token on.
+    Users who link their anonymous account to an e-mail address or a provider have one from their next token on.
 
     Raises:
         AnonymousAccount: the token says that its user signed in anonymously
@@ -143,27 +143,27 @@ def check_not_anonymous(claims: Mapping[str, Any]) -> None:
 
 
 def tenant_of(claims: Mapping[str, Any]) -> Any:
-    """The Identity Platform tenant that a token was issued for; None for the project's own users."""
+    """Return the Identity Platform tenant that a token was issued for, or None for the project's own users."""
     firebase = claims.get("firebase")
     return firebase.get("tenant") if isinstance(firebase, Mapping) else None
 
 
 class AnonymousAccount(Forbidden):
-    """The token is of an anonymous account; anybody may make as many of these as they like."""
+    """The token belongs to an anonymous account. Anybody can create any number of these."""
 
     code = "anonymous_account"
     message = "Sign in with an account: this app takes no anonymous ones. Then get a new token."
 
 
 class AppCheckFailed(Unauthenticated):
-    """No App Check token, one that does not hold, or one of a client that this app does not serve."""
+    """The App Check token is missing or invalid, or belongs to a client that this app does not serve."""
 
     code = "app_check_failed"
     message = "This request shows no genuine client: send a valid App Check token as 'X-Firebase-AppCheck'."
 
 
 class IdentityUnavailable(FirelaunchError):
-    """What is needed to verify tokens cannot be had at the moment; the tokens may be good."""
+    """The service that is needed to verify tokens is not available. The token may be valid."""
 
     code = "identity_unavailable"
     status = 503

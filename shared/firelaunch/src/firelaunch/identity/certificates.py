@@ -1,4 +1,4 @@
-"""Google's signing certificates, fetched once per max-age instead of looked up in an HTTP cache for every token."""
+"""Fetch Google's signing certificates once per max-age, instead of looking into an HTTP cache for every token."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["MemoisedCertificates"]
 
 _MAX_AGE = re.compile(r"max-age=(\d{1,9})")
 _STALE_SECONDS = 3600.0
-"""How long certificates serve after their max-age when no newer ones can be had. Google publishes a new key well before
-it signs with it, so an hour of an unreachable endpoint need not sign everybody out."""
+"""Seconds for which certificates are used after their max-age if no newer ones can be fetched. Google publishes a new
+key well before signing with it, so an endpoint that is unreachable for an hour need not sign everybody out."""
 
 _RETRY_SECONDS = 10.0
-"""Between two tries to renew certificates that are stale."""
+"""Seconds between two tries to renew stale certificates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class _Answer:
 
 
 class MemoisedCertificates:
-    """Stands in for google-auth's HTTP request where certificates are fetched: one fetch per max-age, one at a time.
+    """Replaces google-auth's HTTP request for certificates: it fetches once per max-age, and one fetch at a time.
 
     Args:
-        url: where the certificates are.
-        fetch: google-auth's request; another one in tests.
+        url: the address of the certificates.
+        fetch: google-auth's request, or another one in tests.
         monotonic: the clock, in seconds.
     """
 
@@ -50,10 +50,10 @@ class MemoisedCertificates:
         self._stale_until = 0.0
 
     def __call__(self, _url: str, method: str = "GET", **_: Any) -> _Answer:
-        """The endpoint's answer, as :func:`google.oauth2.id_token.verify_token` asks for it.
+        """Return the endpoint's response, for :func:`google.oauth2.id_token.verify_token`.
 
         Raises:
-            TransportError: there are no certificates to go by.
+            TransportError: there are no certificates to verify with.
         """
         answer = self._answer
         if answer is not None and self._monotonic() < self._fresh_until:

@@ -1,4 +1,4 @@
-"""Dev tokens: for a laptop, signed with a key that never leaves the app's local data folder."""
+"""Issue and verify dev tokens, for a laptop. Their key never leaves the app's local data folder."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _KEY_BYTES = 32
 
 
 def load_or_create_key(folder: Path) -> bytes:
-    """The key in ``folder``, made on the first call (readable by its owner alone).
+    """Return the key in ``folder``. The first call creates it, readable by its owner only.
 
-    Starts that race all end up with the same key: it is written aside in full and then linked into place, once.
+    Processes that start at the same time all get the same key: the key is written to a temporary file first, and then
+    linked into place once.
     """
     path = folder / "dev_key"
     while True:
@@ -31,33 +32,34 @@ def load_or_create_key(folder: Path) -> bytes:
             return bytes.fromhex(path.read_text())
         except FileNotFoundError:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            aside = folder / f"dev_key.{secrets.token_hex(8)}"
-            aside.touch(mode=0o600)
-            aside.write_text(secrets.token_hex(_KEY_BYTES))
+            temporary = folder / f"dev_key.{secrets.token_hex(8)}"
+            temporary.touch(mode=0o600)
+            temporary.write_text(secrets.token_hex(_KEY_BYTES))
             try:
-                os.link(aside, path)
+                os.link(temporary, path)
             except FileExistsError:
                 pass
             finally:
-                aside.unlink()
+                temporary.unlink()
 
 
 class DevIdentity:
     """Issues and verifies the dev tokens of one app.
 
     Args:
-        key: as from :func:`load_or_create_key`.
-        ttl_seconds: how long a token holds; a week, so that a page left open overnight goes on working.
+        key: the key from :func:`load_or_create_key`.
+        ttl_seconds: the seconds for which a token is valid. The default is a week, so that a page left open overnight
+            goes on working.
     """
 
     def __init__(self, app_id: str, key: bytes, ttl_seconds: int = _TTL_SECONDS) -> None:
         self._app_id = app_id
         self._ttl = ttl_seconds
-        # The salt takes part in the signature, so a token of another app does not hold even under the same key.
+        # The salt is part of the signature, so a token of another app is invalid even under the same key.
         self._serializer = URLSafeTimedSerializer(key, salt=f"firelaunch-dev-token/{app_id}")
 
     def issue(self, uid: str, role: str = "member", email: str | None = None) -> str:
-        """A token for ``uid`` in ``role``.
+        """Issue a token for ``uid`` with ``role``.
 
         Raises:
             InvalidId: Firebase Auth could not have issued ``uid``.
@@ -67,7 +69,7 @@ class DevIdentity:
         return token if isinstance(token, str) else token.decode()
 
     def verify(self, token: str) -> Caller:
-        """See :class:`~firelaunch.identity.base.Identity`."""
+        """Return the user that ``token`` was issued to. See :class:`~firelaunch.identity.base.Identity`."""
         try:
             claims, issued = self._serializer.loads(token, return_timestamp=True)
         except BadSignature:
@@ -75,7 +77,7 @@ class DevIdentity:
         age = (datetime.now(UTC) - issued).total_seconds()
         if age < -CLOCK_SECONDS:
             raise too_early(f"a dev token of {-age:.0f} s from now")
-        # A clock that is off never makes a token last twice as long.
+        # The allowance for clocks never makes a token last more than twice as long.
         if age > self._ttl + max(0, min(CLOCK_SECONDS, self._ttl)):
             raise expired(f"a dev token of {age:.0f} s ago")
         return caller_from_claims(self._app_id, claims.get("sub"), claims)

@@ -1,6 +1,6 @@
-"""Firebase ID tokens: verified by firebase-admin, as members of this app, of the right tenant.
+"""Verify Firebase ID tokens with firebase-admin, and check that they are of the right tenant and of the app's members.
 
-Imported by ``wiring`` when it is in use: firebase-admin takes half a second to import.
+:mod:`firelaunch.services.build` imports this module only if it is in use: firebase-admin takes half a second to import.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CERTIFICATES_URL = "https://www.googleapis.com/robot/v1/metadata/x509/securetoke
 """https://firebase.google.com/docs/auth/admin/verify-id-tokens"""
 
 _ISSUER = "https://securetoken.google.com/"
-_NOT_HOLDING = (
+_INVALID = (
     auth.InvalidIdTokenError,
     tenant_mgt.TenantIdMismatchError,
     auth.UserDisabledError,
@@ -44,31 +44,31 @@ _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 
 
 class LazyCredential(credentials.Base):  # type: ignore[misc]
-    """The environment's own credentials, looked for when a call first needs one; verifying a signature needs none."""
+    """The environment's own credentials, loaded when a call first needs them. Verifying a signature needs none."""
 
     def get_credential(self) -> google.auth.credentials.Credentials:
-        """What firebase-admin asks for."""
+        """Return Google's form of the credentials, for firebase-admin."""
         return _LazyGoogleCredentials()
 
 
 class _LazyGoogleCredentials(google.auth.credentials.Credentials):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._found: Any = None
+        self._environment_credentials: Any = None
 
     def refresh(self, request: Any) -> None:
-        if self._found is None:
-            self._found, _ = google.auth.default(scopes=_SCOPES)
-        self._found.refresh(request)
-        self.token, self.expiry = self._found.token, self._found.expiry
+        if self._environment_credentials is None:
+            self._environment_credentials, _ = google.auth.default(scopes=_SCOPES)
+        self._environment_credentials.refresh(request)
+        self.token, self.expiry = self._environment_credentials.token, self._environment_credentials.expiry
 
 
 class FirebaseTokens:
-    """Verifies ID tokens of one Firebase project: of its own users, and of all its tenants' where ``tenant`` is None.
+    """Verifies ID tokens of one Firebase project: of its own users, and of all its tenants if ``tenant`` is None.
 
     Args:
-        check_revoked: ask Firebase Auth about each token's user; costs a round trip and needs credentials.
-        certificates_url, toolkit_url, credential: other addresses than Google's, and other credentials than the
+        check_revoked: ask Firebase Auth about each token's user. This costs a round trip and needs credentials.
+        certificates_url, toolkit_url, credential: addresses and credentials to use instead of Google's and the
             environment's, for tests.
 
     Raises:
@@ -98,22 +98,23 @@ class FirebaseTokens:
     @cached_property
     def _client(self) -> Any:
         with self._lock:
-            made = self.__dict__.get("_client")
-            if made is None:
-                # A name of its own: an app may have initialised firebase-admin for purposes of its own.
+            # Another thread may have built the client while this one waited for the lock.
+            client = self.__dict__.get("_client")
+            if client is None:
+                # The name is unique, because an app may have initialised firebase-admin for its own purposes.
                 options = {"projectId": self._project, "httpTimeout": 10}
                 app = firebase_admin.initialize_app(self._credential, options, f"firelaunch-{secrets.token_hex(4)}")
-                made = auth.Client(app, tenant_id=self._tenant)
-                made._token_verifier.request = MemoisedCertificates(self._certificates_url)
+                client = auth.Client(app, tenant_id=self._tenant)
+                client._token_verifier.request = MemoisedCertificates(self._certificates_url)
                 if self._toolkit_url is not None:
-                    made._user_manager.base_url = f"{self._toolkit_url}/projects/{self._project}"
-            return made
+                    client._user_manager.base_url = f"{self._toolkit_url}/projects/{self._project}"
+            return client
 
     def claims(self, token: str) -> dict[str, Any]:
-        """All that a token says, which holds.
+        """Verify a token, and return its claims.
 
         Raises:
-            Unauthenticated: it does not hold.
+            Unauthenticated: the token is invalid.
             IdentityUnavailable: the certificates, or Firebase Auth, cannot be reached.
         """
         try:
@@ -121,18 +122,18 @@ class FirebaseTokens:
                 token, check_revoked=self._check_revoked, clock_skew_seconds=CLOCK_SECONDS
             )
         except auth.ExpiredIdTokenError as error:
-            raise expired(_said(error)) from error
-        except _NOT_HOLDING as error:
+            raise expired(_log_text(error)) from error
+        except _INVALID as error:
             if "too early" in str(error):
-                raise too_early(_said(error)) from error
-            raise Unauthenticated(reason=_said(error)) from error
+                raise too_early(_log_text(error)) from error
+            raise Unauthenticated(reason=_log_text(error)) from error
         except (firebase_admin.exceptions.FirebaseError, google.auth.exceptions.GoogleAuthError) as error:
             raise IdentityUnavailable(reason=str(error)) from error
         except Exception as error:
-            # A token is a stranger's bytes: whatever they make the libraries trip over is a token that does not hold.
-            raise Unauthenticated(reason=f"{type(error).__name__}: {_said(error)}") from error
-        # That there is a sign-in, and that it lies in the past, is Firebase's rule for its tokens, and firebase-admin
-        # leaves it out (https://firebase.google.com/docs/auth/admin/verify-id-tokens).
+            # A token holds a stranger's bytes. Whatever error they cause in the libraries, the token is invalid.
+            raise Unauthenticated(reason=f"{type(error).__name__}: {_log_text(error)}") from error
+        # Firebase's rules also require a time of sign-in that lies in the past, which firebase-admin does not check
+        # (https://firebase.google.com/docs/auth/admin/verify-id-tokens).
         check_times({"auth_time": None, **claims})
         return claims
 
@@ -141,9 +142,9 @@ class FirebaseIdentity:
     """Verifies ID tokens of one Firebase project for one app.
 
     Args:
-        tenant: Identity Platform tenant; a token of another, or of the project itself, does not hold. Without it a
-            token of any tenant does not hold, which firebase-admin alone would accept.
-        options: as :class:`FirebaseTokens` takes them.
+        tenant: the Identity Platform tenant. Tokens of another tenant, or of the project itself, are invalid. If it is
+            None, tokens of any tenant are invalid, which firebase-admin alone would accept.
+        options: the options of :class:`FirebaseTokens`.
     """
 
     def __init__(self, project: str, app_id: str, *, tenant: str | None = None, **options: Any) -> None:
@@ -152,7 +153,7 @@ class FirebaseIdentity:
         self._tenant = tenant
 
     def verify(self, token: str) -> Caller:
-        """See :class:`~firelaunch.identity.base.Identity`.
+        """Return the user that ``token`` was issued to. See :class:`~firelaunch.identity.base.Identity`.
 
         Raises:
             IdentityUnavailable: the certificates, or Firebase Auth, cannot be reached.
@@ -165,10 +166,10 @@ class FirebaseIdentity:
 
 
 class EmulatorTokens:
-    """Takes the Auth emulator's unsigned tokens, and checks all of them that can be checked.
+    """Accepts the Auth emulator's unsigned tokens, and checks everything in them that can be checked.
 
     Raises:
-        SettingsError: on Cloud Run (K_SERVICE is set), where an unsigned token must never hold.
+        SettingsError: on Cloud Run (K_SERVICE is set), where an unsigned token must never be valid.
     """
 
     def __init__(self, project: str) -> None:
@@ -177,12 +178,12 @@ class EmulatorTokens:
         self._project = project
 
     def claims(self, token: str) -> dict[str, Any]:
-        """See :meth:`FirebaseTokens.claims`."""
+        """Check a token, and return its claims. See :meth:`FirebaseTokens.claims`."""
         try:
             claims: Any = jwt.decode(token, verify=False)  # type: ignore[no-untyped-call]
             header: Any = jwt.decode_header(token)  # type: ignore[no-untyped-call]
         except Exception as error:
-            raise Unauthenticated(reason=f"not a token of the Auth emulator: {_said(error)}") from error
+            raise Unauthenticated(reason=f"not a token of the Auth emulator: {_log_text(error)}") from error
         problem = None
         if header.get("alg") != "none":
             problem = "is signed, and the emulator's tokens are not"
@@ -195,20 +196,20 @@ class EmulatorTokens:
 
 
 class EmulatorIdentity:
-    """Verifies the Auth emulator's tokens for one app; a tenant's do not hold."""
+    """Verifies the Auth emulator's tokens for one app. Tokens of tenants are invalid."""
 
     def __init__(self, project: str, app_id: str) -> None:
         self._tokens = EmulatorTokens(project)
         self._app_id = app_id
 
     def verify(self, token: str) -> Caller:
-        """See :class:`~firelaunch.identity.base.Identity`."""
+        """Return the user that ``token`` was issued to. See :class:`~firelaunch.identity.base.Identity`."""
         claims = self._tokens.claims(token)
         if tenant_of(claims) is not None:
             raise Unauthenticated(reason="the token is of a tenant")
         return caller_from_claims(self._app_id, claims.get("sub"), claims)
 
 
-def _said(error: Exception) -> str:
-    """An error's text for the log, without the token: Google's library quotes one that it cannot take apart."""
+def _log_text(error: Exception) -> str:
+    """Return an error's text for the log, without the token: Google's library quotes tokens that it cannot parse."""
     return _QUOTED.sub("...", str(error))[:300]

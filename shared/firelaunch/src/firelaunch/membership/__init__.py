@@ -1,1 +1,1 @@
-"""Who belongs to which app: the one place that sets the custom claims which rules and services decide by."""
+"""Decide who belongs to which app. Only this room sets the custom claims by which rules and services decide."""

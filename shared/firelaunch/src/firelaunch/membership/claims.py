@@ -1,4 +1,4 @@
-"""The custom claim ``apps: {"<app>": "<role>"}`` inside all the claims that an account holds."""
+"""Read and change the custom claim ``apps: {"<app>": "<role>"}`` among all claims of an account."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..errors import BadRequest, Conflict, FirelaunchError
 __all__ = ["MAX_BYTES", "ROLE", "TooManyApps", "check_role", "encode", "roles", "with_role"]
 
 MAX_BYTES: Final = 1000
-"""What all custom claims of an account, as JSON, must stay under; Firebase Auth takes no more
+"""All custom claims of an account, as JSON, must have fewer bytes than this. It is Firebase Auth's limit
 (https://firebase.google.com/docs/auth/admin/custom-claims)."""
 
 ROLE = re.compile(r"[a-z0-9_-]{1,32}")
-"""The same form that ``firestore.rules`` and the services ask of a role."""
+"""The form of a role, which ``firestore.rules`` and the services demand too."""
 
 
 class TooManyApps(Conflict):
@@ -26,10 +26,10 @@ class TooManyApps(Conflict):
 
 
 def check_role(role: str) -> str:
-    """``role`` itself, when it is one.
+    """Return ``role`` if it is valid.
 
     Raises:
-        BadRequest: it is not 1 to 32 lower-case letters, digits, "_" and "-".
+        BadRequest: ``role`` is not 1 to 32 lower-case letters, digits, "_" and "-".
     """
     if not ROLE.fullmatch(role):
         raise BadRequest('A role is 1 to 32 lower-case letters, digits, "_" and "-".')
@@ -37,7 +37,7 @@ def check_role(role: str) -> str:
 
 
 def roles(claims: Mapping[str, Any]) -> dict[str, str]:
-    """The roles that ``claims`` give, by app; whatever is no role gives none."""
+    """Return the roles that ``claims`` give, by app. Invalid roles are left out."""
     apps = claims.get("apps")
     if not isinstance(apps, Mapping):
         return {}
@@ -45,10 +45,10 @@ def roles(claims: Mapping[str, Any]) -> dict[str, str]:
 
 
 def with_role(claims: Mapping[str, Any], app_id: str, role: str | None) -> dict[str, Any]:
-    """``claims`` with this ``role`` in the app, or with none; roles in other apps and other claims stay as they are.
+    """Return ``claims`` with ``role`` in the app, or without a role if it is None. All other claims stay unchanged.
 
     Raises:
-        TooManyApps: the claims grew, and are not under ``MAX_BYTES`` any more.
+        TooManyApps: the claims grew, and reach ``MAX_BYTES``.
     """
     kept = {app: held for app, held in roles(claims).items() if app != app_id}
     changed = {**claims, "apps": kept if role is None else {**kept, app_id: role}}
@@ -64,10 +64,10 @@ def with_role(claims: Mapping[str, Any], app_id: str, role: str | None) -> dict[
 
 
 def encode(claims: Mapping[str, Any]) -> str:
-    """The claims as Firebase Auth is handed them: JSON in ASCII, without spaces.
+    """Return the claims in the form for Firebase Auth: JSON in ASCII, without spaces.
 
     Raises:
-        FirelaunchError: they cannot be written as JSON.
+        FirelaunchError: the claims cannot be written as JSON.
     """
     try:
         return json.dumps(claims, separators=(",", ":"), sort_keys=True)

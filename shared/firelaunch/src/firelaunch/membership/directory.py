@@ -1,4 +1,4 @@
-"""The port to the user directory (Firebase Auth), where the claims themselves are kept."""
+"""The port to the user directory (Firebase Auth), which stores the claims."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["Directory", "DirectoryUser"]
 
 @dataclass(frozen=True, slots=True)
 class DirectoryUser:
-    """A user as the directory has them now, which a token of up to an hour ago may not.
+    """A user as the directory has them now. A token may be up to an hour older.
 
-    ``valid_since`` is in seconds since 1970: tokens that were issued before it are revoked.
+    ``valid_since`` is in seconds since 1970. Tokens that were issued before it are revoked.
     """
 
     uid: str
@@ -29,15 +29,15 @@ class Directory(Protocol):
     """Reads accounts, and sets their claims."""
 
     def find(self, uid: str, tenant: str | None) -> DirectoryUser | None:
-        """The account of ``uid`` in that Identity Platform tenant (None: the project's own users).
+        """Return the account of ``uid`` in an Identity Platform tenant (None: the project's own users), or None.
 
         Raises:
-            IdentityUnavailable: the directory cannot be asked.
+            IdentityUnavailable: the directory cannot be reached.
         """
 
     def set_claims(self, uid: str, tenant: str | None, claims: str) -> None:
         """Replace all custom claims of an account by ``claims`` (JSON).
 
         Raises:
-            IdentityUnavailable: the directory did not take them.
+            IdentityUnavailable: the directory did not accept the claims.
         """

@@ -1,4 +1,4 @@
-"""The user directory of a Firebase project; imported by the functions' wiring when it is in use."""
+"""The user directory of a Firebase project. Cloud Functions import this module if they use it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .directory import DirectoryUser
 __all__ = ["FirebaseDirectory"]
 
 TIMEOUT = 10
-"""Seconds for one call."""
+"""The most seconds of one call."""
 
 
 class FirebaseDirectory:
     """Firebase Auth through firebase-admin, for the project's own users and for those of its tenants.
 
     Args:
-        toolkit_url, credential: another address than Google's and other credentials than the environment's, for tests.
+        toolkit_url, credential: an address and credentials to use instead of Google's and the environment's, for tests.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class FirebaseDirectory:
         self._lock = threading.Lock()
 
     def find(self, uid: str, tenant: str | None) -> DirectoryUser | None:
-        """See :class:`~firelaunch.membership.directory.Directory`."""
+        """Return an account, or None. See :class:`~firelaunch.membership.directory.Directory`."""
         try:
             record = self._client(tenant).get_user(uid)
         except auth.UserNotFoundError:
@@ -55,7 +55,7 @@ class FirebaseDirectory:
         )
 
     def set_claims(self, uid: str, tenant: str | None, claims: str) -> None:
-        """See :class:`~firelaunch.membership.directory.Directory`."""
+        """Replace an account's custom claims. See :class:`~firelaunch.membership.directory.Directory`."""
         try:
             self._client(tenant).set_custom_user_claims(uid, claims)
         except (firebase_admin.exceptions.FirebaseError, GoogleAuthError) as error:

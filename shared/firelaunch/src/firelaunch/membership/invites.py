@@ -1,4 +1,4 @@
-"""Invitations: codes that let their bearer join one app, with a role. The database holds a hash of each code alone."""
+"""Invitations: codes that let their bearer join one app with a role. The database only stores a hash of each code."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..store.base import DELETE_FIELD, Create, Document, DocumentStore, Transact
 __all__ = ["Invitation", "InviteInvalid", "Invites"]
 
 _RETRY = timedelta(minutes=10)
-"""How long one who used a code, and whose joining then failed, may use it again without its counting twice."""
+"""The time in which a user whose join failed may use the same code again without its counting twice."""
 
 
 class InviteInvalid(Forbidden):
-    """A code that is unknown, used up, past its time, or another app's; which of them is not told."""
+    """The code is unknown, used up, expired, or another app's. The client does not learn which."""
 
     code = "invite_invalid"
     message = "This invitation does not hold (any more); ask for a new one."
@@ -28,7 +28,7 @@ class InviteInvalid(Forbidden):
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """A code, for its bearer alone, and what it grants."""
+    """A code, to be shown to its bearer only, and the role that it grants."""
 
     code: str
     role: str
@@ -45,17 +45,17 @@ class Invites:
         self._clock = clock
 
     def create(self, role: str, *, uses: int, valid_for: timedelta, by: str) -> Invitation:
-        """A new invitation; ``by`` is the uid of the admin, or "operator"."""
-        made = Invitation(secrets.token_urlsafe(18), role, uses, self._clock() + valid_for)
-        fields = {"role": role, "uses_left": uses, "delete_at": made.expires_at, "created_by": by, "pending": {}}
-        self._store.commit([Create(self._path(made.code), fields)])
-        return made
+        """Create an invitation. ``by`` is the uid of the admin, or "operator"."""
+        invitation = Invitation(secrets.token_urlsafe(18), role, uses, self._clock() + valid_for)
+        fields = {"role": role, "uses_left": uses, "delete_at": invitation.expires_at, "created_by": by, "pending": {}}
+        self._store.commit([Create(self._path(invitation.code), fields)])
+        return invitation
 
     def role(self, code: str) -> str:
-        """The role that the invitation grants.
+        """Return the role that the invitation grants.
 
         Raises:
-            InviteInvalid: it is unknown, or past its time.
+            InviteInvalid: the invitation is unknown or expired.
         """
         return str(self._valid(self._store.get(self._path(code))).data["role"])
 
@@ -63,34 +63,35 @@ class Invites:
         """Use the invitation once, for ``uid``.
 
         Raises:
-            InviteInvalid: it does not hold, or is used up.
+            InviteInvalid: the invitation is invalid or used up.
         """
         path, key, now = self._path(code), _digest(uid), self._clock()
 
         def use(transaction: Transaction) -> None:
-            found = self._valid(transaction.get(path))
-            tried = found.data["pending"].get(key)
-            if tried is None or tried + _RETRY <= now:
-                if found.data["uses_left"] < 1:
+            document = self._valid(transaction.get(path))
+            pending_since = document.data["pending"].get(key)
+            # A user who used the code a moment ago, and whose join then failed, does not use it up twice.
+            if pending_since is None or pending_since + _RETRY <= now:
+                if document.data["uses_left"] < 1:
                     raise InviteInvalid
-                changed: dict[str, Any] = {"uses_left": found.data["uses_left"] - 1, f"pending.{key}": now}
-                transaction.write(Update(path, changed))
+                changes: dict[str, Any] = {"uses_left": document.data["uses_left"] - 1, f"pending.{key}": now}
+                transaction.write(Update(path, changes))
 
         self._store.transaction(use)
 
     def done(self, code: str, uid: str) -> None:
-        """``uid`` has joined: from now on the code counts anew for them."""
+        """Note that ``uid`` has joined. If they use the code once more, that counts as another use."""
         self._store.commit([Update(self._path(code), {f"pending.{_digest(uid)}": DELETE_FIELD})])
 
-    def _valid(self, found: Document | None) -> Document:
-        if found is None or found.data["delete_at"] <= self._clock():
+    def _valid(self, document: Document | None) -> Document:
+        if document is None or document.data["delete_at"] <= self._clock():
             raise InviteInvalid
-        return found
+        return document
 
     def _path(self, code: str) -> str:
         return self._scope.invite(_digest(code))
 
 
 def _digest(text: str) -> str:
-    # A letter first: the digest is also a part of a field path.
+    # The digest is also a part of a field path, so it begins with a letter.
     return "h" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:40]

@@ -1,6 +1,6 @@
-"""One writer at a time for each account's claims, across all instances of the function.
+"""Lock an account's claims, so that one writer at a time changes them, across all instances of the function.
 
-The directory can only replace all claims at once, so that of two writers the later would undo the earlier.
+The directory can only replace all claims at once. Without the lock, the later of two writers would undo the earlier.
 """
 
 from __future__ import annotations
@@ -19,31 +19,32 @@ __all__ = ["Locks", "MemberLock"]
 
 LEASE_SECONDS = 120.0
 WRITE_SECONDS = 60.0
-"""What must be left of a lease when a write begins: longer than firebase-admin tries one (10 s a try, five tries)."""
+"""Seconds of the lease that must remain when a write begins: longer than firebase-admin tries (10 s for each of five
+tries)."""
 
 WAIT_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class MemberLock:
-    """The right to write, until a time. ``taken`` is the lock document's ``update_time``."""
+    """The right to write until a time. ``taken`` is the lock document's ``update_time``."""
 
     until: datetime
     taken: datetime
     clock: Callable[[], datetime]
 
     def check(self) -> None:
-        """Refuse to begin a write that might end after the lease has.
+        """Raise an error if a write that begins now might end after the lease.
 
         Raises:
-            Contention: too little is left of it.
+            Contention: too little of the lease remains.
         """
         if self.until - self.clock() < timedelta(seconds=WRITE_SECONDS):
             raise Contention(reason="the lock's lease ran down before the write", retry_after=5)
 
 
 class Locks:
-    """Locks by name, as documents of ``collection``. One that a crash left behind is taken over after its lease."""
+    """Locks by name, as documents of ``collection``. A lock that a crash left behind can be taken after its lease."""
 
     def __init__(self, store: DocumentStore, collection: str, clock: Callable[[], datetime]) -> None:
         self._store = store
@@ -52,17 +53,17 @@ class Locks:
 
     @contextmanager
     def hold(self, name: str) -> Iterator[MemberLock]:
-        """Hold the lock of ``name``, which may be part of a path, while the block runs.
+        """Hold the lock of ``name`` while the block runs. The name must be valid as a part of a path.
 
         Raises:
-            Contention: others held it for 20 seconds on end.
+            Contention: others held the lock for 20 seconds.
         """
         path = f"{self._collection}/{name}"
         lease = self._acquire(path)
         try:
             yield lease
         finally:
-            # A document that changed is another writer's lock: the lease had run out.
+            # If the document has changed, the lease had run out and another writer holds the lock.
             with suppress(PreconditionFailed, NotFound):
                 self._store.commit([Delete(path, if_updated_at=lease.taken)])
 

@@ -1,7 +1,7 @@
-"""Joining, leaving and roles. Nothing else changes the claims of an account.
+"""Join and leave apps, and change roles. No other code changes the claims of an account.
 
 The claims in the directory are the truth: no app's service can write them, whatever it can write to the database.
-``apps/{app}/members/{uid}`` is a copy for reading, and is written again by the same call made again.
+``apps/{app}/members/{uid}`` is a copy for reading. If writing the copy fails, repeating the call writes it again.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ __all__ = ["LOCKS", "Membership", "Requester"]
 log = logging.getLogger(__name__)
 
 LOCKS = "membership_locks"
-"""The collection of the locks: outside all apps, and named by no rule."""
+"""The collection of the locks. It is outside all apps, and no rule opens it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """Who calls, by a verified token: of which tenant, and when (seconds since 1970) the token was issued."""
+    """The caller, by a verified token. ``issued_at`` is the time of the token, in seconds since 1970."""
 
     uid: str
     tenant: str | None
@@ -40,11 +40,11 @@ class Requester:
 
 
 class Membership:
-    """The door to all apps of a Firebase project.
+    """The memberships in all apps of a Firebase project.
 
     Args:
-        database: the database that an app's documents lie in, by the app's id.
-        shared: the project's own database, where the locks are.
+        database: returns the database with an app's documents, by the app's id.
+        shared: the project's own database, which has the locks.
     """
 
     def __init__(
@@ -59,77 +59,77 @@ class Membership:
         self._locks = Locks(shared, LOCKS, clock)
         self._clock = clock
 
-    def join(self, visitor: Requester, app_id: str, invite: str | None = None) -> str:
-        """Make ``visitor`` a member, by the app's policy or by an invitation; nothing changes for one who is.
+    def join(self, requester: Requester, app_id: str, invite: str | None = None) -> str:
+        """Make ``requester`` a member, by the app's policy or by an invitation. Nothing changes for a member.
 
-        With an invitation, one who is a member gets its role, if it is more than theirs. Nobody gets a lesser one.
+        With an invitation, a member gets its role if that is higher than theirs. Nobody gets a lower role.
 
         Returns:
-            the role that the visitor now has.
+            the role that the requester now has.
 
         Raises:
-            Removed: an admin removed them, and nobody has readmitted them since.
-            Forbidden: the policy, the invitation or the account does not allow it.
+            Removed: an admin removed the requester, and nobody has readmitted them since.
+            Forbidden: the policy, the invitation or the account does not allow the join.
             NotFound: there is no such app.
             TooManyApps: the account's claims are full.
         """
         policy, invites = self._policy(app_id), self._invites(app_id)
-        with self._locks.hold(_lock_of(visitor.uid, visitor.tenant)) as lease:
-            account = self._account(visitor, policy)
+        with self._locks.hold(_lock_of(requester.uid, requester.tenant)) as lease:
+            account = self._account(requester, policy)
             self._removals(app_id).check(account.uid)
             held = roles(account.claims).get(app_id)
             role = self._offer(policy, account, held) if invite is None else policy.better(held, invites.role(invite))
             if role != held:
-                # Before the code is used, so that an account which is full does not use it up.
+                # Compute the claims before the code is used, so that a full account does not use the code up.
                 claims = with_role(account.claims, app_id, role)
                 if invite is not None:
-                    invites.take(invite, visitor.uid)
+                    invites.take(invite, requester.uid)
                 lease.check()
                 self._directory.set_claims(account.uid, account.tenant, encode(claims))
                 log.info("membership: joined %s as %s (before: %s)", app_id, role, held or "none")
             self._record(app_id, account.uid, role, joined=held is None)
             if invite is not None:
-                invites.done(invite, visitor.uid)
+                invites.done(invite, requester.uid)
         return role
 
-    def leave(self, visitor: Requester, app_id: str) -> None:
-        """End the visitor's membership; nothing happens where there is none. What they wrote stays.
+    def leave(self, requester: Requester, app_id: str) -> None:
+        """End the requester's membership, if there is one. Their data stays.
 
         Raises:
             Forbidden: the account is disabled, or its token revoked.
         """
         check_app_id(app_id)
-        self._change(visitor.uid, visitor.tenant, app_id, None, visitor=visitor)
+        self._change(requester.uid, requester.tenant, app_id, None, requester=requester)
 
     def set_role(self, admin: Requester, app_id: str, uid: str, role: str) -> None:
         """Give a member of the app another role.
 
         Raises:
-            BadRequest: no role by its form.
-            Forbidden: ``admin`` is, at this moment, no admin of this app.
-            NotFound: ``uid`` is no member of it.
+            BadRequest: ``role`` has an invalid form.
+            Forbidden: ``admin`` is not an admin of this app at the moment.
+            NotFound: ``uid`` is no member of the app.
         """
         self._check_admin(admin, app_id)
         self._change(check_uid(uid), admin.tenant, app_id, check_role(role))
 
     def remove(self, admin: Requester, app_id: str, uid: str) -> None:
-        """End another's membership, and keep them out until :meth:`readmit`.
+        """End another user's membership, and keep them out until :meth:`readmit`.
 
-        One who is no member at the moment is kept out as well: they may just have left, or be about to join. An admin
-        who removes themselves leaves, and may come back.
+        A user who is no member at the moment is kept out as well: they may just have left, or be about to join. An
+        admin who removes themselves only leaves, and may come back.
 
         Raises:
-            Forbidden: as :meth:`set_role`.
-            NotFound: there is no account of that ``uid``.
+            Forbidden: as in :meth:`set_role`.
+            NotFound: there is no account with that ``uid``.
         """
         self._check_admin(admin, app_id)
         self._change(check_uid(uid), admin.tenant, app_id, None, remove=uid != admin.uid)
 
     def readmit(self, admin: Requester, app_id: str, uid: str) -> None:
-        """Let one who was removed join again; nothing happens where nobody was. Their role does not come back.
+        """Let a removed user join again. Their role does not come back. Nothing happens if they were not removed.
 
         Raises:
-            Forbidden: as :meth:`set_role`.
+            Forbidden: as in :meth:`set_role`.
         """
         self._check_admin(admin, app_id)
         with self._locks.hold(_lock_of(check_uid(uid), admin.tenant)):
@@ -137,11 +137,11 @@ class Membership:
                 log.info("membership: a removal from %s was lifted", app_id)
 
     def invite(self, admin: Requester, app_id: str, role: str, *, uses: int, valid_for: timedelta) -> Invitation:
-        """An invitation to the app.
+        """Create an invitation to the app.
 
         Raises:
-            BadRequest: no role by its form.
-            Forbidden: as :meth:`set_role`.
+            BadRequest: ``role`` has an invalid form.
+            Forbidden: as in :meth:`set_role`.
         """
         self._check_admin(admin, app_id)
         return self._invites(app_id).create(check_role(role), uses=uses, valid_for=valid_for, by=admin.uid)
@@ -153,18 +153,18 @@ class Membership:
         app_id: str,
         role: str | None,
         *,
-        visitor: Requester | None = None,
+        requester: Requester | None = None,
         remove: bool = False,
     ) -> None:
         with self._locks.hold(_lock_of(uid, tenant)) as lease:
             account = self._directory.find(uid, tenant)
-            if visitor is not None:
-                account = _checked(account, visitor)
+            if requester is not None:
+                account = _checked(account, requester)
             held = roles(account.claims).get(app_id) if account is not None else None
             if account is None or (role is not None and (held is None or self._removals(app_id).hold(uid))):
                 raise NotFound("That user is no member of this app.")
             if remove:
-                # Before their role goes, so that a call that ends half-way leaves nobody who can come back.
+                # Store the removal before the role goes. If the call breaks off in between, they cannot rejoin.
                 self._removals(app_id).add(uid)
             if held != role:
                 claims = with_role(account.claims, app_id, role)
@@ -181,15 +181,15 @@ class Membership:
         fields: dict[str, Any] = {"role": role, "updated_at": now}
         store.commit([Set(path, {**fields, "joined": now} if joined else fields, merge=True)])
 
-    def _check_admin(self, visitor: Requester, app_id: str) -> None:
-        account = self._account(visitor, self._policy(app_id))
+    def _check_admin(self, requester: Requester, app_id: str) -> None:
+        account = self._account(requester, self._policy(app_id))
         if roles(account.claims).get(app_id) != "admin":
-            raise Forbidden("Only an admin of this app may do this.", reason=f"uid {visitor.uid} of {app_id}")
+            raise Forbidden("Only an admin of this app may do this.", reason=f"uid {requester.uid} of {app_id}")
 
-    def _account(self, visitor: Requester, policy: Policy) -> DirectoryUser:
-        if visitor.tenant != policy.tenant:
-            raise Forbidden("This app's users sign in elsewhere.", reason=f"a token of tenant {visitor.tenant!r}")
-        return _checked(self._directory.find(visitor.uid, visitor.tenant), visitor)
+    def _account(self, requester: Requester, policy: Policy) -> DirectoryUser:
+        if requester.tenant != policy.tenant:
+            raise Forbidden("This app's users sign in elsewhere.", reason=f"a token of tenant {requester.tenant!r}")
+        return _checked(self._directory.find(requester.uid, requester.tenant), requester)
 
     def _policy(self, app_id: str) -> Policy:
         document = self._database(check_app_id(app_id)).get(Scope(app_id).root)
@@ -210,12 +210,12 @@ class Membership:
         return Invites(self._database(app_id), app_id, self._clock)
 
 
-def _checked(account: DirectoryUser | None, visitor: Requester) -> DirectoryUser:
-    if account is None or account.disabled or visitor.issued_at < account.valid_since:
-        raise Forbidden("This account cannot be used; sign in again.", reason=f"uid {visitor.uid}")
+def _checked(account: DirectoryUser | None, requester: Requester) -> DirectoryUser:
+    if account is None or account.disabled or requester.issued_at < account.valid_since:
+        raise Forbidden("This account cannot be used; sign in again.", reason=f"uid {requester.uid}")
     return account
 
 
 def _lock_of(uid: str, tenant: str | None) -> str:
-    # Users of two tenants may have the same uid; a tenant's name holds no colon.
+    # Users of two tenants may have the same uid. A tenant's name has no colon.
     return f"{tenant or ''}:{uid}"

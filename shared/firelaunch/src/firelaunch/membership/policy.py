@@ -1,4 +1,4 @@
-"""Who may join an app, as its document ``apps/{app}`` says."""
+"""The policy on who may join an app, from its document ``apps/{app}``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["ROLES", "Join", "Policy"]
 Join = Literal["open", "invite", "domain"]
 
 ROLES = ("viewer", "member", "editor", "admin")
-"""The roles of an app that names none, the least first."""
+"""The roles of an app that names none, lowest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """``join`` and what it needs.
+    """The way to join an app (``join``), and its parameters.
 
-    ``tenant`` is the Identity Platform tenant whose users alone the app takes. ``roles`` has the app's roles, the least
+    ``tenant`` is the only Identity Platform tenant whose users the app accepts. ``roles`` has the app's roles, lowest
     first.
     """
 
@@ -31,27 +31,27 @@ class Policy:
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Policy:
-        """The policy that an app's document holds; anything it does not say clearly lets nobody in uninvited."""
+        """Return the policy in an app's document. If the document is unclear, nobody may join without an invitation."""
         join, domains, tenant = data.get("join"), data.get("domains"), data.get("tenant")
-        named = tuple(d.lower() for d in domains if isinstance(d, str) and d) if isinstance(domains, list) else ()
+        lower = tuple(d.lower() for d in domains if isinstance(d, str) and d) if isinstance(domains, list) else ()
         roles = data.get("roles")
         ranked = tuple(roles) if isinstance(roles, list) else ROLES
         return cls(
             join=join if join in ("open", "domain") else "invite",
-            domains=named,
+            domains=lower,
             tenant=tenant if isinstance(tenant, str) and tenant else None,
             roles=ranked if all(isinstance(role, str) for role in ranked) else ROLES,
         )
 
     def data(self) -> dict[str, Any]:
-        """The fields of the app's document that :meth:`of` reads."""
+        """Return the fields of the app's document that :meth:`of` reads."""
         return {"join": self.join, "domains": list(self.domains), "tenant": self.tenant, "roles": list(self.roles)}
 
     def better(self, held: str | None, offered: str) -> str:
-        """Of the role that somebody has and one that they are offered, the one they should have.
+        """Return the role that a user should have: the one that they have, or the one that they are offered.
 
-        It is the offered one only where that is more by ``roles``: "admin" is the most, and "member" the least where
-        ``roles`` do not name it. Of two that cannot be compared it is the one they have.
+        It is the offered role only if that is higher by ``roles``. "admin" is the highest, and "member" is the lowest
+        if ``roles`` do not name it. If the two cannot be compared, the user keeps their role.
         """
         if held is None or offered == "admin":
             return offered
@@ -62,13 +62,14 @@ class Policy:
         return offered if held == "member" and offered not in self.roles else held
 
     def check(self, email: str | None, *, verified: bool) -> None:
-        """Let somebody in who holds no invitation.
+        """Check that a user without an invitation may join.
 
         Args:
-            email: the account's own address, and whether Firebase Auth has ``verified`` it.
+            email: the account's own address.
+            verified: whether Firebase Auth has verified the address.
 
         Raises:
-            Forbidden: the policy does not; the message says what would.
+            Forbidden: the policy does not allow the join. The message says how to join instead.
         """
         if self.join == "open":
             return

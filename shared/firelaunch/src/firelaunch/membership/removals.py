@@ -1,6 +1,6 @@
-"""Who was removed from an app. A removal holds until an admin lifts it, whatever a policy or an invitation says.
+"""Removals of users from an app. A removal lasts until an admin lifts it, whatever a policy or an invitation says.
 
-A record names its user by a hash alone, and is not erased with the user's data: it is what keeps them out.
+A removal's record names its user only by a hash. It is not erased with the user's data, because it keeps them out.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ class Removals:
         self._store.commit([Set(self._path(uid), {"removed_at": self._clock()})])
 
     def hold(self, uid: str) -> bool:
-        """Whether ``uid`` was removed, and not readmitted."""
+        """Return whether ``uid`` was removed and not readmitted."""
         return self._store.get(self._path(uid)) is not None
 
     def check(self, uid: str) -> None:
-        """Let anybody pass who was not removed.
+        """Raise an error if ``uid`` was removed.
 
         Raises:
-            Removed: ``uid`` was.
+            Removed: ``uid`` was removed, and nobody has readmitted them.
         """
         if self.hold(uid):
             raise Removed(reason=f"uid {uid} of {self._scope.app_id}")
 
     def lift(self, uid: str) -> bool:
-        """Let ``uid`` join again. Whether there was a removal to lift."""
+        """Let ``uid`` join again, and return whether there was a removal to lift."""
         held = self.hold(uid)
         if held:
             self._store.commit([Delete(self._path(uid))])

@@ -336,7 +336,7 @@ def handle_errors(app: App) -> None:
 
 
 def _answer(error: FirelaunchError) -> Response:
-    answer = _form(error.status, *error.told)
+    answer = _form(error.status, *error.for_client)
     if error.retry_after is not None:
         answer.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if error.status == 401:

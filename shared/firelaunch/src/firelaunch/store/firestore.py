@@ -136,7 +136,10 @@ class FirestoreStore:
             return int(self._query(query).count(alias="n").get(timeout=_READ_SECONDS)[0][0].value)
 
     def ids(self, collection: str) -> Iterator[str]:
-        """Yield the ids of a collection's documents. Each id costs a read."""
+        """Yield the ids of a collection's documents. See :class:`~firelaunch.store.base.DocumentStore`.
+
+        Each id costs a read, also that of a document that does not exist.
+        """
         with _translated():
             for reference in self._client.collection(collection).list_documents(_IDS_PAGE, timeout=_READ_SECONDS):
                 yield reference.id

@@ -158,8 +158,9 @@ class TurnRun:
             for chunk in chunks:
                 hosted = self.client is not None and self.client.hosted
                 if chunk is WAITING and self.client is not None and (hosted or _only_waits(chunks)):
-                    # From here to the end of the model's call, the server's stream loop may read from the provider in
-                    # this generator's place. It passes each text through `_shown_text`.
+                    # The server's stream loop may now wait for the provider in this generator's place. While only text
+                    # comes, the loop sends it on by itself, through `_shown_text`. The text comes here later, as
+                    # `Passed`.
                     self.client.may_wait, self.client.told = True, self._shown_text
                     yield Paused.WAITING
                     continue
@@ -177,7 +178,7 @@ class TurnRun:
                 if not chunk.text:
                     if chunk.tokens is None and chunk.finish is None and chunk is not WAITING:
                         yield Heartbeat()
-                # Text that the stream loop has passed on already comes as `Passed`, and is not to be shown twice.
+                # The client has the text of a `Passed` chunk already.
                 elif type(chunk) is not Passed and (text := self._shown_text(chunk.text)):
                     yield Delta(text)
             if text := grounding.rest():
@@ -264,7 +265,7 @@ class TurnRun:
                 self.services.store.commit([self.reservation.settlement(), record, *chat])
                 return
             except NotFound:
-                # The chat was deleted while its answer was on the way. What the answer cost is owed all the same.
+                # The chat was deleted during its answer. The answer's cost is owed all the same.
                 if not chat:
                     raise
                 chat = []

@@ -149,7 +149,7 @@ class _Follower:
         Deadline(time.monotonic() + seconds + 1, seconds, seconds, self.client, self._check).pause(seconds)
         document = services.store.get(record.path)
         data: Mapping[str, Any] = {} if document is None else document.data
-        # A repeated send takes the record of an answer that died up again, with a new time of expiry.
+        # If the answer's process died and the message was sent again, the new try has another time of expiry.
         same = data.get("expires_at") == record.data["expires_at"]
         if document is None or not same or (data["state"] == "reserved" and data["expires_at"] <= services.clock()):
             raise Interrupted(reason="the answer was given up by its process", retry_after=1)

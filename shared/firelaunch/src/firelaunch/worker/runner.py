@@ -135,7 +135,7 @@ class Runner:
 
     def _redeliver(self, lease: Lease, at: datetime, why: str) -> None:
         job: Job = lease.held()
-        # The name makes this one delivery, however often a retried attempt comes to this point.
+        # Deliveries with the same name are made once, so a repeated call adds no second delivery.
         self._jobs.deliver_again(job, at, name=f"{job.id}-{job.fence}{why}")
 
 
