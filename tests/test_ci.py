@@ -15,8 +15,9 @@ import click
 import pytest
 import yaml
 from firelaunch_cli.commands import main
-from firelaunch_cli.deploy import vertex
+from firelaunch_cli.deploy import sign_in, vertex
 from firelaunch_cli.deploy.resources import FEATURE_PERMISSIONS, PERMISSIONS, QUOTA_VIEWER
+from firelaunch_cli.deploy.spending_alert import ALERT_ROLE
 from support import PYTHON, ROOT, TEMPLATE
 
 WORKFLOWS = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), TEMPLATE / ".github" / "workflows" / "test.yml"]
@@ -128,7 +129,7 @@ def test_nothing_that_others_write_stands_in_a_script() -> None:
 def test_the_page_gives_the_deployer_the_roles_that_the_table_says() -> None:
     page = (ROOT / "docs" / "ci.md").read_text()
     assert set(re.findall(r"roles/[\w.]+", page)) - {"roles/iam.workloadIdentityUser"} == {
-        *(*PERMISSIONS.values(), QUOTA_VIEWER, *vertex.PERMISSIONS.values()),
+        *(*PERMISSIONS.values(), QUOTA_VIEWER, *vertex.PERMISSIONS.values(), *sign_in.OF_TENANTS.values(), ALERT_ROLE),
         *(role for of_feature in FEATURE_PERMISSIONS.values() for role in of_feature.values()),
     }
 
