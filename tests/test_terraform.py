@@ -205,7 +205,7 @@ def of_deploy(said: str) -> Iterator[tuple[Any, ...]]:
             yield from of_request(words) if words[0] == "curl" else of_command(words)
 
 
-def of_command(words: list[str]) -> Iterator[tuple[Any, ...]]:
+def of_command(words: list[str]) -> Iterator[tuple[Any, ...]]:  # noqa: C901, PLR0915 - a branch for each kind of resource
     names = [word for word in words[1:] if not word.startswith("-")]
     flag = dict(word[2:].partition("=")[::2] for word in words if word.startswith("--"))
     match names:
@@ -300,7 +300,7 @@ def of_budget(budget: dict[str, Any]) -> Iterator[Any]:
     yield tuple((rule["thresholdPercent"], rule["spendBasis"]) for rule in budget["thresholdRules"])
 
 
-def of_terraform(address: str, given: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+def of_terraform(address: str, given: dict[str, Any]) -> Iterator[tuple[Any, ...]]:  # noqa: C901, PLR0915 - a branch for each kind of resource
     """What a resource makes, in the same words."""
     assert given.get("project", "demo-project") == "demo-project"
     match re.findall(r"google_(\w+)\.", address)[-1]:

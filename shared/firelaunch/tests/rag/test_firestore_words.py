@@ -148,7 +148,7 @@ class Killed(BaseException):
     """The process dies."""
 
 
-def test_a_crash_at_any_commit_leaves_nothing_wrong_and_the_next_try_makes_it_whole(
+def test_a_crash_at_any_commit_leaves_nothing_wrong_and_the_next_try_makes_it_whole(  # noqa: C901 - one story of a crash at each commit
     make: Make, embedded: EmbeddedIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of an upload that ends in a merge with blocks, and of a deletion from a large segment."""

@@ -49,7 +49,7 @@ def fields(data: Mapping[str, Any], root: str) -> dict[str, Any]:
     return {str(name): value(item, root) for name, item in data.items() if not is_server_time(item)}
 
 
-def value(item: Any, root: str = "") -> dict[str, Any]:
+def value(item: Any, root: str = "") -> dict[str, Any]:  # noqa: C901 - a branch for each type of value
     """Encode a value. ``root`` is as in :func:`fields`.
 
     Raises:

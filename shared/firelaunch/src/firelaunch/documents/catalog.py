@@ -173,7 +173,7 @@ class Documents:
         self._check(scope)
         return self.incoming.received(scope, file, self.policy.file_bytes)
 
-    def add(
+    def add(  # noqa: C901 - the ways in which a document may be there already
         self,
         scope: Scope,
         source: DocumentSource,

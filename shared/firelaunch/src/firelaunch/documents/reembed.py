@@ -218,7 +218,7 @@ class Reembedding:
             return False
         return True
 
-    def _build(self, key: str, scope: Scope, document: str, check: Check, *, unfinished: bool = False) -> None:
+    def _build(self, key: str, scope: Scope, document: str, check: Check, *, unfinished: bool = False) -> None:  # noqa: C901 - the ways in which a document may have changed meanwhile
         """Build one document from its text, and repeat that until its record has not changed in the meantime.
 
         Args:

@@ -144,7 +144,7 @@ class _Server(ThreadingHTTPServer):
         """Ignore clients that leave: tests make them leave on purpose."""
 
 
-def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:
+def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - a server's handler, with its routes in it
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True

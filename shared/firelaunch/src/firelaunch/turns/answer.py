@@ -151,7 +151,7 @@ class TurnRun:
             return Failed(shown_error, self.send.request_id)
         return done if error is None else Failed(error, self.send.request_id)
 
-    def _pieces(self) -> Generator[Event | Paused, None, None]:
+    def _pieces(self) -> Generator[Event | Paused, None, None]:  # noqa: C901 - a branch for each kind of chunk
         """Yield the workflow's chunks as events, with citations checked."""
         chunks, grounding = iter(self.workflow(self.turn)), self.turn.grounding
         try:
@@ -254,7 +254,7 @@ class TurnRun:
             changes["title"] = plain_title(self.send.text)
         return [Set(self.send.answer, answer), chat_update(self.send, changes)]
 
-    def _commit(self, outcome: dict[str, Any], chat: list[Write]) -> None:
+    def _commit(self, outcome: dict[str, Any], chat: list[Write]) -> None:  # noqa: C901 - the ways in which a commit may fail
         """Commit the settlement exactly once, however often it has to be tried.
 
         The precondition on the record makes it once: no commit succeeds after another one has changed the record.

@@ -102,7 +102,7 @@ class Reading:
         self._failure: ModelError | None = None
         self._finished = False
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self) -> Iterator[Chunk]:  # noqa: C901 - the ways in which a stream may end
         """Yield the whole answer."""
         client, decoder = self._deadline.client, self._decoder
         try:
