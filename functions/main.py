@@ -7,7 +7,7 @@ from erase_user import erase_user
 from expire_reservations import expire_reservations
 from firelaunch.functions.router import together
 from firelaunch.functions.server import use_worker
-from firelaunch.functions.wiring import build_door, build_reconciliation, build_webhook
+from firelaunch.functions.wiring import build_membership, build_reconciliation, build_webhook
 from flask import Flask, Request, Response
 from ingest_upload import ingest_upload
 from notify import notify
@@ -21,7 +21,7 @@ use_worker()
 @cache
 def door() -> Flask:
     """The membership function's app, made by the first request."""
-    return build_door()
+    return build_membership()
 
 
 @cache

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from firelaunch.functions.billing import reconciliation_app, webhook_app
-from firelaunch.functions.membership import door_app
+from firelaunch.functions.membership import membership_app
 from firelaunch.server.app import App, trust_hops
 from firelaunch.store.base import Query
 from firelaunch.testing.apps import SETTINGS, User, sign_in
@@ -282,7 +282,7 @@ def test_health_needs_no_token_and_names_the_app(app: App) -> None:
 
 def test_no_public_path_ends_in_z_which_googles_front_end_may_answer_by_itself(app: App) -> None:
     nobody: Any = None
-    others = [door_app(nobody, nobody), webhook_app(nobody, nobody), reconciliation_app(nobody, None)]
+    others = [membership_app(nobody, nobody), webhook_app(nobody, nobody), reconciliation_app(nobody, None)]
     paths = {rule.rule for served in (app, *others) for rule in served.url_map.iter_rules()}
     paths |= {f"/{name}" for name in (*EVERY_APP, *BILLING, *DOCUMENTS)}
     assert {path for path in paths if path.rstrip("/").endswith("z")} == {"/healthz", "/readyz"}

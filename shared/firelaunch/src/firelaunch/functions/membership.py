@@ -21,7 +21,7 @@ from ..scope import check_uid
 from ..server.app import App
 from .http import function_app
 
-__all__ = ["ProjectTokens", "door_app"]
+__all__ = ["ProjectTokens", "membership_app"]
 
 BodyModel = TypeVar("BodyModel", bound=Body)
 
@@ -60,7 +60,7 @@ class InviteBody(Body):
     hours: int = Field(default=72, ge=1, le=24 * 90)
 
 
-def door_app(membership: Membership, tokens: ProjectTokens) -> App:
+def membership_app(membership: Membership, tokens: ProjectTokens) -> App:
     """Return the Flask app that serves ``membership``; docs/membership.md describes its routes."""
     app = function_app("membership", MAX_BODY)
     # Any page may call: the rights come from the token, which browsers don't send by themselves.

@@ -34,12 +34,12 @@ from ..telemetry import configure_logs
 from .billing import Invoker, reconciliation_app, webhook_app
 from .caller_tokens import CalledHere
 from .host import Host
-from .membership import ProjectTokens, door_app
+from .membership import ProjectTokens, membership_app
 
-__all__ = ["build_door", "build_host", "build_reconciliation", "build_webhook", "databases"]
+__all__ = ["build_host", "build_membership", "build_reconciliation", "build_webhook", "databases"]
 
 
-def build_door(environ: Mapping[str, str] = os.environ) -> App:
+def build_membership(environ: Mapping[str, str] = os.environ) -> App:
     """Return the membership function's app. Adapters connect when they are first used.
 
     Raises:
@@ -51,7 +51,7 @@ def build_door(environ: Mapping[str, str] = os.environ) -> App:
     configure_logs(structured=bool(environ.get("K_SERVICE")), project=project)
     database = databases(environ)
     membership = Membership(FirebaseDirectory(project), database, database(None), lambda: datetime.now(UTC))
-    return door_app(membership, _tokens(project, environ))
+    return membership_app(membership, _tokens(project, environ))
 
 
 def build_webhook(environ: Mapping[str, str] = os.environ) -> App:
