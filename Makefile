@@ -30,10 +30,10 @@ serve: setup ## Run an app of apps/ in the foreground: make serve APP=demo PORT=
 
 test: lint ## Check style and types, and run every test
 	@echo "pytest"
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -q -n 3 --dist worksteal $(ARGS)
 
 test-long: setup ## Run the tests that 'make test' leaves out for their length
-	@LONG=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
+	@LONG=1 $(BIN)/python -m pytest -q -n 3 --dist worksteal $(ARGS)
 
 lint: setup ## Check style and types
 	@echo "ruff"
