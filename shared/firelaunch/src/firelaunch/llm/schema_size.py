@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,8 +64,11 @@ class _Sizes:
                 return min(self.least(option) for option in node[word])
         if isinstance(node.get("allOf"), list):
             return max((self.least(part) for part in node["allOf"]), default=0)
-        if "enum" in node or "const" in node:
-            return 1
+        if "const" in node or "enum" in node:
+            values = [node["const"]] if "const" in node else node["enum"]
+            return min(
+                (len(json.dumps(value, ensure_ascii=False, separators=(",", ":"))) for value in values), default=0
+            )
         kinds = node["type"] if isinstance(node.get("type"), list) else [node.get("type")]
         return min((self._of_type(kind, node) for kind in kinds), default=0)
 
