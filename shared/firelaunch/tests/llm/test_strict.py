@@ -11,7 +11,7 @@ from firelaunch.errors import ExtractionFailed, InvalidSchema
 from firelaunch.llm.providers.offline_values import instance
 from firelaunch.llm.shapes import Misfit, of_model, of_schema
 from firelaunch.testing.strict import strict_problem
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, field_validator
 
