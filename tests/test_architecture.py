@@ -124,3 +124,14 @@ def test_no_python_file_of_the_template_holds_jinja() -> None:
     for path in TEMPLATE.rglob("*.py"):
         assert "{{" not in path.read_text()
         assert "{%" not in path.read_text()
+
+
+def test_a_public_class_has_one_name_in_the_whole_repo() -> None:
+    """The API's schemas aside: clients know those by their names, and they may be what a class inside is called."""
+    homes: dict[str, list[str]] = {}
+    for module, path in GRAPH.modules.items():
+        if not module.startswith("firelaunch.api."):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    homes.setdefault(node.name, []).append(module)
+    assert {name: modules for name, modules in homes.items() if len(modules) > 1} == {}

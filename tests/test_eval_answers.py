@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from firelaunch_cli.commands import main
-from firelaunch_cli.evals.answers import Answer, Question, Questions, check_answers, load_questions
+from firelaunch_cli.evals.answers import CheckedAnswer, EvalQuestion, Questions, check_answers, load_questions
 from firelaunch_cli.evals.retrieval import CollectionError
 from support import copy_template
 
@@ -62,18 +62,18 @@ def test_questions_that_check_nothing_or_name_no_document_are_told_with_their_pl
 @pytest.mark.parametrize(
     ("question", "answer", "passes"),
     [
-        (Question(ask="q", must_contain=["Thirty  days"]), Answer("It is thirty\ndays.", ()), True),
-        (Question(ask="q", must_contain=["thirty", "days"]), Answer("It is thirty.", ()), False),
-        (Question(ask="q", must_cite=["a.md"]), Answer("So it is.", ["b.md", "a.md"]), True),
-        (Question(ask="q", must_cite=["a.md", "b.md"]), Answer("So it is.", ["b.md"]), False),
-        (Question(ask="q", must_refuse=True), Answer("I don\u2019t know that.", ()), True),
-        (Question(ask="q", must_refuse=True), Answer("I do not know that [1].", ["a.md"]), False),
-        (Question(ask="q", must_refuse=True), Answer("Picasso did.", ()), False),
-        (Question(ask="q", must_refuse=True), Answer("Da muss ich passen.", ()), True),
+        (EvalQuestion(ask="q", must_contain=["Thirty  days"]), CheckedAnswer("It is thirty\ndays.", ()), True),
+        (EvalQuestion(ask="q", must_contain=["thirty", "days"]), CheckedAnswer("It is thirty.", ()), False),
+        (EvalQuestion(ask="q", must_cite=["a.md"]), CheckedAnswer("So it is.", ["b.md", "a.md"]), True),
+        (EvalQuestion(ask="q", must_cite=["a.md", "b.md"]), CheckedAnswer("So it is.", ["b.md"]), False),
+        (EvalQuestion(ask="q", must_refuse=True), CheckedAnswer("I don\u2019t know that.", ()), True),
+        (EvalQuestion(ask="q", must_refuse=True), CheckedAnswer("I do not know that [1].", ["a.md"]), False),
+        (EvalQuestion(ask="q", must_refuse=True), CheckedAnswer("Picasso did.", ()), False),
+        (EvalQuestion(ask="q", must_refuse=True), CheckedAnswer("Da muss ich passen.", ()), True),
     ],
 )
 def test_an_answer_passes_when_it_says_cites_or_refuses_what_it_must(
-    question: Question, answer: Answer, passes: bool
+    question: EvalQuestion, answer: CheckedAnswer, passes: bool
 ) -> None:
     wanted = Questions(question=[question], refusals=["muss ich passen"])
     report = check_answers("app", "model", wanted, 0, lambda _: answer, lambda *_: None)

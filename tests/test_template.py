@@ -16,7 +16,7 @@ import pytest
 from cookiecutter.exceptions import CookiecutterException  # type: ignore[import-untyped]
 from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]
 from firelaunch.scope import APP_ID
-from firelaunch.settings.app import App, Settings
+from firelaunch.settings.app import AppSettings, Settings
 from hypothesis import given
 from hypothesis import strategies as st
 from support import PYTHON, ROOT, TEMPLATE, clean_environ
@@ -224,7 +224,7 @@ def test_the_generator_takes_the_slugs_that_firelaunch_takes(slug: str) -> None:
 
 
 def test_the_generator_and_the_settings_agree_on_lengths() -> None:
-    limits = {"app_name": App.model_fields["name"], "description": App.model_fields["description"]}
+    limits = {"app_name": AppSettings.model_fields["name"], "description": AppSettings.model_fields["description"]}
     for question, field in limits.items():
         most = next(item.max_length for item in field.metadata if hasattr(item, "max_length"))
         assert RULES.LENGTHS[question] == most

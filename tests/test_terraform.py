@@ -15,7 +15,7 @@ from typing import Any
 import hcl2
 import pytest
 from fakes.google import GoogleCloud
-from firelaunch_cli.deploy.gcloud import Failed, Tools
+from firelaunch_cli.deploy.gcloud import CommandFailed, Tools
 from firelaunch_cli.deploy.iam import account
 from firelaunch_cli.deploy.resources import Place
 from firelaunch_cli.deploy.steps import perform
@@ -484,7 +484,7 @@ def test_what_terraform_has_not_made_ends_a_deploy_with_the_command_that_makes_i
         tools = Tools({**os.environ, **cloud.environ(tmp_path / "home")}, print)
         whole = account(Place("demo-project", "europe-west1"), "fl-app-shop", "firelaunch: runs shop")
         step = left_to_terraform(whole)
-        with pytest.raises(Failed) as failed:
+        with pytest.raises(CommandFailed) as failed:
             perform(step, tools, lambda _: True)
         assert "terraform -chdir=deploy/terraform apply" in failed.value.mend
         assert cloud.account.accounts == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from firelaunch_cli.rules.compose import Refused, compose
+from firelaunch_cli.rules.compose import CompositionRefused, compose
 from firelaunch_cli.rules.fragment import Fragment
 from firelaunch_cli.rules.paths import kept
 
@@ -67,7 +67,7 @@ def _taken(base: str, match: str) -> bool:
         text = f"match /{outer} {{ {text} }}" if outer else text
         try:
             compose(base, [Fragment(APPS[0], "firestore.rules", text)])
-        except Refused:
+        except CompositionRefused:
             continue
         return True
     return False

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from rules_tester.values import Reference, fields, value
+from rules_tester.values import ReferenceValue, fields, value
 
 from .attempts import Operation
 
@@ -97,7 +97,7 @@ class Rest:
         query: dict[str, Any] = {"from": [{"collectionId": group, "allDescendants": operation.right == "group"}]}
         if one:
             named = {"field": {"fieldPath": "__name__"}, "op": "EQUAL"}
-            query["where"] = {"fieldFilter": {**named, "value": value(Reference(operation.target), self._root)}}
+            query["where"] = {"fieldFilter": {**named, "value": value(ReferenceValue(operation.target), self._root)}}
         if operation.name.startswith("find nearest"):
             near = {"queryVector": _vector(_VECTOR), "distanceMeasure": "COSINE", "limit": 3}
             query["findNearest"] = {"vectorField": {"fieldPath": "embedding"}, **near}

@@ -11,7 +11,7 @@ from fakes.google.base import TOKEN
 from firelaunch.settings.sections import Cloud
 from firelaunch_cli.deploy.backups import backups
 from firelaunch_cli.deploy.data import database
-from firelaunch_cli.deploy.gcloud import Failed, Tools, gcloud
+from firelaunch_cli.deploy.gcloud import CommandFailed, Tools, gcloud
 from firelaunch_cli.deploy.resources import Place
 from firelaunch_cli.deploy.spending_alert import alert_name, spending_alert
 from firelaunch_cli.deploy.steps import Step, perform
@@ -141,7 +141,7 @@ def test_each_permission_that_is_missing_ends_the_step_with_its_mend(
 ) -> None:
     step = made(cloud)
     cloud.denied = {permission}
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(CommandFailed) as failed:
         perform(step, tools, never)
     assert "roles/datastore.owner" in failed.value.mend
     assert "cloud.backup_days = 0" in failed.value.mend
@@ -150,7 +150,7 @@ def test_each_permission_that_is_missing_ends_the_step_with_its_mend(
 def test_a_project_without_billing_keeps_nothing_and_says_so(cloud: GoogleCloud, tools: Tools) -> None:
     step = made(cloud)
     cloud.account.billing = False
-    with pytest.raises(Failed, match="requires billing"):
+    with pytest.raises(CommandFailed, match="requires billing"):
         perform(step, tools, never)
 
 

@@ -14,7 +14,7 @@ from firelaunch_cli.deploy import sign_in, vertex
 from firelaunch_cli.deploy.build_folder import Staged
 from firelaunch_cli.deploy.data import indexes, indexes_built
 from firelaunch_cli.deploy.delays import API_IS_NEW, DELAYS, DisabledApi, delay_of, disabled_api, pauses
-from firelaunch_cli.deploy.gcloud import Failed, Tools
+from firelaunch_cli.deploy.gcloud import CommandFailed, Tools
 from firelaunch_cli.deploy.iam import account, roles
 from firelaunch_cli.deploy.plan import preflight
 from firelaunch_cli.deploy.release import Release
@@ -69,12 +69,12 @@ def test_a_revision_waits_until_its_indexes_are_built_and_says_how_many_are_left
     ours = cloud.firestore.indexes["(default)"]
     ours[0]["state"] = "CREATING"
     cloud.firestore.keep_building = True
-    with pytest.raises(Failed, match=r"still building 1 of 2 indexes of \(default\)") as failed:
+    with pytest.raises(CommandFailed, match=r"still building 1 of 2 indexes of \(default\)") as failed:
         perform(indexes_built(PLACE, "(default)", INDEXES), tools, never)
     assert "run the same command again" in failed.value.mend
     assert said[-1] == "waiting, 30 minutes at most: Firestore is building 1 of 2 indexes"
     ours[0]["state"] = "NEEDS_REPAIR"
-    with pytest.raises(Failed, match="could not build 1"):
+    with pytest.raises(CommandFailed, match="could not build 1"):
         perform(indexes_built(PLACE, "(default)", INDEXES), tools, never)
 
 
@@ -99,7 +99,7 @@ def test_a_right_that_never_comes_ends_after_what_google_documents(
     cloud: GoogleCloud, tools: Tools, paused: list[float]
 ) -> None:
     cloud.account.late["account"] = 10_000
-    with pytest.raises(Failed, match="does not exist"):
+    with pytest.raises(CommandFailed, match="does not exist"):
         perform(roles(PLACE, SERVICE.account, (Role("roles/a.b"),)), tools, never)
     assert sum(paused) >= 120
     assert max(paused) <= 30
@@ -129,7 +129,7 @@ def test_an_api_that_is_off_in_the_callers_own_project_ends_a_deploy_at_once_wit
     cloud: GoogleCloud, tools: Tools, paused: list[float]
 ) -> None:
     cloud.caller = ServiceAccount("5678", {"cloudresourcemanager.googleapis.com"})
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(CommandFailed) as failed:
         steps_of(tools, "APIs by which the project is looked at", "billing is on")
     assert failed.value.mend.startswith("gcloud services enable cloudbilling.googleapis.com --project=5678")
     assert paused == []
@@ -235,5 +235,5 @@ def test_each_permission_that_is_missing_is_named_with_its_role_before_anything_
     assert len(wanted) <= 100, "Google takes no more in one request"
     for permission, role in wanted.items():
         cloud.account.lacks = {permission}
-        with pytest.raises(Failed, match=re.escape(f"{role} (for {permission})")):
+        with pytest.raises(CommandFailed, match=re.escape(f"{role} (for {permission})")):
             perform(step, tools, never)

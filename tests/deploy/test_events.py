@@ -11,8 +11,8 @@ import pytest
 from fakes.google import GoogleCloud
 from fakes.google.base import TOKEN
 from firelaunch_cli.deploy.events import for_uploads, notification, removals
-from firelaunch_cli.deploy.functions import Removals, Uploads
-from firelaunch_cli.deploy.gcloud import Failed, Tools
+from firelaunch_cli.deploy.functions import RemovalTrigger, UploadSubscription
+from firelaunch_cli.deploy.gcloud import CommandFailed, Tools
 from firelaunch_cli.deploy.resources import APIS, EVENT_RECEIVER, FEATURE_APIS, Place
 from firelaunch_cli.deploy.steps import perform
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not gcloud_is_there(), reason="the Google Cloud 
 PLACE = Place("demo-project", "europe-west1", "1234")
 BUCKET = "demo-project.firebasestorage.app"
 CALLER = "fl-job-demo"
-UPLOADS = Uploads(
+UPLOADS = UploadSubscription(
     bucket=BUCKET,
     topic=f"firelaunch-uploads-{BUCKET}",
     subscription="fl-uploads-demo",
@@ -31,7 +31,9 @@ UPLOADS = Uploads(
     url="https://fl-fn-demo-1234.europe-west1.run.app",
     path="/ingest_upload",
 )
-WATCH = Removals("fl-removals-demo", "(default)", "apps/demo/users/*/documents/*", "fl-fn-demo", "/on_document_written")
+WATCH = RemovalTrigger(
+    "fl-removals-demo", "(default)", "apps/demo/users/*/documents/*", "fl-fn-demo", "/on_document_written"
+)
 TRIGGER = "projects/demo-project/locations/{}/triggers/fl-removals-demo"
 
 Fresh = Callable[[], Tools]
@@ -64,7 +66,7 @@ def never(question: str) -> bool:
     raise AssertionError(question)
 
 
-def count(fresh: Fresh, uploads: Uploads) -> int:
+def count(fresh: Fresh, uploads: UploadSubscription) -> int:
     """How many commands it takes to have an app told of its files."""
     tools = fresh()
     steps = (*for_uploads(PLACE, uploads, CALLER), notification(PLACE, uploads))
@@ -87,7 +89,7 @@ def test_a_subscription_follows_its_service_and_keeps_its_filter(cloud: GoogleCl
     name = f"projects/demo-project/topics/{UPLOADS.topic}"
     cloud.events.topics[name] = {"name": name}
 
-    def subscribe(uploads: Uploads) -> int:
+    def subscribe(uploads: UploadSubscription) -> int:
         *_, step = for_uploads(PLACE, uploads, CALLER)
         return perform(step, fresh(), never)
 
@@ -95,7 +97,7 @@ def test_a_subscription_follows_its_service_and_keeps_its_filter(cloud: GoogleCl
     assert [subscribe(uploads) for uploads in (UPLOADS, moved, moved)] == [1, 1, 0]
     push = cloud.events.subscriptions["projects/demo-project/subscriptions/fl-uploads-demo"]["pushConfig"]
     assert push["oidcToken"] == {"serviceAccountEmail": PLACE.email(CALLER), "audience": moved.url}
-    with pytest.raises(Failed, match="has another filter, which cannot be changed") as failed:
+    with pytest.raises(CommandFailed, match="has another filter, which cannot be changed") as failed:
         subscribe(replace(UPLOADS, only='hasPrefix(attributes.objectId, "apps/")'))
     assert "gcloud pubsub subscriptions delete fl-uploads-demo" in failed.value.mend
 
@@ -106,7 +108,7 @@ def test_a_bucket_that_has_too_many_notifications_is_no_surprise(cloud: GoogleCl
     storage = "serviceAccount:service-1234@gs-project-accounts.iam.gserviceaccount.com"
     cloud.events.policies[name] = {"bindings": [{"role": "roles/pubsub.publisher", "members": [storage]}]}
     cloud.events.notifications[BUCKET] = [{"topic": f"//x/{n}", "event_types": ["OBJECT_FINALIZE"]} for n in range(10)]
-    with pytest.raises(Failed, match="at most 10"):
+    with pytest.raises(CommandFailed, match="at most 10"):
         perform(notification(PLACE, UPLOADS), fresh(), never)
 
 
@@ -133,12 +135,12 @@ def test_a_trigger_is_refused_without_its_accounts_role_and_without_its_service(
 ) -> None:
     step = removals(PLACE, WATCH, CALLER)
     held = cloud.account.policy["bindings"].pop()
-    with pytest.raises(Failed, match=r"eventarc\.events\.receiveEvent") as failed:
+    with pytest.raises(CommandFailed, match=r"eventarc\.events\.receiveEvent") as failed:
         perform(step, fresh(), never)
     assert "ask for roles/eventarc.developer in demo-project" in failed.value.mend
     cloud.account.policy["bindings"].append(held)
     del cloud.run.services["fl-fn-demo"]
-    with pytest.raises(Failed, match="Cloud Run service fl-fn-demo"):
+    with pytest.raises(CommandFailed, match="Cloud Run service fl-fn-demo"):
         perform(step, fresh(), never)
     assert cloud.events.triggers == {}
 
@@ -150,5 +152,5 @@ def test_a_trigger_of_no_database_or_in_another_place_is_refused(
     """As Google refuses it: where the list of databases could not say where it is."""
     (create,) = removals(PLACE, replace(WATCH, database=database), CALLER).lacks([[], []])
     cloud.firestore.databases["(default)"]["locationId"] = "eur3"
-    with pytest.raises(Failed, match=said):
+    with pytest.raises(CommandFailed, match=said):
         fresh().run(create)  # type: ignore[arg-type]

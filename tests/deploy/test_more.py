@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from firelaunch_cli.deploy.gcloud import Failed
+from firelaunch_cli.deploy.gcloud import CommandFailed
 from firelaunch_cli.deploy.gcloud_args import joined
 from firelaunch_cli.deploy.release import deploy_command
 from hypothesis import given
@@ -42,7 +42,7 @@ def test_maps_go_into_the_flag_that_is_there_and_the_rest_follows(
 
 @pytest.mark.parametrize("more", [("--update-env-vars",), ("--set-env-vars=A",), ("--update-secrets", "=x")])
 def test_what_is_no_map_is_refused(more: tuple[str, ...]) -> None:
-    with pytest.raises(Failed, match="wants NAME=VALUE"):
+    with pytest.raises(CommandFailed, match="wants NAME=VALUE"):
         joined(OWN, more)
 
 

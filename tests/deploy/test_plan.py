@@ -19,7 +19,7 @@ from firelaunch_cli.deploy.cost import idle_month
 from firelaunch_cli.deploy.events import for_uploads, removals
 from firelaunch_cli.deploy.files import files
 from firelaunch_cli.deploy.functions import app_functions, membership_service
-from firelaunch_cli.deploy.gcloud import Failed, Tools, refuse_secrets
+from firelaunch_cli.deploy.gcloud import CommandFailed, Tools, refuse_secrets
 from firelaunch_cli.deploy.iam import no_more_rights
 from firelaunch_cli.deploy.jobs import for_work
 from firelaunch_cli.deploy.release import Live, deploy_command, traffic_command
@@ -433,7 +433,7 @@ def test_keys_after_the_dashes_are_known_by_their_form_and_by_their_variables_na
     if not refused:
         refuse_secrets(args)
         return
-    with pytest.raises(Failed, match="looks like") as failed:
+    with pytest.raises(CommandFailed, match="looks like") as failed:
         refuse_secrets(args)
     assert "--update-secrets" in failed.value.mend
     assert "hunter2" not in str(failed.value)
@@ -579,5 +579,5 @@ def test_the_idle_month_is_what_the_price_pages_say(tmp_path: Path) -> None:
 def test_a_token_is_not_sent_without_tls() -> None:
     environ = {**os.environ, "CLOUDSDK_API_ENDPOINT_OVERRIDES_FIRESTORE": "http://firestore.example/"}
     tools = Tools(environ, print)
-    with pytest.raises(Failed, match="not sent without TLS"):
+    with pytest.raises(CommandFailed, match="not sent without TLS"):
         tools._override("https://firestore.googleapis.com/v1/projects/p/databases")

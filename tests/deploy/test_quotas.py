@@ -13,7 +13,7 @@ from fakes.google import GoogleCloud
 from fakes.google.base import TOKEN
 from firelaunch.settings.app import Settings
 from firelaunch_cli.deploy.functions import membership_service
-from firelaunch_cli.deploy.gcloud import Failed, Request, Tools
+from firelaunch_cli.deploy.gcloud import CommandFailed, Request, Tools
 from firelaunch_cli.deploy.quotas import Quota, quota_steps, quotas
 from firelaunch_cli.deploy.resources import APIS, FEATURE_APIS, Place, app_service
 from firelaunch_cli.deploy.steps import perform
@@ -98,7 +98,7 @@ def test_what_is_too_small_is_refused_with_what_would_fit_and_the_command_that_a
     if said is None:
         assert looked_at(cloud, tmp_path / "home", app) == []
         return
-    with pytest.raises(Failed, match=said) as failed:
+    with pytest.raises(CommandFailed, match=said) as failed:
         looked_at(cloud, tmp_path / "home", app)
     assert "https://console.cloud.google.com/iam-admin/quotas?project=demo-project" in failed.value.mend
     assert cloud.unexpected == []
@@ -111,7 +111,7 @@ def test_databases_that_are_there_already_count_and_the_apps_own_count_once(clou
     databases |= {name: {"name": f"projects/demo-project/databases/{name}"} for name in ("my-app", "(default)", "x")}
     assert looked_at(cloud, tmp_path / "home", app) == []
     databases["y-app"] = {"name": "projects/demo-project/databases/y-app"}
-    with pytest.raises(Failed, match="takes 4"):
+    with pytest.raises(CommandFailed, match="takes 4"):
         looked_at(cloud, tmp_path / "home", app)
 
 
@@ -173,7 +173,7 @@ def test_who_only_looks_waits_for_nothing_that_was_just_turned_on(cloud: GoogleC
     for patient in (True, False):
         tools = Tools(environ, print, pause=paused.append, token=TOKEN, patient=patient)
         tools.expect_on(["cloudquotas.googleapis.com"], "demo-project", "1234")
-        with pytest.raises(Failed, match="has not been used in project"):
+        with pytest.raises(CommandFailed, match="has not been used in project"):
             tools.request(request)
     assert paused[:5] == [1.0, 2.0, 4.0, 8.0, 16.0]
     assert sum(paused) == pytest.approx(300), "of the deploy alone"

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from fakes.google import GoogleCloud
 from fakes.google.base import TOKEN
-from firelaunch.settings.app import Index
+from firelaunch.settings.app import IndexSettings
 from firelaunch_cli.deploy.build_folder import Staged
 from firelaunch_cli.deploy.data import database, indexes, publish, vectors
 from firelaunch_cli.deploy.files import files
-from firelaunch_cli.deploy.gcloud import Failed, Tools
+from firelaunch_cli.deploy.gcloud import CommandFailed, Tools
 from firelaunch_cli.deploy.iam import account
 from firelaunch_cli.deploy.plan import preflight, secret_versions
 from firelaunch_cli.deploy.release import Release, deploy_command, services_command
@@ -102,7 +102,7 @@ def test_traffic_moves_to_what_works_stays_where_it_is_otherwise_and_can_be_give
     assert variables["OPENAI_API_KEY"]["valueFrom"]["secretKeyRef"] == {"name": "demo-key", "key": "1"}
 
     cloud.run.breaking = True
-    with pytest.raises(Failed, match=f"answered with 500(.|\n)*Traffic stays on {first}") as failed:
+    with pytest.raises(CommandFailed, match=f"answered with 500(.|\n)*Traffic stays on {first}") as failed:
         release.deploy(Staged(source, "two"))
     assert "gcloud run services logs read demo" in failed.value.mend
     assert cloud.run.traffic("demo") == {first: 100}
@@ -122,7 +122,7 @@ def test_traffic_moves_to_what_works_stays_where_it_is_otherwise_and_can_be_give
 def test_who_may_not_make_a_revision_is_told_the_role(cloud: GoogleCloud, tools: Tools, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
     cloud.denied = {"run.services.create"}
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(CommandFailed) as failed:
         Release(tools, PLACE, SERVICE, lambda _: None).deploy(Staged(tmp_path, "one"))
     assert "ask for roles/run.admin, and run the same command again" in failed.value.mend
 
@@ -137,7 +137,7 @@ def test_a_service_that_could_not_be_opened_is_opened_by_the_next_run(
         return smoke_app(url, "demo", pause=lambda _: None)
 
     cloud.denied = {"run.services.setIamPolicy"}
-    with pytest.raises(Failed, match="cannot be opened to its users") as failed:
+    with pytest.raises(CommandFailed, match="cannot be opened to its users") as failed:
         Release(tools, PLACE, SERVICE, smoke).deploy(Staged(tmp_path, "one"))
     assert "ask for roles/run.admin" in failed.value.mend
     assert 'cloud.edge = "private"' in failed.value.mend
@@ -157,7 +157,7 @@ def test_where_an_organization_forbids_all_users_a_service_is_opened_without_the
     cloud.account.own_members_only, cloud.account.checks_callers = True, checks_callers
     release = Release(tools, PLACE, SERVICE, lambda url: smoke_app(url, "demo", pause=lambda _: None))
     if not opens:
-        with pytest.raises(Failed, match="permitted customer") as failed:
+        with pytest.raises(CommandFailed, match="permitted customer") as failed:
             release.deploy(Staged(tmp_path, "one"))
         assert "constraints/run.managed.requireInvokerIam" in failed.value.mend
         return
@@ -209,7 +209,7 @@ def test_more_instances_than_the_regions_quota_has_cpu_for_are_refused_with_the_
     """As where what comes after -- asks for them, which nothing looked at beforehand."""
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
     release = Release(tools, PLACE, SERVICE, lambda _: None, ("--max-instances=1000",))
-    with pytest.raises(Failed, match="run deploy demo") as failed:
+    with pytest.raises(CommandFailed, match="run deploy demo") as failed:
         release.deploy(Staged(tmp_path, "one"))
     assert "a quota is used up" in failed.value.mend
     assert "demo" not in cloud.run.services
@@ -261,7 +261,7 @@ def test_a_service_that_ran_on_a_base_image_of_cloud_runs_gets_one_of_a_dockerfi
 def test_a_missing_permission_is_named_and_the_next_run_goes_on(cloud: GoogleCloud, tools: Tools) -> None:
     step = account(PLACE, "fl-app-other", "other")
     cloud.denied = {"iam.serviceAccounts.create"}
-    with pytest.raises(Failed, match="denied") as failed:
+    with pytest.raises(CommandFailed, match="denied") as failed:
         perform(step, tools, never)
     assert "ask for roles/iam.serviceAccountAdmin in demo-project" in failed.value.mend
     cloud.denied = set()
@@ -271,7 +271,7 @@ def test_a_missing_permission_is_named_and_the_next_run_goes_on(cloud: GoogleClo
 
 def test_a_quota_that_is_used_up_is_told_from_a_missing_permission(cloud: GoogleCloud, tools: Tools) -> None:
     cloud.exhausted = {"datastore.indexes.create"}
-    with pytest.raises(Failed, match="429 Quota exceeded") as failed:
+    with pytest.raises(CommandFailed, match="429 Quota exceeded") as failed:
         perform(indexes(PLACE, "(default)", INDEXES), tools, never)
     assert "ask for more: https://console.cloud.google.com/iam-admin/quotas" in failed.value.mend
     cloud.exhausted = set()
@@ -282,7 +282,7 @@ def test_whoever_lacks_permissions_is_told_the_smallest_roles(cloud: GoogleCloud
     (step,) = [step for step in preflight(PLACE, ()) if step.title.startswith("permissions")]
     perform(step, tools, never)
     cloud.account.lacks = {"run.services.create", "cloudtasks.queues.create"}
-    with pytest.raises(Failed, match=r"roles/cloudtasks.admin \(for .*roles/run.admin \(for") as failed:
+    with pytest.raises(CommandFailed, match=r"roles/cloudtasks.admin \(for .*roles/run.admin \(for") as failed:
         perform(step, tools, never)
     assert "gcloud projects add-iam-policy-binding demo-project" in failed.value.mend
 
@@ -296,7 +296,7 @@ def test_rules_are_shown_agreed_to_and_put_in_force_under_both_names_that_are_li
     assert "has no rules yet" in asked[0]
     for name in ("cloud.firestore", "cloud.firestore/(default)"):
         cloud.firestore.release(name, OLD)
-    with pytest.raises(Failed, match="nobody agreed"):
+    with pytest.raises(CommandFailed, match="nobody agreed"):
         perform(step, tools, lambda question: bool(asked.append(question)))
     assert "-service cloud.firestore {\n" in asked[1]
     assert cloud.firestore.rules_of("(default)") == OLD
@@ -323,12 +323,12 @@ def test_live_rules_of_an_app_in_another_clone_are_kept_and_others_go_only_if_th
     assert cloud.firestore.rules_of("(default)") == built("books")
     assert deploy("notes", "shop") == 1
     assert cloud.firestore.rules_of("(default)") == built("books", "notes", "shop")
-    with pytest.raises(Failed, match="drop the live rules of notes") as failed:
+    with pytest.raises(CommandFailed, match="drop the live rules of notes") as failed:
         deploy(here="notes")  # its folder is here, and has no rules any more
     assert "--drop APP" in failed.value.mend
     by_hand = OLD.replace("}", "match /databases/{d}/documents/apps/gone/x/{y} {}\n}")
     cloud.firestore.release("cloud.firestore", by_hand)
-    with pytest.raises(Failed, match="drop the live rules of gone"):
+    with pytest.raises(CommandFailed, match="drop the live rules of gone"):
         deploy("notes")
     assert deploy("notes", drop="gone") == 1
 
@@ -348,11 +348,11 @@ def test_firebases_bucket_is_made_once_guarded_by_iam_alone_and_gets_its_rules(
     cloud.build.uniform.clear()
     cloud.build.put(f"{bucket}/apps/demo/users/u/x")
     later = Tools({**os.environ, **cloud.environ(tmp_path / "home")}, lambda _: None, token=TOKEN)
-    with pytest.raises(Failed, match="has access control lists") as failed:
+    with pytest.raises(CommandFailed, match="has access control lists") as failed:
         perform(files(PLACE, bucket), later, never)
     assert f"gcloud storage buckets update gs://{bucket} --uniform-bucket-level-access" in failed.value.mend
     step = file_rules(PLACE, bucket, "new\n")
-    with pytest.raises(Failed, match="nobody agreed"):
+    with pytest.raises(CommandFailed, match="nobody agreed"):
         perform(step, tools, lambda _: False)
     assert perform(step, tools, yes) == 1
     assert cloud.firestore.text(f"firebase.storage/{bucket}") == "new\n"
@@ -390,11 +390,11 @@ def test_every_set_of_documents_and_tags_that_a_search_may_filter_by_has_its_ind
 
 
 def test_a_collection_of_vectors_is_made_and_one_of_another_length_is_refused(cloud: GoogleCloud, tools: Tools) -> None:
-    index = Index(backend="vector_search", embedder="openai")
+    index = IndexSettings(backend="vector_search", embedder="openai")
     (step,) = vectors(PLACE, index, 1536)
     assert [perform(step, tools, never) for _ in range(2)] == [1, 0]
     (other,) = vectors(PLACE, index, 768)
-    with pytest.raises(Failed, match="has vectors of 1536, and the app's are 768"):
+    with pytest.raises(CommandFailed, match="has vectors of 1536, and the app's are 768"):
         perform(other, tools, never)
     assert cloud.unexpected == []
 
@@ -411,7 +411,7 @@ def test_an_app_is_published_once(cloud: GoogleCloud, tools: Tools) -> None:
 
 def test_a_database_in_datastore_mode_is_refused(cloud: GoogleCloud, tools: Tools) -> None:
     cloud.firestore.databases["(default)"]["type"] = "DATASTORE_MODE"
-    with pytest.raises(Failed, match="Datastore mode"):
+    with pytest.raises(CommandFailed, match="Datastore mode"):
         perform(database(PLACE, "(default)"), tools, never)
 
 
@@ -419,6 +419,6 @@ def test_the_token_is_gclouds_and_who_has_none_is_told_to_log_in(cloud: GoogleCl
     environ = cloud.environ(tmp_path / "home")
     assert Tools({**os.environ, **environ}, print).token() == TOKEN
     del environ["CLOUDSDK_AUTH_ACCESS_TOKEN_FILE"]
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(CommandFailed) as failed:
         perform(preflight(PLACE, ())[0], Tools({**os.environ, **environ}, print), never)
     assert failed.value.mend.startswith("gcloud auth login")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from fakes.google import GoogleCloud
 from firelaunch.settings.app import Settings
-from firelaunch_cli.deploy.gcloud import Failed
+from firelaunch_cli.deploy.gcloud import CommandFailed
 from firelaunch_cli.deploy.resources import APIS, Place
-from firelaunch_cli.deploy.restore import Source, Task, Window, begin, chosen, new_database, plan, point_in_time
+from firelaunch_cli.deploy.restore import RestoreSource, Task, Window, begin, chosen, new_database, plan, point_in_time
 from hypothesis import given
 from hypothesis import strategies as st
 from support import ROOT
@@ -70,7 +70,7 @@ def test_a_minute_is_read_in_every_form_that_names_its_zone(text: str, minute: s
     ],
 )
 def test_a_minute_that_google_would_refuse_is_refused_with_what_would_do(text: str, problem: str, mend: str) -> None:
-    with pytest.raises(Failed, match=problem) as failed:
+    with pytest.raises(CommandFailed, match=problem) as failed:
         point_in_time(text, NOW)
     assert mend in failed.value.mend
 
@@ -84,7 +84,7 @@ def test_a_minute_that_google_would_refuse_is_refused_with_what_would_do(text: s
 def test_every_minute_that_is_let_through_is_whole_and_within_the_last_7_days(at: datetime) -> None:
     try:
         minute = point_in_time(at.isoformat(), NOW)
-    except Failed:
+    except CommandFailed:
         whole = at.second == at.microsecond == 0
         assert not (whole and NOW - timedelta(days=7) <= at <= NOW)
     else:
@@ -97,22 +97,24 @@ def test_every_minute_that_is_let_through_is_whole_and_within_the_last_7_days(at
     "name", ["", "abc", "Notes", "notes_2", "1notes", "notes-", "n" * 64, "f81d4fae-7dec-11d0-a765-00a0c91e6bf6"]
 )
 def test_an_id_that_google_takes_for_no_database_is_refused(name: str) -> None:
-    source = Source(datetime(2026, 11, 28, 22, 15, tzinfo=UTC))
+    source = RestoreSource(datetime(2026, 11, 28, 22, 15, tzinfo=UTC))
     if not name:
         assert new_database("notes", source, "", None, NOW) == "notes-20261128-2215"
         assert new_database("a" * 31, source, "", None, NOW)
         return
-    with pytest.raises(Failed, match="is no database's id"):
+    with pytest.raises(CommandFailed, match="is no database's id"):
         new_database("notes", source, name, None, NOW)
 
 
 def test_a_database_that_is_there_is_never_restored_into() -> None:
     window = Window("eur3", NOW, [], frozenset({"(default)", "notes-old"}))
     for name in ("(default)", "notes-old"):
-        with pytest.raises(Failed, match=f"there is a database {re.escape(name)} already"):
-            new_database("notes", Source(NOW), name, window, NOW)
+        with pytest.raises(CommandFailed, match=f"there is a database {re.escape(name)} already"):
+            new_database("notes", RestoreSource(NOW), name, window, NOW)
     gone = Window("eur3", None, [], frozenset())
-    assert new_database("notes", Source(NOW), "(default)", gone, NOW) == "(default)", "one that was deleted comes back"
+    assert new_database("notes", RestoreSource(NOW), "(default)", gone, NOW) == "(default)", (
+        "one that was deleted comes back"
+    )
 
 
 def test_the_newest_backup_that_is_ready_is_brought_back_unless_another_is_named() -> None:
@@ -122,12 +124,12 @@ def test_the_newest_backup_that_is_ready_is_brought_back_unless_another_is_named
     assert chosen(window, PLACE, None, "").backup == new["name"]
     assert chosen(window, PLACE, None, "old").backup == old["name"]
     assert chosen(window, PLACE, None, old["name"]).backup == old["name"]
-    with pytest.raises(Failed, match="made is CREATING"):
+    with pytest.raises(CommandFailed, match="made is CREATING"):
         chosen(window, PLACE, None, "made")
-    with pytest.raises(Failed, match="no backup other of this database") as failed:
+    with pytest.raises(CommandFailed, match="no backup other of this database") as failed:
         chosen(window, PLACE, None, "other")
     assert "--at any minute from 2026-11-21T22:33:00Z on, or --backup new of 2026-11-28 19:30 UTC" in failed.value.mend
-    with pytest.raises(Failed, match="there is no backup of this database yet"):
+    with pytest.raises(CommandFailed, match="there is no backup of this database yet"):
         chosen(Window("eur3", NOW, [made], frozenset()), PLACE, None, "")
 
 
@@ -136,10 +138,10 @@ def test_a_minute_from_before_the_first_version_is_refused_and_so_is_one_of_a_da
     (https://cloud.google.com/firestore/docs/pitr#pitr-window)."""
     since = NOW - timedelta(hours=2)
     window = Window("eur3", since, [], frozenset({"(default)"}))
-    with pytest.raises(Failed, match="no version from before 2026-11-28 20:31 UTC"):
+    with pytest.raises(CommandFailed, match="no version from before 2026-11-28 20:31 UTC"):
         chosen(window, PLACE, since.replace(second=0), "")
     assert chosen(window, PLACE, since.replace(second=0) + timedelta(minutes=1), "").minute
-    with pytest.raises(Failed, match="not there any more"):
+    with pytest.raises(CommandFailed, match="not there any more"):
         chosen(Window("eur3", None, [], frozenset()), PLACE, NOW.replace(second=0), "")
 
 
@@ -153,7 +155,7 @@ def test_a_minute_from_before_the_first_version_is_refused_and_so_is_one_of_a_da
 def test_the_steps_name_the_apps_database_and_offer_a_switch_only_where_no_other_app_is_in_it(
     settings: Settings, switches: bool
 ) -> None:
-    task = Task(settings, PLACE, Source(NOW.replace(second=0)), "my-app-back")
+    task = Task(settings, PLACE, RestoreSource(NOW.replace(second=0)), "my-app-back")
     text = "\n".join(plan(task))
     assert f"--database={settings.database}" in text.replace("'", "")
     assert (f'database_id = "{task.target}"' in text) is switches
@@ -168,7 +170,7 @@ def test_the_steps_name_the_apps_database_and_offer_a_switch_only_where_no_other
 def test_the_commands_that_follow_name_the_environment_whose_database_it_is() -> None:
     settings = app("dedicated")
     staging = settings.environment.model_copy(update={"name": "staging"})
-    task = Task(settings.model_copy(update={"environment": staging}), PLACE, Source(NOW), "my-app-back")
+    task = Task(settings.model_copy(update={"environment": staging}), PLACE, RestoreSource(NOW), "my-app-back")
     ours = [line for line in plan(task) if line.startswith("       ") and "firelaunch " in line.partition("gcloud")[0]]
     assert len(ours) == 3
     assert [line for line in ours if " my-app --env=staging" not in line] == []
@@ -177,7 +179,7 @@ def test_the_commands_that_follow_name_the_environment_whose_database_it_is() ->
 def test_vectors_outside_of_firestore_are_not_forgotten() -> None:
     settings = app()
     elsewhere = settings.model_copy(update={"index": settings.index.model_copy(update={"backend": "pgvector"})})
-    text = " ".join("\n".join(plan(Task(elsewhere, PLACE, Source(NOW), "back-again"))).split())
+    text = " ".join("\n".join(plan(Task(elsewhere, PLACE, RestoreSource(NOW), "back-again"))).split())
     assert "Vectors in pgvector are not in it: have documents indexed anew with firelaunch reembed my-app" in text
 
 
@@ -185,10 +187,10 @@ def test_vectors_outside_of_firestore_are_not_forgotten() -> None:
 def test_gcloud_takes_every_command_that_is_printed(tmp_path: Path) -> None:
     import shlex
 
-    taken = Source(backup="projects/p/locations/l/backups/b")
+    taken = RestoreSource(backup="projects/p/locations/l/backups/b")
     lines = [
         line.strip()
-        for source in (Source(NOW), taken)
+        for source in (RestoreSource(NOW), taken)
         for line in plan(Task(app("dedicated"), PLACE, source, "my-app-back"))
         if line.startswith("       gcloud ")
     ]
@@ -308,7 +310,9 @@ def test_what_google_would_refuse_is_refused_before_anything_is_printed_and_by_t
     assert done.code == 1, "without point-in-time recovery there is an hour"
     assert "Firestore has no version from before" in done.said
     assert "--backup b1" in done.said
-    late = Task(app(), PLACE, Source(datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=5)), "late")
+    late = Task(
+        app(), PLACE, RestoreSource(datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=5)), "late"
+    )
     assert "outside of the PITR window" in world.shell(str(begin(late))).said
     crooked = str(begin(late)).replace(":00Z", ":07Z")
     assert "must be a whole minute" in world.shell(crooked).said

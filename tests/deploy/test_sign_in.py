@@ -16,7 +16,7 @@ from fakes.google.base import TOKEN
 from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import SETTINGS, write_app
 from firelaunch_cli.commands import main
-from firelaunch_cli.deploy.gcloud import Failed, Request, Tools
+from firelaunch_cli.deploy.gcloud import CommandFailed, Request, Tools
 from firelaunch_cli.deploy.plan import preflight
 from firelaunch_cli.deploy.resources import APIS, Place
 from firelaunch_cli.deploy.sign_in import GoogleClient, permissions, sign_in
@@ -114,7 +114,7 @@ def test_the_first_time_is_asked_about_and_nothing_is_done_without_an_answer(
     cloud: GoogleCloud, tools: Tools, app: Any
 ) -> None:
     settings = app('sign_in = ["email_link"]')
-    with pytest.raises(Failed, match="nobody agreed") as failed:
+    with pytest.raises(CommandFailed, match="nobody agreed") as failed:
         deploy(tools, settings, lambda _: False)
     assert "--yes" in failed.value.mend
     assert cloud.sign_in.config is None
@@ -136,7 +136,7 @@ def test_a_project_in_which_people_sign_in_is_changed_only_by_agreement_and_noth
     before = json.dumps(cloud.sign_in.config)
     assert link(cloud) == "OPERATION_NOT_ALLOWED", "where a password is required, no link is sent"
     more = app('sign_in = ["email_link"]', origins=("https://app.example.com",))
-    with pytest.raises(Failed, match="nobody agreed"):
+    with pytest.raises(CommandFailed, match="nobody agreed"):
         deploy(tools, more, lambda _: False)
     assert json.dumps(cloud.sign_in.config) == before
     asked = Questions()
@@ -271,7 +271,7 @@ def test_the_clients_secret_is_in_no_plan_and_in_no_error(cloud: GoogleCloud, to
     assert "NOT_SHOWN" in plan
     cloud.denied = {"firebaseauth.configs.update"}
     perform(steps[0], tools, lambda _: True)
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(CommandFailed) as failed:
         perform(steps[1], tools, never)
     assert "roles/firebaseauth.admin" in failed.value.mend
     for shown in (plan, str(failed.value), failed.value.mend, repr(CLIENT), repr(list(steps[1].lacks([None])))):
@@ -285,7 +285,7 @@ def test_an_app_of_a_tenant_has_its_ways_to_sign_in_there_and_the_project_gets_n
     cloud: GoogleCloud, tools: Tools, app: Any
 ) -> None:
     settings = app('tenant = "school-x1y2"', 'sign_in = ["email_link", "anonymous", "google"]')
-    with pytest.raises(Failed, match="demo-project has no such tenant") as failed:
+    with pytest.raises(CommandFailed, match="demo-project has no such tenant") as failed:
         deploy(tools, settings)
     assert "https://console.cloud.google.com/customer-identity/tenants?project=demo-project" in failed.value.mend
     cloud.sign_in.tenants["school-x1y2"] = {"displayName": "school"}
@@ -297,7 +297,7 @@ def test_an_app_of_a_tenant_has_its_ways_to_sign_in_there_and_the_project_gets_n
     assert client_says(cloud, "createAuthUri", providerId="google.com").startswith("OPERATION_NOT_ALLOWED")
     assert deploy(tools, settings, never) == 0
     cloud.sign_in.tenants["school-x1y2"]["disableAuth"] = True
-    with pytest.raises(Failed, match="tenant school-x1y2 is disabled"):
+    with pytest.raises(CommandFailed, match="tenant school-x1y2 is disabled"):
         deploy(tools, settings)
 
 
@@ -307,7 +307,7 @@ def test_a_tenants_permissions_are_asked_for_where_there_is_one(cloud: GoogleClo
     assert {*wanted} == {"identitytoolkit.tenants.get", "identitytoolkit.tenants.update"}
     cloud.account.lacks = {"identitytoolkit.tenants.update"}
     (step,) = [step for step in preflight(PLACE, (), more=wanted) if step.title.startswith("permissions")]
-    with pytest.raises(Failed, match=r"roles/identitytoolkit\.admin"):
+    with pytest.raises(CommandFailed, match=r"roles/identitytoolkit\.admin"):
         perform(step, tools, never)
 
 
@@ -353,7 +353,7 @@ def test_what_google_refuses_ends_with_its_mend(
     cloud: GoogleCloud, tools: Tools, app: Any, refuse: Any, mend: str
 ) -> None:
     refuse(cloud)
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(CommandFailed) as failed:
         deploy(tools, app('sign_in = ["email_link"]'))
     assert mend in failed.value.mend
     assert "https://console.firebase.google.com/project/demo-project/authentication" in failed.value.mend
@@ -375,7 +375,7 @@ def test_an_app_that_names_no_way_to_sign_in_is_warned_where_there_is_none(
 
 
 def test_an_app_has_one_web_app_and_its_config_is_what_the_sdk_takes(cloud: GoogleCloud, tools: Tools) -> None:
-    with pytest.raises(Failed, match="no Firebase web app demo") as failed:
+    with pytest.raises(CommandFailed, match="no Firebase web app demo") as failed:
         web_config(tools, PLACE, "demo")
     assert failed.value.mend == "firelaunch deploy demo"
     cloud.firebase.polls = 3
@@ -401,17 +401,17 @@ def test_what_a_deploy_begins_at_firebase_is_waited_for(cloud: GoogleCloud, tool
     assert cloud.account.firebase
     assert said == ["waiting, 5 minutes at most: demo-project:addFirebase goes on at Google"]
     cloud.firebase.polls = 1_000
-    with pytest.raises(Failed, match="has not come to its end"):
+    with pytest.raises(CommandFailed, match="has not come to its end"):
         perform(web_app(PLACE, "demo"), tools, never)
 
 
 def test_too_many_web_apps_and_missing_rights_name_their_mends(cloud: GoogleCloud, tools: Tools) -> None:
     cloud.firebase.web_apps = {f"1:1234:web:{n:06x}": f"app-{n}" for n in range(30)}
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(CommandFailed) as failed:
         perform(web_app(PLACE, "demo"), tools, never)
     assert "https://console.firebase.google.com/project/demo-project/settings/general" in failed.value.mend
     cloud.denied = {"firebase.clients.list"}
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(CommandFailed) as failed:
         perform(web_app(PLACE, "demo"), tools, never)
     assert "roles/firebase.admin" in failed.value.mend
 

@@ -18,14 +18,14 @@ import pytest
 from click.testing import CliRunner
 from fakes.google.base import TOKEN
 from firelaunch.testing.emulator import Emulator
-from firelaunch.testing.http import Answer
+from firelaunch.testing.http import HttpAnswer
 from firelaunch_cli.commands import main
 from firelaunch_cli.deploy.gcloud import Tools
 from firelaunch_cli.verify.manifest import Manifest, new_run
 from firelaunch_cli.verify.proofs import PROOFS
 from firelaunch_cli.verify.proving import Proving, Unproved
 from firelaunch_cli.verify.recorder import Recorder
-from firelaunch_cli.verify.report import Outcome, table
+from firelaunch_cli.verify.report import ProofOutcome, table
 from firelaunch_cli.verify.run import Run, chosen
 from firelaunch_cli.verify.throwaway import ThrowAway
 from support import ROOT, copy_template
@@ -48,7 +48,7 @@ class Deployed:
     project: PlayedProject
     run: Run
     proving: Proving
-    outcome: Outcome
+    outcome: ProofOutcome
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, firestore_emulator: Emula
         run = Run(manifest, recorder, Tools(environ, said.append, token=TOKEN), quietly, said.append)
         run.look()
         app = ThrowAway(ROOT, copy_template(folder / "app"), manifest)
-        yield Deployed(project, run, run.deploy(app, folder / "staged"), Outcome(manifest))
+        yield Deployed(project, run, run.deploy(app, folder / "staged"), ProofOutcome(manifest))
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def open_to_all(project: PlayedProject) -> None:
 
 
 def no_embeddings(project: PlayedProject) -> None:
-    project.here.vertex.script = [Answer(403, {}) for _ in range(20)]
+    project.here.vertex.script = [HttpAnswer(403, {}) for _ in range(20)]
 
 
 def deaf(project: PlayedProject) -> None:
@@ -190,7 +190,7 @@ def test_a_proof_fails_where_its_part_of_the_platform_misbehaves(deployed: Deplo
 def test_erasure_leaves_nothing_and_then_the_run_neither(deployed: Deployed) -> None:
     """Google keeps what the first deploy of any app makes; everything else is as before."""
     project, run = deployed.project, deployed.run
-    outcome = Outcome(run.manifest)
+    outcome = ProofOutcome(run.manifest)
     run.prove(deployed.proving, chosen(["erasure"]), outcome)
     assert [result.result for result in outcome.results] == ["passed"], outcome.results
     assert run.remove() == []

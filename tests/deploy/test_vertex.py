@@ -13,8 +13,8 @@ import pytest
 from fakes.google import GoogleCloud
 from fakes.google.base import TOKEN
 from firelaunch.errors import SettingsError
-from firelaunch.settings.app import Settings, VertexIndex
-from firelaunch_cli.deploy.gcloud import Failed, Request, Tools
+from firelaunch.settings.app import Settings, VertexIndexSettings
+from firelaunch_cli.deploy.gcloud import CommandFailed, Request, Tools
 from firelaunch_cli.deploy.quotas import quota_steps, quotas
 from firelaunch_cli.deploy.resources import APIS, FEATURE_APIS, Place
 from firelaunch_cli.deploy.steps import Step, perform
@@ -56,7 +56,7 @@ def new(cloud: GoogleCloud, tmp_path: Path, said: list[str]) -> MakeTools:
     return lambda: Tools(environ, said.append, pause=lambda _: None, token=TOKEN)
 
 
-def make(tools: Tools, own: OwnIndex = OWN) -> VertexIndex:
+def make(tools: Tools, own: OwnIndex = OWN) -> VertexIndexSettings:
     for step in [*begin(PLACE, own), *finish(PLACE, own)]:
         perform(step, tools, never)
     return found(tools, PLACE, own)
@@ -92,7 +92,7 @@ def test_an_index_is_made_as_the_adapter_reads_it_waited_for_and_named(
     cloud: GoogleCloud, new: MakeTools, said: list[str]
 ) -> None:
     index = make(new())
-    assert index == VertexIndex(
+    assert index == VertexIndexSettings(
         index="7000", endpoint="8001", deployed="fl_demo", domain="8001.europe-west1-1234.vdb.vertexai.goog"
     )
     (there,) = cloud.vertex.indexes.values()
@@ -154,11 +154,11 @@ def test_a_permission_that_is_missing_is_named_and_the_next_run_makes_the_rest(
         cloud.denied = {permission}
         tools = new()
         tools._pause = None  # type: ignore[assignment]
-        with pytest.raises(Failed, match=f"{permission}' denied") as failed:
+        with pytest.raises(CommandFailed, match=f"{permission}' denied") as failed:
             make(tools)
         assert "role" in failed.value.mend
     cloud.denied = {"aiplatform.indexEndpoints.deploy"}
-    with pytest.raises(Failed, match=r"aiplatform.indexEndpoints.deploy' denied"):
+    with pytest.raises(CommandFailed, match=r"aiplatform.indexEndpoints.deploy' denied"):
         make(new())
     cloud.denied = set()
     make(new())
@@ -193,7 +193,7 @@ def test_of_two_that_were_made_at_once_every_run_takes_the_older(cloud: GoogleCl
 @pytest.mark.long
 def test_a_deployment_that_fails_says_why_and_is_tried_again(cloud: GoogleCloud, new: MakeTools) -> None:
     cloud.vertex.failing = {"DeployIndex": "The following quotas are exceeded: MatchingEngineDeployedIndexNodes"}
-    with pytest.raises(Failed, match="MatchingEngineDeployedIndexNodes") as failed:
+    with pytest.raises(CommandFailed, match="MatchingEngineDeployedIndexNodes") as failed:
         make(new())
     assert "https://console.cloud.google.com/iam-admin/quotas" in failed.value.mend
     cloud.vertex.failing = {}
@@ -204,7 +204,7 @@ def test_a_deployment_that_fails_says_why_and_is_tried_again(cloud: GoogleCloud,
 @pytest.mark.long
 def test_an_index_that_could_not_be_made_says_why_and_how_to_be_rid_of_it(cloud: GoogleCloud, new: MakeTools) -> None:
     cloud.vertex.failing = {"CreateIndex": "internal"}
-    with pytest.raises(Failed, match="internal") as failed:
+    with pytest.raises(CommandFailed, match="internal") as failed:
         make(new())
     assert f"gcloud ai indexes delete {AT}/indexes/7000" in failed.value.mend
     cloud.vertex.failing = {}
@@ -214,7 +214,7 @@ def test_an_index_that_could_not_be_made_says_why_and_how_to_be_rid_of_it(cloud:
 
 def test_an_index_of_other_vectors_is_refused_before_anything_is_made(cloud: GoogleCloud, new: MakeTools) -> None:
     stand(cloud)
-    with pytest.raises(Failed, match="has vectors of 1536, and the app's are 768") as failed:
+    with pytest.raises(CommandFailed, match="has vectors of 1536, and the app's are 768") as failed:
         make(new(), replace(OWN, dimensions=768))
     assert "undeploy-index ENDPOINT --deployed-index-id=fl_demo" in failed.value.mend
     assert made(cloud) == (1, 1, 1)
@@ -224,7 +224,7 @@ def test_another_index_under_the_deployed_id_is_refused(cloud: GoogleCloud, new:
     stand(cloud)
     (endpoint,) = cloud.vertex.endpoints.values()
     endpoint["deployedIndexes"][0]["index"] = f"{AT}/indexes/gone"
-    with pytest.raises(Failed, match=r"fl_demo is the index .*/gone, not .*/demo-1") as failed:
+    with pytest.raises(CommandFailed, match=r"fl_demo is the index .*/gone, not .*/demo-1") as failed:
         make(new())
     assert "undeploy-index" in failed.value.mend
 
@@ -238,7 +238,7 @@ def test_a_wait_outlives_a_network_that_fails_now_and_then_and_not_one_that_is_g
 
     def request(self: Tools, wanted: Any) -> Any:
         if next(failing, False):
-            raise Failed("the connection was reset", "try again", passing=True)
+            raise CommandFailed("the connection was reset", "try again", passing=True)
         return real(self, wanted)
 
     monkeypatch.setattr(Tools, "request", request)
@@ -247,7 +247,7 @@ def test_a_wait_outlives_a_network_that_fails_now_and_then_and_not_one_that_is_g
     cloud.vertex.indexes.clear()
     cloud.vertex.endpoints.clear()
     failing = iter([True] * 99)
-    with pytest.raises(Failed, match="reset"):
+    with pytest.raises(CommandFailed, match="reset"):
         make(new())
 
 
@@ -258,13 +258,13 @@ def test_a_token_that_ran_out_while_waiting_is_asked_for_anew(cloud: GoogleCloud
     host = "https://europe-west1-aiplatform.googleapis.com/v1/projects/demo-project/locations/europe-west1"
     assert tools.request(Request("GET", f"{host}/indexes/demo-1"))["labels"] == {"firelaunch-app": "demo"}
     (tmp_path / "old").write_text("another-that-ran-out")
-    with pytest.raises(Failed, match="401"):
+    with pytest.raises(CommandFailed, match="401"):
         Tools({**environ, "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(tmp_path / "old")}, print).request(
             Request("GET", f"{host}/indexes/demo-1")
         )
 
 
-NAMED = VertexIndex(index="7", endpoint="8", deployed="mine", domain="8.example")
+NAMED = VertexIndexSettings(index="7", endpoint="8", deployed="mine", domain="8.example")
 
 
 @pytest.fixture
@@ -299,7 +299,7 @@ def test_an_index_that_an_app_names_is_looked_at_and_used(
     if problem is None:
         assert perform(step, new(), never) == 0
     else:
-        with pytest.raises(Failed, match=problem) as failed:
+        with pytest.raises(CommandFailed, match=problem) as failed:
             perform(step, new(), never)
         assert "correct [index.vertex]" in failed.value.mend
     assert cloud.unexpected == []
@@ -308,10 +308,10 @@ def test_an_index_that_an_app_names_is_looked_at_and_used(
 def test_an_index_that_an_app_names_has_the_apps_dimensions_and_takes_streaming_updates(
     new: MakeTools, there: dict[str, Any]
 ) -> None:
-    with pytest.raises(Failed, match="has vectors of 1536, and the app's are 3072"):
+    with pytest.raises(CommandFailed, match="has vectors of 1536, and the app's are 3072"):
         check(named(PLACE, NAMED, 3072), new())
     there["indexUpdateMethod"] = "BATCH_UPDATE"
-    with pytest.raises(Failed, match="takes no streaming updates"):
+    with pytest.raises(CommandFailed, match="takes no streaming updates"):
         check(named(PLACE, NAMED, 1536), new())
 
 
@@ -334,12 +334,12 @@ def test_nodes_that_others_have_count_against_the_quota_and_the_apps_own_counts_
     look()
     (endpoint,) = cloud.vertex.endpoints.values()
     endpoint["deployedIndexes"].append({"id": "another", "automaticResources": {"minReplicaCount": 1}})
-    with pytest.raises(Failed, match=r"it is 1, and .* takes 2"):
+    with pytest.raises(CommandFailed, match=r"it is 1, and .* takes 2"):
         look()
 
 
 def test_the_services_read_the_index_from_their_environment(tmp_path: Path) -> None:
-    index = VertexIndex(index="7", endpoint="8", deployed="fl_demo", domain="d.example")
+    index = VertexIndexSettings(index="7", endpoint="8", deployed="fl_demo", domain="d.example")
     environ = told(SERVICE, index).environ
     app = settings(tmp_path / "app", "indexed")
     assert own_index(app) is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from firelaunch.testing.http import Answer, JsonServer
+from firelaunch.testing.http import HttpAnswer, JsonServer
 
 __all__ = ["FcmServer"]
 
@@ -47,7 +47,7 @@ class FcmServer(JsonServer):
     def answer(self, path: str, body: Any) -> Any:
         """The method ``projects.messages.send``."""
         if path != f"v1/projects/{self.project}/messages:send":
-            return Answer(404, {"error": {"code": 404, "message": "Not found.", "status": "NOT_FOUND"}})
+            return HttpAnswer(404, {"error": {"code": 404, "message": "Not found.", "status": "NOT_FOUND"}})
         if not self.headers[-1].get("authorization", "").startswith("Bearer "):
             return _refused("THIRD_PARTY_AUTH_ERROR", fcm=False)
         message = body.get("message", {})
@@ -74,7 +74,7 @@ def _is_text(data: Any) -> bool:
     return isinstance(data, dict) and all(isinstance(value, str) for value in data.values())
 
 
-def _refused(code: str, *, fcm: bool = True) -> Answer:
+def _refused(code: str, *, fcm: bool = True) -> HttpAnswer:
     status, name, message = _STATUS[code]
     details = [{"@type": _ERROR, "errorCode": code}] if fcm else []
-    return Answer(status, {"error": {"code": status, "message": message, "status": name, "details": details}})
+    return HttpAnswer(status, {"error": {"code": status, "message": message, "status": name, "details": details}})

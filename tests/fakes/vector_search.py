@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from firelaunch.rag.index.words import Analyzer
-from firelaunch.testing.http import JsonServer, Refused, parsed
+from firelaunch.testing.http import JsonServer, RequestRefused, parsed
 
 __all__ = ["VectorSearchServer"]
 
@@ -53,7 +53,7 @@ class VectorSearchServer(JsonServer):
         }
         start, _, method = path.rpartition(":")
         if start != f"v1/{self.COLLECTION}/dataObjects" or method not in routes:
-            raise Refused(404, f"{path} is not found", "NOT_FOUND")
+            raise RequestRefused(404, f"{path} is not found", "NOT_FOUND")
         return routes[method](body)
 
     def _create(self, body: Any) -> Any:
@@ -63,10 +63,10 @@ class VectorSearchServer(JsonServer):
         made = {request.data_object_id: self._checked(request.data_object) for request in requests}
         for request in requests:
             if request.parent != self.COLLECTION or not _OBJECT_ID.fullmatch(request.data_object_id):
-                raise Refused(400, f"parent or id is not valid: {request.parent}, {request.data_object_id!r}")
+                raise RequestRefused(400, f"parent or id is not valid: {request.parent}, {request.data_object_id!r}")
         there = [name for name in made if name in self.objects]
         if there or len(made) != len(requests):
-            raise Refused(409, f"it exists already: {there}", "ALREADY_EXISTS")
+            raise RequestRefused(409, f"it exists already: {there}", "ALREADY_EXISTS")
         self.objects |= made
         return {}
 
@@ -108,11 +108,11 @@ class VectorSearchServer(JsonServer):
         search = request.vector_search
         vector = list(search.vector.values)
         if search.search_field != _FIELD or len(vector) != self._dimensions:
-            raise Refused(
+            raise RequestRefused(
                 400, f"{search.search_field!r} has {self._dimensions} dimensions, and the query {len(vector)}"
             )
         if not 1 <= search.top_k <= _MAX_PAGE or search.distance_metric != 2:
-            raise Refused(400, "top_k must be 1 to 1000, and the collection is searched by COSINE_DISTANCE")
+            raise RequestRefused(400, "top_k must be 1 to 1000, and the collection is searched by COSINE_DISTANCE")
         far = [
             (_cosine_distance(vector, there), name)
             for name in self._matching(body["vectorSearch"].get("filter"))
@@ -127,9 +127,9 @@ class VectorSearchServer(JsonServer):
     def _text_search(self, search: Any, body: Any) -> Any:
         """What has any of the words, best first. How the service itself weighs them is not documented."""
         if not search.search_text or list(search.data_field_names) != ["text"]:
-            raise Refused(400, "a text search names its text, and the data fields to look in")
+            raise RequestRefused(400, "a text search names its text, and the data fields to look in")
         if not 1 <= search.top_k <= _MAX_PAGE:
-            raise Refused(400, "top_k must be 1 to 1000")
+            raise RequestRefused(400, "top_k must be 1 to 1000")
         wanted = set(self._analyzer.terms(search.search_text))
         found = []
         for name in self._matching(body.get("filter")):
@@ -143,7 +143,7 @@ class VectorSearchServer(JsonServer):
         wanted = _fields(where)
         missing = [name for name in _NEEDED if name not in wanted and not ("owner" in wanted and name == "version")]
         if missing:
-            raise Refused(400, f"the filter leaves out {missing}")
+            raise RequestRefused(400, f"the filter leaves out {missing}")
         return [
             n for n, (data, _) in self.objects.items() if all(data.get(f) in values for f, values in wanted.items())
         ]
@@ -163,24 +163,24 @@ class VectorSearchServer(JsonServer):
 
         data = json_format.MessageToDict(given.data)
         if any(not data.get(name) for name in (*_NEEDED, "owner")):
-            raise Refused(400, "a data object has no app, owner or version")
+            raise RequestRefused(400, "a data object has no app, owner or version")
         if set(given.vectors) - {_FIELD}:
-            raise Refused(400, f"the schema has no vector field {sorted(given.vectors)}")
+            raise RequestRefused(400, f"the schema has no vector field {sorted(given.vectors)}")
         vector = list(given.vectors[_FIELD].dense.values) if _FIELD in given.vectors else None
         if vector is not None and len(vector) != self._dimensions:
-            raise Refused(400, f"the vector has {len(vector)} dimensions, and the schema {self._dimensions}")
+            raise RequestRefused(400, f"the vector has {len(vector)} dimensions, and the schema {self._dimensions}")
         return data, vector
 
     def _id(self, name: str) -> str:
         start, _, object_id = name.rpartition("/dataObjects/")
         if start != self.COLLECTION or object_id not in self.objects:
-            raise Refused(404, f"there is no data object {name!r}", "NOT_FOUND")
+            raise RequestRefused(404, f"there is no data object {name!r}", "NOT_FOUND")
         return object_id
 
 
 def _batch(message: Any) -> Any:
     if not 1 <= len(message.requests) <= _MAX_BATCH:
-        raise Refused(400, f"{len(message.requests)} requests in a batch, and {_MAX_BATCH} at most are allowed")
+        raise RequestRefused(400, f"{len(message.requests)} requests in a batch, and {_MAX_BATCH} at most are allowed")
     return message.requests
 
 
@@ -194,7 +194,7 @@ def _fields(where: Any) -> dict[str, list[str]]:
         if len(pairs) != len(parts):
             raise ValueError
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise Refused(400, f"the filter cannot be read: {where}") from None
+        raise RequestRefused(400, f"the filter cannot be read: {where}") from None
     return dict(pairs)
 
 

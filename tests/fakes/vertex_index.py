@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from firelaunch.testing.grpc_server import GrpcServer, Method
-from firelaunch.testing.http import Refused, parsed
+from firelaunch.testing.http import RequestRefused, parsed
 
 __all__ = ["VertexIndexServer"]
 
@@ -61,7 +61,7 @@ class VertexIndexServer(GrpcServer):
             f"v1/{self.ENDPOINT}:findNeighbors": self._find,
         }
         if path not in routes:
-            raise Refused(404, f"{path} is not found", "NOT_FOUND")
+            raise RequestRefused(404, f"{path} is not found", "NOT_FOUND")
         return routes[path](body)
 
     def _upsert(self, body: Any) -> Any:
@@ -69,10 +69,10 @@ class VertexIndexServer(GrpcServer):
 
         points = parsed(UpsertDatapointsRequest, body).datapoints
         if not 1 <= len(points) <= _MAX_DATAPOINTS:
-            raise Refused(400, f"{len(points)} datapoints, and {_MAX_DATAPOINTS} at most are allowed")
+            raise RequestRefused(400, f"{len(points)} datapoints, and {_MAX_DATAPOINTS} at most are allowed")
         for point in points:
             if not point.datapoint_id:
-                raise Refused(400, "a datapoint has no id")
+                raise RequestRefused(400, "a datapoint has no id")
             self._check_vector(point.feature_vector)
             _check_sparse(point.sparse_embedding)
             _check_restricts(point.restricts)
@@ -85,7 +85,7 @@ class VertexIndexServer(GrpcServer):
 
         ids = parsed(RemoveDatapointsRequest, body).datapoint_ids
         if not 1 <= len(ids) <= _MAX_DATAPOINTS:
-            raise Refused(400, f"{len(ids)} datapoint ids, and {_MAX_DATAPOINTS} at most are allowed")
+            raise RequestRefused(400, f"{len(ids)} datapoint ids, and {_MAX_DATAPOINTS} at most are allowed")
         for each in ids:
             self.datapoints.pop(each, None)
         return {}
@@ -95,7 +95,7 @@ class VertexIndexServer(GrpcServer):
 
         request = parsed(FindNeighborsRequest, body)
         if request.deployed_index_id != self.DEPLOYED:
-            raise Refused(404, f"there is no deployed index {request.deployed_index_id!r}", "NOT_FOUND")
+            raise RequestRefused(404, f"there is no deployed index {request.deployed_index_id!r}", "NOT_FOUND")
         return {"nearestNeighbors": [self._neighbors(query) for query in request.queries]}
 
     def _neighbors(self, query: Any) -> Any:
@@ -103,12 +103,12 @@ class VertexIndexServer(GrpcServer):
         _check_sparse(like.sparse_embedding)
         sparse = len(like.sparse_embedding.dimensions) > 0
         if sparse and len(like.feature_vector):
-            raise Refused(400, "a query of both kinds needs rrf, which is not used here")
+            raise RequestRefused(400, "a query of both kinds needs rrf, which is not used here")
         if not sparse:
             self._check_vector(like.feature_vector)
         _check_restricts(like.restricts)
         if not 1 <= query.neighbor_count <= _MAX_NEIGHBORS:
-            raise Refused(400, f"neighbor_count is {query.neighbor_count}, and must be 1 to {_MAX_NEIGHBORS}")
+            raise RequestRefused(400, f"neighbor_count is {query.neighbor_count}, and must be 1 to {_MAX_NEIGHBORS}")
         wanted = {each.namespace: set(each.allow_list) for each in query.datapoint.restricts}
         found = [
             (_sparse_dot(like, point) if sparse else _dot(like.feature_vector, point.feature_vector), name)
@@ -122,7 +122,7 @@ class VertexIndexServer(GrpcServer):
 
     def _check_vector(self, vector: Any) -> None:
         if len(vector) != self._dimensions:
-            raise Refused(400, f"the vector has {len(vector)} dimensions, and the index has {self._dimensions}")
+            raise RequestRefused(400, f"the vector has {len(vector)} dimensions, and the index has {self._dimensions}")
 
 
 def _check_restricts(restricts: Any) -> None:
@@ -130,14 +130,14 @@ def _check_restricts(restricts: Any) -> None:
     given = {each.namespace for each in restricts if each.allow_list}
     missing = [name for name in _NAMESPACES if name not in given]
     if missing or len(given) != len(restricts):
-        raise Refused(
+        raise RequestRefused(
             400, f"restricts are missing, empty or given twice: {missing or [r.namespace for r in restricts]}"
         )
 
 
 def _check_sparse(sparse: Any) -> None:
     if len(sparse.dimensions) != len(sparse.values) or len(set(sparse.dimensions)) != len(sparse.dimensions):
-        raise Refused(400, "a sparse embedding has as many dimensions as values, each dimension once")
+        raise RequestRefused(400, "a sparse embedding has as many dimensions as values, each dimension once")
 
 
 def _sparse_dot(one: Any, other: Any) -> float:

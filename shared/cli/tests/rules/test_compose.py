@@ -11,7 +11,7 @@ import firelaunch
 import pytest
 from firelaunch.scope import Scope, check_id
 from firelaunch.testing.emulator import Emulator, unsigned_token
-from firelaunch_cli.rules.compose import Composed, Refused, compile_problems, compose
+from firelaunch_cli.rules.compose import Composed, CompositionRefused, compile_problems, compose
 from firelaunch_cli.rules.fragment import Fragment
 from firelaunch_cli.rules.paths import built, kept, overlap, pattern
 from hypothesis import HealthCheck, assume, example, given, settings
@@ -57,7 +57,7 @@ def built_rules(*fragments: Fragment) -> Composed:
 
 
 def refusals(text: str) -> list[str]:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CompositionRefused) as refused:
         built_rules(fragment(text))
     return [str(problem) for problem in refused.value.problems]
 
@@ -220,7 +220,7 @@ def test_a_path_that_only_a_new_base_has_is_kept_as_well() -> None:
     base = BASE.replace(
         "match /members/{uid} {", "match /plans/{plan} { allow get: if isMember(app); }\nmatch /members/{uid} {"
     )
-    with pytest.raises(Refused, match="plans"):
+    with pytest.raises(CompositionRefused, match="plans"):
         compose(base, [fragment("match /plans/{plan} { allow get; }")])
 
 
@@ -350,7 +350,7 @@ def test_a_quote_in_a_path_cannot_hide_code(world: World) -> None:
 
 
 def test_all_problems_of_all_fragments_are_told_at_once() -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CompositionRefused) as refused:
         built_rules(
             fragment("match /jobs/{j} { allow get; }", "shop"),
             fragment("match /members/{m} { allow get;\n allow list: if nope(); }"),
@@ -375,7 +375,7 @@ def test_all_problems_of_all_fragments_are_told_at_once() -> None:
     ],
 )
 def test_a_base_that_cannot_carry_fragments_is_refused(change: Callable[[str], str], line: int, says: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CompositionRefused) as refused:
         compose(change(BASE), [fragment(NOTES)])
     (problem,) = refused.value.problems
     assert says in problem.message.replace('"', "'")
@@ -384,7 +384,7 @@ def test_a_base_that_cannot_carry_fragments_is_refused(change: Callable[[str], s
 
 
 def test_rules_that_are_too_large_for_firebase_are_refused() -> None:
-    with pytest.raises(Refused, match="262144 bytes"):
+    with pytest.raises(CompositionRefused, match="262144 bytes"):
         built_rules(fragment(f"// {'x' * 262144}\nmatch /a/{{b}} {{ allow get; }}"))
 
 
@@ -456,7 +456,7 @@ def test_no_match_of_a_fragment_opens_what_the_base_keeps_or_what_is_not_the_app
     text = f"match /{paths[0]} {{ {inner} }}" if nest else f"match /{paths[0]} {{ allow read, write; }} {inner}"
     try:
         composed = built_rules(fragment(text))
-    except Refused:
+    except CompositionRefused:
         return
     world.base = world.base or decisions(world.under(BASE))
     try:
@@ -483,7 +483,7 @@ PIECES = st.sampled_from(
 def test_no_text_of_a_condition_lets_code_escape_its_block(world: World, left: list[str], right: list[str]) -> None:
     try:
         composed = built_rules(fragment(escaping("".join(left), "".join(right))))
-    except Refused:
+    except CompositionRefused:
         return
     try:
         world.under(composed)

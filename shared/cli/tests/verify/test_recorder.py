@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch_cli.deploy.gcloud import Command, Failed, Request, gcloud
+from firelaunch_cli.deploy.gcloud import Command, CommandFailed, Request, gcloud
 from firelaunch_cli.deploy.steps import Step
 from firelaunch_cli.verify.manifest import Manifest
 from firelaunch_cli.verify.recorder import Recorder
@@ -50,7 +50,7 @@ def test_a_thing_is_on_disk_before_the_command_that_makes_it_runs(recorder: Reco
 
 def test_a_command_that_fails_leaves_the_thing_planned(recorder: Recorder, manifest: Manifest, tmp_path: Path) -> None:
     (tmp_path / "bin" / "gcloud").write_text("#!/bin/sh\necho broken >&2; exit 1\n")
-    with pytest.raises(Failed):
+    with pytest.raises(CommandFailed):
         recorder.run(command("firestore", "databases", "create", "--database=verify-1a2b3c4d"))
     assert [each.state for each in manifest.left()] == ["planned"]
 
@@ -93,7 +93,7 @@ def test_what_takes_labels_gets_the_runs(recorder: Recorder, tmp_path: Path, wor
 def test_a_command_that_touches_what_is_not_the_runs_or_is_not_known_does_not_run(
     recorder: Recorder, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    with pytest.raises(Failed, match="does not know what this makes"):
+    with pytest.raises(CommandFailed, match="does not know what this makes"):
         recorder.run(command(*words))
     assert not (tmp_path / "said").exists()
 
@@ -125,7 +125,7 @@ def test_a_command_that_touches_what_is_not_the_runs_or_is_not_known_does_not_ru
 def test_a_request_that_touches_what_is_not_the_runs_is_not_sent(
     recorder: Recorder, method: str, url: str, body: dict[str, Any] | None
 ) -> None:
-    with pytest.raises(Failed, match="does not know what this makes"):
+    with pytest.raises(CommandFailed, match="does not know what this makes"):
         recorder.request(Request(method, f"https://{url}", body))
 
 
@@ -151,7 +151,7 @@ def test_a_shared_project_is_not_changed_as_a_whole(
     recorder: Recorder, manifest: Manifest, tmp_path: Path, act: Any
 ) -> None:
     manifest.shared = True
-    with pytest.raises(Failed, match="would change it for all apps"):
+    with pytest.raises(CommandFailed, match="would change it for all apps"):
         act(recorder)
     assert not (tmp_path / "said").exists()
     assert manifest.changes == []

@@ -20,8 +20,8 @@ from firelaunch.scope import Scope
 from firelaunch.store.base import Query, Update
 from firelaunch.testing.apps import User, sign_in
 from firelaunch.testing.embeddings import OpenAIEmbeddingServer
-from firelaunch.testing.sites import Reply
 from firelaunch.testing.sites import Site as WebSite
+from firelaunch.testing.sites import SiteReply
 
 ADA = Scope("demo", "ada")
 EMBEDDED = (
@@ -255,9 +255,9 @@ def test_no_search_of_two_apps_and_two_users_in_one_index_gives_what_is_anothers
 
 
 def test_a_page_and_a_site_are_taken_in_by_their_address(tmp_path: Path) -> None:
-    def page(subject: str, *links: str) -> Reply:
+    def page(subject: str, *links: str) -> SiteReply:
         anchors = "".join(f'<a href="{link}">next</a>' for link in links)
-        return Reply(f"<main><h1>{subject}</h1><p>{f'All about {subject}. ' * 20}</p>{anchors}</main>".encode())
+        return SiteReply(f"<main><h1>{subject}</h1><p>{f'All about {subject}. ' * 20}</p>{anchors}</main>".encode())
 
     pages = {"/": page("walruses", "/b", "/none"), "/b": page("penguins", "/")}
     with WebSite(pages) as web:

@@ -16,7 +16,7 @@ from firelaunch.jobs import Job, Jobs, Kind
 from firelaunch.jobs.base import KEPT_EVENTS, Delivery
 from firelaunch.jobs.lease import Later, Lease, LeaseLost, take
 from firelaunch.scope import Scope
-from firelaunch.settings.app import Jobs as Policy
+from firelaunch.settings.app import JobSettings as Policy
 from firelaunch.store.base import DocumentStore, Increment, Set
 from firelaunch.store.scoped import ScopedStore
 from firelaunch.store.sqlite import SQLiteStore

@@ -16,7 +16,7 @@ from firelaunch.llm.providers.vertex import vertex_provider
 from firelaunch.llm.types import Message, TokenCounts
 from firelaunch.llm.wire.relay import read
 from firelaunch.testing.gemini import GeminiReply, GeminiServer
-from firelaunch.testing.http import Answer
+from firelaunch.testing.http import HttpAnswer
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -193,7 +193,7 @@ def test_a_fallback_that_wants_signatures_goes_on_from_calls_of_a_model_that_mak
 ) -> None:
     def note(text: str) -> str:
         """Take a note."""
-        server.script = [Answer(404, {"error": {"code": 404, "status": "NOT_FOUND"}})]
+        server.script = [HttpAnswer(404, {"error": {"code": 404, "status": "NOT_FOUND"}})]
         return text
 
     rig.gateway = replace(rig.gateway, fallback=[MODEL])
@@ -222,8 +222,8 @@ def test_what_google_does_not_know_is_refused_once_and_not_tried_again(server: G
     assert (len(server.requests), rig.meter.calls) == (1, [])
 
 
-def quota(**error: Any) -> Answer:
-    return Answer(429, {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "quota", **error}})
+def quota(**error: Any) -> HttpAnswer:
+    return HttpAnswer(429, {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "quota", **error}})
 
 
 def test_a_used_up_quota_is_waited_for_as_google_asks(server: GeminiServer, rig: Rig) -> None:
@@ -244,7 +244,7 @@ def test_a_used_up_quota_is_waited_for_as_google_asks(server: GeminiServer, rig:
 def test_failures_are_those_of_the_table(
     server: GeminiServer, rig: Rig, status: int, again: bool, elsewhere: bool
 ) -> None:
-    failure = Answer(status, {"error": {"code": status, "message": "no", "status": "X"}})
+    failure = HttpAnswer(status, {"error": {"code": status, "message": "no", "status": "X"}})
     server.script = [failure] * 6
     with pytest.raises(ModelError):
         rig.say()

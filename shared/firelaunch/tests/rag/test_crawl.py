@@ -8,11 +8,11 @@ import pytest
 from firelaunch.errors import FetchRefused
 from firelaunch.rag.web.crawl import CrawlLimits, Skipped, WebPage, crawl
 from firelaunch.rag.web.fetch import Fetcher, FetchLimits
-from firelaunch.testing.sites import Reply, Site
+from firelaunch.testing.sites import Site, SiteReply
 
 
-def page(*links: str, more: str = "") -> Reply:
-    return Reply((more + "".join(f'<a href="{link}">to {link}</a>' for link in links)).encode())
+def page(*links: str, more: str = "") -> SiteReply:
+    return SiteReply((more + "".join(f'<a href="{link}">to {link}</a>' for link in links)).encode())
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_pages_come_once_each_and_nearest_first(site: Site) -> None:
 
 
 def test_a_page_is_handed_over_as_an_open_file(site: Site) -> None:
-    site.pages["/"] = Reply(b"<p>hello")
+    site.pages["/"] = SiteReply(b"<p>hello")
     fetcher = Fetcher(FetchLimits(ports=frozenset({site.port})), allow=lambda _: True)
     for each in crawl(site.url, fetcher):
         assert isinstance(each, WebPage)
@@ -66,15 +66,15 @@ def test_depth_zero_is_one_page(site: Site) -> None:
 def test_other_sites_are_not_visited(site: Site) -> None:
     with Site({"/": page()}, host="127.0.0.2") as other:
         away = [other.url, "mailto:a@b.test", "javascript:x()", "http://[", "ftp://a.test/", "https://127.0.0.1/", ""]
-        site.pages |= {"/": page(*away, "/gone", "/moved"), "/moved": Reply.redirect(other.url)}
+        site.pages |= {"/": page(*away, "/gone", "/moved"), "/moved": SiteReply.redirect(other.url)}
         found = run(site)
     assert [type(each) for each in found] == [WebPage, Skipped, Skipped]
     assert other.requests == []
 
 
 def test_a_redirect_to_another_site_on_the_way_is_skipped_even_where_it_is_allowed(site: Site) -> None:
-    with Site({"/": Reply(b"other")}) as other:
-        site.pages |= {"/": page("/moved"), "/moved": Reply.redirect(other.url)}
+    with Site({"/": SiteReply(b"other")}) as other:
+        site.pages |= {"/": page("/moved"), "/moved": SiteReply.redirect(other.url)}
         fetcher = Fetcher(FetchLimits(ports=frozenset({site.port, other.port})), allow=lambda _: True)
         found = list(crawl(site.url, fetcher, pause=lambda _: None))
     assert isinstance(found[-1], Skipped)
@@ -82,13 +82,13 @@ def test_a_redirect_to_another_site_on_the_way_is_skipped_even_where_it_is_allow
 
 
 def test_a_page_reached_by_two_addresses_comes_once(site: Site) -> None:
-    site.pages |= {"/": page("/a", "/old"), "/a": page(), "/old": Reply.redirect("/a")}
+    site.pages |= {"/": page("/a", "/old"), "/a": page(), "/old": SiteReply.redirect("/a")}
     assert len(run(site)) == 2
 
 
 def test_a_page_that_fails_is_told_and_the_crawl_goes_on(site: Site) -> None:
-    video = Reply(b"x", headers={"Content-Type": "video/mp4"})
-    robots = Reply(b"User-agent: *\nDisallow: /no\n")
+    video = SiteReply(b"x", headers={"Content-Type": "video/mp4"})
+    robots = SiteReply(b"User-agent: *\nDisallow: /no\n")
     site.pages |= {
         "/robots.txt": robots,
         "/": page("/404", "/v", "/no", "/a"),
@@ -109,7 +109,7 @@ def test_a_first_page_that_cannot_be_had_is_an_error(site: Site) -> None:
 
 def test_links_follow_the_base_and_the_refusals_of_the_page(site: Site) -> None:
     site.pages |= {
-        "/": Reply(
+        "/": SiteReply(
             b'<base href="/b/"><a href="x">x</a><a rel="nofollow noopener" href="y">y</a><script><a href="/z"></script>'
         ),
         "/b/x": page(),
@@ -119,7 +119,7 @@ def test_links_follow_the_base_and_the_refusals_of_the_page(site: Site) -> None:
 
 
 def test_what_is_no_page_has_no_links(site: Site) -> None:
-    text = Reply(b'<a href="/b">b</a>', headers={"Content-Type": "text/plain"})
+    text = SiteReply(b'<a href="/b">b</a>', headers={"Content-Type": "text/plain"})
     site.pages |= {"/": page("/a"), "/a": text, "/b": page()}
     run(site)
     assert site.paths == ["/", "/a"]
@@ -129,7 +129,7 @@ def test_the_pace_is_what_the_site_asks_for_within_reason(site: Site) -> None:
     pauses: list[float] = []
     seen: list[float] = []
     site.pages |= {
-        "/robots.txt": Reply(b"User-agent: *\nCrawl-delay: 3\n"),
+        "/robots.txt": SiteReply(b"User-agent: *\nCrawl-delay: 3\n"),
         "/": page("/a", "/b"),
         "/a": page(),
         "/b": page(),

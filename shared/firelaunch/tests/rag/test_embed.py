@@ -14,7 +14,7 @@ from firelaunch.rag.embed.local import LocalEmbeddings
 from firelaunch.rag.embed.openai_compatible import OpenAIEmbeddings
 from firelaunch.rag.embed.vertex import VertexEmbeddings
 from firelaunch.testing.embeddings import OpenAIEmbeddingServer, VertexEmbeddingServer, embedding
-from firelaunch.testing.http import Answer
+from firelaunch.testing.http import HttpAnswer
 from google.oauth2.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
@@ -133,7 +133,11 @@ def test_no_texts_take_no_request(openai_server: OpenAIEmbeddingServer) -> None:
     assert openai_server.requests == []
 
 
-FAULTS = [Answer(429, {"error": {"message": "slow down"}}, {"Retry-After": "7"}), Answer(503, b"busy"), Answer(0, None)]
+FAULTS = [
+    HttpAnswer(429, {"error": {"message": "slow down"}}, {"Retry-After": "7"}),
+    HttpAnswer(503, b"busy"),
+    HttpAnswer(0, None),
+]
 
 
 @pytest.mark.parametrize("kind", ["openai", "vertex"])
@@ -154,7 +158,7 @@ def test_passing_faults_are_tried_again_after_the_time_the_server_names(
 
 
 def test_retries_end_with_the_time_they_were_given(openai_server: OpenAIEmbeddingServer) -> None:
-    openai_server.script = [Answer(429, {}, {"Retry-After": "100"})]
+    openai_server.script = [HttpAnswer(429, {}, {"Retry-After": "100"})]
     with pytest.raises(ModelUnavailable):
         openai_embedder(openai_server, sleep=lambda _: pytest.fail("it waited")).embed(["a"], seconds=5)
     assert len(openai_server.requests) == 1
@@ -164,14 +168,14 @@ def test_retries_end_with_the_time_they_were_given(openai_server: OpenAIEmbeddin
 def test_an_answer_that_is_no_list_of_embeddings_is_a_passing_fault(
     openai_server: OpenAIEmbeddingServer, body: Any
 ) -> None:
-    openai_server.script = [Answer(200, body)]
+    openai_server.script = [HttpAnswer(200, body)]
     assert len(openai_embedder(openai_server, sleep=lambda _: None).embed(["a"]).vectors) == 1
     assert len(openai_server.requests) == 2
 
 
 @pytest.mark.parametrize("body", [{"predictions": []}, {"predictions": [{}]}, {"predictions": None}, [], b"<html>"])
 def test_so_it_is_of_vertex(vertex_server: VertexEmbeddingServer, body: Any) -> None:
-    vertex_server.script = [Answer(200, body)]
+    vertex_server.script = [HttpAnswer(200, body)]
     assert len(vertex_embedder(vertex_server, "text-embedding-005").embed(["a"]).vectors) == 1
 
 
@@ -183,7 +187,7 @@ def test_what_no_retry_mends_is_raised_at_once(
         (openai_server, openai_embedder(openai_server)),
         (vertex_server, vertex_embedder(vertex_server, "text-embedding-005")),
     ):
-        server.script = [Answer(status, {"error": {"message": "no"}})]  # type: ignore[attr-defined]
+        server.script = [HttpAnswer(status, {"error": {"message": "no"}})]  # type: ignore[attr-defined]
         with pytest.raises(ModelError):
             embedder.embed(["a", "b"])
         assert len(server.requests) == 1  # type: ignore[attr-defined]
@@ -267,7 +271,7 @@ def test_the_local_model_puts_texts_of_one_meaning_near_each_other_without_a_net
 @pytest.mark.parametrize("asked", ["inf", "nan", "9" * 5_000, "1e999"])
 def test_a_wait_for_ever_that_google_asks_for_is_none(asked: str) -> None:
     with VertexEmbeddingServer() as server:
-        server.script = [Answer(429, {}, {"Retry-After": asked}) for _ in range(20)]
+        server.script = [HttpAnswer(429, {}, {"Retry-After": asked}) for _ in range(20)]
         model = VertexEmbeddings("text-embedding-005", "p", "r", 0, server.clients())
         with pytest.raises(ModelUnavailable) as raised:
             model.request(["a"], query=True, seconds=5.0)

@@ -17,7 +17,7 @@ from firelaunch.errors import FetchRefused
 from firelaunch.rag.web.addresses import is_public, read_url
 from firelaunch.rag.web.fetch import AGENT, Fetched, Fetcher, FetchLimits
 from firelaunch.rag.web.http import _decode
-from firelaunch.testing.sites import Reply, Site
+from firelaunch.testing.sites import Site, SiteReply
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ Make = Callable[..., Fetcher]
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site({"/": Reply(b"<p>hello")}) as site:
+    with Site({"/": SiteReply(b"<p>hello")}) as site:
         yield site
 
 
@@ -181,7 +181,7 @@ def test_a_name_with_any_address_that_is_not_allowed_is_refused(site: Site, answ
 
 def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to() -> None:
     """A second answer, as of a rebinding name server, leads to a server that must see nothing."""
-    with Site({"/": Reply(b"good"), "/robots.txt": Reply(b"")}) as good, Site(host="127.0.0.2") as bad:
+    with Site({"/": SiteReply(b"good"), "/robots.txt": SiteReply(b"")}) as good, Site(host="127.0.0.2") as bad:
         asked: list[str] = []
 
         def resolver(host: str, _port: int) -> list[str]:
@@ -206,8 +206,8 @@ def test_an_unknown_name_is_said_to_be_unknown(site: Site) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_followed_and_relative_to_its_page(site: Site, status: int) -> None:
-    site.pages["/a/b"] = Reply.redirect("../c?x=ü", status)
-    site.pages["/c?x=%C3%BC"] = Reply(b"there")
+    site.pages["/a/b"] = SiteReply.redirect("../c?x=ü", status)
+    site.pages["/c?x=%C3%BC"] = SiteReply(b"there")
     fetched, body = get(fetcher(site), f"{site.url}/a/b")
     assert (fetched.url, body) == (f"{site.url}/c?x=%C3%BC", b"there")
 
@@ -228,7 +228,7 @@ def test_a_redirect_is_followed_and_relative_to_its_page(site: Site, status: int
     ],
 )
 def test_each_redirect_is_checked_like_the_first_url(site: Site, location: str, problem: str) -> None:
-    site.pages["/"] = Reply.redirect(location.format(port=site.port))
+    site.pages["/"] = SiteReply.redirect(location.format(port=site.port))
     assert refused(fetcher(site, names={"inside.test": ["127.0.0.2"]}), f"{site.url}/") == problem
     assert set(site.paths) == {"/"}
 
@@ -244,10 +244,10 @@ def endless(part: bytes) -> Callable[[], Iterator[bytes]]:
 def test_what_is_too_large_is_refused_whatever_the_site_says_of_it(site: Site) -> None:
     html = {"Content-Type": "text/html"}
     site.pages |= {
-        "/said": Reply(b"x", headers={**html, "Content-Length": "100000"}),
-        "/unsaid": Reply(parts=endless(b"x" * 1_000)),
-        "/bomb": Reply(gzip.compress(bytes(50_000_000)), headers={**html, "Content-Encoding": "gzip"}),
-        "/members": Reply(gzip.compress(bytes(900)) * 100, headers={**html, "Content-Encoding": "gzip"}),
+        "/said": SiteReply(b"x", headers={**html, "Content-Length": "100000"}),
+        "/unsaid": SiteReply(parts=endless(b"x" * 1_000)),
+        "/bomb": SiteReply(gzip.compress(bytes(50_000_000)), headers={**html, "Content-Encoding": "gzip"}),
+        "/members": SiteReply(gzip.compress(bytes(900)) * 100, headers={**html, "Content-Encoding": "gzip"}),
     }
     for page in ("/said", "/unsaid", "/bomb", "/members"):
         into = io.BytesIO()
@@ -261,7 +261,7 @@ def test_what_is_too_large_is_refused_whatever_the_site_says_of_it(site: Site) -
 def test_a_packed_answer_is_unpacked(site: Site, pack: Callable[[bytes], bytes]) -> None:
     encoding = "gzip" if pack is gzip.compress else "deflate"
     headers = {"Content-Type": "text/plain", "Content-Encoding": encoding}
-    site.pages["/"] = Reply(pack(b"word " * 100_000), headers=headers)
+    site.pages["/"] = SiteReply(pack(b"word " * 100_000), headers=headers)
     assert get(fetcher(site), f"{site.url}/")[1] == b"word " * 100_000
 
 
@@ -274,7 +274,9 @@ def test_a_bomb_is_unpacked_in_small_parts() -> None:
 
 @pytest.mark.parametrize("encoding", ["br", "gzip", "gzip, gzip"])
 def test_an_answer_that_cannot_be_unpacked_is_refused(site: Site, encoding: str) -> None:
-    site.pages["/"] = Reply(b"not packed at all", headers={"Content-Type": "text/html", "Content-Encoding": encoding})
+    site.pages["/"] = SiteReply(
+        b"not packed at all", headers={"Content-Type": "text/html", "Content-Encoding": encoding}
+    )
     assert refused(fetcher(site), f"{site.url}/") == "content_encoding"
 
 
@@ -285,7 +287,7 @@ def test_an_answer_that_drips_ends_with_the_time(site: Site) -> None:
         while not stop.wait(0.05):
             yield b"x"
 
-    site.pages["/"] = Reply(parts=drip)
+    site.pages["/"] = SiteReply(parts=drip)
     try:
         assert refused(fetcher(site, seconds=0.5), f"{site.url}/") == "too_slow"
     finally:
@@ -306,7 +308,7 @@ def test_an_answer_that_drips_ends_with_the_time(site: Site) -> None:
     ],
 )
 def test_only_types_that_hold_text_are_fetched(site: Site, kind: str, ok: bool) -> None:
-    site.pages["/"] = Reply(b"x", headers={"Content-Type": kind})
+    site.pages["/"] = SiteReply(b"x", headers={"Content-Type": kind})
     if ok:
         assert get(fetcher(site), f"{site.url}/")[0].content_type == kind.lower().partition(";")[0]
     else:
@@ -314,13 +316,13 @@ def test_only_types_that_hold_text_are_fetched(site: Site, kind: str, ok: bool) 
 
 
 def test_an_answer_without_a_type_is_left_to_its_content(site: Site) -> None:
-    site.pages["/"] = Reply(b"x", headers={})
+    site.pages["/"] = SiteReply(b"x", headers={})
     assert get(fetcher(site), f"{site.url}/")[0].content_type == ""
 
 
 @pytest.mark.parametrize("status", [404, 403, 500, 503, 304])
 def test_an_error_of_the_site_is_told_with_its_status(site: Site, status: int) -> None:
-    site.pages["/"] = Reply(b"x", status=status)
+    site.pages["/"] = SiteReply(b"x", status=status)
     with pytest.raises(FetchRefused, match=str(status)) as caught:
         get(fetcher(site), f"{site.url}/")
     assert caught.value.problem == "status"
@@ -338,9 +340,9 @@ ROBOTS = b"User-agent: *\nDisallow: /private\nCrawl-delay: 3\n\nUser-agent: othe
 
 def test_robots_txt_is_honoured_on_the_way_too(site: Site) -> None:
     site.pages |= {
-        "/robots.txt": Reply(ROBOTS, headers={"Content-Type": "text/plain"}),
-        "/private/a": Reply(b"secret"),
-        "/way": Reply.redirect("/private/a"),
+        "/robots.txt": SiteReply(ROBOTS, headers={"Content-Type": "text/plain"}),
+        "/private/a": SiteReply(b"secret"),
+        "/way": SiteReply.redirect("/private/a"),
     }
     fetch = fetcher(site)
     assert get(fetch, f"{site.url}/")[1] == b"<p>hello"
@@ -354,7 +356,7 @@ def test_robots_txt_is_honoured_on_the_way_too(site: Site) -> None:
 @pytest.mark.parametrize(("status", "allowed"), [(404, True), (401, True), (500, False), (503, False)])
 def test_a_missing_robots_txt_allows_and_a_broken_one_does_not(site: Site, status: int, allowed: bool) -> None:
     """RFC 9309, sections 2.3.1.3 and 2.3.1.4."""
-    site.pages["/robots.txt"] = Reply(b"x", status=status)
+    site.pages["/robots.txt"] = SiteReply(b"x", status=status)
     if allowed:
         assert get(fetcher(site), f"{site.url}/")[1] == b"<p>hello"
     else:
@@ -362,9 +364,9 @@ def test_a_missing_robots_txt_allows_and_a_broken_one_does_not(site: Site, statu
 
 
 def test_robots_txt_leads_to_no_private_address_and_is_read_to_its_limit(site: Site) -> None:
-    site.pages["/robots.txt"] = Reply.redirect(f"http://127.0.0.2:{site.port}/")
+    site.pages["/robots.txt"] = SiteReply.redirect(f"http://127.0.0.2:{site.port}/")
     assert refused(fetcher(site), f"{site.url}/") == "private_address"
-    site.pages["/robots.txt"] = Reply(parts=endless(b"User-agent: *\nDisallow: /private\n" * 1_000))
+    site.pages["/robots.txt"] = SiteReply(parts=endless(b"User-agent: *\nDisallow: /private\n" * 1_000))
     assert get(fetcher(site), f"{site.url}/")[1] == b"<p>hello"
 
 
@@ -373,7 +375,7 @@ def test_robots_txt_is_asked_for_again_after_an_hour(site: Site) -> None:
     limits = FetchLimits(ports=frozenset({site.port}))
     fetch = Fetcher(limits, allow=lambda _: True, clock=lambda: now[0])
     get(fetch, f"{site.url}/")
-    site.pages["/robots.txt"] = Reply(b"User-agent: *\nDisallow: /\n")
+    site.pages["/robots.txt"] = SiteReply(b"User-agent: *\nDisallow: /\n")
     get(fetch, f"{site.url}/")
     now[0] = 3_601
     assert refused(fetch, f"{site.url}/") == "robots"
@@ -407,7 +409,7 @@ def test_a_certificate_must_be_valid_for_the_name_and_not_for_the_address(certif
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(certificate)
     trusting = ssl.create_default_context(cafile=str(certificate))
-    with Site({"/": Reply(b"safe")}, context=serving) as site:
+    with Site({"/": SiteReply(b"safe")}, context=serving) as site:
         limits = FetchLimits(ports=frozenset({site.port}))
 
         def fetch(context: ssl.SSLContext | None) -> Fetcher:

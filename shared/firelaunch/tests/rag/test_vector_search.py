@@ -14,7 +14,7 @@ from firelaunch.rag.index.base import Entry
 from firelaunch.rag.index.scoped import ScopedIndex
 from firelaunch.rag.index.vector_search import VectorSearchIndex
 from firelaunch.scope import Scope
-from firelaunch.testing.http import Answer
+from firelaunch.testing.http import HttpAnswer
 
 ADA = Scope("demo", "ada")
 ONE = np.eye(8, dtype=np.float32)[0]
@@ -93,10 +93,10 @@ def test_foreign_objects_that_the_collection_returns_are_dropped_and_reported(
 def test_passing_faults_are_tried_again_and_lasting_ones_are_not(
     vector_search_server: VectorSearchServer, vector_search_index: VectorSearchIndex
 ) -> None:
-    vector_search_server.script = [Answer(503, b"busy"), Answer(0, None)]
+    vector_search_server.script = [HttpAnswer(503, b"busy"), HttpAnswer(0, None)]
     assert vector_search_index.nearest(ADA, "v1", ONE, 5) == []
     assert len(vector_search_server.requests) == 3
-    vector_search_server.script = [Answer(403, {"error": {"message": "no permission"}})]
+    vector_search_server.script = [HttpAnswer(403, {"error": {"message": "no permission"}})]
     with pytest.raises(IndexFailed, match="no permission"):
         vector_search_index.nearest(ADA, "v1", ONE, 5)
 

@@ -15,7 +15,7 @@ from firelaunch.rag.index.base import Entry
 from firelaunch.rag.index.scoped import ScopedIndex
 from firelaunch.rag.index.vertex import VertexIndex
 from firelaunch.scope import Scope
-from firelaunch.testing.http import Answer
+from firelaunch.testing.http import HttpAnswer
 
 ADA, BEN, SHOP = Scope("demo", "ada"), Scope("demo", "ben"), Scope("shop", "ada")
 ONE = np.eye(8, dtype=np.float32)[0]
@@ -90,10 +90,10 @@ def test_a_datapoint_whose_text_is_gone_is_no_hit(vertex_server: VertexIndexServ
 def test_passing_faults_are_tried_again_and_lasting_ones_are_not(
     vertex_server: VertexIndexServer, vertex_index: VertexIndex
 ) -> None:
-    vertex_server.script = [Answer(503, b"busy"), Answer(429, {}), Answer(0, None)]
+    vertex_server.script = [HttpAnswer(503, b"busy"), HttpAnswer(429, {}), HttpAnswer(0, None)]
     vertex_index.upsert(ADA, "v1", [Entry("a", "d", "text", ONE)])
     assert len(vertex_server.requests) == 4
-    vertex_server.script = [Answer(403, {"error": {"message": "no permission"}})]
+    vertex_server.script = [HttpAnswer(403, {"error": {"message": "no permission"}})]
     with pytest.raises(IndexFailed, match="no permission"):
         vertex_index.nearest(ADA, "v1", ONE, 5)
     assert len(vertex_server.requests) == 5
@@ -103,7 +103,7 @@ def test_a_deletion_that_was_broken_off_is_finished_by_the_next(
     vertex_server: VertexIndexServer, vertex_index: VertexIndex
 ) -> None:
     vertex_index.upsert(ADA, "v1", [Entry("a", "d", "text", ONE)])
-    vertex_server.script = [Answer(403, {})]
+    vertex_server.script = [HttpAnswer(403, {})]
     with pytest.raises(IndexFailed):
         vertex_index.delete(ADA, "d")
     assert vertex_index.count(ADA, "v1") == 1

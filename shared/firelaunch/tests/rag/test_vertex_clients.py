@@ -16,7 +16,7 @@ from firelaunch.llm.google_locations import vertex_host
 from firelaunch.rag.google_calls import GoogleError
 from firelaunch.rag.vertex_clients import VertexClients
 from firelaunch.testing.apps import write_app
-from firelaunch.testing.http import Answer
+from firelaunch.testing.http import HttpAnswer
 from google.auth.exceptions import RefreshError
 from google.oauth2.credentials import Credentials
 
@@ -55,7 +55,7 @@ def test_each_call_carries_the_service_accounts_token(server: VertexIndexServer)
 def test_what_google_answers_says_whether_another_try_may_help(
     server: VertexIndexServer, status: int, passing: bool
 ) -> None:
-    server.script = [Answer(status, {"error": {"message": "said so"}}, {"Retry-After": "7"})]
+    server.script = [HttpAnswer(status, {"error": {"message": "said so"}}, {"Retry-After": "7"})]
     with pytest.raises(GoogleError) as failed:
         remove(server.clients())
     assert (failed.value.status, failed.value.passing, failed.value.retry_after) == (status, passing, 7.0)

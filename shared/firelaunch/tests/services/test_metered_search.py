@@ -17,7 +17,7 @@ from firelaunch.scope import Scope
 from firelaunch.store.base import Query
 from firelaunch.testing.apps import User, sign_in
 from firelaunch.testing.embeddings import OpenAIEmbeddingServer, tokens_of
-from firelaunch.testing.http import Answer
+from firelaunch.testing.http import HttpAnswer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -151,7 +151,7 @@ def test_what_the_model_refused_is_searched_by_words_and_costs_nothing(
     paid: tuple[Site, OpenAIEmbeddingServer],
 ) -> None:
     site, embedder = paid
-    embedder.script = [Answer(400, {"error": {"message": "no"}})]
+    embedder.script = [HttpAnswer(400, {"error": {"message": "no"}})]
     assert sign_in(site.app, "ada").post("/v1/search", {"query": "leave"}).get_json()["mode"] == "lexical"
     assert (day(site)["cost_micro_usd"], day(site)["reservations"]) == (0, {})
 
@@ -189,7 +189,7 @@ def test_what_is_settled_is_what_the_model_charged_and_no_day_goes_over_its_budg
         users = {uid: sign_in(site.app, uid) for uid in charged}
         for query, uid, fault in searches:
             embedder.requests.clear()
-            embedder.script = [Answer(400, {"error": {"message": "no"}})] if fault else []
+            embedder.script = [HttpAnswer(400, {"error": {"message": "no"}})] if fault else []
             status = users[uid].post("/v1/search", {"query": query}).status_code
             assert len(embedder.requests) == (status == 200)
             if status == 200 and not fault:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from .values import SERVER_TIME, LatLng, Reference
+from .values import SERVER_TIME, LatLng, ReferenceValue
 
 __all__ = ["Lines", "read"]
 
@@ -76,10 +76,10 @@ def _problem(node: yaml.Node, message: str) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, message, node.start_mark)
 
 
-def _reference(path: str) -> Reference:
+def _reference(path: str) -> ReferenceValue:
     if len(path.strip("/").split("/")) % 2:
         raise ValueError(f"{path!r} is no document's path")
-    return Reference(path.strip("/"))
+    return ReferenceValue(path.strip("/"))
 
 
 def _latlng(pair: Any) -> LatLng:

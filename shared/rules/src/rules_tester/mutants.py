@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .source import Allow, Match, Segment, allows, blanked, closed, line_of, matches
+from .source import AllowStatement, MatchBlock, PathSegment, allows, blanked, closed, line_of, matches
 from .static_analysis import Span, bare, guards, operands, unreachable
 
 __all__ = ["Expression", "Mutant", "expressions", "mutants"]
@@ -273,7 +273,7 @@ def _of_statements(source: str) -> Iterator[Mutant]:
             yield from _of_segment(segment, number, recursive=_may_recurse(source, segment, match, all_matches))
 
 
-def _alone(text: str, allow: Allow, all_matches: Sequence[Match]) -> bool:
+def _alone(text: str, allow: AllowStatement, all_matches: Sequence[MatchBlock]) -> bool:
     """Return whether the match holds only this allow: a block may not be empty, and "drop match" covers the change."""
     around = [match for match in all_matches if match.start < allow.start < match.end]
     if not around:
@@ -283,7 +283,7 @@ def _alone(text: str, allow: Allow, all_matches: Sequence[Match]) -> bool:
     return not (text[begin + 1 : allow.start] + text[allow.end : inner.end - 1]).strip()
 
 
-def _may_recurse(source: str, segment: Segment, match: Match, all_matches: Sequence[Match]) -> bool:
+def _may_recurse(source: str, segment: PathSegment, match: MatchBlock, all_matches: Sequence[MatchBlock]) -> bool:
     """Return whether the compiler accepts ``**`` here: once in a path, and before version 2 only as its last part."""
     above = [other for other in all_matches if other.start < match.start < other.end]
     below = [other for other in all_matches if match.start < other.start < match.end]
@@ -301,7 +301,7 @@ def _methods(names: Sequence[str]) -> frozenset[str]:
     return frozenset(method for name in names for method in groups.get(name, (name,)))
 
 
-def _method_lists(allow: Allow) -> Iterator[tuple[str, list[str]]]:
+def _method_lists(allow: AllowStatement) -> Iterator[tuple[str, list[str]]]:
     """Yield wider and narrower lists of methods."""
     methods = allow.methods
     # A read's condition seldom checks the written data, so it would allow writes. A write's condition would check it.
@@ -320,7 +320,7 @@ def _method_lists(allow: Allow) -> Iterator[tuple[str, list[str]]]:
             yield f"drop {method}", [other for other in methods if other != method]
 
 
-def _of_segment(segment: Segment, number: int, *, recursive: bool) -> Iterator[Mutant]:
+def _of_segment(segment: PathSegment, number: int, *, recursive: bool) -> Iterator[Mutant]:
     wildcard = re.fullmatch(r"\{\s*(\w+)\s*(=\s*\*\*)?\s*\}", segment.text)
     if wildcard is None:
         yield Mutant("literal to wildcard", segment.start, segment.end, f"{{anything{number}}}")

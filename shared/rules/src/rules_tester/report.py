@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from .runner import Result, lines_of
+from .runner import RunResult, lines_of
 
 __all__ = ["AllowListError", "as_html", "as_json", "as_text", "load_allow_list", "trustworthy"]
 
@@ -42,7 +42,7 @@ def load_allow_list(path: Path) -> dict[str, str]:
     return allowed
 
 
-def as_json(result: Result, allow_list: Mapping[str, str]) -> dict[str, Any]:
+def as_json(result: RunResult, allow_list: Mapping[str, str]) -> dict[str, Any]:
     """Return the report. ``score`` is the percentage of killed mutants, without those on the allow-list.
 
     Rules in which nothing can be changed score 0, because nothing was tested.
@@ -76,7 +76,7 @@ def trustworthy(report: Mapping[str, Any]) -> bool:
     return bool(report["mutants"] or report["allowed"]) and not any(m["of_expression"] for m in report["invalid"])
 
 
-def _by_state(result: Result) -> dict[str, list[dict[str, Any]]]:
+def _by_state(result: RunResult) -> dict[str, list[dict[str, Any]]]:
     """Group the mutants by state, in order of their lines, and make the ids of equal changes distinct."""
     seen: Counter[str] = Counter()
     by_state: dict[str, list[dict[str, Any]]] = {"killed": [], "survived": [], "invalid": []}

@@ -15,7 +15,7 @@ from .client import RestClient, UnexpectedAnswer
 from .mutants import Expression, Mutant, expressions, mutants
 from .source import line_of
 
-__all__ = ["Emulating", "Failed", "Outcome", "Result", "run"]
+__all__ = ["Emulating", "MutantOutcome", "RunResult", "SuiteFailed", "run"]
 
 
 class Emulating(Protocol):
@@ -34,7 +34,7 @@ class Emulating(Protocol):
         """Return the expression tree with the values seen since the rules were loaded."""
 
 
-class Failed(Exception):
+class SuiteFailed(Exception):
     """The suite fails on the unchanged rules, so mutants would show nothing.
 
     Attributes:
@@ -47,7 +47,7 @@ class Failed(Exception):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MutantOutcome:
     """The outcome of a mutant: "killed" by a case, "survived", or "invalid" if it does not compile (``error``)."""
 
     mutant: Mutant
@@ -57,15 +57,15 @@ class Outcome:
 
 
 @dataclass
-class Result:
+class RunResult:
     """The result of a run."""
 
     source: str
     cases: int
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[MutantOutcome] = field(default_factory=list)
     never_evaluated: list[Expression] = field(default_factory=list)
 
-    def of(self, state: str) -> list[Outcome]:
+    def of(self, state: str) -> list[MutantOutcome]:
         """Return the outcomes with this state."""
         return [outcome for outcome in self.outcomes if outcome.state == state]
 
@@ -133,7 +133,7 @@ def run(
     unsigned: Callable[[str, Mapping[str, Any]], str],
     jobs: int = 4,
     step: Callable[[str, int, int], None] = lambda *_: None,
-) -> Result:
+) -> RunResult:
     """Run ``suite`` on ``source``, then on every mutant of it.
 
     Args:
@@ -150,12 +150,12 @@ def run(
         trees, covering = _baseline(pool, threads, source, suite, step)
         nodes = [node for tree in trees for node in tree.walk()]
         all_mutants = mutants(source, trees)
-        result = Result(source, len(suite.cases))
+        result = RunResult(source, len(suite.cases))
         result.never_evaluated = _outermost(
             [node for node in nodes if not covering.get((node.start, node.end))], source
         )
 
-        def judge(mutant: Mutant) -> Outcome:
+        def judge(mutant: Mutant) -> MutantOutcome:
             cases: Sequence[Case] = suite.cases
             if mutant.expression is not None:
                 # A case that never evaluated the expression has the same result if only that expression changes.
@@ -192,7 +192,7 @@ def _baseline(
                 if node.boolean:
                     booleans.add((node.start, node.end))
     if failed:
-        raise Failed(failed)
+        raise SuiteFailed(failed)
     return [_seen(tree, booleans, covering) for tree in trees], covering
 
 
@@ -203,15 +203,17 @@ def _seen(node: Expression, booleans: set[tuple[int, int]], covering: Mapping[tu
     return Expression(node.start, node.end, children, place in booleans, place in covering)
 
 
-def _judge(worker: _Worker, source: str, mutant: Mutant, cases: Sequence[Case]) -> Outcome:
+def _judge(worker: _Worker, source: str, mutant: Mutant, cases: Sequence[Case]) -> MutantOutcome:
     try:
         worker.load(mutant.apply(source))
     except worker.refusal as error:
-        return Outcome(mutant, "invalid", error=" ".join(str(error).removeprefix("Error compiling rules:").split()))
+        return MutantOutcome(
+            mutant, "invalid", error=" ".join(str(error).removeprefix("Error compiling rules:").split())
+        )
     for case in cases:
         if not _holds(worker, case):
-            return Outcome(mutant, "killed", case)
-    return Outcome(mutant, "survived")
+            return MutantOutcome(mutant, "killed", case)
+    return MutantOutcome(mutant, "survived")
 
 
 def _holds(worker: _Worker, case: Case) -> bool:
@@ -231,7 +233,7 @@ def _outermost(nodes: Sequence[Expression], source: str) -> list[Expression]:
     return sorted(outermost, key=lambda n: line_of(source, n.start))
 
 
-def lines_of(result: Result) -> Iterator[tuple[int, str]]:
+def lines_of(result: RunResult) -> Iterator[tuple[int, str]]:
     """Yield the line and text of each expression that no case evaluated."""
     for node in result.never_evaluated:
         yield line_of(result.source, node.start), " ".join(result.source[node.start : node.end].split())

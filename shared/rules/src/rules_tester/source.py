@@ -9,7 +9,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Allow", "Match", "Segment", "allows", "blanked", "closed", "end_of_statement", "line_of", "matches"]
+__all__ = [
+    "AllowStatement",
+    "MatchBlock",
+    "PathSegment",
+    "allows",
+    "blanked",
+    "closed",
+    "end_of_statement",
+    "line_of",
+    "matches",
+]
 
 _SKIPPED = re.compile(r"//[^\n]*|/\*.*?\*/|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"", re.DOTALL)
 _SEGMENT = r"/(?:\{\s*\w+\s*(?:=\s*\*\*)?\s*\}|[^\s/{}]+)"
@@ -22,7 +32,7 @@ _OPENING, _CLOSING = "([{", ")]}"
 
 
 @dataclass(frozen=True)
-class Segment:
+class PathSegment:
     """A segment of a match's path, without its slash."""
 
     start: int
@@ -31,16 +41,16 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Match:
+class MatchBlock:
     """A match statement with its block."""
 
     start: int
     end: int
-    segments: tuple[Segment, ...]
+    segments: tuple[PathSegment, ...]
 
 
 @dataclass(frozen=True)
-class Allow:
+class AllowStatement:
     """An allow statement with its semicolon, if it has one. ``methods`` begin at ``methods_start``.
 
     The condition is between ``condition`` and ``condition_end``, which are equal if there is none.
@@ -67,26 +77,26 @@ def blanked(source: str) -> str:
     return _SKIPPED.sub(blank, source)
 
 
-def matches(source: str) -> Iterator[Match]:
+def matches(source: str) -> Iterator[MatchBlock]:
     """Yield every match statement, outer ones first."""
     text = blanked(source)
     for statement in _MATCH.finditer(text):
         segments = tuple(
-            Segment(statement.start(1) + part.start() + 1, statement.start(1) + part.end(), part.group()[1:])
+            PathSegment(statement.start(1) + part.start() + 1, statement.start(1) + part.end(), part.group()[1:])
             for part in re.finditer(_SEGMENT, statement.group(1))
         )
         end = _closing(text, statement.end() - 1)
         if end is not None:
-            yield Match(statement.start(), end + 1, segments)
+            yield MatchBlock(statement.start(), end + 1, segments)
 
 
-def allows(source: str) -> Iterator[Allow]:
+def allows(source: str) -> Iterator[AllowStatement]:
     """Yield every allow statement."""
     text = blanked(source)
     for statement in _ALLOW.finditer(text):
         end = end_of_statement(text, statement.end())
         methods = tuple(method.strip() for method in statement.group(1).split(","))
-        yield Allow(
+        yield AllowStatement(
             statement.start(),
             end + text.startswith(";", end),
             statement.end(),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
-__all__ = ["SERVER_TIME", "LatLng", "Reference", "fields", "is_server_time", "value"]
+__all__ = ["SERVER_TIME", "LatLng", "ReferenceValue", "fields", "is_server_time", "value"]
 
 
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
@@ -24,7 +24,7 @@ SERVER_TIME = _ServerTime()
 """The value of a field that the server sets to the time of the request."""
 
 
-class Reference(str):
+class ReferenceValue(str):
     """A reference to the document with this path in the same database."""
 
 
@@ -68,7 +68,7 @@ def value(item: Any, root: str = "") -> dict[str, Any]:  # noqa: C901 - a branch
             return {"doubleValue": item if math.isfinite(item) else _NOT_FINITE[str(item)]}
         case LatLng():
             return {"geoPointValue": item._asdict()}
-        case Reference():
+        case ReferenceValue():
             return {"referenceValue": f"{root}/{item}"}
         case str():
             return {"stringValue": item}

@@ -17,7 +17,7 @@ from firelaunch.llm.retirements import model_warnings
 from firelaunch.membership.policy import Policy
 from firelaunch.prompts.lock import released
 from firelaunch.prompts.versions import Prompts
-from firelaunch.settings.app import Settings, VertexIndex, read_settings
+from firelaunch.settings.app import Settings, VertexIndexSettings, read_settings
 from firelaunch.settings.environments import chosen, overlaid, project_of
 from firelaunch.text_file import read_text_file
 
@@ -30,7 +30,7 @@ from ..deploy.data import database, indexes, indexes_built, publish, vectors
 from ..deploy.events import for_uploads, notification, removals
 from ..deploy.files import files
 from ..deploy.functions import AppFunctions, app_functions, dedicated_entry, membership_service
-from ..deploy.gcloud import Failed, Tools, refuse_secrets
+from ..deploy.gcloud import CommandFailed, Tools, refuse_secrets
 from ..deploy.jobs import for_work, scheduled
 from ..deploy.plan import describe, describe_command, for_project, for_service, preflight, secrets_of
 from ..deploy.quotas import quota_steps, quotas
@@ -42,7 +42,7 @@ from ..deploy.sign_in import GoogleClient, permissions, sign_in
 from ..deploy.smoke import smoke_app, smoke_function
 from ..deploy.spending_alert import spending_alert
 from ..deploy.steps import Step, explain, perform
-from ..deploy.summary import WIDTH, Locks, summary
+from ..deploy.summary import WIDTH, LockSummary, summary
 from ..deploy.terraform import left_to_terraform
 from ..deploy.variables import left_behind
 from ..deploy.vertex_steps import begin, finish, found
@@ -99,7 +99,7 @@ def command(
             deploy.checked().ready().preview()
         else:
             deploy.checked().run()
-    except Failed as failed:
+    except CommandFailed as failed:
         raise click.ClickException(f"{failed}\nMend: {failed.mend}") from None
     except StageError as error:
         raise click.ClickException(str(error)) from None
@@ -134,7 +134,7 @@ class _Deploy:
     yes: bool
     terraform: bool
     sources: Sources
-    index: VertexIndex = vertex.PLACEHOLDER
+    index: VertexIndexSettings = vertex.PLACEHOLDER
 
     @classmethod
     def of(
@@ -170,7 +170,7 @@ class _Deploy:
     def checked(self) -> _Deploy:
         """The same with the project's number, once it is known that gcloud and the project are there."""
         if self.place.project == NO_PROJECT:
-            raise Failed(
+            raise CommandFailed(
                 "no project is named",
                 "set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT; gcloud projects list shows yours",
             )
@@ -204,7 +204,7 @@ class _Deploy:
         """What web clients initialise Firebase with; a deploy that is done is not failed by it."""
         try:
             config = web_config(self.tools, self.place, self.settings.app.id)
-        except Failed as failed:
+        except CommandFailed as failed:
             click.echo(f"The config of web clients cannot be shown: {failed}")
             return
         click.echo("\nWeb clients sign in with this config. Nothing in it is secret (docs/auth.md).")
@@ -257,12 +257,12 @@ class _Deploy:
         name = self.settings.environment.name
         return f", environment {name}" if name else ""
 
-    def _locks(self) -> Locks:
+    def _locks(self) -> LockSummary:
         prompts = self.folder / "app" / "prompts"
         used = [f"{name}@{version}" for name, choice in self.settings.prompts.items() for version in choice.versions]
         file = requirements_lock(self.root, self.folder)
         shown = file.relative_to(self.root) if file.is_relative_to(self.root) else file
-        return Locks(used, released(prompts), len(pins(read_text_file(file))), str(shown))
+        return LockSummary(used, released(prompts), len(pins(read_text_file(file))), str(shown))
 
     def looked_at(self) -> list[Step]:
         """All steps but the revisions."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from firelaunch.errors import SettingsError
 
-from ..deploy.gcloud import Failed
+from ..deploy.gcloud import CommandFailed
 from ..deploy.steps import Step
 from ..doctor.app import app_checks
 from ..doctor.base import Finding, problem, skipped
@@ -85,7 +85,7 @@ def _refusing(steps: Callable[[], Sequence[Step]]) -> Callable[[], Sequence[Step
         try:
             return steps()
         except click.ClickException as error:
-            raise Failed(error.message, "mend that first; the cloud was not looked at") from None
+            raise CommandFailed(error.message, "mend that first; the cloud was not looked at") from None
 
     return call
 

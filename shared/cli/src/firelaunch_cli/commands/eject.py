@@ -14,7 +14,7 @@ from firelaunch.settings.app import Settings
 from firelaunch.text_file import read_text_file
 
 from ..deploy.accounts import members
-from ..deploy.gcloud import Failed, Tools
+from ..deploy.gcloud import CommandFailed, Tools
 from .apps import app_folder, env_option, repo_root, where
 from .data import export_data
 from .rules import composed_rules
@@ -117,7 +117,7 @@ def _users(settings: Settings, out: Path) -> None:
                 file.write(("," if count else "") + "\n" + json.dumps(user))
                 count += 1
             file.write("\n]}\n")
-    except Failed as failed:
+    except CommandFailed as failed:
         raise click.ClickException(f"{failed}\nMend: {failed.mend}") from None
     aside.replace(out / "users.json")
     click.echo(

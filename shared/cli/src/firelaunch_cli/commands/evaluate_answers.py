@@ -11,7 +11,7 @@ from typing import Any
 import click
 from firelaunch.settings.app import Settings
 
-from ..evals.answers import Answer, check_answers, load_questions
+from ..evals.answers import CheckedAnswer, check_answers, load_questions
 from ..evals.retrieval import Progress
 from .client import Client
 from .running import served
@@ -40,12 +40,12 @@ def evaluate_answers(folder: Path, scratch: Path, progress: Progress) -> dict[st
         _upload(client, documents, progress)
         numbers = itertools.count()
 
-        def ask(text: str) -> Answer:
+        def ask(text: str) -> CheckedAnswer:
             # Each question has its own user, so that no plan's limits get in the way.
             client.token = client.post("/dev/token", {"uid": f"eval-{next(numbers)}"})["token"]
             chat = client.post("/v1/chats", {})["id"]
             message = client.post(f"/v1/chats/{chat}/messages", {"text": text})["message"]
-            return Answer(message["text"], [each["title"] for each in message["citations"]])
+            return CheckedAnswer(message["text"], [each["title"] for each in message["citations"]])
 
         return check_answers(app_id, model, questions, len(documents), ask, progress)
 

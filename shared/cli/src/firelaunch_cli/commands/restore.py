@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import click
 
-from ..deploy.gcloud import Failed, Tools
+from ..deploy.gcloud import CommandFailed, Tools
 from ..deploy.rehearsal import settings_for_deploy
 from ..deploy.resources import NO_PROJECT, Place
 from ..deploy.restore import Task, Window, bring_back, choices, chosen, look, new_database, plan, point_in_time
@@ -53,7 +53,7 @@ def command(app: str, at: str | None, backup: str | None, target: str | None, ru
         elif window:
             _say(choices(window).capitalize() + ".")
         click.echo("\n" + "\n".join(plan(task, begun=run)).rstrip())
-    except Failed as failed:
+    except CommandFailed as failed:
         raise click.ClickException(f"{failed}\nMend: {failed.mend}") from None
 
 
@@ -61,10 +61,10 @@ def _window(tools: Tools, place: Place, database: str, *, needed: bool) -> Windo
     """What there is to bring back; None, and a warning, where nobody can look and that is not ``needed``."""
     try:
         if place.project == NO_PROJECT:
-            raise Failed("no project is named", "set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT")
+            raise CommandFailed("no project is named", "set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT")
         tools.check_installed()
         return look(tools, place, database)
-    except Failed as failed:
+    except CommandFailed as failed:
         if needed:
             raise
         reason = str(failed).splitlines()[0].rstrip(".")
@@ -83,7 +83,7 @@ def _heading(task: Task, window: Window | None) -> str:
 
 def _run(tools: Tools, task: Task, *, yes: bool) -> None:
     if not yes and not (sys.stdin.isatty() and click.confirm("Make that database now? Google charges by the size.")):
-        raise Failed("nobody agreed to it", "pass --yes")
+        raise CommandFailed("nobody agreed to it", "pass --yes")
     with Progress(1).step(f"bring the data back into {task.target}") as said:
         bring_back(tools, task)
         said.append("done")

@@ -19,7 +19,7 @@ from firelaunch.testing.emulator import Emulator, EmulatorUnavailable
 from firelaunch.text_file import decode_text
 
 from ..rules.compare import Comparison, compare
-from ..rules.compose import Composed, Refused, compile_problems, compose
+from ..rules.compose import Composed, CompositionRefused, compile_problems, compose
 from ..rules.fragment import Fragment, Problem
 from ..rules.live import ENDPOINT, LiveError, fetch
 from ..rules.paths import kept, shown
@@ -189,7 +189,7 @@ def composed_rules(apps: Path, base: Path, more: Path | None = None) -> Composed
     """
     try:
         return compose(_read(base), _fragments(apps, more), str(base))
-    except Refused as refused:
+    except CompositionRefused as refused:
         raise click.ClickException(f"The rules are refused:\n{refused}") from None
 
 

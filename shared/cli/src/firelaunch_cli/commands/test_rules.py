@@ -13,7 +13,7 @@ from firelaunch.text_file import read_text_file
 from rules_tester.cases import CaseError, load_suite
 from rules_tester.client import UnexpectedAnswer
 from rules_tester.report import AllowListError, as_html, as_json, as_text, load_allow_list, trustworthy
-from rules_tester.runner import Failed, run
+from rules_tester.runner import SuiteFailed, run
 
 __all__ = ["command"]
 
@@ -50,7 +50,7 @@ def command(
         with Emulator.start() as emulator:
             result = run(emulator, source, suite, unsigned_token, jobs, _progress())
         report = as_json(result, allow_list)
-    except Failed as failed:
+    except SuiteFailed as failed:
         lines = "\n".join(f"  {case}" for case in failed.cases)
         raise _WrongInput(
             f"These cases do not hold on {rules} as it is; mend the rules or the cases first:\n{lines}"

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import click
 
-from ..deploy.gcloud import Failed, Tools
+from ..deploy.gcloud import CommandFailed, Tools
 from ..verify.manifest import Manifest, find_manifest, new_run
 from ..verify.proofs import PROOFS
 from ..verify.recorder import Recorder
 from ..verify.removal import remove
-from ..verify.report import Outcome, dry_run, estimate_lines, proof_lines, table
+from ..verify.report import ProofOutcome, dry_run, estimate_lines, proof_lines, table
 from ..verify.run import Run, chosen, interruptible
 from ..verify.throwaway import ThrowAway
 from .apps import repo_root
@@ -81,7 +81,7 @@ def command(
     sys.exit(code)
 
 
-def _verify(project: str, region: str, only: tuple[str, ...], *, shared: bool, yes: bool) -> tuple[Outcome, int]:
+def _verify(project: str, region: str, only: tuple[str, ...], *, shared: bool, yes: bool) -> tuple[ProofOutcome, int]:
     root = repo_root()
     click.echo("\n".join(estimate_lines()))
     if not yes and not (sys.stdin.isatty() and click.confirm(f"Deploy a throw-away app to {project}?")):
@@ -89,7 +89,7 @@ def _verify(project: str, region: str, only: tuple[str, ...], *, shared: bool, y
     manifest = new_run(project, region, os.environ, shared=shared)
     click.echo(f"run {manifest.run}, app {manifest.app}; its manifest: {manifest.path}")
     proofs = chosen(only)
-    run, outcome, begun = _run(manifest, _STEPS + len(proofs)), Outcome(manifest), time.monotonic()
+    run, outcome, begun = _run(manifest, _STEPS + len(proofs)), ProofOutcome(manifest), time.monotonic()
     code = 0
     with interruptible():
         try:
@@ -97,7 +97,7 @@ def _verify(project: str, region: str, only: tuple[str, ...], *, shared: bool, y
             with tempfile.TemporaryDirectory() as scratch:
                 app = ThrowAway(root, _from_template(root, manifest, Path(scratch)), manifest)
                 run.prove(run.deploy(app, Path(scratch) / "staged"), proofs, outcome)
-        except Failed as failed:
+        except CommandFailed as failed:
             outcome.problem = f"{failed}\nMend: {failed.mend}"
         except KeyboardInterrupt:
             outcome.problem, code = "interrupted", _INTERRUPTED
@@ -138,7 +138,7 @@ def _clean(project: str, run: str) -> int:
     return 1 if left else 0
 
 
-def _tell(outcome: Outcome) -> None:
+def _tell(outcome: ProofOutcome) -> None:
     click.echo("")
     if outcome.results:
         click.echo("\n".join(table(outcome.results)))
@@ -156,7 +156,7 @@ def _finish(manifest: Manifest) -> str:
     return f"firelaunch verify {manifest.project} --clean {manifest.run}"
 
 
-def _write(target: str | None, outcome: Outcome) -> None:
+def _write(target: str | None, outcome: ProofOutcome) -> None:
     text = json.dumps(outcome.data(), indent=2)
     if target == "-":
         click.echo(text)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import click
 
-from ..deploy.gcloud import Failed, Tools
+from ..deploy.gcloud import CommandFailed, Tools
 from ..deploy.rehearsal import settings_for_deploy
 from ..deploy.resources import Place
 from ..deploy.web_app import web_config
@@ -38,6 +38,6 @@ def command(app: str) -> None:
     try:
         tools.check_installed()
         config = web_config(tools, Place(settings.cloud.project, settings.cloud.region), settings.app.id)
-    except Failed as failed:
+    except CommandFailed as failed:
         raise click.ClickException(f"{failed}\nMend: {failed.mend}") from None
     click.echo(shown(config))

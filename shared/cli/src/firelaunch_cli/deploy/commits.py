@@ -16,7 +16,7 @@ __all__ = [
     "COMMIT",
     "NO_SOURCES",
     "SHARED_COMMIT",
-    "Comparison",
+    "CommitComparison",
     "Sources",
     "compared",
     "git",
@@ -145,7 +145,7 @@ def _said(state: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class CommitComparison:
     """What a revision has against the files here.
 
     Attributes:
@@ -157,7 +157,7 @@ class Comparison:
     said: str
 
 
-def compared(labels: Mapping[str, str], root: Path, folder: Path) -> Comparison:
+def compared(labels: Mapping[str, str], root: Path, folder: Path) -> CommitComparison:
     """Compare a revision, by its labels, with the commits that are checked out here.
 
     Where git cannot tell, as after a force push or in a clone without history, the app is to be deployed: a deploy that
@@ -165,31 +165,31 @@ def compared(labels: Mapping[str, str], root: Path, folder: Path) -> Comparison:
     """
     own, shared = toplevel(folder), toplevel(root)
     if own is None:
-        return Comparison(True, "git does not keep its files")
+        return CommitComparison(True, "git does not keep its files")
     parts = [_part(labels.get(COMMIT, _NONE), own, touches_app(folder, own))]
     if shared:
         parts.append(_part(labels.get(SHARED_COMMIT, _NONE), shared, touches_shared))
     return next((part for part in parts if part.differs), parts[0])
 
 
-def _part(state: str, top: Path, touches: Touches) -> Comparison:
+def _part(state: str, top: Path, touches: Touches) -> CommitComparison:
     commit = state.removesuffix(_DIRTY)
     short = commit[:12]
     if commit == _NONE:
-        return Comparison(True, "what is live names no commit")
+        return CommitComparison(True, "what is live names no commit")
     if state != commit:
-        return Comparison(True, f"what is live has changes that were not committed, beside {short}")
+        return CommitComparison(True, f"what is live has changes that were not committed, beside {short}")
     if git(top, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}") is None:
-        return Comparison(True, f"what is live comes from {short}, which is not known here")
+        return CommitComparison(True, f"what is live comes from {short}, which is not known here")
     if git(top, "merge-base", "--is-ancestor", commit, "HEAD") is None:
         if git(top, "merge-base", "--is-ancestor", "HEAD", commit) is not None:
-            return Comparison(False, f"what is live is newer: {short}")
-        return Comparison(True, f"what is live comes from {short}, which is not in this history")
+            return CommitComparison(False, f"what is live is newer: {short}")
+        return CommitComparison(True, f"what is live comes from {short}, which is not in this history")
     names = [name for name in _changed(top, commit) if touches(name)]
     if names:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        return Comparison(True, f"since {short}, which is live, {names[0]}{more} changed")
-    return Comparison(False, f"nothing of it has changed since {short}, which is live")
+        return CommitComparison(True, f"since {short}, which is live, {names[0]}{more} changed")
+    return CommitComparison(False, f"nothing of it has changed since {short}, which is live")
 
 
 def _changed(top: Path, commit: str) -> Iterator[str]:

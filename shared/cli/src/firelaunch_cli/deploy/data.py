@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from firelaunch.settings.app import Index
+from firelaunch.settings.app import IndexSettings
 from firelaunch.text_file import read_text_file
 
-from .gcloud import Failed, Request, Tools, gcloud
+from .gcloud import CommandFailed, Request, Tools, gcloud
 from .resources import Place
 from .steps import Action, Step
 from .vertex_steps import named
@@ -110,7 +110,7 @@ def indexes_built(place: Place, name: str, file: Path, vector: int = 0, tags: Se
                 most = f"{_BUILD_POLLS * _POLL_SECONDS / 60:.0f} minutes at most"
                 tools.say(f"waiting, {most}: Firestore is building {building} of {len(keys)} indexes")
             tools.pause(_POLL_SECONDS)
-        raise Failed(
+        raise CommandFailed(
             f"Firestore is still building {building} of {len(keys)} indexes of {name}",
             "run the same command again: it goes on by itself, and a database that holds much takes longer",
         )
@@ -135,7 +135,7 @@ def composite_indexes(wanted: Mapping[str, Any], vector: int, tags: Sequence[str
     return [*wanted["indexes"], *(_vector_indexes(vector, tags) if vector else [])]
 
 
-def vectors(place: Place, index: Index, dimensions: int) -> list[Step]:
+def vectors(place: Place, index: IndexSettings, dimensions: int) -> list[Step]:
     """What an index of vectors outside of Firestore needs, but for one of Vertex AI that the app names none of."""
     if index.backend == "vector_search":
         return [_collection(place, index.collection, dimensions)]

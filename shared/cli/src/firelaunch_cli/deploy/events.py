@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .functions import PUBLISHER, SUBSCRIPTION, WRITTEN, Removals, Uploads
+from .functions import PUBLISHER, SUBSCRIPTION, WRITTEN, RemovalTrigger, UploadSubscription
 from .gcloud import Tools, gcloud
 from .iam import binds
 from .resources import Place
@@ -14,14 +14,14 @@ from .steps import Action, Step
 __all__ = ["for_uploads", "notification", "removals"]
 
 
-def for_uploads(place: Place, uploads: Uploads, caller: str) -> Iterable[Step]:
+def for_uploads(place: Place, uploads: UploadSubscription, caller: str) -> Iterable[Step]:
     """The topic, Cloud Storage's right to fill it, and the app's subscription; that calls as the account ``caller``."""
     yield _topic(place, uploads.topic)
     yield _publisher(place, uploads.topic)
     yield _subscription(place, uploads, caller)
 
 
-def notification(place: Place, uploads: Uploads) -> Step:
+def notification(place: Place, uploads: UploadSubscription) -> Step:
     """The bucket tells the topic of each new file of any app; subscriptions take from it what is theirs."""
     url = f"gs://{uploads.bucket}"
     topic = f"projects/{place.project}/topics/{uploads.topic}"
@@ -43,7 +43,7 @@ def notification(place: Place, uploads: Uploads) -> Step:
     )
 
 
-def removals(place: Place, watch: Removals, caller: str) -> Step:
+def removals(place: Place, watch: RemovalTrigger, caller: str) -> Step:
     """The Eventarc trigger, where its database is; the service that it calls has to be there first."""
     databases = gcloud("firestore", "databases", "list", project=place.project)
 
@@ -92,7 +92,7 @@ def _publisher(place: Place, topic: str) -> Step:
     )
 
 
-def _subscription(place: Place, uploads: Uploads, caller: str) -> Step:
+def _subscription(place: Place, uploads: UploadSubscription, caller: str) -> Step:
     endpoint, email = f"{uploads.url}{uploads.path}", place.email(caller)
     push = (
         *(f"--push-endpoint={endpoint}", f"--push-auth-service-account={email}"),
@@ -140,7 +140,7 @@ def _push_of(subscription: Mapping[str, Any]) -> tuple[Any, ...]:
     return push.get("pushEndpoint"), token.get("serviceAccountEmail"), token.get("audience")
 
 
-def _trigger(place: Place, watch: Removals, caller: str, answers: Sequence[Any]) -> Iterable[Action]:
+def _trigger(place: Place, watch: RemovalTrigger, caller: str, answers: Sequence[Any]) -> Iterable[Action]:
     email = place.email(caller)
     to = (
         *(f"--destination-run-service={watch.service}", f"--destination-run-region={place.region}"),

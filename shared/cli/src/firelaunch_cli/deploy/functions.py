@@ -32,8 +32,8 @@ __all__ = [
     "WEBHOOK_SECRET",
     "WRITTEN",
     "AppFunctions",
-    "Removals",
-    "Uploads",
+    "RemovalTrigger",
+    "UploadSubscription",
     "app_functions",
     "membership_service",
     "topic_of",
@@ -72,7 +72,7 @@ there too, and takes no thread (docs/adr/0022)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Uploads:
+class UploadSubscription:
     """How an app hears of its users' files: a subscription, filtered by folder, to the one topic of the bucket.
 
     A bucket takes ten notifications of one kind at most, whoever makes them; of a topic's subscriptions there is no
@@ -88,7 +88,7 @@ class Uploads:
 
 
 @dataclass(frozen=True, slots=True)
-class Removals:
+class RemovalTrigger:
     """How an app hears that a document's record was written: an Eventarc trigger on its own paths alone."""
 
     trigger: str
@@ -105,8 +105,8 @@ class AppFunctions:
     service: Service
     account: str
     schedules: tuple[Schedule, ...]
-    uploads: Uploads | None
-    removals: Removals | None
+    uploads: UploadSubscription | None
+    removals: RemovalTrigger | None
 
 
 def app_functions(settings: Settings, place: Place) -> AppFunctions | None:
@@ -121,7 +121,7 @@ def app_functions(settings: Settings, place: Place) -> AppFunctions | None:
         account=whole.work.account,
         schedules=tuple(_schedules(settings, url)),
         uploads=_uploads(settings, place, url) if documents else None,
-        removals=Removals(
+        removals=RemovalTrigger(
             trigger=f"fl-removals-{app}",
             database=settings.database,
             pattern=f"apps/{app}/users/*/documents/*",
@@ -203,9 +203,9 @@ def _schedules(settings: Settings, url: str) -> Iterator[Schedule]:
         yield Schedule(f"{app}-reconcile-billing", "45 3 * * *", url, "/reconcile_billing", runs=30, deadline=_LONGEST)
 
 
-def _uploads(settings: Settings, place: Place, url: str) -> Uploads:
+def _uploads(settings: Settings, place: Place, url: str) -> UploadSubscription:
     app, name = settings.app.id, bucket(settings, place)
-    return Uploads(
+    return UploadSubscription(
         bucket=name,
         topic=topic_of(name),
         subscription=f"fl-uploads-{app}",

@@ -18,7 +18,7 @@ from . import secrets
 from .delays import Delay, delay_of, disabled_api, pauses
 from .resources import PERMISSIONS
 
-__all__ = ["QUOTA_MEND", "Command", "Failed", "Request", "Tools", "gcloud", "refuse_secrets"]
+__all__ = ["QUOTA_MEND", "Command", "CommandFailed", "Request", "Tools", "gcloud", "refuse_secrets"]
 
 _SECONDS = 60.0
 _LOGGED_OUT = re.compile(
@@ -42,7 +42,7 @@ _SHOWN = 1_000
 """Characters of a request's body that are printed whole; rules are longer."""
 
 
-class Failed(Exception):
+class CommandFailed(Exception):
     """A step cannot be done. ``mend`` is what to do about it, a command where one helps. One that is ``passing`` is the
     network's or Google's own, and may not come again."""
 
@@ -194,7 +194,7 @@ class Tools:
     def check_installed(self) -> None:
         """Raises Failed where gcloud is not on the PATH."""
         if shutil.which("gcloud", path=self._environ.get("PATH")) is None:
-            raise Failed(
+            raise CommandFailed(
                 "gcloud is not on the PATH", "install the Google Cloud CLI: https://cloud.google.com/sdk/docs/install"
             )
 
@@ -227,7 +227,7 @@ class Tools:
                 break
             command = again() if again else command
         said = "" if command.long else f"\n{_last_words(err or out)}"
-        raise Failed(f"{command}{said}", _mend(err + out))
+        raise CommandFailed(f"{command}{said}", _mend(err + out))
 
     def request(self, request: Request) -> Any:
         """The JSON that a Google API answers; None where it says that there is no such thing.
@@ -254,7 +254,7 @@ class Tools:
             self._end_operations()
             if not patience(told):
                 break
-        raise Failed(f"{request.method} {request.url}: {said}", _mend(told), passing=status >= 500)
+        raise CommandFailed(f"{request.method} {request.url}: {said}", _mend(told), passing=status >= 500)
 
     def _answer(self, request: Request, body: Any) -> Any:
         if request.awaited:
@@ -280,12 +280,12 @@ class Tools:
             self._pause(_OPERATION_SECONDS)
             operation = self.request(asked) or {"done": True}
         if not operation.get("done"):
-            raise Failed(
+            raise CommandFailed(
                 f"{begun.method} {begun.url}: it has not come to its end", "run the same command again", passing=True
             )
         error = operation.get("error")
         if error:
-            raise Failed(f"{begun.method} {begun.url}: {error.get('message')}", _mend(json.dumps(error)))
+            raise CommandFailed(f"{begun.method} {begun.url}: {error.get('message')}", _mend(json.dumps(error)))
         return operation.get("response", {})
 
     def _end_operations(self) -> None:
@@ -338,7 +338,7 @@ class Tools:
             self.clock_ahead = _ahead(answer.headers.get("Date"))
             return answer.status_code, answer.json() if answer.content else {}
         except (requests.RequestException, ValueError) as error:
-            raise Failed(f"{request.method} {request.url}: {error}", "try again", passing=True) from None
+            raise CommandFailed(f"{request.method} {request.url}: {error}", "try again", passing=True) from None
 
     def token(self) -> str:
         """gcloud's access token.
@@ -349,7 +349,7 @@ class Tools:
         if not self._token:
             code, out, err = self._run(Command(("gcloud", "auth", "print-access-token", "--quiet")))
             if code or not out.strip():
-                raise Failed(f"gcloud gives no token: {_last_words(err)}", _mend(err))
+                raise CommandFailed(f"gcloud gives no token: {_last_words(err)}", _mend(err))
             self._token = out.strip()
         return self._token
 
@@ -371,7 +371,9 @@ class Tools:
             return url
         where = urlsplit(base)
         if where.scheme != "https" and where.hostname not in {"localhost", "127.0.0.1", "::1"}:
-            raise Failed(f"{base} is no https address, and a token is not sent without TLS", "unset the override")
+            raise CommandFailed(
+                f"{base} is no https address, and a token is not sent without TLS", "unset the override"
+            )
         return url.replace(f"https://{parts.netloc}/", f"{base.rstrip('/')}/", 1)
 
     def _run(self, command: Command) -> tuple[int, str, str]:
@@ -386,7 +388,7 @@ class Tools:
                 text=True,
             )
         except FileNotFoundError:
-            raise Failed(f"{command.argv[0]} is not on the PATH", "install it") from None
+            raise CommandFailed(f"{command.argv[0]} is not on the PATH", "install it") from None
         try:
             if not command.long:
                 out, err = process.communicate(given)
@@ -418,7 +420,7 @@ def refuse_secrets(args: tuple[str, ...]) -> None:
         if _ENVIRON.match(arg) or _ENVIRON.fullmatch(before):
             kinds += [f"a value for {name}" for name in secrets.key_names(arg)]
         if kinds:
-            raise Failed(
+            raise CommandFailed(
                 f"an argument looks like {kinds[0]}; it would be in the service's settings, for all to read who may",
                 "put it into Secret Manager, and pass --update-secrets=NAME=secret:latest",
             )

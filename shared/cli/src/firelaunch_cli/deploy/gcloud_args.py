@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from .gcloud import Failed
+from .gcloud import CommandFailed
 
 __all__ = ["joined"]
 
@@ -61,7 +61,7 @@ def _parsed(flag: str, text: str) -> dict[str, str]:
         separator, _, text = text[1:].partition("^")
     pairs = [item.partition("=") for item in text.split(separator) if item]
     if not pairs or not all(name and equals for name, equals, _ in pairs):
-        raise Failed(f"{flag} wants NAME=VALUE, several with commas between", "correct what comes after --")
+        raise CommandFailed(f"{flag} wants NAME=VALUE, several with commas between", "correct what comes after --")
     return {name: value for name, _, value in pairs}
 
 
@@ -69,6 +69,6 @@ def _written(pairs: Mapping[str, str]) -> str:
     values = "".join(pairs.values())
     separator = next((sign for sign in _SEPARATORS if sign not in values), None)
     if separator is None:
-        raise Failed("the values after -- hold every sign that could stand between them", "give fewer of them")
+        raise CommandFailed("the values after -- hold every sign that could stand between them", "give fewer of them")
     text = separator.join(f"{name}={value}" for name, value in pairs.items())
     return text if separator == "," else f"^{separator}^{text}"

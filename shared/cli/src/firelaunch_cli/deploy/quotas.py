@@ -15,7 +15,7 @@ from typing import Any
 from firelaunch.llm.google_locations import GLOBAL, MULTI_REGIONS
 from firelaunch.settings.app import Settings
 
-from .gcloud import Command, Failed, Request, Tools, gcloud
+from .gcloud import Command, CommandFailed, Request, Tools, gcloud
 from .resources import DEFAULT_DATABASE, QUOTA_VIEWER, RUN, Place, Service, databases
 from .steps import Step
 from .vertex import NODE, OwnIndex, own_index
@@ -144,7 +144,7 @@ def _step(place: Place, quota: Quota, refused: list[str]) -> Step:
         if not refused:
             try:
                 return [*(tools.read(command) for command in beside), tools.request(request)][::-1]
-            except Failed as failed:
+            except CommandFailed as failed:
                 refused.append(_METHOD.sub("", str(failed).strip().splitlines()[-1]))
         return [None, None]
 

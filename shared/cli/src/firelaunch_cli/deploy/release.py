@@ -12,7 +12,7 @@ from typing import Any
 
 from .build_folder import Staged
 from .commits import NO_SOURCES, Sources
-from .gcloud import Command, Failed, Tools, gcloud
+from .gcloud import Command, CommandFailed, Tools, gcloud
 from .gcloud_args import joined
 from .plan import secret_versions
 from .resources import BUILDER, PROBES, RUN, TAGS, Place, Service
@@ -179,7 +179,7 @@ class Release:
             Failed: there is no service yet, or the revision does not work.
         """
         if self.live(fresh=False) is None:
-            raise Failed(f"{self.service.name} was never deployed", "deploy it once without --preview")
+            raise CommandFailed(f"{self.service.name} was never deployed", "deploy it once without --preview")
         release = self._pinned()
         release._make(staged, release._digest(staged), PREVIEW)
         live = self._there()
@@ -196,7 +196,7 @@ class Release:
         target = live.tagged(PREVIOUS) if live else None
         if live is None or target is None:
             listing = f"gcloud run revisions list --service={self.service.name} --region={self.place.region}"
-            raise Failed(
+            raise CommandFailed(
                 f"{self.service.name} has no revision from before",
                 f"choose one of: {listing}; then: gcloud run services update-traffic {self.service.name} "
                 f"--region={self.place.region} --to-revisions=REVISION=100",
@@ -214,7 +214,9 @@ class Release:
         command = secret_versions(self.place, secret)
         listed = self.tools.read(command) or self.tools.read(command, fresh=True)
         if not listed:
-            raise Failed(f"secret {secret} has no version", f"gcloud secrets versions add {secret} --data-file=-")
+            raise CommandFailed(
+                f"secret {secret} has no version", f"gcloud secrets versions add {secret} --data-file=-"
+            )
         return max(int(str(version["name"]).rpartition("/")[2]) for version in listed)
 
     def _make(self, staged: Staged, digest: str, tag: str) -> None:
@@ -229,7 +231,7 @@ class Release:
     def _there(self) -> Live:
         live = self.live()
         if live is None:
-            raise Failed(f"{self.service.name} is not there after its deploy", "run the same command again")
+            raise CommandFailed(f"{self.service.name} is not there after its deploy", "run the same command again")
         return live
 
     def _try(self, live: Live) -> str:
@@ -250,7 +252,7 @@ class Release:
         )
         logs = f"gcloud run services logs read {self.service.name} --region={self.place.region}"
         logs += f" --project={self.place.project}"
-        raise Failed(f"{live.latest} does not work: {problem}\n{stays}", logs)
+        raise CommandFailed(f"{live.latest} does not work: {problem}\n{stays}", logs)
 
     def _open(self) -> str:
         """Let anybody call the service; gcloud only warns where its own try was refused.
@@ -261,11 +263,11 @@ class Release:
         name = self.service.name
         try:
             self.tools.run(public_command(self.place, name))
-        except Failed as refusal:
+        except CommandFailed as refusal:
             try:
                 self.tools.run(unchecked_command(self.place, name))
-            except Failed as second:
-                raise Failed(f"{name} cannot be opened to its users.\n{refusal}\n{second}", _OPENING) from None
+            except CommandFailed as second:
+                raise CommandFailed(f"{name} cannot be opened to its users.\n{refusal}\n{second}", _OPENING) from None
             return f"{name}: anybody may call it, because Cloud Run checks no caller of it; allUsers was refused"
         return f"{name}: anybody may call it, because allUsers holds roles/run.invoker"
 

@@ -16,12 +16,12 @@ from typing import Any
 
 from firelaunch.settings.app import Settings
 
-from .gcloud import Command, Failed, Request, Tools, gcloud
+from .gcloud import Command, CommandFailed, Request, Tools, gcloud
 from .iam import condition_of
 from .resources import DATASTORE_USER, DEFAULT_DATABASE, Place, Role, account_of, bucket
 
 __all__ = [
-    *("Source", "Task", "Window", "begin", "bring_back", "choices", "chosen", "look", "new_database", "plan"),
+    *("RestoreSource", "Task", "Window", "begin", "bring_back", "choices", "chosen", "look", "new_database", "plan"),
     *("point_in_time", "shown"),
 ]
 
@@ -59,7 +59,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RestoreSource:
     """What is brought back: a minute, or a backup by its whole name."""
 
     minute: datetime | None = None
@@ -80,7 +80,7 @@ class Task:
 
     settings: Settings
     place: Place
-    source: Source
+    source: RestoreSource
     target: str
 
     @property
@@ -98,20 +98,20 @@ def point_in_time(text: str, now: datetime) -> datetime:
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise Failed(f"{text!r} is no time", f"write it as {_example(now)}") from None
+        raise CommandFailed(f"{text!r} is no time", f"write it as {_example(now)}") from None
     if at.tzinfo is None:
-        raise Failed(f"{text!r} names no zone", f"add Z for UTC, or an offset as in {text.strip()}+01:00")
+        raise CommandFailed(f"{text!r} names no zone", f"add Z for UTC, or an offset as in {text.strip()}+01:00")
     at = at.astimezone(UTC)
     if at.second or at.microsecond:
         whole = at.replace(second=0, microsecond=0)
-        raise Failed(
+        raise CommandFailed(
             "Firestore keeps one version for each whole minute",
             f"name one: {_zulu(whole)} or {_zulu(whole + timedelta(minutes=1))}",
         )
     if at > now:
-        raise Failed(f"{shown(at)} lies ahead: it is {shown(now)}", "name a minute that is over")
+        raise CommandFailed(f"{shown(at)} lies ahead: it is {shown(now)}", "name a minute that is over")
     if at < now - _WINDOW:
-        raise Failed(
+        raise CommandFailed(
             f"{shown(at)} is over 7 days back, and Firestore keeps no versions for so long",
             "bring a backup back: leave --at out to see them",
         )
@@ -136,7 +136,7 @@ def look(tools: Tools, place: Place, database: str) -> Window:
     return Window(location, earliest, own, frozenset(databases))
 
 
-def chosen(window: Window | None, place: Place, minute: datetime | None, backup: str) -> Source:
+def chosen(window: Window | None, place: Place, minute: datetime | None, backup: str) -> RestoreSource:
     """Find what to bring back: the minute or the backup that is named, else the newest backup.
 
     Args:
@@ -150,32 +150,34 @@ def chosen(window: Window | None, place: Place, minute: datetime | None, backup:
         return _of_minute(window, minute)
     if window is None:
         whole = f"projects/{place.project}/locations/{place.region}/backups/{backup or _NO_BACKUP}"
-        return Source(backup=backup if "/" in backup else whole)
+        return RestoreSource(backup=backup if "/" in backup else whole)
     return _of_backup(window, backup)
 
 
-def _of_minute(window: Window | None, minute: datetime) -> Source:
+def _of_minute(window: Window | None, minute: datetime) -> RestoreSource:
     if window and window.earliest is None:
-        raise Failed("the database is not there any more, and its versions went with it", choices(window))
+        raise CommandFailed("the database is not there any more, and its versions went with it", choices(window))
     if window and window.earliest and minute < window.earliest:
-        raise Failed(f"Firestore has no version from before {shown(_ceil(window.earliest))}", choices(window))
-    return Source(minute)
+        raise CommandFailed(f"Firestore has no version from before {shown(_ceil(window.earliest))}", choices(window))
+    return RestoreSource(minute)
 
 
-def _of_backup(window: Window, backup: str) -> Source:
+def _of_backup(window: Window, backup: str) -> RestoreSource:
     ready = [item for item in window.backups if item.get("state") == "READY"]
     if not backup and not ready:
-        raise Failed("there is no backup of this database yet", choices(window))
+        raise CommandFailed("there is no backup of this database yet", choices(window))
     named = [item for item in window.backups if backup in (item["name"], item["name"].rpartition("/")[2])]
     found = named[0] if named else ready[0] if not backup else None
     if found is None:
-        raise Failed(f"there is no backup {backup} of this database", choices(window))
+        raise CommandFailed(f"there is no backup {backup} of this database", choices(window))
     if found.get("state") != "READY":
-        raise Failed(f"backup {backup} is {found.get('state')}", f"wait until it is READY, or: {choices(window)}")
-    return Source(backup=found["name"], taken=_time(found["snapshotTime"]))
+        raise CommandFailed(
+            f"backup {backup} is {found.get('state')}", f"wait until it is READY, or: {choices(window)}"
+        )
+    return RestoreSource(backup=found["name"], taken=_time(found["snapshotTime"]))
 
 
-def new_database(app: str, source: Source, wanted: str, window: Window | None, now: datetime) -> str:
+def new_database(app: str, source: RestoreSource, wanted: str, window: Window | None, now: datetime) -> str:
     """The id of the database that is to be made: ``wanted``, or one of the app's id and the time.
 
     Raises:
@@ -183,12 +185,12 @@ def new_database(app: str, source: Source, wanted: str, window: Window | None, n
     """
     name = wanted or f"{app}-{source.minute or source.taken or now:%Y%m%d-%H%M}"
     if not _DATABASE.fullmatch(name) or _UUID_LIKE.fullmatch(name):
-        raise Failed(
+        raise CommandFailed(
             f"{name!r} is no database's id",
             "it has 4 to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last",
         )
     if window and name in window.databases:
-        raise Failed(
+        raise CommandFailed(
             f"there is a database {name} already, and Google restores into new ones alone",
             "name another one with --to; one of an earlier try can be deleted first, as the last step says",
         )
@@ -236,7 +238,7 @@ def _wait(tools: Tools, operation: Mapping[str, Any]) -> None:
         tools.pause(_POLL_SECONDS)
         operation = tools.request(poll) or {"done": True}
     if operation.get("error"):
-        raise Failed(str(operation["error"].get("message", "it failed")), "bring another minute or backup back")
+        raise CommandFailed(str(operation["error"].get("message", "it failed")), "bring another minute or backup back")
 
 
 def _protect(task: Task) -> Command:

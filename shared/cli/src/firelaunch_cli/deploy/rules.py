@@ -8,7 +8,7 @@ from typing import Any
 
 from ..rules.compare import compare
 from ..rules.compose import Kept, keep_others
-from .gcloud import Failed, Request, Tools
+from .gcloud import CommandFailed, Request, Tools
 from .resources import DEFAULT_DATABASE, Place
 from .steps import Action, Step
 
@@ -115,7 +115,7 @@ def _live(tools: Tools, place: Place, name: str) -> str | None:
     ruleset = tools.request(Request("GET", f"{_RULES}/{release['rulesetName']}"))
     files = ((ruleset or {}).get("source") or {}).get("files") or []
     if len(files) != 1:
-        raise Failed(f"the live rules of {name} are {len(files)} files", "see them in the Firebase console")
+        raise CommandFailed(f"the live rules of {name} are {len(files)} files", "see them in the Firebase console")
     return str(files[0].get("content", ""))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .gcloud import Command, Failed, Request, Tools
+from .gcloud import Command, CommandFailed, Request, Tools
 
 __all__ = ["Action", "Step", "explain", "nothing", "perform"]
 
@@ -66,7 +66,7 @@ def perform(step: Step, tools: Tools, agree: Callable[[str], bool]) -> int:
     """
     try:
         return _perform(step, tools, agree)
-    except Failed as failed:
+    except CommandFailed as failed:
         if not step.optional:
             raise
         reason = _REQUEST.sub("", str(failed).splitlines()[-1]).rstrip(".")
@@ -78,23 +78,23 @@ def _perform(step: Step, tools: Tools, agree: Callable[[str], bool]) -> int:
     try:
         step.waits(tools)
         answers = step.answers(tools)
-    except Failed as failed:
-        raise Failed(str(failed), _both(failed.mend, step.mend)) from None
+    except CommandFailed as failed:
+        raise CommandFailed(str(failed), _both(failed.mend, step.mend)) from None
     problem = step.refuses(answers)
     if problem:
-        raise Failed(problem, step.mend)
+        raise CommandFailed(problem, step.mend)
     warning = step.warns(answers)
     if warning:
         tools.warn(warning)
     actions = list(step.lacks(answers))
     question = step.asks(answers) if actions else None
     if question and not agree(question):
-        raise Failed("nobody agreed to it", "look at what changes, and pass --yes")
+        raise CommandFailed("nobody agreed to it", "look at what changes, and pass --yes")
     try:
         for action in actions:
             _do(tools, action, read=False)
-    except Failed as failed:
-        raise Failed(str(failed), _both(failed.mend, step.mend)) from None
+    except CommandFailed as failed:
+        raise CommandFailed(str(failed), _both(failed.mend, step.mend)) from None
     return len(actions)
 
 

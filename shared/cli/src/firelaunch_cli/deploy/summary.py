@@ -15,7 +15,7 @@ from .resources import DEFAULT_DATABASE, Place, Service, bucket, databases
 from .spending_alert import THRESHOLDS
 from .vertex import own_index
 
-__all__ = ["WIDTH", "Locks", "summary"]
+__all__ = ["WIDTH", "LockSummary", "summary"]
 
 WIDTH = 80
 _TOPIC = 10
@@ -23,7 +23,7 @@ _MONEY = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Locks:
+class LockSummary:
     """What is pinned.
 
     Args:
@@ -40,7 +40,7 @@ class Locks:
 
 
 def summary(
-    settings: Settings, place: Place, services: Iterable[Service], locks: Locks, costs: Sequence[tuple[str, int]]
+    settings: Settings, place: Place, services: Iterable[Service], locks: LockSummary, costs: Sequence[tuple[str, int]]
 ) -> list[str]:
     """Lay out the page, without its heading; no line is longer than :data:`WIDTH`.
 
@@ -110,7 +110,7 @@ def _sign_in(settings: Settings) -> str:
     return f"{', '.join(ways)}{tenant}" if ways else f"as it is set up in the console (identity.sign_in){tenant}"
 
 
-def _locks(settings: Settings, locks: Locks) -> Iterator[str]:
+def _locks(settings: Settings, locks: LockSummary) -> Iterator[str]:
     new = [name for name in locks.prompts if name not in locks.released]
     held = [name for name in locks.prompts if name in locks.released]
     if held:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from firelaunch.settings.app import Settings, VertexIndex
+from firelaunch.settings.app import Settings, VertexIndexSettings
 from firelaunch.settings.search import index_problems, with_vertex
 
 from .resources import Service, permissions_of
@@ -52,7 +52,7 @@ PERMISSIONS: Mapping[str, str] = permissions_of(
 )
 """What whoever deploys such an app must be allowed besides, and the least of Google's roles that allows it."""
 
-PLACEHOLDER = VertexIndex(index="INDEX", domain="DOMAIN", endpoint="ENDPOINT", deployed="DEPLOYED")
+PLACEHOLDER = VertexIndexSettings(index="INDEX", domain="DOMAIN", endpoint="ENDPOINT", deployed="DEPLOYED")
 """In a dry run, which knows none."""
 
 _VARIABLE = "FIRELAUNCH_VERTEX_INDEX"
@@ -107,6 +107,6 @@ def deployed_index_problems(settings: Settings) -> Iterator[str]:
     return index_problems(index, settings.embedding)
 
 
-def told(service: Service, index: VertexIndex) -> Service:
+def told(service: Service, index: VertexIndexSettings) -> Service:
     """The service, knowing which index is its own."""
     return replace(service, environ={**service.environ, _VARIABLE: index.model_dump_json()})

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from firelaunch.settings.app import VertexIndex
+from firelaunch.settings.app import VertexIndexSettings
 
-from .gcloud import QUOTA_MEND, Command, Failed, Request, Tools, gcloud
+from .gcloud import QUOTA_MEND, Command, CommandFailed, Request, Tools, gcloud
 from .resources import Place
 from .steps import Action, Step
 from .vertex import INDEX, LABEL, NODE, OwnIndex
@@ -43,7 +43,7 @@ def finish(place: Place, own: OwnIndex) -> list[Step]:
     return [_deployed(place, own), _ready(place, own)]
 
 
-def found(tools: Tools, place: Place, own: OwnIndex) -> VertexIndex:
+def found(tools: Tools, place: Place, own: OwnIndex) -> VertexIndexSettings:
     """What the app is told of its index.
 
     Raises:
@@ -51,14 +51,16 @@ def found(tools: Tools, place: Place, own: OwnIndex) -> VertexIndex:
     """
     index, endpoint = _state(tools, place, own)
     if index is None or endpoint is None or _at(endpoint, own.deployed) is None:
-        raise Failed(f"{own.name}, the app's Vertex AI index, is not deployed", "deploy once without --preview")
+        raise CommandFailed(f"{own.name}, the app's Vertex AI index, is not deployed", "deploy once without --preview")
     domain = endpoint.get("publicEndpointDomainName")
     if not domain:
-        raise Failed(f"the index endpoint {_id(endpoint)} has no public domain yet", "run the same command again")
-    return VertexIndex(index=_id(index), endpoint=_id(endpoint), deployed=own.deployed, domain=domain)
+        raise CommandFailed(
+            f"the index endpoint {_id(endpoint)} has no public domain yet", "run the same command again"
+        )
+    return VertexIndexSettings(index=_id(index), endpoint=_id(endpoint), deployed=own.deployed, domain=domain)
 
 
-def named(place: Place, wanted: VertexIndex, dimensions: int) -> list[Step]:
+def named(place: Place, wanted: VertexIndexSettings, dimensions: int) -> list[Step]:
     """The index that an app's settings name: looked at, and never changed."""
     at = (f"--region={place.region}",)
     endpoint = gcloud("ai", "index-endpoints", "describe", wanted.endpoint, *at, project=place.project)
@@ -226,7 +228,7 @@ def _wait(tools: Tools, operations: Request, what: str) -> Found:
     for poll in count():
         try:
             listed = (tools.request(operations) or {}).get("operations", [])
-        except Failed as failed:
+        except CommandFailed as failed:
             faults += 1
             if faults == _FAULTS or not failed.passing:
                 raise
@@ -257,7 +259,7 @@ def _raise(last: Found, mend: str) -> None:
     error = last.get("error")
     if error:
         quota = "quota" in str(error.get("message")).lower()
-        raise Failed(str(error.get("message")), QUOTA_MEND if quota else mend)
+        raise CommandFailed(str(error.get("message")), QUOTA_MEND if quota else mend)
 
 
 def _begun(operation: Found) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .gcloud import Failed, Request, Tools
+from .gcloud import CommandFailed, Request, Tools
 from .resources import FIREBASE, Place
 from .steps import Step
 
@@ -44,7 +44,7 @@ def web_config(tools: Tools, place: Place, app: str) -> dict[str, str]:
     """
     there = _find(tools.request(_list(place)), app)
     if there is None:
-        raise Failed(f"{place.project} has no Firebase web app {app}", f"firelaunch deploy {app}")
+        raise CommandFailed(f"{place.project} has no Firebase web app {app}", f"firelaunch deploy {app}")
     config = tools.request(Request("GET", f"{_apps(place)}/{there['appId']}/config")) or {}
     return {name: config[name] for name in _FIELDS if config.get(name)}
 

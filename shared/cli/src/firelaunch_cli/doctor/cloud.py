@@ -10,7 +10,7 @@ from firelaunch.identity.clock import CLOCK_SECONDS
 from firelaunch.membership.claims import MAX_BYTES
 
 from ..deploy.accounts import pages
-from ..deploy.gcloud import Failed, Tools
+from ..deploy.gcloud import CommandFailed, Tools
 from ..deploy.steps import Step
 from .base import Finding, note, ok, problem, skipped
 
@@ -50,13 +50,13 @@ def cloud_checks(
         return
     try:
         tools.token()
-    except Failed as failed:
+    except CommandFailed as failed:
         yield skipped("cloud", f"{str(failed).splitlines()[0]}. Log in: {failed.mend}")
         return
     show("the project")
     try:
         planned = steps()
-    except Failed as failed:
+    except CommandFailed as failed:
         yield problem("the project", str(failed), failed.mend)
         return
     for step in planned:
@@ -71,7 +71,7 @@ def looked(step: Step, tools: Tools, app: str) -> Finding:
     """Whether what a step makes so is so already."""
     try:
         answers = step.answers(tools)
-    except Failed as failed:
+    except CommandFailed as failed:
         if _NOT_FOUND.search(str(failed)):
             return problem(step.title, "what it is about is not there yet", f"firelaunch deploy {app}")
         report = note if step.optional else problem
@@ -98,7 +98,7 @@ def claims(tools: Tools, project: str, tenant: str) -> Finding:
         for users, more in islice(pages(tools, project, tenant), _PAGES):  # noqa: B007 - of the last page
             near += [user["localId"] for user in users if len(user.get("customAttributes", "")) >= _NEAR]
             seen += len(users)
-    except Failed as failed:
+    except CommandFailed as failed:
         mend = f"a deploy sets Firebase Authentication up, where {project} does not have it yet"
         return problem(name, str(failed), f"{failed.mend}; {mend}")
     return _claims(name, near, f"{'the first ' if more else ''}{seen:,} accounts")

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .retrieval import CollectionError, Progress
 
-__all__ = ["Answer", "Question", "Questions", "check_answers", "load_questions"]
+__all__ = ["CheckedAnswer", "EvalQuestion", "Questions", "check_answers", "load_questions"]
 
 _REFUSALS = (
     "no passage", "not know", "n't know", "cannot answer", "can't answer", "could not find", "couldn't find",
@@ -30,7 +30,7 @@ _REFUSALS = (
 _CHECKS = ("contains", "cites", "refuses")
 
 
-class Question(BaseModel):
+class EvalQuestion(BaseModel):
     """A question and the checks of its answer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,12 +46,12 @@ class Questions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    question: list[Question] = Field(min_length=1)
+    question: list[EvalQuestion] = Field(min_length=1)
     refusals: list[str] = []
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CheckedAnswer:
     """An answer and the names of the documents that it cites."""
 
     text: str
@@ -85,7 +85,7 @@ def load_questions(folder: Path) -> tuple[Questions, list[Path]]:
 
 
 def check_answers(
-    app: str, model: str, questions: Questions, documents: int, ask: Callable[[str], Answer], progress: Progress
+    app: str, model: str, questions: Questions, documents: int, ask: Callable[[str], CheckedAnswer], progress: Progress
 ) -> dict[str, Any]:
     """Ask every question and return a report with the shares of questions that passed, in total and by check.
 
@@ -115,7 +115,7 @@ def check_answers(
     }
 
 
-def _check(question: Question, answer: Answer, refusals: Sequence[str]) -> dict[str, bool]:
+def _check(question: EvalQuestion, answer: CheckedAnswer, refusals: Sequence[str]) -> dict[str, bool]:
     text = " ".join(answer.text.lower().replace("\u2019", "'").split())
     checks = {}
     if question.must_contain:

@@ -15,7 +15,7 @@ from .compare import blocks
 from .fragment import MARKER, Fragment, Problem, bound, functions, reached
 from .paths import Pattern, pattern
 
-__all__ = ["Composed", "Kept", "Refused", "compile_problems", "compose", "keep_others"]
+__all__ = ["Composed", "CompositionRefused", "Kept", "compile_problems", "compose", "keep_others"]
 
 _MOST_BYTES = 256 * 1024
 """Most bytes of a ruleset's text (https://firebase.google.com/docs/firestore/quotas#security_rules)."""
@@ -24,7 +24,7 @@ _GUARDS = {"isMember": 1, "isSelf": 2}
 _PLACED = re.compile(r"^L(\d+):\d+ (.*)$", re.MULTILINE)
 
 
-class Refused(Exception):
+class CompositionRefused(Exception):
     """The files cannot be composed. The message has a line for each problem."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -90,7 +90,7 @@ def compose(base: str, fragments: Sequence[Fragment], base_file: str = "firestor
     try:
         parsed_base = _read_base(base)
     except NotRead as problem:
-        raise Refused([Problem(base_file, line_of(base, problem.offset), str(problem))]) from None
+        raise CompositionRefused([Problem(base_file, line_of(base, problem.offset), str(problem))]) from None
     blocks: list[tuple[Fragment, str]] = []
     problems: list[Problem] = []
     for fragment in sorted(fragments, key=lambda item: item.app):
@@ -100,11 +100,11 @@ def compose(base: str, fragments: Sequence[Fragment], base_file: str = "firestor
         if text:
             blocks.append((plain, text))
     if problems:
-        raise Refused(problems)
+        raise CompositionRefused(problems)
     composed = _joined(base, base_file, parsed_base.end, blocks)
     if len(composed.text.encode()) > _MOST_BYTES:
         size = f"the built rules are larger than the {_MOST_BYTES} bytes that Firebase takes; shorten the fragments"
-        raise Refused([Problem(base_file, 1, size)])
+        raise CompositionRefused([Problem(base_file, 1, size)])
     return composed
 
 

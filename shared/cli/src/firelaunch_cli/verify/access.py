@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..deploy.gcloud import Failed, Request, Tools, gcloud
+from ..deploy.gcloud import CommandFailed, Request, Tools, gcloud
 from ..deploy.resources import Place, account_of
 from ..deploy.steps import Step
 from .manifest import LABEL, Manifest
@@ -40,7 +40,9 @@ def caller(tools: Tools, project: str) -> str:
     """
     email = str(tools.run(gcloud("config", "get", "account", project=project)) or "")
     if "@" not in email:
-        raise Failed("gcloud knows no account of yours", "gcloud auth login, or: gcloud config set account ACCOUNT")
+        raise CommandFailed(
+            "gcloud knows no account of yours", "gcloud auth login, or: gcloud config set account ACCOUNT"
+        )
     kind = "serviceAccount" if email.endswith(".gserviceaccount.com") else "user"
     return f"{kind}:{email}"
 
@@ -141,7 +143,7 @@ class Access:
         while True:
             try:
                 return self._tools.request(Request("POST", f"{_CREDENTIALS}/{self.email(kind)}:{method}", body))
-            except Failed as failed:
+            except CommandFailed as failed:
                 if ": 403 " not in str(failed) or waited >= _NEW_RIGHT_SECONDS:
                     raise
             if waited == 0:
@@ -159,7 +161,7 @@ class Access:
                 return str(said["idToken"])
             message = str(said.get("error", {}).get("message", status))
             if not _NOT_YET.search(message) or waited >= _KEY_SECONDS:
-                raise Failed(
+                raise CommandFailed(
                     f"signing in a user: {message}", "see that Firebase Authentication is set up in the project"
                 )
             if waited == 0:
@@ -178,7 +180,7 @@ class Access:
             return answer.status_code, answer.json()
         except (httpx.HTTPError, ValueError) as error:
             # The address holds the key, and is not told.
-            raise Failed(
+            raise CommandFailed(
                 f"signing in a user: {type(error).__name__}", "run the same command again", passing=True
             ) from None
 
@@ -187,6 +189,6 @@ class Access:
             name = f"projects/{self._manifest.project}/locations/global/keys/{self._manifest.app}"
             said = self._tools.request(Request("GET", f"https://{KEYS_API}/v2/{name}/keyString"))
             if not said:
-                raise Failed("the run's API key is not there", "run firelaunch verify again")
+                raise CommandFailed("the run's API key is not there", "run firelaunch verify again")
             self._key = str(said["keyString"])
         return self._key

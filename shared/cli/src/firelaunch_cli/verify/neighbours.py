@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..deploy.delays import disabled_api
-from ..deploy.gcloud import Failed, Request, Tools
+from ..deploy.gcloud import CommandFailed, Request, Tools
 from ..deploy.resources import OF_FUNCTIONS, Place
 
 __all__ = ["apps_of", "remains_of"]
@@ -74,7 +74,7 @@ def _read(tools: Tools, url: str) -> Any:
     """The answer; nothing where the API is off, because then nothing was made by it."""
     try:
         return tools.request(Request("GET", url))
-    except Failed as failed:
+    except CommandFailed as failed:
         if disabled_api(f"{failed}\n{failed.mend}"):
             return None
         raise

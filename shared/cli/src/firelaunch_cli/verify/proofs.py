@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from ..deploy.gcloud import Failed, Request
+from ..deploy.gcloud import CommandFailed, Request
 from .proving import FIRESTORE, STORAGE, Proving, Unproved
 from .resources import other_database
 
@@ -431,7 +431,7 @@ def _serving(release: Any) -> str:
 def _release(release: Any, run: Proving) -> None:
     try:
         release.deploy(run.memory["staged"])
-    except Failed as failed:
+    except CommandFailed as failed:
         raise Unproved("a second revision that works", str(failed)[-300:], run.logs) from None
 
 

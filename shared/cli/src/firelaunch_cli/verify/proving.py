@@ -22,7 +22,7 @@ from .resources import bucket_of, place_of, users_of
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["FIRESTORE", "STORAGE", "Event", "Proving", "Unproved"]
+__all__ = ["FIRESTORE", "STORAGE", "Proving", "ReceivedEvent", "Unproved"]
 
 FIRESTORE = "https://firestore.googleapis.com/v1"
 STORAGE = "https://storage.googleapis.com/storage/v1/b"
@@ -47,7 +47,7 @@ class Unproved(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ReceivedEvent:
     """One server-sent event, and the seconds since its request was sent."""
 
     name: str
@@ -167,7 +167,7 @@ class Proving:
             return answer.status_code, answer.text
 
     @contextmanager
-    def stream(self, uid: str, chat: str, text: str) -> Iterator[Iterator[Event]]:
+    def stream(self, uid: str, chat: str, text: str) -> Iterator[Iterator[ReceivedEvent]]:
         """A message of a user's, and its answer's events as they come; leaving the block closes the connection."""
         begun = self.clock()
         headers = {"Authorization": f"Bearer {self.access.user_token(uid)}", "Accept": "text/event-stream"}
@@ -178,14 +178,14 @@ class Proving:
                 raise Unproved("a stream of the answer", f"{answer.status_code}: {answer.text[:300]}", self.logs)
             yield self._events(answer.iter_lines(), begun)
 
-    def _events(self, lines: Iterator[str], begun: float) -> Iterator[Event]:
+    def _events(self, lines: Iterator[str], begun: float) -> Iterator[ReceivedEvent]:
         name = ""
         for line in lines:
             field_name, _, value = line.partition(":")
             if field_name == "event":
                 name = value.strip()
             elif field_name == "data" and name:
-                yield Event(name, json.loads(value), self.clock() - begun)
+                yield ReceivedEvent(name, json.loads(value), self.clock() - begun)
 
     def until(self, check: Callable[[], Any], seconds: float) -> Any:
         """What ``check`` says once that is true; its last word where it is not within ``seconds``."""

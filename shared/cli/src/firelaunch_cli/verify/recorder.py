@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..deploy.functions import topic_of
-from ..deploy.gcloud import Command, Failed, Request, Tools
+from ..deploy.gcloud import Command, CommandFailed, Request, Tools
 from ..deploy.resources import OF_FUNCTIONS, REPOSITORY, account_of
 from .manifest import LABEL, Manifest
 from .resources import KINDS, binding_name, bucket_of, other_database, place_of, rules_mark, unnamed_ruleset
@@ -91,7 +91,7 @@ class Recorder(Tools):
     def _recorded(self, effect: _Effect, act: Callable[[], Any], said: str) -> Any:
         if effect.changes:
             if self._manifest.shared:
-                raise Failed(
+                raise CommandFailed(
                     f"{self._manifest.project} is shared, and this would change it for all apps: {effect.changes}",
                     f"deploy an app there first, or do it yourself: {said}",
                 )
@@ -133,7 +133,7 @@ class _Names:
                 found: _Effect | None = effect(self, words[len(parts) :], _flags(command.argv))
                 if found is not None:
                     return found
-        raise Failed(f"verify does not know what this makes, and did not run it: {command}", "report this")
+        raise CommandFailed(f"verify does not know what this makes, and did not run it: {command}", "report this")
 
     def of_request(self, request: Request) -> _Effect:
         """What a request does.
@@ -151,7 +151,7 @@ class _Names:
                 made: _Effect | None = effect(self, found, request)
                 if made is not None:
                     return made
-        raise Failed(f"verify does not know what this makes, and did not send it: {where}", "report this")
+        raise CommandFailed(f"verify does not know what this makes, and did not send it: {where}", "report this")
 
     def account(self, rest: Sequence[str], _: Mapping[str, str]) -> _Effect:
         """A service account of the run's, or the builder that all apps share."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..deploy.gcloud import Failed, Tools
+from ..deploy.gcloud import CommandFailed, Tools
 from .manifest import Manifest, Resource
-from .resources import KINDS, Kind
+from .resources import KINDS, ResourceKind
 
 __all__ = ["Left", "remove"]
 
@@ -54,7 +54,7 @@ def _round(tools: Tools, manifest: Manifest, resources: list[Resource], say: Say
     for resource in sorted(known, key=lambda each: order.index(each.kind)):
         try:
             reason = _remove(tools, manifest, resource, say)
-        except Failed as failed:
+        except CommandFailed as failed:
             reason = f"{str(failed).splitlines()[-1]}; {failed.mend}"
         if reason:
             left.append(Left(resource.kind, resource.name, reason))
@@ -76,14 +76,14 @@ def _remove(tools: Tools, manifest: Manifest, resource: Resource, say: Say) -> s
         return f"it does not bear {kind.mark}; it is not touched"
     try:
         kind.delete(tools, manifest, name)
-    except Failed as failed:
+    except CommandFailed as failed:
         if kind.look(tools, manifest, name) is not None:
             raise failed from None
     say(f"removed: {kind.title} {name}")
     return _until_gone(tools, manifest, kind, name) if kind.slow else ""
 
 
-def _until_gone(tools: Tools, manifest: Manifest, kind: Kind, name: str) -> str:
+def _until_gone(tools: Tools, manifest: Manifest, kind: ResourceKind, name: str) -> str:
     for _ in range(_POLLS):
         if kind.look(tools, manifest, name) is None:
             return ""

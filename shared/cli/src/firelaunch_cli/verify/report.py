@@ -12,7 +12,7 @@ from .proofs import PROOFS
 from .removal import Left
 from .resources import KINDS
 
-__all__ = ["Outcome", "Result", "dry_run", "estimate_lines", "proof_lines", "table"]
+__all__ = ["ProofOutcome", "ProofResult", "dry_run", "estimate_lines", "proof_lines", "table"]
 
 _SHARED = (
     "In a shared project (--in-shared-project) it changes no rules, no Auth, no APIs and no",
@@ -21,7 +21,7 @@ _SHARED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ProofResult:
     """One proof's end. ``seen`` is what was there; of one that failed, ``expected`` and ``where`` say more."""
 
     name: str
@@ -34,7 +34,7 @@ class Result:
 
 
 @dataclass(slots=True)
-class Outcome:
+class ProofOutcome:
     """One run, from its deploy to its removal.
 
     Args:
@@ -43,7 +43,7 @@ class Outcome:
     """
 
     manifest: Manifest
-    results: list[Result] = field(default_factory=list)
+    results: list[ProofResult] = field(default_factory=list)
     seconds: float = 0.0
     problem: str = ""
     left: list[Left] = field(default_factory=list)
@@ -75,7 +75,7 @@ class Outcome:
         }
 
 
-def table(results: Sequence[Result]) -> list[str]:
+def table(results: Sequence[ProofResult]) -> list[str]:
     """A line for each proof, with more below one that failed."""
     width = max((len(result.name) for result in results), default=0)
     lines = []

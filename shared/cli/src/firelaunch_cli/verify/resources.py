@@ -13,13 +13,13 @@ from typing import Any
 from urllib.parse import quote
 
 from ..deploy.functions import topic_of
-from ..deploy.gcloud import Failed, Request, Tools
+from ..deploy.gcloud import CommandFailed, Request, Tools
 from ..deploy.resources import OF_FUNCTIONS, REPOSITORY, Place, account_of
 from .manifest import LABEL, Manifest
 
 __all__ = [
     "KINDS",
-    "Kind",
+    "ResourceKind",
     "binding_name",
     "bucket_of",
     "other_database",
@@ -42,7 +42,7 @@ Delete = Callable[[Tools, Manifest, str], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ResourceKind:
     """One kind of resource.
 
     Args:
@@ -140,12 +140,14 @@ def _by_name(*_: Any) -> bool:
     return True
 
 
-def _labelled_kind(title: str, base: str, names: Names) -> Kind:
-    return Kind(title, f"the label {LABEL}=RUN", names, _shown(base), _is_labelled, _gone(base), slow=True)
+def _labelled_kind(title: str, base: str, names: Names) -> ResourceKind:
+    return ResourceKind(title, f"the label {LABEL}=RUN", names, _shown(base), _is_labelled, _gone(base), slow=True)
 
 
-def _named_kind(title: str, base: str, names: Names) -> Kind:
-    return Kind(title, "its whole name, with the run's id", names, _shown(base), _by_name, _gone(base), slow=True)
+def _named_kind(title: str, base: str, names: Names) -> ResourceKind:
+    return ResourceKind(
+        title, "its whole name, with the run's id", names, _shown(base), _by_name, _gone(base), slow=True
+    )
 
 
 def _look_at_key(tools: Tools, _: Manifest, name: str) -> Any:
@@ -195,12 +197,12 @@ def _delete_binding(tools: Tools, manifest: Manifest, name: str) -> None:
         body = {"policy": {**policy, "bindings": bindings}}
         try:
             tools.request(Request("POST", f"{_IAM}/{manifest.project}:setIamPolicy", body))
-        except Failed as failed:
+        except CommandFailed as failed:
             if "concurrent policy changes" not in str(failed):
                 raise
         else:
             return
-    raise Failed(f"the policy of {manifest.project} changes all the time", "run the same command again")
+    raise CommandFailed(f"the policy of {manifest.project} changes all the time", "run the same command again")
 
 
 def _look_at_ruleset(tools: Tools, manifest: Manifest, name: str) -> Any:
@@ -279,8 +281,8 @@ def _delete_sources(tools: Tools, _: Manifest, name: str) -> None:
 _IMAGES = f"{{region}}/repositories/{REPOSITORY}/packages/"
 _SERVICES = ("{app}", f"{OF_FUNCTIONS}{{app}}")
 
-KINDS: Mapping[str, Kind] = {
-    "user": Kind(
+KINDS: Mapping[str, ResourceKind] = {
+    "user": ResourceKind(
         title="user of Firebase Authentication",
         mark="its whole uid, with the run's id",
         names=lambda manifest: frozenset(users_of(manifest)),
@@ -288,7 +290,7 @@ KINDS: Mapping[str, Kind] = {
         marked=_by_name,
         delete=_delete_user,
     ),
-    "api key": Kind(
+    "api key": ResourceKind(
         title="API key",
         mark=f"the annotation {LABEL}=RUN",
         names=_named("{project}/locations/global/keys/{app}"),
@@ -323,7 +325,7 @@ KINDS: Mapping[str, Kind] = {
         "https://artifactregistry.googleapis.com/v1",
         _named(*(f"{_IMAGES}{name}" for name in _SERVICES)),
     ),
-    "source": Kind(
+    "source": ResourceKind(
         title="uploaded source of a service",
         mark="its whole folder, with the run's id",
         names=_sources,
@@ -333,7 +335,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "queue": _named_kind("Cloud Tasks queue", "https://cloudtasks.googleapis.com/v2", _named("{region}/queues/{app}")),
     "rules": _named_kind("release of rules", _RULES, _named("{project}/releases/cloud.firestore/{app}")),
-    "ruleset": Kind(
+    "ruleset": ResourceKind(
         title="set of rules",
         mark="the comment that ends its text",
         names=None,
@@ -341,7 +343,7 @@ KINDS: Mapping[str, Kind] = {
         marked=_is_marked_ruleset,
         delete=_delete_ruleset,
     ),
-    "bucket": Kind(
+    "bucket": ResourceKind(
         title="bucket and its objects",
         mark=f"the label {LABEL}=RUN",
         names=lambda manifest: frozenset([bucket_of(manifest)]),
@@ -349,7 +351,7 @@ KINDS: Mapping[str, Kind] = {
         marked=_is_labelled,
         delete=_delete_bucket,
     ),
-    "database": Kind(
+    "database": ResourceKind(
         title="Firestore database",
         mark="its whole name, with the run's id",
         names=_named("{project}/databases/{app}", "{project}/databases/{app}-other"),
@@ -358,7 +360,7 @@ KINDS: Mapping[str, Kind] = {
         delete=_delete_database,
         slow=True,
     ),
-    "binding": Kind(
+    "binding": ResourceKind(
         title="binding of the project's policy",
         mark="its member, one of the run's accounts",
         names=None,

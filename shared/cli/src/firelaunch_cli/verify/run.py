@@ -14,7 +14,7 @@ from types import FrameType
 from firelaunch.text_file import read_text_file
 
 from ..deploy.build_folder import Staged, StageError, stage_app, stage_functions
-from ..deploy.gcloud import Failed, Tools
+from ..deploy.gcloud import CommandFailed, Tools
 from ..deploy.plan import describe, describe_command
 from ..deploy.rehearsal import release_prompts
 from ..deploy.release import Release
@@ -27,7 +27,7 @@ from .neighbours import apps_of, remains_of
 from .proofs import PROOFS, Proof
 from .proving import Proving, Unproved
 from .removal import Left, remove
-from .report import Outcome, Result
+from .report import ProofOutcome, ProofResult
 from .resources import place_of
 from .throwaway import ThrowAway
 
@@ -108,7 +108,7 @@ class Run:
             return
         apps = apps_of(self.tools, place)
         if apps:
-            raise Failed(
+            raise CommandFailed(
                 f"{project} holds other firelaunch apps: {', '.join(apps)}",
                 "use a project without any: gcloud projects create; or pass --in-shared-project, which changes "
                 "nothing that they share and skips the proofs that would",
@@ -126,7 +126,7 @@ class Run:
         lacks = self._lacking(app)
         return self._deploy(app, lacks, scratch)
 
-    def prove(self, proving: Proving, proofs: Sequence[Proof], outcome: Outcome) -> None:
+    def prove(self, proving: Proving, proofs: Sequence[Proof], outcome: ProofOutcome) -> None:
         """Run the proofs; results are in ``outcome`` one by one, also when this is broken off."""
         failed: set[str] = set()
         for proof in proofs:
@@ -189,7 +189,7 @@ class Run:
             try:
                 staged = stage()
             except StageError as error:
-                raise Failed(str(error), "mend what it says") from None
+                raise CommandFailed(str(error), "mend what it says") from None
             self._releases(app, service).deploy(staged)
             return staged
 
@@ -206,18 +206,18 @@ class Run:
     def _url(self, app: ThrowAway, service: Service) -> str:
         live = self._releases(app, service).live()
         if live is None:
-            raise Failed(f"{service.name} is not there after its deploy", "run the same command again")
+            raise CommandFailed(f"{service.name} is not there after its deploy", "run the same command again")
         return live.url
 
     def _perform(self, step: Step) -> None:
         with self.doing(step.title) as said:
             said.append("done" if perform(step, self.tools, lambda _: True) else "ok")
 
-    def _result(self, proof: Proof, proving: Proving, failed: set[str]) -> Result:
+    def _result(self, proof: Proof, proving: Proving, failed: set[str]) -> ProofResult:
         reason = next((proving.lacks[need] for need in proof.needs if need in proving.lacks), "")
         reason = reason or next((f"it takes what {name} leaves" for name in proof.after if name in failed), "")
         if reason:
-            return Result(proof.name, proof.shows, "skipped", seen=reason)
+            return ProofResult(proof.name, proof.shows, "skipped", seen=reason)
         begun = self.clock()
         with self.doing(f"prove that {proof.shows}") as said:
             try:
@@ -225,11 +225,11 @@ class Run:
             except Unproved as error:
                 said.append("failed")
                 end = {"seen": error.seen, "expected": error.expected, "where": error.where}
-                return Result(proof.name, proof.shows, "failed", self.clock() - begun, **end)
+                return ProofResult(proof.name, proof.shows, "failed", self.clock() - begun, **end)
             except Exception as error:
                 said.append("failed")
                 mend = getattr(error, "mend", proving.logs)
                 seen = f"{type(error).__name__}: {error}"[:500]
-                return Result(proof.name, proof.shows, "failed", self.clock() - begun, seen, "no error", mend)
+                return ProofResult(proof.name, proof.shows, "failed", self.clock() - begun, seen, "no error", mend)
             said.append("passed")
-            return Result(proof.name, proof.shows, "passed", self.clock() - begun, seen)
+            return ProofResult(proof.name, proof.shows, "passed", self.clock() - begun, seen)

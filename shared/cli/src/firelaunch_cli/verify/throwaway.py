@@ -11,7 +11,7 @@ from firelaunch.text_file import read_text_file
 from ..deploy.data import database, indexes, indexes_built, publish
 from ..deploy.events import for_uploads, notification, removals
 from ..deploy.functions import AppFunctions, app_functions
-from ..deploy.gcloud import Failed, Request
+from ..deploy.gcloud import CommandFailed, Request
 from ..deploy.jobs import for_work, scheduled
 from ..deploy.plan import apis_are_on, for_project, for_service, preflight
 from ..deploy.resources import Place, Service, app_service, features, permissions_of
@@ -124,7 +124,7 @@ class ThrowAway:
         """The service of its functions, and what calls them."""
         found = app_functions(self.settings, self.place)
         if found is None:
-            raise Failed("the throw-away app has no functions", "report this")
+            raise CommandFailed("the throw-away app has no functions", "report this")
         return found
 
     def looked_at(self) -> list[Step]:

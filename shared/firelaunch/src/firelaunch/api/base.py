@@ -24,11 +24,11 @@ __all__ = [
     "BEARER",
     "KEY_HEADER",
     "LOCALHOST",
-    "Backend",
     "Body",
     "PageQuery",
     "Path",
     "Routes",
+    "ViewContext",
     "admins_only",
     "backend",
     "caller",
@@ -173,7 +173,7 @@ class Routes:
 
 
 @dataclass(frozen=True, slots=True)
-class Backend:
+class ViewContext:
     """The objects that the views of one app work with.
 
     Attributes:
@@ -187,9 +187,9 @@ class Backend:
     document: Callable[[], dict[str, Any]]
 
 
-def backend() -> Backend:
+def backend() -> ViewContext:
     """Return the current app's backend."""
-    value: Backend = current_app.extensions["firelaunch"]
+    value: ViewContext = current_app.extensions["firelaunch"]
     return value
 
 

@@ -32,7 +32,7 @@ from ..rag.files import ScopedFiles, upload_path
 from ..rag.index.base import GENERATION, owner_of, scopes_of
 from ..rag.versions import State, Version, Versions
 from ..scope import Scope
-from ..settings.app import Documents as Policy
+from ..settings.app import DocumentSettings as Policy
 from ..settings.app import Plan
 from ..store.base import SERVER_TIME, Create, Delete, Document, Filter, Increment, Order, Query, Set, Update, Write
 from ..store.fence import Fence

@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..paging import Page, page_after, page_cursor
 from ..scope import Scope
-from ..settings.app import Jobs as Policy
+from ..settings.app import JobSettings as Policy
 from ..store.base import DELETE_FIELD, Create, Document, Filter, Order, Query, Update
 from ..store.scoped import ScopedStore
 from .base import PAYLOAD_BYTES, Backend, Delivery, Job, Kind, event, job_view

@@ -43,7 +43,7 @@ from ..api import (
     tryout,
     ui,
 )
-from ..api.base import LOCALHOST, Backend, Routes
+from ..api.base import LOCALHOST, Routes, ViewContext
 from ..api.refusals import ErrorAnswer
 from ..chats.ui_events import UI_HEADERS
 from ..errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
@@ -205,7 +205,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     app.runner = runner
     slots = follower_slots(max(1, settings.cloud.concurrency // 2))
     document = cache(partial(_document, app, services))
-    app.extensions["firelaunch"] = Backend(
+    app.extensions["firelaunch"] = ViewContext(
         services, turns, Answers(services, app.shutdown, slots), Uploads(services), document
     )
     for routes in _routes(services):

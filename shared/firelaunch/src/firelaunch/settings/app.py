@@ -27,27 +27,27 @@ from ..scope import check_app_id
 from ..text_file import read_text_file
 from .environments import chosen, environments, inherited_problems, overlaid, project_of
 from .plans import Billing, Plan, shared_prices
-from .search import Documents, EmbedderKind, Embedding, Index, Search, VertexIndex, with_vertex
+from .search import DocumentSettings, EmbedderKind, Embedding, IndexSettings, Search, VertexIndexSettings, with_vertex
 from .sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Price, PromptChoice
 from .sections import Section as _Section
 
 __all__ = [
     "AfterTurn",
-    "App",
+    "AppSettings",
     "Billing",
     "Cache",
     "Cloud",
     "Cors",
-    "Documents",
+    "DocumentSettings",
     "Effort",
     "Environment",
     "Guardrails",
-    "Identity",
-    "Index",
-    "Jobs",
+    "IdentitySettings",
+    "IndexSettings",
+    "JobSettings",
     "Limits",
     "Logs",
-    "Membership",
+    "MembershipSettings",
     "Mode",
     "ModelChoice",
     "Models",
@@ -58,7 +58,7 @@ __all__ = [
     "Search",
     "Settings",
     "VertexChoice",
-    "VertexIndex",
+    "VertexIndexSettings",
     "read_settings",
 ]
 
@@ -80,7 +80,7 @@ def _app_id(value: Any) -> str:
         raise ValueError(error.message) from None
 
 
-class App(_Section):
+class AppSettings(_Section):
     """``[app]``: what the app is called."""
 
     id: Annotated[str, BeforeValidator(_app_id)] = Field(
@@ -169,7 +169,7 @@ class Limits(_Section):
     schema_bytes: int = Field(default=16_384, ge=64, le=262_144, description="Bytes of an extraction's schema at most.")
 
 
-class Identity(_Section):
+class IdentitySettings(_Section):
     """``[identity]``: which Firebase ID tokens the deployed app takes."""
 
     tenant: str = Field(
@@ -189,7 +189,7 @@ class Identity(_Section):
     )
 
 
-class Membership(_Section):
+class MembershipSettings(_Section):
     """``[membership]``: who may join the deployed app. ``firelaunch publish`` tells the membership function."""
 
     join: Literal["open", "invite", "domain"] = Field(
@@ -211,7 +211,7 @@ class Membership(_Section):
         return self
 
 
-class Jobs(_Section):
+class JobSettings(_Section):
     """``[jobs]``: work that is done outside of requests, and the Cloud Tasks queue that brings it in the cloud."""
 
     url: str = Field(
@@ -277,13 +277,13 @@ _VARIABLES = {
 class Settings(_Section):
     """The settings of one app. They are frozen and passed as an argument, never looked up globally."""
 
-    app: App
+    app: AppSettings
     cloud: Cloud = Cloud()
     models: Models
     prices: dict[str, Price] = Field(default={})
-    index: Index = Index()
+    index: IndexSettings = IndexSettings()
     search: Search = Search()
-    documents: Documents = Documents()
+    documents: DocumentSettings = DocumentSettings()
     limits: Limits = Limits()
     cache: Cache = Cache()
     plans: dict[str, Plan]
@@ -292,10 +292,10 @@ class Settings(_Section):
     guardrails: Guardrails = Guardrails()
     logs: Logs = Logs()
     after_turn: AfterTurn = AfterTurn()
-    identity: Identity = Identity()
-    membership: Membership = Membership()
+    identity: IdentitySettings = IdentitySettings()
+    membership: MembershipSettings = MembershipSettings()
     cors: Cors = Cors()
-    jobs: Jobs = Jobs()
+    jobs: JobSettings = JobSettings()
     environment: Environment = Field(default=Environment(), exclude=True)
     root: Path = Field(default=Path(), exclude=True)
 

@@ -12,13 +12,13 @@ from ..errors import SettingsError
 from .sections import Section
 
 __all__ = [
-    "Documents",
+    "DocumentSettings",
     "EmbedderKind",
     "Embedding",
-    "Index",
     "IndexKind",
+    "IndexSettings",
     "Search",
-    "VertexIndex",
+    "VertexIndexSettings",
     "index_problems",
     "with_vertex",
 ]
@@ -50,7 +50,7 @@ _SHORTENED: Final = 768
 a valid vector too, and this length loses about 1% of retrieval quality at a quarter of the storage."""
 
 
-class VertexIndex(Section):
+class VertexIndexSettings(Section):
     """``[index.vertex]``: a Vertex AI index that is there already, when the backend is ``vertex``.
 
     Several apps may share one. Where it is left out, a deploy makes one for the app, and names it to the app itself.
@@ -62,7 +62,7 @@ class VertexIndex(Section):
     deployed: str = Field(description="Id of the index as it is deployed there.")
 
 
-class Index(Section):
+class IndexSettings(Section):
     """``[index]``: where the deployed app keeps its documents' vectors, and what makes them."""
 
     backend: IndexKind = Field(
@@ -119,7 +119,7 @@ class Index(Section):
         description="Tags that your searches filter by. A deploy makes Firestore's indexes for each of them, alone and "
         "together, with and without named documents. Other backends need none.",
     )
-    vertex: VertexIndex | None = Field(default=None, description="The index, when the backend is vertex.")
+    vertex: VertexIndexSettings | None = Field(default=None, description="The index, when the backend is vertex.")
 
     @model_validator(mode="after")
     def _overlap_is_a_part(self) -> Self:
@@ -156,7 +156,7 @@ class Embedding:
     length: int
 
 
-class Documents(Section):
+class DocumentSettings(Section):
     """``[documents]``: what users, and admins for the library, may have searched."""
 
     file_bytes: int = Field(
@@ -198,11 +198,11 @@ class Search(Section):
     )
 
 
-def with_vertex(index: Index, vertex_json: str) -> Index:
+def with_vertex(index: IndexSettings, vertex_json: str) -> IndexSettings:
     """Return the settings with the Vertex AI index that a deploy made, or unchanged if there is none.
 
     Args:
-        vertex_json: a :class:`VertexIndex` as JSON; empty for none.
+        vertex_json: a :class:`VertexIndexSettings` as JSON; empty for none.
 
     Raises:
         SettingsError: the JSON is not valid.
@@ -210,16 +210,16 @@ def with_vertex(index: Index, vertex_json: str) -> Index:
     if not vertex_json:
         return index
     try:
-        return index.model_copy(update={"vertex": VertexIndex.model_validate_json(vertex_json)})
+        return index.model_copy(update={"vertex": VertexIndexSettings.model_validate_json(vertex_json)})
     except ValidationError:
-        fields = ", ".join(VertexIndex.model_fields)
+        fields = ", ".join(VertexIndexSettings.model_fields)
         raise SettingsError(
             f"FIRELAUNCH_VERTEX_INDEX is not JSON with {fields}: deploy again, which sets it."
         ) from None
 
 
 def index_problems(
-    index: Index, embedding: Embedding, *, openai_key: bool = True, database_url: bool = True
+    index: IndexSettings, embedding: Embedding, *, openai_key: bool = True, database_url: bool = True
 ) -> Iterator[str]:
     """Yield the contradictions in the ``[index]`` of a deployed app, each with its remedy.
 
@@ -248,7 +248,7 @@ def index_problems(
         yield f"OPENAI_API_KEY is not set: index.embedder = {index.embedder!r} needs it."
 
 
-def _vector_problems(index: Index, embedding: Embedding) -> Iterator[str]:
+def _vector_problems(index: IndexSettings, embedding: Embedding) -> Iterator[str]:
     if embedding.kind == "none":
         yield (
             f"firelaunch.toml: index.embedder is 'none', and the backend {index.backend!r} finds by vectors alone: "

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
-__all__ = ["AccountServer", "Call", "refused"]
+__all__ = ["AccountServer", "RecordedCall", "refused"]
 
 _PATH = re.compile(
     r"(?:/identitytoolkit\.googleapis\.com)?/v1/projects/(?P<project>[^/]+)(?:/tenants/(?P<tenant>[^/]+))?"
@@ -26,7 +26,7 @@ _RESERVED = frozenset({"aud", "auth_time", "exp", "firebase", "iat", "iss", "nbf
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RecordedCall:
     """One request that reached the server."""
 
     action: str
@@ -46,7 +46,7 @@ class AccountServer:
     project: str
     fail: list[int] = field(default_factory=list)
     slow: float = 0.0
-    calls: list[Call] = field(default_factory=list)
+    calls: list[RecordedCall] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._users: dict[tuple[str | None, str], dict[str, Any]] = {}
@@ -83,7 +83,7 @@ class AccountServer:
             return refused(404, "PROJECT_NOT_FOUND")
         if not (authorization or "").startswith("Bearer "):
             return refused(403, "The request is missing a valid API key.")
-        self.calls.append(Call(target["action"], target["tenant"], body))
+        self.calls.append(RecordedCall(target["action"], target["tenant"], body))
         if target["action"] == "lookup":
             with self._lock:
                 looked_up = [self._users.get((target["tenant"], uid)) for uid in body.get("localId", [])]

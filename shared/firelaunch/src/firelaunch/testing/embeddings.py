@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from .grpc_server import GrpcServer, Method
-from .http import JsonServer, Refused
+from .http import JsonServer, RequestRefused
 
 __all__ = ["OpenAIEmbeddingServer", "VertexEmbeddingServer", "embedding"]
 
@@ -48,11 +48,11 @@ class OpenAIEmbeddingServer(JsonServer):
     def answer(self, path: str, body: Any) -> Any:
         """Return the embeddings of the texts in ``body``."""
         if path != "v1/embeddings":
-            raise Refused(404, f"no route {path}")
+            raise RequestRefused(404, f"no route {path}")
         texts = body["input"]
         total = sum(map(tokens_of, texts))
         if not 1 <= len(texts) <= _OPENAI_TEXTS or not all(texts) or total > _OPENAI_TOKENS:
-            raise Refused(400, "'input' is out of bounds")
+            raise RequestRefused(400, "'input' is out of bounds")
         dimensions = body.get("dimensions", self._dimensions)
         data = [
             {"object": "embedding", "index": n, "embedding": _coded(embedding(text, dimensions), body)}
@@ -80,20 +80,20 @@ class VertexEmbeddingServer(GrpcServer):
         """Return the embeddings of the instances in ``body``."""
         target = re.fullmatch(r"v1/projects/[\w-]+/locations/[\w-]+/publishers/google/models/([\w-]+):predict", path)
         if target is None or target[1] not in _OWN_DIMENSIONS:
-            raise Refused(404, f"no model at {path}", "NOT_FOUND")
+            raise RequestRefused(404, f"no model at {path}", "NOT_FOUND")
         if not set(body) <= {"instances", "parameters"}:
-            raise Refused(400, f"unknown fields: {sorted(body)}")
+            raise RequestRefused(400, f"unknown fields: {sorted(body)}")
         instances, parameters = body["instances"], body.get("parameters", {})
         texts = [_content(instance) for instance in instances]
         limit = 1 if target[1].startswith("gemini") else _VERTEX_TEXTS
         if not 1 <= len(texts) <= limit:
-            raise Refused(400, f"{len(texts)} instances, and {limit} at most are supported")
+            raise RequestRefused(400, f"{len(texts)} instances, and {limit} at most are supported")
         if sum(map(tokens_of, texts)) > _VERTEX_TOKENS:
-            raise Refused(400, "the input has more than 20000 tokens")
+            raise RequestRefused(400, "the input has more than 20000 tokens")
         full_length = _OWN_DIMENSIONS[target[1]]
         dimensions = int(parameters.get("outputDimensionality", full_length))
         if not set(parameters) <= {"outputDimensionality", "autoTruncate"} or not 1 <= dimensions <= full_length:
-            raise Refused(400, f"parameters are not valid: {parameters}")
+            raise RequestRefused(400, f"parameters are not valid: {parameters}")
         return {
             "predictions": [
                 {"embeddings": {"values": embedding(text, dimensions), "statistics": {"token_count": tokens_of(text)}}}
@@ -105,7 +105,7 @@ class VertexEmbeddingServer(GrpcServer):
 def _content(instance: Any) -> str:
     valid_fields = isinstance(instance, dict) and set(instance) <= {"content", "task_type", "title"}
     if not valid_fields or not instance.get("content") or instance.get("task_type", "RETRIEVAL_QUERY") not in _TASKS:
-        raise Refused(400, f"an instance is not valid: {sorted(instance)}")
+        raise RequestRefused(400, f"an instance is not valid: {sorted(instance)}")
     return str(instance["content"])
 
 

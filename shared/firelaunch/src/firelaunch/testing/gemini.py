@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .http import Answer, JsonServer, Refused, parsed
+from .http import HttpAnswer, JsonServer, RequestRefused, parsed
 
 __all__ = ["GeminiReply", "GeminiServer"]
 
@@ -67,15 +67,15 @@ class GeminiServer(JsonServer):
 
         target = _PATH.fullmatch(path)
         if target is None:
-            raise Refused(404, f"{path} is not found.", "NOT_FOUND")
+            raise RequestRefused(404, f"{path} is not found.", "NOT_FOUND")
         model, location = target["model"], target["location"]
         if not _is_there(model, location):
             full_name = f"projects/p/locations/{location}/publishers/google/models/{model}"
-            raise Refused(
+            raise RequestRefused(
                 404, f"Publisher Model `{full_name}` was not found or your project does not have access.", "NOT_FOUND"
             )
         if not self.headers[-1].get("authorization", "").startswith("Bearer "):
-            raise Refused(401, "Request is missing required authentication credential.", "UNAUTHENTICATED")
+            raise RequestRefused(401, "Request is missing required authentication credential.", "UNAUTHENTICATED")
         _check(parsed(GenerateContentRequest, _known(body)), body, model)
         reply = self.replies.pop(0) if self.replies else self.default
         events = list(_events(reply, model))
@@ -86,28 +86,28 @@ class GeminiServer(JsonServer):
 
 def _check(request: Any, body: Mapping[str, Any], model: str) -> None:
     if not request.contents:
-        raise Refused(400, "at least one contents field is required")
+        raise RequestRefused(400, "at least one contents field is required")
     called: list[str] = []
     for content in request.contents:
         if not content.parts or any(part.WhichOneof("data") == "text" and not part.text for part in content.parts):
-            raise Refused(400, "Unable to submit request because it must have a text parameter.")
+            raise RequestRefused(400, "Unable to submit request because it must have a text parameter.")
         answered = [part.function_response.name for part in content.parts if part.function_response.name]
         if len(answered) != len(called):
-            raise Refused(400, "the number of function response parts must equal that of function call parts")
+            raise RequestRefused(400, "the number of function response parts must equal that of function call parts")
         called = [part.function_call.name for part in content.parts if part.function_call.name]
         signed = [bool(part.thought_signature) for part in content.parts if part.function_call.name]
         if called and model.startswith("gemini-3") and not signed[0]:
-            raise Refused(400, "Function call is missing a thought_signature in functionCall parts.")
+            raise RequestRefused(400, "Function call is missing a thought_signature in functionCall parts.")
     if called:
-        raise Refused(400, "function call turns come before a function response turn")
+        raise RequestRefused(400, "function call turns come before a function response turn")
     if _call_ids(body, "functionCall") != _call_ids(body, "functionResponse"):
-        raise Refused(400, "the ids of function responses must be those of their function calls")
+        raise RequestRefused(400, "the ids of function responses must be those of their function calls")
     config = body.get("generationConfig", {})
     _check_thinking(config.get("thinkingConfig", {}), model)
     if "responseJsonSchema" in config and config.get("responseMimeType") != "application/json":
-        raise Refused(400, "response_mime_type must be application/json with a response schema")
+        raise RequestRefused(400, "response_mime_type must be application/json with a response schema")
     if not 1 <= config.get("maxOutputTokens", 1) <= 65_536:
-        raise Refused(400, "max_output_tokens must be from 1 to 65536")
+        raise RequestRefused(400, "max_output_tokens must be from 1 to 65536")
 
 
 def _is_there(model: str, location: str) -> bool:
@@ -135,14 +135,14 @@ def _call_ids(body: Mapping[str, Any], kind: str) -> list[str | None]:
 def _check_thinking(config: Mapping[str, Any], model: str) -> None:
     has_levels = re.match(r"gemini-(?:[3-9]|\d\d)", model) is not None
     if set(config) - {"thinkingLevel", "thinkingBudget", "includeThoughts"} or len(config) > 1:
-        raise Refused(400, "thinking_level and thinking_budget cannot be set together")
+        raise RequestRefused(400, "thinking_level and thinking_budget cannot be set together")
     if "thinkingLevel" in config and not has_levels:
-        raise Refused(400, "thinking_level is not supported by this model.")
+        raise RequestRefused(400, "thinking_level is not supported by this model.")
     levels = {"LOW", "MEDIUM", "HIGH"} | (set() if model == "gemini-3.8-flash" else {"MINIMAL"})
     if config.get("thinkingLevel", "LOW") not in levels:
-        raise Refused(400, f"Thinking level {config['thinkingLevel']} is not supported for this model.")
+        raise RequestRefused(400, f"Thinking level {config['thinkingLevel']} is not supported for this model.")
     if config.get("thinkingBudget") == 0 and "pro" in model:
-        raise Refused(400, "Budget 0 is invalid. This model only works in thinking mode.")
+        raise RequestRefused(400, "Budget 0 is invalid. This model only works in thinking mode.")
 
 
 def _events(reply: GeminiReply, model: str) -> Iterator[dict[str, Any]]:
@@ -178,14 +178,14 @@ def _joined(events: list[dict[str, Any]]) -> dict[str, Any]:
     return whole
 
 
-def _stream(reply: GeminiReply, events: list[dict[str, Any]]) -> Answer:
+def _stream(reply: GeminiReply, events: list[dict[str, Any]]) -> HttpAnswer:
     if reply.cut:
         events.pop()
     if reply.error is not None:
         events[-1] = {"error": {"code": reply.error, "message": "scripted", "status": "UNAVAILABLE"}}
     sent = [b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\r\n\r\n" for event in events]
     body = _paced(sent, reply.pause) if reply.pause else b"".join(sent)
-    return Answer(200, body, {"Content-Type": "text/event-stream"})
+    return HttpAnswer(200, body, {"Content-Type": "text/event-stream"})
 
 
 def _paced(pieces: list[bytes], pause: float) -> Iterator[bytes]:

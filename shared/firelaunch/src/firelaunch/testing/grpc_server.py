@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self
 
-from .http import Answer, JsonServer
+from .http import HttpAnswer, JsonServer
 
 if TYPE_CHECKING:
     from ..rag.vertex_clients import VertexClients
@@ -102,7 +102,7 @@ def _names(value: Any, path: str) -> bool:
     return isinstance(value, str) and "/" in value and value in path
 
 
-def _abort(context: Any, answer: Answer) -> None:
+def _abort(context: Any, answer: HttpAnswer) -> None:
     import grpc
     from google.protobuf import any_pb2
     from google.rpc import error_details_pb2, status_pb2

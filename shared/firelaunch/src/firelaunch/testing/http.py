@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-__all__ = ["Answer", "JsonServer", "Refused", "parsed"]
+__all__ = ["HttpAnswer", "JsonServer", "RequestRefused", "parsed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """An answer: ``body`` is sent as JSON, unchanged if it is bytes, or piece by piece if it is an iterator of bytes.
 
     Status 0 cuts the connection.
@@ -24,7 +24,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """Raised by ``answer`` for an error in the format that Google's and OpenAI's APIs share."""
 
     def __init__(self, status: int, message: str, name: str = "INVALID_ARGUMENT") -> None:
@@ -47,13 +47,13 @@ class JsonServer:
     def __init__(self) -> None:
         self.requests: list[tuple[str, Any]] = []
         self.headers: list[Mapping[str, str]] = []
-        self.script: list[Answer] = []
+        self.script: list[HttpAnswer] = []
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def answer(self, path: str, body: Any) -> Any:
-        """Return the JSON (or :class:`Answer`) for ``body`` at ``path`` (without its first "/").
+        """Return the JSON (or :class:`HttpAnswer`) for ``body`` at ``path`` (without its first "/").
 
         Raises:
             Refused: the service would refuse the request.
@@ -68,10 +68,10 @@ class JsonServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def _respond(self, path: str, headers: Mapping[str, str], raw: bytes) -> Answer:
+    def _respond(self, path: str, headers: Mapping[str, str], raw: bytes) -> HttpAnswer:
         return self._answered(path, headers, json.loads(raw))
 
-    def _answered(self, path: str, headers: Mapping[str, str], body: Any) -> Answer:
+    def _answered(self, path: str, headers: Mapping[str, str], body: Any) -> HttpAnswer:
         with self._lock:
             self.requests.append((path, body))
             self.headers.append(headers)
@@ -79,10 +79,10 @@ class JsonServer:
                 return self.script.pop(0)
             try:
                 result = self.answer(path, body)
-                return result if isinstance(result, Answer) else Answer(200, result)
-            except Refused as refused:
+                return result if isinstance(result, HttpAnswer) else HttpAnswer(200, result)
+            except RequestRefused as refused:
                 error = {"code": refused.status, "message": refused.message, "status": refused.name}
-                return Answer(refused.status, {"error": error})
+                return HttpAnswer(refused.status, {"error": error})
 
 
 class _Server(ThreadingHTTPServer):
@@ -114,7 +114,7 @@ def _handler(owner: JsonServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(sent)
 
-        def _stream(self, answer: Answer) -> None:
+        def _stream(self, answer: HttpAnswer) -> None:
             self.send_response(answer.status)
             for name, value in {**answer.headers, "Transfer-Encoding": "chunked"}.items():
                 self.send_header(name, value)
@@ -143,4 +143,4 @@ def parsed(kind: Any, body: Any) -> Any:
     try:
         return json_format.ParseDict(body, kind.pb()())
     except json_format.ParseError as error:
-        raise Refused(400, f"Invalid JSON payload received. {error}") from None
+        raise RequestRefused(400, f"Invalid JSON payload received. {error}") from None

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-__all__ = ["Reply", "Site"]
+__all__ = ["Site", "SiteReply"]
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class SiteReply:
     """An answer. With ``parts`` it is sent chunk by chunk, while the client stays connected."""
 
     body: bytes = b""
@@ -22,7 +22,7 @@ class Reply:
     parts: Callable[[], Any] | None = None
 
     @classmethod
-    def redirect(cls, location: str, status: int = 302) -> Reply:
+    def redirect(cls, location: str, status: int = 302) -> SiteReply:
         """Return a redirect. Characters outside ASCII are sent as UTF-8."""
         return cls(status=status, headers={"Location": location.encode().decode("latin-1")})
 
@@ -36,7 +36,7 @@ class Site:
     """
 
     def __init__(
-        self, pages: dict[str, Reply] | None = None, host: str = "127.0.0.1", context: ssl.SSLContext | None = None
+        self, pages: dict[str, SiteReply] | None = None, host: str = "127.0.0.1", context: ssl.SSLContext | None = None
     ) -> None:
         self.pages = pages or {}
         self.requests: list[tuple[str, dict[str, str]]] = []
@@ -74,7 +74,7 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             site.requests.append((self.path, dict(self.headers)))
-            reply = site.pages.get(self.path, Reply(status=404))
+            reply = site.pages.get(self.path, SiteReply(status=404))
             self.send_response(reply.status)
             headers = dict(reply.headers)
             if reply.parts is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..llm.gateway import ModelSession
 from ..llm.types import Chunk, Message
 from ..prompts.versions import UserPrompts
-from ..settings.app import App
+from ..settings.app import AppSettings
 from .grounding import Grounding
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Turn:
     ``memory`` holds notes on the user. Both are empty unless ``[after_turn]`` switches them on.
     """
 
-    app: App
+    app: AppSettings
     text: str
     history: list[Message]
     llm: ModelSession

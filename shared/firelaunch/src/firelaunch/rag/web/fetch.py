@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 from ...errors import FetchRefused
 from .addresses import Allow, Resolve, Target, addresses_of, is_public, read_url, resolve
-from .http import Deadline, Response, exchange
+from .http import FetchDeadline, WebResponse, exchange
 
 if TYPE_CHECKING:
     from protego import Protego
@@ -120,14 +120,14 @@ class Fetcher:
             FetchRefused: a URL, redirect or address is not allowed, robots.txt forbids the page, or there is no
                 answer, or one that is not 2xx, has no text type, is too large or too slow.
         """
-        return self._get(self.target(url), into, Deadline(self.limits.seconds), robots=True)
+        return self._get(self.target(url), into, FetchDeadline(self.limits.seconds), robots=True)
 
     def crawl_delay(self, target: Target) -> float:
         """Return the seconds that a site wants between two requests; 0 if it does not say."""
-        rules = self._rules(target, Deadline(self.limits.seconds))
+        rules = self._rules(target, FetchDeadline(self.limits.seconds))
         return float((rules and rules.crawl_delay(AGENT)) or 0.0)
 
-    def _get(self, target: Target, into: IO[bytes], deadline: Deadline, *, robots: bool) -> Fetched:
+    def _get(self, target: Target, into: IO[bytes], deadline: FetchDeadline, *, robots: bool) -> Fetched:
         for _ in range(self.limits.redirects + 1):
             if robots:
                 self._check_robots(target, deadline)
@@ -142,7 +142,7 @@ class Fetcher:
                 return self._read(target, answer, into, robots)
         raise FetchRefused("redirects", "The site redirects too often. Use the address of the page itself.")
 
-    def _read(self, target: Target, answer: Response, into: IO[bytes], document: bool) -> Fetched:
+    def _read(self, target: Target, answer: WebResponse, into: IO[bytes], document: bool) -> Fetched:
         if not 200 <= answer.status < 300:
             message = f"The site answered with status {answer.status}. Check the URL, or try again later."
             raise FetchRefused("status", message, reason=str(answer.status))
@@ -166,12 +166,12 @@ class Fetcher:
             return Fetched(target.url, content_type, most)
         raise FetchRefused("too_large", f"The document is larger than {most // 2**20} MB.")
 
-    def _check_robots(self, target: Target, deadline: Deadline) -> None:
+    def _check_robots(self, target: Target, deadline: FetchDeadline) -> None:
         rules = self._rules(target, deadline)
         if rules is None or not rules.can_fetch(target.url, AGENT):
             raise FetchRefused("robots", "The site does not allow programs to fetch this page (robots.txt).")
 
-    def _rules(self, target: Target, deadline: Deadline) -> Protego | None:
+    def _rules(self, target: Target, deadline: FetchDeadline) -> Protego | None:
         """Return the site's rules; ``None`` if the site cannot deliver them.
 
         RFC 9309 (2.3.1.4) says to treat that as if everything were forbidden.
@@ -188,7 +188,7 @@ class Fetcher:
             self._robots.popitem(last=False)
         return rules
 
-    def _fetch_rules(self, target: Target, deadline: Deadline) -> Protego | None:
+    def _fetch_rules(self, target: Target, deadline: FetchDeadline) -> Protego | None:
         from protego import Protego
 
         file = BytesIO()

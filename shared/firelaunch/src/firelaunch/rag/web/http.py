@@ -16,13 +16,13 @@ from .addresses import Address, Target
 if TYPE_CHECKING:
     from httpcore2 import NetworkStream
 
-__all__ = ["Deadline", "Response", "exchange"]
+__all__ = ["FetchDeadline", "WebResponse", "exchange"]
 
 _CONNECT_SECONDS = 10.0
 _PART = 64 * 1024
 
 
-class Deadline:
+class FetchDeadline:
     """A point in time that returns how much time is left."""
 
     def __init__(self, seconds: float) -> None:
@@ -42,7 +42,7 @@ class Deadline:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class WebResponse:
     """A response whose body is not read yet."""
 
     status: int
@@ -52,8 +52,8 @@ class Response:
 
 @contextmanager
 def exchange(
-    target: Target, addresses: Sequence[Address], agent: str, deadline: Deadline, context: ssl.SSLContext | None
-) -> Iterator[Response]:
+    target: Target, addresses: Sequence[Address], agent: str, deadline: FetchDeadline, context: ssl.SSLContext | None
+) -> Iterator[WebResponse]:
     """GET a target from the first of its addresses that answers, without proxy, cookies or redirects.
 
     Raises:
@@ -71,7 +71,7 @@ def exchange(
                 name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers
             }
             try:
-                yield Response(
+                yield WebResponse(
                     response.status,
                     response_headers,
                     _decode(response.iter_stream(), response_headers.get("content-encoding", "")),
@@ -88,7 +88,7 @@ def exchange(
 
 
 def _connect(
-    target: Target, addresses: Sequence[Address], deadline: Deadline, context: ssl.SSLContext | None
+    target: Target, addresses: Sequence[Address], deadline: FetchDeadline, context: ssl.SSLContext | None
 ) -> NetworkStream:
     import httpcore2
 
@@ -114,7 +114,7 @@ class _DeadlineStream:
     So no slow drip of bytes outlasts it.
     """
 
-    def __init__(self, stream: NetworkStream, deadline: Deadline) -> None:
+    def __init__(self, stream: NetworkStream, deadline: FetchDeadline) -> None:
         self._stream = stream
         self._deadline = deadline
 

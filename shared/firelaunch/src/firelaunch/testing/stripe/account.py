@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import Any
 
-from .forms import Refused
+from .forms import FormRefused
 
 __all__ = ["VERSION", "Account"]
 
@@ -58,7 +58,7 @@ class Account:
             Refused: there is no customer with that id.
         """
         if customer not in self.customers:
-            raise Refused(400, f"No such customer: '{customer}'", code="resource_missing", param="customer")
+            raise FormRefused(400, f"No such customer: '{customer}'", code="resource_missing", param="customer")
         return self.customers[customer]
 
     def known_price(self, price: str) -> str:
@@ -69,7 +69,7 @@ class Account:
         """
         if price not in self.prices:
             param = "line_items[0][price]"
-            raise Refused(400, f"No such price: '{price}'", code="resource_missing", param=param)
+            raise FormRefused(400, f"No such price: '{price}'", code="resource_missing", param=param)
         return price
 
     def session(self, fields: dict[str, Any], price: str, for_subscription: Mapping[str, str]) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class Account:
         with self.lock:
             record = self.subscriptions[subscription]
             if record["status"] in _ENDED and set(fields) - {"metadata"}:
-                raise Refused(400, "A canceled subscription can only update its cancellation_details and metadata.")
+                raise FormRefused(400, "A canceled subscription can only update its cancellation_details and metadata.")
             before = {name: record.get(name) for name in fields}
             record |= fields
             if price is not None:
@@ -144,9 +144,9 @@ class Account:
         """
         limit, after = params.get("limit", "10"), params.get("starting_after")
         if not limit.isdigit() or not 1 <= int(limit) <= 100:
-            raise Refused(400, "This value must be between 1 and 100 (inclusive).", param="limit")
+            raise FormRefused(400, "This value must be between 1 and 100 (inclusive).", param="limit")
         if after is not None and after not in items:
-            raise Refused(400, f"No such object: '{after}'", code="resource_missing", param="starting_after")
+            raise FormRefused(400, f"No such object: '{after}'", code="resource_missing", param="starting_after")
         remaining = [*items.values()][::-1]
         if after is not None:
             remaining = remaining[next(n for n, item in enumerate(remaining) if item["id"] == after) + 1 :]

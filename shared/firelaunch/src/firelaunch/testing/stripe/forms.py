@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-__all__ = ["Refused", "check", "decode", "missing"]
+__all__ = ["FormRefused", "check", "decode", "missing"]
 
 _PART = re.compile(r"\[([^\]]*)\]")
 
 
-class Refused(Exception):
+class FormRefused(Exception):
     """An error answer of Stripe (https://docs.stripe.com/api/errors)."""
 
     def __init__(self, status: int, message: str, *, kind: str = "invalid_request_error", **more: str) -> None:
@@ -21,9 +21,9 @@ class Refused(Exception):
         self.body = {"error": {"type": kind, "message": message, **more}}
 
 
-def missing(param: str) -> Refused:
+def missing(param: str) -> FormRefused:
     """Return the error for a missing parameter."""
-    return Refused(400, f"Missing required param: {param}.", code="parameter_missing", param=param)
+    return FormRefused(400, f"Missing required param: {param}.", code="parameter_missing", param=param)
 
 
 def decode(text: str) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def decode(text: str) -> dict[str, Any]:
         for part in parts:
             inner = place.setdefault(key, {})
             if not isinstance(inner, dict):
-                raise Refused(400, f"Invalid {first}", param=first)
+                raise FormRefused(400, f"Invalid {first}", param=first)
             place, key = inner, part
         place[key] = value
     return decoded
@@ -54,14 +54,14 @@ def check(params: Mapping[str, Any], known: Mapping[str, Any], path: str = "") -
     for name, value in params.items():
         here = f"{path}[{name}]" if path else name
         if name not in known and "*" not in known:
-            raise Refused(400, f"Received unknown parameter: {here}", code="parameter_unknown", param=here)
+            raise FormRefused(400, f"Received unknown parameter: {here}", code="parameter_unknown", param=here)
         form = known.get(name, known.get("*"))
         if isinstance(value, dict) != (form is not None):
-            raise Refused(400, f"Invalid {'string' if form is None else 'object'}: {here}", param=here)
+            raise FormRefused(400, f"Invalid {'string' if form is None else 'object'}: {here}", param=here)
         if isinstance(form, list):
             for position, item in value.items():
                 if not isinstance(item, dict):
-                    raise Refused(400, f"Invalid object: {here}[{position}]", param=here)
+                    raise FormRefused(400, f"Invalid object: {here}[{position}]", param=here)
                 check(item, form[0], f"{here}[{position}]")
         elif form is not None:
             check(value, form, here)
@@ -73,4 +73,4 @@ def check(params: Mapping[str, Any], known: Mapping[str, Any], path: str = "") -
 def _check_metadata(metadata: Mapping[str, str]) -> None:
     # https://docs.stripe.com/metadata: 50 keys of 40 characters, values of 500
     if len(metadata) > 50 or any(len(key) > 40 or len(value) > 500 for key, value in metadata.items()):
-        raise Refused(400, "Metadata is over its limits.", param="metadata")
+        raise FormRefused(400, "Metadata is over its limits.", param="metadata")

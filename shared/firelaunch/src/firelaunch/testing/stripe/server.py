@@ -15,7 +15,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from .account import Account
-from .forms import Refused, check, decode, missing
+from .forms import FormRefused, check, decode, missing
 
 __all__ = ["StripeServer"]
 
@@ -91,15 +91,15 @@ class StripeServer:
             if method == "POST" and (key := headers.get("Idempotency-Key")):
                 return self._once(key, url.path, params)
             return self._do(method, url.path, params)
-        except Refused as refused:
+        except FormRefused as refused:
             return refused.status, refused.body, {}
 
     def _authenticate(self, authorization: str) -> None:
         scheme, _, key = authorization.partition(" ")
         if not key:
-            raise Refused(401, "You did not provide an API key.")
+            raise FormRefused(401, "You did not provide an API key.")
         if scheme != "Bearer" or not hmac.compare_digest(key, self.key):
-            raise Refused(401, f"Invalid API Key provided: {key[:8]}{'*' * 8}{key[-4:]}")
+            raise FormRefused(401, f"Invalid API Key provided: {key[:8]}{'*' * 8}{key[-4:]}")
 
     def _once(self, key: str, path: str, params: dict[str, Any]) -> Answer:
         """Do a request once for each idempotency key, and repeat its answer afterwards.
@@ -115,15 +115,15 @@ class StripeServer:
         if earlier is not None:
             if earlier[0] != fingerprint:
                 message = "Keys for idempotent requests can only be used with the parameters they were first used with."
-                raise Refused(400, message, kind="idempotency_error")
+                raise FormRefused(400, message, kind="idempotency_error")
             if earlier[1] is None:
                 message = "There is currently another in-progress request using this Idempotent Key."
-                raise Refused(409, message, kind="idempotency_error", code="idempotency_key_in_use")
+                raise FormRefused(409, message, kind="idempotency_error", code="idempotency_key_in_use")
             status, body, _ = earlier[1]
             return status, body, {"Idempotent-Replayed": "true"}
         try:
             answer = self._do("POST", path, params)
-        except Refused:
+        except FormRefused:
             del self._replies[key]
             raise
         self._replies[key] = (fingerprint, answer)
@@ -147,7 +147,7 @@ class StripeServer:
                 check(params, known)
                 with self.account.lock:
                     return 200, json.loads(json.dumps(do(params, *match.groups()))), {}
-        raise Refused(404, f"Unrecognized request URL ({method}: {path}).")
+        raise FormRefused(404, f"Unrecognized request URL ({method}: {path}).")
 
     def _create_customer(self, params: dict[str, Any]) -> dict[str, Any]:
         return self.account.customer(params.get("metadata", {}), params.get("email"))
@@ -160,9 +160,9 @@ class StripeServer:
                 raise missing(name)
         for name in ("success_url", "cancel_url"):
             if not re.match(r"https?://", params.get(name, "http://")):
-                raise Refused(400, "Not a valid URL", code="url_invalid", param=name)
+                raise FormRefused(400, "Not a valid URL", code="url_invalid", param=name)
         if len(params.get("client_reference_id", "")) > 200:
-            raise Refused(400, "Invalid string: over 200 characters", param="client_reference_id")
+            raise FormRefused(400, "Invalid string: over 200 characters", param="client_reference_id")
         price = self.account.known_price(params["line_items"].get("0", {}).get("price", ""))
         self.account.known_customer(params.get("customer"))
         fields = {
@@ -184,14 +184,14 @@ class StripeServer:
         events = (event for event in self.account.events if event["id"] == key)
         stored = self.account.subscriptions.get(key) or self.account.customers.get(key) or next(events, None)
         if stored is None:
-            raise Refused(404, f"No such object: '{key}'", code="resource_missing", param="id")
+            raise FormRefused(404, f"No such object: '{key}'", code="resource_missing", param="id")
         return stored
 
     def _update_subscription(self, params: dict[str, Any], key: str) -> dict[str, Any]:
         """Change a subscription's metadata: empty values remove keys, others stay (https://docs.stripe.com/api/metadata)."""
         subscription = self.account.subscriptions.get(key)
         if subscription is None:
-            raise Refused(404, f"No such subscription: '{key}'", code="resource_missing", param="id")
+            raise FormRefused(404, f"No such subscription: '{key}'", code="resource_missing", param="id")
         metadata = {**subscription["metadata"], **params.get("metadata", {})}
         self.account.change(key, metadata={name: value for name, value in metadata.items() if value})
         return subscription
@@ -199,7 +199,7 @@ class StripeServer:
     def _cancel_subscription(self, _: dict[str, Any], key: str) -> dict[str, Any]:
         subscription = self.account.subscriptions.get(key)
         if subscription is None or subscription["status"] == "canceled":
-            raise Refused(404, f"No such subscription: '{key}'", code="resource_missing", param="id")
+            raise FormRefused(404, f"No such subscription: '{key}'", code="resource_missing", param="id")
         self.account.change(key, status="canceled")
         return subscription
 
