@@ -40,7 +40,7 @@ def repo(tmp_path: Path) -> Path:
     """What of the repo tells that it is one, in git."""
     repo = tmp_path / "origin"
     (repo / "template").mkdir(parents=True)
-    (repo / "shared").mkdir()
+    (repo / "shared" / "firelaunch").mkdir(parents=True)
     for name in ("cookiecutter.json", "template/x", "shared/x"):
         (repo / name).write_text("{}")
     git(repo, "init", "--quiet")
@@ -57,7 +57,11 @@ def git(folder: Path, *command: str) -> str:
 
 
 def from_git(repo: Path, commit: str) -> dict[str, Any]:
-    return {"url": f"file://{repo}", "vcs_info": {"vcs": "git", "commit_id": commit}, "subdirectory": "shared"}
+    return {
+        "url": f"file://{repo}",
+        "vcs_info": {"vcs": "git", "commit_id": commit},
+        "subdirectory": "shared/firelaunch",
+    }
 
 
 def test_the_repo_around_the_current_folder_comes_first(install: Install, repo: Path, monkeypatch: Any) -> None:

@@ -129,7 +129,11 @@ def install(lock):
     pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
     uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--compile-bytecode", "--python", python]
     packages = ["--require-hashes", "--no-deps", "-r", "requirements-dev.lock"]  # the lock holds all of them
-    itself = ["--no-deps", "--no-build-isolation", *(f"--editable=shared/{name}" for name in PARTS)]
+    itself = [
+        "--no-deps",
+        "--no-build-isolation",
+        *(word for name in PARTS for word in ("--editable", f"shared/{name}")),
+    ]
     with Step("fetching the installer"):
         patiently([[*pip, "--require-hashes", "-r", "requirements-uv.lock"]] * 3, env, lock)
     with Step("installing the packages of requirements-dev.lock (a slow network may take minutes)"):

@@ -76,7 +76,10 @@ class GcloudServer:
         self.folder = folder
 
     def __enter__(self) -> Self:
-        found = shutil.which("gcloud")
+        # Not another such server, which may be first on PATH already.
+        folders = os.environ["PATH"].split(os.pathsep)
+        others = [folder for folder in folders if not (Path(folder) / "server.py").exists()]
+        found = shutil.which("gcloud", path=os.pathsep.join(others))
         assert found is not None
         root = Path(found).resolve().parent.parent
         bundled = root / "platform" / "bundledpythonunix" / "bin" / "python3"

@@ -15,7 +15,7 @@ from firelaunch_cli.verify.recorder import Recorder
 from firelaunch_cli.verify.resources import KINDS, rules_mark
 from firelaunch_cli.verify.throwaway import ThrowAway
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 PROJECT = "demo-project"
 
 

@@ -104,7 +104,7 @@ give_up = time.monotonic() + 60
 while "google.cloud.aiplatform_v1" not in sys.modules and time.monotonic() < give_up:
     time.sleep(0.05)
 said.append([m for m in ("google.cloud.aiplatform_v1", "google.cloud.aiplatform") if m in sys.modules])
-print(json.dumps(said))
+print(json.dumps(said), flush=True)
 import os
 os._exit(0)
 """

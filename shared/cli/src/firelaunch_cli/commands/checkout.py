@@ -44,7 +44,7 @@ def firelaunch_checkout() -> Path:
     if "vcs_info" in origin:
         return _clone(url, str(origin["vcs_info"]["commit_id"]))
     folder = Path(unquote(urlsplit(url).path))
-    found = repo_around(folder) if url.startswith("file:") and folder.name == "shared" else None
+    found = repo_around(folder) if url.startswith("file:") and folder.parent.name == "shared" else None
     if found is None:
         raise click.ClickException(f"It is not known where this firelaunch comes from. {_MEND}")
     return found

@@ -190,9 +190,14 @@ class Jobs:
             InvalidCursor: ``cursor`` is not one of ours.
         """
         scope = self.__checked(scope)
-        own = (Filter("uid", "==", scope.uid),)
-        after = page_after(cursor)
-        return self._page(Query(scope.jobs(), where=own, order=_NEWEST, limit=limit + 1, after=after), limit)
+        query = Query(
+            scope.jobs(),
+            where=(Filter("uid", "==", scope.uid),),
+            order=_NEWEST,
+            limit=limit + 1,
+            after=page_after(cursor),
+        )
+        return self._page(query, limit)
 
     def dead(self, limit: int, cursor: str | None) -> Page:
         """Return a page of the whole app's dead jobs, newest first."""
