@@ -65,7 +65,7 @@ def from_git(repo: Path, commit: str) -> dict[str, Any]:
 
 
 def test_the_repo_around_the_current_folder_comes_first(install: Install, repo: Path, monkeypatch: Any) -> None:
-    install({"url": f"file://{ROOT}/shared", "dir_info": {"editable": True}})
+    install({"url": f"file://{ROOT}/shared/firelaunch", "dir_info": {"editable": True}})
     assert firelaunch_checkout() == ROOT
     monkeypatch.chdir(repo / "shared")
     assert firelaunch_checkout() == repo
