@@ -7,8 +7,10 @@ job, runs code of in a served app with a stub model.
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,15 +98,15 @@ def _walks() -> dict[str, int]:
 def _upload(server: Server, headers: dict[str, str], name: str) -> None:
     file = {"file": (name, f"# Otters\n\n{name} says that otters sleep on their backs.".encode())}
     document = server.client.post("/v1/documents", files=file, headers=headers).json()["id"]
+    give_up = time.monotonic() + 60
     while server.client.get(f"/v1/documents/{document}", headers=headers).json()["status"] != "ready":
-        pass
+        assert time.monotonic() < give_up, "the document was not indexed within a minute"
+        time.sleep(0.05)
 
 
 @contextmanager
 def _traced() -> Iterator[tuple[Server, Any]]:
     """A served app, and a function that returns the files run since its last call."""
-    import socket
-
     with tempfile.TemporaryDirectory() as temporary, ModelServer() as model:
         folder = Path(temporary)
         (folder / "sitecustomize.py").write_text(_TRACER)

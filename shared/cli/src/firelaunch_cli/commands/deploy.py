@@ -116,7 +116,7 @@ class _Lines:
         self._shown = True
 
     def end(self) -> str:
-        """What puts the step's outcome on a line of its own, where there were lines."""
+        """Return the separator that puts the step's outcome on a line of its own, if there were lines."""
         shown, self._shown = self._shown, False
         return "\n    " if shown else ""
 
@@ -168,7 +168,7 @@ class _Deploy:
         return vertex.told(service, self.index) if self.own else service
 
     def checked(self) -> _Deploy:
-        """The same with the project's number, once it is known that gcloud and the project are there."""
+        """Return the deploy with the project's number, once gcloud and the project are known to be there."""
         if self.place.project == NO_PROJECT:
             raise CommandFailed(
                 "no project is named",
@@ -180,7 +180,7 @@ class _Deploy:
         return replace(self, place=replace(self.place, number=str(said["projectNumber"])))
 
     def ready(self) -> _Deploy:
-        """The same with the ids of the app's own index, once that is deployed."""
+        """Return the deploy with the ids of the app's own index, once that is deployed."""
         return replace(self, index=found(self.tools, self.place, self.own)) if self.own else self
 
     def run(self) -> None:
@@ -201,7 +201,7 @@ class _Deploy:
         self._show_web_config()
 
     def _show_web_config(self) -> None:
-        """What web clients initialise Firebase with; a deploy that is done is not failed by it."""
+        """Print the config of web clients. An error here doesn't fail a deploy that is done."""
         try:
             config = web_config(self.tools, self.place, self.settings.app.id)
         except CommandFailed as failed:
@@ -321,7 +321,7 @@ class _Deploy:
             yield spending_alert(self.place, cloud)
 
     def _calling(self, functions: AppFunctions) -> Iterable[Step]:
-        """What an app's functions take besides the app itself, and what calls them."""
+        """Return the steps that an app's functions need besides the app, and those for their callers."""
         service = functions.service
         keys = _only(os.environ, *service.secrets)
         yield from secrets_of(self.place, service, keys, but=self.service.secrets.values())
@@ -331,7 +331,7 @@ class _Deploy:
             yield from for_uploads(self.place, functions.uploads, functions.account)
 
     def _watching(self, functions: AppFunctions | None) -> list[Step]:
-        """What can be made only when the functions are there, by a deploy with Terraform too."""
+        """Return the steps that need the functions to exist; a deploy with Terraform takes them too."""
         watch = functions.removals if functions else None
         return [removals(self.place, watch, functions.account)] if functions and watch else []
 

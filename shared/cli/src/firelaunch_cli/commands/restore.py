@@ -58,7 +58,7 @@ def command(app: str, at: str | None, backup: str | None, target: str | None, ru
 
 
 def _window(tools: Tools, place: Place, database: str, *, needed: bool) -> Window | None:
-    """What there is to bring back; None, and a warning, where nobody can look and that is not ``needed``."""
+    """Return what can be restored; None with a warning if it cannot be read and is not ``needed``."""
     try:
         if place.project == NO_PROJECT:
             raise CommandFailed("no project is named", "set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT")

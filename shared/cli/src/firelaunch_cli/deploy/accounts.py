@@ -21,7 +21,7 @@ _KEPT = (
     *("localId", "email", "emailVerified", "passwordHash", "salt", "displayName", "photoUrl", "createdAt"),
     *("phoneNumber", "disabled", "providerUserInfo"),
 )
-"""What ``firebase auth:import`` takes of an account (https://firebase.google.com/docs/cli/auth)."""
+"""The fields of an account that ``firebase auth:import`` takes (https://firebase.google.com/docs/cli/auth)."""
 
 _KEPT_OF_PROVIDER = ("providerId", "rawId", "email", "displayName", "photoUrl")
 _PROVIDERS = {"google.com", "facebook.com", "twitter.com", "github.com"}

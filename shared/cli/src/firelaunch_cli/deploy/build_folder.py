@@ -31,11 +31,11 @@ _EPOCH = 1_704_067_200
 """2024-01-01, seconds: the time of every staged file and of every file in the wheel (a zip knows none before 1980)."""
 
 _SERVICE = ("firelaunch.toml", "app", "web/dist")
-"""What an app runs from. Tests, evals, sources of the web client and everything else stay behind."""
+"""The files that an app runs from. Tests, evals, the web client's sources and everything else stay behind."""
 
 _LEFT_OUT = ("__pycache__", "*.pyc", ".DS_Store")
 _SETTINGS = ("firelaunch.toml", "app/prompts")
-"""What functions take of an app."""
+"""The files of an app that its functions need."""
 
 _SERVICE_FOLDER = "service"
 _APPS = "apps"

@@ -40,17 +40,17 @@ _SHARED = (
     "firestore.indexes.json",
     "storage.rules",
 )
-"""What is in every app's image, or deployed with it."""
+"""The files that are in every app's image, or deployed with it."""
 
 _UNDEPLOYED = ("tests/", "evals/", ".github/", "README.md", ".env.example", ".gitignore")
-"""What of an app is in no image."""
+"""The files of an app that are in no image."""
 
 Touches = Callable[[str], bool]
 """Whether a file, by its path from the top of its git, is part of what is deployed."""
 
 
 def git(folder: Path, *words: str) -> str | None:
-    """What git says in a folder; None where it refuses, or is not installed."""
+    """Return git's output in a folder; None if git refuses or is not installed."""
     try:
         done = subprocess.run(  # noqa: S603 - git, and no shell
             ["git", *words],  # noqa: S607 - git of the PATH
@@ -76,7 +76,7 @@ def toplevel(folder: Path) -> Path | None:
 
 
 def touches_app(folder: Path, top: Path) -> Touches:
-    """What tells the files by which an app's image or rules change."""
+    """Return a predicate of file names: whether an app's image or rules depend on that file."""
     below = folder.resolve().relative_to(top.resolve()).as_posix()
     prefix = "" if below == "." else f"{below}/"
     return lambda name: name.startswith(prefix) and not name.removeprefix(prefix).startswith(_UNDEPLOYED)
@@ -107,7 +107,7 @@ class Sources:
 
     @property
     def said(self) -> str:
-        """The same for people to read."""
+        """Describe the comparison for people to read."""
         if not self.apart:
             return _said(self.app)
         return f"{_said(self.app)}, in a git of its own; firelaunch from {_said(self.shared)}"
@@ -146,7 +146,7 @@ def _said(state: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CommitComparison:
-    """What a revision has against the files here.
+    """Compare a revision with the files here.
 
     Attributes:
         differs: whether it is to be deployed anew.

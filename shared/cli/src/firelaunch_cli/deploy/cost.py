@@ -1,4 +1,4 @@
-"""What a deployed service costs in a month in which nobody uses it. Integer micro-dollars."""
+"""Compute the cost of a deployed service in a month in which nobody uses it, in integer micro-dollars."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def backup_costs(database: str, cloud: Cloud) -> list[tuple[str, int]]:
 
 
 def index_kind(settings: Settings) -> IndexKind | None:
-    """What an app has of Vertex AI's indexes; None for none."""
+    """Return the kind of the app's Vertex AI index; None if it has no such index."""
     if settings.index.backend != "vertex":
         return None
     return "own" if own_index(settings) else "named"

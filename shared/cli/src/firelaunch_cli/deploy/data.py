@@ -88,7 +88,7 @@ def indexes_built(place: Place, name: str, file: Path, vector: int = 0, tags: Se
     """The indexes that :func:`indexes` began, each ready: a query without its index is refused.
 
     Raises:
-        Failed: of the step: they are not ready after half an hour, as in a database that holds much.
+        CommandFailed: of the step: they are not ready after half an hour, as in a database that holds much.
     """
     wanted = composite_indexes(json.loads(read_text_file(file)), vector, tags)
     keys = {_index_key(item["collectionGroup"], item) for item in wanted}
@@ -136,7 +136,7 @@ def composite_indexes(wanted: Mapping[str, Any], vector: int, tags: Sequence[str
 
 
 def vectors(place: Place, index: IndexSettings, dimensions: int) -> list[Step]:
-    """What an index of vectors outside of Firestore needs, but for one of Vertex AI that the app names none of."""
+    """Return the steps for a vector index outside Firestore, except a Vertex AI index that the deploy makes itself."""
     if index.backend == "vector_search":
         return [_collection(place, index.collection, dimensions)]
     if index.backend == "vertex" and index.vertex:
@@ -222,7 +222,7 @@ def _group(item: Mapping[str, Any]) -> str:
 
 
 def _index_key(group: str, item: Mapping[str, Any]) -> str:
-    """What makes an index the same; ``__name__`` is put at the end by Firestore itself."""
+    """Return the fields by which indexes are compared, without the ``__name__`` that Firestore adds at the end."""
     fields = [field for field in item["fields"] if field["fieldPath"] != "__name__"]
     return json.dumps([group, item["queryScope"], fields], sort_keys=True)
 

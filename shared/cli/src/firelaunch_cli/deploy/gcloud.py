@@ -112,7 +112,7 @@ class Request:
         return self.project or (found[1] if found else "")
 
     def __str__(self) -> str:
-        """The same, for a shell; a long body is cut."""
+        """Return the request as a shell command. A long body is cut."""
         said = f"curl -X {self.method} '{self.url}' -H \"Authorization: Bearer $(gcloud auth print-access-token)\""
         said += "".join(f" -H '{name}: {value}'" for name, value in self.quota().items())
         if self.body is not None:
@@ -135,7 +135,7 @@ def gcloud(
 
 
 class Tools:
-    """What a deploy acts through.
+    """Runs the commands and requests of a deploy.
 
     Args:
         environ: of the tools; endpoint overrides in it hold for requests too.
@@ -199,10 +199,10 @@ class Tools:
             )
 
     def read(self, command: Command, *, fresh: bool = False) -> Any:
-        """What a reading command answers; asked once a run, unless ``fresh``.
+        """Return a reading command's answer. It is asked for once a run, unless ``fresh``.
 
         Raises:
-            Failed: it did not answer.
+            CommandFailed: it did not answer.
         """
         if fresh or command not in self._seen:
             self._seen[command] = self.run(command)
@@ -215,7 +215,7 @@ class Tools:
             again: the command of a further try, where that is another one.
 
         Raises:
-            Failed: it ended with an error.
+            CommandFailed: it ended with an error.
         """
         for patience in self._tries():
             code, out, err = self._run(command)
@@ -233,7 +233,7 @@ class Tools:
         """The JSON that a Google API answers; None where it says that there is no such thing.
 
         Raises:
-            Failed: it refused, or cannot be reached.
+            CommandFailed: it refused, or cannot be reached.
         """
         for patience in self._tries():
             status, body = self._send(request)
@@ -268,7 +268,7 @@ class Tools:
         """The response of an operation, once that has come to its end.
 
         Raises:
-            Failed: it ended with an error, or not in time.
+            CommandFailed: it ended with an error, or not in time.
         """
         asked = Request("GET", f"{begun.operations}/{operation.get('name')}", project=begun.quota_project)
         for poll in range(_OPERATION_POLLS):
@@ -344,7 +344,7 @@ class Tools:
         """gcloud's access token.
 
         Raises:
-            Failed: nobody is logged in.
+            CommandFailed: nobody is logged in.
         """
         if not self._token:
             code, out, err = self._run(Command(("gcloud", "auth", "print-access-token", "--quiet")))

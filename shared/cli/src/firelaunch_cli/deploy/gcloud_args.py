@@ -1,4 +1,4 @@
-"""What a person puts after ``--``: it goes to gcloud as it is, but for maps, of which gcloud takes one flag alone."""
+"""Arguments after ``--``: gcloud gets them unchanged, except maps, for which gcloud takes each flag once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def joined(own: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
         own: each flag with its value in one argument.
 
     Raises:
-        Failed: a map is not of gcloud's form.
+        CommandFailed: a map is not of gcloud's form.
     """
     rest, added = _taken(more)
     flags = list(own)
@@ -40,7 +40,7 @@ def joined(own: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
 
 
 def _taken(more: Sequence[str]) -> tuple[list[str], dict[str, dict[str, str]]]:
-    """What is left of the arguments, and the maps among them by the flag they go into."""
+    """Return the arguments without the maps, and the maps by their flag."""
     rest: list[str] = []
     added: dict[str, dict[str, str]] = {}
     arguments: Iterator[str] = iter(more)

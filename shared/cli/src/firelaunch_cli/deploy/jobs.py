@@ -1,4 +1,4 @@
-"""What brings an app its jobs: the queue, the regular sweep, and the account that both sign as. See docs/jobs.md."""
+"""Make the resources that deliver an app's jobs: the queue, the sweep and the account they sign as (docs/jobs.md)."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _WEBHOOK = "Stripe shows it when {url}/stripe_webhook is added as an endpoint (d
 
 
 def describe_command(project: str) -> Command:
-    """What shows the project, and its number."""
+    """Return the command that shows the project and its number."""
     return gcloud("projects", "describe", project, project=project)
 
 
@@ -53,7 +53,7 @@ def preflight(
     quotas: Iterable[Step] = (),
     more: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Step]:
-    """What must be so before anything is made.
+    """Return the steps that check the project before anything is made.
 
     Args:
         features: names of FEATURE_APIS.
@@ -114,7 +114,7 @@ def apis_are_on(place: Place, apis: Sequence[str], title: str = "APIs are on") -
 
 
 def for_project(place: Place) -> list[Step]:
-    """What all services of the project share."""
+    """Return the steps for the resources that all services of the project share."""
     project, region = place.project, place.region
     create = gcloud(
         *("artifacts", "repositories", "create", REPOSITORY, f"--location={region}", "--repository-format=docker"),
@@ -159,7 +159,7 @@ def secrets_of(place: Place, service: Service, keys: Mapping[str, str], but: Ite
 
 
 def secret_versions(place: Place, name: str) -> Command:
-    """What lists the versions of a secret that may be used."""
+    """Return the command that lists the enabled versions of a secret."""
     return gcloud("secrets", "versions", "list", name, "--filter=state=ENABLED", project=place.project)
 
 

@@ -63,7 +63,7 @@ class Quota:
     otherwise: str = ""
 
     def look(self, project: str) -> Request:
-        """What shows it."""
+        """The command that shows it."""
         of_api = f"{_API}/projects/{project}/locations/global/services/{self.api}/quotaInfos"
         return Request("GET", f"{of_api}/{self.id}" if self.id else f"{of_api}?pageSize={_PAGE}")
 

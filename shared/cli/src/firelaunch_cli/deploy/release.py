@@ -45,7 +45,7 @@ Smoke = Callable[[str], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What Cloud Run says of a service."""
+    """A service as Cloud Run describes it."""
 
     data: dict[str, Any]
 
@@ -66,7 +66,7 @@ class Live:
 
     @property
     def digest(self) -> str | None:
-        """What the latest revision was made of."""
+        """The digest of the latest revision's source."""
         return self._label(_DIGEST)
 
     def built_from(self, source: str) -> str | None:
@@ -130,7 +130,7 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What a service's revisions are made and moved with.
+    """Makes a service's revisions and moves its traffic.
 
     Args:
         more: arguments that go to ``gcloud run deploy`` as they are.
@@ -158,7 +158,7 @@ class Release:
             What happened, in a sentence.
 
         Raises:
-            Failed: it could not be made, or does not work. Traffic stays where it was.
+            CommandFailed: it could not be made, or does not work. Traffic stays where it was.
         """
         release = self._pinned()
         live, made = self.live(fresh=False), release._digest(staged)
@@ -176,7 +176,7 @@ class Release:
         """Make a revision that gets no traffic, at an address of its own.
 
         Raises:
-            Failed: there is no service yet, or the revision does not work.
+            CommandFailed: there is no service yet, or the revision does not work.
         """
         if self.live(fresh=False) is None:
             raise CommandFailed(f"{self.service.name} was never deployed", "deploy it once without --preview")
@@ -190,7 +190,7 @@ class Release:
         """Give all traffic back to the revision that had it before.
 
         Raises:
-            Failed: there is none.
+            CommandFailed: there is none.
         """
         live = self.live()
         target = live.tagged(PREVIOUS) if live else None
@@ -238,7 +238,7 @@ class Release:
         """How a service that was closed to its users was opened; empty where nothing was to be done.
 
         Raises:
-            Failed: the revision does not work, or the service cannot be opened.
+            CommandFailed: the revision does not work, or the service cannot be opened.
         """
         address, opened = live.address(live.latest), ""
         problem = self.smoke(address) if address else "it has no address of its own"

@@ -134,7 +134,7 @@ def permissions_of(roles: Mapping[str, str]) -> dict[str, str]:
 
 
 PERMISSIONS: Mapping[str, str] = permissions_of(_ROLES)
-"""What whoever deploys must be allowed, and the least of Google's roles that allows it
+"""The permissions of whoever deploys, each with the least of Google's roles that grants it
 (https://cloud.google.com/iam/docs/roles-permissions). Of Firebase's roles only ``firebase.admin`` may add Firebase to a
 project. A test derives these from the requests of ``make test-deploy``."""
 
@@ -160,7 +160,7 @@ DEPLOYER = "firelaunch-deploy"
 """The account that continuous integration deploys as, with the roles of :data:`PERMISSIONS` (docs/ci.md)."""
 
 FEDERATION_APIS = ("iamcredentials.googleapis.com", "sts.googleapis.com")
-"""What its tokens take (https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines)."""
+"""The APIs that its tokens need (https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines)."""
 
 NO_PROJECT = "PROJECT"
 """Stands for the project's id where none is named yet, as in a dry run."""
@@ -169,7 +169,7 @@ TAGS = ("candidate", "preview", "previous")
 """Of revisions: the one that is tried, the one that is shown to somebody, the one to go back to."""
 
 OF_FUNCTIONS = "fl-fn-"
-"""What the service of an app's functions begins with."""
+"""The prefix of the name of an app's functions service."""
 
 _RESERVED = ("firelaunch-", OF_FUNCTIONS)
 
@@ -307,7 +307,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What brings an app its jobs: a Cloud Tasks queue, a Cloud Scheduler job, and the account that both sign as.
+    """The resources that deliver an app's jobs: a queue, a Cloud Scheduler job, and the account that both sign as.
 
     Args:
         sweep: looks for jobs that Cloud Tasks was never told of (docs/jobs.md).
@@ -322,7 +322,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a service says to whoever comes without a token: the request, and the status of the answer."""
+    """A request without a token, and the status that the service answers it with."""
 
     method: str
     path: str
@@ -407,7 +407,7 @@ def bucket(settings: Settings, place: Place) -> str:
 
 
 def features(settings: Settings) -> tuple[str, ...]:
-    """What of :data:`FEATURE_APIS` an app uses."""
+    """Return the features of :data:`FEATURE_APIS` that an app uses."""
     named: set[str] = {settings.models.provider, settings.embedding.kind, settings.index.backend}
     if keeps_documents(settings) and settings.cloud.edge == "public":
         named |= {"events", "uploads"}

@@ -43,7 +43,7 @@ _NO_BACKUP = "BACKUP_ID"
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What can be brought back of a database.
+    """The points in time and backups that a database can be restored from.
 
     Args:
         location: where it is, or was; a restored one is in the same place.
@@ -60,7 +60,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class RestoreSource:
-    """What is brought back: a minute, or a backup by its whole name."""
+    """The source of a restore: a minute, or a backup by its full name."""
 
     minute: datetime | None = None
     backup: str = ""
@@ -93,7 +93,7 @@ def point_in_time(text: str, now: datetime) -> datetime:
     """Read a minute that Firestore may still have, in UTC.
 
     Raises:
-        Failed: it is no time, has no zone, is no whole minute, lies ahead or over 7 days back.
+        CommandFailed: it is no time, has no zone, is no whole minute, lies ahead or over 7 days back.
     """
     try:
         at = datetime.fromisoformat(text.strip())
@@ -119,10 +119,10 @@ def point_in_time(text: str, now: datetime) -> datetime:
 
 
 def look(tools: Tools, place: Place, database: str) -> Window:
-    """See what can be brought back.
+    """Read which points in time and backups exist.
 
     Raises:
-        Failed: it cannot be seen.
+        CommandFailed: it cannot be seen.
     """
     base = f"{_FIRESTORE}/projects/{place.project}"
     listed = tools.request(Request("GET", f"{base}/databases")) or {}
@@ -144,7 +144,7 @@ def chosen(window: Window | None, place: Place, minute: datetime | None, backup:
         backup: its id, or its whole name.
 
     Raises:
-        Failed: that is not to be had; the mend says what is.
+        CommandFailed: that is not to be had; the mend says what is.
     """
     if minute:
         return _of_minute(window, minute)
@@ -181,7 +181,7 @@ def new_database(app: str, source: RestoreSource, wanted: str, window: Window | 
     """The id of the database that is to be made: ``wanted``, or one of the app's id and the time.
 
     Raises:
-        Failed: Google takes no such id, or a database has it.
+        CommandFailed: Google takes no such id, or a database has it.
     """
     name = wanted or f"{app}-{source.minute or source.taken or now:%Y%m%d-%H%M}"
     if not _DATABASE.fullmatch(name) or _UUID_LIKE.fullmatch(name):
@@ -218,7 +218,7 @@ def bring_back(tools: Tools, task: Task) -> None:
     """Make the new database, wait until it is whole, and protect it from deletion.
 
     Raises:
-        Failed: Google refused, or could not bring the data back.
+        CommandFailed: Google refused, or could not bring the data back.
     """
     action = begin(task)
     operation = tools.request(action) if isinstance(action, Request) else tools.run(action)
@@ -249,7 +249,7 @@ def _protect(task: Task) -> Command:
 
 
 def choices(window: Window) -> str:
-    """What can be brought back, in one sentence."""
+    """Describe in one sentence what can be restored."""
     newest = [item for item in window.backups if item.get("state") == "READY"]
     said = []
     if window.earliest:

@@ -55,7 +55,7 @@ class GoogleClient:
 
 
 def permissions(settings: Settings) -> Mapping[str, str]:
-    """What a deploy must be allowed for the app's tenant, and the role for each."""
+    """Return the permissions that a deploy needs for the app's tenant, each with its role."""
     return OF_TENANTS if settings.identity.tenant else {}
 
 
@@ -272,7 +272,7 @@ def _patch(url: str, changes: Mapping[str, Any]) -> Request:
 
 
 def _question(place: Place, config: Any, what: str) -> str | None:
-    """What somebody agrees to where people sign in already; nobody minds where there is nobody."""
+    """Return the question to confirm if people sign in already, or None."""
     return f"Apps of {place.project} share its sign-in. From now on {what}." if _in_use(config) else None
 
 

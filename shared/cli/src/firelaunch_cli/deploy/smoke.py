@@ -18,7 +18,7 @@ Pause = Callable[[float], object]
 
 
 def smoke_app(url: str, app: str, token: str | None = None, pause: Pause = time.sleep) -> str | None:
-    """What is wrong with an app's revision; None where nothing is.
+    """Return the fault of an app's revision, or None.
 
     Args:
         token: an identity token for Cloud Run itself, where the service is private.
@@ -38,7 +38,7 @@ def smoke_app(url: str, app: str, token: str | None = None, pause: Pause = time.
 
 
 def smoke_function(url: str, refusal: Refusal, token: str | None = None, pause: Pause = time.sleep) -> str | None:
-    """What is wrong with a function's revision; None where it answers, and refuses who comes without a token."""
+    """Return the fault of a function's revision; None if it answers, and refuses requests without a token."""
     where, reason = f"{url}{refusal.path}", "it does not ask for a token"
     return _until_right(lambda: _expect(refusal.method, where, token, refusal.status, reason), pause)
 

@@ -16,7 +16,7 @@ _REQUEST = re.compile(r"^[A-Z]+ https://\S+ ")
 
 
 def nothing(_: Sequence[Any]) -> tuple[()]:
-    """What a step lacks that only looks."""
+    """Find nothing missing, for a step that only looks."""
     return ()
 
 
@@ -53,7 +53,7 @@ class Step:
         """How it is.
 
         Raises:
-            Failed: that cannot be seen.
+            CommandFailed: that cannot be seen.
         """
         return self.look(tools) if self.look else [_do(tools, action, read=True) for action in self.looks]
 
@@ -62,7 +62,7 @@ def perform(step: Step, tools: Tools, agree: Callable[[str], bool]) -> int:
     """Make it so; how many commands it took.
 
     Raises:
-        Failed: it cannot be, and is not optional; the mend is the step's own where it has one.
+        CommandFailed: it cannot be, and is not optional; the mend is the step's own where it has one.
     """
     try:
         return _perform(step, tools, agree)

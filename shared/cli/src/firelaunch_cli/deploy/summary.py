@@ -24,7 +24,7 @@ _MONEY = 9
 
 @dataclass(frozen=True, slots=True)
 class LockSummary:
-    """What is pinned.
+    """The versions that are pinned.
 
     Args:
         prompts: those in use ("chat@1").

@@ -52,7 +52,7 @@ _MEND = "firelaunch terraform && terraform -chdir=deploy/terraform apply"
 
 
 def left_to_terraform(step: Step) -> Step:
-    """The same, but that it does nothing: it refuses where something is missing. One that only looks stays as it is."""
+    """Return the step as one that refuses if something is missing. A step that only looks is unchanged."""
     if step.lacks is nothing:
         return step
 

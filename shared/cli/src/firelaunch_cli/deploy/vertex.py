@@ -50,7 +50,7 @@ PERMISSIONS: Mapping[str, str] = permissions_of(
         )
     }
 )
-"""What whoever deploys such an app must be allowed besides, and the least of Google's roles that allows it."""
+"""The further permissions to deploy such an app, each with the least of Google's roles that grants it."""
 
 PLACEHOLDER = VertexIndexSettings(index="INDEX", domain="DOMAIN", endpoint="ENDPOINT", deployed="DEPLOYED")
 """In a dry run, which knows none."""
@@ -99,7 +99,7 @@ def own_index(settings: Settings) -> OwnIndex | None:
 
 
 def deployed_index_problems(settings: Settings) -> Iterator[str]:
-    """What in ``[index]`` keeps an app from starting once it is deployed, each with its mend.
+    """Return the settings in ``[index]`` that keep a deployed app from starting, each with its fix.
 
     The keys that a deployed app needs are not this machine's, and a Vertex AI index is one that the deploy makes.
     """

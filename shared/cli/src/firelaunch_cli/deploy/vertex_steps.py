@@ -44,10 +44,10 @@ def finish(place: Place, own: OwnIndex) -> list[Step]:
 
 
 def found(tools: Tools, place: Place, own: OwnIndex) -> VertexIndexSettings:
-    """What the app is told of its index.
+    """Return the ids by which the app reaches its index.
 
     Raises:
-        Failed: it is not deployed.
+        CommandFailed: it is not deployed.
     """
     index, endpoint = _state(tools, place, own)
     if index is None or endpoint is None or _at(endpoint, own.deployed) is None:
@@ -97,7 +97,7 @@ def nodes(listed: Any, own: OwnIndex) -> int:
 
 
 def endpoints_command(place: Place) -> Command:
-    """What shows the index endpoints of a region."""
+    """Return the request that lists the index endpoints of a region."""
     return gcloud("ai", "index-endpoints", "list", f"--region={place.region}", project=place.project)
 
 
@@ -208,7 +208,7 @@ def _until_done(tools: Tools, place: Place, own: OwnIndex) -> tuple[Found, Found
     """Wait for whatever is being made of the app's index; what ran last of the index, and of its endpoint.
 
     Raises:
-        Failed: that cannot be seen.
+        CommandFailed: that cannot be seen.
     """
     for _ in range(_APPEARS):
         index, endpoint = _state(tools, place, own)

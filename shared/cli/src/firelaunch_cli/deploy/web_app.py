@@ -37,10 +37,10 @@ def web_app(place: Place, app: str) -> Step:
 
 
 def web_config(tools: Tools, place: Place, app: str) -> dict[str, str]:
-    """What a web client gives to ``initializeApp``.
+    """Return the config that a web client gives to ``initializeApp``.
 
     Raises:
-        Failed: the app has no web app yet, or the API refused.
+        CommandFailed: the app has no web app yet, or the API refused.
     """
     there = _find(tools.request(_list(place)), app)
     if there is None:

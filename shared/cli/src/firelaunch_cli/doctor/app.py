@@ -1,4 +1,4 @@
-"""What is checked of one app on this machine. Needs no network."""
+"""Check one app on this machine, without the network."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _wired(settings: Settings) -> Iterator[Finding]:
 
 
 def _deployed(folder: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """What the deployed service would refuse to start with."""
+    """Check that the deployed service would start with the app's settings and prompts."""
     try:
         rehearse(folder, service_as_planned(settings_for_deploy(folder, environ)), releasing=True)
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""What is checked of an app's project: the steps of a deploy, looked at and not taken; users' claims; the clock."""
+"""Check an app's project: the steps of a deploy without taking them, users' claims, and the clock."""
 
 from __future__ import annotations
 

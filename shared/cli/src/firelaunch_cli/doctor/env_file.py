@@ -16,7 +16,7 @@ _LINE = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*
 
 @dataclass(frozen=True, slots=True)
 class EnvFile:
-    """What the file holds.
+    """Read the file.
 
     Args:
         problems: each with its line; none quotes a value, which may be a key.

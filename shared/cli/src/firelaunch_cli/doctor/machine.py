@@ -1,4 +1,4 @@
-"""What is checked once a machine: tools, the environment, the price table."""
+"""Check the machine: tools, the environment, the price table."""
 
 from __future__ import annotations
 

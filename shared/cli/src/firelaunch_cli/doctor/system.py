@@ -1,4 +1,4 @@
-"""What is checked of the operating system, and of the file system that an app lies on."""
+"""Check the operating system, and the file system that an app lies on."""
 
 from __future__ import annotations
 

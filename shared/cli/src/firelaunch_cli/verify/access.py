@@ -36,7 +36,7 @@ def caller(tools: Tools, project: str) -> str:
     """Whoever runs this, as IAM policies name them.
 
     Raises:
-        Failed: gcloud knows no account.
+        CommandFailed: gcloud knows no account.
     """
     email = str(tools.run(gcloud("config", "get", "account", project=project)) or "")
     if "@" not in email:
@@ -106,7 +106,7 @@ class Access:
         """A token by which the account calls Google's APIs.
 
         Raises:
-            Failed: it cannot be had.
+            CommandFailed: it cannot be had.
         """
         said = self._as(kind, "generateAccessToken", {"scope": [_SCOPE], "lifetime": f"{_LIFETIME}s"})
         return str(said["accessToken"])
@@ -115,7 +115,7 @@ class Access:
         """A token by which the account proves who it is to a service, signed by Google.
 
         Raises:
-            Failed: it cannot be had.
+            CommandFailed: it cannot be had.
         """
         return str(self._as(kind, "generateIdToken", {"audience": audience, "includeEmail": True})["token"])
 
@@ -125,7 +125,7 @@ class Access:
         The account signs a custom token, which is exchanged for an ID token: no sign-in method has to be switched on.
 
         Raises:
-            Failed: it cannot be had.
+            CommandFailed: it cannot be had.
         """
         if uid not in self._signed_in:
             now, signer = int(self._clock()), self.email("app")

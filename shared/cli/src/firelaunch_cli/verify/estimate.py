@@ -1,4 +1,4 @@
-"""What a run costs and how long it takes, before it begins. Integer micro-dollars, without Google's free allowances."""
+"""Estimate a run's cost and time before it begins, in integer micro-dollars and without Google's free allowances."""
 
 from __future__ import annotations
 

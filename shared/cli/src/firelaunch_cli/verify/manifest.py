@@ -35,7 +35,7 @@ class Resource:
 
 @dataclass(slots=True)
 class Manifest:
-    """What one run makes and changes, in a file that is on disk before Google hears of it.
+    """The list of what one run makes and changes. Each entry is on disk before Google gets the request.
 
     Args:
         path: of the file.
@@ -84,7 +84,7 @@ class Manifest:
             self.save()
 
     def left(self) -> list[Resource]:
-        """What was not removed yet."""
+        """The resources that were not removed yet."""
         return [resource for resource in self.resources if resource.state != "removed"]
 
     def save(self) -> None:

@@ -17,10 +17,10 @@ _RUN = re.compile(r"(?:fl-(?:fn|app|job)-)?(verify-[0-9a-f]{8})")
 
 
 def apps_of(tools: Tools, place: Place) -> list[str]:
-    """What bears firelaunch's marks in the project and belongs to no run of verify; empty where nothing does.
+    """Return the names that bear firelaunch's marks in the project and belong to no run of verify.
 
     Raises:
-        Failed: the project cannot be looked at.
+        CommandFailed: the project cannot be looked at.
     """
     return sorted({name for name in _marked(tools, place) if not _RUN.fullmatch(name)})
 

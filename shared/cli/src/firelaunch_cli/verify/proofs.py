@@ -16,7 +16,7 @@ from .resources import other_database
 __all__ = ["PROOFS", "Need", "Proof"]
 
 Need = str
-"""What a proof takes: "impersonation", "users" or "rules"."""
+"""A need of a proof: "impersonation", "users" or "rules"."""
 
 IMPERSONATION, USERS, RULES = "impersonation", "users", "rules"
 
@@ -436,7 +436,7 @@ def _release(release: Any, run: Proving) -> None:
 
 
 def _traces(run: Proving) -> list[str]:
-    """What is left of the user: collections below their document, records of jobs and requests, files."""
+    """Return what is left of the user: collections below their document, records of jobs and requests, files."""
     user = f"{run.documents}/{run.below(run.ada)}"
     status, said = run.google("POST", f"{user}:listCollectionIds", json={"pageSize": 100})
     found = list(said.get("collectionIds", [])) if status == 200 else [f"{status}: {str(said)[:100]}"]

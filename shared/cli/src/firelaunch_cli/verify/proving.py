@@ -1,4 +1,4 @@
-"""What a proof acts through: the app as its users call it, and Google's APIs as its accounts and you call them."""
+"""Give proofs the app as its users call it, and Google's APIs as its accounts and you call them."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class Proving:
                 yield ReceivedEvent(name, json.loads(value), self.clock() - begun)
 
     def until(self, check: Callable[[], Any], seconds: float) -> Any:
-        """What ``check`` says once that is true; its last word where it is not within ``seconds``."""
+        """Return the first true result of ``check``, or its last result after ``seconds``."""
         give_up, pause = self.clock() + seconds, _SHORTEST_PAUSE
         while True:
             said = check()

@@ -28,7 +28,7 @@ _LOOKS = (":testIamPermissions", ":getIamPolicy", ":runQuery", ":listCollectionI
 
 @dataclass(frozen=True, slots=True)
 class _Effect:
-    """What a command does: makes resources of the run, changes one of them, or changes the project as a whole."""
+    """The effect of a command: it makes resources of the run, changes one, or changes the project as a whole."""
 
     makes: tuple[tuple[str, str], ...] = ()
     changes: str = ""
@@ -62,7 +62,7 @@ class Recorder(Tools):
         """See :class:`Tools`.
 
         Raises:
-            Failed: as there; or the command makes or changes what is not the run's.
+            CommandFailed: as there; or the command makes or changes what is not the run's.
         """
         effect = self._names.of_command(command)
         labelled = _with_label(command, effect, self._manifest.run)
@@ -73,7 +73,7 @@ class Recorder(Tools):
         """See :class:`Tools`.
 
         Raises:
-            Failed: as :meth:`run`.
+            CommandFailed: as :meth:`run`.
         """
         effect = self._names.of_request(request)
         said = f"{request.method} {request.url}"
@@ -119,10 +119,10 @@ class _Names:
         self.topic = topic_of(self.bucket)
 
     def of_command(self, command: Command) -> _Effect:
-        """What a command of gcloud does.
+        """Return the effect of a gcloud command.
 
         Raises:
-            Failed: that is not known, or touches what is not the run's.
+            CommandFailed: that is not known, or touches what is not the run's.
         """
         words = [arg for arg in command.argv[1:] if not arg.startswith("-")]
         if _READS & set(words[:_WORDS]):
@@ -136,10 +136,10 @@ class _Names:
         raise CommandFailed(f"verify does not know what this makes, and did not run it: {command}", "report this")
 
     def of_request(self, request: Request) -> _Effect:
-        """What a request does.
+        """Return the effect of a request.
 
         Raises:
-            Failed: as :meth:`of_command`.
+            CommandFailed: as :meth:`of_command`.
         """
         if request.method == "GET" or request.url.partition("?")[0].endswith(_LOOKS):
             return _READ

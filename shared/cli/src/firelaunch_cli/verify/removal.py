@@ -14,7 +14,7 @@ __all__ = ["Left", "remove"]
 _POLLS = 60
 _POLL_SECONDS = 5.0
 _LATE_SECONDS = 10.0
-"""What a broken-off command had begun may be there a little later."""
+"""Seconds to wait: a resource that an interrupted command began to make may appear a little later."""
 
 Say = Callable[[str], object]
 

@@ -90,7 +90,7 @@ def table(results: Sequence[ProofResult]) -> list[str]:
 
 
 def proof_lines() -> list[str]:
-    """What there is to prove, and what each proof takes."""
+    """List the proofs, and what each needs."""
     width = max(len(proof.name) for proof in PROOFS)
     return [
         f"    {proof.name:{width}}  {proof.shows}{'; not in a shared project' if 'rules' in proof.needs else ''}"

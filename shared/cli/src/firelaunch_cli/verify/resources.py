@@ -1,4 +1,4 @@
-"""What a run may make: each kind's names, the mark by which it is known, and how it is looked at and removed.
+"""The kinds of resources that a run may make: their names, their mark, and how they are looked at and removed.
 
 Most kinds bear the label ``firelaunch-verify=RUN``. Google has no labels for the others; those are known by their whole
 name, which holds the run's random id. Names are compared whole, never by how they begin.
@@ -261,7 +261,7 @@ def _delete_object(tools: Tools, bucket: str, name: str) -> None:
 
 
 def _sources(manifest: Manifest) -> frozenset[str]:
-    """What gcloud uploads for builds: below the service's own folder of a bucket that all services share."""
+    """The sources that gcloud uploads for builds, in the service's folder of a bucket that all services share."""
     bucket = f"run-sources-{manifest.project}-{manifest.region}"
     return frozenset(f"{bucket}/services/{name}/" for name in (manifest.app, f"{OF_FUNCTIONS}{manifest.app}"))
 

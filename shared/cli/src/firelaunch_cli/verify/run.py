@@ -94,7 +94,7 @@ class Run:
         """See that the project is there and may be used; its number is in the manifest then.
 
         Raises:
-            Failed: it is not, or holds other apps.
+            CommandFailed: it is not, or holds other apps.
         """
         project = self.manifest.project
         self.tools.check_installed()
@@ -121,7 +121,7 @@ class Run:
             scratch: a folder for what is staged, as long as proofs run.
 
         Raises:
-            Failed: it could not be deployed.
+            CommandFailed: it could not be deployed.
         """
         lacks = self._lacking(app)
         return self._deploy(app, lacks, scratch)
@@ -146,7 +146,7 @@ class Run:
         return left
 
     def _lacking(self, app: ThrowAway) -> dict[str, str]:
-        """What proofs will not have, and why. In a project of the run's own nothing is missing afterwards."""
+        """Return the needs that cannot be met, each with the reason. In a project of the run's own all are met."""
         for step in app.looked_at():
             self._perform(step)
         if not self.manifest.shared:

@@ -40,7 +40,7 @@ MORE_PERMISSIONS: Mapping[str, str] = permissions_of(
         "roles/storage.admin": "buckets.delete objects.delete",
     }
 )
-"""What a run must be allowed besides a deploy's permissions, mostly to remove what it made
+"""The permissions that a run needs besides a deploy's, mostly to remove what it made
 (https://cloud.google.com/iam/docs/roles-permissions)."""
 
 _SETTINGS = """\
@@ -128,7 +128,7 @@ class ThrowAway:
         return found
 
     def looked_at(self) -> list[Step]:
-        """What must be so before anything is made."""
+        """Return the steps that check the project before anything is made."""
         return preflight(self.place, features(self.settings), (), MORE_PERMISSIONS)
 
     def for_proofs(self) -> Mapping[str, Step]:
@@ -141,7 +141,7 @@ class ThrowAway:
         }
 
     def made(self, caller: str, lacks: Collection[str] = ()) -> Iterator[Step]:
-        """What the revisions stand on.
+        """Return the steps for the resources that the revisions need.
 
         Args:
             caller: whoever runs this, as IAM policies name them.
@@ -166,7 +166,7 @@ class ThrowAway:
             yield api_key(self.manifest)
 
     def watched(self) -> list[Step]:
-        """What can be made only when the services are there."""
+        """Return the steps that need the services to exist."""
         watch = self.functions.removals
         return [removals(self.place, watch, self.functions.account)] if watch else []
 
