@@ -39,7 +39,7 @@ class FirestoreApp:
             folder: the app's.
 
         Raises:
-            Refused: the app's ``firestore.rules`` reach out of the app; each line says what to do.
+            CompositionRefused: the app's ``firestore.rules`` reach out of the app; each line says what to do.
             RulesError: they do not compile.
         """
         settings = Settings.load(folder / "firelaunch.toml", {})

@@ -142,7 +142,7 @@ def run(
         step: called with the kind of work, the number done, and the total.
 
     Raises:
-        Failed: a case fails on ``source`` itself.
+        SuiteFailed: a case fails on ``source`` itself.
         UnexpectedAnswer: the emulator twice gave no verdict, which does not count as killing a mutant.
         RulesError: ``source`` does not compile.
     """

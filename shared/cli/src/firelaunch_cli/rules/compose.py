@@ -84,7 +84,7 @@ def compose(base: str, fragments: Sequence[Fragment], base_file: str = "firestor
         base_file: the base's file name, for messages.
 
     Raises:
-        Refused: a fragment reaches beyond its app, or a file cannot be read.
+        CompositionRefused: a fragment reaches beyond its app, or a file cannot be read.
     """
     base = base.replace("\r\n", "\n")
     try:
