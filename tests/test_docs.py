@@ -152,3 +152,24 @@ def test_the_table_of_routes_lists_each_route_and_no_other(tmp_path: Path) -> No
     text = (ROOT / "docs" / "api.md").read_text()
     listed = {found.partition("?")[0] for found in re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`]*)`", text)}
     assert listed == served - {"GET /docs/{file}"}
+
+
+def test_the_page_on_routes_and_the_tests_of_the_page_on_testing_fit_together(tmp_path: Path) -> None:
+    from firelaunch.server.app import App, init_app
+    from firelaunch.services.build import build
+    from firelaunch.settings.app import Settings
+    from firelaunch.testing.apps import sign_in, write_app
+
+    def blocks(page: str) -> list[str]:
+        return re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / page).read_text(), re.MULTILINE | re.DOTALL)
+
+    module: dict[str, Any] = {"__name__": "greetings"}
+    exec(blocks("routes.md")[0], module)  # noqa: S102 - our own page
+    tests: dict[str, Any] = {"App": App, "sign_in": sign_in}
+    exec(next(block for block in blocks("testing.md") if "def test_" in block), tests)  # noqa: S102
+    app = App("greetings", routes=[module["routes"]])
+    init_app(app, build(Settings.load(write_app(tmp_path), {})), lambda _: ())
+    run = [name for name in tests if name.startswith("test_")]
+    assert len(run) == 3
+    for name in run:
+        tests[name](app)

@@ -18,7 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api.base import Body as Body
+    from .api.base import PageQuery as PageQuery
+    from .api.base import Path as Path
+    from .api.base import admins_only as admins_only
+    from .api.base import caller as caller
+    from .api.base import caller_services as caller_services
+    from .api.base import example as example
+    from .api.routes import Routes as Routes
+    from .errors import BadRequest as BadRequest
+    from .errors import Conflict as Conflict
     from .errors import FirelaunchError as FirelaunchError
+    from .errors import Forbidden as Forbidden
+    from .errors import NotFound as NotFound
     from .identity import Caller as Caller
     from .jobs import Kind as Kind
     from .llm.tools import Tool as Tool
@@ -44,17 +55,24 @@ if TYPE_CHECKING:
 
 _HOME = {
     "App": "server.app",
+    "BadRequest": "errors",
     "Body": "api.base",
     "Caller": "identity",
     "Chunk": "llm.types",
+    "Conflict": "errors",
     "FirelaunchError": "errors",
+    "Forbidden": "errors",
     "Handlers": "worker",
     "JobDone": "worker",
     "JobFailed": "worker",
     "JobRun": "worker",
     "Kind": "jobs",
     "Message": "llm.types",
+    "NotFound": "errors",
+    "PageQuery": "api.base",
     "Passage": "rag.retrieve",
+    "Path": "api.base",
+    "Routes": "api.routes",
     "Scope": "scope",
     "Services": "services.bundle",
     "Settings": "settings.app",
@@ -63,8 +81,12 @@ _HOME = {
     "ToolError": "llm.tools",
     "Turn": "turns.turn",
     "Workflow": "turns.turn",
+    "admins_only": "api.base",
     "build": "services.build",
+    "caller": "api.base",
+    "caller_services": "api.base",
     "checked": "turns.guardrails",
+    "example": "api.base",
     "init_app": "server.app",
     "moderated": "turns.guardrails",
 }

@@ -17,6 +17,7 @@ __all__ = [
     "DocumentUnreadable",
     "EmptyAnswer",
     "ExtractionFailed",
+    "FeatureMissing",
     "Fenced",
     "FetchRefused",
     "FirelaunchError",
@@ -176,6 +177,13 @@ class Forbidden(FirelaunchError):
     code = "forbidden"
     status = 403
     message = "You may not do this."
+
+
+class FeatureMissing(Forbidden):
+    """The caller's plan does not switch on the feature that the route needs. The message names the plans that do."""
+
+    code = "feature_missing"
+    message = "Your plan does not include this."
 
 
 class NotFound(FirelaunchError):

@@ -1,8 +1,12 @@
-"""Limit work that holds a thread or memory of this process: a number of slots in all, and a few for each user."""
+"""Limit the work of this process: how much runs at a time, and how much begins in a minute.
+
+A slot is for work that holds a thread or memory. There is a number of slots in all, and a few for each user.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,7 +15,10 @@ from typing import Any
 
 from .errors import FirelaunchError
 
-__all__ = ["Slots"]
+__all__ = ["Pace", "Slots"]
+
+_MINUTE = 60.0
+"""Seconds of a minute."""
 
 
 class Slots:
@@ -68,6 +75,41 @@ class Slots:
             self._taken[user] -= 1
             if not self._taken[user]:
                 del self._taken[user]
+
+
+class Pace:
+    """A rate limit, which spaces units of work so that no more than a number of them begin in a minute.
+
+    Args:
+        per_minute: units a minute; 0 for no limit.
+    """
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = 60 / per_minute if per_minute else 0.0
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+
+    def take(self, units: int) -> float:
+        """Take units, and return the seconds to wait before using them."""
+        with self._lock:
+            now = self._clock()
+            start = max(now, self._free_at)
+            self._free_at = start + units * self._seconds
+            return start - now
+
+    def admit(self) -> float:
+        """Take a unit to use at once, and return 0. While a minute's units are used up, return the seconds to wait.
+
+        Units that were not used for a minute may all be used at once.
+        """
+        with self._lock:
+            now = self._clock()
+            used = max(now, self._free_at) + self._seconds - now
+            if used > _MINUTE:
+                return used - _MINUTE
+            self._free_at = now + used
+            return 0.0
 
 
 class _Holder:

@@ -18,6 +18,7 @@ from firelaunch.errors import (
     AlreadyExists,
     Contention,
     DocumentUnreadable,
+    FeatureMissing,
     FirelaunchError,
     ModelError,
     NotFound,
@@ -110,6 +111,7 @@ def test_the_errors_that_the_code_raises_and_those_of_the_document_are_the_same(
     raised -= {SettingsError}  # at boot alone
     raised -= {JobFailed, TimedOut, LeaseLost, PushUnavailable}  # told in a job's own error, by no route
     raised -= {DocumentUnreadable}  # told in a document's own error
+    raised -= {FeatureMissing}  # told by an app's own routes alone
     of_gunicorn = {("414", "invalid_request"), ("431", "invalid_request")}
     told = {found for _, _, operation in operations(document) for found in codes(operation)}
     assert {(str(kind.status), kind.code) for kind in raised} | of_gunicorn == told

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from firelaunch.errors import ModelError, ModelRefused, ModelUnavailable, SettingsError
-from firelaunch.rag.embed.base import Embedded, Embedder, Pace, estimate
+from firelaunch.rag.embed.base import Embedded, Embedder, estimate
 from firelaunch.rag.embed.local import LocalEmbeddings
 from firelaunch.rag.embed.openai_compatible import OpenAIEmbeddings
 from firelaunch.rag.embed.vertex import VertexEmbeddings
+from firelaunch.slots import Pace
 from firelaunch.testing.embeddings import OpenAIEmbeddingServer, VertexEmbeddingServer, embedding
 from firelaunch.testing.http import HttpAnswer
 from google.oauth2.credentials import Credentials

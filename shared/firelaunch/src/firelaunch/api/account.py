@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..metering.reservations import Day
-from .base import Routes, caller, example, services
+from .base import caller, example, services
 from .refusals import errors
+from .routes import Routes
 
 __all__ = ["api"]
 
@@ -92,7 +93,7 @@ class UsageReport(DayUsage):
     days: list[DayUsage]
 
 
-api = Routes("account", "account")
+api = Routes("account", "account", prefix="/v1")
 
 
 @api.get("/me", responses={200: Me, **errors()}, summary="Who am I?")

@@ -11,9 +11,10 @@ from pydantic import BaseModel
 from ..chats.events import Event, Paused, sse
 from ..chats.ui_events import UI_HEADERS, ui_stream
 from ..errors import InvalidId, TooManyStreams
-from .base import Path, Routes, backend, caller, client, event_stream, example, streamed
+from .base import Path, backend, caller, client, event_stream, example, streamed
 from .examples import REQUEST, STREAM, UI_STREAM
 from .refusals import errors
+from .routes import Routes
 
 __all__ = ["api"]
 
@@ -34,7 +35,7 @@ class Stopping(BaseModel):
     request_id: str
 
 
-api = Routes("answers", "chats")
+api = Routes("answers", "chats", prefix="/v1")
 
 
 _STOPPING = {202: Stopping, 204: None, **errors(InvalidId)}

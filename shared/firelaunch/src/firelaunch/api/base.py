@@ -1,14 +1,12 @@
-"""Give views their shared parts: routes, services, the caller, request bodies, pages and examples."""
+"""Give views their shared parts: services, the caller, request bodies, pages and examples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from flask import Response, current_app, g, request
-from flask_openapi3 import APIBlueprint
-from flask_openapi3.models import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..chats.events import Paused
@@ -21,17 +19,16 @@ from ..turns.admit import Turns
 from ..turns.resume import Answers
 
 __all__ = [
-    "BEARER",
     "KEY_HEADER",
     "LOCALHOST",
     "Body",
     "PageQuery",
     "Path",
-    "Routes",
     "ViewContext",
     "admins_only",
     "backend",
     "caller",
+    "caller_services",
     "client",
     "event_stream",
     "example",
@@ -39,8 +36,6 @@ __all__ = [
     "services",
     "streamed",
 ]
-
-BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 
 LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
 """The origins of pages on this machine."""
@@ -104,74 +99,6 @@ _STREAMED = (
 )
 
 
-View = TypeVar("View", bound=Callable[..., Any])
-
-
-class Routes:
-    """The routes of one noun of the API.
-
-    Views are module-level functions. Decorate them as on a Flask blueprint:
-    ``@api.get("/chats", responses=..., summary=...)``. :meth:`blueprint` then registers them for each app that serves
-    or describes them. An option may be a function without arguments; it is called for the option's value when the
-    OpenAPI document is built.
-
-    Args:
-        name: the blueprint's name, which is the part before the dot in endpoint names.
-        tag: the group in the OpenAPI document.
-        prefix: the path in front of each rule.
-        public: whether the routes need no bearer token.
-    """
-
-    def __init__(self, name: str, tag: str, *, prefix: str | None = "/v1", public: bool = False) -> None:
-        self._name = name
-        self._options: dict[str, Any] = {"url_prefix": prefix, "abp_tags": [Tag(name=tag)]}
-        if not public:
-            self._options["abp_security"] = BEARER
-        self._views: list[tuple[str, str, dict[str, Any], Callable[..., Any]]] = []
-
-    def get(self, rule: str, **options: Any) -> Callable[[View], View]:
-        """Register a view for GET requests to ``rule``."""
-        return self._view("get", rule, options)
-
-    def post(self, rule: str, **options: Any) -> Callable[[View], View]:
-        """Register a view for POST requests to ``rule``."""
-        return self._view("post", rule, options)
-
-    def put(self, rule: str, **options: Any) -> Callable[[View], View]:
-        """Register a view for PUT requests to ``rule``."""
-        return self._view("put", rule, options)
-
-    def patch(self, rule: str, **options: Any) -> Callable[[View], View]:
-        """Register a view for PATCH requests to ``rule``."""
-        return self._view("patch", rule, options)
-
-    def delete(self, rule: str, **options: Any) -> Callable[[View], View]:
-        """Register a view for DELETE requests to ``rule``."""
-        return self._view("delete", rule, options)
-
-    def _view(self, method: str, rule: str, options: dict[str, Any]) -> Callable[[View], View]:
-        def register(view: View) -> View:
-            self._views.append((method, rule, options, view))
-            return view
-
-        return register
-
-    def blueprint(self, *, documented: bool) -> APIBlueprint:
-        """Return a new blueprint with the routes.
-
-        Args:
-            documented: collect the routes' descriptions for the OpenAPI document. Collecting is slower than serving,
-                so the app does it on separate blueprints, when a client first asks for the document.
-        """
-        blueprint = APIBlueprint(self._name, __name__, doc_ui=documented, **self._options)
-        for method, rule, options, view in self._views:
-            values = {name: value() if callable(value) and documented else value for name, value in options.items()}
-            # Callables are left out of a blueprint that only serves: they describe the route for the document.
-            add = getattr(blueprint, method)
-            add(rule, **{name: value for name, value in values.items() if not callable(value)})(view)
-        return blueprint
-
-
 @dataclass(frozen=True, slots=True)
 class ViewContext:
     """The objects that the views of one app work with.
@@ -201,10 +128,27 @@ def services() -> Services:
 def caller() -> Caller:
     """Return the user who sent the request.
 
-    :mod:`firelaunch.server.app` verifies the token before any route under /v1 runs.
+    :mod:`firelaunch.server.app` verifies the token before any route runs that is not public.
+
+    Raises:
+        RuntimeError: the route is public.
     """
-    verified: Caller = g.caller
+    verified: Caller | None = g.get("caller")
+    if verified is None:
+        raise RuntimeError("A public route has no caller: do without, or take public=True from the route.")
     return verified
+
+
+def caller_services() -> Services:
+    """Return the app's services within the caller's scope: they reach no other user's data.
+
+    In a public route they reach the app's own data and no user's.
+    """
+    bound: Services | None = g.get("services")
+    if bound is None:
+        scope = caller().scope if "caller" in g else services().store.scope
+        bound = g.services = services().within(scope)
+    return bound
 
 
 def admins_only() -> None:

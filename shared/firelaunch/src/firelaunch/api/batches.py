@@ -10,9 +10,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from ..errors import AlreadyExists, InvalidId, JobsUnavailable, NotFound, TooLarge
 from ..jobs.base import job_view
 from ..turns.batch import BATCH, MOST_INPUTS, Batch, Input, output
-from .base import KEY_HEADER, Body, Path, Routes, caller, example, idempotency_key, services
+from .base import KEY_HEADER, Body, Path, caller, example, idempotency_key, services
 from .jobs import JobAnswer
 from .refusals import errors
+from .routes import Routes
 
 __all__ = ["api"]
 
@@ -50,7 +51,7 @@ class FormQuery(BaseModel):
     format: Literal["csv", "jsonl"] = "jsonl"
 
 
-api = Routes("batches", "jobs")
+api = Routes("batches", "jobs", prefix="/v1")
 
 
 @api.post(

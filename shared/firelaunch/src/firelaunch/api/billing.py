@@ -10,9 +10,10 @@ from ..billing.base import AlreadySubscribed, BillingError, BillingOff, BillingU
 from ..errors import AlreadyExists, IdempotencyMismatch, InvalidId, JobsUnavailable, NotFound, TooLarge
 from ..jobs.base import job_view
 from ..worker.tasks.reconcile import RECONCILE, Reconcile
-from .base import KEY_HEADER, Body, Routes, admins_only, caller, example, idempotency_key, services
+from .base import KEY_HEADER, Body, admins_only, caller, example, idempotency_key, services
 from .jobs import JobAnswer
 from .refusals import errors
+from .routes import Routes
 
 __all__ = ["api"]
 
@@ -53,7 +54,7 @@ class UserPlan(BaseModel):
     source: str = Field(description='"granted" by an admin, by a "subscription", or the "default".')
 
 
-api = Routes("billing", "billing")
+api = Routes("billing", "billing", prefix="/v1")
 
 
 @api.post(

@@ -16,7 +16,6 @@ from .base import (
     Body,
     PageQuery,
     Path,
-    Routes,
     backend,
     caller,
     client,
@@ -27,6 +26,7 @@ from .base import (
 )
 from .examples import CHAT, QUESTION, REPLY, REQUEST, STREAM, USED
 from .refusals import OF_A_CHAT, OF_A_TURN, errors
+from .routes import Routes
 from .search import SourceAnswer
 
 __all__ = ["ChatPage", "TurnUsage", "api", "whole"]
@@ -134,7 +134,7 @@ class Answer(BaseModel):
     usage: TurnUsage
 
 
-api = Routes("chats", "chats")
+api = Routes("chats", "chats", prefix="/v1")
 
 
 @api.post("/chats", responses={201: Chat, **errors(TooLarge, AlreadyExists)}, summary="Make a chat")

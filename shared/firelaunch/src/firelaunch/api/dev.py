@@ -11,8 +11,9 @@ from pydantic import BaseModel, Field
 
 from ..errors import Forbidden, InvalidId, NotFound, TooLarge
 from ..identity import DevIdentity
-from .base import Body, Routes, example, services
+from .base import Body, example, services
 from .refusals import errors_of_anyone
+from .routes import Routes
 
 __all__ = ["api"]
 

@@ -8,8 +8,9 @@ from pydantic import BaseModel, Field
 
 from ..errors import InvalidId, NotFound
 from ..push.devices import Devices
-from .base import Body, Path, Routes, caller, example, services
+from .base import Body, Path, caller, example, services
 from .refusals import errors
+from .routes import Routes
 
 __all__ = ["api"]
 
@@ -49,7 +50,7 @@ class DeviceList(BaseModel):
     items: list[DeviceAnswer]
 
 
-api = Routes("devices", "devices")
+api = Routes("devices", "devices", prefix="/v1")
 
 
 @api.post("/devices", responses={201: DeviceAnswer, **errors()}, summary="Have notifications sent to a device")

@@ -31,9 +31,10 @@ from ..errors import (
 from ..identity import Caller
 from ..jobs.base import job_view
 from ..rag.files import is_document_name
-from .base import Body, PageQuery, Path, Routes, backend, caller, example, services
+from .base import Body, PageQuery, Path, backend, caller, example, services
 from .jobs import JobAnswer
 from .refusals import OF_THE_INDEX, errors
+from .routes import Routes
 from .upload_form import UploadForm
 
 __all__ = ["DocumentPage", "api"]
@@ -249,7 +250,7 @@ def _text(document: str, query: TextQuery) -> dict[str, Any]:
     }
 
 
-api = Routes("documents", "documents")
+api = Routes("documents", "documents", prefix="/v1")
 
 
 @api.post(

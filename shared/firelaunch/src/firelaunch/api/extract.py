@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from ..errors import InvalidSchema, TooLarge
-from .base import Body, Routes, caller, example, services
+from .base import Body, caller, example, services
 from .chats import TurnUsage
 from .examples import ORDER, ORDER_SCHEMA, ORDERED, REQUEST, USED
 from .refusals import OF_AN_EXTRACTION, errors
+from .routes import Routes
 
 __all__ = ["api"]
 
@@ -35,7 +36,7 @@ class Extracted(BaseModel):
     usage: TurnUsage
 
 
-api = Routes("extract", "extract")
+api = Routes("extract", "extract", prefix="/v1")
 
 
 @api.post(

@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from pydantic import BaseModel
 
-from .base import Routes, example, services
+from .base import example, services
 from .refusals import OF_THE_STORE, errors_of_anyone
+from .routes import Routes
 
 __all__ = ["api"]
 

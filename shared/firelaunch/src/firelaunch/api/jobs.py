@@ -8,8 +8,9 @@ from pydantic import BaseModel, Field
 
 from ..errors import Conflict, InvalidCursor, InvalidId, NotFound, PreconditionFailed
 from ..jobs.base import job_view
-from .base import PageQuery, Path, Routes, admins_only, caller, example, services
+from .base import PageQuery, Path, admins_only, caller, example, services
 from .refusals import errors
+from .routes import Routes
 
 __all__ = ["api"]
 
@@ -89,7 +90,7 @@ class JobPage(BaseModel):
     next_cursor: str | None
 
 
-api = Routes("jobs", "jobs")
+api = Routes("jobs", "jobs", prefix="/v1")
 
 
 @api.get("/jobs", responses={200: JobPage, **errors(InvalidCursor)}, summary="List your jobs")

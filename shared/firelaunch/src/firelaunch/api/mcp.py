@@ -19,7 +19,7 @@ from flask import Response, current_app, jsonify, request
 from ..errors import BadRequest, Forbidden
 from ..services.bundle import Services
 from ..turns.admit import Turns
-from .base import LOCALHOST, Routes, backend, caller, services
+from .base import LOCALHOST, backend, caller, services
 from .jsonrpc import (
     HEADER_MISMATCH,
     INVALID_PARAMS,
@@ -32,6 +32,7 @@ from .jsonrpc import (
 )
 from .mcp_document import HEADERS, body, responses
 from .mcp_tools import tools
+from .routes import Routes
 
 __all__ = ["api"]
 

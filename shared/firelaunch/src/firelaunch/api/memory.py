@@ -9,8 +9,9 @@ from pydantic import BaseModel
 
 from ..store.base import Delete
 from ..turns.follow_ups import notes_of
-from .base import Routes, caller, example, services
+from .base import caller, example, services
 from .refusals import errors
+from .routes import Routes
 
 __all__ = ["api"]
 
@@ -23,7 +24,7 @@ class Memory(BaseModel):
     updated_at: str | None
 
 
-api = Routes("memory", "account")
+api = Routes("memory", "account", prefix="/v1")
 
 
 @api.get("/memory", responses={200: Memory, **errors()}, summary="What is kept in mind about me?")

@@ -11,9 +11,10 @@ from ..errors import AlreadyExists, JobsUnavailable, NotFound, TooLarge
 from ..jobs.base import job_view
 from ..worker.tasks.reembed import REEMBED, Reembed
 from ..worker.tasks.rollup import rollup_view
-from .base import Routes, admins_only, example, services
+from .base import admins_only, example, services
 from .jobs import JobAnswer
 from .refusals import errors
+from .routes import Routes
 
 __all__ = ["api"]
 
@@ -61,7 +62,7 @@ class OpsUsage(BaseModel):
     items: list[OpsDay]
 
 
-api = Routes("ops", "ops")
+api = Routes("ops", "ops", prefix="/v1")
 
 
 @api.get("/ops/usage", responses={200: OpsUsage, **errors()}, summary="What has everybody used? (admins)")

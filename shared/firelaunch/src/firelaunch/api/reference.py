@@ -15,8 +15,9 @@ from flask import Response
 from pydantic import BaseModel, Field
 
 from ..errors import NotFound
-from .base import Routes, backend
+from .base import backend
 from .refusals import errors_of_anyone
+from .routes import Routes
 
 __all__ = ["api"]
 

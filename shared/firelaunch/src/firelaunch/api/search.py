@@ -17,8 +17,9 @@ from ..errors import (
 )
 from ..services.bundle import Services
 from ..services.metered_search import search as paid_search
-from .base import Body, Routes, caller, example, services
+from .base import Body, caller, example, services
 from .refusals import OF_THE_INDEX, errors
+from .routes import Routes
 
 __all__ = ["Question", "SearchAnswer", "SourceAnswer", "api", "searched"]
 
@@ -87,7 +88,7 @@ class SearchAnswer(BaseModel):
 _OF_EMBEDDING = (ModelError, ModelRefused, ModelTimeout, ModelUnavailable, BudgetExceeded, PreconditionFailed)
 
 
-api = Routes("search", "documents")
+api = Routes("search", "documents", prefix="/v1")
 
 
 @api.post(

@@ -15,8 +15,9 @@ from flask import Response
 from pydantic import BaseModel, Field
 
 from ..errors import NotFound
-from .base import Routes, services
+from .base import services
 from .refusals import errors_of_anyone
+from .routes import Routes
 
 __all__ = ["api"]
 

@@ -10,9 +10,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from ..chats.ui_events import UI_HEADERS, ui_stream
 from ..errors import BadRequest, Conflict, TooLarge
 from ..turns.send import ClientMessage
-from .base import Routes, backend, caller, client, event_stream, example, services, streamed
+from .base import backend, caller, client, event_stream, example, services, streamed
 from .examples import UI_QUESTION, UI_STREAM
 from .refusals import OF_A_TURN, errors
+from .routes import Routes
 
 __all__ = ["api"]
 
@@ -80,7 +81,7 @@ class UIChat(BaseModel):
         return messages[0]
 
 
-api = Routes("ui", "useChat")
+api = Routes("ui", "useChat", prefix="/v1")
 
 
 @api.post(

@@ -9,17 +9,18 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any
 
 from flask import Flask, Request, Response, g, jsonify, request
+from flask.json.provider import DefaultJSONProvider
 from flask_cors import CORS
-from flask_openapi3 import OpenAPI
+from flask_openapi3 import APIBlueprint, OpenAPI
 from flask_openapi3.models import Info
 from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_jsonable_python
 from werkzeug.exceptions import HTTPException
 
 from ..api import (
@@ -43,8 +44,10 @@ from ..api import (
     tryout,
     ui,
 )
-from ..api.base import LOCALHOST, Routes, ViewContext
+from ..api.base import LOCALHOST, ViewContext
+from ..api.own_routes import OwnRoutes, merged
 from ..api.refusals import ErrorAnswer
+from ..api.routes import Routes
 from ..chats.ui_events import UI_HEADERS
 from ..errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
 from ..identity import bearer
@@ -62,6 +65,7 @@ from ..worker import Handlers, Runner
 from ..worker.tasks.ingest import document_handlers
 from ..worker.tasks.reconcile import billing_handlers
 from ..worker.tasks.reembed import reembed_handlers
+from .declared import Declared
 from .tasks import upkeep_handlers
 
 __all__ = ["App", "handle_errors", "init_app", "invalid", "trust_hops"]
@@ -133,6 +137,11 @@ class _Request(Request):
         return raw
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:  # noqa: ARG002 - Flask's signature
+        """Return the body, which has to be a JSON object, or its text if ``silent``.
+
+        flask-openapi3 asks silently. It validates a text in pydantic's JSON mode, in which strict models take times and
+        enums, which have no type of their own in JSON.
+        """
         raw = self.get_data(cache=cache)
         if not raw:
             raise BadRequest("The body is empty: send a JSON object.")
@@ -144,15 +153,40 @@ class _Request(Request):
             raise BadRequest(f"The body is not valid JSON: {error}.") from None
         if not isinstance(body, dict):
             raise BadRequest("The body is not a JSON object.")
-        return body
+        return raw.decode() if silent else body
+
+
+class _JSONProvider(DefaultJSONProvider):
+    """Lets views return dicts that hold pydantic models, times and whatever else pydantic has a JSON form for."""
+
+    default = staticmethod(to_jsonable_python)
+    sort_keys = False
 
 
 class App(OpenAPI):
-    """A Flask app that describes its routes at ``/openapi.json``."""
+    """A Flask app that describes its routes at ``/openapi.json``.
+
+    Args:
+        routes: the app's own routes.
+        collections: the collections of the app's own data.
+        jobs: the app's own jobs.
+        events: what the app does when data is written or a file is uploaded.
+    """
 
     request_class = _Request
+    json_provider_class = _JSONProvider
 
-    def __init__(self, import_name: str, title: str = "firelaunch app", version: str = "1") -> None:
+    def __init__(
+        self,
+        import_name: str,
+        title: str = "firelaunch app",
+        version: str = "1",
+        *,
+        routes: Sequence[Routes] = (),
+        collections: Sequence[Any] = (),
+        jobs: Sequence[Any] = (),
+        events: Sequence[Any] = (),
+    ) -> None:
         super().__init__(
             import_name,
             info=Info(title=title, version=version),
@@ -164,6 +198,7 @@ class App(OpenAPI):
             validation_error_model=ErrorAnswer,
             static_folder=None,
         )
+        self.declared = Declared(tuple(routes), tuple(collections), tuple(jobs), tuple(events))
         self.shutdown = Shutdown()
         self.about = ""
         self.write_seconds = 30.0
@@ -178,8 +213,12 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     Args:
         workflow: the app's function that answers a message.
         handlers: the handlers of the app's own kinds of jobs.
+
+    Raises:
+        SettingsError: what the app declares does not hold together. The message names each fault and its mend.
     """
     settings = services.settings
+    own = OwnRoutes(app.declared.routes, _routes(), settings)
     app.info.title = settings.app.name
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
     app.write_seconds = settings.limits.write_seconds
@@ -187,7 +226,6 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     app.about = f": {settings.app.id}, {settings.environment.mode} mode, {settings.provider} model"
     if settings.environment.development:
         app.about += "; / to talk to it, /docs for its API"
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     origins = [*settings.cors.origins, *([LOCALHOST] if settings.environment.development else [])]
     CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After", *UI_HEADERS], max_age=3600)
     configure_logs(
@@ -195,7 +233,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     )
     if settings.environment.on_cloud_run:
         trust_hops(app, settings.cloud.forwarded_hops)
-    _handle_requests(app, services)
+    _handle_requests(app, services, own)
     handle_errors(app)
     workflow = _guarded(workflow, services)
     turns = Turns(services, workflow, app.shutdown)
@@ -204,12 +242,14 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     app.start_jobs = lambda: _start_jobs(app, services, runner)
     app.runner = runner
     slots = follower_slots(max(1, settings.cloud.concurrency // 2))
-    document = cache(partial(_document, app, services))
+    document = cache(partial(_document, app, services, own))
     app.extensions["firelaunch"] = ViewContext(
         services, turns, Answers(services, app.shutdown, slots), Uploads(services), document
     )
-    for routes in _routes(services):
+    for routes in [*_routes(services), *own.declared]:
         app.register_api(routes.blueprint(documented=False))
+    if own.public:
+        log.info("public routes, which need no token: %s", ", ".join(own.public))
     if services.internal is not None:
         app.register_api(internal.routes(services, runner))
 
@@ -241,16 +281,26 @@ def _guarded(workflow: Workflow, services: Services) -> Workflow:
     return logged(workflow) if services.settings.logs.content else workflow
 
 
-def _routes(services: Services) -> list[Routes]:
+def _routes(services: Services | None = None) -> list[Routes]:
+    """Return the routes of the API: those that an app with ``services`` has, or all that any app may have."""
     routes = [noun.api for noun in _NOUNS]
-    return routes if services.dev_identity is None else [*routes, dev.api, tryout.api]
+    development = services is None or services.dev_identity is not None
+    return [*routes, dev.api, tryout.api] if development else routes
 
 
-def _document(app: App, services: Services) -> dict[str, Any]:
+def _document(app: App, services: Services, own: OwnRoutes) -> dict[str, Any]:
+    document = _described(app, [routes.blueprint(documented=True) for routes in _routes(services)])
+    for routes in own.declared:
+        for route in routes.routes:  # one at a time, since models of one name may differ
+            merged(document, _described(app, [routes.blueprint(documented=True, routes=[route])]))
+    return document
+
+
+def _described(app: App, blueprints: Sequence[APIBlueprint]) -> dict[str, Any]:
     described = App(app.import_name)
     described.info = Info(title=app.info.title, version=app.info.version, description=_ABOUT)
-    for routes in _routes(services):
-        described.register_api(routes.blueprint(documented=True))
+    for blueprint in blueprints:
+        described.register_api(blueprint)
     document: dict[str, Any] = described.api_doc
     for path in document["paths"].values():
         for operation in path.values():
@@ -264,7 +314,7 @@ def _document(app: App, services: Services) -> dict[str, Any]:
     return document
 
 
-def _handle_requests(app: App, services: Services) -> None:
+def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
     @app.before_request
     def begin() -> None:
         g.began = time.monotonic()
@@ -273,23 +323,29 @@ def _handle_requests(app: App, services: Services) -> None:
         TRACE.set(request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0] or None)
         if request.method == "OPTIONS" or request.endpoint in _PUBLIC:
             return
+        if own.is_public(request.endpoint):
+            own.enter()
+            return
         # The first request that is no health check imports what a search needs, in a thread of its own.
         services.documents.warm()
         if services.internal is not None and request.endpoint in _INTERNAL:
             return
-        # Unknown paths outside the API are a plain 404; under /v1 only signed-in callers learn what exists.
-        if request.endpoint is None and not request.path.startswith("/v1/"):
+        # Unknown paths outside the API are a plain 404; in the API only signed-in callers learn what exists.
+        if request.endpoint is None and not (request.path.startswith("/v1/") or own.is_private(request.path)):
             return
         if services.app_check is not None:
             services.app_check.verify(request.headers.get("X-Firebase-AppCheck"))
         g.caller = services.identity.verify(bearer(request.headers.get("Authorization")))
+        own.check_feature()
 
     @app.teardown_request
     def end(_: BaseException | None) -> None:
         BEGAN.set(None)
+        own.leave()
 
     @app.after_request
     def finish(response: Response) -> Response:
+        own.leave_with(response)
         response.headers["X-Request-Id"] = REQUEST_ID.get() or ""
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers["X-Content-Type-Options"] = "nosniff"

@@ -166,6 +166,9 @@ class Limits(_Section):
         default=300, ge=1, le=3600, description="Seconds for all of a request's body, however large it is."
     )
     body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request's body at most.")
+    public_requests_per_minute: int = Field(
+        default=600, ge=1, description="Requests to the app's own public routes that one instance takes in a minute."
+    )
     schema_bytes: int = Field(default=16_384, ge=64, le=262_144, description="Bytes of an extraction's schema at most.")
 
 

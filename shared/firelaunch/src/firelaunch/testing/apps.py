@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 from ..llm.retirements import model_warnings
 from ..prompts.lock import lock
 from ..server.app import App
+from ..services.bundle import Services
 
 __all__ = ["SETTINGS", "User", "events", "model_warnings", "sign_in", "write_app"]
 
@@ -64,17 +65,25 @@ class User:
     client: FlaskClient
     token: str
 
-    def get(self, path: str) -> TestResponse:
-        """Send a GET request."""
-        return self.client.get(path, headers=self._headers())
+    def get(self, path: str, **headers: str) -> TestResponse:
+        """Send a GET request. Write "_" for "-" in the names of ``headers``."""
+        return self.client.get(path, headers=self._headers(headers))
 
-    def delete(self, path: str) -> TestResponse:
+    def delete(self, path: str, **headers: str) -> TestResponse:
         """Send a DELETE request."""
-        return self.client.delete(path, headers=self._headers())
+        return self.client.delete(path, headers=self._headers(headers))
 
     def post(self, path: str, body: Any = None, **headers: str) -> TestResponse:
-        """POST ``body`` as JSON. Write "_" for "-" in the names of ``headers``."""
+        """POST ``body`` as JSON; an empty object if left out."""
         return self.client.post(path, json={} if body is None else body, headers=self._headers(headers))
+
+    def put(self, path: str, body: Any, **headers: str) -> TestResponse:
+        """PUT ``body`` as JSON."""
+        return self.client.put(path, json=body, headers=self._headers(headers))
+
+    def patch(self, path: str, body: Any, **headers: str) -> TestResponse:
+        """PATCH ``body`` as JSON."""
+        return self.client.patch(path, json=body, headers=self._headers(headers))
 
     def upload(self, name: str, content: bytes, **form: str) -> TestResponse:
         """Upload a document as a file."""
@@ -95,10 +104,6 @@ class User:
             time.sleep(0.02)
         raise AssertionError(f"the document is not ready: {view}")
 
-    def patch(self, path: str, body: Any) -> TestResponse:
-        """PATCH ``body`` as JSON."""
-        return self.client.patch(path, json=body, headers=self._headers())
-
     def new_chat(self) -> str:
         """Make a chat and return its id."""
         chat_id: str = self.post("/v1/chats").get_json()["id"]
@@ -117,9 +122,16 @@ class User:
         return {"Authorization": f"Bearer {self.token}", **headers}
 
 
-def sign_in(app: App, uid: str, role: str = "member") -> User:
-    """Sign in to ``app``, which runs in embedded or emulators mode, and return the user."""
+def sign_in(app: App, uid: str, role: str = "member", *, plan: str | None = None) -> User:
+    """Sign in to ``app``, which runs in embedded or emulators mode, and return the user.
+
+    Args:
+        plan: a plan of the settings, which the user is granted first; the plan that they have if left out.
+    """
     client = app.test_client()
+    if plan is not None:
+        services: Services = app.extensions["firelaunch"].services
+        services.checkout.grant(services.store.scope.of(uid), plan)
     answer = client.post("/dev/token", json={"uid": uid, "role": role})
     return User(client, answer.get_json()["token"])
 

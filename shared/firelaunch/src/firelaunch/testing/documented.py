@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -40,7 +41,8 @@ class Documented:
         operation = self._document["paths"].get(path, {}).get(method.lower())
         if operation is None:
             return f"{here}: the route is not in the document"
-        documented = operation["responses"].get(str(status))
+        key = str(status) if str(status) in operation["responses"] else f"{status // 100}XX"
+        documented = operation["responses"].get(key)
         if documented is None:
             return f"{here}: the status is not in the document: {body[:200]!r}"
         content = documented.get("content")
@@ -50,7 +52,7 @@ class Documented:
             return f"{here}: {media_type!r} is not in the document"
         if media_type != "application/json":
             return None
-        faults = self._validator(path, method.lower(), str(status)).iter_errors(json.loads(body))
+        faults = self._validator(path, method.lower(), key).iter_errors(json.loads(body))
         return next((f"{here}: {fault.json_path}: {fault.message}" for fault in faults), None)
 
     def _make_validator(self, path: str, method: str, status: str) -> Draft202012Validator:
@@ -58,17 +60,22 @@ class Documented:
         return Draft202012Validator({**documented["schema"], "components": self._document["components"]})
 
 
-def watch(app: App, documented: Documented) -> list[str]:
-    """Check each answer of ``app`` from now on, and return the list to which problems are added."""
+def watch(app: App, documented: Documented | None = None) -> list[str]:
+    """Check each answer of ``app`` from now on, and return the list to which problems are added.
+
+    Args:
+        documented: the checker; one of the app's own document if left out. Call this before the app's first request.
+    """
     problems: list[str] = []
+    checker = cache(lambda: documented or Documented(app.extensions["firelaunch"].document()))
 
     @app.after_request
     def check(response: Response) -> Response:
         if request.url_rule is None or request.method in _UNDOCUMENTED:
             return response
-        path = str(request.url_rule).replace("<", "{").replace(">", "}")
+        path = re.sub(r"<(?:[^:>]*:)?", "{", str(request.url_rule)).replace(">", "}")
         body = b"" if response.mimetype == "text/event-stream" else response.get_data()
-        problem = documented.problem(request.method, path, response.status_code, response.mimetype or "", body)
+        problem = checker().problem(request.method, path, response.status_code, response.mimetype or "", body)
         if problem is not None:
             problems.append(problem)
         return response

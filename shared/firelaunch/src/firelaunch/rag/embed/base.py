@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ...errors import ModelRefused, ModelTimeout, ModelUnavailable
 from ...llm.fields import figure
 from ...llm.types import text_bound
+from ...slots import Pace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Vectors = npt.NDArray[np.float32]
 
-__all__ = ["Embedded", "Embedder", "EmbeddingModel", "Pace", "counted", "estimate"]
+__all__ = ["Embedded", "Embedder", "EmbeddingModel", "counted", "estimate"]
 
 _BYTES_A_TOKEN = 3
 """Fewer than English has (about 4), so that a batch rarely exceeds a limit; a batch that does is halved."""
@@ -69,28 +69,6 @@ def counted(vectors: Vectors, texts: Sequence[str], tokens: Any) -> Embedded:
     """Return vectors with the tokens that the provider reports, or with an upper bound if it reports no valid count."""
     used = figure(tokens)
     return Embedded(vectors, used, False) if used else Embedded(vectors, sum(map(text_bound, texts)), True)
-
-
-class Pace:
-    """A rate limit, which spaces requests so that no more than a number of units begin in a minute.
-
-    Args:
-        per_minute: units a minute; 0 for no limit.
-    """
-
-    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._seconds = 60 / per_minute if per_minute else 0.0
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._free_at = 0.0
-
-    def take(self, units: int) -> float:
-        """Take units, and return the seconds to wait before using them."""
-        with self._lock:
-            now = self._clock()
-            start = max(now, self._free_at)
-            self._free_at = start + units * self._seconds
-            return start - now
 
 
 class Embedder:

@@ -1,0 +1,244 @@
+"""Take in the routes that an app declares: check them at start, gate and bound their requests, and describe them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from flask import Response, g, request
+from pydantic import BaseModel, PydanticSchemaGenerationError
+from werkzeug.routing import Map, Rule
+
+from ..errors import FeatureMissing, RateLimited, SettingsError
+from ..settings.app import Settings
+from ..slots import Pace, Slots
+from .base import caller, services
+from .routes import Route, Routes, place_of
+
+__all__ = ["OwnRoutes", "merged"]
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+_VERSION = re.compile(r"v\d+")
+"""The first segment of this version of firelaunch's API, and of those to come."""
+
+_ARGUMENTS = frozenset({"body", "query", "path", "form", "header", "cookie", "raw"})
+"""What a view may take: flask-openapi3 fills these in, and nothing else."""
+
+_NO_PLACE = ExitStack()
+
+_PLACE_SECONDS = 1
+"""Seconds after which a client that found all places taken may try again."""
+
+
+class OwnRoutes:
+    """An app's own routes.
+
+    Args:
+        declared: what the app was given as ``routes``.
+        ours: firelaunch's own routes.
+
+    Raises:
+        SettingsError: a route collides with another one or cannot be served. The message has the file and line.
+    """
+
+    def __init__(self, declared: Sequence[Routes], ours: Sequence[Routes], settings: Settings) -> None:
+        problems = [*_problems(declared, ours, settings)]
+        if problems:
+            raise SettingsError("\n".join(problems))
+        self.declared = declared
+        self._by_endpoint = {routes.endpoint(route): route for routes in declared for route in routes.routes}
+        self._pace = Pace(settings.limits.public_requests_per_minute)
+        # Public routes leave most threads to users who are signed in.
+        most = max(1, settings.cloud.concurrency // 4)
+        self._slots = Slots(most, most, _no_place, _no_place)
+
+    @property
+    def public(self) -> list[str]:
+        """The routes that need no token: "GET /api/menu"."""
+        return [f"{each.method.upper()} {each.path}" for each in self._by_endpoint.values() if each.public]
+
+    def is_public(self, endpoint: str | None) -> bool:
+        """Return whether requests to ``endpoint`` need no token."""
+        route = self._by_endpoint.get(endpoint or "")
+        return route is not None and route.public
+
+    def is_private(self, path: str) -> bool:
+        """Return whether a path that leads to no route lies beside routes that need a token."""
+        return any(
+            path.startswith(f"{routes.prefix}/") for routes in self.declared if not all(r.public for r in routes.routes)
+        )
+
+    def enter(self) -> None:
+        """Take a place for a request to a public route, until :meth:`leave`.
+
+        Raises:
+            RateLimited: all places are taken, or the requests of this minute are used up.
+        """
+        place = ExitStack()
+        place.enter_context(self._slots.held(""))
+        g.place = place
+        seconds = self._pace.admit()
+        if seconds:
+            raise RateLimited(retry_after=seconds)
+
+    @staticmethod
+    def leave() -> None:
+        """Give up the request's place, if it has one."""
+        g.pop("place", _NO_PLACE).close()
+
+    @staticmethod
+    def leave_with(response: Response) -> None:
+        """Keep the request's place until ``response`` is sent, if it is a stream: Flask ends the request before."""
+        if response.is_streamed and "place" in g:
+            response.call_on_close(g.pop("place").close)
+
+    def check_feature(self) -> None:
+        """Check that the caller's plan has the feature that the request's route needs.
+
+        Raises:
+            FeatureMissing: it does not.
+        """
+        route = self._by_endpoint.get(request.endpoint or "")
+        if route is None or route.feature is None:
+            return
+        entitlements = services().metering.entitlements
+        with_it = [name for name, plan in entitlements.plans.items() if route.feature in plan.features]
+        if len(with_it) == len(entitlements.plans):
+            return  # whichever plan the caller has
+        user = services().store.get(caller().scope.root)
+        if route.feature not in entitlements.of(user).features:
+            raise FeatureMissing(f"Your plan does not include {route.feature!r}. These plans do: {', '.join(with_it)}.")
+
+
+def _no_place() -> RateLimited:
+    return RateLimited("Too many requests at a time.", retry_after=_PLACE_SECONDS)
+
+
+def merged(document: dict[str, Any], part: Mapping[str, Any]) -> None:
+    """Add the paths of ``part`` to an OpenAPI document. A schema whose name is taken by another one gets a number."""
+    schemas = document["components"]["schemas"]
+    names = {name: _free_name(name, schema, schemas) for name, schema in part["components"]["schemas"].items()}
+    renamed = {f"#/components/schemas/{old}": f"#/components/schemas/{new}" for old, new in names.items() if old != new}
+    for name, schema in part["components"]["schemas"].items():
+        schemas.setdefault(names[name], _with_references(schema, renamed))
+    for path, operations in part["paths"].items():
+        document["paths"].setdefault(path, {}).update(_with_references(operations, renamed))
+    known = {tag["name"] for tag in document["tags"]}
+    document["tags"] += [tag for tag in part["tags"] if tag["name"] not in known]
+
+
+def _free_name(name: str, schema: Any, schemas: Mapping[str, Any]) -> str:
+    number, free = 1, name
+    while free in schemas and schemas[free] != schema:
+        number += 1
+        free = f"{name}{number}"
+    return free
+
+
+def _with_references(value: Any, renamed: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: renamed.get(item, item) if key == "$ref" else _with_references(item, renamed)
+            for key, item in value.items()
+        }
+    return [_with_references(item, renamed) for item in value] if isinstance(value, list) else value
+
+
+def _problems(declared: Sequence[Any], ours: Sequence[Routes], settings: Settings) -> Iterator[str]:
+    kept = {routes.name for routes in ours} | {routes.tag for routes in ours} | {"internal"}
+    names: set[str] = set()
+    first = {_first(route.path) for routes in ours for route in routes.routes} | {"internal"}
+    features = {feature for plan in settings.plans.values() for feature in plan.features}
+    seen: dict[tuple[str, str], Route] = {}
+    for number, routes in enumerate(declared):
+        if not isinstance(routes, Routes):
+            yield f"App(routes=[...]): entry {number} is a {type(routes).__name__}: give a Routes, as meals.routes."
+            continue
+        yield from _problems_of_name(routes, kept, names)
+        names.add(routes.name)
+        for route in routes.routes:
+            twin = seen.setdefault(route.key, route)
+            found = [*_problems_of_path(route, first), *_problems_of_view(route), *_problems_of_gate(route, features)]
+            if twin is not route:
+                found.append(f"{place_of(twin.view)} has this path already. Change one of them")
+            for problem in found:
+                yield f"{route.method.upper()} {route.path}, {place_of(route.view)}: {problem}."
+
+
+def _problems_of_name(routes: Routes, kept: set[str], taken: set[str]) -> Iterator[str]:
+    if not _NAME.fullmatch(routes.name):
+        yield f"Routes({routes.name!r}): a name is 1 to 40 lower-case letters, digits, '_' and '-', a letter first."
+    elif routes.name in kept:
+        yield f"Routes({routes.name!r}): firelaunch's own routes have this name. Choose another one."
+    elif routes.name in taken:
+        yield f"Routes({routes.name!r}): other routes of the app have this name. Choose another one."
+    elif routes.tag in kept:
+        yield f"Routes({routes.name!r}, tag={routes.tag!r}): firelaunch's own routes have this tag. Choose another one."
+
+
+def _problems_of_path(route: Route, first: set[str]) -> Iterator[str]:
+    try:
+        Map([Rule(route.path)])
+    except (ValueError, LookupError, SyntaxError) as error:
+        yield f"the path is not valid: {error}"
+        return
+    segment = _first(route.path)
+    if segment in first or _VERSION.fullmatch(segment):
+        yield f"paths below /{segment} are firelaunch's own. Choose another prefix, such as /api"
+    elif "<" in segment:
+        yield "the path begins with a placeholder, which could stand for any path. Begin it with a word"
+
+
+def _first(path: str) -> str:
+    return path.strip("/").partition("/")[0]
+
+
+def _problems_of_view(route: Route) -> Iterator[str]:
+    try:
+        hints = route.hints
+        route.served()
+    except NameError as error:
+        yield f"an annotation is not known: {error}. Import it at the top of the file, outside of TYPE_CHECKING"
+        return
+    except PydanticSchemaGenerationError:
+        yield "pydantic cannot make JSON of what the view returns. Return a pydantic model, or a flask.Response"
+        return
+    if "return" not in hints:
+        yield "say what the view returns: annotate it with a pydantic model, a list of them, None or flask.Response"
+    yield from _problems_of_arguments(route, hints)
+
+
+def _problems_of_arguments(route: Route, hints: Mapping[str, Any]) -> Iterator[str]:
+    parameters = inspect.signature(route.view).parameters
+    for name in parameters:
+        if name not in _ARGUMENTS:
+            yield f"the view cannot be given {name!r}: it takes body, query and path, each annotated with a model"
+        elif name != "raw" and not _is_model(hints.get(name)):
+            yield f"{name!r} is not annotated with a pydantic model"
+    placeholders = re.findall(r"<(?:[^:>]*:)?([^>]*)>", route.path)
+    fields = getattr(hints.get("path"), "model_fields", {}) if "path" in parameters else {}
+    for name in placeholders:
+        if name not in fields:
+            yield f"no field of the view's 'path' takes <{name}>. Add one: class MealPath(BaseModel): {name}: str"
+    for name in fields:
+        if name not in placeholders:
+            yield f"'path' has a field {name!r}, and the path has no <{name}>"
+
+
+def _is_model(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, BaseModel)
+
+
+def _problems_of_gate(route: Route, features: set[str]) -> Iterator[str]:
+    if route.feature is None:
+        return
+    if route.public:
+        yield "a public route has no caller, and so no plan's features. Take out feature or public"
+    elif route.feature not in features:
+        yield (
+            f"no plan switches on the feature {route.feature!r}. Add it to a plan in firelaunch.toml: "
+            f'features = ["{route.feature}"]'
+        )

@@ -1,0 +1,281 @@
+"""Describe routes: their views, what they answer, and who may call them. :mod:`.base` has what views work with."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, wraps
+from types import NoneType, UnionType
+from typing import Any, TypedDict, TypeVar, Union, Unpack, get_args, get_origin, get_type_hints
+
+from flask_openapi3 import APIBlueprint
+from flask_openapi3.models import Tag
+from pydantic import BaseModel, RootModel, TypeAdapter
+from werkzeug.wrappers import Response
+
+from ..errors import (
+    AlreadyExists,
+    Conflict,
+    FeatureMissing,
+    Fenced,
+    FirelaunchError,
+    InvalidCursor,
+    InvalidId,
+    NotFound,
+    PreconditionFailed,
+    RateLimited,
+    TooLarge,
+)
+from .refusals import errors, errors_of_anyone
+
+__all__ = ["Route", "RouteOptions", "Routes", "place_of"]
+
+_BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
+
+_OF_A_VIEW: tuple[type[FirelaunchError], ...] = (
+    *(TooLarge, InvalidId, InvalidCursor, NotFound),
+    *(Conflict, AlreadyExists, PreconditionFailed, Fenced),
+)
+"""Errors of every view that works with the app's data."""
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class RouteOptions(TypedDict, total=False):
+    """What a route may be given beside its rule.
+
+    ``summary`` is its line in the OpenAPI document; the first line of the view's docstring if left out. ``feature`` is
+    a feature that the caller's plan has to switch on. ``public`` says whether it needs no token; as its ``Routes`` if
+    left out. ``status`` is that of an answer that names none. ``errors`` are errors that the view may raise beside
+    those of all routes. ``responses`` describes answers by status; the view's return annotation does if left out. With
+    errors among them, they are all there are. The rest are options of flask-openapi3's.
+    """
+
+    summary: str
+    description: str
+    feature: str
+    public: bool
+    status: int
+    errors: Sequence[type[FirelaunchError]]
+    responses: Any
+    deprecated: bool
+    endpoint: str
+    openapi_extensions: Any
+
+
+@dataclass(frozen=True)
+class Route:
+    """One route: a method, a path, and the view that answers.
+
+    Attributes:
+        path: the whole path, with Werkzeug's placeholders: "/api/meals/<id>".
+        replaceable: whether a view that is registered later for the same method and path takes this one's place.
+    """
+
+    method: str
+    rule: str
+    path: str
+    view: Callable[..., Any]
+    options: Mapping[str, Any]
+    public: bool
+    feature: str | None = None
+    status: int | None = None
+    errors: tuple[type[FirelaunchError], ...] = ()
+    replaceable: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The method and the path without the names of its placeholders: two routes of one key are one to a client."""
+        return self.method, re.sub(r"<[^>]*>", "<>", self.path)
+
+    @cached_property
+    def hints(self) -> dict[str, Any]:
+        """The annotations of the view.
+
+        Raises:
+            NameError: one of them is not defined.
+        """
+        return get_type_hints(self.view)
+
+    @cached_property
+    def answer(self) -> Any:
+        """The type of what the view answers, without a status beside it; Any where it is Flask's to send."""
+        answer = _body_type(self.hints.get("return", Any))
+        return Any if (get_origin(answer) or answer) is dict else answer
+
+    def described(self) -> dict[str, Any]:
+        """Return the options for the OpenAPI document."""
+        options = {name: value() if callable(value) else value for name, value in self.options.items()}
+        responses = options.get("responses") or {}
+        if not any(str(status) >= "400" for status in responses):
+            of_all = (*_OF_A_VIEW, *self.errors)
+            faults = errors_of_anyone(*of_all, RateLimited) if self.public else errors(*of_all, *self._of_the_gate)
+            options["responses"] = {**(responses or self._success()), **faults}
+        if not options.get("summary") and not inspect.getdoc(self.view):
+            options["summary"] = self.view.__name__.replace("_", " ").capitalize()
+        return options
+
+    @property
+    def _of_the_gate(self) -> tuple[type[FirelaunchError], ...]:
+        return () if self.feature is None else (FeatureMissing,)
+
+    def _success(self) -> dict[Any, Any]:
+        hint = _body_type(self.hints.get("return", Any))
+        if hint is NoneType:
+            return {self.status or 204: None}
+        if hint is Any:
+            return {self.status or 200: {}}
+        paired = get_origin(self.hints["return"]) is tuple and self.status is None
+        return {"2XX" if paired else self.status or 200: _documented(hint, self.view.__name__)}
+
+    def served(self) -> Callable[..., Any]:
+        """Return the view, whose models and lists of models become JSON.
+
+        What pydantic sends is what the annotation says: a model's subclass has no more fields in the answer.
+        """
+        if self.answer is Any:
+            return self.view
+        adapter, view, usual = TypeAdapter(self.answer), self.view, self.status or 200
+
+        @wraps(view, updated=())
+        def serve(**arguments: Any) -> Any:
+            value, *more = _unpaired(view(**arguments))
+            if isinstance(value, Response):
+                return (value, *more) if more else value
+            status = next((part for part in more if isinstance(part, int)), usual)
+            headers = next((part for part in more if not isinstance(part, int)), None)
+            if value is None or value == "":
+                return Response(status=204 if status == 200 else status, headers=headers)
+            body = adapter.dump_json(value, by_alias=True, warnings="error")
+            return Response(body, status, headers, mimetype="application/json")
+
+        return serve
+
+
+class Routes:
+    """Routes of an app, or of one noun of firelaunch's own API.
+
+    Views are module-level functions. Decorate them as on a Flask blueprint: ``@routes.get("/meals", summary=...)``. A
+    view takes ``body``, ``query`` and ``path``, each annotated with a pydantic model, and returns what its annotation
+    says: a pydantic model, a list of them, either with a status as in ``return meal, 201``, or None. Each route needs a
+    token unless it is public.
+
+    Args:
+        name: the name in front of the views' in operation ids.
+        tag: the group in the OpenAPI document; the name if left out.
+        prefix: the path in front of each rule.
+        public: whether the routes need no bearer token.
+    """
+
+    def __init__(self, name: str, tag: str = "", *, prefix: str | None = "/api", public: bool = False) -> None:
+        self.name = name
+        self.tag = tag or name
+        self.prefix = prefix or ""
+        self.public = public
+        self.routes: list[Route] = []
+
+    def get(self, rule: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
+        """Register a view for GET requests to ``rule``."""
+        return self._view("get", rule, options)
+
+    def post(self, rule: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
+        """Register a view for POST requests to ``rule``."""
+        return self._view("post", rule, options)
+
+    def put(self, rule: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
+        """Register a view for PUT requests to ``rule``."""
+        return self._view("put", rule, options)
+
+    def patch(self, rule: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
+        """Register a view for PATCH requests to ``rule``."""
+        return self._view("patch", rule, options)
+
+    def delete(self, rule: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
+        """Register a view for DELETE requests to ``rule``."""
+        return self._view("delete", rule, options)
+
+    def _view(
+        self, method: str, rule: str, options: RouteOptions, *, replaceable: bool = False
+    ) -> Callable[[View], View]:
+        own: dict[str, Any] = {"public": self.public, **options}
+        known = {name: own.pop(name) for name in ("public", "feature", "status") if name in own}
+        faults = tuple(own.pop("errors", ()))
+
+        def register(view: View) -> View:
+            path = self.prefix + rule
+            route = Route(method, rule, path, view, own, **known, errors=faults, replaceable=replaceable)
+            self.routes = [each for each in self.routes if not (each.replaceable and each.key == route.key)]
+            self.routes.append(route)
+            return view
+
+        return register
+
+    def endpoint(self, route: Route) -> str:
+        """Return the name by which Flask knows a route of these."""
+        name = route.options.get("endpoint", route.view.__name__)
+        namesakes = [each for each in self.routes if each.options.get("endpoint", each.view.__name__) == name]
+        number = namesakes.index(route)
+        return f"{self.name}.{name}" if number == 0 else f"{self.name}.{name}_{number + 1}"
+
+    def blueprint(self, *, documented: bool, routes: Sequence[Route] | None = None) -> APIBlueprint:
+        """Return a new blueprint with the routes.
+
+        Args:
+            documented: collect the routes' descriptions for the OpenAPI document. Collecting is slower than serving,
+                so the app does it on separate blueprints, when a client first asks for the document.
+            routes: those of the routes to take; all if left out.
+        """
+        blueprint = APIBlueprint(
+            self.name, __name__, doc_ui=documented, url_prefix=self.prefix or None, abp_tags=[Tag(name=self.tag)]
+        )
+        for route in self.routes if routes is None else routes:
+            # Callables are left out of a blueprint that only serves: they describe the route for the document.
+            options = (
+                route.described()
+                if documented
+                else {name: value for name, value in route.options.items() if not callable(value)}
+            )
+            options["endpoint"] = self.endpoint(route).partition(".")[2]
+            if not route.public:
+                options["security"] = _BEARER
+            getattr(blueprint, route.method)(route.rule, **options)(route.served())
+        return blueprint
+
+
+def place_of(view: Callable[..., Any]) -> str:
+    """Return the name of a view and where it is written, for messages to the app's developer."""
+    code = getattr(inspect.unwrap(view), "__code__", None)
+    name = getattr(view, "__name__", repr(view))
+    return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"
+
+
+def _unpaired(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _body_type(hint: Any) -> Any:
+    """Return the type of an answer's body: without a status or headers beside it, and without responses of Flask's."""
+    origin = get_origin(hint)
+    if origin is tuple:
+        return _body_type(get_args(hint)[0])
+    if origin in {Union, UnionType}:
+        kinds = list(dict.fromkeys(_body_type(part) for part in get_args(hint)))
+        kinds = [kind for kind in kinds if kind is not Any] or [Any]
+        return kinds[0] if len(kinds) == 1 else Union[tuple(kinds)]  # noqa: UP007 - made of a list
+    return Any if isinstance(hint, type) and issubclass(hint, Response) else hint
+
+
+def _documented(hint: Any, view: str) -> type[BaseModel]:
+    """Return a model for the OpenAPI document, which names each."""
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        return hint
+    name, extra = f"{view.title().replace('_', '')}Answer", {}
+    item = get_args(hint)[0] if get_origin(hint) is list else None
+    if isinstance(item, type) and issubclass(item, BaseModel):
+        name = f"{item.__name__}List"
+        shown = item.model_config.get("json_schema_extra")
+        extra = {"example": [shown["example"]]} if isinstance(shown, dict) and "example" in shown else {}
+    config = {"json_schema_extra": extra}
+    return type(name, (RootModel[hint],), {"__module__": __name__, "model_config": config})

@@ -1,0 +1,20 @@
+"""What an app declares of its own: routes, collections, jobs and events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..api.routes import Routes
+
+__all__ = ["Declared"]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What :class:`~firelaunch.server.app.App` was given. ``init_app`` checks it all and puts it to work."""
+
+    routes: tuple[Routes, ...] = ()
+    collections: tuple[Any, ...] = ()
+    jobs: tuple[Any, ...] = ()
+    events: tuple[Any, ...] = ()
