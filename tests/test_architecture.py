@@ -17,7 +17,7 @@ ROWS = (
     "firelaunch.identity firelaunch.settings firelaunch.store",
     "firelaunch.billing firelaunch.llm firelaunch.membership firelaunch.paging firelaunch.prompts firelaunch.push",
     "firelaunch.chats firelaunch.jobs firelaunch.metering firelaunch.rag",
-    "firelaunch.documents",
+    "firelaunch.documents firelaunch.records",
     "firelaunch.services",
     "firelaunch.worker",
     "firelaunch.turns",

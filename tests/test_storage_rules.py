@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from firelaunch.testing.emulator import Emulator, unsigned_token
-from firelaunch_cli.rules.paths import kept
+from firelaunch.store.kept import kept
 from rules_tester.client import Operation, RestClient
 from support import ROOT
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from firelaunch_cli.rules.compose import CompositionRefused, compose
 from firelaunch_cli.rules.fragment import Fragment
-from firelaunch_cli.rules.paths import kept
+from firelaunch.store.kept import kept
 
 from .tokens import APPS
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from firelaunch_cli.rules.paths import SAMPLE, built
+from firelaunch.store.kept import SAMPLE, built
 
 __all__ = ["ALLOWED", "MODEL", "UNNAMED", "Right", "allows", "role_in"]
 

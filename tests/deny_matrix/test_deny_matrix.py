@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from firelaunch.testing.emulator import Emulator
 from firelaunch_cli.rules import fragment
-from firelaunch_cli.rules.paths import built, kept
+from firelaunch.store.kept import built, kept
 from support import ROOT
 
 from deny_matrix.attempts import attempts, places

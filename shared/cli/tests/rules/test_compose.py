@@ -10,10 +10,11 @@ from typing import Any
 import firelaunch
 import pytest
 from firelaunch.scope import Scope, check_id
+from firelaunch.store.kept import built, kept
 from firelaunch.testing.emulator import Emulator, unsigned_token
 from firelaunch_cli.rules.compose import Composed, CompositionRefused, compile_problems, compose
 from firelaunch_cli.rules.fragment import Fragment
-from firelaunch_cli.rules.paths import built, kept, overlap, pattern
+from firelaunch_cli.rules.paths import overlap, pattern
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from rules_tester.client import Operation, RestClient

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from .llm.types import Message as Message
     from .llm.types import Source as Source
     from .rag.retrieve import Passage as Passage
+    from .records.collection import Collection as Collection
+    from .records.record import Record as Record
     from .scope import Scope as Scope
     from .server.app import App as App
     from .server.app import init_app as init_app
@@ -59,6 +61,7 @@ _HOME = {
     "Body": "api.base",
     "Caller": "identity",
     "Chunk": "llm.types",
+    "Collection": "records.collection",
     "Conflict": "errors",
     "FirelaunchError": "errors",
     "Forbidden": "errors",
@@ -73,6 +76,7 @@ _HOME = {
     "Passage": "rag.retrieve",
     "Path": "api.base",
     "Routes": "api.routes",
+    "Record": "records.record",
     "Scope": "scope",
     "Services": "services.bundle",
     "Settings": "settings.app",

@@ -38,6 +38,7 @@ __all__ = [
     "NotFound",
     "PreconditionFailed",
     "RateLimited",
+    "RecordUnreadable",
     "RequestInProgress",
     "ScopeViolation",
     "SettingsError",
@@ -351,6 +352,10 @@ class StoreError(FirelaunchError):
     def for_client(self) -> tuple[str, str]:
         """The code and message that clients see: the message is a general one unless the error has its own status."""
         return self.code, FirelaunchError.message if self.status == 500 else self.message
+
+
+class RecordUnreadable(StoreError):
+    """A stored record does not fit its model, also after it was migrated. The reason names the record and the field."""
 
 
 class AlreadyExists(StoreError):

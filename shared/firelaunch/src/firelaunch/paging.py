@@ -7,7 +7,7 @@ import binascii
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from .errors import InvalidCursor, InvalidId
 from .scope import check_id
@@ -16,11 +16,14 @@ from .store.base import Document
 __all__ = ["Page", "iso_time", "page_after", "page_cursor"]
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True)
-class Page:
+class Page(Generic[T]):
     """A page of items, and the cursor of the next page (None at the end)."""
 
-    items: list[dict[str, Any]]
+    items: list[T]
     next_cursor: str | None
 
 

@@ -1,8 +1,9 @@
 """Build the paths of one app's data, or of one user's data in it, and refuse every id that could lead out of it.
 
 A ``Scope`` is made from the settings' ``app_id`` and the verified token's ``uid``, never from a request's body. The
-paths that a ``Scope`` can build are also those that an app's own rules may not open
-(:func:`firelaunch_cli.rules.paths.kept`), so a method that is added here is protected too. Paths are plain strings
+paths that a ``Scope`` can build, apart from those of :meth:`Scope.records`, are also those that an app's own rules and
+collections may not use (:mod:`firelaunch.store.kept`), so a method that is added here is protected too. Paths are plain
+strings
 ("apps/demo/users/ada/chats/c1") that only this module builds. :class:`firelaunch.store.scoped.ScopedStore` checks them
 again on their way to the database.
 """
@@ -16,7 +17,16 @@ from hashlib import sha256
 
 from .errors import InvalidId, ScopeViolation
 
-__all__ = ["APP_ID", "Scope", "check_app_id", "check_id", "check_uid", "split"]
+__all__ = [
+    "APP_ID",
+    "Scope",
+    "check_app_id",
+    "check_collection_name",
+    "check_id",
+    "check_record_id",
+    "check_uid",
+    "split",
+]
 
 APP_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,47}[a-z0-9])?")
 """A Cloud Run service name: at most 49 characters, a letter first, no hyphen last
@@ -24,6 +34,10 @@ APP_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,47}[a-z0-9])?")
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _RESERVED = re.compile(r"__.*__", re.DOTALL)
+_COLLECTION = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_ID_BYTES = 1500
+"""The most bytes of an id in Firestore (https://firebase.google.com/docs/firestore/quotas)."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UID_CHARACTERS = 128
 """Firebase Auth allows uids of 1 to 128 characters (https://firebase.google.com/docs/auth/admin/manage-users)."""
@@ -69,6 +83,36 @@ def check_id(value: str) -> str:
     return value
 
 
+def check_record_id(value: str) -> str:
+    """Return ``value`` if it is valid as the id of a record of an app's own collections.
+
+    Such an id may be anything that Firestore takes, for example a date, a bar code or a user's id.
+
+    Raises:
+        InvalidId: ``value`` is empty, over 1,500 bytes, "." or "..", of the form ``__x__``, or contains "/", a control
+            character or a lone surrogate.
+    """
+    ok = type(value) is str and value not in {"", ".", ".."} and "/" not in value
+    if not ok or _RESERVED.fullmatch(value) or _CONTROL.search(value) or not _is_utf8(value):
+        raise InvalidId
+    if len(value.encode()) > _ID_BYTES:
+        raise InvalidId
+    return value
+
+
+def check_collection_name(name: str) -> str:
+    """Return ``name`` if it is valid as the name of an app's own collection. It may still be one of firelaunch's names.
+
+    Raises:
+        InvalidId: ``name`` is not a lower-case letter and at most 39 lower-case letters, digits and underscores.
+    """
+    if type(name) is not str or not _COLLECTION.fullmatch(name):
+        raise InvalidId(
+            "A collection's name is a lower-case letter, then at most 39 lower-case letters, digits and underscores."
+        )
+    return name
+
+
 def split(path: str) -> list[str]:
     """Return the segments of a path, after checking each one as Firestore would.
 
@@ -86,7 +130,7 @@ def _segments(path: str) -> tuple[str, ...]:
     segments = path.split("/")
     for segment in segments:
         bad = segment in {"", ".", ".."} or _RESERVED.fullmatch(segment) or not _is_utf8(segment)
-        if bad or len(segment.encode()) > 1500 or "\x00" in segment:
+        if bad or len(segment.encode()) > _ID_BYTES or "\x00" in segment:
             raise ScopeViolation(reason=f"path segment {segment[:80]!r} is not allowed")
     return tuple(segments)
 
@@ -144,6 +188,17 @@ class Scope:
     def users(self) -> str:
         """Return the path of the collection of the app's users."""
         return f"apps/{self.app_id}/users"
+
+    def records(self, collection: str) -> str:
+        """Return the path of one of the app's own collections: the user's part of it, or the app's if there is no user.
+
+        The name is the app's own choice, so callers check that it is none of firelaunch's names.
+        """
+        return f"{self.root}/{check_collection_name(collection)}"
+
+    def record(self, collection: str, record_id: str) -> str:
+        """Return the path of one record in :meth:`records`."""
+        return f"{self.records(collection)}/{check_record_id(record_id)}"
 
     def chats(self) -> str:
         """Return the path of the collection of the user's chats."""

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from fakes.jobs import JOB_SETTINGS, Site, embedded_site
-from firelaunch.documents.reembed import Reembedding, ReembedShard
+from firelaunch.documents.reembed import Reembedding
 from firelaunch.errors import Conflict, Interrupted
 from firelaunch.rag.versions import Version
 from firelaunch.scope import Scope
 from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
 from firelaunch.store.base import Query, Set, Update
+from firelaunch.store.passes import Share
 from firelaunch.testing.apps import User, sign_in, write_app
 from firelaunch.testing.embeddings import OpenAIEmbeddingServer
 from firelaunch.testing.emulator import Emulator
@@ -150,14 +151,14 @@ def test_shards_share_the_documents_and_the_last_one_switches(work: Reembedding)
     done = 0
     for number in range(4):
         assert not (work.survey().missing and work.switch())
-        done += len(list(work.build(ReembedShard(number, 4))))
+        done += len(list(work.build(Share(number, 4))))
     assert done == 3
     assert work.switch()
 
 
 @given(key=st.text("0123456789abcdef", min_size=40, max_size=40), of=st.integers(1, 1000))
 def test_each_document_is_of_one_shard_and_comes_after_its_first_key(key: str, of: int) -> None:
-    (holder,) = [shard for shard in (ReembedShard(n, of) for n in range(of)) if shard.holds(key)]
+    (holder,) = [shard for shard in (Share(n, of) for n in range(of)) if shard.holds(key)]
     assert key > holder.first
 
 

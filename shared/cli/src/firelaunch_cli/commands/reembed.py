@@ -7,9 +7,10 @@ import sys
 import time
 
 import click
-from firelaunch.documents.reembed import Reembedding, ReembedShard, Survey
+from firelaunch.documents.reembed import Reembedding, Survey
 from firelaunch.errors import FirelaunchError
 from firelaunch.services.build import build
+from firelaunch.store.passes import Share
 
 from .apps import env_option, load_settings, where
 from .conversation import dollars
@@ -34,23 +35,23 @@ def command(app: str, dry_run: bool, yes: bool, drop_old: bool, abandon: bool) -
     """
     services = build(load_settings(app))
     try:
-        work, shard = Reembedding(services.store, services.documents), _shard()
+        work, share = Reembedding(services.store, services.documents), _share()
         click.echo(where(services.settings))
         if abandon:
             click.echo("The version that was being built is gone." if work.abandon() else "None is being built.")
         elif drop_old:
             click.echo(f"Removed {work.drop_old()} earlier version(s).")
-        elif _confirmed(work.survey(shard), dry_run=dry_run, yes=yes):
-            _run(work, shard)
+        elif _confirmed(work.survey(share), dry_run=dry_run, yes=yes):
+            _run(work, share)
     except FirelaunchError as error:
         raise click.ClickException(f"{error.message} {error.reason or ''}".strip()) from None
     finally:
         services.store.close()
 
 
-def _shard() -> ReembedShard:
+def _share() -> Share:
     try:
-        return ReembedShard(
+        return Share(
             int(os.environ.get("CLOUD_RUN_TASK_INDEX", "0")), int(os.environ.get("CLOUD_RUN_TASK_COUNT", "1"))
         )
     except ValueError as error:
@@ -69,15 +70,15 @@ def _confirmed(survey: Survey, *, dry_run: bool, yes: bool) -> bool:
     return True
 
 
-def _run(work: Reembedding, shard: ReembedShard) -> None:
+def _run(work: Reembedding, share: Share) -> None:
     work.begin()
-    with click.progressbar(length=max(1, work.survey(shard).missing), label="building") as bar:
-        for done in work.build(shard):
+    with click.progressbar(length=max(1, work.survey(share).missing), label="building") as bar:
+        for done in work.build(share):
             bar.update(done - bar.pos)
     give_up = time.monotonic() + _WAIT_SECONDS
-    while work.waits(shard) and time.monotonic() < give_up:
+    while work.waits(share) and time.monotonic() < give_up:
         time.sleep(1.0)
-        for _ in work.build(shard):
+        for _ in work.build(share):
             pass
     for path, reason in work.refused:
         click.echo(f"{path}: {reason}", err=True)
@@ -87,7 +88,7 @@ def _run(work: Reembedding, shard: ReembedShard) -> None:
     click.echo(f"Spent {dollars(work.micro_usd)}.")
     if searched:
         click.echo(f"The version {work.target.id} is searched now. --drop-old removes the one before.")
-    elif shard.of > 1:
-        click.echo(f"Share {shard.number + 1} of {shard.of} is done; the last one to end switches.")
+    elif share.of > 1:
+        click.echo(f"Share {share.number + 1} of {share.of} is done; the last one to end switches.")
     else:
         raise click.ClickException("Documents came in meanwhile that are not built yet. Run it again.")

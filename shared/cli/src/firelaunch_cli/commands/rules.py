@@ -22,7 +22,9 @@ from ..rules.compare import Comparison, compare
 from ..rules.compose import Composed, CompositionRefused, compile_problems, compose
 from ..rules.fragment import Fragment, Problem
 from ..rules.live import ENDPOINT, LiveError, fetch
-from ..rules.paths import kept, shown
+from firelaunch.store.kept import kept
+
+from ..rules.paths import shown
 
 __all__ = ["command", "composed_rules"]
 

@@ -13,7 +13,9 @@ from rules_tester.syntax import Match, NotRead, Reader
 
 from .compare import blocks
 from .fragment import MARKER, Fragment, Problem, bound, functions, reached
-from .paths import Pattern, pattern
+from firelaunch.store.kept import Pattern
+
+from .paths import pattern
 
 __all__ = ["Composed", "CompositionRefused", "Kept", "compile_problems", "compose", "keep_others"]
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from rules_tester.source import line_of
 from rules_tester.syntax import Allow, Function, Match, NotRead, Reader, Token
 
-from .paths import Pattern, kept, overlap, pattern, shown
+from firelaunch.store.kept import Pattern, kept
+
+from .paths import overlap, pattern, shown
 
 __all__ = ["MARKER", "Fragment", "Problem", "bound", "functions", "reached"]
 

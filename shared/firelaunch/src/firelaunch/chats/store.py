@@ -36,7 +36,7 @@ class Chats:
         self._store.commit([Create(scope.chat(chat_id), data)])
         return chat_view(chat_id, data)
 
-    def list(self, scope: Scope, limit: int, cursor: str | None) -> Page:
+    def list(self, scope: Scope, limit: int, cursor: str | None) -> Page[dict[str, Any]]:
         """Return a page of the user's chats, the one with the latest message first.
 
         Raises:
@@ -46,7 +46,7 @@ class Chats:
         items = [chat_view(d.id, d.data) for d in chats[:limit]]
         return Page(items, page_cursor(chats, limit, "updated_at"))
 
-    def get(self, scope: Scope, chat_id: str, limit: int, cursor: str | None) -> tuple[dict[str, Any], Page]:
+    def get(self, scope: Scope, chat_id: str, limit: int, cursor: str | None) -> tuple[dict[str, Any], Page[dict[str, Any]]]:
         """Return a chat and its latest ``limit`` messages, oldest first. The cursor leads to earlier messages.
 
         Raises:

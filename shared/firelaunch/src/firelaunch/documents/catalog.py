@@ -255,7 +255,7 @@ class Documents:
         payload = Crawl(url=url, depth=min(depth, self.policy.crawl_depth), pages=min(pages, self.policy.crawl_pages))
         return self._jobs.enqueue(scope, CRAWL, payload)
 
-    def page(self, scope: Scope, limit: int, cursor: str | None) -> Page:
+    def page(self, scope: Scope, limit: int, cursor: str | None) -> Page[dict[str, Any]]:
         """Return a page of the scope's documents, newest first.
 
         Raises:

@@ -19,45 +19,19 @@ from ..rag.versions import State, Version
 from ..scope import Scope
 from ..store.base import DELETE_FIELD, Delete, Document, Query, Set, Update
 from ..store.fence import Fence
+from ..store.passes import PASS_PAGE, Share, pages, rewrite
 from ..store.scoped import ScopedStore
 from .catalog import Documents, is_complete
 
 if TYPE_CHECKING:
     from ..rag.index.base import Vector
 
-__all__ = ["ReembedShard", "Reembedding", "Survey"]
-
-_PAGE = 200
-"""The number of documents that are read at a time."""
+__all__ = ["Reembedding", "Survey"]
 
 _CHARACTERS_A_TOKEN = 3
 """Characters per token, as :func:`firelaunch.rag.embed.base.estimate` counts: rather too many tokens than too few."""
 
-_KEYS = 1 << 32
-_HEX = 8
-
 Check = Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ReembedShard:
-    """One share of the documents: ``number`` of ``of``, from 0."""
-
-    number: int = 0
-    of: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.number < self.of:
-            raise ValueError(f"there is no shard {self.number} of {self.of}")
-
-    @property
-    def first(self) -> str:
-        """The position that all of the share's keys come after."""
-        return f"{_KEYS * self.number // self.of:0{_HEX}x}"
-
-    def holds(self, key: str) -> bool:
-        """Return whether a document's key belongs to the share."""
-        return _KEYS * self.number // self.of <= int(key[:_HEX], 16) < _KEYS * (self.number + 1) // self.of
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +70,10 @@ class Reembedding:
     def __post_init__(self) -> None:
         self.target = self.documents.versions.wanted
 
-    def survey(self, shard: ReembedShard = ReembedShard()) -> Survey:
-        """Count the work to do. This reads each record of the shard, and no text."""
+    def survey(self, share: Share = Share()) -> Survey:
+        """Count the work to do. This reads each record of the share, and no text."""
         documents = missing = characters = 0
-        for _, _, record in self._records(shard):
+        for _, _, record in self._records(share):
             if record is None or record.data.get("status") != "ready":
                 continue
             documents += 1
@@ -138,7 +112,7 @@ class Reembedding:
                 self._forget(self.target)
             self._change(state, state.current, self.target, [old for old in state.old if old != self.target])
 
-    def build(self, shard: ReembedShard = ReembedShard(), check: Check = lambda: None) -> Iterator[int]:
+    def build(self, share: Share = Share(), check: Check = lambda: None) -> Iterator[int]:
         """Build the missing documents, and yield the number of finished or refused ones after each of them.
 
         Args:
@@ -148,18 +122,18 @@ class Reembedding:
             IndexFailed, ModelError, StoreError: the next try goes on from there.
         """
         done = 0
-        for key, scope, document in self._under_way(shard):
+        for key, scope, document in self._under_way(share):
             self._build(key, scope, document, check, unfinished=True)
-        for key, scope, record in self._records(shard):
+        for key, scope, record in self._records(share):
             if record is None or record.data.get("status") != "ready" or is_complete(record, self.target):
                 continue
             self._build(key, scope, record.id, check)
             done += 1
             yield done
 
-    def waits(self, shard: ReembedShard = ReembedShard()) -> bool:
+    def waits(self, share: Share = Share()) -> bool:
         """Return whether :meth:`build` has to come back to documents, because their own jobs are working on them."""
-        return next(self._under_way(shard), None) is not None
+        return next(self._under_way(share), None) is not None
 
     def switch(self) -> bool:
         """Use the version for searches, if it holds every document.
@@ -202,7 +176,7 @@ class Reembedding:
         if not self._change(state, state.current, None, state.old):
             raise Conflict("Another process has changed the index versions. Try again.")
         self._forget(state.building)
-        for key, _, _ in self._under_way(ReembedShard()):
+        for key, _, _ in self._under_way(Share()):
             self.store.commit([Delete(self.store.scope.under_way(key))])
         return True
 
@@ -311,47 +285,35 @@ class Reembedding:
     def _forget(self, version: Version) -> None:
         """Empty a version, and remove it from the records that say they are indexed in it."""
         self.documents.engine(version).index.drop(version.id)
-        for _, scope, record in self._records(ReembedShard()):
-            while record is not None and version.id in record.data.get("indexed", {}):
-                try:
-                    removed = {f"indexed.{version.id}": DELETE_FIELD}
-                    self.store.commit([Update(record.path, removed, if_updated_at=record.update_time)])
-                except (PreconditionFailed, NotFound):
-                    record = self.store.get(scope.document(record.id))
-                else:
-                    break
+        removed = {f"indexed.{version.id}": DELETE_FIELD}
+        for _, _, record in self._records(Share()):
+            if record is not None:
+                rewrite(self.store, record, lambda now: removed if version.id in now.data.get("indexed", {}) else None)
 
-    def _records(self, shard: ReembedShard) -> Iterator[tuple[str, Scope, Document | None]]:
-        for page in _pages(self._sources, shard):
-            sources = [(key, self._scope(uid), document) for key, uid, document in page]
-            records = self.store.get_many([scope.document(document) for _, scope, document in sources])
-            for (key, scope, _), record in zip(sources, records, strict=True):
+    def _records(self, share: Share) -> Iterator[tuple[str, Scope, Document | None]]:
+        for page in self._entries(self.store.scope.sources(), share):
+            records = self.store.get_many([scope.document(document) for _, scope, document in page])
+            for (key, scope, _), record in zip(page, records, strict=True):
                 yield key, scope, record
 
-    def _under_way(self, shard: ReembedShard) -> Iterator[tuple[str, Scope, str]]:
-        for page in _pages(self._notes, shard):
-            for key, uid, document in page:
-                yield key, self._scope(uid), document
+    def _under_way(self, share: Share) -> Iterator[tuple[str, Scope, str]]:
+        for page in self._entries(self.store.scope.all_under_way(), share):
+            yield from page
 
-    def _sources(self, after: str) -> list[Document]:
-        return self.store.query(Query(self.store.scope.sources(), limit=_PAGE, after=(after,)))
+    def _entries(self, collection: str, share: Share) -> Iterator[list[tuple[str, Scope, str]]]:
+        """Yield pages of the keys, scopes and documents of a share."""
 
-    def _notes(self, after: str) -> list[Document]:
-        return self.store.query(Query(self.store.scope.all_under_way(), limit=_PAGE, after=(after,)))
+        def read(after: str | None) -> list[Document]:
+            return self.store.query(Query(collection, limit=PASS_PAGE, after=(after,)))
+
+        for page in pages(read, share.first):
+            # The state of the index is in the same collection as the notes, and names no document.
+            in_share = [entry for entry in page if "document" in entry.data and share.holds(entry.id)]
+            if in_share:
+                yield [(entry.id, self._scope(entry.data["uid"]), entry.data["document"]) for entry in in_share]
+            if len(in_share) < len(page):
+                return
 
     def _scope(self, uid: str | None) -> Scope:
         app = self.store.scope
         return Scope(app.app_id) if uid is None else app.of(uid)
-
-
-def _pages(read: Callable[[str], list[Document]], shard: ReembedShard) -> Iterator[list[tuple[str, str | None, str]]]:
-    """Yield pages of the keys, users (None for the library) and documents in a shard."""
-    last = shard.first
-    while page := read(last):
-        # The state of the index is in the same collection as the notes, and names no document.
-        in_shard = [entry for entry in page if "document" in entry.data and shard.holds(entry.id)]
-        if in_shard:
-            yield [(entry.id, entry.data["uid"], entry.data["document"]) for entry in in_shard]
-        if len(in_shard) < len(page) or len(page) < _PAGE:
-            return
-        last = page[-1].id

@@ -183,7 +183,7 @@ class Jobs:
         document = self.__store.get(self.__store.scope.job(job_id))
         return None if document is None else Job.of(document)
 
-    def mine(self, scope: Scope, limit: int, cursor: str | None) -> Page:
+    def mine(self, scope: Scope, limit: int, cursor: str | None) -> Page[dict[str, Any]]:
         """Return a page of the scope's jobs, newest first.
 
         Raises:
@@ -199,7 +199,7 @@ class Jobs:
         )
         return self._page(query, limit)
 
-    def dead(self, limit: int, cursor: str | None) -> Page:
+    def dead(self, limit: int, cursor: str | None) -> Page[dict[str, Any]]:
         """Return a page of the whole app's dead jobs, newest first."""
         scope, after = self.store.scope, page_after(cursor)
         return self._page(Query(scope.jobs(), where=_DEAD, order=_NEWEST, limit=limit + 1, after=after), limit)
@@ -300,7 +300,7 @@ class Jobs:
             return self.get(scope, job_id)
         raise Conflict
 
-    def _page(self, query: Query, limit: int) -> Page:
+    def _page(self, query: Query, limit: int) -> Page[dict[str, Any]]:
         documents = self.__store.query(query)
         return Page([job_view(Job.of(d)) for d in documents[:limit]], page_cursor(documents, limit, "created_at"))
 

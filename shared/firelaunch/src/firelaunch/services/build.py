@@ -24,6 +24,7 @@ from ..metering.model_calls import ModelCalls
 from ..metering.reservations import Metering
 from ..prompts.versions import Prompts
 from ..push import Push
+from ..records.data import Data
 from ..scope import Scope
 from ..settings.app import Cache, Settings
 from ..store.base import DocumentStore, TreeStore
@@ -115,6 +116,7 @@ def build(
     return Services(
         settings=settings,
         store=scoped,
+        data=Data(scoped, scoped.scope, admission, clock),
         identity=identity,
         dev_identity=dev_identity,
         app_check=_app_check(settings),

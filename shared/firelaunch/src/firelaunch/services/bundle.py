@@ -17,6 +17,7 @@ from ..metering.model_calls import ModelCalls
 from ..metering.reservations import Metering
 from ..prompts.versions import Prompts
 from ..push import Push
+from ..records.data import Data
 from ..scope import Scope
 from ..settings.app import Settings
 from ..store.scoped import ScopedStore
@@ -28,7 +29,7 @@ __all__ = ["Services"]
 class Services:
     """The services of one app's process.
 
-    ``store`` reaches this app's documents only. ``llm`` calls models for code outside a chat turn. ``dev_identity``
+    ``store`` reaches this app's documents only. ``data`` reads and writes the app's own collections. ``llm`` calls models for code outside a chat turn. ``dev_identity``
     issues dev tokens; it is None in cloud mode. ``moderate`` checks users' texts; it is None if there is no moderation.
     ``app_check`` verifies App Check tokens; it is None if the settings ask for none. ``push`` sends notifications to
     devices; it is None on a laptop. ``internal`` verifies the tokens of Cloud Tasks; it is None without Cloud Tasks.
@@ -36,6 +37,7 @@ class Services:
 
     settings: Settings
     store: ScopedStore
+    data: Data
     identity: Identity
     dev_identity: DevIdentity | None
     app_check: Attestation | None
@@ -64,6 +66,7 @@ class Services:
         return replace(
             self,
             store=store,
+            data=self.data.within(scope),
             dev_identity=None,
             internal=None,
             chats=Chats(store, self.clock),

@@ -183,6 +183,9 @@ class Query:
     Without ``order``, documents come by id, and ``after`` is ``(id,)``. With an inequality, they come by its field
     first. Order only by fields that hold numbers, times, strings and bytes: the stores sort other values, and strings
     that begin with U+0001 or U+10FFFF, in different ways.
+
+    ``indexes`` are the composite indexes that an app declares for the collection, each as the names of its fields, with
+    "-" before those that descend. None for firelaunch's own collections. SQLite refuses a query that needs another one.
     """
 
     collection: str
@@ -190,6 +193,7 @@ class Query:
     order: Sequence[Order] = ()
     limit: int | None = None
     after: Sequence[Any] | None = None
+    indexes: Sequence[tuple[str, ...]] | None = None
 
 
 def ordering(query: Query) -> Sequence[Order]:

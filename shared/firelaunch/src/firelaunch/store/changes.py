@@ -12,6 +12,8 @@ from .base import DELETE_FIELD, SERVER_TIME, Increment
 
 __all__ = ["apply_set", "apply_update"]
 
+_LEAST, _GREATEST = -(2**63), 2**63 - 1
+
 
 def apply_set(data: dict[str, Any], changes: Mapping[str, Any], moment: datetime) -> dict[str, Any]:
     """Return ``data`` with ``changes`` merged in, dicts field by field. ``data`` itself does not change."""
@@ -73,6 +75,8 @@ def _assign(parent_map: dict[str, Any], key: str, value: Any, moment: datetime) 
     elif isinstance(value, Increment):
         old: Any = parent_map.get(key)
         numeric = isinstance(old, int | float) and not isinstance(old, bool)
-        parent_map[key] = (old if numeric else 0) + value.by
+        total = (old if numeric else 0) + value.by
+        # Firestore stops at the least and the greatest integer (``FieldTransform.increment`` in its API).
+        parent_map[key] = max(_LEAST, min(_GREATEST, total)) if isinstance(total, int) else total
     else:
         parent_map[key] = value

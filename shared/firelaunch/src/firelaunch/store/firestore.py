@@ -419,6 +419,8 @@ def _translated() -> Iterator[None]:
     except google.Aborted as error:
         raise Contention(reason=str(error), retry_after=1) from error
     except google.FailedPrecondition as error:
+        if "requires an index" in str(error):
+            raise StoreError(reason=f"declare it in the collection's queries=[...], and deploy: {error}"[:700]) from error
         raise PreconditionFailed(reason=str(error)) from error
     except (google.GoogleAPIError, UnicodeEncodeError) as error:
         raise StoreError(reason=f"{type(error).__name__}: {error}"[:500]) from error

@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from ..errors import AlreadyExists, Contention, NotFound, PreconditionFailed, StoreError
-from .base import MAX_WRITES, Create, Delete, Document, Query, Set, Transaction, Update, Verify, Write
+from .base import Create, Delete, Document, Query, Set, Transaction, Update, Verify, Write
 from .changes import apply_set, apply_update
-from .sqlite_queries import COLUMNS, select, type_of, value_of
+from .limits import check_commit, check_document, check_path, check_request
+from .sqlite_queries import COLUMNS, index, select, type_of, value_of
 from .sqlite_values import decode, encode
 from .wal import empty_wal
 
@@ -79,6 +80,7 @@ class SQLiteStore:
         self._opened: WeakSet[_ThreadConnection] = WeakSet()
         self._writer: _ThreadConnection | None = None
         self._closed = False
+        self._own_indexes: set[str] = set()
 
     def get(self, path: str) -> Document | None:
         """Return the document, or None. See :class:`~firelaunch.store.base.DocumentStore`."""
@@ -109,6 +111,9 @@ class SQLiteStore:
         self, paths: Sequence[str], queries: Sequence[Query]
     ) -> tuple[list[Document | None], list[list[Document]]]:
         """Run ``get_many`` and the queries together. See :class:`~firelaunch.store.base.DocumentStore`."""
+        for query in queries:
+            if query.indexes is not None:
+                self._make_index(query)
         with _translated():
             # Read through the shared connection if it is free: its cache is valid. Each write of another connection
             # empties the caches of all others.
@@ -169,6 +174,15 @@ class SQLiteStore:
             for own in self._opened:
                 own.connection.close()
             self._opened.clear()
+
+    def _make_index(self, query: Query) -> None:
+        sql = index(query)
+        if sql is None or sql in self._own_indexes:
+            return
+        select(query)  # refuses a query that no index would help
+        with self._write_lock() as connection:
+            connection.execute(sql)
+        self._own_indexes.add(sql)
 
     def _connection(self) -> sqlite3.Connection:
         own: _ThreadConnection | None = getattr(self._local, "own", None)
@@ -285,6 +299,8 @@ def _read(
 
 
 def _get_many(connection: sqlite3.Connection, paths: Sequence[str]) -> list[Document | None]:
+    for path in paths:
+        check_path(path)
     rows = connection.execute(f"SELECT {COLUMNS} FROM documents WHERE path IN ({_marks(paths)})", list(paths))  # noqa: S608
     documents = {row[0]: _document(row) for row in rows}
     return [documents.get(path) for path in paths]
@@ -313,8 +329,7 @@ def _micros(moment: datetime) -> int:
 
 
 def _apply(connection: sqlite3.Connection, writes: Sequence[Write]) -> datetime:
-    if sum(type(write) is not Verify for write in writes) > MAX_WRITES:
-        raise ValueError(f"a commit has at most {MAX_WRITES} writes")
+    check_commit(writes)
     paths = list(dict.fromkeys(write.path for write in writes))
     before = dict(zip(paths, _get_many(connection, paths), strict=True)) if paths else {}
     now = _micros(datetime.now(UTC))
@@ -335,6 +350,8 @@ def _apply(connection: sqlite3.Connection, writes: Sequence[Write]) -> datetime:
     if removed:
         connection.execute(f"DELETE FROM documents WHERE path IN ({_marks(removed)})", removed)  # noqa: S608
     rows = [_row(path, data, before[path], now) for path, data in state.items() if data is not None]
+    sent = {write.path for write in writes if type(write) in {Create, Set}}
+    check_request(sum(len(row[3]) for row in rows if row[0] in sent))
     if rows:
         # One statement for all rows: each statement releases the interpreter lock, and has to get it back.
         values = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(rows))
@@ -371,4 +388,6 @@ def _changed(write: Write, data: dict[str, Any] | None, moment: datetime) -> dic
 def _row(path: str, data: dict[str, Any], before: Document | None, now: int) -> tuple[Any, ...]:
     collection, _, document_id = path.rpartition("/")
     created = now if before is None else _micros(before.create_time)
-    return path, collection, document_id, encode(data), created, now
+    text = encode(data)
+    check_document(path, data, text)
+    return path, collection, document_id, text, created, now

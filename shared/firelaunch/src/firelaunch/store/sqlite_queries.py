@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from ..errors import StoreError
 from .base import Filter, Query, ordering
+from .indexes import missing_index
+from .limits import check_query
 from .sqlite_values import bounds, encode_scalar
 
-__all__ = ["COLUMNS", "select", "type_of", "value_of"]
+__all__ = ["COLUMNS", "index", "select", "type_of", "value_of"]
 
 COLUMNS = "path, data, created, updated"
 
 _FIELD = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_DIRECTIONS = {False: "ASC", True: "DESC"}
 _OPERATORS = {"==": "=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 
 
@@ -38,12 +43,36 @@ def _checked(field: str) -> str:
     return field
 
 
+def index(query: Query) -> str | None:
+    """Return SQL that makes the index by which a page of an app's own collection is found; None if none is needed.
+
+    Firestore has such an index of each field, and of those that are declared.
+    """
+    orders = ordering(query)
+    filtered = sorted({item.field for item in query.where if item.op == "=="} - {order.field for order in orders})
+    if query.indexes is None or not (filtered or orders):
+        return None
+    keys = [value_of(field) for field in filtered]
+    keys += [f"{value_of(order.field)} {_DIRECTIONS[order.descending]}" for order in orders]
+    keys.append(f"id {_DIRECTIONS[bool(orders) and orders[-1].descending]}")
+    has = " AND ".join(f"{type_of(field)} IS NOT NULL" for field in [*filtered, *(order.field for order in orders)])
+    name = sha256("|".join(keys).encode()).hexdigest()[:16]
+    return f"CREATE INDEX IF NOT EXISTS own_{name} ON documents (collection, {', '.join(keys)}) WHERE {has}"
+
+
 def select(query: Query) -> tuple[str, list[Any]]:
     """Return SQL for the documents of a query, and its parameters.
 
     Raises:
-        StoreError: the store does not support a field, a value or a comparison of the query.
+        StoreError: Firestore does not run such a query, or the store does not support a field or a value of it.
     """
+    check_query(query)
+    missing = missing_index(query)
+    if missing is not None:
+        raise StoreError(
+            reason=f"a query of {missing.collection!r} needs a composite index, which Firestore has only if it is "
+            f"declared: add {missing.fields!r} to the collection's queries=[...]"
+        )
     where = ["collection = ?"]
     values: list[Any] = [query.collection]
     orders = ordering(query)
@@ -51,31 +80,32 @@ def select(query: Query) -> tuple[str, list[Any]]:
         condition, parameters = _condition(item)
         where.append(condition)
         values += parameters
+        if query.indexes is not None and item.op == "==":
+            where.append(f"{type_of(item.field)} IS NOT NULL")  # so that SQLite uses the index, which is partial
     keys = [(value_of(order.field), order.descending) for order in orders]
     where += [f"{type_of(order.field)} IS NOT NULL" for order in orders]
     keys.append(("id", bool(orders) and orders[-1].descending))
-    if query.after is not None:
-        condition, parameters = _after(keys, query.after)
-        where.append(condition)
-        values += parameters
-    by = ", ".join(f"{sql} {'DESC' if descending else 'ASC'}" for sql, descending in keys)
-    sql = f"SELECT {COLUMNS} FROM documents WHERE {' AND '.join(where)} ORDER BY {by}"  # noqa: S608
-    if query.limit is not None:
-        sql += " LIMIT ?"
-        values.append(query.limit)
-    return sql, values
+    by = ", ".join(f"{sql} {_DIRECTIONS[descending]}" for sql, descending in keys)
+    places = [("", [])] if query.after is None else _after(keys, query.after)
+    parts = [
+        f"SELECT {COLUMNS} FROM documents WHERE {' AND '.join(where)}{place} ORDER BY {by}"  # noqa: S608
+        for place, _ in places
+    ]
+    sql = parts[0] if len(parts) == 1 else " UNION ALL ".join(f"SELECT * FROM ({part})" for part in parts)  # noqa: S608
+    parameters = [each for _, more in places for each in (*values, *more)]
+    return (sql, parameters) if query.limit is None else (f"{sql} LIMIT ?", [*parameters, query.limit])
 
 
 def _condition(item: Filter) -> tuple[str, list[Any]]:
     value, kind = value_of(item.field), type_of(item.field)
     if item.op == "in":
         parts = [_condition(Filter(item.field, "==", choice)) for choice in item.value]
-        return "(" + (" OR ".join(sql for sql, _ in parts) or "0") + ")", [
-            v for _, parameters in parts for v in parameters
-        ]
+        return "(" + " OR ".join(sql for sql, _ in parts) + ")", [v for _, parameters in parts for v in parameters]
     if item.op == "!=":
         same, parameters = _condition(Filter(item.field, "==", item.value))
         return f"({kind} IS NOT NULL AND {kind} <> 'null' AND NOT ({same}))", parameters
+    if item.op == "==" and isinstance(item.value, str | bytes | datetime):
+        return f"({value} = ?)", [encode_scalar(item.value)]  # no value of another kind is written in the same way
     sql, parameters = bounds(item.value)
     sql = sql.format(value, kind)
     if item.value is None:
@@ -86,7 +116,8 @@ def _condition(item: Filter) -> tuple[str, list[Any]]:
     return f"({sql} AND {value} {operator} ?)", [*parameters, encode_scalar(item.value)]
 
 
-def _after(keys: list[tuple[str, bool]], position: Sequence[Any]) -> tuple[str, list[Any]]:
+def _after(keys: list[tuple[str, bool]], position: Sequence[Any]) -> list[tuple[str, list[Any]]]:
+    """Return the conditions of the one or two stretches of documents after a position, one after the other."""
     if len(position) != len(keys):
         raise StoreError(reason=f"a position has {len(keys)} values here, not {len(position)}")
     at = [*map(encode_scalar, position[:-1]), position[-1]]
@@ -94,7 +125,21 @@ def _after(keys: list[tuple[str, bool]], position: Sequence[Any]) -> tuple[str, 
     options: list[str] = []
     values: list[Any] = []
     for count, (sql, descending) in enumerate(keys):
-        equal = [f"{earlier} = ?" for earlier, _ in keys[:count]]
-        options.append(" AND ".join([*equal, f"{sql} {'<' if descending else '>'} ?"]))
-        values += at[: count + 1]
-    return "(" + " OR ".join(f"({option})" for option in options) + ")", values
+        equal = [f"{earlier} IS ?" for earlier, _ in keys[:count]]
+        beyond, its_values = _beyond(sql, at[count], descending=descending)
+        options.append(" AND ".join([*equal, beyond]))
+        values += [*at[:count], *its_values]
+    condition = " AND (" + " OR ".join(f"({option})" for option in options) + ")"
+    (first, descending), value = keys[0], at[0]
+    if len(keys) == 1 or value is None:
+        return [(condition, values)]
+    # SQLite finds the place in an index by this bound alone, so a late page costs no more than an early one.
+    bounded = (f" AND {first} {'<=' if descending else '>='} ?{condition}", [value, *values])
+    # Nulls come before all other values, and SQLite compares none with them.
+    return [bounded, (f" AND {first} IS NULL", [])] if descending else [bounded]
+
+
+def _beyond(sql: str, value: Any, *, descending: bool) -> tuple[str, list[Any]]:
+    if value is None:
+        return ("0" if descending else f"{sql} IS NOT NULL"), []
+    return (f"({sql} < ? OR {sql} IS NULL)" if descending else f"{sql} > ?"), [value]

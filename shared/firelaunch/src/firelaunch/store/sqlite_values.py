@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..errors import StoreError
+from .limits import MAX_DEPTH, check_field_name
 
 __all__ = ["bounds", "decode", "encode", "encode_scalar"]
 
@@ -21,28 +22,22 @@ _FIRST, _LAST = "\u0001", "\U0010ffff"
 _TIME, _STRING, _FLOAT, _BYTES = _FIRST + "t", _FIRST + "s", _FIRST + "f", _LAST + "b"
 _MARKS = (_FIRST, _LAST)
 _MOST_INT = 2**63
-_MOST_BYTES = 1_048_576
-"""The most bytes of a document (https://firebase.google.com/docs/firestore/quotas)."""
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _DECODER = json.JSONDecoder()
 _AS_THEY_ARE = (bool, type(None))
+_SUSPICIOUS, _SHORT = ("", "__"), 300
+"""How a field's name begins, and its length, if it may be none that Firestore takes. Others need no closer look."""
 
 
 def encode(data: Mapping[str, Any]) -> str:
     """Return a document as JSON text.
 
     Raises:
-        StoreError: a value is of another kind, a number is out of range, or the text has more than 1 MiB.
+        StoreError: a value is of another kind, a number is out of range, a field's name is not valid, or maps and lists
+            are nested too deep.
     """
-    text = _ENCODER.encode(_packed(data))
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError:
-        raise StoreError(reason="a string is not valid Unicode") from None
-    if size > _MOST_BYTES:
-        raise StoreError(reason=f"the document has {size} bytes; Firestore takes {_MOST_BYTES}")
-    return text
+    return _ENCODER.encode(_packed_map(data, 0))
 
 
 def decode(text: str) -> dict[str, Any]:
@@ -57,7 +52,7 @@ def encode_scalar(value: Any) -> Any:
     Raises:
         StoreError: ``value`` is a list or a dict, which cannot be compared.
     """
-    packed = _packed(value)
+    packed = _packed(value, 0)
     if isinstance(packed, list | dict):
         raise StoreError(reason="a list or a dict cannot be compared in a query")
     return packed
@@ -78,12 +73,12 @@ def bounds(value: Any) -> tuple[str, list[Any]]:
     return "({1} = 'text' AND ({0} < ? OR {0} >= ?) AND {0} < ?)", [_FIRST, "\u0002", _LAST]
 
 
-def _packed(value: Any) -> Any:  # noqa: C901 - a branch for each type of value
+def _packed(value: Any, depth: int) -> Any:  # noqa: C901 - a branch for each type of value
     kind = type(value)  # handles most values, and faster than the match statement below
     if kind is str:
         return _STRING + value if value.startswith(_MARKS) else value
     if kind is dict:
-        return _packed_map(value)
+        return _packed_map(value, depth)
     if kind in _AS_THEY_ARE or (kind is int and -_MOST_INT <= value < _MOST_INT):
         return value
     if kind is datetime:
@@ -104,26 +99,32 @@ def _packed(value: Any) -> Any:  # noqa: C901 - a branch for each type of value
         case bytes():
             return _BYTES + base64.b16encode(value).decode()
         case Mapping():
-            return _packed_map(value)
+            return _packed_map(value, depth)
         case list() | tuple():
-            return [_element(item) for item in value]
+            return [_element(item, _deeper(depth)) for item in value]
     raise StoreError(reason=f"a value of type {type(value).__name__} cannot be stored")
 
 
-def _packed_map(value: Mapping[Any, Any]) -> dict[str, Any]:
+def _packed_map(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
     packed = {}
     for key, item in value.items():
-        if not key or not isinstance(key, str):
-            raise StoreError(reason="a field's name is a string that is not empty")
+        if type(key) is not str or key[:2] in _SUSPICIOUS or len(key) > _SHORT:
+            check_field_name(key)
         # Most items are strings without a mark. A call for each of them would cost noticeable time.
-        packed[key] = item if type(item) is str and not item.startswith(_MARKS) else _packed(item)
+        packed[key] = item if type(item) is str and not item.startswith(_MARKS) else _packed(item, _deeper(depth))
     return packed
 
 
-def _element(item: Any) -> Any:
+def _deeper(depth: int) -> int:
+    if depth > MAX_DEPTH:
+        raise StoreError(reason=f"maps and lists are nested at most {MAX_DEPTH} deep")
+    return depth + 1
+
+
+def _element(item: Any, depth: int) -> Any:
     if isinstance(item, list | tuple):
         raise StoreError(reason="Firestore takes no list directly inside a list")
-    return _packed(item)
+    return _packed(item, depth)
 
 
 def _moment(value: datetime) -> str:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from ..errors import FirelaunchError, Interrupted
 from ..jobs.base import Kind
 from ..jobs.lease import Lease, LeaseLost
+from ..records.data import Data
 from ..scope import Scope
 from ..services.bundle import Services
 from ..shutdown import Shutdown
@@ -88,6 +89,11 @@ class JobRun:
     def seconds_left(self) -> float:
         """The seconds that this attempt may still take."""
         return self._end_by - time.monotonic()
+
+    @property
+    def data(self) -> Data:
+        """The app's own collections, as the job's scope reaches them: ``run.data(meals).list()``."""
+        return self.services.data
 
     def check(self) -> None:
         """Raise an error if the handler should end. Call this between steps.

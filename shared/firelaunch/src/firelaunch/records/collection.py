@@ -1,0 +1,122 @@
+"""Declare a collection: its name, its model, whose records they are, and the queries that the app makes.
+
+What is wrong with a declaration is refused when the app starts, because the declaration is a module's constant.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel
+
+from ..errors import InvalidId, SettingsError
+from ..scope import check_collection_name
+from ..store.indexes import CompositeIndex
+from ..store.kept import kept_names
+from .fields import field_type
+from .record import KEPT_FIELDS, Record
+from .values import check_annotation, is_sortable
+
+__all__ = ["Collection", "Migrate", "check_collections", "composite_indexes"]
+
+M = TypeVar("M", bound=Record)
+
+Migrate = Callable[[dict[str, Any], int], dict[str, Any]]
+"""Takes the stored fields of an older record and the version that wrote them; returns them as the model has them now."""
+
+_OWNERS = ("user", "app")
+
+
+@dataclass(frozen=True, eq=False)
+class Collection(Generic[M]):
+    """A collection of an app's own records.
+
+    Args:
+        name: a lower-case letter, then at most 39 lower-case letters, digits and underscores.
+        model: a subclass of :class:`Record`.
+        owner: "user" if each user has records of their own, which nobody else reaches; "app" if all share them.
+        queries: the queries of more than one field: for each, the names of the fields that it filters by equality, then
+            of those that it compares or sorts by, with "-" before a field that descends.
+        version: the version of the model. Raise it when ``migrate`` learns a new step.
+        migrate: turns the fields of a record of an older version into those of this one.
+
+    Raises:
+        SettingsError: something about the declaration is wrong. The message names it.
+    """
+
+    name: str
+    model: type[M]
+    owner: Literal["user", "app"] = "user"
+    queries: Sequence[Sequence[str]] = ()
+    version: int = 1
+    migrate: Migrate | None = None
+    indexes: tuple[tuple[str, ...], ...] = field(init=False, default=())
+    """The composite indexes that ``queries`` need, each as the names of its fields."""
+
+    def __post_init__(self) -> None:
+        try:
+            check_collection_name(self.name)
+        except InvalidId as error:
+            raise SettingsError(f"collection {self.name!r}: {error.message}") from None
+        if self.name in kept_names():
+            raise SettingsError(f"collection {self.name!r}: firelaunch keeps that name for itself; choose another one.")
+        if self.owner not in _OWNERS:
+            raise SettingsError(f"collection {self.name!r}: owner is 'user' or 'app', not {self.owner!r}.")
+        if type(self.version) is not int or self.version < 1:
+            raise SettingsError(f"collection {self.name!r}: version is a whole number from 1.")
+        _check_model(self.name, self.model)
+        object.__setattr__(self, "indexes", tuple(self._index(query) for query in self.queries if len(query) > 1))
+
+    def _index(self, query: Sequence[str]) -> tuple[str, ...]:
+        if isinstance(query, str):
+            raise SettingsError(f"collection {self.name!r}: queries is a list of tuples; write ({query!r},).")
+        names = [name.removeprefix("-") for name in query]
+        if len(set(names)) < len(names):
+            raise SettingsError(f"collection {self.name!r}: the query {tuple(query)!r} names a field twice.")
+        for name in names:
+            annotation = field_type(self.model, name)
+            if annotation is None:
+                raise SettingsError(f"collection {self.name!r}: {self.model.__name__} has no field {name!r} to query by.")
+            if not is_sortable(annotation):
+                raise SettingsError(f"collection {self.name!r}: no query can sort or compare by {name!r} ({annotation}).")
+        return tuple(query)
+
+
+def _check_model(name: str, model: Any) -> None:
+    if not (isinstance(model, type) and issubclass(model, Record)):
+        raise SettingsError(f"collection {name!r}: {model!r} is no subclass of firelaunch.Record.")
+    if model.model_config.get("extra") == "allow":
+        raise SettingsError(f"collection {name!r}: {model.__name__} allows extra fields, which would not be kept.")
+    if BaseModel not in model.__mro__ or model.__pydantic_root_model__:
+        raise SettingsError(f"collection {name!r}: {model.__name__} is a root model; give it a field.")
+    for field_name, info in model.model_fields.items():
+        if field_name in KEPT_FIELDS:
+            raise SettingsError(f"collection {name!r}: {model.__name__}.{field_name} is kept for you; name it otherwise.")
+        if not field_name.isascii():
+            raise SettingsError(f"collection {name!r}: {model.__name__}.{field_name}: use ASCII letters in a field's name.")
+        check_annotation(info.annotation, f"collection {name!r}: {model.__name__}.{field_name}")
+
+
+def check_collections(collections: Sequence[Collection[Any]]) -> None:
+    """Refuse collections of the same name.
+
+    Raises:
+        SettingsError: two have the same name, or one is no collection.
+    """
+    for collection in collections:
+        if not isinstance(collection, Collection):
+            raise SettingsError(f"collections=[...]: {collection!r} is no Collection.")
+    name, count = Counter(collection.name for collection in collections).most_common(1)[0] if collections else ("", 0)
+    if count > 1:
+        raise SettingsError(f"collections=[...]: {count} collections are named {name!r}; name one of them otherwise.")
+
+
+def composite_indexes(collections: Sequence[Collection[Any]]) -> list[CompositeIndex]:
+    """Return the composite indexes that the collections' queries need, for the deploy."""
+    indexes = {
+        CompositeIndex(collection.name, fields): None for collection in collections for fields in collection.indexes
+    }
+    return list(indexes)

@@ -1,0 +1,84 @@
+"""Read the filters and the order of a list, and refuse those that Firestore would not run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from ..errors import BadRequest, SettingsError, StoreError
+from ..store.base import Filter, Op, Order, Query
+from ..store.indexes import missing_index
+from ..store.limits import check_query
+from .collection import Collection
+from .fields import compared_value, field_type
+from .values import is_sortable
+
+__all__ = ["query_of"]
+
+_KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)(?: +(==|!=|<=|>=|<|>|in))?")
+
+
+def query_of(
+    collection: Collection[Any], path: str, where: Mapping[str, Any] | None, order: str | Sequence[str] | None
+) -> Query:
+    """Return the query for filters and an order as an app writes them.
+
+    Raises:
+        BadRequest: a field does not exist, a value is of another type than its field, or Firestore compares no such
+            values.
+        SettingsError: the query needs a composite index that ``collection.queries`` does not declare.
+    """
+    filters = [_filter(collection, key, value) for key, value in (where or {}).items()]
+    query = Query(path, filters, _orders(collection, filters, order), indexes=collection.indexes)
+    try:
+        check_query(query)
+    except StoreError as error:
+        raise BadRequest(f"where: {error.reason}.") from None
+    missing = missing_index(query)
+    if missing is not None:
+        raise SettingsError(
+            f"collection {collection.name!r}: this query needs an index, so add {missing.fields!r} to its queries=[...]."
+        )
+    return query
+
+
+def _filter(collection: Collection[Any], key: str, value: Any) -> Filter:
+    parts = _KEY.fullmatch(key)
+    if parts is None:
+        raise BadRequest(f"where: write {key!r} as a field's name, or as a name and one of == != < <= > >= in.")
+    name, op = parts[1], cast("Op", parts[2] or "==")
+    annotation = _type(collection, name, "where")
+    if op not in {"==", "!=", "in"} and not is_sortable(annotation):
+        raise BadRequest(f"where: {name}: such values are not kept in their order; compare them with == alone.")
+    if op != "in":
+        stored = compared_value(collection.model, name, value)
+    elif isinstance(value, list | tuple | set | frozenset):
+        stored = [compared_value(collection.model, name, item) for item in value]
+    else:
+        raise BadRequest(f"where: {name} in: give a list of values.")
+    if any(isinstance(item, list | dict) for item in (stored if op == "in" else [stored])):
+        raise BadRequest(f"where: {name}: a list or a model cannot be compared; compare one of the model's fields.")
+    return Filter(name, op, stored)
+
+
+def _orders(
+    collection: Collection[Any], filters: Sequence[Filter], order: str | Sequence[str] | None
+) -> tuple[Order, ...]:
+    names = [order] if isinstance(order, str) else list(order or ())
+    orders = {name.removeprefix("-"): name.startswith("-") for name in names}
+    for name in orders:
+        if not is_sortable(_type(collection, name, "order")):
+            raise BadRequest(f"order: {name}: such values are not kept in their order.")
+    # Firestore sorts by the fields of inequalities too, after the others. Written out, the position of a page has them.
+    descending = bool(orders) and list(orders.values())[-1]
+    for each in sorted(item.field for item in filters if item.op not in {"==", "in"}):
+        orders.setdefault(each, descending)
+    return tuple(Order(name, descending) for name, descending in orders.items())
+
+
+def _type(collection: Collection[Any], name: str, where: str) -> Any:
+    annotation = field_type(collection.model, name)
+    if annotation is None:
+        raise BadRequest(f"{where}: {collection.model.__name__} has no field {name!r}.")
+    return annotation
