@@ -7,9 +7,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from firelaunch.scope import Scope
+from firelaunch.store.base import Filter, Op, Order
+from firelaunch.store.indexes import needed_index
 
 __all__ = ["Need", "Unreadable", "composite_index", "queries"]
 
@@ -35,23 +37,10 @@ class Need:
 
 
 def composite_index(need: Need) -> str | None:
-    """The index that Firestore does not make by itself, as firestore.indexes.json has it; None where none is needed.
-
-    Indexes of single fields, and filters by equality alone (which are merged from those), need none
-    (https://firebase.google.com/docs/firestore/query-data/index-overview).
-    """
-    equal = sorted({name for name, sign in need.where if sign in {"==", "in"}})
-    unequal = [name for name, sign in need.where if sign not in {"==", "in"}]
-    order = need.order or tuple((name, False) for name in unequal[:1])
-    sorted_by = [(name, down) for name, down in order if name not in equal]
-    sorted_by += [(name, False) for name in dict.fromkeys(unequal) if name not in dict(sorted_by)]
-    if not sorted_by or len(equal) + len(sorted_by) < 2:
-        return None
-    fields = [*((name, False) for name in equal), *sorted_by]
-    described: list[dict[str, Any]] = [
-        {"fieldPath": name, "order": "DESCENDING" if down else "ASCENDING"} for name, down in fields
-    ]
-    return json.dumps({"collectionGroup": need.collection, "queryScope": "COLLECTION", "fields": described})
+    """The index that Firestore does not make by itself, as firestore.indexes.json has it; None where none is needed."""
+    where = [Filter(name, cast("Op", sign), None) for name, sign in need.where]
+    needed = needed_index(need.collection, where, [Order(name, descending) for name, descending in need.order])
+    return None if needed is None else json.dumps(needed[0].definition())
 
 
 def queries(path: Path) -> Iterator[Need]:

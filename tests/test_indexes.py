@@ -17,6 +17,7 @@ from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build, build_store
 from firelaunch.services.bundle import Services
 from firelaunch.settings.app import Settings
+from firelaunch.store.indexes import OWN_INDEXES
 from firelaunch.testing.apps import sign_in, write_app
 from firelaunch.testing.stripe import StripeServer
 from firelaunch.worker.tasks.erase import erasure_of
@@ -30,12 +31,18 @@ ADAPTERS = {
     "store/sqlite.py",
     "store/sqlite_queries.py",
     "store/base.py",
+    "store/indexes.py",
+    "store/limits.py",
+    "records/cursors.py",
+    "records/migration.py",
+    "records/queries.py",
+    "records/records.py",
     "store/scoped.py",
     "rag/index/firestore.py",
     "rag/index/firestore_words.py",
     "rag/index/vertex.py",
 }
-"""Hand queries on, or speak Firestore's own language; the only ones that do."""
+"""Hand queries on, or make them of what an app declares, or speak Firestore's own language; the only ones that do."""
 
 EXPIRES = "delete_at"
 """The field that a TTL policy reads, wherever a document has one."""
@@ -70,6 +77,10 @@ def described(indexes: list[dict[str, Any]]) -> list[str]:
 def test_the_file_holds_the_composite_indexes_that_the_queries_need_and_no_others() -> None:
     assert len(needs()) >= 3
     assert described(INDEXES["indexes"]) == sorted({index for need in needs() if (index := composite_index(need))})
+
+
+def test_the_embedded_store_knows_these_indexes_and_no_others() -> None:
+    assert described(INDEXES["indexes"]) == described([index.definition() for index in OWN_INDEXES])
 
 
 def test_no_query_uses_a_field_whose_index_is_switched_off() -> None:

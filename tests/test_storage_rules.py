@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from firelaunch.testing.emulator import Emulator, unsigned_token
 from firelaunch.store.kept import kept
+from firelaunch.testing.emulator import Emulator, unsigned_token
 from rules_tester.client import Operation, RestClient
 from support import ROOT
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from firelaunch.store.kept import kept
 from firelaunch_cli.rules.compose import CompositionRefused, compose
 from firelaunch_cli.rules.fragment import Fragment
-from firelaunch.store.kept import kept
 
 from .tokens import APPS
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from firelaunch.store.kept import built, kept
 from firelaunch.testing.emulator import Emulator
 from firelaunch_cli.rules import fragment
-from firelaunch.store.kept import built, kept
 from support import ROOT
 
 from deny_matrix.attempts import attempts, places

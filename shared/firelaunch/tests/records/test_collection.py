@@ -12,7 +12,7 @@ from firelaunch.errors import SettingsError
 from firelaunch.records.collection import check_collections, composite_indexes
 from firelaunch.scope import Scope
 from firelaunch.store.kept import built, kept_names
-from pydantic import BaseModel, ConfigDict, RootModel, create_model
+from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model
 
 
 class Place(BaseModel):
@@ -29,8 +29,8 @@ class Meal(Record):
     kind: str = "other"
     price: Decimal = Decimal(0)
     place: Place | None = None
-    tags: list[str] = []
-    rows: list[Row] = []
+    tags: list[str] = Field(default=[])
+    rows: list[Row] = Field(default=[])
     eaten_at: datetime | None = None
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from firelaunch import Collection, Record
-from firelaunch.errors import FirelaunchError
+from firelaunch.errors import FirelaunchError, InvalidCursor
 from firelaunch.metering.contention import Retries
 from firelaunch.records.data import Data
 from firelaunch.records.records import Records
@@ -133,9 +134,5 @@ def test_a_cursor_of_others_is_refused(whose: Scope, limit: int) -> None:
     with world() as (ada, store, _):
         cursor = data_of(store, whose)(notes).list(limit=limit).next_cursor
         assert cursor is not None
-        try:
+        with pytest.raises(InvalidCursor):
             ada(notes).list(limit=limit, cursor=cursor)
-        except FirelaunchError as error:
-            assert error.code == "invalid_cursor"
-        else:
-            raise AssertionError("another user's cursor was taken")

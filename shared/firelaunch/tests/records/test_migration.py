@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from firelaunch import Collection, Record
 from firelaunch.errors import Conflict, Interrupted, RecordUnreadable
 from firelaunch.records.data import Data

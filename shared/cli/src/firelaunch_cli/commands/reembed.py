@@ -51,9 +51,7 @@ def command(app: str, dry_run: bool, yes: bool, drop_old: bool, abandon: bool) -
 
 def _share() -> Share:
     try:
-        return Share(
-            int(os.environ.get("CLOUD_RUN_TASK_INDEX", "0")), int(os.environ.get("CLOUD_RUN_TASK_COUNT", "1"))
-        )
+        return Share(int(os.environ.get("CLOUD_RUN_TASK_INDEX", "0")), int(os.environ.get("CLOUD_RUN_TASK_COUNT", "1")))
     except ValueError as error:
         raise click.ClickException(f"CLOUD_RUN_TASK_INDEX and CLOUD_RUN_TASK_COUNT do not fit: {error}.") from None
 

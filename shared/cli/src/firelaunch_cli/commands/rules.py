@@ -15,6 +15,7 @@ from firelaunch.errors import InvalidId, SettingsError
 from firelaunch.scope import check_app_id
 from firelaunch.settings.app import read_settings
 from firelaunch.settings.environments import PRODUCTION, VARIABLE, environments, project_of
+from firelaunch.store.kept import kept
 from firelaunch.testing.emulator import Emulator, EmulatorUnavailable
 from firelaunch.text_file import decode_text
 
@@ -22,8 +23,6 @@ from ..rules.compare import Comparison, compare
 from ..rules.compose import Composed, CompositionRefused, compile_problems, compose
 from ..rules.fragment import Fragment, Problem
 from ..rules.live import ENDPOINT, LiveError, fetch
-from firelaunch.store.kept import kept
-
 from ..rules.paths import shown
 
 __all__ = ["command", "composed_rules"]

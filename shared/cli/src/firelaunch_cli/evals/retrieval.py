@@ -21,7 +21,7 @@ from firelaunch.rag.index.scoped import ScopedIndex
 from firelaunch.rag.retrieve import Mode, RetrievalLimits, Retriever
 from firelaunch.scope import Scope
 
-__all__ = ["Collection", "CollectionError", "evaluate", "load", "mrr", "ndcg", "recall", "regressions"]
+__all__ = ["CollectionError", "EvalCollection", "evaluate", "load", "mrr", "ndcg", "recall", "regressions"]
 
 _BATCH = 128
 _DEPTH = 100
@@ -37,7 +37,7 @@ class CollectionError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Collection:
+class EvalCollection:
     """Documents by id, questions by id, and each question's judged documents with their grades."""
 
     name: str
@@ -46,7 +46,7 @@ class Collection:
     judgments: Mapping[str, Mapping[str, int]]
 
 
-def load(folder: Path) -> Collection:
+def load(folder: Path) -> EvalCollection:
     """Read a collection.
 
     Raises:
@@ -61,7 +61,7 @@ def load(folder: Path) -> Collection:
     judged = {question: grades for question, grades in judgments.items() if question in questions}
     if not documents or not judged:
         raise CollectionError(f"{folder} holds no documents, or no judgments of its questions.")
-    return Collection(folder.resolve().name, documents, {name: questions[name] for name in judged}, judged)
+    return EvalCollection(folder.resolve().name, documents, {name: questions[name] for name in judged}, judged)
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -121,7 +121,7 @@ def mrr(ranking: Sequence[str], grades: Mapping[str, int]) -> float:
 
 
 def evaluate(
-    collection: Collection, index: ScopedIndex, embedder: Embedder | None, progress: Progress = lambda *_: None
+    collection: EvalCollection, index: ScopedIndex, embedder: Embedder | None, progress: Progress = lambda *_: None
 ) -> dict[str, Any]:
     """Index the collection with one entry for each document, ask every question in every mode, and return a report.
 
@@ -162,7 +162,7 @@ def _fill(index: ScopedIndex, texts: Mapping[str, str], embedder: Embedder | Non
 
 
 def _measure(
-    collection: Collection, retriever: Retriever, mode: Mode, ids: Mapping[str, str], progress: Progress
+    collection: EvalCollection, retriever: Retriever, mode: Mode, ids: Mapping[str, str], progress: Progress
 ) -> dict[str, float]:
     scores: dict[str, list[float]] = {"ndcg@10": [], "recall@100": [], "mrr": []}
     times = []

@@ -8,13 +8,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from firelaunch.store.kept import Pattern
 from rules_tester.source import line_of
 from rules_tester.syntax import Match, NotRead, Reader
 
 from .compare import blocks
 from .fragment import MARKER, Fragment, Problem, bound, functions, reached
-from firelaunch.store.kept import Pattern
-
 from .paths import pattern
 
 __all__ = ["Composed", "CompositionRefused", "Kept", "compile_problems", "compose", "keep_others"]

@@ -10,10 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from firelaunch.store.kept import Pattern, kept
 from rules_tester.source import line_of
 from rules_tester.syntax import Allow, Function, Match, NotRead, Reader, Token
-
-from firelaunch.store.kept import Pattern, kept
 
 from .paths import overlap, pattern, shown
 

@@ -46,7 +46,9 @@ class Chats:
         items = [chat_view(d.id, d.data) for d in chats[:limit]]
         return Page(items, page_cursor(chats, limit, "updated_at"))
 
-    def get(self, scope: Scope, chat_id: str, limit: int, cursor: str | None) -> tuple[dict[str, Any], Page[dict[str, Any]]]:
+    def get(
+        self, scope: Scope, chat_id: str, limit: int, cursor: str | None
+    ) -> tuple[dict[str, Any], Page[dict[str, Any]]]:
         """Return a chat and its latest ``limit`` messages, oldest first. The cursor leads to earlier messages.
 
         Raises:

@@ -19,7 +19,7 @@ from ..rag.versions import State, Version
 from ..scope import Scope
 from ..store.base import DELETE_FIELD, Delete, Document, Query, Set, Update
 from ..store.fence import Fence
-from ..store.passes import PASS_PAGE, Share, pages, rewrite
+from ..store.passes import PASS_PAGE, WHOLE, Share, pages, rewrite
 from ..store.scoped import ScopedStore
 from .catalog import Documents, is_complete
 
@@ -70,7 +70,7 @@ class Reembedding:
     def __post_init__(self) -> None:
         self.target = self.documents.versions.wanted
 
-    def survey(self, share: Share = Share()) -> Survey:
+    def survey(self, share: Share = WHOLE) -> Survey:
         """Count the work to do. This reads each record of the share, and no text."""
         documents = missing = characters = 0
         for _, _, record in self._records(share):
@@ -112,7 +112,7 @@ class Reembedding:
                 self._forget(self.target)
             self._change(state, state.current, self.target, [old for old in state.old if old != self.target])
 
-    def build(self, share: Share = Share(), check: Check = lambda: None) -> Iterator[int]:
+    def build(self, share: Share = WHOLE, check: Check = lambda: None) -> Iterator[int]:
         """Build the missing documents, and yield the number of finished or refused ones after each of them.
 
         Args:
@@ -131,7 +131,7 @@ class Reembedding:
             done += 1
             yield done
 
-    def waits(self, share: Share = Share()) -> bool:
+    def waits(self, share: Share = WHOLE) -> bool:
         """Return whether :meth:`build` has to come back to documents, because their own jobs are working on them."""
         return next(self._under_way(share), None) is not None
 
@@ -176,7 +176,7 @@ class Reembedding:
         if not self._change(state, state.current, None, state.old):
             raise Conflict("Another process has changed the index versions. Try again.")
         self._forget(state.building)
-        for key, _, _ in self._under_way(Share()):
+        for key, _, _ in self._under_way(WHOLE):
             self.store.commit([Delete(self.store.scope.under_way(key))])
         return True
 
@@ -286,26 +286,30 @@ class Reembedding:
         """Empty a version, and remove it from the records that say they are indexed in it."""
         self.documents.engine(version).index.drop(version.id)
         removed = {f"indexed.{version.id}": DELETE_FIELD}
-        for _, _, record in self._records(Share()):
+        for _, _, record in self._records(WHOLE):
             if record is not None:
                 rewrite(self.store, record, lambda now: removed if version.id in now.data.get("indexed", {}) else None)
 
     def _records(self, share: Share) -> Iterator[tuple[str, Scope, Document | None]]:
-        for page in self._entries(self.store.scope.sources(), share):
+        for page in self._entries(self._sources, share):
             records = self.store.get_many([scope.document(document) for _, scope, document in page])
             for (key, scope, _), record in zip(page, records, strict=True):
                 yield key, scope, record
 
     def _under_way(self, share: Share) -> Iterator[tuple[str, Scope, str]]:
-        for page in self._entries(self.store.scope.all_under_way(), share):
+        for page in self._entries(self._notes, share):
             yield from page
 
-    def _entries(self, collection: str, share: Share) -> Iterator[list[tuple[str, Scope, str]]]:
+    def _sources(self, after: str | None) -> list[Document]:
+        return self.store.query(Query(self.store.scope.sources(), limit=PASS_PAGE, after=(after,)))
+
+    def _notes(self, after: str | None) -> list[Document]:
+        return self.store.query(Query(self.store.scope.all_under_way(), limit=PASS_PAGE, after=(after,)))
+
+    def _entries(
+        self, read: Callable[[str | None], list[Document]], share: Share
+    ) -> Iterator[list[tuple[str, Scope, str]]]:
         """Yield pages of the keys, scopes and documents of a share."""
-
-        def read(after: str | None) -> list[Document]:
-            return self.store.query(Query(collection, limit=PASS_PAGE, after=(after,)))
-
         for page in pages(read, share.first):
             # The state of the index is in the same collection as the notes, and names no document.
             in_share = [entry for entry in page if "document" in entry.data and share.holds(entry.id)]

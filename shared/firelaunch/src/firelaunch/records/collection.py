@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel
-
 from ..errors import InvalidId, SettingsError
 from ..scope import check_collection_name
 from ..store.indexes import CompositeIndex
@@ -25,7 +23,7 @@ __all__ = ["Collection", "Migrate", "check_collections", "composite_indexes"]
 M = TypeVar("M", bound=Record)
 
 Migrate = Callable[[dict[str, Any], int], dict[str, Any]]
-"""Takes the stored fields of an older record and the version that wrote them; returns them as the model has them now."""
+"""Takes an older record's stored fields and the version that wrote them; returns the fields as they are now."""
 
 _OWNERS = ("user", "app")
 
@@ -79,25 +77,25 @@ class Collection(Generic[M]):
         for name in names:
             annotation = field_type(self.model, name)
             if annotation is None:
-                raise SettingsError(f"collection {self.name!r}: {self.model.__name__} has no field {name!r} to query by.")
+                raise SettingsError(f"collection {self.name!r}: queries: {self.model.__name__} has no field {name!r}.")
             if not is_sortable(annotation):
-                raise SettingsError(f"collection {self.name!r}: no query can sort or compare by {name!r} ({annotation}).")
+                raise SettingsError(f"collection {self.name!r}: queries: no query sorts or compares by {name!r}.")
         return tuple(query)
 
 
-def _check_model(name: str, model: Any) -> None:
+def _check_model(collection: str, model: Any) -> None:
+    where = f"collection {collection!r}"
     if not (isinstance(model, type) and issubclass(model, Record)):
-        raise SettingsError(f"collection {name!r}: {model!r} is no subclass of firelaunch.Record.")
+        raise SettingsError(f"{where}: {model!r} is no subclass of firelaunch.Record.")
+    where = f"{where}: {model.__name__}"
     if model.model_config.get("extra") == "allow":
-        raise SettingsError(f"collection {name!r}: {model.__name__} allows extra fields, which would not be kept.")
-    if BaseModel not in model.__mro__ or model.__pydantic_root_model__:
-        raise SettingsError(f"collection {name!r}: {model.__name__} is a root model; give it a field.")
-    for field_name, info in model.model_fields.items():
-        if field_name in KEPT_FIELDS:
-            raise SettingsError(f"collection {name!r}: {model.__name__}.{field_name} is kept for you; name it otherwise.")
-        if not field_name.isascii():
-            raise SettingsError(f"collection {name!r}: {model.__name__}.{field_name}: use ASCII letters in a field's name.")
-        check_annotation(info.annotation, f"collection {name!r}: {model.__name__}.{field_name}")
+        raise SettingsError(f"{where} allows extra fields, which would not be kept.")
+    for name, info in model.model_fields.items():
+        if name in KEPT_FIELDS:
+            raise SettingsError(f"{where}.{name} is kept for you; name the field otherwise.")
+        if not name.isascii():
+            raise SettingsError(f"{where}.{name}: use ASCII letters in a field's name.")
+        check_annotation(info.annotation, f"{where}.{name}")
 
 
 def check_collections(collections: Sequence[Collection[Any]]) -> None:

@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -16,6 +16,8 @@ from ..scope import check_record_id
 from ..store.base import Query
 
 __all__ = ["cursor_of", "position_of"]
+
+_DECODERS: Mapping[str, Callable[[str], Any]] = {"s": str, "t": datetime.fromisoformat, "b": bytes.fromhex}
 
 
 def cursor_of(query: Query, position: Sequence[Any]) -> str:
@@ -75,5 +77,5 @@ def _decoded(value: Any) -> Any:
         case str():
             kind, rest = value[0], value[1:]
             rest.encode()  # JSON can hold what is no valid Unicode
-            return {"s": str, "t": datetime.fromisoformat, "b": bytes.fromhex}[kind](rest)
+            return _DECODERS[kind](rest)
     raise InvalidCursor

@@ -14,7 +14,7 @@ from ..errors import BadRequest, Conflict, RecordUnreadable, ScopeViolation
 from ..scope import Scope
 from ..store.base import DELETE_FIELD, Create, Document, Update
 from .collection import Collection
-from .record import KEPT_FIELDS, NOT_STORED, Record, Stored
+from .record import KEPT_FIELDS, Record, Stored
 from .values import check_size, stored_fields
 
 __all__ = ["VERSION", "RecordMapper"]
@@ -41,11 +41,13 @@ class RecordMapper(Generic[M]):
         """
         if not isinstance(record, Record):
             return self.scope.record(self.collection.name, record)
-        if record._stored is NOT_STORED:
+        if not record._stored.path:
             raise BadRequest(f"This {type(record).__name__} is not stored yet: add it first.")
         path = self.scope.record(self.collection.name, record.id)
         if record._stored.path != path:
-            raise ScopeViolation(reason=f"{record._stored.path} is no record of {self.scope.records(self.collection.name)}")
+            raise ScopeViolation(
+                reason=f"{record._stored.path} is no record of {self.scope.records(self.collection.name)}"
+            )
         return path
 
     def read(self, document: Document) -> M:
@@ -67,8 +69,8 @@ class RecordMapper(Generic[M]):
             )
         except ValidationError as error:
             raise RecordUnreadable(
-                reason=f"{document.path} (version {version}) does not fit {model.__name__}: {_problem(error)}. Give the "
-                "field a default, or raise the collection's version and have migrate() convert it"
+                reason=f"{document.path} (version {version}) does not fit {model.__name__}: {_problem(error)}. Give "
+                "the field a default, or raise the collection's version and have migrate() convert it"
             ) from error
         is_old = version < self.collection.version
         stale = frozenset(document.data) - set(model.model_fields) - set(KEPT_FIELDS) if is_old else frozenset()

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import BadRequest, RecordUnreadable
 from ..scope import Scope
 from ..store.base import Document, Query
-from ..store.passes import PASS_PAGE, Share, pages, rewrite
+from ..store.passes import PASS_PAGE, WHOLE, Share, pages, rewrite
 from ..store.scoped import ScopedStore
 from .collection import Collection
 from .mapper import RecordMapper, version_of
@@ -38,7 +38,7 @@ class Migration:
     rewritten: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
 
-    def outdated(self, share: Share = Share()) -> int:
+    def outdated(self, share: Share = WHOLE) -> int:
         """Return the number of records of older versions. This reads every record."""
         return sum(
             version_of(document) < mapper.collection.version
@@ -47,7 +47,7 @@ class Migration:
         )
 
     def run(
-        self, share: Share = Share(), after: Position | None = None, check: Callable[[], None] = lambda: None
+        self, share: Share = WHOLE, after: Position | None = None, check: Callable[[], None] = lambda: None
     ) -> Iterator[Position]:
         """Rewrite the records, and yield the position after each page.
 
@@ -75,7 +75,9 @@ class Migration:
         except (BadRequest, RecordUnreadable) as error:
             self.refused.append((document.path, error.reason or error.message))
 
-    def _pages(self, share: Share, after: Position | None) -> Iterator[tuple[Position, RecordMapper[Any], list[Document]]]:
+    def _pages(
+        self, share: Share, after: Position | None
+    ) -> Iterator[tuple[Position, RecordMapper[Any], list[Document]]]:
         for collection in sorted(self.collections, key=lambda each: each.name):
             for scope in self._scopes(collection, share):
                 here = (collection.name, scope.uid or "")

@@ -38,7 +38,7 @@ def query_of(
     missing = missing_index(query)
     if missing is not None:
         raise SettingsError(
-            f"collection {collection.name!r}: this query needs an index, so add {missing.fields!r} to its queries=[...]."
+            f"collection {collection.name!r}: this query needs an index: add {missing.fields!r} to its queries=[...]."
         )
     return query
 
@@ -55,6 +55,8 @@ def _filter(collection: Collection[Any], key: str, value: Any) -> Filter:
         stored = compared_value(collection.model, name, value)
     elif isinstance(value, list | tuple | set | frozenset):
         stored = [compared_value(collection.model, name, item) for item in value]
+        if None in stored:
+            raise BadRequest(f"where: {name} in: null is equal to no value of a list; ask for it by itself.")
     else:
         raise BadRequest(f"where: {name} in: give a list of values.")
     if any(isinstance(item, list | dict) for item in (stored if op == "in" else [stored])):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, computed_field
 
 from ..errors import BadRequest
 
-__all__ = ["KEPT_FIELDS", "NOT_STORED", "Record", "Stored", "revision_of", "time_of"]
+__all__ = ["KEPT_FIELDS", "Record", "Stored", "revision_of", "time_of"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -38,9 +38,6 @@ class Stored:
     version: int = 0
 
 
-NOT_STORED: Final = Stored()
-
-
 class Record(BaseModel):
     """The base of a model whose objects a collection keeps.
 
@@ -50,7 +47,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    _stored: Stored = PrivateAttr(default=NOT_STORED)
+    _stored: Stored = PrivateAttr(default_factory=Stored)
 
     @computed_field(description="The record's id.")  # type: ignore[prop-decorator]
     @property

@@ -118,9 +118,7 @@ class Records(Generic[M]):
         """Return the number of records that match. ``where`` is as in :meth:`list`."""
         return self._store.count(self._query(where, None))
 
-    def update(
-        self, record: M | str, fields: Mapping[str, Any] | None = None, *, revision: str | None = None
-    ) -> M:
+    def update(self, record: M | str, fields: Mapping[str, Any] | None = None, *, revision: str | None = None) -> M:
         """Store a changed record, and return it with its new revision.
 
         ``update(meal)`` stores a record that you read and changed, if nobody else changed it meanwhile.
@@ -140,7 +138,7 @@ class Records(Generic[M]):
             return self._change(record, fields or {}, revision)
         if fields is not None or revision is not None:
             raise BadRequest(reason="fields and revision go with an id; a record has its own")
-        if not record.revision:
+        if record.id and not record.revision:
             raise BadRequest(f"This {type(record).__name__} has no revision: read it again before you change it.")
         return self._store_update(record)
 
@@ -210,7 +208,7 @@ class Records(Generic[M]):
         Raises:
             PreconditionFailed: somebody changed it.
         """
-        at = None if isinstance(record, str) else record._stored.update_time
+        at = record._stored.update_time if isinstance(record, Record) else None
         self._store.commit([Delete(self._mapper.path(record), at)])
 
     def transaction(self, work: Callable[[RecordsTransaction[M]], T]) -> T:
@@ -290,7 +288,7 @@ class RecordsTransaction(Generic[M]):
 
     def delete(self, record: M | str) -> None:
         """Delete a record, by its id or by the record itself."""
-        at = None if isinstance(record, str) else record._stored.update_time
+        at = record._stored.update_time if isinstance(record, Record) else None
         self._raw.write(Delete(self._mapper.path(record), at))
 
 

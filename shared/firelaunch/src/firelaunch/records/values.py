@@ -39,6 +39,7 @@ def stored_fields(record: BaseModel) -> dict[str, Any]:
 
 
 def _fields(model: BaseModel, where: str, depth: int) -> dict[str, Any]:
+    _check_depth(where, depth)
     names = type(model).model_fields
     return {name: stored_value(getattr(model, name), f"{where}{name}", depth + 1) for name in names}
 
@@ -49,8 +50,6 @@ def stored_value(value: Any, where: str, depth: int = 1) -> Any:  # noqa: C901 -
     Raises:
         BadRequest: the value cannot be kept. The message begins with ``where``.
     """
-    if depth > MAX_DEPTH:
-        raise BadRequest(f"{where}: values are nested at most {MAX_DEPTH} deep.")
     match value:
         case Enum():
             return stored_value(value.value, where, depth)
@@ -79,6 +78,7 @@ def stored_value(value: Any, where: str, depth: int = 1) -> Any:  # noqa: C901 -
         case BaseModel():
             return _fields(value, f"{where}.", depth)
         case Mapping():
+            _check_depth(where, depth)
             return {_name(key, where): stored_value(item, f"{where}.{key}", depth + 1) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():
             return _items(value, where, depth)
@@ -103,7 +103,13 @@ def _name(key: Any, where: str) -> str:
     return text
 
 
+def _check_depth(where: str, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise BadRequest(f"{where}: values are nested at most {MAX_DEPTH} deep.")
+
+
 def _items(value: AnyCollection[Any], where: str, depth: int) -> list[Any]:
+    _check_depth(where, depth)
     items = [stored_value(item, f"{where}.{number}", depth + 1) for number, item in enumerate(value)]
     for number, item in enumerate(items):
         if isinstance(item, list):
@@ -135,7 +141,10 @@ def check_size(path: str, data: Mapping[str, Any]) -> None:
     Raises:
         TooLarge: it is.
     """
-    size = size_of(path, data)
+    try:
+        size = size_of(path, data)
+    except StoreError as error:
+        raise TooLarge(f"The record is too large: {error.reason}.") from None
     if size > MAX_DOCUMENT_BYTES:
         raise TooLarge(f"The record has {size:,} bytes; at most {MAX_DOCUMENT_BYTES:,} can be kept.")
 

@@ -29,10 +29,11 @@ __all__ = ["Services"]
 class Services:
     """The services of one app's process.
 
-    ``store`` reaches this app's documents only. ``data`` reads and writes the app's own collections. ``llm`` calls models for code outside a chat turn. ``dev_identity``
-    issues dev tokens; it is None in cloud mode. ``moderate`` checks users' texts; it is None if there is no moderation.
-    ``app_check`` verifies App Check tokens; it is None if the settings ask for none. ``push`` sends notifications to
-    devices; it is None on a laptop. ``internal`` verifies the tokens of Cloud Tasks; it is None without Cloud Tasks.
+    ``store`` reaches this app's documents only. ``data`` reads and writes the app's own collections. ``llm`` calls
+    models for code outside a chat turn. ``dev_identity`` issues dev tokens; it is None in cloud mode. ``moderate``
+    checks users' texts; it is None if there is no moderation. ``app_check`` verifies App Check tokens; it is None if
+    the settings ask for none. ``push`` sends notifications to devices; it is None on a laptop. ``internal`` verifies
+    the tokens of Cloud Tasks; it is None without Cloud Tasks.
     """
 
     settings: Settings

@@ -420,7 +420,9 @@ def _translated() -> Iterator[None]:
         raise Contention(reason=str(error), retry_after=1) from error
     except google.FailedPrecondition as error:
         if "requires an index" in str(error):
-            raise StoreError(reason=f"declare it in the collection's queries=[...], and deploy: {error}"[:700]) from error
+            raise StoreError(
+                reason=f"declare it in the collection's queries=[...], and deploy: {error}"[:700]
+            ) from error
         raise PreconditionFailed(reason=str(error)) from error
     except (google.GoogleAPIError, UnicodeEncodeError) as error:
         raise StoreError(reason=f"{type(error).__name__}: {error}"[:500]) from error

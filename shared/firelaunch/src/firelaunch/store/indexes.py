@@ -24,7 +24,11 @@ class CompositeIndex:
     fields: tuple[str, ...]
 
     def serves(self, need: CompositeIndex, equal: int) -> bool:
-        """Return whether this index serves a query that needs ``need``, whose first ``equal`` fields may be in any order."""
+        """Return whether this index serves a query that needs ``need``.
+
+        Args:
+            equal: the number of fields at the beginning that may be in any order.
+        """
         if self.collection != need.collection or len(self.fields) != len(need.fields):
             return False
         filtered = {name.removeprefix("-") for name in self.fields[:equal]}
@@ -75,7 +79,7 @@ def needed_index(collection: str, where: Sequence[Filter], order: Sequence[Order
 
 
 def missing_index(query: Query) -> CompositeIndex | None:
-    """Return the index that a query needs and that is neither declared with it nor firelaunch's own; None if none is."""
+    """Return the index that a query needs and that is neither declared with it nor firelaunch's own; else None."""
     need = needed_index(query.collection.rpartition("/")[2], query.where, query.order)
     if need is None:
         return None

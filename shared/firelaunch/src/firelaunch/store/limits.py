@@ -17,14 +17,29 @@ from ..errors import ScopeViolation, StoreError
 from ..scope import split
 from .base import MAX_WRITES, Filter, Query, Verify, Write
 
-__all__ = ["MAX_DEPTH", "MAX_DOCUMENT_BYTES", "check_commit", "check_document", "check_field_name", "check_path", "check_query", "check_request", "size_of"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_DOCUMENT_BYTES",
+    "check_commit",
+    "check_document",
+    "check_field_name",
+    "check_path",
+    "check_query",
+    "check_request",
+    "size_of",
+]
 
 MAX_DOCUMENT_BYTES: Final = 1_048_576
 MAX_DEPTH: Final = 20
 """The most levels of maps and lists in a document."""
 
 _REQUEST_BYTES = 10 * 1024 * 1024
+_VALUE_BYTES = 1_048_487
+"""The most bytes of one text."""
+
 _NAME_BYTES = 1500
+"""The most bytes of a field's name together with those of the maps around it, as the emulator has it."""
+
 _PATH_BYTES = 6 * 1024
 _PATH_IDS = 200
 """The most ids in a path: subcollections may be 100 levels deep."""
@@ -51,18 +66,21 @@ def check_path(path: str) -> None:
         raise StoreError(reason=f"a path has at most {_PATH_BYTES} bytes and {_PATH_IDS // 2} levels")
 
 
-def check_field_name(name: Any) -> None:
+def check_field_name(name: Any, path: int = 0) -> None:
     """Refuse a field's name that Firestore does not take.
 
+    Args:
+        path: the bytes of the names of the maps around the field, each with one byte for its dot.
+
     Raises:
-        StoreError: ``name`` is no string, empty, of the form ``__x__``, or over 1,500 bytes.
+        StoreError: ``name`` is no string, empty, of the form ``__x__``, or too long.
     """
     if not name or not isinstance(name, str):
         raise StoreError(reason="a field's name is a string that is not empty")
     if _RESERVED.fullmatch(name):
         raise StoreError(reason=f"{name[:80]!r} cannot be a field's name: Firestore keeps names of the form __x__")
-    if len(name) * 4 > _NAME_BYTES and len(name.encode("utf-8", "surrogatepass")) > _NAME_BYTES:
-        raise StoreError(reason=f"the field's name {name[:40]!r}... has over {_NAME_BYTES} bytes")
+    if path + len(name.encode("utf-8", "replace")) > _NAME_BYTES:
+        raise StoreError(reason=f"the field's name {name[:40]!r}... has over {_NAME_BYTES} bytes with those around it")
 
 
 def check_document(path: str, data: Mapping[str, Any], text: str) -> None:
@@ -92,7 +110,7 @@ def size_of(path: str, data: Mapping[str, Any]) -> int:
     """Return the size of a document in bytes, as Firestore computes it.
 
     Raises:
-        StoreError: a string is not valid Unicode.
+        StoreError: a text is too long by itself, or not valid Unicode.
     """
     try:
         name = sum(len(part.encode()) + 1 for part in path.split("/")) + 16
@@ -112,13 +130,19 @@ def _value_size(value: Any) -> int:
         case int() | float() | datetime():
             return 8
         case str():
-            return len(value.encode()) + 1
+            return _text_size(value.encode()) + 1
         case bytes():
-            return len(value)
+            return _text_size(value)
         case Mapping():
-            return _map_size(value)
+            return _map_size(value) or 1
         case _:
-            return sum(map(_value_size, value))
+            return sum(map(_value_size, value)) or 1
+
+
+def _text_size(value: bytes) -> int:
+    if len(value) > _VALUE_BYTES:
+        raise StoreError(reason=f"a text has {len(value):,} bytes; Firestore takes {_VALUE_BYTES:,}")
+    return len(value)
 
 
 def check_commit(writes: Sequence[Write]) -> None:
@@ -146,7 +170,9 @@ def check_query(query: Query) -> None:
         if item.op == "in":
             alternatives *= _values_of(item)
         elif item.op not in {"==", "!="} and (item.value is None or _is_nan(item.value)):
-            raise StoreError(reason=f"{item.field!r} {item.op} {item.value!r}: Firestore compares it with == and != alone")
+            raise StoreError(
+                reason=f"{item.field!r} {item.op} {item.value!r}: Firestore compares it with == and != alone"
+            )
     if alternatives > _ALTERNATIVES:
         raise StoreError(reason=f"the values of the filters 'in' make {alternatives} combinations; Firestore takes 30")
     unlike = [item.field for item in query.where if item.op == "!="]
@@ -158,8 +184,6 @@ def _values_of(item: Filter) -> int:
     values = item.value
     if not isinstance(values, list | tuple) or not 1 <= len(values) <= _ALTERNATIVES:
         raise StoreError(reason=f"{item.field!r} in: Firestore takes 1 to {_ALTERNATIVES} values in a list")
-    if any(value is None or _is_nan(value) for value in values):
-        raise StoreError(reason=f"{item.field!r} in: null and NaN match nothing there; ask with == for them")
     return len(values)
 
 

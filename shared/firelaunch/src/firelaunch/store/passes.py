@@ -15,7 +15,7 @@ from ..errors import NotFound, PreconditionFailed
 from .base import Document, Update
 from .scoped import ScopedStore
 
-__all__ = ["PASS_PAGE", "Share", "pages", "rewrite"]
+__all__ = ["PASS_PAGE", "WHOLE", "Share", "pages", "rewrite"]
 
 PASS_PAGE: Final = 200
 """The number of documents that are read at a time."""
@@ -26,7 +26,9 @@ _HEX = 8
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One share of the work: ``number`` of ``of``, from 0. Each key, which begins with hexadecimal digits, is in one share.
+    """One share of the work: ``number`` of ``of``, from 0.
+
+    Each key, which begins with hexadecimal digits, is in one share.
 
     Raises:
         ValueError: there is no such share.
@@ -51,6 +53,10 @@ class Share:
     def holds_name(self, name: str) -> bool:
         """Return whether a name of any form, such as a user's id, belongs to the share."""
         return self.holds(sha256(name.encode()).hexdigest())
+
+
+WHOLE: Final = Share()
+"""All of the work."""
 
 
 def pages(read: Callable[[str | None], list[Document]], after: str | None = None) -> Iterator[list[Document]]:

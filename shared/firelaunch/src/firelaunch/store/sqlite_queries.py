@@ -85,11 +85,12 @@ def select(query: Query) -> tuple[str, list[Any]]:
     keys = [(value_of(order.field), order.descending) for order in orders]
     where += [f"{type_of(order.field)} IS NOT NULL" for order in orders]
     keys.append(("id", bool(orders) and orders[-1].descending))
-    by = ", ".join(f"{sql} {_DIRECTIONS[descending]}" for sql, descending in keys)
+    by = [f"{sql} {_DIRECTIONS[descending]}" for sql, descending in keys]
     places = [("", [])] if query.after is None else _after(keys, query.after)
     parts = [
-        f"SELECT {COLUMNS} FROM documents WHERE {' AND '.join(where)}{place} ORDER BY {by}"  # noqa: S608
-        for place, _ in places
+        # The second part has nulls alone in the first field, so it is sorted by the others.
+        f"SELECT {COLUMNS} FROM documents WHERE {' AND '.join(where)}{place} ORDER BY {', '.join(by[part:])}"  # noqa: S608
+        for part, (place, _) in enumerate(places)
     ]
     sql = parts[0] if len(parts) == 1 else " UNION ALL ".join(f"SELECT * FROM ({part})" for part in parts)  # noqa: S608
     parameters = [each for _, more in places for each in (*values, *more)]
@@ -99,8 +100,11 @@ def select(query: Query) -> tuple[str, list[Any]]:
 def _condition(item: Filter) -> tuple[str, list[Any]]:
     value, kind = value_of(item.field), type_of(item.field)
     if item.op == "in":
-        parts = [_condition(Filter(item.field, "==", choice)) for choice in item.value]
-        return "(" + " OR ".join(sql for sql, _ in parts) + ")", [v for _, parameters in parts for v in parameters]
+        # Null is equal to no value of a list, as in SQL.
+        parts = [_condition(Filter(item.field, "==", choice)) for choice in item.value if choice is not None]
+        return "(" + (" OR ".join(sql for sql, _ in parts) or "0") + ")", [
+            v for _, parameters in parts for v in parameters
+        ]
     if item.op == "!=":
         same, parameters = _condition(Filter(item.field, "==", item.value))
         return f"({kind} IS NOT NULL AND {kind} <> 'null' AND NOT ({same}))", parameters

@@ -37,7 +37,7 @@ def encode(data: Mapping[str, Any]) -> str:
         StoreError: a value is of another kind, a number is out of range, a field's name is not valid, or maps and lists
             are nested too deep.
     """
-    return _ENCODER.encode(_packed_map(data, 0))
+    return _ENCODER.encode(_packed_map(data, 0, 0))
 
 
 def decode(text: str) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def encode_scalar(value: Any) -> Any:
     Raises:
         StoreError: ``value`` is a list or a dict, which cannot be compared.
     """
-    packed = _packed(value, 0)
+    packed = _packed(value, 0, 0)
     if isinstance(packed, list | dict):
         raise StoreError(reason="a list or a dict cannot be compared in a query")
     return packed
@@ -73,12 +73,12 @@ def bounds(value: Any) -> tuple[str, list[Any]]:
     return "({1} = 'text' AND ({0} < ? OR {0} >= ?) AND {0} < ?)", [_FIRST, "\u0002", _LAST]
 
 
-def _packed(value: Any, depth: int) -> Any:  # noqa: C901 - a branch for each type of value
+def _packed(value: Any, depth: int, path: int) -> Any:  # noqa: C901 - a branch for each type of value
     kind = type(value)  # handles most values, and faster than the match statement below
     if kind is str:
         return _STRING + value if value.startswith(_MARKS) else value
     if kind is dict:
-        return _packed_map(value, depth)
+        return _packed_map(value, depth, path)
     if kind in _AS_THEY_ARE or (kind is int and -_MOST_INT <= value < _MOST_INT):
         return value
     if kind is datetime:
@@ -99,32 +99,39 @@ def _packed(value: Any, depth: int) -> Any:  # noqa: C901 - a branch for each ty
         case bytes():
             return _BYTES + base64.b16encode(value).decode()
         case Mapping():
-            return _packed_map(value, depth)
+            return _packed_map(value, depth, path)
         case list() | tuple():
-            return [_element(item, _deeper(depth)) for item in value]
+            if value:
+                _check_depth(depth)
+            return [_element(item, depth + 1, path) for item in value]
     raise StoreError(reason=f"a value of type {type(value).__name__} cannot be stored")
 
 
-def _packed_map(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+def _packed_map(value: Mapping[Any, Any], depth: int, path: int) -> dict[str, Any]:
+    """Return a map whose own path of field names has ``path`` bytes."""
+    if value:
+        _check_depth(depth)
     packed = {}
     for key, item in value.items():
-        if type(key) is not str or key[:2] in _SUSPICIOUS or len(key) > _SHORT:
-            check_field_name(key)
+        if type(key) is not str or key[:2] in _SUSPICIOUS or path + len(key) > _SHORT:
+            check_field_name(key, path)
         # Most items are strings without a mark. A call for each of them would cost noticeable time.
-        packed[key] = item if type(item) is str and not item.startswith(_MARKS) else _packed(item, _deeper(depth))
+        if type(item) is str and not item.startswith(_MARKS):
+            packed[key] = item
+        else:
+            packed[key] = _packed(item, depth + 1, path + len(key.encode("utf-8", "replace")) + 1)
     return packed
 
 
-def _deeper(depth: int) -> int:
+def _check_depth(depth: int) -> None:
     if depth > MAX_DEPTH:
         raise StoreError(reason=f"maps and lists are nested at most {MAX_DEPTH} deep")
-    return depth + 1
 
 
-def _element(item: Any, depth: int) -> Any:
+def _element(item: Any, depth: int, path: int) -> Any:
     if isinstance(item, list | tuple):
         raise StoreError(reason="Firestore takes no list directly inside a list")
-    return _packed(item, depth)
+    return _packed(item, depth, path)
 
 
 def _moment(value: datetime) -> str:
