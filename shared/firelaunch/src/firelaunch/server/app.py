@@ -218,6 +218,10 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
         SettingsError: what the app declares does not hold together. The message names each fault and its mend.
     """
     settings = services.settings
+    if app.declared.collections:
+        from ..records.collection import check_collections
+
+        check_collections(app.declared.collections)
     own = OwnRoutes(app.declared.routes, _routes(), settings)
     app.info.title = settings.app.name
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..api.routes import Routes
+
+if TYPE_CHECKING:
+    from ..records.collection import Collection
 
 __all__ = ["Declared"]
 
@@ -15,6 +18,6 @@ class Declared:
     """What :class:`~firelaunch.server.app.App` was given. ``init_app`` checks it all and puts it to work."""
 
     routes: tuple[Routes, ...] = ()
-    collections: tuple[Any, ...] = ()
+    collections: tuple[Collection[Any], ...] = ()
     jobs: tuple[Any, ...] = ()
     events: tuple[Any, ...] = ()
