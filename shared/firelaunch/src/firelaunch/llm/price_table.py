@@ -1,20 +1,15 @@
-"""The price table genai-prices, imported without the HTTP client that it only needs for updates."""
+"""The price table genai-prices, imported when a price is first looked up."""
 
 from __future__ import annotations
 
-import importlib
-import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from .types import TokenCounts
 
 __all__ = ["FlatPrice", "flat_price", "table_cost"]
-
-_HTTP = "httpx2"
 
 
 class FlatPrice(NamedTuple):
@@ -70,30 +65,12 @@ def table_cost(provider: str, model: str, tokens: TokenCounts) -> Decimal:
 
 
 def _calculation(provider: str, model: str, tokens: TokenCounts) -> Any:
-    prices = _library()
-    usage = prices.Usage(
+    import genai_prices
+
+    usage = genai_prices.Usage(
         input_tokens=tokens.input,
         cache_read_tokens=tokens.cached_input,
         cache_write_tokens=tokens.cache_write,
         output_tokens=tokens.output,
     )
-    return prices.calc_price(usage, model, provider_id=provider)
-
-
-class _Unloaded(ModuleType):
-    """A stand-in for a module, which loads the module at its first use."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(importlib.import_module(self.__name__), name)
-
-
-@cache
-def _library() -> Any:
-    # The package imports an HTTP client to fetch newer tables, which firelaunch never does. The client takes longer to
-    # import than everything else, so a stand-in replaces it during the import. Later imports get the real client.
-    unloaded = None if _HTTP in sys.modules else sys.modules.setdefault(_HTTP, _Unloaded(_HTTP))
-    import genai_prices
-
-    if unloaded is not None:
-        del sys.modules[_HTTP]
-    return genai_prices
+    return genai_prices.calc_price(usage, model, provider_id=provider)

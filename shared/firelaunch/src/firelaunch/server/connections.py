@@ -122,6 +122,7 @@ class Connection(TConn):  # type: ignore[misc]
         watched: whether the connection is registered with the loop's poller.
         needs_reader: whether a thread has to wait for some of the body.
         has_place: whether it counts as one of the connections for whose bodies threads wait.
+        stream: the streamed response that is still to be sent, set while a thread answers; None for other responses.
     """
 
     def __init__(self, cfg: Any, sock: Any, client: Any, server: Any, grace: float, body_seconds: float) -> None:
@@ -129,6 +130,7 @@ class Connection(TConn):  # type: ignore[misc]
         self._grace, self._body_seconds = grace, body_seconds
         self.deadline = 0.0
         self.watched = self.needs_reader = self.has_place = False
+        self.stream: Any = None
         self._gathered = bytearray()
         self._end: int | None = None
         self._began = 0.0

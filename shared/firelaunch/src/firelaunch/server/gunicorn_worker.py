@@ -6,8 +6,8 @@ down in order, and answers requests that never reach the app in the app's error 
 
 It relies on details that gunicorn does not promise: ``enqueue_req`` runs ``handle`` in a thread, and ``method_queue``
 then calls ``finish_request`` with the result; ``run`` calls ``accept`` and ``murder_pending``; the parser has an
-``unreader``; and ``start_response`` is bound to the response. So gunicorn's version is pinned, and tests/test_relay.py
-and tests/test_hostile_clients.py fail if another version behaves differently.
+``unreader``; ``start_response`` is bound to the response; and ``handle`` ends with ``_keepalive_after``. So gunicorn's
+version is pinned. tests/test_relay.py and tests/test_hostile_clients.py fail if another version behaves differently.
 """
 
 from __future__ import annotations
@@ -30,7 +30,16 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn import util
 from gunicorn.arbiter import Arbiter
-from gunicorn.http.errors import ParseException
+from gunicorn.http.errors import (
+    ExpectationFailed,
+    ForbiddenProxyRequest,
+    InvalidResponseHeader,
+    InvalidResponseHeaderName,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    ParseException,
+    UnsupportedTransferCoding,
+)
 from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import ThreadWorker
 
@@ -61,27 +70,22 @@ _ELSEWHERE = object()
 """The result of ``handle`` for a connection whose stream goes on without a thread."""
 
 
-def _write_error(sock: Any, status: int, reason: str, _detail: str) -> None:
+_STATUSES: dict[type[Exception], tuple[int, str]] = {
+    LimitRequestLine: (414, "URI Too Long"),
+    LimitRequestHeaders: (431, "Request Header Fields Too Large"),
+    ExpectationFailed: (417, "Expectation Failed"),
+    ForbiddenProxyRequest: (403, "Forbidden"),
+    UnsupportedTransferCoding: (501, "Not Implemented"),
+}
+"""The answers to requests that gunicorn cannot read. All other kinds are 400, "Bad Request"."""
+
+
+def _write_error(sock: Any, status: int, reason: str) -> None:
+    """Answer a request that the app does not get, in the format of the app's errors."""
     detail = {"code": "invalid_request" if status < 500 else "internal", "message": f"{reason}.", "request_id": ""}
     body = json.dumps({"error": detail}).encode()
     head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
     util.write_nonblock(sock, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-
-
-# gunicorn has no setting for the page that it sends for a request it cannot read. A test checks that this replaces it.
-util.write_error = _write_error
-
-
-class _StreamTakenOver(BaseException):
-    """Raised to leave gunicorn's handling of a request: the response is a stream, which :class:`Worker` sends.
-
-    It is a BaseException because gunicorn catches every Exception of an app and answers 500.
-    """
-
-    def __init__(self, response: Response, body: Iterable[bytes], stream: Any, client: Any) -> None:
-        super().__init__()
-        self.response, self.body, self.stream, self.client = response, body, stream, client
-        self.context = copy_context()
 
 
 class _Body:
@@ -134,18 +138,25 @@ class _StreamInterceptor:
         stream = environ.pop(STREAM_KEY, None)
         if stream is None:
             return body
-        raise _StreamTakenOver(response, body, stream, client)
+        # gunicorn writes nothing, and ends the request. `Worker.handle` then sends the stream and ends the response.
+        conn.stream = _SentStream(conn, response, body, stream, client)
+        response.close = _leave_open
+        return ()
+
+
+def _leave_open() -> None:
+    """Do nothing where gunicorn would end a response whose stream is still to be sent."""
 
 
 class _SentStream:
     """A stream with its connection and its gunicorn response."""
 
-    def __init__(self, conn: Any, takeover: _StreamTakenOver) -> None:
+    def __init__(self, conn: Any, response: Response, body: Iterable[bytes], stream: Any, client: Any) -> None:
         from .stream_loop import Served
 
-        self.conn, self.context = conn, takeover.context
-        self._response, self._body = takeover.response, takeover.body
-        self.served = Served(iter(takeover.stream), takeover.client, self._frame, lambda: None)
+        self.conn, self.context = conn, copy_context()
+        self._response, self._body = response, body
+        self.served = Served(iter(stream), client, self._frame, lambda: None)
 
     def begin(self) -> Served:
         """Make the connection write as threads do, blocking with a limit, and return the stream."""
@@ -172,7 +183,7 @@ class _SentStream:
         reusable = False
         if not self.served.gone and not self.served.failed:
             with contextlib.suppress(OSError):
-                self._response.close()
+                Response.close(self._response)
                 reusable = not self._response.should_close()
         close = getattr(self._body, "close", None)
         if close is not None:
@@ -305,7 +316,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _refuse(self, conn: Connection, status: int, reason: str) -> None:
         self._stop_waiting(conn)
         with contextlib.suppress(OSError):
-            _write_error(conn.sock, status, reason, "")
+            _write_error(conn.sock, status, reason)
         self._close_gracefully(conn)
 
     def _dispatch(self, conn: Connection, *, late: bool = False) -> None:
@@ -340,14 +351,28 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             conn.begin()
             self._thread_state.conn = conn
-            return super().handle(conn)
-        except _StreamTakenOver as takeover:
-            return self._continue(_SentStream(conn, takeover))
+            reusable = super().handle(conn)
         finally:
             self._thread_state.conn = None
+        stream, conn.stream = conn.stream, None
+        return reusable if stream is None else self._continue(stream)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:  # noqa: ARG002 - gunicorn's signature
+        """Answer a request that gunicorn cannot read, or that failed outside of the app."""
+        own_fault = isinstance(exc, InvalidResponseHeader | InvalidResponseHeaderName)
+        if own_fault or not isinstance(exc, ParseException):
+            status, reason = 500, "Internal Server Error"
+            log.error("a request failed: %s", type(exc).__name__, exc_info=exc)
+        else:
+            status, reason = _STATUSES.get(type(exc), (400, "Bad Request"))
+            log.warning("a request cannot be read: %s", type(exc).__name__)
+        with contextlib.suppress(OSError):
+            _write_error(client, status, reason)
 
     def _keepalive_after(self, conn: Connection, keepalive: Any) -> bool:
         """Return whether the connection can be used again."""
+        if conn.stream is not None:
+            return False  # `handle` asks again when the stream has ended
         # From here on, gunicorn must not wait for an unread rest of the body.
         conn.sock.body(reads=False)
         return bool(keepalive) and bool(super()._keepalive_after(conn, keepalive))
