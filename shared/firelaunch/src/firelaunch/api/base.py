@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from flask import Response, current_app, g, request
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +18,12 @@ from ..services.upload_limits import Uploads
 from ..turns.admit import Turns
 from ..turns.resume import Answers
 
+if TYPE_CHECKING:
+    from ..records.collection import Collection
+    from ..records.record import Record
+    from ..records.records import Records
+    from ..scope import Scope
+
 __all__ = [
     "KEY_HEADER",
     "LOCALHOST",
@@ -30,6 +36,7 @@ __all__ = [
     "caller",
     "caller_services",
     "client",
+    "data",
     "event_stream",
     "example",
     "idempotency_key",
@@ -69,6 +76,9 @@ class PageQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
     limit: int = Field(default=50, ge=1, le=100, description="Items at most.")
     cursor: str | None = Field(default=None, max_length=500, description="next_cursor of the page before.")
+
+
+M = TypeVar("M", bound="Record")
 
 
 def example(value: Any, *, stream: str | None = None) -> ConfigDict:
@@ -146,9 +156,17 @@ def caller_services() -> Services:
     """
     bound: Services | None = g.get("services")
     if bound is None:
-        scope = caller().scope if "caller" in g else services().store.scope
-        bound = g.services = services().within(scope)
+        bound = g.services = services().within(_scope())
     return bound
+
+
+def _scope() -> Scope:
+    return caller().scope if "caller" in g else services().store.scope
+
+
+def data(collection: Collection[M]) -> Records[M]:
+    """Return the records of ``collection`` that the caller may reach: their own, or the app's."""
+    return services().data.within(_scope())(collection)
 
 
 def admins_only() -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypedDict, TypeVar, Union, Unpack, get_args, get_origin,
 
 from flask_openapi3 import APIBlueprint
 from flask_openapi3.models import Tag
-from pydantic import BaseModel, RootModel, TypeAdapter
+from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter, create_model
 from werkzeug.wrappers import Response
 
 from ..errors import (
@@ -28,6 +28,7 @@ from ..errors import (
     RateLimited,
     TooLarge,
 )
+from ..paging import Page
 from .refusals import errors, errors_of_anyone
 
 __all__ = ["Route", "RouteOptions", "Routes", "place_of"]
@@ -196,6 +197,10 @@ class Routes:
         """Register a view for DELETE requests to ``rule``."""
         return self._view("delete", rule, options)
 
+    def default(self, method: str, rule: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
+        """Register a view whose place another one takes that is registered later for the same method and path."""
+        return self._view(method, rule, options, replaceable=True)
+
     def _view(
         self, method: str, rule: str, options: RouteOptions, *, replaceable: bool = False
     ) -> Callable[[View], View]:
@@ -246,6 +251,8 @@ class Routes:
 
 def place_of(view: Callable[..., Any]) -> str:
     """Return the name of a view and where it is written, for messages to the app's developer."""
+    if hasattr(view, "place"):
+        return str(view.place)
     code = getattr(inspect.unwrap(view), "__code__", None)
     name = getattr(view, "__name__", repr(view))
     return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"
@@ -271,11 +278,19 @@ def _documented(hint: Any, view: str) -> type[BaseModel]:
     """Return a model for the OpenAPI document, which names each."""
     if isinstance(hint, type) and issubclass(hint, BaseModel):
         return hint
-    name, extra = f"{view.title().replace('_', '')}Answer", {}
-    item = get_args(hint)[0] if get_origin(hint) is list else None
-    if isinstance(item, type) and issubclass(item, BaseModel):
-        name = f"{item.__name__}List"
+    origin, item = get_origin(hint), next(iter(get_args(hint)), None)
+    if origin in {list, Page} and isinstance(item, type) and issubclass(item, BaseModel):
         shown = item.model_config.get("json_schema_extra")
-        extra = {"example": [shown["example"]]} if isinstance(shown, dict) and "example" in shown else {}
-    config = {"json_schema_extra": extra}
+        examples = [shown["example"]] if isinstance(shown, dict) and "example" in shown else None
+        if origin is list:
+            return _root_model(f"{item.__name__}List", hint, examples)
+        page = None if examples is None else {"items": examples, "next_cursor": None}
+        fields: Any = {"items": (list[item], ...), "next_cursor": (str | None, ...)}  # type: ignore[valid-type]
+        config = ConfigDict(json_schema_extra={} if page is None else {"example": page})
+        return create_model(f"{item.__name__}Page", __config__=config, __doc__="A page of a list.", **fields)
+    return _root_model(f"{view.title().replace('_', '')}Answer", hint, None)
+
+
+def _root_model(name: str, hint: Any, shown: Any) -> type[BaseModel]:
+    config = ConfigDict(json_schema_extra={} if shown is None else {"example": shown})
     return type(name, (RootModel[hint],), {"__module__": __name__, "model_config": config})
