@@ -20,7 +20,7 @@ from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import SETTINGS, User, sign_in, write_app
-from firelaunch.testing.documented import watch
+from firelaunch.testing.documented import Documented, watch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -53,7 +53,7 @@ class Meal(Record):
     eaten_at: datetime
     mood: Mood | None = None
     place: Place | None = None
-    tags: Annotated[list[str], Field(max_length=3)] = []
+    tags: Annotated[list[str], Field(max_length=3)] = Field(default_factory=list)
 
     @field_validator("name")
     @classmethod
@@ -82,12 +82,12 @@ def make(tmp_path: File) -> Iterator[MakeApp]:
     made: list[Any] = []
     problems: list[list[str]] = []
 
-    def make(*routes: Routes) -> App:
+    def make(*routes: Routes, documented: Documented | None = None) -> App:
         services = build(Settings.load(write_app(tmp_path / "crud", SETTINGS + PLANS), {}))
         made.append(services)
         app = App("crud", routes=routes, collections=[meals, recipes])
         init_app(app, services, lambda _: ())
-        problems.append(watch(app))
+        problems.append(watch(app, documented))
         return app
 
     yield make
@@ -96,9 +96,18 @@ def make(tmp_path: File) -> Iterator[MakeApp]:
     assert [problem for found in problems for problem in found] == []
 
 
+@pytest.fixture(scope="module")
+def documented(tmp_path_factory: pytest.TempPathFactory) -> Documented:
+    """The document of the app, which takes a while to make."""
+    app = App("documented", routes=[crud(meals), crud(recipes)])
+    services = build(Settings.load(write_app(tmp_path_factory.mktemp("documented"), SETTINGS), {}))
+    init_app(app, services, lambda _: ())
+    return Documented(app.test_client().get("/openapi.json").get_json())
+
+
 @pytest.fixture
-def app(make: MakeApp) -> App:
-    return make(crud(meals), crud(recipes))
+def app(make: MakeApp, documented: Documented) -> App:
+    return make(crud(meals), crud(recipes), documented=documented)
 
 
 @pytest.fixture

@@ -280,8 +280,8 @@ def _documented(hint: Any, view: str) -> type[BaseModel]:
         return hint
     origin, item = get_origin(hint), next(iter(get_args(hint)), None)
     if origin in {list, Page} and isinstance(item, type) and issubclass(item, BaseModel):
-        shown = item.model_config.get("json_schema_extra")
-        examples = [shown["example"]] if isinstance(shown, dict) and "example" in shown else None
+        shown = item.model_json_schema(mode="serialization").get("example")
+        examples = None if shown is None else [shown]
         if origin is list:
             return _root_model(f"{item.__name__}List", hint, examples)
         page = None if examples is None else {"items": examples, "next_cursor": None}
