@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from .api.base import admins_only as admins_only
     from .api.base import caller as caller
     from .api.base import caller_services as caller_services
+    from .api.base import data as data
     from .api.base import example as example
+    from .api.crud import crud as crud
     from .api.routes import Routes as Routes
     from .errors import BadRequest as BadRequest
     from .errors import Conflict as Conflict
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from .llm.types import Chunk as Chunk
     from .llm.types import Message as Message
     from .llm.types import Source as Source
+    from .paging import Page as Page
     from .rag.retrieve import Passage as Passage
     from .records.collection import Collection as Collection
     from .records.record import Record as Record
@@ -72,6 +75,7 @@ _HOME = {
     "Kind": "jobs",
     "Message": "llm.types",
     "NotFound": "errors",
+    "Page": "paging",
     "PageQuery": "api.base",
     "Passage": "rag.retrieve",
     "Path": "api.base",
@@ -90,6 +94,8 @@ _HOME = {
     "caller": "api.base",
     "caller_services": "api.base",
     "checked": "turns.guardrails",
+    "crud": "api.crud",
+    "data": "api.base",
     "example": "api.base",
     "init_app": "server.app",
     "moderated": "turns.guardrails",

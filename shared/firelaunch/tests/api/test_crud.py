@@ -99,7 +99,7 @@ def make(tmp_path: File) -> Iterator[MakeApp]:
 @pytest.fixture(scope="module")
 def documented(tmp_path_factory: pytest.TempPathFactory) -> Documented:
     """The document of the app, which takes a while to make."""
-    app = App("documented", routes=[crud(meals), crud(recipes)])
+    app = App("documented", routes=[crud(meals), crud(recipes)], collections=[meals, recipes])
     services = build(Settings.load(write_app(tmp_path_factory.mktemp("documented"), SETTINGS), {}))
     init_app(app, services, lambda _: ())
     return Documented(app.test_client().get("/openapi.json").get_json())
@@ -386,6 +386,11 @@ def test_only_the_named_routes_are_made_below_the_named_prefix(make: MakeApp) ->
     assert ada.get("/diary/meals/x").status_code == 404
     assert ada.delete("/diary/meals").status_code == 405
     assert sign_in(app, "bob").get("/diary/meals").status_code == 403
+
+
+def test_a_collection_that_the_app_does_not_declare_gets_no_routes(make: MakeApp) -> None:
+    with pytest.raises(SettingsError, match=r"crud\('notes'\): the app does not declare the collection"):
+        make(crud(Collection("notes", Recipe)))
 
 
 def test_what_cannot_be_made_is_refused_with_its_place(make: MakeApp) -> None:

@@ -67,6 +67,7 @@ def crud(
     caller_frame = sys._getframe(1)
     place = f"crud({collection.name!r}) ({caller_frame.f_code.co_filename}:{caller_frame.f_lineno})"
     routes = Routes(name or collection.name, prefix=prefix)
+    routes.collection = collection
     for view in _Views(collection).views():
         if view.action in only:
             view.function.__name__ = f"{view.action}_{collection.name}"
@@ -174,7 +175,7 @@ class _ListQuery(Generic[M]):
             for parameter, key in self._filters.items()
         }
         fields["order"] = (
-            Literal[orders] | None,  # type: ignore[valid-type]
+            Literal[orders] | None,
             Field(default=None, description='What to sort by; "-" is descending.'),
         )
         self.model = create_model(f"{collection.model.__name__}Query", __base__=PageQuery, **fields)

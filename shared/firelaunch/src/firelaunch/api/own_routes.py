@@ -39,13 +39,16 @@ class OwnRoutes:
     Args:
         declared: what the app was given as ``routes``.
         ours: firelaunch's own routes.
+        collections: what the app was given as ``collections``.
 
     Raises:
         SettingsError: a route collides with another one or cannot be served. The message has the file and line.
     """
 
-    def __init__(self, declared: Sequence[Routes], ours: Sequence[Routes], settings: Settings) -> None:
-        problems = [*_problems(declared, ours, settings)]
+    def __init__(
+        self, declared: Sequence[Routes], ours: Sequence[Routes], settings: Settings, collections: Sequence[object]
+    ) -> None:
+        problems = [*_problems(declared, ours, settings), *_undeclared(declared, collections)]
         if problems:
             raise SettingsError("\n".join(problems))
         self.declared = declared
@@ -166,6 +169,13 @@ def _problems(declared: Sequence[Any], ours: Sequence[Routes], settings: Setting
                 found.append(f"{place_of(twin.view)} has this path already. Change one of them")
             for problem in found:
                 yield f"{route.method.upper()} {route.path}, {place_of(route.view)}: {problem}."
+
+
+def _undeclared(declared: Sequence[Any], collections: Sequence[object]) -> Iterator[str]:
+    for routes in declared:
+        collection = getattr(routes, "collection", None)
+        if collection is not None and collection not in collections:
+            yield f"crud({collection.name!r}): the app does not declare the collection. Add it: App(collections=[...])."
 
 
 def _problems_of_name(routes: Routes, kept: set[str], taken: set[str]) -> Iterator[str]:

@@ -176,6 +176,8 @@ class Routes:
         self.prefix = prefix or ""
         self.public = public
         self.routes: list[Route] = []
+        self.collection: object = None
+        """The collection that :func:`.crud.crud` made these of, which the app has to declare, too."""
 
     def get(self, rule: str, **options: Unpack[RouteOptions]) -> Callable[[View], View]:
         """Register a view for GET requests to ``rule``."""
@@ -284,7 +286,7 @@ def _documented(hint: Any, view: str) -> type[BaseModel]:
         examples = None if shown is None else [shown]
         if origin is list:
             return _root_model(f"{item.__name__}List", hint, examples)
-        page = None if examples is None else {"items": examples, "next_cursor": None}
+        page: Any = None if examples is None else {"items": examples, "next_cursor": None}
         fields: Any = {"items": (list[item], ...), "next_cursor": (str | None, ...)}  # type: ignore[valid-type]
         config = ConfigDict(json_schema_extra={} if page is None else {"example": page})
         return create_model(f"{item.__name__}Page", __config__=config, __doc__="A page of a list.", **fields)

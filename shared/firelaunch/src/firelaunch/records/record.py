@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, computed_field
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, PrivateAttr, computed_field
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from ..errors import BadRequest
 
@@ -17,6 +19,13 @@ _MICROSECOND = timedelta(microseconds=1)
 
 KEPT_FIELDS: Final = ("id", "created_at", "updated_at", "revision", "schema_version")
 """The names that a record's own fields may not have."""
+
+_EXAMPLE: Final = {
+    "id": "0123456789abcdef0123",
+    "created_at": "2026-03-01T09:30:00Z",
+    "updated_at": "2026-03-01T09:30:00Z",
+    "revision": "64bf6a3c5a200",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,17 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     _stored: Stored = PrivateAttr(default_factory=Stored)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Complete the example of a request into one of a response."""
+        schema = handler(core_schema)
+        model = handler.resolve_ref_schema(schema)
+        if handler.mode == "serialization" and "example" in model:
+            fields = model["properties"].items()
+            defaults = {name: field["default"] for name, field in fields if "default" in field}
+            model["example"] = {**defaults, **model["example"], **_EXAMPLE}
+        return schema
 
     @computed_field(description="The record's id.")  # type: ignore[prop-decorator]
     @property

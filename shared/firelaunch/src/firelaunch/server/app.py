@@ -222,7 +222,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
         from ..records.collection import check_collections
 
         check_collections(app.declared.collections)
-    own = OwnRoutes(app.declared.routes, _routes(), settings)
+    own = OwnRoutes(app.declared.routes, _routes(), settings, app.declared.collections)
     app.info.title = settings.app.name
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
     app.write_seconds = settings.limits.write_seconds
