@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ..records.collection import Collection
     from ..records.record import Record
     from ..records.records import Records
-    from ..scope import Scope
 
 __all__ = [
     "KEY_HEADER",
@@ -160,7 +159,8 @@ def caller_services() -> Services:
     return bound
 
 
-def _scope() -> Scope:
+def _scope() -> Any:
+    """Return the scope of the request's data: the caller's, or in a public route the app's."""
     return caller().scope if "caller" in g else services().store.scope
 
 
