@@ -68,13 +68,17 @@ def test_the_picture_of_the_architecture_is_of_the_imports_as_they_are() -> None
     assert (ROOT / "docs" / "architecture.md").read_text() == tool.page(), "draw it anew: make docs"
 
 
-def test_every_file_that_the_architectures_page_names_is_there() -> None:
+def test_every_file_and_function_that_the_architectures_page_names_is_there() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     source = ROOT / "shared" / "firelaunch" / "src" / "firelaunch"
     named = set(re.findall(r"`((?!tests/)[a-z_]+/[a-z_/]+\.py)`", page))
     assert len(named) > 15
     for name in named:
         assert (source / name).is_file(), name
+    functions = re.findall(r"`([a-z_/]+\.py)`, `(?:(\w+)\.)?(\w+)`", page)
+    assert len(functions) > 8
+    for name, _, function in functions:
+        assert re.search(rf"(def|class) {function}\b", (source / name).read_text()), f"{name}: {function}"
 
 
 def test_every_variable_that_is_read_is_listed_and_no_other() -> None:

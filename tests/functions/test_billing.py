@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from firelaunch.billing.reconcile import Reconciliation
-from firelaunch.functions.billing import reconciliation_app
+from firelaunch.functions.stripe_webhook import reconciliation_app
 from firelaunch.jobs.oidc import ServiceAccountTokens
 from firelaunch.store.base import DocumentStore
 from firelaunch.testing.certificates import CertificateServer

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.functions.billing import reconciliation_app, webhook_app
 from firelaunch.functions.membership import membership_app
+from firelaunch.functions.stripe_webhook import reconciliation_app, webhook_app
 from firelaunch.server.app import App, trust_hops
 from firelaunch.store.base import Query
 from firelaunch.testing.apps import SETTINGS, User, sign_in

@@ -8,8 +8,9 @@ import sys
 from typing import Any
 
 import pytest
+from firelaunch.rag.citations import Citations, check_citations
 from firelaunch.rag.index.base import Entry, Hit
-from firelaunch.rag.passages import Citations, _mark, check_citations, prompt_text
+from firelaunch.rag.passages import _mark, prompt_text
 from firelaunch.rag.retrieve import Passage
 from hypothesis import given
 from hypothesis import strategies as st
@@ -153,7 +154,7 @@ def test_a_stream_is_held_back_only_while_a_marker_is_open() -> None:
 
 @pytest.mark.parametrize("said", [" ", "[", "[1,", "`", "` ", "\t["])
 def test_no_answer_that_a_model_is_talked_into_takes_longer_than_its_length(said: str) -> None:
-    check = "from firelaunch.rag.passages import check_citations as check"
+    check = "from firelaunch.rag.citations import check_citations as check"
     code = f"import sys; {check}; check(sys.argv[1] * 200_000 + 'x', [])"
     # What takes the square of it would go on for an hour, and stop all streams of the process meanwhile.
     subprocess.run([sys.executable, "-c", code, said], check=True, timeout=120)

@@ -1,4 +1,7 @@
-"""Receive Stripe's events. Each event is applied once, or stored and skipped, or refused."""
+"""Apply Stripe's events. Each event is applied once, or stored and skipped, or refused.
+
+The HTTP side, where Stripe sends them, is :mod:`firelaunch.functions.stripe_webhook`.
+"""
 
 from __future__ import annotations
 

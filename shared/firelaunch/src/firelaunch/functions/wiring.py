@@ -31,10 +31,10 @@ from ..settings.app import Settings
 from ..store.base import DocumentStore
 from ..store.scoped import ScopedStore
 from ..telemetry import configure_logs
-from .billing import Invoker, reconciliation_app, webhook_app
 from .caller_tokens import CalledHere
 from .host import Host
 from .membership import ProjectTokens, membership_app
+from .stripe_webhook import Invoker, reconciliation_app, webhook_app
 
 __all__ = ["build_host", "build_membership", "build_reconciliation", "build_webhook", "databases"]
 

@@ -1,5 +1,7 @@
 """Reserve an amount before a model is called, and settle the cost after it. Neither can happen twice.
 
+This module makes the writes. A turn commits them in :mod:`firelaunch.turns.admit` and :mod:`firelaunch.turns.answer`.
+
 One document holds the usage of one user's day. So one commit checks and changes the minute's requests, the daily
 budget and the reservations, on condition that nobody else changed the document. Money is in integer micro-dollars.
 """

@@ -19,7 +19,7 @@ from ..rag.versions import State
 from ..scope import Scope
 
 if TYPE_CHECKING:
-    from ..rag.passages import Citations
+    from ..rag.citations import Citations
     from ..rag.retrieve import Passage, Retrieved
 
 __all__ = ["Grounding"]
@@ -158,7 +158,7 @@ class Grounding:
 
     def _shown(self) -> Retrieved:
         """Return the search's result for the workflow. From now on the answer's citations of it are checked."""
-        from ..rag.passages import Citations
+        from ..rag.citations import Citations
 
         retrieved = self._retrieved()
         self._citations = self._citations or Citations(retrieved.passages)

@@ -1,4 +1,4 @@
-"""Follow an answer that is under way from its beginning, or stop it.
+"""Resume an answer that is under way, which means to follow it from its beginning, or stop it.
 
 Both go through the record of the answer's request, so they work on any instance, whichever one gives the answer.
 """

@@ -1,6 +1,7 @@
 """Sends of messages, and messages whose ids their clients choose, as ``useChat`` does.
 
-A message that is sent twice with the same id counts as sent once.
+A message that is sent twice with the same id, or the same Idempotency-Key, counts as sent once: both become the
+request's id.
 """
 
 from __future__ import annotations
