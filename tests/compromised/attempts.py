@@ -157,6 +157,9 @@ class ForgedScope(Scope):
     def usage(self, day: str) -> str:
         return f"{THEIRS}/usage/{day}"
 
+    def call(self, call_id: str) -> str:
+        return f"apps/beta/calls/{call_id}"
+
     def request(self, request_id: str) -> str:
         return f"apps/beta/requests/{request_id}"
 
@@ -318,6 +321,7 @@ def _on_id(value: Any) -> dict[str, Attempt]:
         "message": lambda s: s.store.get(ada.message("c1", value)),
         "message in the chat": lambda s: s.store.get(ada.message(value, "m1")),
         "request": lambda s: s.store.get(ada.request(value)),
+        "call": lambda s: s.store.get(ada.call(value)),
         "day of usage": lambda s: s.store.get(ada.usage(value)),
         "cursor": lambda s: s.chats.list(ada, 10, _cursor(value)).items,
         "cursor of messages": lambda s: s.chats.get(ada, "c1", 10, _cursor(value)),
@@ -353,7 +357,7 @@ TURNS: dict[str, Attempt] = {
             )[1]
         ]
     ),
-    "a reservation of the other app, settled": lambda s: s.store.commit([_reservation(s).settlement()]),
+    "a reservation of the other app, settled": lambda s: s.store.commit(_reservation(s).settlement()),
     "a reservation of the other app, extended": lambda s: _reservation(s).cover(1),
 }
 

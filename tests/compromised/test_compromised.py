@@ -37,6 +37,7 @@ DOCUMENTS = (
     "apps/{app}/users/ada/chats/c1/messages/beta-message",
     "apps/{app}/users/ada/usage/2026-01-31",
     "apps/{app}/requests/r1",
+    "apps/{app}/calls/r1-1",
 )
 THEIRS = {
     document.format(app=app): {"title": SECRET, "text": SECRET, "plan": SECRET, "n": 1}

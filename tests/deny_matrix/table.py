@@ -40,6 +40,7 @@ _KNOWN = (
     "apps/{app}/gates/documents",
     "apps/{app}/jobs/j1",
     "apps/{app}/requests/r1",
+    "apps/{app}/calls/c1",
     "apps/{app}/billing_events/e1",
 )
 """Documents that there are, by names that the table below uses."""

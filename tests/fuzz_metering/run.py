@@ -15,6 +15,7 @@ from typing import Any
 from firelaunch.errors import StoreError
 from firelaunch.llm.breaker import Breaker
 from firelaunch.llm.types import Chunk, Message
+from firelaunch.metering.call_records import calls_of_request
 from firelaunch.metering.reservations import Day
 from firelaunch.scope import Scope
 from firelaunch.server.app import App, init_app
@@ -98,6 +99,7 @@ class _Plan:
     stops: bool
     repeated: str
     tools: bool
+    classifies: bool
 
     @property
     def key(self) -> str:
@@ -108,6 +110,7 @@ class _Plan:
         return (
             f"{self.key} says \u00e6\u00f8\u00e5"
             + " and then some" * (self.number % 7)
+            + (" classify" if self.classifies else "")
             + (" tools" if self.tools else "")
         )
 
@@ -120,6 +123,8 @@ def _plan(number: int, seed: int) -> _Plan:
     usage = None if chance.random() < 0.2 else (used[0], chance.randrange(used[0] + 1), used[2])
     tools = chance.random() < 0.15
     script += [Reply((), usage, calls=[("note", '{"text": "\u00e6"}')])] * (chance.randrange(1, 3) if tools else 0)
+    classifies = chance.random() < 0.2
+    script = [*script, Reply(("travel",), usage)] if classifies and not tools else script
     end: dict[str, Any] = {}
     leaves_after, stops, fate, dies_after = None, False, None, None
     at = chance.randrange(len(_WORDS))
@@ -143,7 +148,7 @@ def _plan(number: int, seed: int) -> _Plan:
     repeated = chance.choice(("no", "no", "no", "after", "no" if leaves_after or stops else "meanwhile"))
     return _Plan(
         number, chance.choice(_USERS), streamed, script, fate, chance.randrange(1, 4), dies_after, leaves_after, stops,
-        repeated, tools,
+        repeated, tools, classifies and not tools,
     )  # fmt: skip
 
 
@@ -192,6 +197,8 @@ class _World:
             return text * 2
 
         asked: list[Message] = [*turn.history[-2:], {"role": "user", "content": turn.text}]
+        if "classify" in turn.text:
+            turn.llm.complete(asked, model="cheap", purpose="classify")
         left = getattr(self.dies, "after", None)
         for number, chunk in enumerate(turn.llm.stream(asked, tools=[note] if turn.text.endswith("tools") else ())):
             if left is not None and number >= left:
@@ -251,6 +258,10 @@ def _enter(world: _World, plan: _Plan, attempt: Attempt, report: Report) -> None
     record = world.sqlite.get(Scope("demo", plan.user).request(_request_id(plan)))
     settled = world.store.settled.get(_request_id(plan), 0)
     report.calls += attempt.calls
+    app = Scope("demo")
+    recorded = sum(call["cost_micro_usd"] for call in calls_of_request(world.sqlite, app, _request_id(plan)))
+    if recorded != settled:
+        report.examples = [*report.examples, f"{plan}: {recorded} in the records of its calls, settled {settled}"][:5]
     if record is not None and record.data["state"] == "reserved":
         lost = attempt.owed - settled
         report.killed += 1

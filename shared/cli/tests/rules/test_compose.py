@@ -186,6 +186,7 @@ def test_without_rules_of_its_own_an_app_changes_nothing(text: str) -> None:
         ("/vectors/{vector}", "vectors"),
         ("/boards/{board}/chunks/{chunk}", ""),
         ("/requests/{r}", "requests"),
+        ("/calls/{call}", "calls"),
         ("/billing_events/{event}", "billing_events"),
         ("/users/{uid}", "users/{}"),
         ("/users/ada", "users/{}"),

@@ -266,6 +266,14 @@ class Scope:
         """Return the path of one metered request, in the app's own collection."""
         return f"apps/{self.app_id}/requests/{check_id(request_id)}"
 
+    def calls(self) -> str:
+        """Return the path of the collection of the records of the app's model calls."""
+        return f"apps/{self.app_id}/calls"
+
+    def call(self, call_id: str) -> str:
+        """Return the path of the record of one model call, in the app's own collection."""
+        return f"{self.calls()}/{check_id(call_id)}"
+
     def billing_event(self, event_id: str) -> str:
         """Return the path of the receipt of one Stripe event, in the app's own collection."""
         return f"apps/{self.app_id}/billing_events/{check_id(event_id)}"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from firelaunch.errors import BudgetExceeded, ExtractionFailed
 from firelaunch.llm.types import TokenCounts
+from firelaunch.metering.call_records import calls_of_request
 from firelaunch.scope import Scope
 from firelaunch.server.app import App
 from firelaunch.store.base import Set
@@ -272,8 +273,8 @@ def test_the_apps_own_extraction_prompt_is_used_and_recorded(make_app: Any, mode
     (asked,) = model.requests
     assert (asked["model"], asked["temperature"]) == ("gpt-5.4", 0.0)
     assert asked["messages"][0] == {"role": "system", "content": "Read for Demo."}
-    record = app.services.store.get(app.services.store.scope.request(body["request_id"])).data
-    assert record["prompt"] == "extract@1"
+    (call,) = calls_of_request(app.services.store, app.services.store.scope, body["request_id"])
+    assert (call["prompt"], call["model"], call["purpose"]) == ("extract@1", "gpt-5.4", "extract")
 
 
 def test_a_plan_is_looked_up_and_a_user_without_a_budget_is_refused_before_any_call(

@@ -18,7 +18,7 @@ from firelaunch.llm.failures import of_status, retry_after
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
-from firelaunch.llm.types import Message, TokenCounts, text_bound, token_bound
+from firelaunch.llm.types import FinishedCall, Message, TokenCounts, text_bound, token_bound
 from firelaunch.testing.models import Fault, ModelServer, Raw, Reply
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,9 +116,12 @@ class Meter:
     def cover(self, micro_usd: int) -> None:
         assert micro_usd > 0
 
-    def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:
-        assert micro_usd == Prices("openai", {}).cost(model, tokens)
-        self.calls.append((model, tokens))
+    def release(self, micro_usd: int) -> None: ...
+
+    def spend(self, call: FinishedCall) -> None:
+        if call.charged:
+            assert call.micro_usd == Prices("openai", {}).cost(call.model, call.tokens)
+            self.calls.append((call.model, call.tokens))
 
     def reuse(self, model: str) -> None:
         raise AssertionError(model)

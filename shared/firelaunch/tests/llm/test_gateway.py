@@ -15,7 +15,7 @@ from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.offline import OfflineProvider
 from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
 from firelaunch.llm.providers.vertex import GoogleAccessToken
-from firelaunch.llm.types import Message, TokenCounts, text_bound, token_bound
+from firelaunch.llm.types import FinishedCall, Message, TokenCounts, text_bound, token_bound
 from firelaunch.testing.models import Fault, ModelServer, Reply
 
 ASK: list[Message] = [{"role": "user", "content": "Hello?"}]
@@ -28,12 +28,18 @@ class Meter:
     def __init__(self) -> None:
         self.covered: list[int] = []
         self.calls: list[tuple[str, TokenCounts, int]] = []
+        self.ended: list[FinishedCall] = []
 
     def cover(self, micro_usd: int) -> None:
         self.covered.append(micro_usd)
 
-    def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:
-        self.calls.append((model, tokens, micro_usd))
+    def release(self, micro_usd: int) -> None:
+        assert micro_usd in self.covered
+
+    def spend(self, call: FinishedCall) -> None:
+        self.ended.append(call)
+        if call.charged:
+            self.calls.append((call.model, call.tokens, call.micro_usd))
 
 
 class Rig:

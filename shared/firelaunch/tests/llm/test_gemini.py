@@ -13,7 +13,7 @@ from firelaunch.llm.google_locations import is_served_in
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.gemini import _parse_answer, _parse_event
 from firelaunch.llm.providers.vertex import vertex_provider
-from firelaunch.llm.types import Message, TokenCounts
+from firelaunch.llm.types import FinishedCall, Message, TokenCounts
 from firelaunch.llm.wire.relay import read
 from firelaunch.testing.gemini import GeminiReply, GeminiServer
 from firelaunch.testing.http import HttpAnswer
@@ -50,9 +50,12 @@ class Meter:
     def cover(self, micro_usd: int) -> None:
         assert micro_usd > 0
 
-    def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:
-        assert micro_usd == Prices("vertex", {}).cost(model, tokens)
-        self.calls.append((model, tokens))
+    def release(self, micro_usd: int) -> None: ...
+
+    def spend(self, call: FinishedCall) -> None:
+        if call.charged:
+            assert call.micro_usd == Prices("vertex", {}).cost(call.model, call.tokens)
+            self.calls.append((call.model, call.tokens))
 
     def reuse(self, model: str) -> None:
         raise AssertionError(model)
@@ -117,7 +120,7 @@ def test_cached_tokens_are_a_part_of_the_prompts_and_thoughts_are_output_and_not
 ) -> None:
     server.replies = [GeminiReply(thoughts="Let me think.", usage=(1000, 900, 20, 300))]
     assert rig.say() == "Hello from Gemini."
-    assert rig.meter.calls == [(MODEL, TokenCounts(1000, 900, 320))]
+    assert rig.meter.calls == [(MODEL, TokenCounts(1000, 900, 320, reasoning=300))]
 
 
 def used(asked: int, said: int, thought: int) -> dict[str, int]:
@@ -127,9 +130,9 @@ def used(asked: int, said: int, thought: int) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("usage", "tokens"),
     [
-        (used(8, 9, 107) | {"totalTokenCount": 124}, TokenCounts(8, 0, 116)),
-        (used(8, 116, 107) | {"totalTokenCount": 124}, TokenCounts(8, 0, 116)),
-        ({"promptTokenCount": 8, "candidatesTokenCount": 9, "thoughtsTokenCount": 1}, TokenCounts(8, 0, 10)),
+        (used(8, 9, 107) | {"totalTokenCount": 124}, TokenCounts(8, 0, 116, reasoning=107)),
+        (used(8, 116, 107) | {"totalTokenCount": 124}, TokenCounts(8, 0, 116, reasoning=107)),
+        ({"promptTokenCount": 8, "candidatesTokenCount": 9, "thoughtsTokenCount": 1}, TokenCounts(8, 0, 10, reasoning=1)),  # noqa: E501
         ({"promptTokenCount": 8, "toolUsePromptTokenCount": 2, "totalTokenCount": 12}, TokenCounts(10, 0, 2)),
         ({"promptTokenCount": 8, "cachedContentTokenCount": 99}, TokenCounts(8, 8, 0)),
         ({}, None),

@@ -10,7 +10,7 @@ from firelaunch.llm.breaker import Breaker
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
-from firelaunch.llm.types import Message, TokenCounts
+from firelaunch.llm.types import FinishedCall, Message, TokenCounts
 from firelaunch.testing.chat_rules import openai_refusal
 from firelaunch.testing.models import Fault, ModelServer, Reply
 
@@ -25,8 +25,11 @@ class Meter:
 
     def cover(self, micro_usd: int) -> None: ...
 
-    def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:  # noqa: ARG002 - the port's
-        self.calls.append(tokens)
+    def release(self, micro_usd: int) -> None: ...
+
+    def spend(self, call: FinishedCall) -> None:
+        if call.charged:
+            self.calls.append(call.tokens)
 
     def reuse(self, model: str) -> None: ...
 

@@ -13,7 +13,7 @@ from firelaunch.llm.gateway import Gateway, ModelSession
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.gemini import GeminiProvider
 from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
-from firelaunch.llm.types import Message, TokenCounts, text_bound, token_bound
+from firelaunch.llm.types import FinishedCall, Message, TokenCounts, text_bound, token_bound
 from firelaunch.testing.models import ModelServer, Raw
 from firelaunch.testing.provider_output import documents, encoded, gemini_documents
 from hypothesis import HealthCheck, example, given, settings
@@ -38,12 +38,17 @@ class Meter:
     def cover(self, micro_usd: int) -> None:
         assert 0 < micro_usd < 2**63
 
-    def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:
-        figures = (tokens.input, tokens.cached_input, tokens.cache_write, tokens.output)
+    def release(self, micro_usd: int) -> None: ...
+
+    def spend(self, call: FinishedCall) -> None:
+        tokens = call.tokens
+        figures = (tokens.input, tokens.cached_input, tokens.cache_write, tokens.output, tokens.reasoning)
         assert all(type(figure) is int and 0 <= figure <= 3 * MOST_TOKENS for figure in figures), tokens
         assert tokens.cached_input + tokens.cache_write <= tokens.input
-        assert micro_usd == self.prices.cost(model, tokens) < 2**53
-        self.calls.append(tokens)
+        assert tokens.reasoning <= tokens.output
+        if call.charged:
+            assert call.micro_usd == self.prices.cost(call.model, tokens) < 2**53
+            self.calls.append(tokens)
 
     def reuse(self, model: str) -> None:
         raise AssertionError(model)
@@ -145,6 +150,7 @@ def only(model: ModelServer, *events: Any) -> TokenCounts:
     return tokens
 
 
+THOUGHT = TokenCounts(100, 0, 320, reasoning=300)
 ASKED = token_bound(ASK)
 
 
@@ -155,9 +161,9 @@ ASKED = token_bound(ASK)
         ([usage(100_000, 5), usage(100_000, 500, 100_500)], TokenCounts(100_000, 0, 500)),
         ([usage(100.0, 5.0)], TokenCounts(100, 0, 5)),
         # Reasoning that is no part of the completion, told by the total, or by being more than it.
-        ([usage(100, 20, 420, completion_tokens_details={"reasoning_tokens": 300})], TokenCounts(100, 0, 320)),
-        ([usage(100, 20, completion_tokens_details={"reasoning_tokens": 300})], TokenCounts(100, 0, 320)),
-        ([usage(100, 320, 420, completion_tokens_details={"reasoning_tokens": 300})], TokenCounts(100, 0, 320)),
+        ([usage(100, 20, 420, completion_tokens_details={"reasoning_tokens": 300})], THOUGHT),
+        ([usage(100, 20, completion_tokens_details={"reasoning_tokens": 300})], THOUGHT),
+        ([usage(100, 320, 420, completion_tokens_details={"reasoning_tokens": 300})], THOUGHT),
         # Parts of the prompt, each at a price of its own.
         ([usage(100, 5, prompt_tokens_details=cache(60, 30))], TokenCounts(100, 60, 5, cache_write=30)),
         ([usage(100, 5, prompt_tokens_details=cache(600, 30))], TokenCounts(100, 100, 5)),

@@ -17,7 +17,7 @@ from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
 from firelaunch.llm.tool_calls import CallAssembler
 from firelaunch.llm.tool_threads import ToolThreads
 from firelaunch.llm.tools import Tool, ToolError
-from firelaunch.llm.types import CallPart, Chunk, Message, TokenCounts
+from firelaunch.llm.types import CallPart, Chunk, FinishedCall, Message, TokenCounts
 from firelaunch.server.app import App
 from firelaunch.testing.apps import SETTINGS, events, sign_in
 from firelaunch.testing.models import ModelServer, Reply
@@ -63,9 +63,12 @@ class Meter:
         if self.spent + micro_usd > self.limit:
             raise BudgetExceeded
 
-    def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:
-        self.spent += micro_usd
-        self.calls.append((model, tokens))
+    def release(self, micro_usd: int) -> None: ...
+
+    def spend(self, call: FinishedCall) -> None:
+        self.spent += call.micro_usd
+        if call.charged:
+            self.calls.append((call.model, call.tokens))
 
     def reuse(self, model: str) -> None:
         raise AssertionError(model)

@@ -12,7 +12,7 @@ import pytest
 from firelaunch.billing.entitlements import Entitlements
 from firelaunch.errors import BudgetExceeded, RateLimited, SettingsError
 from firelaunch.llm.prices import Prices
-from firelaunch.llm.types import TokenCounts, token_bound
+from firelaunch.llm.types import FinishedCall, TokenCounts, token_bound
 from firelaunch.metering.reservations import Day, Metering, Quote, Reservation
 from firelaunch.scope import Scope
 from firelaunch.settings.app import Plan, Price
@@ -52,8 +52,9 @@ class Meters:
         return reservation
 
     def settle(self, reservation: Reservation, micro: int) -> None:
-        reservation.spend(reservation.model, TokenCounts(input=3, cached_input=1, output=2), micro)
-        self.store.commit([reservation.settlement()])
+        tokens = TokenCounts(input=3, cached_input=1, output=2)
+        reservation.spend(FinishedCall(reservation.model, tokens, micro, 0.5))
+        self.store.commit(reservation.settlement())
 
     def committed(self) -> int:
         return self.day().committed(self.clock.now)
@@ -137,7 +138,8 @@ def test_a_call_beyond_its_reservation_extends_it_or_is_refused(meters: Meters) 
     reservation = meters.reserve("r1", 100)
     reservation.cover(100)
     assert reservation.reserved == 100
-    reservation.spend("big", TokenCounts(), 60)
+    reservation.release(100)
+    reservation.spend(FinishedCall("big", TokenCounts(1), 60, 0.5))
     reservation.cover(100)
     assert (reservation.reserved, meters.committed()) == (160, 160)
     with pytest.raises(BudgetExceeded):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import SettingsError
+from firelaunch.metering.call_records import calls_of_request
 from firelaunch.prompts.lock import LOCK, lock
 from firelaunch.prompts.versions import Prompts
 from firelaunch.settings.app import PromptChoice
@@ -162,11 +163,11 @@ def test_each_user_is_answered_by_their_version_and_the_record_names_it(
         answer = user.send(user.new_chat(), "Hello").get_json()
         told = model.requests[-1]
         second = told["messages"][0]["content"].startswith("Second")
-        record = app.services.store.get(app.services.store.scope.request(answer["request_id"])).data
-        assert record["prompt"] == ("chat@2" if second else "chat@1")
-        assert told["model"] == record["usage"]["model"] == ("gpt-5.4" if second else "gpt-5.4-mini")
+        (call,) = calls_of_request(app.services.store, app.services.store.scope, answer["request_id"])
+        assert call["prompt"] == ("chat@2" if second else "chat@1")
+        assert told["model"] == call["model"] == ("gpt-5.4" if second else "gpt-5.4-mini")
         assert told.get("temperature") == (0.5 if second else None)
-        assert record["usage"]["cost_micro_usd"] > 0
+        assert call["cost_micro_usd"] > 0
         seen.add(second)
     assert seen == {True, False}
 

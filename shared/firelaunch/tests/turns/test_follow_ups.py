@@ -240,9 +240,9 @@ def test_a_title_of_nothing_is_none(tmp_path: Path, said: str) -> None:
 def test_a_jobs_model_calls_are_paid_by_its_own_user_alone(tmp_path: Path) -> None:
     with site(tmp_path) as here:
         own = here.services.within(ADA).llm
-        assert own.write("note", [{"role": "user", "content": "x"}], scope=ADA).data == "Well."
+        assert own.complete([{"role": "user", "content": "x"}], scope=ADA).data == "Well."
         with pytest.raises(ScopeViolation):
-            own.write("note", [{"role": "user", "content": "x"}], scope=Scope("demo", "bob"))
+            own.complete([{"role": "user", "content": "x"}], scope=Scope("demo", "bob"))
 
 
 def test_an_answer_that_is_made_anew_is_followed_like_the_first(tmp_path: Path) -> None:

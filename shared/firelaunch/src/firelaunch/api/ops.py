@@ -1,4 +1,4 @@
-"""Show an app's admins the usage of all users as sums, without contents, and let them rebuild the index."""
+"""Show an app's admins the usage of all users as sums and the model calls without contents, and rebuild the index."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..errors import AlreadyExists, JobsUnavailable, NotFound, TooLarge
+from ..errors import AlreadyExists, InvalidCursor, InvalidId, JobsUnavailable, NotFound, TooLarge
 from ..jobs.base import job_view
+from ..metering.call_records import calls_of_request, calls_of_user
 from ..worker.tasks.reembed import REEMBED, Reembed
 from ..worker.tasks.rollup import rollup_view
-from .base import admins_only, example, services
+from .base import PageQuery, Path, admins_only, example, services
+from .billing import UserPath
 from .jobs import JobAnswer
 from .refusals import errors
 from .routes import Routes
@@ -62,6 +64,62 @@ class OpsUsage(BaseModel):
     items: list[OpsDay]
 
 
+_CALL = {
+    "id": "r0123456789abcdef0123456789abcdef-89abcdef-1",
+    "uid": "ada",
+    "request": "r0123456789abcdef0123456789abcdef",
+    "step": 1,
+    "purpose": "turn",
+    "model": "gpt-6.1-terra",
+    "prompt": "chat@1",
+    "input_tokens": 420,
+    "cached_input_tokens": 0,
+    "cache_write_tokens": 0,
+    "output_tokens": 60,
+    "reasoning_tokens": 0,
+    "estimated": False,
+    "cost_micro_usd": 720,
+    "finish": "stop",
+    "error": None,
+    "started_at": "2026-03-01T09:30:00.000000Z",
+    "first_token_at": "2026-03-01T09:30:00.400000Z",
+    "finished_at": "2026-03-01T09:30:02.000000Z",
+}
+
+
+class OpsCall(BaseModel):
+    """One model call. docs/metering.md says what each field means."""
+
+    model_config = example(_CALL)
+    id: str
+    uid: str | None
+    request: str
+    step: int
+    purpose: str
+    model: str
+    prompt: str | None
+    input_tokens: int
+    cached_input_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    estimated: bool
+    cost_micro_usd: int = Field(description="Millionths of a dollar.")
+    finish: str | None
+    error: str | None
+    started_at: str
+    first_token_at: str | None
+    finished_at: str
+
+
+class OpsCallPage(BaseModel):
+    """Model calls."""
+
+    model_config = example({"items": [_CALL], "next_cursor": None})
+    items: list[OpsCall]
+    next_cursor: str | None
+
+
 api = Routes("ops", "ops", prefix="/v1")
 
 
@@ -73,6 +131,31 @@ def usage(query: OpsDaysQuery) -> dict[str, Any]:
     days = [(today - timedelta(days=back)).isoformat() for back in range(query.days)]
     documents = services().store.get_many([services().store.scope.rollup(day) for day in days])
     return {"items": [rollup_view(day, document) for day, document in zip(days, documents, strict=True)]}
+
+
+@api.get(
+    "/ops/users/<uid>/calls",
+    responses={200: OpsCallPage, **errors(InvalidCursor, InvalidId)},
+    summary="List a user's model calls (admins)",
+)
+def calls_of(path: UserPath, query: PageQuery) -> dict[str, Any]:
+    """List a user's model calls (admins)."""
+    admins_only()
+    store = services().store
+    page = calls_of_user(store, store.scope.of(path.uid), query.limit, query.cursor)
+    return {"items": page.items, "next_cursor": page.next_cursor}
+
+
+@api.get(
+    "/ops/requests/<id>/calls",
+    responses={200: OpsCallPage, **errors(InvalidId)},
+    summary="List a request's model calls (admins)",
+)
+def calls_in(path: Path) -> dict[str, Any]:
+    """List a request's model calls (admins)."""
+    admins_only()
+    store = services().store
+    return {"items": calls_of_request(store, store.scope, path.id), "next_cursor": None}
 
 
 @api.post(

@@ -25,7 +25,7 @@ from pydantic import BaseModel, Field
 
 from ..errors import Conflict, Fenced, NotFound, PassageChanged, PreconditionFailed, ScopeViolation, TooLarge, TooMany
 from ..jobs import Job, Jobs, Kind, Prepared
-from ..llm.types import TokenCounts, token_bound
+from ..llm.types import FinishedCall, token_bound
 from ..metering.contention import Retries
 from ..paging import Page, page_after, page_cursor
 from ..rag.files import ScopedFiles, upload_path
@@ -413,16 +413,15 @@ class Documents:
         *,
         library: bool = True,
         state: State | None,
-        spend: Callable[[str, TokenCounts, int], None],
+        spend: Callable[[FinishedCall], None],
     ) -> Retrieved:
         """Return the passages for a question from the scope's own documents and from the library.
 
         Args:
             documents: the ids of the documents to search; all if it is empty.
             state: the index version in use, from ``versions.state()``.
-            spend: is called with the model's name, the tokens and the micro-dollars of embedding the question. You
-                have to pay them: a turn pays from its reservation, other code searches through
-                :func:`firelaunch.services.metered_search.search`.
+            spend: is called with the call that embeds the question. You have to pay it: a turn pays from its
+                reservation, other code searches through :func:`firelaunch.services.metered_search.search`.
 
         Raises:
             IndexFailed, ModelError: as in :meth:`firelaunch.rag.retrieve.Retriever.search`.
@@ -436,8 +435,7 @@ class Documents:
         engine = self.engine(state.current)
 
         def paid(embedded: Embedded) -> None:
-            tokens = TokenCounts(input=embedded.tokens, estimated=embedded.estimated)
-            spend(state.current.model, tokens, engine.cost(embedded.tokens))
+            spend(embedded.as_call(state.current.model, engine.cost(embedded.tokens), "search"))
 
         living = partial(self._living, scope)
         return engine.retriever.search(scope, query, where, library=library, paid=paid, living=living)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import BaseModel
 
@@ -31,12 +32,14 @@ from .types import (
     LEAVING,
     WAITING,
     Chunk,
+    FinishedCall,
     Message,
     Meter,
     ModelCall,
     Provider,
     Shape,
     TokenCounts,
+    ToolCall,
     ToolChunk,
     ToolSpec,
     text_bound,
@@ -45,6 +48,7 @@ from .types import (
 
 if TYPE_CHECKING:
     from .cache import AnswerCache, OwnedAnswers
+    from .shapes import AnswerReader
     from .tools import Tool
 
 __all__ = ["Gateway", "ModelSession"]
@@ -69,6 +73,7 @@ class Gateway:
         thinking_tokens: the tokens that a thinking model may use in addition.
         effort: returns how much the model of a name should think; None for the model's own default.
         cache: earlier answers; None if the app has its cache off.
+        named: the models that a workflow may ask for, by each name that it may use.
         first_token_seconds, between_tokens_seconds: how long one try of a stream may be silent.
         pause, jitter: how to wait, and ``random.random``, as arguments for tests.
     """
@@ -86,6 +91,20 @@ class Gateway:
     jitter: Callable[[], float] = random.random
     breaker: Breaker = field(default_factory=lambda: Breaker(time.monotonic))
     tool_threads: ToolThreads = field(default_factory=ToolThreads)
+    named: Mapping[str, str] = field(default_factory=dict)
+
+    def model_named(self, name: str) -> str:
+        """Return the model that a workflow asks for by ``name``: "chat", "cheap", or the name of one in the settings.
+
+        Raises:
+            ValueError: the settings name no such model.
+        """
+        if name not in self.named:
+            known = ", ".join(map(repr, self.named))
+            raise ValueError(
+                f"{name!r} is none of the models of firelaunch.toml. Name one of {known}, or add it to `others` there."
+            )
+        return self.named[name]
 
     def worst_case(self, model: str, input_tokens: int, max_output_tokens: int | None = None) -> int:
         """Return the most micro-dollars that an answer of ``model``, or of any of its fallbacks, can cost."""
@@ -114,20 +133,30 @@ class Gateway:
         owner: Scope | None = None,
         client: ClientConnection | None = None,
         check: Callable[[], None] = lambda: None,
+        purpose: str = "turn",
+        own_models: bool = True,
     ) -> ModelSession:
         """Return a session for one request of ``owner``, which has ``seconds`` in all.
 
         Without an owner, no answer is cached. :class:`~firelaunch.llm.deadline.Deadline` explains ``client`` and
-        ``check``.
+        ``check``, :class:`ModelSession` the others.
         """
-        return ModelSession(self, meter, model, time.monotonic() + seconds, streamed, client, check, owner)
+        ends = time.monotonic() + seconds
+        return ModelSession(
+            self, meter, model, ends, streamed, client, check, owner, purpose=purpose, own_models=own_models
+        )
 
 
 @dataclass(slots=True)
 class ModelSession:
     """A workflow's ``turn.llm``: the gateway, bound to one request's model, meter and time.
 
-    ``model`` is the model in use; it changes when a fallback takes over. ``temperature`` is for calls that name none.
+    Attributes:
+        model: the model in use; it changes when a fallback takes over.
+        temperature: for calls that name none.
+        purpose: what calls are for that do not say it, in their records.
+        own_models: whether a call may name a model of its own; False once the user is over their plan's soft cap.
+        prompt: the prompt of the next calls (``name@version``), in their records.
     """
 
     gateway: Gateway
@@ -139,11 +168,17 @@ class ModelSession:
     check: Callable[[], None] = lambda: None
     owner: Scope | None = None
     temperature: float | None = None
+    purpose: str = "turn"
+    own_models: bool = True
+    prompt: str | None = None
+    _steps: Iterator[int] = field(default_factory=lambda: count(1), repr=False)
 
     def stream(
         self,
         messages: Sequence[Message],
         *,
+        model: str | None = None,
+        purpose: str | None = None,
         temperature: float | None = None,
         max_output_tokens: int | None = None,
         shape: Shape | None = None,
@@ -157,6 +192,9 @@ class ModelSession:
         Closing the iterator ends the call at the provider; the meter records what was used until then.
 
         Args:
+            model: one of the settings' models, by name or as "chat" or "cheap". The plan's cheap model answers instead
+                once the user is over the soft cap.
+            purpose: what the call is for, in its record.
             temperature, max_output_tokens: instead of the prompt's and the settings' values.
             shape: the form that the answer must have. Such an answer comes in one piece and unchecked; ``extract``
                 checks it.
@@ -170,7 +208,59 @@ class ModelSession:
             BudgetExceeded: the caller's budget does not cover the call.
             ModelError: no model answered, or an answer broke off.
             TypeError: a function cannot be a tool.
+            ValueError: the settings name no such ``model``.
         """
+        session = self if model is None and purpose is None else self._with(model, purpose)
+        yield from session._stream(messages, temperature, max_output_tokens, shape, reuse, keep, tools, tool_steps)
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        model: str | None = None,
+        purpose: str | None = None,
+        temperature: float | None = None,
+        max_output_tokens: int | None = None,
+        reuse: Reuse = "owner",
+        tools: Sequence[Tool | Callable[..., Any]] = (),
+        tool_steps: int = 5,
+    ) -> str:
+        """Return the text of the model's whole answer, for a step whose text the user does not see.
+
+        The arguments and errors are those of :meth:`stream`.
+        """
+        chunks = replace(self, streamed=False).stream(
+            messages,
+            model=model,
+            purpose=purpose,
+            temperature=temperature,
+            max_output_tokens=max_output_tokens,
+            reuse=reuse,
+            tools=tools,
+            tool_steps=tool_steps,
+        )
+        return "".join(chunk.text for chunk in chunks)
+
+    def _with(self, model: str | None, purpose: str | None) -> ModelSession:
+        """Return a session of the same request for calls of another model or purpose."""
+        named = None if model is None else self.gateway.model_named(model)
+        return replace(
+            self,
+            model=named if named is not None and self.own_models else self.model,
+            purpose=self.purpose if purpose is None else purpose,
+        )
+
+    def _stream(
+        self,
+        messages: Sequence[Message],
+        temperature: float | None,
+        max_output_tokens: int | None,
+        shape: Shape | None,
+        reuse: Reuse,
+        keep: Callable[[str], bool],
+        tools: Sequence[Tool | Callable[..., Any]],
+        tool_steps: int,
+    ) -> Iterator[Chunk]:
         output_limit = min(max_output_tokens or self.gateway.max_output_tokens, self.gateway.max_output_tokens)
         temperature = self.temperature if temperature is None else temperature
         call = ModelCall(self.model, messages, output_limit, self._call_deadline(), temperature, shape)
@@ -206,6 +296,7 @@ class ModelSession:
 
     def _try_models(self, request: ModelCall) -> Iterator[Chunk]:
         """Yield the answer of the first model on the route that gives one."""
+        step = next(self._steps)
         last_error: ModelError | None = None
         for model in self.gateway.route(request.model):
             if not self.gateway.breaker.allows(model):
@@ -215,7 +306,7 @@ class ModelSession:
                 call = replace(
                     request, model=model, thinking_tokens=gateway.allowance(model), effort=gateway.effort(model)
                 )
-                yield from self._with_retries(call)
+                yield from self._with_retries(call, step)
             except (ModelRefused, EmptyAnswer):
                 raise  # these say something about the request itself, so no other model is tried
             except _BrokenOff as broken:
@@ -227,16 +318,45 @@ class ModelSession:
                 return
         raise last_error or ModelUnavailable(reason="every model is resting after failures", retry_after=5)
 
-    def extract(self, model: type[M], messages: Sequence[Message], *, max_output_tokens: int | None = None) -> M:
-        """Return the answer to ``messages`` as an instance of a pydantic model.
+    @overload
+    def extract(
+        self,
+        kind: type[M],
+        messages: Sequence[Message],
+        *,
+        model: str | None = None,
+        purpose: str | None = None,
+        max_output_tokens: int | None = None,
+    ) -> M: ...
+    @overload
+    def extract(
+        self,
+        kind: Mapping[str, Any],
+        messages: Sequence[Message],
+        *,
+        model: str | None = None,
+        purpose: str | None = None,
+        max_output_tokens: int | None = None,
+    ) -> dict[str, Any]: ...
+    def extract(
+        self,
+        kind: type[BaseModel] | Mapping[str, Any],
+        messages: Sequence[Message],
+        *,
+        model: str | None = None,
+        purpose: str | None = None,
+        max_output_tokens: int | None = None,
+    ) -> Any:
+        """Return the answer to ``messages`` as an instance of a pydantic model, or as data of a JSON schema.
 
-        :func:`.structured.extract` says how it is checked and retried.
+        :func:`.structured.extract` says how it is checked and retried, :meth:`stream` what the other arguments are.
         """
         from .structured import extract, reader_of
 
-        return extract(self, reader_of(model), messages, max_output_tokens)
+        reader: AnswerReader[Any] = reader_of(kind)
+        return extract(self._with(model, purpose), reader, messages, max_output_tokens)
 
-    def _with_retries(self, call: ModelCall) -> Iterator[Chunk]:
+    def _with_retries(self, call: ModelCall, step: int) -> Iterator[Chunk]:
         """Yield one model's answer; retry while nothing was sent and the time allows it."""
         input_tokens = token_bound(call.messages, call.shape, call.tools)
         worst_case = self.gateway.prices.most(call.model, input_tokens, call.most_tokens)
@@ -245,14 +365,16 @@ class ModelSession:
             self.meter.cover(worst_case)
             self.model = call.model
             try:
-                yield from self._stream_once(call)
+                yield from self._stream_once(call, step)
             except (ModelUnavailable, ModelTimeout) as error:
                 pause = self._pause_before(attempt, error)
                 if pause is None:
                     raise
-                self.gateway.pause(self._call_deadline(), pause)
             else:
                 return
+            finally:
+                self.meter.release(worst_case)
+            self.gateway.pause(self._call_deadline(), pause)
 
     def _pause_before(self, attempt: int, error: ModelError) -> float | None:
         """Return the seconds to wait before the next try; None if there is no further try."""
@@ -279,52 +401,27 @@ class ModelSession:
         times = (self.deadline, gateway.first_token_seconds, gateway.between_tokens_seconds)
         return Deadline(*times, self.client, self.check)
 
-    def _stream_once(self, call: ModelCall) -> Iterator[Chunk]:
-        """Make one call, and record its usage, however it ends."""
+    def _stream_once(self, call: ModelCall, step: int) -> Iterator[Chunk]:
+        """Make one call, and book it, however it ends."""
         call = replace(call, deadline=self._call_deadline())
         call.deadline.left()
-        provider = self.gateway.provider
-        texts: list[str] = []
-        thoughts: list[str] = []
-        assembler = CallAssembler()
-        tokens: TokenCounts | None = None
-        finish: str | None = None
-        charged = ended = False
-        chunks = provider.stream(call) if self.streamed and call.shape is None else _in_one_piece(provider, call)
+        provider, reply = self.gateway.provider, _Reply(call)
+        reply.streamed = self.streamed and call.shape is None
+        chunks = provider.stream(call) if reply.streamed else _in_one_piece(provider, call)
+        failure: BaseException | None = None
         try:
-            for chunk in self._watch(call.model, chunks, texts):
-                if chunk is WAITING or chunk is LEAVING:
-                    yield chunk
-                    continue
-                if chunk.tokens is not None:
-                    tokens = chunk.tokens.at_least(tokens)
-                finish = chunk.finish or finish
-                ended = finish is not None
-                charged = charged or bool(chunk.text or chunk.parts or chunk.finish or chunk.thought)
-                texts.append(chunk.text)
-                # Tool calls are assembled here and sent on whole; thoughts only count toward the usage.
-                if chunk.parts or chunk.thought:
-                    assembler.add(chunk.parts)
-                    thoughts.append(chunk.thought)
-                    chunk = Chunk(chunk.text, chunk.tokens, chunk.finish)
-                yield chunk
-            charged = ended = True
-            tool_calls = assembler.calls()
-            if not tool_calls and not call.shape and not "".join(texts).strip():
-                raise empty_answer(finish)
-            if tool_calls:
+            for chunk in self._watch(call.model, chunks, reply.texts):
+                yield chunk if chunk is WAITING or chunk is LEAVING else reply.take(chunk)
+            if tool_calls := reply.end():
                 yield ToolChunk(calls=tool_calls)
         except BaseException as error:
-            # Providers charge for a call that we gave up on, even before its first token, but not for own failures.
-            gave_up = isinstance(error, ModelTimeout) or not isinstance(error, ModelError | _BrokenOff)
-            charged = charged or (gave_up and call.deadline.sent)
+            failure = error
             raise
         finally:
             close = getattr(chunks, "close", None)
             if close is not None:
                 close()
-            if charged or tokens is not None:
-                self._record_usage(call, tokens, "".join([*thoughts, *texts, assembler.text()]), ended)
+            self._book(reply, failure, step)
 
     def _watch(self, model: str, chunks: Iterator[Chunk], texts: list[str]) -> Iterator[Chunk]:
         """Pass chunks on, enforce the request's deadline, and report the outcome to the breaker."""
@@ -347,10 +444,89 @@ class ModelSession:
             raise
         breaker.succeeded(model)
 
-    def _record_usage(self, call: ModelCall, reported: TokenCounts | None, text: str, ended: bool) -> None:
-        """Charge the call to the meter."""
-        tokens = _billed_tokens(call, reported or TokenCounts(), text, ended)
-        self.meter.spend(call.model, tokens, self.gateway.prices.cost(call.model, tokens))
+    def _book(self, reply: _Reply, failure: BaseException | None, step: int) -> None:
+        """Charge a call that has ended to the meter."""
+        tokens = reply.billed_tokens(failure)
+        model = reply.call.model
+        self.meter.spend(
+            FinishedCall(
+                model,
+                tokens,
+                self.gateway.prices.cost(model, tokens) if tokens != TokenCounts() else 0,
+                time.monotonic() - reply.began,
+                reply.first_token,
+                self.purpose,
+                self.prompt,
+                step,
+                reply.finish,
+                reply.error_code(failure),
+            )
+        )
+
+
+@dataclass(slots=True)
+class _Reply:
+    """What has come of one call so far."""
+
+    call: ModelCall
+    streamed: bool = False
+    texts: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    assembler: CallAssembler = field(default_factory=CallAssembler)
+    tokens: TokenCounts | None = None
+    finish: str | None = None
+    first_token: float | None = None
+    charged: bool = False
+    ended: bool = False
+    began: float = field(default_factory=time.monotonic)
+
+    def take(self, chunk: Chunk) -> Chunk:
+        """Take in a piece of the answer, and return what to pass on of it."""
+        if chunk.tokens is not None:
+            self.tokens = chunk.tokens.at_least(self.tokens)
+        if chunk.finish is not None:
+            self.finish, self.ended = chunk.finish, True
+        if not self.charged and (chunk.text or chunk.parts or chunk.finish or chunk.thought):
+            self.charged = True
+            if self.streamed:
+                self.first_token = time.monotonic() - self.began
+        self.texts.append(chunk.text)
+        # Tool calls are assembled here and sent on whole; thoughts only count toward the usage.
+        if chunk.parts or chunk.thought:
+            self.assembler.add(chunk.parts)
+            self.thoughts.append(chunk.thought)
+            return Chunk(chunk.text, chunk.tokens, chunk.finish)
+        return chunk
+
+    def end(self) -> tuple[ToolCall, ...]:
+        """Return the tool calls of an answer that has come to its end.
+
+        Raises:
+            EmptyAnswer: it says nothing, and calls no tool.
+        """
+        self.charged = self.ended = True
+        tool_calls = self.assembler.calls()
+        if not tool_calls and not self.call.shape and not "".join(self.texts).strip():
+            raise empty_answer(self.finish)
+        return tool_calls
+
+    def billed_tokens(self, failure: BaseException | None) -> TokenCounts:
+        """Return the tokens that the call is charged for: none if it failed before the provider said anything."""
+        # Providers charge for a call that we gave up on, even before its first token, but not for own failures.
+        gave_up = isinstance(failure, ModelTimeout) or not isinstance(failure, ModelError | _BrokenOff)
+        charged = self.charged or (failure is not None and gave_up and self.call.deadline.sent)
+        if not charged and self.tokens is None:
+            return TokenCounts()
+        text = "".join([*self.thoughts, *self.texts, self.assembler.text()])
+        return _billed_tokens(self.call, self.tokens or TokenCounts(), text, self.ended)
+
+    def error_code(self, failure: BaseException | None) -> str | None:
+        """Return the code of what ended the call; None if it came to its own end."""
+        if isinstance(failure, _BrokenOff):
+            failure = failure.error
+        if isinstance(failure, FirelaunchError):
+            return failure.code
+        return None if failure is None or self.ended else "stopped"
 
 
 def _billed_tokens(call: ModelCall, reported: TokenCounts, text: str, ended: bool) -> TokenCounts:
@@ -369,7 +545,9 @@ def _billed_tokens(call: ModelCall, reported: TokenCounts, text: str, ended: boo
         output_tokens = max(output_tokens, text_bound(text) + thinking_tokens)
     estimated = reported.estimated or (input_tokens, output_tokens) != (reported.input, reported.output)
     cached = min(reported.cached_input, input_tokens)
-    return TokenCounts(input_tokens, cached, output_tokens, estimated, min(reported.cache_write, input_tokens - cached))
+    cache_write = min(reported.cache_write, input_tokens - cached)
+    reasoning = min(reported.reasoning, output_tokens)
+    return TokenCounts(input_tokens, cached, output_tokens, estimated, cache_write, reasoning)
 
 
 def _in_one_piece(provider: Provider, call: ModelCall) -> Iterator[Chunk]:

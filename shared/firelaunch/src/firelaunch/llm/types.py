@@ -16,6 +16,7 @@ __all__ = [
     "WAITING",
     "CallPart",
     "Chunk",
+    "FinishedCall",
     "Message",
     "Meter",
     "ModelCall",
@@ -76,7 +77,8 @@ class TokenCounts:
         input: the prompt's, including the next two.
         cached_input: the part of the prompt that the provider read from its cache, at its own price.
         cache_write: the part of the prompt that the provider wrote to its cache, at its own price.
-        output: the answer's, including those that the model used to think.
+        output: the answer's, including the next one.
+        reasoning: the part of the answer's that the model used to think, if the provider tells it apart.
         estimated: whether the provider did not report all of them, so that some are upper bounds computed from the
             text.
     """
@@ -86,6 +88,7 @@ class TokenCounts:
     output: int = 0
     estimated: bool = False
     cache_write: int = 0
+    reasoning: int = 0
 
     def __add__(self, other: TokenCounts) -> TokenCounts:
         return TokenCounts(
@@ -94,6 +97,7 @@ class TokenCounts:
             self.output + other.output,
             self.estimated or other.estimated,
             self.cache_write + other.cache_write,
+            self.reasoning + other.reasoning,
         )
 
     def at_least(self, other: TokenCounts | None) -> TokenCounts:
@@ -106,6 +110,7 @@ class TokenCounts:
             max(self.output, other.output),
             self.estimated or other.estimated,
             max(self.cache_write, other.cache_write),
+            max(self.reasoning, other.reasoning),
         )
 
 
@@ -304,18 +309,56 @@ class Provider(Protocol):
         """Yield the answer as it arrives. Closing the iterator closes the connection to the provider."""
 
 
+@dataclass(frozen=True, slots=True)
+class FinishedCall:
+    """One call of a model that has ended, for its bill and its record.
+
+    Attributes:
+        tokens: what it is charged for; none if the provider refused or failed before it said anything.
+        seconds: from the call's start to its end.
+        first_token_seconds: from the start to the first piece of a stream; None if the answer came whole, or never.
+        purpose: what the call was for, such as "turn" or "classify".
+        prompt: the prompt's ``name@version``; None if the workflow used none.
+        step: the number of the step within its request, from 1. A step's retries and fallbacks share its number.
+        finish: the provider's reason for the end, as in :class:`Chunk`.
+        error: the code of what ended the call instead; "stopped" if its reader left.
+    """
+
+    model: str
+    tokens: TokenCounts
+    micro_usd: int
+    seconds: float
+    first_token_seconds: float | None = None
+    purpose: str = ""
+    prompt: str | None = None
+    step: int = 1
+    finish: str | None = None
+    error: str | None = None
+
+    @property
+    def charged(self) -> bool:
+        """Whether the provider charges for the call."""
+        return self.tokens != TokenCounts()
+
+
 class Meter(Protocol):
-    """The account that pays for the calls of one request. The gateway knows nothing else about billing."""
+    """The account that pays for the calls of one request. The gateway knows nothing else about billing.
+
+    A workflow's tools may call models side by side, so every method may be called from many threads.
+    """
 
     def cover(self, micro_usd: int) -> None:
-        """Reserve ``micro_usd`` beyond what has been spent.
+        """Set ``micro_usd`` aside for the next call, beyond what has been spent or is set aside for other calls.
 
         Raises:
             BudgetExceeded: the caller's budget does not cover it.
         """
 
-    def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:
-        """Record the usage of one call."""
+    def release(self, micro_usd: int) -> None:
+        """Give back what :meth:`cover` set aside, after the call has ended."""
+
+    def spend(self, call: FinishedCall) -> None:
+        """Book one call."""
 
     def reuse(self, model: str) -> None:
         """Record that a cached answer of ``model`` was used, which costs nothing."""

@@ -8,24 +8,33 @@ budget and the reservations, on condition that nobody else changed the document.
 
 from __future__ import annotations
 
+import logging
+import secrets
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from ..billing.entitlements import Entitlements
-from ..errors import BudgetExceeded, Contention, PreconditionFailed, RateLimited
-from ..llm.types import TokenCounts
+from ..errors import AlreadyExists, BudgetExceeded, Contention, FirelaunchError, PreconditionFailed, RateLimited
+from ..llm.types import FinishedCall, TokenCounts
 from ..scope import Scope
 from ..settings.plans import Plan
 from ..store.base import DELETE_FIELD, SERVER_TIME, Create, Document, DocumentStore, Increment, Update, Write
+from .call_records import CallLog, call_write, token_fields
 
 __all__ = ["Day", "Metering", "Quote", "Reservation"]
+
+log = logging.getLogger(__name__)
 
 Counter = Literal["requests", "uploads"]
 """The counters that a plan limits for each clock minute."""
 
 _EXTEND_ATTEMPTS = 8
+_MOST_RECORDS = 400
+"""The most calls whose records wait for the settlement, which has to fit into one commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +89,8 @@ class Reservation:
     """The meter of one admitted request: the amount that it may spend, and the amount that it has spent.
 
     If ``cheaper`` is set, the soft cap was reached and the plan's cheap model answers. ``held`` micro-dollars of the
-    reservation are kept for costs besides the model's calls, until :meth:`add` books them.
+    reservation are kept for costs besides the model's calls, until :meth:`add` books them. ``covered`` micro-dollars
+    are set aside for the calls that are being made. ``calls`` counts the calls that were booked.
     """
 
     metering: Metering
@@ -94,63 +104,123 @@ class Reservation:
     cheaper: bool
     spent: int = 0
     held: int = 0
+    covered: int = 0
     tokens: TokenCounts = field(default_factory=TokenCounts)
     reused: int = 0
+    calls: int = 0
+    # A request that is sent again has the same id, and calls of its own.
+    _run: str = field(default_factory=lambda: secrets.token_hex(4), repr=False)
+    _records: list[Write] = field(default_factory=list, repr=False)
+    _settled: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def cover(self, micro_usd: int) -> None:
-        """Make sure that the next call's ``micro_usd`` are reserved, and raise the reservation if they are not.
+        """Set the next call's ``micro_usd`` aside, and raise the reservation if it does not hold them.
 
         Raises:
             BudgetExceeded, Contention: as in :meth:`Metering.extend`.
+            StoreError: the records of a request of very many calls could not be stored.
         """
-        if self.spent + self.held + micro_usd > self.reserved:
-            self.metering.extend(self, self.spent + self.held + micro_usd)
+        with self._lock:
+            if len(self._records) >= _MOST_RECORDS:
+                with suppress(AlreadyExists):  # an earlier try did commit, and its acknowledgement was lost
+                    self.metering.log.commit(self.scope, self._records)
+                self._records = []
+            total = self.committed + micro_usd
+            if total > self.reserved:
+                self.metering.extend(self, total)
+            self.covered += micro_usd
 
-    def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:
-        """Book the cost of a model's call."""
-        self.model = model
-        self.tokens += tokens
-        self.spent += micro_usd
+    @property
+    def committed(self) -> int:
+        """The micro-dollars that are spent, held, or set aside for calls that are being made."""
+        return self.spent + self.held + self.covered
+
+    def release(self, micro_usd: int) -> None:
+        """Give back what :meth:`cover` set aside for a call that has ended."""
+        with self._lock:
+            self.covered -= micro_usd
+
+    def spend(self, call: FinishedCall) -> None:
+        """Book a model's call."""
+        with self._lock:
+            if self._settled:
+                self._settle_late(call)
+                return
+            self._record(call)
+            if call.charged:
+                self.model = call.model
+                self.tokens += call.tokens
+                self.spent += call.micro_usd
 
     def reuse(self, model: str) -> None:
         """Record that a cached answer of ``model`` was used, which costs nothing."""
         self.model = model
         self.reused += 1
 
-    def add(self, micro_usd: int) -> None:
-        """Book the whole cost besides the model's calls, and release what was held for it."""
-        self.spent += micro_usd
-        self.held = 0
+    def add(self, *calls: FinishedCall) -> None:
+        """Book the calls besides the model's, such as that of an embedding model, and release what was held for them.
+
+        Their tokens are not among the request's: they are another model's.
+        """
+        with self._lock:
+            for call in calls:
+                self._record(call)
+                self.spent += call.micro_usd
+            self.held = 0
 
     def report(self) -> dict[str, Any]:
         """Return the usage so far, in the form that clients and records get."""
         return {
             "model": self.model,
-            "input_tokens": self.tokens.input,
-            "cached_input_tokens": self.tokens.cached_input,
-            "output_tokens": self.tokens.output,
-            "estimated": self.tokens.estimated,
+            **token_fields(self.tokens),
             "cost_micro_usd": self.spent,
             "cheaper_model": self.cheaper,
             "cached": self.reused > 0 and self.tokens == TokenCounts(),
         }
 
-    def settlement(self) -> Write:
-        """Return the write that replaces the reservation with its cost.
+    def settlement(self) -> list[Write]:
+        """Return the writes that replace the reservation with its cost, and store the records of its calls.
 
-        Commit it together with the request's record: the record's precondition keeps it from being applied twice.
+        Commit them together with the request's record: the record's precondition keeps them from being applied twice.
+        What is booked after this is settled by itself.
         """
+        with self._lock:
+            self._settled = True
+            return [self._payment(self.spent, self.tokens), *self._records]
+
+    def _record(self, call: FinishedCall) -> None:
+        self.calls += 1
+        self._records.append(self._record_of(call))
+
+    def _record_of(self, call: FinishedCall) -> Create:
+        call_id = f"{self.request_id}-{self._run}-{self.calls}"
+        return call_write(self.scope, call_id, self.request_id, call, self.metering.clock())
+
+    def _payment(self, micro_usd: int, tokens: TokenCounts) -> Write:
         return Update(
             self.scope.usage(self.day),
             {
-                "cost_micro_usd": Increment(self.spent),
-                "input_tokens": Increment(self.tokens.input),
-                "cached_input_tokens": Increment(self.tokens.cached_input),
-                "output_tokens": Increment(self.tokens.output),
+                "cost_micro_usd": Increment(micro_usd),
+                "input_tokens": Increment(tokens.input),
+                "cached_input_tokens": Increment(tokens.cached_input),
+                "output_tokens": Increment(tokens.output),
                 f"reservations.{self.request_id}": DELETE_FIELD,
                 "updated_at": SERVER_TIME,
             },
         )
+
+    def _settle_late(self, call: FinishedCall) -> None:
+        """Pay a call of a tool that took too long and was left behind: its request was settled without it."""
+        self.calls += 1
+        record = self._record_of(call)
+        try:
+            # The record must be new, so the payment counts once.
+            self.metering.log.commit(self.scope, [self._payment(call.micro_usd, call.tokens), record])
+        except AlreadyExists:
+            return
+        except FirelaunchError:
+            log.exception("a late call of request %s could not be settled: %s", self.request_id, call)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +231,23 @@ class Metering:
         entitlements: the plans, and which user has which.
         clock: returns the current time, with its time zone.
         reservation_seconds: the time after which the reservation of a request that never settles expires.
+        call_log: writes records of calls, where ``store`` reaches one user's part of the database alone.
     """
 
     store: DocumentStore
     entitlements: Entitlements
     clock: Callable[[], datetime]
     reservation_seconds: float
+    call_log: CallLog | None = None
+
+    @property
+    def log(self) -> CallLog:
+        """What writes the records of calls."""
+        return self.call_log or CallLog(self.store)
+
+    def within(self, store: DocumentStore) -> Metering:
+        """Return metering that reaches ``store`` alone, besides the records of calls."""
+        return replace(self, store=store, call_log=self.log)
 
     @property
     def plans(self) -> Mapping[str, Plan]:

@@ -80,8 +80,9 @@ def build(
     """
     limits = settings.limits
     prices, prompts = _prices(settings), _prompts(settings)
-    _check_efforts(settings, [prompt.model for prompt in prompts.in_use() if prompt.model])
-    prices.check(settings.provider, [prompt.model for prompt in prompts.in_use() if prompt.model])
+    prompts_models = [prompt.model for prompt in prompts.in_use() if prompt.model]
+    _check_efforts(settings, prompts_models)
+    prices.check(settings.provider, prompts_models)
     scoped = ScopedStore(store or build_store(settings), Scope(settings.app.id))
     identity, dev_identity = _identity(settings)
     entitlements = Entitlements(settings.plans, settings.app.plan)
@@ -96,6 +97,7 @@ def build(
         limits.first_token_seconds,
         limits.between_tokens_seconds,
         cache=_cache(settings.cache),
+        named=_named_models(settings, prompts_models),
     )
     admission, moderate = Retries(), moderate or _moderation(settings)
     jobs = Jobs(scoped, backend or _jobs_backend(settings), settings.jobs, clock)
@@ -214,6 +216,17 @@ def _provider(settings: Settings) -> Provider:
     # A server on your own machine needs no key, but the client library insists on one.
     key = env.openai_api_key.get_secret_value() if env.openai_api_key else "none"
     return OpenAICompatibleProvider("openai", key, env.openai_base_url)
+
+
+def _named_models(settings: Settings, prompts_models: list[str]) -> dict[str, str]:
+    """Return the models that a workflow may ask for, by name."""
+    choice, named = settings.choice, {}
+    if settings.environment.development:
+        # The deployed app's models may not be here. A workflow that names one gets the model that is.
+        deployed = [other for other in (settings.models.openai, settings.models.vertex) if other is not None]
+        named = {model: choice.chat for other in deployed for model in other.all()}
+    own = {model: model for model in (*choice.all(), *prompts_models)}
+    return {"chat": choice.chat, "cheap": choice.cheap, **named, **own}
 
 
 def _check_efforts(settings: Settings, prompts_models: list[str]) -> None:

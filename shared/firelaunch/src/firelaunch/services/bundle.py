@@ -63,7 +63,7 @@ class Services:
             ScopeViolation: ``scope`` is not of this app.
         """
         store = self.store.within(scope)
-        metering, gateway = replace(self.metering, store=store), self.gateway.within(scope)
+        metering, gateway = self.metering.within(store), self.gateway.within(scope)
         return replace(
             self,
             store=store,

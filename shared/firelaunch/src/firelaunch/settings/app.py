@@ -97,6 +97,9 @@ class ModelChoice(_Section):
     chat: str = Field(min_length=1, description="The model that answers.")
     cheap: str = Field(min_length=1, description="The model that answers once a user is over the plan's soft cap.")
     fallback: tuple[str, ...] = Field(default=(), description="Models tried in order when the one before fails.")
+    others: tuple[str, ...] = Field(
+        default=(), description='More models that your code may name, as in `turn.llm.complete(messages, model="...")`.'
+    )
     effort: Effort | dict[str, Effort] = Field(
         default={},
         description='How much models think: "none", "minimal", "low", "medium", "high", "xhigh" or "max", for all, or '
@@ -109,7 +112,7 @@ class ModelChoice(_Section):
 
     def all(self) -> tuple[str, ...]:
         """Return every configured model, each once."""
-        return tuple(dict.fromkeys((self.chat, self.cheap, *self.fallback)))
+        return tuple(dict.fromkeys((self.chat, self.cheap, *self.fallback, *self.others)))
 
 
 class VertexChoice(ModelChoice):

@@ -151,6 +151,8 @@ class SQLiteStore:
     def scrub(self) -> None:
         """Erase removed data from the files of this machine. See :class:`~firelaunch.store.base.DocumentStore`."""
         with self._writing, _translated():
+            # `secure_delete` zeroes what is deleted, but not the copies that stay behind when a page is split.
+            self._connection().execute("VACUUM")
             empty_wal(self._connection())
 
     def walk(self, path: str, after: str | None = None) -> Iterator[Document]:

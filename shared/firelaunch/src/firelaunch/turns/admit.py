@@ -24,6 +24,7 @@ from ..errors import IdempotencyMismatch, NotFound, RequestInProgress
 from ..identity import Caller
 from ..llm.client_connection import ClientConnection
 from ..llm.types import Message, token_bound
+from ..metering.call_records import RECORD_DAYS
 from ..metering.reservations import Day, Quote, Reservation
 from ..services.bundle import Services
 from ..shutdown import Shutdown
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from ..rag.versions import State
 
 __all__ = ["Turns"]
-
-_RECORD_DAYS = 30
-"""Days that a request's record and its Idempotency-Key are kept (Firestore's TTL policy on ``delete_at``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,14 +279,18 @@ class Turns:
             streamed=request.streamed,
             owner=send.scope,
             client=request.client,
+            own_models=not reservation.cheaper,
         )
         turn = Turn(
             services.settings.app,
+            send.scope,
             send.text,
             prompt.history,
             llm,
+            services,
             services.prompts.of(send.caller.uid, own_models=not reservation.cheaper),
             request.grounding,
+            send.caller,
             features=frozenset(reservation.limit.features),
             summary=prompt.summary,
             memory=prompt.notes,
@@ -327,7 +329,7 @@ def _writes(send: Send, stored: _Stored, reservation: Reservation, expires_at: d
         "plan": reservation.plan,
         "reserved_micro_usd": reservation.reserved,
         "expires_at": expires_at,
-        "delete_at": send.at + timedelta(days=_RECORD_DAYS),
+        "delete_at": send.at + timedelta(days=RECORD_DAYS),
     }
     message = {"role": "user", "text": send.text, "request_id": send.request_id, "created_at": send.at}
     change: dict[str, Any] = {"updated_at": send.at, "latest_request": send.request_id}

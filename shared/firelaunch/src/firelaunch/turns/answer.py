@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import GeneratorType
 from typing import Any
 
@@ -23,11 +24,12 @@ from ..errors import AlreadyExists, EmptyAnswer, FirelaunchError, Interrupted, N
 from ..llm.client_connection import ClientConnection
 from ..llm.deadline import ClientLeft
 from ..llm.gateway import ModelSession
-from ..llm.types import LEAVING, WAITING, Passed, ToolUse
+from ..llm.types import LEAVING, WAITING, Chunk, Passed, ToolUse
 from ..metering.reservations import Reservation
 from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.base import DELETE_FIELD, SERVER_TIME, Increment, Set, Update, Write
+from ..store.fence import BEGAN, begun_at
 from .follow_ups import FollowUpJobs
 from .send import Send, chat_update
 from .turn import Turn, Workflow
@@ -39,6 +41,7 @@ log = logging.getLogger(__name__)
 _SETTLE_TRIES = 4
 _TITLE_CHARACTERS = 60
 _STREAM = ModelSession.stream.__code__
+_ENDED = Chunk()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class TurnRun:
     _transcript: Transcript = field(default_factory=Transcript)
     _tools: list[ToolUse] = field(default_factory=list)
     _started_at: float = field(default_factory=time.monotonic)
+    _began: datetime = field(default_factory=lambda: BEGAN.get() or datetime.now(UTC))
     _first_token_at: float | None = None
     _follows: FollowUpJobs | None = None
 
@@ -153,9 +157,11 @@ class TurnRun:
 
     def _pieces(self) -> Generator[Event | Paused, None, None]:  # noqa: C901 - a branch for each kind of chunk
         """Yield the workflow's chunks as events, with citations checked."""
-        chunks, grounding = iter(self.workflow(self.turn)), self.turn.grounding
+        grounding = self.turn.grounding
+        with begun_at(self._began):
+            chunks = iter(self.workflow(self.turn))
         try:
-            for chunk in chunks:
+            for chunk in _begun(self._began, chunks):
                 hosted = self.client is not None and self.client.hosted
                 if chunk is WAITING and self.client is not None and (hosted or _only_waits(chunks)):
                     # The server's stream loop may now wait for the provider in this generator's place. While only text
@@ -205,7 +211,7 @@ class TurnRun:
         """Store the answer, its cost and the request's outcome in one commit, and send the jobs that follow it."""
         grounding = self.turn.grounding
         text = self._transcript.whole + grounding.rest()
-        self.reservation.add(grounding.cost)
+        self.reservation.add(*grounding.calls)
         usage = self.reservation.report()
         answer = {
             "role": "assistant",
@@ -236,7 +242,7 @@ class TurnRun:
             "state": "settled",
             "outcome": outcome,
             "error": None if error is None else error.code,
-            "prompt": self.turn.prompt_id,
+            "calls": self.reservation.calls,
             "usage": usage,
             "retrieval": self.turn.grounding.report(),
             "first_token_ms": first,
@@ -262,7 +268,7 @@ class TurnRun:
         for attempt in range(_SETTLE_TRIES):
             record = Update(self.send.record, outcome, if_updated_at=self.checkpoints.updated_at)
             try:
-                self.services.store.commit([self.reservation.settlement(), record, *chat])
+                self.services.store.commit([*self.reservation.settlement(), record, *chat])
                 return
             except NotFound:
                 # The chat was deleted during its answer. The answer's cost is owed all the same.
@@ -290,7 +296,7 @@ class TurnRun:
         if not self._is_settled():
             failed = {**outcome, "outcome": "failed", "error": StoreError.code}
             record = Update(self.send.record, failed, if_updated_at=self.checkpoints.updated_at)
-            self.services.store.commit([self.reservation.settlement(), record])
+            self.services.store.commit([*self.reservation.settlement(), record])
 
     def _is_settled(self) -> bool:
         """Return whether an earlier try did commit and its acknowledgement was lost.
@@ -301,6 +307,22 @@ class TurnRun:
             return self.checkpoints.reread()
         except Stopped:
             return False
+
+
+def _begun(moment: datetime, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """Yield the workflow's chunks, with each of its steps counted as work that began at ``moment``.
+
+    A stream's steps run on many threads, and the workflow and its tools may write: see :data:`.store.fence.BEGAN`.
+    """
+    while True:
+        token = BEGAN.set(moment)
+        try:
+            chunk = next(chunks, _ENDED)
+        finally:
+            BEGAN.reset(token)
+        if chunk is _ENDED:
+            return
+        yield chunk
 
 
 def _tool_fields(use: ToolUse) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import io
 import json
 import logging
 import re
+import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Literal
 
@@ -20,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import BudgetExceeded, EmptyAnswer, FirelaunchError, ModelError, ModelRefused, RateLimited, StoreError
 from ..jobs.base import Kind
-from ..llm.types import Meter, TokenCounts, token_bound
+from ..llm.types import FinishedCall, Meter, token_bound
 from ..metering.admit import admit
 from ..metering.reservations import Quote, Reservation
 from ..scope import Scope
@@ -74,14 +75,19 @@ class _Capped:
 
     reservation: Reservation
     left: int
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def cover(self, micro_usd: int) -> None:
-        if self.reservation.spent + self.reservation.held + micro_usd > self.left:
-            raise _OverBudget
-        self.reservation.cover(micro_usd)
+        with self._lock:
+            if self.reservation.committed + micro_usd > self.left:
+                raise _OverBudget
+            self.reservation.cover(micro_usd)
 
-    def spend(self, model: str, tokens: TokenCounts, micro_usd: int) -> None:
-        self.reservation.spend(model, tokens, micro_usd)
+    def release(self, micro_usd: int) -> None:
+        self.reservation.release(micro_usd)
+
+    def spend(self, call: FinishedCall) -> None:
+        self.reservation.spend(call)
 
     def reuse(self, model: str) -> None:
         self.reservation.reuse(model)
@@ -161,10 +167,12 @@ def _answer(run: JobRun, workflow: Workflow, batch: Batch, index: int, progress:
         services.settings.limits.request_seconds,
         streamed=False,
         owner=run.scope,
+        purpose=BATCH.name,
+        own_models=not reservation.cheaper,
     )
     prompts = services.prompts.of(run.scope.uid or "", own_models=not reservation.cheaper)
     features = frozenset(reservation.limit.features)
-    turn = Turn(services.settings.app, text, [], llm, prompts, grounding, features=features)
+    turn = Turn(services.settings.app, run.scope, text, [], llm, services, prompts, grounding, features=features)
     answer_text, error = "", None
     try:
         answer_text = "".join(grounding.shown(chunk.text) for chunk in workflow(turn)) + grounding.rest()
@@ -173,20 +181,20 @@ def _answer(run: JobRun, workflow: Workflow, batch: Batch, index: int, progress:
     except FirelaunchError as failure:
         if _ends_attempt(failure):
             # The job's next attempt answers this input again; what this attempt spent is owed all the same.
-            reservation.add(grounding.cost)
+            reservation.add(*grounding.calls)
             progress.micro_usd += reservation.spent
-            run.commit(reservation.settlement(), checkpoint=progress.as_json())
+            run.commit(checkpoint=progress.as_json(), settles=[reservation])
             raise
         error = failure.code
     except Exception as failure:
         error = FirelaunchError.code
         log.warning("the workflow failed in job %s", run.id, exc_info=failure)
-    reservation.add(grounding.cost)
+    reservation.add(*grounding.calls)
     progress.done, progress.failed = index + 1, progress.failed + (error is not None)
     progress.micro_usd += reservation.spent
     item = _item(run, batch, index, turn, reservation, answer_text, error)
     write = Set(f"{run.scope.batch_items(run.id)}/{index:06d}", item)
-    run.commit(reservation.settlement(), write, checkpoint=progress.as_json())
+    run.commit(write, checkpoint=progress.as_json(), settles=[reservation])
 
 
 def _ends_attempt(failure: FirelaunchError) -> bool:
@@ -237,7 +245,7 @@ def _item(
         "output": answer_text if error is None else None,
         "error": error,
         "model": reservation.model,
-        "prompt": turn.prompt_id,
+        "prompt": turn.llm.prompt,
         "input_tokens": reservation.tokens.input,
         "output_tokens": reservation.tokens.output,
         "cost_micro_usd": reservation.spent,

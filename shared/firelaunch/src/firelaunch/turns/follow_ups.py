@@ -37,6 +37,9 @@ _TITLE_CHARACTERS = 60
 _SHOWN_CHARACTERS = 4_000
 """The most characters of one message that these models see."""
 
+_TOKENS = 400
+"""The most tokens of what the cheap model writes."""
+
 _SUMMARY_CHARACTERS = 4_000
 _SUMMED_MESSAGES = 60
 """The most messages that one summary takes in. The next summary takes in the rest."""
@@ -252,7 +255,11 @@ def _as_text(messages: Sequence[Document]) -> str:
 
 def _write(run: JobRun, kind: str, instructions: str, text: str) -> str:
     messages: list[Message] = [{"role": "system", "content": instructions}, {"role": "user", "content": text}]
-    return run.services.llm.write(kind, messages, scope=run.scope).data.strip() if text else ""
+    if not text:
+        return ""
+    return run.services.llm.complete(
+        messages, model="cheap", purpose=kind, max_output_tokens=_TOKENS, reuse="never"
+    ).data.strip()
 
 
 def _one_line(text: str) -> str:

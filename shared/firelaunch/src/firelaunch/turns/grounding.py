@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..documents.catalog import Documents
 from ..errors import FirelaunchError
-from ..llm.types import Source, TokenCounts
+from ..llm.types import FinishedCall, Source
 from ..rag.versions import State
 from ..scope import Scope
 
@@ -55,7 +55,7 @@ class Grounding:
         self._result: Future[Retrieved] | None = None
         self._began = 0.0
         self._seconds = 0.0
-        self._spent = 0
+        self._calls: list[FinishedCall] = []
         self._citations: Citations | None = None
 
     def expect(self, state: State | None) -> None:
@@ -126,11 +126,11 @@ class Grounding:
         ]
 
     @property
-    def cost(self) -> int:
-        """The micro-dollars that embedding the message cost. Reading it waits for the search, even an unused one."""
+    def calls(self) -> list[FinishedCall]:
+        """The calls that embedded the message. Reading them waits for the search, even an unused one."""
         if self._result is not None:
             self._result.exception()
-        return self._spent
+        return self._calls
 
     def report(self) -> dict[str, Any] | None:
         """Return the fields on the search for the request's record; None if nothing was searched."""
@@ -168,7 +168,7 @@ class Grounding:
         future = self._result
         assert future is not None  # noqa: S101 - set before the thread was started
         try:
-            result = self._documents.search(self._scope, self._text, state=self._state, spend=self._spend)
+            result = self._documents.search(self._scope, self._text, state=self._state, spend=self._calls.append)
         except BaseException as error:
             level = logging.WARNING if isinstance(error, FirelaunchError) else logging.ERROR
             log.log(level, "the documents could not be searched: %s", error, exc_info=error)
@@ -177,6 +177,3 @@ class Grounding:
         else:
             self._seconds = time.monotonic() - self._began
             future.set_result(result)
-
-    def _spend(self, _model: str, _tokens: TokenCounts, micro_usd: int) -> None:
-        self._spent += micro_usd

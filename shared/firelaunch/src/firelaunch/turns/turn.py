@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..identity import Caller
 from ..llm.gateway import ModelSession
 from ..llm.types import Chunk, Message
 from ..prompts.versions import UserPrompts
+from ..scope import Scope
+from ..services.bundle import Services
 from ..settings.app import AppSettings
+from ..store.scoped import ScopedStore
 from .grounding import Grounding
 
 if TYPE_CHECKING:
@@ -20,34 +24,52 @@ __all__ = ["Turn", "Workflow"]
 
 @dataclass(slots=True)
 class Turn:
-    """The argument of the app's workflow: the message, the chat's history, and a metered model.
+    """The argument of the app's workflow: the message, the chat's history, a metered model, and the user's data.
 
-    ``features`` holds the features that the user's plan switches on. ``summary`` covers the chat's earlier messages.
-    ``memory`` holds notes on the user. Both are empty unless ``[after_turn]`` switches them on.
+    Attributes:
+        scope: the user whose turn it is.
+        caller: the user as their token says; None in a batch, which goes on after its request.
+        features: the features that the user's plan switches on.
+        summary: of the chat's earlier messages.
+        memory: notes on the user. Both are empty unless ``[after_turn]`` switches them on.
     """
 
     app: AppSettings
+    scope: Scope
     text: str
     history: list[Message]
     llm: ModelSession
+    _services: Services = field(repr=False)
     _prompts: UserPrompts
     grounding: Grounding
-    prompt_id: str | None = None
+    caller: Caller | None = None
     features: frozenset[str] = frozenset()
     summary: str = ""
     memory: tuple[str, ...] = ()
     _model: str | None = None
+    _own: Services | None = field(default=None, repr=False)
+
+    @property
+    def store(self) -> ScopedStore:
+        """The user's part of the database, and no other."""
+        return self._bound.store
+
+    @property
+    def _bound(self) -> Services:
+        # Most turns need no services of their own, so they are made when they are first asked for.
+        if self._own is None:
+            self._own = self._services.within(self.scope)
+        return self._own
 
     def prompt(self, name: str, **values: str) -> str:
         """Return the prompt ``name`` in the version that this user gets, filled in with ``values``.
 
-        A name such as "chat@2" selects that version. The request's record names the version. Later calls of the model
-        use the prompt's model and temperature, if it has them.
+        A name such as "chat@2" selects that version. Later calls of the model use the prompt's model and temperature,
+        if it has them, and their records name the version.
         """
-        prompt = self._prompts.get(name)
-        self.prompt_id = prompt.id
-        self._model = self._model or self.llm.model  # the plan's model, for prompts that name none
-        self.llm.model, self.llm.temperature = prompt.model or self._model, prompt.temperature
+        prompt, llm = self._prompts.get(name), self.llm
+        self._model = self._model or llm.model  # the plan's model, for prompts that name none
+        llm.model, llm.temperature, llm.prompt = prompt.model or self._model, prompt.temperature, prompt.id
         return prompt.render(**values)
 
     @property

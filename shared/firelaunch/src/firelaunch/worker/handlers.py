@@ -12,6 +12,8 @@ from pydantic import BaseModel
 from ..errors import FirelaunchError, Interrupted
 from ..jobs.base import Kind
 from ..jobs.lease import Lease, LeaseLost
+from ..metering.call_records import CallLog
+from ..metering.reservations import Reservation
 from ..records.data import Data
 from ..scope import Scope
 from ..services.bundle import Services
@@ -110,14 +112,21 @@ class JobRun:
         if self.seconds_left < 0:
             raise TimedOut
 
-    def commit(self, *writes: Write, checkpoint: Any = None) -> None:
+    def commit(self, *writes: Write, checkpoint: Any = None, settles: Sequence[Reservation] = ()) -> None:
         """Apply ``writes`` and store ``checkpoint`` in one commit, if the worker still holds the job.
+
+        Args:
+            settles: reservations of the job's user, which the commit turns into their cost and the records of their
+                calls.
 
         Raises:
             LeaseLost: another worker has the job. Nothing was written.
             ScopeViolation: a write leads out of the job's scope.
         """
-        self._lease.commit(self.services.store.check(writes), checkpoint)
+        own = self.services.store.check(writes)
+        for reservation in settles:
+            own += CallLog.checked(self.scope, reservation.settlement())
+        self._lease.commit(own, checkpoint)
 
     def progress(self, done: int, total: int | None = None, note: str = "") -> None:
         """Show the owner the progress of the work. This is cheap: it is written at most once a second."""

@@ -16,12 +16,13 @@ from firelaunch.rag.files import upload_path
 from firelaunch.scope import Scope
 from firelaunch.store.base import Create, DocumentStore, Set
 from firelaunch.testing.apps import sign_in
+from firelaunch.turns.turn import Turn
 from firelaunch.worker.tasks.erase import ERASE, Erase, erasure_of
 from firelaunch.worker.tasks.notify import NOTIFY, Notify
 
 ADA, BOB, APP = Scope("demo", "uid-of-ada"), Scope("demo", "uid-of-bob"), Scope("demo")
 MARK = "xyzzy-content"
-WHERE = ("chats", "messages", "usage", "requests", "devices", "device_owners", "jobs", "invites", "members", "items")
+WHERE = ("chats", "messages", "usage", "requests", "calls", "devices", "device_owners", "jobs", "invites", "members")
 
 
 @pytest.fixture(params=["sqlite", "firestore"])
@@ -29,8 +30,13 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     store: DocumentStore | None = None
     if request.param == "firestore":
         store = request.getfixturevalue("emulator_store")
-    with embedded_site(tmp_path, store, started=False, workflow=lambda turn: [Chunk(f"So: {turn.text}")]) as made:
+    with embedded_site(tmp_path, store, started=False, workflow=answer) as made:
         yield made
+
+
+def answer(turn: Turn) -> Iterator[Chunk]:
+    turn.llm.complete([{"role": "user", "content": "Think"}])
+    yield Chunk(f"So: {turn.text}")
 
 
 def live(site: Site, user: Scope, word: str) -> None:

@@ -252,4 +252,5 @@ def _tokens(usage: Mapping[str, Any]) -> TokenCounts | None:
         if thoughts_included
         else max(answer + thought, total - prompt_tokens if prompt_tokens else 0)
     )
-    return TokenCounts(prompt_tokens, min(counts["cachedContentTokenCount"], prompt_tokens), output_tokens)
+    cached = min(counts["cachedContentTokenCount"], prompt_tokens)
+    return TokenCounts(prompt_tokens, cached, output_tokens, reasoning=min(thought, output_tokens))

@@ -195,4 +195,5 @@ def _tokens(usage: Mapping[str, Any]) -> TokenCounts | None:
     # Cached tokens are part of the prompt's. A server that counts them separately must not cause a negative price.
     cached = min(cached, prompt_tokens)
     written = min(figure(details.get("cache_write_tokens")) or 0, prompt_tokens - cached)
-    return TokenCounts(prompt_tokens, cached, answer_tokens + extra, cache_write=written)
+    output = answer_tokens + extra
+    return TokenCounts(prompt_tokens, cached, output, cache_write=written, reasoning=min(thinking, output))

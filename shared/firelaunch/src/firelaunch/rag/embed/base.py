@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ...errors import ModelRefused, ModelTimeout, ModelUnavailable
 from ...llm.fields import figure
-from ...llm.types import text_bound
+from ...llm.types import FinishedCall, TokenCounts, text_bound
 from ...slots import Pace
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _MIN_WAIT, _MAX_WAIT = 0.25, 20.0
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Vectors, one row for each text, and the tokens that they took.
+    """Vectors, one row for each text, and the tokens and seconds that they took.
 
     ``estimated``: the model did not report them, and ``tokens`` is an upper bound.
     """
@@ -37,6 +37,12 @@ class Embedded:
     vectors: Vectors
     tokens: int
     estimated: bool = False
+    seconds: float = 0.0
+
+    def as_call(self, model: str, micro_usd: int, purpose: str) -> FinishedCall:
+        """Return the call for its bill and its record."""
+        tokens = TokenCounts(input=self.tokens, estimated=self.estimated)
+        return FinishedCall(model, tokens, micro_usd, self.seconds, purpose=purpose, step=0)
 
 
 class EmbeddingModel(Protocol):
@@ -114,9 +120,11 @@ class Embedder:
 
         if not all(text.strip() for text in texts):
             raise ModelRefused(reason="a text without a word has no embedding")
+        began = self._clock()
         batches = [part for batch in self._batches(texts) for part in self._embed(batch, query, seconds)]
         vectors = np.concatenate([part.vectors for part in batches]) if batches else np.zeros((0, 0), np.float32)
-        return Embedded(vectors, sum(part.tokens for part in batches), any(part.estimated for part in batches))
+        estimated = any(part.estimated for part in batches)
+        return Embedded(vectors, sum(part.tokens for part in batches), estimated, self._clock() - began)
 
     def _batches(self, texts: Sequence[str]) -> Iterator[Sequence[str]]:
         first = tokens = 0

@@ -153,6 +153,7 @@ class Erasure:
         queries = (
             Query(f"{root}/jobs", where=own, limit=_PAGE),
             Query(f"{root}/requests", where=own, limit=_PAGE),
+            Query(f"{root}/calls", where=own, limit=_PAGE),
             Query(f"{root}/billing_events", where=own, limit=_PAGE),
             Query(f"{root}/device_owners", where=own, limit=_PAGE),
             Query(f"{root}/sources", where=own, limit=_PAGE),

@@ -28,7 +28,7 @@ from ...errors import (
     TooLarge,
     TooMany,
 )
-from ...llm.types import TokenCounts, text_bound
+from ...llm.types import text_bound
 from ...metering.admit import admit
 from ...metering.reservations import Quote, Reservation
 from ...rag.files import upload_path
@@ -38,7 +38,7 @@ from ...rag.pipeline import Engine, build
 from ...rag.stored_text import read_blocks, write_blocks
 from ...rag.versions import Version
 from ...rag.web.crawl import CrawlLimits, WebPage, crawl
-from ...store.base import Document, Update, Write
+from ...store.base import Document, Update
 from .. import Cancelled, JobDone, JobRun, Postponed
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class _Work:
     documents: Documents
     document: str
     _progress_at: float = field(default=float("-inf"))
-    _bills: list[Write] = field(default_factory=list)
+    _bills: list[Reservation] = field(default_factory=list)
     _spent: int = 0
     _calls: int = 0
 
@@ -140,7 +140,7 @@ class _Work:
             now = self.run.services.clock()
             own = Update(record.path, {**changes, "updated_at": now}, if_updated_at=record.update_time)
             try:
-                self.run.commit(own, *self._bills)
+                self.run.commit(own, settles=self._bills)
             except (PreconditionFailed, NotFound):
                 continue
             self._bills.clear()
@@ -273,14 +273,13 @@ class _Work:
             embedded = engine.embedder.embed(texts)
         except FirelaunchError:
             if reservation is not None:
-                self.run.commit(reservation.settlement())
+                self.run.commit(settles=[reservation])
             raise
         cost = engine.cost(embedded.tokens)
         self._spent += cost
         if reservation is not None:
-            tokens = TokenCounts(input=embedded.tokens, estimated=embedded.estimated)
-            reservation.spend(engine.embedder.id, tokens, cost)
-            self._bills.append(reservation.settlement())
+            reservation.spend(embedded.as_call(engine.embedder.id, cost, "document"))
+            self._bills.append(reservation)
         vectors: Sequence[Vector] = list(embedded.vectors)
         return vectors
 
