@@ -15,6 +15,8 @@ import pytest
 from firelaunch.errors import BudgetExceeded, FirelaunchError
 from firelaunch.llm.types import Chunk, FinishedCall, Message, TokenCounts
 from firelaunch.metering.call_records import calls_of_request
+from firelaunch.records.collection import Collection
+from firelaunch.records.record import Record
 from firelaunch.scope import Scope
 from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build
@@ -343,6 +345,30 @@ def test_a_turn_has_its_users_scope_and_store_and_reaches_nobody_elses(make_app:
     assert ada.send(ada.new_chat(), "Buy tea").status_code == 200
     assert seen == [ADA, "editor"]
     assert app.services.store.get("apps/demo/users/ada/notes/n1").data == {"text": "Buy tea"}
+
+
+class Reminder(Record):
+    text: str
+
+
+REMINDERS: Collection[Reminder] = Collection("reminders", Reminder, owner="user")
+
+
+def test_a_tool_keeps_records_of_the_turns_user_alone(make_app: Any, model: ModelServer) -> None:
+    def answer(turn: Turn) -> Iterator[Chunk]:
+        def remind(text: str) -> list[str]:
+            """Keep a reminder."""
+            turn.data(REMINDERS).add(Reminder(text=text))
+            return [reminder.text for reminder in turn.data(REMINDERS).list().items]
+
+        yield from turn.llm.stream(asked(turn), tools=[remind])
+
+    app = make_app(answer=answer, OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url)
+    for uid in ("ada", "bob"):
+        model.script = [Reply((), (10, 0, 4), calls=[("remind", json.dumps({"text": f"of {uid}"}))])]
+        user = sign_in(app, uid)
+        assert user.send(user.new_chat(), "Remind me").status_code == 200
+        assert json.loads(model.requests[-1]["messages"][-1]["content"]) == [f"of {uid}"]
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -57,11 +57,12 @@ class Extraction(Generic[T]):
 class ModelCalls:
     """The model calls of ``services.llm``. A process has one instance, and each job has one for its user alone.
 
-    A job's calls don't count toward the requests of the minute. Its ``scope`` may be left out: it is the job's user.
+    Where it is bound to one user, ``scope`` may be left out.
 
     Args:
         store: the app's store, since requests' records are outside their users' trees.
         only: the one scope that calls may be made for; None for any scope of the app.
+        counted: whether calls count toward the requests of the minute.
     """
 
     def __init__(
@@ -75,6 +76,8 @@ class ModelCalls:
         admission: Retries,
         moderate: Callable[[str], None] | None = None,
         only: Scope | None = None,
+        *,
+        counted: bool = True,
     ) -> None:
         self.settings = settings
         self.metering = metering
@@ -83,6 +86,7 @@ class ModelCalls:
         self.clock = clock
         self.admission = admission
         self.moderate = moderate
+        self.counted = counted
         self.__store = store
         self.__only = only
 
@@ -94,7 +98,12 @@ class ModelCalls:
         """
         own = self.__checked(scope)
         parts = (self.settings, self.__store, metering, gateway, self.prompts, self.clock, self.admission)
-        return ModelCalls(*parts, self.moderate, own)
+        return ModelCalls(*parts, self.moderate, own, counted=self.counted)
+
+    def uncounted(self) -> ModelCalls:
+        """Return the same for a job, whose calls don't count toward the requests of the minute."""
+        parts = (self.settings, self.__store, self.metering, self.gateway, self.prompts, self.clock, self.admission)
+        return ModelCalls(*parts, self.moderate, self.__only, counted=False)
 
     def __checked(self, scope: Scope | None) -> Scope:
         if scope is None:
@@ -261,7 +270,7 @@ class ModelCalls:
             scope,
             request_id,
             quotes,
-            counted=counted and self.__only is None,
+            counted=counted and self.counted,
             also=lambda reservation: [Create(scope.request(request_id), self._record(kind, scope, reservation))],
         )
         error: str | None = FirelaunchError.code

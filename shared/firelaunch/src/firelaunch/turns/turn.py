@@ -10,6 +10,7 @@ from ..identity import Caller
 from ..llm.gateway import ModelSession
 from ..llm.types import Chunk, Message
 from ..prompts.versions import UserPrompts
+from ..records.data import Data
 from ..scope import Scope
 from ..services.bundle import Services
 from ..settings.app import AppSettings
@@ -53,6 +54,11 @@ class Turn:
     def store(self) -> ScopedStore:
         """The user's part of the database, and no other."""
         return self._bound.store
+
+    @property
+    def data(self) -> Data:
+        """The app's own collections, as the turn's user reaches them: ``turn.data(meals).list()``."""
+        return self._bound.data
 
     @property
     def _bound(self) -> Services:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -94,6 +95,7 @@ class Runner:
     def _handle(self, lease: Lease, kind: Kind[Any], handler: Handler) -> None:
         scope = lease.job.scope(self._services.store.scope)
         services = self._services.within(scope)
+        services = replace(services, llm=services.llm.uncounted())
         try:
             payload = kind.payload.model_validate_json(lease.job.payload)
         except ValidationError as error:
