@@ -101,7 +101,7 @@ def calls_of_request(store: DocumentStore, app: Scope, request_id: str) -> list[
     return [_view(document) for document in sorted(documents, key=lambda document: document.data["finished_at"])]
 
 
-def calls_of_user(store: DocumentStore, user: Scope, limit: int, cursor: str | None) -> Page:
+def calls_of_user(store: DocumentStore, user: Scope, limit: int, cursor: str | None) -> Page[dict[str, Any]]:
     """Return a page of one user's calls, newest first.
 
     Raises:
