@@ -50,6 +50,7 @@ class CompositeIndex:
 
 
 OWN_INDEXES: Final = (
+    CompositeIndex("calls", ("uid", "-finished_at")),
     CompositeIndex("jobs", ("uid", "-created_at")),
     CompositeIndex("jobs", ("state", "-created_at")),
 )
