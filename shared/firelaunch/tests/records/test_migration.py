@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from firelaunch import Collection, Record
 from firelaunch.errors import Conflict, Interrupted, RecordUnreadable
 from firelaunch.records.data import Data
 from firelaunch.records.migration import Migration, Position
 from firelaunch.scope import Scope
+from firelaunch.settings.app import Settings
 from firelaunch.store.base import Delete, DocumentStore, Set, Update
 from firelaunch.store.passes import PASS_PAGE, Share
 from firelaunch.store.scoped import ScopedStore
+from firelaunch.store.sqlite import SQLiteStore
+from firelaunch.testing.apps import write_app
+from firelaunch_cli.commands import main
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -178,3 +184,50 @@ def test_two_processes_share_the_users_of_a_pass(data: Data, scoped: ScopedStore
 @given(st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable()), st.integers(1, 40))
 def test_every_name_is_in_one_share(name: str, of: int) -> None:
     assert sum(Share(number, of).holds_name(name) for number in range(of)) == 1
+
+
+APP_CODE = """
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from firelaunch import App, Collection, Record, Settings, build, init_app
+
+
+class Meal(Record):
+    kcal: int
+
+
+def upgrade(fields: dict[str, Any], version: int) -> dict[str, Any]:
+    return {"kcal": fields["calories"]}
+
+
+meals = Collection("meals", Meal, version=2, migrate=upgrade)
+
+
+def create_app(environ: Mapping[str, str]) -> App:
+    app = App(__name__, collections=[meals])
+    init_app(app, build(Settings.load(Path(__file__).parent.parent / "firelaunch.toml", environ)), lambda turn: ())
+    return app
+"""
+
+
+def test_the_command_rewrites_an_apps_records_and_says_what_it_could_not(tmp_path: Path) -> None:
+    settings = Settings.load(write_app(tmp_path), {})
+    (tmp_path / "app" / "__init__.py").write_text(APP_CODE)
+    store = SQLiteStore(settings.environment.data / "data.sqlite3")
+    store.commit([Set("apps/demo/users/ada/meals/a", {"calories": 5})])
+
+    dry = CliRunner().invoke(main, ["migrate", str(tmp_path), "--dry-run"])
+    assert (dry.exit_code, "1 records" in dry.output) == (0, True), dry.output
+    assert raw(store, "ada", "a") == {"calories": 5}
+
+    done = CliRunner().invoke(main, ["migrate", str(tmp_path)])
+    assert (done.exit_code, "Rewrote 1" in done.output) == (0, True), done.output
+    assert raw(store, "ada", "a")["kcal"] == 5
+
+    store.commit([Set("apps/demo/users/ada/meals/bad", {})])
+    failed = CliRunner().invoke(main, ["migrate", str(tmp_path)])
+    assert failed.exit_code == 1
+    assert "meals/bad" in failed.output
+    store.close()

@@ -18,6 +18,7 @@ _COMMANDS = {
     "doctor": ("doctor", "Find problems here, and say how to fix them."),
     "eject": ("eject", "Prepare an app's move to its own project."),
     "invite": ("invite", "Invite people to an app, including its first admin."),
+    "migrate": ("migrate", "Rewrite the records of an app's older models."),
     "lock-prompts": ("lock_prompts", "Record an app's prompts as released."),
     "erase": ("erase", "Remove all data of a user."),
     "eval": ("evaluate", "Measure search on a collection, or check an app's answers."),

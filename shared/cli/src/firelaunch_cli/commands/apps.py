@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from firelaunch.settings.app import Settings, read_settings
 from firelaunch.settings.environments import PRODUCTION, VARIABLE, chosen, environments
 
-__all__ = ["app_folder", "app_folders", "env_option", "load_settings", "repo_around", "repo_root", "where"]
+if TYPE_CHECKING:
+    from firelaunch.server.app import App
+    from firelaunch.store.passes import Share
+
+__all__ = [
+    "app_folder",
+    "app_folders",
+    "env_option",
+    "load_settings",
+    "made_app",
+    "repo_around",
+    "repo_root",
+    "task_share",
+    "where",
+]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -100,6 +116,35 @@ def load_settings(app: str, unused: Iterable[str] = ()) -> Settings:
         SettingsError: the settings are not valid.
     """
     return Settings.load(app_folder(app) / "firelaunch.toml", {**dict.fromkeys(unused, "unused"), **os.environ})
+
+
+def made_app(folder: Path) -> App:
+    """Return the app in ``folder``, made by its own ``create_app`` as for serving.
+
+    Raises:
+        ClickException: the folder has no ``create_app``.
+        SettingsError: its settings, or what it declares, do not hold together.
+    """
+    for name in [name for name in sys.modules if name.partition(".")[0] == "app"]:
+        del sys.modules[name]  # another app's
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        app: App = importlib.import_module("app").create_app(os.environ)
+    except (ImportError, AttributeError) as error:
+        raise click.ClickException(f"{folder}: there is no app/__init__.py with a create_app: {error}.") from None
+    finally:
+        sys.path.remove(str(folder.resolve()))
+    return app
+
+
+def task_share() -> Share:
+    """Return this process's share of the work, by the variables of a Cloud Run job's tasks; all of it without them."""
+    from firelaunch.store.passes import Share
+
+    try:
+        return Share(int(os.environ.get("CLOUD_RUN_TASK_INDEX", "0")), int(os.environ.get("CLOUD_RUN_TASK_COUNT", "1")))
+    except ValueError as error:
+        raise click.ClickException(f"CLOUD_RUN_TASK_INDEX and CLOUD_RUN_TASK_COUNT do not fit: {error}.") from None
 
 
 def where(settings: Settings, database: str = "") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 
@@ -12,7 +11,7 @@ from firelaunch.errors import FirelaunchError
 from firelaunch.services.build import build
 from firelaunch.store.passes import Share
 
-from .apps import env_option, load_settings, where
+from .apps import env_option, load_settings, task_share, where
 from .conversation import dollars
 
 __all__ = ["command"]
@@ -35,7 +34,7 @@ def command(app: str, dry_run: bool, yes: bool, drop_old: bool, abandon: bool) -
     """
     services = build(load_settings(app))
     try:
-        work, share = Reembedding(services.store, services.documents), _share()
+        work, share = Reembedding(services.store, services.documents), task_share()
         click.echo(where(services.settings))
         if abandon:
             click.echo("The version that was being built is gone." if work.abandon() else "None is being built.")
@@ -47,13 +46,6 @@ def command(app: str, dry_run: bool, yes: bool, drop_old: bool, abandon: bool) -
         raise click.ClickException(f"{error.message} {error.reason or ''}".strip()) from None
     finally:
         services.store.close()
-
-
-def _share() -> Share:
-    try:
-        return Share(int(os.environ.get("CLOUD_RUN_TASK_INDEX", "0")), int(os.environ.get("CLOUD_RUN_TASK_COUNT", "1")))
-    except ValueError as error:
-        raise click.ClickException(f"CLOUD_RUN_TASK_INDEX and CLOUD_RUN_TASK_COUNT do not fit: {error}.") from None
 
 
 def _confirmed(survey: Survey, *, dry_run: bool, yes: bool) -> bool:

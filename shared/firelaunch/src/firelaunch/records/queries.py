@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from ..errors import BadRequest, SettingsError, StoreError
@@ -14,7 +14,7 @@ from .collection import Collection
 from .fields import compared_value, field_type
 from .values import is_sortable
 
-__all__ = ["query_of"]
+__all__ = ["check_index", "query_of"]
 
 _KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)(?: +(==|!=|<=|>=|<|>|in))?")
 
@@ -35,15 +35,33 @@ def query_of(
         check_query(query)
     except StoreError as error:
         raise BadRequest(f"where: {error.reason}.") from None
+    _check_index(collection, query)
+    return query
+
+
+def check_index(collection: Collection[Any], keys: Iterable[str], order: str | Sequence[str] | None) -> None:
+    """Refuse a query that needs an index which the collection does not declare. Its values do not matter.
+
+    Args:
+        keys: the keys of its ``where``.
+
+    Raises:
+        BadRequest, SettingsError: as :func:`query_of`.
+    """
+    filters = [Filter(*_field_and_operator(collection, key), None) for key in keys]
+    orders = _orders(collection, filters, order)
+    _check_index(collection, Query(collection.name, filters, orders, indexes=collection.indexes))
+
+
+def _check_index(collection: Collection[Any], query: Query) -> None:
     missing = missing_index(query)
     if missing is not None:
         raise SettingsError(
             f"collection {collection.name!r}: this query needs an index: add {missing.fields!r} to its queries=[...]."
         )
-    return query
 
 
-def _filter(collection: Collection[Any], key: str, value: Any) -> Filter:
+def _field_and_operator(collection: Collection[Any], key: str) -> tuple[str, Op]:
     parts = _KEY.fullmatch(key)
     if parts is None:
         raise BadRequest(f"where: write {key!r} as a field's name, or as a name and one of == != < <= > >= in.")
@@ -51,6 +69,11 @@ def _filter(collection: Collection[Any], key: str, value: Any) -> Filter:
     annotation = _type(collection, name, "where")
     if op not in {"==", "!=", "in"} and not is_sortable(annotation):
         raise BadRequest(f"where: {name}: such values are not kept in their order; compare them with == alone.")
+    return name, op
+
+
+def _filter(collection: Collection[Any], key: str, value: Any) -> Filter:
+    name, op = _field_and_operator(collection, key)
     if op != "in":
         stored = compared_value(collection.model, name, value)
     elif isinstance(value, list | tuple | set | frozenset):
