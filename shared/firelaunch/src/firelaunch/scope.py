@@ -318,6 +318,10 @@ class Scope:
         """Return the path of the gate that each new document of this scope changes, so that counts are exact."""
         return f"{self.root}/gates/documents"
 
+    def schema(self) -> str:
+        """Return the path of the document that says in which version the app's data is."""
+        return f"apps/{self.app_id}/schema/version"
+
     def index_state(self) -> str:
         """Return the path of the document that says which index version the app uses."""
         return f"apps/{self.app_id}/index/state"

@@ -55,6 +55,7 @@ from ..services.bundle import Services
 from ..services.upload_limits import Uploads
 from ..shutdown import Shutdown
 from ..store.fence import BEGAN
+from ..store.schema import SchemaCheck
 from ..telemetry import REQUEST_ID, TRACE, configure_logs
 from ..turns.admit import Turns
 from ..turns.batch import batch_handlers
@@ -318,7 +319,15 @@ def _described(app: App, blueprints: Sequence[APIBlueprint]) -> dict[str, Any]:
     return document
 
 
+def _beside_first_request(services: Services) -> list[Callable[[], None]]:
+    """Return what begins, in threads of its own, with the first request that is no health check."""
+    imports = services.documents.warm  # what a search needs
+    return [imports] if services.settings.environment.development else [imports, SchemaCheck(services.store).begin]
+
+
 def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
+    beside_first_request = _beside_first_request(services)
+
     @app.before_request
     def begin() -> None:
         g.began = time.monotonic()
@@ -330,8 +339,8 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
         if own.is_public(request.endpoint):
             own.enter()
             return
-        # The first request that is no health check imports what a search needs, in a thread of its own.
-        services.documents.warm()
+        for begin_work in beside_first_request:
+            begin_work()
         if services.internal is not None and request.endpoint in _INTERNAL:
             return
         # Unknown paths outside the API are a plain 404; in the API only signed-in callers learn what exists.

@@ -61,9 +61,11 @@ def _keys_and_order(call: ast.Call) -> tuple[list[str], Any]:
     }
     where = given.get("where", ast.Constant(None))
     if isinstance(where, ast.Dict):
-        keys = [str(ast.literal_eval(key)) for key in where.keys if key is not None]
+        keys = ast.literal_eval(ast.List([key for key in where.keys if key is not None], ast.Load()))
     elif ast.literal_eval(where) is None:
         keys = []
+    else:
+        raise ValueError("no dict")
     return keys, ast.literal_eval(given.get("order", ast.Constant(None)))
 
 
