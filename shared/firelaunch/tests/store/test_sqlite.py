@@ -94,6 +94,32 @@ def test_a_page_of_a_long_collection_is_read_through_an_index(tmp_path: Path) ->
     store.close()
 
 
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("where", [[], [Filter("kind", "==", "x")]])
+def test_a_late_page_of_an_apps_own_collection_costs_as_much_as_the_first(
+    tmp_path: Path, descending: bool, where: list[Filter]
+) -> None:
+    """Measured in steps of SQLite's machine, not in time."""
+    store, count = SQLiteStore(tmp_path / "data.sqlite3"), 3_000
+    for first in range(0, count, 500):
+        store.commit([Create(f"c/d{n:04}", {"at": n, "kind": "x"}) for n in range(first, first + 500)])
+
+    def steps(at: int | None) -> int:
+        after = None if at is None else [at, f"d{at:04}"]
+        query = Query("c", where, [Order("at", descending)], 20, after, [("kind", "-at" if descending else "at")])
+        assert len(store.query(query)) == 20
+        sql, values = select(query)
+        taken = []
+        connection = sqlite3.connect(tmp_path / "data.sqlite3")
+        connection.set_progress_handler(lambda: taken.append(1), 1)
+        connection.execute(sql, values).fetchall()
+        connection.close()
+        return len(taken)
+
+    assert steps(100 if descending else count - 100) < 2 * steps(None)
+    store.close()
+
+
 @pytest.mark.parametrize("field", ["a'b", "a b", "a)", "", "1a", "a..b", "a;--", '$"', "ä b"])
 def test_a_field_name_is_never_sql(tmp_path: Path, field: str) -> None:
     store = SQLiteStore(tmp_path / "data.sqlite3")

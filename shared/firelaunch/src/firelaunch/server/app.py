@@ -319,14 +319,20 @@ def _described(app: App, blueprints: Sequence[APIBlueprint]) -> dict[str, Any]:
     return document
 
 
-def _beside_first_request(services: Services) -> list[Callable[[], None]]:
-    """Return what begins, in threads of its own, with the first request that is no health check."""
-    imports = services.documents.warm  # what a search needs
-    return [imports] if services.settings.environment.development else [imports, SchemaCheck(services.store).begin]
+def _beside_first_request(services: Services) -> Callable[[], None]:
+    """Return a function that begins, in threads of its own, what has to be done beside the first request."""
+    development = services.settings.environment.development
+    check = SchemaCheck(services.store).begin if not development else lambda: None
+
+    def begin() -> None:
+        services.documents.warm()  # imports what a search needs
+        check()
+
+    return begin
 
 
 def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
-    beside_first_request = _beside_first_request(services)
+    begin_beside = _beside_first_request(services)
 
     @app.before_request
     def begin() -> None:
@@ -339,8 +345,7 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
         if own.is_public(request.endpoint):
             own.enter()
             return
-        for begin_work in beside_first_request:
-            begin_work()
+        begin_beside()
         if services.internal is not None and request.endpoint in _INTERNAL:
             return
         # Unknown paths outside the API are a plain 404; in the API only signed-in callers learn what exists.
