@@ -80,10 +80,15 @@ def _last_name(node: ast.expr | None) -> str:
 
 
 def _assigned_collections(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield the names of variables that are assigned collections, each with its collection's name."""
     for node in ast.walk(tree):
-        value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+        if isinstance(node, ast.Assign):
+            target, value = node.targets[0], node.value
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            target, value = node.target, node.value
+        else:
+            continue
         if isinstance(value, ast.Call) and _last_name(value.func) == "Collection" and value.args:
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             name = value.args[0]
             if isinstance(target, ast.Name) and isinstance(name, ast.Constant):
                 yield target.id, str(name.value)
