@@ -1,5 +1,7 @@
 """``make fuzz-api``: schemathesis against a served app, in all its forms of attack, for as long as EXAMPLES says.
 
+The app has routes and collections of its own beside firelaunch's.
+
 Every answer must have a status, a type, a body and an error code that ``/openapi.json`` tells of, and none may be a
 5xx. It is run twice: with a budget that lasts, and with one that does not, so that most sends are refused.
 """
@@ -12,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from support import copy_template, served
+from support import copy_with_own_routes, served
 
 _SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 _CONFIG = Path(__file__).with_name("schemathesis.toml")
@@ -45,7 +47,7 @@ def apps(folder: Path) -> dict[str, Path]:
     """An app for each of the budgets, by what is said of it."""
     found = {}
     for number, (name, plan) in enumerate(PLANS.items()):
-        found[name] = copy_template(folder / str(number))
+        found[name] = copy_with_own_routes(folder / str(number))
         settings = found[name] / "firelaunch.toml"
         text = settings.read_text()
         for key, value in plan.items():

@@ -139,6 +139,19 @@ def copy_template(target: Path) -> Path:
     return Path(shutil.copytree(TEMPLATE, target, ignore=ignored))
 
 
+def copy_with_own_routes(target: Path) -> Path:
+    """The raw template with routes and collections of its own, as ``own_routes/meals.py`` has them."""
+    folder = copy_template(target)
+    shutil.copy(Path(__file__).parent / "own_routes" / "meals.py", folder / "app")
+    package, settings = folder / "app" / "__init__.py", folder / "firelaunch.toml"
+    text = package.read_text().replace("from . import workflow", "from . import meals, workflow")
+    declared = "routes=[meals.routes, meals.recipe_routes, meals.menu_routes], collections=[meals.meals, meals.recipes]"
+    package.write_text(text.replace("App(__name__)", f"App(__name__, {declared})"))
+    free = "[plans.free]\n"
+    settings.write_text(settings.read_text().replace(free, f'{free}features = ["diary"]\n'))
+    return folder
+
+
 def copy_repo(target: Path) -> Path:
     """What a clone of this repo would hold if all that is here were committed, with this repo's .venv for its own.
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from collections.abc import Collection as AnyCollection
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
 from flask import request
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from ..errors import BadRequest, PreconditionFailed, SettingsError
 from ..paging import Page
 from ..records.collection import Collection
 from ..records.fields import field_type
-from ..records.record import Record
-from .base import PageQuery, Path, admins_only, data
+from ..records.record import Record, time_of
+from .base import PageQuery, admins_only, data
 from .routes import RouteOptions, Routes
 
 __all__ = ["Action", "crud"]
@@ -31,10 +33,17 @@ _IF_MATCH = {
     "name": "If-Match",
     "in": "header",
     "description": "The record's `revision`: with another one, nothing is changed and the answer is a 409.",
-    "schema": {"type": "string", "maxLength": 40},
+    "schema": {"type": "string", "maxLength": 18, "pattern": '^([*]|"[0-9a-f]{1,16}"|[0-9a-f]{1,16})$'},
 }
+_REVISION = re.compile(r'[*]|"([0-9a-f]{1,16})"|([0-9a-f]{1,16})')
 _BOUNDS = {"_from": ">=", "_before": "<"}
 """Endings of parameters that compare a field, and how they compare."""
+
+
+class RecordPath(BaseModel):
+    """A record's path. The id is checked where it becomes part of a database path."""
+
+    id: str = Field(description="The record's id.", json_schema_extra={"pattern": "^[^/]+$", "maxLength": 1500})
 
 
 def crud(
@@ -120,23 +129,23 @@ class _Views(Generic[M]):
         return _annotated(view, body=_new(model), answer=model)
 
     def _get(self, model: type[M]) -> Callable[..., Any]:
-        def view(path: Path) -> M:
+        def view(path: RecordPath) -> M:
             return data(self._collection).get(path.id)
 
-        return _annotated(view, path=Path, answer=model)
+        return _annotated(view, path=RecordPath, answer=model)
 
     def _update(self, model: type[M]) -> Callable[..., Any]:
-        def view(path: Path, body: BaseModel) -> M:
+        def view(path: RecordPath, body: BaseModel) -> M:
             self._check_writer()
             fields = {name: getattr(body, name) for name in body.model_fields_set}
             if not fields:
                 raise BadRequest("Name at least one field to change.")
             return data(self._collection).update(path.id, fields, revision=_revision())
 
-        return _annotated(view, path=Path, body=_change(model), answer=model)
+        return _annotated(view, path=RecordPath, body=_change(model), answer=model)
 
     def _delete(self) -> Callable[..., Any]:
-        def view(path: Path) -> None:
+        def view(path: RecordPath) -> None:
             self._check_writer()
             records, revision = data(self._collection), _revision()
             if revision is None:
@@ -148,7 +157,7 @@ class _Views(Generic[M]):
                     raise PreconditionFailed
                 records.delete(record)
 
-        return _annotated(view, path=Path, answer=None)
+        return _annotated(view, path=RecordPath, answer=None)
 
     def _check_writer(self) -> None:
         if self._collection.owner == "app":
@@ -169,7 +178,7 @@ class _ListQuery(Generic[M]):
         self._filters |= {f"{name}{end}": f"{name} {op}" for name in compared for end, op in _BOUNDS.items()}
         fields: dict[str, Any] = {
             _python_name(parameter): (
-                field_type(collection.model, key.partition(" ")[0]) | None,
+                self._type(key.partition(" ")[0]),
                 Field(default=None, alias=parameter, description=f"Only records with {key} this."),
             )
             for parameter, key in self._filters.items()
@@ -179,6 +188,10 @@ class _ListQuery(Generic[M]):
             Field(default=None, description='What to sort by; "-" is descending.'),
         )
         self.model = create_model(f"{collection.model.__name__}Query", __base__=PageQuery, **fields)
+
+    def _type(self, name: str) -> Any:
+        kind = field_type(self._collection.model, name) | None
+        return Annotated[kind, BeforeValidator(_written_out)] if datetime in get_args(kind) else kind
 
     def run(self, query: Any) -> Page[M]:
         """Return the page that a query string asks for."""
@@ -203,9 +216,25 @@ def _annotated(view: Callable[..., Any], *, answer: Any, **arguments: type[BaseM
 
 
 def _revision() -> str | None:
-    """Return the revision that the request's If-Match names, or None."""
-    value = request.headers.get("If-Match", "*").strip()
-    return None if value == "*" else value.removeprefix('"').removesuffix('"')
+    """Return the revision that the request's If-Match names, or None.
+
+    Raises:
+        BadRequest: the header is no revision of ours.
+    """
+    match = _REVISION.fullmatch(request.headers.get("If-Match", "*"))
+    if match is None:
+        raise BadRequest("If-Match: send the record's revision in quotes.")
+    revision = match[1] or match[2]
+    if revision is not None:
+        time_of(revision)
+    return revision
+
+
+def _written_out(value: Any) -> Any:
+    """Refuse a number in place of a time, which pydantic would take for seconds since 1970."""
+    if isinstance(value, str) and "-" not in value[1:]:
+        raise ValueError("write a time such as 2026-03-01T12:00:00Z")
+    return value
 
 
 def _new(model: type[M]) -> type[M]:
