@@ -134,8 +134,10 @@ def test_a_pass_that_was_killed_goes_on_from_its_last_page(ada: Data, bob: Data,
         positions.extend(work.run(check=check))
     rest = Migration(scoped, [second])
     assert rest.outdated() == 4
-    list(rest.run(after=positions[-1] if positions else None))
+    looked_at: list[bool] = []
+    list(rest.run(after=positions[-1], check=lambda: looked_at.append(True)))
     assert (rest.rewritten, rest.outdated()) == (4, 0)
+    assert len(looked_at) == 5 + 1, "the first page is done, and is not read again"
 
 
 def test_a_record_that_cannot_be_rewritten_is_named_and_the_others_are_rewritten(
