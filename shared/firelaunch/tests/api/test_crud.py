@@ -82,8 +82,8 @@ def make(tmp_path: File) -> Iterator[MakeApp]:
     made: list[Any] = []
     problems: list[list[str]] = []
 
-    def make(*routes: Routes, documented: Documented | None = None) -> App:
-        services = build(Settings.load(write_app(tmp_path / "crud", SETTINGS + PLANS), {}))
+    def make(*routes: Routes, documented: Documented | None = None, **environ: str) -> App:
+        services = build(Settings.load(write_app(tmp_path / "crud", SETTINGS + PLANS), environ))
         made.append(services)
         app = App("crud", routes=routes, collections=[meals, recipes])
         init_app(app, services, lambda _: ())
@@ -115,6 +115,20 @@ def ada(app: App) -> User:
     return sign_in(app, "ada")
 
 
+@pytest.fixture(params=["sqlite", "emulator"])
+def any_app(
+    request: pytest.FixtureRequest, make: MakeApp, documented: Documented, monkeypatch: pytest.MonkeyPatch
+) -> App:
+    """The app on either store."""
+    if request.param == "sqlite":
+        return make(crud(meals), crud(recipes), documented=documented)
+    host = request.getfixturevalue("firestore_emulator").host
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)  # Google's library looks nowhere else
+    project = request.getfixturevalue("firestore_project")
+    environ = {"FIRELAUNCH_MODE": "emulators", "FIRESTORE_EMULATOR_HOST": host, "GOOGLE_CLOUD_PROJECT": project}
+    return make(crud(meals), crud(recipes), documented=documented, **environ)
+
+
 def add(user: User, **fields: Any) -> dict[str, Any]:
     answer = user.post("/api/meals", SOUP | fields)
     assert answer.status_code == 201, answer.text
@@ -128,7 +142,8 @@ def names(user: User, query: str = "") -> list[str]:
     return [item["name"] for item in answer.get_json()["items"]]
 
 
-def test_a_record_is_added_read_changed_and_deleted(ada: User) -> None:
+def test_a_record_is_added_read_changed_and_deleted(any_app: App) -> None:
+    ada = sign_in(any_app, "ada")
     meal = add(ada, mood="good", place={"city": "Bonn"}, tags=["a"])
     assert meal == {
         **SOUP,
@@ -186,7 +201,8 @@ def test_a_change_of_nothing_is_refused(ada: User) -> None:
     assert ada.patch(f"/api/meals/{add(ada)['id']}", {}).status_code == 400
 
 
-def test_of_two_who_change_a_revision_the_second_is_told_and_loses_nothing(ada: User) -> None:
+def test_of_two_who_change_a_revision_the_second_is_told_and_loses_nothing(any_app: App) -> None:
+    ada = sign_in(any_app, "ada")
     meal = add(ada)
     url, match = f"/api/meals/{meal['id']}", f'"{meal["revision"]}"'
     assert ada.patch(url, {"kcal": 1}, If_Match=match).status_code == 200
@@ -227,7 +243,8 @@ def test_many_who_change_one_field_each_lose_nothing(app: App, ada: User) -> Non
 # Lists
 
 
-def test_a_list_comes_in_the_declared_order_and_in_pages(ada: User) -> None:
+def test_a_list_comes_in_the_declared_order_and_in_pages(any_app: App) -> None:
+    ada = sign_in(any_app, "ada")
     for number in range(5):
         add(ada, name=f"m{number}", eaten_at=(NOON + timedelta(days=number)).isoformat())
     first = ada.get("/api/meals?limit=2").get_json()
@@ -238,7 +255,8 @@ def test_a_list_comes_in_the_declared_order_and_in_pages(ada: User) -> None:
     assert ([item["name"] for item in last["items"]], last["next_cursor"]) == (["m0"], None)
 
 
-def test_a_list_is_filtered_and_sorted_by_what_the_collection_declares(ada: User) -> None:
+def test_a_list_is_filtered_and_sorted_by_what_the_collection_declares(any_app: App) -> None:
+    ada = sign_in(any_app, "ada")
     add(ada, name="early", kind="lunch", place={"city": "Bonn"})
     add(ada, name="late", kind="lunch", eaten_at="2026-03-02T12:00:00Z")
     add(ada, name="other", eaten_at="2026-03-03T12:00:00Z")
@@ -273,9 +291,10 @@ def test_a_list_that_the_collection_does_not_declare_is_a_400(ada: User, query: 
 # Isolation
 
 
-def test_a_user_reaches_nobody_elses_records_by_id(app: App, ada: User) -> None:
+def test_a_user_reaches_nobody_elses_records_by_id(any_app: App) -> None:
+    ada = sign_in(any_app, "ada")
     meal = add(ada)
-    for other in (sign_in(app, "bob"), sign_in(app, "root", role="admin")):
+    for other in (sign_in(any_app, "bob"), sign_in(any_app, "root", role="admin")):
         url = f"/api/meals/{meal['id']}"
         assert other.get(url).status_code == 404
         assert other.patch(url, {"kcal": 0}).status_code == 404
@@ -285,12 +304,13 @@ def test_a_user_reaches_nobody_elses_records_by_id(app: App, ada: User) -> None:
     assert ada.get(f"/api/meals/{meal['id']}").get_json() == meal
 
 
-def test_a_cursor_is_refused_to_another_user_query_and_collection(app: App, ada: User) -> None:
+def test_a_cursor_is_refused_to_another_user_query_and_collection(any_app: App) -> None:
+    ada = sign_in(any_app, "ada")
     for number in range(3):
         add(ada, kind="lunch", name=f"m{number}")
     cursor = ada.get("/api/meals?limit=1&kind=lunch").get_json()["next_cursor"]
     assert ada.get(f"/api/meals?limit=1&kind=lunch&cursor={cursor}").status_code == 200
-    bob = sign_in(app, "bob")
+    bob = sign_in(any_app, "bob")
     for user, url in (
         (bob, "/api/meals?kind=lunch"),
         (ada, "/api/meals?kind=other"),
