@@ -62,7 +62,7 @@ fuzz-metering: setup ## Compare what is settled with what a model server charged
 chaos-stripe: setup ## Send Stripe's events shuffled, repeated, at once, and with losses: build/chaos-stripe.json
 	@PYTHONPATH=tests $(BIN)/python -m chaos_stripe $(or $(EVENTS),10000) $(or $(SUBSCRIPTIONS),200)
 
-chaos-jobs: setup ## Kill workers at random while they have 1,000 jobs to do: build/chaos-jobs.json
+chaos-jobs: setup ## Kill workers at random while they have 1,000 jobs and schedules to do: build/chaos-jobs.json
 	@PYTHONPATH=tests $(BIN)/python -m chaos_jobs
 
 chaos-rag: setup ## Kill processes at random while they index and re-embed documents: build/chaos-rag.json

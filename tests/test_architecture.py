@@ -15,7 +15,8 @@ ROWS = (
     "firelaunch.errors firelaunch.shutdown",
     "firelaunch.scope firelaunch.slots firelaunch.telemetry firelaunch.text_file",
     "firelaunch.identity firelaunch.settings firelaunch.store",
-    "firelaunch.billing firelaunch.llm firelaunch.membership firelaunch.paging firelaunch.prompts firelaunch.push",
+    "firelaunch.billing firelaunch.events firelaunch.llm firelaunch.membership firelaunch.paging firelaunch.prompts "
+    "firelaunch.push",
     "firelaunch.chats firelaunch.jobs firelaunch.metering firelaunch.rag",
     "firelaunch.documents firelaunch.records",
     "firelaunch.services",

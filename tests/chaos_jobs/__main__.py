@@ -1,4 +1,7 @@
-"""``make chaos-jobs``: 1,000 jobs on each backend; the figures are in build/chaos-jobs.json. Exit 1 if one is wrong."""
+"""``make chaos-jobs``: 1,000 jobs, and ticks of a schedule, on each backend. Exit 1 if a figure is wrong.
+
+The figures are in build/chaos-jobs.json.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,22 @@ from pathlib import Path
 from firelaunch.testing.emulator import Emulator, EmulatorUnavailable
 from support import ROOT
 
-from .run import on_cloud_tasks, on_threads, progress
+from .run import Load, on_cloud_tasks, on_threads, progress
 
-_JOBS = 1000
-_KILLS = 60
+_LOAD = Load(jobs=1000, kills=60, ticks=5, users=250)
 
 
 def main() -> int:
     """Run it.
 
     Returns:
-        the exit code: 0 where no job was lost or applied twice, 1 where one was, 2 where it could not be run.
+        the exit code: 0 where no job was lost, missed or applied twice, 1 where one was, 2 where it could not be run.
     """
     try:
         with Emulator.start() as emulator, tempfile.TemporaryDirectory() as folder:
             project = f"demo-{secrets.token_hex(8)}"
-            reports = {"embedded": on_threads(Path(folder) / "embedded", _JOBS, _KILLS, progress)}
-            reports["cloud_tasks"] = on_cloud_tasks(Path(folder) / "cloud", emulator, project, _JOBS, _KILLS, progress)
+            reports = {"embedded": on_threads(Path(folder) / "embedded", _LOAD, progress)}
+            reports["cloud_tasks"] = on_cloud_tasks(Path(folder) / "cloud", emulator, project, _LOAD, progress)
     except EmulatorUnavailable as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -11,29 +11,32 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from fakes.cloud_tasks import CloudTasksServer, RetryPolicy
 from fakes.jobs import ACCOUNT, QUEUE
 from firelaunch.jobs import Jobs
-from firelaunch.jobs.base import Job
+from firelaunch.jobs.base import Job, NoPayload
 from firelaunch.jobs.cloud_tasks import CloudTasksBackend
+from firelaunch.jobs.schedules import FAN_OUT, FanOut, Schedules, tick_key
 from firelaunch.scope import Scope
 from firelaunch.services.build import build
 from firelaunch.services.bundle import Services
 from firelaunch.settings.app import Settings
-from firelaunch.store.base import Query
+from firelaunch.store.base import Query, Set
 from firelaunch.testing.apps import SETTINGS, write_app
 from firelaunch.testing.certificates import CertificateServer
 from firelaunch.testing.emulator import Emulator
 from support import PYTHON, ROOT, clean_environ, free_port
 
-from .worker import STEPS, WORK, Work, effect_path
+from .worker import STEPS, WORK, Work, each_minute, effect_path
 
-__all__ = ["Report", "on_cloud_tasks", "on_threads"]
+__all__ = ["Load", "Report", "on_cloud_tasks", "on_threads"]
 
 _PROCESSES = 3
 _PAUSE = 0.1
@@ -48,6 +51,9 @@ backoff_seconds = 0.05
 backoff_max_seconds = 0.5
 max_attempts = 100
 workers = 4
+
+[schedules]
+each_minute = {{ cron = "* * * * *", each = "user" }}
 """
 )
 
@@ -60,7 +66,8 @@ class Report:
 
     ``kills`` of workers by SIGKILL, ``stalls`` by SIGSTOP for longer than a lease, until SIGCONT.
     ``lost`` did not succeed in the end, or left out an effect; ``applied_twice`` have an effect more than once;
-    ``retaken`` is how often a job was taken up anew.
+    ``retaken`` is how often a job was taken up anew. Each of the ``ticks`` of a schedule was called three times at
+    once; ``missed`` and ``doubled`` are the users' jobs of a tick that did not come to their end, or more than once.
     """
 
     jobs: int
@@ -69,27 +76,38 @@ class Report:
     lost: int = 0
     applied_twice: int = 0
     retaken: int = 0
+    ticks: int = 0
+    missed: int = 0
+    doubled: int = 0
     seconds: float = 0.0
     examples: list[str] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:
-        """Whether nothing was lost or applied twice."""
-        return not self.lost and not self.applied_twice
+        """Whether nothing was lost, missed, applied twice or doubled."""
+        return not (self.lost or self.applied_twice or self.missed or self.doubled)
 
 
-def on_threads(folder: Path, jobs: int, kills: int, say: Say = lambda _: None) -> Report:
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What there is to do under so many ``kills``: ``jobs``, and ``ticks`` of a schedule for each of ``users``."""
+
+    jobs: int
+    kills: int
+    ticks: int
+    users: int
+
+
+def on_threads(folder: Path, load: Load, say: Say = lambda _: None) -> Report:
     """The embedded backend: processes with threads on one SQLite file."""
     path = write_app(folder, _SETTINGS)
     services = build(Settings.load(path, {}))
     environ = clean_environ(CHAOS=json.dumps({"settings": str(path)}), PYTHONPATH=str(ROOT / "tests"))
     with _processes(environ, folder) as pids:
-        return _run(services, jobs, kills, pids, say)
+        return _run(services, load, pids, say)
 
 
-def on_cloud_tasks(
-    folder: Path, emulator: Emulator, project: str, jobs: int, kills: int, say: Say = lambda _: None
-) -> Report:
+def on_cloud_tasks(folder: Path, emulator: Emulator, project: str, load: Load, say: Say = lambda _: None) -> Report:
     """Cloud Tasks, played by a local server, which calls gunicorn's workers; the jobs are on the Firestore emulator."""
     path, port = write_app(folder, _SETTINGS), free_port()
     url = f"http://127.0.0.1:{port}"
@@ -113,7 +131,7 @@ def on_cloud_tasks(
             backend=CloudTasksBackend("demo", QUEUE, url, ACCOUNT, channel=server.channel),
         )
         with _gunicorn(environ, folder) as pids:
-            report = _run(services, jobs, kills, pids, say)
+            report = _run(services, load, pids, say)
         report.lost += len(server.dropped)
         return report
 
@@ -163,21 +181,56 @@ def _gunicorn(environ: dict[str, str], folder: Path) -> Iterator[Callable[[], li
             master.wait()
 
 
-def _run(services: Services, jobs: int, kills: int, pids: Callable[[], list[int]], say: Say) -> Report:
-    report, began, over = Report(jobs), time.monotonic(), threading.Event()
-    killer = threading.Thread(target=_kill, args=(report, kills, pids, over))
+def _run(services: Services, load: Load, pids: Callable[[], list[int]], say: Say) -> Report:
+    report, began, over = Report(load.jobs), time.monotonic(), threading.Event()
+    killer = threading.Thread(target=_kill, args=(report, load.kills, pids, over))
     killer.start()
     try:
         queue = services.jobs
-        ids = [_put_off(queue, n) for n in range(jobs)]
-        _wait(services, ids, report, say)
+        ids = [_put_off(queue, n) for n in range(load.jobs)]
+        scheduled = _tick(services, load, report, say)
+        _wait(services, [*ids, *scheduled], report, say)
     finally:
         over.set()
         killer.join()
     _count(services, ids, report)
+    _count_scheduled(services, scheduled, report)
+    stored = services.store.count(Query(services.store.scope.jobs()))
+    report.lost += max(0, len(ids) + len(scheduled) + report.ticks - stored)
+    report.doubled += max(0, stored - len(ids) - len(scheduled) - report.ticks)
     report.seconds = round(time.monotonic() - began, 1)
     services.store.close()
     return report
+
+
+def _tick(services: Services, load: Load, report: Report, say: Say) -> list[tuple[Scope, str]]:
+    """Call ticks of a schedule, each from three threads, and return the ids of the jobs that users are to get."""
+    everyone = [*_USERS, *(Scope("demo", f"scheduled-{n:03}") for n in range(load.users))]
+    for user in everyone:
+        services.store.commit([Set(user.chat("c1"), {})])
+    schedules = Schedules(services.store, services.jobs, services.settings.schedules, {"each_minute": each_minute.kind})
+    first = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=load.ticks)
+    expected: list[tuple[Scope, str]] = []
+    for number in range(load.ticks):
+        at = first + timedelta(minutes=number)
+        with ThreadPoolExecutor(3) as callers:
+            outcomes = [tick.outcome for tick in callers.map(lambda at: schedules.tick("each_minute", at), [at] * 3)]
+        report.ticks += outcomes.count("enqueued")
+        key = tick_key("each_minute", at)
+        fan_out = services.jobs.prepare(services.store.scope, FAN_OUT, FanOut(schedule="each_minute", tick=at), key=key)
+        _wait(services, [(services.store.scope, fan_out.job_id)], report, say)
+        expected += [(u, services.jobs.prepare(u, each_minute.kind, NoPayload(), key=key).job_id) for u in everyone]
+    return expected
+
+
+def _count_scheduled(services: Services, ids: list[tuple[Scope, str]], report: Report) -> None:
+    for scope, job_id in ids:
+        effect = services.store.get(effect_path(scope.root, job_id))
+        ends = 0 if effect is None else int(effect.data["ends"])
+        report.missed += ends < 1
+        report.doubled += ends > 1
+        if ends != 1 and len(report.examples) < 10:
+            report.examples.append(f"{job_id} of {scope.uid}: {ends} ends")
 
 
 def _put_off(queue: Jobs, number: int) -> tuple[Scope, str]:
@@ -240,8 +293,6 @@ def _count(services: Services, ids: list[tuple[Scope, str]], report: Report) -> 
         if (state, steps, ends) != ("succeeded", STEPS, 1) and len(report.examples) < 10:
             report.examples.append(f"{job_id}: {state}, {steps} steps, {ends} ends")
         report.retaken += 0 if job is None else job.data["attempts"] - 1
-    stored = services.store.count(Query(services.store.scope.jobs()))
-    report.lost += max(0, len(ids) - stored)
 
 
 def progress(line: str) -> None:

@@ -15,9 +15,10 @@ from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
 from firelaunch.store.base import Increment, Set
 from firelaunch.worker import Handlers, JobDone, JobRun
+from firelaunch.worker.job_definitions import job
 from pydantic import BaseModel
 
-__all__ = ["STEPS", "WORK", "Work", "cloud_app", "effect_path", "embedded"]
+__all__ = ["STEPS", "WORK", "Work", "cloud_app", "each_minute", "effect_path", "embedded"]
 
 STEPS = 3
 
@@ -49,12 +50,19 @@ def work(run: JobRun, payload: Work) -> JobDone:
     return JobDone(writes=[Set(path, {"ends": Increment(1)}, merge=True)])
 
 
+@job("each_minute", max_attempts=100)
+def each_minute(run: JobRun) -> JobDone:
+    """Count the end of a job of a schedule once."""
+    return JobDone(writes=[Set(effect_path(run.scope.root, run.id), {"ends": Increment(1)}, merge=True)])
+
+
 def embedded() -> None:
-    """One process of an app on a laptop; it works until it is killed."""
+    """One process of an app on a laptop; it works until it is killed. The ticks of schedules are called elsewhere."""
     known = json.loads(os.environ["CHAOS"])
-    app = App("chaos")
-    init_app(app, build(Settings.load(Path(known["settings"]), {})), lambda _: (), HANDLERS)
-    app.start_jobs()
+    app, services = App("chaos", jobs=[each_minute]), build(Settings.load(Path(known["settings"]), {}))
+    init_app(app, services, lambda _: (), HANDLERS)
+    if services.jobs.backend is not None and app.runner is not None:
+        services.jobs.backend.start(services.jobs.due, app.runner.run)
     signal.pause()
 
 
@@ -75,7 +83,7 @@ def cloud_app() -> App:
         ),
         internal=ServiceAccountTokens(known["url"], ACCOUNT, known["certificates"]),
     )
-    app = App("chaos")
+    app = App("chaos", jobs=[each_minute])
     init_app(app, services, lambda _: (), HANDLERS)
     return app
 

@@ -19,6 +19,7 @@ from firelaunch.llm.types import Chunk
 from firelaunch.rag.web.fetch import Fetcher
 from firelaunch.scope import Scope
 from firelaunch.server.app import App, init_app
+from firelaunch.server.declared import Declared
 from firelaunch.services.build import build
 from firelaunch.services.bundle import Services
 from firelaunch.settings.app import Settings
@@ -50,6 +51,9 @@ workers = 4
 """Settings under which a job that fails is tried again at once."""
 
 
+_NOTHING = Declared()
+
+
 @dataclass(slots=True)
 class Site:
     """An app, its services, and the handlers of its jobs.
@@ -57,6 +61,7 @@ class Site:
     Attributes:
         cloud: the server that plays Cloud Tasks; None where jobs run in the app's own threads.
         url: where the app is served; empty where it is not.
+        certificates: sign tokens as Google does; None where the app is not served.
     """
 
     app: App
@@ -65,6 +70,7 @@ class Site:
     runner: Runner
     cloud: CloudTasksServer | None = None
     url: str = ""
+    certificates: CertificateServer | None = None
 
     def finished(self, job: Job, seconds: float = 30.0) -> Job:
         """The job once it has ended.
@@ -99,6 +105,7 @@ def embedded_site(
     started: bool = True,
     workflow: Workflow = lambda _: [Chunk("Yes.")],
     fetcher: Fetcher | None = None,
+    declared: Declared = _NOTHING,
     **environ: str,
 ) -> Iterator[Site]:
     """An app on a laptop, with its data in ``folder`` (or in ``store``)."""
@@ -106,7 +113,7 @@ def embedded_site(
     loaded = Settings.load(write_app(folder, settings), environ)
     backend = EmbeddedBackend(loaded.jobs.workers, poll_seconds=0.02)
     services = build(loaded, clock, store, backend=backend, fetcher=fetcher)
-    app = App("test")
+    app = _app(declared)
     init_app(app, services, workflow, handlers)
     if started:
         app.start_jobs()
@@ -124,25 +131,37 @@ def cloud_site(
     clock: Callable[[], datetime] = _now,
     settings: str = JOB_SETTINGS,
     twice: float = 0.0,
+    declared: Declared = _NOTHING,
+    **environ: str,
 ) -> Iterator[Site]:
     """An app as in the cloud: served over HTTP, called by the server that plays Cloud Tasks."""
     handlers = Handlers()
     policy = RetryPolicy(min_backoff=0.02, max_backoff=0.2)
-    app = App("test")
+    app = _app(declared)
     with (
         CertificateServer() as certificates,
         CloudTasksServer(QUEUE, certificates=certificates, policy=policy, twice=twice) as cloud,
         _served(app) as url,
     ):
         services = build(
-            Settings.load(write_app(folder, settings), {}),
+            Settings.load(write_app(folder, settings), environ),
             clock,
             store,
             backend=CloudTasksBackend("demo", QUEUE, url, ACCOUNT, clock, channel=cloud.channel),
             internal=ServiceAccountTokens(url, ACCOUNT, certificates.url),
         )
         init_app(app, services, lambda _: [Chunk("Yes.")], handlers)
-        yield Site(app, services, handlers, _runner(app), cloud, url)
+        yield Site(app, services, handlers, _runner(app), cloud, url, certificates)
+
+
+def _app(declared: Declared) -> App:
+    return App(
+        "test",
+        routes=declared.routes,
+        collections=declared.collections,
+        jobs=declared.jobs,
+        events=declared.events,
+    )
 
 
 def _runner(app: App) -> Runner:

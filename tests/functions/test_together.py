@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
+from firelaunch.api.caller_tokens import CalledHere
 from firelaunch.errors import Unauthenticated
-from firelaunch.functions.caller_tokens import CalledHere
 from firelaunch.functions.router import together
 from firelaunch.jobs.oidc import ServiceAccountTokens
 from firelaunch.scope import Scope

@@ -12,10 +12,10 @@ import pytest
 from firelaunch.errors import StoreError
 from firelaunch.store.base import Document, GeoPoint, Reference, Set, TreeStore, Vector, Write
 from firelaunch.store.firestore import FirestoreStore
+from firelaunch.store.json_values import decoded, encoded
 from firelaunch.store.sqlite import SQLiteStore
 from firelaunch_cli.transfer import file as transfer
 from firelaunch_cli.transfer.file import TransferError, export, load
-from firelaunch_cli.transfer.values import decoded, encoded
 from hypothesis import given
 from hypothesis import strategies as st
 

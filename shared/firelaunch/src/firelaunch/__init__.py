@@ -57,6 +57,11 @@ if TYPE_CHECKING:
     from .worker import JobDone as JobDone
     from .worker import JobFailed as JobFailed
     from .worker import JobRun as JobRun
+    from .worker.event_handlers import UploadEvent as UploadEvent
+    from .worker.event_handlers import WriteEvent as WriteEvent
+    from .worker.event_handlers import on_upload as on_upload
+    from .worker.event_handlers import on_write as on_write
+    from .worker.job_definitions import job as job
 
 _HOME = {
     "App": "server.app",
@@ -88,7 +93,9 @@ _HOME = {
     "Tool": "llm.tools",
     "ToolError": "llm.tools",
     "Turn": "turns.turn",
+    "UploadEvent": "worker.event_handlers",
     "Workflow": "turns.turn",
+    "WriteEvent": "worker.event_handlers",
     "admins_only": "api.base",
     "build": "services.build",
     "caller": "api.base",
@@ -98,7 +105,10 @@ _HOME = {
     "data": "api.base",
     "example": "api.base",
     "init_app": "server.app",
+    "job": "worker.job_definitions",
     "moderated": "turns.guardrails",
+    "on_upload": "worker.event_handlers",
+    "on_write": "worker.event_handlers",
 }
 """Where each public name is defined."""
 

@@ -286,6 +286,14 @@ class Scope:
         """Return the path of one job, in the app's own collection."""
         return f"apps/{self.app_id}/jobs/{check_id(job_id)}"
 
+    def schedule(self, name: str) -> str:
+        """Return the path of the latest tick of one schedule, in the app's own collection."""
+        return f"apps/{self.app_id}/schedules/{check_id(name)}"
+
+    def members(self) -> str:
+        """Return the path of the collection of the app's members."""
+        return f"apps/{self.app_id}/members"
+
     def batch_items(self, job_id: str) -> str:
         """Return the path of the collection of the results of one of the user's batches."""
         return f"{self._user()}/batches/{check_id(job_id)}/items"

@@ -236,7 +236,7 @@ def test_internal_routes_take_googles_token_for_this_service_and_account_and_no_
     site.services.store.commit([prepared.write])
     body = {"app_id": "demo", "job_id": prepared.job_id}
     for name, token in refused_tokens(site).items():
-        for path in ("/internal/jobs/note", "/internal/sweep"):
+        for path in ("/internal/jobs/note", "/internal/sweep", "/internal/schedules/x", "/internal/events/x"):
             status, answer = call(site, path, token, body)
             assert (status, answer["error"]["code"]) == (401, "unauthenticated"), name
     assert seen == []

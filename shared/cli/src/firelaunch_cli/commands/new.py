@@ -86,12 +86,13 @@ def command(no_input: bool, answers: tuple[str, ...]) -> None:
 
     Answers may be given, as in: firelaunch new app_name="My shop" model_provider=vertex
 
-    "firelaunch new function NAME [http|storage|firestore]" makes a Cloud Function instead: docs/functions.md.
+    "firelaunch new function NAME [write|upload|http]", in an app's folder, makes a function of the app's own instead;
+    in the repo, with http, storage or firestore, a Cloud Function: docs/functions.md.
     """
-    root = repo_root()
     if answers[:1] == ("function",):
-        _new_function(root, answers[1:])
+        _new_function(answers[1:])
         return
+    root = repo_root()
     chosen = parse_answers(answers, _questions(root))
     if not no_input:
         chosen = _with_free_name(root / "apps", chosen)
@@ -110,12 +111,25 @@ def _with_free_name(apps: Path, chosen: dict[str, str]) -> dict[str, str]:
     return {**chosen, "app_name": f"My app {number}"}
 
 
-def _new_function(root: Path, words: tuple[str, ...]) -> None:
+def _new_function(words: tuple[str, ...]) -> None:
     from .new_function import KINDS, make_function
+    from .new_handler import HANDLER_KINDS, app_around
 
+    app = app_around(Path.cwd())
+    if app is not None:
+        name, kind, *more = (*words, "write") if len(words) == 1 else words or ("", "")
+        if kind not in HANDLER_KINDS or len(more) > 1:
+            raise click.UsageError(
+                f"Say: firelaunch new function NAME [{'|'.join(HANDLER_KINDS)}] [COLLECTION or FOLDER]"
+            )
+        _new_handler(app, name, kind, *more)
+        return
+    root = repo_root()
     name, kind, *more = (*words, "http") if len(words) == 1 else words or ("", "")
     if more or kind not in KINDS:
-        raise click.UsageError(f"Say: firelaunch new function NAME [{'|'.join(KINDS)}]")
+        raise click.UsageError(
+            f"Say: firelaunch new function NAME [{'|'.join(KINDS)}], or run it in an app's folder for one of the app's."
+        )
     for path in make_function(root, name, kind):
         click.echo(path.relative_to(root))
     click.echo(
@@ -123,6 +137,17 @@ def _new_function(root: Path, words: tuple[str, ...]) -> None:
         f"\n  its test            .venv/bin/pytest -q tests/functions/test_{name}.py"
         "\n  run it, deploy it   docs/functions.md"
     )
+
+
+def _new_handler(app: Path, name: str, kind: str, of: str = "") -> None:
+    from .new_handler import make_handler
+
+    made = make_handler(app, name, kind, of)
+    for path in made.files:
+        click.echo(path.relative_to(app))
+    if made.to_add:
+        click.echo(f"\n  add to create_app   {made.to_add}")
+    click.echo(f"\n  what it does        app/{name}.py\n  its test            pytest -q tests/test_{name}.py")
 
 
 def _questions(root: Path) -> list[str]:

@@ -12,8 +12,7 @@ from typing import IO, Any
 from firelaunch.errors import FirelaunchError
 from firelaunch.scope import Scope, split
 from firelaunch.store.base import Document, Set, TreeStore
-
-from .values import decoded, encoded
+from firelaunch.store.json_values import decoded, encoded
 
 __all__ = ["Export", "Import", "Line", "TransferError", "export", "load"]
 

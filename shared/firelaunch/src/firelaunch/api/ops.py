@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import AlreadyExists, InvalidCursor, InvalidId, JobsUnavailable, NotFound, TooLarge
 from ..jobs.base import job_view
+from ..jobs.schedules import schedule_views
 from ..metering.call_records import calls_of_request, calls_of_user
 from ..worker.tasks.reembed import REEMBED, Reembed
 from ..worker.tasks.rollup import rollup_view
@@ -120,7 +121,56 @@ class OpsCallPage(BaseModel):
     next_cursor: str | None
 
 
+_SCHEDULE = {
+    "name": "weekly_summary",
+    "cron": "0 7 * * 1",
+    "zone": "Europe/Berlin",
+    "each": "user",
+    "next_tick": "2026-03-09T06:00:00Z",
+    "last_tick": "2026-03-02T06:00:00Z",
+    "job": "j0123456789abcdef0123456789abcdef",
+    "enqueued": 8,
+    "missed": 1,
+    "missed_ticks": ["2026-02-23T06:00:00Z"],
+    "skipped": 0,
+    "skipped_ticks": [],
+}
+
+
+class OpsSchedule(BaseModel):
+    """A schedule of the app, and its ticks."""
+
+    model_config = example(_SCHEDULE)
+    name: str = Field(description="Of the schedule and of its job.")
+    cron: str
+    zone: str
+    each: str = Field(description='"app" or "user".')
+    next_tick: str
+    last_tick: str | None = Field(description="The latest tick that was called; null before the first.")
+    job: str | None = Field(description="The app's job of the latest tick: it enqueues a job for each user, or is it.")
+    enqueued: int = Field(description="Ticks whose job was enqueued.")
+    missed: int = Field(description="Ticks that nobody called, as while a laptop was asleep.")
+    missed_ticks: list[str] = Field(description="The latest of them.")
+    skipped: int = Field(description="Ticks that came while the job of the tick before was still running.")
+    skipped_ticks: list[str] = Field(description="The latest of them.")
+
+
+class OpsSchedules(BaseModel):
+    """The app's schedules."""
+
+    model_config = example({"items": [_SCHEDULE]})
+    items: list[OpsSchedule]
+
+
 api = Routes("ops", "ops", prefix="/v1")
+
+
+@api.get("/ops/schedules", responses={200: OpsSchedules, **errors()}, summary="List the app's schedules (admins)")
+def schedules() -> dict[str, Any]:
+    """List the app's schedules (admins)."""
+    admins_only()
+    own = services()
+    return {"items": schedule_views(own.store, own.settings.schedules, own.clock())}
 
 
 @api.get("/ops/usage", responses={200: OpsUsage, **errors()}, summary="What has everybody used? (admins)")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from ..api.caller_tokens import CalledHere
 from ..billing.base import Payments
 from ..billing.ledger import Ledger
 from ..billing.reconcile import Reconciliation
@@ -31,7 +32,6 @@ from ..settings.app import Settings
 from ..store.base import DocumentStore
 from ..store.scoped import ScopedStore
 from ..telemetry import configure_logs
-from .caller_tokens import CalledHere
 from .host import Host
 from .membership import ProjectTokens, membership_app
 from .stripe_webhook import Invoker, reconciliation_app, webhook_app

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ..errors import BadRequest
 from ..scope import Scope
 from ..store.base import Document
 
@@ -20,11 +21,14 @@ __all__ = [
     "Backend",
     "Callers",
     "Delivery",
+    "HasKind",
     "Job",
     "Kind",
+    "NoPayload",
     "State",
     "event",
     "job_view",
+    "kind_of",
 ]
 
 P = TypeVar("P", bound=BaseModel)
@@ -40,6 +44,12 @@ KEPT_EVENTS: Final = 30
 """The number of the latest events that a job's history keeps."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+class NoPayload(BaseModel):
+    """The payload of a job that takes none."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,37 @@ class Kind(Generic[P]):
             raise ValueError(f"{self.name!r} cannot name a kind of job: use letters, digits and '_', a letter first")
         if not 0 < self.seconds <= 1740:
             raise ValueError(f"a try of {self.name!r} has at most 1,740 seconds")
+
+    def payload_of(self, payload: BaseModel | None = None) -> P:
+        """Return ``payload``, or for None the one with every field's default.
+
+        Raises:
+            BadRequest: ``payload`` is of another model, or is None and a field has no default.
+        """
+        if payload is None:
+            try:
+                return self.payload()
+            except ValidationError as error:
+                field = ".".join(str(part) for part in error.errors()[0]["loc"])
+                raise BadRequest(
+                    f"A job {self.name!r} takes {self.payload.__name__}: {field!r} has no default.", reason="no payload"
+                ) from None
+        if not isinstance(payload, self.payload):
+            raise BadRequest(reason=f"a job {self.name!r} takes {self.payload.__name__}")
+        return payload
+
+
+class HasKind(Protocol[P]):
+    """An object that jobs of one kind are enqueued by, such as a function under ``@job``."""
+
+    @property
+    def kind(self) -> Kind[P]:
+        """The kind."""
+
+
+def kind_of(job: Kind[P] | HasKind[P]) -> Kind[P]:
+    """Return the kind of job that ``job`` is or has."""
+    return job if isinstance(job, Kind) else job.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +151,11 @@ class Backend(Protocol):
 class Callers(Protocol):
     """Verifies who delivers jobs over HTTP."""
 
-    def verify(self, token: str) -> None:
+    def verify(self, token: str, also: str | None = None) -> None:
         """Return if ``token`` is valid.
+
+        Args:
+            also: another audience to accept.
 
         Raises:
             Unauthenticated: the token is invalid.

@@ -14,7 +14,6 @@ from pydantic import BaseModel
 
 from ..errors import (
     AlreadyExists,
-    BadRequest,
     Conflict,
     JobsUnavailable,
     NotFound,
@@ -61,7 +60,8 @@ class Jobs:
         store: the app's store.
         backend: delivers jobs to a worker; None if no backend is set up.
         clock: returns the current time, with its time zone.
-        only: the one scope whose jobs can be reached, inside a job's handler; None for all of the app.
+        only: the scope whose jobs can be reached, inside a job's handler: one user's, or the app's, which may reach
+            its users' jobs; None for all of the app.
 
     Every method that takes a ``job_id`` raises NotFound if that job is not the scope's, and InvalidId. If ``only`` is a
     user, every method raises ScopeViolation for jobs of others.
@@ -118,9 +118,7 @@ class Jobs:
         scope = self.__checked(scope)
         if self.backend is None:
             raise JobsUnavailable(reason=_NO_BACKEND)
-        if not isinstance(payload, kind.payload):
-            raise BadRequest(reason=f"a job {kind.name!r} takes {kind.payload.__name__}")
-        text = payload.model_dump_json()
+        text = kind.payload_of(payload).model_dump_json()
         if len(text.encode()) > PAYLOAD_BYTES:
             raise TooLarge(f"A job's payload has at most {PAYLOAD_BYTES} bytes.")
         now = self.clock()
@@ -306,7 +304,8 @@ class Jobs:
 
     def __checked(self, scope: Scope) -> Scope:
         own = Scope.plain(scope)
-        if own.app_id != self.__store.scope.app_id or (self.__only is not None and own != self.__only):
+        reached = self.__only is None or self.__only.uid is None or own == self.__only
+        if own.app_id != self.__store.scope.app_id or not reached:
             raise ScopeViolation(reason=f"a job of {(self.__only or self.__store.scope).root} reached for {own.root}")
         return own
 

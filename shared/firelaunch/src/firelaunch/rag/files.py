@@ -9,7 +9,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -108,18 +108,31 @@ class ScopedFiles:
     Raises (every method): ScopeViolation for any other path.
     """
 
-    def __init__(self, files: Files, scope: Scope) -> None:
+    def __init__(self, files: Files, scope: Scope, observers: list[Callable[[str], None]] | None = None) -> None:
         self.__files = files
         self.__root = split(scope.root)
+        self.__observers: list[Callable[[str], None]] = [] if observers is None else observers
 
     def within(self, scope: Scope) -> ScopedFiles:
         """Return files that only reach the narrower ``scope``."""
         self.__check(scope.root)
-        return ScopedFiles(self.__files, scope)
+        return ScopedFiles(self.__files, scope, self.__observers)
+
+    def observe(self, observer: Callable[[str], None]) -> None:
+        """Have ``observer`` called with the path of each file that was put, by these files or any :meth:`within` them.
+
+        Raises:
+            ScopeViolation: these files are not the whole app's.
+        """
+        if len(self.__root) != 2:
+            raise ScopeViolation(reason=f"an observer of the files of {'/'.join(self.__root)!r}")
+        self.__observers.append(observer)
 
     def put(self, path: str, file: IO[bytes], fence: Fence | None = None) -> None:
         """Keep a file, as :meth:`Files.put` describes."""
         self.__files.put(self.__check(path), file, fence)
+        for observer in self.__observers:
+            observer(path)
 
     def has(self, path: str) -> bool:
         """Return whether a file is kept, as :meth:`Files.has` describes."""

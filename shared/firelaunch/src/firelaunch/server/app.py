@@ -66,6 +66,7 @@ from ..worker import Handlers, Runner
 from ..worker.tasks.ingest import document_handlers
 from ..worker.tasks.reconcile import billing_handlers
 from ..worker.tasks.reembed import reembed_handlers
+from .background import Background, background
 from .declared import Declared
 from .tasks import upkeep_handlers
 
@@ -82,7 +83,7 @@ _PUBLIC = _QUIET | {
     "tryout.page",
     "tryout.asset",
 }
-_INTERNAL = frozenset({"internal.run", "internal.sweep"})
+_INTERNAL = frozenset({"internal.run", "internal.sweep", "internal.tick", "internal.event"})
 """Endpoints whose own blueprint verifies the token before any of its routes runs, as it is a token of another kind."""
 
 _NOUNS = (
@@ -206,6 +207,7 @@ class App(OpenAPI):
         self.body_seconds = 300.0
         self.start_jobs: Callable[[], None] = lambda: None
         self.runner: Runner | None = None
+        self.background: Background | None = None
 
 
 def init_app(app: App, services: Services, workflow: Workflow, handlers: Handlers | None = None) -> None:
@@ -243,8 +245,12 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     workflow = _guarded(workflow, services)
     turns = Turns(services, workflow, app.shutdown)
     job_handlers = billing_handlers(upkeep_handlers(services, document_handlers(reembed_handlers(handlers))))
-    runner = Runner(services, batch_handlers(workflow, job_handlers), app.shutdown)
-    app.start_jobs = lambda: _start_jobs(app, services, runner)
+    work = background(services, app.declared, batch_handlers(workflow, job_handlers), handlers)
+    runner = Runner(services, work.handlers, app.shutdown)
+    if settings.environment.development:
+        work.observe(services)
+    app.background = work
+    app.start_jobs = lambda: _start_jobs(app, services, runner, work)
     app.runner = runner
     slots = follower_slots(max(1, settings.cloud.concurrency // 2))
     document = cache(partial(_document, app, services, own))
@@ -256,7 +262,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     if own.public:
         log.info("public routes, which need no token: %s", ", ".join(own.public))
     if services.internal is not None:
-        app.register_api(internal.routes(services, runner))
+        app.register_api(internal.routes(services, runner, work.schedules, work.events))
 
 
 def trust_hops(app: Flask, hops: int) -> None:
@@ -274,8 +280,10 @@ def trust_hops(app: Flask, hops: int) -> None:
     app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=0, x_host=0)  # type: ignore[method-assign]
 
 
-def _start_jobs(app: App, services: Services, runner: Runner) -> None:
+def _start_jobs(app: App, services: Services, runner: Runner, work: Background) -> None:
     queue = services.jobs
+    if services.settings.environment.development:
+        work.start(services, app.shutdown)
     if queue.backend is not None:
         queue.backend.start(lambda most: [] if app.shutdown.begun else queue.due(most), runner.run)
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from ..billing.checkout import Checkout
 from ..chats.store import Chats
 from ..documents.catalog import Documents
 from ..identity import Attestation, DevIdentity, Identity
-from ..jobs import Callers, Jobs
+from ..jobs import Callers, Job, Jobs, Kind
+from ..jobs.base import HasKind, kind_of
 from ..llm.gateway import Gateway
 from ..metering.contention import Retries
 from ..metering.model_calls import ModelCalls
@@ -23,6 +27,8 @@ from ..settings.app import Settings
 from ..store.scoped import ScopedStore
 
 __all__ = ["Services"]
+
+P = TypeVar("P", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,25 @@ class Services:
     clock: Callable[[], datetime]
     checkout: Checkout
     push: Push | None
+
+    def enqueue(
+        self, job: Kind[P] | HasKind[P], payload: P | None = None, *, key: str | None = None, delay: float = 0.0
+    ) -> Job:
+        """Enqueue a job for the scope that these services are bound to: a user, or the app. Return the stored job.
+
+        Args:
+            job: a function under ``@job``, or a ``Kind``.
+            payload: None for the payload with every field's default.
+            key: an idempotency key. Jobs of the same scope, kind and key are one job.
+            delay: the seconds before which the job does not start.
+
+        Raises:
+            BadRequest: the payload is of another model, or is left out and has fields without defaults.
+            TooLarge: the payload is too large.
+            JobsUnavailable: in the cloud, jobs.url or jobs.service_account is not set.
+        """
+        kind = kind_of(job)
+        return self.jobs.enqueue(self.store.scope, kind, kind.payload_of(payload), key=key, delay=delay)
 
     def within(self, scope: Scope) -> Services:
         """Return services bound to ``scope``. They reach no path and no job outside it, and issue no tokens.

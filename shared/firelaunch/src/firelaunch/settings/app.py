@@ -27,6 +27,7 @@ from ..scope import check_app_id
 from ..text_file import read_text_file
 from .environments import chosen, environments, inherited_problems, overlaid, project_of
 from .plans import Billing, Plan, shared_prices
+from .schedules import JobSchedule
 from .search import DocumentSettings, EmbedderKind, Embedding, IndexSettings, Search, VertexIndexSettings, with_vertex
 from .sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Price, PromptChoice
 from .sections import Section as _Section
@@ -44,6 +45,7 @@ __all__ = [
     "Guardrails",
     "IdentitySettings",
     "IndexSettings",
+    "JobSchedule",
     "JobSettings",
     "Limits",
     "Logs",
@@ -302,6 +304,7 @@ class Settings(_Section):
     membership: MembershipSettings = MembershipSettings()
     cors: Cors = Cors()
     jobs: JobSettings = JobSettings()
+    schedules: dict[str, JobSchedule] = Field(default={})
     environment: Environment = Field(default=Environment(), exclude=True)
     root: Path = Field(default=Path(), exclude=True)
 

@@ -15,6 +15,7 @@ from ..errors import AlreadyExists, NotFound, PreconditionFailed, ScopeViolation
 from ..scope import Scope, split
 from .base import Create, Delete, Document, DocumentStore, Query, Set, Transaction, Update, Verify, Write
 from .fence import Erasable
+from .observers import Observer, changes_of
 
 __all__ = ["ScopedStore"]
 
@@ -74,10 +75,17 @@ class ScopedStore:
     Every method raises ScopeViolation for any other path, before anything is sent.
     """
 
-    def __init__(self, store: DocumentStore, scope: Scope, erasable: Erasable | None = None) -> None:
+    def __init__(
+        self,
+        store: DocumentStore,
+        scope: Scope,
+        erasable: Erasable | None = None,
+        observers: list[Observer] | None = None,
+    ) -> None:
         self.__store = store
         self.__wall = _Wall(scope)
         self.__erasable = erasable or Erasable(scope.app_id)
+        self.__observers: list[Observer] = [] if observers is None else observers
         self.scope = scope
 
     def within(self, scope: Scope) -> ScopedStore:
@@ -88,7 +96,17 @@ class ScopedStore:
         """
         own = Scope.plain(scope)
         self.__wall.check(own.root, document=True)
-        return ScopedStore(self.__store, own, self.__erasable)
+        return ScopedStore(self.__store, own, self.__erasable, self.__observers)
+
+    def observe(self, observer: Observer) -> None:
+        """Have ``observer`` add its writes to the commits of this store and of all that are made :meth:`within` it.
+
+        Raises:
+            ScopeViolation: this store is not the whole app's.
+        """
+        if self.scope.uid is not None:
+            raise ScopeViolation(reason=f"an observer of {self.scope.root}")
+        self.__observers.append(observer)
 
     def check(self, writes: Sequence[Write]) -> list[Write]:
         """Refuse ``writes`` that lead out of the scope, without sending any.
@@ -132,10 +150,22 @@ class ScopedStore:
             Fenced: a write creates data of a user who was erased after this work began.
         """
         own = self.__wall.check_writes(writes)
+        own += self.__observed(own, {})
         users = self.__erasable.users(own)
         if not users:
             return self.__store.commit(own)
         return self.__erasable.run(self.__store, users, lambda conditions: self.__store.commit([*conditions, *own]))
+
+    def __observed(self, writes: Sequence[Write], known: Mapping[str, Document | None]) -> list[Write]:
+        """Return what the observers add to a commit of ``writes``."""
+        if not self.__observers:
+            return []
+        return [
+            added
+            for observer in self.__observers
+            if (changes := changes_of(writes, observer.watches, self.__store.get_many, known))
+            for added in observer.writes(changes)
+        ]
 
     def transaction(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` and commit its writes. See :class:`~firelaunch.store.base.DocumentStore`.
@@ -149,7 +179,9 @@ class ScopedStore:
             def checked(raw: Transaction) -> T:
                 own = _ScopedTransaction(raw, self.__wall)
                 result = work(own)
-                users[:] = self.__erasable.users(own.writes)
+                observed = self.__observed(own.writes, own.read)
+                raw.write(*observed)
+                users[:] = self.__erasable.users([*own.writes, *observed])
                 # The first attempt verifies that no user has an erasure; a repeated one, what `Erasable` has read.
                 by_path = {condition.path: condition for condition in conditions}
                 raw.write(*(by_path.get(path, Verify(path, None)) for path in users))
@@ -186,9 +218,12 @@ class _ScopedTransaction:
         self.__raw = raw
         self.__wall = wall
         self.writes: list[Write] = []
+        self.read: dict[str, Document | None] = {}
 
     def get(self, path: str) -> Document | None:
-        return self.__raw.get(self.__wall.check(path, document=True))
+        document = self.__raw.get(self.__wall.check(path, document=True))
+        self.read[path] = document
+        return document
 
     def query(self, query: Query) -> list[Document]:
         return self.__raw.query(self.__wall.check_query(query))

@@ -13,12 +13,25 @@ from typing import Any
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from ..api.base import ViewContext
+from ..jobs import Job
 from ..llm.retirements import model_warnings
 from ..prompts.lock import lock
 from ..server.app import App
 from ..services.bundle import Services
+from ..store.base import Set
 
-__all__ = ["SETTINGS", "User", "events", "model_warnings", "sign_in", "write_app"]
+__all__ = [
+    "SETTINGS",
+    "User",
+    "events",
+    "model_warnings",
+    "put_file",
+    "run_jobs",
+    "sign_in",
+    "write_app",
+    "write_document",
+]
 
 SETTINGS = """
 [app]
@@ -147,3 +160,43 @@ def events(response: TestResponse) -> Iterator[tuple[str, dict[str, Any]]]:
                 name = line[7:].decode()
             elif line.startswith(b"data: "):
                 yield name, json.loads(line[6:])
+
+
+def write_document(app: App, uid: str | None, path: str, fields: Mapping[str, Any]) -> None:
+    """Write a document below a user of ``app``, or below the app if ``uid`` is None. Handlers of its writes get jobs.
+
+    Args:
+        path: the collection and the id, as in "meals/m1".
+    """
+    store = _services(app).store
+    scope = store.scope if uid is None else store.scope.of(uid)
+    store.commit([Set(f"{scope.root}/{path}", fields)])
+
+
+def put_file(app: App, uid: str, path: str, content: bytes) -> None:
+    """Put a file into a user's folder of ``app``, as a client's upload does. Handlers of uploads get jobs.
+
+    Args:
+        path: the folder and the name, as in "pictures/lunch.jpg".
+    """
+    services = _services(app)
+    scope = services.store.scope.of(uid)
+    services.documents.files(scope).put(f"{scope.root}/{path}", io.BytesIO(content))
+
+
+def run_jobs(app: App) -> list[Job]:
+    """Run the jobs of ``app`` that are due, also those that they enqueue, and return them as they are then.
+
+    The app runs in embedded or emulators mode, and its own worker threads are not started.
+    """
+    jobs, ran = _services(app).jobs, dict[str, None]()
+    while app.runner is not None and (due := jobs.due(100)):
+        for job_id in due:
+            app.runner.run(job_id)
+            ran[job_id] = None
+    return [job for job_id in ran if (job := jobs.find(job_id)) is not None]
+
+
+def _services(app: App) -> Services:
+    context: ViewContext = app.extensions["firelaunch"]
+    return context.services

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from ..errors import FirelaunchError, Interrupted
-from ..jobs.base import Kind
+from ..jobs.base import HasKind, Job, Kind, kind_of
 from ..jobs.lease import Lease, LeaseLost
 from ..metering.call_records import CallLog
 from ..metering.reservations import Reservation
@@ -127,6 +128,19 @@ class JobRun:
         for reservation in settles:
             own += CallLog.checked(self.scope, reservation.settlement())
         self._lease.commit(own, checkpoint)
+
+    def enqueue(
+        self, job: Kind[P] | HasKind[P], payload: P | None = None, *, key: str | None = None, delay: float = 0.0
+    ) -> Job:
+        """Enqueue another job for the run's scope. See :meth:`Services.enqueue <firelaunch.Services.enqueue>`.
+
+        The handler may run again, so without a ``key`` a run enqueues one job for each kind and payload, however often
+        it asks. Give keys of your own for more.
+        """
+        kind = kind_of(job)
+        own = kind.payload_of(payload)
+        digest = hashlib.sha256(own.model_dump_json().encode()).hexdigest()[:32]
+        return self.services.enqueue(kind, own, key=key or f"{self.id}:{digest}", delay=delay)
 
     def progress(self, done: int, total: int | None = None, note: str = "") -> None:
         """Show the owner the progress of the work. This is cheap: it is written at most once a second."""

@@ -1,4 +1,4 @@
-"""Accept tokens for either address of a function.
+"""Accept tokens for either address of a service.
 
 A Cloud Run service has two addresses: one that is known before the service exists, and one that contains a hash. A
 deploy sets the first as the audience of Cloud Scheduler's and Pub/Sub's tokens. Eventarc always uses the second.

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from firelaunch.store.base import GeoPoint, Reference, Vector
+from .base import GeoPoint, Reference, Vector
 
 __all__ = ["decoded", "encoded"]
 

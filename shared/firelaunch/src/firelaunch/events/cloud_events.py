@@ -46,11 +46,13 @@ class StorageObject:
 class Change:
     """A Firestore document before and after a change; None if it did not exist before, or no longer exists.
 
-    Events may arrive late, repeatedly and in any order, so rely on what the store holds now.
+    Events may arrive late, repeatedly and in any order, so rely on what the store holds now. ``created`` is the time at
+    which the document was created.
     """
 
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
+    created: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,7 @@ def _firestore(attributes: Mapping[str, Any], data: Any) -> tuple[str, Mapping[s
         change = Change(
             _fields(event.old_value.fields) if event.old_value.name else None,
             _fields(event.value.fields) if event.value.name else None,
+            _moment(event.value if event.value.name else event.old_value),
         )
     except (ValueError, OverflowError):
         raise Malformed("it holds a time that there is not") from None
@@ -192,6 +195,11 @@ def _document_event(attributes: Mapping[str, Any], data: Any) -> Any:
     except (DecodeError, json_format.ParseError, RecursionError) as error:
         raise Malformed(f"its data is no document event ({type(error).__name__})") from None
     return message
+
+
+def _moment(document: Any) -> datetime | None:
+    created: datetime = document.create_time.ToDatetime(tzinfo=UTC)
+    return created if document.HasField("create_time") else None
 
 
 def _json(data: Any) -> dict[str, Any]:
