@@ -213,7 +213,7 @@ def page_through(store: DocumentStore, query: Query, size: int) -> Any:
         seen: list[str] = []
         after = None
         fields = [order.field for order in query.order]
-        while page := store.query(Query(query.collection, query.where, query.order, size, after, ())):
+        while page := store.query(Query(query.collection, query.where, query.order, size, after, query.indexes or ())):
             seen += [found.id for found in page]
             after = [*(page[-1].data[field] for field in fields), page[-1].id]
         return seen, store.count(query)
@@ -242,4 +242,33 @@ def test_both_stores_find_the_same_documents_in_the_same_order_page_by_page(
     unequal = [item for item in where if item.op not in {"==", "in"}]
     order = [Order("n", descending=bool(descending))] if descending is not None or unequal else []
     query = Query("c", where, order)
+    assert page_through(sqlite, query, size) == page_through(emulator_store, query, size)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.tuples(st.sampled_from(["a", "b"]), st.none() | st.integers(0, 3)), min_size=1, max_size=8),
+    kind=st.sampled_from(
+        [Filter("kind", "==", "a"), Filter("kind", "in", ["a", "b"]), Filter("kind", "in", ["b", "x"])]
+    ),
+    bounds=st.sampled_from(
+        [[], [Filter("n", ">", 0)], [Filter("n", ">=", 1), Filter("n", "<", 3)], [Filter("n", "!=", 1)]]
+    ),
+    descending=st.booleans(),
+    size=st.integers(1, 4),
+)
+def test_both_stores_page_alike_through_a_query_of_two_fields(
+    sqlite: SQLiteStore,
+    emulator_store: FirestoreStore,
+    rows: list[tuple[str, int | None]],
+    kind: Filter,
+    bounds: list[Filter],
+    descending: bool,
+    size: int,
+) -> None:
+    for store in (sqlite, emulator_store):
+        store.delete_tree("c")
+        store.commit([Set(f"c/d{at}", {"kind": value, "n": number}) for at, (value, number) in enumerate(rows)])
+    indexes = [("kind", "-n" if descending else "n")]
+    query = Query("c", [kind, *bounds], [Order("n", descending)], indexes=indexes)
     assert page_through(sqlite, query, size) == page_through(emulator_store, query, size)
