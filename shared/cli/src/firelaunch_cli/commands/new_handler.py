@@ -67,7 +67,7 @@ from firelaunch.testing.apps import run_jobs, write_document
 
 
 def test_{name}_handles_each_of_its_documents_and_no_other(app: App) -> None:
-    write_document(app, "ada", "{example}", {{"name": "Soup"}})
+    write_document(app, {owner}, "{example}", {{"name": "Soup"}})
     write_document(app, "ada", "others/{other}", {{"name": "Soup"}})
     assert [(job.kind, job.uid, job.state) for job in run_jobs(app)] == [("{name}", {owner}, "succeeded")]
 '''

@@ -1,0 +1,103 @@
+"""``firelaunch new function`` in an app: it is declared, and its test passes, and fails if the pattern is wrong."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from support import PYTHON, TEMPLATE, clean_environ
+
+MEALS = '''"""Meals."""
+
+from firelaunch import Collection, Record
+
+
+class Meal(Record):
+    name: str
+
+
+meals = Collection("meals", Meal, owner="user")
+recipes = Collection("recipes", Meal, owner="app")
+'''
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """An app with two collections, one of its users' and one of its own."""
+    folder = tmp_path / "my-app"
+    shutil.copytree(TEMPLATE, folder, ignore=shutil.ignore_patterns("__pycache__", ".firelaunch"))
+    (folder / "app" / "meals.py").write_text(MEALS)
+    start = folder / "app" / "__init__.py"
+    text = start.read_text().replace("from . import workflow", "from . import meals, workflow")
+    start.write_text(text.replace("App(__name__)", "App(__name__, collections=[meals.meals, meals.recipes])"))
+    return folder
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    environ = clean_environ()
+    return subprocess.run([PYTHON, *command], cwd=folder, env=environ, capture_output=True, text=True, check=False)
+
+
+def new(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return run(folder, "-m", "firelaunch_cli", "new", "function", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "declared", "wrong"),
+    [
+        (("meal_written",), "events=[meal_written.meal_written]", ("meals/{", "recipes/{")),
+        (("recipe_written", "write", "recipes"), "events=[recipe_written.recipe_written]", ("recipes/{", "meals/{")),
+        (("stored", "upload"), "events=[stored.stored]", ("pictures/{", "photos/{")),
+        (("hello", "http"), "routes=[hello.routes]", ('"/hello"', '"/hullo"')),
+    ],
+)
+def test_a_new_function_is_declared_and_its_test_passes_and_fails_if_its_pattern_is_wrong(
+    app: Path, words: tuple[str, ...], declared: str, wrong: tuple[str, str]
+) -> None:
+    done = new(app, *words)
+    assert done.returncode == 0, done.stderr
+    name, start = words[0], (app / "app" / "__init__.py").read_text()
+    assert f"collections=[meals.meals, meals.recipes], {declared})" in start
+    test = f"tests/test_{name}.py"
+    checked = run(app, "-m", "ruff", "check", f"app/{name}.py", "app/__init__.py", test)
+    assert checked.returncode == 0, checked.stdout
+    passed = run(app, "-m", "pytest", "-q", "-p", "no:cacheprovider", test)
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+    code = app / "app" / f"{name}.py"
+    code.write_text(code.read_text().replace(*wrong))
+    assert run(app, "-m", "pytest", "-q", "-p", "no:cacheprovider", test).returncode == 1
+
+
+def test_functions_are_added_to_those_that_are_declared(app: Path) -> None:
+    for words in (("first",), ("second", "upload"), ("third", "http")):
+        assert new(app, *words).returncode == 0
+    start = (app / "app" / "__init__.py").read_text()
+    assert "from . import first, meals, second, third, workflow" in start
+    assert "events=[first.first, second.second], routes=[third.routes])" in start
+
+
+def test_where_create_app_is_not_as_the_template_has_it_the_line_to_add_is_printed(app: Path) -> None:
+    start = app / "app" / "__init__.py"
+    start.write_text(
+        start.read_text()
+        .replace("App(__name__, ", "App(*[__name__], **{}, ")
+        .replace("from . import meals, workflow", "from . import meals\nfrom . import workflow")
+    )
+    before = start.read_text()
+    done = new(app, "meal_written")
+    assert done.returncode == 0, done.stderr
+    assert "App(__name__, events=[meal_written.meal_written])" in done.stdout
+    assert start.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "words", [("Greet",), ("class",), ("a/b",), ("workflow",), ("x", "write", "snacks"), ("x", "storage"), (), ("",)]
+)
+def test_what_will_not_do_is_refused_and_nothing_is_written(app: Path, words: tuple[str, ...]) -> None:
+    before = {path: path.read_text() for path in app.rglob("*.py")}
+    done = new(app, *words)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert {path: path.read_text() for path in app.rglob("*.py") if "__pycache__" not in str(path)} == before
