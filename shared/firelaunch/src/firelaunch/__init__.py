@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .rag.retrieve import Passage as Passage
     from .records.collection import Collection as Collection
     from .records.record import Record as Record
+    from .records.records import RecordsTransaction as RecordsTransaction
     from .scope import Scope as Scope
     from .server.app import App as App
     from .server.app import init_app as init_app
@@ -86,6 +87,7 @@ _HOME = {
     "Path": "api.base",
     "Routes": "api.routes",
     "Record": "records.record",
+    "RecordsTransaction": "records.records",
     "Scope": "scope",
     "Services": "services.bundle",
     "Settings": "settings.app",

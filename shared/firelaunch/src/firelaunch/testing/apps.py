@@ -87,16 +87,16 @@ class User:
         return self.client.delete(path, headers=self._headers(headers))
 
     def post(self, path: str, body: Any = None, **headers: str) -> TestResponse:
-        """POST ``body`` as JSON; an empty object if left out."""
-        return self.client.post(path, json={} if body is None else body, headers=self._headers(headers))
+        """POST ``body`` as JSON, or bytes as they are; an empty object if left out."""
+        return self._send("POST", path, {} if body is None else body, headers)
 
     def put(self, path: str, body: Any, **headers: str) -> TestResponse:
-        """PUT ``body`` as JSON."""
-        return self.client.put(path, json=body, headers=self._headers(headers))
+        """PUT ``body`` as JSON, or bytes as they are."""
+        return self._send("PUT", path, body, headers)
 
     def patch(self, path: str, body: Any, **headers: str) -> TestResponse:
-        """PATCH ``body`` as JSON."""
-        return self.client.patch(path, json=body, headers=self._headers(headers))
+        """PATCH ``body`` as JSON, or bytes as they are."""
+        return self._send("PATCH", path, body, headers)
 
     def upload(self, name: str, content: bytes, **form: str) -> TestResponse:
         """Upload a document as a file."""
@@ -129,6 +129,10 @@ class User:
     def stream(self, chat_id: str, text: str, **headers: str) -> TestResponse:
         """Send a message and ask for a stream; :func:`events` reads the answer."""
         return self.send(chat_id, text, Accept="text/event-stream", **headers)
+
+    def _send(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> TestResponse:
+        content = {"data": body} if isinstance(body, bytes) else {"json": body}
+        return self.client.open(path, method=method, headers=self._headers(headers), **content)
 
     def _headers(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         headers = {name.replace("_", "-"): value for name, value in (more or {}).items()}
