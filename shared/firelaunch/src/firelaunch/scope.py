@@ -244,6 +244,14 @@ class Scope:
         """Return the path of the notes that the app's model keeps on the user."""
         return f"{self._user()}/memory/notes"
 
+    def exports(self) -> str:
+        """Return the path of the collection of the records of exports of the user's data."""
+        return f"{self._user()}/exports"
+
+    def export(self, job_id: str) -> str:
+        """Return the path of the record of one export of the user's data. Its id is that of the export's job."""
+        return f"{self._user()}/exports/{check_id(job_id)}"
+
     def member(self) -> str:
         """Return the path of the user's membership, in the app's own collection."""
         self._user()

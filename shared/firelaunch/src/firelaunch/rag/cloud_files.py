@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from functools import cached_property
 from tempfile import TemporaryFile
 from threading import Lock
@@ -12,6 +13,7 @@ from typing import IO, Any
 
 from google.api_core import exceptions as google
 from google.auth import exceptions as auth
+from google.auth.transport.requests import Request
 from google.cloud.storage import Client
 from google.cloud.storage import exceptions as storage
 from google.cloud.storage.retry import DEFAULT_RETRY
@@ -86,6 +88,24 @@ class CloudFiles:
         with _translate_errors():
             blobs = self._bucket.list_blobs(prefix=path, max_results=1, timeout=_SECONDS, retry=self._retry)
             return any(blob.name == path for blob in blobs)
+
+    def link(self, path: str, seconds: float) -> str | None:
+        """Return a signed address, as :class:`~firelaunch.rag.files.Files` describes.
+
+        The service's account signs it with Google's own key (the IAM method ``signBlob``), so no key is kept here.
+        """
+        with _translate_errors():
+            credentials = self._bucket.client._credentials
+            if not credentials.valid:
+                credentials.refresh(Request())
+            return str(
+                self._bucket.blob(path).generate_signed_url(
+                    version="v4",
+                    expiration=timedelta(seconds=seconds),
+                    service_account_email=credentials.service_account_email,
+                    access_token=credentials.token,
+                )
+            )
 
     def _send(self, blob: Any, file: IO[bytes]) -> None:
         """Send ``file`` in parts as they can be read. A session that breaks off is ended, and leaves nothing."""

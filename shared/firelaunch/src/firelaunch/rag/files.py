@@ -16,7 +16,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import IO, Protocol
 
-from ..errors import InvalidId, NotFound, ScopeViolation, StoreError
+from ..errors import Fenced, InvalidId, NotFound, ScopeViolation, StoreError
 from ..scope import Scope, split
 from ..store.fence import Fence
 
@@ -91,6 +91,9 @@ class Files(Protocol):
     def has(self, path: str) -> bool:
         """Return whether a file is kept at ``path``."""
 
+    def link(self, path: str, seconds: float) -> str | None:
+        """Return an address at which anybody may get the file for ``seconds``; None if files have no addresses."""
+
     def delete(self, folder: str, names: Container[str] | None = None, fence: Fence | None = None) -> None:
         """Remove the files in ``folder``, or only those of ``names``.
 
@@ -138,6 +141,10 @@ class ScopedFiles:
         """Return whether a file is kept, as :meth:`Files.has` describes."""
         return self.__files.has(self.__check(path))
 
+    def link(self, path: str, seconds: float) -> str | None:
+        """Return a file's address, as :meth:`Files.link` describes."""
+        return self.__files.link(self.__check(path), seconds)
+
     def copy(self, source: str, target: str) -> None:
         """Keep a file at a second path, as :meth:`Files.copy` describes."""
         self.__files.copy(self.__check(source), self.__check(target))
@@ -181,7 +188,7 @@ class LocalFiles:
         """Keep a file, as :class:`Files` describes."""
         folder, _, name = path.rpartition("/")
         if not file.seekable():
-            self._put_arriving(folder, name, file)
+            self._put_arriving(folder, name, file, fence)
             return
         with self._locked(folder) as place:
             part = place / f".{token_hex(8)}"
@@ -195,21 +202,31 @@ class LocalFiles:
             finally:
                 part.unlink(missing_ok=True)
 
-    def _put_arriving(self, folder: str, name: str, file: IO[bytes]) -> None:
+    def _put_arriving(self, folder: str, name: str, file: IO[bytes], fence: Fence | None) -> None:
         """Keep a file that is still arriving, without locking its folder for as long as that takes."""
         with self._locked(folder) as place:
-            part = place / f".{name}"
+            part = place / f".{name}.{token_hex(4)}"
             target = part.open("xb")
         try:
             with target:
                 shutil.copyfileobj(file, target)
-            part.replace(place / name)
+            with self._locked(folder) as place:
+                if fence is not None:
+                    fence.check()
+                try:
+                    part.replace(place / name)
+                except FileNotFoundError:
+                    raise Fenced(reason=f"the folder of {name} was emptied while its file arrived") from None
         finally:
             part.unlink(missing_ok=True)
 
     def has(self, path: str) -> bool:
         """Return whether a file is kept, as :class:`Files` describes."""
         return self._place(path).is_file()
+
+    def link(self, path: str, seconds: float) -> str | None:  # noqa: ARG002 - the port's
+        """Return None: a laptop's files have no addresses."""
+        return None
 
     def copy(self, source: str, target: str) -> None:
         """Keep a file at a second path, as :class:`Files` describes."""

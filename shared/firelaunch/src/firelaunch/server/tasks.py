@@ -6,6 +6,7 @@ from ..services.bundle import Services
 from ..turns.follow_ups import after_turn_handlers
 from ..worker import Handlers
 from ..worker.tasks.erase import erase_handlers, erasure_of
+from ..worker.tasks.export import export_handlers
 from ..worker.tasks.notify import notify_handlers
 from ..worker.tasks.rollup import rollup_handlers
 
@@ -14,6 +15,6 @@ __all__ = ["upkeep_handlers"]
 
 def upkeep_handlers(services: Services, more: Handlers | None = None) -> Handlers:
     """Return the handlers of these kinds, added to ``more``."""
-    handlers = after_turn_handlers(rollup_handlers(more))
+    handlers = after_turn_handlers(rollup_handlers(export_handlers(services.store, more)))
     handlers = notify_handlers(services.push, handlers)
     return erase_handlers(erasure_of(services), services.settings.jobs.lease_seconds, handlers)

@@ -239,6 +239,9 @@ class DocumentStore(Protocol):
     def ids(self, collection: str) -> Iterator[str]:
         """Yield the ids of a collection's documents in order, also of missing documents that have others below them."""
 
+    def collections(self, document: str) -> Iterator[str]:
+        """Yield the ids of the collections below a document, which need not exist itself."""
+
     def read(
         self, paths: Sequence[str], queries: Sequence[Query]
     ) -> tuple[list[Document | None], list[list[Document]]]:

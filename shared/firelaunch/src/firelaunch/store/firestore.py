@@ -144,6 +144,11 @@ class FirestoreStore:
             for reference in self._client.collection(collection).list_documents(_IDS_PAGE, timeout=_READ_SECONDS):
                 yield reference.id
 
+    def collections(self, document: str) -> Iterator[str]:
+        """Yield the ids of the collections below. See :class:`~firelaunch.store.base.DocumentStore`."""
+        with _translated():
+            yield from sorted(reference.id for reference in self._client.document(document).collections())
+
     def read(
         self, paths: Sequence[str], queries: Sequence[Query]
     ) -> tuple[list[Document | None], list[list[Document]]]:

@@ -136,6 +136,10 @@ class ScopedStore:
         """Yield the ids of a collection's documents. See :class:`~firelaunch.store.base.DocumentStore`."""
         return self.__store.ids(self.__wall.check(collection, document=False))
 
+    def collections(self, document: str) -> Iterator[str]:
+        """Yield the ids of the collections below a document. See :class:`~firelaunch.store.base.DocumentStore`."""
+        return self.__store.collections(self.__wall.check(document, document=True))
+
     def read(
         self, paths: Sequence[str], queries: Sequence[Query]
     ) -> tuple[list[Document | None], list[list[Document]]]:

@@ -103,8 +103,15 @@ class SQLiteStore:
 
     def ids(self, collection: str) -> Iterator[str]:
         """Yield the ids of a collection's documents. See :class:`~firelaunch.store.base.DocumentStore`."""
+        return self._below(collection)
+
+    def collections(self, document: str) -> Iterator[str]:
+        """Yield the ids of the collections below. See :class:`~firelaunch.store.base.DocumentStore`."""
+        return self._below(document)
+
+    def _below(self, path: str) -> Iterator[str]:
         with _translated():
-            rows = self._connection().execute(_IDS, (len(collection) + 2, f"{collection}/", f"{collection}0"))
+            rows = self._connection().execute(_IDS, (len(path) + 2, f"{path}/", f"{path}0"))
             yield from [str(row[0]) for row in rows]
 
     def read(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -23,15 +23,16 @@ from ...documents.erasing import DocumentTraces
 from ...jobs.base import Kind
 from ...scope import Scope
 from ...services.bundle import Services
-from ...store.base import DELETE_FIELD, Delete, Document, Filter, Query, Set, Update, Write
+from ...store.base import DELETE_FIELD, Delete, Document, Set, Update, Write
 from ...store.scoped import ScopedStore
 from .. import Handlers, JobDone, JobFailed, JobRun, Postponed
+from .export import ExportTraces
+from .kept import Kept, kept_elsewhere, pages
 
 __all__ = ["ERASE", "Erase", "Erasure", "ErasureReport", "Traces", "erase_handlers", "erasure_of"]
 
 log = logging.getLogger(__name__)
 
-_PAGE = 300
 _PASSES = 3
 _KEPT_DAYS = 30
 """Days for which a user's erasure is remembered under a hash: longer than any request, job or event goes on."""
@@ -99,12 +100,13 @@ class Erasure:
         user = self.store.scope.of(uid)
         counts = Counter(path.rsplit("/", 2)[1] for path in self.store.tree(user.root))
         running = False
-        for name, documents in self._elsewhere(user):
-            counts[name] += len(documents)
+        for kept, documents in self._elsewhere(user):
+            counts[kept.name] += len(documents)
             running = running or any(document.data.get("state") in _AT_WORK for document in documents)
         for trace in self.traces:
             counts.update(trace.count(user))
-        root = self.store.get(user.root)
+        root, member = self.store.get_many([user.root, user.member()])
+        counts["members"] += member is not None
         billing = {} if root is None else root.data.get("billing") or {}
         return ErasureReport(
             {name: number for name, number in sorted(counts.items()) if number}, running, billing.get("customer")
@@ -130,8 +132,9 @@ class Erasure:
         for number in range(_PASSES):
             # Jobs go first: workers that still work for the user lose their leases, and can write nothing more.
             step("jobs and records" if number == 0 else "what came meanwhile")
-            for name, documents in self._elsewhere(user):
-                self._remove(name, documents)
+            for kept, documents in self._elsewhere(user):
+                self._remove(kept, documents)
+            self.store.commit([Delete(user.member())])
             step("files and indexes")
             for trace in self.traces:
                 trace.erase(user)
@@ -143,35 +146,15 @@ class Erasure:
         self.store.scrub()
         return before
 
-    def _elsewhere(self, user: Scope) -> Iterator[tuple[str, list[Document]]]:
-        """Yield the user's documents outside the user's own tree, by collection and a page at a time.
+    def _elsewhere(self, user: Scope) -> Iterator[tuple[Kept, list[Document]]]:
+        """Yield the user's documents outside the user's own tree, by collection and a page at a time."""
+        for kept in kept_elsewhere(user):
+            for page in pages(self.store, kept):
+                yield kept, page
 
-        Each next page is read after the previous page was handled.
-        """
-        own = (Filter("uid", "==", user.uid),)
-        root = f"apps/{user.app_id}"
-        queries = (
-            Query(f"{root}/jobs", where=own, limit=_PAGE),
-            Query(f"{root}/requests", where=own, limit=_PAGE),
-            Query(f"{root}/calls", where=own, limit=_PAGE),
-            Query(f"{root}/billing_events", where=own, limit=_PAGE),
-            Query(f"{root}/device_owners", where=own, limit=_PAGE),
-            Query(f"{root}/sources", where=own, limit=_PAGE),
-            Query(f"{root}/invites", where=(Filter("created_by", "==", user.uid),), limit=_PAGE),
-        )
-        for query in queries:
-            page = self.store.query(query)
-            while page:
-                yield query.collection.rpartition("/")[2], page
-                page = self.store.query(replace(query, after=[page[-1].id])) if len(page) == _PAGE else []
-        member = self.store.get(user.member())
-        if member is not None:
-            yield "members", [member]
-
-    def _remove(self, name: str, documents: Sequence[Document]) -> None:
+    def _remove(self, kept: Kept, documents: Sequence[Document]) -> None:
         writes: list[Write] = [
-            # An invitation belongs to the app. Only the name of its creator belongs to the user.
-            Update(document.path, {"created_by": DELETE_FIELD}) if name == "invites" else Delete(document.path)
+            Update(document.path, {kept.field: DELETE_FIELD}) if kept.on_erase == "anonymize" else Delete(document.path)
             for document in documents
         ]
         self.store.commit(writes)
@@ -206,7 +189,7 @@ def erase_handlers(erasure: Erasure, lease_seconds: float, more: Handlers | None
 
 def erasure_of(services: Services) -> Erasure:
     """Return the erasure for the app's users, in all places that ``services`` know."""
-    traces: list[Traces] = [DocumentTraces(services.store, services.documents)]
+    traces: list[Traces] = [ExportTraces(services), DocumentTraces(services.store, services.documents)]
     if services.checkout.payments is not None:
         traces.append(SubscriptionTraces(services.store, services.checkout.payments))
     return Erasure(services.store, traces)

@@ -1,0 +1,91 @@
+"""Let users export their own data: start an export, see how far it is, and fetch its file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO, Any
+
+from flask import Response, url_for
+from pydantic import BaseModel, Field
+
+from ..errors import AlreadyExists, InvalidId, JobsUnavailable, NotFound
+from ..jobs.base import job_view
+from ..worker.tasks.export import archive_of, export_view, start_export
+from .base import Path, caller, example, services
+from .jobs import JobAnswer, JobError, JobProgress
+from .refusals import errors
+from .routes import Routes
+
+__all__ = ["api"]
+
+_PIECE = 256 * 1024
+_READY = {
+    "id": "j0123456789abcdef0123456789abcdef",
+    "state": "succeeded",
+    "created_at": "2026-03-01T09:30:00.000Z",
+    "progress": None,
+    "error": None,
+    "bytes": 52_000,
+    "expires_at": "2026-03-02T09:30:09.000000Z",
+    "url": "https://storage.googleapis.com/my-project.firebasestorage.app/...",
+    "url_expires_at": "2026-03-01T10:31:00.000000Z",
+}
+_FILE: dict[str, Any] = {
+    "description": "The zip.",
+    "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+}
+
+
+class Export(BaseModel):
+    """An export of the caller's data."""
+
+    model_config = example(_READY)
+    id: str
+    state: str = Field(description='That of its job; the file is there once it has "succeeded".')
+    created_at: str
+    progress: JobProgress | None
+    error: JobError | None
+    bytes: int | None
+    expires_at: str | None = Field(description="When the file is removed, a day after it was made.")
+    url: str | None = Field(description="Where to fetch the file; null where there is none yet, or any more.")
+    url_expires_at: str | None = Field(description="Until when `url` works. Each read gives a new one.")
+
+
+api = Routes("exports", "account", prefix="/v1")
+
+
+@api.post(
+    "/me/exports",
+    responses={202: JobAnswer, **errors(AlreadyExists, NotFound, JobsUnavailable)},
+    summary="Export your data",
+    description="Once a day (UTC): a repetition gives the job of the day's export.",
+)
+def create() -> tuple[dict[str, Any], int]:
+    """Export your data."""
+    return job_view(start_export(services(), caller().scope)), 202
+
+
+@api.get("/me/exports/<id>", responses={200: Export, **errors(InvalidId, NotFound)}, summary="Read an export")
+def get(path: Path) -> dict[str, Any]:
+    """Read an export."""
+    local_link = url_for("exports.file", id=path.id, _external=True)
+    return export_view(services(), caller().scope, path.id, local_link)
+
+
+@api.get(
+    "/me/exports/<id>/file",
+    responses={200: _FILE, **errors(InvalidId, NotFound)},
+    summary="Fetch an export's file",
+    description="On a laptop, where files have no addresses of their own; the token is needed here, too.",
+)
+def file(path: Path) -> Response:
+    """Fetch an export's file."""
+    archive = archive_of(services(), caller().scope, path.id)
+    headers = {"Content-Disposition": f'attachment; filename="{path.id}.zip"'}
+    return Response(_pieces(archive), content_type="application/zip", headers=headers)
+
+
+def _pieces(archive: IO[bytes]) -> Iterator[bytes]:
+    with archive:
+        while piece := archive.read(_PIECE):
+            yield piece

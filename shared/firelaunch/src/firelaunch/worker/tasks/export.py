@@ -1,0 +1,169 @@
+"""Export all data of one user, for the user themselves: once a day, kept for a day.
+
+An export is a job with a record below its user, ``apps/{app}/users/{uid}/exports/{job}``. Whoever erases the user
+removes the record first, and no file of the export appears after that. :mod:`.user_archive` makes the file; that module
+is imported with the first such job, so that it does not slow down the start.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import IO, Any, Final, cast
+
+from pydantic import BaseModel, Field
+
+from ...errors import AlreadyExists, Fenced, NotFound
+from ...jobs.base import Job, Kind, job_view
+from ...paging import iso_time
+from ...scope import Scope
+from ...services.bundle import Services
+from ...store.base import Create, Delete, Document, Update
+from ...store.fence import Fence
+from ...store.scoped import ScopedStore
+from .. import Handlers, JobDone, JobFailed, JobRun
+
+__all__ = ["EXPORT", "ExportTraces", "archive_of", "export_handlers", "export_view", "start_export"]
+
+_KEPT = timedelta(days=1)
+"""The time for which the file of an export is kept."""
+
+_LINK_SECONDS = 3600.0
+"""Seconds for which a link to the file works."""
+
+
+class Export(BaseModel):
+    """The payload: the day (UTC) whose export this is."""
+
+    day: str
+
+
+class Expiry(BaseModel):
+    """The payload: the export whose file has been kept for long enough."""
+
+    export: str = Field(max_length=64)
+
+
+EXPORT: Final = Kind("export", Export, max_attempts=5, seconds=1700)
+EXPIRE: Final = Kind("expire_export", Expiry)
+
+
+def start_export(services: Services, user: Scope) -> Job:
+    """Start the export of a user's data, and return its job; or return that of the export of this day.
+
+    Raises:
+        JobsUnavailable: jobs cannot be delivered here.
+    """
+    day = services.metering.today()
+    prepared = services.jobs.prepare(user, EXPORT, Export(day=day), key=day)
+    record = Create(user.export(prepared.job_id), {"day": day, "created_at": services.clock()})
+    try:
+        services.store.commit([prepared.write, record])
+    except AlreadyExists:
+        return services.jobs.get(user, prepared.job_id)
+    services.jobs.send(prepared)
+    return services.jobs.get(user, prepared.job_id)
+
+
+def export_view(services: Services, user: Scope, export_id: str, local_link: str) -> dict[str, Any]:
+    """Return an export as its user sees it, with a link to its file as long as that is kept.
+
+    Args:
+        local_link: the address to name where files have none of their own.
+
+    Raises:
+        NotFound: the user has no such export (any more).
+    """
+    record = _record(services, user, export_id)
+    job = job_view(services.jobs.get(user, export_id))
+    view = {name: job[name] for name in ("id", "state", "created_at", "progress", "error")}
+    view |= {"bytes": record.data.get("bytes"), "expires_at": iso_time(record.data.get("expires_at"))}
+    if not _is_kept(services, record):
+        return {**view, "url": None, "url_expires_at": None}
+    until = min(services.clock() + timedelta(seconds=_LINK_SECONDS), record.data["expires_at"])
+    seconds = (until - services.clock()).total_seconds()
+    url = services.documents.files(user).link(archive_path(user, export_id), seconds)
+    return {**view, "url": url or local_link, "url_expires_at": iso_time(until)}
+
+
+def archive_of(services: Services, user: Scope, export_id: str) -> IO[bytes]:
+    """Return the file of an export, open for reading.
+
+    Raises:
+        NotFound: the user has no such export, or its file is not there yet, or not any more.
+    """
+    if not _is_kept(services, _record(services, user, export_id)):
+        raise NotFound
+    return services.documents.files(user).open(archive_path(user, export_id))
+
+
+def archive_path(user: Scope, export_id: str) -> str:
+    """Return the path of an export's file, in a folder of its own."""
+    return f"{user.export(export_id)}/data.zip"
+
+
+def _record(services: Services, user: Scope, export_id: str) -> Document:
+    record = services.store.get(user.export(export_id))
+    if record is None:
+        raise NotFound
+    return record
+
+
+def _is_kept(services: Services, record: Document) -> bool:
+    expires_at = record.data.get("expires_at")
+    return expires_at is not None and expires_at > services.clock()
+
+
+class ExportTraces:
+    """The files of exports, in the form of :class:`~firelaunch.worker.tasks.erase.Traces`."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def count(self, user: Scope) -> dict[str, int]:  # noqa: ARG002 - the port's
+        """Return nothing: the exports' records are counted with the user's documents."""
+        return {}
+
+    def erase(self, user: Scope) -> None:
+        """Remove the records, so that no job makes a file any more, and then the files."""
+        store, files = self._services.store, self._services.documents.files(user)
+        for export_id in list(store.ids(user.exports())):
+            store.commit([Delete(user.export(export_id))])
+            files.delete(user.export(export_id))
+
+
+def export_handlers(app: ScopedStore, more: Handlers | None = None) -> Handlers:
+    """Return the handlers of exports, together with ``more``.
+
+    Args:
+        app: the app's store.
+    """
+    handlers = Handlers(more)
+
+    @handlers.on(EXPORT)
+    def export(run: JobRun, payload: Export) -> JobDone:  # noqa: ARG001 - every handler has a payload
+        from .user_archive import user_archive
+
+        user, services = run.scope, run.services
+        if user.uid is None:
+            raise JobFailed("An export is a user's.")
+        record = services.store.get(user.export(run.id))
+        if record is None:
+            return JobDone({"status": "gone"})
+        # The job that removes the file is there before the file is.
+        services.jobs.enqueue(user, EXPIRE, Expiry(export=run.id), key=run.id, delay=_KEPT.total_seconds())
+        archive = user_archive(run, app)
+        try:
+            fence = Fence(services.store, record.path, record.update_time)
+            services.documents.files(user).put(archive_path(user, run.id), cast("IO[bytes]", archive), fence)
+        except Fenced:
+            return JobDone({"status": "gone"})
+        ready = {"bytes": archive.size, "expires_at": services.clock() + _KEPT}
+        return JobDone({"status": "ready", "bytes": archive.size}, [Update(record.path, ready, record.update_time)])
+
+    @handlers.on(EXPIRE)
+    def expire(run: JobRun, payload: Expiry) -> JobDone:
+        record = run.scope.export(payload.export)
+        run.services.documents.files(run.scope).delete(record)
+        return JobDone(writes=[Delete(record)])
+
+    return handlers

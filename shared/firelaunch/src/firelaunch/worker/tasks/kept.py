@@ -1,0 +1,72 @@
+"""List what an app keeps about one user. Erasure removes what is listed here, and an export holds it.
+
+Everything below ``apps/{app}/users/{uid}`` is the user's. The collections below are the app's own, with documents that
+belong to users, or name one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from ...scope import Scope
+from ...store.base import Document, Filter, Query
+from ...store.scoped import ScopedStore
+
+__all__ = ["HIDDEN", "Kept", "kept_elsewhere", "pages"]
+
+_PAGE = 300
+
+HIDDEN: Final = {"chunks": None, "postings": None, "gates": None, "exports": None, "devices": ("token",)}
+"""What an export leaves out of a user's own collections: all of one, or these fields. Nothing in it is the user's
+data: parts of the index, locks, and the addresses that notifications are sent to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The documents of one of the app's collections that belong to a user, or name the user.
+
+    Args:
+        query: finds them.
+        field: the field that names the user.
+        on_erase: whether an erasure removes the documents, or only ``field``.
+        exported: whether an export holds them.
+    """
+
+    query: Query
+    field: str = "uid"
+    on_erase: Literal["delete", "anonymize"] = "delete"
+    exported: bool = True
+
+    @property
+    def name(self) -> str:
+        """The collection's name."""
+        return self.query.collection.rpartition("/")[2]
+
+
+def kept_elsewhere(user: Scope) -> tuple[Kept, ...]:
+    """Return what is kept about ``user`` outside the user's own part of the database, besides the membership."""
+    own = (Filter("uid", "==", user.uid),)
+    root = f"apps/{user.app_id}"
+    invites = Query(f"{root}/invites", where=(Filter("created_by", "==", user.uid),), limit=_PAGE)
+    return (
+        # Jobs go first: workers that still work for an erased user lose their leases, and can write nothing more.
+        Kept(Query(f"{root}/jobs", where=own, limit=_PAGE)),
+        Kept(Query(f"{root}/requests", where=own, limit=_PAGE)),
+        Kept(Query(f"{root}/calls", where=own, limit=_PAGE)),
+        Kept(Query(f"{root}/billing_events", where=own, limit=_PAGE)),
+        Kept(Query(f"{root}/device_owners", where=own, limit=_PAGE), exported=False),
+        Kept(Query(f"{root}/sources", where=own, limit=_PAGE), exported=False),
+        # An invitation belongs to the app. Only the name of its creator belongs to the user.
+        Kept(invites, "created_by", "anonymize", exported=False),
+    )
+
+
+def pages(store: ScopedStore, kept: Kept) -> Iterator[list[Document]]:
+    """Yield the documents a page at a time. Each next page is read after the previous page was handled."""
+    query = kept.query
+    page = store.query(query)
+    while page:
+        yield page
+        page = store.query(replace(query, after=[page[-1].id])) if len(page) == _PAGE else []
