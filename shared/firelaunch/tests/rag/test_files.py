@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fakes.cloud_storage import CloudStorageServer
-from firelaunch.errors import NotFound, StoreError, TooLarge
+from firelaunch.errors import Fenced, NotFound, StoreError, TooLarge
 from firelaunch.rag.files import Files, LocalFiles
 from firelaunch.rag.parse.base import Block
 from firelaunch.rag.stored_text import read_blocks, write_blocks
@@ -44,6 +44,54 @@ def test_what_was_put_is_opened_as_a_regular_file_and_the_latest_stands(files: F
         with files.open(f"{HERE}/a") as file:
             assert os.fstat(file.fileno()).st_size == len(content)
             assert file.read() == content
+
+
+def test_a_file_is_read_in_pieces_of_a_megabyte_at_most(files: Files) -> None:
+    large = os.urandom(3 * 2**20 + 3)
+    for content in (b"", b"first", large):
+        files.put(f"{HERE}/a", io.BytesIO(content))
+        pieces = list(files.pieces(f"{HERE}/a"))
+        assert b"".join(pieces) == content
+        assert all(len(piece) <= 2**20 for piece in pieces)
+    with pytest.raises(NotFound):
+        next(files.pieces(f"{HERE}/none"))
+
+
+def test_a_file_that_arrives_in_a_folder_that_was_emptied_meanwhile_is_not_kept(tmp_path: Path) -> None:
+    files = LocalFiles(tmp_path)
+
+    class Arriving(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, _: object) -> int:
+            files.delete(HERE)
+            return 0
+
+    with pytest.raises(Fenced):
+        files.put(f"{HERE}/a", Arriving())  # type: ignore[arg-type]
+    assert not files.has(f"{HERE}/a")
+
+
+def test_an_address_is_signed_for_an_hour_by_an_account_that_may_and_by_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Account(AnonymousCredentials):  # type: ignore[misc]
+        service_account_email, valid, token = "app@demo.iam.gserviceaccount.com", True, "t"  # noqa: S105
+
+    with CloudStorageServer("files") as server:
+        files = cloud_files(server)
+        assert files.link(f"{HERE}/a", 3600) is None
+        client = Client("demo", Account(), client_options={"api_endpoint": server.url})  # type: ignore[no-untyped-call]
+        from firelaunch.rag.cloud_files import CloudFiles
+
+        signed = CloudFiles("demo", "files", client)
+        # Google's IAM signs; what it is sent is as the library has it.
+        monkeypatch.setattr("google.cloud.storage._signing._sign_message", lambda *_, **__: "c2lnbmVk")
+        link = str(signed.link(f"{HERE}/a", 3600))
+    assert "X-Goog-Expires=3600" in link
+    assert "app%40demo.iam.gserviceaccount.com" in link
+    assert LocalFiles(Path()).link(f"{HERE}/a", 3600) is None
 
 
 def test_a_folder_is_emptied_of_names_or_of_all_and_no_other_folder_is(files: Files) -> None:

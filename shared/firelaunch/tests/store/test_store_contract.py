@@ -490,6 +490,8 @@ def test_ids_are_those_of_documents_that_are_there_and_of_those_that_only_have_o
     assert list(store.ids("a")) == ["x", "x!y", "z"]
     assert list(store.ids("a/z/b")) == ["1"]
     assert list(store.ids("none")) == []
+    assert list(store.collections("a/z")) == ["b"]
+    assert list(store.collections("a/none")) == []
 
 
 def test_a_tree_is_a_document_and_all_that_lies_below_it_and_nothing_beside_it(store: DocumentStore) -> None:

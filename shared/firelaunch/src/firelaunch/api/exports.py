@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 from flask import Response, url_for
 from pydantic import BaseModel, Field
@@ -18,7 +17,6 @@ from .routes import Routes
 
 __all__ = ["api"]
 
-_PIECE = 256 * 1024
 _READY = {
     "id": "j0123456789abcdef0123456789abcdef",
     "state": "succeeded",
@@ -76,16 +74,10 @@ def get(path: Path) -> dict[str, Any]:
     "/me/exports/<id>/file",
     responses={200: _FILE, **errors(InvalidId, NotFound)},
     summary="Fetch an export's file",
-    description="On a laptop, where files have no addresses of their own; the token is needed here, too.",
+    description="The `url` of an export where no address of Cloud Storage can be signed. It needs the token.",
 )
 def file(path: Path) -> Response:
     """Fetch an export's file."""
-    archive = archive_of(services(), caller().scope, path.id)
+    pieces = archive_of(services(), caller().scope, path.id)
     headers = {"Content-Disposition": f'attachment; filename="{path.id}.zip"'}
-    return Response(_pieces(archive), content_type="application/zip", headers=headers)
-
-
-def _pieces(archive: IO[bytes]) -> Iterator[bytes]:
-    with archive:
-        while piece := archive.read(_PIECE):
-            yield piece
+    return Response(pieces, content_type="application/zip", headers=headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,8 @@ from ..errors import Fenced, NotFound, StoreError
 from ..store.fence import Fence
 
 __all__ = ["CloudFiles"]
+
+log = logging.getLogger(__name__)
 
 _SECONDS = 60.0
 _PART = 1 << 20
@@ -92,10 +95,11 @@ class CloudFiles:
     def link(self, path: str, seconds: float) -> str | None:
         """Return a signed address, as :class:`~firelaunch.rag.files.Files` describes.
 
-        The service's account signs it with Google's own key (the IAM method ``signBlob``), so no key is kept here.
+        The service's account signs it with Google's own key (the IAM method ``signBlob``), so no key is kept here. An
+        account that may not sign, or credentials of a person, make none.
         """
-        with _translate_errors():
-            credentials = self._bucket.client._credentials
+        credentials = self._bucket.client._credentials
+        try:
             if not credentials.valid:
                 credentials.refresh(Request())
             return str(
@@ -106,6 +110,17 @@ class CloudFiles:
                     access_token=credentials.token,
                 )
             )
+        except (AttributeError, *_FAILURES) as error:
+            log.info("an address could not be signed: %s", error)
+            return None
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """Yield a file in pieces, as :class:`~firelaunch.rag.files.Files` describes."""
+        with _translate_errors():
+            blob = self._bucket.blob(path)
+            with blob.open("rb", chunk_size=_PART, timeout=_SECONDS, retry=self._retry) as file:
+                while piece := file.read(_PART):
+                    yield piece
 
     def _send(self, blob: Any, file: IO[bytes]) -> None:
         """Send ``file`` in parts as they can be read. A session that breaks off is ended, and leaves nothing."""

@@ -88,11 +88,18 @@ class Files(Protocol):
             NotFound: there is no file.
         """
 
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """Yield the kept file in pieces of a megabyte at most, without keeping more of it here.
+
+        Raises:
+            NotFound: there is no file. It is raised with the first piece.
+        """
+
     def has(self, path: str) -> bool:
         """Return whether a file is kept at ``path``."""
 
     def link(self, path: str, seconds: float) -> str | None:
-        """Return an address at which anybody may get the file for ``seconds``; None if files have no addresses."""
+        """Return an address at which anybody may get the file for ``seconds``; None if this process can make none."""
 
     def delete(self, folder: str, names: Container[str] | None = None, fence: Fence | None = None) -> None:
         """Remove the files in ``folder``, or only those of ``names``.
@@ -153,6 +160,10 @@ class ScopedFiles:
         """Return a kept file, as :meth:`Files.open` describes."""
         return self.__files.open(self.__check(path))
 
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """Yield a kept file in pieces, as :meth:`Files.pieces` describes."""
+        return self.__files.pieces(self.__check(path))
+
     def delete(self, folder: str, names: Container[str] | None = None, fence: Fence | None = None) -> None:
         """Remove files, as :meth:`Files.delete` describes."""
         self.__files.delete(self.__check(folder), names, fence)
@@ -163,6 +174,7 @@ class ScopedFiles:
         return path
 
 
+_PIECE = 1 << 20
 _LOCK_SECONDS = 30.0
 
 
@@ -239,6 +251,12 @@ class LocalFiles:
             return self._place(path).open("rb")
         except OSError:  # there is no such file, or its name is too long
             raise NotFound(reason=f"no file at {path[:200]!r}") from None
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """Yield a kept file in pieces, as :class:`Files` describes."""
+        with self.open(path) as file:
+            while piece := file.read(_PIECE):
+                yield piece
 
     def delete(self, folder: str, names: Container[str] | None = None, fence: Fence | None = None) -> None:
         """Remove files, as :class:`Files` describes."""

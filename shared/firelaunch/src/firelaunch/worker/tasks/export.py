@@ -7,6 +7,7 @@ is imported with the first such job, so that it does not slow down the start.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import IO, Any, Final, cast
 
@@ -85,15 +86,15 @@ def export_view(services: Services, user: Scope, export_id: str, local_link: str
     return {**view, "url": url or local_link, "url_expires_at": iso_time(until)}
 
 
-def archive_of(services: Services, user: Scope, export_id: str) -> IO[bytes]:
-    """Return the file of an export, open for reading.
+def archive_of(services: Services, user: Scope, export_id: str) -> Iterator[bytes]:
+    """Return the file of an export in pieces.
 
     Raises:
         NotFound: the user has no such export, or its file is not there yet, or not any more.
     """
     if not _is_kept(services, _record(services, user, export_id)):
         raise NotFound
-    return services.documents.files(user).open(archive_path(user, export_id))
+    return services.documents.files(user).pieces(archive_path(user, export_id))
 
 
 def archive_path(user: Scope, export_id: str) -> str:

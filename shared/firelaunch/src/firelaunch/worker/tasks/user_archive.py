@@ -10,7 +10,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import IO, Any, cast
 
 from ...errors import NotFound
@@ -177,17 +177,12 @@ def _files(run: JobRun) -> Iterator[Entry]:
         for record in run.services.store.get_many([user.document(document) for document in page]):
             if record is None or not record.data.get("hash"):
                 continue
+            pieces = files.pieces(f"{record.path}/{record.data['hash']}")
             try:
-                file = files.open(f"{record.path}/{record.data['hash']}")
+                first = next(pieces, b"")
             except NotFound:  # the document was deleted meanwhile
                 continue
-            with file:
-                yield f"files/{record.id}/{_file_name(record)}", _pieces(file)
-
-
-def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    while piece := file.read(_PIECE):
-        yield piece
+            yield f"files/{record.id}/{_file_name(record)}", chain([first], pieces)
 
 
 def _file_name(record: Document) -> str:
