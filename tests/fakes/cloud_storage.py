@@ -99,6 +99,17 @@ def _checksum(content: bytes | bytearray) -> str:
     return base64.b64encode(google_crc32c.Checksum(bytes(content)).digest()).decode()  # type: ignore[no-untyped-call]
 
 
+def _ranged(asked: str, headers: dict[str, str], content: bytes) -> tuple[int, dict[str, str], bytes]:
+    """The part of a file that a Range header asks for; 416 where there is none."""
+    found = re.fullmatch(r"bytes=(\d+)-(\d*)", asked)
+    if found is None:
+        return 200, headers, content
+    first, last = int(found[1]), min(int(found[2] or len(content)), len(content) - 1)
+    if first >= len(content):
+        return 416, {"Content-Range": f"bytes */{len(content)}"}, b""
+    return 206, {**headers, "Content-Range": f"bytes {first}-{last}/{len(content)}"}, content[first : last + 1]
+
+
 def _error(code: int, message: str) -> dict[str, Any]:
     return {"error": {"code": code, "message": message}}
 
@@ -141,7 +152,7 @@ def _handler(server: CloudStorageServer) -> type[BaseHTTPRequestHandler]:  # noq
             else:
                 content = server.objects[name]
                 headers = {"Content-Type": "application/octet-stream", "x-goog-hash": f"crc32c={_checksum(content)}"}
-                self._say(200, headers, content)
+                self._say(*_ranged(self.headers.get("Range", ""), headers, content))
 
         def do_DELETE(self) -> None:
             if self.path.startswith("/session/"):

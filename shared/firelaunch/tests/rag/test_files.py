@@ -77,7 +77,11 @@ def test_an_address_is_signed_for_an_hour_by_an_account_that_may_and_by_no_other
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Account(AnonymousCredentials):  # type: ignore[misc]
-        service_account_email, valid, token = "app@demo.iam.gserviceaccount.com", True, "t"  # noqa: S105
+        service_account_email, valid = "app@demo.iam.gserviceaccount.com", True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.token = "t"
 
     with CloudStorageServer("files") as server:
         files = cloud_files(server)
