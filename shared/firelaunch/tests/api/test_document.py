@@ -8,7 +8,7 @@ import io
 import json
 import secrets
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +252,15 @@ def a_document(store: FailingStore, files: LocalFiles) -> str:
     return name
 
 
+def an_export(store: FailingStore, files: LocalFiles) -> str:
+    """A finished export of ada's with its file, made past what makes the store fail."""
+    job_id = a_job(store, "/v1/me/exports/{id}")
+    path = f"apps/demo/users/ada/exports/{job_id}"
+    store._store.commit([Create(path, {"bytes": 3, "expires_at": datetime.now(UTC) + timedelta(hours=9)})])
+    files.put(f"{path}/data.zip", io.BytesIO(b"zip"))
+    return job_id
+
+
 def request_of(
     method: str, path: str, operation: dict[str, Any], user: User, store: FailingStore, files: LocalFiles
 ) -> Any:
@@ -259,6 +268,8 @@ def request_of(
     found = user.new_chat()
     if "/jobs/" in path or "/batches/" in path:
         found = a_job(store, path)
+    if "/exports/" in path:
+        found = an_export(store, files)
     if "/devices/" in path:
         found = user.post("/v1/devices", {"token": "t", "platform": "web"}).get_json().get("id", "gone")
     if path.startswith("/v1/documents/{id}"):
