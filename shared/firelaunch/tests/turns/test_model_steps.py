@@ -26,6 +26,7 @@ from firelaunch.testing.apps import SETTINGS, events, sign_in, write_app
 from firelaunch.testing.models import Action, Fault, ModelServer, Reply
 from firelaunch.turns.turn import Turn
 from firelaunch.worker.tasks.erase import erasure_of
+from firelaunch.worker.tasks.notify import NOTIFY, Notify
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -369,6 +370,16 @@ def test_a_tool_keeps_records_of_the_turns_user_alone(make_app: Any, model: Mode
         user = sign_in(app, uid)
         assert user.send(user.new_chat(), "Remind me").status_code == 200
         assert json.loads(model.requests[-1]["messages"][-1]["content"]) == [f"of {uid}"]
+
+
+def test_a_turn_enqueues_a_job_of_its_user(make_app: Any) -> None:
+    def answer(turn: Turn) -> Iterator[Chunk]:
+        yield Chunk(turn.enqueue(NOTIFY, Notify(title="Later"), key="k").uid or "")
+
+    app = make_app(answer=answer)
+    ada = sign_in(app, "ada")
+    assert ada.send(ada.new_chat(), "Remind me").get_json()["message"]["text"] == "ada"
+    assert [job["kind"] for job in ada.get("/v1/jobs").get_json()["items"]] == ["notify"]
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel
 
 from ..identity import Caller
+from ..jobs import Job, Kind
+from ..jobs.base import HasKind
 from ..llm.gateway import ModelSession
 from ..llm.types import Chunk, Message
 from ..prompts.versions import UserPrompts
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from ..rag.retrieve import Passage
 
 __all__ = ["Turn", "Workflow"]
+
+P = TypeVar("P", bound=BaseModel)
 
 
 @dataclass(slots=True)
@@ -59,6 +65,15 @@ class Turn:
     def data(self) -> Data:
         """The app's own collections, as the turn's user reaches them: ``turn.data(meals).list()``."""
         return self._bound.data
+
+    def enqueue(
+        self, job: Kind[P] | HasKind[P], payload: P | None = None, *, key: str | None = None, delay: float = 0.0
+    ) -> Job:
+        """Enqueue a job for the turn's user. See :meth:`Services.enqueue <firelaunch.Services.enqueue>`.
+
+        A client may send a message again, so give a ``key`` to what must not be done twice.
+        """
+        return self._bound.enqueue(job, payload, key=key, delay=delay)
 
     @property
     def _bound(self) -> Services:

@@ -140,7 +140,7 @@ def test_there_is_one_export_a_day_and_it_is_its_own_users(site: Site) -> None:
 def test_a_day_later_the_file_is_gone(site: Site, tmp_path: Path) -> None:
     ada = live(site, ADA, "badger")
     exported(site, ada)
-    (job,) = [job for job in site.services.jobs.mine(ADA, 50, None).items if job["kind"] == "expire_export"]
+    (job,) = [job for job in site.services.jobs.mine(ADA, 50, None).items if job["kind"] == "user_export_expiry"]
     export = ada.post("/v1/me/exports").get_json()["id"]
     later = replace(site.services, clock=lambda: site.services.clock() + timedelta(hours=25))
     assert export_view(later, ADA, export, "http://here")["url"] is None

@@ -44,8 +44,8 @@ class Expiry(BaseModel):
     export: str = Field(max_length=64)
 
 
-EXPORT: Final = Kind("export", Export, max_attempts=5, seconds=1700)
-EXPIRE: Final = Kind("expire_export", Expiry)
+EXPORT: Final = Kind("user_export", Export, max_attempts=5, seconds=1700)
+EXPIRE: Final = Kind("user_export_expiry", Expiry)
 
 
 def start_export(services: Services, user: Scope) -> Job:
