@@ -27,7 +27,7 @@ from ...store.base import DELETE_FIELD, Delete, Document, Set, Update, Write
 from ...store.scoped import ScopedStore
 from .. import Handlers, JobDone, JobFailed, JobRun, Postponed
 from .export import ExportTraces
-from .kept import Kept, kept_elsewhere, pages
+from .kept import KeptDocuments, kept_elsewhere, pages
 
 __all__ = ["ERASE", "Erase", "Erasure", "ErasureReport", "Traces", "erase_handlers", "erasure_of"]
 
@@ -146,13 +146,13 @@ class Erasure:
         self.store.scrub()
         return before
 
-    def _elsewhere(self, user: Scope) -> Iterator[tuple[Kept, list[Document]]]:
+    def _elsewhere(self, user: Scope) -> Iterator[tuple[KeptDocuments, list[Document]]]:
         """Yield the user's documents outside the user's own tree, by collection and a page at a time."""
         for kept in kept_elsewhere(user):
             for page in pages(self.store, kept):
                 yield kept, page
 
-    def _remove(self, kept: Kept, documents: Sequence[Document]) -> None:
+    def _remove(self, kept: KeptDocuments, documents: Sequence[Document]) -> None:
         writes: list[Write] = [
             Update(document.path, {kept.field: DELETE_FIELD}) if kept.on_erase == "anonymize" else Delete(document.path)
             for document in documents

@@ -32,7 +32,7 @@ _LINK_SECONDS = 3600.0
 """Seconds for which a link to the file works."""
 
 
-class Export(BaseModel):
+class UserExport(BaseModel):
     """The payload: the day (UTC) whose export this is."""
 
     day: str
@@ -44,7 +44,7 @@ class Expiry(BaseModel):
     export: str = Field(max_length=64)
 
 
-EXPORT: Final = Kind("user_export", Export, max_attempts=5, seconds=1700)
+EXPORT: Final = Kind("user_export", UserExport, max_attempts=5, seconds=1700)
 EXPIRE: Final = Kind("user_export_expiry", Expiry)
 
 
@@ -55,7 +55,7 @@ def start_export(services: Services, user: Scope) -> Job:
         JobsUnavailable: jobs cannot be delivered here.
     """
     day = services.metering.today()
-    prepared = services.jobs.prepare(user, EXPORT, Export(day=day), key=day)
+    prepared = services.jobs.prepare(user, EXPORT, UserExport(day=day), key=day)
     record = Create(user.export(prepared.job_id), {"day": day, "created_at": services.clock()})
     try:
         services.store.commit([prepared.write, record])
@@ -141,7 +141,7 @@ def export_handlers(app: ScopedStore, more: Handlers | None = None) -> Handlers:
     handlers = Handlers(more)
 
     @handlers.on(EXPORT)
-    def export(run: JobRun, payload: Export) -> JobDone:  # noqa: ARG001 - every handler has a payload
+    def export(run: JobRun, payload: UserExport) -> JobDone:  # noqa: ARG001 - every handler has a payload
         from .user_archive import user_archive
 
         user, services = run.scope, run.services

@@ -14,7 +14,7 @@ from ...scope import Scope
 from ...store.base import Document, Filter, Query
 from ...store.scoped import ScopedStore
 
-__all__ = ["HIDDEN", "Kept", "kept_elsewhere", "pages"]
+__all__ = ["HIDDEN", "KeptDocuments", "kept_elsewhere", "pages"]
 
 _PAGE = 300
 
@@ -24,7 +24,7 @@ data: parts of the index, locks, and the addresses that notifications are sent t
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptDocuments:
     """The documents of one of the app's collections that belong to a user, or name the user.
 
     Args:
@@ -45,25 +45,25 @@ class Kept:
         return self.query.collection.rpartition("/")[2]
 
 
-def kept_elsewhere(user: Scope) -> tuple[Kept, ...]:
+def kept_elsewhere(user: Scope) -> tuple[KeptDocuments, ...]:
     """Return what is kept about ``user`` outside the user's own part of the database, besides the membership."""
     own = (Filter("uid", "==", user.uid),)
     root = f"apps/{user.app_id}"
     invites = Query(f"{root}/invites", where=(Filter("created_by", "==", user.uid),), limit=_PAGE)
     return (
         # Jobs go first: workers that still work for an erased user lose their leases, and can write nothing more.
-        Kept(Query(f"{root}/jobs", where=own, limit=_PAGE)),
-        Kept(Query(f"{root}/requests", where=own, limit=_PAGE)),
-        Kept(Query(f"{root}/calls", where=own, limit=_PAGE)),
-        Kept(Query(f"{root}/billing_events", where=own, limit=_PAGE)),
-        Kept(Query(f"{root}/device_owners", where=own, limit=_PAGE), exported=False),
-        Kept(Query(f"{root}/sources", where=own, limit=_PAGE), exported=False),
+        KeptDocuments(Query(f"{root}/jobs", where=own, limit=_PAGE)),
+        KeptDocuments(Query(f"{root}/requests", where=own, limit=_PAGE)),
+        KeptDocuments(Query(f"{root}/calls", where=own, limit=_PAGE)),
+        KeptDocuments(Query(f"{root}/billing_events", where=own, limit=_PAGE)),
+        KeptDocuments(Query(f"{root}/device_owners", where=own, limit=_PAGE), exported=False),
+        KeptDocuments(Query(f"{root}/sources", where=own, limit=_PAGE), exported=False),
         # An invitation belongs to the app. Only the name of its creator belongs to the user.
-        Kept(invites, "created_by", "anonymize", exported=False),
+        KeptDocuments(invites, "created_by", "anonymize", exported=False),
     )
 
 
-def pages(store: ScopedStore, kept: Kept) -> Iterator[list[Document]]:
+def pages(store: ScopedStore, kept: KeptDocuments) -> Iterator[list[Document]]:
     """Yield the documents a page at a time. Each next page is read after the previous page was handled."""
     query = kept.query
     page = store.query(query)
