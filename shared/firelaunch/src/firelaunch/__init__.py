@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .api.base import caller as caller
     from .api.base import caller_services as caller_services
     from .api.base import data as data
+    from .api.base import enqueue as enqueue
     from .api.base import example as example
     from .api.crud import crud as crud
     from .api.routes import Routes as Routes
@@ -105,6 +106,7 @@ _HOME = {
     "checked": "turns.guardrails",
     "crud": "api.crud",
     "data": "api.base",
+    "enqueue": "api.base",
     "example": "api.base",
     "init_app": "server.app",
     "job": "worker.job_definitions",

@@ -9,7 +9,7 @@ from pathlib import Path as File
 from typing import Any, Literal
 
 import pytest
-from firelaunch.api.base import Body, PageQuery, Path, admins_only, caller, caller_services, example
+from firelaunch.api.base import Body, PageQuery, Path, admins_only, caller, caller_services, enqueue, example
 from firelaunch.api.routes import Routes
 from firelaunch.errors import NotFound, RateLimited, SettingsError
 from firelaunch.server.app import App, init_app
@@ -18,6 +18,8 @@ from firelaunch.settings.app import Settings
 from firelaunch.slots import Pace
 from firelaunch.testing.apps import SETTINGS, sign_in, write_app
 from firelaunch.testing.documented import Documented, watch
+from firelaunch.worker import JobRun
+from firelaunch.worker.job_definitions import job
 from flask import Response
 from pydantic import BaseModel, Field
 
@@ -246,6 +248,29 @@ def test_a_feature_of_every_plan_costs_no_read(make_own: MakeOwn) -> None:
 def test_admins_routes_are_for_admins(app: App) -> None:
     assert sign_in(app, "ada").get("/api/meals/all").status_code == 403
     assert sign_in(app, "root", role="admin").get("/api/meals/all").status_code == 200
+
+
+def test_a_view_enqueues_a_job_for_its_caller_and_for_nobody_else(make_own: MakeOwn) -> None:
+    class Days(BaseModel):
+        days: int = 7
+
+    def summarise(run: JobRun, payload: Days) -> None: ...
+
+    summarise.__annotations__["payload"] = Days
+    summary = job("own_summary")(summarise)
+    routes = Routes("summaries")
+
+    @routes.post("/summaries", status=202)
+    def begin() -> dict[str, str]:
+        return {"id": enqueue(summary, Days(days=1), key="today").id}
+
+    app = make_own(routes)
+    ada, bob = sign_in(app, "ada"), sign_in(app, "bob")
+    first = ada.post("/api/summaries").get_json()["id"]
+    assert ada.post("/api/summaries").get_json()["id"] == first
+    assert ada.get(f"/v1/jobs/{first}").get_json()["kind"] == "own_summary"
+    assert bob.get(f"/v1/jobs/{first}").status_code == 404
+    assert bob.post("/api/summaries").get_json()["id"] != first
 
 
 # Bounds of public routes

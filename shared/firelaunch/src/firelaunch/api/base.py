@@ -19,6 +19,8 @@ from ..turns.admit import Turns
 from ..turns.resume import Answers
 
 if TYPE_CHECKING:
+    from ..jobs import Job, Kind
+    from ..jobs.base import HasKind
     from ..records.collection import Collection
     from ..records.record import Record
     from ..records.records import Records
@@ -36,6 +38,7 @@ __all__ = [
     "caller_services",
     "client",
     "data",
+    "enqueue",
     "event_stream",
     "example",
     "idempotency_key",
@@ -78,6 +81,7 @@ class PageQuery(BaseModel):
 
 
 M = TypeVar("M", bound="Record")
+P = TypeVar("P", bound=BaseModel)
 
 
 def example(value: Any, *, stream: str | None = None) -> ConfigDict:
@@ -167,6 +171,14 @@ def _scope() -> Any:
 def data(collection: Collection[M]) -> Records[M]:
     """Return the records of ``collection`` that the caller may reach: their own, or the app's."""
     return services().data.within(_scope())(collection)
+
+
+def enqueue(job: Kind[P] | HasKind[P], payload: P | None = None, *, key: str | None = None, delay: float = 0.0) -> Job:
+    """Enqueue a job for the caller; in a public route, for the app. Return the stored job.
+
+    The arguments and errors are those of :meth:`Services.enqueue <firelaunch.services.bundle.Services.enqueue>`.
+    """
+    return caller_services().enqueue(job, payload, key=key, delay=delay)
 
 
 def admins_only() -> None:
