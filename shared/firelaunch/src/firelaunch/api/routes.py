@@ -137,7 +137,7 @@ class Route:
         What pydantic sends is what the annotation says: a model's subclass has no more fields in the answer.
         """
         if self.answer is Any:
-            return self.view
+            return self.view if self.status is None else _with_status(self.view, self.status)
         adapter, view, usual = TypeAdapter(self.answer), self.view, self.status or 200
 
         @wraps(view, updated=())
@@ -258,6 +258,17 @@ def place_of(view: Callable[..., Any]) -> str:
     code = getattr(inspect.unwrap(view), "__code__", None)
     name = getattr(view, "__name__", repr(view))
     return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"
+
+
+def _with_status(view: Callable[..., Any], status: int) -> Callable[..., Any]:
+    """Wrap a view whose answers Flask sends, so that those without a status of their own have ``status``."""
+
+    @wraps(view, updated=())
+    def serve(**arguments: Any) -> Any:
+        value = view(**arguments)
+        return value if isinstance(value, tuple | Response) else (value, status)
+
+    return serve
 
 
 def _unpaired(value: Any) -> tuple[Any, ...]:
