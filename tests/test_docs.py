@@ -177,3 +177,14 @@ def test_the_page_on_routes_and_the_tests_of_the_page_on_testing_fit_together(tm
     assert len(run) == 3
     for name in run:
         tests[name](app)
+
+
+def test_the_page_on_an_app_of_ones_own_quotes_the_example_as_it_is() -> None:
+    example = ROOT / "examples" / "mealcoach"
+    page = (ROOT / "docs" / "your-app.md").read_text()
+    quoted = re.findall(r"^```(python|toml|text)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(quoted) > 8
+    for language, text in quoted:
+        first, _, rest = text.partition("\n")
+        names = {"python": first.removeprefix("# "), "toml": "firelaunch.toml", "text": "firestore.rules"}
+        assert (rest if language == "python" else text) in (example / names[language]).read_text(), text

@@ -1,0 +1,25 @@
+"""The app: its settings, the services they name, and what is its own."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from firelaunch import App, Settings, build, init_app
+
+from . import days, meals, pictures, summaries, workflow
+
+ROOT = Path(__file__).parent.parent
+
+
+def create_app(environ: Mapping[str, str] = os.environ) -> App:
+    """The WSGI app; gunicorn calls this in its worker. A settings error ends the start and names its mend."""
+    settings = Settings.load(ROOT / "firelaunch.toml", environ)
+    app = App(
+        __name__,
+        routes=[meals.routes, days.routes, pictures.routes, summaries.routes],
+        collections=[meals.meals, days.days, pictures.pictures, summaries.summaries],
+        jobs=[summaries.weekly_summary],
+        events=[days.meal_written],
+    )
+    init_app(app, build(settings), workflow.answer)
+    return app

@@ -1,0 +1,45 @@
+"""What the app does for those who call it."""
+
+import warnings
+from datetime import UTC, datetime
+
+from firelaunch import App, Settings
+from firelaunch.testing.apps import User, events, model_warnings, sign_in
+
+from app import ROOT
+
+
+def test_a_message_is_answered_kept_and_counted(ada: User) -> None:
+    chat = ada.new_chat()
+    answer = ada.send(chat, "What is firelaunch?").get_json()
+    assert "What is firelaunch?" in answer["message"]["text"]
+    kept = ada.get(f"/v1/chats/{chat}").get_json()["messages"]
+    assert [m["role"] for m in kept] == ["user", "assistant"]
+    assert ada.get("/v1/usage").get_json()["requests"] == 1
+
+
+def test_a_streamed_answer_comes_in_pieces_and_ends_whole(ada: User) -> None:
+    chat = ada.new_chat()
+    pieces = list(events(ada.stream(chat, "Tell me more")))
+    assert [name for name, _ in pieces][:1] == ["start"]
+    assert pieces[-1][0] == "done"
+    text = "".join(data["text"] for name, data in pieces if name == "delta")
+    assert text == pieces[-1][1]["message"]["text"]
+
+
+def test_a_chat_is_there_for_its_owner_alone(app: App, ada: User) -> None:
+    chat = ada.new_chat()
+    bob = sign_in(app, "bob")
+    assert bob.get(f"/v1/chats/{chat}").status_code == 404
+    assert bob.send(chat, "Let me in").status_code == 404
+    assert ada.get(f"/v1/chats/{chat}").status_code == 200
+
+
+def test_nobody_is_answered_without_signing_in(app: App) -> None:
+    assert app.test_client().post("/v1/chats", json={}).status_code == 401
+
+
+def test_models_that_end_soon_are_named_in_the_summary_and_break_no_build() -> None:
+    settings = Settings.load(ROOT / "firelaunch.toml", {})
+    for said in model_warnings(settings, datetime.now(UTC).date()):
+        warnings.warn(said, stacklevel=1)
