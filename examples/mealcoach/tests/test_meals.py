@@ -5,9 +5,10 @@ from pathlib import Path
 from firelaunch import App
 from firelaunch.testing.apps import User, run_jobs, sign_in
 from firelaunch.testing.documented import watch
+from firelaunch.testing.indexes import missing_indexes
 from firelaunch.testing.models import ModelServer, Reply
 
-from app import create_app
+from app import ROOT, create_app, days, meals, pictures, summaries
 
 LUNCH = {"name": "Soup", "kcal": 300, "kind": "lunch", "day": "2026-03-02"}
 
@@ -91,3 +92,8 @@ def test_the_document_of_routes_tells_the_truth(app: App) -> None:
     for path in ("meals", f"meals/{meal}", "meals/none", "meals?kind=feast", "days", "summaries", "summaries/none"):
         ada.get(f"/api/{path}")
     assert problems == []
+
+
+def test_every_query_has_its_index() -> None:
+    own = (meals.meals, days.days, pictures.pictures, summaries.summaries)
+    assert missing_indexes(ROOT / "app", own) == []
