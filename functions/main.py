@@ -5,7 +5,7 @@ from functools import cache
 import functions_framework
 from erase_user import erase_user
 from expire_reservations import expire_reservations
-from firelaunch.functions.router import together
+from firelaunch.functions.router import route_by_name
 from firelaunch.functions.server import use_worker
 from firelaunch.functions.wiring import build_membership, build_reconciliation, build_webhook
 from flask import Flask, Request, Response
@@ -58,7 +58,7 @@ OF_AN_APP = (
     *(erase_user, expire_reservations, ingest_upload, notify, on_document_written),
     *(reconcile_billing, rollup_usage, stripe_webhook),
 )
-serve = together({function.__name__: function for function in OF_AN_APP})
+serve = route_by_name({function.__name__: function for function in OF_AN_APP})
 
 
 @functions_framework.http

@@ -231,7 +231,7 @@ def _reembedded(
     herd = _Herd(dict.fromkeys(names, command), shards, folder / "reembed.log")
     before, goal = report.killed, report.killed + kills
     changes = iter(range(max(2, report.documents // 5)))
-    target = services.documents.versions.wanted
+    target = services.documents.versions.configured
 
     def change() -> None:
         """Meanwhile documents come, change and go."""
@@ -244,7 +244,7 @@ def _reembedded(
 
     def over() -> bool:
         change()
-        state = services.documents.versions.begun()
+        state = services.documents.versions.ensure_state()
         return state.current == target and _all_ready(services) and next(changes, None) is None
 
     try:
@@ -281,7 +281,7 @@ def _records(services: Services) -> list[tuple[Scope, Document]]:
 
 
 def _all_ready(services: Services) -> bool:
-    written = services.documents.versions.begun().written
+    written = services.documents.versions.ensure_state().written
     return all(
         record.data["status"] == "ready" and all(is_complete(record, version) for version in written)
         for _, record in _records(services)
@@ -289,7 +289,7 @@ def _all_ready(services: Services) -> bool:
 
 
 def _count(services: Services, report: Report) -> None:
-    state = services.documents.versions.begun()
+    state = services.documents.versions.ensure_state()
     records = _records(services)
     for version in state.written:
         held = dict.fromkeys(_SCOPES, 0)

@@ -285,7 +285,7 @@ class ModelRefused(ModelError):
 
     code = "model_refused"
     message = "The model's provider refused the request."
-    said: str = ""
+    explanation: str = ""
     """The provider's own message, for code that reads it. It may quote the prompt, so it is never logged."""
 
 

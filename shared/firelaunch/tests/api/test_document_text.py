@@ -73,7 +73,7 @@ def test_a_passage_of_a_text_that_comes_several_times_opens_at_each_of_its_place
     ada = sign_in(site.app, "ada")
     document = put_up(ada, "again.md", prose("walruses", "walruses", "walruses"))
     documents = site.services.documents
-    version = documents.versions.begun().current
+    version = documents.versions.ensure_state().current
     entries = documents.engine(version).index.read(ADA, version.id, document)
     assert len({entry.text for entry in entries}) < len(entries)
     for entry in entries:

@@ -39,6 +39,6 @@ def test_checkpoints_taken_at_any_time_tell_the_same_events_in_the_same_places(
         else:
             said.other(event)
         if checkpoint:
-            again += retold.more(said.partial()[0])
-    again += retold.more(said.partial()[0])
+            again += retold.new_events(said.partial()[0])
+    again += retold.new_events(said.partial()[0])
     assert joined(again) == joined([event for event, _ in told])

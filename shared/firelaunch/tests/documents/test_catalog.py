@@ -76,7 +76,7 @@ def found(user: User, query: str, **more: Any) -> list[dict[str, Any]]:
 
 def entries(site: Site, scope: Scope, document: str) -> list[Any]:
     documents = site.services.documents
-    state = documents.versions.begun()
+    state = documents.versions.ensure_state()
     return documents.engine(state.current).index.read(scope, state.current.id, document)
 
 
@@ -407,9 +407,9 @@ def test_a_file_whose_name_says_nothing_is_refused(site: Site, name: str) -> Non
 def test_a_document_lands_in_the_version_that_is_built_beside_the_one_in_use(site: Site) -> None:
     ada, documents = sign_in(site.app, "ada"), site.services.documents
     old = ready(ada, "old.md", prose("walruses"))
-    state = documents.versions.begun()
+    state = documents.versions.ensure_state()
     parts = {name: value for name, value in asdict(state.current).items() if name != "id"}
-    second = Version.made(**{**parts, "chunk_tokens": 64, "chunk_overlap": 10})
+    second = Version.of_parts(**{**parts, "chunk_tokens": 64, "chunk_overlap": 10})
     path = site.services.store.scope.index_state()
     site.services.store.commit([Update(path, {"building": asdict(second)}, if_updated_at=state.update_time)])
     new = ready(ada, "new.md", prose("penguins"))
@@ -425,10 +425,10 @@ def test_a_document_lands_in_the_version_that_is_built_beside_the_one_in_use(sit
 def test_settings_that_change_leave_what_is_searched_alone(tmp_path: Path) -> None:
     with embedded_site(tmp_path) as site:
         ready(sign_in(site.app, "ada"), "a.md", prose("walruses"))
-        before = site.services.documents.versions.begun().current
+        before = site.services.documents.versions.ensure_state().current
     with embedded_site(tmp_path, settings=JOB_SETTINGS + '\n[index]\nlanguage = "german"\nchunk_tokens = 90\n') as site:
-        assert site.services.documents.versions.wanted != before
-        assert site.services.documents.versions.begun().current == before
+        assert site.services.documents.versions.configured != before
+        assert site.services.documents.versions.ensure_state().current == before
         assert found(sign_in(site.app, "ada"), "walruses")
 
 

@@ -108,13 +108,13 @@ def finished(work: Reembedding) -> None:
 
 def test_the_version_in_use_is_searched_until_the_new_one_holds_everything(site: Site, work: Reembedding) -> None:
     ada, versions = sign_in(site.app, "ada"), site.services.documents.versions
-    first = versions.begun().current
+    first = versions.ensure_state().current
     assert (work.survey().documents, work.survey().missing) == (3, 3)
     work.begin()
     steps = work.build()
     next(steps)
     assert not work.switch()
-    assert versions.begun().current == first
+    assert versions.ensure_state().current == first
     old = ada.post("/v1/search", {"query": "walruses"}).get_json()["passages"]
     assert old
     assert all(is_of(work, first, p) and not is_of(work, work.target, p) for p in old)
@@ -122,7 +122,7 @@ def test_the_version_in_use_is_searched_until_the_new_one_holds_everything(site:
     assert list(steps)
     assert work.survey().missing == 0
     assert work.switch()
-    state = versions.begun()
+    state = versions.ensure_state()
     assert (state.current, state.building, state.old) == (work.target, None, (first,))
     now = ada.post("/v1/search", {"query": "walruses penguins"}).get_json()["passages"]
     assert new["id"] in {p["document_id"] for p in now}
@@ -130,7 +130,7 @@ def test_the_version_in_use_is_searched_until_the_new_one_holds_everything(site:
 
 
 def test_the_old_version_is_kept_until_it_is_dropped_and_can_be_gone_back_to(site: Site, work: Reembedding) -> None:
-    first = site.services.documents.versions.begun().current
+    first = site.services.documents.versions.ensure_state().current
     before = count(work, first.id)
     finished(work)
     assert count(work, first.id) == before > 0
@@ -138,7 +138,7 @@ def test_the_old_version_is_kept_until_it_is_dropped_and_can_be_gone_back_to(sit
     back = Reembedding(site.services.store, site.services.documents)
     assert back.survey().missing == 1, "what the old version holds is not built again"
     finished(back)
-    assert site.services.documents.versions.begun().current == first
+    assert site.services.documents.versions.ensure_state().current == first
     assert back.drop_old() == 1
     assert count(work, work.target.id) == 0
     assert work.survey().missing == 4, "no record says that the dropped version holds it"
@@ -285,7 +285,7 @@ def test_the_command_tells_before_it_does_and_does_it_once(
         monkeypatch.setenv(name, value)
     put(sign_in(site.app, "ada"), "a.md", prose("walruses"))
     versions = site.services.documents.versions
-    first = versions.begun().current
+    first = versions.ensure_state().current
     write_app(tmp_path, place.changed)
 
     def run(*options: str) -> str:
@@ -294,9 +294,9 @@ def test_the_command_tells_before_it_does_and_does_it_once(
         return done.output
 
     assert "1 of 1 documents to build" in run("--dry-run")
-    assert versions.begun().building is None
+    assert versions.ensure_state().building is None
     assert "is searched now" in run()
-    assert versions.begun().old == (first,)
+    assert versions.ensure_state().old == (first,)
     assert "0 of 1 documents to build" in run()
     assert "Removed 1" in run("--drop-old")
     assert "None is being built" in run("--abandon")
@@ -314,9 +314,9 @@ def test_an_admins_job_builds_the_version_that_the_settings_ask_for_and_switches
         job = boss.post("/v1/ops/reembed", {}).get_json()
         done = changed.finished(changed.services.jobs.find(job["id"]))
         assert done.state == "succeeded", done.error
-        wanted = changed.services.documents.versions.wanted
+        wanted = changed.services.documents.versions.configured
         assert json.loads(done.result or "")["version"] == wanted.id
-        assert changed.services.documents.versions.begun().current == wanted
+        assert changed.services.documents.versions.ensure_state().current == wanted
         found = sign_in(changed.app, "ada").post("/v1/search", {"query": "walruses"}).get_json()["passages"]
         assert {each["document_id"] for each in found} == {before["id"]}
 
@@ -326,7 +326,7 @@ def test_no_member_begins_a_re_embedding(site: Site) -> None:
 
 
 def test_an_instance_whose_settings_ask_for_another_version_does_not_do_the_job(site: Site) -> None:
-    before = site.services.documents.versions.begun()
+    before = site.services.documents.versions.ensure_state()
     done = site.finished(site.services.jobs.enqueue(Scope("demo"), REEMBED, Reembed(version="v0")), seconds=60)
     assert (done.state, (done.error or {}).get("code")) == ("dead", "conflict")
-    assert site.services.documents.versions.begun() == before
+    assert site.services.documents.versions.ensure_state() == before

@@ -20,7 +20,7 @@ def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def patience(client: ClientConnection) -> Deadline:
     began = Deadline(time.monotonic() + 60, 60, 60, client)
-    began.heard()  # so that no thread waits for a first token
+    began.record_arrival()  # so that no thread waits for a first token
     return began
 
 
@@ -56,9 +56,9 @@ def test_a_stream_that_came_back_from_the_hub_may_go_there_again(
 
 def test_what_comes_before_the_first_text_is_no_beginning() -> None:
     call = Deadline(time.monotonic() + 60, 60, 60)
-    call.heard(text=False)
-    assert not call.begun
-    call.heard(text=True)
-    assert call.begun
-    call.heard(text=False)
-    assert call.begun, "and it stays one"
+    call.record_arrival(text=False)
+    assert not call.has_text
+    call.record_arrival(text=True)
+    assert call.has_text
+    call.record_arrival(text=False)
+    assert call.has_text, "and it stays one"

@@ -63,8 +63,8 @@ class Driven:
         """What the provider has sent is there."""
         if self.ended:
             return
-        if past and self.client.read is not None:
-            text = self.client.read()
+        if past and self.client.read_text is not None:
+            text = self.client.read_text()
             if text is not None:
                 self.shown.append(text)
                 return

@@ -207,7 +207,7 @@ def world(index: Index, store: DocumentStore, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(pipeline, "WINDOW", 2)
     steps, files = Steps(), LocalFiles(tmp_path / "files")
     settings = Settings.load(write_app(tmp_path, JOB_SETTINGS), {})
-    first = build(settings, store=store).documents.versions.wanted
+    first = build(settings, store=store).documents.versions.configured
     second = replace(first, id="v2", chunk_tokens=64, chunk_overlap=10)
     slow, fast = {}, {}
     for version in (first, second):

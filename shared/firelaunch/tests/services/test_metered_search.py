@@ -141,7 +141,7 @@ def test_what_was_embedded_is_paid_also_where_the_search_then_fails(
     def fails(*_: Any, **__: Any) -> Any:
         raise IndexUnavailable
 
-    monkeypatch.setattr(type(documents.engine(documents.versions.begun().current).index), method, fails)
+    monkeypatch.setattr(type(documents.engine(documents.versions.ensure_state().current).index), method, fails)
     assert ada.post("/v1/search", {"query": "days of leave"}).status_code == 503
     assert (day(site)["cost_micro_usd"], day(site)["reservations"]) == (PRICE * 3, {})
     assert [(found["outcome"], found["error"]) for found in records(site)] == [("failed", "index_unavailable")]

@@ -128,6 +128,6 @@ def test_documents_that_a_cloud_run_instance_kept_to_itself_are_built_again_in_t
     ada = Scope("demo", "ada")
     store.commit([Set(ada.document("d1"), record), Set(ada.source("d1"), {"uid": "ada", "document": "d1"})])
     assert Reembedding(services.store, services.documents).survey().missing == 1
-    begun = versions.begun()
-    assert (begun.current, begun.all) == (versions.wanted, (versions.wanted,))
+    begun = versions.ensure_state()
+    assert (begun.current, begun.all) == (versions.configured, (versions.configured,))
     assert versions.state() == begun

@@ -152,7 +152,7 @@ def test_an_index_that_cannot_be_searched_leaves_the_turn_alone_and_the_model_is
     with embedded_site(tmp_path, workflow=answer) as site:
         ada, _ = asked(site)
         documents = site.services.documents
-        engine = documents.engine(documents.versions.begun().current)
+        engine = documents.engine(documents.versions.ensure_state().current)
 
         def fails(*_: Any, **__: Any) -> Any:
             raise IndexUnavailable

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from flask import request
 
-__all__ = ["CalledHere"]
+__all__ = ["ServiceTokens"]
 
 
 class AudienceTokens(Protocol):
@@ -27,7 +27,7 @@ class AudienceTokens(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class CalledHere:
+class ServiceTokens:
     """A verifier that accepts a token for the configured address, or for the address of the current request.
 
     Cloud Run routes a request to the service that its Host names, so a token for another service can't arrive with

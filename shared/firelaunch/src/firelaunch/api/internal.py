@@ -17,7 +17,7 @@ from ..services.bundle import Services
 from ..worker import Runner
 from ..worker.event_jobs import EventJobs
 from .base import Body
-from .caller_tokens import CalledHere
+from .caller_tokens import ServiceTokens
 
 __all__ = ["routes"]
 
@@ -52,7 +52,7 @@ def routes(services: Services, runner: Runner, schedules: Schedules, events: Eve
     api = APIBlueprint("internal", __name__, url_prefix="/internal", doc_ui=False)
     app_id = services.settings.app.id
     service = app_id if services.settings.environment.on_cloud_run else ""
-    callers = None if services.internal is None else CalledHere(services.internal, service)
+    callers = None if services.internal is None else ServiceTokens(services.internal, service)
 
     @api.before_request
     def verify() -> None:

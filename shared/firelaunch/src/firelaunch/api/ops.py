@@ -218,5 +218,5 @@ def calls_in(path: Path) -> dict[str, Any]:
 def reembed() -> tuple[dict[str, Any], int]:
     """Index all documents anew, by the settings of today (role admin)."""
     admins_only()
-    job = Reembed(version=services().documents.versions.wanted.id)
+    job = Reembed(version=services().documents.versions.configured.id)
     return job_view(services().jobs.enqueue(services().store.scope, REEMBED, job)), 202

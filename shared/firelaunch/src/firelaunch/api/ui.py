@@ -34,7 +34,7 @@ class UIMessage(BaseModel):
     role: Literal["user", "assistant", "system"]
     parts: list[UIPart] = Field(max_length=100)
 
-    def said(self) -> str:
+    def user_text(self) -> str:
         """The text of a user's message.
 
         Raises:
@@ -95,7 +95,7 @@ api = Routes("ui", "useChat", prefix="/v1")
 def send(body: UIChat) -> Response:
     """Send a message from useChat."""
     last = body.last()
-    message = ClientMessage(body.id, last.id, last.said(), again=body.trigger == "regenerate-message")
+    message = ClientMessage(body.id, last.id, last.user_text(), regenerate=body.trigger == "regenerate-message")
     if len(message.text) > services().settings.limits.message_characters:
         raise TooLarge(f"A message has at most {services().settings.limits.message_characters} characters.")
     connection = client()

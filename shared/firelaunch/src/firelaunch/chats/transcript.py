@@ -83,7 +83,7 @@ class Replayer:
     _characters: int = 0
     _sent: list[_Other] = field(default_factory=list)
 
-    def more(self, partial: Mapping[str, Any]) -> Iterator[Event]:
+    def new_events(self, partial: Mapping[str, Any]) -> Iterator[Event]:
         """Yield the events that ``partial``, from :meth:`Transcript.partial`, has in addition to those sent before."""
         text: str = partial.get("text", "")
         for other in partial.get("others", [])[len(self._sent) :]:

@@ -68,7 +68,7 @@ class Reembedding:
     refused: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.target = self.documents.versions.wanted
+        self.target = self.documents.versions.configured
 
     def survey(self, share: Share = WHOLE) -> Survey:
         """Count the work to do. This reads each record of the share, and no text."""
@@ -99,7 +99,7 @@ class Reembedding:
                 "and run in cloud mode for vertex."
             )
         while True:
-            state = self.documents.versions.begun()
+            state = self.documents.versions.ensure_state()
             if self.target in state.written:
                 return state
             if state.building is not None:
@@ -144,7 +144,7 @@ class Reembedding:
         if self.waits() or self.survey().missing:
             return False
         while True:
-            state = self.documents.versions.begun()
+            state = self.documents.versions.ensure_state()
             if state.current == self.target:
                 return True
             if state.building != self.target:
@@ -157,7 +157,7 @@ class Reembedding:
         Returns:
             the number of versions removed.
         """
-        state = self.documents.versions.begun()
+        state = self.documents.versions.ensure_state()
         for version in state.old:
             self._forget(version)
         if state.old and not self._change(state, state.current, state.building, []):
@@ -170,7 +170,7 @@ class Reembedding:
         Returns:
             whether a version was being built.
         """
-        state = self.documents.versions.begun()
+        state = self.documents.versions.ensure_state()
         if state.building is None:
             return False
         if not self._change(state, state.current, None, state.old):

@@ -9,12 +9,12 @@ from wsgiref.util import shift_path_info
 from flask import Request, Response, jsonify
 from werkzeug.wrappers import Response as BaseResponse
 
-__all__ = ["View", "together"]
+__all__ = ["View", "route_by_name"]
 
 View = Callable[[Request], BaseResponse]
 
 
-def together(views: Mapping[str, View], environ: Mapping[str, str] = os.environ) -> View:
+def route_by_name(views: Mapping[str, View], environ: Mapping[str, str] = os.environ) -> View:
     """Return a function that answers ``/NAME/...`` as the function NAME answers ``/...``. Other paths are a 404.
 
     Args:

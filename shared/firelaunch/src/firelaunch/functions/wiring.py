@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from ..api.caller_tokens import CalledHere
+from ..api.caller_tokens import ServiceTokens
 from ..billing.base import Payments
 from ..billing.ledger import Ledger
 from ..billing.reconcile import Reconciliation
@@ -122,7 +122,7 @@ def _invoker(environ: Mapping[str, str]) -> Invoker | None:
 
     email = _required(environ, "INVOKER", "the e-mail address of the service account that may call this")
     audience = _required(environ, "INVOKER_AUDIENCE", "the audience of its tokens: this address")
-    return CalledHere(ServiceAccountTokens(audience, email), environ.get("K_SERVICE", ""))
+    return ServiceTokens(ServiceAccountTokens(audience, email), environ.get("K_SERVICE", ""))
 
 
 def databases(environ: Mapping[str, str]) -> Callable[[str | None], DocumentStore]:

@@ -29,7 +29,7 @@ class Wait(Protocol):
         """A function that raises whatever should end the wait from outside."""
 
     @property
-    def begun(self) -> bool:
+    def has_text(self) -> bool:
         """Whether the first text of the answer has arrived."""
 
     def left(self) -> float:
@@ -39,10 +39,10 @@ class Wait(Protocol):
             ModelTimeout: it has none.
         """
 
-    def heard(self, *, text: bool = True) -> float:
+    def record_arrival(self, *, text: bool = True) -> float:
         """Record that something has arrived, and return the time."""
 
-    def quiet(self, now: float) -> float:
+    def silence(self, now: float) -> float:
         """Return the seconds of silence until ``now``.
 
         Raises:
@@ -66,8 +66,9 @@ class ClientConnection:
             for another item to learn that.
         failure: what ended a wait that the loop took over; raised where the stream waited.
         not_before: the time (``time.monotonic``) until which arriving text is left to gather.
-        read: returns the text that has arrived, or None if something else arrived with it; set while a model is read.
-        told: adds such a text to the answer, and returns the part to show.
+        read_text: returns the text that has arrived, or None if something else arrived with it; set while a
+            model is read.
+        add_text: adds such a text to the answer, and returns the part to show.
         encode: turns text into the bytes that the client gets.
 
     With the last three, text goes from the model to the client without running the stream's generators. The stream
@@ -82,6 +83,6 @@ class ClientConnection:
     idle: bool = False
     failure: BaseException | None = None
     not_before: float = 0.0
-    read: Callable[[], str | None] | None = None
-    told: Callable[[str], str] | None = None
+    read_text: Callable[[], str | None] | None = None
+    add_text: Callable[[str], str] | None = None
     encode: Callable[[str], bytes] | None = None

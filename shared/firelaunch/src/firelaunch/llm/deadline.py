@@ -68,11 +68,11 @@ class Deadline:
         return seconds
 
     @property
-    def begun(self) -> bool:
+    def has_text(self) -> bool:
         """Whether the first text of the answer has arrived. What comes before it, such as a role, does not count."""
         return self._has_text
 
-    def heard(self, *, text: bool = True) -> float:
+    def record_arrival(self, *, text: bool = True) -> float:
         """Record that something has arrived, and return the time.
 
         Args:
@@ -81,7 +81,7 @@ class Deadline:
         self._has_text, self._last = self._has_text or text, time.monotonic()
         return self._last
 
-    def quiet(self, now: float) -> float:
+    def silence(self, now: float) -> float:
         """Return the seconds since something arrived, or since the call began.
 
         Raises:
@@ -178,7 +178,7 @@ class Deadline:
         provider_number, client_number = sock.fileno(), -1 if client is None else client.fileno()
         while True:
             now = time.monotonic()
-            self.quiet(now)
+            self.silence(now)
             if now - since >= HEARTBEAT_SECONDS:
                 return False
             ready = {number for number, _ in poll.poll(1000 * min(TICK_SECONDS, self.deadline - now))}

@@ -46,7 +46,7 @@ def of_response(status: int, headers: Mapping[str, str], body: str) -> ModelErro
     reason = f"HTTP {status}" if code is None else f"HTTP {status}, {code}"[:200]
     error = of_status(status, code, headers, reason)
     if isinstance(error, ModelRefused):
-        error.said = f"{details.get('param') or ''}\n{details.get('message') or body}"
+        error.explanation = f"{details.get('param') or ''}\n{details.get('message') or body}"
     if isinstance(error, ModelUnavailable) and error.retry_after is None:
         error.retry_after = _retry_info(details)
     return error
@@ -72,7 +72,7 @@ def of_stream(error: Any) -> ModelError:
     status = code if isinstance(code, int) else _STATUS.get(str(code)) or _STATUS.get(str(kind), 500)
     model_error = of_status(status, None, {}, reason)
     if isinstance(model_error, ModelRefused) and isinstance(error, dict):
-        model_error.said = f"{error.get('param') or ''}\n{error.get('message') or ''}"
+        model_error.explanation = f"{error.get('param') or ''}\n{error.get('message') or ''}"
     return model_error
 
 

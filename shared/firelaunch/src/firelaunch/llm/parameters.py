@@ -56,7 +56,7 @@ class RefusedParameters:
             try:
                 first = next(chunks, None)
             except ModelRefused as error:
-                refusal = self._blame(adapted, error.said)
+                refusal = self._blame(adapted, error.explanation)
                 if refusal is None or refusal in refused:
                     raise
                 refused |= {refusal}

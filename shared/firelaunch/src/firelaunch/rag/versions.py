@@ -55,7 +55,7 @@ class Version:
     chunk_overlap: int
 
     @classmethod
-    def made(cls, **parts: Any) -> Version:
+    def of_parts(cls, **parts: Any) -> Version:
         """Return a version of these parts, named after them: equal parts give equal ids."""
         unnamed = cls(id="", **parts)
         layout = [_LAYOUTS[unnamed.backend]] if unnamed.backend in _LAYOUTS else []
@@ -112,36 +112,36 @@ class Versions:
 
     Args:
         store: the app's own.
-        wanted: returns the version that the settings ask for. The app's first version is this one; a change of it
+        configured: returns the version that the settings ask for. The app's first version is this one; a change of it
             needs a re-embedding.
         lasts: returns whether a version can hold anything here. If the current one cannot, no version is in use.
     """
 
     def __init__(
-        self, store: ScopedStore, wanted: Callable[[], Version], lasts: Callable[[Version], bool] = lambda _: True
+        self, store: ScopedStore, configured: Callable[[], Version], lasts: Callable[[Version], bool] = lambda _: True
     ) -> None:
         self._store = store
         self._lasts = lasts
         self._path = store.scope.index_state()
-        self._wanted = wanted
+        self._configured = configured
 
     @property
-    def wanted(self) -> Version:
+    def configured(self) -> Version:
         """The version that the settings ask for."""
-        return self._wanted()
+        return self._configured()
 
     def state(self) -> State | None:
         """Return the state; None if the app has not had a document yet."""
         return self.in_use(self._store.get(self._path))
 
-    def begun(self) -> State:
+    def ensure_state(self) -> State:
         """Return the state. If there is none, make the version that the settings ask for the current one."""
         for _ in range(3):
             document = self._store.get(self._path)
             state = self.in_use(document)
             if state is not None:
                 return state
-            first: dict[str, Any] = {"current": asdict(self.wanted), "building": None, "old": []}
+            first: dict[str, Any] = {"current": asdict(self.configured), "building": None, "old": []}
             write = (
                 Create(self._path, first)
                 if document is None

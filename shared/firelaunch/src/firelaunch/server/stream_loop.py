@@ -102,14 +102,14 @@ class StreamLoop:
     def add(self, served: Served) -> None:
         """Add a stream. Any thread may call this; from then on only the loop touches the stream, until it leaves."""
         waits_for = served.client.waits_for
-        begun = waits_for is not None and waits_for[1].begun
+        has_text = waits_for is not None and waits_for[1].has_text
         self._arrived.append(served)
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
                 self._thread.start()
         # Checked after the append: the loop takes arrivals after it stops gathering, so none is left without a wake-up.
-        if not (begun and self._gathering):
+        if not (has_text and self._gathering):
             with contextlib.suppress(BlockingIOError):  # the buffer is full, so the loop wakes up anyway
                 self._wake_writer.send(b"\0")
 
@@ -175,8 +175,8 @@ class StreamLoop:
             self._watch_client(served, events)
 
     def _selector_for(self, served: Served) -> selectors.BaseSelector:
-        begun = served._wait is not None and served._wait.begun
-        return self._gathered_selector if self._gathering and begun else self._prompt_selector
+        has_text = served._wait is not None and served._wait.has_text
+        return self._gathered_selector if self._gathering and has_text else self._prompt_selector
 
     def _update_selector(self, served: Served) -> None:
         if served._provider_selector is not None and served._provider_selector is not self._selector_for(served):
@@ -274,12 +274,12 @@ class StreamLoop:
         take the next step.
         """
         client = served.client
-        if client.read is None or client.told is None or client.encode is None:
+        if client.read_text is None or client.add_text is None or client.encode is None:
             return False
-        text = client.read()
+        text = client.read_text()
         if text is None:
             return False
-        text = client.told(text) if text else ""
+        text = client.add_text(text) if text else ""
         if text and not served.gone and not self._send(served, served.frame(client.encode(text))):
             return True
         if client.not_before:
@@ -364,7 +364,7 @@ class StreamLoop:
             return
         try:
             # While its client reads nothing, the provider is not read, so only the request's time limit counts.
-            silence = 0.0 if served._unsent else wait.quiet(now)
+            silence = 0.0 if served._unsent else wait.silence(now)
             wait.left()
             wait.check()
         except Exception as failure:

@@ -96,7 +96,7 @@ def wanted_version(settings: Settings) -> Version:
     kinds: dict[str, IndexKind] = {"embedded": "embedded", "emulators": "firestore", "cloud": index.backend}
     backend = kinds[env.mode]
     embedding = index.embedding(embedder, backend)
-    return Version.made(
+    return Version.of_parts(
         backend=backend,
         embedder=embedder,
         model=embedding.model,

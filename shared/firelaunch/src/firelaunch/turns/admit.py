@@ -213,7 +213,7 @@ class Turns:
             RequestInProgress, IdempotencyMismatch, Conflict: as in ``begin`` and ``begin_named``.
         """
         send, message, now = request.send, request.message, self._services.clock()
-        retry = message and message.anew(send, stored.record, stored.question, stored.newest_first, now)
+        retry = message and message.new_send(send, stored.record, stored.question, stored.newest_first, now)
         if retry:
             # The retry has a request of its own, so the first request's record does not apply to it.
             send, stored = retry, replace(stored, record=None)

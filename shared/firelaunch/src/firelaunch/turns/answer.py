@@ -167,7 +167,7 @@ class TurnRun:
                     # The server's stream loop may now wait for the provider in this generator's place. While only text
                     # comes, the loop sends it on by itself, through `_shown_text`. The text comes here later, as
                     # `Passed`.
-                    self.client.may_wait, self.client.told = True, self._shown_text
+                    self.client.may_wait, self.client.add_text = True, self._shown_text
                     yield Paused.WAITING
                     continue
                 if chunk is LEAVING:

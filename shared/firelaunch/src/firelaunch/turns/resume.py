@@ -128,7 +128,7 @@ class _Follower:
         replayer, last_sent = Replayer(), time.monotonic()
         # Each checkpoint of the answer updates the record's partial text, until the settlement ends the loop.
         while self.record.data["state"] == "reserved":
-            for event in replayer.more(self.record.data.get("partial", {})):
+            for event in replayer.new_events(self.record.data.get("partial", {})):
                 last_sent = time.monotonic()
                 yield event
             if time.monotonic() - last_sent >= HEARTBEAT_SECONDS:

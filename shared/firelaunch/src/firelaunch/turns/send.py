@@ -36,13 +36,13 @@ class ClientMessage:
 
     Args:
         id: the client's id, in any form, or ours if the client loaded the message from this service.
-        again: regenerate its answer. The stored text is then used; ``text`` counts only if none is stored.
+        regenerate: whether to answer it anew. The stored text is then used; ``text`` counts only if none is stored.
     """
 
     chat_id: str
     id: str
     text: str
-    again: bool = False
+    regenerate: bool = False
 
     def request_id(self, scope: Scope) -> str:
         """Return the id of the request that first brought the message."""
@@ -50,7 +50,7 @@ class ClientMessage:
         # An Idempotency-Key comes in a header and has no line feed, so it never equals the text below.
         return ours[1] if ours else request_id_of(scope, f"message\n{self.chat_id}\n{self.id}")
 
-    def anew(
+    def new_send(
         self,
         send: Send,
         record: Document | None,
@@ -73,7 +73,7 @@ class ClientMessage:
             if _OUR_MESSAGE.fullmatch(self.id):
                 raise NotFound
             return None
-        if not self.again:
+        if not self.regenerate:
             if stored.data.get("text") != self.text:
                 raise IdempotencyMismatch("A message that was sent cannot be changed: send a new one.")
             if record is not None:

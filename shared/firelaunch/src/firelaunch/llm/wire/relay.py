@@ -108,7 +108,7 @@ class Reading:
         try:
             for piece in self._response.pieces():
                 if client is not None:
-                    client.read = self.text
+                    client.read_text = self.text
                 if piece is None:
                     yield WAITING
                 elif not piece:
@@ -130,7 +130,7 @@ class Reading:
             yield from self._read_events()
         finally:
             if client is not None:
-                client.read = None
+                client.read_text = None
         if not self._finished:
             raise ModelUnavailable(reason="the stream ended before the answer did")
 
@@ -152,7 +152,7 @@ class Reading:
             decoder.at = before
             return None
         if decoder.at > before and deadline.client is not None:
-            soon = self._is_soon(deadline.heard(text=bool(text)))
+            soon = self._is_soon(deadline.record_arrival(text=bool(text)))
             deadline.client.not_before = self._handed_on + _GATHER_SECONDS if soon else 0.0
             self._passed.append(text)
         return text
@@ -164,9 +164,9 @@ class Reading:
         if events is None:
             return
         chunk, last, error = events
-        more_soon = self._is_soon(deadline.heard(text=bool(chunk.text))) and not last
+        more_soon = self._is_soon(deadline.record_arrival(text=bool(chunk.text))) and not last
         if error is not None and client is not None:
-            client.read = None  # the stream loop would read on past the error
+            client.read_text = None  # the stream loop would read on past the error
         # The stream loop must not sleep: it leaves the socket alone until ``not_before``. A thread pauses instead.
         if client is not None and client.hosted:
             client.not_before = self._handed_on + _GATHER_SECONDS if more_soon else 0.0

@@ -218,7 +218,7 @@ class _Work:
         while True:
             # Read the versions once more after the record says "ready". A version that is started later than that
             # read sees the document as ready, and whoever builds the version takes care of it.
-            state = self.documents.versions.begun()
+            state = self.documents.versions.ensure_state()
             missing = [version for version in state.written if not is_complete(record, version)]
             if not missing and record.data["status"] == "ready":
                 return chunks

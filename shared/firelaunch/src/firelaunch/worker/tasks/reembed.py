@@ -41,7 +41,7 @@ def reembed_handlers(more: Handlers | None) -> Handlers:
 
         if run.scope.uid is not None:
             raise JobFailed("A re-embedding is the app's.")
-        if payload.version != run.services.documents.versions.wanted.id:
+        if payload.version != run.services.documents.versions.configured.id:
             # This instance has older or newer settings than the job. It would build and switch to another version.
             raise Conflict("This instance's settings ask for another index version than the job.", retry_after=_PAUSE)
         work = Reembedding(run.services.store, run.services.documents)

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from firelaunch.api.caller_tokens import CalledHere
+from firelaunch.api.caller_tokens import ServiceTokens
 from firelaunch.errors import Unauthenticated
-from firelaunch.functions.router import together
+from firelaunch.functions.router import route_by_name
 from firelaunch.jobs.oidc import ServiceAccountTokens
 from firelaunch.scope import Scope
 from firelaunch.store.sqlite import SQLiteStore
@@ -55,7 +55,7 @@ def test_where_nothing_is_named_nothing_is_served() -> None:
         return Response("in")
 
     def status(named: str | None) -> int:
-        view = together({"f": open_door}, {} if named is None else {"FUNCTIONS": named})
+        view = route_by_name({"f": open_door}, {} if named is None else {"FUNCTIONS": named})
         with Flask(__name__).app_context():
             return view(Request(EnvironBuilder("/f/x", method="POST").get_environ())).status_code
 
@@ -97,7 +97,7 @@ def test_a_token_is_for_the_address_that_is_named_or_for_the_services_own_that_w
     with CertificateServer() as google, Flask(__name__).test_request_context(base_url=f"http://{host}"):
         assert request.host == host.partition("/")[0]
         tokens = ServiceAccountTokens("https://fl-fn-demo-1234.europe-west1.run.app", CALLER, google.url)
-        caller = CalledHere(tokens, service)
+        caller = ServiceTokens(tokens, service)
 
         def holds(**more: Any) -> bool:
             whole = {**claims, "aud": audience, "email": CALLER, "email_verified": True, **more}
