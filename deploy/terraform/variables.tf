@@ -56,8 +56,16 @@ variable "services" {
         role      = string
         condition = optional(object({ title = string, expression = string }))
       }))
-      schedules = list(object({ name = string, cron = string, url = string, path = string, deadline = string }))
-      uploads   = optional(object({ topic = string, subscription = string, filter = string, url = string, path = string }))
+      schedules = list(object({
+        name     = string
+        cron     = string
+        zone     = optional(string)
+        retries  = number
+        url      = string
+        path     = string
+        deadline = string
+      }))
+      uploads = map(object({ topic = string, subscription = string, filter = string, url = string, path = string }))
     }))
   }))
 }

@@ -12,7 +12,7 @@ from fakes.google import GoogleCloud, ServiceAccount
 from fakes.google.base import TOKEN
 from firelaunch_cli.deploy import sign_in, vertex
 from firelaunch_cli.deploy.build_folder import Staged
-from firelaunch_cli.deploy.data import indexes, indexes_built
+from firelaunch_cli.deploy.data import indexes, indexes_built, wanted_indexes
 from firelaunch_cli.deploy.delays import API_IS_NEW, DELAYS, DisabledApi, delay_of, disabled_api, pauses
 from firelaunch_cli.deploy.gcloud import CommandFailed, Tools
 from firelaunch_cli.deploy.iam import account, roles
@@ -51,31 +51,31 @@ def test_indexes_and_fields_are_made_though_firestore_makes_one_change_at_a_time
 ) -> None:
     cloud.firestore.polls = 5
     wanted = json.loads(INDEXES.read_text())
-    perform(indexes(PLACE, "(default)", INDEXES, vector=768), tools, never)
+    perform(indexes(PLACE, "(default)", wanted_indexes(INDEXES, vector=768)), tools, never)
     assert len(cloud.firestore.fields) == len(wanted["fieldOverrides"])
     assert len(cloud.firestore.indexes["(default)"]) == len(wanted["indexes"]) + 2
     assert said[0] == "waiting, 10 minutes at most: another change is being made at the same time"
     assert len(said) == 1, "what many changes wait for is said once"
     assert paused[:4] == [1.0, 2.0, 1.0, 2.0], "each change has a patience of its own"
-    assert perform(indexes_built(PLACE, "(default)", INDEXES, vector=768), tools, never) == 0
+    assert perform(indexes_built(PLACE, "(default)", wanted_indexes(INDEXES, vector=768)), tools, never) == 0
     assert {index["state"] for index in cloud.firestore.indexes["(default)"]} == {"READY"}
 
 
 def test_a_revision_waits_until_its_indexes_are_built_and_says_how_many_are_left(
     cloud: GoogleCloud, tools: Tools, said: list[str]
 ) -> None:
-    perform(indexes(PLACE, "(default)", INDEXES), tools, never)
-    perform(indexes_built(PLACE, "(default)", INDEXES), tools, never)
+    perform(indexes(PLACE, "(default)", wanted_indexes(INDEXES)), tools, never)
+    perform(indexes_built(PLACE, "(default)", wanted_indexes(INDEXES)), tools, never)
     ours = cloud.firestore.indexes["(default)"]
     ours[0]["state"] = "CREATING"
     cloud.firestore.keep_building = True
     with pytest.raises(CommandFailed, match=r"still building 1 of 2 indexes of \(default\)") as failed:
-        perform(indexes_built(PLACE, "(default)", INDEXES), tools, never)
+        perform(indexes_built(PLACE, "(default)", wanted_indexes(INDEXES)), tools, never)
     assert "run the same command again" in failed.value.mend
     assert said[-1] == "waiting, 30 minutes at most: Firestore is building 1 of 2 indexes"
     ours[0]["state"] = "NEEDS_REPAIR"
     with pytest.raises(CommandFailed, match="could not build 1"):
-        perform(indexes_built(PLACE, "(default)", INDEXES), tools, never)
+        perform(indexes_built(PLACE, "(default)", wanted_indexes(INDEXES)), tools, never)
 
 
 @pytest.mark.parametrize("late", ["secret", "build"])

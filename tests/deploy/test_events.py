@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 from fakes.google import GoogleCloud
 from fakes.google.base import TOKEN
-from firelaunch_cli.deploy.events import for_uploads, notification, removals
-from firelaunch_cli.deploy.functions import RemovalTrigger, UploadSubscription
+from firelaunch_cli.deploy.calls import DocumentTrigger, UploadSubscription
+from firelaunch_cli.deploy.events import (
+    for_uploads,
+    notification,
+    trigger,
+)
 from firelaunch_cli.deploy.gcloud import CommandFailed, Tools
 from firelaunch_cli.deploy.resources import APIS, EVENT_RECEIVER, FEATURE_APIS, Place
 from firelaunch_cli.deploy.steps import perform
@@ -31,7 +35,7 @@ UPLOADS = UploadSubscription(
     url="https://fl-fn-demo-1234.europe-west1.run.app",
     path="/ingest_upload",
 )
-WATCH = RemovalTrigger(
+WATCH = DocumentTrigger(
     "fl-removals-demo", "(default)", "apps/demo/users/*/documents/*", "fl-fn-demo", "/on_document_written"
 )
 TRIGGER = "projects/demo-project/locations/{}/triggers/fl-removals-demo"
@@ -69,7 +73,7 @@ def never(question: str) -> bool:
 def count(fresh: Fresh, uploads: UploadSubscription) -> int:
     """How many commands it takes to have an app told of its files."""
     tools = fresh()
-    steps = (*for_uploads(PLACE, uploads, CALLER), notification(PLACE, uploads))
+    steps = (*for_uploads(PLACE, [uploads], CALLER), notification(PLACE, uploads))
     return sum(perform(step, tools, never) for step in steps)
 
 
@@ -90,7 +94,7 @@ def test_a_subscription_follows_its_service_and_keeps_its_filter(cloud: GoogleCl
     cloud.events.topics[name] = {"name": name}
 
     def subscribe(uploads: UploadSubscription) -> int:
-        *_, step = for_uploads(PLACE, uploads, CALLER)
+        *_, step = for_uploads(PLACE, [uploads], CALLER)
         return perform(step, fresh(), never)
 
     moved = replace(UPLOADS, url="https://fl-fn-demo-1234.us-east1.run.app")
@@ -113,11 +117,11 @@ def test_a_bucket_that_has_too_many_notifications_is_no_surprise(cloud: GoogleCl
 
 
 def test_a_trigger_is_made_once_and_follows_its_service(cloud: GoogleCloud, fresh: Fresh) -> None:
-    assert [perform(removals(PLACE, WATCH, CALLER), fresh(), never) for _ in range(2)] == [1, 0]
+    assert [perform(trigger(PLACE, WATCH, CALLER), fresh(), never) for _ in range(2)] == [1, 0]
     made = cloud.events.triggers[TRIGGER.format("europe-west1")]
     assert made["eventDataContentType"] == "application/protobuf"
     cloud.run.services["other"] = {}
-    moved = removals(PLACE, replace(WATCH, service="other"), CALLER)
+    moved = trigger(PLACE, replace(WATCH, service="other"), CALLER)
     assert [perform(moved, fresh(), never) for _ in range(2)] == [1, 0]
     assert cloud.events.triggers[TRIGGER.format("europe-west1")]["destination"]["cloudRun"]["service"] == "other"
 
@@ -125,7 +129,7 @@ def test_a_trigger_is_made_once_and_follows_its_service(cloud: GoogleCloud, fres
 def test_a_trigger_is_where_its_database_is(cloud: GoogleCloud, fresh: Fresh) -> None:
     """Also in a multi-region, where the functions cannot be."""
     cloud.firestore.databases["(default)"]["locationId"] = "eur3"
-    assert [perform(removals(PLACE, WATCH, CALLER), fresh(), never) for _ in range(2)] == [1, 0]
+    assert [perform(trigger(PLACE, WATCH, CALLER), fresh(), never) for _ in range(2)] == [1, 0]
     assert list(cloud.events.triggers) == [TRIGGER.format("eur3")]
     assert cloud.events.triggers[TRIGGER.format("eur3")]["destination"]["cloudRun"]["region"] == "europe-west1"
 
@@ -133,7 +137,7 @@ def test_a_trigger_is_where_its_database_is(cloud: GoogleCloud, fresh: Fresh) ->
 def test_a_trigger_is_refused_without_its_accounts_role_and_without_its_service(
     cloud: GoogleCloud, fresh: Fresh
 ) -> None:
-    step = removals(PLACE, WATCH, CALLER)
+    step = trigger(PLACE, WATCH, CALLER)
     held = cloud.account.policy["bindings"].pop()
     with pytest.raises(CommandFailed, match=r"eventarc\.events\.receiveEvent") as failed:
         perform(step, fresh(), never)
@@ -150,7 +154,7 @@ def test_a_trigger_of_no_database_or_in_another_place_is_refused(
     cloud: GoogleCloud, fresh: Fresh, database: str, said: str
 ) -> None:
     """As Google refuses it: where the list of databases could not say where it is."""
-    (create,) = removals(PLACE, replace(WATCH, database=database), CALLER).lacks([[], []])
+    (create,) = trigger(PLACE, replace(WATCH, database=database), CALLER).lacks([[], []])
     cloud.firestore.databases["(default)"]["locationId"] = "eur3"
     with pytest.raises(CommandFailed, match=said):
         fresh().run(create)  # type: ignore[arg-type]

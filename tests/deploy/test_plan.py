@@ -16,7 +16,7 @@ from firelaunch.errors import SettingsError
 from firelaunch.settings.app import Settings
 from firelaunch_cli.commands import main
 from firelaunch_cli.deploy.cost import idle_month
-from firelaunch_cli.deploy.events import for_uploads, removals
+from firelaunch_cli.deploy.events import for_uploads, trigger
 from firelaunch_cli.deploy.files import files
 from firelaunch_cli.deploy.functions import app_functions, membership_service
 from firelaunch_cli.deploy.gcloud import CommandFailed, Tools, refuse_secrets
@@ -130,11 +130,10 @@ def test_gcloud_takes_every_command_that_a_plan_prints(plans: dict[str, str], tm
     (change,) = sweep.lacks([[{"name": f"x/jobs/{service.work.sweep.name}", "schedule": "* * * * *"}]])
     made = app_functions(settings(tmp_path / "functions"), PLACE)
     assert made is not None
-    assert made.uploads is not None
-    assert made.removals is not None
-    (moved,) = removals(PLACE, made.removals, made.account).lacks([[], [{"name": "x/triggers/fl-removals-my-app"}]])
-    *_, subscription = for_uploads(PLACE, made.uploads, made.account)
-    (pushed,) = subscription.lacks([[{"name": f"x/subscriptions/{made.uploads.subscription}"}]])
+    (uploads,), (watch,), account = made.calls.uploads, made.calls.documents, made.calls.account
+    (moved,) = trigger(PLACE, watch, account).lacks([[], [{"name": "x/triggers/fl-removals-my-app"}]])
+    *_, subscription = for_uploads(PLACE, [uploads], account)
+    (pushed,) = subscription.lacks([[{"name": f"x/subscriptions/{uploads.subscription}"}]])
     texts = [*sorted(lines), *map(str, (later, same, back, change, moved, pushed))]
     commands = [shlex.split(re.split(" <+ ", text)[0])[1:] for text in texts]
     assert len(commands) > 50
@@ -306,7 +305,7 @@ def test_an_app_has_the_functions_that_its_settings_want_and_no_others(tmp_path:
     for variant in VARIANTS:
         found = app_functions(settings(tmp_path / variant, variant), PLACE)
         served[variant] = set(found.service.environ["FUNCTIONS"].split(",")) if found else None
-        scheduled = {each.name for each in found.schedules} if found else set()
+        scheduled = {each.name for each in found.calls.schedules} if found else set()
         assert ("my-app-reconcile-billing" in scheduled) is (variant == "sold")
     assert served == {
         "plain": always | documents,
@@ -327,7 +326,7 @@ def test_functions_run_as_their_app_are_told_who_may_call_and_get_no_key_of_a_mo
     found, app = app_functions(pgvector, PLACE), app_service(pgvector, PLACE)
     assert found is not None
     assert app.work is not None
-    assert (found.service.account, found.account) == (app.account, app.work.account)
+    assert (found.service.account, found.calls.account) == (app.account, app.work.account)
     environ = found.service.environ
     assert environ["INVOKER"] == PLACE.email("fl-job-my-app")
     assert environ["INVOKER_AUDIENCE"] == "https://fl-fn-my-app-1234.europe-west1.run.app"
@@ -357,12 +356,12 @@ def test_every_name_that_is_made_of_the_longest_id_is_one_that_google_takes(tmp_
     found = settings(tmp_path / "app", id=app)
     service, functions = app_service(found, PLACE), app_functions(found, PLACE)
     assert functions is not None
-    assert functions.removals is not None
+    (watch,) = functions.calls.documents
     assert service.work is not None
     assert max(len(name) for name in (service.name, functions.service.name)) <= 49
-    assert max(len(name) for name in (service.account, service.work.account, functions.account)) <= 30
+    assert max(len(name) for name in (service.account, service.work.account, functions.calls.account)) <= 30
     assert max(len(name) for name in (*service.secrets.values(), *functions.service.secrets.values())) <= 255
-    assert len(functions.removals.trigger) <= 63
+    assert len(watch.trigger) <= 63
     assert len(service.work.queue) <= 100
 
 

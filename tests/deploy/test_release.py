@@ -14,7 +14,7 @@ from fakes.google import GoogleCloud
 from fakes.google.base import TOKEN
 from firelaunch.settings.app import IndexSettings
 from firelaunch_cli.deploy.build_folder import Staged
-from firelaunch_cli.deploy.data import database, indexes, publish, vectors
+from firelaunch_cli.deploy.data import database, indexes, publish, vectors, wanted_indexes
 from firelaunch_cli.deploy.files import files
 from firelaunch_cli.deploy.gcloud import CommandFailed, Tools
 from firelaunch_cli.deploy.iam import account
@@ -272,10 +272,10 @@ def test_a_missing_permission_is_named_and_the_next_run_goes_on(cloud: GoogleClo
 def test_a_quota_that_is_used_up_is_told_from_a_missing_permission(cloud: GoogleCloud, tools: Tools) -> None:
     cloud.exhausted = {"datastore.indexes.create"}
     with pytest.raises(CommandFailed, match="429 Quota exceeded") as failed:
-        perform(indexes(PLACE, "(default)", INDEXES), tools, never)
+        perform(indexes(PLACE, "(default)", wanted_indexes(INDEXES)), tools, never)
     assert "ask for more: https://console.cloud.google.com/iam-admin/quotas" in failed.value.mend
     cloud.exhausted = set()
-    assert perform(indexes(PLACE, "(default)", INDEXES), tools, never) > 0
+    assert perform(indexes(PLACE, "(default)", wanted_indexes(INDEXES)), tools, never) > 0
 
 
 def test_whoever_lacks_permissions_is_told_the_smallest_roles(cloud: GoogleCloud, tools: Tools) -> None:
@@ -361,7 +361,7 @@ def test_firebases_bucket_is_made_once_guarded_by_iam_alone_and_gets_its_rules(
 
 def test_every_index_and_ttl_of_the_file_is_made_once_and_others_are_let_be(cloud: GoogleCloud, tools: Tools) -> None:
     wanted = json.loads(INDEXES.read_text())
-    step = indexes(PLACE, "(default)", INDEXES, vector=768)
+    step = indexes(PLACE, "(default)", wanted_indexes(INDEXES, vector=768))
     count = len(wanted["indexes"]) + 2 + len(wanted["fieldOverrides"])
     assert perform(step, tools, never) == count
     made = cloud.firestore
@@ -377,7 +377,7 @@ def test_every_index_and_ttl_of_the_file_is_made_once_and_others_are_let_be(clou
 def test_every_set_of_documents_and_tags_that_a_search_may_filter_by_has_its_index(
     cloud: GoogleCloud, tools: Tools
 ) -> None:
-    perform(indexes(PLACE, "(default)", INDEXES, 768, ("topic", "year")), tools, never)
+    perform(indexes(PLACE, "(default)", wanted_indexes(INDEXES, 768, ("topic", "year"))), tools, never)
     paths = {
         tuple(field["fieldPath"] for field in index["fields"][:-1])
         for index in cloud.firestore.indexes["(default)"]

@@ -1,7 +1,8 @@
-"""What calls functions: Pub/Sub with Cloud Storage's notifications, and Eventarc's triggers; and what they refuse."""
+"""What calls services: Pub/Sub with Cloud Storage's notifications, and Eventarc's triggers; and what they refuse."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .base import Call, Refusal, Route, exists, not_found
@@ -17,6 +18,12 @@ _FILTERS = {
     for what in ("created", "updated", "deleted", "written")
 }
 """The types of events that are known here, and the attributes that a trigger may ask for."""
+
+_TRIGGER = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+"""A trigger's id (https://cloud.google.com/eventarc/docs/reference/rest/v1/projects.locations.triggers/create)."""
+
+_SUBSCRIPTION = re.compile(r"(?!goog)[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
+"""A subscription's id (https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names)."""
 
 _MOST = 10
 """Notifications of one kind that a bucket may have (https://cloud.google.com/storage/docs/pubsub-notifications)."""
@@ -128,6 +135,8 @@ class Events:
 
     def _subscribe(self, call: Call, name: str) -> Any:
         wanted = call.json
+        if not _SUBSCRIPTION.fullmatch(name.rpartition("/")[2]):
+            raise Refusal(400, "INVALID_ARGUMENT", f"Invalid resource name given (name={name}).")
         if name in self.subscriptions:
             raise exists(name)
         if wanted["topic"] not in self.topics:
@@ -193,6 +202,8 @@ class Events:
 
     def _create_trigger(self, call: Call, location: str) -> Any:
         wanted, name = call.json, self._name(location, call.query["triggerId"])
+        if not _TRIGGER.fullmatch(call.query["triggerId"]):
+            raise Refusal(400, "INVALID_ARGUMENT", f"Invalid trigger id {call.query['triggerId']}.")
         if name in self.triggers:
             raise exists(name)
         self._check_filters(wanted["eventFilters"], location)
@@ -219,6 +230,9 @@ class Events:
         database = self._firestore.databases.get(given["database"]["value"])
         if database is None:
             raise not_found(f"Database {given['database']['value']}")
+        path = given["document"]["value"].split("/")
+        if len(path) % 2 and "**" not in path:
+            raise Refusal(400, "INVALID_ARGUMENT", f"{given['document']['value']} is no path of documents.")
         if "*" in given["document"]["value"] and given["document"].get("operator") != "match-path-pattern":
             raise Refusal(400, "INVALID_ARGUMENT", "A path pattern needs the operator match-path-pattern.")
         if database["locationId"] != location:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
+from zoneinfo import available_timezones
 
 from .base import Call, Refusal, Route, exists, not_found
 from .project import Project
 
 __all__ = ["Work"]
+
+
+_JOB = re.compile(r"[A-Za-z0-9_-]{1,500}")
+_CRON = re.compile(r"[0-9A-Za-z*/,-]+( [0-9A-Za-z*/,-]+){4}")
+_RETRIES = 5
+"""A job's id, and the most retries
+(https://cloud.google.com/scheduler/docs/reference/rest/v1/projects.locations.jobs); the form of its schedule
+(https://cloud.google.com/scheduler/docs/configuring/cron-job-schedules)."""
 
 
 class Work:
@@ -107,8 +117,21 @@ class Work:
         return self._put({**self.jobs[whole], **call.json, "name": whole})
 
     def _put(self, job: dict[str, Any]) -> Any:
+        _check_job(job)
         email = job["httpTarget"]["oidcToken"]["serviceAccountEmail"]
         if email not in self._account.accounts:
             raise Refusal(404, "NOT_FOUND", f"Service account {email} does not exist.")
         self.jobs[job["name"]] = {**job, "state": "ENABLED"}
         return self.jobs[job["name"]]
+
+
+def _check_job(job: dict[str, Any]) -> None:
+    name = job["name"].rpartition("/")[2]
+    if not _JOB.fullmatch(name):
+        raise Refusal(400, "INVALID_ARGUMENT", f"Job name must match the pattern for job ids: {name}")
+    if not _CRON.fullmatch(job["schedule"]):
+        raise Refusal(400, "INVALID_ARGUMENT", f"Schedule or time zone is invalid: {job['schedule']}")
+    if job.get("timeZone", "Etc/UTC") not in available_timezones():
+        raise Refusal(400, "INVALID_ARGUMENT", f"Schedule or time zone is invalid: {job['timeZone']}")
+    if job.get("retryConfig", {}).get("retryCount", 0) > _RETRIES:
+        raise Refusal(400, "INVALID_ARGUMENT", f"RetryConfig.retry_count must be at most {_RETRIES}.")

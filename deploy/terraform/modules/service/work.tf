@@ -4,7 +4,7 @@ locals {
   work      = var.service.work == null ? {} : { (var.name) = var.service.work }
   roles     = flatten([for work in values(local.work) : work.roles])
   schedules = flatten([for work in values(local.work) : work.schedules])
-  uploads   = { for name, work in local.work : name => work.uploads if work.uploads != null }
+  uploads   = merge([for work in values(local.work) : work.uploads]...)
 }
 
 resource "google_service_account" "work" {
@@ -64,7 +64,15 @@ resource "google_cloud_scheduler_job" "schedule" {
   region           = var.region
   name             = each.value.name
   schedule         = each.value.cron
+  time_zone        = each.value.zone
   attempt_deadline = each.value.deadline
+
+  dynamic "retry_config" {
+    for_each = each.value.retries > 0 ? [each.value.retries] : []
+    content {
+      retry_count = retry_config.value
+    }
+  }
 
   http_target {
     uri         = replace("${each.value.url}${each.value.path}", "PROJECT_NUMBER", var.project_number)
@@ -90,7 +98,7 @@ resource "google_pubsub_subscription" "uploads" {
     push_endpoint = replace("${each.value.url}${each.value.path}", "PROJECT_NUMBER", var.project_number)
 
     oidc_token {
-      service_account_email = google_service_account.work[each.key].email
+      service_account_email = google_service_account.work[var.name].email
       audience              = replace(each.value.url, "PROJECT_NUMBER", var.project_number)
     }
   }

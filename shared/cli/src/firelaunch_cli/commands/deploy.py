@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,17 +24,19 @@ from firelaunch.text_file import read_text_file
 from ..deploy import vertex
 from ..deploy.backups import backups
 from ..deploy.build_folder import FUNCTIONS, Staged, StageError, pins, requirements_lock, stage_app, stage_functions
+from ..deploy.calls import Calls, UploadSubscription, app_calls
 from ..deploy.commits import Sources, sources_of
 from ..deploy.cost import backup_costs, idle_month, index_kind
-from ..deploy.data import database, indexes, indexes_built, publish, vectors
-from ..deploy.events import for_uploads, notification, removals
+from ..deploy.data import database, indexes, indexes_built, publish, vectors, wanted_indexes
+from ..deploy.declarations import NOTHING, Declarations
+from ..deploy.events import dropped_subscriptions, dropped_triggers, for_uploads, notification, trigger
 from ..deploy.files import files
 from ..deploy.functions import AppFunctions, app_functions, dedicated_entry, membership_service
 from ..deploy.gcloud import CommandFailed, Tools, refuse_secrets
-from ..deploy.jobs import for_work, scheduled
+from ..deploy.jobs import dropped_schedules, for_work, scheduled
 from ..deploy.plan import describe, describe_command, for_project, for_service, preflight, secrets_of
 from ..deploy.quotas import quota_steps, quotas
-from ..deploy.rehearsal import settings_for_deploy
+from ..deploy.rehearsal import rehearse, settings_for_deploy
 from ..deploy.release import Release, deploy_command, services_command, traffic_command
 from ..deploy.resources import NO_PROJECT, OF_FUNCTIONS, Place, Service, app_service, bucket, databases, features
 from ..deploy.rules import file_rules, rules
@@ -88,7 +90,8 @@ def command(
     try:
         refuse_secrets(more)
         if not rollback:
-            would_start(deploy.folder, deploy.service, write=not dry_run)
+            declared = would_start(deploy.folder, deploy.service, write=not dry_run)
+            deploy = replace(deploy, declared=declared)
             for line in left_behind(os.environ, read_env(deploy.folder / ".env").values, deploy.service, more):
                 click.echo(line, err=True)
         if dry_run:
@@ -134,6 +137,7 @@ class _Deploy:
     yes: bool
     terraform: bool
     sources: Sources
+    declared: Declarations = NOTHING
     index: VertexIndexSettings = vertex.PLACEHOLDER
 
     @classmethod
@@ -153,12 +157,18 @@ class _Deploy:
 
     @property
     def service(self) -> Service:
-        return self._told(app_service(self.settings, self.place))
+        return self._told(app_service(self.settings, self.place, self.declared))
 
     @property
     def functions(self) -> AppFunctions | None:
         made = app_functions(self.settings, self.place)
         return replace(made, service=self._told(made.service)) if made else None
+
+    @property
+    def calls(self) -> list[Calls]:
+        """What calls the app's functions and the app itself."""
+        own = app_calls(self.settings, self.place, self.declared)
+        return [*([self.functions.calls] if self.functions else []), *([own] if own else [])]
 
     @property
     def own(self) -> vertex.OwnIndex | None:
@@ -186,7 +196,7 @@ class _Deploy:
     def run(self) -> None:
         self._say_sources()
         steps, functions = self._steps(), self.functions
-        watch = self._watching(functions)
+        watch = self._watching()
         stands_on = list(self._stands_on(for_service(self.place, self._door(frozenset()), {})))
         progress = Progress(len(steps) + len(watch) + len(stands_on) + (6 if functions else 4))
         for step in steps:
@@ -234,7 +244,7 @@ class _Deploy:
             click.echo("No project yet: set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT.\n")
         functions, door = self.functions, self._door(frozenset())
         services = self._services(frozenset())
-        before, after = self._steps(), [*self._watching(functions), *self._stands_on(for_service(self.place, door, {}))]
+        before, after = self._steps(), [*self._watching(), *self._stands_on(for_service(self.place, door, {}))]
         lines = [line for step in before for line in explain(step)]
         lines += [line for service in services[:-1] for line in self._release_lines(service)]
         lines += [line for step in after for line in explain(step)]
@@ -250,7 +260,7 @@ class _Deploy:
         )
         for said in self._model_warnings():
             click.echo(_filled(f"warning: {said}"))
-        page = summary(self.settings, self.place, services, self._locks(), self._costs(functions, door))
+        page = summary(self.settings, self.place, services, self._locks(), self._costs(functions, door), self.declared)
         click.echo("\n".join(["", *page, "", *lines, "", "Nothing was done. The summary is at the top."]))
 
     def _environment(self) -> str:
@@ -266,27 +276,27 @@ class _Deploy:
 
     def looked_at(self) -> list[Step]:
         """All steps but the revisions."""
-        return [*self._steps(), *self._watching(self.functions)]
+        return [*self._steps(), *self._watching()]
 
     def _steps(self) -> list[Step]:
         """Those before the first revision."""
         wanted = quotas(self.settings, self.place, self._services(frozenset()))
         more = {**(vertex.PERMISSIONS if self.own else {}), **permissions(self.settings)}
-        looked = preflight(self.place, features(self.settings), quota_steps(self.place, wanted), more)
+        looked = preflight(self.place, features(self.settings, self.declared), quota_steps(self.place, wanted), more)
         stands_on = [*looked, *self._infrastructure()]
         last = finish(self.place, self.own) if self.own else []
         built = [indexes_built(self.place, *each) for each in self._indexed()]
         before = [*self._models(), *self._stands_on(stands_on)]
         return [*before, *self._contents(), *self._stands_on(last), *built]
 
-    def _indexed(self) -> Iterator[tuple[str, Path, int, Sequence[str]]]:
-        """Each database, the file of its indexes, and of the vectors that are searched in it the length, or 0, and the
-        tags that filter them."""
+    def _indexed(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Each database and its indexes: with those of the app's vectors and collections, where it is the app's."""
+        file, tags = self.root / "firestore.indexes.json", self.settings.index.filters
         length = self.settings.embedding.length if self.settings.index.backend == "firestore" else 0
         names = databases(self.settings)
         for name in names:
-            vector = length if name == names[-1] else 0
-            yield name, self.root / "firestore.indexes.json", vector, self.settings.index.filters
+            own = name == names[-1]
+            yield name, wanted_indexes(file, length, tags, self.declared.indexes) if own else wanted_indexes(file)
 
     def _models(self) -> Iterable[Step]:
         """A step that warns, where a model that the app names ends soon or does not answer where it is called."""
@@ -306,34 +316,46 @@ class _Deploy:
         index, dimensions, cloud = self.settings.index, self.settings.embedding.length, self.settings.cloud
         yield from for_project(self.place)
         yield from for_service(self.place, self.service, _only(os.environ, *self.service.secrets))
-        for name, file, vector, tags in self._indexed():
+        for name, wanted in self._indexed():
             yield database(self.place, name)
             if name == self.settings.database and (cloud.point_in_time or cloud.backup_days):
                 yield backups(self.place, name, cloud)
-            yield indexes(self.place, name, file, vector, tags)
+            yield indexes(self.place, name, wanted)
         yield from vectors(self.place, index, dimensions)
         yield from begin(self.place, self.own) if self.own else []
         if self.service.work:
             yield from for_work(self.place, self.service, self.service.work)
-        if self.functions:
-            yield from self._calling(self.functions)
+        yield from self._calling()
         if cloud.monthly_alert:  # late, because its API may just have been turned on
             yield spending_alert(self.place, cloud)
 
-    def _calling(self, functions: AppFunctions) -> Iterable[Step]:
-        """Return the steps that an app's functions need besides the app, and those for their callers."""
-        service = functions.service
-        keys = _only(os.environ, *service.secrets)
-        yield from secrets_of(self.place, service, keys, but=self.service.secrets.values())
-        for schedule in functions.schedules:
-            yield scheduled(self.place, schedule, functions.account)
-        if functions.uploads:
-            yield from for_uploads(self.place, functions.uploads, functions.account)
+    def _calling(self) -> Iterable[Step]:
+        """Return the steps that an app's functions need besides the app, and those for all callers."""
+        if self.functions:
+            service = self.functions.service
+            keys = _only(os.environ, *service.secrets)
+            yield from secrets_of(self.place, service, keys, but=self.service.secrets.values())
+        for calls in self.calls:
+            for schedule in calls.schedules:
+                yield scheduled(self.place, schedule, calls.account)
+        if self.service.work:
+            url, account = self.service.work.sweep.url, self.service.work.account
+            yield dropped_schedules(self.place, url, [each for calls in self.calls for each in calls.schedules])
+            yield from for_uploads(self.place, self._uploads(), account)
+            if "uploads" in features(self.settings, self.declared):
+                yield dropped_subscriptions(self.place, url, self._uploads())
 
-    def _watching(self, functions: AppFunctions | None) -> list[Step]:
-        """Return the steps that need the functions to exist; a deploy with Terraform takes them too."""
-        watch = functions.removals if functions else None
-        return [removals(self.place, watch, functions.account)] if functions and watch else []
+    def _uploads(self) -> list[UploadSubscription]:
+        return [each for calls in self.calls for each in calls.uploads]
+
+    def _watching(self) -> list[Step]:
+        """Return the steps that need the services to exist; a deploy with Terraform takes them too."""
+        if "events" not in features(self.settings, self.declared):
+            return []
+        wanted = [(watch, calls.account) for calls in self.calls for watch in calls.documents]
+        made = [trigger(self.place, watch, account) for watch, account in wanted]
+        name, kept = self.service.name, [watch for watch, _ in wanted]
+        return [*made, dropped_triggers(self.place, name, self.settings.database, kept)]
 
     def _contents(self) -> Iterable[Step]:
         yield from sign_in(self.place, self.settings, GoogleClient.of(os.environ))
@@ -345,8 +367,8 @@ class _Deploy:
         own = bucket(self.settings, self.place)
         yield files(self.place, own)
         yield file_rules(self.place, own, read_text_file(self.root / "storage.rules"))
-        if self.functions and self.functions.uploads:
-            yield notification(self.place, self.functions.uploads)
+        for uploads in self._uploads()[:1]:  # of one bucket
+            yield notification(self.place, uploads)
         joining = self.settings.membership
         policy = Policy(joining.join, joining.domains, self.settings.identity.tenant or None, joining.roles)
         fields = {"name": self.settings.app.name, **policy.data()}
@@ -428,10 +450,11 @@ class _Deploy:
         ]
 
     def _costs(self, functions: AppFunctions | None, door: Service) -> list[tuple[str, int]]:
-        items = idle_month(self.service, index=index_kind(self.settings))
+        calls = app_calls(self.settings, self.place, self.declared)
+        items = idle_month(self.service, calls.schedules if calls else (), index=index_kind(self.settings))
         if functions:
             own = replace(functions.service, secrets=_but(functions.service.secrets, self.service.secrets))
-            items += idle_month(own, functions.schedules)
+            items += idle_month(own, functions.calls.schedules)
         return items + idle_month(door) + backup_costs(self.settings.database, self.settings.cloud)
 
 
@@ -444,7 +467,8 @@ def planned(app: str) -> tuple[Settings, Tools, Callable[[], list[Step]]]:
         ClickException, SettingsError: there is no such app, or it cannot be deployed as it is.
     """
     made = _Deploy.of(app, frozenset(), (), yes=False)
-    deploy = replace(made, tools=Tools(os.environ, click.echo, patient=False))
+    declared = rehearse(made.folder, made.service, releasing=True)
+    deploy = replace(made, tools=Tools(os.environ, click.echo, patient=False), declared=declared)
     return deploy.settings, deploy.tools, lambda: deploy.checked().looked_at()
 
 

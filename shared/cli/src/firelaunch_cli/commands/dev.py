@@ -153,7 +153,7 @@ class _Dev:
         if changed and all(path.suffix == ".rules" for path in changed):
             return
         self._stop_app()
-        self.app = Child("app", gunicorn_command(), self.folder, self._environ(), self.log)
+        self.app = Child("app", gunicorn_command(self.folder), self.folder, self._environ(), self.log)
 
     def _stop_app(self) -> None:
         if self.app is not None:

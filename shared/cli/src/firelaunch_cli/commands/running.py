@@ -45,7 +45,7 @@ def served(
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     with log.open("wb") as out:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter
-            gunicorn_command(),
+            gunicorn_command(folder),
             cwd=folder,
             env=environ,
             stdout=out,

@@ -5,18 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import sys
+from pathlib import Path
 
 import click
 
+from ..app_python import python_of
 from .apps import app_folder, env_option
 
 __all__ = ["command", "free_port", "gunicorn_command"]
 
 
-def gunicorn_command() -> list[str]:
-    """Return the command that runs the app in the current folder."""
-    return [sys.executable, "-m", "gunicorn", "-c", "python:firelaunch.server.gunicorn_config", "app:create_app()"]
+def gunicorn_command(folder: Path) -> list[str]:
+    """Return the command that runs the app of ``folder``, started in that folder."""
+    return [python_of(folder), "-m", "gunicorn", "-c", "python:firelaunch.server.gunicorn_config", "app:create_app()"]
 
 
 def free_port(wanted: int | None, usual: int = 8080, host: str = "127.0.0.1") -> int:
@@ -57,4 +58,5 @@ def command(app: str, port: int, host: str) -> None:
     os.chdir(folder)
     os.environ.update(PORT=str(port), HOST=host)
     # gunicorn replaces this process, so that signals reach gunicorn itself.
-    os.execv(sys.executable, gunicorn_command())  # noqa: S606 - our own interpreter
+    program, *words = gunicorn_command(folder)
+    os.execv(program, [program, *words])  # noqa: S606 - our own interpreter, or the app's

@@ -11,7 +11,8 @@ from firelaunch.errors import SettingsError
 from firelaunch.settings.app import Settings
 from firelaunch.settings.environments import DEFAULT_REGION, chosen
 
-from ..deploy.rehearsal import settings_for_deploy
+from ..deploy.declarations import Declarations
+from ..deploy.rehearsal import rehearse, service_as_planned, settings_for_deploy
 from ..deploy.resources import Place
 from ..deploy.terraform import variables
 from ..deploy.vertex import deployed_index_problems
@@ -32,19 +33,21 @@ def command(project: str | None, out: Path | None) -> None:
     They are those of firelaunch deploy, taken from the apps' settings. Run it again after a change of those.
     """
     root = repo_root()
-    found = [_settings(folder) for folder in app_folders(root / "apps")]
+    folders = {folder: _settings(folder) for folder in app_folders(root / "apps")}
+    found = list(folders.values())
     projects = sorted({app.cloud.project for app in found} - {""})
     if project is None and len(projects) != 1:
         said = f"The apps name {', '.join(projects)}" if projects else "No app names a project"
         raise click.ClickException(f"{said}; say which one is meant with --project.")
     project = project or projects[0]
     apps = [app for app in found if app.cloud.project == project]
+    declared = [_declared(folder, app) for folder, app in folders.items() if app in apps]
     regions = sorted({app.cloud.region for app in apps}) or [DEFAULT_REGION]
     if len(regions) > 1:
         raise click.ClickException(f"The apps of {project} are in {', '.join(regions)}; give them one cloud.region.")
     name = chosen(os.environ)  # which Terraform does not take by itself: it would move production's state to it
     out = out or root / "deploy" / "terraform" / f"firelaunch.{name or 'auto'}.tfvars.json"
-    made = variables(Place(project, regions[0]), apps, root / "firestore.indexes.json")
+    made = variables(Place(project, regions[0]), declared, root / "firestore.indexes.json")
     out.write_text(json.dumps(made, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     click.echo(f"{out}: {project} with {', '.join(app.app.id for app in apps) or 'no app yet'}.")
     if name:
@@ -60,3 +63,7 @@ def _settings(folder: Path) -> Settings:
     if problems:
         raise SettingsError("\n".join(f"{folder.name}: {each}" for each in problems))
     return settings
+
+
+def _declared(folder: Path, settings: Settings) -> tuple[Settings, Declarations]:
+    return settings, rehearse(folder, service_as_planned(settings), releasing=True)

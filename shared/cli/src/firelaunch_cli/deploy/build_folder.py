@@ -22,7 +22,16 @@ from firelaunch.text_file import read_text_file
 
 from . import secrets
 
-__all__ = ["FUNCTIONS", "StageError", "Staged", "pins", "requirements_lock", "stage_app", "stage_functions"]
+__all__ = [
+    "FUNCTIONS",
+    "SERVICE_FILES",
+    "StageError",
+    "Staged",
+    "pins",
+    "requirements_lock",
+    "stage_app",
+    "stage_functions",
+]
 
 FUNCTIONS = "firelaunch-functions"
 """The functions' staged folder; no app is deployed whose id begins like this."""
@@ -30,7 +39,7 @@ FUNCTIONS = "firelaunch-functions"
 _EPOCH = 1_704_067_200
 """2024-01-01, seconds: the time of every staged file and of every file in the wheel (a zip knows none before 1980)."""
 
-_SERVICE = ("firelaunch.toml", "app", "web/dist")
+SERVICE_FILES = ("firelaunch.toml", "app", "web/dist")
 """The files that an app runs from. Tests, evals, the web client's sources and everything else stay behind."""
 
 _LEFT_OUT = ("__pycache__", "*.pyc", ".DS_Store")
@@ -75,7 +84,7 @@ def stage_app(root: Path, app: Path, out: Path) -> Staged:
     with _made(out) as new:
         _wheel(root, new)
         shutil.copyfile(requirements_lock(root, app), new / "requirements.txt")
-        for name in _SERVICE:
+        for name in SERVICE_FILES:
             _copy(app, name, new / _SERVICE_FOLDER / name)
         shutil.copyfile(app / "Dockerfile", new / "Dockerfile")
         (new / ".dockerignore").write_text(_DOCKERIGNORE + ".dockerignore\n", encoding="utf-8")

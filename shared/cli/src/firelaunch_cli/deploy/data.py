@@ -17,7 +17,7 @@ from .resources import Place
 from .steps import Action, Step
 from .vertex_steps import named
 
-__all__ = ["composite_indexes", "database", "indexes", "indexes_built", "publish", "vectors"]
+__all__ = ["database", "indexes", "indexes_built", "publish", "vectors", "wanted_indexes"]
 
 _FIRESTORE = "https://firestore.googleapis.com/v1"
 _VECTOR_SEARCH = "https://vectorsearch.googleapis.com/v1"
@@ -45,22 +45,30 @@ def database(place: Place, name: str) -> Step:
     )
 
 
-def indexes(place: Place, name: str, file: Path, vector: int = 0, tags: Sequence[str] = ()) -> Step:
-    """The indexes and TTL policies of ``firestore.indexes.json``, made for a database; what else is there is let be.
-
-    They are begun one after the other and built beside; :func:`indexes_built` waits for them.
+def wanted_indexes(
+    file: Path, vector: int = 0, tags: Sequence[str] = (), own: Iterable[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """Return what :func:`indexes` makes: the contents of ``firestore.indexes.json``, with what an app needs besides.
 
     Args:
         vector: length of the vectors in the chunks of an app that searches in Firestore; 0 for none.
         tags: those that its searches filter by.
+        own: the composite indexes of an app's own collections.
     """
-    wanted = json.loads(read_text_file(file))
+    wanted: dict[str, Any] = json.loads(read_text_file(file))
+    return {**wanted, "indexes": [*wanted["indexes"], *(_vector_indexes(vector, tags) if vector else []), *own]}
+
+
+def indexes(place: Place, name: str, wanted: Mapping[str, Any]) -> Step:
+    """The indexes and TTL policies of :func:`wanted_indexes`, made for a database; what else is there is let be.
+
+    They are begun one after the other and built beside; :func:`indexes_built` waits for them.
+    """
     groups = f"{_FIRESTORE}/projects/{place.project}/databases/{name}/collectionGroups"
-    composite = composite_indexes(wanted, vector, tags)
 
     def lacks(answers: Sequence[Any]) -> Iterable[Action]:
         there = {_index_key(_group(item), item) for item in (answers[0] or {}).get("indexes", [])}
-        for item in composite:
+        for item in wanted["indexes"]:
             if _index_key(item["collectionGroup"], item) not in there:
                 body = {"queryScope": item["queryScope"], "fields": item["fields"]}
                 yield Request("POST", f"{groups}/{item['collectionGroup']}/indexes", body, operations=_FIRESTORE)
@@ -84,14 +92,13 @@ def indexes(place: Place, name: str, file: Path, vector: int = 0, tags: Sequence
     )
 
 
-def indexes_built(place: Place, name: str, file: Path, vector: int = 0, tags: Sequence[str] = ()) -> Step:
+def indexes_built(place: Place, name: str, wanted: Mapping[str, Any]) -> Step:
     """The indexes that :func:`indexes` began, each ready: a query without its index is refused.
 
     Raises:
         CommandFailed: of the step: they are not ready after half an hour, as in a database that holds much.
     """
-    wanted = composite_indexes(json.loads(read_text_file(file)), vector, tags)
-    keys = {_index_key(item["collectionGroup"], item) for item in wanted}
+    keys = {_index_key(item["collectionGroup"], item) for item in wanted["indexes"]}
     groups = f"{_FIRESTORE}/projects/{place.project}/databases/{name}/collectionGroups"
     listed = Request("GET", f"{groups}/-/indexes?pageSize={_PAGE}")
 
@@ -128,11 +135,6 @@ def indexes_built(place: Place, name: str, file: Path, vector: int = 0, tags: Se
         look=states,
         waits=wait,
     )
-
-
-def composite_indexes(wanted: Mapping[str, Any], vector: int, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Those of the file (its JSON), and those of vectors of this length, with these tags; 0 for none."""
-    return [*wanted["indexes"], *(_vector_indexes(vector, tags) if vector else [])]
 
 
 def vectors(place: Place, index: IndexSettings, dimensions: int) -> list[Step]:

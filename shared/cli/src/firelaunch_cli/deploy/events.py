@@ -1,24 +1,44 @@
-"""How an app's functions hear of its users' files and documents: Cloud Storage by Pub/Sub, Firestore by Eventarc."""
+"""How an app and its functions hear of files and documents: of Cloud Storage by Pub/Sub, of Firestore by Eventarc."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .functions import PUBLISHER, SUBSCRIPTION, WRITTEN, RemovalTrigger, UploadSubscription
+from .calls import EVENTS, PUBLISHER, SUBSCRIPTION, WRITTEN, DocumentTrigger, UploadSubscription
 from .gcloud import Tools, gcloud
 from .iam import binds
 from .resources import Place
 from .steps import Action, Step
 
-__all__ = ["for_uploads", "notification", "removals"]
+__all__ = ["dropped_subscriptions", "dropped_triggers", "for_uploads", "notification", "trigger"]
 
 
-def for_uploads(place: Place, uploads: UploadSubscription, caller: str) -> Iterable[Step]:
-    """The topic, Cloud Storage's right to fill it, and the app's subscription; that calls as the account ``caller``."""
-    yield _topic(place, uploads.topic)
-    yield _publisher(place, uploads.topic)
-    yield _subscription(place, uploads, caller)
+def for_uploads(place: Place, uploads: Sequence[UploadSubscription], caller: str) -> Iterable[Step]:
+    """The topic of each bucket, Cloud Storage's right to fill it, and the subscriptions; they call as ``caller``."""
+    for topic in dict.fromkeys(each.topic for each in uploads):
+        yield _topic(place, topic)
+        yield _publisher(place, topic)
+    for each in uploads:
+        yield _subscription(place, each, caller)
+
+
+def dropped_subscriptions(place: Place, url: str, wanted: Iterable[UploadSubscription]) -> Step:
+    """Subscriptions of handlers that the app at ``url`` no longer declares are deleted."""
+    kept = {each.subscription for each in wanted}
+
+    def lacks(answers: Sequence[Any]) -> Iterable[Action]:
+        for there in answers[0] or []:
+            name = there["name"].rpartition("/")[2]
+            if name not in kept and str(_push_of(there)[0]).startswith(f"{url}{EVENTS}"):
+                yield gcloud("pubsub", "subscriptions", "delete", name, project=place.project)
+
+    return Step(
+        "no subscription of a handler that is gone",
+        (gcloud("pubsub", "subscriptions", "list", project=place.project),),
+        lacks=lacks,
+        mend=f"ask for roles/pubsub.admin in {place.project}",
+    )
 
 
 def notification(place: Place, uploads: UploadSubscription) -> Step:
@@ -43,8 +63,35 @@ def notification(place: Place, uploads: UploadSubscription) -> Step:
     )
 
 
-def removals(place: Place, watch: RemovalTrigger, caller: str) -> Step:
-    """The Eventarc trigger, where its database is; the service that it calls has to be there first."""
+def trigger(place: Place, watch: DocumentTrigger, caller: str) -> Step:
+    """The Eventarc trigger, where its database is; the service that it calls has to be there first.
+
+    Google changes neither a trigger's database nor its paths, so one that has others is made anew.
+    """
+    return _of_triggers(
+        place,
+        f"Eventarc trigger {watch.trigger}",
+        watch.database,
+        lambda answers: _trigger(place, watch, caller, answers),
+    )
+
+
+def dropped_triggers(place: Place, service: str, database: str, wanted: Iterable[DocumentTrigger]) -> Step:
+    """Triggers of handlers that the app ``service`` no longer declares are deleted."""
+    kept = {each.trigger for each in wanted}
+
+    def lacks(answers: Sequence[Any]) -> Iterable[Action]:
+        for there in answers[1] or []:
+            goes, name = there.get("destination", {}).get("cloudRun", {}), there["name"].rpartition("/")[2]
+            of_handler = goes.get("service") == service and str(goes.get("path", "")).startswith(EVENTS)
+            if of_handler and name not in kept:
+                yield _deleted(place, name, answers[0], database)
+
+    return _of_triggers(place, "no Eventarc trigger of a handler that is gone", database, lacks)
+
+
+def _of_triggers(place: Place, title: str, database: str, lacks: Callable[[Sequence[Any]], Iterable[Action]]) -> Step:
+    """Return a step that looks at all databases, and at the triggers of the place of this one."""
     databases = gcloud("firestore", "databases", "list", project=place.project)
 
     def listed(location: str) -> Any:
@@ -52,12 +99,12 @@ def removals(place: Place, watch: RemovalTrigger, caller: str) -> Step:
 
     def look(tools: Tools) -> Sequence[Any]:
         found = tools.read(databases)
-        return [found, tools.read(listed(_location(found, watch.database, place.region)))]
+        return [found, tools.read(listed(_location(found, database, place.region)))]
 
     return Step(
-        f"Eventarc trigger {watch.trigger}",
+        title,
         (databases, listed(place.region)),
-        lacks=lambda a: _trigger(place, watch, caller, a),
+        lacks=lacks,
         mend=f"ask for roles/eventarc.developer in {place.project}; Eventarc's own account takes some minutes in a new "
         "project",
         look=look,
@@ -140,7 +187,7 @@ def _push_of(subscription: Mapping[str, Any]) -> tuple[Any, ...]:
     return push.get("pushEndpoint"), token.get("serviceAccountEmail"), token.get("audience")
 
 
-def _trigger(place: Place, watch: RemovalTrigger, caller: str, answers: Sequence[Any]) -> Iterable[Action]:
+def _trigger(place: Place, watch: DocumentTrigger, caller: str, answers: Sequence[Any]) -> Iterable[Action]:
     email = place.email(caller)
     to = (
         *(f"--destination-run-service={watch.service}", f"--destination-run-region={place.region}"),
@@ -148,6 +195,9 @@ def _trigger(place: Place, watch: RemovalTrigger, caller: str, answers: Sequence
     )
     at = f"--location={_location(answers[0], watch.database, place.region)}"
     there = _named(answers[1], f"/triggers/{watch.trigger}")
+    if there is not None and _watched(there) not in {("", ""), (watch.database, watch.pattern)}:
+        yield _deleted(place, watch.trigger, answers[0], watch.database)
+        there = None
     if there is None:
         yield gcloud(
             *("eventarc", "triggers", "create", watch.trigger, at),
@@ -161,6 +211,17 @@ def _trigger(place: Place, watch: RemovalTrigger, caller: str, answers: Sequence
     is_so = (goes.get("service"), goes.get("region"), goes.get("path"), there.get("serviceAccount"))
     if is_so != (watch.service, place.region, watch.path, email):
         yield gcloud("eventarc", "triggers", "update", watch.trigger, at, *to, project=place.project)
+
+
+def _deleted(place: Place, name: str, databases: Any, database: str) -> Action:
+    at = f"--location={_location(databases, database, place.region)}"
+    return gcloud("eventarc", "triggers", "delete", name, at, project=place.project)
+
+
+def _watched(there: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the database and the paths that a trigger is for."""
+    filters = {each["attribute"]: each["value"] for each in there.get("eventFilters", [])}
+    return filters.get("database", ""), filters.get("document", "")
 
 
 def _location(databases: Any, name: str, otherwise: str) -> str:

@@ -5,11 +5,12 @@ All functions of one app are one Cloud Run service, which runs as the app's own 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from firelaunch.settings.app import Settings
 
+from .calls import Calls, DocumentTrigger, uploads_of
 from .resources import (
     AUTH_ADMIN,
     DATASTORE_USER,
@@ -20,23 +21,17 @@ from .resources import (
     Schedule,
     Service,
     app_service,
-    bucket,
     environ_of,
     keeps_documents,
     sells_plans,
 )
 
 __all__ = [
-    "PUBLISHER",
-    "SUBSCRIPTION",
     "WEBHOOK_SECRET",
-    "WRITTEN",
     "AppFunctions",
-    "RemovalTrigger",
-    "UploadSubscription",
     "app_functions",
+    "dedicated_entry",
     "membership_service",
-    "topic_of",
 ]
 
 MEMBERSHIP = "firelaunch-membership"
@@ -51,20 +46,6 @@ DOCUMENTS = ("ingest_upload", "on_document_written")
 
 WEBHOOK_SECRET = "STRIPE_WEBHOOK_SECRET"  # noqa: S105 - a variable's name
 
-PUBLISHER = "roles/pubsub.publisher"
-"""Of Cloud Storage's own account, on the topic that it tells of files."""
-
-SUBSCRIPTION: Mapping[str, str | int] = {
-    "ack_seconds": 60,
-    "retention": "86400s",
-    "min_backoff": "10s",
-    "max_backoff": "600s",
-}
-"""Of each app's subscription. What nobody took is kept for as long as Eventarc keeps its events
-(https://cloud.google.com/eventarc/docs/retry-events)."""
-
-WRITTEN = "google.cloud.firestore.document.v1.written"
-
 _LONGEST = "1800s"
 _THREADS = 8
 """Calls that one instance answers at a time. Cloud Run sends it more than that: a call whose body is slow counts
@@ -72,41 +53,11 @@ there too, and takes no thread (docs/adr/0022)."""
 
 
 @dataclass(frozen=True, slots=True)
-class UploadSubscription:
-    """How an app hears of its users' files: a subscription, filtered by folder, to the one topic of the bucket.
-
-    A bucket takes ten notifications of one kind at most, whoever makes them; of a topic's subscriptions there is no
-    such limit (https://cloud.google.com/storage/docs/pubsub-notifications).
-    """
-
-    bucket: str
-    topic: str
-    subscription: str
-    only: str
-    url: str
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class RemovalTrigger:
-    """How an app hears that a document's record was written: an Eventarc trigger on its own paths alone."""
-
-    trigger: str
-    database: str
-    pattern: str
-    service: str
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
 class AppFunctions:
-    """One app's functions: their service, and what calls it. ``account`` is who calls."""
+    """One app's functions: their service, and what calls it."""
 
     service: Service
-    account: str
-    schedules: tuple[Schedule, ...]
-    uploads: UploadSubscription | None
-    removals: RemovalTrigger | None
+    calls: Calls
 
 
 def app_functions(settings: Settings, place: Place) -> AppFunctions | None:
@@ -116,20 +67,22 @@ def app_functions(settings: Settings, place: Place) -> AppFunctions | None:
         return None
     service = _service(settings, place, whole)
     url, documents = place.url(service.name), keeps_documents(settings)
+    uploads = uploads_of(settings, place, f"fl-uploads-{app}", url, "/ingest_upload")
+    removals = DocumentTrigger(
+        trigger=f"fl-removals-{app}",
+        database=settings.database,
+        pattern=f"apps/{app}/users/*/documents/*",
+        service=service.name,
+        path="/on_document_written",
+    )
     return AppFunctions(
-        service=service,
-        account=whole.work.account,
-        schedules=tuple(_schedules(settings, url)),
-        uploads=_uploads(settings, place, url) if documents else None,
-        removals=RemovalTrigger(
-            trigger=f"fl-removals-{app}",
-            database=settings.database,
-            pattern=f"apps/{app}/users/*/documents/*",
-            service=service.name,
-            path="/on_document_written",
-        )
-        if documents
-        else None,
+        service,
+        Calls(
+            account=whole.work.account,
+            schedules=tuple(_schedules(settings, url)),
+            uploads=(uploads,) if documents else (),
+            documents=(removals,) if documents else (),
+        ),
     )
 
 
@@ -156,11 +109,6 @@ def membership_service(place: Place, dedicated: frozenset[str]) -> Service:
 def dedicated_entry(app: str, database_id: str) -> str:
     """Name an app that has a database of its own in DEDICATED_APPS: "app", or "app=database" where the ids differ."""
     return app if database_id in ("", app) else f"{app}={database_id}"
-
-
-def topic_of(bucket_name: str) -> str:
-    """The topic that a bucket tells of its files."""
-    return f"firelaunch-uploads-{bucket_name}"
 
 
 def _service(settings: Settings, place: Place, whole: Service) -> Service:
@@ -201,15 +149,3 @@ def _schedules(settings: Settings, url: str) -> Iterator[Schedule]:
     yield Schedule(f"{app}-expire-reservations", "15 * * * *", url, f"/expire_reservations/apps/{app}", runs=30 * 24)
     if sells_plans(settings):
         yield Schedule(f"{app}-reconcile-billing", "45 3 * * *", url, "/reconcile_billing", runs=30, deadline=_LONGEST)
-
-
-def _uploads(settings: Settings, place: Place, url: str) -> UploadSubscription:
-    app, name = settings.app.id, bucket(settings, place)
-    return UploadSubscription(
-        bucket=name,
-        topic=topic_of(name),
-        subscription=f"fl-uploads-{app}",
-        only=f'hasPrefix(attributes.objectId, "apps/{app}/users/")',
-        url=url,
-        path="/ingest_upload",
-    )

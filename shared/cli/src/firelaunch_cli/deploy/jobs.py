@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .calls import SCHEDULES
 from .gcloud import gcloud
 from .iam import account, binds, may_act_as, roles
 from .resources import ENQUEUER, QUEUE, Place, Schedule, Service, Work
 from .steps import Action, Step
 
-__all__ = ["for_work", "scheduled"]
+__all__ = ["dropped_schedules", "for_work", "scheduled"]
 
 
 def for_work(place: Place, service: Service, work: Work) -> Iterable[Step]:
@@ -60,12 +61,17 @@ def scheduled(place: Place, schedule: Schedule, caller: str) -> Step:
         *(f"--location={place.region}", f"--schedule={schedule.cron}", f"--uri={schedule.url}{schedule.path}"),
         *("--http-method=POST", f"--attempt-deadline={schedule.deadline}"),
         *(f"--oidc-service-account-email={email}", f"--oidc-token-audience={schedule.url}"),
+        *([f"--time-zone={schedule.zone}"] if schedule.zone else []),
+        *([f"--max-retry-attempts={schedule.retries}"] if schedule.retries else []),
     )
-    wanted = (schedule.cron, f"{schedule.url}{schedule.path}", schedule.deadline, email, schedule.url)
+    wanted = (
+        *(schedule.cron, f"{schedule.url}{schedule.path}", schedule.deadline, email, schedule.url),
+        *(schedule.zone, schedule.retries),
+    )
 
     def lacks(answers: Sequence[Any]) -> Iterable[Action]:
         there = next((job for job in answers[0] or [] if job["name"].endswith(f"/jobs/{schedule.name}")), None)
-        if there is None or _settings_of(there) != wanted:
+        if there is None or _settings_of(there, schedule) != wanted:
             verb = "update" if there else "create"
             yield gcloud("scheduler", "jobs", verb, "http", schedule.name, *flags, project=place.project)
 
@@ -77,8 +83,32 @@ def scheduled(place: Place, schedule: Schedule, caller: str) -> Step:
     )
 
 
-def _settings_of(job: Mapping[str, Any]) -> tuple[Any, ...]:
+def dropped_schedules(place: Place, url: str, wanted: Iterable[Schedule]) -> Step:
+    """Cloud Scheduler jobs of schedules that the settings of the app at ``url`` no longer have are deleted."""
+    kept, at = {each.name for each in wanted}, f"--location={place.region}"
+
+    def lacks(answers: Sequence[Any]) -> Iterable[Action]:
+        for job in answers[0] or []:
+            name, uri = job["name"].rpartition("/")[2], str(job.get("httpTarget", {}).get("uri", ""))
+            if name not in kept and uri.startswith(f"{url}{SCHEDULES}"):
+                yield gcloud("scheduler", "jobs", "delete", name, at, project=place.project)
+
+    return Step(
+        "no Scheduler job of a schedule that is gone",
+        (gcloud("scheduler", "jobs", "list", at, project=place.project),),
+        lacks=lacks,
+        mend=f"ask for roles/cloudscheduler.admin in {place.project}",
+    )
+
+
+def _settings_of(job: Mapping[str, Any], schedule: Schedule) -> tuple[Any, ...]:
     target = job.get("httpTarget", {})
     token = target.get("oidcToken", {})
     deadline = job.get("attemptDeadline", "180s")
-    return job.get("schedule"), target.get("uri"), deadline, token.get("serviceAccountEmail"), token.get("audience")
+    # Google's own zone and number of retries stand where firelaunch names none.
+    zone = job.get("timeZone", "Etc/UTC") if schedule.zone else ""
+    retries = job.get("retryConfig", {}).get("retryCount", 0) if schedule.retries else 0
+    return (
+        *(job.get("schedule"), target.get("uri"), deadline, token.get("serviceAccountEmail"), token.get("audience")),
+        *(zone, retries),
+    )

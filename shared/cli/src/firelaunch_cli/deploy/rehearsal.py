@@ -1,4 +1,4 @@
-"""Whether a service would start: its settings, prompts and adapters are put together as its own start does it.
+"""Whether a service would start: the app is started as its own image starts it, and says what it declares.
 
 It happens in a process of its own, with the environment that the service will have and nothing of this machine's. What
 the service would refuse is so refused by the service's own code, before anything is made.
@@ -6,20 +6,24 @@ the service would refuse is so refused by the service's own code, before anythin
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from firelaunch.errors import SettingsError
 from firelaunch.prompts.lock import lock
 from firelaunch.settings.app import Settings
 from firelaunch.settings.environments import VARIABLE
 
+from ..app_python import python_of
+from .build_folder import SERVICE_FILES
+from .declarations import Declarations
 from .resources import NO_PROJECT, Place, Service, app_service
 from .vertex import PLACEHOLDER, own_index, told
 
@@ -30,16 +34,21 @@ _PROMPTS = Path("app") / "prompts"
 _SECRET = "in-secret-manager"  # noqa: S105 - stands for the values that the service alone is given
 _SECONDS = 60.0
 
+_SAID = "said.json"
+
 _START = """
-import os, sys
-from pathlib import Path
+import json, sys
 from firelaunch.errors import SettingsError
-from firelaunch.settings.app import Settings
-from firelaunch.services.build import build
 try:
-    build(Settings.load(Path("firelaunch.toml"), os.environ))
+    from firelaunch.server.declarations import declarations
+    from app import create_app
+    said = {"declared": declarations(create_app())}
 except SettingsError as error:
-    sys.exit(str(error))
+    said = {"refused": str(error)}
+except ModuleNotFoundError as error:
+    said = {"missing": error.name}
+with open(sys.argv[1], "w", encoding="utf-8") as file:
+    json.dump(said, file)
 """
 
 
@@ -67,8 +76,8 @@ def service_as_planned(settings: Settings) -> Service:
     return told(service, PLACEHOLDER) if own_index(settings) else service
 
 
-def rehearse(folder: Path, service: Service, *, releasing: bool = False) -> None:
-    """Start an app's settings, prompts and adapters as its service will, without its code and without a network.
+def rehearse(folder: Path, service: Service, *, releasing: bool = False) -> Declarations:
+    """Start an app as its service will, from the files that its image has, and return what it declares.
 
     Args:
         releasing: whether prompts that are in use and not in ``prompts.lock`` yet count as released.
@@ -77,26 +86,67 @@ def rehearse(folder: Path, service: Service, *, releasing: bool = False) -> None
         SettingsError: the service would refuse to start; the message is its own, and names each mend.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch) / folder.name
-        shutil.copytree(folder / _PROMPTS, copy / _PROMPTS) if (folder / _PROMPTS).is_dir() else copy.mkdir()
-        shutil.copyfile(folder / _SETTINGS, copy / _SETTINGS)
+        copy = Path(scratch).resolve() / folder.name
+        copy.mkdir()
+        for name in SERVICE_FILES:
+            _copy(folder / name, copy / name)
         if releasing:
             release_prompts(copy, where_to(service.environ))
-        done = subprocess.run(  # noqa: S603 - our own interpreter
-            [sys.executable, "-c", _START],
-            cwd=copy,
-            env=dict(_environ(service)),
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
+        said = _started(folder, copy, service)
+    if "declared" not in said:
+        raise SettingsError(_refusal(folder, said).replace(str(copy), str(folder)))
+    declared = Declarations.of(said["declared"])
+    _check_edge(folder, service, declared)
+    return declared
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    elif source.is_file():
+        shutil.copyfile(source, target)
+
+
+def _started(folder: Path, copy: Path, service: Service) -> dict[str, Any]:
+    """Return what the app said of itself when it was started in ``copy``."""
+    answer = copy.parent / _SAID
+    done = subprocess.run(  # noqa: S603 - our own interpreter, or the app's
+        [python_of(folder), "-c", _START, str(answer)],
+        cwd=copy,
+        env=dict(_environ(service)),
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    if answer.is_file():
+        said: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+        return said
+    lines = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
+    return {"refused": f"{service.name} would not start: {lines[-1]}"}
+
+
+def _refusal(folder: Path, said: Mapping[str, Any]) -> str:
+    if "refused" in said:
+        return str(said["refused"])
+    missing = str(said["missing"])
+    if missing.partition(".")[0] == "firelaunch":
+        return f"{python_of(folder)} has an older firelaunch, without {missing}: run 'uv sync' in {folder}."
+    return (
+        f"{folder / 'app'} imports {missing}, which {python_of(folder)} does not have. Name its package in "
+        f"{folder / 'pyproject.toml'}, and run 'uv sync' there (docs/packages.md)."
+    )
+
+
+def _check_edge(folder: Path, service: Service, declared: Declarations) -> None:
+    """Refuse what Google's services would have to call in a private service."""
+    schedules = settings_for_deploy(folder, where_to(service.environ)).schedules
+    called = [*(f"schedules.{name}" for name in schedules), *(trigger.handler for trigger in declared.triggers)]
+    if called and not service.public:
+        raise SettingsError(
+            f'firelaunch.toml: cloud.edge is "private", so nothing can call {", ".join(called)}: Cloud Run strips the '
+            'signature from the tokens that Google\'s services send. Set cloud.edge = "public", or take these out.'
         )
-        if done.returncode == 0:
-            return
-        said = done.stderr.strip()
-        if "Traceback" in said:
-            said = f"{service.name} would not start: {said.splitlines()[-1]}"
-        raise SettingsError(said.replace(str(_PROMPTS), str(folder / _PROMPTS)))
 
 
 def release_prompts(folder: Path, environ: Mapping[str, str] = MappingProxyType({})) -> list[str]:

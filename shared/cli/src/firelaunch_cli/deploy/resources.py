@@ -13,6 +13,8 @@ from firelaunch.errors import SettingsError
 from firelaunch.settings.app import Settings
 from firelaunch.settings.environments import VARIABLE
 
+from .declarations import NOTHING, Declarations
+
 __all__ = [
     "ACCOUNT_USER",
     "APIS",
@@ -84,7 +86,7 @@ FEATURE_APIS: Mapping[str, str] = {
     "uploads": "pubsub.googleapis.com",
 }
 """By what a setting names (a models' provider, an embedder, an index), the API that it takes besides; and those by
-which an app's functions hear of its users' files and documents (:mod:`.functions`)."""
+which an app and its functions hear of its users' files and documents (:mod:`.calls`)."""
 
 _ROLES: Mapping[str, str] = {
     "roles/serviceusage.serviceUsageAdmin": "services.enable services.get services.list",
@@ -101,12 +103,14 @@ _ROLES: Mapping[str, str] = {
     ),
     "roles/artifactregistry.admin": "repositories.create repositories.get repositories.list",
     "roles/cloudbuild.builds.editor": "builds.create builds.get",
-    "roles/cloudscheduler.admin": "jobs.create jobs.list jobs.update",
+    "roles/cloudscheduler.admin": "jobs.create jobs.delete jobs.list jobs.update",
     "roles/cloudtasks.admin": "queues.create queues.list queues.getIamPolicy queues.setIamPolicy",
-    "roles/eventarc.developer": "triggers.create triggers.get triggers.list triggers.update operations.get",
+    "roles/eventarc.developer": (
+        "triggers.create triggers.delete triggers.get triggers.list triggers.update operations.get"
+    ),
     "roles/pubsub.admin": (
         "topics.create topics.list topics.getIamPolicy topics.setIamPolicy topics.attachSubscription "
-        "subscriptions.create subscriptions.list subscriptions.update"
+        "subscriptions.create subscriptions.delete subscriptions.list subscriptions.update"
     ),
     "roles/storage.admin": (
         "buckets.create buckets.get buckets.list buckets.update objects.create objects.get objects.list"
@@ -291,7 +295,9 @@ class Schedule:
     """A Cloud Scheduler job: a POST to ``path`` of the service at ``url``, which is its token's audience too.
 
     Args:
-        cron: when, in UTC.
+        cron: when.
+        zone: the time zone of ``cron``; empty for UTC, which is Cloud Scheduler's own.
+        retries: how often a call that fails is made again; 5 is the most.
         runs: how many in a month of 30 days.
         deadline: of one call, in seconds with an "s"; 1800s is the most
             (https://cloud.google.com/scheduler/docs/reference/rest/v1/projects.locations.jobs).
@@ -303,6 +309,8 @@ class Schedule:
     path: str
     runs: int
     deadline: str = "180s"
+    zone: str = ""
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,8 +369,11 @@ class Service:
         return int(self.memory[:-2]) * (2**30 if self.memory.endswith("Gi") else 2**20)
 
 
-def app_service(settings: Settings, place: Place) -> Service:
+def app_service(settings: Settings, place: Place, declared: Declarations = NOTHING) -> Service:
     """An app's service.
+
+    Args:
+        declared: what the app's code declares.
 
     Raises:
         SettingsError: its id is reserved, or too short for a database of its own.
@@ -370,7 +381,7 @@ def app_service(settings: Settings, place: Place) -> Service:
     app, cloud = settings.app.id, settings.cloud
     _check(settings)
     public = cloud.edge == "public"
-    work = _work(settings, place) if public else None
+    work = _work(settings, place, declared) if public else None
     environ = {**environ_of(settings, place), "CONCURRENCY": str(cloud.concurrency)}
     if work:
         environ["FIRELAUNCH_JOBS_URL"] = work.sweep.url
@@ -406,11 +417,13 @@ def bucket(settings: Settings, place: Place) -> str:
     return settings.documents.bucket or f"{place.project}.firebasestorage.app"
 
 
-def features(settings: Settings) -> tuple[str, ...]:
+def features(settings: Settings, declared: Declarations = NOTHING) -> tuple[str, ...]:
     """Return the features of :data:`FEATURE_APIS` that an app uses."""
     named: set[str] = {settings.models.provider, settings.embedding.kind, settings.index.backend}
-    if keeps_documents(settings) and settings.cloud.edge == "public":
-        named |= {"events", "uploads"}
+    if settings.cloud.edge == "public":
+        documents = keeps_documents(settings)
+        named |= {"events"} if documents or declared.sources("write") else set()
+        named |= {"uploads"} if documents or declared.sources("upload") else set()
     return tuple(name for name in FEATURE_APIS if name in named)
 
 
@@ -449,14 +462,14 @@ def _roles(settings: Settings, place: Place) -> tuple[Role, ...]:
     )
 
 
-def _work(settings: Settings, place: Place) -> Work:
+def _work(settings: Settings, place: Place, declared: Declarations) -> Work:
     app = settings.app.id
     url = settings.jobs.url or place.url(app)
     return Work(
         queue=settings.jobs.queue or app,
         account=account_of("job", app),
         sweep=Schedule(f"{app}-sweep", "*/5 * * * *", url, "/internal/sweep", runs=30 * 24 * 12),
-        roles=(Role(EVENT_RECEIVER),) if keeps_documents(settings) else (),
+        roles=(Role(EVENT_RECEIVER),) if "events" in features(settings, declared) else (),
     )
 
 

@@ -6,11 +6,12 @@ It is for people to read: topics on the left, and lines of at most 80 columns.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from firelaunch.settings.app import Settings
 
+from .declarations import NOTHING, Declarations
 from .resources import DEFAULT_DATABASE, Place, Service, bucket, databases
 from .spending_alert import THRESHOLDS
 from .vertex import own_index
@@ -40,17 +41,24 @@ class LockSummary:
 
 
 def summary(
-    settings: Settings, place: Place, services: Iterable[Service], locks: LockSummary, costs: Sequence[tuple[str, int]]
+    settings: Settings,
+    place: Place,
+    services: Iterable[Service],
+    locks: LockSummary,
+    costs: Sequence[tuple[str, int]],
+    declared: Declarations = NOTHING,
 ) -> list[str]:
     """Lay out the page, without its heading; no line is longer than :data:`WIDTH`.
 
     Args:
         services: all that are deployed.
         costs: each item and its micro-dollars a month.
+        declared: what the app's code declares.
     """
     topics = {
         "services": [service.name + _serving(service) for service in services],
         "location": [_location(settings, place)],
+        **{topic: sentences for topic, sentences in _own(settings, declared) if sentences},
         "index": [_index(settings, place)],
         "sign-in": [_sign_in(settings)],
         "lock": list(_locks(settings, locks)),
@@ -78,6 +86,21 @@ def _topic(topic: str, sentences: Iterable[str], hanging: int = 2) -> Iterator[s
 def _serving(service: Service) -> str:
     served = service.environ.get("FUNCTIONS", "")
     return f": {served.replace(',', ', ')}" if served else ""
+
+
+def _own(settings: Settings, declared: Declarations) -> Iterator[tuple[str, list[str]]]:
+    """What the app's settings and its code declare of its own."""
+    called = [f"{name}: {each.cron}, {each.zone}, by Cloud Scheduler" for name, each in settings.schedules.items()]
+    yield "schedules", called
+    ways = {"write": "Eventarc", "upload": "Cloud Storage"}
+    yield "events", [f"{each.handler}: {each.pattern}, by {ways[each.source]}" for each in declared.triggers]
+    yield "public", [f"{route}: needs no token" for route in declared.public_routes]
+    fields = [f"{each['collectionGroup']}: {', '.join(map(_field, each['fields']))}" for each in declared.indexes]
+    yield "queries", [f"an index of {each}" for each in fields]
+
+
+def _field(field: Mapping[str, str]) -> str:
+    return ("-" if field["order"] == "DESCENDING" else "") + field["fieldPath"]
 
 
 def _location(settings: Settings, place: Place) -> str:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from firelaunch.settings.app import Settings
-from firelaunch.text_file import read_text_file
 
-from .data import composite_indexes
-from .functions import PUBLISHER, SUBSCRIPTION, AppFunctions, app_functions, membership_service
+from .calls import EVENTS, PUBLISHER, SUBSCRIPTION, Calls, UploadSubscription, app_calls
+from .data import wanted_indexes
+from .declarations import Declarations
+from .functions import AppFunctions, app_functions, membership_service
 from .iam import condition_of
 from .resources import (
     ACCOUNT_USER,
@@ -64,22 +65,22 @@ def left_to_terraform(step: Step) -> Step:
     return replace(step, lacks=nothing, refuses=refuses, asks=lambda _: None, mend=mend)
 
 
-def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str, Any]:
+def variables(place: Place, apps: Iterable[tuple[Settings, Declarations]], indexes: Path) -> dict[str, Any]:
     """The variables of ``deploy/terraform``.
 
     The project's number is only known there, so that ``PROJECT_NUMBER`` stands for it.
 
     Args:
-        apps: settings of the apps of this project.
+        apps: the settings of the apps of this project, each with what the app declares.
         indexes: ``firestore.indexes.json``.
     """
-    settings = sorted(apps, key=lambda app: app.app.id)
+    declared = sorted(apps, key=lambda each: each[0].app.id)
+    settings = [app for app, _ in declared]
     dedicated = frozenset(app.database for app in settings) - {DEFAULT_DATABASE}
     door = membership_service(place, frozenset())
-    topics = {found.uploads.topic for app in settings if (found := app_functions(app, place)) and found.uploads}
-    wanted = json.loads(read_text_file(indexes))
-    own = [app for app in settings if own_index(app)]
-    used = dict.fromkeys(name for app in settings for name in features(app))
+    topics = {uploads.topic for app, own in declared for calls in _calls(app, place, own) for uploads in calls.uploads}
+    has_index = any(own_index(app) for app in settings)
+    used = dict.fromkeys(name for app, own in declared for name in features(app, own))
     return {
         "project": {
             "id": place.project,
@@ -88,7 +89,7 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
             "repository": REPOSITORY,
             "builder": {"account": BUILDER, **_account(place, "builds images", (Role(BUILDER_ROLE),))},
             "databases": {
-                name: _database(wanted, [app for app in settings if app.database == name])
+                name: _database(indexes, [each for each in declared if each[0].database == name])
                 for name in (DEFAULT_DATABASE, *sorted(dedicated))
             },
             "topics": sorted(topics),
@@ -102,7 +103,7 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
                 "account": DEPLOYER,
                 "roles": sorted(
                     {
-                        *(*PERMISSIONS.values(), QUOTA_VIEWER, *(OF_INDEXES.values() if own else ())),
+                        *(*PERMISSIONS.values(), QUOTA_VIEWER, *(OF_INDEXES.values() if has_index else ())),
                         *(role for name in used for role in FEATURE_PERMISSIONS.get(name, {}).values()),
                         *(role for app in settings for role in permissions(app).values()),
                     }
@@ -112,10 +113,16 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
         },
         "services": {
             **{
-                app.app.id: _service(place, app_service(app, place), app_functions(app, place), own_index(app))
-                for app in settings
+                app.app.id: _service(
+                    place,
+                    app_service(app, place, own),
+                    app_functions(app, place),
+                    own_index(app),
+                    _calls(app, place, own),
+                )
+                for app, own in declared
             },
-            door.name: _service(place, door, None, None),
+            door.name: _service(place, door, None, None, []),
         },
         "settings": {
             "queue": {key.replace("-", "_"): value for key, value in QUEUE.items()},
@@ -128,8 +135,17 @@ def variables(place: Place, apps: Iterable[Settings], indexes: Path) -> dict[str
     }
 
 
-def _service(place: Place, service: Service, functions: AppFunctions | None, index: OwnIndex | None) -> dict[str, Any]:
+def _calls(settings: Settings, place: Place, declared: Declarations) -> list[Calls]:
+    """Return what calls an app's functions and the app itself."""
+    functions, own = app_functions(settings, place), app_calls(settings, place, declared)
+    return [*([functions.calls] if functions else []), *([own] if own else [])]
+
+
+def _service(
+    place: Place, service: Service, functions: AppFunctions | None, index: OwnIndex | None, calls: Sequence[Calls]
+) -> dict[str, Any]:
     work = service.work
+    schedules = [each for called in calls for each in called.schedules]
     return {
         **_account(place, f"runs {service.name}", service.roles),
         "account": service.account,
@@ -141,32 +157,33 @@ def _service(place: Place, service: Service, functions: AppFunctions | None, ind
             "queue": work.queue,
             "account": work.account,
             **_account(place, f"brings jobs to {service.name}", work.roles),
-            "schedules": [_schedule(each) for each in (work.sweep, *(functions.schedules if functions else ()))],
-            "uploads": _uploads(functions),
+            "schedules": [_schedule(each) for each in (work.sweep, *schedules)],
+            "uploads": dict(_uploads(service.name, each) for called in calls for each in called.uploads),
         },
     }
 
 
-def _schedule(schedule: Schedule) -> dict[str, str]:
+def _schedule(schedule: Schedule) -> dict[str, Any]:
     return {
         "name": schedule.name,
         "cron": schedule.cron,
+        "zone": schedule.zone or None,
+        "retries": schedule.retries,
         "url": schedule.url,
         "path": schedule.path,
         "deadline": schedule.deadline,
     }
 
 
-def _uploads(functions: AppFunctions | None) -> dict[str, str] | None:
-    if functions is None or functions.uploads is None:
-        return None
-    found = functions.uploads
-    return {
-        "topic": found.topic,
-        "subscription": found.subscription,
-        "filter": found.only,
-        "url": found.url,
-        "path": found.path,
+def _uploads(service: str, uploads: UploadSubscription) -> tuple[str, dict[str, str]]:
+    """Return a subscription by its key in Terraform's state: the app's for its functions, with a handler's for that."""
+    handler = uploads.path.removeprefix(EVENTS)
+    return f"{service}/{handler}" if handler != uploads.path else service, {
+        "topic": uploads.topic,
+        "subscription": uploads.subscription,
+        "filter": uploads.only,
+        "url": uploads.url,
+        "path": uploads.path,
     }
 
 
@@ -175,19 +192,20 @@ def _account(place: Place, does: str, roles: Iterable[Role]) -> dict[str, Any]:
     return {"title": f"firelaunch: {does}", "roles": held}
 
 
-def _database(wanted: Mapping[str, Any], apps: Iterable[Settings]) -> dict[str, Any]:
-    apps = list(apps)
+def _database(file: Path, declared: Sequence[tuple[Settings, Declarations]]) -> dict[str, Any]:
+    apps = [app for app, _ in declared]
     vectors = {(app.embedding.length, app.index.filters) for app in apps if app.index.backend == "firestore"}
     searched = sorted((length, tags) for length, tags in vectors if length)
-    indexes = [index for length, tags in searched or [(0, ())] for index in composite_indexes(wanted, length, tags)]
-    unique = {json.dumps(index, sort_keys=True): index for index in indexes}
+    own = [index for _, declarations in declared for index in declarations.indexes]
+    every = [wanted_indexes(file, length, tags, own) for length, tags in searched or [(0, ())]]
+    unique = {json.dumps(index, sort_keys=True): index for wanted in every for index in wanted["indexes"]}
     return {
         "point_in_time": any(app.cloud.point_in_time for app in apps),
         "backup_days": max((app.cloud.backup_days for app in apps), default=0),
         "indexes": [_index(index) for index in unique.values()],
         "overrides": [
             {"collection": item["collectionGroup"], "field": item["fieldPath"], "ttl": bool(item.get("ttl"))}
-            for item in wanted["fieldOverrides"]
+            for item in every[0]["fieldOverrides"]
         ],
     }
 

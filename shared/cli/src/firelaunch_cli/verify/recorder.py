@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..deploy.functions import topic_of
+from ..deploy.calls import topic_of
 from ..deploy.gcloud import Command, CommandFailed, Request, Tools
 from ..deploy.resources import OF_FUNCTIONS, REPOSITORY, account_of
 from .manifest import LABEL, Manifest

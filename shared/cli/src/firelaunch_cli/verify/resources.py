@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from ..deploy.functions import topic_of
+from ..deploy.calls import topic_of
 from ..deploy.gcloud import CommandFailed, Request, Tools
 from ..deploy.resources import OF_FUNCTIONS, REPOSITORY, Place, account_of
 from .manifest import LABEL, Manifest

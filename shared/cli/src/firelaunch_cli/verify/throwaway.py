@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from firelaunch.settings.app import Settings
 from firelaunch.text_file import read_text_file
 
-from ..deploy.data import database, indexes, indexes_built, publish
-from ..deploy.events import for_uploads, notification, removals
+from ..deploy.data import database, indexes, indexes_built, publish, wanted_indexes
+from ..deploy.events import for_uploads, notification, trigger
 from ..deploy.functions import AppFunctions, app_functions
 from ..deploy.gcloud import CommandFailed, Request
 from ..deploy.jobs import for_work, scheduled
@@ -27,14 +28,13 @@ __all__ = ["MORE_PERMISSIONS", "ThrowAway", "settings_text"]
 MORE_PERMISSIONS: Mapping[str, str] = permissions_of(
     {
         "roles/artifactregistry.admin": "packages.delete packages.get",
-        "roles/cloudscheduler.admin": "jobs.delete jobs.get jobs.run",
+        "roles/cloudscheduler.admin": "jobs.get jobs.run",
         "roles/cloudtasks.admin": "queues.delete queues.get",
         "roles/datastore.owner": "databases.delete databases.update entities.delete entities.list",
-        "roles/eventarc.developer": "triggers.delete",
         "roles/firebaseauth.admin": "users.delete users.get",
         "roles/firebaserules.admin": "releases.delete rulesets.delete rulesets.list",
         "roles/iam.serviceAccountAdmin": "serviceAccounts.delete",
-        "roles/pubsub.admin": "topics.delete topics.get subscriptions.delete subscriptions.get",
+        "roles/pubsub.admin": "topics.delete topics.get subscriptions.get",
         "roles/run.admin": "services.delete",
         "roles/serviceusage.apiKeysAdmin": "apiKeys.create apiKeys.delete apiKeys.get apiKeys.getKeyString",
         "roles/storage.admin": "buckets.delete objects.delete",
@@ -152,7 +152,7 @@ class ThrowAway:
         yield from for_service(place, self.service, {})
         yield database(place, app)
         yield database(place, other_database(self.manifest))
-        yield indexes(place, app, *self._indexed())
+        yield indexes(place, app, self._indexed())
         yield _bucket(self.manifest)
         if self.service.work:
             yield from for_work(place, self.service, self.service.work)
@@ -167,26 +167,27 @@ class ThrowAway:
 
     def watched(self) -> list[Step]:
         """Return the steps that need the services to exist."""
-        watch = self.functions.removals
-        return [removals(self.place, watch, self.functions.account)] if watch else []
+        calls = self.functions.calls
+        return [trigger(self.place, watch, calls.account) for watch in calls.documents]
 
     def built(self) -> Step:
         """The indexes that were begun are built."""
-        return indexes_built(self.place, self.manifest.app, *self._indexed())
+        return indexes_built(self.place, self.manifest.app, self._indexed())
 
-    def _indexed(self) -> tuple[Path, int, Sequence[str]]:
-        return self.root / "firestore.indexes.json", self.settings.embedding.length, self.settings.index.filters
+    def _indexed(self) -> Mapping[str, Any]:
+        file, settings = self.root / "firestore.indexes.json", self.settings
+        return wanted_indexes(file, settings.embedding.length, settings.index.filters)
 
     def _rules(self) -> str:
         return f"{read_text_file(self.root / 'firestore.rules')}\n{rules_mark(self.manifest)}\n"
 
     def _calling(self) -> Iterator[Step]:
-        functions = self.functions
-        for schedule in functions.schedules:
-            yield scheduled(self.place, schedule, functions.account)
-        if functions.uploads:
-            yield from for_uploads(self.place, functions.uploads, functions.account)
-            yield notification(self.place, functions.uploads)
+        calls = self.functions.calls
+        for schedule in calls.schedules:
+            yield scheduled(self.place, schedule, calls.account)
+        yield from for_uploads(self.place, calls.uploads, calls.account)
+        for uploads in calls.uploads:
+            yield notification(self.place, uploads)
 
 
 def _bucket(manifest: Manifest) -> Step:
