@@ -18,8 +18,8 @@ setup: ## Put everything into .venv; an interrupted set-up goes on where it stop
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
-app: setup ## Make an app under apps/, asking up to seven questions
-	@$(BIN)/firelaunch new
+app: setup ## Make an app under apps/, asking up to seven questions; elsewhere: make app INTO=../products
+	@$(BIN)/firelaunch new $(if $(INTO),--into "$(INTO)")
 
 demo: setup ## Make apps/demo, start it, talk to it, stay up; ONCE=1 ends after the exchange
 	@exec $(BIN)/firelaunch demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))

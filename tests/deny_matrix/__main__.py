@@ -11,7 +11,7 @@ from typing import Any
 
 from firelaunch.testing.emulator import Emulator, EmulatorUnavailable, RulesError
 
-from .attempts import attempts, for_javascript
+from .attempts import attempts, for_javascript, on_own_collections
 from .composed import composed
 from .javascript import NoJavaScript, install, run_javascript
 from .run import Report, run
@@ -58,6 +58,7 @@ def _run(emulator: Emulator, folder: Path | None) -> dict[str, Report]:
         slice_ = beside.submit(run_javascript, emulator, rules, for_javascript(), folder) if folder else None
         parts = {"python": run(emulator, rules, attempts())}
         parts["composed rules"] = run(emulator, composed(rules), attempts())
+        parts["apps' own collections"] = run(emulator, composed(rules), on_own_collections())
         parts["named database"] = run(emulator, rules, attempts()[::_ONE_IN], database=_NAMED)
         if slice_ is not None:
             parts["javascript"] = slice_.result()

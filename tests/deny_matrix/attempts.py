@@ -8,10 +8,10 @@ from functools import cache
 from itertools import product
 from typing import Any, Literal
 
-from .table import MODEL, UNNAMED, Place, Right, allows
+from .table import MODEL, OWN, UNNAMED, Place, Right, allows
 from .tokens import APPS, PRINCIPAL, TOKENS, USERS
 
-__all__ = ["Attempt", "Operation", "attempts", "for_javascript", "places"]
+__all__ = ["Attempt", "Operation", "attempts", "for_javascript", "on_own_collections", "own_places", "places"]
 
 Way = Literal["rest", "listen", "client", "javascript"]
 Data = tuple[tuple[str, Any], ...]
@@ -96,9 +96,19 @@ _BY_JAVASCRIPT_IN_COLLECTIONS = ("list", "query", "count", "query the group", "c
 
 @cache
 def places() -> tuple[Place, ...]:
-    """All documents, in all apps, of all users; each once."""
+    """All documents that firelaunch knows or nobody does, in all apps, of all users; each once."""
+    return _places((*MODEL, *UNNAMED))
+
+
+@cache
+def own_places() -> tuple[Place, ...]:
+    """All documents of apps' own collections, in all apps, of all users; each once."""
+    return _places(tuple(OWN))
+
+
+def _places(templates: Sequence[str]) -> tuple[Place, ...]:
     found: dict[str, Place] = {}
-    for template, app, uid in product((*MODEL, *UNNAMED), APPS, USERS):
+    for template, app, uid in product(templates, APPS, USERS):
         place = Place(template, app, uid)
         found.setdefault(place.path, place)
     return tuple(found.values())
@@ -156,6 +166,16 @@ def attempts() -> tuple[Attempt, ...]:
     Listeners have every token at every place. The Python client has the principal tokens in one app, at one user's
     places.
     """
+    return _attempts(places())
+
+
+@cache
+def on_own_collections() -> tuple[Attempt, ...]:
+    """The same at the places of apps' own collections, for rules that have apps' own in them."""
+    return _attempts(own_places())
+
+
+def _attempts(there: Sequence[Place]) -> tuple[Attempt, ...]:
     found: dict[tuple[str, str, str, str], Attempt] = {}
 
     def add(token: str, place: Place, operation: Operation, *, wanted: bool) -> None:
@@ -164,7 +184,7 @@ def attempts() -> tuple[Attempt, ...]:
             key = (token, operation.way, operation.name, operation.target)
             found.setdefault(key, Attempt(token, operation, allowed))
 
-    for (turn, token), (number, place) in product(enumerate(TOKENS), enumerate(places())):
+    for (turn, token), (number, place) in product(enumerate(TOKENS), enumerate(there)):
         choices = list(_rest(place))
         elsewhere = place.template in UNNAMED and place.app != APPS[0]
         for index, operation in enumerate(choices):

@@ -13,7 +13,7 @@ from typing import Any
 from firelaunch.testing.emulator import Emulator, unsigned_token
 from google.api_core.exceptions import GoogleAPIError
 
-from .attempts import Attempt, Operation, places
+from .attempts import Attempt, Operation, own_places, places
 from .client import allowed
 from .listen import listen
 from .rest import Rest, Unclear
@@ -108,7 +108,7 @@ def _job(emulator: Emulator, rules: str, attempts: Sequence[Attempt], database: 
         return clients.setdefault(token, emulator.client_as(project, TOKENS[token], database))
 
     try:
-        rest.put({place.path: DOCUMENT for place in places()})
+        rest.put({place.path: DOCUMENT for place in (*places(), *own_places())})
         emulator.load_rules(project, DENY_ALL, database)
         check_that_rules_bind(rest, tokens[ACTING], client(ACTING))
         emulator.load_rules(project, rules, database)

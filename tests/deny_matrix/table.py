@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from firelaunch.store.kept import SAMPLE, built
 
-__all__ = ["ALLOWED", "MODEL", "UNNAMED", "Right", "allows", "role_in"]
+__all__ = ["ALLOWED", "MODEL", "OWN", "UNNAMED", "Right", "allows", "role_in"]
 
 Right = Literal["get", "list", "group", "create", "rename", "change", "delete"]
 """What an operation asks for. ``rename`` sets a valid ``title`` or ``archived``, ``change`` is every other update."""
@@ -94,6 +94,18 @@ ALLOWED: Mapping[str, tuple[Who, frozenset[Right]]] = {
     "apps/{app}/library/d1/chunks/k1": ("member", _READ),
 }
 
+_EVERYTHING: frozenset[Right] = _READ | {"create", "rename", "change", "delete"}
+
+OWN: Mapping[str, tuple[Who, frozenset[Right]]] = {
+    "apps/{app}/notes/n1": ("member", _EVERYTHING),
+    "apps/{app}/boards/b1": ("member", _EVERYTHING),
+    "apps/{app}/boards/b1/parts/p1": ("member", _EVERYTHING),
+    "apps/{app}/users/{uid}/notes/n1": ("self", _EVERYTHING),
+    "apps/{app}/users/{uid}/boards/b1/parts/p1": ("self", _EVERYTHING),
+}
+"""Documents of apps' own collections, and what the widest rules of an app's own open there: everything, and to nobody
+but the app's members, or the user."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -117,8 +129,8 @@ def role_in(claims: Mapping[str, Any] | None, app: str) -> str | None:
 
 
 def allows(claims: Mapping[str, Any] | None, place: Place, right: Right) -> bool:
-    """Whether the table lets the bearer of ``claims`` (None: no token) use ``right`` at ``place``."""
-    who, rights = ALLOWED.get(place.template, ("self", frozenset()))
+    """Whether the tables let the bearer of ``claims`` (None: no token) use ``right`` at ``place``."""
+    who, rights = {**ALLOWED, **OWN}.get(place.template, ("self", frozenset()))
     if claims is None or right not in rights or role_in(claims, place.app) is None:
         return False
     return who == "member" or claims.get("sub") == place.uid

@@ -8,11 +8,11 @@ from firelaunch.testing.emulator import Emulator
 from firelaunch_cli.rules import fragment
 from support import ROOT
 
-from deny_matrix.attempts import attempts, places
+from deny_matrix.attempts import attempts, on_own_collections, own_places, places
 from deny_matrix.composed import composed
 from deny_matrix.rest import Rest
 from deny_matrix.run import DENY_ALL, check_that_rules_bind, run
-from deny_matrix.table import ALLOWED, MODEL, allows, role_in
+from deny_matrix.table import ALLOWED, MODEL, OWN, allows, role_in
 from deny_matrix.tokens import PRINCIPAL, TOKENS
 
 RULES = (ROOT / "firestore.rules").read_text()
@@ -123,6 +123,26 @@ def test_rules_with_apps_own_in_them_answer_as_the_table_says(firestore_emulator
     assert report.allowed + report.denied == len(sample)
 
 
+def test_clients_of_another_user_or_app_reach_nothing_of_an_apps_own_collections(firestore_emulator: Emulator) -> None:
+    """Whatever the app's rules open to its own users."""
+    sample = on_own_collections()[::5]
+    assert {attempt.allowed for attempt in sample} == {True, False}
+
+    report = run(firestore_emulator, composed(RULES), sample, jobs=2)
+
+    assert report.holds, report.as_json()["examples"]
+    assert report.allowed + report.denied == len(sample)
+
+
+@pytest.mark.parametrize("guard", ["isSelf('alpha', uid)", "isMember('alpha')"])
+def test_a_guard_that_the_composer_forgets_shows_as_leaks(firestore_emulator: Emulator, guard: str) -> None:
+    rules = composed(RULES)
+    assert guard in rules
+    foreign = [attempt for attempt in on_own_collections() if not attempt.allowed and attempt.operation.way == "rest"]
+
+    assert run(firestore_emulator, rules.replace(guard, "true"), foreign[::20], jobs=1).leaks
+
+
 @pytest.mark.parametrize("collection", ["chunks", "postings"])
 @pytest.mark.parametrize("place", ["apps/*/{}/**", "apps/*/users/*/{}/**"])
 def test_a_composer_that_forgets_a_collection_is_found_out(
@@ -143,6 +163,15 @@ def test_the_table_allows_nothing_outside_the_data_model_and_no_one_without_a_ro
             assert not allows(None, place, right)
             assert not allows({"sub": place.uid, "apps": {"gamma": "admin"}}, place, right)
             assert right in {"get", "list", "rename"} or not allows(TOKENS["ada, an admin of alpha"], place, right)
+
+
+def test_nobody_but_a_member_is_allowed_anything_in_an_apps_own_collections() -> None:
+    assert not set(OWN) & {*ALLOWED, *MODEL}
+    for place in own_places():
+        for right in ("get", "list", "create", "rename", "change", "delete"):
+            assert not allows(None, place, right)
+            assert not allows({"sub": place.uid, "apps": {"gamma": "admin"}}, place, right)
+            assert allows({"sub": place.uid, "apps": {place.app: "member"}}, place, right)
 
 
 def test_a_role_is_text_under_the_apps_own_name() -> None:

@@ -11,25 +11,29 @@ from typing import Any
 
 import click
 
+from .app_git import offer_git
 from .apps import repo_root
 
 __all__ = ["bake", "command", "parse_answers", "render"]
 
 
-def bake(root: Path, answers: Mapping[str, str], *, ask: bool, next_steps: bool = True) -> Path:
-    """Make an app under ``apps/`` of the repo ``root``, and return its folder.
+def bake(
+    root: Path, answers: Mapping[str, str], *, ask: bool, next_steps: bool = True, into: Path | None = None
+) -> Path:
+    """Make an app from the template of the repo ``root``, and return its folder.
 
     Args:
         answers: answers by the names in ``template/cookiecutter.json``.
         ask: ask the questions; otherwise the template's defaults complete ``answers``.
         next_steps: print what to do with the app.
+        into: the folder in which the app's folder is made; ``apps/`` of the repo, if left out.
 
     Raises:
         ClickException: an answer is not valid, or the app exists already. Nothing was made.
     """
     context = {**answers, "_next_steps": "print" if next_steps else ""}
     # The template's own folder: from the root, cookiecutter would also ask which template to take.
-    return render(str(root / "template"), context, root / "apps", ask=ask)
+    return render(str(root / "template"), context, into or root / "apps", ask=ask)
 
 
 def render(template: str, given: Mapping[str, str], out: Path, *, ask: bool = False, directory: str = "") -> Path:
@@ -80,9 +84,19 @@ def render(template: str, given: Mapping[str, str], out: Path, *, ask: bool = Fa
 
 @click.command("new")
 @click.option("--no-input", is_flag=True, help="Ask nothing; take the defaults, and the ANSWERS given.")
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder in which the app's folder is made, as in --into ../products; apps/, if left out.",
+)
+@click.option(
+    "--git/--no-git", "with_git", default=None, help="Give the app a git of its own, or not; asked otherwise."
+)
 @click.argument("answers", nargs=-1, metavar="[NAME=VALUE]... | function NAME [KIND]")
-def command(no_input: bool, answers: tuple[str, ...]) -> None:
-    """Make an app under apps/. Asks up to seven questions.
+def command(no_input: bool, into: Path | None, with_git: bool | None, answers: tuple[str, ...]) -> None:
+    """Make an app under apps/. Asks up to seven questions, and whether the app gets a git of its own.
+
+    The repo's git ignores apps/, so without one nothing keeps the app's files.
 
     Answers may be given, as in: firelaunch new app_name="My shop" model_provider=vertex
 
@@ -95,8 +109,11 @@ def command(no_input: bool, answers: tuple[str, ...]) -> None:
     root = repo_root()
     chosen = parse_answers(answers, _questions(root))
     if not no_input:
-        chosen = _with_free_name(root / "apps", chosen)
-    bake(root, chosen, ask=not no_input)
+        chosen = _with_free_name(into or root / "apps", chosen)
+    app = bake(root, chosen, ask=not no_input, into=into.absolute() if into else None)
+    if no_input and with_git is None:
+        with_git = False
+    offer_git(app, with_git)
 
 
 def _with_free_name(apps: Path, chosen: dict[str, str]) -> dict[str, str]:
