@@ -14,6 +14,7 @@ from typing import Any
 
 import hcl2
 import pytest
+from deploy.own_app import declare
 from fakes.google import GoogleCloud
 from firelaunch_cli.deploy.gcloud import CommandFailed, Tools
 from firelaunch_cli.deploy.iam import account
@@ -113,6 +114,7 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     app(repo, "shop", database="dedicated", embedder="openai", backend="firestore")
     app(repo, "night-school-with-a-long-name", provider="vertex", edge="private", backend="pgvector")
     app(repo, "rare-books", embedder="openai", backend="vertex")
+    declare(repo / "apps" / "rare-books")
     return repo
 
 
@@ -242,7 +244,8 @@ def of_command(words: list[str]) -> Iterator[tuple[Any, ...]]:  # noqa: C901, PL
             yield "queue role", name, flag["location"], flag["member"], flag["role"]
         case ["scheduler", "jobs", "create", "http", name]:
             target = (flag["uri"], flag["http-method"], flag["oidc-service-account-email"], flag["oidc-token-audience"])
-            yield "schedule", name, flag["location"], flag["schedule"], flag["attempt-deadline"], *target
+            when = (flag["schedule"], flag.get("time-zone"), int(flag.get("max-retry-attempts", 0)))
+            yield "schedule", name, flag["location"], *when, flag["attempt-deadline"], *target
         case ["pubsub", "topics", "create", name]:
             yield "topic", name
         case ["pubsub", "topics", "add-iam-policy-binding", name]:
@@ -362,6 +365,8 @@ def of_terraform(address: str, given: dict[str, Any]) -> Iterator[tuple[Any, ...
                 given["name"],
                 given["region"],
                 given["schedule"],
+                given["time_zone"],
+                sum(retry["retry_count"] for retry in given["retry_config"]),
                 given["attempt_deadline"],
                 *known(called),
             )
