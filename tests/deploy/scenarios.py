@@ -12,6 +12,7 @@ from fakes.google import GoogleCloud, ServiceAccount
 from firelaunch_cli.deploy.resources import FIRST_APIS
 from firelaunch_cli.deploy.spending_alert import ALERT_ROLE
 
+from .own_app import SCHEDULES, declare
 from .world import Done, World, folded
 
 __all__ = ["SCENARIOS", "Report", "play"]
@@ -159,6 +160,47 @@ def functions(cloud: GoogleCloud) -> Check:
     secrets = {item["name"] for item in container(cloud, "fl-fn-ledger")["env"] if "valueFrom" in item}
     yield f"ledger's functions have Stripe's keys: {secrets}", secrets == {"STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRET"}
     yield "demo's have no key", not [item for item in container(cloud, "fl-fn-demo")["env"] if "valueFrom" in item]
+
+
+def an_app_of_its_own(world: World, report: Report) -> Check:
+    """An app declares collections, a schedule and handlers, and later less of that."""
+    folder, cloud = declare(world.app("diary")), world.cloud
+    url = "https://diary-1234.europe-west1.run.app"
+    done = took(report, world.deploy("diary"))
+    yield f"it is deployed: {done.said[-800:]}", done.code == 0
+    groups = [index["name"].split("/")[-3] for index in cloud.firestore.indexes["(default)"]]
+    yield f"its queries have their indexes: {groups}", {"meals", "recipes"} <= {*groups}
+    yield (
+        f"its callers call it: {called(cloud, url)}",
+        called(cloud, url)
+        == {
+            "/internal/schedules/weekly_summary",
+            "/internal/events/meal_written",
+            "/internal/events/recipe_written",
+            "/internal/events/picture_stored",
+            "/internal/sweep",
+        },
+    )
+    start, settings = folder / "app" / "meals.py", folder / "firelaunch.toml"
+    start.write_text(
+        start.read_text().replace("events=[meal_written, recipe_written, picture_stored]", "events=[meal_written]")
+    )
+    settings.write_text(settings.read_text().replace(SCHEDULES, ""))
+    done = took(report, world.deploy("diary"))
+    yield f"with less it is deployed again: {done.said[-800:]}", done.code == 0
+    left = {"/internal/events/meal_written", "/internal/sweep"}
+    yield f"and what it no longer declares is gone: {called(cloud, url)}", called(cloud, url) == left
+    yield "other apps keep theirs", "fl-uploads-demo" in str(cloud.events.subscriptions)
+
+
+def called(cloud: GoogleCloud, url: str) -> set[str]:
+    """The paths of a service that Google's services call."""
+    jobs = [job["httpTarget"]["uri"] for job in cloud.work.jobs.values()]
+    pushes = [each["pushConfig"]["pushEndpoint"] for each in cloud.events.subscriptions.values()]
+    events = [each["destination"]["cloudRun"] for each in cloud.events.triggers.values()]
+    service = url.removeprefix("https://").partition("-1234.")[0]
+    at_url = {each.removeprefix(url) for each in (*jobs, *pushes) if each.startswith(f"{url}/")}
+    return at_url | {each["path"] for each in events if each["service"] == service}
 
 
 def again(world: World, report: Report) -> Check:
@@ -385,6 +427,7 @@ def staging(world: World, report: Report) -> Check:
 
 SCENARIOS: tuple[Callable[[World, Report], Check], ...] = (
     two_apps_and_the_functions,
+    an_app_of_its_own,
     again,
     smoke_test_fails,
     permission_error,
