@@ -17,6 +17,7 @@ from fakes.google.base import TOKEN
 from firelaunch.errors import SettingsError
 from firelaunch.settings.app import Settings
 from firelaunch_cli.commands import main
+from firelaunch_cli.commands.serve import gunicorn_command
 from firelaunch_cli.deploy.calls import Calls, DocumentTrigger, app_calls
 from firelaunch_cli.deploy.declarations import Declarations, EventSource
 from firelaunch_cli.deploy.events import dropped_subscriptions, dropped_triggers, for_uploads, trigger
@@ -123,6 +124,15 @@ def test_an_app_is_started_with_its_own_environment_and_with_none_of_this_shells
     python.write_text(f'#!/bin/sh\nPYTHONPATH="{packages}" exec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     assert declared(app).public_routes == ("GET /api/menu",)
+    assert gunicorn_command(app)[0] == str(python), "as make serve and firelaunch dev run it"
+    edit(app / "pyproject.toml", '["firelaunch[cloud]"]', '["firelaunch[cloud]", "left_pad"]')
+    lock, pin = Path("requirements.lock").read_text(), "left-pad==1.0 --hash=sha256:00"
+    (app / "requirements.lock").write_text(f"{lock}{pin}\n")
+    done = run("stage", "my-app")
+    assert done.exit_code == 0, done.output
+    staged = (Path("build") / "stage" / "my-app" / "requirements.txt").read_text()
+    assert pin in staged
+    assert staged.startswith(lock), "with all that firelaunch needs, at its own versions"
 
 
 def test_a_file_that_the_image_has_not_is_missed_by_the_check_already(app: Path) -> None:

@@ -118,8 +118,7 @@ class Events:
     def _delete_trigger(self, call: Call, location: str, trigger: str) -> Any:
         there = self._trigger(call, location, trigger)
         del self.triggers[there["name"]]
-        name = f"projects/{self._project}/locations/{location}/operations/{trigger}"
-        return {"name": name, "done": True, "response": {"@type": "type.googleapis.com/google.protobuf.Empty"}}
+        return self._done(there["name"])
 
     def _policy(self, _: Call, name: str) -> Any:
         if name not in self.topics:
@@ -251,10 +250,12 @@ class Events:
 
     def _done(self, name: str) -> Any:
         location, trigger = name.split("/")[3], name.rpartition("/")[2]
+        there = self.triggers.get(name)
+        gone = {"@type": "type.googleapis.com/google.protobuf.Empty"}
         return {
             "name": f"projects/{self._project}/locations/{location}/operations/{trigger}",
             "done": True,
-            "response": {"@type": "type.googleapis.com/google.cloud.eventarc.v1.Trigger", **self.triggers[name]},
+            "response": {"@type": "type.googleapis.com/google.cloud.eventarc.v1.Trigger", **there} if there else gone,
         }
 
     def _operation(self, _: Call, location: str, trigger: str) -> Any:
