@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ..app_python import python_of
+from ..deploy.app_python import python_of
 from .apps import app_folder, env_option
 
 __all__ = ["command", "free_port", "gunicorn_command"]

@@ -21,7 +21,7 @@ from firelaunch.prompts.lock import lock
 from firelaunch.settings.app import Settings
 from firelaunch.settings.environments import VARIABLE
 
-from ..app_python import python_of
+from .app_python import python_of
 from .build_folder import SERVICE_FILES
 from .declarations import Declarations
 from .resources import NO_PROJECT, Place, Service, app_service
