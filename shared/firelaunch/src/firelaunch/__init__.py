@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .records.collection import Collection as Collection
     from .records.record import Record as Record
     from .records.records import RecordsTransaction as RecordsTransaction
+    from .records.user_ids import UserId as UserId
     from .scope import Scope as Scope
     from .server.app import App as App
     from .server.app import init_app as init_app
@@ -96,6 +97,7 @@ _HOME = {
     "Tool": "llm.tools",
     "ToolError": "llm.tools",
     "Turn": "turns.turn",
+    "UserId": "records.user_ids",
     "UploadEvent": "worker.event_handlers",
     "Workflow": "turns.turn",
     "WriteEvent": "worker.event_handlers",

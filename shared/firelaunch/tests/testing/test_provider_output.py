@@ -19,7 +19,7 @@ from firelaunch.testing.apps import SETTINGS, User, events, sign_in
 from firelaunch.testing.models import ModelServer, Raw
 from firelaunch.testing.provider_output import documents, encoded
 from firelaunch.turns.turn import Turn
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -88,6 +88,7 @@ def test_every_stream_ends_with_done_or_error_and_its_cost_is_settled(
 
 @SERVED
 @given(outputs)
+@example([STREAM, b'data: {"choices": [{"delta": {"tool_calls": [{}]}}]}\n\n', b"data: [DONE]\n\n"])
 def test_every_answer_in_one_piece_and_every_extraction_is_settled(
     app: App, model: ModelServer, output: list[bytes]
 ) -> None:

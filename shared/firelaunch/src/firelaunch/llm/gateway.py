@@ -505,7 +505,8 @@ class _Reply:
             EmptyAnswer: it says nothing, and calls no tool.
         """
         self.charged = self.ended = True
-        tool_calls = self.assembler.calls()
+        # Some models call tools that they were not offered. Such a call is no answer.
+        tool_calls = self.assembler.calls() if self.call.tools else ()
         if not tool_calls and not self.call.shape and not "".join(self.texts).strip():
             raise empty_answer(self.finish)
         return tool_calls

@@ -16,6 +16,7 @@ from ..store.indexes import CompositeIndex
 from ..store.kept import kept_names
 from .fields import field_type
 from .record import KEPT_FIELDS, Record
+from .user_ids import OnErase, check_user_ids
 from .values import check_annotation, is_sortable
 
 __all__ = ["Collection", "Migrate", "check_collections", "composite_indexes"]
@@ -40,6 +41,8 @@ class Collection(Generic[M]):
             of those that it compares or sorts by, with "-" before a field that descends.
         version: the version of the model. Raise it when ``migrate`` learns a new step.
         migrate: turns the fields of a record of an older version into those of this one.
+        on_erase: for a collection of the app whose records name users in fields of type ``UserId``: whether an erasure
+            of such a user deletes the record, or sets the field to None.
 
     Raises:
         SettingsError: something about the declaration is wrong. The message names it.
@@ -51,6 +54,7 @@ class Collection(Generic[M]):
     queries: Sequence[Sequence[str]] = ()
     version: int = 1
     migrate: Migrate | None = None
+    on_erase: OnErase | None = None
     indexes: tuple[tuple[str, ...], ...] = field(init=False, default=())
     """The composite indexes that ``queries`` need, each as the names of its fields."""
 
@@ -66,6 +70,7 @@ class Collection(Generic[M]):
         if type(self.version) is not int or self.version < 1:
             raise SettingsError(f"collection {self.name!r}: version is a whole number from 1.")
         _check_model(self.name, self.model)
+        check_user_ids(f"collection {self.name!r}", self.model, self.owner, self.on_erase)
         object.__setattr__(self, "indexes", tuple(self._index(query) for query in self.queries if len(query) > 1))
 
     def _index(self, query: Sequence[str]) -> tuple[str, ...]:

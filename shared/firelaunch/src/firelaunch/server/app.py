@@ -225,8 +225,10 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     settings = services.settings
     if app.declared.collections:
         from ..records.collection import check_collections
+        from ..records.user_ids import user_fields
 
         check_collections(app.declared.collections)
+        services.store.declare_users(user_fields(app.declared.collections))
     own = OwnRoutes(app.declared.routes, _routes(), settings, app.declared.collections)
     app.info.title = settings.app.name
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes

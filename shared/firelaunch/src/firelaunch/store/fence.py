@@ -20,14 +20,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from ..errors import AlreadyExists, Fenced, InvalidId, NotFound, PreconditionFailed
 from ..scope import Scope, check_uid, split
 from .base import Create, Delete, Document, DocumentStore, Set, Update, Verify, Write
 
-__all__ = ["BEGAN", "Erasable", "Fence", "begun_at"]
+__all__ = ["BEGAN", "Erasable", "Fence", "UserField", "begun_at"]
 
 T = TypeVar("T")
 
@@ -51,24 +52,51 @@ def begun_at(moment: datetime | None) -> Iterator[None]:
         BEGAN.reset(token)
 
 
+@dataclass(frozen=True, slots=True)
+class UserField:
+    """A field that names a user, in an app-wide collection of the app's own.
+
+    Attributes:
+        on_erase: whether an erasure of the user deletes the document, or removes the field.
+    """
+
+    collection: str
+    field: str
+    on_erase: Literal["delete", "anonymize"]
+
+
 class Erasable:
     """Adds conditions to commits, so that each succeeds only if its users were not erased since its work began.
 
     Some commits need no extra condition, because they depend on a document that an erasure removes: a document of the
     user's, or a request's record, that must not have changed since it was read.
+
+    Attributes:
+        user_fields: the fields of the app's own collections that name users.
     """
 
     def __init__(self, app_id: str) -> None:
         self._app_id = app_id
+        self.user_fields: Sequence[UserField] = ()
         self._known: OrderedDict[str, datetime] = OrderedDict()
 
     def users(self, writes: Sequence[Write]) -> list[str]:
         """Return the paths that the commit of ``writes`` has to verify: one for each user whose data it creates."""
         uids = dict.fromkeys(uid for write in writes if type(write) in {Create, Set} and (uid := _user_of(write)))
-        if not uids or any(_conditioned(write, "requests") for write in writes):
-            return []
-        conditioned_uids = {_user_of(write) for write in writes if _conditioned(write, "users")}
+        if any(_conditioned(write, "requests") for write in writes):
+            uids = {}
+        # A document that names a user is data of that user, whoever writes it.
+        uids |= dict.fromkeys(uid for write in writes for uid in self._named(write))
+        conditioned_uids = {_user_of(write) for write in writes if _conditioned(write, "users")} if uids else set()
         return [Scope(self._app_id, uid).erasure() for uid in uids if uid not in conditioned_uids]
+
+    def _named(self, write: Write) -> Iterator[str]:
+        if not self.user_fields or not isinstance(write, Create | Set | Update):
+            return
+        _, _, collection, *rest = split(write.path)
+        for each in self.user_fields:
+            if len(rest) == 1 and collection == each.collection and (uid := _valid_uid(write.data.get(each.field))):
+                yield uid
 
     def run(self, store: DocumentStore, paths: Sequence[str], commit: Callable[[list[Verify]], T]) -> T:
         """Call ``commit`` with the conditions to commit under, and return its result.
@@ -108,8 +136,12 @@ def _user_of(write: Write) -> str | None:
         uid: object = rest[1]
     else:
         uid = write.data.get("uid") if isinstance(write, Create | Set) else None
+    return _valid_uid(uid)
+
+
+def _valid_uid(value: object) -> str | None:
     try:
-        return check_uid(uid) if isinstance(uid, str) else None
+        return check_uid(value) if isinstance(value, str) else None
     except InvalidId:
         return None
 

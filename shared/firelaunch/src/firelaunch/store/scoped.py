@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from ..errors import AlreadyExists, NotFound, PreconditionFailed, ScopeViolation
 from ..scope import Scope, split
 from .base import Create, Delete, Document, DocumentStore, Query, Set, Transaction, Update, Verify, Write
-from .fence import Erasable
+from .fence import Erasable, UserField
 from .observers import Observer, changes_of
 
 __all__ = ["ScopedStore"]
@@ -97,6 +97,21 @@ class ScopedStore:
         own = Scope.plain(scope)
         self.__wall.check(own.root, document=True)
         return ScopedStore(self.__store, own, self.__erasable, self.__observers)
+
+    @property
+    def user_fields(self) -> Sequence[UserField]:
+        """The fields of the app's own collections that name users. An erasure finds users by them."""
+        return self.__erasable.user_fields
+
+    def declare_users(self, fields: Sequence[UserField]) -> None:
+        """Set the :attr:`user_fields` of this store and of all that are made :meth:`within` it.
+
+        Raises:
+            ScopeViolation: this store is not the whole app's.
+        """
+        if self.scope.uid is not None:
+            raise ScopeViolation(reason=f"{self.scope.root} declared the fields of the whole app")
+        self.__erasable.user_fields = tuple(fields)
 
     def observe(self, observer: Observer) -> None:
         """Have ``observer`` add its writes to the commits of this store and of all that are made :meth:`within` it.

@@ -40,6 +40,10 @@ _HNSW_DIMENSIONS = 2_000
 """The most dimensions of an HNSW index (https://github.com/pgvector/pgvector#hnsw)."""
 
 _TIMEOUTS = {"lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
+_CONNECTION_LIMITS = {"connect_timeout": 10, "tcp_user_timeout": 30_000}
+"""Seconds to connect, and milliseconds that sent data may stay unacknowledged, so that no thread waits for a server
+that is gone (https://www.postgresql.org/docs/current/libpq-connect.html)."""
+
 _QUERY_TERMS = 64
 _POSITIONS = 255
 _MOST_POSITION = 16_383
@@ -98,7 +102,9 @@ class PgvectorIndex:
                 return self.__dict__["_pool"]
             from psycopg_pool import ConnectionPool
 
-            pool = ConnectionPool(self._url, min_size=0, max_size=_POOL, timeout=_WAIT_SECONDS, open=True)
+            pool = ConnectionPool(
+                self._url, min_size=0, max_size=_POOL, timeout=_WAIT_SECONDS, open=True, kwargs=_CONNECTION_LIMITS
+            )
             with pool.connection() as connection:
                 _prepare(connection)
             return pool

@@ -148,7 +148,7 @@ class Erasure:
 
     def _elsewhere(self, user: Scope) -> Iterator[tuple[KeptDocuments, list[Document]]]:
         """Yield the user's documents outside the user's own tree, by collection and a page at a time."""
-        for kept in kept_elsewhere(user):
+        for kept in kept_elsewhere(user, self.store.user_fields):
             for page in pages(self.store, kept):
                 yield kept, page
 

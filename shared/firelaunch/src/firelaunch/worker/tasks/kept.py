@@ -6,12 +6,13 @@ belong to users, or name one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from ...scope import Scope
 from ...store.base import Document, Filter, Query
+from ...store.fence import UserField
 from ...store.scoped import ScopedStore
 
 __all__ = ["HIDDEN", "KeptDocuments", "kept_elsewhere", "pages"]
@@ -45,8 +46,12 @@ class KeptDocuments:
         return self.query.collection.rpartition("/")[2]
 
 
-def kept_elsewhere(user: Scope) -> tuple[KeptDocuments, ...]:
-    """Return what is kept about ``user`` outside the user's own part of the database, besides the membership."""
+def kept_elsewhere(user: Scope, user_fields: Sequence[UserField]) -> tuple[KeptDocuments, ...]:
+    """Return what is kept about ``user`` outside the user's own part of the database, besides the membership.
+
+    Args:
+        user_fields: the fields of the app's own collections that name users.
+    """
     own = (Filter("uid", "==", user.uid),)
     root = f"apps/{user.app_id}"
     invites = Query(f"{root}/invites", where=(Filter("created_by", "==", user.uid),), limit=_PAGE)
@@ -60,6 +65,14 @@ def kept_elsewhere(user: Scope) -> tuple[KeptDocuments, ...]:
         KeptDocuments(Query(f"{root}/sources", where=own, limit=_PAGE), exported=False),
         # An invitation belongs to the app. Only the name of its creator belongs to the user.
         KeptDocuments(invites, "created_by", "anonymize", exported=False),
+        *(
+            KeptDocuments(
+                Query(f"{root}/{each.collection}", where=(Filter(each.field, "==", user.uid),), limit=_PAGE),
+                each.field,
+                each.on_erase,
+            )
+            for each in user_fields
+        ),
     )
 
 

@@ -129,10 +129,11 @@ def _entries(run: JobRun, app: ScopedStore) -> Iterator[Entry]:
             yield "chats.json", _array(_chats(store, user))
         elif hidden is not None:
             yield f"{name}.json", _array(_below(store, f"{user.root}/{name}", hidden))
-    for kept in kept_elsewhere(user):
+    for kept in kept_elsewhere(user, app.user_fields):
         if kept.exported:
             found = (document for page in pages(app, kept) for document in page)
-            yield f"of_the_app/{kept.name}.json", _array([_row(document)] for document in found)
+            name = kept.name if kept.field == "uid" else f"{kept.name}.{kept.field}"
+            yield f"of_the_app/{name}.json", _array([_row(document)] for document in found)
     yield from _files(run)
 
 

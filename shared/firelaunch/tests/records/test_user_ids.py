@@ -1,0 +1,154 @@
+"""Records of the whole app that name a user go, or name nobody, when the user is erased: each collection says which."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.jobs import Site, embedded_site
+from firelaunch import Collection, Record, UserId
+from firelaunch.errors import Fenced, ScopeViolation, SettingsError
+from firelaunch.records.user_ids import user_fields
+from firelaunch.scope import Scope
+from firelaunch.store.base import DocumentStore
+from firelaunch.store.fence import UserField, begun_at
+from firelaunch.testing.apps import sign_in
+from firelaunch.worker.tasks.erase import erasure_of
+from pydantic import BaseModel
+
+
+class Loan(Record):
+    tool: str
+    borrower: UserId
+    lender: UserId
+
+
+class Review(Record):
+    text: str
+    author: UserId | None = None
+
+
+loans = Collection("loans", Loan, owner="app", on_erase="delete")
+reviews = Collection("reviews", Review, owner="app", on_erase="anonymize")
+
+
+@pytest.fixture(params=["sqlite", "firestore"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    store: DocumentStore | None = request.getfixturevalue("emulator_store") if request.param == "firestore" else None
+    with embedded_site(tmp_path, store, started=False) as made:
+        made.services.store.declare_users(user_fields([loans, reviews]))
+        yield made
+
+
+def test_an_erasure_deletes_or_anonymizes_what_names_the_user_and_nothing_else(site: Site) -> None:
+    data = site.services.data
+    for borrower, lender in (("ada", "bob"), ("bob", "ada"), ("bob", "eve")):
+        data(loans).add(Loan(tool="saw", borrower=borrower, lender=lender), id=f"{borrower}-{lender}")
+    for author in ("ada", "bob", None):
+        data(reviews).add(Review(text=f"by {author}", author=author), id=str(author))
+    erasure = erasure_of(site.services)
+    found = erasure.report("ada").found
+    assert (found["loans"], found["reviews"]) == (2, 1)
+    erasure.run("ada")
+    assert [loan.id for loan in data(loans).list().items] == ["bob-eve"]
+    assert {(review.id, review.author) for review in data(reviews).list().items} == {
+        ("ada", None),
+        ("bob", "bob"),
+        ("None", None),
+    }
+    assert erasure.report("ada").found == {}
+
+
+def test_a_record_that_names_an_erased_user_is_not_added_by_work_that_began_before(site: Site) -> None:
+    data, began = site.services.data, datetime.now(UTC)
+    kept = data(reviews).add(Review(text="mine", author="bob"))
+    erasure_of(site.services).run("ada")
+    with begun_at(began - timedelta(seconds=5)):
+        with pytest.raises(Fenced):
+            data(loans).add(Loan(tool="saw", borrower="bob", lender="ada"))
+        with pytest.raises(Fenced):
+            data(reviews).update(kept.id, {"author": "ada"})
+        with pytest.raises(Fenced):
+            data(loans).transaction(lambda tx: tx.add(Loan(tool="saw", borrower="ada", lender="bob")))
+    assert data(loans).list().items == []
+    with begun_at(datetime.now(UTC) + timedelta(seconds=5)):  # who came back is a new user
+        data(loans).add(Loan(tool="saw", borrower="bob", lender="ada"))
+
+
+def test_an_export_holds_the_apps_records_that_name_the_user(site: Site) -> None:
+    ada, data = sign_in(site.app, "ada"), site.services.data
+    data(reviews).add(Review(text="by ada", author="ada"))
+    data(reviews).add(Review(text="by bob", author="bob"))
+    job = ada.post("/v1/me/exports").get_json()
+    for each in site.services.jobs.due(10):
+        site.runner.run(each)
+    archive = _archive(ada, job)
+    (review,) = json.loads(archive["of_the_app/reviews.author.json"])
+    assert review["data"]["text"] == "by ada"
+
+
+def _archive(ada: Any, job: dict[str, Any]) -> dict[str, bytes]:
+    answer = ada.get(f"/v1/me/exports/{job['id']}/file")
+    assert answer.status_code == 200
+    with zipfile.ZipFile(io.BytesIO(answer.data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+class Plain(Record):
+    owner_uid: str
+
+
+class Hidden(Record):
+    people: tuple[UserId, ...] = ()
+
+
+class Person(BaseModel):
+    uid: UserId
+
+
+class Nested(Record):
+    person: Person | None = None
+
+
+class Nameless(Record):
+    text: str
+
+
+@pytest.mark.parametrize(
+    ("model", "owner", "on_erase", "message"),
+    [
+        (Loan, "app", None, "Loan.borrower names a user. Say what an erasure"),
+        (Loan, "app", "anonymize", "Loan.borrower cannot be anonymized: make it UserId | None = None"),
+        (Loan, "app", "keep", "on_erase is 'delete' or 'anonymize', not 'keep'"),
+        (Loan, "user", "delete", "Loan.borrower names a user in records that belong to another one"),
+        (Plain, "app", None, "Plain.owner_uid looks like a user's id. Give it the type UserId"),
+        (Hidden, "app", "delete", "Hidden.people holds user ids inside a list or a model"),
+        (Nested, "app", "delete", "Nested.person holds user ids inside a list or a model"),
+        (Nameless, "app", "delete", "on_erase is set, and Nameless has no field of type UserId"),
+    ],
+)
+def test_a_declaration_that_would_leave_a_user_behind_is_refused(
+    model: type[Record], owner: Any, on_erase: Any, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=r"^collection 'things': ") as refused:
+        Collection("things", model, owner=owner, on_erase=on_erase)
+    assert message in refused.value.message
+
+
+def test_the_fields_of_the_apps_collections_that_name_users_are_found() -> None:
+    assert user_fields([loans, reviews, Collection("notes", Nameless)]) == [
+        UserField("loans", "borrower", "delete"),
+        UserField("loans", "lender", "delete"),
+        UserField("reviews", "author", "anonymize"),
+    ]
+
+
+def test_only_the_whole_apps_store_declares_them(site: Site) -> None:
+    with pytest.raises(ScopeViolation):
+        site.services.store.within(Scope("demo", "ada")).declare_users([])
