@@ -14,7 +14,7 @@ import pytest
 from fakes.jobs import Site, embedded_site
 from firelaunch import Collection, Record, UserId
 from firelaunch.errors import Fenced, ScopeViolation, SettingsError
-from firelaunch.records.user_ids import user_fields
+from firelaunch.records.collection import user_fields
 from firelaunch.scope import Scope
 from firelaunch.store.base import DocumentStore
 from firelaunch.store.fence import UserField, begun_at

@@ -12,14 +12,15 @@ from typing import Any, Generic, Literal, TypeVar
 
 from ..errors import InvalidId, SettingsError
 from ..scope import check_collection_name
+from ..store.fence import UserField
 from ..store.indexes import CompositeIndex
 from ..store.kept import kept_names
 from .fields import field_type
 from .record import KEPT_FIELDS, Record
-from .user_ids import OnErase, check_user_ids
+from .user_ids import OnErase, check_user_ids, user_id_fields
 from .values import check_annotation, is_sortable
 
-__all__ = ["Collection", "Migrate", "check_collections", "composite_indexes"]
+__all__ = ["Collection", "Migrate", "check_collections", "composite_indexes", "user_fields"]
 
 M = TypeVar("M", bound=Record)
 
@@ -123,3 +124,13 @@ def composite_indexes(collections: Sequence[Collection[Any]]) -> list[CompositeI
         CompositeIndex(collection.name, fields): None for collection in collections for fields in collection.indexes
     }
     return list(indexes)
+
+
+def user_fields(collections: Sequence[Collection[Any]]) -> list[UserField]:
+    """Return the fields that name users in those of ``collections`` that all users share."""
+    return [
+        UserField(collection.name, name, collection.on_erase)
+        for collection in collections
+        if collection.owner == "app" and collection.on_erase is not None
+        for name in user_id_fields(collection.model)
+    ]

@@ -7,18 +7,14 @@ records that name an erased user: see ``Collection.on_erase``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
 from ..errors import SettingsError
-from ..store.fence import UserField
 
-if TYPE_CHECKING:
-    from .collection import Collection
-
-__all__ = ["OnErase", "UserId", "check_user_ids", "user_fields"]
+__all__ = ["OnErase", "UserId", "check_user_ids", "user_id_fields"]
 
 OnErase = Literal["delete", "anonymize"]
 
@@ -45,7 +41,7 @@ def check_user_ids(where: str, model: type[BaseModel], owner: str, on_erase: OnE
     """
     if on_erase not in {None, "delete", "anonymize"}:
         raise SettingsError(f"{where}: on_erase is 'delete' or 'anonymize', not {on_erase!r}.")
-    names = [name for name, info in model.model_fields.items() if _holds_user(info)]
+    names = user_id_fields(model)
     hidden = [name for name, info in model.model_fields.items() if name not in names and _names_user(info.annotation)]
     field = next(iter(hidden), None) or next(iter(names), None)
     if owner == "user":
@@ -91,15 +87,9 @@ def _check_choice(where: str, model: type[BaseModel], names: Sequence[str], on_e
             )
 
 
-def user_fields(collections: Sequence[Collection[Any]]) -> list[UserField]:
-    """Return the fields that name users in those of ``collections`` that all users share."""
-    return [
-        UserField(collection.name, name, collection.on_erase)
-        for collection in collections
-        if collection.owner == "app" and collection.on_erase is not None
-        for name, info in collection.model.model_fields.items()
-        if _holds_user(info)
-    ]
+def user_id_fields(model: type[BaseModel]) -> list[str]:
+    """Return the names of the model's fields that hold a user's id."""
+    return [name for name, info in model.model_fields.items() if _holds_user(info)]
 
 
 def _holds_user(info: FieldInfo) -> bool:

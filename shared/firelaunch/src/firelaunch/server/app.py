@@ -224,8 +224,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     """
     settings = services.settings
     if app.declared.collections:
-        from ..records.collection import check_collections
-        from ..records.user_ids import user_fields
+        from ..records.collection import check_collections, user_fields
 
         check_collections(app.declared.collections)
         services.store.declare_users(user_fields(app.declared.collections))
