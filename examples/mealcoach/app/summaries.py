@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from firelaunch import Collection, JobDone, JobRun, Message, Record, caller_services, crud, job
+from firelaunch import Collection, JobDone, JobRun, Message, Record, crud, enqueue, job
 from pydantic import BaseModel, Field
 
 from .meals import meals
@@ -35,7 +35,7 @@ class Started(BaseModel):
 @job("weekly_summary", seconds=120)
 def weekly_summary(run: JobRun, options: SummaryOptions) -> JobDone | None:
     """Sum up a user's last days. A run that comes again after a crash keeps nothing twice."""
-    if run.data(summaries).find(run.id):
+    if "summaries" not in run.features or run.data(summaries).find(run.id):
         return None
     first = datetime.now(UTC).date() - timedelta(days=options.days)
     eaten = run.data(meals).list({"day >=": first}, order="day", limit=500).items
@@ -53,4 +53,4 @@ def weekly_summary(run: JobRun, options: SummaryOptions) -> JobDone | None:
 @routes.post("/summaries", status=202, feature="summaries")
 def start() -> Started:
     """Have the last seven days summed up now."""
-    return Started(job=caller_services().enqueue(weekly_summary).id)
+    return Started(job=enqueue(weekly_summary).id)

@@ -193,3 +193,19 @@ def test_a_job_that_always_fails_ends_dead_and_can_be_redriven(tmp_path: Path) -
         assert [item["id"] for item in site.services.jobs.dead(10, None).items] == [dead.id]
         broken[0] = False
         assert finished(site, site.services.jobs.redrive(dead.id)).state == "succeeded"
+
+
+@job("features")
+def features(run: JobRun) -> JobDone:
+    return JobDone(sorted(run.features))
+
+
+def test_a_job_knows_the_features_of_its_own_users_plan(tmp_path: Path) -> None:
+    pro = '[plans.pro]\nrequests_per_minute = 10\ndaily_usd = "1"\nfeatures = ["reports"]\n'
+    with running(tmp_path, features, settings=JOB_SETTINGS + pro) as site:
+        site.services.checkout.grant(ADA, "pro")
+        results = {
+            scope.uid: finished(site, site.services.within(scope).enqueue(features)).result
+            for scope in (ADA, Scope("demo", "bob"), Scope("demo"))
+        }
+    assert results == {"ada": '["reports"]', "bob": "[]", None: "[]"}

@@ -15,7 +15,7 @@ from werkzeug.routing import Map, Rule
 from ..errors import FeatureMissing, RateLimited, SettingsError
 from ..settings.app import Settings
 from ..slots import Pace, Slots
-from .base import caller, services
+from .base import caller_services, services
 from .routes import Route, Routes, place_of
 
 __all__ = ["OwnRoutes", "merged"]
@@ -111,8 +111,7 @@ class OwnRoutes:
         with_it = [name for name, plan in entitlements.plans.items() if route.feature in plan.features]
         if len(with_it) == len(entitlements.plans):
             return  # whichever plan the caller has
-        user = services().store.get(caller().scope.root)
-        if route.feature not in entitlements.of(user).features:
+        if route.feature not in caller_services().features:
             raise FeatureMissing(f"Your plan does not include {route.feature!r}. These plans do: {', '.join(with_it)}.")
 
 

@@ -81,6 +81,18 @@ class Services:
         kind = kind_of(job)
         return self.jobs.enqueue(self.store.scope, kind, kind.payload_of(payload), key=key, delay=delay)
 
+    @property
+    def features(self) -> frozenset[str]:
+        """The features of the bound user's plan; none if no user is bound. This reads the user's document.
+
+        Raises:
+            StoreError: the database cannot be reached.
+        """
+        scope = self.store.scope
+        if scope.uid is None:
+            return frozenset()
+        return self.metering.entitlements.of(self.store.get(scope.root)).features
+
     def within(self, scope: Scope) -> Services:
         """Return services bound to ``scope``. They reach no path and no job outside it, and issue no tokens.
 

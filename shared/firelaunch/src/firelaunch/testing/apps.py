@@ -8,13 +8,15 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from flask.testing import FlaskClient
+from pydantic import BaseModel
 from werkzeug.test import TestResponse
 
 from ..api.base import ViewContext
-from ..jobs import Job
+from ..jobs import Job, Kind
+from ..jobs.base import HasKind
 from ..llm.retirements import model_warnings
 from ..prompts.lock import lock
 from ..server.app import App
@@ -24,6 +26,7 @@ from ..store.base import Set
 __all__ = [
     "SETTINGS",
     "User",
+    "enqueue_job",
     "events",
     "model_warnings",
     "put_file",
@@ -32,6 +35,8 @@ __all__ = [
     "write_app",
     "write_document",
 ]
+
+P = TypeVar("P", bound=BaseModel)
 
 SETTINGS = """
 [app]
@@ -186,6 +191,17 @@ def put_file(app: App, uid: str, path: str, content: bytes) -> None:
     services = _services(app)
     scope = services.store.scope.of(uid)
     services.documents.files(scope).put(f"{scope.root}/{path}", io.BytesIO(content))
+
+
+def enqueue_job(app: App, uid: str | None, job: Kind[P] | HasKind[P], payload: P | None = None) -> Job:
+    """Enqueue a job of ``app`` for a user, or for the app if ``uid`` is None, as a schedule does; return it.
+
+    Args:
+        payload: None for the payload with every field's default.
+    """
+    services = _services(app)
+    scope = services.store.scope if uid is None else services.store.scope.of(uid)
+    return services.within(scope).enqueue(job, payload)
 
 
 def run_jobs(app: App) -> list[Job]:

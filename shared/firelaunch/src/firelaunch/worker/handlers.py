@@ -98,6 +98,11 @@ class JobRun:
         """The app's own collections, as the job's scope reaches them: ``run.data(meals).list()``."""
         return self.services.data
 
+    @property
+    def features(self) -> frozenset[str]:
+        """The features of the plan of the job's user; none for a job of the app. This reads the user's document."""
+        return self.services.features
+
     def check(self) -> None:
         """Raise an error if the handler should end. Call this between steps.
 
