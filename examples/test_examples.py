@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -55,6 +56,9 @@ def test_an_example_is_staged_and_serves_from_what_was_staged(app: Path, tmp_pat
 def test_a_dry_run_deploys_what_an_example_declares(app: Path) -> None:
     plan = run(app, "firelaunch_cli", "deploy", ".", "--dry-run")
     assert "gcloud run deploy mealcoach" in plan
+    assert re.search(r"schedules +weekly_summary: 0 7 \* \* 1, Europe/Berlin", plan)
+    assert re.search(r"events +meal_written: apps/mealcoach/users/\{uid\}/meals/\{meal\}", plan)
+    assert re.search(r"queries +an index of meals: kind, -day", plan)
 
 
 def test_an_example_is_as_small_as_its_page_says() -> None:
