@@ -7,10 +7,12 @@ are replaced. That shows its syntax, its matches and its conditions; what Cloud 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from firelaunch.rag.files import CLIENTS_FOLDERS
 from firelaunch.store.kept import kept
 from firelaunch.testing.emulator import Emulator, unsigned_token
 from rules_tester.client import Operation, RestClient
@@ -20,6 +22,8 @@ ADA = {"sub": "ada", "apps": {"demo": "member"}}
 MOST_BYTES = 20 * 1024 * 1024
 PDF = {"size": 1000, "contentType": "application/pdf"}
 OWN = "apps/demo/users/ada/uploads"
+JPEG = {"size": 1000, "contentType": "image/jpeg"}
+PICTURES = "apps/demo/users/ada/pictures"
 
 Allowed = Callable[..., bool]
 
@@ -70,6 +74,8 @@ def test_a_file_is_not_overwritten_even_where_that_counts_as_a_create(
     firestore_emulator.load_rules(firestore_project, RULES.replace("allow create:", "allow create, update:"))
     assert allowed("set", f"{OWN}/another")
     assert not allowed("set", f"{OWN}/there")
+    assert allowed("set", f"{PICTURES}/lunch", JPEG)
+    assert not allowed("set", f"{PICTURES}/lunch", JPEG)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +109,31 @@ def test_a_file_has_twenty_mebibytes_at_most(allowed: Allowed) -> None:
 def test_a_file_of_a_kind_that_is_not_listed_is_refused(allowed: Allowed, kind: str) -> None:
     assert allowed("create", f"{OWN}/good", {**PDF, "contentType": "text/plain"})
     assert not allowed("create", f"{OWN}/bad", {**PDF, "contentType": kind})
+
+
+def test_the_folders_that_an_erasure_empties_are_those_that_clients_upload_to() -> None:
+    assert set(re.findall(r"/users/\{uid\}/(\w+)/\{name\}", RULES)) == set(CLIENTS_FOLDERS)
+
+
+def test_a_user_uploads_new_pictures_for_themselves_alone(allowed: Allowed) -> None:
+    assert allowed("create", f"{PICTURES}/lunch", JPEG)
+    assert allowed("get", f"{PICTURES}/lunch")
+    for claims in (None, {"sub": "bob", "apps": {"demo": "admin"}}, {"sub": "ada", "apps": {"other": "member"}}):
+        assert not allowed("create", f"{PICTURES}/dinner", JPEG, claims)
+        assert not allowed("get", f"{PICTURES}/lunch", claims=claims)
+    for kind in ("set", "update", "delete"):
+        assert not allowed(kind, f"{PICTURES}/lunch", JPEG), kind
+    assert not allowed("list", PICTURES)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"contentType": "image/svg+xml"}, {"contentType": "text/html"}, {"size": 10 * 2**20 + 1}]
+)
+def test_a_picture_is_of_a_kind_that_no_browser_runs_and_has_ten_mebibytes_at_most(
+    allowed: Allowed, wrong: Mapping[str, Any]
+) -> None:
+    assert allowed("create", f"{PICTURES}/most", {**JPEG, "size": 10 * 2**20})
+    assert not allowed("create", f"{PICTURES}/wrong", {**JPEG, **wrong})
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from ..rag.files import CLIENTS_FOLDERS
 from ..rag.index.scoped import ScopedIndex
 from ..scope import Scope
 from ..store.scoped import ScopedStore
@@ -37,7 +38,8 @@ class DocumentTraces:
         files = self.documents.files(user)
         for document in documents:
             files.delete(user.document(document))
-        files.delete(f"{user.root}/uploads")
+        for folder in CLIENTS_FOLDERS:
+            files.delete(f"{user.root}/{folder}")
         self.documents.incoming.erase(user)
         files.delete(user.root)  # in Cloud Storage, this removes everything below
 

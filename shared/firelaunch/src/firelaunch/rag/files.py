@@ -20,7 +20,15 @@ from ..errors import Fenced, InvalidId, NotFound, ScopeViolation, StoreError
 from ..scope import Scope, split
 from ..store.fence import Fence
 
-__all__ = ["Files", "LocalFiles", "ScopedFiles", "incoming_folder", "is_document_name", "upload_path"]
+__all__ = [
+    "CLIENTS_FOLDERS",
+    "Files",
+    "LocalFiles",
+    "ScopedFiles",
+    "incoming_folder",
+    "is_document_name",
+    "upload_path",
+]
 
 _NAME_CHARACTERS = 200
 _OBJECT_BYTES = 1024
@@ -32,8 +40,12 @@ def is_document_name(name: str) -> bool:
     return 0 < len(name) <= _NAME_CHARACTERS and name.isprintable() and bool(name.strip(". "))
 
 
+CLIENTS_FOLDERS = ("uploads", "pictures")
+"""The folders of a user into which ``storage.rules`` lets their clients upload."""
+
+
 def upload_path(scope: Scope, name: str) -> str:
-    """Return the path to which a user's client uploads a file of this name; ``storage.rules`` allows no other.
+    """Return the path to which a user's client uploads a document of this name.
 
     Raises:
         InvalidId: the name is not a file's, or the scope is not a user's. A file's name is one segment of a path, ends

@@ -169,6 +169,7 @@ def test_of_documents_neither_text_nor_vectors_nor_files_are_left(site: Site, tm
         text = f"{MARK} {word} live near the river. ".encode() * 30
         services.documents.add(user, DocumentSource("file", f"{word}.txt"), io.BytesIO(text))
         services.documents.files(user).put(upload_path(user, "raw.txt"), io.BytesIO(text))
+        services.documents.files(user).put(f"{user.root}/pictures/{word}.jpg", io.BytesIO(text))
     for job in services.jobs.due(10):
         site.runner.run(job)
     ada, bob = sign_in(site.app, ADA.uid or ""), sign_in(site.app, BOB.uid or "")
@@ -182,4 +183,4 @@ def test_of_documents_neither_text_nor_vectors_nor_files_are_left(site: Site, tm
     site.services.store.close()
     contents = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert not [path for path, content in contents.items() if b"otters" in content]
-    assert len([path for path, content in contents.items() if b"badgers" in content]) >= 4
+    assert len([path for path, content in contents.items() if b"badgers" in content]) >= 5
