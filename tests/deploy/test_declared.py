@@ -135,6 +135,23 @@ def test_an_app_is_started_with_its_own_environment_and_with_none_of_this_shells
     assert staged.startswith(lock), "with all that firelaunch needs, at its own versions"
 
 
+def test_variables_of_the_apps_own_code_are_there_if_the_service_will_have_them(app: Path) -> None:
+    """Those after -- in a deploy; elsewhere, where nothing says which, those of the app's .env."""
+    edit(
+        app / "app" / "meals.py",
+        "from datetime",
+        'import os\n\nos.environ["MENU"], os.environ["KITCHEN"]\nfrom datetime',
+    )
+    (app / ".env").write_text("MENU=soup\nKITCHEN=k\nOPENAI_MODEL=a-model-of-this-laptop\n")
+    done = run("deploy", "my-app", "--dry-run")
+    assert done.exit_code == 2
+    assert "my-app would not start: KeyError: 'MENU'" in done.output
+    assert 'to pass on: -- --update-env-vars="' in done.output
+    given = ("--", "--update-env-vars=MENU=soup", "--update-secrets=KITCHEN=my-app-kitchen:1")
+    assert run("deploy", "my-app", "--dry-run", *given).exit_code == 0
+    assert run("stage", "my-app").exit_code == 0
+
+
 def test_a_file_that_the_image_has_not_is_missed_by_the_check_already(app: Path) -> None:
     (app / "menu.txt").write_text("soup\n")
     reads = 'from pathlib import Path\n\nPath("menu.txt").read_text()\n\nfrom datetime'

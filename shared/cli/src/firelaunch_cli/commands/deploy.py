@@ -33,6 +33,7 @@ from ..deploy.events import dropped_subscriptions, dropped_triggers, for_uploads
 from ..deploy.files import files
 from ..deploy.functions import AppFunctions, app_functions, dedicated_entry, membership_service
 from ..deploy.gcloud import CommandFailed, Tools, refuse_secrets
+from ..deploy.gcloud_args import variables_in
 from ..deploy.jobs import dropped_schedules, for_work, scheduled
 from ..deploy.plan import describe, describe_command, for_project, for_service, preflight, secrets_of
 from ..deploy.quotas import quota_steps, quotas
@@ -46,7 +47,7 @@ from ..deploy.spending_alert import spending_alert
 from ..deploy.steps import Step, explain, perform
 from ..deploy.summary import WIDTH, LockSummary, summary
 from ..deploy.terraform import left_to_terraform
-from ..deploy.variables import left_behind
+from ..deploy.variables import left_behind, own_variables
 from ..deploy.vertex_steps import begin, finish, found
 from ..deploy.web_app import web_app, web_config
 from ..doctor.env_file import read_env
@@ -90,10 +91,10 @@ def command(
     try:
         refuse_secrets(more)
         if not rollback:
-            declared = would_start(deploy.folder, deploy.service, write=not dry_run)
-            deploy = replace(deploy, declared=declared)
             for line in left_behind(os.environ, read_env(deploy.folder / ".env").values, deploy.service, more):
                 click.echo(line, err=True)
+            declared = would_start(deploy.folder, deploy.service, variables_in(more), write=not dry_run)
+            deploy = replace(deploy, declared=declared)
         if dry_run:
             deploy.explain()
         elif rollback:
@@ -467,7 +468,8 @@ def planned(app: str) -> tuple[Settings, Tools, Callable[[], list[Step]]]:
         ClickException, SettingsError: there is no such app, or it cannot be deployed as it is.
     """
     made = _Deploy.of(app, frozenset(), (), yes=False)
-    declared = rehearse(made.folder, made.service, releasing=True)
+    own = own_variables(read_env(made.folder / ".env").values)
+    declared = rehearse(made.folder, made.service, releasing=True, own=own)
     deploy = replace(made, tools=Tools(os.environ, click.echo, patient=False), declared=declared)
     return deploy.settings, deploy.tools, lambda: deploy.checked().looked_at()
 

@@ -10,6 +10,8 @@ import click
 from ..deploy.build_folder import FUNCTIONS, StageError, stage_app, stage_functions
 from ..deploy.rehearsal import service_as_planned, settings_for_deploy
 from ..deploy.resources import OF_FUNCTIONS
+from ..deploy.variables import own_variables
+from ..doctor.env_file import read_env
 from .apps import app_folder, env_option
 from .checkout import firelaunch_checkout
 from .start_check import would_start
@@ -49,5 +51,6 @@ def _checked(app: str) -> str:
     """The app's id, once it is known that its service would start."""
     folder = app_folder(app)
     settings = settings_for_deploy(folder, os.environ)
-    would_start(folder, service_as_planned(settings), write=True)
+    own = own_variables(read_env(folder / ".env").values)
+    would_start(folder, service_as_planned(settings), own, write=True)
     return settings.app.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -14,10 +15,11 @@ from ..deploy.resources import Service
 __all__ = ["would_start"]
 
 
-def would_start(folder: Path, service: Service, *, write: bool) -> Declarations:
+def would_start(folder: Path, service: Service, own: Mapping[str, str], *, write: bool) -> Declarations:
     """Refuse what the deployed service would refuse at its start, and release the prompts that it is the first to use.
 
     Args:
+        own: variables that the app's own code reads.
         write: record those prompts in the app's ``prompts.lock``, for you to commit. Continuous integration throws its
             files away, so nothing is recorded there.
 
@@ -31,4 +33,4 @@ def would_start(folder: Path, service: Service, *, write: bool) -> Declarations:
     if write and not in_ci:
         for name in release_prompts(folder, where_to(service.environ)):
             click.echo(f"prompts.lock: {name} is released with this, and is not changed from now on; commit the file")
-    return rehearse(folder, service, releasing=not write and not in_ci)
+    return rehearse(folder, service, releasing=not write and not in_ci, own=own)

@@ -15,7 +15,9 @@ from ..deploy.declarations import Declarations
 from ..deploy.rehearsal import rehearse, service_as_planned, settings_for_deploy
 from ..deploy.resources import Place
 from ..deploy.terraform import variables
+from ..deploy.variables import own_variables
 from ..deploy.vertex import deployed_index_problems
+from ..doctor.env_file import read_env
 from .apps import app_folders, env_option, repo_root
 
 __all__ = ["command"]
@@ -66,4 +68,5 @@ def _settings(folder: Path) -> Settings:
 
 
 def _declared(folder: Path, settings: Settings) -> tuple[Settings, Declarations]:
-    return settings, rehearse(folder, service_as_planned(settings), releasing=True)
+    own = own_variables(read_env(folder / ".env").values)
+    return settings, rehearse(folder, service_as_planned(settings), releasing=True, own=own)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from .gcloud import CommandFailed
 
-__all__ = ["joined"]
+__all__ = ["joined", "variables_in"]
 
 _KINDS = ("env-vars", "secrets", "labels")
 _SEPARATORS = ",;|#~@%"
@@ -37,6 +37,16 @@ def joined(own: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
         flag = f"{name}={_written({**there, **pairs})}"
         flags[len(flags) if at is None else at : len(flags) if at is None else at + 1] = [flag]
     return (*flags, *rest)
+
+
+def variables_in(more: Sequence[str]) -> dict[str, str]:
+    """Return the environment variables that the arguments give a service; a secret's value is where it is kept.
+
+    Raises:
+        CommandFailed: a map is not of gcloud's form.
+    """
+    added = _taken(more)[1]
+    return {**added.get("--set-env-vars", {}), **added.get("--set-secrets", {})}
 
 
 def _taken(more: Sequence[str]) -> tuple[list[str], dict[str, dict[str, str]]]:

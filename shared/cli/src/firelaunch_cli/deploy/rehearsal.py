@@ -76,11 +76,14 @@ def service_as_planned(settings: Settings) -> Service:
     return told(service, PLACEHOLDER) if own_index(settings) else service
 
 
-def rehearse(folder: Path, service: Service, *, releasing: bool = False) -> Declarations:
+def rehearse(
+    folder: Path, service: Service, *, releasing: bool = False, own: Mapping[str, str] = MappingProxyType({})
+) -> Declarations:
     """Start an app as its service will, from the files that its image has, and return what it declares.
 
     Args:
         releasing: whether prompts that are in use and not in ``prompts.lock`` yet count as released.
+        own: variables that the app's own code reads.
 
     Raises:
         SettingsError: the service would refuse to start; the message is its own, and names each mend.
@@ -92,7 +95,7 @@ def rehearse(folder: Path, service: Service, *, releasing: bool = False) -> Decl
             _copy(folder / name, copy / name)
         if releasing:
             release_prompts(copy, where_to(service.environ))
-        said = _started(folder, copy, service)
+        said = _started(folder, copy, service, own)
     if "declared" not in said:
         raise SettingsError(_refusal(folder, said).replace(str(copy), str(folder)))
     declared = Declarations.of(said["declared"])
@@ -107,13 +110,13 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _started(folder: Path, copy: Path, service: Service) -> dict[str, Any]:
+def _started(folder: Path, copy: Path, service: Service, own: Mapping[str, str]) -> dict[str, Any]:
     """Return what the app said of itself when it was started in ``copy``."""
     answer = copy.parent / _SAID
     done = subprocess.run(  # noqa: S603 - our own interpreter, or the app's
         [python_of(folder), "-c", _START, str(answer)],
         cwd=copy,
-        env=dict(_environ(service)),
+        env={**own, **dict(_environ(service))},
         capture_output=True,
         text=True,
         timeout=_SECONDS,

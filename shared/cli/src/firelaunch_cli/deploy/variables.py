@@ -9,7 +9,7 @@ from typing import Literal
 from .resources import Service
 from .secrets import is_key_name
 
-__all__ = ["KINDS", "left_behind"]
+__all__ = ["KINDS", "left_behind", "own_variables"]
 
 Kind = Literal["deploy", "secret", "person", "laptop", "platform"]
 
@@ -42,6 +42,11 @@ _WHY_NO_SECRET = {
     "STRIPE_API_KEY": "none of its plans has a stripe_price",
     "DATABASE_URL": 'its index.backend is not "pgvector"',
 }
+
+
+def own_variables(file: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of an app's ``.env`` that are the founder's own code's, and none of firelaunch's."""
+    return {name: value for name, value in file.items() if name not in KINDS}
 
 
 def left_behind(

@@ -21,6 +21,7 @@ from firelaunch.settings.app import Settings
 from firelaunch.text_file import read_text_file
 
 from ..deploy.rehearsal import rehearse, service_as_planned, settings_for_deploy
+from ..deploy.variables import own_variables
 from .base import Finding, note, ok, problem
 from .env_file import EnvFile, read_env
 from .system import file_system
@@ -70,7 +71,8 @@ def _wired(settings: Settings) -> Iterator[Finding]:
 def _deployed(folder: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Check that the deployed service would start with the app's settings and prompts."""
     try:
-        rehearse(folder, service_as_planned(settings_for_deploy(folder, environ)), releasing=True)
+        own = own_variables(read_env(folder / ".env").values)
+        rehearse(folder, service_as_planned(settings_for_deploy(folder, environ)), releasing=True, own=own)
     except SettingsError as error:
         for line in str(error).splitlines():
             yield problem("deploy", line, "mend it before firelaunch deploy, which refuses it too")
