@@ -27,6 +27,20 @@ GOOD = {
     "firebase": "14.27.0",
 }
 
+CODE = """
+import os
+from pathlib import Path
+
+from firelaunch import App, Settings, build, init_app
+
+
+def create_app():
+    app = App(__name__)
+    settings = Settings.load(Path(__file__).parent.parent / "firelaunch.toml", os.environ)
+    init_app(app, build(settings), lambda turn: iter(()))
+    return app
+"""
+
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
@@ -55,6 +69,7 @@ def app(tmp_path: Path) -> Path:
     folder = tmp_path / "demo"
     folder.mkdir()
     write_app(folder, SETTINGS)
+    (folder / "app" / "__init__.py").write_text(CODE)
     (folder / ".firelaunch-answers.json").write_text(json.dumps({"template_version": version("firelaunch")}))
     return folder
 
