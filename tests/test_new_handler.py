@@ -78,6 +78,14 @@ def test_functions_are_added_to_those_that_are_declared(app: Path) -> None:
     assert "events=[first.first, second.second], routes=[third.routes])" in start
 
 
+def test_a_function_is_declared_on_a_line_of_its_own_where_each_argument_has_one(app: Path) -> None:
+    start = app / "app" / "__init__.py"
+    lines = "App(\n        __name__,\n        collections=[meals.meals, meals.recipes],\n    )"
+    start.write_text(start.read_text().replace("App(__name__, collections=[meals.meals, meals.recipes])", lines))
+    assert new(app, "hello", "http").returncode == 0
+    assert "recipes],\n        routes=[hello.routes],\n    )\n" in start.read_text()
+
+
 def test_where_create_app_is_not_as_the_template_has_it_the_line_to_add_is_printed(app: Path) -> None:
     start = app / "app" / "__init__.py"
     start.write_text(

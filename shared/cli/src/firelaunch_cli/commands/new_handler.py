@@ -188,10 +188,10 @@ def _declared(text: str, module: str, argument: str, element: str) -> str | None
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.level == 1 and not node.module]
     if len(calls) != 1 or len(imports) != 1 or imports[0].lineno != imports[0].end_lineno:
         return None
-    edits = [_call_edit(calls[0], argument, element), _import_edit(imports[0], module)]
+    lines = text.splitlines(keepends=True)
+    edits = [_call_edit(lines, calls[0], argument, element), _import_edit(imports[0], module)]
     if None in edits:
         return None
-    lines = text.splitlines(keepends=True)
     for line, start, end, new in sorted(filter(None, edits), reverse=True):
         raw = lines[line - 1].encode()
         lines[line - 1] = (raw[:start] + new.encode() + raw[end:]).decode()
@@ -206,12 +206,17 @@ def _called(call: ast.Call) -> str:
     return call.func.id if isinstance(call.func, ast.Name) else ""
 
 
-def _call_edit(call: ast.Call, argument: str, element: str) -> _Edit | None:
+def _call_edit(lines: Sequence[str], call: ast.Call, argument: str, element: str) -> _Edit | None:
     given = next((each.value for each in call.keywords if each.arg == argument), None)
     node: ast.expr = call if given is None else given
     last = node.end_lineno, node.end_col_offset
-    if last[0] is None or last[1] is None or node.lineno != node.end_lineno:
+    if last[0] is None or last[1] is None:
         return None
+    if node.lineno != last[0]:
+        indent = lines[last[0] - 1].partition(")")[0]
+        if given is not None or indent.strip() or not lines[last[0] - 2].rstrip().endswith(","):
+            return None
+        return last[0], 0, 0, f"{indent}    {argument}=[{element}],\n"  # an argument a line, as formatters write them
     if given is None:
         return last[0], last[1] - 1, last[1] - 1, f", {argument}=[{element}]"
     if not isinstance(given, ast.List):
