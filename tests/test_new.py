@@ -55,6 +55,13 @@ def test_whoever_is_asked_gets_a_git_by_the_enter_key(repo: Path, answer: str, m
     assert (repo / "apps" / "asked" / ".git").is_dir() is made
 
 
+def test_an_end_of_the_input_at_the_question_means_no(repo: Path) -> None:
+    done = firelaunch(repo, "new", "app_slug=ended", said="\n" * 7)
+    assert done.returncode == 0, done.stderr
+    assert "to give it one" in done.stdout
+    assert not (repo / "apps" / "ended" / ".git").exists()
+
+
 def test_where_git_knows_no_name_the_app_is_made_and_it_says_so(repo: Path, tmp_path: Path) -> None:
     nobody = dict.fromkeys(NAME, "")
     command = [PYTHON, "-m", "firelaunch_cli", "new", "--no-input", "--git", "app_slug=mine"]

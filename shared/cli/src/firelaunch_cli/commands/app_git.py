@@ -25,7 +25,11 @@ def offer_git(app: Path, wanted: bool | None) -> None:
     )
     later = "git init && git add . && git commit -m 'Made by firelaunch new'"
     if wanted is None:
-        wanted = click.confirm("\nGive the app a git of its own (git init)?", default=True)
+        try:
+            wanted = click.confirm("\nGive the app a git of its own (git init)?", default=True)
+        except click.Abort:  # the app is made all the same
+            click.echo()
+            wanted = False
     if not wanted:
         click.echo(f"  to give it one      cd {app} && {later}")
         return
