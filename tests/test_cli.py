@@ -19,7 +19,7 @@ from firelaunch.store.firestore import FirestoreStore
 from firelaunch.testing.emulator import Emulator
 from firelaunch.testing.models import Fault, ModelServer, Reply
 from firelaunch_cli.commands.demo_documents import QUESTIONS
-from support import PYTHON, ROOT, clean_environ, copy_repo, free_port
+from support import PYTHON, ROOT, clean_environ, copy_repo, copy_template, free_port
 
 
 @pytest.fixture
@@ -347,3 +347,34 @@ def test_a_function_of_a_name_that_will_not_do_is_not_made(tmp_path: Path, name:
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     assert sorted(path for path in repo.rglob("*.py") if "__pycache__" not in str(path)) == before
+
+
+LOANS = """
+from firelaunch import Collection, Record, UserId
+
+
+class Loan(Record):
+    borrower: UserId
+
+
+loans = Collection("loans", Loan, owner="app", on_erase="delete")
+"""
+
+
+def test_an_operators_erasure_finds_what_the_apps_own_collections_keep_about_the_user(repo: Path) -> None:
+    folder = copy_template(repo / "apps" / "demo")
+    (folder / "app" / "lending.py").write_text(LOANS)
+    code = (folder / "app" / "__init__.py").read_text()
+    assert "App(__name__)" in code
+    code = code.replace("from . import workflow", "from . import lending, workflow")
+    (folder / "app" / "__init__.py").write_text(
+        code.replace("App(__name__)", "App(__name__, collections=[lending.loans])")
+    )
+    add = (
+        "from app import create_app, lending\n"
+        "data = create_app().extensions['firelaunch'].services.data(lending.loans)\n"
+        "for name in ('ada', 'bob'): data.add(lending.Loan(borrower=name), id=name)\n"
+    )
+    subprocess.run([PYTHON, "-c", add], cwd=folder, env=clean_environ(), check=True)
+    assert "removed 1 loans." in firelaunch(repo, "erase", "ada", "--app", "demo", "--yes").stdout
+    assert "holds 1 loans." in firelaunch(repo, "erase", "bob", "--app", "demo", "--dry-run").stdout

@@ -7,10 +7,9 @@ from pathlib import Path
 import click
 from firelaunch.errors import InvalidId
 from firelaunch.scope import check_uid
-from firelaunch.services.build import build
 from firelaunch.worker.tasks.erase import ErasureReport, erasure_of
 
-from .apps import app_folders, env_option, load_settings, where
+from .apps import app_folder, app_folders, env_option, made_app, where
 
 __all__ = ["command"]
 
@@ -39,8 +38,9 @@ def command(uid: str, apps: tuple[str, ...], dry_run: bool, yes: bool) -> None:
     if not (dry_run or yes):
         click.confirm(f"Remove all data of {uid} in {', '.join(app_names)}, for good?", abort=True)
     for app in app_names:
-        settings = load_settings(app)
-        services = build(settings)
+        # The app itself, because its collections say which fields of their records name users.
+        services = made_app(app_folder(app)).extensions["firelaunch"].services
+        settings = services.settings
         try:
             erasure = erasure_of(services)
             report = (
