@@ -61,6 +61,12 @@ def test_a_dry_run_deploys_what_an_example_declares(app: Path) -> None:
     assert re.search(r"queries +an index of meals: kind, -day", plan)
 
 
+def test_an_example_is_ready_to_move_to_a_project_of_its_own(app: Path, tmp_path: Path) -> None:
+    run(app, "firelaunch_cli", "eject", ".", "--to", "my-new-project", "--out", str(tmp_path / "ejected"))
+    assert "match /users/{uid}/meals/{meal}" in (tmp_path / "ejected" / "firestore.rules").read_text()
+    assert 'project = "my-new-project"' in (tmp_path / "ejected" / "app" / "firelaunch.toml").read_text()
+
+
 def test_an_example_is_as_small_as_its_page_says() -> None:
     lines = sum(len(path.read_text().splitlines()) for path in (MEALCOACH / "app").rglob("*.py"))
     assert lines < 250

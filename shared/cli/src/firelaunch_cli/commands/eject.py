@@ -15,7 +15,8 @@ from firelaunch.text_file import read_text_file
 
 from ..deploy.accounts import members
 from ..deploy.gcloud import CommandFailed, Tools
-from .apps import app_folder, env_option, repo_root, where
+from .apps import app_folder, env_option, where
+from .checkout import firelaunch_checkout
 from .data import export_data
 from .rules import composed_rules
 
@@ -41,7 +42,7 @@ def command(app: str, project: str, out: Path | None, no_data: bool) -> None:
     """
     if not _PROJECT.fullmatch(project):
         raise click.BadParameter("a project id has 6 to 30 lower-case letters, digits and hyphens", param_hint="--to")
-    root, folder = repo_root(), app_folder(app)
+    root, folder = firelaunch_checkout(), app_folder(app)
     settings = Settings.load(folder / "firelaunch.toml", os.environ)
     if settings.cloud.project == project:
         raise click.ClickException(f"{settings.app.id} is in {project} already; name the project that it is to have.")
