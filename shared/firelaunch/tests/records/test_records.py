@@ -206,6 +206,8 @@ def test_a_record_that_was_changed_is_not_deleted_by_who_read_it_before(ada: Dat
     ("fields", "says"),
     [
         ({"eaten_at": datetime(2026, 3, 1)}, "eaten_at.*zone"),  # noqa: DTZ001 - that is the point
+        ({"eaten_at": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1)))}, "eaten_at.*9999"),
+        ({"eaten_at": datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=1)))}, "eaten_at.*9999"),
         ({"kcal": 2**63}, "kcal.*64"),
         ({"name": "\ud800"}, "name"),
     ],
@@ -221,7 +223,7 @@ class Loose(Record):
 
 @pytest.mark.parametrize(
     "value",
-    [[[1]], {"a": [(1,)]}, {"": 1}, {"__x__": 1}, {"é" * 800: 1}, float("nan"), float("inf"), object(), {1: {"": 1}}],
+    [[[1]], {"a": [(1,)]}, {"": 1}, {"__x__": 1}, {"é" * 800: 1}, float("nan"), float("inf"), object(), {1: {"": 1}}, timedelta.max, timedelta.min],
 )
 def test_a_value_that_firestore_does_not_keep_is_a_bad_request_and_not_a_failure(ada: Data, value: Any) -> None:
     with pytest.raises(BadRequest, match="anything"):

@@ -16,6 +16,7 @@ from fakes.jobs import ACCOUNT, JOB_SETTINGS, Site, cloud_site, embedded_site
 from firelaunch.errors import Fenced, NotFound, SettingsError
 from firelaunch.records.collection import Collection
 from firelaunch.records.record import Record
+from firelaunch.records.user_ids import UserId
 from firelaunch.scope import Scope
 from firelaunch.server.declared import Declared
 from firelaunch.store.base import DELETE_FIELD, SERVER_TIME, Create, Delete, Increment, Set, Transaction, Update, Write
@@ -26,6 +27,7 @@ from firelaunch.testing.cloud_events import Sent, document_event, pushed, storag
 from firelaunch.worker import JobRun
 from firelaunch.worker.event_handlers import UploadEvent, WriteEvent, on_upload, on_write
 from firelaunch.worker.job_definitions import job
+from firelaunch.worker.tasks.erase import erasure_of
 
 APP, ADA, BOB = Scope("demo"), Scope("demo", "ada"), Scope("demo", "bob")
 MEAL = f"{ADA.root}/meals/m1"
@@ -43,6 +45,19 @@ class Recipe(Record):
 
 meals = Collection("meals", Meal, owner="user")
 recipes = Collection("recipes", Recipe, owner="app")
+
+
+class Post(Record):
+    author: UserId | None = None
+    text: str
+
+
+posts = Collection("posts", Post, owner="app", on_erase="anonymize")
+
+
+@on_write("posts/{post}")
+def post_written(event: WriteEvent) -> None:
+    SEEN.append((event.change, event.before, event.after))
 
 
 @job("clean_up")
@@ -209,6 +224,19 @@ def test_a_user_who_is_erased_leaves_no_job_behind(site: Site) -> None:
     with pytest.raises(Fenced), begun_at(began):
         store.commit([Set(MEAL, {})])
     assert jobs_of(site) == []
+
+
+def test_a_job_of_the_app_keeps_nothing_of_a_user_whom_a_document_names(tmp_path: Path) -> None:
+    with laptop(tmp_path, declared=Declared(collections=(posts,), events=(post_written,))) as site:
+        services = site.services
+        services.data(posts).add(Post(author="ada", text="of ada"), id="p1")
+        services.data(posts).update("p1", {"text": "of ada, changed"})
+        assert "of ada" not in str([services.store.get(path) for path in services.store.tree(APP.jobs())])
+        erasure_of(services).run("ada")
+        run_jobs(site.app)
+        assert {change for change, _, _ in SEEN} == {"created", "updated"}
+        assert all(before is None and "author" not in after for _, before, after in SEEN)
+        assert not any("ada" in str(services.store.get(path)) for path in services.store.tree(APP.jobs()))
 
 
 def test_a_file_that_is_put_into_a_users_folder_makes_a_job_that_can_read_it(tmp_path: Path) -> None:

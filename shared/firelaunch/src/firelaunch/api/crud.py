@@ -36,6 +36,9 @@ _IF_MATCH = {
     "schema": {"type": "string", "maxLength": 18, "pattern": '^([*]|"[0-9a-f]{1,16}"|[0-9a-f]{1,16})$'},
 }
 _REVISION = re.compile(r'[*]|"([0-9a-f]{1,16})"|([0-9a-f]{1,16})')
+_CURSOR_CHARACTERS = 4_000
+"""The most characters of a cursor: it holds the last record's id, and the values that the list is sorted by."""
+
 _BOUNDS = {"_from": ">=", "_before": "<"}
 """Endings of parameters that compare a field, and how they compare."""
 
@@ -186,6 +189,10 @@ class _ListQuery(Generic[M]):
         fields["order"] = (
             Literal[orders] | None,
             Field(default=None, description='What to sort by; "-" is descending.'),
+        )
+        fields["cursor"] = (
+            str | None,
+            Field(default=None, max_length=_CURSOR_CHARACTERS, description="next_cursor of the page before."),
         )
         self.model = create_model(f"{collection.model.__name__}Query", __base__=PageQuery, **fields)
 

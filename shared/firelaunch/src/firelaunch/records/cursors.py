@@ -22,7 +22,7 @@ _DECODERS: Mapping[str, Callable[[str], Any]] = {"s": str, "t": datetime.fromiso
 
 def cursor_of(query: Query, position: Sequence[Any]) -> str:
     """Return the cursor of the page of ``query`` that begins after ``position``."""
-    text = json.dumps([_mark(query), *map(_encoded, position)], separators=(",", ":"))
+    text = json.dumps([_mark(query), *map(_encoded, position)], separators=(",", ":"), ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

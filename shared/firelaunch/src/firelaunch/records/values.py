@@ -11,7 +11,7 @@ import math
 import types
 from collections.abc import Collection as AnyCollection
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any, Final, Union, get_args, get_origin
@@ -27,6 +27,8 @@ __all__ = ["check_annotation", "check_size", "is_sortable", "stored_fields", "st
 
 _UNSORTABLE: Final = (Decimal, Mapping, list, tuple, set, frozenset, BaseModel)
 """Types whose stored form is not in the order of its values, or that no query compares."""
+
+_MOST_SECONDS: Final = timedelta(timedelta.max.days).total_seconds()
 
 
 def stored_fields(record: BaseModel) -> dict[str, Any]:
@@ -66,13 +68,11 @@ def stored_value(value: Any, where: str, depth: int = 1) -> Any:  # noqa: C901 -
         case str():
             return _text(value, where)
         case datetime():
-            if value.utcoffset() is None:
-                raise BadRequest(f"{where}: a time needs its zone, as in 2026-03-01T12:00:00Z.")
-            return value
+            return _moment(value, where)
         case date() | time():
             return value.isoformat()
         case timedelta():
-            return value.total_seconds()
+            return _seconds(value, where)
         case Decimal() | UUID():
             return str(value)
         case BaseModel():
@@ -91,6 +91,23 @@ def _text(value: str, where: str) -> str:
     except UnicodeEncodeError:
         raise BadRequest(f"{where}: the text is not valid Unicode.") from None
     return str(value)
+
+
+def _moment(value: datetime, where: str) -> datetime:
+    if value.utcoffset() is None:
+        raise BadRequest(f"{where}: a time needs its zone, as in 2026-03-01T12:00:00Z.")
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise BadRequest(f"{where}: a time lies in the years 1 to 9999 in UTC.") from None
+    return value
+
+
+def _seconds(value: timedelta, where: str) -> float:
+    seconds = value.total_seconds()
+    if abs(seconds) >= _MOST_SECONDS:  # rounded to a float, it may be more than is read back
+        raise BadRequest(f"{where}: a duration has less than {timedelta.max.days:,} days.")
+    return seconds
 
 
 def _name(key: Any, where: str) -> str:

@@ -41,7 +41,7 @@ class WrittenDocument(BaseModel):
     """The payload of a job for a written document: its fields in the JSON of Firestore's REST API.
 
     Args:
-        complete: whether ``before`` and ``after`` are here. They are not if they are too large.
+        complete: whether ``before`` and ``after`` are here. They are not if they are too large, or name users.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -65,12 +65,23 @@ class FileEvent(BaseModel):
 
 
 def written_document(
-    path: str, names: Mapping[str, str], before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+    path: str,
+    names: Mapping[str, str],
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+    *,
+    withheld: bool = False,
 ) -> WrittenDocument:
-    """Return the payload for a document that was written."""
+    """Return the payload for a document that was written.
+
+    Args:
+        withheld: leave out the fields: they name users, whose erasure would not find them in a job of the app.
+    """
     change: Literal["created", "updated", "deleted"] = (
         "created" if before is None else "deleted" if after is None else "updated"
     )
+    if withheld:
+        return WrittenDocument(path=path, names=dict(names), change=change, complete=False)
     whole = WrittenDocument(path=path, names=dict(names), change=change, before=_encoded(before), after=_encoded(after))
     if len(whole.model_dump_json().encode()) <= _COMPLETE_BYTES:
         return whole
@@ -126,7 +137,8 @@ class WriteEvent(_Event):
         change: "created", "updated" or "deleted".
         before: the fields before the change; None if the document did not exist.
         after: the fields after the change; None if the document no longer exists. If the document before and after is
-            over 250 kB in all, ``before`` is None, and ``after`` is what the store holds now.
+            over 250 kB in all, or is of an app-wide collection whose records name users, ``before`` is None, and
+            ``after`` is what the store holds now.
     """
 
     change: Literal["created", "updated", "deleted"]

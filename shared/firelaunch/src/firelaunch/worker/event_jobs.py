@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from mimetypes import guess_type
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -17,7 +17,7 @@ from ..services.bundle import Services
 from ..store.base import Write
 from ..store.fence import BEGAN, begun_at
 from ..store.observers import DocumentChange
-from .event_handlers import EventHandler, FileEvent, written_document
+from .event_handlers import EventHandler, FileEvent, WrittenDocument, written_document
 
 __all__ = ["EventJobs", "Trigger"]
 
@@ -82,7 +82,7 @@ class EventJobs:
         if names is None:
             raise Ignored("its resource is none that this handler is for")
         check_home(event.home, self._services.settings)
-        scope, payload, key = self._scope(names), _payload(event, names), _key(event)
+        scope, payload, key = self._scope(names), self._payload(event, names), _key(event)
         # A removal that is part of the user's erasure counts as begun when the document was created, so that it makes
         # no job for a user of whom nothing is to be left.
         removed = event.data.created if isinstance(event.data, Change) and event.data.after is None else None
@@ -99,7 +99,7 @@ class EventJobs:
             self._services.jobs.prepare(
                 self._scope(names),
                 handler.kind,
-                written_document(change.path, _own(names), change.before, change.after),
+                self._written(change.path, names, change.before, change.after),
             ).write
             for change in changes
             for handler, names in self._matches("write", change.path)
@@ -118,6 +118,25 @@ class EventJobs:
         for handler, pattern in self._handlers.values():
             if handler.source == source and (names := pattern.match(path)) is not None:
                 yield handler, names
+
+    def _payload(self, event: Received, names: Mapping[str, str]) -> BaseModel:
+        if isinstance(event.data, StorageObject):
+            stored = event.data
+            return FileEvent(
+                path=event.resource,
+                names=_own(names),
+                generation=stored.generation,
+                size=stored.size,
+                content_type=stored.content_type,
+            )
+        return self._written(event.resource, names, event.data.before, event.data.after)
+
+    def _written(
+        self, path: str, names: Mapping[str, str], before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+    ) -> WrittenDocument:
+        # A job of the app outlives its users, so the fields of a document that names some stay out of it.
+        withheld = path.split("/")[-2] in {each.collection for each in self._services.store.user_fields}
+        return written_document(path, _own(names), before, after, withheld=withheld)
 
     def _scope(self, names: Mapping[str, str]) -> Scope:
         app = self._services.store.scope
@@ -142,19 +161,6 @@ def _below_app(handler: EventHandler, owners: Mapping[str, str]) -> str:
         known = ", ".join(sorted(owners)) or "none"
         raise SettingsError(f"{declared}: {name!r} is none of App(collections=[...]), which are: {known}.")
     return "/".join(segments) if owners[name] == "app" else f"users/{{uid}}/{'/'.join(segments)}"
-
-
-def _payload(event: Received, names: Mapping[str, str]) -> BaseModel:
-    if isinstance(event.data, StorageObject):
-        stored = event.data
-        return FileEvent(
-            path=event.resource,
-            names=_own(names),
-            generation=stored.generation,
-            size=stored.size,
-            content_type=stored.content_type,
-        )
-    return written_document(event.resource, _own(names), event.data.before, event.data.after)
 
 
 def _key(event: Received) -> str:

@@ -113,6 +113,16 @@ def test_all_of_a_user_and_nothing_of_another_is_in_the_zip(site: Site) -> None:
     assert content[file] == "badger in a file. " * 9
 
 
+def test_a_collection_that_is_named_as_another_file_has_a_place_of_its_own(site: Site) -> None:
+    ada = live(site, ADA, "badger")
+    site.services.store.commit([Set(f"{ADA.root}/{name}/r1", {"text": name}) for name in ("about", "user")])
+    archive = exported(site, ada)
+    names = archive.namelist()
+    assert len(names) == len(set(names))
+    assert json.loads(archive.read("records/user.json")) == [{"id": "r1", "data": {"text": "user"}}]
+    assert json.loads(archive.read("about.json"))["user"] == "ada"
+
+
 def test_what_erasure_counts_is_what_the_zip_holds_but_for_what_is_hidden(site: Site) -> None:
     """The two work by one list: a collection that one knows and the other does not fails here."""
     ada = live(site, ADA, "badger")

@@ -128,7 +128,9 @@ def _entries(run: JobRun, app: ScopedStore) -> Iterator[Entry]:
         if name == "chats":
             yield "chats.json", _array(_chats(store, user))
         elif hidden is not None:
-            yield f"{name}.json", _array(_below(store, f"{user.root}/{name}", hidden))
+            # A collection of the app's own may have the name of a file above.
+            folder = "records/" if name in {"about", "user"} else ""
+            yield f"{folder}{name}.json", _array(_below(store, f"{user.root}/{name}", hidden))
     for kept in kept_elsewhere(user, app.user_fields):
         if kept.exported:
             found = (document for page in pages(app, kept) for document in page)
