@@ -223,7 +223,19 @@ class Loose(Record):
 
 @pytest.mark.parametrize(
     "value",
-    [[[1]], {"a": [(1,)]}, {"": 1}, {"__x__": 1}, {"é" * 800: 1}, float("nan"), float("inf"), object(), {1: {"": 1}}, timedelta.max, timedelta.min],
+    [
+        [[1]],
+        {"a": [(1,)]},
+        {"": 1},
+        {"__x__": 1},
+        {"é" * 800: 1},
+        float("nan"),
+        float("inf"),
+        object(),
+        {1: {"": 1}},
+        timedelta.max,
+        timedelta.min,
+    ],
 )
 def test_a_value_that_firestore_does_not_keep_is_a_bad_request_and_not_a_failure(ada: Data, value: Any) -> None:
     with pytest.raises(BadRequest, match="anything"):

@@ -16,10 +16,14 @@ from firelaunch import Collection, Record, UserId
 from firelaunch.errors import Fenced, ScopeViolation, SettingsError
 from firelaunch.records.collection import user_fields
 from firelaunch.scope import Scope
-from firelaunch.store.base import DocumentStore
+from firelaunch.store.base import Document, DocumentStore
 from firelaunch.store.fence import UserField, begun_at
+from firelaunch.store.scoped import ScopedStore
 from firelaunch.testing.apps import sign_in
+from firelaunch.worker.tasks import erase as erase_module
+from firelaunch.worker.tasks import kept as kept_module
 from firelaunch.worker.tasks.erase import erasure_of
+from firelaunch.worker.tasks.kept import KeptDocuments
 from pydantic import BaseModel
 
 
@@ -63,6 +67,24 @@ def test_an_erasure_deletes_or_anonymizes_what_names_the_user_and_nothing_else(s
         ("None", None),
     }
     assert erasure.report("ada").found == {}
+
+
+def test_a_record_that_somebody_deletes_meanwhile_does_not_break_an_erasure_off(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = site.services.data
+    for number in range(3):
+        data(reviews).add(Review(text="mine", author="ada"), id=f"r{number}")
+
+    def racing(store: ScopedStore, kept: KeptDocuments) -> Iterator[list[Document]]:
+        for page in kept_module.pages(store, kept):
+            if kept.name == "reviews":
+                data(reviews).delete("r1")
+            yield page
+
+    monkeypatch.setattr(erase_module, "pages", racing)
+    erasure_of(site.services).run("ada")
+    assert [(review.id, review.author) for review in data(reviews).list().items] == [("r0", None), ("r2", None)]
 
 
 def test_a_record_that_names_an_erased_user_is_not_added_by_work_that_began_before(site: Site) -> None:

@@ -210,12 +210,13 @@ def test_an_erased_users_finished_export_goes_with_them(site: Site, tmp_path: Pa
 
 @pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 def test_much_data_takes_no_more_memory_than_a_page_of_it(site: Site) -> None:
-    """32 MB of messages that do not compress to nothing."""
+    """32 MB of messages, and 32 MB of jobs, that do not compress to nothing."""
     ada = sign_in(site.app, "ada")
     chat, at = ada.new_chat(), site.services.clock()
     for number in range(320):
         text = f"{number:06d}" * 16_000
         site.services.store.commit([Create(ADA.message(chat, f"m{number:04d}"), {"text": text, "created_at": at})])
+        site.services.store.commit([Create(APP.job(f"j{number:04d}"), {"uid": "ada", "payload": text})])
     job = ada.post("/v1/me/exports").get_json()["id"]
     tracemalloc.start()
     try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
@@ -20,6 +21,7 @@ from pydantic import BaseModel, Field
 
 from ...billing.erasing import SubscriptionTraces
 from ...documents.erasing import DocumentTraces
+from ...errors import NotFound
 from ...jobs.base import Kind
 from ...scope import Scope
 from ...services.bundle import Services
@@ -157,7 +159,12 @@ class Erasure:
             Update(document.path, {kept.field: DELETE_FIELD}) if kept.on_erase == "anonymize" else Delete(document.path)
             for document in documents
         ]
-        self.store.commit(writes)
+        try:
+            self.store.commit(writes)
+        except NotFound:  # somebody deleted one of them meanwhile
+            for write in writes:
+                with suppress(NotFound):
+                    self.store.commit([write])
 
 
 def erase_handlers(erasure: Erasure, lease_seconds: float, more: Handlers | None = None) -> Handlers:

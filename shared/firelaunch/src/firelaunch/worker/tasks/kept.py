@@ -76,10 +76,14 @@ def kept_elsewhere(user: Scope, user_fields: Sequence[UserField]) -> tuple[KeptD
     )
 
 
-def pages(store: ScopedStore, kept: KeptDocuments) -> Iterator[list[Document]]:
-    """Yield the documents a page at a time. Each next page is read after the previous page was handled."""
-    query = kept.query
+def pages(store: ScopedStore, kept: KeptDocuments, most: int = _PAGE) -> Iterator[list[Document]]:
+    """Yield the documents a page at a time. Each next page is read after the previous page was handled.
+
+    Args:
+        most: the documents of a page at most.
+    """
+    query = replace(kept.query, limit=most)
     page = store.query(query)
     while page:
         yield page
-        page = store.query(replace(query, after=[page[-1].id])) if len(page) == _PAGE else []
+        page = store.query(replace(query, after=[page[-1].id])) if len(page) == most else []

@@ -133,7 +133,7 @@ def _entries(run: JobRun, app: ScopedStore) -> Iterator[Entry]:
             yield f"{folder}{name}.json", _array(_below(store, f"{user.root}/{name}", hidden))
     for kept in kept_elsewhere(user, app.user_fields):
         if kept.exported:
-            found = (document for page in pages(app, kept) for document in page)
+            found = (document for page in pages(app, kept, _PAGE) for document in page)
             name = kept.name if kept.field == "uid" else f"{kept.name}.{kept.field}"
             yield f"of_the_app/{name}.json", _array([_row(document)] for document in found)
     yield from _files(run)
