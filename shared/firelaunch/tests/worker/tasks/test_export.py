@@ -161,6 +161,17 @@ def test_a_day_later_the_file_is_gone(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("site", ["sqlite"], indirect=True)
+def test_the_next_export_removes_a_file_whose_removal_its_user_cancelled(site: Site, tmp_path: Path) -> None:
+    ada, store, at = live(site, ADA, "badger"), site.services.store, site.services.clock()
+    old = ADA.export("j-old")
+    store.commit([Create(old, {"day": "2026-01-01", "created_at": at, "expires_at": at - timedelta(hours=1)})])
+    site.services.documents.files(ADA).put(f"{old}/data.zip", io.BytesIO(b"old"))
+    exported(site, ada)
+    assert store.get(old) is None
+    assert len(list(tmp_path.rglob("data.zip"))) == 1
+
+
+@pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 def test_an_attempt_that_dies_is_begun_again_and_leaves_one_whole_file(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

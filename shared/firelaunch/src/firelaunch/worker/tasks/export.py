@@ -109,6 +109,15 @@ def _record(services: Services, user: Scope, export_id: str) -> Document:
     return record
 
 
+def _remove_expired(services: Services, user: Scope) -> None:
+    """Remove the user's files that have been kept for long enough: users can cancel the jobs that would do it."""
+    for export_id in list(services.store.ids(user.exports())):
+        record = services.store.get(user.export(export_id))
+        if record is not None and record.data.get("expires_at") is not None and not _is_kept(services, record):
+            services.documents.files(user).delete(record.path)
+            services.store.commit([Delete(record.path)])
+
+
 def _is_kept(services: Services, record: Document) -> bool:
     expires_at = record.data.get("expires_at")
     return expires_at is not None and expires_at > services.clock()
@@ -150,6 +159,7 @@ def export_handlers(app: ScopedStore, more: Handlers | None = None) -> Handlers:
         record = services.store.get(user.export(run.id))
         if record is None:
             return JobDone({"status": "gone"})
+        _remove_expired(services, user)
         # The job that removes the file is there before the file is.
         services.jobs.enqueue(user, EXPIRE, Expiry(export=run.id), key=run.id, delay=_KEPT.total_seconds())
         archive = user_archive(run, app)
