@@ -144,8 +144,11 @@ def _handler(server: CloudStorageServer) -> type[BaseHTTPRequestHandler]:  # noq
             if name is None:
                 return
             if not name:
-                prefix = parse_qs(urlsplit(self.path).query).get("prefix", [""])[0]
+                asked = parse_qs(urlsplit(self.path).query)
+                prefix, delimiter = asked.get("prefix", [""])[0], asked.get("delimiter", [""])[0]
                 names = sorted(each for each in server.objects if each.startswith(prefix))
+                if delimiter:  # what lies deeper is summed up in "prefixes", which nothing here asks for
+                    names = [each for each in names if delimiter not in each.removeprefix(prefix)]
                 self._say(200, {}, {"items": [server.told(each) for each in names]})
             elif name not in server.objects:
                 self._say(404, {}, _error(404, f"No such object: {server.bucket}/{name}"))

@@ -57,6 +57,15 @@ def test_a_file_is_read_in_pieces_of_a_megabyte_at_most(files: Files) -> None:
         next(files.pieces(f"{HERE}/none"))
 
 
+def test_the_names_of_a_folders_files_are_those_directly_in_it(files: Files) -> None:
+    assert list(files.names(HERE)) == []
+    for name in ("b", "a ä?.png", "c"):
+        files.put(f"{HERE}/{name}", io.BytesIO(b"x"))
+    files.put(f"{HERE}/below/d", io.BytesIO(b"x"))
+    files.put(f"{HERE}2/e", io.BytesIO(b"x"))
+    assert list(files.names(HERE)) == ["a ä?.png", "b", "c"]
+
+
 def test_a_file_that_arrives_in_a_folder_that_was_emptied_meanwhile_is_not_kept(tmp_path: Path) -> None:
     files = LocalFiles(tmp_path)
 

@@ -92,6 +92,13 @@ class CloudFiles:
             blobs = self._bucket.list_blobs(prefix=path, max_results=1, timeout=_SECONDS, retry=self._retry)
             return any(blob.name == path for blob in blobs)
 
+    def names(self, folder: str) -> Iterator[str]:
+        """Yield the names of a folder's files, as :class:`~firelaunch.rag.files.Files` describes."""
+        with _translate_errors():
+            blobs = self._bucket.list_blobs(prefix=f"{folder}/", delimiter="/", timeout=_SECONDS, retry=self._retry)
+            for blob in blobs:
+                yield blob.name.rpartition("/")[2]
+
     def link(self, path: str, seconds: float) -> str | None:
         """Return a signed address, as :class:`~firelaunch.rag.files.Files` describes.
 

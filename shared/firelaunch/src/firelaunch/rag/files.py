@@ -110,6 +110,9 @@ class Files(Protocol):
     def has(self, path: str) -> bool:
         """Return whether a file is kept at ``path``."""
 
+    def names(self, folder: str) -> Iterator[str]:
+        """Yield the names of the files that are directly in ``folder``, in order."""
+
     def link(self, path: str, seconds: float) -> str | None:
         """Return an address at which anybody may get the file for ``seconds``; None if this process can make none."""
 
@@ -159,6 +162,10 @@ class ScopedFiles:
     def has(self, path: str) -> bool:
         """Return whether a file is kept, as :meth:`Files.has` describes."""
         return self.__files.has(self.__check(path))
+
+    def names(self, folder: str) -> Iterator[str]:
+        """Yield the names of a folder's files, as :meth:`Files.names` describes."""
+        return self.__files.names(self.__check(folder))
 
     def link(self, path: str, seconds: float) -> str | None:
         """Return a file's address, as :meth:`Files.link` describes."""
@@ -247,6 +254,13 @@ class LocalFiles:
     def has(self, path: str) -> bool:
         """Return whether a file is kept, as :class:`Files` describes."""
         return self._place(path).is_file()
+
+    def names(self, folder: str) -> Iterator[str]:
+        """Yield the names of a folder's files, as :class:`Files` describes."""
+        place = self._folder_of(folder)
+        # A file that is still arriving has a name that begins with a dot and is not there under its own yet.
+        names = [path.name for path in place.iterdir() if not path.name.startswith(".")] if place.is_dir() else []
+        yield from sorted(names)
 
     def link(self, path: str, seconds: float) -> str | None:  # noqa: ARG002 - the port's
         """Return None: a laptop's files have no addresses."""

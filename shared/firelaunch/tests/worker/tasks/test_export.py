@@ -52,6 +52,8 @@ def live(site: Site, user: Scope, word: str) -> User:
     site.runner.run(batch["id"])
     services = site.services
     services.documents.add(user, DocumentSource("file", "../a/b.txt"), io.BytesIO(f"{word} in a file. ".encode() * 9))
+    for name in ("a?.png", "a*.png"):
+        services.documents.files(user).put(f"{user.root}/pictures/{name}", io.BytesIO(f"{word} in {name}".encode()))
     services.store.commit(
         [
             Set(user.root, {"plan": "free"}, merge=True),
@@ -111,6 +113,8 @@ def test_all_of_a_user_and_nothing_of_another_is_in_the_zip(site: Site) -> None:
     (file,) = [name for name in content if name.startswith("files/")]
     assert ".." not in file
     assert content[file] == "badger in a file. " * 9
+    pictures = {name: text for name, text in content.items() if name.startswith("pictures/")}
+    assert pictures == {"pictures/1/a_.png": "badger in a*.png", "pictures/2/a_.png": "badger in a?.png"}
 
 
 def test_a_collection_that_is_named_as_another_file_has_a_place_of_its_own(site: Site) -> None:

@@ -15,6 +15,7 @@ from typing import IO, Any, cast
 
 from ...errors import NotFound
 from ...paging import iso_time
+from ...rag.files import CLIENTS_FOLDERS, ScopedFiles
 from ...scope import Scope
 from ...store.base import Document, GeoPoint, Order, Query, Reference, Vector
 from ...store.scoped import ScopedStore
@@ -173,24 +174,33 @@ def _below(store: ScopedStore, collection: str, hidden: Sequence[str]) -> Iterat
 
 
 def _files(run: JobRun) -> Iterator[Entry]:
-    """Yield the files of the user's documents."""
+    """Yield the files of the user's documents, and those that the user's clients uploaded."""
     user, files = run.scope, run.services.documents.files(run.scope)
+    for folder in CLIENTS_FOLDERS:
+        for number, name in enumerate(files.names(f"{user.root}/{folder}"), start=1):
+            # Two names may become the same name in the zip, so each has a number.
+            yield from _file(files, f"{user.root}/{folder}/{name}", f"{folder}/{number}/{_file_name(name)}")
     ids = run.services.store.ids(user.documents())
     while page := list(islice(ids, _PAGE)):
         for record in run.services.store.get_many([user.document(document) for document in page]):
             if record is None or not record.data.get("hash"):
                 continue
-            pieces = files.pieces(f"{record.path}/{record.data['hash']}")
-            try:
-                first = next(pieces, b"")
-            except NotFound:  # the document was deleted meanwhile
-                continue
-            yield f"files/{record.id}/{_file_name(record)}", chain([first], pieces)
+            name = _file_name(str(record.data.get("name", "")))
+            yield from _file(files, f"{record.path}/{record.data['hash']}", f"files/{record.id}/{name}")
 
 
-def _file_name(record: Document) -> str:
-    """Return a document's name as a file's, which leads nowhere when the zip is unpacked."""
-    name = re.sub(r"[^\w.() -]", "_", str(record.data.get("name", ""))).strip(". ")
+def _file(files: ScopedFiles, path: str, name: str) -> Iterator[Entry]:
+    pieces = files.pieces(path)
+    try:
+        first = next(pieces, b"")
+    except NotFound:  # it was deleted meanwhile
+        return
+    yield name, chain([first], pieces)
+
+
+def _file_name(text: str) -> str:
+    """Return ``text`` as a file's name that leads nowhere when the zip is unpacked."""
+    name = re.sub(r"[^\w.() -]", "_", text).strip(". ")
     return name[-_NAME_CHARACTERS:] or "file"
 
 
