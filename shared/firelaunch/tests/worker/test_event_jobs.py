@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import httpx
 import pytest
 from fakes.jobs import ACCOUNT, JOB_SETTINGS, Site, cloud_site, embedded_site
 from firelaunch.errors import Fenced, NotFound, SettingsError
+from firelaunch.events import ForOthers, Ignored, acknowledge
 from firelaunch.records.collection import Collection
 from firelaunch.records.record import Record
 from firelaunch.records.user_ids import UserId
@@ -386,6 +388,14 @@ def test_an_event_that_is_not_the_handlers_is_acknowledged_and_does_nothing(
 ) -> None:
     assert send(cloud, handler, sent) == 204
     assert jobs_of(cloud) == []
+
+
+def test_an_event_for_another_handler_is_usual_and_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    for error, level in ((ForOthers("x"), logging.INFO), (Ignored("x"), logging.WARNING)):
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            acknowledge(error, None, "picture_stored")
+        assert [record.levelno for record in caplog.records] == [level]
 
 
 def test_events_are_taken_of_google_alone(cloud: Site) -> None:

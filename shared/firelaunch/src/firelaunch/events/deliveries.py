@@ -13,7 +13,7 @@ from ..errors import Fenced, FirelaunchError, StoreError
 from ..settings.app import Settings
 from .cloud_events import Malformed, Received
 
-__all__ = ["MAX_EVENT", "Ignored", "acknowledge", "check_home"]
+__all__ = ["MAX_EVENT", "ForOthers", "Ignored", "acknowledge", "check_home"]
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,10 @@ class Ignored(Exception):
     """Raise this in a function if there is nothing to do for an event. The message is logged."""
 
 
+class ForOthers(Ignored):
+    """An event that is for another handler. Pub/Sub cannot tell them apart, so such events are usual."""
+
+
 def acknowledge(error: Exception, event: Received | None, name: str) -> None:
     """Log an event that is let go because of ``error``.
 
@@ -41,7 +45,8 @@ def acknowledge(error: Exception, event: Received | None, name: str) -> None:
         Exception: ``error`` itself, if its sender should send the event again.
     """
     if isinstance(error, Malformed | Ignored):
-        log.warning("%s let an event go: %s", name, error)
+        level = logging.INFO if isinstance(error, ForOthers) else logging.WARNING
+        log.log(level, "%s let an event go: %s", name, error)
         return
     if isinstance(error, FirelaunchError):
         gone = isinstance(error, Fenced)  # of a user or a document that stays gone, however often the event comes

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from ..errors import SettingsError
-from ..events import Change, Ignored, PathPattern, Received, StorageObject, check_home
+from ..events import Change, ForOthers, Ignored, PathPattern, Received, StorageObject, check_home
 from ..jobs import Job
 from ..scope import Scope
 from ..services.bundle import Services
@@ -80,7 +80,7 @@ class EventJobs:
             raise Ignored(f"it is a {event.type[:100]!r}")
         names = pattern.match(event.resource)
         if names is None:
-            raise Ignored("its resource is none that this handler is for")
+            raise ForOthers("its resource is none that this handler is for")
         check_home(event.home, self._services.settings)
         scope, payload, key = self._scope(names), self._payload(event, names), _key(event)
         # A removal that is part of the user's erasure counts as begun when the document was created, so that it makes
