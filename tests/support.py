@@ -21,6 +21,21 @@ ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "template" / "{{cookiecutter.app_slug}}"
 PYTHON = sys.executable
 
+APP_CODE = """
+import os
+from pathlib import Path
+
+from firelaunch import App, Settings, build, init_app
+
+
+def create_app():
+    app = App(__name__)
+    settings = Settings.load(Path(__file__).parent.parent / "firelaunch.toml", os.environ)
+    init_app(app, build(settings), lambda turn: iter(()))
+    return app
+"""
+"""The code of an app that answers nothing, for folders that have settings alone."""
+
 
 def clean_environ(**more: str) -> dict[str, str]:
     """The environment without what would change how an app runs."""

@@ -37,6 +37,7 @@ ADAPTERS = {
     "records/migration.py",
     "records/queries.py",
     "records/records.py",
+    "store/fence.py",
     "store/scoped.py",
     "rag/index/firestore.py",
     "rag/index/firestore_words.py",

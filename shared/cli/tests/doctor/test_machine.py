@@ -17,6 +17,7 @@ from firelaunch_cli.doctor.app import app_checks
 from firelaunch_cli.doctor.base import Finding
 from firelaunch_cli.doctor.env_file import read_env
 from firelaunch_cli.doctor.machine import machine, prices
+from support import APP_CODE
 
 TODAY = date(2026, 11, 21)
 GOOD = {
@@ -26,20 +27,6 @@ GOOD = {
     "gcloud": "Google Cloud SDK 528.0.0\nbq 2.1",
     "firebase": "14.27.0",
 }
-
-CODE = """
-import os
-from pathlib import Path
-
-from firelaunch import App, Settings, build, init_app
-
-
-def create_app():
-    app = App(__name__)
-    settings = Settings.load(Path(__file__).parent.parent / "firelaunch.toml", os.environ)
-    init_app(app, build(settings), lambda turn: iter(()))
-    return app
-"""
 
 
 @pytest.fixture
@@ -69,7 +56,7 @@ def app(tmp_path: Path) -> Path:
     folder = tmp_path / "demo"
     folder.mkdir()
     write_app(folder, SETTINGS)
-    (folder / "app" / "__init__.py").write_text(CODE)
+    (folder / "app" / "__init__.py").write_text(APP_CODE)
     (folder / ".firelaunch-answers.json").write_text(json.dumps({"template_version": version("firelaunch")}))
     return folder
 

@@ -22,6 +22,7 @@ from firelaunch.testing.apps import write_app
 from firelaunch_cli.commands import main
 from firelaunch_cli.deploy.vertex import deployed_index_problems
 from firelaunch_cli.doctor.app import app_checks
+from support import APP_CODE
 
 CLOUD = {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "demo-project", "OPENAI_API_KEY": "sk-test"}
 
@@ -31,6 +32,7 @@ def settings(folder: Path, index: str = "", provider: str = "openai", **environ:
     text = path.read_text().replace('provider = "openai"', f'provider = "{provider}"')
     text += '\n[models.vertex]\nchat = "gemini-3.5-flash"\ncheap = "gemini-3.5-flash"\n'
     path.write_text(f"{text}\n[index]\n{index}\n")
+    (path.parent / "app" / "__init__.py").write_text(APP_CODE)
     return Settings.load(path, environ)
 
 

@@ -26,7 +26,7 @@ from typing import Final, Literal, TypeVar
 
 from ..errors import AlreadyExists, Fenced, InvalidId, NotFound, PreconditionFailed
 from ..scope import Scope, check_uid, split
-from .base import Create, Delete, Document, DocumentStore, Set, Update, Verify, Write
+from .base import Create, Delete, Document, DocumentStore, Filter, Query, Set, Update, Verify, Write
 
 __all__ = ["BEGAN", "Erasable", "Fence", "UserField", "begun_at"]
 
@@ -63,6 +63,10 @@ class UserField:
     collection: str
     field: str
     on_erase: Literal["delete", "anonymize"]
+
+    def query(self, user: Scope, limit: int) -> Query:
+        """Return the query for the documents that name ``user``."""
+        return Query(f"apps/{user.app_id}/{self.collection}", where=(Filter(self.field, "==", user.uid),), limit=limit)
 
 
 class Erasable:

@@ -65,14 +65,7 @@ def kept_elsewhere(user: Scope, user_fields: Sequence[UserField]) -> tuple[KeptD
         KeptDocuments(Query(f"{root}/sources", where=own, limit=_PAGE), exported=False),
         # An invitation belongs to the app. Only the name of its creator belongs to the user.
         KeptDocuments(invites, "created_by", "anonymize", exported=False),
-        *(
-            KeptDocuments(
-                Query(f"{root}/{each.collection}", where=(Filter(each.field, "==", user.uid),), limit=_PAGE),
-                each.field,
-                each.on_erase,
-            )
-            for each in user_fields
-        ),
+        *(KeptDocuments(each.query(user, _PAGE), each.field, each.on_erase) for each in user_fields),
     )
 
 
