@@ -36,8 +36,11 @@ _IF_MATCH = {
     "schema": {"type": "string", "maxLength": 18, "pattern": '^([*]|"[0-9a-f]{1,16}"|[0-9a-f]{1,16})$'},
 }
 _REVISION = re.compile(r'[*]|"([0-9a-f]{1,16})"|([0-9a-f]{1,16})')
-_CURSOR_CHARACTERS = 4_000
-"""The most characters of a cursor: it holds the last record's id, and the values that the list is sorted by."""
+_CURSOR_CHARACTERS = 3_000
+"""The most characters of a cursor: it holds the last record's id, and the values that the list is sorted by.
+
+It is a part of the request's first line, which has at most 4,094 bytes (gunicorn's ``limit_request_line``).
+"""
 
 _BOUNDS = {"_from": ">=", "_before": "<"}
 """Endings of parameters that compare a field, and how they compare."""
