@@ -284,9 +284,7 @@ def test_every_make_target_is_listed_by_help() -> None:
 def test_ci_runs_the_readmes_test_command_with_the_emulator_required() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
-    assert "\nmake test && exit\n" in script
-    # What failed is all that the second try runs.
-    assert script.rstrip().endswith('make test ARGS="--last-failed -n 0"')
+    assert script.rstrip().endswith("make test")
     assert "export REQUIRE_EMULATOR=1" in script
     assert "make test" in (ROOT / "README.md").read_text()
 

@@ -16,7 +16,7 @@ from firelaunch import Collection, Record, UserId
 from firelaunch.errors import Fenced, ScopeViolation, SettingsError
 from firelaunch.records.collection import user_fields
 from firelaunch.scope import Scope
-from firelaunch.store.base import Document, DocumentStore
+from firelaunch.store.base import Document, DocumentStore, Set
 from firelaunch.store.fence import UserField, begun_at
 from firelaunch.store.scoped import ScopedStore
 from firelaunch.testing.apps import sign_in
@@ -169,6 +169,16 @@ def test_the_fields_of_the_apps_collections_that_name_users_are_found() -> None:
         UserField("loans", "lender", "delete"),
         UserField("reviews", "author", "anonymize"),
     ]
+
+
+def test_writes_that_are_in_no_such_collection_are_as_they_were(site: Site) -> None:
+    store = site.services.store
+    root = store.scope.root
+    erasure_of(site.services).run("ada")
+    with begun_at(datetime.now(UTC) - timedelta(minutes=1)):
+        store.commit([Set(root, {"borrower": "ada"}), Set(f"{root}/loans/1/below/2", {"borrower": "ada"})])
+        with pytest.raises(Fenced):
+            store.commit([Set(f"{root}/loans/1", {"borrower": "ada"})])
 
 
 def test_only_the_whole_apps_store_declares_them(site: Site) -> None:

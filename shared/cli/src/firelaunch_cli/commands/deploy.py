@@ -167,7 +167,7 @@ class _Deploy:
 
     @property
     def calls(self) -> list[Calls]:
-        """What calls the app's functions and the app itself."""
+        """The callers of the app's functions and of the app itself."""
         own = app_calls(self.settings, self.place, self.declared)
         return [*([self.functions.calls] if self.functions else []), *([own] if own else [])]
 

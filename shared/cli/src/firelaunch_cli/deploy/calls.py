@@ -90,7 +90,7 @@ class DocumentTrigger:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """What calls one service, all of it as the account ``account``."""
+    """The callers of one service, all of it as the account ``account``."""
 
     account: str
     schedules: tuple[Schedule, ...] = ()

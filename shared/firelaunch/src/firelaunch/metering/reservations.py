@@ -242,7 +242,7 @@ class Metering:
 
     @property
     def log(self) -> CallLog:
-        """What writes the records of calls."""
+        """The writer of the records of calls."""
         return self.call_log or CallLog(self.store)
 
     def within(self, store: DocumentStore) -> Metering:

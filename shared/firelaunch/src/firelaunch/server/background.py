@@ -24,7 +24,7 @@ __all__ = ["Background", "background"]
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """What an app does outside of requests.
+    """The work of an app outside of requests.
 
     Attributes:
         handlers: the handlers of all kinds of jobs, firelaunch's own and the app's.

@@ -1,4 +1,4 @@
-"""What an app declares of its own: routes, collections, jobs and events."""
+"""The routes, collections, jobs and events that an app declares as its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Declared"]
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What :class:`~firelaunch.server.app.App` was given. ``init_app`` checks it all and puts it to work."""
+    """The arguments that :class:`~firelaunch.server.app.App` was given. ``init_app`` checks and uses them."""
 
     routes: tuple[Routes, ...] = ()
     collections: tuple[Collection[Any], ...] = ()

@@ -97,9 +97,9 @@ class Erasable:
     def _named(self, write: Write) -> Iterator[str]:
         if not self.user_fields or not isinstance(write, Create | Set | Update):
             return
-        _, _, collection, *rest = split(write.path)
+        segments = split(write.path)
         for each in self.user_fields:
-            if len(rest) == 1 and collection == each.collection and (uid := _valid_uid(write.data.get(each.field))):
+            if segments[2:-1] == [each.collection] and (uid := _valid_uid(write.data.get(each.field))):
                 yield uid
 
     def run(self, store: DocumentStore, paths: Sequence[str], commit: Callable[[list[Verify]], T]) -> T:

@@ -59,7 +59,7 @@ class EventJobs:
 
     @property
     def triggers(self) -> list[Trigger]:
-        """What a deploy has to set up."""
+        """The events that a deploy has to set up, one for each handler."""
         return [
             Trigger(name, handler.source, "/".join(pattern.segments))
             for name, (handler, pattern) in self._handlers.items()
