@@ -41,6 +41,7 @@ _ID_BYTES = 1500
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UID_CHARACTERS = 128
 """Firebase Auth allows uids of 1 to 128 characters (https://firebase.google.com/docs/auth/admin/manage-users)."""
+_RECORD_TEXT = re.compile(r"r[0-9a-f]{31}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
@@ -111,6 +112,16 @@ def check_collection_name(name: str) -> str:
             "A collection's name is a lower-case letter, then at most 39 lower-case letters, digits and underscores."
         )
     return name
+
+
+def record_text_id(collection: str, record_id: str) -> str:
+    """Return the id under which the index keeps the text of one of the app's own records."""
+    return "r" + sha256(f"{collection}/{record_id}".encode()).hexdigest()[:31]
+
+
+def is_record_text(document_id: str) -> bool:
+    """Return whether a document's id is that of a record's text. Those of files and pages begin with "d"."""
+    return _RECORD_TEXT.fullmatch(document_id) is not None
 
 
 def split(path: str) -> list[str]:
@@ -310,9 +321,17 @@ class Scope:
         """Return the path of the collection of the user's documents, or of the library if the scope has no user."""
         return f"{self.root}/library" if self.uid is None else f"{self.root}/documents"
 
+    def record_texts(self) -> str:
+        """Return the path of the collection that says which texts of this scope's own records are in the index."""
+        return f"{self.root}/record_texts"
+
     def document(self, document_id: str) -> str:
-        """Return the path of one document of the user, or of the app's library."""
-        return f"{self.documents()}/{check_id(document_id)}"
+        """Return the path of one document of the user, or of the app's library.
+
+        To the index, the text of one of the app's own records is a document too. Its id tells it apart.
+        """
+        checked = check_id(document_id)
+        return f"{self.record_texts() if is_record_text(checked) else self.documents()}/{checked}"
 
     def chunks(self) -> str:
         """Return the path of the collection of the chunks of this scope's documents in Firestore's index."""

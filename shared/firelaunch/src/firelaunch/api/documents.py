@@ -317,7 +317,7 @@ def text(path: Path, query: TextQuery) -> dict[str, Any]:
 
 @api.delete(
     "/documents/<id>",
-    responses={204: None, **errors(Fenced, *_OF_A_DOCUMENT, *OF_THE_INDEX)},
+    responses={204: None, **errors(Fenced, Conflict, *_OF_A_DOCUMENT, *OF_THE_INDEX)},
     summary="Delete a document, its passages and its file",
 )
 def delete(path: Path, query: LibraryQuery) -> tuple[str, int]:

@@ -30,6 +30,7 @@ _SOURCE = {
     "library": False,
     "title": "handbook.pdf",
     "url": None,
+    "record": None,
     "page": 3,
     "headings": ["Leave"],
     "start": 5_210,
@@ -46,6 +47,13 @@ class Question(Body):
     library: bool = Field(default=True, description="Whether the app's library is looked in, too.")
 
 
+class RecordSource(BaseModel):
+    """A record of one of the app's own collections."""
+
+    collection: str
+    id: str
+
+
 class SourceAnswer(BaseModel):
     """Where a passage is from; ``start`` and ``end`` are characters of its document's text."""
 
@@ -56,6 +64,9 @@ class SourceAnswer(BaseModel):
     library: bool
     title: str
     url: str | None
+    record: RecordSource | None = Field(
+        default=None, description="The record whose text it is: the caller's own, or with `library` the app's."
+    )
     page: int | None
     headings: list[str]
     start: int

@@ -12,9 +12,9 @@ works on each index.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
@@ -31,7 +31,7 @@ from ..paging import Page, page_after, page_cursor
 from ..rag.files import ScopedFiles, upload_path
 from ..rag.index.base import GENERATION, owner_of, scopes_of
 from ..rag.versions import State, Version, Versions
-from ..scope import Scope
+from ..scope import Scope, is_record_text, record_text_id
 from ..settings.app import DocumentSettings as Policy
 from ..settings.app import Plan
 from ..store.base import SERVER_TIME, Create, Delete, Document, Filter, Increment, Order, Query, Set, Update, Write
@@ -48,7 +48,18 @@ if TYPE_CHECKING:
     from ..rag.stored_text import Span
     from ..rag.web.fetch import Fetcher
 
-__all__ = ["CRAWL", "INGEST", "STOPPED", "Crawl", "DocumentSource", "Documents", "Ingest", "document_id", "is_complete"]
+__all__ = [
+    "CRAWL",
+    "INGEST",
+    "STOPPED",
+    "Crawl",
+    "DocumentSource",
+    "Documents",
+    "Ingest",
+    "document_id",
+    "is_complete",
+    "metadata_of",
+]
 
 _NEWEST = (Order("created_at", descending=True),)
 _READ_BYTES: Final = 1 << 20
@@ -84,19 +95,21 @@ class DocumentSource:
     """The source of a document.
 
     Args:
-        kind: "file", "upload" (a file that the user's client put into Firebase Storage) or "url".
+        kind: "file", "upload" (a file that the user's client put into Firebase Storage), "url" or "record".
         name: the name for people. It also identifies a file or an upload.
         url: the URL of a page. It identifies the page.
+        record: the collection and the id of one of the app's own records, whose text is the document.
     """
 
     kind: str
     name: str
     url: str = ""
+    record: tuple[str, str] | None = None
 
     @property
     def id(self) -> str:
         """The document's id. Equal sources have equal ids."""
-        return document_id(self.url or self.name)
+        return record_text_id(*self.record) if self.record else document_id(self.url or self.name)
 
 
 def document_id(name_or_url: str) -> str:
@@ -118,6 +131,7 @@ class Documents:
         search_tokens: the most tokens that a search's passages take, estimated.
         warm: imports the modules that the first search needs, once and in a thread, if that takes long.
         only: the one scope to work in, inside a job's handler; None for any scope of the app.
+        searchable: the app's own collections whose records searches may find. See :meth:`declare_searchable`.
 
     Every method that takes a ``document`` raises NotFound if that document is not the scope's, and InvalidId.
     """
@@ -138,6 +152,7 @@ class Documents:
     search_tokens: int = 0
     warm: Callable[[], None] = lambda: None
     only: Scope | None = None
+    searchable: set[str] = field(default_factory=set)
 
     @property
     def fetcher(self) -> Fetcher:
@@ -213,7 +228,7 @@ class Documents:
                 raise PreconditionFailed(reason="the document was being deleted")
             if record is not None and digest and self._is_up_to_date(record, digest):
                 return document_view(record.id, record.data), False, "", None
-            if record is None:
+            if record is None and source.record is None:
                 self._check_count(scope, user)
             # The file is stored before the record names it. A later try stores it again if a deletion removed it.
             if file is not None and not (kept and self._files.has(f"{path}/{digest}")):
@@ -224,9 +239,11 @@ class Documents:
             if key is not None and self._store.get(prepared.write.path) is not None:
                 return document_view(source.id, {} if record is None else record.data), False, "", None
             data = self._record(source, size, digest, prepared.job_id, record)
+            # The records themselves are not counted either, so their texts need no gate.
+            creation = _document_writes(scope, path, data, record, gate, counted=source.record is None)
             source_write = Set(scope.source(source.id), {"uid": scope.uid, "document": source.id})
             try:
-                self._store.commit([*_document_writes(scope, path, data, record, gate), source_write, prepared.write])
+                self._store.commit([*creation, source_write, prepared.write])
             except Fenced:
                 # The user is being erased, so nothing may name the file just stored any more.
                 if file is not None and record is None and self._store.get(path) is None:
@@ -319,7 +336,16 @@ class Documents:
         """Delete a document. Its record goes last, so that a deletion that broke off can be repeated.
 
         After the first commit, searches find nothing of the document, and nothing more of it is written.
+
+        Raises:
+            Conflict: the document is the text of one of the app's own records.
         """
+        if is_record_text(document):
+            raise Conflict("This is the text of a record. Delete the record, or change it.")
+        self.delete_any(scope, document)
+
+    def delete_any(self, scope: Scope, document: str) -> None:
+        """Delete a document, or the text of a record. See :meth:`delete`."""
         record = self.raise_fence(scope, document)
         if record is None:
             raise NotFound
@@ -440,18 +466,45 @@ class Documents:
         living = partial(self._living, scope)
         return engine.retriever.search(scope, query, where, library=library, paid=paid, living=living)
 
+    def declare_searchable(self, collections: Iterable[str]) -> None:
+        """Set the names of the app's own collections whose records searches may find.
+
+        Raises:
+            ScopeViolation: these documents are not the whole app's.
+        """
+        if self.only is not None:
+            raise ScopeViolation(reason=f"{self.only.root} declared the collections of the whole app")
+        self.searchable.update(collections)
+
     def _living(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:
-        """Return the hits whose documents exist and have the hits' content.
+        """Return the hits whose documents exist and have the hits' content; and whose records exist, if they have one.
 
         This takes one round trip, or more while one of the documents is being worked on.
         """
         owners = {owner_of(owner): owner for owner in scopes_of(scope, library=True)}
-        documents = {(hit.owner, hit.entry.document): owners[hit.owner] for hit in hits}
-        paths = [owner.document(document) for (_, document), owner in documents.items()]
-        records = dict(zip(documents, self._store.get_many(paths) if paths else (), strict=True))
-        current = self._current_data([record for record in records.values() if record is not None])
-        data = {key: current[record.path] for key, record in records.items() if record is not None}
-        return [hit for hit in hits if _shows(data.get((hit.owner, hit.entry.document)), hit)]
+        paths = {key: owners[key[0]].document(key[1]) for key in map(_document_of, hits)}
+        origins = {_document_of(hit): self._origin(owners[hit.owner], hit) for hit in hits}
+        wanted = list(dict.fromkeys([*paths.values(), *filter(None, origins.values())]))
+        stored = dict(zip(wanted, self._store.get_many(wanted) if wanted else (), strict=True))
+        current = self._current_data([record for path in paths.values() if (record := stored[path]) is not None])
+
+        def lives(hit: Hit) -> bool:
+            key = _document_of(hit)
+            origin = origins[key]
+            return _shows(current.get(paths[key]), hit) and (origin is None or stored.get(origin) is not None)
+
+        return [hit for hit in hits if lives(hit)]
+
+    def _origin(self, owner: Scope, hit: Hit) -> str | None:
+        """Return the path of the record whose text a hit is; None for one of a file or page.
+
+        It is "" if the app no longer declares the collection as searchable.
+        """
+        if not is_record_text(hit.entry.document):
+            return None
+        place = hit.entry.place.get("record") or {}
+        collection, record = str(place.get("collection")), str(place.get("id"))
+        return owner.record(collection, record) if collection in self.searchable else ""
 
     def question_cost(self, query: str, state: State | None) -> int:
         """Return the most micro-dollars that embedding a question costs; 0 if it is free or there is no question."""
@@ -522,6 +575,7 @@ class Documents:
             "name": source.name,
             "source": source.kind,
             "url": source.url,
+            **({"record": dict(zip(("collection", "id"), source.record, strict=True))} if source.record else {}),
             "bytes": size,
             "hash": digest,
             "status": "queued",
@@ -551,14 +605,19 @@ class Documents:
 
 
 def _document_writes(
-    scope: Scope, path: str, data: Mapping[str, Any], old: Document | None, gate: Document | None
+    scope: Scope, path: str, data: Mapping[str, Any], old: Document | None, gate: Document | None, *, counted: bool
 ) -> list[Write]:
     """Return the writes that create a document's record, or the one that changes it.
 
     Each creation also changes the scope's gate, so that only one can succeed after each count of the documents.
+
+    Args:
+        counted: False for a document that no limit counts, which passes no gate.
     """
     if old is not None:
         return [Update(path, data, if_updated_at=old.update_time)]
+    if not counted:
+        return [Create(path, data)]
     gate_path, at = scope.documents_gate(), {"updated_at": SERVER_TIME}
     if gate is None:
         return [Create(path, data), Create(gate_path, {**at, "passed": 1})]
@@ -569,6 +628,11 @@ def _after_job(record: Document, job: str) -> Mapping[str, Any]:
     """Return the fields of a document whose job has ended: "failed" if that job left the document unfinished."""
     abandoned = record.data.get("status") in _UNFINISHED and record.data.get("job", "") == job
     return {**record.data, "status": "failed", "error": STOPPED} if abandoned else record.data
+
+
+def _document_of(hit: Hit) -> tuple[str, str]:
+    """Return the owner and the id of the document that a hit is of. Two owners may have documents of one id."""
+    return hit.owner, hit.entry.document
 
 
 def _shows(data: Mapping[str, Any] | None, hit: Hit) -> bool:
@@ -596,6 +660,12 @@ def _next_content(record: Document | None, digest: str) -> tuple[str, dict[str, 
     old_hashes = [old["hash"]] if old.get("hash") else []
     stale = dict.fromkeys([*old.get("stale", []), *old_hashes])
     return token_hex(8), shown, [stale_hash for stale_hash in stale if stale_hash != digest]
+
+
+def metadata_of(record: Document) -> dict[str, Any]:
+    """Return what each passage of a document says about the document: its title, and its URL or record."""
+    more = {name: record.data[name] for name in ("url", "record") if record.data.get(name)}
+    return {"title": record.data["name"], **more}
 
 
 def is_complete(record: Document, version: Version) -> bool:

@@ -30,7 +30,7 @@ class DocumentTraces:
 
     def erase(self, user: Scope) -> None:
         """Remove the entries, the documents' files, and the files that the user's clients uploaded."""
-        documents = list(self.store.ids(user.documents()))
+        documents = [*self.store.ids(user.documents()), *self.store.ids(user.record_texts())]
         for document in documents:
             self.documents.raise_fence(user, document)
         for index, _ in self._indexes():

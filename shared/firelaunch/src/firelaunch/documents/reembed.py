@@ -21,7 +21,7 @@ from ..store.base import DELETE_FIELD, Delete, Document, Query, Set, Update
 from ..store.fence import Fence
 from ..store.passes import PASS_PAGE, WHOLE, Share, pages, rewrite
 from ..store.scoped import ScopedStore
-from .catalog import Documents, is_complete
+from .catalog import Documents, is_complete, metadata_of
 
 if TYPE_CHECKING:
     from ..rag.index.base import Vector
@@ -265,14 +265,13 @@ class Reembedding:
             self.micro_usd += engine.cost(embedded.tokens)
             return list(embedded.vectors)
 
-        metadata = {"title": record.data["name"], **({"url": record.data["url"]} if record.data["url"] else {})}
         with self.documents.files(scope).open(f"{record.path}/{record.data['hash']}.text") as text:
             embedding = None if engine.embedder is None else embed
             steps = build(
                 engine,
                 scope,
                 record.id,
-                metadata,
+                metadata_of(record),
                 read_blocks(text),
                 embedding,
                 generation=record.data.get(GENERATION, ""),

@@ -95,6 +95,7 @@ def source_view(passage: Passage) -> dict[str, Any]:
         "library": passage.hit.owner == LIBRARY,
         "title": str(place.get("title", "")),
         "url": place.get("url"),
+        "record": place.get("record"),
         "page": place.get("page"),
         "headings": list(place.get("headings", ())),
         "start": place.get("start", 0),

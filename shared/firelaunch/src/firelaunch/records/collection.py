@@ -17,6 +17,7 @@ from ..store.indexes import CompositeIndex
 from ..store.kept import kept_names
 from .fields import field_type
 from .record import KEPT_FIELDS, Record
+from .searchable import check_searchable
 from .user_ids import OnErase, check_user_ids, user_id_fields
 from .values import check_annotation, is_sortable
 
@@ -44,6 +45,8 @@ class Collection(Generic[M]):
         migrate: turns the fields of a record of an older version into those of this one.
         on_erase: for a collection of the app whose records name users in fields of type ``UserId``: whether an erasure
             of such a user deletes the record, or sets the field to None.
+        searchable: the fields of text by which ``POST /v1/search`` and chats find the records: a user's own for that
+            user, the app's for all members. The first one is a hit's title.
 
     Raises:
         SettingsError: something about the declaration is wrong. The message names it.
@@ -56,6 +59,7 @@ class Collection(Generic[M]):
     version: int = 1
     migrate: Migrate | None = None
     on_erase: OnErase | None = None
+    searchable: Sequence[str] = ()
     indexes: tuple[tuple[str, ...], ...] = field(init=False, default=())
     """The composite indexes that ``queries`` need, each as the names of its fields."""
 
@@ -72,6 +76,7 @@ class Collection(Generic[M]):
             raise SettingsError(f"collection {self.name!r}: version is a whole number from 1.")
         _check_model(self.name, self.model)
         check_user_ids(f"collection {self.name!r}", self.model, self.owner, self.on_erase)
+        check_searchable(f"collection {self.name!r}", self.model, self.searchable)
         object.__setattr__(self, "indexes", tuple(self._index(query) for query in self.queries if len(query) > 1))
 
     def _index(self, query: Sequence[str]) -> tuple[str, ...]:

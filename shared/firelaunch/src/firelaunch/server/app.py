@@ -228,6 +228,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
 
         check_collections(app.declared.collections)
         services.store.declare_users(user_fields(app.declared.collections))
+        services.documents.declare_searchable(each.name for each in app.declared.collections if each.searchable)
     own = OwnRoutes(app.declared.routes, _routes(), settings, app.declared.collections)
     app.info.title = settings.app.name
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
@@ -247,7 +248,8 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     handle_errors(app)
     workflow = _guarded(workflow, services)
     turns = Turns(services, workflow, app.shutdown)
-    job_handlers = billing_handlers(upkeep_handlers(services, document_handlers(reembed_handlers(handlers))))
+    ours = document_handlers(reembed_handlers(handlers), app.declared.collections)
+    job_handlers = billing_handlers(upkeep_handlers(services, ours))
     work = background(services, app.declared, batch_handlers(workflow, job_handlers), handlers)
     runner = Runner(services, work.handlers, app.shutdown)
     if settings.environment.development:

@@ -16,6 +16,7 @@ from ..worker.event_handlers import EventHandler
 from ..worker.event_jobs import EventJobs
 from ..worker.job_definitions import JobDefinition
 from ..worker.tasks.fan_out import fan_out_handlers
+from ..worker.tasks.record_texts import search_events
 from .declared import Declared
 from .scheduler import Scheduler
 
@@ -72,14 +73,16 @@ def background(services: Services, declared: Declared, ours: Handlers, more: Han
     for kind, handler in own.known.values():
         handlers.on(kind)(handler)
     owners = {collection.name: collection.owner for collection in declared.collections}
-    return Background(handlers, schedules, EventJobs(services, declared.events, owners))
+    events = [*declared.events, *search_events(declared.collections)]
+    return Background(handlers, schedules, EventJobs(services, events, owners))
 
 
 def _own(declared: Declared, ours: Handlers) -> Handlers:
     """Return the handlers of the jobs and events that the app declares."""
     own = Handlers()
     definitions: list[tuple[Any, str, type[Any], str]] = [(job, "jobs", JobDefinition, "@job") for job in declared.jobs]
-    definitions += [(handler, "events", EventHandler, "@on_write or @on_upload") for handler in declared.events]
+    events = [*declared.events, *search_events(declared.collections)]
+    definitions += [(handler, "events", EventHandler, "@on_write or @on_upload") for handler in events]
     for definition, argument, wanted, decorator in definitions:
         if not isinstance(definition, wanted):
             raise SettingsError(f"App({argument}=[...]) takes functions under {decorator}, and not {definition!r}.")

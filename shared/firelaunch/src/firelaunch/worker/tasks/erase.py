@@ -11,19 +11,21 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, Protocol
 
 from pydantic import BaseModel, Field
 
 from ...billing.erasing import SubscriptionTraces
+from ...documents.catalog import Documents
 from ...documents.erasing import DocumentTraces
 from ...errors import NotFound
 from ...jobs.base import Kind
-from ...scope import Scope
+from ...scope import Scope, record_text_id
 from ...services.bundle import Services
 from ...store.base import DELETE_FIELD, Delete, Document, Set, Update, Write
 from ...store.scoped import ScopedStore
@@ -87,11 +89,13 @@ class Erasure:
     Args:
         store: the app's store.
         traces: the users' data outside the store.
+        forget: removes what searches know of records of the app's own, by their collection and ids.
     """
 
     store: ScopedStore
     traces: Sequence[Traces] = ()
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    forget: Callable[[str, Iterable[str]], None] = lambda *_: None
 
     def report(self, uid: str) -> ErasureReport:
         """Count a user's data, without changing anything.
@@ -155,6 +159,11 @@ class Erasure:
                 yield kept, page
 
     def _remove(self, kept: KeptDocuments, documents: Sequence[Document]) -> None:
+        self._change(kept, documents)
+        if kept.on_erase == "delete":
+            self.forget(kept.name, [document.id for document in documents])
+
+    def _change(self, kept: KeptDocuments, documents: Sequence[Document]) -> None:
         writes: list[Write] = [
             Update(document.path, {kept.field: DELETE_FIELD}) if kept.on_erase == "anonymize" else Delete(document.path)
             for document in documents
@@ -199,4 +208,12 @@ def erasure_of(services: Services) -> Erasure:
     traces: list[Traces] = [ExportTraces(services), DocumentTraces(services.store, services.documents)]
     if services.checkout.payments is not None:
         traces.append(SubscriptionTraces(services.store, services.checkout.payments))
-    return Erasure(services.store, traces)
+    app = services.store.scope
+    return Erasure(services.store, traces, forget=partial(_forget, services.documents, app))
+
+
+def _forget(documents: Documents, app: Scope, collection: str, ids: Iterable[str]) -> None:
+    """Remove the texts of records of the app from the index at once, and not with the job of their deletion."""
+    for record in ids if collection in documents.searchable else ():
+        with suppress(NotFound):
+            documents.delete_any(app, record_text_id(collection, record))

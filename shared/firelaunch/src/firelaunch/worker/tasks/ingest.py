@@ -6,21 +6,31 @@ it does not slow down the start.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 from ...documents.catalog import CRAWL, INGEST, Crawl, Ingest
 from .. import Handlers, JobDone, JobRun
+
+if TYPE_CHECKING:
+    from ...records.collection import Collection
 
 __all__ = ["document_handlers"]
 
 
-def document_handlers(more: Handlers | None) -> Handlers:
-    """Return the handlers of documents' jobs, together with ``more``."""
+def document_handlers(more: Handlers | None, collections: Sequence[Collection[Any]] = ()) -> Handlers:
+    """Return the handlers of documents' jobs, together with ``more``.
+
+    Args:
+        collections: the app's own collections, whose searchable records are documents too.
+    """
     handlers = Handlers(more)
 
     @handlers.on(INGEST)
     def ingest(run: JobRun, payload: Ingest) -> JobDone:
         from .ingestion import take_in
 
-        return take_in(run, payload)
+        return take_in(run, payload, collections)
 
     @handlers.on(CRAWL)
     def crawl(run: JobRun, payload: Crawl) -> JobDone:

@@ -15,7 +15,7 @@ from hashlib import sha256
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
-from ...documents.catalog import STOPPED, Crawl, Documents, DocumentSource, Ingest, is_complete
+from ...documents.catalog import STOPPED, Crawl, Documents, DocumentSource, Ingest, is_complete, metadata_of
 from ...errors import (
     BudgetExceeded,
     DocumentUnreadable,
@@ -38,8 +38,11 @@ from ...rag.pipeline import Engine, build
 from ...rag.stored_text import read_blocks, write_blocks
 from ...rag.versions import Version
 from ...rag.web.crawl import CrawlLimits, WebPage, crawl
+from ...records.collection import Collection
+from ...scope import is_record_text
 from ...store.base import Document, Update
 from .. import Cancelled, JobDone, JobRun, Postponed
+from .record_texts import read_text
 
 if TYPE_CHECKING:
     from ...rag.index.base import Vector
@@ -53,6 +56,8 @@ _PARSING = 0.4
 """The share of the progress that parsing the file takes."""
 
 _WAIT_SECONDS = 1.0
+_BUDGET_SECONDS = 3600.0
+"""Seconds until a record's text is tried again that the day's budget did not cover."""
 _LISTED = 100
 """The most pages, and the most skipped addresses, that a crawl's result lists."""
 
@@ -61,18 +66,23 @@ class _Gone(Exception):
     """The document was deleted, erased or replaced by a later upload while the job was working on it."""
 
 
-def take_in(run: JobRun, payload: Ingest) -> JobDone:
+def take_in(run: JobRun, payload: Ingest, collections: Sequence[Collection[Any]] = ()) -> JobDone:
     """Make one attempt to index a document. It ends as ready, as failed with a reason, or as gone.
+
+    Args:
+        collections: the app's own collections, whose searchable records are documents too.
 
     Raises:
         Postponed: an earlier job on the document has not ended.
         FirelaunchError: another attempt may help.
     """
     _wait_for(run, payload.after)
-    work = _Work(run, run.services.documents, payload.document)
+    work = _Work(run, run.services.documents, payload.document, collections)
     try:
         return work.run_through()
     except (_Gone, Fenced):
+        if is_record_text(payload.document):  # this job, or one that died, may have found the record deleted
+            work.documents.finish_deletion(run.scope, payload.document)
         return JobDone({"status": "gone"})
     except Cancelled:
         work.stop()
@@ -93,6 +103,7 @@ class _Work:
     run: JobRun
     documents: Documents
     document: str
+    collections: Sequence[Collection[Any]] = ()
     _progress_at: float = field(default=float("-inf"))
     _bills: list[Reservation] = field(default_factory=list)
     _spent: int = 0
@@ -111,6 +122,8 @@ class _Work:
         except FetchRefused as error:
             return self._fail(error.problem, error.message)
         except BudgetExceeded:
+            if record.data["source"] == "record":  # nobody would write the record again just for the search
+                raise Postponed(retry_after=_BUDGET_SECONDS) from None
             message = "Today's budget does not cover embedding this document. Upload it again tomorrow."
             return self._fail("budget_exceeded", message)
         except NotFound:
@@ -157,6 +170,8 @@ class _Work:
         """Fetch and store the document's file, unless an earlier attempt did."""
         if record.data["hash"]:
             return record
+        if record.data["source"] == "record":
+            return self._read_record(record)
         documents, files = self.documents, self.documents.files(self.run.scope)
         with TemporaryFile() as file:
             if record.data["source"] == "url":
@@ -168,12 +183,21 @@ class _Work:
                 raise DocumentUnreadable("too_large", f"A file has at most {documents.policy.file_bytes} bytes.")
             file.seek(0)
             files.put(f"{record.path}/{digest}", file, documents.fence(record))
-        shown = record.data.get("shown") or {}
-        if shown.get("hash") == digest:
-            # The content has not changed, so its index entries stay valid.
-            same = {GENERATION: shown[GENERATION], "indexed": dict(shown["indexed"] or {}), "shown": None}
-            return self._write(hash=digest, bytes=size, **same)
-        return self._write(hash=digest, bytes=size)
+        return self._write(hash=digest, bytes=size, **_unchanged(record, digest))
+
+    def _read_record(self, record: Document) -> Document:
+        """Store the text of the app's own record as it is now. If the record is gone, remove its text and end."""
+        found = read_text(self.run.data, self.collections, record.data["record"])
+        if found is None:
+            self._write(status="deleting", shown=None)  # ends here, unless the document is another job's by now
+            raise _Gone
+        with TemporaryFile() as text:
+            characters = write_blocks(found.blocks, text)
+            size, digest = _measure(text)
+            text.seek(0)
+            self.documents.files(self.run.scope).put(f"{record.path}/{digest}.text", text, self.documents.fence(record))
+        facts = {"name": found.title, "text": digest, "characters": characters}
+        return self._write(hash=digest, bytes=size, **facts, **_unchanged(record, digest))
 
     def _copy(self, name: str, into: IO[bytes]) -> None:
         try:
@@ -241,7 +265,6 @@ class _Work:
     def _build(self, record: Document, version: Version) -> tuple[int, str]:
         scope, digest = self.run.scope, record.data["hash"]
         engine = self.documents.engine(version)
-        metadata = {"title": record.data["name"], **({"url": record.data["url"]} if record.data["url"] else {})}
         characters = max(1, int(record.data["characters"]))
         embed = None if engine.embedder is None else (lambda texts: self._embed(engine, texts))
         donors = self.documents.same_content(scope, self.document, digest)
@@ -253,7 +276,7 @@ class _Work:
                 engine,
                 scope,
                 self.document,
-                metadata,
+                metadata_of(record),
                 read_blocks(text),
                 embed,
                 donors,
@@ -305,6 +328,14 @@ class _Work:
         """Remove all data of a document whose record says that it has failed."""
         self.documents.wipe(self.run.scope, self.document, record.update_time)
         return JobDone({"status": "failed", "problem": record.data["error"]["problem"]})
+
+
+def _unchanged(record: Document, digest: str) -> dict[str, Any]:
+    """Return the changes that keep the index entries of a document whose content is the same again."""
+    shown = record.data.get("shown") or {}
+    if shown.get("hash") != digest:
+        return {}
+    return {GENERATION: shown[GENERATION], "indexed": dict(shown["indexed"] or {}), "shown": None}
 
 
 def _file_name(record: Document) -> str:

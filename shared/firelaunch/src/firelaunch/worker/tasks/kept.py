@@ -19,7 +19,10 @@ __all__ = ["HIDDEN", "KeptDocuments", "kept_elsewhere", "pages"]
 
 _PAGE = 300
 
-HIDDEN: Final = {"chunks": None, "postings": None, "gates": None, "exports": None, "devices": ("token",)}
+HIDDEN: Final = {
+    **dict.fromkeys(("chunks", "postings", "record_texts", "gates", "exports")),
+    "devices": ("token",),
+}
 """What an export leaves out of a user's own collections: all of one, or these fields. Nothing in it is the user's
 data: parts of the index, locks, and the addresses that notifications are sent to."""
 
