@@ -147,6 +147,24 @@ def test_two_messages_are_answered_in_either_form(page: Callable[..., Page], las
     assert {request["protocol"] for request in here.requests} == {"v1"}
 
 
+@pytest.mark.parametrize(
+    ("reason", "finish"), [("length", "length"), ("content_filter", "content-filter"), ("eos", "stop"), ("hm", "other")]
+)
+def test_the_page_learns_how_the_answer_ended(
+    page: Callable[..., Page], model: ModelServer, reason: str, finish: str
+) -> None:
+    here = page()
+    here.chat += reason
+    model.script = [Reply(finish=reason)]
+    (seen,) = here.plays(send("Hello"))
+    answer = seen["messages"][-1]
+    assert (seen["status"], seen["error"], text_of(answer)) == ("ready", None, HELLO)
+    assert answer["metadata"]["finish"].replace("_", "-") == finish
+    assert answer["metadata"]["status"] == ("complete" if finish == "stop" else "incomplete")
+    if here.sdk != "ai5":  # version 5 hands the reason on to nobody
+        assert seen["finishReason"] == finish
+
+
 def test_sources_are_shown(page: Callable[..., Page]) -> None:
     (seen,) = page().plays(send("With sources"))
     parts = [part for part in seen["messages"][-1]["parts"] if part["type"].startswith("source-")]

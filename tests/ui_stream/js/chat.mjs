@@ -25,9 +25,11 @@ const wire = () => new TransformStream({ start(pipe) { lose = () => pipe.error(n
 const requests = [];
 const state = new State();
 const headers = { Authorization: `Bearer ${asked.token}` };
+let finishReason;
 const chat = new Chat({
   id: asked.chat,
   state,
+  onFinish: (end) => { finishReason = end.finishReason; },
   transport: new DefaultChatTransport({
     api: asked.api,
     headers,
@@ -71,7 +73,7 @@ const seen = [];
 for (const step of asked.steps) {
   await steps[step.do](step);
   if (!["begin", "beginResuming"].includes(step.do)) await ended();
-  seen.push({ status: state.status, error: state.error?.message ?? null, messages: structuredClone(state.messages) });
+  seen.push({ status: state.status, error: state.error?.message ?? null, messages: structuredClone(state.messages), finishReason });
   if (step.report) process.stdout.write(`${step.report}\n`);
 }
 process.stdout.write(JSON.stringify({ seen, requests }) + "\n");

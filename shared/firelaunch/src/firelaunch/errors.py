@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "AlreadyExists",
+    "AnswerFiltered",
     "AnswerWithheld",
     "BadRequest",
     "BudgetExceeded",
@@ -36,6 +37,7 @@ __all__ = [
     "ModelUnavailable",
     "NoUploadRoom",
     "NotFound",
+    "OutputLimitReached",
     "PreconditionFailed",
     "RateLimited",
     "RecordUnreadable",
@@ -46,6 +48,7 @@ __all__ = [
     "TooLarge",
     "TooMany",
     "TooManyUploads",
+    "ToolLimitReached",
     "Unauthenticated",
     "error_of",
 ]
@@ -306,10 +309,31 @@ class ModelTimeout(ModelError):
 
 
 class EmptyAnswer(ModelError):
-    """The model ended its answer without any text. The message says why, if the provider does. The call is paid."""
+    """The model ended its answer without any text, each time that it was asked. The calls are paid."""
 
     code = "empty_answer"
     message = "The model gave no answer. Try again, or ask in other words."
+
+
+class OutputLimitReached(EmptyAnswer):
+    """The model used up its limit of tokens before it wrote any text, such as by thinking. The call is paid."""
+
+    code = "output_limit_reached"
+    message = "The model used up its limit of tokens before it wrote a word. Ask for less, or try again."
+
+
+class AnswerFiltered(EmptyAnswer):
+    """The model's provider held back the whole answer, or the model declined without a word. The call is paid."""
+
+    code = "answer_filtered"
+    message = "The model's provider held the answer back. Ask in other words."
+
+
+class ToolLimitReached(EmptyAnswer):
+    """The model used up its tool steps without writing any text. The calls are paid."""
+
+    code = "tool_limit_reached"
+    message = "The model went on asking for tools, and gave no answer. Ask in other words."
 
 
 class ExtractionFailed(ModelError):

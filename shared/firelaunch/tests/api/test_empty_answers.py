@@ -18,16 +18,18 @@ THOUGHT = Reply((), usage=(10, 0, 100), finish="length")
 
 
 @pytest.mark.parametrize(
-    ("reply", "why"),
+    ("reply", "code", "tries"),
     [
-        (THOUGHT, "used up its limit of tokens"),
-        (Reply((" \n",), finish="content_filter"), "held the answer back"),
-        (Reply(()), "gave no answer"),
+        (THOUGHT, "output_limit_reached", 1),
+        (Reply((" \n",), finish="content_filter"), "answer_filtered", 1),
+        (Reply((), finish="SAFETY"), "answer_filtered", 1),
+        (Reply(()), "empty_answer", 4),
+        (Reply((), finish="error"), "empty_answer", 4),
     ],
 )
 @pytest.mark.parametrize("streamed", [True, False])
-def test_an_empty_answer_fails_with_its_cause_and_is_paid_once(
-    model_app: App, model: ModelServer, reply: Reply, why: str, streamed: bool
+def test_an_empty_answer_fails_with_its_cause_and_each_call_is_paid(
+    model_app: App, model: ModelServer, reply: Reply, code: str, tries: int, streamed: bool
 ) -> None:
     model.default = reply
     ada = sign_in(model_app, "ada")
@@ -40,10 +42,10 @@ def test_an_empty_answer_fails_with_its_cause_and_is_paid_once(
         answer = ada.send(chat, "hello")
         assert answer.status_code == 502
         error = answer.get_json()["error"]
-    assert (error["code"], why in error["message"]) == ("empty_answer", True)
-    assert len(model.requests) == 1
+    assert error["code"] == code
+    assert len(model.requests) == tries
     usage = ada.get("/v1/usage").get_json()
-    assert usage["output_tokens"] == reply.usage[2]  # type: ignore[index]
+    assert usage["output_tokens"] == tries * reply.usage[2]  # type: ignore[index]
     assert usage["reserved_micro_usd"] == 0
     messages = ada.get(f"/v1/chats/{chat}").get_json()["messages"]
     assert [message["role"] for message in messages] == ["user"]

@@ -106,7 +106,7 @@ def test_it_is_off_unless_the_settings_turn_it_on(make_app: Any, model: ModelSer
     assert len(model.requests) == 2
 
 
-@pytest.mark.parametrize("reply", [Reply(finish="length"), Reply(["Sorry."], refusal=True), Reply([])])
+@pytest.mark.parametrize("reply", [Reply(finish="length"), Reply(["Sorry."], refusal=True), Reply([], finish="length")])
 def test_an_answer_that_was_cut_refused_or_empty_is_not_kept(make_app: Any, model: ModelServer, reply: Reply) -> None:
     ada = sign_in(cached_app(make_app, model), "ada")
     model.script = [reply]

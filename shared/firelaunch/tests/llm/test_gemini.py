@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from firelaunch.errors import EmptyAnswer, ModelError, ModelRefused, ModelUnavailable
+from firelaunch.errors import AnswerFiltered, ModelError, ModelRefused, ModelUnavailable, OutputLimitReached
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.google_locations import is_served_in
 from firelaunch.llm.prices import Prices
@@ -147,23 +147,34 @@ def test_usage_is_read_whichever_way_a_model_counts_its_thoughts(usage: Any, tok
     [
         ("STOP", "stop"), ("MAX_TOKENS", "length"), ("SAFETY", "content_filter"), ("RECITATION", "content_filter"),
         ("PROHIBITED_CONTENT", "content_filter"), ("SPII", "content_filter"), ("BLOCKLIST", "content_filter"),
-        ("MODEL_ARMOR", "content_filter"), ("MALFORMED_FUNCTION_CALL", "malformed_function_call"),
+        ("MODEL_ARMOR", "content_filter"), ("MALFORMED_FUNCTION_CALL", "error"), ("OTHER", "other"),
+        ("A_REASON_OF_TOMORROW", "other"),
     ],
 )  # fmt: skip
 def test_why_an_answer_ended_is_told_and_what_it_used_is_paid(
     server: GeminiServer, rig: Rig, reason: str, finish: str
 ) -> None:
-    server.replies = [GeminiReply(("Well",), finish=reason), GeminiReply((), finish=reason)]
+    server.replies = [GeminiReply(("Well",), finish=reason)]
     rig.say()
     assert (rig.finish, rig.meter.calls) == (finish, [(MODEL, TokenCounts(10, 0, 4))])
-    with pytest.raises(EmptyAnswer, match=f"it ended by {finish}"):
-        rig.say()
-    assert rig.meter.calls == [(MODEL, TokenCounts(10, 0, 4))] * 2
+
+
+@pytest.mark.parametrize("reason", ["STOP", "MALFORMED_FUNCTION_CALL", "OTHER", "MAX_TOKENS", "SAFETY"])
+def test_an_empty_answer_is_asked_for_again_unless_another_try_would_end_the_same(
+    server: GeminiServer, rig: Rig, reason: str
+) -> None:
+    server.replies = [GeminiReply((), finish=reason)]
+    if reason in {"MAX_TOKENS", "SAFETY"}:
+        with pytest.raises(OutputLimitReached if reason == "MAX_TOKENS" else AnswerFiltered):
+            rig.say()
+    else:
+        assert rig.say() == "Hello from Gemini."
+    assert rig.meter.calls == [(MODEL, TokenCounts(10, 0, 4))] * len(server.requests)
 
 
 def test_a_prompt_that_is_blocked_fails_with_that_cause_and_is_paid(server: GeminiServer, rig: Rig) -> None:
     server.replies = [GeminiReply(blocked="PROHIBITED_CONTENT")]
-    with pytest.raises(EmptyAnswer, match="held the answer back"):
+    with pytest.raises(AnswerFiltered, match="held the answer back"):
         rig.say()
     assert rig.meter.calls == [(MODEL, TokenCounts(10, 0, 0))]
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from ..chats.events import Done, Event, Failed, Paused, sse
 from ..errors import AlreadyExists, BadRequest, FirelaunchError, InvalidCursor, TooLarge
+from ..llm.finish import Finish
 from .base import (
     KEY_HEADER,
     Body,
@@ -97,8 +98,11 @@ class Message(BaseModel):
     id: str
     role: str = Field(description='"user" or "assistant".')
     text: str
-    status: str = Field(description='"complete", or "incomplete" for an answer that broke off.')
+    status: str = Field(description='"complete", or "incomplete" for an answer that did not come to its own end.')
     created_at: str
+    finish: Finish | None = Field(
+        default=None, description="How the answer ended; null for a user's message and for an answer that was stopped."
+    )
     model: str | None = Field(default=None, description="The model that answered.")
     request_id: str | None = None
     citations: list[SourceAnswer] = Field(default=[], description="The passages that the answer cites, in its order.")

@@ -50,6 +50,7 @@ REPLY = {
     "role": "assistant",
     "text": "The Volga.",
     "status": "complete",
+    "finish": "stop",
     "created_at": "2026-03-01T09:30:04.000000Z",
     "model": "gpt-5.4-mini",
     "request_id": REQUEST,

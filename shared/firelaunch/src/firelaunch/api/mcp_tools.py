@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ..errors import BadRequest, FirelaunchError, ScopeViolation, TooLarge
 from ..identity import Caller
+from ..llm.finish import Finish
 from ..services.bundle import Services
 from ..telemetry import REQUEST_ID
 from ..turns.admit import Turns
@@ -107,7 +108,8 @@ class Reply(BaseModel):
     chat_id: str = Field(description="Give it with the next question to go on with this chat.")
     request_id: str
     text: str
-    status: str = Field(description='"complete", or "incomplete" for an answer that broke off.')
+    status: str = Field(description='"complete", or "incomplete" for an answer that did not come to its own end.')
+    finish: Finish | None = Field(description="How the answer ended.")
     citations: list[SourceAnswer] = Field(
         description="The passages of documents that the answer cites by their numbers."
     )
@@ -146,6 +148,7 @@ def tools(services: Services, turns: Turns) -> tuple[Tool, ...]:
             "request_id": answer["request_id"],
             "text": message["text"],
             "status": message["status"],
+            "finish": message["finish"],
             "citations": message["citations"],
             "usage": answer["usage"],
         }

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from ..errors import (
+    AnswerFiltered,
     AnswerWithheld,
     BadRequest,
     BudgetExceeded,
@@ -29,11 +30,13 @@ from ..errors import (
     ModelTimeout,
     ModelUnavailable,
     NotFound,
+    OutputLimitReached,
     PreconditionFailed,
     RateLimited,
     RequestInProgress,
     StoreError,
     TooLarge,
+    ToolLimitReached,
     Unauthenticated,
 )
 from ..identity import AppCheckFailed, IdentityUnavailable
@@ -61,7 +64,8 @@ OF_A_CHAT = (InvalidId, NotFound)
 
 _OF_A_CALL = (
     *(TooLarge, RateLimited, BudgetExceeded, ContentRefused, PreconditionFailed),
-    *(ModelError, ModelRefused, ModelUnavailable, ModelTimeout, EmptyAnswer, ExtractionFailed),
+    *(ModelError, ModelRefused, ModelUnavailable, ModelTimeout, ExtractionFailed),
+    *(EmptyAnswer, OutputLimitReached, AnswerFiltered, ToolLimitReached),
 )
 
 OF_A_TURN = (*OF_A_CHAT, *_OF_A_CALL, RequestInProgress, IdempotencyMismatch, Interrupted, AnswerWithheld)

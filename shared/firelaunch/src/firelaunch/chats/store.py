@@ -110,7 +110,11 @@ def chat_view(chat_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a message as clients see it. ``status`` is "complete", or "incomplete" for an answer that broke off."""
+    """Return a message as clients see it.
+
+    An answer's ``finish`` says how it ended (:data:`~firelaunch.llm.finish.Finish`); None if it was stopped. Only with
+    "stop" is its ``status`` "complete".
+    """
     view = {
         "id": message_id,
         "role": data.get("role"),
@@ -119,7 +123,9 @@ def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "created_at": iso_time(data.get("created_at")),
     }
     if data.get("role") == "assistant":
-        view |= {"model": data.get("model"), "request_id": data.get("request_id")}
+        # Answers that were stored before there was a finish were whole unless they are marked.
+        finish = data.get("finish", "stop" if view["status"] == "complete" else None)
+        view |= {"finish": finish, "model": data.get("model"), "request_id": data.get("request_id")}
         view["citations"] = data.get("citations", [])
         view["usage"] = data.get("usage")
         if data.get("sources"):

@@ -103,7 +103,10 @@ class _Parts:
                     details["retry_after"] = error.retry_after
                 return [
                     *self._end_text(),
-                    {"type": "message-metadata", "messageMetadata": {"status": "incomplete", "error": details}},
+                    {
+                        "type": "message-metadata",
+                        "messageMetadata": {"status": "incomplete", "finish": "error", "error": details},
+                    },
                     {"type": "error", "errorText": text},
                 ]
         return []
@@ -131,7 +134,8 @@ def _source(source: Source) -> dict[str, Any]:
 
 
 def _finish(message: dict[str, Any], usage: dict[str, Any]) -> list[dict[str, Any]]:
-    metadata = {"status": message["status"], "created_at": message["created_at"], "usage": usage}
-    if message["status"] == "complete":
-        return [{"type": "finish", "finishReason": "stop", "messageMetadata": metadata}]
+    finish = message["finish"]
+    metadata = {"status": message["status"], "finish": finish, "created_at": message["created_at"], "usage": usage}
+    if finish is not None:
+        return [{"type": "finish", "finishReason": finish.replace("_", "-"), "messageMetadata": metadata}]
     return [{"type": "message-metadata", "messageMetadata": metadata}, {"type": "abort"}]

@@ -16,6 +16,7 @@ from cachetools import TTLCache
 
 from ..errors import ScopeViolation
 from ..scope import Scope
+from .finish import Finish
 from .types import Chunk
 
 __all__ = ["AnswerCache", "BoundedCache", "OwnedAnswers"]
@@ -75,7 +76,7 @@ class _Flight:
 @dataclass(frozen=True, slots=True)
 class _Answer:
     text: str
-    finish: str | None
+    finish: Finish | None
 
 
 class OwnedAnswers:
@@ -172,7 +173,7 @@ class AnswerCache:
     ) -> Iterator[Chunk]:
         """Yield the chunks of a first call, cache a whole answer, and wake the callers that wait for it."""
         texts: list[str] = []
-        finish = None
+        finish: Finish | None = None
         try:
             for chunk in chunks:
                 texts.append(chunk.text)

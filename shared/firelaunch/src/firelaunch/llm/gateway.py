@@ -17,13 +17,25 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import BaseModel
 
-from ..errors import EmptyAnswer, FirelaunchError, ModelError, ModelRefused, ModelTimeout, ModelUnavailable
+from ..errors import (
+    AnswerFiltered,
+    BudgetExceeded,
+    EmptyAnswer,
+    FirelaunchError,
+    ModelError,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnavailable,
+    OutputLimitReached,
+    ToolLimitReached,
+)
 from ..scope import Scope
 from .breaker import Breaker
 from .cache_key import Reuse, answer_key
 from .client_connection import ClientConnection
+from .conversation import alternating
 from .deadline import Deadline
-from .empty import empty_answer
+from .finish import CUT, Finish, empty_answer
 from .prices import Prices
 from .thinking import Effort, thinks
 from .tool_calls import CallAssembler
@@ -57,7 +69,13 @@ log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
 
+_FINAL = (ModelRefused, OutputLimitReached, AnswerFiltered, ToolLimitReached)
+"""Errors that say something about the request itself, so that no other try and no other model would help."""
+
 _TRIES = 3
+_TRIES_AFTER_EMPTY = 2
+"""Tries of a model that gives no answer. Each is paid, and a model that was empty twice is mostly empty again."""
+
 _FIRST_PAUSE = 0.4
 _LONGEST_PAUSE = 8.0
 _SHORTEST_TRY = 0.5
@@ -157,6 +175,7 @@ class ModelSession:
         purpose: what calls are for that do not say it, in their records.
         own_models: whether a call may name a model of its own; False once the user is over their plan's soft cap.
         prompt: the prompt of the next calls (``name@version``), in their records.
+        finish: how the last answer of :meth:`stream` ended; None before that.
     """
 
     gateway: Gateway
@@ -171,6 +190,7 @@ class ModelSession:
     purpose: str = "turn"
     own_models: bool = True
     prompt: str | None = None
+    finish: Finish | None = None
     _steps: Iterator[int] = field(default_factory=lambda: count(1), repr=False)
 
     def stream(
@@ -212,6 +232,7 @@ class ModelSession:
         """
         session = self if model is None and purpose is None else self._with(model, purpose)
         yield from session._stream(messages, temperature, max_output_tokens, shape, reuse, keep, tools, tool_steps)
+        self.finish = session.finish
 
     def complete(
         self,
@@ -263,6 +284,7 @@ class ModelSession:
     ) -> Iterator[Chunk]:
         output_limit = min(max_output_tokens or self.gateway.max_output_tokens, self.gateway.max_output_tokens)
         temperature = self.temperature if temperature is None else temperature
+        messages = alternating(messages)
         call = ModelCall(self.model, messages, output_limit, self._call_deadline(), temperature, shape)
         if tools:
             yield from self._stream_with_tools(call, tools, tool_steps)
@@ -307,8 +329,8 @@ class ModelSession:
                     request, model=model, thinking_tokens=gateway.allowance(model), effort=gateway.effort(model)
                 )
                 yield from self._with_retries(call, step)
-            except (ModelRefused, EmptyAnswer):
-                raise  # these say something about the request itself, so no other model is tried
+            except _FINAL:
+                raise
             except _BrokenOff as broken:
                 raise broken.error from broken.error.__cause__
             except ModelError as error:
@@ -360,14 +382,22 @@ class ModelSession:
         """Yield one model's answer; retry while nothing was sent and the time allows it."""
         input_tokens = token_bound(call.messages, call.shape, call.tools)
         worst_case = self.gateway.prices.most(call.model, input_tokens, call.most_tokens)
+        failure: ModelError | None = None
         for attempt in range(_TRIES):
             # A failed try may have been charged, so each try reserves its own worst case.
-            self.meter.cover(worst_case)
+            try:
+                self.meter.cover(worst_case)
+            except BudgetExceeded:
+                if failure is not None:
+                    raise failure from failure.__cause__  # the budget covers no further try
+                raise
             self.model = call.model
             try:
                 yield from self._stream_once(call, step)
-            except (ModelUnavailable, ModelTimeout) as error:
-                pause = self._pause_before(attempt, error)
+            except _FINAL:
+                raise
+            except (ModelUnavailable, ModelTimeout, EmptyAnswer) as error:
+                failure, pause = error, self._pause_before(attempt, error)
                 if pause is None:
                     raise
             else:
@@ -378,7 +408,7 @@ class ModelSession:
 
     def _pause_before(self, attempt: int, error: ModelError) -> float | None:
         """Return the seconds to wait before the next try; None if there is no further try."""
-        if attempt + 1 == _TRIES:
+        if attempt + 1 == (_TRIES_AFTER_EMPTY if isinstance(error, EmptyAnswer) else _TRIES):
             return None
         # Full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/) on top of the wait
         # that the provider asked for, so that clients do not all retry at the same moment.
@@ -412,8 +442,10 @@ class ModelSession:
         try:
             for chunk in self._watch(call.model, chunks, reply.texts):
                 yield chunk if chunk is WAITING or chunk is LEAVING else reply.take(chunk)
-            if tool_calls := reply.end():
+            tool_calls = reply.end()
+            if tool_calls:
                 yield ToolChunk(calls=tool_calls)
+            self.finish = reply.finish
         except BaseException as error:
             failure = error
             raise
@@ -474,7 +506,7 @@ class _Reply:
     thoughts: list[str] = field(default_factory=list)
     assembler: CallAssembler = field(default_factory=CallAssembler)
     tokens: TokenCounts | None = None
-    finish: str | None = None
+    finish: Finish | None = None
     first_token: float | None = None
     charged: bool = False
     ended: bool = False
@@ -505,8 +537,10 @@ class _Reply:
             EmptyAnswer: it says nothing, and calls no tool.
         """
         self.charged = self.ended = True
-        # Some models call tools that they were not offered. Such a call is no answer.
-        tool_calls = self.assembler.calls() if self.call.tools else ()
+        self.finish = self.finish or "other"
+        # Some models call tools that they were not offered. Such a call is no answer. A cut call is never run: what is
+        # left of its arguments may be valid by chance.
+        tool_calls = self.assembler.calls() if self.call.tools and self.finish not in CUT else ()
         if not tool_calls and not self.call.shape and not "".join(self.texts).strip():
             raise empty_answer(self.finish)
         return tool_calls

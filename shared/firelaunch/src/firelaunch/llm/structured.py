@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar, overload
 from pydantic import BaseModel
 
 from ..errors import ExtractionFailed
+from .finish import Finish
 from .shapes import AnswerReader, Misfit, of_model, of_schema
 from .types import Chunk, Message, Shape
 
@@ -20,10 +21,9 @@ M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 Kind = type[BaseModel] | Mapping[str, Any]
 
-_ENDED_EARLY = {
+_ENDED_EARLY: dict[Finish | None, str] = {
     "length": "The answer is longer than allowed. Ask for less, or raise limits.max_output_tokens.",
-    "content_filter": "The model's provider held the answer back.",
-    "refusal": "The model declined to answer.",
+    "content_filter": "The model's provider held the answer back, or the model declined to answer.",
 }
 _CORRECTION = "That does not fit the schema:\n{problems}\nSend the whole answer again, corrected, as JSON alone."
 

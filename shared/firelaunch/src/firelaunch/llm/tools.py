@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic_core import PydanticSerializationError, from_json, to_jsonable_python
 
 from ..errors import InvalidSchema
-from .empty import empty_answer
+from .finish import empty_answer
 from .shapes import AnswerReader, Misfit, of_model
 from .tool_threads import RunningTool, ToolThreads
 from .types import Chunk, Message, ToolCall, ToolChunk, ToolSpec, ToolUse

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, NotRequired, Protocol, TypedDict
 
 from .deadline import Deadline
+from .finish import Finish
 from .thinking import Effort
 
 __all__ = [
@@ -234,13 +235,13 @@ class Chunk:
 
     Attributes:
         tokens: what the call has used so far, if the provider reports it; a provider may report it more than once.
-        finish: the provider's reason for the end ("stop", "length"), or "refusal" if the model declined.
+        finish: how the answer ended, in its last chunk.
         source: a source of the app's, for the reader of the answer.
     """
 
     text: str = ""
     tokens: TokenCounts | None = None
-    finish: str | None = None
+    finish: Finish | None = None
     source: Source | None = None
 
     # Few chunks have these, and no app sets them. As fields, they would make creating each chunk a third slower.
@@ -320,7 +321,7 @@ class FinishedCall:
         purpose: what the call was for, such as "turn" or "classify".
         prompt: the prompt's ``name@version``; None if the workflow used none.
         step: the number of the step within its request, from 1. A step's retries and fallbacks share its number.
-        finish: the provider's reason for the end, as in :class:`Chunk`.
+        finish: how the answer ended, as in :class:`Chunk`.
         error: the code of what ended the call instead; "stopped" if its reader left.
     """
 
@@ -332,7 +333,7 @@ class FinishedCall:
     purpose: str = ""
     prompt: str | None = None
     step: int = 1
-    finish: str | None = None
+    finish: Finish | None = None
     error: str | None = None
 
     @property

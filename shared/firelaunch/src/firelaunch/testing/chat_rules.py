@@ -11,7 +11,7 @@ from typing import Any
 
 from .strict import strict_problem
 
-__all__ = ["chat_problem", "openai_refusal"]
+__all__ = ["chat_problem", "openai_refusal", "template_refusal"]
 
 _REASONING = re.compile(r"o\d|gpt-(?:[5-9])")
 _EFFORTS = ("none", "low", "medium", "high", "xhigh", "max")
@@ -96,3 +96,23 @@ def openai_refusal(request: Mapping[str, Any]) -> tuple[str, str | None] | None:
             "reasoning_effort",
         )
     return None
+
+
+def template_refusal(request: Mapping[str, Any]) -> tuple[str, str | None] | None:
+    """Refuse what the chat templates of Mistral's and Gemma's models refuse, as vLLM and llama.cpp serve them.
+
+    Set it as :attr:`.models.ModelServer.refusal`. Source: the ``chat_template`` of
+    https://huggingface.co/mistralai/Mistral-7B-Instruct-v0.3/blob/main/tokenizer_config.json.
+    """
+    messages = request["messages"]
+    spoken = messages[1:] if messages and messages[0]["role"] == "system" else messages
+    expected = {"user"}
+    for message in spoken:
+        role = message["role"]
+        if role not in expected:
+            return "Conversation roles must alternate user/assistant/user/assistant/...", None
+        after = {"user": {"assistant"}, "assistant": {"user"}, "tool": {"user", "assistant", "tool"}}
+        expected = {"tool"} if message.get("tool_calls") else after[role]
+        if not message.get("content") and not message.get("tool_calls"):
+            return "After the optional system message, contents must not be empty.", None
+    return None if spoken and spoken[-1]["role"] != "assistant" else ("The last message must be the user's.", None)

@@ -23,6 +23,7 @@ from ..chats.transcript import Transcript
 from ..errors import AlreadyExists, EmptyAnswer, FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
 from ..llm.client_connection import ClientConnection
 from ..llm.deadline import ClientLeft
+from ..llm.finish import Finish
 from ..llm.gateway import ModelSession
 from ..llm.types import LEAVING, WAITING, Chunk, Passed, ToolUse
 from ..metering.reservations import Reservation
@@ -82,6 +83,7 @@ class TurnRun:
     _started_at: float = field(default_factory=time.monotonic)
     _began: datetime = field(default_factory=lambda: BEGAN.get() or datetime.now(UTC))
     _first_token_at: float | None = None
+    _finish: Finish | None = None
     _follows: FollowUpJobs | None = None
 
     def __post_init__(self) -> None:
@@ -175,6 +177,7 @@ class TurnRun:
                     continue
                 if not hosted:  # the stream loop does it for all its streams
                     self.pulse()
+                self._finish = chunk.finish or self._finish
                 if chunk.source is not None:
                     yield self._transcript.other(chunk.source)
                     continue
@@ -213,10 +216,12 @@ class TurnRun:
         text = self._transcript.whole + grounding.rest()
         self.reservation.add(*grounding.calls)
         usage = self.reservation.report()
+        finish = self._ended_by(outcome)
         answer = {
             "role": "assistant",
             "text": text,
-            "status": "complete" if outcome == "answered" else "incomplete",
+            "status": "complete" if finish == "stop" else "incomplete",
+            "finish": finish,
             "model": usage["model"],
             "request_id": self.send.request_id,
             "citations": grounding.cited,
@@ -231,16 +236,26 @@ class TurnRun:
         kept = bool(text.strip()) or outcome == "answered"
         following = self.following if outcome == "answered" else None
         jobs = following.writes if following is not None else []
-        self._commit(self._record(outcome, error, usage), [*self._chat_writes(answer), *jobs] if kept else [])
+        self._commit(self._record(outcome, finish, error, usage), [*self._chat_writes(answer), *jobs] if kept else [])
         self._follows = following
         return Done(message_view(self.send.answer_id, answer), usage)
 
-    def _record(self, outcome: str, error: FirelaunchError | None, usage: dict[str, Any]) -> dict[str, Any]:
+    def _ended_by(self, outcome: str) -> Finish | None:
+        """Return how the answer ended; None if it was stopped."""
+        if outcome != "answered":
+            return "error" if outcome == "failed" else None
+        # A workflow may pass on the text alone. Then the model's last streamed answer counts.
+        return self._finish or self.turn.llm.finish or "stop"
+
+    def _record(
+        self, outcome: str, finish: Finish | None, error: FirelaunchError | None, usage: dict[str, Any]
+    ) -> dict[str, Any]:
         now = time.monotonic()
         first = None if self._first_token_at is None else round((self._first_token_at - self._started_at) * 1000)
         return {
             "state": "settled",
             "outcome": outcome,
+            "finish": finish,
             "error": None if error is None else error.code,
             "calls": self.reservation.calls,
             "usage": usage,

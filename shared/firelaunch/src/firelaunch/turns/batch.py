@@ -244,6 +244,7 @@ def _item(
         "id": batch.inputs[index].id,
         "output": answer_text if error is None else None,
         "error": error,
+        "finish": turn.llm.finish or "stop" if error is None else None,
         "model": reservation.model,
         "prompt": turn.llm.prompt,
         "input_tokens": reservation.tokens.input,

@@ -165,6 +165,7 @@ class _Follower:
         if answer.get("request_id") != self.record.id:
             # This request ended before its first word, so the stored answer is that of an earlier request.
             fields = {"role": "assistant", "status": "incomplete", "created_at": data["settled_at"]}
+            fields["finish"] = None if data["error"] is None else "error"
             fields |= {"model": data["usage"]["model"], "request_id": self.record.id}
             answer = message_view(answer["id"], fields)
         yield from replayer.rest(answer)

@@ -234,8 +234,15 @@ function footOf(message, citations) {
     if (!cited.has(id)) sources.push(make("li", {}, isLink(url ?? "") ? link(url, title) : title));
   }
   const list = sources.length ? [make("ul", { className: "sources", ariaLabel: "Sources" }, ...sources)] : [];
-  const told = [used(message), message.status === "incomplete" ? "incomplete" : ""].filter(Boolean).join(" · ");
+  const told = [used(message), endOf(message)].filter(Boolean).join(" · ");
   return [...list, make("p", { className: "used" }, make("span", {}, told), copyButton(() => message.text))];
+}
+
+/** Say how an answer ended that is not whole. */
+function endOf({ status, finish }) {
+  if (status !== "incomplete") return "";
+  const ends = { length: "cut at the limit of tokens", content_filter: "held back by the provider" };
+  return ends[finish] ?? "incomplete";
 }
 
 function used({ model, usage }) {

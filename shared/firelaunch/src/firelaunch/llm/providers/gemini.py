@@ -16,6 +16,7 @@ from pydantic_core import from_json
 
 from ...errors import ModelUnavailable
 from ..fields import figure, items, json_text, table, text, word
+from ..finish import Finish, finish_of
 from ..parameters import Body, ParameterRefusal, RefusedParameters
 from ..thinking import Effort, is_gemini_with_levels
 from ..types import MADE_ID, CallPart, Chunk, Message, ModelCall, TokenCounts, ToolCall, ToolChunk
@@ -23,18 +24,6 @@ from ..wire.http import Transport
 from ..wire.relay import relay, whole_chunk
 
 __all__ = ["GeminiProvider"]
-
-_FINISH = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    "SAFETY": "content_filter",
-    "RECITATION": "content_filter",
-    "BLOCKLIST": "content_filter",
-    "PROHIBITED_CONTENT": "content_filter",
-    "SPII": "content_filter",
-    "MODEL_ARMOR": "content_filter",
-}
-"""OpenAI's words for Google's finish reasons; other reasons are passed on in lower case."""
 
 _COUNTS = (
     "promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount",
@@ -204,7 +193,7 @@ def _parse_event(event: dict[str, Any]) -> Chunk:
         else:
             words += text(part.get("text"))
     reason = word(candidate.get("finishReason"))
-    finish = _finish(reason, calls) if reason else None
+    finish = _finish(reason, calls)
     if calls or thought:
         return ToolChunk(words, tokens, finish, parts=tuple(calls), thought=thought)
     return Chunk(words, tokens, finish)
@@ -218,8 +207,8 @@ def _parse_answer(answer: dict[str, Any]) -> Chunk:
     return chunk
 
 
-def _finish(reason: str, calls: list[CallPart]) -> str:
-    return "tool_calls" if calls and reason == "STOP" else _FINISH.get(reason, reason.lower())
+def _finish(reason: str, calls: list[CallPart]) -> Finish | None:
+    return "tool_calls" if calls and reason == "STOP" else finish_of(reason)
 
 
 def _call_part(part: Mapping[str, Any]) -> CallPart:

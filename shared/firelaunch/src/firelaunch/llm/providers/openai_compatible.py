@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from ...errors import ModelUnavailable
 from ..fields import figure, items, json_text, table, text, word
+from ..finish import finish_of
 from ..parameters import Body, RefusedParameters
 from ..thinking import is_openai_reasoning
 from ..types import CallPart, Chunk, Message, ModelCall, TokenCounts, ToolCall, ToolChunk, ToolSpec
@@ -130,7 +131,7 @@ def _parse_event(event: dict[str, Any]) -> Chunk:
     delta = choice.get("delta") or {}
     content = delta.get("content")
     words = content if type(content) is str and content else text(content) or text(delta.get("refusal"))
-    finish = word(choice.get("finish_reason")) or None
+    finish = finish_of(word(choice.get("finish_reason")))
     parts = _parts(delta) if "tool_calls" in delta else ()
     thought = _thought(delta)
     if parts or thought:
@@ -170,7 +171,7 @@ def _parse_answer(answer: dict[str, Any]) -> Chunk:
     if not choices:
         raise ModelUnavailable(reason="the provider's answer is no chat completion")
     message = table(choices[0].get("message"))
-    finish = "refusal" if message.get("refusal") else word(choices[0].get("finish_reason")) or "stop"
+    finish = "content_filter" if message.get("refusal") else finish_of(word(choices[0].get("finish_reason"))) or "other"
     words = text(message.get("content")) or text(message.get("refusal"))
     tokens = _tokens(table(answer.get("usage")))
     return ToolChunk(words, tokens, finish, parts=_parts(message), thought=_thought(message))

@@ -15,6 +15,7 @@ from pydantic_core import from_json
 from ...errors import ModelError, ModelUnavailable
 from ..deadline import Deadline
 from ..failures import of_response, of_stream
+from ..finish import Finish
 from ..types import LEAVING, WAITING, CallPart, Chunk, ModelCall, Passed, TokenCounts, ToolChunk
 from .event_template import Pattern
 from .http import Response, Transport
@@ -191,7 +192,8 @@ class Reading:
         parts: list[CallPart] = []
         thoughts: list[str] = []
         tokens: TokenCounts | None = None
-        finish = error = None
+        finish: Finish | None = None
+        error: ModelError | None = None
         end_mark = any_event = False
         while True:
             # The fast way: events of the learned form give their text without being parsed.
