@@ -303,10 +303,8 @@ def test_all_tries_share_one_time_budget(model: ModelServer) -> None:
 def test_a_try_that_was_given_up_on_is_paid_and_the_next_is_made_only_if_it_is_covered(model: ModelServer) -> None:
     model.script = [stream(ROLE, hang=True)]
     rig = Rig(model, streamed=True, between_tokens_seconds=0.3)
-    worst = Prices("openai", {}).cost(MODEL, TokenCounts(input=len("Hello?") + 8, output=50))
-
     def cover(micro_usd: int) -> None:
-        if micro_usd + sum(Prices("openai", {}).cost(*call) for call in rig.meter.calls) > worst:
+        if rig.meter.calls:
             raise BudgetExceeded
 
     rig.meter.cover = cover  # type: ignore[method-assign]

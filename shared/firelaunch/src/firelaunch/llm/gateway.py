@@ -331,6 +331,10 @@ class ModelSession:
                 yield from self._with_retries(call, step)
             except _FINAL:
                 raise
+            except BudgetExceeded:
+                if last_error is None:
+                    raise
+                break  # the budget covers no other model either: what failed first is the reason to tell
             except _BrokenOff as broken:
                 raise broken.error from broken.error.__cause__
             except ModelError as error:
