@@ -303,6 +303,7 @@ def test_all_tries_share_one_time_budget(model: ModelServer) -> None:
 def test_a_try_that_was_given_up_on_is_paid_and_the_next_is_made_only_if_it_is_covered(model: ModelServer) -> None:
     model.script = [stream(ROLE, hang=True)]
     rig = Rig(model, streamed=True, between_tokens_seconds=0.3)
+
     def cover(micro_usd: int) -> None:
         if rig.meter.calls:
             raise BudgetExceeded
