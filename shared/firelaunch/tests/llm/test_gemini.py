@@ -27,7 +27,7 @@ MODEL, FALLBACK = "gemini-3.5-flash", "gemini-2.5-flash"
 ASK: list[Message] = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "Hello?"},
-    {"role": "assistant", "content": ""},
+    {"role": "assistant", "content": "Yes?"},
     {"role": "user", "content": "Are you there?"},
 ]
 
