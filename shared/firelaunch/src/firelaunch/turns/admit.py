@@ -230,6 +230,8 @@ class Turns:
         own = {send.user_message, send.answer}  # an earlier try of this send may have stored them
         recent = _cacheable_history(stored.newest_first[::-1], stored.message_count, self._history_messages)
         history = [_prompt_message(d) for d in recent if d.path not in own and str(d.data.get("text", "")).strip()]
+        if history and history[0]["role"] == "assistant":
+            del history[0]  # what it answers lies before the window, and a conversation begins with the user
         return _Prompt(history, str(stored.chat_fields.get("summary", "")), notes_of(stored.memory))
 
     def _index_version(self, stored: _Stored) -> State | None:
