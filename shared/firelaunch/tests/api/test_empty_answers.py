@@ -63,7 +63,7 @@ def test_the_next_prompt_holds_no_empty_answer_also_where_one_was_stored_before(
     stored = {"role": "assistant", "text": " ", "status": "complete", "created_at": services.clock()}
     services.store.commit([Set(scope.message(chat, "r" + "0" * 32 + "-a"), stored)])
     ada.send(chat, "second")
-    assert [message["content"] for message in model.requests[-1]["messages"]] == ["You are Demo.", "first", "second"]
+    assert [message["content"] for message in model.requests[-1]["messages"]] == ["You are Demo.", "first\n\nsecond"]
 
 
 def silent(turn: Turn) -> Iterator[Chunk]:

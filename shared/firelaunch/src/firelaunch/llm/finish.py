@@ -44,13 +44,6 @@ _FINISHES = {word: finish for finish, words in _WORDS.items() for word in words.
 CUT: Final[frozenset[Finish | None]] = frozenset({"length", "content_filter", "error"})
 """The ends after which a tool call may be incomplete, so that it is never run."""
 
-_EMPTY: Final[dict[str | None, type[EmptyAnswer]]] = {
-    "length": OutputLimitReached,
-    "content_filter": AnswerFiltered,
-    "tool_calls": ToolLimitReached,
-}
-_FIXES = {"length": "; raise limits.thinking_tokens, or lower the model's effort under [models]"}
-
 
 def finish_of(reason: str) -> Finish | None:
     """Return the word for a provider's reason for the end; None if ``reason`` is empty.
@@ -63,4 +56,13 @@ def finish_of(reason: str) -> Finish | None:
 
 def empty_answer(finish: Finish | None) -> EmptyAnswer:
     """Return the error for an answer without text that ended with ``finish``; its code names the cause."""
-    return _EMPTY.get(finish, EmptyAnswer)(reason=f"it ended by {finish}{_FIXES.get(finish or '', '')}")
+    reason = f"it ended by {finish}"
+    match finish:
+        case "length":
+            fix = "raise limits.thinking_tokens, or lower the model's effort under [models]"
+            return OutputLimitReached(reason=f"{reason}; {fix}")
+        case "content_filter":
+            return AnswerFiltered(reason=reason)
+        case "tool_calls":
+            return ToolLimitReached(reason=reason)
+    return EmptyAnswer(reason=reason)
