@@ -97,7 +97,7 @@ def _walks() -> dict[str, int]:
 
 def _upload(server: Server, headers: dict[str, str], name: str) -> None:
     file = {"file": (name, f"# Otters\n\n{name} says that otters sleep on their backs.".encode())}
-    document = server.client.post("/v1/documents", files=file, headers=headers).json()["id"]
+    document = server.client.post("/v1/uploads", files=file, headers=headers).json()["id"]
     give_up = time.monotonic() + 60
     while server.client.get(f"/v1/documents/{document}", headers=headers).json()["status"] != "ready":
         assert time.monotonic() < give_up, "the document was not indexed within a minute"

@@ -51,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def put_up(user: User, name: str, content: bytes) -> str:
-    answer = user.client.post("/v1/documents", headers=user.headers, files={"file": (name, content)})
+    answer = user.client.post("/v1/uploads", headers=user.headers, files={"file": (name, content)})
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
 

@@ -342,11 +342,21 @@ def test_a_client_that_waits_to_be_told_to_go_on_is_told_so(app_folder: Path, se
         assert read_until(sock, b"\r\n\r\n").startswith(b"HTTP/1.1 201 ")
 
 
-def test_a_head_without_an_end_is_refused(app_folder: Path, serve: Callable[..., Server]) -> None:
+def test_a_head_that_is_too_long_is_refused_and_the_page_that_sent_it_may_read_why(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
     server = serve(app_folder)
-    with connected(server) as sock:
-        sock.sendall(b"GET /live HTTP/1.1\r\nHost: app\r\nX-Long: " + b"x" * 65_536)
-        assert read_until(sock, b"}}").startswith(b"HTTP/1.1 431 ")
+    top = b"GET /live HTTP/1.1\r\nHost: app\r\nOrigin: https://app.example.com\r\n"
+    heads = {
+        b"431": [top + b"X-Long: " + b"x" * 65_536, top + b"Authorization: Bearer " + b"x" * 9_000 + b"\r\n\r\n"],
+        b"414": [top.replace(b"/live", b"/live?" + b"x" * 5_000) + b"\r\n"],
+    }
+    for status, sent in [(status, head) for status, each in heads.items() for head in each]:
+        with connected(server) as sock:
+            sock.sendall(sent)
+            seen = read_until(sock, b"}}")
+            assert seen.startswith(b"HTTP/1.1 " + status), seen
+            assert b"\r\nAccess-Control-Allow-Origin: *\r\n" in seen
 
 
 def test_a_body_has_its_seconds_in_all_however_steadily_it_comes(

@@ -149,9 +149,7 @@ def upload(user: User, name: str, content: str, *, library: bool = False) -> str
     """A document that is ready; its id."""
     query = f"?library={str(library).lower()}"
     data = {"library": "true"} if library else {}
-    answer = user.client.post(
-        "/v1/documents", data=data, files={"file": (name, content.encode())}, headers=user.headers
-    )
+    answer = user.client.post("/v1/uploads", data=data, files={"file": (name, content.encode())}, headers=user.headers)
     assert answer.status_code == 202, answer.text
     document: str = answer.json()["id"]
     give_up = time.monotonic() + 60

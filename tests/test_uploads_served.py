@@ -100,8 +100,8 @@ def upload(
     """Status, headers, and how many bytes were sent until the answer came."""
     begin = BEGIN % name.encode()
     length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(begin) + len(content) + len(END)}"
-    head = f"POST /v1/documents HTTP/1.1\r\nHost: app\r\nAuthorization: {token}\r\n{length}\r\nConnection: close\r\n"
-    head += "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+    head = f"POST /v1/uploads HTTP/1.1\r\nHost: app\r\nAuthorization: {token}\r\n{length}\r\n"
+    head += "Connection: close\r\nContent-Type: multipart/form-data; boundary=b\r\n\r\n"
     sent = 0
     with connected(server) as sock:
         sock.sendall(head.encode())

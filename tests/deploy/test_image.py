@@ -147,7 +147,7 @@ def test_what_one_instance_indexed_another_cites_after_the_first_was_killed(
     first = google.run(image, 8081, around)
     first.wait("/readyz")
     ada = as_member(google, first, "ada")
-    uploaded = ada.post("/v1/documents", files={"file": ("handbook.md", HANDBOOK)})
+    uploaded = ada.post("/v1/uploads", files={"file": ("handbook.md", HANDBOOK)})
     assert uploaded.status_code in (200, 201, 202), (uploaded.text, first.log.read_text())
     document = uploaded.json()["id"]
     wait_until_ready(ada, document, first.log)

@@ -1,6 +1,6 @@
 """A meal's picture, as the client sends it: already small, since a record holds a mebibyte at most."""
 
-from firelaunch import BadRequest, Collection, Path, Record, RecordsTransaction, Routes, data
+from firelaunch import Collection, Path, Record, RecordsTransaction, Routes, data
 from flask import Response, request
 
 from .meals import meals
@@ -19,11 +19,9 @@ pictures = Collection("pictures", Picture, owner="user")
 routes = Routes("pictures")
 
 
-@routes.put("/meals/<id>/picture")
+@routes.put("/meals/<id>/picture", operation_id="putPicture", consumes=TYPES)
 def put(path: Path) -> None:
     """Keep the body as the picture of a meal."""
-    if request.mimetype not in TYPES:
-        raise BadRequest(f"Send a picture, with one of these as its Content-Type: {', '.join(TYPES)}.")
     sent = Picture(content=request.get_data(), content_type=request.mimetype)
 
     def keep(tx: RecordsTransaction[Picture]) -> None:
@@ -34,7 +32,7 @@ def put(path: Path) -> None:
     data(pictures).transaction(keep)
 
 
-@routes.get("/meals/<id>/picture")
+@routes.get("/meals/<id>/picture", operation_id="getPicture", produces=TYPES)
 def get(path: Path) -> Response:
     """Read the picture of a meal."""
     picture = data(pictures).get(path.id)

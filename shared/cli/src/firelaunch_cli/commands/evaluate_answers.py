@@ -53,7 +53,7 @@ def evaluate_answers(folder: Path, scratch: Path, progress: Progress) -> dict[st
 def _upload(client: Client, documents: list[Path], progress: Progress) -> None:
     """Upload the documents into the library, which all users search, and wait until they are ready."""
     client.token = client.post("/dev/token", {"uid": "eval", "role": "admin"})["token"]
-    waiting = [client.upload("/v1/documents", path.name, path.read_bytes(), library="true")["id"] for path in documents]
+    waiting = [client.upload("/v1/uploads", path.name, path.read_bytes(), library="true")["id"] for path in documents]
     give_up = time.monotonic() + _READY_SECONDS
     while waiting:
         state = client.get(f"/v1/documents/{waiting[0]}?library=true")

@@ -154,7 +154,7 @@ def indexes(run: Proving) -> str:
 def tasks(run: Proving) -> str:
     """A file that a user sends is ingested by a job, which Cloud Tasks brings."""
     for name, text in _NOTES.items():
-        status, said = run.call("POST", "/v1/documents", run.ada, files={"file": (name, text.encode())})
+        status, said = run.call("POST", "/v1/uploads", run.ada, files={"file": (name, text.encode())})
         if status not in (200, 202):
             raise Unproved("202 for an upload", f"{status}: {said}", run.logs)
         run.memory[name] = said["id"]

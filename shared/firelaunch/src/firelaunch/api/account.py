@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..metering.reservations import Day
-from .base import caller, example, services
+from .base import Date, caller, example, services
 from .refusals import errors
 from .routes import Routes
 
@@ -64,7 +64,7 @@ class DayUsage(BaseModel):
     """One day (UTC)."""
 
     model_config = example(_DAY)
-    day: str
+    day: Date
     requests: int
     input_tokens: int
     cached_input_tokens: int
@@ -96,7 +96,7 @@ class UsageReport(DayUsage):
 api = Routes("account", "account", prefix="/v1")
 
 
-@api.get("/me", responses={200: Me, **errors()}, summary="Who am I?")
+@api.get("/me", responses={200: Me, **errors()}, operation_id="getMe", summary="Who am I?")
 def me() -> dict[str, Any]:
     """Who am I?"""
     user = caller()
@@ -105,7 +105,7 @@ def me() -> dict[str, Any]:
     return {**identity, "plan": entitlements.plan, "features": sorted(entitlements.features)}
 
 
-@api.get("/usage", responses={200: UsageReport, **errors()}, summary="What have I used?")
+@api.get("/usage", responses={200: UsageReport, **errors()}, operation_id="getUsage", summary="What have I used?")
 def usage(query: DaysQuery) -> dict[str, Any]:
     """What have I used?"""
     scope, today = caller().scope, date.fromisoformat(services().metering.today())

@@ -51,6 +51,7 @@ def _follow(
 @api.get(
     "/chats/<id>/stream",
     responses={200: streamed(STREAM), 204: None, **errors(InvalidId, TooManyStreams)},
+    operation_id="followAnswer",
     summary="Go on with an answer",
     description=_ABOUT,
 )
@@ -62,6 +63,7 @@ def resume(path: Path) -> Response:
 @api.get(
     "/chat/<id>/stream",
     responses={200: streamed(UI_STREAM), 204: None, **errors(InvalidId, TooManyStreams)},
+    operation_id="followInUseChat",
     summary="Go on with an answer in useChat",
     description=_ABOUT,
 )
@@ -75,13 +77,21 @@ def _end(chat_id: str) -> tuple[Any, int]:
     return ("", 204) if request_id is None else ({"request_id": request_id}, 202)
 
 
-@api.post("/chats/<id>/stop", responses=_STOPPING, summary="Stop an answer", description=_STOP)
+@api.post(
+    "/chats/<id>/stop", responses=_STOPPING, operation_id="stopAnswer", summary="Stop an answer", description=_STOP
+)
 def stop(path: Path) -> tuple[Any, int]:
     """Stop an answer."""
     return _end(path.id)
 
 
-@api.post("/chat/<id>/stop", responses=_STOPPING, summary="Stop an answer in useChat", description=_STOP)
+@api.post(
+    "/chat/<id>/stop",
+    responses=_STOPPING,
+    operation_id="stopInUseChat",
+    summary="Stop an answer in useChat",
+    description=_STOP,
+)
 def stop_ui(path: Path) -> tuple[Any, int]:
     """Stop an answer in useChat."""
     return _end(path.id)

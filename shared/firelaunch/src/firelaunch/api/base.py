@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 from flask import Response, current_app, g, request
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,13 +24,16 @@ if TYPE_CHECKING:
     from ..records.collection import Collection
     from ..records.record import Record
     from ..records.records import Records
+    from .document import Document
 
 __all__ = [
     "KEY_HEADER",
     "LOCALHOST",
     "Body",
+    "Date",
     "PageQuery",
     "Path",
+    "Time",
     "ViewContext",
     "admins_only",
     "backend",
@@ -80,6 +83,12 @@ class PageQuery(BaseModel):
     cursor: str | None = Field(default=None, max_length=500, description="next_cursor of the page before.")
 
 
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+"""A time in ISO 8601, in UTC, as views write it: "2026-03-01T09:30:00.000000Z"."""
+
+Date = Annotated[str, Field(json_schema_extra={"format": "date"})]
+"""A day in UTC: "2026-03-01"."""
+
 M = TypeVar("M", bound="Record")
 P = TypeVar("P", bound=BaseModel)
 
@@ -117,14 +126,14 @@ class ViewContext:
     """The objects that the views of one app work with.
 
     Attributes:
-        document: returns the OpenAPI document; the first call takes about a second.
+        document: returns the OpenAPI document; the first call takes a part of a second.
     """
 
     services: Services
     turns: Turns
     answers: Answers
     uploads: Uploads
-    document: Callable[[], dict[str, Any]]
+    document: Callable[[], Document]
 
 
 def backend() -> ViewContext:

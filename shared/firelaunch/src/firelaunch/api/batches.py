@@ -57,6 +57,7 @@ api = Routes("batches", "jobs", prefix="/v1")
 @api.post(
     "/batches",
     responses={202: JobAnswer, **errors(TooLarge, AlreadyExists, NotFound, JobsUnavailable)},
+    operation_id="createBatch",
     summary="Answer many inputs",
     description="With an `Idempotency-Key` header a repeated send gives the first job.",
     openapi_extensions={"x-headers": [KEY_HEADER]},
@@ -72,6 +73,7 @@ def create(body: NewBatch) -> tuple[dict[str, Any], int]:
 @api.get(
     "/batches/<id>/output",
     responses={200: _OUTPUT, **errors(InvalidId, NotFound)},
+    operation_id="getBatchOutput",
     summary="Read what was answered so far",
 )
 def read(path: Path, query: FormQuery) -> Response:

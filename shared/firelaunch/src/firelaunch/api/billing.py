@@ -25,7 +25,7 @@ class CheckoutBody(Body):
     plan: str = Field(min_length=1, max_length=100, description="A plan of the settings that has a `stripe_price`.")
 
 
-class Page(BaseModel):
+class StripePage(BaseModel):
     """Where to send the user."""
 
     model_config = example({"url": "https://checkout.stripe.com/c/pay/cs_test_a1"})
@@ -60,9 +60,10 @@ api = Routes("billing", "billing", prefix="/v1")
 @api.post(
     "/billing/checkout",
     responses={
-        200: Page,
+        200: StripePage,
         **errors(TooLarge, BillingOff, AlreadySubscribed, IdempotencyMismatch, BillingError, BillingUnavailable),
     },
+    operation_id="startCheckout",
     summary="Subscribe to a plan",
     openapi_extensions={"x-headers": [KEY_HEADER]},
 )
@@ -74,7 +75,8 @@ def checkout(body: CheckoutBody) -> dict[str, Any]:
 
 @api.post(
     "/billing/portal",
-    responses={200: Page, **errors(TooLarge, BillingOff, NoCustomer, BillingError, BillingUnavailable)},
+    responses={200: StripePage, **errors(TooLarge, BillingOff, NoCustomer, BillingError, BillingUnavailable)},
+    operation_id="openBillingPortal",
     summary="Manage what is paid for",
 )
 def portal() -> dict[str, Any]:
@@ -85,6 +87,7 @@ def portal() -> dict[str, Any]:
 @api.put(
     "/ops/users/<uid>/plan",
     responses={200: UserPlan, **errors(InvalidId, TooLarge)},
+    operation_id="grantPlan",
     summary="Grant a user a plan (role admin)",
 )
 def grant(path: UserPath, body: PlanBody) -> dict[str, Any]:
@@ -97,6 +100,7 @@ def grant(path: UserPath, body: PlanBody) -> dict[str, Any]:
 @api.post(
     "/ops/billing/reconcile",
     responses={202: JobAnswer, **errors(TooLarge, BillingOff, AlreadyExists, NotFound, JobsUnavailable)},
+    operation_id="reconcileBilling",
     summary="Compare subscriptions with Stripe's (role admin)",
     description="The job is the app's; `GET /v1/ops/jobs/{id}` has what it found.",
 )

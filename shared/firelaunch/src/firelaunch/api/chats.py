@@ -17,6 +17,7 @@ from .base import (
     Body,
     PageQuery,
     Path,
+    Time,
     backend,
     caller,
     client,
@@ -63,8 +64,8 @@ class Chat(BaseModel):
     title: str
     archived: bool
     message_count: int
-    created_at: str
-    updated_at: str
+    created_at: Time
+    updated_at: Time
 
 
 class ToolUse(BaseModel):
@@ -99,7 +100,7 @@ class Message(BaseModel):
     role: str = Field(description='"user" or "assistant".')
     text: str
     status: str = Field(description='"complete", or "incomplete" for an answer that did not come to its own end.')
-    created_at: str
+    created_at: Time
     finish: Finish | None = Field(
         default=None, description="How the answer ended; null for a user's message and for an answer that was stopped."
     )
@@ -141,13 +142,15 @@ class Answer(BaseModel):
 api = Routes("chats", "chats", prefix="/v1")
 
 
-@api.post("/chats", responses={201: Chat, **errors(TooLarge, AlreadyExists)}, summary="Make a chat")
+@api.post(
+    "/chats", responses={201: Chat, **errors(TooLarge, AlreadyExists)}, operation_id="createChat", summary="Make a chat"
+)
 def create(body: NewChat) -> tuple[dict[str, Any], int]:
     """Make a chat."""
     return services().chats.create(caller().scope, body.title), 201
 
 
-@api.get("/chats", responses={200: ChatPage, **errors(InvalidCursor)}, summary="List chats")
+@api.get("/chats", responses={200: ChatPage, **errors(InvalidCursor)}, operation_id="listChats", summary="List chats")
 def index(query: PageQuery) -> dict[str, Any]:
     """List chats."""
     page = services().chats.list(caller().scope, query.limit, query.cursor)
@@ -157,6 +160,7 @@ def index(query: PageQuery) -> dict[str, Any]:
 @api.post(
     "/chats/<id>/messages",
     responses={200: Answer, **errors(*OF_A_TURN)},
+    operation_id="sendMessage",
     summary="Send a message",
     description="Answers as JSON, or with `Accept: text/event-stream` as server-sent events. An error after the "
     "stream has begun is its last event. With an `Idempotency-Key` header a repeated send gives the first answer.",
@@ -175,6 +179,7 @@ def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
 @api.get(
     "/chats/<id>",
     responses={200: ChatWithMessages, **errors(*OF_A_CHAT, InvalidCursor)},
+    operation_id="getChat",
     summary="Read a chat and its messages",
 )
 def get(path: Path, query: PageQuery) -> dict[str, Any]:
@@ -183,7 +188,12 @@ def get(path: Path, query: PageQuery) -> dict[str, Any]:
     return {**chat, "messages": page.items, "next_cursor": page.next_cursor}
 
 
-@api.patch("/chats/<id>", responses={200: Chat, **errors(*OF_A_CHAT, TooLarge)}, summary="Rename or archive a chat")
+@api.patch(
+    "/chats/<id>",
+    responses={200: Chat, **errors(*OF_A_CHAT, TooLarge)},
+    operation_id="changeChat",
+    summary="Rename or archive a chat",
+)
 def change(path: Path, body: ChatChange) -> dict[str, Any]:
     """Rename or archive a chat."""
     changes = body.model_dump(exclude_none=True)
@@ -192,7 +202,12 @@ def change(path: Path, body: ChatChange) -> dict[str, Any]:
     return services().chats.change(caller().scope, path.id, changes)
 
 
-@api.delete("/chats/<id>", responses={204: None, **errors(*OF_A_CHAT)}, summary="Delete a chat and its messages")
+@api.delete(
+    "/chats/<id>",
+    responses={204: None, **errors(*OF_A_CHAT)},
+    operation_id="deleteChat",
+    summary="Delete a chat and its messages",
+)
 def delete(path: Path) -> tuple[str, int]:
     """Delete a chat and its messages."""
     services().chats.delete(caller().scope, path.id)

@@ -87,7 +87,8 @@ def crud(
         if view.action in only:
             view.function.__name__ = f"{view.action}_{collection.name}"
             view.function.__dict__["place"] = place
-            options: RouteOptions = {"summary": view.summary, **view.options}
+            noun = collection.name if view.action == "list" else collection.model.__name__
+            options: RouteOptions = {"summary": view.summary, "operation_id": f"{view.action} {noun}", **view.options}
             if feature is not None:
                 options["feature"] = feature
             routes.default(view.method, f"/{collection.name}{view.rule}", **options)(view.function)
@@ -189,8 +190,10 @@ class _ListQuery(Generic[M]):
             )
             for parameter, key in self._filters.items()
         }
+        names: Any = [f"{order.removeprefix('-')}_descending" if order.startswith("-") else order for order in orders]
         fields["order"] = (
-            Literal[orders] | None,
+            # The names are for generated clients, in which "-" has none.
+            Annotated[Literal[orders], Field(json_schema_extra={"x-enum-varnames": names})] | None,
             Field(default=None, description='What to sort by; "-" is descending.'),
         )
         fields["cursor"] = (

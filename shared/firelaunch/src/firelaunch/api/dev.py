@@ -62,6 +62,7 @@ api = Routes("dev", "development", prefix="/dev", public=True)
 @api.post(
     "/token",
     responses={200: DevToken, **errors_of_anyone(Forbidden, InvalidId, TooLarge)},
+    operation_id="createDevToken",
     summary="Sign in as anyone, on a laptop",
 )
 def token(body: DevUser) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from ..errors import InvalidId, NotFound
 from ..push.devices import Devices
-from .base import Body, Path, caller, example, services
+from .base import Body, Path, Time, caller, example, services
 from .refusals import errors
 from .routes import Routes
 
@@ -40,7 +40,7 @@ class DeviceAnswer(BaseModel):
     model_config = example(_DEVICE)
     id: str
     platform: str
-    registered_at: str
+    registered_at: Time
 
 
 class DeviceList(BaseModel):
@@ -53,13 +53,18 @@ class DeviceList(BaseModel):
 api = Routes("devices", "devices", prefix="/v1")
 
 
-@api.post("/devices", responses={201: DeviceAnswer, **errors()}, summary="Have notifications sent to a device")
+@api.post(
+    "/devices",
+    responses={201: DeviceAnswer, **errors()},
+    operation_id="registerDevice",
+    summary="Have notifications sent to a device",
+)
 def register(body: DeviceBody) -> tuple[dict[str, Any], int]:
     """Have notifications sent to a device."""
     return Devices(services().store, services().clock).register(caller().scope, body.token, body.platform), 201
 
 
-@api.get("/devices", responses={200: DeviceList, **errors()}, summary="List your devices")
+@api.get("/devices", responses={200: DeviceList, **errors()}, operation_id="listDevices", summary="List your devices")
 def index() -> dict[str, Any]:
     """List your devices."""
     return {"items": Devices(services().store, services().clock).list(caller().scope)}
@@ -68,6 +73,7 @@ def index() -> dict[str, Any]:
 @api.delete(
     "/devices/<id>",
     responses={204: None, **errors(InvalidId, NotFound)},
+    operation_id="removeDevice",
     summary="Send nothing to a device any more",
 )
 def remove(path: Path) -> tuple[str, int]:

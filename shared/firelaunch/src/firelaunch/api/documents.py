@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from flask import request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from ..documents.catalog import DocumentSource
 from ..errors import (
@@ -31,7 +31,7 @@ from ..errors import (
 from ..identity import Caller
 from ..jobs.base import job_view
 from ..rag.files import is_document_name
-from .base import Body, PageQuery, Path, backend, caller, example, services
+from .base import Body, PageQuery, Path, Time, backend, caller, example, services
 from .jobs import JobAnswer
 from .refusals import OF_THE_INDEX, errors
 from .routes import Routes
@@ -72,30 +72,16 @@ class NewDocument(Body):
     library: bool = Field(default=False, description="For all members of the app; admins alone may.")
 
 
-def _upload_form() -> dict[str, Any]:
-    """Return the request body's description, built only for the OpenAPI document so that it does not slow the start."""
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": NewDocument.model_json_schema(), "example": _ELSEWHERE},
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["file"],
-                        "properties": {
-                            "file": {"type": "string", "format": "binary"},
-                            "name": {
-                                "type": "string",
-                                "description": "What it is known by; the file's own name if left out.",
-                            },
-                            "library": {"type": "string", "enum": ["true", "false"]},
-                        },
-                    }
-                },
-            },
-        }
-    }
+def _body(media_type: str, model: type[BaseModel]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": model}}}}
+
+
+class DocumentUpload(BaseModel):
+    """A document's file, and what it is known by."""
+
+    file: Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary"})]
+    name: str = Field(default="", max_length=200, description="What it is known by; the file's own name if left out.")
+    library: bool = Field(default=False, description="For all members of the app; admins alone may.")
 
 
 class NewCrawl(Body):
@@ -132,8 +118,8 @@ class DocumentAnswer(BaseModel):
     chunks: int
     cost_micro_usd: int = Field(description="What embedding it cost this time.")
     job_id: str | None = Field(description="The job that does, or did, the work.")
-    created_at: str | None
-    updated_at: str | None
+    created_at: Time | None
+    updated_at: Time | None
 
 
 class DocumentPage(BaseModel):
@@ -256,25 +242,44 @@ api = Routes("documents", "documents", prefix="/v1")
 @api.post(
     "/documents",
     responses={200: DocumentAnswer, 202: DocumentAnswer, **errors(*_OF_A_NEW_ONE, FetchRefused)},
-    summary="Put up a document",
-    description="A file as `multipart/form-data`, or JSON that says where it is. A document of the same name or "
-    "URL is replaced. 202: a job indexes it; 200: it was there with this very content, and nothing is done.",
-    openapi_extensions=_upload_form,
+    summary="Put up a document that is elsewhere",
+    description="The body says where it is. A document of the same name or URL is replaced. 202: a job indexes it; "
+    "200: it was there with this very content, and nothing is done.",
+    operation_id="addDocument",
+    openapi_extensions=_body("application/json", NewDocument),
 )
 def create() -> tuple[dict[str, Any], int]:
-    """Put up a document."""
+    """Put up a document that is elsewhere."""
     if request.mimetype == "multipart/form-data":
-        with backend().uploads.place(caller().scope):
-            document, fresh = _uploaded()
-    else:
-        backend().uploads.count(caller().scope)
-        document, fresh = _from_elsewhere()
+        return upload()  # clients from before this had a path of its own
+    backend().uploads.count(caller().scope)
+    document, fresh = _from_elsewhere()
+    return document, 202 if fresh else 200
+
+
+@api.post(
+    "/uploads",
+    responses={200: DocumentAnswer, 202: DocumentAnswer, **errors(*_OF_A_NEW_ONE)},
+    summary="Upload a document",
+    description="A document of the same name is replaced. 202: a job indexes it; 200: it was there with this very "
+    "content, and nothing is done. Send `name` and `library` before the file: a full plan is then refused before the "
+    "file is read.",
+    operation_id="uploadDocument",
+    openapi_extensions=_body("multipart/form-data", DocumentUpload),
+)
+def upload() -> tuple[dict[str, Any], int]:
+    """Upload a document."""
+    if request.mimetype != "multipart/form-data":
+        raise BadRequest("Send the document as the file 'file' of a multipart/form-data body.")
+    with backend().uploads.place(caller().scope):
+        document, fresh = _uploaded()
     return document, 202 if fresh else 200
 
 
 @api.get(
     "/documents",
     responses={200: DocumentPage, **errors(InvalidCursor)},
+    operation_id="listDocuments",
     summary="List documents",
 )
 def index(query: ListQuery) -> dict[str, Any]:
@@ -286,6 +291,7 @@ def index(query: ListQuery) -> dict[str, Any]:
 @api.post(
     "/crawls",
     responses={202: JobAnswer, **errors(TooLarge, FetchRefused, NotFound, Forbidden, JobsUnavailable)},
+    operation_id="startCrawl",
     summary="Take in the pages of a site",
     description="A job goes from page to page and puts each up as a document; its `result` names them.",
 )
@@ -296,7 +302,10 @@ def crawl(body: NewCrawl) -> tuple[dict[str, Any], int]:
 
 
 @api.get(
-    "/documents/<id>", responses={200: DocumentAnswer, **errors(*_OF_A_DOCUMENT)}, summary="Read a document's state"
+    "/documents/<id>",
+    responses={200: DocumentAnswer, **errors(*_OF_A_DOCUMENT)},
+    operation_id="getDocument",
+    summary="Read a document's state",
 )
 def get(path: Path, query: LibraryQuery) -> dict[str, Any]:
     """Read a document's state."""
@@ -306,6 +315,7 @@ def get(path: Path, query: LibraryQuery) -> dict[str, Any]:
 @api.get(
     "/documents/<id>/text",
     responses={200: TextAnswer, **errors(*_OF_A_DOCUMENT, Conflict, PassageChanged)},
+    operation_id="getDocumentText",
     summary="Read a part of a document's text",
     description="Opens a citation: its `document_id`, `start`, `end`, `chunk_id` and `library` give the passage, "
     "and `around` what stands around it. Pages through the whole text with `start` and `end`.",
@@ -318,6 +328,7 @@ def text(path: Path, query: TextQuery) -> dict[str, Any]:
 @api.delete(
     "/documents/<id>",
     responses={204: None, **errors(Fenced, Conflict, *_OF_A_DOCUMENT, *OF_THE_INDEX)},
+    operation_id="deleteDocument",
     summary="Delete a document, its passages and its file",
 )
 def delete(path: Path, query: LibraryQuery) -> tuple[str, int]:
@@ -367,7 +378,7 @@ def _scope_and_source(form: UploadForm) -> tuple[Any, DocumentSource]:
     name = (form.fields.get("name") or form.filename).strip()
     if not is_document_name(name):
         raise BadRequest("name: a document's name has 1 to 200 printable characters, and not only dots.")
-    library = form.fields.get("library", "false")
+    library = form.fields.get("library", "false").lower()  # some generated clients write a boolean as Python does
     if library not in {"true", "false"}:
         raise BadRequest('library: "true" or "false".')
     return _scope(caller(), library=library == "true", write=True), DocumentSource("file", name)
@@ -381,7 +392,7 @@ def _from_elsewhere() -> tuple[dict[str, Any], bool]:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
         raise BadRequest(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
     if (body.url is None) == (body.upload is None):
-        raise BadRequest("Send a file, or JSON with one of url and upload.")
+        raise BadRequest("Send one of url and upload. A file goes to /v1/uploads, as multipart/form-data.")
     if body.url is not None:
         url = services().documents.fetcher.target(body.url).url
         scope = _scope(caller(), library=body.library, write=True)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from ..errors import AlreadyExists, InvalidId, JobsUnavailable, NotFound
 from ..jobs.base import job_view
 from ..worker.tasks.export import archive_of, export_view, start_export
-from .base import Path, caller, example, services
+from .base import Path, Time, caller, example, services
 from .jobs import JobAnswer, JobError, JobProgress
 from .refusals import errors
 from .routes import Routes
@@ -34,19 +34,19 @@ _FILE: dict[str, Any] = {
 }
 
 
-class Export(BaseModel):
+class DataExport(BaseModel):
     """An export of the caller's data."""
 
     model_config = example(_READY)
     id: str
     state: str = Field(description='That of its job; the file is there once it has "succeeded".')
-    created_at: str
+    created_at: Time
     progress: JobProgress | None
     error: JobError | None
     bytes: int | None
-    expires_at: str | None = Field(description="When the file is removed, a day after it was made.")
+    expires_at: Time | None = Field(description="When the file is removed, a day after it was made.")
     url: str | None = Field(description="Where to fetch the file; null where there is none yet, or any more.")
-    url_expires_at: str | None = Field(description="Until when `url` works. Each read gives a new one.")
+    url_expires_at: Time | None = Field(description="Until when `url` works. Each read gives a new one.")
 
 
 api = Routes("exports", "account", prefix="/v1")
@@ -55,6 +55,7 @@ api = Routes("exports", "account", prefix="/v1")
 @api.post(
     "/me/exports",
     responses={202: JobAnswer, **errors(AlreadyExists, NotFound, JobsUnavailable)},
+    operation_id="startExport",
     summary="Export your data",
     description="Once a day (UTC): a repetition gives the job of the day's export.",
 )
@@ -63,7 +64,12 @@ def create() -> tuple[dict[str, Any], int]:
     return job_view(start_export(services(), caller().scope)), 202
 
 
-@api.get("/me/exports/<id>", responses={200: Export, **errors(InvalidId, NotFound)}, summary="Read an export")
+@api.get(
+    "/me/exports/<id>",
+    responses={200: DataExport, **errors(InvalidId, NotFound)},
+    operation_id="getExport",
+    summary="Read an export",
+)
 def get(path: Path) -> dict[str, Any]:
     """Read an export."""
     local_link = url_for("exports.file", id=path.id, _external=True)
@@ -73,6 +79,7 @@ def get(path: Path) -> dict[str, Any]:
 @api.get(
     "/me/exports/<id>/file",
     responses={200: _FILE, **errors(InvalidId, NotFound)},
+    operation_id="getExportFile",
     summary="Fetch an export's file",
     description="The `url` of an export where no address of Cloud Storage can be signed. It needs the token.",
 )

@@ -42,6 +42,7 @@ api = Routes("extract", "extract", prefix="/v1")
 @api.post(
     "/extract",
     responses={200: Extracted, **errors(*OF_AN_EXTRACTION)},
+    operation_id="extractData",
     summary="Have a text read into data",
     description="The model is held to the schema; an answer that does not fit is sent back to it once. Costs like "
     "a message.",

@@ -43,7 +43,7 @@ def _deprecated(view: View, successor: str) -> Callable[[], tuple[dict[str, str]
 api = Routes("health", "health", prefix=None, public=True)
 
 
-@api.get("/live", responses={200: Up, **errors_of_anyone()}, summary="Is the process up?")
+@api.get("/live", responses={200: Up, **errors_of_anyone()}, operation_id="getLive", summary="Is the process up?")
 def live() -> dict[str, str]:
     """Is the process up?"""
     return {"status": "ok"}
@@ -52,6 +52,7 @@ def live() -> dict[str, str]:
 @api.get(
     "/ready",
     responses={200: Ready, **errors_of_anyone(*OF_THE_STORE)},
+    operation_id="getReady",
     summary="Does the process reach its database?",
 )
 def ready() -> dict[str, str]:
@@ -66,6 +67,7 @@ api.get(
     summary="The old name of /live.",
     deprecated=True,
     endpoint="healthz",
+    operation_id="getHealthz",
 )(_deprecated(live, "/live"))
 
 
@@ -75,4 +77,5 @@ api.get(
     summary="The old name of /ready.",
     deprecated=True,
     endpoint="readyz",
+    operation_id="getReadyz",
 )(_deprecated(ready, "/ready"))

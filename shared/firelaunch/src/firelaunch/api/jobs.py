@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from ..errors import Conflict, InvalidCursor, InvalidId, NotFound, PreconditionFailed
 from ..jobs.base import job_view
-from .base import PageQuery, Path, admins_only, caller, example, services
+from .base import PageQuery, Path, Time, admins_only, caller, example, services
 from .refusals import errors
 from .routes import Routes
 
@@ -58,7 +58,7 @@ class JobEvent(BaseModel):
     """Something that happened to a job."""
 
     event: str = Field(description="queued, started, failed, released, worker_lost, redriven, or an end's state.")
-    at: str
+    at: Time
     attempt: int
     error: JobError | None = None
 
@@ -73,9 +73,9 @@ class JobAnswer(BaseModel):
     attempts: int
     max_attempts: int
     cancel_requested: bool
-    created_at: str
-    due_at: str | None = Field(description="When a queued job is tried next.")
-    finished_at: str | None
+    created_at: Time
+    due_at: Time | None = Field(description="When a queued job is tried next.")
+    finished_at: Time | None
     progress: JobProgress | None
     result: Any
     error: JobError | None = Field(description="Of the latest try that failed.")
@@ -93,26 +93,36 @@ class JobPage(BaseModel):
 api = Routes("jobs", "jobs", prefix="/v1")
 
 
-@api.get("/jobs", responses={200: JobPage, **errors(InvalidCursor)}, summary="List your jobs")
+@api.get("/jobs", responses={200: JobPage, **errors(InvalidCursor)}, operation_id="listJobs", summary="List your jobs")
 def index(query: PageQuery) -> dict[str, Any]:
     """List your jobs."""
     page = services().jobs.mine(caller().scope, query.limit, query.cursor)
     return {"items": page.items, "next_cursor": page.next_cursor}
 
 
-@api.get("/jobs/<id>", responses={200: JobAnswer, **errors(*_OF_A_JOB)}, summary="Read a job")
+@api.get("/jobs/<id>", responses={200: JobAnswer, **errors(*_OF_A_JOB)}, operation_id="getJob", summary="Read a job")
 def get(path: Path) -> dict[str, Any]:
     """Read a job."""
     return job_view(services().jobs.get(caller().scope, path.id))
 
 
-@api.post("/jobs/<id>/cancel", responses={200: JobAnswer, **errors(*_OF_A_JOB, *_IN_THE_WAY)}, summary="Cancel a job")
+@api.post(
+    "/jobs/<id>/cancel",
+    responses={200: JobAnswer, **errors(*_OF_A_JOB, *_IN_THE_WAY)},
+    operation_id="cancelJob",
+    summary="Cancel a job",
+)
 def cancel(path: Path) -> dict[str, Any]:
     """Cancel a job."""
     return job_view(services().jobs.cancel(caller().scope, path.id))
 
 
-@api.get("/ops/jobs", responses={200: JobPage, **errors(InvalidCursor)}, summary="List the app's dead jobs (admins)")
+@api.get(
+    "/ops/jobs",
+    responses={200: JobPage, **errors(InvalidCursor)},
+    operation_id="listDeadJobs",
+    summary="List the app's dead jobs (admins)",
+)
 def dead(query: PageQuery) -> dict[str, Any]:
     """List the app's dead jobs (admins)."""
     admins_only()
@@ -123,6 +133,7 @@ def dead(query: PageQuery) -> dict[str, Any]:
 @api.get(
     "/ops/jobs/<id>",
     responses={200: JobAnswer, **errors(*_OF_A_JOB)},
+    operation_id="getAppJob",
     summary="Read a job that is the app's and no user's (admins)",
 )
 def read(path: Path) -> dict[str, Any]:
@@ -134,6 +145,7 @@ def read(path: Path) -> dict[str, Any]:
 @api.post(
     "/ops/jobs/<id>/redrive",
     responses={200: JobAnswer, **errors(*_OF_A_JOB, *_IN_THE_WAY)},
+    operation_id="redriveJob",
     summary="Try a dead job anew (admins)",
 )
 def redrive(path: Path) -> dict[str, Any]:

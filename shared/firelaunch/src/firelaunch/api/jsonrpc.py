@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
+from typing_extensions import TypeAliasType
 
 from .base import example
 
@@ -16,10 +17,10 @@ __all__ = [
     "METHOD_NOT_FOUND",
     "PARSE_ERROR",
     "UNSUPPORTED_VERSION",
-    "Id",
     "Notification",
     "RpcAnswer",
     "RpcError",
+    "RpcId",
     "RpcRequest",
     "parse",
 ]
@@ -31,7 +32,7 @@ HEADER_MISMATCH, UNSUPPORTED_VERSION = -32020, -32022
 
 _SAFE_INTEGER = 2**53 - 1  # JSON readers that use doubles would return another id for a larger one
 
-Id = int | str
+RpcId = TypeAliasType("RpcId", int | str)
 
 
 class Notification(BaseModel):
@@ -46,7 +47,7 @@ class Notification(BaseModel):
 class RpcRequest(Notification):
     """A message that wants one."""
 
-    id: Id
+    id: RpcId
 
 
 class RpcErrorDetail(BaseModel):
@@ -62,7 +63,7 @@ class RpcAnswer(BaseModel):
 
     model_config = example({"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": "The Volga."}]}})
     jsonrpc: Literal["2.0"]
-    id: Id | None
+    id: RpcId | None
     result: dict[str, Any] | None = None
     error: RpcErrorDetail | None = None
 
@@ -75,7 +76,7 @@ class RpcError(Exception):
         id: the request's id, or None if it could not be read.
     """
 
-    def __init__(self, code: int, message: str, *, data: Any = None, id: Id | None = None) -> None:  # noqa: A002
+    def __init__(self, code: int, message: str, *, data: Any = None, id: RpcId | None = None) -> None:  # noqa: A002
         super().__init__(message)
         self.code = code
         self.message = message

@@ -53,6 +53,7 @@ api = Routes("mcp", "mcp", prefix=None)
 @api.post(
     "/mcp",
     responses=responses,
+    operation_id="callMcp",
     summary="Call the app as a tool",
     description="One JSON-RPC message of the Model Context Protocol; `tools/list` names the tools. A message "
     "without an `id` wants no answer and gets a 202.",

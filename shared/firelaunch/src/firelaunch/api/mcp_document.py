@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field, RootModel
+
 from ..errors import TooLarge
-from .jsonrpc import RpcAnswer, RpcRequest
-from .refusals import errors
+from .base import example
+from .jsonrpc import Notification, RpcAnswer, RpcId
+from .refusals import ErrorAnswer, errors
 
 __all__ = ["HEADERS", "body", "responses"]
 
@@ -17,6 +20,22 @@ _CALL = {
     "method": "tools/call",
     "params": {"name": "ask", "arguments": {"text": "Which river is longest?"}},
 }
+
+
+_UNREAD = {"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "The body is not valid JSON."}}
+
+
+class RpcMessage(Notification):
+    """A message that wants an answer, or without an id one that wants none."""
+
+    model_config = example(_CALL)
+    id: RpcId = Field(default="", description="Any of the client's own; the answer has it, too.")
+
+
+class RpcRefusal(RootModel[ErrorAnswer | RpcAnswer]):
+    """Why a message was not taken: JSON-RPC's error, or the API's where there was no message to answer."""
+
+    model_config = example(_UNREAD)
 
 
 def _header(name: str, description: str) -> dict[str, Any]:
@@ -33,16 +52,13 @@ HEADERS = [
 
 def body() -> dict[str, Any]:
     """Return the description of the request's body."""
-    schema = RpcRequest.model_json_schema()
-    schema["required"] = ["jsonrpc", "method"]  # without an id it is a notification
-    return {"required": True, "content": {"application/json": {"schema": schema, "example": _CALL}}}
+    return {"required": True, "content": {"application/json": {"schema": RpcMessage}}}
 
 
 def responses() -> dict[Any, Any]:
     """Return the responses: JSON-RPC's, and the usual error form if there is no message to answer."""
     refusals = errors(TooLarge)
     unread = refusals["400"]["content"]["application/json"]
-    rpc = {"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "The body is not valid JSON."}}
-    unread["schema"] = {"anyOf": [unread["schema"], {"$ref": "#/components/schemas/RpcAnswer"}]}
-    unread["examples"]["parse_error"] = {"value": rpc}
+    unread["schema"] = RpcRefusal
+    unread["examples"]["parse_error"] = {"value": _UNREAD}
     return {200: RpcAnswer, 202: {"description": "A notification: taken."}, 404: RpcAnswer, **refusals}

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from ..store.base import Delete
 from ..turns.follow_ups import notes_of
-from .base import caller, example, services
+from .base import Time, caller, example, services
 from .refusals import errors
 from .routes import Routes
 
@@ -21,13 +21,15 @@ class Memory(BaseModel):
 
     model_config = example({"notes": ["Teaches physics in Izmir."], "updated_at": "2026-03-01T09:30:00Z"})
     notes: list[str]
-    updated_at: str | None
+    updated_at: Time | None
 
 
 api = Routes("memory", "account", prefix="/v1")
 
 
-@api.get("/memory", responses={200: Memory, **errors()}, summary="What is kept in mind about me?")
+@api.get(
+    "/memory", responses={200: Memory, **errors()}, operation_id="getMemory", summary="What is kept in mind about me?"
+)
 def read() -> dict[str, Any]:
     """What is kept in mind about me?"""
     document = services().store.get(caller().scope.memory())
@@ -38,7 +40,12 @@ def read() -> dict[str, Any]:
     return {"notes": list(notes_of(document)), "updated_at": updated_text}
 
 
-@api.delete("/memory", responses={204: None, **errors()}, summary="Forget what is kept in mind about me")
+@api.delete(
+    "/memory",
+    responses={204: None, **errors()},
+    operation_id="deleteMemory",
+    summary="Forget what is kept in mind about me",
+)
 def forget() -> tuple[str, int]:
     """Forget what is kept in mind about me."""
     services().store.commit([Delete(caller().scope.memory())])

@@ -13,7 +13,7 @@ from ..jobs.schedules import schedule_views
 from ..metering.call_records import calls_of_request, calls_of_user
 from ..worker.tasks.reembed import REEMBED, Reembed
 from ..worker.tasks.rollup import rollup_view
-from .base import PageQuery, Path, admins_only, example, services
+from .base import Date, PageQuery, Path, Time, admins_only, example, services
 from .billing import UserPath
 from .jobs import JobAnswer
 from .refusals import errors
@@ -46,7 +46,7 @@ class OpsDay(BaseModel):
     """One day (UTC) of all users together."""
 
     model_config = example(_DAY)
-    day: str
+    day: Date
     users: int = Field(description="Users who used anything.")
     requests: int
     input_tokens: int
@@ -55,7 +55,7 @@ class OpsDay(BaseModel):
     cost_micro_usd: int = Field(description="Millionths of a dollar.")
     expired_requests: int = Field(description="Requests that never settled, as after a crash.")
     expired_micro_usd: int = Field(description="What those had reserved.")
-    updated_at: str | None = Field(description="When it was summed up last; null where it was not yet.")
+    updated_at: Time | None = Field(description="When it was summed up last; null where it was not yet.")
 
 
 class OpsUsage(BaseModel):
@@ -108,9 +108,9 @@ class OpsCall(BaseModel):
     cost_micro_usd: int = Field(description="Millionths of a dollar.")
     finish: str | None
     error: str | None
-    started_at: str
-    first_token_at: str | None
-    finished_at: str
+    started_at: Time
+    first_token_at: Time | None
+    finished_at: Time
 
 
 class OpsCallPage(BaseModel):
@@ -145,14 +145,14 @@ class OpsSchedule(BaseModel):
     cron: str
     zone: str
     each: str = Field(description='"app" or "user".')
-    next_tick: str
-    last_tick: str | None = Field(description="The latest tick that was called; null before the first.")
+    next_tick: Time
+    last_tick: Time | None = Field(description="The latest tick that was called; null before the first.")
     job: str | None = Field(description="The app's job of the latest tick: it enqueues a job for each user, or is it.")
     enqueued: int = Field(description="Ticks whose job was enqueued.")
     missed: int = Field(description="Ticks that nobody called, as while a laptop was asleep.")
-    missed_ticks: list[str] = Field(description="The latest of them.")
+    missed_ticks: list[Time] = Field(description="The latest of them.")
     skipped: int = Field(description="Ticks that came while the job of the tick before was still running.")
-    skipped_ticks: list[str] = Field(description="The latest of them.")
+    skipped_ticks: list[Time] = Field(description="The latest of them.")
 
 
 class OpsSchedules(BaseModel):
@@ -165,7 +165,12 @@ class OpsSchedules(BaseModel):
 api = Routes("ops", "ops", prefix="/v1")
 
 
-@api.get("/ops/schedules", responses={200: OpsSchedules, **errors()}, summary="List the app's schedules (admins)")
+@api.get(
+    "/ops/schedules",
+    responses={200: OpsSchedules, **errors()},
+    operation_id="listSchedules",
+    summary="List the app's schedules (admins)",
+)
 def schedules() -> dict[str, Any]:
     """List the app's schedules (admins)."""
     admins_only()
@@ -173,7 +178,12 @@ def schedules() -> dict[str, Any]:
     return {"items": schedule_views(own.store, own.settings.schedules, own.clock())}
 
 
-@api.get("/ops/usage", responses={200: OpsUsage, **errors()}, summary="What has everybody used? (admins)")
+@api.get(
+    "/ops/usage",
+    responses={200: OpsUsage, **errors()},
+    operation_id="getAppUsage",
+    summary="What has everybody used? (admins)",
+)
 def usage(query: OpsDaysQuery) -> dict[str, Any]:
     """What has everybody used? (admins)."""
     admins_only()
@@ -186,6 +196,7 @@ def usage(query: OpsDaysQuery) -> dict[str, Any]:
 @api.get(
     "/ops/users/<uid>/calls",
     responses={200: OpsCallPage, **errors(InvalidCursor, InvalidId)},
+    operation_id="listUserCalls",
     summary="List a user's model calls (admins)",
 )
 def calls_of(path: UserPath, query: PageQuery) -> dict[str, Any]:
@@ -199,6 +210,7 @@ def calls_of(path: UserPath, query: PageQuery) -> dict[str, Any]:
 @api.get(
     "/ops/requests/<id>/calls",
     responses={200: OpsCallPage, **errors(InvalidId)},
+    operation_id="listRequestCalls",
     summary="List a request's model calls (admins)",
 )
 def calls_in(path: Path) -> dict[str, Any]:
@@ -211,6 +223,7 @@ def calls_in(path: Path) -> dict[str, Any]:
 @api.post(
     "/ops/reembed",
     responses={202: JobAnswer, **errors(TooLarge, AlreadyExists, NotFound, JobsUnavailable)},
+    operation_id="startReembedding",
     summary="Index all documents anew, by the settings of today (role admin)",
     description="The job is the app's, and what it costs is in no user's budget; `GET /v1/ops/jobs/{id}` has how "
     "far it is.",

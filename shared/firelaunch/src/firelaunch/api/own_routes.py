@@ -18,7 +18,7 @@ from ..slots import Pace, Slots
 from .base import caller_services, services
 from .routes import Route, Routes, place_of
 
-__all__ = ["OwnRoutes", "merged"]
+__all__ = ["OwnRoutes"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _VERSION = re.compile(r"v\d+")
@@ -117,36 +117,6 @@ class OwnRoutes:
 
 def _no_place() -> RateLimited:
     return RateLimited("Too many requests at a time.", retry_after=_PLACE_SECONDS)
-
-
-def merged(document: dict[str, Any], part: Mapping[str, Any]) -> None:
-    """Add the paths of ``part`` to an OpenAPI document. A schema whose name is taken by another one gets a number."""
-    schemas = document["components"]["schemas"]
-    names = {name: _free_name(name, schema, schemas) for name, schema in part["components"]["schemas"].items()}
-    renamed = {f"#/components/schemas/{old}": f"#/components/schemas/{new}" for old, new in names.items() if old != new}
-    for name, schema in part["components"]["schemas"].items():
-        schemas.setdefault(names[name], _with_references(schema, renamed))
-    for path, operations in part["paths"].items():
-        document["paths"].setdefault(path, {}).update(_with_references(operations, renamed))
-    known = {tag["name"] for tag in document["tags"]}
-    document["tags"] += [tag for tag in part["tags"] if tag["name"] not in known]
-
-
-def _free_name(name: str, schema: Any, schemas: Mapping[str, Any]) -> str:
-    number, free = 1, name
-    while free in schemas and schemas[free] != schema:
-        number += 1
-        free = f"{name}{number}"
-    return free
-
-
-def _with_references(value: Any, renamed: Mapping[str, str]) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: renamed.get(item, item) if key == "$ref" else _with_references(item, renamed)
-            for key, item in value.items()
-        }
-    return [_with_references(item, renamed) for item in value] if isinstance(value, list) else value
 
 
 def _problems(declared: Sequence[Any], ours: Sequence[Routes], settings: Settings) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """Serve the API's description: ``/openapi.json`` for tools, and Swagger UI at ``/docs`` for people.
 
+:mod:`.document` makes it.
+
 Swagger UI's files come with the package flask-openapi3-swagger. The package is never imported. Its folder is looked up
 when a client first asks for a file, so it does not slow the start.
 """
@@ -11,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from flask import Response
+from flask import Response, request
 from pydantic import BaseModel, Field
 
 from ..errors import NotFound
@@ -63,7 +65,7 @@ _KEPT_SECONDS = 3600
 class Asset(BaseModel):
     """A file of the page."""
 
-    file: str = Field(json_schema_extra={"enum": list(_FILES)})
+    file: str = Field(description=f"One of {', '.join(_FILES)}.")
 
 
 def _text(*mimetypes: str) -> dict[str, Any]:
@@ -73,19 +75,40 @@ def _text(*mimetypes: str) -> dict[str, Any]:
 api = Routes("reference", "reference", prefix=None, public=True)
 
 
+_DOCUMENT = {"content": {"application/json": {"schema": {"type": "object", "additionalProperties": True}}}}
+
+
 @api.get(
     "/openapi.json",
-    responses={200: {"content": {"application/json": {"schema": {"type": "object"}}}}, **errors_of_anyone()},
+    responses={200: _DOCUMENT, 304: None, **errors_of_anyone()},
     summary="This document",
+    operation_id="getOpenApi",
 )
-def openapi_json() -> dict[str, Any]:
+def openapi_json() -> Response:
     """This document."""
-    return backend().document()
+    document = backend().document()
+    compressed = request.accept_encodings["gzip"] > 0
+    response = Response(document.compressed if compressed else document.plain, mimetype="application/json")
+    if compressed:
+        response.content_encoding = "gzip"
+    # Weak, as both forms have one tag: a client may keep one and be asked about the other.
+    response.set_etag(document.tag, weak=True)
+    response.vary.add("Accept-Encoding")
+    response.headers["Cache-Control"] = "no-cache"  # kept, and asked about each time
+    response.make_conditional(request)
+    return response
 
 
-@api.get("/docs", responses={200: _text("text/html"), **errors_of_anyone()}, summary="This document, for people")
+@api.get(
+    "/docs",
+    responses={200: _text("text/html"), 308: None, **errors_of_anyone()},
+    summary="This document, for people",
+    operation_id="getDocsPage",
+)
 def page() -> Response:
     """This document, for people."""
+    if request.path.endswith("/"):
+        return Response(status=308, headers={"Location": "../docs"})  # the page's links are relative
     return Response(_PAGE, mimetype="text/html", headers={"Content-Security-Policy": _POLICY})
 
 
@@ -93,6 +116,7 @@ def page() -> Response:
     "/docs/<file>",
     responses={200: _text("text/css", "text/javascript"), **errors_of_anyone(NotFound)},
     summary="What the page for people consists of",
+    operation_id="getDocsAsset",
 )
 def asset(path: Asset) -> Response:
     """What the page for people consists of."""

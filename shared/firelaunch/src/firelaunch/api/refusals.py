@@ -6,7 +6,7 @@ from http import HTTPStatus
 from itertools import groupby
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import (
     AnswerFiltered,
@@ -101,6 +101,11 @@ class ErrorDetail(BaseModel):
 class ErrorAnswer(BaseModel):
     """The form of every error."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"error": {"code": NotFound.code, "message": NotFound.message, "request_id": _SOME_ID}}
+        }
+    )
     error: ErrorDetail
 
 
@@ -112,7 +117,7 @@ def errors(*kinds: type[FirelaunchError]) -> dict[Any, Any]:
 def errors_of_anyone(*kinds: type[FirelaunchError]) -> dict[Any, Any]:
     """Return the ``responses`` of these errors and of those that every route may give.
 
-    The schemas list the error codes.
+    The examples are of all error codes; all of them have one schema, so that a generated client has one type of them.
     """
     unread = {status: _refusal(status, {BadRequest.code: why}) for status, why in _UNREAD.items()}
     kinds_of_route: set[type[FirelaunchError]] = {FirelaunchError, BadRequest, *kinds}
@@ -123,15 +128,13 @@ def errors_of_anyone(*kinds: type[FirelaunchError]) -> dict[Any, Any]:
 
 
 def _refusal(status: str, messages: dict[str, str]) -> dict[str, Any]:
-    code = {"properties": {"error": {"properties": {"code": {"enum": list(messages)}}}}}
     examples = {
         code: {"value": {"error": {"code": code, "message": message, "request_id": _SOME_ID}}}
         for code, message in messages.items()
     }
-    form = {"allOf": [{"$ref": "#/components/schemas/ErrorAnswer"}, code]}
     answer: dict[str, Any] = {
         "description": HTTPStatus(int(status)).phrase,
-        "content": {"application/json": {"schema": form, "examples": examples}},
+        "content": {"application/json": {"schema": ErrorAnswer, "examples": examples}},
     }
     if status in _HEADERS:
         name, description, kind = _HEADERS[status]

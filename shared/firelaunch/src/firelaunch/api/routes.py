@@ -10,13 +10,14 @@ from functools import cached_property, wraps
 from types import NoneType, UnionType
 from typing import Any, TypedDict, TypeVar, Union, Unpack, get_args, get_origin, get_type_hints
 
+from flask import request
 from flask_openapi3 import APIBlueprint
-from flask_openapi3.models import Tag
 from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter, create_model
 from werkzeug.wrappers import Response
 
 from ..errors import (
     AlreadyExists,
+    BadRequest,
     Conflict,
     FeatureMissing,
     Fenced,
@@ -30,10 +31,9 @@ from ..errors import (
 )
 from ..paging import Page
 from .refusals import errors, errors_of_anyone
+from .schemas import whole_example
 
 __all__ = ["Route", "RouteOptions", "Routes", "place_of"]
-
-_BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 
 _OF_A_VIEW: tuple[type[FirelaunchError], ...] = (
     *(TooLarge, InvalidId, InvalidCursor, NotFound),
@@ -51,7 +51,10 @@ class RouteOptions(TypedDict, total=False):
     a feature that the caller's plan has to switch on. ``public`` says whether it needs no token; as its ``Routes`` if
     left out. ``status`` is that of an answer that names none. ``errors`` are errors that the view may raise beside
     those of all routes. ``responses`` describes answers by status; the view's return annotation does if left out. With
-    errors among them, they are all there are. The rest are options of flask-openapi3's.
+    errors among them, they are all there are. ``operation_id`` names the operation in generated clients; made of the
+    names of the routes and the view if left out. ``consumes`` are the media types of a body that is no JSON, which the
+    view reads from Flask's ``request``: any other is a 400. ``produces`` are those of an answer that is no JSON.
+    ``openapi_extensions`` are put into the operation as they are.
     """
 
     summary: str
@@ -61,6 +64,9 @@ class RouteOptions(TypedDict, total=False):
     status: int
     errors: Sequence[type[FirelaunchError]]
     responses: Any
+    operation_id: str
+    consumes: Sequence[str]
+    produces: Sequence[str]
     deprecated: bool
     endpoint: str
     openapi_extensions: Any
@@ -84,12 +90,17 @@ class Route:
     feature: str | None = None
     status: int | None = None
     errors: tuple[type[FirelaunchError], ...] = ()
+    consumes: tuple[str, ...] = ()
+    produces: tuple[str, ...] = ()
     replaceable: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
-        """The method and the path without the names of its placeholders: two routes of one key are one to a client."""
-        return self.method, re.sub(r"<[^>]*>", "<>", self.path)
+        """The method and the path without the names of its placeholders: two routes of one key are one to a client.
+
+        A slash at the end makes no other route: requests with it and without it are answered alike.
+        """
+        return self.method, re.sub(r"<[^>]*>", "<>", self.path).rstrip("/") or "/"
 
     @cached_property
     def hints(self) -> dict[str, Any]:
@@ -124,6 +135,9 @@ class Route:
 
     def _success(self) -> dict[Any, Any]:
         hint = _body_type(self.hints.get("return", Any))
+        if self.produces:
+            content = {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in self.produces}
+            return {self.status or 200: {"content": content}}
         if hint is NoneType:
             return {self.status or 204: None}
         if hint is Any:
@@ -136,9 +150,10 @@ class Route:
 
         What pydantic sends is what the annotation says: a model's subclass has no more fields in the answer.
         """
+        view = _consuming(self.view, self.consumes) if self.consumes else self.view
         if self.answer is Any:
-            return self.view if self.status is None else _with_status(self.view, self.status)
-        adapter, view, usual = TypeAdapter(self.answer), self.view, self.status or 200
+            return view if self.status is None else _with_status(view, self.status)
+        adapter, usual = TypeAdapter(self.answer), self.status or 200
 
         @wraps(view, updated=())
         def serve(**arguments: Any) -> Any:
@@ -208,11 +223,11 @@ class Routes:
     ) -> Callable[[View], View]:
         own: dict[str, Any] = {"public": self.public, **options}
         known = {name: own.pop(name) for name in ("public", "feature", "status") if name in own}
-        faults = tuple(own.pop("errors", ()))
+        several: Any = {name: tuple(own.pop(name, ())) for name in ("errors", "consumes", "produces")}
 
         def register(view: View) -> View:
             path = self.prefix + rule
-            route = Route(method, rule, path, view, own, **known, errors=faults, replaceable=replaceable)
+            route = Route(method, rule, path, view, own, **known, **several, replaceable=replaceable)
             self.routes = [each for each in self.routes if not (each.replaceable and each.key == route.key)]
             self.routes.append(route)
             return view
@@ -226,28 +241,12 @@ class Routes:
         number = namesakes.index(route)
         return f"{self.name}.{name}" if number == 0 else f"{self.name}.{name}_{number + 1}"
 
-    def blueprint(self, *, documented: bool, routes: Sequence[Route] | None = None) -> APIBlueprint:
-        """Return a new blueprint with the routes.
-
-        Args:
-            documented: collect the routes' descriptions for the OpenAPI document. Collecting is slower than serving,
-                so the app does it on separate blueprints, when a client first asks for the document.
-            routes: those of the routes to take; all if left out.
-        """
-        blueprint = APIBlueprint(
-            self.name, __name__, doc_ui=documented, url_prefix=self.prefix or None, abp_tags=[Tag(name=self.tag)]
-        )
-        for route in self.routes if routes is None else routes:
-            # Callables are left out of a blueprint that only serves: they describe the route for the document.
-            options = (
-                route.described()
-                if documented
-                else {name: value for name, value in route.options.items() if not callable(value)}
-            )
-            options["endpoint"] = self.endpoint(route).partition(".")[2]
-            if not route.public:
-                options["security"] = _BEARER
-            getattr(blueprint, route.method)(route.rule, **options)(route.served())
+    def blueprint(self) -> APIBlueprint:
+        """Return a new blueprint that serves the routes. :mod:`.document` describes them."""
+        blueprint = APIBlueprint(self.name, __name__, doc_ui=False, url_prefix=self.prefix or None)
+        for route in self.routes:
+            endpoint = self.endpoint(route).partition(".")[2]
+            getattr(blueprint, route.method)(route.rule, endpoint=endpoint)(route.served())
         return blueprint
 
 
@@ -258,6 +257,18 @@ def place_of(view: Callable[..., Any]) -> str:
     code = getattr(inspect.unwrap(view), "__code__", None)
     name = getattr(view, "__name__", repr(view))
     return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"
+
+
+def _consuming(view: Callable[..., Any], media_types: Sequence[str]) -> Callable[..., Any]:
+    """Wrap a view so that it runs for bodies of these media types alone."""
+
+    @wraps(view, updated=())
+    def serve(**arguments: Any) -> Any:
+        if request.mimetype not in media_types:
+            raise BadRequest(f"Send a body with one of these as its Content-Type: {', '.join(media_types)}.")
+        return view(**arguments)
+
+    return serve
 
 
 def _with_status(view: Callable[..., Any], status: int) -> Callable[..., Any]:
@@ -293,7 +304,7 @@ def _documented(hint: Any, view: str) -> type[BaseModel]:
         return hint
     origin, item = get_origin(hint), next(iter(get_args(hint)), None)
     if origin in {list, Page} and isinstance(item, type) and issubclass(item, BaseModel):
-        shown = item.model_json_schema(mode="serialization").get("example")
+        shown = whole_example(item)
         examples = None if shown is None else [shown]
         if origin is list:
             return _root_model(f"{item.__name__}List", hint, examples)

@@ -105,6 +105,7 @@ api = Routes("search", "documents", prefix="/v1")
 @api.post(
     "/search",
     responses={200: SearchAnswer, **errors(TooLarge, *OF_THE_INDEX, *_OF_EMBEDDING)},
+    operation_id="searchDocuments",
     summary="Search in documents",
 )
 def search(body: Question) -> dict[str, Any]:

@@ -50,7 +50,7 @@ _POLICY = "; ".join(
 class Asset(BaseModel):
     """A file of the page."""
 
-    name: str = Field(json_schema_extra={"enum": list(_ASSETS)})
+    name: str = Field(description=f"One of {', '.join(_ASSETS)}.")
 
 
 def _text(*mimetypes: str) -> dict[str, object]:
@@ -63,6 +63,7 @@ api = Routes("tryout", "development", prefix=None, public=True)
 @api.get(
     "/",
     responses={200: _text("text/html"), **errors_of_anyone()},
+    operation_id="getTryoutPage",
     summary="Talk to the app from a browser, on a laptop",
 )
 def page() -> Response:
@@ -75,6 +76,7 @@ def page() -> Response:
 @api.get(
     "/tryout/<name>",
     responses={200: _text("text/css", "text/javascript"), **errors_of_anyone(NotFound)},
+    operation_id="getTryoutAsset",
     summary="What the page to talk to the app consists of",
 )
 def asset(path: Asset) -> Response:

@@ -87,6 +87,7 @@ api = Routes("ui", "useChat", prefix="/v1")
 @api.post(
     "/chat",
     responses={200: streamed(UI_STREAM), **errors(*OF_A_TURN, Conflict)},
+    operation_id="sendFromUseChat",
     summary="Send a message from useChat",
     description="A chat that is not there is made. What was said before is what the service has stored; earlier "
     "messages in the body are not read. A message that is sent twice is answered once. An error after the stream "

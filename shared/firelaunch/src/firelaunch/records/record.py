@@ -64,9 +64,7 @@ class Record(BaseModel):
         schema = handler(core_schema)
         model = handler.resolve_ref_schema(schema)
         if handler.mode == "serialization" and "example" in model:
-            fields = model["properties"].items()
-            defaults = {name: field["default"] for name, field in fields if "default" in field}
-            model["example"] = {**defaults, **model["example"], **_EXAMPLE}
+            model["example"] = {**model["example"], **_EXAMPLE}
         return schema
 
     @computed_field(description="The record's id.")  # type: ignore[prop-decorator]

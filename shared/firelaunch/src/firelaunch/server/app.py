@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from flask import Flask, Request, Response, g, jsonify, request
 from flask.json.provider import DefaultJSONProvider
 from flask_cors import CORS
-from flask_openapi3 import APIBlueprint, OpenAPI
-from flask_openapi3.models import Info
+from flask_openapi3 import OpenAPI
 from pydantic import ValidationError
 from pydantic_core import from_json, to_jsonable_python
 from werkzeug.exceptions import HTTPException
@@ -46,8 +46,8 @@ from ..api import (
     ui,
 )
 from ..api.base import LOCALHOST, ViewContext
-from ..api.own_routes import OwnRoutes, merged
-from ..api.refusals import ErrorAnswer
+from ..api.document import Document, describe
+from ..api.own_routes import OwnRoutes
 from ..api.routes import Routes
 from ..chats.ui_events import UI_HEADERS
 from ..errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
@@ -108,21 +108,8 @@ _NOUNS = (
 )
 """The modules with the API's routes, in the order of the OpenAPI document."""
 
+_BODILESS = frozenset({204, 304})
 _CODES = {405: "method_not_allowed", 413: "too_large"}
-
-
-_BEARER = {
-    "type": "http",
-    "scheme": "bearer",
-    "bearerFormat": "JWT",
-    "description": "A Firebase ID token whose custom claim `apps` names a role in this app; on a laptop, a token of "
-    "`POST /dev/token`. Where the settings have `identity.app_check`, an App Check token is wanted beside it, as the "
-    "header `X-Firebase-AppCheck`.",
-}
-_ABOUT = (
-    "Times are UTC, amounts of money whole micro-dollars. Every error has the form of `ErrorAnswer`; its `code` is "
-    "stable. A method that a path does not have is a 405, `method_not_allowed`, whose `Allow` lists those it has."
-)
 
 
 class _Request(Request):
@@ -183,8 +170,6 @@ class App(OpenAPI):
     def __init__(
         self,
         import_name: str,
-        title: str = "firelaunch app",
-        version: str = "1",
         *,
         routes: Sequence[Routes] = (),
         collections: Sequence[Any] = (),
@@ -193,13 +178,10 @@ class App(OpenAPI):
     ) -> None:
         super().__init__(
             import_name,
-            info=Info(title=title, version=version),
-            security_schemes={"bearer": _BEARER},
             # The library's documentation page scans all installed packages for add-ons, which would slow every start.
             doc_ui=False,
             validation_error_status=400,
             validation_error_callback=invalid,
-            validation_error_model=ErrorAnswer,
             static_folder=None,
         )
         self.declared = Declared(tuple(routes), tuple(collections), tuple(jobs), tuple(events))
@@ -230,14 +212,17 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
         services.store.declare_users(user_fields(app.declared.collections))
         services.documents.declare_searchable(each.name for each in app.declared.collections if each.searchable)
     own = OwnRoutes(app.declared.routes, _routes(), settings, app.declared.collections)
-    app.info.title = settings.app.name
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
+    # A slash at the end of a path changes nothing: a redirect would fail a browser's preflight, and lose some bodies.
+    app.url_map.strict_slashes = False
     app.write_seconds = settings.limits.write_seconds
     app.body_seconds = settings.limits.body_seconds
     app.about = f": {settings.app.id}, {settings.environment.mode} mode, {settings.provider} model"
     if settings.environment.development:
         app.about += "; / to talk to it, /docs for its API"
-    origins = [*settings.cors.origins, *([LOCALHOST] if settings.environment.development else [])]
+    # As patterns: flask-cors would take the brackets of an IPv6 address for a pattern.
+    origins = [origin if origin == "*" else f"^{re.escape(origin)}$" for origin in settings.cors.origins]
+    origins += [LOCALHOST] if settings.environment.development else []
     CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After", *UI_HEADERS], max_age=3600)
     configure_logs(
         structured=settings.environment.on_cloud_run, project=settings.cloud.project, content=settings.logs.content
@@ -258,12 +243,16 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     app.start_jobs = lambda: _start_jobs(app, services, runner, work)
     app.runner = runner
     slots = follower_slots(max(1, settings.cloud.concurrency // 2))
-    document = cache(partial(_document, app, services, own))
+
+    @cache
+    def document() -> Document:
+        return describe(settings.app.name, _routes(services), own.declared)
+
     app.extensions["firelaunch"] = ViewContext(
         services, turns, Answers(services, app.shutdown, slots), Uploads(services), document
     )
     for routes in [*_routes(services), *own.declared]:
-        app.register_api(routes.blueprint(documented=False))
+        app.register_api(routes.blueprint())
     if own.public:
         log.info("public routes, which need no token: %s", ", ".join(own.public))
     if services.internal is not None:
@@ -304,32 +293,6 @@ def _routes(services: Services | None = None) -> list[Routes]:
     routes = [noun.api for noun in _NOUNS]
     development = services is None or services.dev_identity is not None
     return [*routes, dev.api, tryout.api] if development else routes
-
-
-def _document(app: App, services: Services, own: OwnRoutes) -> dict[str, Any]:
-    document = _described(app, [routes.blueprint(documented=True) for routes in _routes(services)])
-    for routes in own.declared:
-        for route in routes.routes:  # one at a time, since models of one name may differ
-            merged(document, _described(app, [routes.blueprint(documented=True, routes=[route])]))
-    return document
-
-
-def _described(app: App, blueprints: Sequence[APIBlueprint]) -> dict[str, Any]:
-    described = App(app.import_name)
-    described.info = Info(title=app.info.title, version=app.info.version, description=_ABOUT)
-    for blueprint in blueprints:
-        described.register_api(blueprint)
-    document: dict[str, Any] = described.api_doc
-    for path in document["paths"].values():
-        for operation in path.values():
-            # The library uses a view's docstring as its description; here docstrings repeat the summary.
-            if operation.get("description", "").rstrip(".") == operation["summary"].rstrip("."):
-                del operation["description"]
-            # The library takes headers as a pydantic model only, and would rebuild its schema for each request.
-            headers = operation.pop("x-headers", [])
-            if headers:
-                operation["parameters"] = [*operation.get("parameters", []), *headers]
-    return document
 
 
 def _beside_first_request(services: Services) -> Callable[[], None]:
@@ -377,6 +340,7 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
     @app.after_request
     def finish(response: Response) -> Response:
         own.leave_with(response)
+        _drop_type_without_body(response)
         response.headers["X-Request-Id"] = REQUEST_ID.get() or ""
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers["X-Content-Type-Options"] = "nosniff"
@@ -385,6 +349,12 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
             milliseconds = (time.monotonic() - g.began) * 1000
             log.info("%s %s %s %.0f ms", request.method, request.url_rule or "-", response.status_code, milliseconds)
         return response
+
+
+def _drop_type_without_body(response: Response) -> None:
+    """Take Flask's default type from an answer that has no body, which a client would try to read."""
+    if response.status_code in _BODILESS:
+        response.headers.pop("Content-Type", None)
 
 
 def handle_errors(app: App) -> None:

@@ -81,10 +81,15 @@ _STATUSES: dict[type[Exception], tuple[int, str]] = {
 
 
 def _write_error(sock: Any, status: int, reason: str) -> None:
-    """Answer a request that the app does not get, in the format of the app's errors."""
+    """Answer a request that the app does not get, in the format of the app's errors.
+
+    Pages of any origin may read it, since which origin asked is not known, and it has nothing of the app in it. Without
+    that a page would learn of no status, and take a token that is too long for a network that is down.
+    """
     detail = {"code": "invalid_request" if status < 500 else "internal", "message": f"{reason}.", "request_id": ""}
     body = json.dumps({"error": detail}).encode()
     head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    head += "Access-Control-Allow-Origin: *\r\nX-Content-Type-Options: nosniff\r\n"
     util.write_nonblock(sock, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from .environments import DEFAULT_REGION
+from .origins import browser_origin
 
 __all__ = [
     "AfterTurn",
@@ -120,8 +121,10 @@ class Cloud(Section):
 class Cors(Section):
     """``[cors]``: which web pages may call the API from a browser."""
 
-    origins: tuple[str, ...] = Field(
-        default=(), description='Origins such as "https://app.example.com". On a laptop, localhost is always allowed.'
+    origins: tuple[Annotated[str, AfterValidator(browser_origin)], ...] = Field(
+        default=(),
+        description='Origins as browsers send them, such as "https://app.example.com": no path, no pattern. "*" is any '
+        "page. On a laptop, localhost is always allowed.",
     )
 
 

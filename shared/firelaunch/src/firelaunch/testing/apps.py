@@ -106,7 +106,7 @@ class User:
     def upload(self, name: str, content: bytes, **form: str) -> TestResponse:
         """Upload a document as a file."""
         data = {"file": (io.BytesIO(content), name), **form}
-        return self.client.post("/v1/documents", data=data, headers=self._headers(), content_type="multipart/form-data")
+        return self.client.post("/v1/uploads", data=data, headers=self._headers(), content_type="multipart/form-data")
 
     def document(self, document: str, seconds: float = 60.0, *, library: bool = False) -> dict[str, Any]:
         """Wait until a document is ready or failed, and return it.

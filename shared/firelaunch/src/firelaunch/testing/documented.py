@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Mapping
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 from flask import Response, request
@@ -52,12 +54,21 @@ class Documented:
             return f"{here}: {media_type!r} is not in the document"
         if media_type != "application/json":
             return None
-        faults = self._validator(path, method.lower(), key).iter_errors(json.loads(body))
-        return next((f"{here}: {fault.json_path}: {fault.message}" for fault in faults), None)
+        answer = json.loads(body)
+        faults = self._validator(path, method.lower(), key).iter_errors(answer)
+        fault = next((f"{here}: {fault.json_path}: {fault.message}" for fault in faults), None)
+        return fault or _undocumented_code(here, answer, content[media_type].get("examples", {}), status)
 
     def _make_validator(self, path: str, method: str, status: str) -> Draft202012Validator:
         documented = self._document["paths"][path][method]["responses"][status]["content"]["application/json"]
         return Draft202012Validator({**documented["schema"], "components": self._document["components"]})
+
+
+def _undocumented_code(here: str, answer: Any, examples: Mapping[str, Any], status: int) -> str | None:
+    """Return a problem if an error's code is in no example. Those of JSON-RPC are numbers, and the protocol's own."""
+    code = answer["error"]["code"] if status >= 400 else 0
+    known = [example["value"]["error"]["code"] for example in examples.values()] if isinstance(code, str) else [code]
+    return None if code in known else f"{here}: the error code is not in the document: {code!r}"
 
 
 def watch(app: App, documented: Documented | None = None) -> list[str]:
@@ -67,14 +78,16 @@ def watch(app: App, documented: Documented | None = None) -> list[str]:
         documented: the checker; one of the app's own document if left out. Call this before the app's first request.
     """
     problems: list[str] = []
-    checker = cache(lambda: documented or Documented(app.extensions["firelaunch"].document()))
+    checker = cache(lambda: documented or Documented(app.extensions["firelaunch"].document().content))
 
     @app.after_request
     def check(response: Response) -> Response:
         if request.url_rule is None or request.method in _UNDOCUMENTED:
             return response
         path = re.sub(r"<(?:[^:>]*:)?", "{", str(request.url_rule)).replace(">", "}")
-        body = b"" if response.mimetype == "text/event-stream" else response.get_data()
+        unread = response.mimetype == "text/event-stream" or response.status_code == HTTPStatus.NOT_MODIFIED
+        body = b"" if unread else response.get_data()
+        body = gzip.decompress(body) if response.content_encoding == "gzip" else body
         problem = checker().problem(request.method, path, response.status_code, response.mimetype or "", body)
         if problem is not None:
             problems.append(problem)

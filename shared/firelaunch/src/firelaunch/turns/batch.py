@@ -54,7 +54,7 @@ blanks are from OWASP: https://owasp.org/www-community/attacks/CSV_Injection."""
 class Input(BaseModel):
     """One thing to be answered."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, title="BatchInput")
     text: str = Field(min_length=1, max_length=100_000)
     id: str = Field(default="", max_length=200, description="Comes back with the answer.")
 

@@ -95,7 +95,7 @@ export async function upload(file, progress) {
 function posted(body, progress) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", "v1/documents");
+    request.open("POST", "v1/uploads");
     request.setRequestHeader("Authorization", `Bearer ${token}`);
     request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
     request.onload = () => resolve(request);
