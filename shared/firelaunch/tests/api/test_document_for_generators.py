@@ -372,7 +372,7 @@ def test_an_operation_id_that_is_taken_is_made_free() -> None:
         return made
 
     groups = [routes("a", "b_c", "/1"), routes("a_b", "c", "/2"), routes("a-b", "c", "/3")]
-    paths = describe("x", [], groups).content["paths"]
+    paths = describe("x", "1", [], groups).content["paths"]
     assert [item["get"]["operationId"] for item in paths.values()] == ["aBC", "aBC2", "aBC3"]
 
 

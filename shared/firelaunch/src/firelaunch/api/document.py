@@ -62,11 +62,12 @@ class Document:
         return hashlib.sha256(self.plain).hexdigest()[:32]
 
 
-def describe(title: str, ours: Sequence[Routes], own: Sequence[Routes]) -> Document:
+def describe(title: str, version: str, ours: Sequence[Routes], own: Sequence[Routes]) -> Document:
     """Return the document of an app.
 
     Args:
         title: the app's name.
+        version: the version of the app's API.
         ours: firelaunch's own routes. Those of the app leave their part of the document as it is.
         own: the app's routes.
     """
@@ -88,7 +89,7 @@ def describe(title: str, ours: Sequence[Routes], own: Sequence[Routes]) -> Docum
     return Document(
         {
             "openapi": "3.1.0",
-            "info": {"title": title, "version": "1", "description": _ABOUT},
+            "info": {"title": title, "version": version, "description": _ABOUT},
             "servers": [{"url": "/", "description": "The service that this document is from."}],
             "tags": [{"name": tag} for tag in tags],
             "paths": paths,

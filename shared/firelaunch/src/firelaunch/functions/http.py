@@ -26,7 +26,7 @@ def function_app(name: str, max_body: int) -> App:
         name: the function's name.
         max_body: most bytes of a request's body.
     """
-    app = App(name)
+    app = App(name, title=name)
     app.config["MAX_CONTENT_LENGTH"] = max_body
     handle_errors(app)
     app.register_error_handler(ValidationError, invalid)

@@ -19,6 +19,7 @@ from flask import Flask, Request, Response, g, jsonify, request
 from flask.json.provider import DefaultJSONProvider
 from flask_cors import CORS
 from flask_openapi3 import OpenAPI
+from flask_openapi3.models import Info
 from pydantic import ValidationError
 from pydantic_core import from_json, to_jsonable_python
 from werkzeug.exceptions import HTTPException
@@ -170,6 +171,8 @@ class App(OpenAPI):
     def __init__(
         self,
         import_name: str,
+        title: str = "firelaunch app",
+        version: str = "1",
         *,
         routes: Sequence[Routes] = (),
         collections: Sequence[Any] = (),
@@ -178,6 +181,7 @@ class App(OpenAPI):
     ) -> None:
         super().__init__(
             import_name,
+            info=Info(title=title, version=version),
             # The library's documentation page scans all installed packages for add-ons, which would slow every start.
             doc_ui=False,
             validation_error_status=400,
@@ -212,6 +216,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
         services.store.declare_users(user_fields(app.declared.collections))
         services.documents.declare_searchable(each.name for each in app.declared.collections if each.searchable)
     own = OwnRoutes(app.declared.routes, _routes(), settings, app.declared.collections)
+    app.info.title = settings.app.name
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
     # A slash at the end of a path changes nothing: a redirect would fail a browser's preflight, and lose some bodies.
     app.url_map.strict_slashes = False
@@ -246,7 +251,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
 
     @cache
     def document() -> Document:
-        return describe(settings.app.name, _routes(services), own.declared)
+        return describe(app.info.title, app.info.version, _routes(services), own.declared)
 
     app.extensions["firelaunch"] = ViewContext(
         services, turns, Answers(services, app.shutdown, slots), Uploads(services), document
