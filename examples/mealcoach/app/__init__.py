@@ -17,9 +17,9 @@ def create_app(environ: Mapping[str, str] = os.environ) -> App:
     app = App(
         __name__,
         routes=[meals.routes, days.routes, pictures.routes, summaries.routes],
-        collections=[meals.meals, days.days, pictures.pictures, summaries.summaries],
+        collections=[meals.meals, days.days, summaries.summaries],
         jobs=[summaries.weekly_summary],
-        events=[days.meal_written],
+        events=[days.meal_written, pictures.meal_deleted],
     )
     init_app(app, build(settings), workflow.answer)
     return app

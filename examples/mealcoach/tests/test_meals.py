@@ -8,7 +8,7 @@ from firelaunch.testing.documented import watch
 from firelaunch.testing.indexes import missing_indexes
 from firelaunch.testing.models import ModelServer, Reply
 
-from app import ROOT, create_app, days, meals, pictures, summaries
+from app import ROOT, create_app, days, meals, summaries
 
 LUNCH = {"name": "Soup", "kcal": 300, "kind": "lunch", "day": "2026-03-02"}
 
@@ -81,6 +81,21 @@ def test_a_meals_picture_is_kept_and_replaced(ada: User) -> None:
     answer = ada.get(picture)
     assert (answer.data, answer.mimetype) == (b"\xff\xd8 second", "image/jpeg")
     assert ada.put(picture, b"<script>", Content_Type="text/html").status_code == 400
+    large = b"\xff\xd8" * 2_000_000
+    assert ada.put(picture, large, Content_Type="image/jpeg").status_code == 204
+    assert ada.get(picture).data == large
+    assert ada.put(picture, b"x" * 10_000_001, Content_Type="image/jpeg").status_code == 413
+
+
+def test_a_meals_picture_goes_with_the_meal(app: App, ada: User) -> None:
+    meal = f"/api/meals/{ada.post('/api/meals', LUNCH).get_json()['id']}"
+    ada.put(f"{meal}/picture", b"jpeg", Content_Type="image/jpeg")
+    ada.patch(meal, {"kcal": 1})
+    run_jobs(app)
+    assert ada.get(f"{meal}/picture").data == b"jpeg"
+    ada.delete(meal)
+    run_jobs(app)
+    assert ada.get(f"{meal}/picture").status_code == 404
 
 
 def test_the_document_of_routes_tells_the_truth(app: App) -> None:
@@ -95,5 +110,5 @@ def test_the_document_of_routes_tells_the_truth(app: App) -> None:
 
 
 def test_every_query_has_its_index() -> None:
-    own = (meals.meals, days.days, pictures.pictures, summaries.summaries)
+    own = (meals.meals, days.days, summaries.summaries)
     assert missing_indexes(ROOT / "app", own) == []

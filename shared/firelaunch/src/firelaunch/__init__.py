@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .api.base import data as data
     from .api.base import enqueue as enqueue
     from .api.base import example as example
+    from .api.base import file_response as file_response
     from .api.crud import crud as crud
     from .api.routes import Routes as Routes
     from .errors import BadRequest as BadRequest
@@ -110,6 +111,7 @@ _HOME = {
     "data": "api.base",
     "enqueue": "api.base",
     "example": "api.base",
+    "file_response": "api.base",
     "init_app": "server.app",
     "job": "worker.job_definitions",
     "moderated": "turns.guardrails",

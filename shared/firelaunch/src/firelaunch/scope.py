@@ -263,6 +263,14 @@ class Scope:
         """Return the path of the record of one export of the user's data. Its id is that of the export's job."""
         return f"{self._user()}/exports/{check_id(job_id)}"
 
+    def kept_files(self) -> str:
+        """Return the path of the collection of the files that the app keeps, for the user or for itself."""
+        return f"{self.root}/kept_files"
+
+    def kept_file(self, file_id: str) -> str:
+        """Return the path of one file that the app keeps. Its content lies below the same path in the bucket."""
+        return f"{self.kept_files()}/{check_record_id(file_id)}"
+
     def member(self) -> str:
         """Return the path of the user's membership, in the app's own collection."""
         self._user()

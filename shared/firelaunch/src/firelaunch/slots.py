@@ -17,6 +17,9 @@ from .errors import FirelaunchError
 
 __all__ = ["Pace", "Slots"]
 
+_REMEMBERED = 10_000
+"""The users whose pace is remembered, beyond which those who used nothing of late are forgotten."""
+
 _MINUTE = 60.0
 """Seconds of a minute."""
 
@@ -88,27 +91,32 @@ class Pace:
         self._seconds = 60 / per_minute if per_minute else 0.0
         self._clock = clock
         self._lock = threading.Lock()
-        self._free_at = 0.0
+        self._free_at: dict[str, float] = {}
 
     def take(self, units: int) -> float:
         """Take units, and return the seconds to wait before using them."""
         with self._lock:
             now = self._clock()
-            start = max(now, self._free_at)
-            self._free_at = start + units * self._seconds
+            start = max(now, self._free_at.get("", 0.0))
+            self._free_at[""] = start + units * self._seconds
             return start - now
 
-    def admit(self) -> float:
+    def admit(self, user: str = "") -> float:
         """Take a unit to use at once, and return 0. While a minute's units are used up, return the seconds to wait.
 
         Units that were not used for a minute may all be used at once.
+
+        Args:
+            user: whose units they are. Each user has as many; "" is everybody together.
         """
         with self._lock:
             now = self._clock()
-            used = max(now, self._free_at) + self._seconds - now
+            if len(self._free_at) > _REMEMBERED:
+                self._free_at = {name: free_at for name, free_at in self._free_at.items() if free_at > now}
+            used = max(now, self._free_at.get(user, 0.0)) + self._seconds - now
             if used > _MINUTE:
                 return used - _MINUTE
-            self._free_at = now + used
+            self._free_at[user] = now + used
             return 0.0
 
 

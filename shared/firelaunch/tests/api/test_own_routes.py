@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path as File
 from typing import Any, Literal
 
@@ -20,8 +20,8 @@ from firelaunch.testing.apps import SETTINGS, sign_in, write_app
 from firelaunch.testing.documented import Documented, watch
 from firelaunch.worker import JobRun
 from firelaunch.worker.job_definitions import job
-from flask import Response
-from pydantic import BaseModel, Field
+from flask import Response, request
+from pydantic import BaseModel, Field, field_validator
 
 PLANS = """
 [plans.pro]
@@ -52,6 +52,21 @@ class NewMeal(Body):
 
 class KindQuery(PageQuery):
     kind: Literal["lunch", "other"] | None = None
+
+
+class Nap(Body):
+    title: str = ""
+    long: timedelta = timedelta()
+    divided: int = 1
+
+    @field_validator("divided")
+    @classmethod
+    def _divide(cls, value: int) -> int:
+        return 100 // value
+
+
+class NapQuery(BaseModel):
+    long: timedelta = timedelta()
 
 
 SOUP = Meal(name="Soup", kcal=300, eaten_at=datetime(2026, 3, 1, 12, tzinfo=UTC), kind="lunch")
@@ -220,14 +235,31 @@ def test_a_public_view_has_no_caller_and_reaches_no_users_data(make_own: MakeOwn
     def root() -> dict[str, str]:
         return {"root": caller_services().store.scope.root}
 
+    def their_uid() -> str:
+        return caller().uid
+
     @routes.get("/open/who")
+    def who() -> dict[str, str]:
+        return {"uid": their_uid()}
+
+    app = make_own(routes, checked=False)
+    ada = sign_in(app, "ada")
+    assert ada.get("/api/open/root").get_json() == {"root": "apps/demo"}
+    answer = ada.get("/api/open/who")  # whoever asks, with a token or without
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (401, "unauthenticated")
+
+
+def test_a_public_view_that_asks_for_its_caller_is_refused_at_start(make_own: MakeOwn) -> None:
     def who() -> dict[str, str]:
         return {"uid": caller().uid}
 
-    app = make_own(routes)
-    ada = sign_in(app, "ada")
-    assert ada.get("/api/open/root").get_json() == {"root": "apps/demo"}
-    assert ada.get("/api/open/who").status_code == 500  # whoever asks, with a token or without
+    def admin() -> None:
+        admins_only()
+
+    for view, name in ((who, "caller()"), (admin, "admins_only()")):
+        routes = Routes("open", public=True)
+        routes.get("/open/who")(view)
+        assert f"the view calls {name}" in refusal(make_own, routes)
 
 
 def test_a_feature_opens_a_route_to_plans_that_have_it(app: App) -> None:
@@ -276,7 +308,7 @@ def test_a_view_enqueues_a_job_for_its_caller_and_for_nobody_else(make_own: Make
 # Bounds of public routes
 
 
-def test_public_routes_are_bounded_a_minute_in_all_and_others_are_not(make_own: MakeOwn) -> None:
+def test_public_routes_are_bounded_a_minute_in_all_and_others_by_their_user(make_own: MakeOwn) -> None:
     settings = SETTINGS.replace("[limits]", "[limits]\npublic_requests_per_minute = 5") + PLANS
     app = make_own(routes_of_meals(), settings=settings)
     client = app.test_client()
@@ -285,6 +317,65 @@ def test_public_routes_are_bounded_a_minute_in_all_and_others_are_not(make_own: 
     assert answers[-1].get_json()["error"]["code"] == "rate_limited"
     assert 1 <= int(answers[-1].headers["Retry-After"]) <= 12
     assert sign_in(app, "ada").get("/api/meals").status_code == 200
+
+
+def test_a_users_requests_to_own_routes_are_bounded_a_minute_and_another_users_go_on(make_own: MakeOwn) -> None:
+    settings = SETTINGS.replace("[limits]", "[limits]\nown_requests_per_minute = 3") + PLANS
+    app = make_own(routes_of_meals(), settings=settings)
+    ada = sign_in(app, "ada")
+    answers = [ada.get("/api/meals") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200] * 3 + [429]
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 20
+    assert sign_in(app, "bob").get("/api/meals").status_code == 200
+    assert ada.get("/v1/chats").status_code == 200
+
+
+def test_a_route_takes_a_body_up_to_its_own_limit_and_no_larger_one(make_own: MakeOwn) -> None:
+    routes = Routes("big")
+
+    @routes.put("/big", body_bytes=300_000)
+    def big() -> dict[str, int]:
+        return {"bytes": len(request.get_data())}
+
+    @routes.put("/stream", body_bytes=300_000)
+    def stream() -> dict[str, int]:
+        return {"bytes": len(request.stream.read())}
+
+    ada = sign_in(make_own(routes), "ada")
+    for path in ("/api/big", "/api/stream"):
+        assert ada.put(path, b"x" * 300_000).get_json() == {"bytes": 300_000}
+        assert ada.put(path, b"x" * 300_001).status_code == 413
+    too_large = Routes("huge")
+    too_large.put("/huge", body_bytes=32 * 2**20)(view)
+    assert "Cloud Run ends a larger request" in refusal(make_own, too_large)
+
+
+def test_a_value_that_makes_its_model_fail_is_a_400_that_names_the_field(make_own: MakeOwn) -> None:
+    routes = Routes("naps")
+
+    @routes.post("/naps")
+    def add(body: Nap) -> None: ...
+
+    @routes.get("/naps")
+    def index(query: NapQuery) -> None: ...
+
+    ada = sign_in(make_own(routes), "ada")
+    for wrong in ({"long": "-P999999999DT1S"}, {"divided": 0}):
+        answer = ada.post("/api/naps", {"title": "Siesta", **wrong})
+        assert answer.status_code == 400
+        assert answer.get_json()["error"]["message"].startswith(f"{next(iter(wrong))}:")
+    answer = ada.get("/api/naps?long=-P999999999DT1S")
+    assert (answer.status_code, answer.get_json()["error"]["message"][:5]) == (400, "long:")
+
+
+def test_an_error_of_a_view_is_no_fault_of_its_request(make_own: MakeOwn) -> None:
+    routes = Routes("bug")
+
+    @routes.post("/bug")
+    def bug(body: NewMeal) -> None:
+        timedelta(days=10**10)
+
+    assert sign_in(make_own(routes), "ada").post("/api/bug", SENT).status_code == 500
 
 
 def test_public_routes_take_a_quarter_of_the_threads_at_most_also_while_they_stream(make_own: MakeOwn) -> None:
@@ -330,6 +421,8 @@ def test_a_pace_admits_a_minutes_units_at_once_and_then_as_time_passes() -> None
     assert pace.admit() == 10
     now = 20.0
     assert [pace.admit(), pace.admit()] == [0, 20]
+    assert [pace.admit("ada") for _ in range(4)] == [0, 0, 0, 20]
+    assert pace.admit("bob") == 0
 
 
 def test_public_routes_are_listed_at_start(make_own: MakeOwn, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,7 @@ from flask import Response, current_app, g, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..chats.events import Paused
-from ..errors import BadRequest, Forbidden
+from ..errors import BadRequest, Forbidden, Unauthenticated
 from ..identity import Caller
 from ..llm.client_connection import CLIENT_KEY, STREAM_KEY, ClientConnection
 from ..services.bundle import Services
@@ -19,6 +19,7 @@ from ..turns.admit import Turns
 from ..turns.resume import Answers
 
 if TYPE_CHECKING:
+    from ..documents.kept_files import KeptFiles
     from ..jobs import Job, Kind
     from ..jobs.base import HasKind
     from ..records.collection import Collection
@@ -44,6 +45,7 @@ __all__ = [
     "enqueue",
     "event_stream",
     "example",
+    "file_response",
     "idempotency_key",
     "services",
     "streamed",
@@ -153,11 +155,14 @@ def caller() -> Caller:
     :mod:`firelaunch.server.app` verifies the token before any route runs that is not public.
 
     Raises:
-        RuntimeError: the route is public.
+        Unauthenticated: the route is public, so nobody's token was verified.
     """
     verified: Caller | None = g.get("caller")
     if verified is None:
-        raise RuntimeError("A public route has no caller: do without, or take public=True from the route.")
+        raise Unauthenticated(
+            "This needs a signed-in user.",
+            reason="caller() was called in a public route, which has none: do without, or take public=True from it",
+        )
     return verified
 
 
@@ -188,6 +193,28 @@ def enqueue(job: Kind[P] | HasKind[P], payload: P | None = None, *, key: str | N
     The arguments and errors are those of :meth:`Services.enqueue <firelaunch.services.bundle.Services.enqueue>`.
     """
     return caller_services().enqueue(job, payload, key=key, delay=delay)
+
+
+def file_response(files: KeptFiles, id: str) -> Response:  # noqa: A002 - what its caller calls it
+    """Return a response with a file that the app keeps: ``file_response(caller_services().files, "avatar")``.
+
+    Browsers show pictures, sound and films, and download everything else. None runs as a page of your app's.
+
+    Raises:
+        NotFound: there is no file with ``id``.
+    """
+    file, pieces = files.read(id)
+    shown = file.content_type.partition("/")[0] in {"image", "audio", "video"}
+    response = Response(pieces, content_type=file.content_type)
+    response.content_length = file.bytes
+    response.headers["Content-Disposition"] = "inline" if shown else "attachment"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"  # an SVG picture is a page, too
+    response.set_etag(file.version)
+    response.cache_control.private = True
+    response.cache_control.no_cache = True
+    response.make_conditional(request.environ)
+    return response
 
 
 def admins_only() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,10 +12,10 @@ from flask import Response, g, request
 from pydantic import BaseModel, PydanticSchemaGenerationError
 from werkzeug.routing import Map, Rule
 
-from ..errors import FeatureMissing, RateLimited, SettingsError
+from ..errors import FeatureMissing, RateLimited, SettingsError, TooLarge
 from ..settings.app import Settings
 from ..slots import Pace, Slots
-from .base import caller_services, services
+from .base import admins_only, backend, caller, caller_services, services
 from .routes import Route, Routes, place_of
 
 __all__ = ["OwnRoutes"]
@@ -28,6 +28,10 @@ _ARGUMENTS = frozenset({"body", "query", "path", "form", "header", "cookie", "ra
 """What a view may take: flask-openapi3 fills these in, and nothing else."""
 
 _NO_PLACE = ExitStack()
+
+_BODY_BYTES = 31 * 2**20
+"""The most bytes of a body: Cloud Run ends an HTTP/1 request at 32 MiB (https://cloud.google.com/run/quotas#request_limits).
+"""
 
 _PLACE_SECONDS = 1
 """Seconds after which a client that found all places taken may try again."""
@@ -57,6 +61,8 @@ class OwnRoutes:
         # Public routes leave most threads to users who are signed in.
         most = max(1, settings.cloud.concurrency // 4)
         self._slots = Slots(most, most, _no_place, _no_place)
+        self._users_pace = Pace(settings.limits.own_requests_per_minute)
+        self._users_slots = Slots(settings.cloud.concurrency, most, _no_place, _no_place)
 
     @property
     def public(self) -> list[str]:
@@ -75,17 +81,31 @@ class OwnRoutes:
         )
 
     def enter(self) -> None:
-        """Take a place for a request to a public route, until :meth:`leave`.
+        """Take a place for a request to one of these routes, until :meth:`leave`. Requests to others need none.
+
+        All callers of public routes share some places; each user who is signed in has some.
 
         Raises:
             RateLimited: all places are taken, or the requests of this minute are used up.
+            TooLarge: the body is over the route's own limit.
+            TooManyUploads, NoUploadRoom: the route takes a large body, and there is no room for another one.
         """
-        place = ExitStack()
-        place.enter_context(self._slots.held(""))
-        g.place = place
-        seconds = self._pace.admit()
+        route = self._by_endpoint.get(request.endpoint or "")
+        if route is None:
+            return
+        user = "" if route.public else caller().uid
+        pace, slots = (self._pace, self._slots) if route.public else (self._users_pace, self._users_slots)
+        g.place = place = ExitStack()
+        place.enter_context(slots.held(user))
+        seconds = pace.admit(user)
         if seconds:
             raise RateLimited(retry_after=seconds)
+        if route.body_bytes is not None:
+            if (request.content_length or 0) > route.body_bytes:
+                raise TooLarge(f"The body has at most {route.body_bytes:,} bytes.")
+            request.max_content_length = route.body_bytes + 1  # a body of this length counts as over it
+            if not route.public:
+                place.enter_context(backend().uploads.place(caller().scope))
 
     @staticmethod
     def leave() -> None:
@@ -211,7 +231,19 @@ def _is_model(hint: Any) -> bool:
     return isinstance(hint, type) and issubclass(hint, BaseModel)
 
 
+def _caller_of(view: Callable[..., Any]) -> str | None:
+    """Return the name of a function that a view calls and that needs a caller; None if it calls none itself."""
+    code = getattr(inspect.unwrap(view), "__code__", None)
+    names = view.__globals__ if code is not None else {}
+    called = getattr(code, "co_names", ())
+    return next((name for name in called if any(names.get(name) is each for each in (caller, admins_only))), None)
+
+
 def _problems_of_gate(route: Route, features: set[str]) -> Iterator[str]:
+    if route.body_bytes is not None and not 1 <= route.body_bytes <= _BODY_BYTES:
+        yield f"body_bytes is from 1 to {_BODY_BYTES:,}: Cloud Run ends a larger request"
+    if route.public and (needless := _caller_of(route.view)):
+        yield f"a public route has no caller, and the view calls {needless}(). Take that out, or public"
     if route.feature is None:
         return
     if route.public:

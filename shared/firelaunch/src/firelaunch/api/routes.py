@@ -25,9 +25,11 @@ from ..errors import (
     InvalidCursor,
     InvalidId,
     NotFound,
+    NoUploadRoom,
     PreconditionFailed,
     RateLimited,
     TooLarge,
+    TooManyUploads,
 )
 from ..paging import Page
 from .refusals import errors, errors_of_anyone
@@ -49,7 +51,8 @@ class RouteOptions(TypedDict, total=False):
 
     ``summary`` is its line in the OpenAPI document; the first line of the view's docstring if left out. ``feature`` is
     a feature that the caller's plan has to switch on. ``public`` says whether it needs no token; as its ``Routes`` if
-    left out. ``status`` is that of an answer that names none. ``errors`` are errors that the view may raise beside
+    left out. ``status`` is that of an answer that names none. ``body_bytes`` are the most bytes of a request's body;
+    ``limits.body_bytes`` of the settings if left out. ``errors`` are errors that the view may raise beside
     those of all routes. ``responses`` describes answers by status; the view's return annotation does if left out. With
     errors among them, they are all there are. ``operation_id`` names the operation in generated clients; made of the
     names of the routes and the view if left out. ``consumes`` are the media types of a body that is no JSON, which the
@@ -62,6 +65,7 @@ class RouteOptions(TypedDict, total=False):
     feature: str
     public: bool
     status: int
+    body_bytes: int
     errors: Sequence[type[FirelaunchError]]
     responses: Any
     operation_id: str
@@ -89,6 +93,7 @@ class Route:
     public: bool
     feature: str | None = None
     status: int | None = None
+    body_bytes: int | None = None
     errors: tuple[type[FirelaunchError], ...] = ()
     consumes: tuple[str, ...] = ()
     produces: tuple[str, ...] = ()
@@ -123,7 +128,8 @@ class Route:
         responses = options.get("responses") or {}
         if not any(str(status) >= "400" for status in responses):
             of_all = (*_OF_A_VIEW, *self.errors)
-            faults = errors_of_anyone(*of_all, RateLimited) if self.public else errors(*of_all, *self._of_the_gate)
+            of_all += (RateLimited, *((TooManyUploads, NoUploadRoom) if self.body_bytes else ()))
+            faults = errors_of_anyone(*of_all) if self.public else errors(*of_all, *self._of_the_gate)
             options["responses"] = {**(responses or self._success()), **faults}
         if not options.get("summary") and not inspect.getdoc(self.view):
             options["summary"] = self.view.__name__.replace("_", " ").capitalize()
@@ -222,7 +228,7 @@ class Routes:
         self, method: str, rule: str, options: RouteOptions, *, replaceable: bool = False
     ) -> Callable[[View], View]:
         own: dict[str, Any] = {"public": self.public, **options}
-        known = {name: own.pop(name) for name in ("public", "feature", "status") if name in own}
+        known = {name: own.pop(name) for name in ("public", "feature", "status", "body_bytes") if name in own}
         several: Any = {name: tuple(own.pop(name, ())) for name in ("errors", "consumes", "produces")}
 
         def register(view: View) -> View:

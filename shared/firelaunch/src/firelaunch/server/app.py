@@ -71,6 +71,7 @@ from ..worker.tasks.reembed import reembed_handlers
 from .background import Background, background
 from .declared import Declared
 from .tasks import upkeep_handlers
+from .unreadable import refusal_of
 
 __all__ = ["App", "handle_errors", "init_app", "invalid", "trust_hops"]
 
@@ -335,6 +336,7 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
         if services.app_check is not None:
             services.app_check.verify(request.headers.get("X-Firebase-AppCheck"))
         g.caller = services.identity.verify(bearer(request.headers.get("Authorization")))
+        own.enter()
         own.check_feature()
 
     @app.teardown_request
@@ -393,8 +395,16 @@ def handle_errors(app: App) -> None:
 
     @app.errorhandler(Exception)
     def unexpected_error(error: Exception) -> Response:
-        log.error("unexpected: %s", type(error).__name__, exc_info=error)
-        return _answer(FirelaunchError())
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> Response:
+    refusal = refusal_of(error)
+    if refusal is not None:
+        log.warning("a model could not read a request: %s", type(error).__name__, exc_info=error)
+        return _answer(refusal)
+    log.error("unexpected: %s", type(error).__name__, exc_info=error)
+    return _answer(FirelaunchError())
 
 
 def _answer(error: FirelaunchError) -> Response:

@@ -12,6 +12,7 @@ from ..billing.base import Payments
 from ..billing.checkout import Checkout
 from ..billing.entitlements import Entitlements
 from ..chats.store import Chats
+from ..documents.kept_files import KeptFiles
 from ..errors import SettingsError
 from ..identity import AnyOf, Attestation, DevIdentity, Identity, load_or_create_key
 from ..jobs import Backend, Callers, Jobs
@@ -119,6 +120,9 @@ def build(
         settings=settings,
         store=scoped,
         data=Data(scoped, scoped.scope, admission, clock),
+        files=KeptFiles(
+            scoped, documents.files(scoped.scope), scoped.scope, admission, clock, settings.documents.file_bytes
+        ),
         identity=identity,
         dev_identity=dev_identity,
         app_check=_app_check(settings),

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from ..billing.checkout import Checkout
 from ..chats.store import Chats
 from ..documents.catalog import Documents
+from ..documents.kept_files import KeptFiles
 from ..identity import Attestation, DevIdentity, Identity
 from ..jobs import Callers, Job, Jobs, Kind
 from ..jobs.base import HasKind, kind_of
@@ -35,7 +36,8 @@ P = TypeVar("P", bound=BaseModel)
 class Services:
     """The services of one app's process.
 
-    ``store`` reaches this app's documents only. ``data`` reads and writes the app's own collections. ``llm`` calls
+    ``store`` reaches this app's documents only. ``data`` reads and writes the app's own collections, and ``files`` the
+    files that the app keeps of its own, for the app or for the user that the services are bound to. ``llm`` calls
     models for code outside a chat turn. ``dev_identity`` issues dev tokens; it is None in cloud mode. ``moderate``
     checks users' texts; it is None if there is no moderation. ``app_check`` verifies App Check tokens; it is None if
     the settings ask for none. ``push`` sends notifications to devices; it is None on a laptop. ``internal`` verifies
@@ -45,6 +47,7 @@ class Services:
     settings: Settings
     store: ScopedStore
     data: Data
+    files: KeptFiles
     identity: Identity
     dev_identity: DevIdentity | None
     app_check: Attestation | None
@@ -105,6 +108,7 @@ class Services:
             self,
             store=store,
             data=self.data.within(scope),
+            files=self.files.within(scope),
             dev_identity=None,
             internal=None,
             chats=Chats(store, self.clock),

@@ -174,6 +174,11 @@ class Limits(_Section):
     public_requests_per_minute: int = Field(
         default=600, ge=1, description="Requests to the app's own public routes that one instance takes in a minute."
     )
+    own_requests_per_minute: int = Field(
+        default=600,
+        ge=0,
+        description="Requests of one user to the app's own routes that one instance takes in a minute; 0 for no limit.",
+    )
     schema_bytes: int = Field(default=16_384, ge=64, le=262_144, description="Bytes of an extraction's schema at most.")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
 
+from ..documents.kept_files import KeptFiles
 from ..identity import Caller
 from ..jobs import Job, Kind
 from ..jobs.base import HasKind
@@ -65,6 +66,11 @@ class Turn:
     def data(self) -> Data:
         """The app's own collections, as the turn's user reaches them: ``turn.data(meals).list()``."""
         return self._bound.data
+
+    @property
+    def files(self) -> KeptFiles:
+        """The files that the app keeps for the turn's user."""
+        return self._bound.files
 
     def enqueue(
         self, job: Kind[P] | HasKind[P], payload: P | None = None, *, key: str | None = None, delay: float = 0.0

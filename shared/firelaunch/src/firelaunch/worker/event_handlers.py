@@ -12,6 +12,7 @@ from typing import IO, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from ..documents.kept_files import KeptFiles
 from ..errors import SettingsError
 from ..events import PathPattern
 from ..jobs.base import HasKind, Job, Kind
@@ -119,6 +120,11 @@ class _Event:
     def data(self) -> Data:
         """The app's own collections, as the event's scope reaches them: ``event.data(meals).get(...)``."""
         return self.run.data
+
+    @property
+    def files(self) -> KeptFiles:
+        """The files that the app keeps for the event's user, or for itself."""
+        return self.run.files
 
     def enqueue(
         self, job: Kind[P] | HasKind[P], payload: P | None = None, *, key: str | None = None, delay: float = 0.0

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from ..documents.kept_files import KeptFiles
 from ..errors import FirelaunchError, Interrupted
 from ..jobs.base import HasKind, Job, Kind, kind_of
 from ..jobs.lease import Lease, LeaseLost
@@ -97,6 +98,11 @@ class JobRun:
     def data(self) -> Data:
         """The app's own collections, as the job's scope reaches them: ``run.data(meals).list()``."""
         return self.services.data
+
+    @property
+    def files(self) -> KeptFiles:
+        """The files that the app keeps for the job's user, or for itself: ``run.files.put("week", pdf, ...)``."""
+        return self.services.files
 
     @property
     def features(self) -> frozenset[str]:

@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field
 from ...billing.erasing import SubscriptionTraces
 from ...documents.catalog import Documents
 from ...documents.erasing import DocumentTraces
+from ...documents.kept_files import KeptFileTraces
 from ...errors import NotFound
 from ...jobs.base import Kind
 from ...scope import Scope, record_text_id
@@ -205,10 +206,14 @@ def erase_handlers(erasure: Erasure, lease_seconds: float, more: Handlers | None
 
 def erasure_of(services: Services) -> Erasure:
     """Return the erasure for the app's users, in all places that ``services`` know."""
-    traces: list[Traces] = [ExportTraces(services), DocumentTraces(services.store, services.documents)]
+    app = services.store.scope
+    traces: list[Traces] = [
+        ExportTraces(services),
+        KeptFileTraces(services.store, services.documents.files(app)),
+        DocumentTraces(services.store, services.documents),
+    ]
     if services.checkout.payments is not None:
         traces.append(SubscriptionTraces(services.store, services.checkout.payments))
-    app = services.store.scope
     return Erasure(services.store, traces, forget=partial(_forget, services.documents, app))
 
 

@@ -22,9 +22,10 @@ _PAGE = 300
 HIDDEN: Final = {
     **dict.fromkeys(("chunks", "postings", "record_texts", "gates", "exports")),
     "devices": ("token",),
+    "kept_files": ("content", "arriving"),
 }
 """What an export leaves out of a user's own collections: all of one, or these fields. Nothing in it is the user's
-data: parts of the index, locks, and the addresses that notifications are sent to."""
+data: parts of the index, locks, names in the bucket, and the addresses that notifications are sent to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import re
 import zipfile
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from itertools import chain, islice
@@ -174,12 +175,15 @@ def _below(store: ScopedStore, collection: str, hidden: Sequence[str]) -> Iterat
 
 
 def _files(run: JobRun) -> Iterator[Entry]:
-    """Yield the files of the user's documents, and those that the user's clients uploaded."""
+    """Yield the files that the user's clients uploaded, those that the app keeps, and those of the user's documents."""
     user, files = run.scope, run.services.documents.files(run.scope)
     for folder in CLIENTS_FOLDERS:
         for number, name in enumerate(files.names(f"{user.root}/{folder}"), start=1):
             # Two names may become the same name in the zip, so each has a number.
             yield from _file(files, f"{user.root}/{folder}/{name}", f"{folder}/{number}/{_file_name(name)}")
+    for number, name in enumerate(run.services.store.ids(user.kept_files()), start=1):
+        with suppress(NotFound):  # it was deleted meanwhile
+            yield f"kept_files/{number}/{_file_name(name)}", run.services.files.read(name)[1]
     ids = run.services.store.ids(user.documents())
     while page := list(islice(ids, _PAGE)):
         for record in run.services.store.get_many([user.document(document) for document in page]):
