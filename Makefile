@@ -9,7 +9,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test test-long lint format rules-score deny-matrix fuzz-api fuzz-metering test-deploy chaos-jobs chaos-rag chaos-stripe bench house docs lock clean
+.PHONY: setup help app demo serve test test-long lint format rules-score deny-matrix fuzz-api fuzz-metering providers test-deploy chaos-jobs chaos-rag chaos-stripe bench house docs lock clean
 
 setup: ## Put everything into .venv; an interrupted set-up goes on where it stopped
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer." >&2; exit 1; }
@@ -59,6 +59,9 @@ fuzz-api: setup ## Fuzz a served app by its OpenAPI document: make fuzz-api EXAM
 fuzz-metering: setup ## Compare what is settled with what a model server charged, whatever goes wrong: make fuzz-metering TURNS=10000
 	@PYTHONPATH=tests $(BIN)/python -m fuzz_metering $(or $(TURNS),10000)
 
+providers: setup ## Play the quirks of other people's model servers to the client that apps use: build/providers.json
+	@PYTHONPATH=tests $(BIN)/python -m providers
+
 chaos-stripe: setup ## Send Stripe's events shuffled, repeated, at once, and with losses: build/chaos-stripe.json
 	@PYTHONPATH=tests $(BIN)/python -m chaos_stripe $(or $(EVENTS),10000) $(or $(SUBSCRIPTIONS),200)
 
@@ -78,9 +81,10 @@ bench: setup ## Run the benchmarks, or one: make bench ONLY=start; SHORT=1 only 
 house: setup ## Measure rooms, floors, circles and the files that a message walks through: build/house.json
 	@PYTHONPATH=tests $(BIN)/python -m house
 
-docs: setup ## Write docs/settings.md, and the picture of docs/architecture.md, anew from the code
+docs: setup ## Write docs/settings.md, the picture of docs/architecture.md and the table of docs/providers.md anew from the code
 	@$(BIN)/python tools/settings_docs.py
 	@$(BIN)/python tools/architecture_docs.py
+	@PYTHONPATH=tests $(BIN)/python -m providers.docs
 
 lock: setup ## Resolve the lock files anew
 	@tools/lock

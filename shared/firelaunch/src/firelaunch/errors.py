@@ -298,6 +298,8 @@ class ModelUnavailable(ModelError):
     code = "model_unavailable"
     status = 503
     message = "The model is not available at the moment. Try again."
+    garbled: bool = False
+    """Whether the provider answered with what is no answer. That may be about this one request."""
 
 
 class ModelTimeout(ModelError):

@@ -19,6 +19,7 @@ from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
 from firelaunch.llm.types import FinishedCall, Message, TokenCounts, text_bound, token_bound
+from firelaunch.scope import Scope
 from firelaunch.testing.models import Fault, ModelServer, Raw, Reply
 from hypothesis import given
 from hypothesis import strategies as st
@@ -275,6 +276,8 @@ def test_a_pause_is_what_the_provider_asks_for_and_a_random_part_on_top(model: M
         ({"Retry-After": "3"}, 3.2, 3.2),
         ({"Retry-After": date}, 7.0, 10.2),
         ({"retry-after-ms": "1500"}, 1.7, 1.7),
+        ({"x-ms-retry-after-ms": "1500"}, 1.7, 1.7),
+        ({"Retry-After": "0m5s"}, 5.2, 5.2),
         (limits, 7.2, 7.2),
     ]:
         model.script = [Fault(429, headers)]
@@ -370,6 +373,34 @@ def test_a_breaker_never_stays_open_for_ever_and_never_opens_early(steps: Sequen
         else:
             clock.now += 11
             assert breaker.allows("m")
+
+
+@given(st.lists(st.sampled_from(["ada", "bob", None]), max_size=12))
+def test_nonsense_that_one_caller_alone_gets_closes_no_model_off_for_all(callers: Sequence[str | None]) -> None:
+    breaker = Breaker(Clock(), threshold=4)
+    for caller in callers:
+        breaker.failed("m", caller)
+    counted = len({caller for caller in callers if caller}) + callers.count(None)
+    assert breaker.allows("m") is (counted < 4)
+
+
+@pytest.mark.parametrize("nonsense", ["answers with HTML", "sends an event that is no JSON, before the first token"])
+def test_a_server_that_sends_nonsense_to_one_user_goes_on_answering_the_others(
+    model: ModelServer, nonsense: str
+) -> None:
+    rig = Rig(model, streamed=True)
+
+    def say(uid: str) -> str:
+        owner = Scope("my-app", uid)
+        answering = rig.gateway.answering(rig.meter, MODEL, 30.0, streamed=True, owner=owner)
+        return "".join(chunk.text for chunk in answering.stream(ASK))
+
+    model.script = [ACTIONS[nonsense]] * 30
+    for _ in range(5):  # three tries each, of the model and of its fallback
+        with pytest.raises(ModelUnavailable):
+            say("ada")
+    assert say("bob") == "Hello from the model."
+    assert model.models_called()[-1] == MODEL
 
 
 def test_a_probe_that_nobody_heard_the_end_of_is_followed_by_another(model: ModelServer) -> None:

@@ -11,6 +11,7 @@ import pytest
 from firelaunch.errors import ModelError
 from firelaunch.llm.client_connection import ClientConnection
 from firelaunch.llm.deadline import Deadline
+from firelaunch.llm.providers.openai_compatible import _parse_answer as parse_answer
 from firelaunch.llm.providers.openai_compatible import _parse_event as parse
 from firelaunch.llm.types import WAITING, Chunk, Passed
 from firelaunch.llm.wire.http import Response
@@ -52,7 +53,7 @@ class Driven:
         self.provider.sendall(head)
         self.response = Response(ours, socket.socket.close, patience)
         self.response.read_head()
-        self.chunks = Reading(self.response, patience, parse).chunks()
+        self.chunks = Reading(self.response, patience, parse, parse_answer).chunks()
         self.shown: list[str] = []
         self.told: list[str] = []
         self.tokens: Any = None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 
 __all__ = ["Breaker"]
 
@@ -13,6 +13,7 @@ __all__ = ["Breaker"]
 class _State:
     failures: int = 0
     retry_at: float = 0.0
+    callers: set[Hashable] = field(default_factory=set)
 
 
 class Breaker:
@@ -53,10 +54,19 @@ class Breaker:
         with self._lock:
             self._states.pop(key, None)
 
-    def failed(self, key: str) -> None:
-        """Record that the call was not answered, and that the provider is to blame."""
+    def failed(self, key: str, caller: Hashable = None) -> None:
+        """Record that the call was not answered, and that the provider is to blame.
+
+        Args:
+            caller: whose call it was, if the failure may be about their request alone. All such failures of one caller
+                in a row count once, so that nobody closes a key off for everybody. None for any other failure.
+        """
         with self._lock:
             state = self._states.setdefault(key, _State())
+            if caller is not None and caller in state.callers:
+                return
+            if caller is not None:
+                state.callers.add(caller)
             state.failures += 1
             if state.failures >= self._threshold:
                 state.retry_at = self._monotonic() + self._rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import time
@@ -43,6 +44,9 @@ class Deadline:
         check: called several times a second; raises what should end the call.
 
     ``sent`` says that the provider has received all of the request; from then on it may charge for the call.
+
+    A provider's keep-alives (comments, blank lines) are signs of life: silence is counted from them anew. They are not
+    the answer's beginning, and the client hears nothing of them.
     """
 
     deadline: float
@@ -55,6 +59,9 @@ class Deadline:
     _offered: bool = False
     _has_text: bool = False
     _last: float = 0.0
+    _alive: float = 0.0
+    _beat: float = 0.0
+    _ends: float = math.inf
 
     def left(self) -> float:
         """Return the seconds until the deadline.
@@ -81,20 +88,31 @@ class Deadline:
         self._has_text, self._last = self._has_text or text, time.monotonic()
         return self._last
 
+    def record_sign_of_life(self) -> None:
+        """Record that the provider has sent something that is no part of the answer."""
+        self._alive = time.monotonic()
+
+    def end_within(self, seconds: float) -> None:
+        """Let the wait end after ``seconds``, because the answer is complete and only its usage may follow."""
+        self._ends = time.monotonic() + seconds
+
     def silence(self, now: float) -> float:
-        """Return the seconds since something arrived, or since the call began.
+        """Return the seconds since something of the answer arrived, or since the call began.
 
         Raises:
             ModelTimeout: the silence was too long, or the request's time is used up.
         """
         heard = self._last > 0
-        silent = now - (self._last if heard else self._began)
+        last = self._last if heard else self._began
+        silent = now - max(last, self._alive)
         if now >= self.deadline:
             raise ModelTimeout(reason="the request's time is used up")
+        if now >= self._ends:
+            raise ModelTimeout(reason="the provider did not end its finished answer")
         if silent >= (self.between if heard else self.first_token):
             silence = "nothing more" if heard else "no answer"
             raise ModelTimeout(reason=f"{silence} for {silent:.1f} s")
-        return silent
+        return now - last
 
     def hand_over(self, sock: socket.socket) -> bool:
         """Return whether the stream loop takes over the wait for ``sock``.
@@ -162,7 +180,7 @@ class Deadline:
         """Wait until ``sock`` is ready for ``event`` (``select.POLLIN`` or ``POLLOUT``).
 
         Returns:
-            False after 15 silent seconds.
+            False after 15 seconds without a part of the answer.
 
         Raises:
             ModelTimeout: one of the limits is reached.
@@ -174,14 +192,15 @@ class Deadline:
         poll.register(sock, event)
         if client is not None:
             poll.register(client, select.POLLIN)
-        since = time.monotonic()
         provider_number, client_number = sock.fileno(), -1 if client is None else client.fileno()
         while True:
             now = time.monotonic()
-            self.silence(now)
-            if now - since >= HEARTBEAT_SECONDS:
+            # Keep-alives end a wait, so the silence may have begun before this one.
+            if min(self.silence(now), now - self._beat) >= HEARTBEAT_SECONDS:
+                self._beat = now
                 return False
-            ready = {number for number, _ in poll.poll(1000 * min(TICK_SECONDS, self.deadline - now))}
+            seconds = min(TICK_SECONDS, self.deadline - now, self._ends - now)
+            ready = {number for number, _ in poll.poll(1000 * seconds)}
             if client_number in ready and client is not None and _is_gone(client):
                 raise ClientLeft
             if provider_number in ready:

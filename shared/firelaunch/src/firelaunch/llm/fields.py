@@ -11,13 +11,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["MOST_TOKENS", "figure", "items", "json_text", "table", "text", "word"]
+__all__ = ["MOST_TOKENS", "figure", "items", "json_text", "table", "text", "texts_in", "word"]
 
 MOST_TOKENS = 100_000_000
 """The most tokens of one call, some ten times the longest context that a provider offers.
 
 A larger figure is not a count of tokens, and a day's sum of such figures would not fit a database's 64 bits.
 """
+
+_THINKING = frozenset({"thinking", "reasoning", "summary"})
+"""The keys of a part that holds thoughts: Mistral's and Anthropic's, and OpenRouter's."""
 
 _LONGEST_WORD = 4_000
 """The most characters of an id, function name or reason; the longest known are LiteLLM's ids with signatures."""
@@ -57,6 +60,27 @@ def json_text(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def texts_in(value: Any) -> tuple[str, str]:
+    """Return the thoughts and the answer in a message's content: a text, or a list of typed parts.
+
+    A part of thoughts is a text or another list (Mistral). Parts of other kinds, such as references, are left out.
+
+    Raises:
+        TypeError: the value is none of these; text for users is never guessed.
+    """
+    if not isinstance(value, list | dict):
+        return "", text(value)
+    thoughts, answer = "", ""
+    for part in value if isinstance(value, list) else [value]:
+        if isinstance(part, str):
+            answer += part
+        elif isinstance(part, dict) and _THINKING.intersection(part):
+            thoughts += "".join(texts_in(next(part[name] for name in _THINKING if name in part)))
+        elif isinstance(part, dict) and ("text" in part or "refusal" in part):
+            answer += text(part.get("text")) or text(part.get("refusal"))
+    return thoughts, answer
 
 
 def table(value: Any) -> Mapping[str, Any]:

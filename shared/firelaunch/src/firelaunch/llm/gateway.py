@@ -473,7 +473,9 @@ class ModelSession:
                     raise ModelTimeout(reason="the request's time is used up")
         except ModelError as error:
             if not isinstance(error, ModelRefused):
-                breaker.failed(model)
+                # One user's prompt may be what makes a server send nonsense.
+                about_request = isinstance(error, ModelUnavailable) and error.garbled
+                breaker.failed(model, self.owner if about_request else None)
             if any(texts):
                 # The caller has some text already, so neither a retry nor a fallback may start over.
                 raise _BrokenOff(error) from error

@@ -30,6 +30,7 @@ __all__ = [
     "ToolChunk",
     "ToolSpec",
     "ToolUse",
+    "WholeChunk",
     "text_bound",
     "token_bound",
 ]
@@ -275,6 +276,19 @@ class ToolChunk(Chunk):
     calls: tuple[ToolCall, ...] = ()
     tool: ToolUse | None = None
     thought: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeChunk(ToolChunk):
+    """The whole answer once more, or its last piece: servers differ in what ``message`` is at the end of a stream."""
+
+    def after(self, text: str) -> Chunk:
+        """Return what is new of it after ``text``."""
+        if self.text.startswith(text):
+            new = self.text.removeprefix(text)
+        else:
+            new = "" if text.endswith(self.text) else self.text
+        return ToolChunk(new, self.tokens, self.finish, parts=self.parts, thought="" if text else self.thought)
 
 
 @dataclass(frozen=True, slots=True)

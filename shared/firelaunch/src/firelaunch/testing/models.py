@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from .chat_rules import chat_problem
 
-__all__ = ["Fault", "ModelServer", "Raw", "Reply"]
+__all__ = ["Action", "Fault", "ModelServer", "Raw", "Reply"]
 
 
 _FOR_EVER = 60.0
@@ -89,6 +89,7 @@ class ModelServer:
         script: the next answers, in order; after them the server answers with ``default``.
         requests: the bodies received, in order.
         authorizations: the Authorization header of each request.
+        paths, headers: the target and the headers of each request, the headers' names in lower case.
         hung_up: the number of clients that left before their answer had ended.
         flagged: words for which ``/moderations`` flags a text.
         moderated: the texts sent to ``/moderations``.
@@ -104,6 +105,8 @@ class ModelServer:
         self.script: list[Action] = []
         self.requests: list[dict[str, Any]] = []
         self.authorizations: list[str] = []
+        self.paths: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self.hung_up = 0
         self.flagged: set[str] = set()
         self.moderated: list[str] = []
@@ -129,10 +132,12 @@ class ModelServer:
         """Return the model of each request, in order."""
         return [request["model"] for request in self.requests]
 
-    def _next(self, request: dict[str, Any], authorization: str) -> Action:
+    def _next(self, request: dict[str, Any], path: str, headers: dict[str, str]) -> Action:
         with self._lock:
             self.requests.append(request)
-            self.authorizations.append(authorization)
+            self.authorizations.append(headers.get("authorization", ""))
+            self.paths.append(path)
+            self.headers.append(headers)
             return self.script.pop(0) if self.script else self.default
 
 
@@ -155,7 +160,7 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 
             if self.path.endswith("/moderations"):
                 self._moderate(request["input"])
                 return
-            action = owner._next(request, self.headers.get("Authorization", ""))
+            action = owner._next(request, self.path, {name.lower(): value for name, value in self.headers.items()})
             refused = None if isinstance(action, Raw) else chat_problem(request) or owner.refusal(request)
             if refused is not None:
                 message, parameter = refused if isinstance(refused, tuple) else (refused, None)

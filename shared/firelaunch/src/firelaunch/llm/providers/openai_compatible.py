@@ -6,23 +6,25 @@ Streams and answers in one piece both use the relay, so both end when their clie
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from ...errors import ModelUnavailable
-from ..fields import figure, items, json_text, table, text, word
+from ..failures import garbled, of_stream
+from ..fields import figure, items, json_text, table, text, texts_in, word
 from ..finish import finish_of
 from ..parameters import Body, RefusedParameters
 from ..thinking import is_openai_reasoning
-from ..types import CallPart, Chunk, Message, ModelCall, TokenCounts, ToolCall, ToolChunk, ToolSpec
+from ..types import CallPart, Chunk, Message, ModelCall, TokenCounts, ToolCall, ToolChunk, ToolSpec, WholeChunk
 from ..wire.http import Transport
 from ..wire.relay import relay, whole_chunk
 from .openai_parameters import refused_parameter, without
 
 __all__ = ["OpenAICompatibleProvider"]
 
+_AUTHORIZATION = "Authorization"
 _OPENAI = "https://api.openai.com/v1"
 
 
@@ -34,15 +36,22 @@ class OpenAICompatibleProvider:
         api_key: the key, or a function that returns a fresh one for each call (Google's access tokens last an hour).
         base_url: OpenAI's own by default.
         model_prefix: what the server expects before a model's name ("google/" on Vertex AI).
+        key_header: the header that the key goes into, as in Azure's "api-key". In "Authorization" it is a bearer's.
     """
 
     def __init__(
-        self, name: str, api_key: str | Callable[[], str], base_url: str | None = None, model_prefix: str = ""
+        self,
+        name: str,
+        api_key: str | Callable[[], str],
+        base_url: str | None = None,
+        model_prefix: str = "",
+        key_header: str = _AUTHORIZATION,
     ) -> None:
         self.name = name
         self._api_key = api_key
         self._base_url = base_url
         self._prefix = model_prefix
+        self._key_header = key_header
         self._refused = RefusedParameters(without, refused_parameter)
         self._is_openai = urlsplit(base_url or _OPENAI).hostname == urlsplit(_OPENAI).hostname
 
@@ -60,7 +69,9 @@ class OpenAICompatibleProvider:
 
     def _send(self, call: ModelCall, body: Mapping[str, Any]) -> Iterator[Chunk]:
         key = self._api_key() if callable(self._api_key) else self._api_key
-        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", "User-Agent": "firelaunch"}
+        is_bearer = self._key_header.lower() == _AUTHORIZATION.lower()
+        headers = {self._key_header: f"Bearer {key}" if is_bearer else key}
+        headers |= {"Content-Type": "application/json", "User-Agent": "firelaunch"}
 
         def send(adapted: Body) -> Iterator[Chunk]:
             encoded = json.dumps(adapted).encode()
@@ -122,42 +133,81 @@ def _tool_call(call: ToolCall) -> dict[str, Any]:
 
 def _parse_event(event: dict[str, Any]) -> Chunk:
     """Return the chunk of one event of a stream."""
+    choice = _choice(event)
     usage = event.get("usage")
+    if usage is None:
+        # Groq and Moonshot have it in places of their own.
+        usage = choice.get("usage") or table(event.get("x_groq")).get("usage")
     tokens = None if usage is None else _tokens(table(usage))
-    choices = event.get("choices")
-    if not choices:
+    if not choice:
         return Chunk(tokens=tokens)
-    choice = choices[0]
-    delta = choice.get("delta") or {}
-    content = delta.get("content")
-    words = content if type(content) is str and content else text(content) or text(delta.get("refusal"))
     finish = finish_of(word(choice.get("finish_reason")))
-    parts = _parts(delta) if "tool_calls" in delta else ()
-    thought = _thought(delta)
+    delta = choice.get("delta")
+    if not delta or not isinstance(delta, dict):
+        message = table(choice.get("message"))
+        if not message:
+            return Chunk(tokens=tokens, finish=finish)
+        words, thought, parts = _contents(message)
+        return WholeChunk(words, tokens, finish, parts=parts, thought=thought)
+    words, thought, parts = _contents(delta)
     if parts or thought:
         return ToolChunk(words, tokens, finish, parts=parts, thought=thought)
     return Chunk(words, tokens, finish)
 
 
+def _choice(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the first choice; an empty one if there is none, as at Azure's beginning and at the usage.
+
+    Raises:
+        ModelError: the choice itself has failed, as at OpenRouter.
+    """
+    choices = document.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        return {}
+    if choice.get("error"):
+        raise of_stream(choice["error"])
+    return choice
+
+
+def _contents(message: Mapping[str, Any]) -> tuple[str, str, tuple[CallPart, ...]]:
+    """Return the text, the thoughts and the pieces of tool calls in a message, or in a piece of one."""
+    content = message.get("content")
+    thought = _thought(message)
+    if type(content) is not str or not content:
+        more_thought, content = texts_in(content)
+        thought = thought or more_thought
+    return content or text(message.get("refusal")), thought, _parts(message)
+
+
 def _thought(message: Mapping[str, Any]) -> str:
     """Return what the model thinks aloud.
 
-    The field is ``reasoning_content`` (DeepSeek, vLLM) or ``reasoning`` (OpenRouter, Ollama).
+    The field is ``reasoning_content`` (DeepSeek, vLLM), ``reasoning`` or ``reasoning_details`` (OpenRouter, Ollama).
     """
-    thought = message.get("reasoning_content") or message.get("reasoning")
-    return thought if isinstance(thought, str) else ""
+    for name in ("reasoning_content", "reasoning", "reasoning_details", "thinking"):
+        thought = message.get(name)
+        if thought:
+            return thought if isinstance(thought, str) else "".join(texts_in(thought))
+    return ""
 
 
 def _parts(message: Mapping[str, Any]) -> tuple[CallPart, ...]:
     """Return the pieces of tool calls in a delta, or the calls in a message."""
-    return tuple(map(_part, items(message.get("tool_calls"))))
+    calls = message.get("tool_calls")
+    if isinstance(calls, dict):
+        calls = [calls]  # some servers send a single call without its list
+    if not calls and isinstance(message.get("function_call"), dict):
+        return (_part({"index": 0, "function": message["function_call"]}),)  # from before calls were many
+    return tuple(map(_part, items(calls)))
 
 
 def _part(call: Mapping[str, Any]) -> CallPart:
     function = table(call.get("function"))
     google = table(table(call.get("extra_content")).get("google"))
+    index = call.get("index")
     return CallPart(
-        figure(call.get("index")),
+        figure(int(index) if isinstance(index, str) and re.fullmatch(r"\d{1,4}", index) else index),
         word(call.get("id")),
         word(function.get("name")),
         json_text(function.get("arguments")),
@@ -167,14 +217,14 @@ def _part(call: Mapping[str, Any]) -> CallPart:
 
 def _parse_answer(answer: dict[str, Any]) -> Chunk:
     """Return the chunk of an answer in one piece."""
-    choices = items(answer.get("choices"))
-    if not choices:
-        raise ModelUnavailable(reason="the provider's answer is no chat completion")
-    message = table(choices[0].get("message"))
-    finish = "content_filter" if message.get("refusal") else finish_of(word(choices[0].get("finish_reason"))) or "other"
-    words = text(message.get("content")) or text(message.get("refusal"))
-    tokens = _tokens(table(answer.get("usage")))
-    return ToolChunk(words, tokens, finish, parts=_parts(message), thought=_thought(message))
+    choice = _choice(answer)
+    if not choice:
+        raise garbled("the provider's answer is no chat completion")
+    message = table(choice.get("message") or choice.get("delta"))
+    finish = "content_filter" if message.get("refusal") else finish_of(word(choice.get("finish_reason"))) or "other"
+    words, thought, parts = _contents(message)
+    tokens = _tokens(table(answer.get("usage") or choice.get("usage")))
+    return ToolChunk(words, tokens, finish, parts=parts, thought=thought)
 
 
 def _tokens(usage: Mapping[str, Any]) -> TokenCounts | None:
@@ -183,18 +233,26 @@ def _tokens(usage: Mapping[str, Any]) -> TokenCounts | None:
     Servers count differently. Invalid figures are ignored. Tokens in the total beyond prompt and answer count as
     output, because they were charged for, too.
     """
-    counts = {name: figure(usage.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
-    if not any(counts.values()):
+    prompt_tokens, answer_tokens, total_tokens = (
+        _first(usage, *names)
+        for names in (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"), ("total_tokens",))
+    )
+    if not (prompt_tokens or answer_tokens or total_tokens):
         return None
-    prompt_tokens, answer_tokens = counts["prompt_tokens"] or 0, counts["completion_tokens"] or 0
     details = table(usage.get("prompt_tokens_details"))
-    cached = figure(details.get("cached_tokens")) or 0
-    thinking = figure(table(usage.get("completion_tokens_details")).get("reasoning_tokens")) or 0
-    extra = max(0, (counts["total_tokens"] or 0) - prompt_tokens - answer_tokens) if prompt_tokens else 0
+    # DeepSeek and Moonshot have names of their own for what was cached.
+    cached = _first(details, "cached_tokens") or _first(usage, "prompt_cache_hit_tokens", "cached_tokens")
+    thinking = _first(table(usage.get("completion_tokens_details")), "reasoning_tokens")
+    extra = max(0, total_tokens - prompt_tokens - answer_tokens) if prompt_tokens else 0
     if thinking > answer_tokens:
         extra = max(extra, thinking)  # this server does not count them in the answer's, unlike OpenAI
     # Cached tokens are part of the prompt's. A server that counts them separately must not cause a negative price.
     cached = min(cached, prompt_tokens)
-    written = min(figure(details.get("cache_write_tokens")) or 0, prompt_tokens - cached)
+    written = min(_first(details, "cache_write_tokens"), prompt_tokens - cached)
     output = answer_tokens + extra
     return TokenCounts(prompt_tokens, cached, output, cache_write=written, reasoning=min(thinking, output))
+
+
+def _first(counts: Mapping[str, Any], *names: str) -> int:
+    """Return the first count that is there under one of ``names``; 0 without any."""
+    return next(filter(None, (figure(counts.get(name)) for name in names)), 0)

@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,6 +22,7 @@ import httptools
 
 from ...errors import ModelTimeout, ModelUnavailable
 from ..deadline import Deadline
+from ..failures import garbled
 
 __all__ = ["Response", "Transport"]
 
@@ -34,9 +36,15 @@ _MOST_IDLE = 32
 _READ = 65_536
 _MOST_HEADERS = 65_536
 
+_MOST_INFLATED = 4_000_000
+"""The most bytes that one piece of a compressed body may become."""
+
 
 class Transport:
-    """Connections to the origin of ``base_url``, each kept for the next call after a complete response."""
+    """Connections to the origin of ``base_url``, each kept for the next call after a complete response.
+
+    A query string of ``base_url``, such as Azure's ``?api-version=``, goes with every request.
+    """
 
     def __init__(self, base_url: str) -> None:
         parts = urlsplit(base_url)
@@ -46,6 +54,7 @@ class Transport:
         self._host = parts.hostname
         self._port = parts.port or (443 if self._tls else 80)
         self._prefix = parts.path.rstrip("/")
+        self._query = parts.query
         self._authority = parts.netloc.rpartition("@")[2]
         self._idle: list[tuple[float, socket.socket]] = []
         self._lock = threading.Lock()
@@ -58,7 +67,10 @@ class Transport:
             ModelTimeout: ``deadline`` is reached.
             Whatever ``deadline.check`` raises.
         """
-        lines = [f"POST {self._prefix}{path} HTTP/1.1", f"Host: {self._authority}", f"Content-Length: {len(body)}"]
+        target = f"{self._prefix}{path}"
+        if self._query:
+            target += ("&" if "?" in target else "?") + self._query
+        lines = [f"POST {target} HTTP/1.1", f"Host: {self._authority}", f"Content-Length: {len(body)}"]
         lines += [f"{name}: {_safe(value)}" for name, value in headers.items()]
         request = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
         sock = self._take_idle()
@@ -158,6 +170,7 @@ class Response:
     _closed: bool = False
     _reusable: bool = False
     _drained: bool = False
+    _inflate: Any = None
     _failure: ModelUnavailable | None = None
     _is_tls: bool = field(init=False)
     on_body: Callable[[bytes], None] = field(init=False)
@@ -177,6 +190,8 @@ class Response:
         """Note that the head is complete, unless it is that of an interim response (such as 103)."""
         self.status = self._parser.get_status_code()
         self._head_done = self.status >= 200
+        if self.headers.get("content-encoding", "").lower() in {"gzip", "x-gzip", "deflate"}:
+            self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: either form's header
 
     def on_message_complete(self) -> None:
         """Note that the response is complete."""
@@ -215,7 +230,7 @@ class Response:
             self._feed(data)
 
     def pieces(self) -> Iterator[bytes | None]:
-        """Yield the body as it arrives, everything that has arrived in one piece; an empty piece after a long silence.
+        """Yield the body as it arrives, all that has arrived in one piece; an empty piece after a long silence.
 
         Yields None if the stream loop takes over the wait for more (see :meth:`firelaunch.llm.Deadline.hand_over`) and
         the caller must give it control.
@@ -227,8 +242,7 @@ class Response:
         # What has arrived is yielded first, even if the connection failed after it.
         while True:
             if self._body:
-                piece = b"".join(self._body)
-                self._body.clear()
+                piece = self._taken()
                 if self._drained and not self._done and self._deadline.idle(self._sock):
                     self._drained = False
                 yield piece
@@ -272,10 +286,26 @@ class Response:
             self._failure = _no_http(error)
         except ModelUnavailable as error:
             self._failure = error
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        """Return what has been parsed of the body and not been returned yet, without its compression.
+
+        Raises:
+            ModelUnavailable: it cannot be decompressed.
+        """
         body = self._body
         piece = body[0] if len(body) == 1 else b"".join(body)
         body.clear()
-        return piece
+        if self._inflate is None:
+            return piece
+        try:
+            inflated: bytes = self._inflate.decompress(piece, _MOST_INFLATED)
+        except zlib.error as error:
+            raise garbled(f"the provider's answer cannot be decompressed: {error}") from error
+        if self._inflate.unconsumed_tail:
+            raise garbled("the provider's answer is too large when it is decompressed")
+        return inflated
 
     @property
     def ended(self) -> bool:
@@ -295,7 +325,7 @@ class Response:
             pieces.append(piece or b"")
             size += len(pieces[-1])
             if size > limit:
-                raise ModelUnavailable(reason=f"the provider's answer is longer than {limit} bytes")
+                raise garbled(f"the provider's answer is longer than {limit} bytes")
         return b"".join(pieces)
 
     def text(self, limit: int = 20_000) -> str:
@@ -366,7 +396,7 @@ class Response:
 
 
 def _no_http(error: httptools.HttpParserError) -> ModelUnavailable:
-    return ModelUnavailable(reason=f"the provider's answer is no HTTP: {error}")
+    return garbled(f"the provider's answer is no HTTP: {error}")
 
 
 def _readable(sock: socket.socket) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...errors import ModelUnavailable
+from ..failures import garbled
 
 __all__ = ["Decoder"]
 
@@ -16,13 +16,17 @@ class Decoder:
     Lines end in LF, CRLF or CR. Comments and fields other than ``data`` are ignored
     (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
+    Args:
+        json_lines: whether each line is an event of JSON by itself, as in ``application/x-ndjson``.
+
     Attributes:
         buffer: the bytes that have arrived, with lines ended by LF.
         at: how many of them were read.
         block: the lines of the last event returned.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, json_lines: bool = False) -> None:
+        self.json_lines = json_lines
         self.buffer = b""
         self.at = 0
         self.block = b""
@@ -36,10 +40,12 @@ class Decoder:
         """
         if self._cr or b"\r" in piece:
             piece = self._with_line_feeds(piece)
+        if self.json_lines:
+            piece = piece.replace(b"\n", b"\n\n")
         self.buffer = piece if self.at == len(self.buffer) else self.buffer[self.at :] + piece
         self.at = 0
         if len(self.buffer) > _MOST and b"\n\n" not in self.buffer:
-            raise ModelUnavailable(reason="the provider sent an event that does not end")
+            raise garbled("the provider sent an event that does not end")
 
     def _with_line_feeds(self, piece: bytes) -> bytes:
         if self._cr and piece:
@@ -53,11 +59,23 @@ class Decoder:
         while (end := self.buffer.find(b"\n\n", self.at)) >= 0:
             block = self.buffer[self.at : end]
             self.at = end + 2
-            data = _data(block)
+            data = block if self.json_lines and block.startswith(b"{") else _data(block)
             if data is not None:
                 self.block = block
                 return data
         return None
+
+    def drop(self) -> None:
+        """Forget what has arrived and was not read."""
+        self.at = len(self.buffer)
+
+    @property
+    def name(self) -> bytes:
+        """The name (``event:``) of the last event returned; empty for most."""
+        if self.block.startswith(b"data:") and b"\nevent:" not in self.block:
+            return b""
+        lines = (line for line in self.block.split(b"\n") if line.startswith(b"event:"))
+        return next(lines, b"event:")[6:].strip().lower()
 
     @property
     def has_event(self) -> bool:
