@@ -24,6 +24,7 @@ def repo(tmp_path: Path) -> Path:
         made = firelaunch(repo, "new", "--no-input", f"app_slug={name}", "project=old-project")
         assert made.returncode == 0, made.stderr
         (repo / "apps" / name / "firestore.rules").write_text(f"match /{name}_notes/{{id}} {{ allow read; }}\n")
+        _declare(repo / "apps" / name / "app" / "__init__.py", f"{name}_notes")
     settings = Settings.load(repo / "apps" / "demo" / "firelaunch.toml", {})
     services = build(settings)
     app = App("test")
@@ -32,6 +33,18 @@ def repo(tmp_path: Path) -> Path:
     assert ada.send(ada.new_chat(), "Remember me").status_code == 200
     services.store.close()
     return repo
+
+
+def _declare(path: Path, collection: str) -> None:
+    """Give the app a collection of its own, with a query that needs an index."""
+    text = path.read_text()
+    assert text.count("App(__name__") == 1
+    text = text.replace("App(__name__", "App(__name__, collections=[notes]")
+    model = "class Note(firelaunch.Record):\n    kind: str\n    at: datetime\n\n\n"
+    own = f'notes = firelaunch.Collection("{collection}", Note, queries=[("kind", "-at")])\n\n\n'
+    head, create = text.split("def create_app", 1)
+    imports = "import firelaunch\nfrom datetime import datetime\n\n\n"
+    path.write_text(f"{head}{imports}{model}{own}def create_app{create}")
 
 
 def firelaunch(repo: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -63,7 +76,12 @@ def test_an_app_its_rules_and_its_data_are_ready_to_move_and_nothing_changes_her
     assert "demo_notes" in rules
     assert "other_notes" not in rules
     assert json.loads((out / ".firebaserc").read_text())["projects"]["default"] == "new-project"
-    assert (out / "firestore.indexes.json").is_file()
+    indexes = json.loads((out / "firestore.indexes.json").read_text())["indexes"]
+    base = json.loads((repo / "firestore.indexes.json").read_text())["indexes"]
+    assert [
+        each["collectionGroup"] for each in indexes if each not in base and each["collectionGroup"] != "chunks"
+    ] == ["demo_notes"]
+    assert [each for each in base if each not in indexes] == []
 
     header, *lines, end = documents(out / "data.jsonl")
     assert header["app"] == "demo"

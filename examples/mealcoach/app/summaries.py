@@ -42,9 +42,9 @@ def weekly_summary(run: JobRun, options: SummaryOptions) -> JobDone | None:
     if not eaten:
         return None
     diary = "\n".join(f"{meal.day} {meal.kind}: {meal.name}, {meal.kcal} kcal" for meal in eaten)
-    instructions = run.services.prompts.get("summary").render()
-    messages: list[Message] = [{"role": "system", "content": instructions}, {"role": "user", "content": diary}]
-    text = run.services.llm.complete(messages, model="cheap", purpose="weekly_summary").data
+    instructions: Message = {"role": "system", "content": run.prompt("summary")}
+    messages: list[Message] = [instructions, {"role": "user", "content": diary}]
+    text = run.services.llm.complete(messages, prompt="summary", model="cheap", purpose="weekly_summary").data
     summary = Summary(text=text, kcal=sum(meal.kcal for meal in eaten), days=options.days)
     run.data(summaries).add(summary, id=run.id)
     return JobDone({"summary": run.id})

@@ -61,12 +61,22 @@ def test_an_erasure_deletes_or_anonymizes_what_names_the_user_and_nothing_else(s
     assert (found["loans"], found["reviews"]) == (2, 1)
     erasure.run("ada")
     assert [loan.id for loan in data(loans).list().items] == ["bob-eve"]
-    assert {(review.id, review.author) for review in data(reviews).list().items} == {
-        ("ada", None),
-        ("bob", "bob"),
-        ("None", None),
-    }
+    kept = {review.text: review for review in data(reviews).list().items}
+    assert {text: review.author for text, review in kept.items()} == {"by ada": None, "by bob": "bob", "by None": None}
+    assert (kept["by bob"].id, kept["by None"].id) == ("bob", "None")
+    assert kept["by ada"].id != "ada", "the id named the user"
     assert erasure.report("ada").found == {}
+
+
+def test_an_anonymized_record_has_no_id_that_names_the_user_and_keeps_one_that_does_not(site: Site) -> None:
+    data = site.services.data
+    ids = {"2026-03-01_ada": False, "ada": False, "ada:saw": False, "adam": True, "nevada-7": True, "x": True}
+    for name in ids:
+        data(reviews).add(Review(text=name, author="ada"), id=name)
+    erasure_of(site.services).run("ada")
+    kept = {review.text: review for review in data(reviews).list().items}
+    assert {name: kept[name].id == name for name in ids} == ids
+    assert {review.author for review in kept.values()} == {None}
 
 
 def test_a_record_that_somebody_deletes_meanwhile_does_not_break_an_erasure_off(

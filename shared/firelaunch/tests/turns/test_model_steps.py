@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from firelaunch.errors import BudgetExceeded, FirelaunchError
+from firelaunch.errors import BudgetExceeded, FirelaunchError, SettingsError
 from firelaunch.llm.types import Chunk, FinishedCall, Message, TokenCounts
 from firelaunch.metering.call_records import calls_of_request
 from firelaunch.records.collection import Collection
@@ -86,6 +86,20 @@ def test_each_step_of_a_turn_calls_the_model_that_it_names_and_has_a_record(make
         assert done["usage"]["model"] == CHAT
         record = app.services.store.get(ADA.request(done["message"]["request_id"])).data
         assert (record["calls"], "prompt" in record) == (3, False)
+
+
+def test_outside_of_a_turn_a_call_names_the_prompt_that_its_messages_were_made_from(
+    make_app: Any, model: ModelServer
+) -> None:
+    app = make_app(MODELS, OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url)
+    llm = app.services.llm
+    done = llm.complete([{"role": "user", "content": "x"}], scope=ADA, prompt="chat", purpose="report")
+    [call] = calls(app, done.request_id)
+    assert (call["prompt"], call["purpose"], call["model"]) == ("chat@1", "report", CHAT)
+    plain = llm.complete([{"role": "user", "content": "x"}], scope=ADA)
+    assert [call["prompt"] for call in calls(app, plain.request_id)] == [None]
+    with pytest.raises(SettingsError, match="nothing"):
+        llm.complete([{"role": "user", "content": "x"}], scope=ADA, prompt="nothing")
 
 
 def test_a_model_that_the_settings_do_not_name_is_refused_by_name_before_any_call(

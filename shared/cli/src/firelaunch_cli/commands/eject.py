@@ -10,12 +10,14 @@ from pathlib import Path
 from string import Template
 
 import click
+from firelaunch.server.declarations import declarations
 from firelaunch.settings.app import Settings
 from firelaunch.text_file import read_text_file
 
 from ..deploy.accounts import members
+from ..deploy.data import wanted_indexes
 from ..deploy.gcloud import CommandFailed, Tools
-from .apps import app_folder, env_option, where
+from .apps import app_folder, env_option, made_app, where
 from .checkout import firelaunch_checkout
 from .data import export_data
 from .rules import composed_rules
@@ -50,11 +52,14 @@ def command(app: str, project: str, out: Path | None, no_data: bool) -> None:
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
     _settings(folder, out / "app", project)
     _rules(root, folder, out, project)
+    _indexes(root, folder, settings, out)
     if not no_data:
         done = export_data(settings, out / "data.jsonl")
         click.echo(f"data.jsonl: {done.documents:,} documents of {where(settings)}")
         _users(settings, out)
-    names = {"app": settings.app.id, "old": settings.cloud.project or "OLD_PROJECT", "new": project}
+    old = settings.cloud.project or "OLD_PROJECT"
+    bucket = settings.documents.bucket or f"{old}.firebasestorage.app"
+    names = {"app": settings.app.id, "old": old, "new": project, "old_bucket": bucket}
     (out / "STEPS.md").write_text(_STEPS.substitute(names, region=settings.cloud.region), encoding="utf-8")
     click.echo(f"What to do with it: {out / 'STEPS.md'}")
 
@@ -100,9 +105,19 @@ def _rules(root: Path, folder: Path, out: Path, project: str) -> None:
     text = composed_rules(alone, root / "firestore.rules").text
     shutil.rmtree(alone)
     (out / "firestore.rules").write_text(text, encoding="utf-8", newline="\n")
-    for name in ("firestore.indexes.json", "storage.rules", "firebase.json"):
+    for name in ("storage.rules", "firebase.json"):
         shutil.copy(root / name, out)
     (out / ".firebaserc").write_text(json.dumps({"projects": {"default": project}}, indent=2) + "\n", encoding="utf-8")
+
+
+def _indexes(root: Path, folder: Path, settings: Settings, out: Path) -> None:
+    """The base indexes with those of this app's own collections and of its vectors."""
+    own = made_app(folder)
+    own.extensions["firelaunch"].services.store.close()
+    length = settings.embedding.length if settings.index.backend == "firestore" else 0
+    declared = declarations(own)["indexes"]
+    wanted = wanted_indexes(root / "firestore.indexes.json", length, settings.index.filters, declared)
+    (out / "firestore.indexes.json").write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
 
 
 def _users(settings: Settings, out: Path) -> None:
@@ -143,12 +158,13 @@ Rehearse it once with the app running; then do it with the app stopped, from a f
    `--hash-algo=SCRYPT --hash-key=... --salt-separator=... --rounds=8 --mem-cost=14`. Their uids and their roles in
    $app go along, so nobody has to join again. Those who signed in by other providers than Google, Facebook, Twitter
    and GitHub sign in anew.
-5. Documents: `FIRELAUNCH_MODE=cloud GOOGLE_CLOUD_PROJECT=$new firelaunch data import $app data.jsonl`.
+5. Documents: `FIRELAUNCH_MODE=cloud GOOGLE_CLOUD_PROJECT=$new firelaunch data import $app data.jsonl`. Files:
+   `gcloud storage cp --recursive gs://$old_bucket/apps/$app gs://$new.firebasestorage.app/apps/`.
 6. Compare: `firelaunch data export` from the new project gives as many documents.
 7. Have clients use the new project's config (`firelaunch web-config $app`) and the new address. Tokens of
    the old project are refused.
 8. When all is well, delete `users.json` and `data.jsonl`, and what the app left in $old.
 
-What does not go along: files in Cloud Storage, vectors outside Firestore (have documents indexed anew), tasks that wait
+What does not go along: vectors outside Firestore (have documents indexed anew), tasks that wait
 in Cloud Tasks, secrets, Stripe's webhook address, logs.
 """)

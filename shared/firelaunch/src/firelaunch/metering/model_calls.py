@@ -22,7 +22,7 @@ from ..llm.gateway import Gateway, ModelSession
 from ..llm.shapes import AnswerReader
 from ..llm.structured import extract, reader_of
 from ..llm.types import Message, token_bound
-from ..prompts.versions import Prompts
+from ..prompts.versions import Prompt, Prompts
 from ..scope import Scope
 from ..settings.app import Settings
 from ..store.base import SERVER_TIME, Create, DocumentStore, Update
@@ -177,10 +177,7 @@ class ModelCalls:
             if self.moderate is not None:
                 # A schema that came with the text reaches the model too, so it is moderated with the text.
                 self.moderate(text if isinstance(kind, type) else f"{text}\n{reader.shape.text}")
-            if version is not None:
-                llm.temperature, llm.prompt = version.temperature, version.id
-                if version.model and model is None and llm.own_models:
-                    llm.model = version.model
+            _use(llm, version, model)
             return extract(llm, reader, messages)
 
         quotes = self._quotes(token_bound(messages, reader.shape), model)
@@ -191,6 +188,7 @@ class ModelCalls:
         messages: Sequence[Message],
         *,
         scope: Scope | None = None,
+        prompt: str | None = None,
         model: str | None = None,
         purpose: str = "complete",
         max_output_tokens: int | None = None,
@@ -200,7 +198,9 @@ class ModelCalls:
 
         Args:
             scope: the user whose budget pays.
-            model: one of the settings' models, by name or as "chat" or "cheap". Otherwise the plan's.
+            prompt: the name of the prompt that the messages were made from. The call uses its model and temperature, if
+                it has them, and its record names the version.
+            model: one of the settings' models, by name or as "chat" or "cheap". Otherwise the prompt's, or the plan's.
             purpose: what the call is for, in its records.
             max_output_tokens, reuse: as for ``turn.llm.stream``.
 
@@ -210,12 +210,15 @@ class ModelCalls:
             ValueError: the settings name no such ``model``.
         """
         own = self.__checked(scope)
+        version = None if prompt is None else self.prompts.get(prompt, own.uid or "")
 
         def work(reservation: Reservation) -> str:
             llm = self._session(reservation, own, purpose)
+            _use(llm, version, model)
             return llm.complete(messages, max_output_tokens=max_output_tokens, reuse=reuse)
 
-        return self._run_metered(purpose, own, self._quotes(token_bound(messages), model, max_output_tokens), work)
+        named = model or (None if version is None else version.model)
+        return self._run_metered(purpose, own, self._quotes(token_bound(messages), named, max_output_tokens), work)
 
     def pay(self, kind: str, most: Quote, work: Callable[[Reservation], T], *, scope: Scope) -> Extraction[T]:
         """Meter ``work`` that calls a model by itself and costs ``most`` at most.
@@ -324,3 +327,12 @@ class ModelCalls:
                 time.sleep(0.1 * 2**attempt)
             else:
                 return
+
+
+def _use(llm: ModelSession, version: Prompt | None, model: str | None) -> None:
+    """Have the calls of ``llm`` use what a prompt says, and name it in their records."""
+    if version is None:
+        return
+    llm.temperature, llm.prompt = version.temperature, version.id
+    if version.model and model is None and llm.own_models:
+        llm.model = version.model

@@ -109,6 +109,13 @@ class JobRun:
         """The features of the plan of the job's user; none for a job of the app. This reads the user's document."""
         return self.services.features
 
+    def prompt(self, name: str, **values: str) -> str:
+        """Return the prompt ``name`` in the version that the job's user gets, filled in with ``values``.
+
+        Name it in the call that uses it: ``run.services.llm.complete(messages, prompt=name)``.
+        """
+        return self.services.prompts.get(name, self.scope.uid or "").render(**values)
+
     def check(self) -> None:
         """Raise an error if the handler should end. Call this between steps.
 

@@ -10,12 +10,14 @@ started earlier can create no more data of the user, however long they go on.
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from secrets import token_hex
 from typing import Any, Final, Protocol
 
 from pydantic import BaseModel, Field
@@ -24,11 +26,11 @@ from ...billing.erasing import SubscriptionTraces
 from ...documents.catalog import Documents
 from ...documents.erasing import DocumentTraces
 from ...documents.kept_files import KeptFileTraces
-from ...errors import NotFound
+from ...errors import NotFound, PreconditionFailed
 from ...jobs.base import Kind
 from ...scope import Scope, record_text_id
 from ...services.bundle import Services
-from ...store.base import DELETE_FIELD, Delete, Document, Set, Update, Write
+from ...store.base import DELETE_FIELD, Create, Delete, Document, Set, Update, Write
 from ...store.scoped import ScopedStore
 from .. import Handlers, JobDone, JobFailed, JobRun, Postponed
 from .export import ExportTraces
@@ -140,7 +142,7 @@ class Erasure:
             # Jobs go first: workers that still work for the user lose their leases, and can write nothing more.
             step("jobs and records" if number == 0 else "what came meanwhile")
             for kept, documents in self._elsewhere(user):
-                self._remove(kept, documents)
+                self._remove(user, kept, documents)
             self.store.commit([Delete(user.member())])
             step("files and indexes")
             for trace in self.traces:
@@ -159,10 +161,25 @@ class Erasure:
             for page in pages(self.store, kept):
                 yield kept, page
 
-    def _remove(self, kept: KeptDocuments, documents: Sequence[Document]) -> None:
-        self._change(kept, documents)
+    def _remove(self, user: Scope, kept: KeptDocuments, documents: Sequence[Document]) -> None:
         if kept.on_erase == "delete":
+            self._change(kept, documents)
             self.forget(kept.name, [document.id for document in documents])
+            return
+        named = [document for document in documents if _names(document.id, user)]
+        unnamed = [document for document in documents if document not in named]
+        if unnamed:
+            self._change(kept, unnamed)
+        for document in named:
+            self._rename(kept, document)
+        self.forget(kept.name, [document.id for document in named])
+
+    def _rename(self, kept: KeptDocuments, document: Document) -> None:
+        """Give a document without the user's field an id of its own, where the id says who the user was."""
+        data = {name: value for name, value in document.data.items() if name != kept.field}
+        moved = Create(f"{kept.query.collection}/{token_hex(10)}", data)
+        with suppress(NotFound, PreconditionFailed):  # somebody changed it; the next pass sees to it
+            self.store.commit([moved, Delete(document.path, document.update_time)])
 
     def _change(self, kept: KeptDocuments, documents: Sequence[Document]) -> None:
         writes: list[Write] = [
@@ -215,6 +232,11 @@ def erasure_of(services: Services) -> Erasure:
     if services.checkout.payments is not None:
         traces.append(SubscriptionTraces(services.store, services.checkout.payments))
     return Erasure(services.store, traces, forget=partial(_forget, services.documents, app))
+
+
+def _names(document_id: str, user: Scope) -> bool:
+    """Return whether a document's id is the user's, or has it between other characters than letters and digits."""
+    return re.search(rf"(?<![^\W_]){re.escape(str(user.uid))}(?![^\W_])", document_id) is not None
 
 
 def _forget(documents: Documents, app: Scope, collection: str, ids: Iterable[str]) -> None:
