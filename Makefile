@@ -9,7 +9,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test test-long lint format rules-score deny-matrix fuzz-api fuzz-metering providers test-deploy chaos-jobs chaos-rag chaos-stripe bench house docs lock clean
+.PHONY: setup help app demo serve test test-long lint format rules-score deny-matrix clients fuzz-api fuzz-metering providers test-deploy chaos-jobs chaos-rag chaos-stripe bench house docs lock clean
 
 setup: ## Put everything into .venv; an interrupted set-up goes on where it stopped
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer." >&2; exit 1; }
@@ -52,6 +52,9 @@ rules-score: setup ## Run the cases for firestore.rules against every small chan
 
 deny-matrix: setup ## Try every token, path and operation against firestore.rules, in Python and (with Node) JavaScript: build/deny.json
 	@PYTHONPATH=tests $(BIN)/python -m deny_matrix
+
+clients: setup ## Generate clients of an app's API, compile them and run them, and lint its document: build/clients.json
+	@PYTHONPATH=tests $(BIN)/python -m clients
 
 fuzz-api: setup ## Fuzz a served app by its OpenAPI document: make fuzz-api EXAMPLES=300
 	@PYTHONPATH=tests $(BIN)/python -m fuzz_api $(or $(EXAMPLES),300)

@@ -98,8 +98,24 @@ class Schemas:
         for local, schema in definitions.items():
             name = names[_LOCAL + local].removeprefix(_NAMED)
             if name not in self.named:
-                self.named[name] = _without_defaults(_referring(schema, names), use)
+                shown = _without_defaults(_referring(schema, names), use)
+                self.named[name] = shown
+                self._name_choices(name, shown.get("properties", {}), use)
         return names
+
+    def _name_choices(self, name: str, fields: dict[str, Any], use: Use) -> None:
+        """Name what a field has beside null, if it is an enum or a map: generators would make up a name."""
+        for field, schema in fields.items():
+            kinds = schema.get("anyOf", ())
+            if {"type": "null"} in kinds:
+                fields[field] = {**schema, "anyOf": [self._with_name(kind, f"{name} {field}", use) for kind in kinds]}
+
+    def _with_name(self, kind: dict[str, Any], title: str, use: Use) -> dict[str, Any]:
+        if kind.get("type") == "array" and isinstance(kind.get("items"), dict):
+            return {**kind, "items": self._with_name(kind["items"], f"{title} item", use)}
+        if "enum" not in kind and kind.get("type") != "object":
+            return kind
+        return {"$ref": self._add({title: {**kind, "title": title}}, use)[_LOCAL + title]}
 
 
 def _generated(model: type[BaseModel], use: Use) -> dict[str, Any]:

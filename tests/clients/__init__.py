@@ -1,0 +1,1 @@
+"""Clients that generators make of ``/openapi.json``: generated, compiled and run against a served app."""
