@@ -38,7 +38,8 @@ VARIABLES = {
     "FIRELAUNCH_ENV": "The environment, a name under `[env]`; production if unset. A deploy with `--env` sets it.",
     "FIRELAUNCH_DATA": "Folder of the embedded mode's data, relative to `firelaunch.toml`; `.firelaunch` if unset.",
     "OPENAI_API_KEY": "Key of OpenAI, or of a compatible server. On a laptop it switches the offline model off.",
-    "OPENAI_BASE_URL": "A compatible server in place of OpenAI's own, such as `http://localhost:11434/v1` for Ollama.",
+    "OPENAI_BASE_URL": "A compatible server in place of OpenAI's own or of `models.openai.base_url`, such as "
+    "`http://localhost:11434/v1` for Ollama. [providers.md](providers.md) has more.",
     "OPENAI_MODEL": "One model in place of all that `[models.openai]` names. On one's own machine it costs nothing; "
     "elsewhere its price must be known (`[prices]`).",
     "FIRELAUNCH_JOBS_URL": "In place of `jobs.url`; a deploy sets it.",

@@ -13,6 +13,7 @@ from firelaunch.rag.embed.base import Embedded, Embedder, estimate
 from firelaunch.rag.embed.local import LocalEmbeddings
 from firelaunch.rag.embed.openai_compatible import OpenAIEmbeddings
 from firelaunch.rag.embed.vertex import VertexEmbeddings
+from firelaunch.settings.openai_server import OpenAIServer
 from firelaunch.slots import Pace
 from firelaunch.testing.embeddings import OpenAIEmbeddingServer, VertexEmbeddingServer, embedding
 from firelaunch.testing.http import HttpAnswer
@@ -36,7 +37,7 @@ def vertex_server() -> Iterator[VertexEmbeddingServer]:
 
 
 def openai_embedder(server: OpenAIEmbeddingServer, dimensions: int = 0, **more: Any) -> Embedder:
-    return Embedder(OpenAIEmbeddings("some-model", "key", server.base_url, dimensions), **more)
+    return Embedder(OpenAIEmbeddings("some-model", "key", OpenAIServer(server.base_url), dimensions), **more)
 
 
 def vertex_embedder(
@@ -148,7 +149,7 @@ def test_passing_faults_are_tried_again_after_the_time_the_server_names(
     slept: list[float] = []
     server: Any = openai_server if kind == "openai" else vertex_server
     model: Any = (
-        OpenAIEmbeddings("m", "key", openai_server.base_url)
+        OpenAIEmbeddings("m", "key", OpenAIServer(openai_server.base_url))
         if kind == "openai"
         else VertexEmbeddings("text-embedding-005", "p", "r", 0, vertex_server.clients())
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,72 @@ def test_the_key_is_in_no_text_that_settings_make(tmp_path: Path) -> None:
     settings = load(tmp_path, OPENAI_API_KEY="sk-very-secret")
     for text in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.environment)):
         assert "very-secret" not in text
+
+
+AZURE = "https://own.openai.azure.com/openai/v1/?api-version=1"
+SERVER = f"[models.openai]\nbase_url = '{AZURE}'\napi_key_header = 'api-key'\n"
+
+
+def test_another_server_is_named_in_the_settings_and_overridden_by_the_environment(tmp_path: Path) -> None:
+    """A server of the environment's is sent its key where OpenAI's is, unless the settings name its header alone."""
+    named = SETTINGS.replace("[models.openai]\n", SERVER)
+    header = SETTINGS.replace("[models.openai]\n", "[models.openai]\napi_key_header = 'api-key'\n")
+    other, lan, sidecar = "https://openrouter.ai/api/v1", "http://192.168.0.7:1234/v1", "http://127.0.0.1:11434/v1"
+    cloud = {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "p-12345", "OPENAI_API_KEY": "k", "K_SERVICE": "s"}
+    for settings, environ, server in [
+        (SETTINGS, {}, (None, "Authorization")),
+        (named, {}, (AZURE, "api-key")),
+        (named, cloud, (AZURE, "api-key")),
+        (named, {**cloud, "OPENAI_BASE_URL": other}, (other, "Authorization")),
+        (named, {"OPENAI_BASE_URL": AZURE}, (AZURE, "api-key")),
+        (header, {"OPENAI_BASE_URL": other}, (other, "api-key")),
+        (SETTINGS, {"OPENAI_BASE_URL": lan}, (lan, "Authorization")),
+        (SETTINGS, {**cloud, "OPENAI_BASE_URL": sidecar}, (sidecar, "Authorization")),
+    ]:
+        assert load(tmp_path, settings, **environ).openai_server == server
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("localhost:11434/v1", "write it as https://"),
+        ("api.example.com/v1", "write it as https://"),
+        ("ftp://api.example.com/v1", "write it as https://"),
+        ("https:///v1", "write it as https://"),
+        ("https://api.example.com:port/v1", "write it as https://"),
+        ("https://[::1/v1", "write it as https://"),
+        ("https://api.example.com/v1\n", "line break"),
+        ("https://api.example.com/ v1", "a space"),
+        ("https://me:password@api.example.com/v1", "take them out"),
+        ("https://api.example.com/v1#key", "after #"),
+        ("https://api.example.com/v1/chat/completions", "take that off"),
+        ("https://api.example.com/v1/chat/completions/?api-version=1", "take that off"),
+    ],
+)
+def test_a_base_url_that_cannot_be_is_refused_with_its_mend_and_without_its_secrets(
+    tmp_path: Path, url: str, says: str
+) -> None:
+    written = SETTINGS.replace("[models.openai]\n", f"[models.openai]\nbase_url = {json.dumps(url)}\n")
+    for name, said in {
+        "OPENAI_BASE_URL": refusal(tmp_path, OPENAI_BASE_URL=url),
+        "models.openai.base_url": refusal(tmp_path, written),
+    }.items():
+        assert name in said
+        assert says in said
+        assert "password" not in said.replace("a user or a password", "")
+
+
+@pytest.mark.parametrize("url", ["http://api.example.com/v1", "http://10.0.0.7/v1", "http://localhost.example.com/v1"])
+def test_in_the_cloud_no_key_goes_over_a_network_unencrypted(tmp_path: Path, url: str) -> None:
+    cloud = {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "p-12345", "OPENAI_API_KEY": "k", "K_SERVICE": "s"}
+    assert "write https://" in refusal(tmp_path, OPENAI_BASE_URL=url, **cloud)
+    assert load(tmp_path, OPENAI_BASE_URL=url).openai_server.base_url == url
+
+
+def test_a_header_that_is_none_is_refused(tmp_path: Path) -> None:
+    for header in ("", "api key", "api-key:", "x\\ny"):
+        written = SETTINGS.replace("[models.openai]\n", f'[models.openai]\napi_key_header = "{header}"\n')
+        assert "models.openai.api_key_header" in refusal(tmp_path, written)
 
 
 def test_settings_cannot_be_changed(tmp_path: Path) -> None:

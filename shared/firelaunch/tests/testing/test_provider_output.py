@@ -13,6 +13,7 @@ from firelaunch.errors import ContentRefused, ModelUnavailable
 from firelaunch.llm.moderation import OpenAIModeration
 from firelaunch.llm.types import Chunk
 from firelaunch.server.app import App
+from firelaunch.settings.openai_server import OpenAIServer
 from firelaunch.store.base import Set
 from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in
@@ -167,7 +168,7 @@ def test_a_moderation_that_makes_no_sense_lets_nothing_pass(model: ModelServer, 
     for body in (json.dumps(found), broken):
         model.moderation = body
         if body is not broken and passes(found):
-            OpenAIModeration("k", model.base_url)("tea")
+            OpenAIModeration("k", OpenAIServer(model.base_url))("tea")
             continue
         with pytest.raises((ContentRefused, ModelUnavailable)):
-            OpenAIModeration("k", model.base_url)("tea")
+            OpenAIModeration("k", OpenAIServer(model.base_url))("tea")

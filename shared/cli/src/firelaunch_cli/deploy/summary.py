@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from firelaunch.settings.app import Settings
 
@@ -107,6 +108,9 @@ def _location(settings: Settings, place: Place) -> str:
     model = settings.models.provider
     answers = f"Models of {model} answer at {settings.models.vertex.location}" if settings.models.vertex else ""
     models = f" {answers}." if model == "vertex" else ""
+    server = urlsplit(settings.openai_server.base_url or "").hostname
+    if model == "openai" and server:
+        models = f" Models answer at {server}, in the place of OpenAI."
     return (
         f"{place.region}, for Cloud Run, jobs, files and Firestore. A database and a bucket cannot be moved later; "
         f"those that are there stay where they are.{models}"

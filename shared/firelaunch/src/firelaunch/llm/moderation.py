@@ -7,6 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..errors import ContentRefused, ModelUnavailable
+from ..settings.openai_server import OPENAI, OpenAIServer
+from .openai_client import key_headers, openai_client
 
 if TYPE_CHECKING:
     import openai
@@ -21,29 +23,28 @@ class OpenAIModeration:
     """A function that checks one text. A text that cannot be checked does not pass.
 
     Args:
-        api_key, base_url: as for the models; without a URL, OpenAI's own.
+        api_key, server: as for the models; OpenAI's own by default.
 
     Raises (when called):
         ContentRefused: the text was flagged; the reason names the categories.
         ModelUnavailable: the check failed, also on a second try.
     """
 
-    def __init__(self, api_key: str, base_url: str | None = None) -> None:
+    def __init__(self, api_key: str, server: OpenAIServer = OPENAI) -> None:
         self._api_key = api_key
-        self._base_url = base_url
+        self._server = server
         self._lock = threading.Lock()
 
     @cached_property
     def _client(self) -> openai.OpenAI:
         with self._lock:
-            import openai
-
-            return openai.OpenAI(api_key=self._api_key, base_url=self._base_url, max_retries=1, timeout=_SECONDS)
+            return openai_client(self._api_key, self._server, max_retries=1, timeout=_SECONDS)
 
     def __call__(self, text: str) -> None:
         """Check ``text``; the class describes the errors."""
         try:
-            result = self._client.moderations.create(model=_MODEL, input=text).results[0]
+            headers = key_headers(self._api_key, self._server)
+            result = self._client.moderations.create(model=_MODEL, input=text, extra_headers=headers).results[0]
             flagged = result.flagged
             categories = result.categories.model_dump() if flagged and result.categories else {}
         except Exception as error:

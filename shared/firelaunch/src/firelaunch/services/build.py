@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ..billing.base import Payments
 from ..billing.checkout import Checkout
@@ -28,6 +26,7 @@ from ..push import Push
 from ..records.data import Data
 from ..scope import Scope
 from ..settings.app import Cache, Settings
+from ..settings.openai_server import is_loopback
 from ..store.base import DocumentStore, TreeStore
 from ..store.scoped import ScopedStore
 from .build_search import build_documents
@@ -111,7 +110,7 @@ def build(
         admission,
         metering.plan_of,
         clock,
-        own_machine=settings.environment.development and _is_loopback(settings.environment.openai_base_url),
+        own_machine=settings.environment.development and is_loopback(settings.openai_server.base_url),
         files=files,
         fetcher=fetcher,
         reranker=reranker,
@@ -219,7 +218,7 @@ def _provider(settings: Settings) -> Provider:
 
     # A server on your own machine needs no key, but the client library insists on one.
     key = env.openai_api_key.get_secret_value() if env.openai_api_key else "none"
-    return OpenAICompatibleProvider("openai", key, env.openai_base_url)
+    return OpenAICompatibleProvider("openai", key, *settings.openai_server)
 
 
 def _named_models(settings: Settings, prompts_models: list[str]) -> dict[str, str]:
@@ -271,7 +270,7 @@ def _internal_callers(settings: Settings) -> Callers | None:
 
 def _prices(settings: Settings) -> Prices:
     env = settings.environment
-    own_machine = env.development and env.openai_model is not None and _is_loopback(env.openai_base_url)
+    own_machine = env.development and env.openai_model is not None and is_loopback(settings.openai_server.base_url)
     prices = Prices(settings.provider, settings.prices, free=settings.choice.all() if own_machine else ())
     for provider in ("openai", "vertex"):
         choice = getattr(settings.models, provider)
@@ -288,7 +287,7 @@ def _moderation(settings: Settings) -> Callable[[str], None] | None:
         return None
     from ..llm.moderation import OpenAIModeration
 
-    return OpenAIModeration(key.get_secret_value(), settings.environment.openai_base_url)
+    return OpenAIModeration(key.get_secret_value(), settings.openai_server)
 
 
 def _cache(settings: Cache) -> AnswerCache | None:
@@ -308,11 +307,3 @@ def _prompts(settings: Settings) -> Prompts:
         released=not env.development,
         own_models=not one_model,
     )
-
-
-def _is_loopback(url: str | None) -> bool:
-    host = urlsplit(url or "").hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

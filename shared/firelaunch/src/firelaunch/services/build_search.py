@@ -234,7 +234,7 @@ class _Engines:
             from ..rag.embed.openai_compatible import OpenAIEmbeddings
 
             key = env.openai_api_key.get_secret_value() if env.openai_api_key else "none"
-            return OpenAIEmbeddings(version.model, key, env.openai_base_url, version.dimensions)
+            return OpenAIEmbeddings(version.model, key, settings.openai_server, version.dimensions)
         return None
 
 
@@ -264,6 +264,7 @@ def named_embedder(name: str, environ: Mapping[str, str]) -> Embedder | None:
     from ..rag.embed.base import Embedder
     from ..rag.embed.local import LocalEmbeddings
     from ..rag.embed.openai_compatible import OpenAIEmbeddings
+    from ..settings.openai_server import OpenAIServer
 
     kind, _, model = name.partition(":")
     if kind == "auto":
@@ -277,7 +278,7 @@ def named_embedder(name: str, environ: Mapping[str, str]) -> Embedder | None:
         raise SettingsError(f"There is no embedder {name!r}: it is none, local, openai, openai:MODEL or auto.")
     if not key and not url:
         raise SettingsError("OPENAI_API_KEY is not set: the embedder 'openai' needs it, or OPENAI_BASE_URL.")
-    return Embedder(OpenAIEmbeddings(model or "text-embedding-3-small", key or "none", url))
+    return Embedder(OpenAIEmbeddings(model or "text-embedding-3-small", key or "none", OpenAIServer(url)))
 
 
 def scratch_index(folder: Path, app_id: str, language: str = "english") -> ScopedIndex:

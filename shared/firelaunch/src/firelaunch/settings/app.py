@@ -26,6 +26,7 @@ from ..errors import InvalidId, SettingsError
 from ..scope import check_app_id
 from ..text_file import read_text_file
 from .environments import chosen, environments, inherited_problems, overlaid, project_of
+from .openai_server import AUTHORIZATION, OpenAIServer, base_url_problem
 from .plans import Billing, Plan, shared_prices
 from .schedules import JobSchedule
 from .search import DocumentSettings, EmbedderKind, Embedding, IndexSettings, Search, VertexIndexSettings, with_vertex
@@ -53,6 +54,8 @@ __all__ = [
     "Mode",
     "ModelChoice",
     "Models",
+    "OpenAIChoice",
+    "OpenAIServer",
     "Plan",
     "Price",
     "PromptChoice",
@@ -117,6 +120,21 @@ class ModelChoice(_Section):
         return tuple(dict.fromkeys((self.chat, self.cheap, *self.fallback, *self.others)))
 
 
+class OpenAIChoice(ModelChoice):
+    """``[models.openai]``: the same, and where another server answers in OpenAI's place."""
+
+    base_url: str = Field(
+        default="",
+        description='Another server with OpenAI\'s API, such as "https://openrouter.ai/api/v1"; OPENAI_API_KEY is then '
+        "its key. A query string goes along. OPENAI_BASE_URL overrides it.",
+    )
+    api_key_header: str = Field(
+        default=AUTHORIZATION,
+        pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$",
+        description='The header of that server\'s key: "api-key" for Azure.',
+    )
+
+
 class VertexChoice(ModelChoice):
     """``[models.vertex]``: the same, and where Google's models are called."""
 
@@ -132,7 +150,7 @@ class Models(_Section):
     """``[models]``: who answers."""
 
     provider: Provider = Field(description="Whose models the deployed app calls.")
-    openai: ModelChoice | None = Field(default=None, description="Models when the provider is OpenAI, or compatible.")
+    openai: OpenAIChoice | None = Field(default=None, description="Models when the provider is OpenAI, or compatible.")
     vertex: VertexChoice | None = Field(default=None, description="Models when the provider is Gemini on Vertex AI.")
 
 
@@ -378,6 +396,18 @@ class Settings(_Section):
         return "openai" if self.environment.openai_api_key or self.environment.openai_base_url else "offline"
 
     @property
+    def openai_server(self) -> OpenAIServer:
+        """The server with OpenAI's API, for models, embeddings and moderation.
+
+        The header of the settings' server is not that of another one in OPENAI_BASE_URL.
+        """
+        choice, url = self.models.openai, self.environment.openai_base_url
+        own_url, header = (choice.base_url, choice.api_key_header) if choice else ("", AUTHORIZATION)
+        if url and own_url and url != own_url:
+            return OpenAIServer(url)
+        return OpenAIServer(url or own_url or None, header)
+
+    @property
     def embedder(self) -> EmbedderKind:
         """The embedder of this process: on a laptop none, unless the settings name one that works there."""
         embedder, env = self.index.embedder, self.environment
@@ -453,6 +483,16 @@ def _database_problems(settings: Settings) -> Iterator[str]:
         )
 
 
+def _server_problems(settings: Settings) -> Iterator[str]:
+    env, choice = settings.environment, settings.models.openai
+    urls = {"OPENAI_BASE_URL": env.openai_base_url}
+    urls["firelaunch.toml: models.openai.base_url"] = choice.base_url if choice else ""
+    for name, url in urls.items():
+        problem = base_url_problem(url, development=env.development) if url else None
+        if problem is not None:
+            yield f"{name} {problem}."
+
+
 def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:  # noqa: C901 - a line for each rule
     env = settings.environment
     if env.on_cloud_run:
@@ -472,6 +512,7 @@ def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]: 
         yield "firelaunch.toml: billing.return_url is empty: name the page that Stripe leads back to."
     yield from shared_prices(settings.plans)
     yield from _database_problems(settings)
+    yield from _server_problems(settings)
     if env.mode == "emulators" and not env.firestore_emulator:
         yield "FIRESTORE_EMULATOR_HOST is not set: emulators mode needs it, for example 127.0.0.1:8080."
     if env.mode == "cloud" and not settings.cloud.project:

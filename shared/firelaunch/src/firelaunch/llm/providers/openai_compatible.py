@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
+from ...settings.openai_server import AUTHORIZATION
 from ..failures import garbled, of_stream
 from ..fields import figure, items, json_text, table, text, texts_in, word
 from ..finish import finish_of
@@ -24,7 +25,6 @@ from .openai_parameters import refused_parameter, without
 
 __all__ = ["OpenAICompatibleProvider"]
 
-_AUTHORIZATION = "Authorization"
 _OPENAI = "https://api.openai.com/v1"
 
 
@@ -35,7 +35,6 @@ class OpenAICompatibleProvider:
         name: the provider's name in records.
         api_key: the key, or a function that returns a fresh one for each call (Google's access tokens last an hour).
         base_url: OpenAI's own by default.
-        model_prefix: what the server expects before a model's name ("google/" on Vertex AI).
         key_header: the header that the key goes into, as in Azure's "api-key". In "Authorization" it is a bearer's.
     """
 
@@ -44,13 +43,11 @@ class OpenAICompatibleProvider:
         name: str,
         api_key: str | Callable[[], str],
         base_url: str | None = None,
-        model_prefix: str = "",
-        key_header: str = _AUTHORIZATION,
+        key_header: str = AUTHORIZATION,
     ) -> None:
         self.name = name
         self._api_key = api_key
         self._base_url = base_url
-        self._prefix = model_prefix
         self._key_header = key_header
         self._refused = RefusedParameters(without, refused_parameter)
         self._is_openai = urlsplit(base_url or _OPENAI).hostname == urlsplit(_OPENAI).hostname
@@ -69,7 +66,7 @@ class OpenAICompatibleProvider:
 
     def _send(self, call: ModelCall, body: Mapping[str, Any]) -> Iterator[Chunk]:
         key = self._api_key() if callable(self._api_key) else self._api_key
-        is_bearer = self._key_header.lower() == _AUTHORIZATION.lower()
+        is_bearer = self._key_header.lower() == AUTHORIZATION.lower()
         headers = {self._key_header: f"Bearer {key}" if is_bearer else key}
         headers |= {"Content-Type": "application/json", "User-Agent": "firelaunch"}
 
@@ -91,7 +88,7 @@ class OpenAICompatibleProvider:
 
     def _body(self, call: ModelCall) -> dict[str, Any]:
         body: dict[str, Any] = {
-            "model": self._prefix + call.model.removeprefix(self._prefix),
+            "model": call.model,
             "messages": [_message(message) for message in call.messages],
             self._limit(call.model): call.most_tokens,
         }

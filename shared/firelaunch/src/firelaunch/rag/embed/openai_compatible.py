@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelError, ModelTimeout, ModelUnavailable
 from ...llm.failures import of_status
+from ...llm.openai_client import key_headers, openai_client
+from ...settings.openai_server import OPENAI, OpenAIServer
 from ...telemetry import CONTENT
 from .base import Embedded, counted
 
@@ -30,27 +32,25 @@ class OpenAIEmbeddings:
     Args:
         model: its name.
         api_key: the key; servers on your own machine accept any.
-        base_url: OpenAI's own by default.
+        server: OpenAI's own by default.
         dimensions: length of the vectors, for models that can shorten them; 0 for the model's own.
     """
 
     batch_texts = 256
     batch_tokens = 100_000
 
-    def __init__(self, model: str, api_key: str, base_url: str | None = None, dimensions: int = 0) -> None:
+    def __init__(self, model: str, api_key: str, server: OpenAIServer = OPENAI, dimensions: int = 0) -> None:
         self.id = f"{model}-{dimensions}" if dimensions else model
         self._model = model
         self._api_key = api_key
-        self._base_url = base_url
+        self._server = server
         self._dimensions = dimensions
         self._lock = threading.Lock()
 
     @cached_property
     def _client(self) -> openai.OpenAI:
         with self._lock:
-            import openai
-
-            return openai.OpenAI(api_key=self._api_key, base_url=self._base_url, max_retries=0)
+            return openai_client(self._api_key, self._server, max_retries=0)
 
     def warm(self) -> None:
         """Import what the first request needs."""
@@ -67,7 +67,13 @@ class OpenAIEmbeddings:
         options: dict[str, Any] = {"dimensions": self._dimensions} if self._dimensions else {}
         timeout = openai.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds))
         try:
-            answer = self._client.embeddings.create(model=self._model, input=list(texts), timeout=timeout, **options)
+            answer = self._client.embeddings.create(
+                model=self._model,
+                input=list(texts),
+                timeout=timeout,
+                extra_headers=key_headers(self._api_key, self._server),
+                **options,
+            )
             # Servers may answer in any order; the index says which text a vector belongs to.
             rows = [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
             vectors = np.asarray(rows, dtype=np.float32)
