@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 from flask import Response, request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from ..chats.events import Done, Event, Failed, Paused, sse
-from ..errors import AlreadyExists, BadRequest, FirelaunchError, InvalidCursor, TooLarge
+from ..errors import AlreadyExists, BadRequest, Conflict, FirelaunchError, InvalidCursor, TooLarge
 from ..llm.finish import Finish
+from ..turns.approvals import Decision
+from ..turns.send import Continuation
 from .base import (
     KEY_HEADER,
     Body,
@@ -31,7 +33,7 @@ from .refusals import OF_A_CHAT, OF_A_TURN, errors
 from .routes import Routes
 from .search import SourceAnswer
 
-__all__ = ["ChatPage", "TurnUsage", "api", "whole"]
+__all__ = ["ChatPage", "TurnUsage", "api", "text_within_limit", "whole"]
 
 
 class NewChat(Body):
@@ -49,11 +51,37 @@ class ChatChange(Body):
     archived: bool | None = None
 
 
+class ToolDecision(Body):
+    """What the user decided on a tool call that waits."""
+
+    id: str = Field(max_length=200, description="The tool call's id.")
+    approved: bool
+    reason: str = Field(default="", max_length=500, description="Why it was refused; the model reads it.")
+
+
 class NewMessage(Body):
-    """What the user says."""
+    """What the user says, or the answer to go on with."""
 
     model_config = example({"text": QUESTION["text"]})
-    text: str = Field(min_length=1, description="At most limits.message_characters characters.")
+    text: str | None = Field(
+        default=None, min_length=1, description="At most limits.message_characters characters. Left out to continue."
+    )
+    continues: str | None = Field(
+        default=None,
+        max_length=64,
+        description="In place of text: the id of the chat's latest answer, if it was cut off or waits for approval.",
+    )
+    approvals: list[ToolDecision] = Field(
+        default=[], max_length=64, description="With continues: a decision on each tool call that waits."
+    )
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if (self.text is None) == (self.continues is None):
+            raise ValueError("Send either text or continues.")
+        if self.approvals and self.continues is None:
+            raise ValueError("Name the answer whose tool calls you approve in continues.")
+        return self
 
 
 class Chat(BaseModel):
@@ -76,6 +104,9 @@ class ToolUse(BaseModel):
     input: Any = Field(default=None, description="What the model passed; null where the app does not show it.")
     output: Any = Field(default=None, description="What came back; null where the app does not show it.")
     error: str | None = Field(default=None, description='Why there is no output, a constant such as "timeout".')
+    approve_until: str | None = Field(
+        default=None, description="Until when the user can approve the call, which waits; null for any other call."
+    )
 
 
 class TurnUsage(BaseModel):
@@ -159,20 +190,26 @@ def index(query: PageQuery) -> dict[str, Any]:
 
 @api.post(
     "/chats/<id>/messages",
-    responses={200: Answer, **errors(*OF_A_TURN)},
+    responses={200: Answer, **errors(*OF_A_TURN, Conflict)},
     operation_id="sendMessage",
     summary="Send a message",
     description="Answers as JSON, or with `Accept: text/event-stream` as server-sent events. An error after the "
-    "stream has begun is its last event. With an `Idempotency-Key` header a repeated send gives the first answer.",
+    "stream has begun is its last event. With an `Idempotency-Key` header a repeated send gives the first answer. "
+    "With `continues` in place of `text`, the chat's latest answer goes on: if it was cut off, or if it waits for the "
+    "user to approve tool calls. Its new pieces are streamed; the message in the last event is the whole answer.",
     openapi_extensions={"x-headers": [KEY_HEADER]},
 )
 def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
     """Send a message."""
-    if len(body.text) > services().settings.limits.message_characters:
-        raise TooLarge(f"A message has at most {services().settings.limits.message_characters} characters.")
     streamed = request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream"
     connection = client() if streamed else None
-    run = backend().turns.begin(caller(), path.id, body.text, idempotency_key(), streamed=streamed, client=connection)
+    turns, key = backend().turns, idempotency_key()
+    if body.continues is not None:
+        decisions = {each.id: Decision(each.approved, each.reason) for each in body.approvals}
+        continuation = Continuation(path.id, body.continues, decisions, key)
+        run = turns.go_on(caller(), continuation, streamed=streamed, client=connection)
+    else:
+        run = turns.begin(caller(), path.id, text_within_limit(body.text), key, streamed=streamed, client=connection)
     return event_stream(sse(run.events(), connection)) if streamed else whole(run.events())
 
 
@@ -212,6 +249,18 @@ def delete(path: Path) -> tuple[str, int]:
     """Delete a chat and its messages."""
     services().chats.delete(caller().scope, path.id)
     return "", 204
+
+
+def text_within_limit(text: str | None) -> str:
+    """Return a message's text.
+
+    Raises:
+        TooLarge: it is longer than the settings allow.
+    """
+    most = services().settings.limits.message_characters
+    if text is None or len(text) > most:
+        raise TooLarge(f"A message has at most {most} characters.")
+    return text
 
 
 def whole(events: Iterator[Event | Paused]) -> dict[str, Any]:

@@ -8,14 +8,26 @@ from flask import Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ..chats.ui_events import UI_HEADERS, ui_stream
-from ..errors import BadRequest, Conflict, TooLarge
-from ..turns.send import ClientMessage
-from .base import backend, caller, client, event_stream, example, services, streamed
+from ..errors import BadRequest, Conflict
+from ..turns.answer import Replay, TurnRun
+from ..turns.approvals import Decision
+from ..turns.send import ClientMessage, Continuation
+from .base import backend, caller, client, event_stream, example, streamed
+from .chats import text_within_limit
 from .examples import UI_QUESTION, UI_STREAM
 from .refusals import OF_A_TURN, errors
 from .routes import Routes
 
 __all__ = ["api"]
+
+
+class UIApproval(BaseModel):
+    """What the user decided on a tool call."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+    id: str = Field(max_length=200)
+    approved: bool | None = None
+    reason: str | None = Field(default=None, max_length=500)
 
 
 class UIPart(BaseModel):
@@ -24,6 +36,15 @@ class UIPart(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
     type: str
     text: str | None = None
+    state: str | None = None
+    approval: UIApproval | None = None
+
+
+class UIMetadata(BaseModel):
+    """What the service said of an answer."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+    request_id: str | None = Field(default=None, max_length=255)
 
 
 class UIMessage(BaseModel):
@@ -32,7 +53,8 @@ class UIMessage(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
     id: str = Field(min_length=1, max_length=255)
     role: Literal["user", "assistant", "system"]
-    parts: list[UIPart] = Field(max_length=100)
+    parts: list[UIPart] = Field(max_length=1_000)
+    metadata: UIMetadata | None = None
 
     def user_text(self) -> str:
         """The text of a user's message.
@@ -49,6 +71,11 @@ class UIMessage(BaseModel):
         if not text:
             raise BadRequest("The message is empty.")
         return text
+
+    def decisions(self) -> dict[str, Decision]:
+        """Return what the user decided on tool calls of an answer, by their ids."""
+        decided = [part.approval for part in self.parts if part.state == "approval-responded" and part.approval]
+        return {each.id: Decision(each.approved is True, each.reason or "") for each in decided}
 
 
 def _last_alone(messages: Any) -> Any:
@@ -91,14 +118,19 @@ api = Routes("ui", "useChat", prefix="/v1")
     summary="Send a message from useChat",
     description="A chat that is not there is made. What was said before is what the service has stored; earlier "
     "messages in the body are not read. A message that is sent twice is answered once. An error after the stream "
-    "has begun is a part of it.",
+    "has begun is a part of it. If the last message is the service's answer, it goes on: if it was cut off, or if it "
+    "waits for the user's approval of tool calls and all of them have it or are refused.",
 )
 def send(body: UIChat) -> Response:
     """Send a message from useChat."""
-    last = body.last()
-    message = ClientMessage(body.id, last.id, last.user_text(), regenerate=body.trigger == "regenerate-message")
-    if len(message.text) > services().settings.limits.message_characters:
-        raise TooLarge(f"A message has at most {services().settings.limits.message_characters} characters.")
-    connection = client()
-    run = backend().turns.begin_named(caller(), message, connection)
+    last, connection, turns = body.last(), client(), backend().turns
+    run: TurnRun | Replay
+    if last.role == "assistant":
+        key = None if last.metadata is None else last.metadata.request_id
+        continuation = Continuation(body.id, last.id, last.decisions(), key)
+        run = turns.go_on(caller(), continuation, streamed=True, client=connection)
+    else:
+        text = text_within_limit(last.user_text())
+        message = ClientMessage(body.id, last.id, text, regenerate=body.trigger == "regenerate-message")
+        run = turns.begin_named(caller(), message, connection)
     return event_stream(ui_stream(run.events(), connection), UI_HEADERS)

@@ -26,6 +26,7 @@ __all__ = [
     "Paused",
     "Source",
     "Start",
+    "ToolAsked",
     "ToolCalled",
     "ToolReturned",
     "close",
@@ -59,6 +60,14 @@ class ToolCalled:
     id: str
     name: str
     input: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAsked:
+    """A tool's call waits for the user's approval, and the answer ends. :class:`ToolCalled` came before."""
+
+    id: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +114,7 @@ class Paused(Enum):
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 """A shared encoder, because ``json.dumps`` with an option makes a new one for each call."""
 
-Event = Start | Delta | Source | ToolCalled | ToolReturned | Heartbeat | Done | Failed
+Event = Start | Delta | Source | ToolCalled | ToolAsked | ToolReturned | Heartbeat | Done | Failed
 
 STILL_HERE = b": still here\n\n"
 """A comment, which readers of server-sent events skip."""
@@ -114,7 +123,8 @@ STILL_HERE = b": still here\n\n"
 def sse(events: Iterable[Event | Paused], client: ClientConnection | None = None) -> Iterator[bytes | Paused]:
     """Encode an answer's events as server-sent events with JSON ``data``.
 
-    They are ``start``, then ``delta``, ``source``, ``tool_call`` and ``tool_result``, then ``done`` or ``error``.
+    They are ``start``, then ``delta``, ``source``, ``tool_call``, ``tool_approval`` and ``tool_result``, then ``done``
+    or ``error``.
     Closing the iterator closes ``events``.
 
     Args:
@@ -146,6 +156,8 @@ def _frame(event: Event) -> bytes:
             name, data = "tool_call", {"id": call_id, "name": tool, "input": arguments}
         case ToolReturned(call_id, tool, output, failure):
             name, data = "tool_result", {"id": call_id, "name": tool, "output": output, "error": failure}
+        case ToolAsked(call_id, tool):
+            name, data = "tool_approval", {"id": call_id, "name": tool}
         case Heartbeat():
             return STILL_HERE
         case Source():

@@ -137,4 +137,11 @@ def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tool_view(use: Mapping[str, Any]) -> dict[str, Any]:
     values = {key: json.loads(use[key]) for key in ("input", "output")}
-    return {"id": use["id"], "name": use["name"], "error": use["error"], **values}
+    waits = use.get("approve_until")
+    return {
+        "id": use["id"],
+        "name": use["name"],
+        "error": use["error"],
+        "approve_until": None if waits is None else iso_time(waits),
+        **values,
+    }

@@ -11,14 +11,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..llm.types import Source
-from .events import Delta, Event, ToolCalled, ToolReturned
+from .events import Delta, Event, ToolAsked, ToolCalled, ToolReturned
 
 __all__ = ["Replayer", "Transcript"]
 
-_Other = Source | ToolCalled | ToolReturned
+_Other = Source | ToolCalled | ToolAsked | ToolReturned
 _KINDS: dict[str, type[_Other]] = {
     "source": Source,
     "tool_call": ToolCalled,
+    "tool_approval": ToolAsked,
     "tool_result": ToolReturned,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
@@ -99,7 +100,12 @@ class Replayer:
         events: list[_Other] = [Source(**source) for source in answer.get("sources", [])]
         for use in answer.get("tools", []):
             events.append(ToolCalled(use["id"], use["name"], use["input"]))
-            events.append(ToolReturned(use["id"], use["name"], use["output"], use["error"]))
+            waits = use.get("approve_until") is not None
+            events.append(
+                ToolAsked(use["id"], use["name"])
+                if waits
+                else ToolReturned(use["id"], use["name"], use["output"], use["error"])
+            )
         for event in events:
             if event not in self._sent:
                 yield from self._other(event)

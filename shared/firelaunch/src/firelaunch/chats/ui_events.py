@@ -1,7 +1,8 @@
 """Encode an answer's events as the AI SDK's UI message stream, version 1, for ``useChat`` of versions 5, 6 and 7.
 
-Only parts that version 5 knows are sent: its reader rejects a part of an unknown type, and a delta of a text that was
-not started. https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol#data-stream-protocol describes the parts.
+Only parts that version 5 knows are sent, except for approvals of tool calls, which began with version 6. A reader
+rejects a part of an unknown type, and a delta of a text that was not started.
+https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol#data-stream-protocol describes the parts.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .events import (
     Heartbeat,
     Paused,
     Start,
+    ToolAsked,
     ToolCalled,
     ToolReturned,
     close,
@@ -86,14 +88,8 @@ class _Parts:
                 return [start, {"type": "start-step"}]
             case Source():
                 return [*self._end_text(), _source(event)]
-            case ToolCalled(call_id, name, arguments):
-                call = {"toolCallId": call_id, "toolName": name, **_OURS}
-                input_start = {"type": "tool-input-start", **call}
-                return [*self._end_text(), input_start, {"type": "tool-input-available", **call, "input": arguments}]
-            case ToolReturned(call_id, _, output, None):
-                return [{"type": "tool-output-available", "toolCallId": call_id, "output": output, **_OURS}]
-            case ToolReturned(call_id, _, _, failure):
-                return [{"type": "tool-output-error", "toolCallId": call_id, "errorText": failure, **_OURS}]
+            case ToolCalled() | ToolAsked() | ToolReturned():
+                return [*self._end_text(), *_tool(event)]
             case Done(message, usage):
                 return [*self._end_text(), {"type": "finish-step"}, *_finish(message, usage)]
             case Failed(error, request_id):
@@ -123,6 +119,22 @@ class _Parts:
             return []
         text_id, self._open = self._open, None
         return [{"type": "text-end", "id": text_id}]
+
+
+def _tool(event: ToolCalled | ToolAsked | ToolReturned) -> list[dict[str, Any]]:
+    match event:
+        case ToolCalled(call_id, name, arguments):
+            call = {"toolCallId": call_id, "toolName": name, **_OURS}
+            return [{"type": "tool-input-start", **call}, {"type": "tool-input-available", **call, "input": arguments}]
+        case ToolAsked(call_id, _):
+            # A call waits once at most, so its id serves as the approval's.
+            return [{"type": "tool-approval-request", "approvalId": call_id, "toolCallId": call_id}]
+        case ToolReturned(call_id, _, output, None):
+            return [{"type": "tool-output-available", "toolCallId": call_id, "output": output, **_OURS}]
+        case ToolReturned(call_id, _, _, "denied"):
+            return [{"type": "tool-output-denied", "toolCallId": call_id}]
+        case ToolReturned(call_id, _, _, failure):
+            return [{"type": "tool-output-error", "toolCallId": call_id, "errorText": failure, **_OURS}]
 
 
 def _source(source: Source) -> dict[str, Any]:

@@ -43,8 +43,10 @@ from .tool_threads import ToolThreads
 from .types import (
     LEAVING,
     WAITING,
+    Approvals,
     Chunk,
     FinishedCall,
+    HeldCalls,
     Message,
     Meter,
     ModelCall,
@@ -153,6 +155,7 @@ class Gateway:
         check: Callable[[], None] = lambda: None,
         purpose: str = "turn",
         own_models: bool = True,
+        asks_people: bool = False,
     ) -> ModelSession:
         """Return a session for one request of ``owner``, which has ``seconds`` in all.
 
@@ -161,7 +164,17 @@ class Gateway:
         """
         ends = time.monotonic() + seconds
         return ModelSession(
-            self, meter, model, ends, streamed, client, check, owner, purpose=purpose, own_models=own_models
+            self,
+            meter,
+            model,
+            ends,
+            streamed,
+            client,
+            check,
+            owner,
+            purpose=purpose,
+            own_models=own_models,
+            asks_people=asks_people,
         )
 
 
@@ -176,6 +189,10 @@ class ModelSession:
         own_models: whether a call may name a model of its own; False once the user is over their plan's soft cap.
         prompt: the prompt of the next calls (``name@version``), in their records.
         finish: how the last answer of :meth:`stream` ended; None before that.
+        so_far: what the model has said before, for an answer that was cut. It follows the messages of the next
+            :meth:`stream`.
+        asks_people: whether an answer may end with tool calls that wait for approval. They are then in ``held``.
+        approvals: what was decided on the held calls of this answer. The next :meth:`stream` goes on after them.
     """
 
     gateway: Gateway
@@ -191,6 +208,10 @@ class ModelSession:
     own_models: bool = True
     prompt: str | None = None
     finish: Finish | None = None
+    so_far: tuple[Message, ...] = ()
+    asks_people: bool = False
+    held: HeldCalls | None = None
+    approvals: Approvals | None = None
     _steps: Iterator[int] = field(default_factory=lambda: count(1), repr=False)
 
     def stream(
@@ -231,8 +252,12 @@ class ModelSession:
             ValueError: the settings name no such ``model``.
         """
         session = self if model is None and purpose is None else self._with(model, purpose)
-        yield from session._stream(messages, temperature, max_output_tokens, shape, reuse, keep, tools, tool_steps)
-        self.finish = session.finish
+        messages, approvals = [*messages, *self.so_far], self.approvals
+        self.so_far, self.approvals = (), None  # they were for this call alone
+        yield from session._stream(
+            messages, temperature, max_output_tokens, shape, reuse, keep, tools, tool_steps, approvals
+        )
+        self.finish, self.held = session.finish, session.held
 
     def complete(
         self,
@@ -250,7 +275,7 @@ class ModelSession:
 
         The arguments and errors are those of :meth:`stream`.
         """
-        chunks = replace(self, streamed=False).stream(
+        chunks = self._aside(streamed=False).stream(
             messages,
             model=model,
             purpose=purpose,
@@ -261,6 +286,11 @@ class ModelSession:
             tool_steps=tool_steps,
         )
         return "".join(chunk.text for chunk in chunks)
+
+    def _aside(self, *, streamed: bool | None = None) -> ModelSession:
+        """Return a session of the same request for a step whose text the user does not see."""
+        streamed = self.streamed if streamed is None else streamed
+        return replace(self, streamed=streamed, so_far=(), approvals=None, asks_people=False)
 
     def _with(self, model: str | None, purpose: str | None) -> ModelSession:
         """Return a session of the same request for calls of another model or purpose."""
@@ -281,13 +311,14 @@ class ModelSession:
         keep: Callable[[str], bool],
         tools: Sequence[Tool | Callable[..., Any]],
         tool_steps: int,
+        approvals: Approvals | None,
     ) -> Iterator[Chunk]:
         output_limit = min(max_output_tokens or self.gateway.max_output_tokens, self.gateway.max_output_tokens)
         temperature = self.temperature if temperature is None else temperature
         messages = alternating(messages)
         call = ModelCall(self.model, messages, output_limit, self._call_deadline(), temperature, shape)
         if tools:
-            yield from self._stream_with_tools(call, tools, tool_steps)
+            yield from self._stream_with_tools(call, tools, tool_steps, approvals)
             return
         cache = self.gateway.cache
         if cache is None or self.owner is None or reuse == "never":
@@ -305,7 +336,7 @@ class ModelSession:
         )
 
     def _stream_with_tools(
-        self, call: ModelCall, tools: Sequence[Tool | Callable[..., Any]], steps: int
+        self, call: ModelCall, tools: Sequence[Tool | Callable[..., Any]], steps: int, approvals: Approvals | None
     ) -> Iterator[Chunk]:
         """Yield the answer of a model that may call tools, one model call for each step."""
         from .tools import Toolbox
@@ -314,7 +345,12 @@ class ModelSession:
             step = replace(call, model=self.model, messages=messages, tools=specs, may_call=may_call)
             return self._try_models(step)
 
-        yield from Toolbox(tools, steps, self.gateway.tool_threads, self._tick).answer(call.messages, ask)
+        hold = self._hold if self.asks_people else None
+        toolbox = Toolbox(tools, steps, self.gateway.tool_threads, self._tick, hold)
+        yield from toolbox.answer(call.messages, ask, approvals)
+
+    def _hold(self, calls: HeldCalls) -> None:
+        self.held = calls
 
     def _try_models(self, request: ModelCall) -> Iterator[Chunk]:
         """Yield the answer of the first model on the route that gives one."""
@@ -380,7 +416,7 @@ class ModelSession:
         from .structured import extract, reader_of
 
         reader: AnswerReader[Any] = reader_of(kind)
-        return extract(self._with(model, purpose), reader, messages, max_output_tokens)
+        return extract(self._aside()._with(model, purpose), reader, messages, max_output_tokens)
 
     def _with_retries(self, call: ModelCall, step: int) -> Iterator[Chunk]:
         """Yield one model's answer; retry while nothing was sent and the time allows it."""

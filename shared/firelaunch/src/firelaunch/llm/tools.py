@@ -10,7 +10,7 @@ import inspect
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_type_hints
 
@@ -21,7 +21,7 @@ from ..errors import InvalidSchema
 from .finish import empty_answer
 from .shapes import AnswerReader, Misfit, of_model
 from .tool_threads import RunningTool, ToolThreads
-from .types import Chunk, Message, ToolCall, ToolChunk, ToolSpec, ToolUse
+from .types import Approvals, Chunk, HeldCalls, Message, ToolCall, ToolChunk, ToolSpec, ToolUse
 
 __all__ = ["Tool", "ToolError", "Toolbox"]
 
@@ -41,6 +41,9 @@ _ERROR_TEXTS = {
     "too_long": f"The tool's result is longer than {_RESULT_CHARACTERS} characters; ask for less.",
     "too_many": f"At most {_CALLS_A_STEP} tools can be called at once.",
     "unknown_tool": "There is no such tool.",
+    "denied": "The user did not approve this call. Don't repeat it.",
+    "unasked": "This call needs a person's approval, and nobody can be asked here.",
+    "unknown_outcome": "The call was begun before and was cut off. Whether it took effect is unknown. Don't repeat it.",
 }
 
 
@@ -56,11 +59,24 @@ class Tool:
         seconds: how long one call may take. A thread cannot be stopped: after a timeout the function runs on, and its
             result is dropped.
         shown: whether clients see inputs and outputs; if not, they only see that the tool was used.
+        approve: whether the user must approve each call before it runs, or a function that takes the call's arguments
+            and says whether they must.
     """
 
     function: Callable[..., Any]
     seconds: float = 10.0
     shown: bool = True
+    approve: bool | Callable[..., bool] = False
+
+    def needs_approval(self, arguments: Mapping[str, Any]) -> bool:
+        """Return whether the user must approve a call with ``arguments``. They must if the predicate fails."""
+        if isinstance(self.approve, bool):
+            return self.approve
+        try:
+            return bool(self.approve(**arguments))
+        except Exception:
+            log.exception("the predicate for the approval of tool %s failed", getattr(self.function, "__name__", ""))
+            return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +100,7 @@ class _PreparedTool:
 
 @dataclass(slots=True)
 class _Invocation:
-    """One call of a tool, running or refused."""
+    """One call of a tool: running, refused, or waiting for a person."""
 
     call: ToolCall
     shown: bool
@@ -93,16 +109,30 @@ class _Invocation:
     error: str | None = None
     content: str = ""
     output: Any = None
+    waits: bool = False
 
     def refuse(self, error: str, content: str | None = None) -> _Invocation:
         self.error, self.content = error, _ERROR_TEXTS[error] if content is None else content
         return self
 
     def started_event(self) -> ToolUse:
-        return ToolUse(self.call.id, self.call.name, _value(self.call.arguments) if self.shown else None)
+        arguments = _value(self.call.arguments) if self.shown else None
+        return ToolUse(self.call.id, self.call.name, arguments, waits=self.waits)
 
     def finished_event(self) -> ToolUse:
         return replace(self.started_event(), output=self.output if self.shown else None, error=self.error, done=True)
+
+    def result(self) -> str:
+        """Return what came of the call as JSON, for :meth:`recall`."""
+        return json.dumps({"content": self.content, "output": self.output, "error": self.error})
+
+    def recall(self, result: str | None) -> _Invocation:
+        """Take the result of an earlier run of this call; None if it is unknown."""
+        if result is None:
+            return self.refuse("unknown_outcome")
+        kept = json.loads(result)
+        self.content, self.output, self.error = kept["content"], kept["output"], kept["error"]
+        return self
 
     def message(self) -> Message:
         return {"role": "tool", "content": self.content, "call_id": self.call.id, "name": self.call.name}
@@ -119,6 +149,7 @@ class Toolbox:
     Args:
         steps: how often the model may call tools; after that it must answer with the results so far.
         tick: called several times a second while a tool runs; raises what should end the answer.
+        hold: takes the calls that wait for a person, after which the answer ends; None where nobody can be asked.
 
     Raises:
         TypeError: a function cannot be a tool; the message names it and the fix.
@@ -128,6 +159,7 @@ class Toolbox:
     steps: int
     threads: ToolThreads
     tick: Callable[[], None]
+    hold: Callable[[HeldCalls], None] | None = None
     _prepared: Mapping[str, _PreparedTool] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -136,37 +168,66 @@ class Toolbox:
         if len(self._prepared) < len(prepared):
             raise TypeError("two tools have the same name")
 
-    def answer(self, messages: Sequence[Message], ask: Ask) -> Iterator[Chunk]:
-        """Yield the model's answer, and the tool calls on the way to it."""
+    def answer(self, messages: Sequence[Message], ask: Ask, approvals: Approvals | None = None) -> Iterator[Chunk]:
+        """Yield the model's answer, and the tool calls on the way to it.
+
+        Args:
+            approvals: what a person decided on calls of an earlier part of this answer. It goes on after them.
+        """
         specs = [prepared.spec for prepared in self._prepared.values()]
-        history = list(messages)
+        history, first_step = list(messages), 0
+        if approvals is not None:
+            history += approvals.held.messages
+            first_step = approvals.held.steps
+            yield from self._after_approval(approvals, history)
         has_text = False
-        for step in range(self.steps + 1):
-            text: list[str] = []
-            calls: tuple[ToolCall, ...] = ()
-            for chunk in ask(history, specs, step < self.steps):
-                calls += chunk.calls
-                if chunk.text:
-                    # The text before the tool calls stays a paragraph of its own.
-                    yield Chunk("\n\n" + chunk.text, chunk.tokens, chunk.finish) if has_text and not text else chunk
-                    text.append(chunk.text)
-                elif not chunk.calls:
-                    yield chunk
+        for step in range(first_step, self.steps + 1):
+            text, calls = yield from _step(ask(history, specs, step < self.steps), has_text)
             has_text = has_text or bool(text)
             if calls and step == self.steps and not has_text:
                 raise empty_answer("tool_calls")
             if not calls or step == self.steps:
                 return
-            history.append({"role": "assistant", "content": "".join(text), "calls": calls})
+            history.append({"role": "assistant", "content": text, "calls": calls})
             invocations = [self._start(number, call) for number, call in enumerate(calls)]
             yield from (ToolChunk(tool=invocation.started_event()) for invocation in invocations)
             for invocation in invocations:
-                yield from self._finish(invocation)
-                yield ToolChunk(tool=invocation.finished_event())
-                history.append(invocation.message())
+                if not invocation.waits:
+                    yield from self._run(invocation, history)
+            waiting = tuple(invocation.call for invocation in invocations if invocation.waits)
+            if waiting and self.hold is not None:
+                self.hold(HeldCalls(tuple(history[len(messages) :]), waiting, step + 1))
+                return
 
-    def _start(self, number: int, call: ToolCall) -> _Invocation:
-        """Start a call on a thread, or refuse it."""
+    def _run(self, invocation: _Invocation, history: list[Message]) -> Iterator[Chunk]:
+        """Wait for a call to end, and add its result to the history."""
+        yield from self._finish(invocation)
+        yield ToolChunk(tool=invocation.finished_event())
+        history.append(invocation.message())
+
+    def _after_approval(self, approvals: Approvals, history: list[Message]) -> Iterator[Chunk]:
+        """Run the held calls that were approved, one after the other, and tell the model of those that were not."""
+        for call in approvals.held.calls:
+            if not approvals.approved(call):
+                reason = approvals.reason(call)
+                content = f"{_ERROR_TEXTS['denied']} The user's reason: {reason}" if reason else None
+                yield from self._run(self._invocation(call).refuse("denied", content), history)
+                continue
+            run, result = approvals.claim(call)
+            if run:
+                invocation = self._start(0, call, approved=True)
+                yield from self._run(invocation, history)
+                approvals.keep(call, invocation.result())
+            else:
+                invocation = self._invocation(call)
+                yield from self._run(invocation.recall(result), history)
+
+    def _invocation(self, call: ToolCall) -> _Invocation:
+        prepared = self._prepared.get(call.name)
+        return _Invocation(call, prepared is not None and prepared.tool.shown)
+
+    def _start(self, number: int, call: ToolCall, *, approved: bool = False) -> _Invocation:
+        """Start a call on a thread, refuse it, or let it wait for a person."""
         prepared = self._prepared.get(call.name)
         if prepared is None:
             return _Invocation(call, shown=False).refuse("unknown_tool")
@@ -178,6 +239,9 @@ class Toolbox:
             arguments = prepared.arguments(call.arguments)
         except Misfit as misfit:
             return invocation.refuse("invalid_arguments", f"The arguments do not fit:\n{misfit}")
+        if not approved and tool.needs_approval(arguments):
+            invocation.waits = self.hold is not None
+            return invocation if invocation.waits else invocation.refuse("unasked")
         invocation.running = self.threads.start(lambda: tool.function(**arguments))
         return invocation.refuse("busy") if invocation.running is None else invocation
 
@@ -209,6 +273,21 @@ class Toolbox:
         if len(invocation.content) > _RESULT_CHARACTERS:
             invocation.output = None
             invocation.refuse("too_long")
+
+
+def _step(chunks: Iterator[Chunk], has_text: bool) -> Generator[Chunk, None, tuple[str, tuple[ToolCall, ...]]]:
+    """Yield the chunks of one call of the model, and return its text and its tool calls."""
+    texts: list[str] = []
+    calls: tuple[ToolCall, ...] = ()
+    for chunk in chunks:
+        calls += chunk.calls
+        if chunk.text:
+            # The text before the tool calls stays a paragraph of its own.
+            yield Chunk("\n\n" + chunk.text, chunk.tokens, chunk.finish) if has_text and not texts else chunk
+            texts.append(chunk.text)
+        elif not chunk.calls:
+            yield chunk
+    return "".join(texts), calls
 
 
 def _prepare(tool: Tool) -> _PreparedTool:

@@ -15,9 +15,11 @@ __all__ = [
     "LEAVING",
     "MADE_ID",
     "WAITING",
+    "Approvals",
     "CallPart",
     "Chunk",
     "FinishedCall",
+    "HeldCalls",
     "Message",
     "Meter",
     "ModelCall",
@@ -151,6 +153,45 @@ class ToolSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldCalls:
+    """Calls that wait for a person, with what an answer needs to go on after them.
+
+    Attributes:
+        messages: those of the model's steps so far, from the first that called a tool on.
+        calls: the calls that wait; their results are missing from ``messages``.
+        steps: the number of steps so far.
+    """
+
+    messages: tuple[Message, ...]
+    calls: tuple[ToolCall, ...]
+    steps: int
+
+
+class Approvals(Protocol):
+    """What a person has decided on the held calls of an answer. Any instance may be asked, any number of times."""
+
+    @property
+    def held(self) -> HeldCalls:
+        """The calls."""
+
+    def approved(self, call: ToolCall) -> bool:
+        """Return whether the user has approved ``call``."""
+
+    def reason(self, call: ToolCall) -> str:
+        """Return the user's reason for refusing ``call``; it may be empty."""
+
+    def claim(self, call: ToolCall) -> tuple[bool, str | None]:
+        """Claim the right to run ``call``, which is given once.
+
+        Returns:
+            whether to run it, and otherwise the result that an earlier run had, if that is known.
+        """
+
+    def keep(self, call: ToolCall, result: str) -> None:
+        """Keep the result of a call that ran, for another try of this answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCall:
     """One call of one model, which ``deadline`` ends.
 
@@ -197,7 +238,8 @@ class CallPart:
 class ToolUse:
     """The start of a tool call (``done`` is False), or its end with a result or an error.
 
-    ``input`` and ``output`` are JSON values. ``error`` is a short constant such as "timeout".
+    ``input`` and ``output`` are JSON values. ``error`` is a short constant such as "timeout". A call that ``waits``
+    has started but does not run until a person approves it.
     """
 
     id: str
@@ -206,6 +248,7 @@ class ToolUse:
     output: Any = None
     error: str | None = None
     done: bool = False
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

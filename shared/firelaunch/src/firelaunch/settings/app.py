@@ -169,6 +169,12 @@ class Limits(_Section):
     request_seconds: int = Field(default=120, ge=1, le=3600, description="Seconds for an answer, with all retries.")
     first_token_seconds: int = Field(default=60, ge=1, le=3600, description="Silence before a stream's first token.")
     between_tokens_seconds: int = Field(default=30, ge=1, le=3600, description="Silence between two of its tokens.")
+    approval_seconds: int = Field(
+        default=86_400,
+        ge=10,
+        le=2_592_000,
+        description="Seconds that a tool's call waits for the user's approval. After that it can't be approved.",
+    )
     checkpoint_seconds: float = Field(
         default=1.0,
         ge=0.2,

@@ -20,19 +20,20 @@ from typing import TYPE_CHECKING, Any
 
 from ..chats.checkpoints import Checkpointer, Checkpoints
 from ..chats.store import message_view, new_chat
-from ..errors import IdempotencyMismatch, NotFound, RequestInProgress
+from ..errors import Conflict, IdempotencyMismatch, NotFound, RequestInProgress
 from ..identity import Caller
 from ..llm.client_connection import ClientConnection
-from ..llm.types import Message, token_bound
+from ..llm.types import HeldCalls, Message, token_bound
 from ..metering.call_records import RECORD_DAYS
 from ..metering.reservations import Day, Quote, Reservation
 from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.base import DELETE_FIELD, Create, Document, Increment, Order, Query, Set, Update, Write
 from .answer import Replay, TurnRun, plain_title
+from .approvals import RecordedApprovals, held_calls
 from .follow_ups import AnsweredChat, FollowUps, notes_of
 from .grounding import Grounding
-from .send import ClientMessage, Send, chat_update, new_request_id, request_id_of, sent_view
+from .send import ClientMessage, Continuation, Send, chat_update, new_request_id, request_id_of, sent_view
 from .turn import Turn, Workflow
 
 if TYPE_CHECKING:
@@ -41,15 +42,27 @@ if TYPE_CHECKING:
 __all__ = ["Turns"]
 
 
+_GO_ON = (
+    "Your answer was cut off. Go on exactly where it stopped, in the middle of a word if need be. Repeat nothing, and "
+    "don't mention the cut."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A client's request to answer a message. ``message`` is set if the client chose the message's id."""
+    """A client's request to answer a message, or to go on with an answer.
+
+    Attributes:
+        message: set if the client chose the message's id.
+        continuation: set if an answer is to go on.
+    """
 
     send: Send
     grounding: Grounding
-    message: ClientMessage | None
     streamed: bool
     client: ClientConnection | None
+    message: ClientMessage | None = None
+    continuation: Continuation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +72,7 @@ class _Stored:
     Attributes:
         record: the record of the request that first brought this send.
         question: the user's message, as that request stored it.
+        continued: the record of the request that ended with tool calls which wait.
         newest_first: the chat's latest messages.
     """
 
@@ -70,6 +84,7 @@ class _Stored:
     index_state: Document | None
     newest_first: Sequence[Document]
     question: Document | None = None
+    continued: Document | None = None
     memory: Document | None = None
 
     @property
@@ -89,11 +104,14 @@ class _Prompt:
     history: list[Message]
     summary: str
     notes: tuple[str, ...]
+    so_far: tuple[Message, ...] = ()
+    held: HeldCalls | None = None
 
     def token_bound(self, text: str) -> int:
         """Return the most tokens that these parts can take, with ``text`` as the user's message."""
         user_text = "\n".join(filter(None, (text, self.summary, *self.notes)))
-        return token_bound([*self.history, {"role": "user", "content": user_text}])
+        held = () if self.held is None else self.held.messages
+        return token_bound([*self.history, {"role": "user", "content": user_text}, *self.so_far, *held])
 
 
 class Turns:
@@ -150,17 +168,39 @@ class Turns:
             RateLimited, BudgetExceeded, RequestInProgress, Contention: as in :meth:`begin`.
         """
         send = self._send(caller, message.chat_id, message.text, message.request_id(caller.scope))
-        return self._begin(send, True, client, message)
+        return self._begin(send, True, client, message=message)
+
+    def go_on(
+        self, caller: Caller, continuation: Continuation, *, streamed: bool, client: ClientConnection | None = None
+    ) -> TurnRun | Replay:
+        """Go on with an answer that was cut off, or that waits for the user to approve tool calls.
+
+        Its first pieces follow what the client has already. The stored answer becomes the whole of it.
+
+        Raises:
+            NotFound: the answer is not the caller's.
+            Conflict: the answer can't go on in this way; see :meth:`.send.Continuation.check`.
+            RateLimited, BudgetExceeded, RequestInProgress, IdempotencyMismatch, Contention: as in :meth:`begin`.
+        """
+        request_id = continuation.request_id(caller.scope)
+        send = self._send(caller, continuation.chat_id, continuation.body, request_id)
+        send = replace(send, turn_id=continuation.turn_id, continues=True)
+        return self._begin(send, streamed, client, continuation=continuation)
 
     def _send(self, caller: Caller, chat_id: str, text: str, request_id: str) -> Send:
         body_hash = hashlib.sha256(f"{chat_id}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()
         return Send(caller, caller.scope, chat_id, text, request_id, request_id, body_hash, self._services.clock())
 
     def _begin(
-        self, send: Send, streamed: bool, client: ClientConnection | None, message: ClientMessage | None = None
+        self,
+        send: Send,
+        streamed: bool,
+        client: ClientConnection | None,
+        message: ClientMessage | None = None,
+        continuation: Continuation | None = None,
     ) -> TurnRun | Replay:
         grounding = Grounding(self._services.documents, send.scope, send.text)
-        request = _Request(send, grounding, message, streamed, client)
+        request = _Request(send, grounding, streamed, client, message, continuation)
         return self._services.admission.run(send.scope.root, partial(self._admit, request))
 
     def _admit(self, request: _Request) -> TurnRun | Replay:
@@ -171,7 +211,7 @@ class Turns:
             return decision
         send, stored = decision
         prompt = self._prompt(send, stored)
-        request.grounding.expect(self._index_version(stored))
+        request.grounding.expect(self._index_version(stored), send.text)
         reservation, reserve = self._reserve(send, day, stored, prompt, request.grounding)
         request.grounding.begin()  # the search runs while the commit is under way
         expires_at = send.at + timedelta(seconds=self._services.metering.reservation_seconds)
@@ -192,12 +232,13 @@ class Turns:
             "answer": send.answer,
             "index_state": scope.index_state(),
         }
-        if request.message is not None:
+        if request.message is not None or request.continuation is not None:
             paths["question"] = send.user_message
         if self._follow_ups.memory:
             paths["memory"] = scope.memory()
         order = (Order("created_at", descending=True),)
-        latest = Query(scope.messages(send.chat_id), order=order, limit=self._history_messages)
+        most = max(self._history_messages, request.continuation is not None)
+        latest = Query(scope.messages(send.chat_id), order=order, limit=most)
         documents, lists = self._services.store.read(list(paths.values()), [latest] if latest.limit else [])
         return _Stored(**dict(zip(paths, documents, strict=True)), newest_first=lists[0] if lists else [])
 
@@ -213,6 +254,8 @@ class Turns:
             RequestInProgress, IdempotencyMismatch, Conflict: as in ``begin`` and ``begin_named``.
         """
         send, message, now = request.send, request.message, self._services.clock()
+        if request.continuation is not None:
+            return self._decide_continuation(request.continuation, send, stored, now)
         retry = message and message.new_send(send, stored.record, stored.question, stored.newest_first, now)
         if retry:
             # The retry has a request of its own, so the first request's record does not apply to it.
@@ -225,6 +268,25 @@ class Turns:
             raise NotFound
         return send, stored
 
+    def _decide_continuation(
+        self, continuation: Continuation, send: Send, stored: _Stored, now: datetime
+    ) -> tuple[Send, _Stored] | Replay:
+        if stored.record is not None:
+            replay = _replay(send, stored.record, stored.answer, now)
+            if replay is not None:
+                return replay
+        if stored.chat is None or stored.answer is None or stored.question is None:
+            raise NotFound
+        continuation.check(stored.answer, stored.newest_first, send.request_id, now)
+        text = str(stored.question.data.get("text", ""))
+        if continuation.decisions:
+            # One more round trip, which only the answers that a person has thought about need.
+            continued = self._services.store.get(send.scope.request(str(stored.answer.data["request_id"])))
+            if continued is None or held_calls(continued) is None:
+                raise Conflict("The time to approve this call is over. Send a new message.")
+            stored = replace(stored, continued=continued)
+        return replace(send, text=text, decisions=continuation.decisions), stored
+
     def _prompt(self, send: Send, stored: _Stored) -> _Prompt:
         """Gather the chat's history, its summary and the notes on the user."""
         own = {send.user_message, send.answer}  # an earlier try of this send may have stored them
@@ -232,7 +294,9 @@ class Turns:
         history = [_prompt_message(d) for d in recent if d.path not in own and str(d.data.get("text", "")).strip()]
         if history and history[0]["role"] == "assistant":
             del history[0]  # what it answers lies before the window, and a conversation begins with the user
-        return _Prompt(history, str(stored.chat_fields.get("summary", "")), notes_of(stored.memory))
+        held = held_calls(stored.continued)
+        so_far = _so_far(stored.answer) if send.continues and held is None else ()
+        return _Prompt(history, str(stored.chat_fields.get("summary", "")), notes_of(stored.memory), so_far, held)
 
     def _index_version(self, stored: _Stored) -> State | None:
         if not self._services.settings.search.in_chats:
@@ -282,7 +346,11 @@ class Turns:
             owner=send.scope,
             client=request.client,
             own_models=not reservation.cheaper,
+            asks_people=True,
         )
+        llm.so_far = prompt.so_far
+        if stored.continued is not None and prompt.held is not None:
+            llm.approvals = RecordedApprovals(services.store, stored.continued, prompt.held, send.decisions)
         turn = Turn(
             services.settings.app,
             send.scope,
@@ -313,6 +381,8 @@ class Turns:
             following=self._follow_ups.following(send.scope, _answered_chat(send), stored.chat_fields, messages),
             goes_on=limits.on_disconnect == "continue",
             client=request.client,
+            begun=stored.answer if send.continues else None,
+            so_far=prompt.so_far,
         )
 
 
@@ -336,7 +406,12 @@ def _writes(send: Send, stored: _Stored, reservation: Reservation, expires_at: d
     message = {"role": "user", "text": send.text, "request_id": send.request_id, "created_at": send.at}
     change: dict[str, Any] = {"updated_at": send.at, "latest_request": send.request_id}
     writes: list[Write] = []
-    if stored.chat is None:
+    if send.continues and stored.answer is not None:
+        writes.append(chat_update(send, change))
+        continuing = {"request_id": send.request_id, "expires_at": expires_at}
+        writes.append(Update(send.answer, {"continuing": continuing}, if_updated_at=stored.answer.update_time))
+        data["so_far"] = len(str(stored.answer.data.get("text", "")))
+    elif stored.chat is None:
         writes.append(Create(send.scope.chat(send.chat_id), {**new_chat("", send.at), **change, "message_count": 1}))
         writes.append(Set(send.user_message, message))
     elif stored.record is None and stored.question is None:
@@ -387,8 +462,20 @@ def _replay(send: Send, record: Document, answer: Document | None, now: Any) -> 
     if data.get("outcome") != "answered" or answer is None:
         return None
     return Replay(
-        send, sent_view(send, data["created_at"]), message_view(answer.id, answer.data), dict(data.get("usage", {}))
+        send,
+        sent_view(send, data["created_at"]),
+        message_view(answer.id, answer.data),
+        dict(data.get("usage", {})),
+        data.get("so_far", 0),
     )
+
+
+def _so_far(answer: Document | None) -> tuple[Message, ...]:
+    """Return the messages that have a model go on with an answer that was cut."""
+    text = "" if answer is None else str(answer.data.get("text", ""))
+    if not text.strip():
+        return ()
+    return {"role": "assistant", "content": text}, {"role": "user", "content": _GO_ON}
 
 
 def _prompt_message(document: Document) -> Message:

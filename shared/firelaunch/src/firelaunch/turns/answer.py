@@ -10,14 +10,26 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from types import GeneratorType
 from typing import Any
 
 from ..chats.checkpoints import Checkpoints, Stopped
-from ..chats.events import Delta, Done, Event, Failed, Heartbeat, Paused, Start, ToolCalled, ToolReturned, close
+from ..chats.events import (
+    Delta,
+    Done,
+    Event,
+    Failed,
+    Heartbeat,
+    Paused,
+    Start,
+    ToolAsked,
+    ToolCalled,
+    ToolReturned,
+    close,
+)
 from ..chats.store import message_view
 from ..chats.transcript import Transcript
 from ..errors import AlreadyExists, EmptyAnswer, FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
@@ -25,12 +37,13 @@ from ..llm.client_connection import ClientConnection
 from ..llm.deadline import ClientLeft
 from ..llm.finish import Finish
 from ..llm.gateway import ModelSession
-from ..llm.types import LEAVING, WAITING, Chunk, Passed, ToolUse
+from ..llm.types import LEAVING, WAITING, Chunk, Message, Passed, Source, ToolUse
 from ..metering.reservations import Reservation
 from ..services.bundle import Services
 from ..shutdown import Shutdown
-from ..store.base import DELETE_FIELD, SERVER_TIME, Increment, Set, Update, Write
+from ..store.base import DELETE_FIELD, SERVER_TIME, Document, Increment, Set, Update, Write
 from ..store.fence import BEGAN, begun_at
+from .approvals import held_fields
 from .follow_ups import FollowUpJobs
 from .send import Send, chat_update
 from .turn import Turn, Workflow
@@ -53,17 +66,24 @@ class Replay:
     sent: dict[str, Any]
     message: dict[str, Any]
     usage: dict[str, Any]
+    so_far: int = 0
+    """Characters that the client had before the request."""
 
     def events(self) -> Iterator[Event]:
         """Yield the events of the first time, with the text in one piece."""
         yield Start(self.send.request_id, self.send.chat_id, self.sent, self.send.answer_id)
-        yield Delta(self.message["text"])
+        yield Delta(self.message["text"][self.so_far :])
         yield Done(self.message, self.usage)
 
 
 @dataclass(slots=True)
 class TurnRun:
-    """A message that was admitted and stored. Call ``events()`` once to answer it."""
+    """A message that was admitted and stored. Call ``events()`` once to answer it.
+
+    Attributes:
+        begun: the answer as it was stored, if this run goes on with it.
+        so_far: the messages that tell the model so.
+    """
 
     services: Services
     send: Send
@@ -78,6 +98,8 @@ class TurnRun:
     following: FollowUpJobs | None = None
     goes_on: bool = False
     client: ClientConnection | None = None
+    begun: Document | None = None
+    so_far: tuple[Message, ...] = ()
     _transcript: Transcript = field(default_factory=Transcript)
     _tools: list[ToolUse] = field(default_factory=list)
     _started_at: float = field(default_factory=time.monotonic)
@@ -90,6 +112,22 @@ class TurnRun:
         self.turn.llm.check = self.pulse
         if self.client is not None:
             self.client.goes_on = self.goes_on
+        if self.begun is not None:
+            self._take_up(message_view(self.begun.id, self.begun.data))
+
+    def _take_up(self, answer: dict[str, Any]) -> None:
+        """Take what the client has of the answer into the transcript, for followers and for the stored answer."""
+        for use in answer.get("tools", ()):
+            waits = use["approve_until"] is not None
+            tool = ToolUse(use["id"], use["name"], use["input"], use["output"], use["error"], not waits, waits)
+            for event in self._tool_events(replace(tool, done=False)):
+                self._transcript.other(event)
+            if not waits:
+                for event in self._tool_events(tool):
+                    self._transcript.other(event)
+        for source in answer.get("sources", ()):
+            self._transcript.other(Source(**source))
+        self._transcript.text(answer["text"])
 
     def pulse(self) -> None:
         """Store a checkpoint of the answer if one is due. It is called several times a second while the answer runs.
@@ -182,7 +220,8 @@ class TurnRun:
                     yield self._transcript.other(chunk.source)
                     continue
                 if chunk.tool is not None:
-                    yield self._transcript.other(self._tool_event(chunk.tool))
+                    for event in self._tool_events(chunk.tool):
+                        yield self._transcript.other(event)
                     continue
                 if not chunk.text:
                     if chunk.tokens is None and chunk.finish is None and chunk is not WAITING:
@@ -204,11 +243,14 @@ class TurnRun:
         text = self.turn.grounding.shown(text)
         return self._transcript.text(text) if text else ""
 
-    def _tool_event(self, use: ToolUse) -> ToolCalled | ToolReturned:
-        if not use.done:
-            return ToolCalled(use.id, use.name, use.input)
-        self._tools.append(use)
-        return ToolReturned(use.id, use.name, use.output, use.error)
+    def _tool_events(self, use: ToolUse) -> list[ToolCalled | ToolAsked | ToolReturned]:
+        """Return the events of a tool call's start or end, and keep the call for the stored answer."""
+        if use.done or use.waits:
+            self._tools = [each for each in self._tools if each.id != use.id or each.done]
+            self._tools.append(use)
+        if use.done:
+            return [ToolReturned(use.id, use.name, use.output, use.error)]
+        return [ToolCalled(use.id, use.name, use.input), *([ToolAsked(use.id, use.name)] if use.waits else [])]
 
     def _settle(self, outcome: str, error: FirelaunchError | None) -> Done:
         """Store the answer, its cost and the request's outcome in one commit, and send the jobs that follow it."""
@@ -216,7 +258,8 @@ class TurnRun:
         text = self._transcript.whole + grounding.rest()
         self.reservation.add(*grounding.calls)
         usage = self.reservation.report()
-        finish = self._ended_by(outcome)
+        held = self.turn.llm.held if outcome == "answered" else None
+        finish = "tool_calls" if held is not None else self._ended_by(outcome)
         answer = {
             "role": "assistant",
             "text": text,
@@ -228,17 +271,36 @@ class TurnRun:
             "usage": usage,
             "created_at": self.services.clock(),
         }
+        if self.begun is not None:
+            answer |= _joined(self.begun.data, answer)
         if sources := self._transcript.sources():
             answer["sources"] = [source.view() for source in sources]
         if self._tools:
-            answer["tools"] = [_tool_fields(use) for use in self._tools]
-        # An answer that broke off before its first word leaves the chat as it was.
-        kept = bool(text.strip()) or outcome == "answered"
-        following = self.following if outcome == "answered" else None
+            until = self.services.clock() + timedelta(seconds=self.services.settings.limits.approval_seconds)
+            answer["tools"] = [_tool_fields(use, until) for use in self._tools]
+        following = self.following if outcome == "answered" and held is None else None
         jobs = following.writes if following is not None else []
-        self._commit(self._record(outcome, finish, error, usage), [*self._chat_writes(answer), *jobs] if kept else [])
+        record = self._record(outcome, finish, error, usage)
+        if held is not None:
+            record |= held_fields(held, self.so_far)
+        self._commit(
+            record, [*self._chat_writes(answer), *jobs] if self._is_kept(outcome, text) else self._left_as_is()
+        )
         self._follows = following
         return Done(message_view(self.send.answer_id, answer), usage)
+
+    def _is_kept(self, outcome: str, text: str) -> bool:
+        """Return whether the answer is stored. One that broke off before its first word leaves the chat as it was.
+
+        So does one that failed after the user's decision on its tool calls: the decision can be sent again.
+        """
+        if outcome == "failed" and self.send.decisions:
+            return False
+        return bool(text.strip()) or outcome == "answered"
+
+    def _left_as_is(self) -> list[Write]:
+        """Return the writes that leave a stored answer as it was before this run."""
+        return [] if self.begun is None else [Update(self.send.answer, {"continuing": DELETE_FIELD})]
 
     def _ended_by(self, outcome: str) -> Finish | None:
         """Return how the answer ended; None if it was stopped."""
@@ -268,7 +330,7 @@ class TurnRun:
         }
 
     def _chat_writes(self, answer: dict[str, Any]) -> list[Write]:
-        changes: dict[str, Any] = {"updated_at": answer["created_at"]}
+        changes: dict[str, Any] = {"updated_at": self.services.clock()}
         if self.answer_is_new:
             changes["message_count"] = Increment(1)
         if not self.title:
@@ -340,10 +402,24 @@ def _begun(moment: datetime, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         yield chunk
 
 
-def _tool_fields(use: ToolUse) -> dict[str, Any]:
+def _tool_fields(use: ToolUse, until: datetime) -> dict[str, Any]:
     # As JSON text, because Firestore has no lists within lists.
     values = {"input": json.dumps(use.input), "output": json.dumps(use.output)}
-    return {"id": use.id, "name": use.name, "error": use.error, **values}
+    waits = {"approve_until": until} if use.waits else {}
+    return {"id": use.id, "name": use.name, "error": use.error, **values, **waits}
+
+
+def _joined(before: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an answer that sum up the earlier request's and this one's."""
+    cited = list(before.get("citations", ()))
+    numbers = {each["number"] for each in cited}
+    cited += [each for each in answer["citations"] if each["number"] not in numbers]
+    usage = dict(answer["usage"])
+    earlier = before.get("usage") or {}
+    for name in ("input_tokens", "cached_input_tokens", "output_tokens", "cost_micro_usd"):
+        usage[name] += earlier.get(name, 0)
+    usage["estimated"] = usage["estimated"] or earlier.get("estimated", False)
+    return {"citations": cited, "usage": usage, "created_at": before["created_at"]}
 
 
 def _only_waits(chunks: object) -> bool:

@@ -158,7 +158,7 @@ def _answer(run: JobRun, workflow: Workflow, batch: Batch, index: int, progress:
     left = batch.budget_micro_usd - progress.micro_usd
     grounding = Grounding(services.documents, run.scope, text)
     if services.settings.search.in_chats:
-        grounding.expect(services.documents.versions.state())
+        grounding.expect(services.documents.versions.state(), text)
     reservation = _reserve(run, index, text, left, grounding)
     grounding.begin()
     llm = services.gateway.answering(

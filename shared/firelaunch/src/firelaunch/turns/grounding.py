@@ -58,10 +58,10 @@ class Grounding:
         self._calls: list[FinishedCall] = []
         self._citations: Citations | None = None
 
-    def expect(self, state: State | None) -> None:
-        """Set the index version to search; None for no search."""
+    def expect(self, state: State | None, text: str) -> None:
+        """Set the index version to search, None for no search, and the text to search for."""
         if self._result is None:
-            self._state = state
+            self._state, self._text = state, text
 
     def begin(self) -> None:
         """Start the search, unless there is none to make or it has started already."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -24,10 +24,12 @@ from ..errors import (
 from ..identity import Caller
 from ..scope import Scope
 from ..store.base import Document, Update
+from .approvals import Decision
 
-__all__ = ["ClientMessage", "Send", "chat_update", "new_request_id", "request_id_of", "sent_view"]
+__all__ = ["ClientMessage", "Continuation", "Send", "chat_update", "new_request_id", "request_id_of", "sent_view"]
 
 _OUR_MESSAGE = re.compile(r"(r[0-9a-f]{32})-u")
+_OUR_ANSWER = re.compile(r"(r[0-9a-f]{32})-a")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,76 @@ class ClientMessage:
         return replace(send, request_id=new_request_id(), text=str(stored.data.get("text", "")))
 
 
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """A client's request to go on with an answer: one that was cut, or one whose tool calls wait for the user.
+
+    Args:
+        answer_id: the answer's id.
+        decisions: on each of the calls that wait, by the call's id; empty for an answer that was cut.
+        key: makes a repeated request count as one, as an Idempotency-Key does.
+    """
+
+    chat_id: str
+    answer_id: str
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    key: str | None = None
+
+    @property
+    def turn_id(self) -> str:
+        """The id of the turn that the answer belongs to.
+
+        Raises:
+            NotFound: the answer's id is none of ours.
+        """
+        ours = _OUR_ANSWER.fullmatch(self.answer_id)
+        if ours is None:
+            raise NotFound
+        return ours[1]
+
+    def request_id(self, scope: Scope) -> str:
+        """Return the id of the request; decisions on the same calls have the same."""
+        if self.decisions:
+            calls = "\n".join(sorted(self.decisions))
+            return request_id_of(scope, f"approve\n{self.chat_id}\n{self.answer_id}\n{calls}")
+        if self.key is None:
+            return new_request_id()
+        return request_id_of(scope, f"continue\n{self.chat_id}\n{self.answer_id}\n{self.key}")
+
+    @property
+    def body(self) -> str:
+        """What a repeated request must have in common with the first."""
+        decisions = sorted((call, each.approved, each.reason) for call, each in self.decisions.items())
+        return f"{self.answer_id}\n{decisions}"
+
+    def check(self, answer: Document, newest_first: Sequence[Document], request_id: str, now: datetime) -> None:
+        """Check that the answer can go on in this way.
+
+        Raises:
+            RequestInProgress: another request is going on with it.
+            Conflict: it is whole, is not the chat's latest, or other calls than those decided on wait.
+        """
+        going_on = answer.data.get("continuing")
+        if going_on is not None and going_on["request_id"] != request_id and going_on["expires_at"] > now:
+            raise RequestInProgress("The answer is already being continued.", retry_after=1)
+        if newest_first and newest_first[0].id != answer.id:
+            raise Conflict("Only the latest answer of a chat can be continued.")
+        waiting = {use["id"]: use["approve_until"] for use in answer.data.get("tools", ()) if use.get("approve_until")}
+        if self.decisions or waiting:
+            self._check_decisions(waiting, now)
+        elif answer.data.get("finish", "stop") in {"stop", "content_filter"}:
+            raise Conflict("The answer is not cut off, so there is nothing to continue.")
+
+    def _check_decisions(self, waiting: Mapping[str, datetime], now: datetime) -> None:
+        if not waiting:
+            raise Conflict("No tool call of this answer waits for approval.")
+        if set(self.decisions) != set(waiting):
+            calls = ", ".join(sorted(waiting))
+            raise Conflict(f"Approve or refuse each of the calls that wait, and no other: {calls}"[:500])
+        if min(waiting.values()) <= now:
+            raise Conflict("The time to approve this call is over. Send a new message.")
+
+
 def new_request_id() -> str:
     """Return a random id that nobody can guess."""
     return "r" + secrets.token_hex(16)
@@ -103,6 +175,10 @@ class Send:
 
     ``turn_id`` names the message and its answer. It is the id of the request that first brought the message. A
     regenerated answer has a request, and a bill, of its own.
+
+    Attributes:
+        continues: whether it goes on with the answer of an earlier request.
+        decisions: what the user decided on the tool calls that this answer waits for.
     """
 
     caller: Caller
@@ -113,6 +189,8 @@ class Send:
     turn_id: str
     body_hash: str
     at: datetime
+    continues: bool = False
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
 
     @property
     def user_message_id(self) -> str:
