@@ -20,6 +20,7 @@ HELLO = "Hello from the model."
 LONG = [f"word{number} " for number in range(60)]
 
 WORKFLOW = '''
+from firelaunch import Tool
 from firelaunch.llm.types import Chunk, Source
 
 
@@ -28,12 +29,18 @@ def add(first: int, second: int) -> int:
     return first + second
 
 
+def book(room: str) -> str:
+    """Book a room."""
+    return f"booked {room}"
+
+
 def answer(turn):
     if "sources" in turn.text:
         yield Chunk(source=Source("s1", "Rivers of Europe", url="https://example.com/rivers"))
         yield Chunk(source=Source("s2", "Atlas", media_type="application/pdf", filename="atlas.pdf"))
     messages = [*turn.history, {"role": "user", "content": turn.text}]
-    yield from turn.llm.stream(messages, tools=[add] if "tool" in turn.text else [])
+    tools = [add] if "tool" in turn.text else [Tool(book, approve=True)] if "book" in turn.text else []
+    yield from turn.llm.stream(messages, tools=tools)
 '''
 
 
@@ -163,6 +170,34 @@ def test_the_page_learns_how_the_answer_ended(
     assert answer["metadata"]["status"] == ("complete" if finish == "stop" else "incomplete")
     if here.sdk != "ai5":  # version 5 hands the reason on to nobody
         assert seen["finishReason"] == finish
+
+
+def test_a_cut_answer_goes_on_in_the_same_message(page: Callable[..., Page], model: ModelServer) -> None:
+    here = page()
+    model.script = [Reply(words=["Hello", " from"], finish="length"), Reply(words=[" the", " model."])]
+    cut, whole = here.plays(send("Hello"), {"do": "goOn"})
+    assert (cut["status"], whole["status"], whole["error"]) == ("ready", "ready", None)
+    assert shown(whole) == stored(here) == [("user", "Hello"), ("assistant", HELLO)]
+    assert cut["messages"][-1]["id"] == whole["messages"][-1]["id"]
+    assert whole["messages"][-1]["metadata"]["status"] == "complete"
+
+
+@pytest.mark.parametrize("approved", [True, False])
+def test_a_tool_waits_for_the_users_approval(page: Callable[..., Page], model: ModelServer, approved: bool) -> None:
+    here = page()
+    if here.sdk == "ai5":
+        pytest.skip("approvals began with version 6")
+    here.chat += str(approved)
+    model.script = [Reply(words=["Sure. "], calls=[("book", '{"room": "B"}')], finish="tool_calls")]
+    asked, answered = here.plays(send("Please book"), {"do": "decide", "approved": approved, "reason": "no"})
+    tool = asked["messages"][-1]["parts"][-1]
+    assert (asked["status"], tool["type"], tool["state"]) == ("ready", "tool-book", "approval-requested")
+    assert (answered["status"], answered["error"]) == ("ready", None)
+    (tool,) = [part for part in answered["messages"][-1]["parts"] if part["type"] == "tool-book"]
+    assert tool["state"] == ("output-available" if approved else "output-denied")
+    assert tool.get("output") == ("booked B" if approved else None)
+    assert shown(answered) == stored(here)
+    assert answered["messages"][-1]["metadata"]["status"] == "complete"
 
 
 def test_sources_are_shown(page: Callable[..., Page]) -> None:

@@ -2,7 +2,7 @@
 import { text } from "node:stream/consumers";
 
 const asked = JSON.parse(await text(process.stdin));
-const { AbstractChat, DefaultChatTransport } = await import(asked.sdk);
+const { AbstractChat, DefaultChatTransport, lastAssistantMessageIsCompleteWithApprovalResponses } = await import(asked.sdk);
 
 // What @ai-sdk/react keeps in React's state.
 class State {
@@ -29,6 +29,7 @@ let finishReason;
 const chat = new Chat({
   id: asked.chat,
   state,
+  sendAutomaticallyWhen: lastAssistantMessageIsCompleteWithApprovalResponses,  // version 5 has none
   onFinish: (end) => { finishReason = end.finishReason; },
   transport: new DefaultChatTransport({
     api: asked.api,
@@ -55,7 +56,14 @@ const ended = async () => { await until(() => state.status === "ready" || state.
 let running = Promise.resolve();
 const steps = {
   send: ({ text, id }) => chat.sendMessage(id ? { id, role: "user", parts: [{ type: "text", text }] } : { text }),
-  regenerate: () => chat.regenerate(),
+  regenerate: ({ messageId }) => chat.regenerate({ messageId }),
+  edit: ({ text, messageId }) => chat.sendMessage({ text, messageId }),
+  goOn: () => chat.sendMessage(),
+  decide: async ({ approved, reason }) => {
+    const waits = state.messages.at(-1).parts.filter((part) => part.state === "approval-requested");
+    for (const part of waits) await chat.addToolApprovalResponse({ id: part.approval.id, approved, reason });
+    await until(() => state.status !== "ready");
+  },
   resume: () => chat.resumeStream(),
   begin: async ({ text }) => { running = chat.sendMessage({ text }); await until(() => said().length > 20); },
   beginResuming: async () => { running = chat.resumeStream(); await until(() => said().length > 20); },

@@ -450,6 +450,7 @@ def test_a_turns_stream_tells_of_its_tools_and_they_are_kept_with_the_message(
     assert message["text"] == "Looking.\n\nHello from the model."
     assert message["tools"] == [
         {"id": "call_0", "name": "get_weather", "input": {"city": "Oslo", "days": 1}, "output": output, "error": None}
+        | {"approve_until": None}
     ]
     spent = ada.get("/v1/usage").get_json()
     assert (spent["requests"], spent["cost_micro_usd"], spent["reserved_micro_usd"]) == (1, 2 * 26, 0)

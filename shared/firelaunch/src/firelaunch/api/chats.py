@@ -104,7 +104,7 @@ class ToolUse(BaseModel):
     input: Any = Field(default=None, description="What the model passed; null where the app does not show it.")
     output: Any = Field(default=None, description="What came back; null where the app does not show it.")
     error: str | None = Field(default=None, description='Why there is no output, a constant such as "timeout".')
-    approve_until: str | None = Field(
+    approve_until: Time | None = Field(
         default=None, description="Until when the user can approve the call, which waits; null for any other call."
     )
 

@@ -10,6 +10,7 @@ import inspect
 import json
 import logging
 import re
+import secrets
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_type_hints
@@ -21,7 +22,7 @@ from ..errors import InvalidSchema
 from .finish import empty_answer
 from .shapes import AnswerReader, Misfit, of_model
 from .tool_threads import RunningTool, ToolThreads
-from .types import Approvals, Chunk, HeldCalls, Message, ToolCall, ToolChunk, ToolSpec, ToolUse
+from .types import MADE_ID, Approvals, Chunk, HeldCalls, Message, ToolCall, ToolChunk, ToolSpec, ToolUse
 
 __all__ = ["Tool", "ToolError", "Toolbox"]
 
@@ -180,7 +181,7 @@ class Toolbox:
             history += approvals.held.messages
             first_step = approvals.held.steps
             yield from self._after_approval(approvals, history)
-        has_text = False
+        has_text = any(message["role"] == "assistant" and message["content"] for message in history[len(messages) :])
         for step in range(first_step, self.steps + 1):
             text, calls = yield from _step(ask(history, specs, step < self.steps), has_text)
             has_text = has_text or bool(text)
@@ -188,6 +189,7 @@ class Toolbox:
                 raise empty_answer("tool_calls")
             if not calls or step == self.steps:
                 return
+            calls = _with_new_ids(calls, history)
             history.append({"role": "assistant", "content": text, "calls": calls})
             invocations = [self._start(number, call) for number, call in enumerate(calls)]
             yield from (ToolChunk(tool=invocation.started_event()) for invocation in invocations)
@@ -288,6 +290,19 @@ def _step(chunks: Iterator[Chunk], has_text: bool) -> Generator[Chunk, None, tup
         elif not chunk.calls:
             yield chunk
     return "".join(texts), calls
+
+
+def _with_new_ids(calls: Sequence[ToolCall], history: Sequence[Message]) -> tuple[ToolCall, ...]:
+    """Return the calls, with new ids for those whose ids occurred before in this answer.
+
+    Some servers number the calls of each step from 0. Clients tell an answer's calls apart by their ids.
+    """
+    known = {call.id for message in history for call in message.get("calls", ())}
+    new: list[ToolCall] = []
+    for call in calls:
+        new.append(replace(call, id=MADE_ID + secrets.token_hex(8)) if call.id in known else call)
+        known.add(call.id)
+    return tuple(new)
 
 
 def _prepare(tool: Tool) -> _PreparedTool:
