@@ -485,6 +485,47 @@ def test_an_answer_is_stopped_and_what_was_said_stays(there: Page, model: ModelS
     exchange(there, "Thank you")
 
 
+def test_a_cut_answer_is_told_as_such_and_goes_on_at_a_click(there: Page, model: ModelServer) -> None:
+    model.script = [says("The longest river of", finish="length"), says(" Europe is the Volga.")]
+    exchange(there, "Which river is longest?")
+    there.until(".used", "cut at the limit of tokens")
+    shot(there, "cut")
+    there.click(".choices button", "Continue")
+    there.until(".answer .text", "The longest river of Europe is the Volga.")
+    wait_until(lambda: there.texts(".choices button") == [])
+    assert len(there.texts(".answer")) == 1
+
+
+def test_a_tools_call_waits_for_a_click_and_the_answer_goes_on_after_a_reload_too(
+    page: Page, tmp_path: Path, model: ModelServer
+) -> None:
+    folder = copy_template(tmp_path / "my-app")
+    workflow = folder / "app" / "workflow.py"
+    booking = """
+def book(room: str) -> str:
+    \"\"\"Book a room.\"\"\"
+    return f"booked {room}"
+
+
+def answer("""
+    text = workflow.read_text().replace("import Chunk,", "import Chunk, Tool,").replace("def answer(", booking.strip())
+    workflow.write_text(text.replace("stream(messages)", "stream(messages, tools=[Tool(book, approve=True)])"))
+    with served(folder, OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url) as server:
+        page.go(f"{server.url}/#user=ada")
+        page.until(".welcome", "My app")
+        model.script = [Reply(words=["Sure."], calls=[("book", '{"room": "B"}')], finish="tool_calls"), says("Booked.")]
+        say(page, "Book room B")
+        page.until(".tools summary", "Tool book (waits for you)")
+        page.until(".choices button", "Approve")
+        page.reload()
+        page.until(".tools summary", "Tool book (waits for you)")
+        shot(page, "approval")
+        page.click(".choices button", "Approve")
+        page.until(".answer .text", "Booked.")
+        page.until(".tools summary", "Tool book (done)")
+        assert model.requests[-1]["messages"][-1]["content"] == "booked B"
+
+
 def test_an_answer_goes_on_when_the_page_is_loaded_anew_and_when_another_chat_was_looked_at(
     there: Page, model: ModelServer
 ) -> None:

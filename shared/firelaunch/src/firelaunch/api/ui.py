@@ -11,7 +11,7 @@ from ..chats.ui_events import UI_HEADERS, ui_stream
 from ..errors import BadRequest, Conflict
 from ..turns.answer import Replay, TurnRun
 from ..turns.approvals import Decision
-from ..turns.send import ClientMessage, Continuation
+from ..turns.send import ClientMessage, Continuation, is_answer_id
 from .base import backend, caller, client, event_stream, example, streamed
 from .chats import text_within_limit
 from .examples import UI_QUESTION, UI_STREAM
@@ -125,7 +125,7 @@ def send(body: UIChat) -> Response:
     """Send a message from useChat."""
     last, connection, turns = body.last(), client(), backend().turns
     run: TurnRun | Replay
-    if last.role == "assistant":
+    if last.role == "assistant" and is_answer_id(last.id):
         key = None if last.metadata is None else last.metadata.request_id
         continuation = Continuation(body.id, last.id, last.decisions(), key)
         run = turns.go_on(caller(), continuation, streamed=True, client=connection)

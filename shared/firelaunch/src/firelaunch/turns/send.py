@@ -26,7 +26,16 @@ from ..scope import Scope
 from ..store.base import Document, Update
 from .approvals import Decision
 
-__all__ = ["ClientMessage", "Continuation", "Send", "chat_update", "new_request_id", "request_id_of", "sent_view"]
+__all__ = [
+    "ClientMessage",
+    "Continuation",
+    "Send",
+    "chat_update",
+    "is_answer_id",
+    "new_request_id",
+    "request_id_of",
+    "sent_view",
+]
 
 _OUR_MESSAGE = re.compile(r"(r[0-9a-f]{32})-u")
 _OUR_ANSWER = re.compile(r"(r[0-9a-f]{32})-a")
@@ -156,6 +165,11 @@ class Continuation:
             raise Conflict(f"Approve or refuse each of the calls that wait, and no other: {calls}"[:500])
         if min(waiting.values()) <= now:
             raise Conflict("The time to approve this call is over. Send a new message.")
+
+
+def is_answer_id(message_id: str) -> bool:
+    """Return whether the id may be that of an answer of this service."""
+    return _OUR_ANSWER.fullmatch(message_id) is not None
 
 
 def new_request_id() -> str:

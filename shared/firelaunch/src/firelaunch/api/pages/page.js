@@ -160,14 +160,16 @@ class Answer {
     this.markdown = new Markdown(this.body);
   }
 
-  wait() {
-    this.text = "";
+  /** Show that the answer is on its way; one that goes on keeps the text that it has. */
+  wait(goesOn = false) {
+    this.text = goesOn ? this.text : "";
     this.took = 0;
     this.element.ariaBusy = "true";
-    this.tools.replaceChildren();
+    if (!goesOn) this.tools.replaceChildren();
     this.foot.replaceChildren();
     this.body.replaceChildren();
     this.markdown = new Markdown(this.body);
+    this.markdown.update(this.text);
     this.foot.append(make("span", { className: "waiting" }, "Thinking"));
   }
 
@@ -187,13 +189,14 @@ class Answer {
     this.took = performance.now() - began;
   }
 
-  tool({ name, input, output, error, id }, done) {
+  tool({ name, input, output, error, id, approve_until: waits }, done) {
     const shown = [...this.tools.children].find((each) => each.dataset.call === id) ?? make("details");
     shown.dataset.call = id;
     const values = { ...(input != null && { input }), ...(output != null && { output }), ...(error && { error }) };
     const told = { ...(shown.values ?? {}), ...values };
     shown.values = told;
-    const how = error ? `failed: ${error}` : done ? "done" : "running";
+    const how = waits ? "waits for you" : error === "denied" ? "not approved" : error ? `failed: ${error}` : done ? "done" : "running";
+    shown.open = Boolean(waits);
     const summary = make("summary", {}, `Tool ${name ?? shown.tool} (${how})`);
     shown.tool ??= name;
     shown.replaceChildren(summary, make("pre", {}, JSON.stringify(told, null, 2)));
@@ -207,7 +210,19 @@ class Answer {
     const citations = new Map((message.citations ?? []).map((each) => [each.number, each]));
     const cite = (number) => citations.has(number) && citeButton(citations.get(number));
     this.markdown.update(message.text, (number) => cite(number) || null, { whole: true });
-    this.foot.replaceChildren(...footOf(message, [...citations.values()]));
+    this.foot.replaceChildren(...footOf(message, [...citations.values()]), ...this.choices(message));
+  }
+
+  /** Return the buttons for an answer that can go on. */
+  choices(message) {
+    if (message.status !== "incomplete" || !message.id) return [];
+    const goOn = (approvals) => () => state.chat.goOn(this, message, approvals);
+    const waiting = (message.tools ?? []).filter((use) => use.approve_until);
+    const decided = (approved) => goOn(waiting.map(({ id }) => ({ id, approved })));
+    const choices = waiting.length
+      ? [button("Approve", decided(true)), button("Refuse", decided(false), "quiet")]
+      : message.finish === "content_filter" ? [] : [button("Continue", goOn([]), "quiet")];
+    return [make("p", { className: "row choices" }, ...choices)];
   }
 
   fail(error, retry) {
@@ -321,6 +336,15 @@ class Conversation {
     });
   }
 
+  /** Have an answer go on: one that was cut, or one whose tool calls the user has decided on. */
+  async goOn(answer, message, approvals) {
+    if (this.running) return;
+    const headers = { Accept: "text/event-stream", "Idempotency-Key": newKey() };
+    const body = { continues: message.id, approvals };
+    const again = () => this.goOn(answer, message, approvals);
+    await this.run(answer, again, (signal) => call(chatPath(this.id, "/messages"), json(body, { headers, signal })), null, true);
+  }
+
   async begin() {
     const before = state.chat;
     this.id = (await read("v1/chats", json({}))).id;
@@ -339,10 +363,10 @@ class Conversation {
     await this.run(answer, again, (signal) => call(chatPath(this.id, "/stream"), { signal }), question);
   }
 
-  async run(answer, again, start, question) {
+  async run(answer, again, start, question, goesOn = false) {
     const controller = new AbortController();
     this.running = { controller };
-    answer.wait();
+    answer.wait(goesOn);
     showState();
     try {
       const response = await start(controller.signal);
@@ -399,6 +423,7 @@ async function receive(response, answer) {
       answer.add(data.text);
     }
     if (name === "tool_call") keepingEnd(() => answer.tool(data, false));
+    if (name === "tool_approval") keepingEnd(() => answer.tool({ ...data, approve_until: true }, false));
     if (name === "tool_result") keepingEnd(() => answer.tool(data, true));
     if (name === "error") throw new ApiError(200, data.error);
     if (name === "done") {
