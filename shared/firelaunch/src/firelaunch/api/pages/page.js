@@ -256,7 +256,9 @@ function footOf(message, citations) {
 /** Say how an answer ended that is not whole. */
 function endOf({ status, finish }) {
   if (status !== "incomplete") return "";
-  const ends = { length: "cut at the limit of tokens", content_filter: "held back by the provider" };
+  const ends = {
+    length: "cut at the limit of tokens", content_filter: "held back by the provider", tool_calls: "waits for a tool",
+  };
   return ends[finish] ?? "incomplete";
 }
 
