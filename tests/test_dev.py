@@ -16,7 +16,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from firelaunch.testing.emulator import find_jar
+from firelaunch.testing.accounts import AccountServer
+from firelaunch.testing.emulator import find_jar, unsigned_token
 from support import PYTHON, clean_environ, copy_repo, free_port
 
 
@@ -131,6 +132,44 @@ def test_the_app_ends_with_the_command_however_that_ends(dev: Callable[..., Dev]
     run.process.send_signal(number)
     run.process.wait(timeout=60)
     assert nobody_listens(run.url.removeprefix("http://"))
+
+
+@pytest.mark.skipif(find_jar() is None, reason="there is no Firestore emulator")
+def test_a_user_of_the_auth_emulator_joins_and_calls_the_app_and_the_emulators_have_firebase_jsons_ports(
+    repo: Path, dev: Callable[..., Dev]
+) -> None:
+    ports = {"firestore": free_port(), "functions": free_port()}
+    change(repo / "firebase.json", '"port": 8081', f'"port": {ports["firestore"]}')
+    change(
+        repo / "firebase.json", '"emulators": {', f'"emulators": {{ "functions": {{ "port": {ports["functions"]} }},'
+    )
+    with AccountServer("demo-firelaunch") as accounts:
+        run = dev(FIREBASE_AUTH_EMULATOR_HOST=accounts.host)
+        run.until(rf"^dev +\| Firestore emulator on 127\.0\.0\.1:{ports['firestore']},")
+        run.until(r"^members +\| ready on ")
+        at = run.until(r"^app +\| ready on ")
+        invited = next(found[1] for line in run.lines if (found := re.search(r'\{"invite": "([^"]+)"\}', line)))
+        joined = next(found[1] for line in run.lines if (found := re.search(r"join with POST (\S+)$", line)))
+        assert joined == f"http://127.0.0.1:{ports['functions']}/apps/demo/join"
+
+        def call(uid: str, method: str, url: str, **body: str) -> httpx.Response:
+            claims = {"sub": uid, **accounts.claims(uid)}
+            headers = {"Authorization": f"Bearer {unsigned_token('demo-firelaunch', claims)}"}
+            return httpx.request(method, url, json=body, headers=headers, trust_env=False, timeout=60)
+
+        for uid in ("ada", "bob"):
+            accounts.add(uid)
+        assert call("ada", "GET", f"{run.url}/v1/me").status_code == 403, "nobody is a member yet"
+        assert call("ada", "POST", joined).status_code == 403, "the app is joined by invitation"
+        assert call("ada", "POST", joined, invite=invited).json() == {"app": "demo", "role": "member"}
+        assert call("ada", "GET", f"{run.url}/v1/me").json()["role"] == "member"
+
+        change(repo / "apps/demo/firelaunch.toml", 'join = "invite"', 'join = "open"')
+        run.until(r"^dev +\| demo may be joined by anybody who signs in", at)
+        assert call("bob", "POST", joined).status_code == 200
+        run.process.send_signal(signal.SIGINT)
+        assert run.process.wait(timeout=60) == 0
+    assert all(nobody_listens(f"127.0.0.1:{port}") for port in ports.values())
 
 
 @pytest.mark.skipif(find_jar() is None, reason="there is no Firestore emulator")

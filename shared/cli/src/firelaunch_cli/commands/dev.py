@@ -12,17 +12,22 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 import firelaunch
-from firelaunch.errors import SettingsError
+from firelaunch.errors import FirelaunchError, SettingsError
+from firelaunch.membership.invites import Invites
 from firelaunch.settings.app import Settings
 from firelaunch.testing.emulator import Emulator, EmulatorUnavailable, RulesError
 
+from ..deploy.functions import dedicated_entry
 from ..doctor.env_file import read_env
 from .apps import app_folder, env_option, repo_root
 from .children import Child, Log, follow
+from .emulators import emulator_port
+from .publish import publish_policy
 from .rules import composed_rules
 from .serve import free_port, gunicorn_command
 
@@ -31,9 +36,11 @@ __all__ = ["command"]
 _PROJECT = "demo-firelaunch"
 """The emulators' project. The prefix "demo-" keeps Google's tools from calling real services."""
 
-_AUTH_PORT = 9099
-"""The Auth emulator's default port (https://firebase.google.com/docs/emulator-suite/install_and_configure)."""
+_INVITED = 10_000
+"""People who may use the invitation that is made at each start: as many as one may have."""
 
+_INVITATION_DAYS = 90
+_MEMBERSHIP = "firelaunch.functions.wiring:build_membership()"
 _POLL_SECONDS = 0.3
 _WATCHED = {".py", ".toml", ".md", ".env", ".rules", ".json"}
 _UNWATCHED = {".firelaunch", ".venv", "node_modules", "__pycache__", ".git", "tests", "web", "build"}
@@ -48,7 +55,8 @@ def command(app: str, port: int | None, embedded: bool) -> None:
     """Run APP (a folder, or a name under apps/) until Ctrl-C, and restart it after each change.
 
     If Java and the Firestore emulator are installed, the emulator runs too, with the composed rules. If the Firebase
-    CLI is installed, so does the Auth emulator. The emulators lose their data when they end. The app's .env is read.
+    CLI is installed, so does the Auth emulator, with the membership function, by which its users join the app. They
+    have the ports of firebase.json, and lose their data when they end. The app's .env is read.
     """
     folder = app_folder(app)
     wanted_port = port or (int(os.environ["PORT"]) if os.environ.get("PORT", "").isdecimal() else None)
@@ -59,6 +67,7 @@ def command(app: str, port: int | None, embedded: bool) -> None:
         try:
             if not embedded:
                 run.emulators()
+                run.start_membership()
             run.stay()
         except KeyboardInterrupt:
             run.say("ending")
@@ -72,6 +81,8 @@ class _Dev:
     stack: ExitStack
     mode_environ: dict[str, str] = field(default_factory=lambda: {"FIRELAUNCH_MODE": "embedded"})
     firestore: Emulator | None = None
+    ports: list[int] = field(default_factory=list)
+    invitation: str | None = None
     app: Child | None = None
 
     def say(self, line: str) -> None:
@@ -81,7 +92,8 @@ class _Dev:
         """Start the emulators that are installed. Without the Firestore emulator the app uses SQLite."""
         try:
             # An emulator that FIRESTORE_EMULATOR_HOST names is used as it runs.
-            self.firestore = self.stack.enter_context(Emulator.start())
+            named = os.environ.get("FIRESTORE_EMULATOR_HOST")
+            self.firestore = self.stack.enter_context(Emulator.start(port=None if named else self._port("firestore")))
         except EmulatorUnavailable as error:
             self.say(f"SQLite in place of the Firestore emulator: {error}")
             return
@@ -95,6 +107,11 @@ class _Dev:
         self.say(f"Firestore emulator on {self.firestore.host}, project {_PROJECT}; its data is gone when it ends")
         self.load_rules()
         self.start_auth()
+
+    def _port(self, name: str) -> int:
+        port = emulator_port(name, self.folder, without=frozenset({self.port, *self.ports}))
+        self.ports.append(port)
+        return port
 
     def load_rules(self) -> None:
         """Load the rules of all apps of the repo. Outside a repo, clients are denied direct access."""
@@ -120,13 +137,63 @@ class _Dev:
         if firebase is None:
             self.say("no Auth emulator, which the Firebase CLI has: npm install -g firebase-tools; dev tokens work")
             return
-        port = free_port(None, usual=_AUTH_PORT)
+        port = self._port("auth")
         folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="firelaunch-dev-")))
         emulators = {"auth": {"host": "127.0.0.1", "port": port}, "ui": {"enabled": False}, "singleProjectMode": True}
         (folder / "firebase.json").write_text(json.dumps({"emulators": emulators}), encoding="utf-8")
         command = [firebase, "emulators:start", "--only=auth", f"--project={_PROJECT}"]
         self.stack.callback(Child("auth", command, folder, os.environ, self.log).stop)
         self.mode_environ["FIREBASE_AUTH_EMULATOR_HOST"] = f"127.0.0.1:{port}"
+        self.say(f"Auth emulator on 127.0.0.1:{port}")
+
+    def start_membership(self) -> None:
+        """Run the membership function where there is an Auth emulator, with whose users it works."""
+        auth = self._environ().get("FIREBASE_AUTH_EMULATOR_HOST")
+        settings = self._settings()
+        if self.firestore is None or auth is None or settings is None:
+            return
+        port = self._port("functions")
+        own = dedicated_entry(settings.app.id, settings.cloud.database_id) if settings.database != "(default)" else ""
+        own_environ = {
+            "FIREBASE_AUTH_EMULATOR_HOST": auth,
+            "DEDICATED_APPS": own,
+            "HOST": "127.0.0.1",
+            "PORT": str(port),
+        }
+        environ = {**os.environ, **self.mode_environ, **own_environ}
+        command = [sys.executable, "-m", "gunicorn", "-c", "python:firelaunch.server.gunicorn_config", _MEMBERSHIP]
+        self.stack.callback(Child("members", command, self.folder, environ, self.log).stop)
+        self.say(f"users of the Auth emulator join with POST http://127.0.0.1:{port}/apps/{settings.app.id}/join")
+        self.publish()
+
+    def publish(self) -> None:
+        """Write who may join to the database, as ``firelaunch publish`` does, with an invitation if one is needed."""
+        settings = self._settings()
+        if self.firestore is None or not self._has_membership or settings is None:
+            return
+        store = self.firestore.store(_PROJECT, settings.database)
+        try:
+            self.say(f"{settings.app.id} may be joined by {publish_policy(settings, store)}")
+            if settings.membership.join != "open" and self.invitation is None:
+                invites = Invites(store, settings.app.id, lambda: datetime.now(UTC))
+                valid_for = timedelta(days=_INVITATION_DAYS)
+                self.invitation = invites.create("member", uses=_INVITED, valid_for=valid_for, by="operator").code
+                self.say(f'an invitation, for the body of that request: {{"invite": "{self.invitation}"}}')
+        except FirelaunchError as error:
+            self.say(f"the app cannot be joined: {error.message}")
+        finally:
+            store.close()
+
+    @property
+    def _has_membership(self) -> bool:
+        return bool(self._environ().get("FIREBASE_AUTH_EMULATOR_HOST"))
+
+    def _settings(self) -> Settings | None:
+        """Return the app's settings, or None while they are not valid, of which the app itself tells."""
+        try:
+            return Settings.load(self.folder / "firelaunch.toml", {})
+        except SettingsError:
+            return None
 
     def stay(self) -> None:
         """Run the app and restart it whenever a file changes, until the command is interrupted."""
@@ -150,6 +217,8 @@ class _Dev:
             self.say(f"{names} changed")
         if any(path.suffix == ".rules" for path in changed):
             self.load_rules()
+        if any(path.name == "firelaunch.toml" for path in changed):
+            self.publish()
         if changed and all(path.suffix == ".rules" for path in changed):
             return
         self._stop_app()

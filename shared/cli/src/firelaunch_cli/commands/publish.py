@@ -6,11 +6,12 @@ import click
 from firelaunch.membership.policy import Policy
 from firelaunch.scope import Scope
 from firelaunch.services.build import build_store
-from firelaunch.store.base import Set
+from firelaunch.settings.app import Settings
+from firelaunch.store.base import DocumentStore, Set
 
 from .apps import env_option, load_settings, where
 
-__all__ = ["command"]
+__all__ = ["command", "publish_policy"]
 
 
 @click.command("publish")
@@ -23,12 +24,18 @@ def command(app: str) -> None:
     database, once before people join and again after a change.
     """
     settings = load_settings(app)
-    joining = settings.membership
-    policy = Policy(joining.join, joining.domains, settings.identity.tenant or None, joining.roles)
     store = build_store(settings)
     try:
-        store.commit([Set(Scope(settings.app.id).root, {"name": settings.app.name, **policy.data()}, merge=True)])
+        who = publish_policy(settings, store)
     finally:
         store.close()
+    click.echo(f"{settings.app.id} in {where(settings)}: may be joined by {who}.")
+
+
+def publish_policy(settings: Settings, store: DocumentStore) -> str:
+    """Write an app's name and join policy to its database, and return who may join."""
+    joining = settings.membership
+    policy = Policy(joining.join, joining.domains, settings.identity.tenant or None, joining.roles)
+    store.commit([Set(Scope(settings.app.id).root, {"name": settings.app.name, **policy.data()}, merge=True)])
     who = {"open": "anybody who signs in", "invite": "whoever has an invitation", "domain": ", ".join(joining.domains)}
-    click.echo(f"{settings.app.id} in {where(settings)}: may be joined by {who[joining.join]}.")
+    return who[joining.join]

@@ -80,11 +80,12 @@ class Emulator:
         return RulesError
 
     @classmethod
-    def start(cls, owner: int | None = None) -> Self:
-        """Return the emulator at FIRESTORE_EMULATOR_HOST, or start one with deny-all rules on a free port.
+    def start(cls, owner: int | None = None, port: int | None = None) -> Self:
+        """Return the emulator at FIRESTORE_EMULATOR_HOST, or start one with deny-all rules.
 
         Args:
             owner: the id of the process with which a new emulator ends at the latest; by default this process.
+            port: the port of a new emulator; any free one if left out.
 
         Raises:
             EmulatorUnavailable: Java or the emulator is missing, or the emulator does not start.
@@ -95,14 +96,13 @@ class Emulator:
         java, jar = shutil.which("java"), find_jar()
         if java is None or jar is None:
             raise EmulatorUnavailable(f"no {'Java' if java is None else 'Firestore emulator'} found: {MEND}")
-        return cls._start(java, jar, owner or os.getpid())
+        return cls._start(java, jar, owner or os.getpid(), port or _free_port())
 
     @classmethod
-    def _start(cls, java: str, jar: Path, owner: int) -> Self:
+    def _start(cls, java: str, jar: Path, owner: int, port: int) -> Self:
         folder = Path(tempfile.mkdtemp(prefix="firelaunch-emulator-"))
         rules = folder / "deny_all.rules"
         rules.write_text(_DENY_ALL)
-        port = _free_port()
         command = [java, *_JAVA_OPTIONS, "-cp", str(jar), _CLASS, "--host=127.0.0.1"]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 - the emulator's own start command
