@@ -234,6 +234,18 @@ def _whole_body() -> bytes:
 
 
 def _http() -> Iterator[Quirk]:
+    yield Quirk(
+        "events without blank lines between them",
+        ("small servers",),
+        "told apart",
+        raw(*[event(e)[:-1] for e in [*words(), FINISH, USED, DONE]]),
+    )
+    yield Quirk(
+        "lines of JSON, called a stream",
+        ("small servers",),
+        "read as what they are",
+        raw(*[json.dumps(e).encode() + b"\n" for e in [*words(), FINISH, USED]]),
+    )
     for content_type in (
         b"text/plain",
         b"application/octet-stream",
@@ -444,6 +456,12 @@ def _texts() -> Iterator[Quirk]:
         ("small servers",),
         "read",
         stream(*words(WORDS[:-1]), {"choices": [{"message": {"content": WORDS[-1]}, "finish_reason": "stop"}]}, DONE),
+    )
+    yield Quirk(
+        "`text` in place of a delta",
+        ("KoboldCpp", "small servers"),
+        "read",
+        said(*[{"choices": [{"index": 0, "text": word, "finish_reason": None}]} for word in WORDS]),
     )
     thinking = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]
     listed = [{"type": "text", "text": TEXT}, {"type": "reference", "reference_ids": [1]}]
@@ -716,6 +734,22 @@ def _errors() -> Iterator[Quirk]:
         AGAIN,
         stream({"error": "an error was encountered while running the model"}) * 6,
         outcome=TRIED,
+    )
+    yield Quirk(
+        "an `error:` line",
+        ("llama.cpp",),
+        "`model_refused`",
+        raw(b'error: {"code": 400, "message": "the request exceeds the context size"}\n\n'),
+        outcome=REFUSED,
+    )
+    filtered = {"message": "filtered", "code": "content_filter", "status": 400, "innererror": {"code": "Policy"}}
+    yield Quirk(
+        "a prompt that its filter refuses",
+        ("Azure",),
+        "`model_refused`",
+        status(400, {"error": filtered}),
+        status(400, {"error": filtered}),
+        outcome=REFUSED,
     )
     flat = {"object": "error", "message": "too long", "type": "BadRequestError", "param": None, "code": 400}
     yield Quirk(

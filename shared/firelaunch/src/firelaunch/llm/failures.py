@@ -157,10 +157,10 @@ def _status(error: Any) -> int:
 
 
 def _code(error: Any) -> Any:
-    """Return Google's ``status`` or OpenAI's ``code``."""
+    """Return Google's ``status``, a word, or OpenAI's ``code``."""
     if not isinstance(error, dict):
         return None
-    return error.get("status") or error.get("code") or error.get("status_code")
+    return _word(error, "status") or error.get("code") or error.get("status_code")
 
 
 def _word(error: Any, name: str) -> str:

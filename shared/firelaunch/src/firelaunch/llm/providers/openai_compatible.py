@@ -143,7 +143,7 @@ def _parse_event(event: dict[str, Any]) -> Chunk:
     if not delta or not isinstance(delta, dict):
         message = table(choice.get("message"))
         if not message:
-            return Chunk(tokens=tokens, finish=finish)
+            return Chunk(text(choice.get("text")), tokens, finish)  # the older completions' name
         words, thought, parts = _contents(message)
         return WholeChunk(words, tokens, finish, parts=parts, thought=thought)
     words, thought, parts = _contents(delta)

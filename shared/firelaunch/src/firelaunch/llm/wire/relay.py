@@ -180,7 +180,7 @@ class Reading:
             if self._failure is not None:
                 raise self._failure
         if self._whole is not None:
-            yield self._answer(bytes(self._whole))
+            yield from self._answer(bytes(self._whole))
         decoder.end()
         yield from self._read_events()
 
@@ -220,16 +220,20 @@ class Reading:
         self._beginning = None
         return start
 
-    def _answer(self, body: bytes) -> Chunk:
-        """Return the chunk of an answer that is no stream."""
+    def _answer(self, body: bytes) -> Iterator[Chunk]:
+        """Yield the chunk of an answer that is no stream. What turns out to be lines of JSON is left to the decoder."""
+        if b"}\n" in body.strip() and not _is_json(body):
+            self._decoder.json_lines = True
+            self._decoder.feed(body)
+            return
         chunk = read(self._parse_answer, _object(body))
         self._finished = True
         tags = ThinkTags()
         thought, text = tags.split(chunk.text)
         text += tags.end()
-        if not thought:
-            return chunk
-        return ToolChunk(text, chunk.tokens, chunk.finish, parts=chunk.parts, thought=chunk.thought + thought)
+        if thought:
+            chunk = ToolChunk(text, chunk.tokens, chunk.finish, parts=chunk.parts, thought=chunk.thought + thought)
+        yield chunk
 
     def text(self) -> str | None:
         """Return what has arrived, if it is nothing but text; for the stream loop's thread.
@@ -425,6 +429,14 @@ def _from_json(data: bytes) -> Any:
     except ValueError:
         text = data.decode("utf-8", "replace").translate(_CONTROLS)
         return from_json(_ESCAPE.sub(lambda escape: "\\ufffd" if escape[1] else escape[0], text))
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        _from_json(data)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_json_lines(content_type: str) -> bool:

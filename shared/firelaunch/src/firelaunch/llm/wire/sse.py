@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic_core import from_json
+
 from ..failures import garbled
 
 __all__ = ["Decoder"]
@@ -56,14 +58,23 @@ class Decoder:
 
     def event(self) -> bytes | None:
         """Return the data of the next event; None if no complete event is left."""
-        while (end := self.buffer.find(b"\n\n", self.at)) >= 0:
+        while (end := self._end()) >= 0:
             block = self.buffer[self.at : end]
-            self.at = end + 2
+            self.at = end + (2 if self.buffer.startswith(b"\n\n", end) else 1)
             data = block if self.json_lines and block.startswith(b"{") else _data(block)
             if data is not None:
                 self.block = block
                 return data
         return None
+
+    def _end(self) -> int:
+        """Return where the next event ends; -1 if it has not ended."""
+        end = self.buffer.find(b"\n\n", self.at)
+        # Some servers leave out the blank lines between events.
+        line = self.buffer.find(b"\ndata:", self.at, end if end >= 0 else None)
+        if line >= 0 and _is_json(self.buffer[self.at : line]):
+            return line
+        return end
 
     def drop(self) -> None:
         """Forget what has arrived and was not read."""
@@ -72,6 +83,8 @@ class Decoder:
     @property
     def name(self) -> bytes:
         """The name (``event:``) of the last event returned; empty for most."""
+        if self.block.startswith(b"error:"):
+            return b"error"
         if self.block.startswith(b"data:") and b"\nevent:" not in self.block:
             return b""
         lines = (line for line in self.block.split(b"\n") if line.startswith(b"event:"))
@@ -80,7 +93,7 @@ class Decoder:
     @property
     def has_event(self) -> bool:
         """Whether a complete event or comment is left."""
-        return self.at < len(self.buffer) and self.buffer.find(b"\n\n", self.at) >= 0
+        return self.at < len(self.buffer) and self._end() >= 0
 
     def end(self) -> None:
         """Note the end of the stream. Some servers leave out the last blank line."""
@@ -88,8 +101,21 @@ class Decoder:
             self.feed(b"\n\n")
 
 
+def _is_json(line: bytes) -> bool:
+    """Return whether ``line`` is an event of JSON by itself."""
+    if not line.startswith(b"data:") or not line.rstrip().endswith(b"}"):
+        return False
+    try:
+        from_json(line[5:])
+    except ValueError:
+        return False
+    return True
+
+
 def _data(block: bytes) -> bytes | None:
     if block.startswith(b"data: ") and b"\n" not in block:
         return block[6:]
+    if block.startswith(b"error:"):
+        return block[6:]  # llama.cpp's way in some versions
     lines = [line[5:].removeprefix(b" ") for line in block.split(b"\n") if line.startswith(b"data:")]
     return b"\n".join(lines) if lines else None
