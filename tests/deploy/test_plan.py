@@ -20,7 +20,7 @@ from firelaunch_cli.deploy.events import for_uploads, trigger
 from firelaunch_cli.deploy.files import files
 from firelaunch_cli.deploy.functions import app_functions, membership_service
 from firelaunch_cli.deploy.gcloud import CommandFailed, Tools, refuse_secrets
-from firelaunch_cli.deploy.iam import no_more_rights
+from firelaunch_cli.deploy.iam import no_more_rights, signs_for_nobody
 from firelaunch_cli.deploy.jobs import for_work
 from firelaunch_cli.deploy.release import Live, deploy_command, traffic_command
 from firelaunch_cli.deploy.resources import (
@@ -492,6 +492,17 @@ def test_an_account_that_reaches_more_than_its_own_is_refused(
 ) -> None:
     service = app_service(settings(tmp_path / "app"), PLACE)
     assert bool(no_more_rights(PLACE, service).refuses([{"bindings": [binding]}])) is refused
+
+
+@pytest.mark.parametrize("signer", ["fl-app-my-app", "fl-job-my-app"])
+def test_an_account_that_may_sign_as_an_account_of_the_project_is_refused(signer: str, tmp_path: Path) -> None:
+    """It could make custom tokens, and with them sign in as anybody."""
+    step = signs_for_nobody(PLACE, "fl-app-my-app", app_service(settings(tmp_path / "app"), PLACE))
+    creator = {"role": "roles/iam.serviceAccountTokenCreator", "members": [PLACE.member(signer)]}
+    assert "sign in as anybody" in str(step.refuses([{"bindings": [creator]}]))
+    assert [step.refuses([policy]) for policy in (None, {}, {"bindings": []})] == [None] * 3
+    creator["members"] = ["user:me@example.com"]
+    assert step.refuses([{"bindings": [creator]}]) is None
 
 
 @pytest.mark.parametrize(

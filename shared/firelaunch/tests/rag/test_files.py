@@ -82,31 +82,6 @@ def test_a_file_that_arrives_in_a_folder_that_was_emptied_meanwhile_is_not_kept(
     assert not files.has(f"{HERE}/a")
 
 
-def test_an_address_is_signed_for_an_hour_by_an_account_that_may_and_by_no_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Account(AnonymousCredentials):  # type: ignore[misc]
-        service_account_email, valid = "app@demo.iam.gserviceaccount.com", True
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.token = "t"
-
-    with CloudStorageServer("files") as server:
-        files = cloud_files(server)
-        assert files.link(f"{HERE}/a", 3600) is None
-        client = Client("demo", Account(), client_options={"api_endpoint": server.url})  # type: ignore[no-untyped-call]
-        from firelaunch.rag.cloud_files import CloudFiles
-
-        signed = CloudFiles("demo", "files", client)
-        # Google's IAM signs; what it is sent is as the library has it.
-        monkeypatch.setattr("google.cloud.storage._signing._sign_message", lambda *_, **__: "c2lnbmVk")
-        link = str(signed.link(f"{HERE}/a", 3600))
-    assert "X-Goog-Expires=3600" in link
-    assert "app%40demo.iam.gserviceaccount.com" in link
-    assert LocalFiles(Path()).link(f"{HERE}/a", 3600) is None
-
-
 def test_a_folder_is_emptied_of_names_or_of_all_and_no_other_folder_is(files: Files) -> None:
     for path in (f"{HERE}/a", f"{HERE}/b", f"{HERE}2/a", "apps/demo/library/d1/a"):
         files.put(path, io.BytesIO(b"x"))

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .gcloud import Command, gcloud
-from .resources import ACCOUNT_USER, AUTH_ADMIN, FORBIDDEN_ROLES, Place, Role, Service
+from .resources import ACCOUNT_USER, AUTH_ADMIN, FORBIDDEN_ROLES, TOKEN_CREATOR, Place, Role, Service
 from .steps import Step
 
-__all__ = ["account", "binds", "condition_of", "may_act_as", "no_more_rights", "roles"]
+__all__ = ["account", "binds", "condition_of", "may_act_as", "no_more_rights", "roles", "signs_for_nobody"]
 
 
 def account(place: Place, name: str, title: str) -> Step:
@@ -64,6 +64,30 @@ def no_more_rights(place: Place, service: Service) -> Step:
     )
 
 
+def signs_for_nobody(place: Place, name: str, service: Service) -> Step:
+    """Whether neither the service's account nor that of its jobs may sign as the account ``name``, or as itself.
+
+    Whoever may sign as any account of the project can make custom tokens, with which Firebase signs in anybody, with
+    any claims (https://firebase.google.com/docs/auth/admin/create-custom-tokens): as an admin of any app.
+    """
+    email = place.email(name)
+    own = [place.member(each) for each in (service.account, service.work.account if service.work else None) if each]
+
+    def wrong(answers: Sequence[Any]) -> str | None:
+        signers = [member for member in own if binds(answers[0], TOKEN_CREATOR, member)]
+        return (
+            f"{signers[0]} holds {TOKEN_CREATOR} on {email}, by which it could sign in as anybody" if signers else None
+        )
+
+    remove = f"gcloud iam service-accounts remove-iam-policy-binding {email} --project={place.project}"
+    return Step(
+        "nor any to sign in its name",
+        (_policy_of(place, name),),
+        refuses=wrong,
+        mend=f"{remove} --member=MEMBER --role={TOKEN_CREATOR}",
+    )
+
+
 def may_act_as(place: Place, name: str, user: str) -> Step:
     """Whether the account ``user`` may have things done in the name of the account ``name``."""
     email, member = place.email(name), place.member(user)
@@ -74,7 +98,7 @@ def may_act_as(place: Place, name: str, user: str) -> Step:
     )
     return Step(
         f"{user} may have jobs brought in its name",
-        (gcloud("iam", "service-accounts", "get-iam-policy", email, project=place.project),),
+        (_policy_of(place, name),),
         lacks=lambda a: [] if binds(a[0], ACCOUNT_USER, member) else [bind],
         mend=f"ask for roles/iam.serviceAccountAdmin in {place.project}",
     )
@@ -96,6 +120,10 @@ def condition_of(place: Place, role: Role) -> dict[str, str] | None:
 
 def _policy(place: Place) -> Command:
     return gcloud("projects", "get-iam-policy", place.project, project=place.project)
+
+
+def _policy_of(place: Place, name: str) -> Command:
+    return gcloud("iam", "service-accounts", "get-iam-policy", place.email(name), project=place.project)
 
 
 def _bind(place: Place, name: str, role: Role) -> Command:

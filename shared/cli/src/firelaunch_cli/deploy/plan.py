@@ -8,7 +8,7 @@ from typing import Any
 
 from .functions import WEBHOOK_SECRET
 from .gcloud import Command, Request, Tools, gcloud
-from .iam import account, binds, no_more_rights, roles
+from .iam import account, binds, no_more_rights, roles, signs_for_nobody
 from .resources import (
     APIS,
     BUILDER,
@@ -141,6 +141,7 @@ def for_service(place: Place, service: Service, keys: Mapping[str, str]) -> Iter
     yield account(place, service.account, f"firelaunch: runs {service.name}")
     yield roles(place, service.account, service.roles)
     yield no_more_rights(place, service)
+    yield signs_for_nobody(place, service.account, service)
     yield from secrets_of(place, service, keys)
 
 

@@ -192,6 +192,7 @@ AUTH_VIEWER = "roles/firebaseauth.viewer"
 SECRET_READER = "roles/secretmanager.secretAccessor"  # noqa: S105 - a role's name
 ENQUEUER = "roles/cloudtasks.enqueuer"
 ACCOUNT_USER = "roles/iam.serviceAccountUser"
+TOKEN_CREATOR = "roles/iam.serviceAccountTokenCreator"  # noqa: S105 - a role's name
 EVENT_RECEIVER = "roles/eventarc.eventReceiver"
 FEATURE_ROLES: Mapping[str, str] = {
     "vertex": "roles/aiplatform.user",
@@ -204,7 +205,7 @@ FORBIDDEN_ROLES = (
     *("roles/owner", "roles/editor", "roles/firebase.admin", "roles/firebase.sdkAdminServiceAgent", AUTH_ADMIN),
     *("roles/identitytoolkit.admin", "roles/identityplatform.admin", "roles/secretmanager.admin", SECRET_READER),
     *("roles/datastore.owner", DATASTORE_USER, "roles/datastore.viewer", "roles/cloudtasks.admin", ENQUEUER),
-    *("roles/iam.serviceAccountTokenCreator", ACCOUNT_USER, "roles/iam.serviceAccountAdmin"),
+    *(TOKEN_CREATOR, ACCOUNT_USER, "roles/iam.serviceAccountAdmin"),
     *("roles/storage.admin", "roles/storage.objectAdmin", OBJECT_USER, "roles/storage.objectViewer"),
     *("roles/resourcemanager.projectIamAdmin", "roles/run.admin", "roles/run.invoker"),
 )

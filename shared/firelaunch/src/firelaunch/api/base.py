@@ -91,6 +91,10 @@ Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Date = Annotated[str, Field(json_schema_extra={"format": "date"})]
 """A day in UTC: "2026-03-01"."""
 
+_WHOLE_BYTES = 31 * 2**20
+"""The bytes from which Cloud Run takes no answer that says its length
+(https://cloud.google.com/run/quotas#request_limits)."""
+
 M = TypeVar("M", bound="Record")
 P = TypeVar("P", bound=BaseModel)
 
@@ -206,7 +210,8 @@ def file_response(files: KeptFiles, id: str) -> Response:  # noqa: A002 - what i
     file, pieces = files.read(id)
     shown = file.content_type.partition("/")[0] in {"image", "audio", "video"}
     response = Response(pieces, content_type=file.content_type)
-    response.content_length = file.bytes
+    if file.bytes < _WHOLE_BYTES:  # larger ones go in pieces without it
+        response.content_length = file.bytes
     response.headers["Content-Disposition"] = "inline" if shown else "attachment"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"  # an SVG picture is a page, too

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Response, url_for
 from pydantic import BaseModel, Field
 
-from ..errors import AlreadyExists, InvalidId, JobsUnavailable, NotFound
+from ..errors import AlreadyExists, InvalidId, JobsUnavailable, NotFound, RateLimited
 from ..jobs.base import job_view
-from ..worker.tasks.export import archive_of, export_view, start_export
+from ..worker.tasks.export import archive_of, archive_of_link, export_view, start_export
 from .base import Path, Time, caller, example, services
 from .jobs import JobAnswer, JobError, JobProgress
-from .refusals import errors
+from .refusals import errors, errors_of_anyone
 from .routes import Routes
 
 __all__ = ["api"]
@@ -25,7 +26,7 @@ _READY = {
     "error": None,
     "bytes": 52_000,
     "expires_at": "2026-03-02T09:30:09.000000Z",
-    "url": "https://storage.googleapis.com/my-project.firebasestorage.app/...",
+    "url": "https://my-app-1234567890.europe-west1.run.app/v1/exports/j0123456789abcdef0123456789abcdef/file?key=...",
     "url_expires_at": "2026-03-01T10:31:00.000000Z",
 }
 _FILE: dict[str, Any] = {
@@ -47,6 +48,12 @@ class DataExport(BaseModel):
     expires_at: Time | None = Field(description="When the file is removed, a day after it was made.")
     url: str | None = Field(description="Where to fetch the file; null where there is none yet, or any more.")
     url_expires_at: Time | None = Field(description="Until when `url` works. Each read gives a new one.")
+
+
+class Link(BaseModel):
+    """What the `url` of an export has after its path."""
+
+    key: str = Field(max_length=1_000, description="As in the `url`.")
 
 
 api = Routes("exports", "account", prefix="/v1")
@@ -72,8 +79,25 @@ def create() -> tuple[dict[str, Any], int]:
 )
 def get(path: Path) -> dict[str, Any]:
     """Read an export."""
-    local_link = url_for("exports.file", id=path.id, _external=True)
-    return export_view(services(), caller().scope, path.id, local_link)
+    # Google's front end brings every request by HTTP, and takes none of a browser's but by HTTPS.
+    scheme = "https" if services().settings.environment.on_cloud_run else None
+
+    def address(key: str) -> str:
+        return url_for("exports.download", id=path.id, key=key, _external=True, _scheme=scheme)
+
+    return export_view(services(), caller().scope, path.id, address)
+
+
+@api.get(
+    "/exports/<id>/file",
+    public=True,
+    responses={200: _FILE, **errors_of_anyone(InvalidId, NotFound, RateLimited)},
+    summary="Fetch an export's file by its link",
+    description="The `url` of an export. It needs no token, as its `key` says who may have the file, and until when.",
+)
+def download(path: Path, query: Link) -> Response:
+    """Fetch an export's file by its link."""
+    return _zip(path.id, archive_of_link(services(), path.id, query.key))
 
 
 @api.get(
@@ -81,10 +105,13 @@ def get(path: Path) -> dict[str, Any]:
     responses={200: _FILE, **errors(InvalidId, NotFound)},
     operation_id="getExportFile",
     summary="Fetch an export's file",
-    description="The `url` of an export where no address of Cloud Storage can be signed. It needs the token.",
+    description="The same file as at the export's `url`, for a client that sends its token.",
 )
 def file(path: Path) -> Response:
     """Fetch an export's file."""
-    pieces = archive_of(services(), caller().scope, path.id)
-    headers = {"Content-Disposition": f'attachment; filename="{path.id}.zip"'}
+    return _zip(path.id, archive_of(services(), caller().scope, path.id))
+
+
+def _zip(export_id: str, pieces: Iterator[bytes]) -> Response:
+    headers = {"Content-Disposition": f'attachment; filename="{export_id}.zip"'}
     return Response(pieces, content_type="application/zip", headers=headers)

@@ -24,6 +24,9 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _VERSION = re.compile(r"v\d+")
 """The first segment of this version of firelaunch's API, and of those to come."""
 
+_OURS = frozenset({"exports.download"})
+"""Endpoints of firelaunch's own that need no token, and share the bounds of an app's public routes."""
+
 _ARGUMENTS = frozenset({"body", "query", "path", "form", "header", "cookie", "raw"})
 """What a view may take: flask-openapi3 fills these in, and nothing else."""
 
@@ -70,7 +73,9 @@ class OwnRoutes:
         return [f"{each.method.upper()} {each.path}" for each in self._by_endpoint.values() if each.public]
 
     def is_public(self, endpoint: str | None) -> bool:
-        """Return whether requests to ``endpoint`` need no token."""
+        """Return whether requests to ``endpoint`` need no token, and are bounded in all."""
+        if endpoint in _OURS:
+            return True
         route = self._by_endpoint.get(endpoint or "")
         return route is not None and route.public
 
@@ -91,20 +96,21 @@ class OwnRoutes:
             TooManyUploads, NoUploadRoom: the route takes a large body, and there is no room for another one.
         """
         route = self._by_endpoint.get(request.endpoint or "")
-        if route is None:
+        public = self.is_public(request.endpoint)
+        if route is None and not public:
             return
-        user = "" if route.public else caller().uid
-        pace, slots = (self._pace, self._slots) if route.public else (self._users_pace, self._users_slots)
+        user = "" if public else caller().uid
+        pace, slots = (self._pace, self._slots) if public else (self._users_pace, self._users_slots)
         g.place = place = ExitStack()
         place.enter_context(slots.held(user))
         seconds = pace.admit(user)
         if seconds:
             raise RateLimited(retry_after=seconds)
-        if route.body_bytes is not None:
+        if route is not None and route.body_bytes is not None:
             if (request.content_length or 0) > route.body_bytes:
                 raise TooLarge(f"The body has at most {route.body_bytes:,} bytes.")
             request.max_content_length = route.body_bytes + 1  # a body of this length counts as over it
-            if not route.public:
+            if not public:
                 place.enter_context(backend().uploads.place(caller().scope))
 
     @staticmethod

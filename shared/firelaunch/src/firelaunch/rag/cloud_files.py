@@ -6,7 +6,6 @@ import logging
 import shutil
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from functools import cached_property
 from tempfile import TemporaryFile
 from threading import Lock
@@ -14,7 +13,6 @@ from typing import IO, Any
 
 from google.api_core import exceptions as google
 from google.auth import exceptions as auth
-from google.auth.transport.requests import Request
 from google.cloud.storage import Client
 from google.cloud.storage import exceptions as storage
 from google.cloud.storage.retry import DEFAULT_RETRY
@@ -98,28 +96,6 @@ class CloudFiles:
             blobs = self._bucket.list_blobs(prefix=f"{folder}/", delimiter="/", timeout=_SECONDS, retry=self._retry)
             for blob in blobs:
                 yield blob.name.rpartition("/")[2]
-
-    def link(self, path: str, seconds: float) -> str | None:
-        """Return a signed address, as :class:`~firelaunch.rag.files.Files` describes.
-
-        The service's account signs it with Google's own key (the IAM method ``signBlob``), so no key is kept here. An
-        account that may not sign, or credentials of a person, make none.
-        """
-        credentials = self._bucket.client._credentials
-        try:
-            if not credentials.valid:
-                credentials.refresh(Request())
-            return str(
-                self._bucket.blob(path).generate_signed_url(
-                    version="v4",
-                    expiration=timedelta(seconds=seconds),
-                    service_account_email=credentials.service_account_email,
-                    access_token=credentials.token,
-                )
-            )
-        except (AttributeError, *_FAILURES) as error:
-            log.info("an address could not be signed: %s", error)
-            return None
 
     def pieces(self, path: str) -> Iterator[bytes]:
         """Yield a file in pieces, as :class:`~firelaunch.rag.files.Files` describes."""

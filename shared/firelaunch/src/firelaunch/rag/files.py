@@ -113,9 +113,6 @@ class Files(Protocol):
     def names(self, folder: str) -> Iterator[str]:
         """Yield the names of the files that are directly in ``folder``, in order."""
 
-    def link(self, path: str, seconds: float) -> str | None:
-        """Return an address at which anybody may get the file for ``seconds``; None if this process can make none."""
-
     def delete(self, folder: str, names: Container[str] | None = None, fence: Fence | None = None) -> None:
         """Remove the files in ``folder``, or only those of ``names``.
 
@@ -166,10 +163,6 @@ class ScopedFiles:
     def names(self, folder: str) -> Iterator[str]:
         """Yield the names of a folder's files, as :meth:`Files.names` describes."""
         return self.__files.names(self.__check(folder))
-
-    def link(self, path: str, seconds: float) -> str | None:
-        """Return a file's address, as :meth:`Files.link` describes."""
-        return self.__files.link(self.__check(path), seconds)
 
     def copy(self, source: str, target: str) -> None:
         """Keep a file at a second path, as :meth:`Files.copy` describes."""
@@ -261,10 +254,6 @@ class LocalFiles:
         # A file that is still arriving has a name that begins with a dot and is not there under its own yet.
         names = [path.name for path in place.iterdir() if not path.name.startswith(".")] if place.is_dir() else []
         yield from sorted(names)
-
-    def link(self, path: str, seconds: float) -> str | None:  # noqa: ARG002 - the port's
-        """Return None: a laptop's files have no addresses."""
-        return None
 
     def copy(self, source: str, target: str) -> None:
         """Keep a file at a second path, as :class:`Files` describes."""

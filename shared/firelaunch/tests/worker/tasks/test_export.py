@@ -6,6 +6,7 @@ import io
 import json
 import tracemalloc
 import zipfile
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from fakes.jobs import Site, embedded_site
 from firelaunch.documents.catalog import DocumentSource
+from firelaunch.errors import NotFound
 from firelaunch.llm.types import Chunk
 from firelaunch.scope import Scope
 from firelaunch.store.base import Create, DocumentStore, Set
@@ -22,7 +24,7 @@ from firelaunch.testing.apps import User, sign_in
 from firelaunch.turns.turn import Turn
 from firelaunch.worker.tasks import user_archive
 from firelaunch.worker.tasks.erase import erasure_of
-from firelaunch.worker.tasks.export import export_view
+from firelaunch.worker.tasks.export import archive_of_link, export_view
 
 ADA, BOB, APP = Scope("demo", "ada"), Scope("demo", "bob"), Scope("demo")
 
@@ -78,7 +80,7 @@ def exported(site: Site, one: User) -> zipfile.ZipFile:
     site.runner.run(job["id"])
     export = one.get(f"/v1/me/exports/{job['id']}").get_json()
     assert export["state"] == "succeeded", site.services.jobs.find(job["id"])
-    got = one.get(export["url"].removeprefix("http://localhost"))
+    got = site.app.test_client().get(export["url"].removeprefix("http://localhost"))  # without a token
     assert (got.status_code, len(got.data)) == (200, export["bytes"])
     archive = zipfile.ZipFile(io.BytesIO(got.data))
     assert archive.testzip() is None
@@ -157,11 +159,47 @@ def test_a_day_later_the_file_is_gone(site: Site, tmp_path: Path) -> None:
     (job,) = [job for job in site.services.jobs.mine(ADA, 50, None).items if job["kind"] == "user_export_expiry"]
     export = ada.post("/v1/me/exports").get_json()["id"]
     later = replace(site.services, clock=lambda: site.services.clock() + timedelta(hours=25))
-    assert export_view(later, ADA, export, "http://here")["url"] is None
+    assert export_view(later, ADA, export, str)["url"] is None
     site.services.store.commit([Set(APP.job(job["id"]), {"due_at": site.services.clock()}, merge=True)])
     site.runner.run(job["id"])
     assert ada.get(f"/v1/me/exports/{export}").status_code == 404
     assert not list(tmp_path.rglob("*.zip"))
+
+
+@pytest.mark.parametrize("site", ["sqlite"], indirect=True)
+def test_a_link_is_for_its_export_and_its_hour_alone(site: Site) -> None:
+    ada, anybody = live(site, ADA, "badger"), site.app.test_client()
+    exported(site, ada)
+    exported(site, live(site, BOB, "otter"))
+    export = ada.post("/v1/me/exports").get_json()["id"]
+    url = ada.get(f"/v1/me/exports/{export}").get_json()["url"].removeprefix("http://localhost")
+    assert anybody.get(url).status_code == 200
+    path, _, key = url.partition("?key=")
+    about, _, signature = key.partition(".")
+
+    def about_of(text: str) -> str:
+        return urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+    bobs = sign_in(site.app, "bob").post("/v1/me/exports").get_json()["id"]
+    later = int(site.services.clock().timestamp()) + 10_000
+    for wrong in (
+        path,
+        f"{path}?key=",
+        f"{path}?key={about}",
+        f"{path}?key={about}.{signature[:-1]}0{signature[-1:]}",
+        f"{path}?key={about_of(f'{later} ada')}.{signature}",
+        f"{path}?key={about_of(f'{later} bob')}.{signature}",
+        f"{path}?key={about_of('x ada')}.{signature}",
+        f"{path}?key={about_of(f'{later} a/b')}.{signature}",
+        f"{path}?key=%ff.%ff",
+        f"{path.replace(export, bobs)}?key={key}",
+    ):
+        assert anybody.get(wrong).status_code in {400, 404}, wrong
+    after = replace(site.services, clock=lambda: site.services.clock() + timedelta(minutes=61))
+    with pytest.raises(NotFound):
+        archive_of_link(after, export, key)
+    erasure_of(site.services).run("ada")
+    assert anybody.get(url).status_code == 404
 
 
 @pytest.mark.parametrize("site", ["sqlite"], indirect=True)

@@ -7,13 +7,17 @@ is imported with the first such job, so that it does not slow down the start.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import timedelta
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from hashlib import sha256
+from secrets import token_hex
 from typing import IO, Any, Final, cast
 
 from pydantic import BaseModel, Field
 
-from ...errors import AlreadyExists, Fenced, NotFound
+from ...errors import AlreadyExists, Fenced, InvalidId, NotFound
 from ...jobs.base import Job, Kind, job_view
 from ...paging import iso_time
 from ...scope import Scope
@@ -23,7 +27,15 @@ from ...store.fence import Fence
 from ...store.scoped import ScopedStore
 from .. import Handlers, JobDone, JobFailed, JobRun
 
-__all__ = ["EXPORT", "ExportTraces", "archive_of", "export_handlers", "export_view", "start_export"]
+__all__ = [
+    "EXPORT",
+    "ExportTraces",
+    "archive_of",
+    "archive_of_link",
+    "export_handlers",
+    "export_view",
+    "start_export",
+]
 
 _KEPT = timedelta(days=1)
 """The time for which the file of an export is kept."""
@@ -56,7 +68,8 @@ def start_export(services: Services, user: Scope) -> Job:
     """
     day = services.metering.today()
     prepared = services.jobs.prepare(user, EXPORT, UserExport(day=day), key=day)
-    record = Create(user.export(prepared.job_id), {"day": day, "created_at": services.clock()})
+    facts = {"day": day, "created_at": services.clock(), "link_key": token_hex(32)}
+    record = Create(user.export(prepared.job_id), facts)
     try:
         services.store.commit([prepared.write, record])
     except AlreadyExists:
@@ -65,11 +78,11 @@ def start_export(services: Services, user: Scope) -> Job:
     return services.jobs.get(user, prepared.job_id)
 
 
-def export_view(services: Services, user: Scope, export_id: str, local_link: str) -> dict[str, Any]:
+def export_view(services: Services, user: Scope, export_id: str, address: Callable[[str], str]) -> dict[str, Any]:
     """Return an export as its user sees it, with a link to its file as long as that is kept.
 
     Args:
-        local_link: the address to name where files have none of their own.
+        address: returns the address at which :func:`archive_of_link` is asked with a key.
 
     Raises:
         NotFound: the user has no such export (any more).
@@ -78,12 +91,45 @@ def export_view(services: Services, user: Scope, export_id: str, local_link: str
     job = job_view(services.jobs.get(user, export_id))
     view = {name: job[name] for name in ("id", "state", "created_at", "progress", "error")}
     view |= {"bytes": record.data.get("bytes"), "expires_at": iso_time(record.data.get("expires_at"))}
-    if not _is_kept(services, record):
+    if not _is_kept(services, record) or "link_key" not in record.data:
         return {**view, "url": None, "url_expires_at": None}
     until = min(services.clock() + timedelta(seconds=_LINK_SECONDS), record.data["expires_at"])
-    seconds = (until - services.clock()).total_seconds()
-    url = services.documents.files(user).link(archive_path(user, export_id), seconds)
-    return {**view, "url": url or local_link, "url_expires_at": iso_time(until)}
+    return {**view, "url": address(_link(record, user, until)), "url_expires_at": iso_time(until)}
+
+
+def _link(record: Document, user: Scope, until: datetime) -> str:
+    """Return the key by which anybody gets the file until ``until``. It says whose file it is, and is signed.
+
+    The app signs it itself, with a key of the export's own. An account that may have Google sign in its name may also
+    sign in to Firebase as anybody, so no app's account may.
+    """
+    about = urlsafe_b64encode(f"{int(until.timestamp())} {user.uid}".encode()).decode().rstrip("=")
+    return f"{about}.{_signature(record, about)}"
+
+
+def _signature(record: Document, about: str) -> str:
+    key = bytes.fromhex(record.data["link_key"])
+    return hmac.new(key, f"{record.id} {about}".encode(), sha256).hexdigest()
+
+
+def archive_of_link(services: Services, export_id: str, key: str) -> Iterator[bytes]:
+    """Return the file of an export in pieces, for whoever has a link's key.
+
+    Raises:
+        NotFound: the key is none of this export's, or its hour is over, or the file is not there any more.
+    """
+    about, _, signature = key.partition(".")
+    try:
+        until, _, uid = urlsafe_b64decode(about + "=" * (-len(about) % 4)).decode().partition(" ")
+        user, expired = services.store.scope.of(uid), int(until) <= services.clock().timestamp()
+    except (ValueError, InvalidId):  # also what is no base64, no text, or no number
+        raise NotFound from None
+    record = _record(services, user, export_id)
+    if expired or "link_key" not in record.data:
+        raise NotFound
+    if not hmac.compare_digest(_signature(record, about).encode(), signature.encode()):
+        raise NotFound
+    return archive_of(services, user, export_id)
 
 
 def archive_of(services: Services, user: Scope, export_id: str) -> Iterator[bytes]:
