@@ -14,13 +14,15 @@ import pytest
 from click.testing import CliRunner
 from firelaunch.errors import SettingsError
 from firelaunch.settings.app import Settings
+from firelaunch.store.schema import SCHEMA
 from firelaunch_cli.commands import main
 from firelaunch_cli.deploy.cost import idle_month
+from firelaunch_cli.deploy.data import known_schema
 from firelaunch_cli.deploy.events import for_uploads, trigger
 from firelaunch_cli.deploy.files import files
 from firelaunch_cli.deploy.functions import app_functions, membership_service
 from firelaunch_cli.deploy.gcloud import CommandFailed, Tools, refuse_secrets
-from firelaunch_cli.deploy.iam import no_more_rights, signs_for_nobody
+from firelaunch_cli.deploy.iam import may_act_as, no_more_rights, signs_for_nobody
 from firelaunch_cli.deploy.jobs import for_work
 from firelaunch_cli.deploy.release import Live, deploy_command, traffic_command
 from firelaunch_cli.deploy.resources import (
@@ -494,15 +496,26 @@ def test_an_account_that_reaches_more_than_its_own_is_refused(
     assert bool(no_more_rights(PLACE, service).refuses([{"bindings": [binding]}])) is refused
 
 
+def test_data_of_a_newer_firelaunch_is_left_alone_by_an_older_one() -> None:
+    step = known_schema(PLACE, "(default)", "my-app")
+    assert step.looks[0].url.endswith("/databases/(default)/documents/apps/my-app/schema/version")  # type: ignore[union-attr]
+
+    def stored(version: int) -> dict[str, Any]:
+        return {"fields": {"version": {"integerValue": str(version)}}}
+
+    assert [step.refuses([document]) for document in (None, {}, stored(SCHEMA))] == [None] * 3
+    assert f"schema {SCHEMA + 1}" in str(step.refuses([stored(SCHEMA + 1)]))
+
+
 @pytest.mark.parametrize("signer", ["fl-app-my-app", "fl-job-my-app"])
 def test_an_account_that_may_sign_as_an_account_of_the_project_is_refused(signer: str, tmp_path: Path) -> None:
     """It could make custom tokens, and with them sign in as anybody."""
-    step = signs_for_nobody(PLACE, "fl-app-my-app", app_service(settings(tmp_path / "app"), PLACE))
+    service = app_service(settings(tmp_path / "app"), PLACE)
     creator = {"role": "roles/iam.serviceAccountTokenCreator", "members": [PLACE.member(signer)]}
-    assert "sign in as anybody" in str(step.refuses([{"bindings": [creator]}]))
-    assert [step.refuses([policy]) for policy in (None, {}, {"bindings": []})] == [None] * 3
-    creator["members"] = ["user:me@example.com"]
-    assert step.refuses([{"bindings": [creator]}]) is None
+    founder = {**creator, "members": ["user:me@example.com"]}
+    for step in (signs_for_nobody(PLACE, service), may_act_as(PLACE, "fl-job-my-app", service)):
+        assert "sign in as anybody" in str(step.refuses([{"bindings": [founder, creator]}]))
+        assert [step.refuses([policy]) for policy in (None, {}, {"bindings": [founder]})] == [None] * 3
 
 
 @pytest.mark.parametrize(

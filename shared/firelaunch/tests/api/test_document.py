@@ -256,7 +256,8 @@ def an_export(store: FailingStore, files: LocalFiles) -> str:
     """A finished export of ada's with its file, made past what makes the store fail."""
     job_id = a_job(store, "/v1/me/exports/{id}")
     path = f"apps/demo/users/ada/exports/{job_id}"
-    store._store.commit([Create(path, {"bytes": 3, "expires_at": datetime.now(UTC) + timedelta(hours=9)})])
+    until = datetime.now(UTC) + timedelta(hours=9)
+    store._store.commit([Create(path, {"bytes": 3, "expires_at": until, "link_key": "00" * 32})])
     files.put(f"{path}/data.zip", io.BytesIO(b"zip"))
     return job_id
 
@@ -270,6 +271,9 @@ def request_of(
         found = a_job(store, path)
     if "/exports/" in path:
         found = an_export(store, files)
+    if path == "/v1/exports/{id}/file":
+        export = user.get(f"/v1/me/exports/{found}").get_json()
+        return user.client.get(export.get("url") or filled(path, found))
     if "/devices/" in path:
         found = user.post("/v1/devices", {"token": "t", "platform": "web"}).get_json().get("id", "gone")
     if path.startswith("/v1/documents/{id}"):

@@ -405,6 +405,36 @@ def test_increments_of_many_at_once_lose_nothing(ada: Data) -> None:
     assert found.updated_at > added.updated_at
 
 
+def test_a_record_is_put_whether_one_is_there_or_not(ada: Data, bob: Data) -> None:
+    first = ada(meals).put(meal(kcal=1, kind="lunch"), "today")
+    second = ada(meals).put(meal(kcal=2), "today")
+    assert (second.id, second.kcal, second.kind) == ("today", 2, "other"), "it is replaced as a whole"
+    assert first.created_at == second.created_at < second.updated_at
+    assert ada(meals).get("today") == second
+    assert bob(meals).find("today") is None
+    bob(meals).put(second, "theirs")  # a record of another one's is a record like any other
+    assert ada(meals).find("theirs") is None
+    stale = ada(meals).get("today")
+    ada(meals).update("today", {"kcal": 3})
+    assert ada(meals).put(stale, "today").kcal == 2, "the last writer's stands"
+    with pytest.raises(BadRequest, match="kcal"):
+        ada(meals).put(meal().model_copy(update={"kcal": "much"}), "today")
+    with pytest.raises(InvalidId):
+        ada(meals).put(meal(), "a/b")
+
+
+def test_of_many_that_put_and_delete_at_once_nobody_fails_and_one_record_stands_whole(ada: Data) -> None:
+    def work(number: int) -> None:
+        for _ in range(6):
+            ada(meals).put(meal(kcal=number, likes=number), "today")
+            if number == 0:
+                ada(meals).delete("today")
+
+    in_threads(4, work)
+    found = ada(meals).put(meal(kcal=9, likes=9), "today")
+    assert (found.kcal, found.likes) == (9, 9)
+
+
 def test_an_increment_stays_within_its_fields_limits(ada: Data) -> None:
     added = ada(meals).add(meal(kcal=1))
     with pytest.raises(BadRequest, match="kcal"):

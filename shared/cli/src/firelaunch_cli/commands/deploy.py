@@ -27,7 +27,7 @@ from ..deploy.build_folder import FUNCTIONS, Staged, StageError, pins, requireme
 from ..deploy.calls import Calls, UploadSubscription, app_calls
 from ..deploy.commits import Sources, sources_of
 from ..deploy.cost import backup_costs, idle_month, index_kind
-from ..deploy.data import database, indexes, indexes_built, publish, vectors, wanted_indexes
+from ..deploy.data import database, indexes, indexes_built, known_schema, publish, vectors, wanted_indexes
 from ..deploy.declarations import NOTHING, Declarations
 from ..deploy.events import dropped_subscriptions, dropped_triggers, for_uploads, notification, trigger
 from ..deploy.files import files
@@ -373,6 +373,7 @@ class _Deploy:
         joining = self.settings.membership
         policy = Policy(joining.join, joining.domains, self.settings.identity.tenant or None, joining.roles)
         fields = {"name": self.settings.app.name, **policy.data()}
+        yield known_schema(self.place, self.settings.database, self.settings.app.id)
         yield publish(self.place, self.settings.database, self.settings.app.id, fields)
 
     def _stage_app(self) -> Staged:

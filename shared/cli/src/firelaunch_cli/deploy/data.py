@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from firelaunch.scope import Scope
 from firelaunch.settings.app import IndexSettings
+from firelaunch.store.schema import SCHEMA
 from firelaunch.text_file import read_text_file
 
 from .gcloud import CommandFailed, Request, Tools, gcloud
@@ -17,7 +19,7 @@ from .resources import Place
 from .steps import Action, Step
 from .vertex_steps import named
 
-__all__ = ["database", "indexes", "indexes_built", "publish", "vectors", "wanted_indexes"]
+__all__ = ["database", "indexes", "indexes_built", "known_schema", "publish", "vectors", "wanted_indexes"]
 
 _FIRESTORE = "https://firestore.googleapis.com/v1"
 _VECTOR_SEARCH = "https://vectorsearch.googleapis.com/v1"
@@ -161,6 +163,25 @@ def publish(place: Place, database_name: str, app: str, fields: Mapping[str, Any
         (Request("GET", url),),
         lacks=lambda a: [] if same(a[0]) else [Request("PATCH", f"{url}?{mask}", {"fields": wanted})],
         mend=f"ask for roles/datastore.user in {place.project}",
+    )
+
+
+def known_schema(place: Place, database_name: str, app: str) -> Step:
+    """The app's stored data is of no newer firelaunch than the one that is deployed, whose instances would refuse it."""
+    path = Scope(app).schema()
+    url = f"{_FIRESTORE}/projects/{place.project}/databases/{database_name}/documents/{path}"
+
+    def wrong(answers: Sequence[Any]) -> str | None:
+        version = int((answers[0] or {}).get("fields", {}).get("version", {}).get("integerValue", 0))
+        if version <= SCHEMA:
+            return None
+        return f"the app's data was written by a newer firelaunch (schema {version}; this one has {SCHEMA})"
+
+    return Step(
+        "the version of the app's data",
+        (Request("GET", url),),
+        refuses=wrong,
+        mend="deploy with that firelaunch, or a newer one: update your clone of it, or the version that the app names",
     )
 
 

@@ -64,43 +64,49 @@ def no_more_rights(place: Place, service: Service) -> Step:
     )
 
 
-def signs_for_nobody(place: Place, name: str, service: Service) -> Step:
-    """Whether neither the service's account nor that of its jobs may sign as the account ``name``, or as itself.
-
-    Whoever may sign as any account of the project can make custom tokens, with which Firebase signs in anybody, with
-    any claims (https://firebase.google.com/docs/auth/admin/create-custom-tokens): as an admin of any app.
-    """
-    email = place.email(name)
-    own = [place.member(each) for each in (service.account, service.work.account if service.work else None) if each]
-
-    def wrong(answers: Sequence[Any]) -> str | None:
-        signers = [member for member in own if binds(answers[0], TOKEN_CREATOR, member)]
-        return (
-            f"{signers[0]} holds {TOKEN_CREATOR} on {email}, by which it could sign in as anybody" if signers else None
-        )
-
-    remove = f"gcloud iam service-accounts remove-iam-policy-binding {email} --project={place.project}"
+def signs_for_nobody(place: Place, service: Service) -> Step:
+    """Whether no account of the service may sign as the service's account: see :func:`_signer`."""
     return Step(
         "nor any to sign in its name",
-        (_policy_of(place, name),),
-        refuses=wrong,
-        mend=f"{remove} --member=MEMBER --role={TOKEN_CREATOR}",
+        (_policy_of(place, service.account),),
+        refuses=lambda a: _signer(place, service, service.account, a[0]),
+        mend=_no_signer(place, service.account),
     )
 
 
-def may_act_as(place: Place, name: str, user: str) -> Step:
-    """Whether the account ``user`` may have things done in the name of the account ``name``."""
-    email, member = place.email(name), place.member(user)
+def may_act_as(place: Place, name: str, service: Service) -> Step:
+    """Whether the service may have things done in the name of the account ``name``, and may not sign as it."""
+    email, member = place.email(name), place.member(service.account)
     bind = gcloud(
         *("iam", "service-accounts", "add-iam-policy-binding", email),
         *(f"--member={member}", f"--role={ACCOUNT_USER}", "--condition=None"),
         project=place.project,
     )
     return Step(
-        f"{user} may have jobs brought in its name",
+        f"{service.account} may have jobs brought in its name",
         (_policy_of(place, name),),
         lacks=lambda a: [] if binds(a[0], ACCOUNT_USER, member) else [bind],
-        mend=f"ask for roles/iam.serviceAccountAdmin in {place.project}",
+        refuses=lambda a: _signer(place, service, name, a[0]),
+        mend=f"ask for roles/iam.serviceAccountAdmin in {place.project}; where it may sign: {_no_signer(place, name)}",
+    )
+
+
+def _signer(place: Place, service: Service, name: str, policy: Any) -> str | None:
+    """Return what is wrong where an account of the service may sign as the account ``name``; None where none may.
+
+    Whoever may sign as any account of the project can make custom tokens, with which Firebase signs in anybody, with
+    any claims (https://firebase.google.com/docs/auth/admin/create-custom-tokens): as an admin of any app.
+    """
+    own = [service.account, *([service.work.account] if service.work else [])]
+    signers = [place.member(each) for each in own if binds(policy, TOKEN_CREATOR, place.member(each))]
+    email = place.email(name)
+    return f"{signers[0]} holds {TOKEN_CREATOR} on {email}, by which it could sign in as anybody" if signers else None
+
+
+def _no_signer(place: Place, name: str) -> str:
+    return (
+        f"gcloud iam service-accounts remove-iam-policy-binding {place.email(name)} --project={place.project} "
+        f"--member=MEMBER --role={TOKEN_CREATOR}"
     )
 
 

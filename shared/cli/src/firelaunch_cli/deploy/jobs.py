@@ -7,7 +7,7 @@ from typing import Any
 
 from .calls import SCHEDULES
 from .gcloud import gcloud
-from .iam import account, binds, may_act_as, roles, signs_for_nobody
+from .iam import account, binds, may_act_as, roles
 from .resources import ENQUEUER, QUEUE, Place, Schedule, Service, Work
 from .steps import Action, Step
 
@@ -19,8 +19,7 @@ def for_work(place: Place, service: Service, work: Work) -> Iterable[Step]:
     yield account(place, work.account, f"firelaunch: brings jobs to {service.name}")
     if work.roles:
         yield roles(place, work.account, work.roles)
-    yield may_act_as(place, work.account, service.account)
-    yield signs_for_nobody(place, work.account, service)
+    yield may_act_as(place, work.account, service)
     yield _queue(place, work)
     yield _enqueuer(place, service, work)
     yield scheduled(place, work.sweep, work.account)

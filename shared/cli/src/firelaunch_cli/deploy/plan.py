@@ -141,7 +141,7 @@ def for_service(place: Place, service: Service, keys: Mapping[str, str]) -> Iter
     yield account(place, service.account, f"firelaunch: runs {service.name}")
     yield roles(place, service.account, service.roles)
     yield no_more_rights(place, service)
-    yield signs_for_nobody(place, service.account, service)
+    yield signs_for_nobody(place, service)
     yield from secrets_of(place, service, keys)
 
 

@@ -13,7 +13,7 @@ from ..jobs.base import job_view
 from ..worker.tasks.export import archive_of, archive_of_link, export_view, start_export
 from .base import Path, Time, caller, example, services
 from .jobs import JobAnswer, JobError, JobProgress
-from .refusals import errors, errors_of_anyone
+from .refusals import OF_THE_STORE, errors, errors_of_anyone
 from .routes import Routes
 
 __all__ = ["api"]
@@ -91,7 +91,7 @@ def get(path: Path) -> dict[str, Any]:
 @api.get(
     "/exports/<id>/file",
     public=True,
-    responses={200: _FILE, **errors_of_anyone(InvalidId, NotFound, RateLimited)},
+    responses={200: _FILE, **errors_of_anyone(InvalidId, NotFound, RateLimited, *OF_THE_STORE)},
     summary="Fetch an export's file by its link",
     description="The `url` of an export. It needs no token, as its `key` says who may have the file, and until when.",
 )

@@ -16,7 +16,7 @@ from .collection import Collection
 from .cursors import cursor_of, position_of
 from .mapper import RecordMapper
 from .queries import query_of
-from .record import Record, revision_of, time_of
+from .record import Record, Stored, revision_of, time_of
 from .values import type_arguments
 
 __all__ = ["MAX_PAGE", "Records", "RecordsTransaction"]
@@ -68,6 +68,26 @@ class Records(Generic[M]):
         now = self._clock()
         write = self._mapper.create(record, id, now)
         return self._mapper.written(record, write.path, now, self._store.commit([write]))
+
+    def put(self, record: M, id: str) -> M:  # noqa: A002
+        """Add a record under ``id``, or replace the one that is there. Return it with its times and revision.
+
+        Of several writers, the last one's record stands, whole. A replaced record keeps its ``created_at``.
+
+        Raises:
+            BadRequest, TooLarge: the record cannot be kept. The message names the field.
+            Conflict: a newer version of the app wrote the record that is there.
+        """
+
+        def attempt() -> M:
+            before, new = self.find(id), record.model_copy()
+            new._stored = Stored() if before is None else before._stored
+            try:
+                return self.add(new, id) if before is None else self._store_update(new)
+            except NotFound as error:  # it was deleted since it was read
+                raise PreconditionFailed(reason=self._mapper.path(id)) from error
+
+        return self._retries.run(self._mapper.path(id), attempt)
 
     def get(self, id: str) -> M:  # noqa: A002
         """Return a record.
