@@ -167,7 +167,7 @@ def publish(place: Place, database_name: str, app: str, fields: Mapping[str, Any
 
 
 def known_schema(place: Place, database_name: str, app: str) -> Step:
-    """The app's stored data is of no newer firelaunch than the one that is deployed, whose instances would refuse it."""
+    """The app's stored data is of no newer firelaunch than the one that is deployed, which would refuse it."""
     path = Scope(app).schema()
     url = f"{_FIRESTORE}/projects/{place.project}/databases/{database_name}/documents/{path}"
 
