@@ -42,6 +42,8 @@ VARIABLES = {
     "`http://localhost:11434/v1` for Ollama. [providers.md](providers.md) has more.",
     "OPENAI_MODEL": "One model in place of all that `[models.openai]` names. On one's own machine it costs nothing; "
     "elsewhere its price must be known (`[prices]`).",
+    "ANTHROPIC_API_KEY": "Key of Anthropic. On a laptop it switches the offline model off, with `[models.claude]`.",
+    "ANTHROPIC_BASE_URL": "A server in place of Anthropic's own.",
     "FIRELAUNCH_JOBS_URL": "In place of `jobs.url`; a deploy sets it.",
     "FIRELAUNCH_JOBS_ACCOUNT": "In place of `jobs.service_account`; a deploy sets it.",
     "FIRELAUNCH_VERTEX_INDEX": "In place of `[index.vertex]`, as JSON; a deploy that made the index sets it.",

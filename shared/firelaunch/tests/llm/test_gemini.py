@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from firelaunch.errors import AnswerFiltered, ModelError, ModelRefused, ModelUnavailable, OutputLimitReached
+from firelaunch.errors import AnswerFiltered, ModelError, ModelRefused
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.google_locations import is_served_in
 from firelaunch.llm.prices import Prices
@@ -115,14 +115,6 @@ def test_an_answer_is_asked_for_in_googles_form_with_a_fresh_token(server: Gemin
     ]
 
 
-def test_cached_tokens_are_a_part_of_the_prompts_and_thoughts_are_output_and_not_said(
-    server: GeminiServer, rig: Rig
-) -> None:
-    server.replies = [GeminiReply(thoughts="Let me think.", usage=(1000, 900, 20, 300))]
-    assert rig.say() == "Hello from Gemini."
-    assert rig.meter.calls == [(MODEL, TokenCounts(1000, 900, 320, reasoning=300))]
-
-
 def used(asked: int, said: int, thought: int) -> dict[str, int]:
     return {"promptTokenCount": asked, "candidatesTokenCount": said, "thoughtsTokenCount": thought}
 
@@ -159,16 +151,10 @@ def test_why_an_answer_ended_is_told_and_what_it_used_is_paid(
     assert (rig.finish, rig.meter.calls) == (finish, [(MODEL, TokenCounts(10, 0, 4))])
 
 
-@pytest.mark.parametrize("reason", ["STOP", "MALFORMED_FUNCTION_CALL", "OTHER", "MAX_TOKENS", "SAFETY"])
-def test_an_empty_answer_is_asked_for_again_unless_another_try_would_end_the_same(
-    server: GeminiServer, rig: Rig, reason: str
-) -> None:
+@pytest.mark.parametrize("reason", ["STOP", "MALFORMED_FUNCTION_CALL", "OTHER"])
+def test_an_empty_answer_is_asked_for_again(server: GeminiServer, rig: Rig, reason: str) -> None:
     server.replies = [GeminiReply((), finish=reason)]
-    if reason in {"MAX_TOKENS", "SAFETY"}:
-        with pytest.raises(OutputLimitReached if reason == "MAX_TOKENS" else AnswerFiltered):
-            rig.say()
-    else:
-        assert rig.say() == "Hello from Gemini."
+    assert rig.say() == "Hello from Gemini."
     assert rig.meter.calls == [(MODEL, TokenCounts(10, 0, 4))] * len(server.requests)
 
 
@@ -248,35 +234,6 @@ def test_a_used_up_quota_is_waited_for_as_google_asks(server: GeminiServer, rig:
     assert models_called(server) == [MODEL] * 3 + [FALLBACK]
 
 
-@pytest.mark.parametrize(
-    ("status", "again", "elsewhere"),
-    [
-        (400, False, False), (401, False, True), (403, False, True), (404, False, True), (429, True, True),
-        (500, True, True), (503, True, True),
-    ],
-)  # fmt: skip
-def test_failures_are_those_of_the_table(
-    server: GeminiServer, rig: Rig, status: int, again: bool, elsewhere: bool
-) -> None:
-    failure = HttpAnswer(status, {"error": {"code": status, "message": "no", "status": "X"}})
-    server.script = [failure] * 6
-    with pytest.raises(ModelError):
-        rig.say()
-    tries = 3 if again else 1
-    assert models_called(server) == [MODEL] * tries + ([FALLBACK] * tries if elsewhere else [])
-    assert rig.meter.calls == []
-
-
-def test_a_stream_that_is_cut_or_fails_after_words_is_an_error_and_paid_for_what_was_said(server: GeminiServer) -> None:
-    for reply in (GeminiReply(cut=True), GeminiReply(error=503)):
-        rig = Rig(server, streamed=True)
-        server.replies = [reply]
-        with pytest.raises(ModelUnavailable):
-            rig.say()
-        ((_, tokens),) = rig.meter.calls
-        assert (tokens.estimated, tokens.output) == (True, len("Hello from Gemini."))
-
-
 def test_a_stream_that_fails_before_words_is_tried_again(server: GeminiServer) -> None:
     rig = Rig(server, streamed=True)
     server.replies = [GeminiReply((), cut=True), GeminiReply((), error=500)]
@@ -315,7 +272,7 @@ def test_json_of_another_form_is_a_chunk_or_a_models_error(event: dict[str, Any]
     ],
 )
 def test_each_location_has_its_host_and_is_named_in_the_path(location: str, host: str) -> None:
-    assert vertex_provider("p-12345", location)._base_url == f"https://{host}/v1/projects/p-12345/locations/{location}"
+    assert vertex_provider("p-12345", location).base_url == f"https://{host}/v1/projects/p-12345/locations/{location}"
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,32 @@ def test_a_laptop_without_a_key_is_offline_and_one_with_a_key_is_not(tmp_path: P
     assert (own.provider, own.choice.all()) == ("openai", ("mine",))
 
 
+CLAUDE = SETTINGS + '\n[models.claude]\nchat = "claude-sonnet-5-5"\ncheap = "claude-haiku-5-5"\n'
+
+
+def test_a_laptop_has_the_deployed_apps_provider_if_its_key_is_there_and_else_the_one_whose_key_is(
+    tmp_path: Path,
+) -> None:
+    assert load(tmp_path, ANTHROPIC_API_KEY="k").provider == "offline"  # no models of Claude's are named
+    here = load(tmp_path, CLAUDE, ANTHROPIC_API_KEY="k")
+    assert (here.provider, here.choice.chat) == ("claude", "claude-sonnet-5-5")
+    both = {"ANTHROPIC_API_KEY": "k", "OPENAI_API_KEY": "k", "OPENAI_MODEL": "mine"}
+    assert load(tmp_path, CLAUDE, **both).choice.chat == "mine"
+    deployed = CLAUDE.replace('provider = "openai"', 'provider = "claude"')
+    assert load(tmp_path, deployed, **both).choice.chat == "claude-sonnet-5-5"
+
+
+def test_claude_in_the_cloud_needs_its_key_and_embeds_on_vertex_ai(tmp_path: Path) -> None:
+    deployed = CLAUDE.replace('provider = "openai"', 'provider = "claude"')
+    cloud = {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "p-12345"}
+    with pytest.raises(SettingsError, match="ANTHROPIC_API_KEY is not set"):
+        load(tmp_path, deployed, **cloud)
+    settings = load(tmp_path, deployed, ANTHROPIC_API_KEY="k", **cloud)
+    assert (settings.provider, settings.embedding.kind) == ("claude", "vertex")
+
+
 def test_the_key_is_in_no_text_that_settings_make(tmp_path: Path) -> None:
-    settings = load(tmp_path, OPENAI_API_KEY="sk-very-secret")
+    settings = load(tmp_path, OPENAI_API_KEY="sk-very-secret", ANTHROPIC_API_KEY="sk-ant-very-secret")
     for text in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.environment)):
         assert "very-secret" not in text
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from firelaunch.errors import FirelaunchError
 from firelaunch.services.build import build_store
-from firelaunch.settings.app import Settings
+from firelaunch.settings.app import MODEL_KEYS, Settings
 
 from ..transfer.file import Export, TransferError, export, load
 from .apps import env_option, load_settings, where
@@ -67,7 +67,7 @@ def import_command(app: str, file: Path, yes: bool) -> None:
 
 def _settings(app: str) -> Settings:
     """An app's settings for who copies documents and calls no model: the keys of one are not asked for."""
-    return load_settings(app, unused={"OPENAI_API_KEY"})
+    return load_settings(app, unused={*MODEL_KEYS})
 
 
 def export_data(settings: Settings, file: Path, database: str = "") -> Export:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from firelaunch.settings.app import Settings
+from firelaunch.settings.app import MODEL_KEYS, Settings
 
 from .calls import Calls, DocumentTrigger, uploads_of
 from .resources import (
@@ -127,7 +127,7 @@ def _service(settings: Settings, place: Place, whole: Service) -> Service:
         "THREADS": str(_THREADS),
     }
     # They call no model, so that its key stays with the app.
-    secrets = {key: secret for key, secret in whole.secrets.items() if key != "OPENAI_API_KEY"}
+    secrets = {key: secret for key, secret in whole.secrets.items() if key not in MODEL_KEYS}
     if billing:
         own = dedicated_entry(app, settings.cloud.database_id) if settings.cloud.database == "dedicated" else ""
         environ |= {"BILLING_APPS": app, "BILLING_SHARED": "1", "DEDICATED_APPS": own}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from firelaunch.llm.claude_models import is_claude
 from firelaunch.llm.google_locations import GLOBAL, MULTI_REGIONS
 from firelaunch.settings.app import Settings
 
@@ -242,7 +243,7 @@ def _model(settings: Settings) -> Iterator[Quota]:
     (https://cloud.google.com/vertex-ai/generative-ai/docs/dynamic-shared-quota).
     """
     choice = settings.models.vertex
-    if choice is None or choice.location in MULTI_REGIONS:
+    if choice is None or choice.location in MULTI_REGIONS or is_claude(choice.chat):
         return
     plan, fastest = max(settings.plans.items(), key=lambda item: item[1].requests_per_minute)
     everywhere = choice.location == GLOBAL

@@ -478,6 +478,7 @@ def _secrets(settings: Settings) -> list[str]:
     asked = {settings.models.provider, settings.embedding.kind, settings.guardrails.moderation}
     return [
         *(["OPENAI_API_KEY"] if "openai" in asked else []),
+        *(["ANTHROPIC_API_KEY"] if "claude" in asked else []),
         *(["DATABASE_URL"] if settings.index.backend == "pgvector" else []),
         *(["STRIPE_API_KEY"] if sells_plans(settings) else []),
     ]

@@ -22,10 +22,12 @@ KINDS: Mapping[str, Kind] = {
     "GOOGLE_CLOUD_PROJECT": "deploy",
     "CONCURRENCY": "deploy",
     "OPENAI_API_KEY": "secret",
+    "ANTHROPIC_API_KEY": "secret",
     "STRIPE_API_KEY": "secret",
     "DATABASE_URL": "secret",
     "OPENAI_BASE_URL": "person",
     "OPENAI_MODEL": "person",
+    "ANTHROPIC_BASE_URL": "person",
     "FIRELAUNCH_DATA": "laptop",
     "STRIPE_API_BASE": "laptop",
     "FIRESTORE_EMULATOR_HOST": "laptop",
@@ -39,6 +41,7 @@ this machine may lead to this machine, and goes along only when they say so; som
 
 _WHY_NO_SECRET = {
     "OPENAI_API_KEY": "nothing in its settings is of OpenAI",
+    "ANTHROPIC_API_KEY": 'its models.provider is not "claude"',
     "STRIPE_API_KEY": "none of its plans has a stripe_price",
     "DATABASE_URL": 'its index.backend is not "pgvector"',
 }

@@ -64,7 +64,7 @@ def _wired(settings: Settings) -> Iterator[Finding]:
         yield note("models", said, "docs/models.md")
     yield ok("settings", f"mode {settings.environment.mode}, answered by {settings.provider} ({settings.choice.chat})")
     if settings.provider == "offline":
-        mend = "set OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own; .env.example names them"
+        mend = "set OPENAI_API_KEY, ANTHROPIC_API_KEY, or OPENAI_BASE_URL for your own server; .env.example names them"
         yield note("model", "the offline model answers, as no key is set", mend)
 
 

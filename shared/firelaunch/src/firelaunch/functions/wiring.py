@@ -28,7 +28,7 @@ from ..scope import Scope, check_app_id
 from ..server.app import App
 from ..services.build import build
 from ..services.bundle import Services
-from ..settings.app import Settings
+from ..settings.app import MODEL_KEYS, Settings
 from ..store.base import DocumentStore
 from ..store.scoped import ScopedStore
 from ..telemetry import configure_logs
@@ -89,7 +89,7 @@ def build_host(environ: Mapping[str, str] = os.environ) -> Host:
     folders = _required(environ, "APPS", "the folders of the apps that the functions serve, with commas between them")
     apps: dict[str, Services] = {}
     # Functions call no model, so they need no key. Set the key if one of your own functions calls a model.
-    defaults = {"OPENAI_API_KEY": "none"} if environ.get("FIRELAUNCH_MODE") == "cloud" else {}
+    defaults = dict.fromkeys(MODEL_KEYS, "none") if environ.get("FIRELAUNCH_MODE") == "cloud" else {}
     for folder in filter(None, (name.strip() for name in folders.split(","))):
         settings = Settings.load(Path(folder) / "firelaunch.toml", {**defaults, **environ})
         if settings.app.id in apps:

@@ -32,6 +32,7 @@ from ..errors import (
 from ..scope import Scope
 from .breaker import Breaker
 from .cache_key import Reuse, answer_key
+from .claude_models import unseen_tokens
 from .client_connection import ClientConnection
 from .conversation import alternating
 from .deadline import Deadline
@@ -129,7 +130,10 @@ class Gateway:
     def worst_case(self, model: str, input_tokens: int, max_output_tokens: int | None = None) -> int:
         """Return the most micro-dollars that an answer of ``model``, or of any of its fallbacks, can cost."""
         output = max_output_tokens or self.max_output_tokens
-        return max(self.prices.most(name, input_tokens, output + self.allowance(name)) for name in self.route(model))
+        return max(
+            self.prices.most(name, input_tokens + unseen_tokens(name), output + self.allowance(name))
+            for name in self.route(model)
+        )
 
     def allowance(self, model: str) -> int:
         """Return the tokens that ``model`` may use to think, in addition to its answer's."""
@@ -420,7 +424,7 @@ class ModelSession:
 
     def _with_retries(self, call: ModelCall, step: int) -> Iterator[Chunk]:
         """Yield one model's answer; retry while nothing was sent and the time allows it."""
-        input_tokens = token_bound(call.messages, call.shape, call.tools)
+        input_tokens = token_bound(call.messages, call.shape, call.tools) + unseen_tokens(call.model)
         worst_case = self.gateway.prices.most(call.model, input_tokens, call.most_tokens)
         failure: ModelError | None = None
         for attempt in range(_TRIES):

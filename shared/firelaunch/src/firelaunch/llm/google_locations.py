@@ -5,6 +5,7 @@ The hosts are from https://docs.cloud.google.com/gemini-enterprise-agent-platfor
 
 from __future__ import annotations
 
+from .claude_models import is_claude
 from .thinking import is_gemini_with_levels
 
 __all__ = ["GLOBAL", "MULTI_REGIONS", "is_served_in", "vertex_host"]
@@ -23,11 +24,14 @@ def vertex_host(location: str) -> str:
 
 
 def is_served_in(model: str, location: str) -> bool:
-    """Return whether a Gemini model answers in a location, as of 2026-11.
+    """Return whether a model answers in a location, as far as is known, as of 2026-11.
 
-    Gemini 3 and later answer in "global", "eu" and "us", earlier models in "global" and in regions
+    Regions have some of Claude's models each. Gemini 3 and later answer in "global", "eu" and "us", earlier models of
+    Gemini in "global" and in regions
     (https://docs.cloud.google.com/gemini-enterprise-agent-platform/resources/supported-capabilities).
     """
+    if is_claude(model):
+        return True
     if is_gemini_with_levels(model):
         return location == GLOBAL or location in MULTI_REGIONS
     return location not in MULTI_REGIONS

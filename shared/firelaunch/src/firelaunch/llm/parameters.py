@@ -20,10 +20,14 @@ Body = Mapping[str, Any]
 
 
 class ParameterRefusal(NamedTuple):
-    """A parameter that a model refuses, or one ``value`` of it."""
+    """A parameter that a model refuses, or one ``value`` of it.
+
+    With ``once``, the refusal is about one request alone, such as about its schema, and is not kept for the model.
+    """
 
     name: str
     value: str | None = None
+    once: bool = False
 
 
 class RefusedParameters:
@@ -63,7 +67,8 @@ class RefusedParameters:
                 continue
             break
         # Keep it only after success: a refusal may quote the user's text, which may name an innocent parameter.
-        self._by_model[model] = self._by_model.get(model, frozenset()) | refused
+        kept = frozenset(refusal for refusal in refused if not refusal.once)
+        self._by_model[model] = self._by_model.get(model, frozenset()) | kept
         try:
             if first is not None:
                 yield first

@@ -16,7 +16,7 @@ from .types import TokenCounts
 
 __all__ = ["Prices"]
 
-_TABLE = {"openai": "openai", "vertex": "google"}
+_TABLE = {"openai": "openai", "vertex": "google", "claude": "anthropic"}
 _MICRO = Decimal(1_000_000)
 
 
@@ -24,7 +24,7 @@ class Prices:
     """The prices of one provider's models.
 
     Args:
-        provider: "openai", "vertex" or "offline" (free, unless ``overrides`` have that name).
+        provider: "openai", "vertex", "claude" or "offline" (free, unless ``overrides`` have that name).
         overrides: ``[prices]`` of the settings, by model.
         free: models that run on the developer's own machine; they cost nothing unless ``overrides`` have a price.
     """
@@ -96,7 +96,7 @@ class Prices:
         return True
 
     def _table(self, model: str, tokens: TokenCounts) -> Decimal:
-        provider, name = _TABLE[self._provider], model.removeprefix("google/")
+        provider, name = _TABLE[self._provider], model.removeprefix("google/").removeprefix("anthropic/")
         try:
             flat = flat_price(provider, name)
             if flat is None:

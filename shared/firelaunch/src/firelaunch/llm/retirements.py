@@ -22,6 +22,7 @@ NOTICE_DAYS: Final = 60
 """Days before a model's end from which warnings name it."""
 
 _OPENAI = "https://developers.openai.com/api/docs/deprecations"
+_ANTHROPIC = "https://platform.claude.com/docs/en/about-claude/model-deprecations"
 _GOOGLE = "https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/model-versions"
 
 
@@ -52,6 +53,11 @@ def _rows() -> Iterator[tuple[str, Retirement]]:
     ):
         yield from ((name, Retirement(day, instead, _OPENAI)) for name in names.split())
     for day, instead, names in (
+        (date(2026, 11, 30), "claude-sonnet-5-5", "claude-sonnet-4-5"),
+        (date(2027, 1, 22), "claude-opus-5-5", "claude-opus-4-5"),
+    ):
+        yield from ((name, Retirement(day, instead, _ANTHROPIC)) for name in names.split())
+    for day, instead, names in (
         (date(2026, 6, 1), "gemini-3.5-flash-lite", "gemini-2.0-flash gemini-2.0-flash-lite"),
         (date(2026, 10, 16), "gemini-3.5-flash", "gemini-2.5-pro"),
         (date(2026, 10, 16), "gemini-3.5-flash-lite", "gemini-2.5-flash gemini-2.5-flash-lite"),
@@ -64,7 +70,7 @@ def _rows() -> Iterator[tuple[str, Retirement]]:
 
 
 _TABLE: Final = dict(_rows())
-_SNAPSHOT = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{3})$")
+_SNAPSHOT = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{3})$|[-@]\d{8}$")
 
 
 def retirement_of(model: str) -> Retirement | None:
@@ -79,7 +85,7 @@ def model_warnings(settings: Settings, today: date, more: Iterable[str] = ()) ->
     Args:
         more: models that are named elsewhere, as in prompts.
     """
-    choice = getattr(settings.models, settings.models.provider)
+    choice = settings.models.of(settings.models.provider)
     models = dict.fromkeys((*(choice.all() if choice is not None else ()), *more))
     for model in models:
         retirement = retirement_of(model)

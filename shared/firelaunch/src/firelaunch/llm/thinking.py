@@ -10,8 +10,9 @@ import re
 from typing import Final, get_args
 
 from ..settings.app import Effort
+from .claude_models import claude_thinks, is_claude
 
-__all__ = ["EFFORTS", "Effort", "is_gemini_with_levels", "is_openai_reasoning", "thinks"]
+__all__ = ["EFFORTS", "Effort", "is_gemini_with_levels", "is_openai_reasoning", "nearest_effort", "thinks"]
 
 EFFORTS: Final[tuple[Effort, ...]] = get_args(Effort)
 """From least to most; each model accepts some of them."""
@@ -40,6 +41,14 @@ def is_gemini_with_levels(model: str) -> bool:
 
 def thinks(model: str, effort: Effort | None) -> bool:
     """Return whether ``model`` may think at ``effort``; None for its own default."""
+    if is_claude(model):
+        return claude_thinks(model, effort)
     if effort == "none":
         return is_gemini_with_levels(model)
     return effort is not None or is_openai_reasoning(model) or _GEMINI.match(model) is not None
+
+
+def nearest_effort(effort: str) -> str | None:
+    """Return the next effort to try where ``effort`` is refused: one level closer to "low"; None after "low"."""
+    at, low = EFFORTS.index(effort), EFFORTS.index("low")
+    return None if at == low else EFFORTS[at + 1 if at < low else at - 1]

@@ -51,7 +51,7 @@ class ToolCall:
     Attributes:
         id: identifies the call in the message with the tool's result.
         arguments: JSON, as the model wrote it; it may be invalid.
-        signature: an opaque value that some models (Gemini 3) need back, unchanged, with the result.
+        signature: an opaque value that some models (Gemini 3, Claude) need back, unchanged, with the result.
     """
 
     id: str

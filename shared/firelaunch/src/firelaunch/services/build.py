@@ -214,6 +214,11 @@ def _provider(settings: Settings) -> Provider:
 
         choice = settings.models.vertex
         return vertex_provider(_project(settings), choice.location if choice else GLOBAL)
+    if settings.provider == "claude":
+        from ..llm.providers.claude import ANTHROPIC, ClaudeProvider, ClaudeWithKey
+
+        anthropic_key = env.anthropic_api_key.get_secret_value() if env.anthropic_api_key else ""
+        return ClaudeProvider("claude", ClaudeWithKey(anthropic_key, env.anthropic_base_url or ANTHROPIC))
     from ..llm.providers.openai_compatible import OpenAICompatibleProvider
 
     # A server on your own machine needs no key, but the client library insists on one.
@@ -226,16 +231,14 @@ def _named_models(settings: Settings, prompts_models: list[str]) -> dict[str, st
     choice, named = settings.choice, {}
     if settings.environment.development:
         # The deployed app's models may not be here. A workflow that names one gets the model that is.
-        deployed = [other for other in (settings.models.openai, settings.models.vertex) if other is not None]
-        named = {model: choice.chat for other in deployed for model in other.all()}
+        named = {model: choice.chat for other in settings.models.named().values() for model in other.all()}
     own = {model: model for model in (*choice.all(), *prompts_models)}
     return {"chat": choice.chat, "cheap": choice.cheap, **named, **own}
 
 
 def _check_efforts(settings: Settings, prompts_models: list[str]) -> None:
-    for provider in ("openai", "vertex"):
-        choice = getattr(settings.models, provider)
-        named = choice.effort if choice is not None and isinstance(choice.effort, dict) else {}
+    for provider, choice in settings.models.named().items():
+        named = choice.effort if isinstance(choice.effort, dict) else {}
         unknown = sorted(set(named) - {*choice.all(), *prompts_models}) if named else []
         if unknown:
             raise SettingsError(
@@ -272,10 +275,8 @@ def _prices(settings: Settings) -> Prices:
     env = settings.environment
     own_machine = env.development and env.openai_model is not None and is_loopback(settings.openai_server.base_url)
     prices = Prices(settings.provider, settings.prices, free=settings.choice.all() if own_machine else ())
-    for provider in ("openai", "vertex"):
-        choice = getattr(settings.models, provider)
-        if choice is not None:
-            prices.check(provider, choice.all())
+    for provider, choice in settings.models.named().items():
+        prices.check(provider, choice.all())
     if settings.provider == "openai":
         prices.check("openai", settings.choice.all())
     return prices

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -34,6 +34,8 @@ from .sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Price, Pr
 from .sections import Section as _Section
 
 __all__ = [
+    "MODEL_KEYS",
+    "PROVIDERS",
     "AfterTurn",
     "AppSettings",
     "Billing",
@@ -71,7 +73,12 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """How much a model thinks, from least to most. Each model supports some of these values."""
 
 Mode = Literal["embedded", "emulators", "cloud"]
-Provider = Literal["openai", "vertex"]
+Provider = Literal["openai", "vertex", "claude"]
+
+PROVIDERS: Final[tuple[Provider, ...]] = get_args(Provider)
+
+MODEL_KEYS: Final = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
+"""The variables with keys of models' providers, which nothing needs that calls no model."""
 
 Role = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
 SignIn = Literal["email_link", "password", "google", "anonymous"]
@@ -151,7 +158,22 @@ class Models(_Section):
 
     provider: Provider = Field(description="Whose models the deployed app calls.")
     openai: OpenAIChoice | None = Field(default=None, description="Models when the provider is OpenAI, or compatible.")
-    vertex: VertexChoice | None = Field(default=None, description="Models when the provider is Gemini on Vertex AI.")
+    vertex: VertexChoice | None = Field(
+        default=None,
+        description="Models when the provider is Vertex AI: Gemini's, and Claude's by their names there.",
+    )
+    claude: ModelChoice | None = Field(
+        default=None, description="Models when the provider is Anthropic, with a key of its own."
+    )
+
+    def of(self, provider: str) -> ModelChoice | None:
+        """Return the models of a provider; None if none are named."""
+        choice: ModelChoice | None = getattr(self, provider)
+        return choice
+
+    def named(self) -> dict[str, ModelChoice]:
+        """Return the models of each provider whose models are named."""
+        return {name: choice for name in PROVIDERS if (choice := self.of(name)) is not None}
 
 
 class Limits(_Section):
@@ -275,6 +297,8 @@ class Environment(_Section):
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = None
     openai_model: str | None = None
+    anthropic_api_key: SecretStr | None = None
+    anthropic_base_url: str | None = None
     stripe_api_key: SecretStr | None = None
     stripe_api_base: str | None = None
     database_url: SecretStr | None = None
@@ -303,6 +327,8 @@ _VARIABLES = {
     "OPENAI_API_KEY": "openai_api_key",
     "OPENAI_BASE_URL": "openai_base_url",
     "OPENAI_MODEL": "openai_model",
+    "ANTHROPIC_API_KEY": "anthropic_api_key",
+    "ANTHROPIC_BASE_URL": "anthropic_base_url",
     "STRIPE_API_KEY": "stripe_api_key",
     "STRIPE_API_BASE": "stripe_api_base",
     "DATABASE_URL": "database_url",
@@ -396,10 +422,19 @@ class Settings(_Section):
 
     @property
     def provider(self) -> Provider | Literal["offline"]:
-        """The model provider of this process: on a laptop offline without a key, and OpenAI-compatible with one."""
-        if not self.environment.development:
-            return self.models.provider
-        return "openai" if self.environment.openai_api_key or self.environment.openai_base_url else "offline"
+        """The model provider of this process.
+
+        On a laptop it is the one whose key is there (the deployed app's if both are), and offline without a key.
+        """
+        env, deployed = self.environment, self.models.provider
+        if not env.development:
+            return deployed
+        here: dict[Provider, object] = {
+            "openai": env.openai_api_key or env.openai_base_url,
+            "claude": env.anthropic_api_key and self.models.claude,
+        }
+        usable = [provider for provider, key in here.items() if key]
+        return deployed if deployed in usable else next(iter(usable), "offline")
 
     @property
     def openai_server(self) -> OpenAIServer:
@@ -433,15 +468,18 @@ class Settings(_Section):
     def embedding(self) -> Embedding:
         """The embedding model of the deployed app."""
         embedder = self.index.embedder
-        return self.index.embedding(self.models.provider if embedder == "provider" else embedder, self.index.backend)
+        # Anthropic has no embedding models. Vertex AI's need no key in a Google Cloud project.
+        provider = "vertex" if self.models.provider == "claude" else self.models.provider
+        return self.index.embedding(provider if embedder == "provider" else embedder, self.index.backend)
 
     @property
     def choice(self) -> ModelChoice:
         """The models that this process uses. OPENAI_MODEL, if set, replaces all OpenAI models."""
-        model = "offline" if self.provider == "offline" else self.environment.openai_model
-        if model and self.provider != "vertex":
+        models = {"offline": "offline", "openai": self.environment.openai_model}
+        model = models.get(self.provider)
+        if model:
             return ModelChoice(chat=model, cheap=model)
-        choice: ModelChoice | None = getattr(self.models, self.provider)
+        choice = self.models.of(self.provider)
         if choice is None:
             raise SettingsError(
                 f"firelaunch.toml: [models.{self.provider}] is missing: name its chat and cheap models."
@@ -525,9 +563,11 @@ def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]: 
         yield "firelaunch.toml: cloud.project is empty: name the Google Cloud project, or set GOOGLE_CLOUD_PROJECT."
     if env.mode == "cloud" and settings.models.provider == "openai" and not env.openai_api_key:
         yield "OPENAI_API_KEY is not set: cloud mode with models.provider = 'openai' needs it."
+    if env.mode == "cloud" and settings.models.provider == "claude" and not env.anthropic_api_key:
+        yield "ANTHROPIC_API_KEY is not set: cloud mode with models.provider = 'claude' needs it."
     if env.mode == "cloud" and settings.guardrails.moderation == "openai" and not env.openai_api_key:
         yield "OPENAI_API_KEY is not set: guardrails.moderation = 'openai' needs it in cloud mode."
-    if getattr(settings.models, settings.models.provider) is None:
+    if settings.models.of(settings.models.provider) is None:
         yield f"firelaunch.toml: [models.{settings.models.provider}] is missing: name its chat and cheap models."
     if settings.app.plan not in settings.plans:
         yield f"firelaunch.toml: app.plan is {settings.app.plan!r}, and there is no [plans.{settings.app.plan}]."

@@ -42,12 +42,14 @@ class JsonServer:
         requests: path and body of each request, in order.
         headers: the headers of each request, their names in lower case.
         script: answers to give first, one for each request, before ``answer`` is called.
+        hung_up: the number of clients that left before their stream had ended.
     """
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, Any]] = []
         self.headers: list[Mapping[str, str]] = []
         self.script: list[HttpAnswer] = []
+        self.hung_up = 0
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -124,6 +126,7 @@ def _handler(owner: JsonServer) -> type[BaseHTTPRequestHandler]:
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
                 self.wfile.write(b"0\r\n\r\n")
             except OSError:  # whoever asked has left
+                owner.hung_up += 1
                 self.close_connection = True
 
         def log_message(self, *_: Any) -> None:

@@ -35,6 +35,7 @@ class Reply:
         hang_after: pieces after which the server sends nothing until the client leaves; None for never.
         calls: (name, arguments) of the tools that the model calls after the text.
         finish: the reason why the answer ended, and refusal: whether the text is the model's refusal.
+        thoughts: what the model thinks aloud before the text, and thinking_tokens: how many of the output tokens it is.
     """
 
     words: Sequence[str] = ("Hello", " from", " the", " model.")
@@ -46,6 +47,8 @@ class Reply:
     calls: Sequence[tuple[str, str]] = ()
     finish: str = "stop"
     refusal: bool = False
+    thoughts: str = ""
+    thinking_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +230,8 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 
             message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
             if reply.refusal:
                 message = {"role": "assistant", "content": None, "refusal": text}
+            if reply.thoughts:
+                message["reasoning_content"] = reply.thoughts
             if reply.calls:
                 message["tool_calls"] = [_call(*call, number) for number, call in enumerate(reply.calls)]
             answer = {
@@ -237,7 +242,7 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 
                 "choices": [{"index": 0, "message": message, "finish_reason": reply.finish, "logprobs": None}],
             }
             if reply.usage is not None:
-                answer["usage"] = _usage(reply.usage)
+                answer["usage"] = _usage(reply.usage, reply.thinking_tokens)
             self._send(200, json.dumps(answer), "application/json", {})
 
         def _send(self, status: int, body: str, content_type: str, headers: Mapping[str, str]) -> None:
@@ -315,10 +320,12 @@ def _chunks(request: dict[str, Any], reply: Reply) -> Iterator[dict[str, Any]]:
     finish = "tool_calls" if reply.calls else reply.finish
     yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}], "usage": None}
     if reply.usage is not None and request.get("stream_options", {}).get("include_usage"):
-        yield {**head, "choices": [], "usage": _usage(reply.usage)}
+        yield {**head, "choices": [], "usage": _usage(reply.usage, reply.thinking_tokens)}
 
 
 def _deltas(reply: Reply) -> Iterator[dict[str, Any]]:
+    if reply.thoughts:
+        yield {"reasoning_content": reply.thoughts}
     for word in reply.words:
         yield {"refusal" if reply.refusal else "content": word}
     for number, (name, arguments) in enumerate(reply.calls):
@@ -332,11 +339,12 @@ def _call(name: str, arguments: str, number: int) -> dict[str, Any]:
     return {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def _usage(figures: tuple[int, int, int]) -> dict[str, Any]:
+def _usage(figures: tuple[int, int, int], thinking_tokens: int) -> dict[str, Any]:
     prompt_tokens, cached_tokens, answer_tokens = figures
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": answer_tokens,
         "total_tokens": prompt_tokens + answer_tokens,
         "prompt_tokens_details": {"cached_tokens": cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": thinking_tokens},
     }

@@ -173,7 +173,9 @@ def _function_call(call: ToolCall) -> dict[str, Any]:
         value = {}
     arguments = value if isinstance(value, dict) else {}
     part: dict[str, Any] = {"functionCall": {"name": call.name, "args": arguments, **_own_id(call.id)}}
-    return part | ({"thoughtSignature": call.signature} if call.signature is not None else {})
+    signature = call.signature or ""
+    # Gemini's own is base64. Claude's, from a turn in which Gemini took over, is JSON.
+    return part | ({"thoughtSignature": signature} if signature and not signature.startswith("{") else {})
 
 
 def _parse_event(event: dict[str, Any]) -> Chunk:

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from ..parameters import Body, ParameterRefusal
-from ..thinking import EFFORTS
+from ..thinking import nearest_effort
 
 __all__ = ["LIMITS", "refused_parameter", "without"]
 
@@ -54,18 +54,11 @@ def _set_effort(body: dict[str, Any], refused: frozenset[ParameterRefusal]) -> N
         return
     effort = body.get(_EFFORT)
     while effort is not None and ParameterRefusal(_EFFORT, effort) in refused:
-        effort = _nearest(effort)
+        effort = nearest_effort(effort)
     if effort is None:
         body.pop(_EFFORT, None)
     else:
         body[_EFFORT] = effort
-
-
-def _nearest(effort: str) -> str | None:
-    """Return the next effort to try: one level closer to "low"; None after "low"."""
-    at = EFFORTS.index(effort)
-    low = EFFORTS.index("low")
-    return None if at == low else EFFORTS[at + 1 if at < low else at - 1]
 
 
 def refused_parameter(body: Body, error_text: str) -> ParameterRefusal | None:

@@ -1,15 +1,19 @@
-"""Gemini on Vertex AI, with the service account's own short-lived tokens."""
+"""Gemini and Claude on Vertex AI, with the service account's own short-lived tokens."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from ...errors import ModelError
+from ..claude_models import is_claude
 from ..google_locations import vertex_host
+from ..types import Chunk, ModelCall, Provider
+from .claude import ClaudeOnVertex, ClaudeProvider
 from .gemini import GeminiProvider
 
-__all__ = ["GoogleAccessToken", "vertex_provider"]
+__all__ = ["GoogleAccessToken", "VertexProvider", "vertex_provider"]
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
@@ -48,12 +52,38 @@ class GoogleAccessToken:
             return token
 
 
+class VertexProvider:
+    """Vertex AI's models: Claude for names like "claude-sonnet-5-5", Gemini for all others.
+
+    Args:
+        token: returns an access token for each call.
+        base_url: of a project and location.
+    """
+
+    def __init__(self, token: GoogleAccessToken, base_url: str) -> None:
+        self.name = "vertex"
+        self.base_url = base_url
+        self._gemini = GeminiProvider(self.name, token, base_url)
+        self._claude = ClaudeProvider(self.name, ClaudeOnVertex(token, base_url))
+
+    def complete(self, call: ModelCall) -> Chunk:
+        """Return the whole answer, as :class:`~firelaunch.llm.types.Provider` describes."""
+        return self._of(call).complete(call)
+
+    def stream(self, call: ModelCall) -> Iterator[Chunk]:
+        """Yield the answer as it arrives, as :class:`~firelaunch.llm.types.Provider` describes."""
+        return self._of(call).stream(call)
+
+    def _of(self, call: ModelCall) -> Provider:
+        return self._claude if is_claude(call.model) else self._gemini
+
+
 def vertex_provider(
     project: str, location: str, credentials: Any = None, base_url: str | None = None
-) -> GeminiProvider:
-    """Return the provider for Gemini in ``location`` ("global", "eu", "us" or a region).
+) -> VertexProvider:
+    """Return the provider for the models in ``location`` ("global", "eu", "us" or a region).
 
     ``base_url`` is for tests.
     """
     url = f"{base_url or f'https://{vertex_host(location)}'}/v1/projects/{project}/locations/{location}"
-    return GeminiProvider("vertex", GoogleAccessToken(credentials), url)
+    return VertexProvider(GoogleAccessToken(credentials), url)

@@ -25,6 +25,9 @@ _PADDING = b'"obfuscation":"'
 Source: https://platform.openai.com/docs/api-reference/chat/create, ``stream_options``.
 """
 
+_SPACED = re.compile(rb'"\} *\}')
+"""What follows the text in Claude's events: filler made of spaces, for the same reason."""
+
 _ESCAPED = re.compile(rb'[\x00-\x1f"\\]')
 """Bytes that JSON strings escape, that end a string, or that a string may not hold."""
 
@@ -116,6 +119,8 @@ class Pattern:
         if padding:
             parts = re.escape(begin), _STRING, re.escape(end + padding), _PLAIN, rb'"\}\n\n'
             self._padded = re.compile(b"".join(parts))
+        elif _SPACED.fullmatch(end):
+            self._padded = re.compile(re.escape(begin) + _STRING + rb'"\} *\}\n\n')
 
     def _is_text(self, before: bytes, after: bytes) -> bool:
         try:
