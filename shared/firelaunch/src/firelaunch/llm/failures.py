@@ -93,7 +93,9 @@ def error_in(document: Any) -> Any:
     if errors:
         return errors[0] if isinstance(errors, list) else errors
     is_error = document.get("object") == "error" or document.get("type") == "error"
-    return document if is_error or any(document.get(name) for name in _MESSAGES) else None
+    # An object is no message of an error: Claude's streams begin with {"type": "message_start", "message": {…}}.
+    has_message = any(isinstance(document.get(name), str | list) and document[name] for name in _MESSAGES)
+    return document if is_error or has_message else None
 
 
 def of_response(status: int, headers: Mapping[str, str], body: str) -> ModelError:
