@@ -123,15 +123,18 @@ def test_an_error_has_the_id_of_its_request_where_that_can_be_read(ada: User) ->
 
 
 @pytest.mark.parametrize("version", ["2025-03-26", "2025-06-18", "2025-11-25"])
-def test_the_handshake_of_older_revisions_begins_no_session(ada: User, version: str) -> None:
+def test_the_handshake_of_older_revisions_names_a_session_that_nobody_has_to_keep(ada: User, version: str) -> None:
     asked = {"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
     begun = call(ada, "initialize", asked)
     assert begun.get_json()["result"]["protocolVersion"] == version
-    assert "Mcp-Session-Id" not in begun.headers
+    session = begun.headers["Mcp-Session-Id"]
+    assert session != call(ada, "initialize", asked).headers["Mcp-Session-Id"]
     note = json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}).encode()
     taken = raw(ada, note, MCP_Protocol_Version=version)
     assert (taken.status_code, taken.data) == (202, b"")
-    assert call(ada, "tools/list", MCP_Protocol_Version=version).get_json()["result"]["tools"][0]["name"] == "ask"
+    for headers in ({}, {"Mcp_Session_Id": session}, {"Mcp_Session_Id": "another"}):
+        listed = call(ada, "tools/list", MCP_Protocol_Version=version, **headers).get_json()
+        assert listed["result"]["tools"][0]["name"] == "ask"
 
 
 def test_a_revision_that_is_not_spoken_is_offered_the_latest_or_refused(ada: User) -> None:
@@ -204,6 +207,49 @@ def test_a_stateless_request_without_its_envelope_is_refused(app: App, ada: User
 )
 def test_a_call_that_names_no_tool_or_brings_no_arguments_is_refused(app: App, ada: User, params: Any) -> None:
     refused(call(ada, "tools/call", params), 200, -32602)
+    nothing_was_done(app)
+
+
+@pytest.mark.parametrize("token", [True, 1.5, [1], {"a": 1}, "x" * 256])
+def test_a_progress_token_that_is_none_is_refused(app: App, ada: User, token: Any) -> None:
+    refused(call(ada, "tools/call", {**ASK, "_meta": {"progressToken": token}}), 200, -32602)
+    refused(stateless(ada, "tools/call", {**ASK, "_meta": {**META, "progressToken": token}}), 400, -32602)
+    nothing_was_done(app)
+
+
+@pytest.mark.parametrize("key", ["", 5, None, ["a"], "x" * 256])
+def test_a_key_that_is_none_is_refused(app: App, ada: User, key: Any) -> None:
+    if key is not None:
+        refused(call(ada, "tools/call", {**ASK, "_meta": {"firelaunch/idempotency-key": key}}), 200, -32602)
+        nothing_was_done(app)
+
+
+STREAM = "application/json, text/event-stream"
+
+
+@pytest.mark.parametrize("token", [0, -1, "", "é\n\ndata: x", "</script>", 2**53])
+def test_a_progress_token_comes_back_as_it_was_and_cannot_end_its_event(ada: User, token: Any) -> None:
+    params = {**ASK, "_meta": {"progressToken": token}}
+    lines = call(ada, "tools/call", params, Accept=STREAM).text.split("\n\n")
+    assert lines.pop() == ""
+    progress, answer = (json.loads(line.partition("data: ")[2]) for line in lines)
+    assert progress["method"] == "notifications/progress"
+    assert progress["params"]["progressToken"] == token
+    assert (answer["id"], answer["result"]["isError"]) == (1, False)
+
+
+def test_only_who_names_a_stream_gets_one(ada: User) -> None:
+    for accepted in ("*/*", "application/json", "text/*", "text/event-stream;q=0", ""):
+        assert call(ada, "tools/call", ASK, Accept=accepted).mimetype == "application/json"
+    assert call(ada, "tools/call", ASK, Accept=STREAM).mimetype == "text/event-stream"
+    assert call(ada, "tools/call", {"name": "ask", "arguments": {}}, Accept=STREAM).mimetype == "application/json"
+
+
+@pytest.mark.parametrize("request_id", [None, 7, "7", True, 1.5, [], {}, "x" * 100_000])
+def test_a_cancellation_of_nothing_is_taken_and_does_nothing(app: App, ada: User, request_id: Any) -> None:
+    for params in ({"requestId": request_id}, {"requestId": request_id, "reason": ["timed out"]}, {}):
+        note = json.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}).encode()
+        assert raw(ada, note).status_code == 202
     nothing_was_done(app)
 
 

@@ -12,6 +12,7 @@ from .base import example
 
 __all__ = [
     "HEADER_MISMATCH",
+    "INTERNAL_ERROR",
     "INVALID_PARAMS",
     "INVALID_REQUEST",
     "METHOD_NOT_FOUND",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 # https://www.jsonrpc.org/specification#error_object
-PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
+PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
 # https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http
 HEADER_MISMATCH, UNSUPPORTED_VERSION = -32020, -32022
 

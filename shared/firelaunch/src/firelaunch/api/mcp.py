@@ -1,7 +1,8 @@
 """Serve ``POST /mcp``: the app as a tool for agents, over MCP's streamable HTTP, with the caller's token and budget.
 
-The server keeps no state between requests, and every answer is one JSON object. Revision 2026-07-28 is designed for
-that. Older revisions begin with a handshake (``initialize``), which they allow to be answered without a session:
+The server keeps no state between requests. An answer is one JSON object, or a stream that ends with it. Revision
+2026-07-28 is designed for that. Older revisions begin with a handshake (``initialize``). Its answer names a session,
+which the server does not keep either: it tells one client's calls from another's when the client cancels one.
 https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http,
 https://modelcontextprotocol.io/specification/2025-11-25/basic/transports.
 """
@@ -10,7 +11,8 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -18,10 +20,11 @@ from flask import Response, current_app, jsonify, request
 
 from ..errors import BadRequest, Forbidden
 from ..services.bundle import Services
-from ..turns.admit import Turns
-from .base import LOCALHOST, backend, caller, services
+from ..turns.send import request_id_of
+from .base import LOCALHOST, ViewContext, backend, caller, client, event_stream, services
 from .jsonrpc import (
     HEADER_MISMATCH,
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     UNSUPPORTED_VERSION,
@@ -30,8 +33,10 @@ from .jsonrpc import (
     RpcRequest,
     parse,
 )
+from .mcp_ask import Questions
 from .mcp_document import HEADERS, body, responses
-from .mcp_tools import tools
+from .mcp_stream import Call, Signs, Step, frames
+from .mcp_tools import Tool, tools
 from .routes import Routes
 
 __all__ = ["api"]
@@ -43,6 +48,18 @@ _HANDSHAKE = ("2025-03-26", "2025-06-18", "2025-11-25")
 _META = "io.modelcontextprotocol/"
 _FRESH = {"ttlMs": 300_000, "cacheScope": "private"}
 """How long a client may keep the list of tools, which changes only with a deployment."""
+
+_FAULT = "Something went wrong on our side."
+
+_SESSION = "Mcp-Session-Id"
+_SESSION_CHARACTERS = 200
+
+_KEY = "firelaunch/idempotency-key"
+_KEY_CHARACTERS = _TOKEN_CHARACTERS = 255
+
+_TIMED_OUT = re.compile(r"tim(ed?|ing)[ -]?out", re.IGNORECASE)
+"""A cancellation's reason where the client gave up waiting: "timed out after 5.0s" of MCP's Python client 2,
+"Request timed out" of its TypeScript client. Its user still wants the answer."""
 
 _Method = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -56,7 +73,8 @@ api = Routes("mcp", "mcp", prefix=None)
     operation_id="callMcp",
     summary="Call the app as a tool",
     description="One JSON-RPC message of the Model Context Protocol; `tools/list` names the tools. A message "
-    "without an `id` wants no answer and gets a 202.",
+    "without an `id` wants no answer and gets a 202. With `text/event-stream` in `Accept`, a tool that takes its time "
+    "answers as server-sent events: signs of life, and progress for a `progressToken`, then the answer.",
     openapi_extensions=lambda: {"x-headers": HEADERS, "requestBody": body()},
 )
 def mcp() -> Response | tuple[str, int]:
@@ -70,16 +88,78 @@ def mcp() -> Response | tuple[str, int]:
         message = parse(request.get_data())
         stateless = _is_stateless(message)
         if not isinstance(message, RpcRequest):
+            if message.method == "notifications/cancelled":
+                _cancel(message.params)
             return "", 202
         if stateless:
             _check_headers(message)
-        handshake_methods, stateless_methods = _methods_of_app()
+        if message.method == "tools/call":
+            return _call_tool(message, stateless)
+        handshake_methods, stateless_methods = _of_app()[1]
         method = (stateless_methods if stateless else handshake_methods).get(message.method)
         if method is None:
             raise RpcError(METHOD_NOT_FOUND, "There is no such method here.")
-        return jsonify({"jsonrpc": "2.0", "id": message.id, "result": method(message.params)})
+        answer = jsonify({"jsonrpc": "2.0", "id": message.id, "result": method(message.params)})
+        if message.method == "initialize":
+            answer.headers[_SESSION] = secrets.token_hex(16)
+        return answer
     except RpcError as error:
         return _failed(error, message, stateless)
+
+
+def _call_tool(message: RpcRequest, stateless: bool) -> Response:
+    tools_by_name, params = _of_app()[0], message.params
+    tool, arguments = tools_by_name.get(str(params.get("name"))), params.get("arguments", {})
+    if tool is None:
+        raise RpcError(INVALID_PARAMS, f"There is no such tool; there are {', '.join(tools_by_name)}.")
+    if not isinstance(arguments, dict):
+        raise RpcError(INVALID_PARAMS, "params.arguments must be an object.")
+    call = _call(message, closes=stateless)
+    envelope = _envelope() if stateless else {}
+
+    def wrap(result: dict[str, Any]) -> dict[str, Any]:
+        return {"jsonrpc": "2.0", "id": message.id, "result": {**envelope, **result}}
+
+    def failed() -> dict[str, Any]:
+        return {"jsonrpc": "2.0", "id": message.id, "error": {"code": INTERNAL_ERROR, "message": _FAULT}}
+
+    result: dict[str, Any] | Iterator[Step] = tool.call(call, arguments)
+    if isinstance(result, dict):
+        return jsonify(wrap(result))
+    return event_stream(frames(result, call, wrap, failed))
+
+
+def _call(message: RpcRequest, *, closes: bool) -> Call:
+    meta = message.params.get("_meta")
+    meta = meta if isinstance(meta, Mapping) else {}
+    token, key = meta.get("progressToken"), meta.get(_KEY)
+    if not (token is None or type(token) is int or (isinstance(token, str) and len(token) <= _TOKEN_CHARACTERS)):
+        raise RpcError(
+            INVALID_PARAMS,
+            f"params._meta.progressToken is a string of at most {_TOKEN_CHARACTERS} characters, or an integer.",
+        )
+    if not (key is None or (isinstance(key, str) and 0 < len(key) <= _KEY_CHARACTERS)):
+        raise RpcError(INVALID_PARAMS, f"params._meta[{_KEY!r}] is a string of 1 to {_KEY_CHARACTERS} characters.")
+    # A wildcard does not count: clients that know MCP name the type.
+    streams = any(kind.lower() == "text/event-stream" and quality > 0 for kind, quality in request.accept_mimetypes)
+    connection = client() if streams else None
+    return Call(caller(), _call_id(message.id), key, closes, streams, connection, Signs(token))
+
+
+def _call_id(message_id: int | str) -> str:
+    """Return the id of a call of this client's, which no call of another user or session has."""
+    session = request.headers.get(_SESSION, "")[:_SESSION_CHARACTERS]
+    return request_id_of(caller().scope, f"mcp call\n{session}\n{type(message_id).__name__}\n{message_id}")
+
+
+def _cancel(params: Mapping[str, Any]) -> None:
+    """End a call of this client's. What names no such call is ignored, as the protocol wants it."""
+    message_id = params.get("requestId")
+    if not isinstance(message_id, int | str) or isinstance(message_id, bool):
+        return
+    gave_up = _TIMED_OUT.search(str(params.get("reason", ""))[:200]) is not None
+    after = services().settings.mcp.wait_seconds if gave_up else None
+    backend().answers.cancel(caller().scope, _call_id(message_id), after)
 
 
 def _failed(error: RpcError, message: Notification | None, stateless: bool) -> Response:
@@ -143,20 +223,33 @@ def _decoded(header: str | None) -> str | None:
         return None
 
 
-def _methods_of_app() -> tuple[dict[str, _Method], dict[str, _Method]]:
-    """Return the current app's methods, which are built with its first request."""
+def _of_app() -> tuple[dict[str, Tool], tuple[dict[str, _Method], dict[str, _Method]]]:
+    """Return the current app's tools and methods, which are built with its first request."""
     extensions = current_app.extensions
     if "firelaunch.mcp" not in extensions:
-        extensions["firelaunch.mcp"] = _methods(services(), backend().turns)
-    methods: tuple[dict[str, _Method], dict[str, _Method]] = extensions["firelaunch.mcp"]
-    return methods
+        extensions["firelaunch.mcp"] = _built(backend())
+    built: tuple[dict[str, Tool], tuple[dict[str, _Method], dict[str, _Method]]] = extensions["firelaunch.mcp"]
+    return built
 
 
-def _methods(services: Services, turns: Turns) -> tuple[dict[str, _Method], dict[str, _Method]]:
+def _built(context: ViewContext) -> tuple[dict[str, Tool], tuple[dict[str, _Method], dict[str, _Method]]]:
+    questions = Questions(context.services, context.turns, context.answers)
+    tools_by_name = {tool.name: tool for tool in tools(context.services, questions)}
+    return tools_by_name, _methods(context.services, tools_by_name)
+
+
+def _server(services: Services) -> dict[str, str]:
+    return {"name": services.settings.app.id, "title": services.settings.app.name, "version": "1"}
+
+
+def _envelope() -> dict[str, Any]:
+    """Return what every result of the stateless revision has."""
+    return {"resultType": "complete", "_meta": {f"{_META}serverInfo": _server(services())}}
+
+
+def _methods(services: Services, tools_by_name: Mapping[str, Tool]) -> tuple[dict[str, _Method], dict[str, _Method]]:
     """Return the methods of the revisions with a handshake, and those of the stateless revision."""
     app = services.settings.app
-    tools_by_name = {tool.name: tool for tool in tools(services, turns)}
-    server = {"name": app.id, "title": app.name, "version": "1"}
     about = {
         "capabilities": {"tools": {}},
         "instructions": app.description,
@@ -167,7 +260,8 @@ def _methods(services: Services, turns: Turns) -> tuple[dict[str, _Method], dict
         version = params.get("protocolVersion")
         if not isinstance(version, str):
             raise RpcError(INVALID_PARAMS, "params.protocolVersion must be a string.")
-        return {"protocolVersion": version if version in _HANDSHAKE else _HANDSHAKE[-1], "serverInfo": server, **about}
+        version = version if version in _HANDSHAKE else _HANDSHAKE[-1]
+        return {"protocolVersion": version, "serverInfo": _server(services), **about}
 
     def discover(_params: dict[str, Any]) -> dict[str, Any]:
         return {"supportedVersions": [_STATELESS], **about}
@@ -177,22 +271,10 @@ def _methods(services: Services, turns: Turns) -> tuple[dict[str, _Method], dict
             raise RpcError(INVALID_PARAMS, "There is one page of tools, and no cursor leads to another.")
         return {"tools": described()}
 
-    def call_tool(params: dict[str, Any]) -> dict[str, Any]:
-        tool, arguments = tools_by_name.get(str(params.get("name"))), params.get("arguments", {})
-        if tool is None:
-            raise RpcError(INVALID_PARAMS, f"There is no such tool; there are {', '.join(tools_by_name)}.")
-        if not isinstance(arguments, dict):
-            raise RpcError(INVALID_PARAMS, "params.arguments must be an object.")
-        return tool.call(caller(), arguments)
+    def completed(method: _Method) -> _Method:
+        return lambda params: {**_envelope(), **_FRESH, **method(params)}
 
-    def completed(method: _Method, more: Mapping[str, Any]) -> _Method:
-        envelope = {"resultType": "complete", "_meta": {f"{_META}serverInfo": server}, **more}
-        return lambda params: {**envelope, **method(params)}
-
-    tool_methods: dict[str, _Method] = {"tools/list": list_tools, "tools/call": call_tool}
-    handshake_methods = {"initialize": initialize, "ping": lambda _params: {}, **tool_methods}
-    return handshake_methods, {
-        "server/discover": completed(discover, _FRESH),
-        "tools/list": completed(list_tools, _FRESH),
-        "tools/call": completed(call_tool, {}),
+    return {"initialize": initialize, "ping": lambda _params: {}, "tools/list": list_tools}, {
+        "server/discover": completed(discover),
+        "tools/list": completed(list_tools),
     }

@@ -46,6 +46,7 @@ HEADERS = [
     _header("MCP-Protocol-Version", f"The revision of MCP: {_VERSION}, or an older one after its handshake."),
     _header("Mcp-Method", f"From {_VERSION} on: the method that the body names."),
     _header("Mcp-Name", f"From {_VERSION} on, for tools/call: the tool that the body names."),
+    _header("Mcp-Session-Id", "Before 2026-07-28: the session that the answer to initialize names."),
     _header("Origin", "Sent by browsers: a page's origin, which cors.origins must name."),
 ]
 
@@ -55,10 +56,32 @@ def body() -> dict[str, Any]:
     return {"required": True, "content": {"application/json": {"schema": RpcMessage}}}
 
 
+_STREAM = """\
+: still here
+
+event: message
+data: {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "progress": 4.0}}
+
+event: message
+data: {"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": "The Volga."}], "isError": false}}
+
+"""
+
+
+def _answer() -> dict[str, Any]:
+    """Return the answer to a request: a message, or a stream that ends with it."""
+    schema = {"type": "string", "description": "Server-sent events in UTF-8. The last one is the answer."}
+    result = {"content": [{"type": "text", "text": "The Volga."}], "isError": False}
+    example = {"jsonrpc": "2.0", "id": 1, "result": result}
+    whole = {"schema": {"$ref": "#/components/schemas/RpcAnswer"}, "example": example}
+    streamed = {"schema": schema, "example": _STREAM}
+    return {"description": "The answer.", "content": {"application/json": whole, "text/event-stream": streamed}}
+
+
 def responses() -> dict[Any, Any]:
     """Return the responses: JSON-RPC's, and the usual error form if there is no message to answer."""
     refusals = errors(TooLarge)
     unread = refusals["400"]["content"]["application/json"]
     unread["schema"] = RpcRefusal
     unread["examples"]["parse_error"] = {"value": _UNREAD}
-    return {200: RpcAnswer, 202: {"description": "A notification: taken."}, 404: RpcAnswer, **refusals}
+    return {200: _answer(), 202: {"description": "A notification: taken."}, 404: RpcAnswer, **refusals}

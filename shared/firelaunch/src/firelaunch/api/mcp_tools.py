@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from ..errors import BadRequest, FirelaunchError, ScopeViolation, TooLarge
-from ..identity import Caller
+from ..chats.events import close
+from ..errors import BadRequest, FirelaunchError, ScopeViolation
 from ..llm.finish import Finish
 from ..services.bundle import Services
 from ..telemetry import REQUEST_ID
-from ..turns.admit import Turns
 from .base import Body, PageQuery
-from .chats import ChatPage, TurnUsage, whole
+from .chats import ChatPage, TurnUsage
 from .documents import DocumentPage
+from .mcp_ask import Questions
+from .mcp_stream import Call, Step
 from .search import Question as SearchQuestion
 from .search import SearchAnswer, SourceAnswer, searched
 
-__all__ = ["Tool", "tools"]
+__all__ = ["Tool", "error_result", "tools"]
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ class Tool:
     Args:
         description: the description that the agent's model reads.
         arguments, result: the models of its input and output; ``tools/list`` shows their schemas.
-        run: does the work for a caller. A :class:`FirelaunchError` becomes a result that reports the error.
+        run: does the work of a call, and returns the result or the steps to it. A :class:`FirelaunchError` becomes a
+            result that reports the error.
         text: formats the result for a model to read.
         changes: whether a call changes or costs anything.
     """
@@ -44,7 +46,7 @@ class Tool:
     description: str
     arguments: type[BaseModel]
     result: type[BaseModel]
-    run: Callable[[Caller, Any], dict[str, Any]]
+    run: Callable[[Call, Any], dict[str, Any] | Iterator[Step]]
     text: Callable[[dict[str, Any]], str] = json.dumps
     changes: bool = False
 
@@ -59,8 +61,8 @@ class Tool:
             "annotations": {"readOnlyHint": not self.changes, "destructiveHint": False, "openWorldHint": False},
         }
 
-    def call(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Run the tool and return the result for ``tools/call``.
+    def call(self, call: Call, arguments: dict[str, Any]) -> dict[str, Any] | Iterator[Step]:
+        """Run the tool and return the result for ``tools/call``, or the steps to it.
 
         Errors that the agent can correct or wait for are results too.
 
@@ -68,13 +70,21 @@ class Tool:
             FirelaunchError: the fault is the app's.
         """
         try:
-            result = self.run(caller, self._checked(arguments))
+            result = self.run(call, self._checked(arguments))
         except FirelaunchError as error:
-            if error.status == 500 or isinstance(error, ScopeViolation):
-                raise
-            if error.reason is not None:
-                log.warning("%s: %s", error.code, error)
-            return {"content": [{"type": "text", "text": _error_text(error)}], "isError": True}
+            return error_result(error)
+        return self._result(result) if isinstance(result, dict) else self._streamed(result)
+
+    def _streamed(self, steps: Iterator[Step]) -> Iterator[Step]:
+        try:
+            for step in steps:
+                yield self._result(step) if isinstance(step, dict) else step
+        except FirelaunchError as error:
+            yield error_result(error)
+        finally:
+            close(steps)
+
+    def _result(self, result: dict[str, Any]) -> dict[str, Any]:
         return {"content": [{"type": "text", "text": self.text(result)}], "structuredContent": result, "isError": False}
 
     def _checked(self, arguments: dict[str, Any]) -> BaseModel:
@@ -86,11 +96,21 @@ class Tool:
             raise BadRequest(f"{where}: {problem['msg']}") from None
 
 
-def _error_text(error: FirelaunchError) -> str:
+def error_result(error: FirelaunchError) -> dict[str, Any]:
+    """Return the result that reports an error which the agent can correct or wait for.
+
+    Raises:
+        FirelaunchError: the fault is the app's.
+    """
+    if error.status == 500 or isinstance(error, ScopeViolation):
+        raise error
+    if error.reason is not None:
+        log.warning("%s: %s", error.code, error)
     detail: dict[str, Any] = {"code": error.code, "message": error.message, "request_id": REQUEST_ID.get() or ""}
     if error.retry_after is not None:
         detail["retry_after_seconds"] = max(1, round(error.retry_after))
-    return json.dumps({"error": detail}, ensure_ascii=False)
+    text = json.dumps({"error": detail}, ensure_ascii=False)
+    return {"content": [{"type": "text", "text": text}], "isError": True}
 
 
 class Question(Body):
@@ -126,42 +146,22 @@ class PageOfDocuments(PageQuery):
     library: bool = Field(default=False, description="The app's library rather than the user's own documents.")
 
 
-def tools(services: Services, turns: Turns) -> tuple[Tool, ...]:
+def tools(services: Services, questions: Questions) -> tuple[Tool, ...]:
     """Return all tools of an app."""
     app, chats = services.settings.app, services.chats
 
-    def ask(caller: Caller, question: Question) -> dict[str, Any]:
-        limit = services.settings.limits.message_characters
-        if len(question.text) > limit:
-            raise TooLarge(f"A message has at most {limit} characters.")
-        chat_id = question.chat_id or chats.create(caller.scope, "")["id"]
-        try:
-            run = turns.begin(caller, chat_id, question.text, None, streamed=False)
-        except FirelaunchError:
-            if question.chat_id is None:
-                chats.delete(caller.scope, chat_id)  # made just above, and still empty
-            raise
-        answer = whole(run.events())
-        message = answer["message"]
-        return {
-            "chat_id": chat_id,
-            "request_id": answer["request_id"],
-            "text": message["text"],
-            "status": message["status"],
-            "finish": message["finish"],
-            "citations": message["citations"],
-            "usage": answer["usage"],
-        }
+    def ask(call: Call, question: Question) -> dict[str, Any] | Iterator[Step]:
+        return questions.ask(call, question.text, question.chat_id)
 
-    def list_chats(caller: Caller, page: PageOfChats) -> dict[str, Any]:
-        result = chats.list(caller.scope, page.limit, page.cursor)
+    def list_chats(call: Call, page: PageOfChats) -> dict[str, Any]:
+        result = chats.list(call.caller.scope, page.limit, page.cursor)
         return {"items": result.items, "next_cursor": result.next_cursor}
 
-    def search(caller: Caller, question: SearchQuestion) -> dict[str, Any]:
-        return searched(services, caller.scope, question)
+    def search(call: Call, question: SearchQuestion) -> dict[str, Any]:
+        return searched(services, call.caller.scope, question)
 
-    def list_documents(caller: Caller, page: PageOfDocuments) -> dict[str, Any]:
-        scope = caller.library if page.library else caller.scope
+    def list_documents(call: Call, page: PageOfDocuments) -> dict[str, Any]:
+        scope = call.caller.library if page.library else call.caller.scope
         result = services.documents.page(scope, page.limit, page.cursor)
         return {"items": result.items, "next_cursor": result.next_cursor}
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 
 from ..errors import FirelaunchError, NotFound, PreconditionFailed, StoreError
 from ..store.base import Document, Update
@@ -45,6 +45,9 @@ class Checkpoints:
         updated_at: the time at which this turn wrote the record.
         expires_at: the time of expiry that this turn wrote. It shows whether the record still belongs to this turn: if
             the turn expires and the message is sent again, the new turn writes another time.
+
+    Attributes:
+        abandoned: whether the client gave up waiting for the answer, and nobody has asked for it again.
     """
 
     def __init__(self, checkpointer: Checkpointer, record: str, updated_at: datetime, expires_at: datetime) -> None:
@@ -54,6 +57,9 @@ class Checkpoints:
         self._transcript = Transcript()
         self._length = 0
         self._failure: Exception | None = None
+        self._stop_at: datetime | None = None
+        self._unsaved = self._saving = False
+        self.abandoned = False
         self.updated_at = updated_at
 
     def begin(self, transcript: Transcript) -> None:
@@ -65,6 +71,14 @@ class Checkpoints:
         """Stop storing the transcript. A checkpoint that is under way may still be written; see :meth:`reread`."""
         self._checkpointer.remove(self)
 
+    def abandon(self, until: datetime | None) -> None:
+        """Note that the client gave up waiting.
+
+        Args:
+            until: when to stop the answer, unless somebody asks for it again before. None lets it go on to its end.
+        """
+        self.abandoned, self._stop_at, self._unsaved = True, until, until is not None
+
     def look(self) -> None:
         """Raise the error that the last checkpoint ran into, if any.
 
@@ -74,6 +88,8 @@ class Checkpoints:
         """
         if self._failure is not None:
             raise self._failure
+        if self._stop_at is not None and datetime.now(UTC) >= self._stop_at:
+            raise Stopped
 
     def reread(self) -> bool:
         """Read the record again, and return whether it is settled, as when a commit's acknowledgement was lost.
@@ -90,10 +106,15 @@ class Checkpoints:
             return True
         if record is None or data.get("expires_at") != self._expires_at:
             raise PreconditionFailed(reason="the request's record changed under its turn")
-        stopped = bool(data.get("stop")) and record.update_time != self.updated_at
+        stop, changed = data.get("stop"), record.update_time != self.updated_at
         # From now on this change of the record is known, so the request to stop is raised only once.
         self.updated_at = record.update_time
-        if stopped:
+        if not changed:
+            return False
+        # A time is that of an answer whose client gave up. Whoever asks for the answer again takes it out.
+        self.abandoned, self._stop_at = isinstance(stop, datetime), stop if isinstance(stop, datetime) else None
+        self._unsaved = False
+        if stop is True:
             raise Stopped
         return False
 
@@ -101,8 +122,8 @@ class Checkpoints:
 
     @property
     def grown(self) -> bool:
-        """Whether the transcript has grown since the last checkpoint."""
-        return len(self._transcript) != self._length
+        """Whether there is more to store than at the last checkpoint."""
+        return self._unsaved or len(self._transcript) != self._length
 
     @property
     def size(self) -> int:
@@ -112,11 +133,15 @@ class Checkpoints:
     def next(self) -> tuple[Update, int]:
         """Return the next checkpoint's write, and the number of the answer's pieces in it."""
         partial, count = self._transcript.partial()
-        return Update(self.record, {"partial": partial}, if_updated_at=self.updated_at), count
+        # Stored, so that another instance can take it back.
+        self._saving = self._unsaved
+        stop = {"stop": self._stop_at} if self._saving else {}
+        return Update(self.record, {"partial": partial, **stop}, if_updated_at=self.updated_at), count
 
     def took(self, count: int, at: datetime) -> None:
         """Note that a checkpoint with ``count`` pieces was committed at ``at``."""
         self._length, self.updated_at = count, at
+        self._unsaved = self._unsaved and not self._saving
 
     def compare(self, record: Document | None) -> None:
         """Compare the record as it is now with the one that this turn wrote last, and react if it changed."""

@@ -69,10 +69,13 @@ class ClientConnection:
         read_text: returns the text that has arrived, or None if something else arrived with it; set while a
             model is read.
         add_text: adds such a text to the answer, and returns the part to show.
-        encode: turns text into the bytes that the client gets.
+        encode: turns text into the bytes that the client gets, which may be none.
+        beat: returns a sign of life for the client, or nothing while none is due; any thread may call it. It takes the
+            place of the usual heartbeats, and is also called while the stream's own code blocks.
+        left: whether the client closed its connection, as far as the server has noticed.
 
-    With the last three, text goes from the model to the client without running the stream's generators. The stream
-    learns of the text with its next item.
+    With `read_text`, `add_text` and `encode`, text goes from the model to the client without running the stream's
+    generators. The stream learns of the text with its next item.
     """
 
     sock: socket.socket
@@ -86,3 +89,5 @@ class ClientConnection:
     read_text: Callable[[], str | None] | None = None
     add_text: Callable[[str], str] | None = None
     encode: Callable[[str], bytes] | None = None
+    beat: Callable[[], bytes] | None = None
+    left: bool = False

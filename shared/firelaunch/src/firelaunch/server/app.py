@@ -229,7 +229,12 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     # As patterns: flask-cors would take the brackets of an IPv6 address for a pattern.
     origins = [origin if origin == "*" else f"^{re.escape(origin)}$" for origin in settings.cors.origins]
     origins += [LOCALHOST] if settings.environment.development else []
-    CORS(app, origins=origins, expose_headers=["X-Request-Id", "Retry-After", *UI_HEADERS], max_age=3600)
+    CORS(
+        app,
+        origins=origins,
+        expose_headers=["X-Request-Id", "Retry-After", "Mcp-Session-Id", *UI_HEADERS],
+        max_age=3600,
+    )
     configure_logs(
         structured=settings.environment.on_cloud_run, project=settings.cloud.project, content=settings.logs.content
     )

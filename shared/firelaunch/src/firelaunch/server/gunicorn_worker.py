@@ -177,7 +177,12 @@ class _SentStream:
     def write(self, data: bytes) -> None:
         """Send a piece. If the client does not take it, mark the client as gone."""
         try:
-            self._response.write(data)
+            with self.served.writing:
+                rest, self.served.unsent_beat = self.served.unsent_beat, b""
+                if rest:
+                    self.conn.sock.sendall(rest)
+                if data:
+                    self._response.write(data)
         except OSError:
             self.served.left()
             if not self.served.client.goes_on:
@@ -428,9 +433,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                     return _ELSEWHERE
                 if item is not Paused.LEAVING and not served.gone:
                     sending.write(item)
+                    if served.client.beat is not None:
+                        self.stream_loop.beat_for(served)  # from here on the headers are sent
         except Exception:
             log.exception("a stream failed")
             served.failed = True
+        finally:
+            if served.client.beat is not None:
+                self.stream_loop.beat_no_more(served)
+                if served.unsent_beat and not served.gone:
+                    sending.write(b"")
         return self._keepalive_after(sending.conn, sending.end())
 
     def resume(self, sending: _SentStream) -> None:

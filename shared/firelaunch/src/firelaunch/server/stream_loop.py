@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -48,6 +48,8 @@ class Served:
         items: the response's bytes, and the stream's signals to the server (:class:`~firelaunch.chats.events.Paused`).
         frame: puts a piece into the response's transfer coding.
         leave: called in the loop's thread when the stream has more to do than wait, or has ended.
+        writing: held by whoever writes to the client while a thread runs the stream: the thread, or the loop's beats.
+        unsent_beat: the rest of a beat that the client did not take at once. It goes before the thread's next piece.
     """
 
     items: Iterator[bytes | Paused]
@@ -56,6 +58,8 @@ class Served:
     leave: Callable[[], None]
     gone: bool = False
     failed: bool = False
+    writing: threading.Lock = field(default_factory=threading.Lock)
+    unsent_beat: bytes = b""
     _provider: socket.socket | None = None
     _wait: Wait | None = None
     _unsent: bytes = b""
@@ -67,7 +71,7 @@ class Served:
 
     def left(self) -> None:
         """Mark the client as gone. Unless the answer goes on without the client, its wait for the model ends."""
-        self.gone = True
+        self.gone = self.client.left = True
         if not self.client.goes_on:
             self.client.failure = ClientLeft()
 
@@ -95,6 +99,8 @@ class StreamLoop:
         self._prompt_selector.register(self._wake_reader, selectors.EVENT_READ)
         self._gathering = False
         self._streams: set[Served] = set()
+        # Streams that threads run, whose clients want signs of life meanwhile.
+        self._blocked: set[Served] = set()
         # A heap of (time, number, stream): when a stream whose text gathers continues. The number breaks ties.
         self._timers: list[tuple[float, int, Served]] = []
         self._number = count()
@@ -104,14 +110,32 @@ class StreamLoop:
         waits_for = served.client.waits_for
         has_text = waits_for is not None and waits_for[1].has_text
         self._arrived.append(served)
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
-                self._thread.start()
+        self._start()
         # Checked after the append: the loop takes arrivals after it stops gathering, so none is left without a wake-up.
         if not (has_text and self._gathering):
             with contextlib.suppress(BlockingIOError):  # the buffer is full, so the loop wakes up anyway
                 self._wake_writer.send(b"\0")
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
+                self._thread.start()
+
+    def beat_for(self, served: Served) -> None:
+        """Send a stream's beats until :meth:`beat_no_more`, while a thread runs it. Any thread may call this."""
+        if served in self._blocked:
+            return
+        self._blocked.add(served)
+        self._start()
+        with contextlib.suppress(BlockingIOError):
+            self._wake_writer.send(b"\0")
+
+    def beat_no_more(self, served: Served) -> None:
+        """Send no more beats. The caller's thread may then hand the stream to the loop, or end it."""
+        self._blocked.discard(served)
+        with served.writing:  # a beat that is under way is whole before anything else is written
+            pass
 
     def _run(self) -> None:
         next_tick = time.monotonic() + TICK_SECONDS
@@ -121,7 +145,8 @@ class StreamLoop:
                 self._poll(self._gathered_selector, 0.0)
             else:
                 until = min(next_tick, self._timers[0][0]) if self._timers else next_tick
-                self._poll(self._prompt_selector, max(0.0, until - time.monotonic()) if self._streams else None)
+                ticks = self._streams or self._blocked
+                self._poll(self._prompt_selector, max(0.0, until - time.monotonic()) if ticks else None)
             self._choose_mode()
             self._take_arrived()
             now = time.monotonic()
@@ -133,6 +158,8 @@ class StreamLoop:
                 next_tick = now + TICK_SECONDS
                 for served in list(self._streams):
                     self._guarded(self._tick, served, now)
+                for served in list(self._blocked):
+                    self._beat_blocked(served)
 
     def _gather(self, seconds: float) -> None:
         """Let text gather for ``seconds``, and meanwhile serve only the sockets that must not wait."""
@@ -280,7 +307,8 @@ class StreamLoop:
         if text is None:
             return False
         text = client.add_text(text) if text else ""
-        if text and not served.gone and not self._send(served, served.frame(client.encode(text))):
+        data = client.encode(text) if text else b""
+        if data and not served.gone and not self._send(served, served.frame(data)):
             return True
         if client.not_before:
             self._rest(served, client.not_before)
@@ -373,9 +401,32 @@ class StreamLoop:
             served.client.failure = failure
             self._dismiss(served)
             return
-        if min(silence, now - served._last_beat) >= HEARTBEAT_SECONDS and not served.gone:
+        if served.gone or served._unsent:
+            return
+        if served.client.beat is not None:
+            if beat := served.client.beat():
+                self._send(served, served.frame(beat))
+        elif min(silence, now - served._last_beat) >= HEARTBEAT_SECONDS:
             served._last_beat = now
             self._send(served, served.frame(STILL_HERE))
+
+    def _beat_blocked(self, served: Served) -> None:
+        """Send a sign of life for a stream that a thread runs, unless the thread is writing to the client now."""
+        beat = served.client.beat
+        if beat is None or not served.writing.acquire(blocking=False):
+            return
+        try:
+            if served not in self._blocked or served.gone or served.unsent_beat or not (data := beat()):
+                return
+            data = served.frame(data)
+            sent = served.client.sock.send(data, socket.MSG_DONTWAIT)
+            served.unsent_beat = data[sent:]
+        except BlockingIOError:
+            pass  # the client reads nothing: none of the beat was sent
+        except OSError:
+            served.left()
+        finally:
+            served.writing.release()
 
     def _dismiss(self, served: Served) -> None:
         """Give the stream back to a thread of the server, which continues or ends it."""

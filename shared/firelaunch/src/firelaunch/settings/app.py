@@ -30,7 +30,7 @@ from .openai_server import AUTHORIZATION, OpenAIServer, base_url_problem
 from .plans import Billing, Plan, shared_prices
 from .schedules import JobSchedule
 from .search import DocumentSettings, EmbedderKind, Embedding, IndexSettings, Search, VertexIndexSettings, with_vertex
-from .sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Price, PromptChoice
+from .sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Mcp, Price, PromptChoice
 from .sections import Section as _Section
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "JobSettings",
     "Limits",
     "Logs",
+    "Mcp",
     "MembershipSettings",
     "Mode",
     "ModelChoice",
@@ -358,6 +359,7 @@ class Settings(_Section):
     identity: IdentitySettings = IdentitySettings()
     membership: MembershipSettings = MembershipSettings()
     cors: Cors = Cors()
+    mcp: Mcp = Mcp()
     jobs: JobSettings = JobSettings()
     schedules: dict[str, JobSchedule] = Field(default={})
     environment: Environment = Field(default=Environment(), exclude=True)

@@ -17,6 +17,7 @@ __all__ = [
     "Cors",
     "Guardrails",
     "Logs",
+    "Mcp",
     "Price",
     "PromptChoice",
     "Section",
@@ -125,6 +126,18 @@ class Cors(Section):
         default=(),
         description='Origins as browsers send them, such as "https://app.example.com": no path, no pattern. "*" is any '
         "page. On a laptop, localhost is always allowed.",
+    )
+
+
+class Mcp(Section):
+    """``[mcp]``: agents, which call the app over the Model Context Protocol."""
+
+    wait_seconds: float = Field(
+        default=8,
+        ge=0,
+        le=600,
+        description="Seconds that an answer goes on after its agent gave up waiting; if the agent asks again in that "
+        "time, it gets this answer.",
     )
 
 

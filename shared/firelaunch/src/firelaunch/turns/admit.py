@@ -155,10 +155,15 @@ class Turns:
         request_id = new_request_id() if key is None else request_id_of(caller.scope, key)
         return self._begin(self._send(caller, chat_id, text, request_id), streamed, client)
 
-    def begin_named(self, caller: Caller, message: ClientMessage, client: ClientConnection | None) -> TurnRun | Replay:
+    def begin_named(
+        self, caller: Caller, message: ClientMessage, client: ClientConnection | None, *, call: str | None = None
+    ) -> TurnRun | Replay:
         """Start a streamed turn for a message whose id its client chose. Create the chat if it does not exist.
 
         A message that was answered before replays that answer, unless the client asks to regenerate it.
+
+        Args:
+            call: the key by which ``Answers.cancel`` finds the request.
 
         Raises:
             NotFound: the message's id is one of ours, and the message is not the caller's.
@@ -168,7 +173,7 @@ class Turns:
             RateLimited, BudgetExceeded, RequestInProgress, Contention: as in :meth:`begin`.
         """
         send = self._send(caller, message.chat_id, message.text, message.request_id(caller.scope))
-        return self._begin(send, True, client, message=message)
+        return self._begin(replace(send, call=call), True, client, message=message)
 
     def go_on(
         self, caller: Caller, continuation: Continuation, *, streamed: bool, client: ClientConnection | None = None
@@ -403,6 +408,8 @@ def _writes(send: Send, stored: _Stored, reservation: Reservation, expires_at: d
         "expires_at": expires_at,
         "delete_at": send.at + timedelta(days=RECORD_DAYS),
     }
+    if send.call is not None:
+        data["call"] = send.call
     message = {"role": "user", "text": send.text, "request_id": send.request_id, "created_at": send.at}
     change: dict[str, Any] = {"updated_at": send.at, "latest_request": send.request_id}
     writes: list[Write] = []
@@ -423,8 +430,8 @@ def _writes(send: Send, stored: _Stored, reservation: Reservation, expires_at: d
         writes.append(Set(send.user_message, {"text": send.text}, merge=True))
     if stored.record is None:
         return [*writes, Create(send.record, {**data, "created_at": send.at})]
-    # The earlier try may have left its checkpoints and a request to stop; neither is meant for this one.
-    cleared = {"partial": DELETE_FIELD, "stop": DELETE_FIELD}
+    # The earlier try may have left its checkpoints and a request to stop; nothing of it is meant for this one.
+    cleared = dict.fromkeys(("partial", "stop", "abandoned"), DELETE_FIELD)
     return [*writes, Update(send.record, {**data, **cleared}, if_updated_at=stored.record.update_time)]
 
 

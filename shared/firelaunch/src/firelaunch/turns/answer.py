@@ -53,6 +53,9 @@ __all__ = ["Replay", "TurnRun", "plain_title"]
 log = logging.getLogger(__name__)
 
 _SETTLE_TRIES = 4
+_SETTLE_ROUNDS = 100
+"""The most commits of one settlement: others may change the record meanwhile, as when they ask to stop the answer."""
+
 _TITLE_CHARACTERS = 60
 _STREAM = ModelSession.stream.__code__
 _ENDED = Chunk()
@@ -100,6 +103,8 @@ class TurnRun:
     client: ClientConnection | None = None
     begun: Document | None = None
     so_far: tuple[Message, ...] = ()
+    outlives: float | None = None
+    _noted_left: bool = False
     _transcript: Transcript = field(default_factory=Transcript)
     _tools: list[ToolUse] = field(default_factory=list)
     _started_at: float = field(default_factory=time.monotonic)
@@ -129,6 +134,15 @@ class TurnRun:
             self._transcript.other(Source(**source))
         self._transcript.text(answer["text"])
 
+    def outlive_client(self, seconds: float | None) -> None:
+        """Go on without the client if it leaves: for ``seconds``, or to the answer's end if None.
+
+        If somebody asks for the answer again in that time (:meth:`Answers.join <.resume.Answers.join>`), it goes on.
+        """
+        self.goes_on, self.outlives = True, seconds
+        if self.client is not None:
+            self.client.goes_on = True
+
     def pulse(self) -> None:
         """Store a checkpoint of the answer if one is due. It is called several times a second while the answer runs.
 
@@ -138,6 +152,10 @@ class TurnRun:
         """
         if self.shutdown.due:
             raise Interrupted(retry_after=1)
+        if self.client is not None and self.client.left and not self._noted_left:
+            self._noted_left = True
+            until = None if self.outlives is None else datetime.now(UTC) + timedelta(seconds=self.outlives)
+            self.checkpoints.abandon(until)
         self.checkpoints.look()
 
     def events(self) -> Iterator[Event | Paused]:
@@ -342,8 +360,11 @@ class TurnRun:
 
         The precondition on the record makes it once: no commit succeeds after another one has changed the record.
         """
-        for attempt in range(_SETTLE_TRIES):
-            record = Update(self.send.record, outcome, if_updated_at=self.checkpoints.updated_at)
+        failures = 0
+        for _ in range(_SETTLE_ROUNDS):
+            # Whether the client gave up may be known only from the record, as the last try found it.
+            fields = {**outcome, "abandoned": True} if self.checkpoints.abandoned else outcome
+            record = Update(self.send.record, fields, if_updated_at=self.checkpoints.updated_at)
             try:
                 self.services.store.commit([*self.reservation.settlement(), record, *chat])
                 return
@@ -357,16 +378,18 @@ class TurnRun:
                 if self._is_settled():
                     return
             except StoreError:
-                if attempt + 1 == _SETTLE_TRIES:
+                failures += 1
+                if failures == _SETTLE_TRIES:
                     if chat:
                         self._bill_alone(outcome)
                     raise
-                time.sleep(0.1 * 2**attempt)
+                time.sleep(0.05 * 2**failures)
             except Exception as error:
                 # A client library may reject a value with an error of its own. Another try would fail the same way.
                 if chat:
                     self._bill_alone(outcome)
                 raise StoreError(reason=f"{type(error).__name__}: {error}"[:500]) from error
+        raise StoreError(reason="others kept changing the request's record")
 
     def _bill_alone(self, outcome: dict[str, Any]) -> None:
         """Settle the cost of an answer that cannot be stored, such as one that is too large for a document."""

@@ -5,23 +5,25 @@ Both go through the record of the answer's request, so they work on any instance
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from ..chats.events import Done, Event, Failed, Heartbeat, Start
 from ..chats.store import message_view
 from ..chats.transcript import Replayer
-from ..errors import FirelaunchError, Interrupted, NotFound, TooManyStreams, error_of
+from ..errors import FirelaunchError, Interrupted, NotFound, PreconditionFailed, TooManyStreams, error_of
 from ..llm.client_connection import ClientConnection
 from ..llm.deadline import HEARTBEAT_SECONDS, ClientLeft, Deadline
 from ..scope import Scope
 from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..slots import Slots
-from ..store.base import Document, Update
+from ..store.base import DELETE_FIELD, Document, Filter, Query, Update
 
 __all__ = ["Answers", "follower_slots"]
 
@@ -32,6 +34,9 @@ _FOLLOWERS_PER_USER = 8
 """The most clients of one user that may follow answers at one process: more than a person has open."""
 
 _RETRY_SECONDS = 5
+
+_CALLS_OF_ONE_KEY = 20
+"""The most requests that are looked at for one key of an agent's call."""
 
 
 def follower_slots(most: int) -> Slots:
@@ -66,9 +71,28 @@ class Answers:
             TooManyStreams: too many clients follow answers already.
         """
         record = self._running(scope, chat_id)
+        return None if record is None else self._followed(scope, record, client)
+
+    def join(self, scope: Scope, request_id: str, client: ClientConnection | None = None) -> Iterator[Event] | None:
+        """Return the events of one request's answer for a client that sent the request again.
+
+        An answer that was about to be stopped, since its first client had left, then goes on.
+
+        Raises:
+            TooManyStreams: too many clients follow answers already.
+        """
+        record = self._live(scope, self.services.store.get(scope.request(request_id)))
         if record is None:
             return None
-        follower = _Follower(self, scope, chat_id, record, client)
+        events = self._followed(scope, record, client)
+        if record.data.get("stop") is not True:
+            with contextlib.suppress(NotFound):
+                # Written even without a mark: its process may be about to write one, which then fails.
+                self.services.store.commit([Update(record.path, {"stop": DELETE_FIELD})])
+        return events
+
+    def _followed(self, scope: Scope, record: Document, client: ClientConnection | None) -> Iterator[Event]:
+        follower = _Follower(self, scope, str(record.data["chat_id"]), record, client)
         return follower.events(self.places.take(scope.root, follower))
 
     def stop(self, scope: Scope, chat_id: str) -> str | None:
@@ -81,18 +105,47 @@ class Answers:
             InvalidId: ``chat_id`` is no valid id.
         """
         record = self._running(scope, chat_id)
-        if record is None:
-            return None
-        try:
-            self.services.store.commit([Update(record.path, {"stop": True})])
-        except NotFound:
-            return None
-        return record.id
+        return None if record is None else self._mark(scope, record)
+
+    def cancel(self, scope: Scope, call: str, after: float | None = None) -> str | None:
+        """Ask the answer whose message was sent with ``call`` to end at its next checkpoint.
+
+        Args:
+            after: seconds for which it goes on, and for good if the message is sent again meanwhile.
+
+        Returns:
+            the id of the answer's request. None if no answer is under way, or several are: which one is then unknown.
+        """
+        requests = scope.request(call).rpartition("/")[0]
+        where = [Filter("call", "==", call), Filter("uid", "==", scope.uid), Filter("state", "==", "reserved")]
+        # Those that a killed process left behind are among them until their reservations expire.
+        found = self.services.store.query(Query(requests, where, limit=_CALLS_OF_ONE_KEY))
+        records = [record for document in found if (record := self._live(scope, document)) is not None]
+        return self._mark(scope, records[0], after) if len(records) == 1 else None
+
+    def _mark(self, scope: Scope, record: Document, after: float | None = None) -> str | None:
+        """Write the request to stop, unless there is one. Repeated ones must not keep the answer from settling."""
+        current: Document | None = record
+        while current is not None and current.data.get("stop") is not True:
+            if after is not None and "stop" in current.data:
+                break
+            stop = True if after is None else self.services.clock() + timedelta(seconds=after)
+            try:
+                self.services.store.commit([Update(record.path, {"stop": stop}, if_updated_at=current.update_time)])
+                break
+            except NotFound:
+                return None
+            except PreconditionFailed:  # a checkpoint came first
+                current = self._live(scope, self.services.store.get(record.path))
+        return None if current is None else record.id
 
     def _running(self, scope: Scope, chat_id: str) -> Document | None:
         chat = self.services.store.get(scope.chat(chat_id))
         latest = None if chat is None else chat.data.get("latest_request")
-        record = None if latest is None else self.services.store.get(scope.request(str(latest)))
+        return None if latest is None else self._live(scope, self.services.store.get(scope.request(str(latest))))
+
+    def _live(self, scope: Scope, record: Document | None) -> Document | None:
+        """Return ``record`` if it is of an answer of this user that is under way."""
         if record is None or record.data.get("uid") != scope.uid or record.data.get("state") != "reserved":
             return None
         return record if record.data["expires_at"] > self.services.clock() else None

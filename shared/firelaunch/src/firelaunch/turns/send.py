@@ -193,6 +193,7 @@ class Send:
     Attributes:
         continues: whether it goes on with the answer of an earlier request.
         decisions: what the user decided on the tool calls that this answer waits for.
+        call: what an agent may cancel the request by.
     """
 
     caller: Caller
@@ -205,6 +206,7 @@ class Send:
     at: datetime
     continues: bool = False
     decisions: Mapping[str, Decision] = field(default_factory=dict)
+    call: str | None = None
 
     @property
     def user_message_id(self) -> str:

@@ -1,0 +1,169 @@
+"""Answer what agents ask, so that a question that is sent again after a time-out is not paid for twice.
+
+Clients send a call again under another JSON-RPC id, and often from another session: only its arguments are the same.
+So a question has ids made of its user, its chat and its text, and of the time in steps of ten minutes. A question that
+comes again while it is being answered, or after an answer that its client did not wait for, gets that answer.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from ..chats.events import Delta, Done, Event, Failed, Paused, close
+from ..errors import NotFound, RequestInProgress, TooLarge
+from ..scope import Scope
+from ..services.bundle import Services
+from ..store.base import DELETE_FIELD, Document, Update
+from ..turns.admit import Turns
+from ..turns.answer import TurnRun
+from ..turns.resume import Answers
+from ..turns.send import ClientMessage, request_id_of
+from .chats import whole
+from .mcp_stream import Call, Step
+
+__all__ = ["Questions"]
+
+_WINDOW_SECONDS = 600.0
+"""How long after its answer an abandoned question is still known."""
+
+_IN_A_WINDOW = 3
+"""How often the same question is told apart in one window. Further ones are asked under random ids."""
+
+_SHORTEST_TIMEOUT = 4.5
+_JUST_NOW_SECONDS = 10.0
+"""Some clients with sessions give up without a word, the earliest after 5 seconds (the OpenAI Agents SDK). So an answer
+that took longer and came within the last ten seconds is given again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Answers agents' questions."""
+
+    services: Services
+    turns: Turns
+    answers: Answers
+
+    def ask(self, call: Call, text: str, chat_id: str | None) -> dict[str, Any] | Iterator[Step]:
+        """Return the reply to a question, or the steps to it if the call streams.
+
+        Raises:
+            FirelaunchError: the question is refused, or its answer failed. A stream's steps raise the latter.
+        """
+        limit = self.services.settings.limits.message_characters
+        if len(text) > limit:
+            raise TooLarge(f"A message has at most {limit} characters.")
+        message = self._message(call, text, chat_id)
+        events = self._events(call, message)
+        return _steps(call, message.chat_id, events) if call.streams else _reply(message.chat_id, whole(events))
+
+    def _events(self, call: Call, message: ClientMessage) -> Iterator[Event | Paused]:
+        try:
+            run = self.turns.begin_named(call.caller, message, call.client, call=call.id)
+        except RequestInProgress:
+            scope = call.caller.scope
+            followed = self.answers.join(scope, message.request_id(scope), call.client)
+            if followed is None:
+                raise
+            return followed
+        if isinstance(run, TurnRun):
+            settings = self.services.settings
+            to_the_end = not call.closes and settings.limits.on_disconnect == "continue"
+            run.outlive_client(None if to_the_end else settings.mcp.wait_seconds)
+        elif call.key is None:
+            # Now the client has the answer. The next time, the same question is a new one.
+            self.services.store.commit([Update(run.send.record, {"abandoned": DELETE_FIELD})])
+        return run.events()
+
+    def _message(self, call: Call, text: str, chat_id: str | None) -> ClientMessage:
+        """Return the message to send, under the ids of its first time if it is sent again.
+
+        Raises:
+            InvalidId, NotFound: there is no such chat.
+        """
+        scope, now = call.caller.scope, self.services.clock()
+        messages = list(_candidates(scope, text, chat_id, call.key, now))
+        paths = [scope.request(message.request_id(scope)) for message in messages]
+        chats = [] if chat_id is None else [scope.chat(chat_id)]
+        records = self.services.store.get_many([*paths, *chats])
+        if chats and records.pop() is None:
+            raise NotFound
+        for message, record in zip(messages, records, strict=True):
+            if record is not None and (call.key is not None or _is_repeat(record, now, closes=call.closes)):
+                return message
+        return _first_free(messages[:_IN_A_WINDOW], records, now)
+
+
+def _candidates(
+    scope: Scope, text: str, chat_id: str | None, key: str | None, now: datetime
+) -> Iterator[ClientMessage]:
+    """Yield the messages that a question may have been sent as, those of this window first."""
+    if key is not None:
+        name = request_id_of(scope, f"mcp key\n{key}")
+        yield ClientMessage(chat_id or name, name, text)
+        return
+    window = int(now.timestamp() // _WINDOW_SECONDS)
+    for each in (window, window - 1):
+        for number in range(_IN_A_WINDOW):
+            name = request_id_of(scope, f"mcp\n{chat_id or ''}\n{each}\n{number}\n{text}")
+            yield ClientMessage(chat_id or name, name, text)
+
+
+def _is_repeat(record: Document, now: datetime, *, closes: bool) -> bool:
+    """Return whether a question that was sent before is sent again because its client did not get the answer."""
+    data = record.data
+    if data["state"] == "reserved":
+        return bool(data["expires_at"] > now)
+    if data.get("outcome") != "answered":
+        return False
+    seconds = (now - data["settled_at"]).total_seconds()
+    if data.get("abandoned"):
+        return bool(seconds < _WINDOW_SECONDS)
+    return not closes and data["total_ms"] >= 1000 * _SHORTEST_TIMEOUT and seconds < _JUST_NOW_SECONDS
+
+
+def _first_free(messages: Sequence[ClientMessage], records: Sequence[Document | None], now: datetime) -> ClientMessage:
+    """Return the first message that has no answer: it was never sent, or its request failed or was stopped."""
+    for message, record in zip(messages, records, strict=False):
+        if record is None or (record.data["state"] != "reserved" and record.data.get("outcome") != "answered"):
+            return message
+        if record.data["state"] == "reserved" and record.data["expires_at"] <= now:
+            return message  # its process died
+    name = "r" + secrets.token_hex(16)
+    first = messages[0]
+    return replace(first, chat_id=name if first.chat_id == first.id else first.chat_id, id=name)
+
+
+def _steps(call: Call, chat_id: str, events: Iterator[Event | Paused]) -> Iterator[Step]:
+    try:
+        for event in events:
+            match event:
+                case Paused():
+                    yield event
+                case Done(message, usage):
+                    yield _reply(chat_id, {"request_id": message["request_id"], "message": message, "usage": usage})
+                case Failed(error, _):
+                    raise error
+                case Delta(text):
+                    call.signs.characters += len(text)
+                    yield None
+                case _:
+                    yield None
+    finally:
+        close(events)
+
+
+def _reply(chat_id: str, answer: Mapping[str, Any]) -> dict[str, Any]:
+    message = answer["message"]
+    return {
+        "chat_id": chat_id,
+        "request_id": answer["request_id"],
+        "text": message["text"],
+        "status": message["status"],
+        "finish": message["finish"],
+        "citations": message["citations"],
+        "usage": answer["usage"],
+    }
