@@ -20,6 +20,7 @@ from flask import Response, current_app, jsonify, request
 
 from ..errors import BadRequest, Forbidden
 from ..services.bundle import Services
+from ..turns.questions import AgentQuestions
 from ..turns.send import request_id_of
 from .base import LOCALHOST, ViewContext, backend, caller, client, event_stream, services
 from .jsonrpc import (
@@ -33,7 +34,6 @@ from .jsonrpc import (
     RpcRequest,
     parse,
 )
-from .mcp_ask import Questions
 from .mcp_document import HEADERS, body, responses
 from .mcp_stream import Call, Signs, Step, frames
 from .mcp_tools import Tool, tools
@@ -233,7 +233,7 @@ def _of_app() -> tuple[dict[str, Tool], tuple[dict[str, _Method], dict[str, _Met
 
 
 def _built(context: ViewContext) -> tuple[dict[str, Tool], tuple[dict[str, _Method], dict[str, _Method]]]:
-    questions = Questions(context.services, context.turns, context.answers)
+    questions = AgentQuestions(context.services, context.turns, context.answers)
     tools_by_name = {tool.name: tool for tool in tools(context.services, questions)}
     return tools_by_name, _methods(context.services, tools_by_name)
 

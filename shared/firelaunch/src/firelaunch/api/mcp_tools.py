@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from ..chats.events import close
-from ..errors import BadRequest, FirelaunchError, ScopeViolation
+from ..chats.events import Delta, Done, Event, Failed, Paused, close
+from ..errors import BadRequest, FirelaunchError, ScopeViolation, TooLarge
 from ..llm.finish import Finish
 from ..services.bundle import Services
 from ..telemetry import REQUEST_ID
+from ..turns.questions import AgentQuestion, AgentQuestions
 from .base import Body, PageQuery
-from .chats import ChatPage, TurnUsage
+from .chats import ChatPage, TurnUsage, whole
 from .documents import DocumentPage
-from .mcp_ask import Questions
 from .mcp_stream import Call, Step
 from .search import Question as SearchQuestion
 from .search import SearchAnswer, SourceAnswer, searched
@@ -146,12 +146,17 @@ class PageOfDocuments(PageQuery):
     library: bool = Field(default=False, description="The app's library rather than the user's own documents.")
 
 
-def tools(services: Services, questions: Questions) -> tuple[Tool, ...]:
+def tools(services: Services, questions: AgentQuestions) -> tuple[Tool, ...]:
     """Return all tools of an app."""
     app, chats = services.settings.app, services.chats
 
     def ask(call: Call, question: Question) -> dict[str, Any] | Iterator[Step]:
-        return questions.ask(call, question.text, question.chat_id)
+        limit = services.settings.limits.message_characters
+        if len(question.text) > limit:
+            raise TooLarge(f"A message has at most {limit} characters.")
+        asked = AgentQuestion(call.caller, question.text, question.chat_id, call.id, call.key, call.closes)
+        chat_id, events = questions.begin(asked, call.client)
+        return _steps(call, chat_id, events) if call.streams else _reply(chat_id, whole(events))
 
     def list_chats(call: Call, page: PageOfChats) -> dict[str, Any]:
         result = chats.list(call.caller.scope, page.limit, page.cursor)
@@ -208,3 +213,35 @@ def tools(services: Services, questions: Questions) -> tuple[Tool, ...]:
 def _passages(answer: dict[str, Any]) -> str:
     """Format the passages for a model as JSON, in which no passage can end its own string."""
     return json.dumps(answer, ensure_ascii=False)
+
+
+def _steps(call: Call, chat_id: str, events: Iterator[Event | Paused]) -> Iterator[Step]:
+    try:
+        for event in events:
+            match event:
+                case Paused():
+                    yield event
+                case Done(message, usage):
+                    yield _reply(chat_id, {"request_id": message["request_id"], "message": message, "usage": usage})
+                case Failed(error, _):
+                    raise error
+                case Delta(text):
+                    call.signs.characters += len(text)
+                    yield None
+                case _:
+                    yield None
+    finally:
+        close(events)
+
+
+def _reply(chat_id: str, answer: Mapping[str, Any]) -> dict[str, Any]:
+    message = answer["message"]
+    return {
+        "chat_id": chat_id,
+        "request_id": answer["request_id"],
+        "text": message["text"],
+        "status": message["status"],
+        "finish": message["finish"],
+        "citations": message["citations"],
+        "usage": answer["usage"],
+    }

@@ -8,24 +8,23 @@ comes again while it is being answered, or after an answer that its client did n
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
-from ..chats.events import Delta, Done, Event, Failed, Paused, close
-from ..errors import NotFound, RequestInProgress, TooLarge
+from ..chats.events import Event, Paused
+from ..errors import NotFound, RequestInProgress
+from ..identity import Caller
+from ..llm.client_connection import ClientConnection
 from ..scope import Scope
 from ..services.bundle import Services
 from ..store.base import DELETE_FIELD, Document, Update
-from ..turns.admit import Turns
-from ..turns.answer import TurnRun
-from ..turns.resume import Answers
-from ..turns.send import ClientMessage, request_id_of
-from .chats import whole
-from .mcp_stream import Call, Step
+from .admit import Turns
+from .answer import TurnRun
+from .resume import Answers
+from .send import ClientMessage, request_id_of
 
-__all__ = ["Questions"]
+__all__ = ["AgentQuestion", "AgentQuestions"]
 
 _WINDOW_SECONDS = 600.0
 """How long after its answer an abandoned question is still known."""
@@ -40,59 +39,76 @@ that took longer and came within the last ten seconds is given again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
+class AgentQuestion:
+    """A question of an agent.
+
+    Attributes:
+        chat_id: the chat to go on with; None for a new one.
+        call: what :meth:`.resume.Answers.cancel` finds it by.
+        key: the client's idempotency key: a question with the key of an earlier one gets that one's answer.
+        closes: whether the client closes its connection to cancel the call.
+    """
+
+    caller: Caller
+    text: str
+    chat_id: str | None
+    call: str
+    key: str | None
+    closes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AgentQuestions:
     """Answers agents' questions."""
 
     services: Services
     turns: Turns
     answers: Answers
 
-    def ask(self, call: Call, text: str, chat_id: str | None) -> dict[str, Any] | Iterator[Step]:
-        """Return the reply to a question, or the steps to it if the call streams.
+    def begin(self, question: AgentQuestion, client: ClientConnection | None) -> tuple[str, Iterator[Event | Paused]]:
+        """Return the question's chat, and the events of its answer: a new one, or the one that it was given before.
 
         Raises:
-            FirelaunchError: the question is refused, or its answer failed. A stream's steps raise the latter.
+            FirelaunchError: the question is refused, as in :meth:`.admit.Turns.begin_named`.
         """
-        limit = self.services.settings.limits.message_characters
-        if len(text) > limit:
-            raise TooLarge(f"A message has at most {limit} characters.")
-        message = self._message(call, text, chat_id)
-        events = self._events(call, message)
-        return _steps(call, message.chat_id, events) if call.streams else _reply(message.chat_id, whole(events))
+        message = self._message(question)
+        return message.chat_id, self._events(question, message, client)
 
-    def _events(self, call: Call, message: ClientMessage) -> Iterator[Event | Paused]:
+    def _events(
+        self, question: AgentQuestion, message: ClientMessage, client: ClientConnection | None
+    ) -> Iterator[Event | Paused]:
         try:
-            run = self.turns.begin_named(call.caller, message, call.client, call=call.id)
+            run = self.turns.begin_named(question.caller, message, client, call=question.call)
         except RequestInProgress:
-            scope = call.caller.scope
-            followed = self.answers.join(scope, message.request_id(scope), call.client)
+            scope = question.caller.scope
+            followed = self.answers.join(scope, message.request_id(scope), client)
             if followed is None:
                 raise
             return followed
         if isinstance(run, TurnRun):
             settings = self.services.settings
-            to_the_end = not call.closes and settings.limits.on_disconnect == "continue"
+            to_the_end = not question.closes and settings.limits.on_disconnect == "continue"
             run.outlive_client(None if to_the_end else settings.mcp.wait_seconds)
-        elif call.key is None:
+        elif question.key is None:
             # Now the client has the answer. The next time, the same question is a new one.
             self.services.store.commit([Update(run.send.record, {"abandoned": DELETE_FIELD})])
         return run.events()
 
-    def _message(self, call: Call, text: str, chat_id: str | None) -> ClientMessage:
+    def _message(self, question: AgentQuestion) -> ClientMessage:
         """Return the message to send, under the ids of its first time if it is sent again.
 
         Raises:
             InvalidId, NotFound: there is no such chat.
         """
-        scope, now = call.caller.scope, self.services.clock()
-        messages = list(_candidates(scope, text, chat_id, call.key, now))
+        scope, now, chat_id = question.caller.scope, self.services.clock(), question.chat_id
+        messages = list(_candidates(scope, question.text, chat_id, question.key, now))
         paths = [scope.request(message.request_id(scope)) for message in messages]
         chats = [] if chat_id is None else [scope.chat(chat_id)]
         records = self.services.store.get_many([*paths, *chats])
         if chats and records.pop() is None:
             raise NotFound
         for message, record in zip(messages, records, strict=True):
-            if record is not None and (call.key is not None or _is_repeat(record, now, closes=call.closes)):
+            if record is not None and (question.key is not None or _is_repeat(record, now, closes=question.closes)):
                 return message
         return _first_free(messages[:_IN_A_WINDOW], records, now)
 
@@ -135,35 +151,3 @@ def _first_free(messages: Sequence[ClientMessage], records: Sequence[Document | 
     name = "r" + secrets.token_hex(16)
     first = messages[0]
     return replace(first, chat_id=name if first.chat_id == first.id else first.chat_id, id=name)
-
-
-def _steps(call: Call, chat_id: str, events: Iterator[Event | Paused]) -> Iterator[Step]:
-    try:
-        for event in events:
-            match event:
-                case Paused():
-                    yield event
-                case Done(message, usage):
-                    yield _reply(chat_id, {"request_id": message["request_id"], "message": message, "usage": usage})
-                case Failed(error, _):
-                    raise error
-                case Delta(text):
-                    call.signs.characters += len(text)
-                    yield None
-                case _:
-                    yield None
-    finally:
-        close(events)
-
-
-def _reply(chat_id: str, answer: Mapping[str, Any]) -> dict[str, Any]:
-    message = answer["message"]
-    return {
-        "chat_id": chat_id,
-        "request_id": answer["request_id"],
-        "text": message["text"],
-        "status": message["status"],
-        "finish": message["finish"],
-        "citations": message["citations"],
-        "usage": answer["usage"],
-    }
