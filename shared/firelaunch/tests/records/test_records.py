@@ -339,6 +339,47 @@ def test_a_cursor_of_another_query_collection_or_user_is_refused(ada: Data, bob:
             other()
 
 
+class Kept(Record):
+    tags: set[str] = Field(default_factory=set)
+    days: list[date] | None = None
+    places: list[Place] = Field(default_factory=list)
+    owner: str = "a"
+
+
+kept = Collection("kept", Kept)
+
+
+def test_a_list_has_the_records_whose_lists_contain_a_value(ada: Data) -> None:
+    first = date(2026, 3, 1)
+    for number, tags in enumerate([{"hot", "vegan"}, {"hot"}, set(), {"vegan"}, {"hotter"}]):
+        ada(kept).add(Kept(tags=tags, days=[first] if number < 2 else None, owner="ab"[number % 2]), id=f"id{number}")
+
+    def ids(where: Any) -> str:
+        found = ada(kept).list(where, limit=1)
+        ids = [each.id for each in found.items]
+        while found.next_cursor:
+            found = ada(kept).list(where, limit=1, cursor=found.next_cursor)
+            ids += [each.id for each in found.items]
+        assert ada(kept).count(where) == len(ids)
+        return "".join(ids).replace("id", "")
+
+    assert ids({"tags contains": "hot"}) == "01"
+    assert ids({"tags contains": "vegan", "owner": "b"}) == "3"
+    assert ids({"days contains": first}) == "01"
+    assert ids({"tags contains": "none"}) == ""
+    for where, order, says in (
+        ({"tags contains": 5}, None, "tags"),
+        ({"days contains": "soon"}, None, "days"),
+        ({"owner contains": "a"}, None, "only lists and sets"),
+        ({"places contains": {"city": "Rom"}}, None, "only lists and sets"),
+        ({"tags contains": "hot", "days contains": first}, None, "one filter"),
+        ({"tags contains": "hot"}, "owner", "by id alone"),
+        ({"tags contains": "hot", "owner >": "a"}, None, "by id alone"),
+    ):
+        with pytest.raises(BadRequest, match=says):
+            ada(kept).list(where, order)
+
+
 def broken(cursor: str) -> list[str]:
     return ["", "x", "é", cursor[:-2], cursor + "A", cursor.swapcase(), "W10", "bnVsbA", "W1tdXQ"]
 

@@ -245,6 +245,39 @@ def test_both_stores_find_the_same_documents_in_the_same_order_page_by_page(
     assert page_through(sqlite, query, size) == page_through(emulator_store, query, size)
 
 
+PLAIN = st.one_of(*KINDS)
+LISTS = st.lists(st.none() | PLAIN, max_size=4) | PLAIN | st.none() | st.dictionaries(st.just("x"), PLAIN, max_size=1)
+
+
+@TOGETHER
+@given(
+    values=st.lists(LISTS, min_size=1, max_size=6),
+    other=PLAIN | st.none(),
+    pick=st.none() | st.integers(0, 20),
+    size=st.integers(1, 4),
+)
+def test_both_stores_find_the_same_documents_by_an_item_of_a_list(
+    sqlite: SQLiteStore, emulator_store: FirestoreStore, values: list[Any], other: Any, pick: int | None, size: int
+) -> None:
+    """Asked for is an item of one of the lists, or another value."""
+    for store in (sqlite, emulator_store):
+        store.delete_tree("c")
+        store.commit(
+            [Set(f"c/d{number}", {"n": value, "even": number % 2 == 0}) for number, value in enumerate(values)]
+        )
+    items = [item for value in values if isinstance(value, list) for item in value]
+    wanted = other if pick is None or not items else items[pick % len(items)]
+    contains = Filter("n", "array_contains", wanted)
+    for where in ([contains], [contains, Filter("even", "==", True)], [contains, Filter("even", "in", [True, 1])]):
+        query = Query("c", where)
+        found = page_through(sqlite, query, size)
+        assert found == page_through(emulator_store, query, size)
+        assert found == "refused" or wanted is not None
+    for refused in (Query("c", [contains, contains]), Query("c", [contains], [Order("even")])):
+        with pytest.raises(StoreError):
+            sqlite.query(refused)
+
+
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(st.tuples(st.sampled_from(["a", "b"]), st.none() | st.integers(0, 3)), min_size=1, max_size=8),

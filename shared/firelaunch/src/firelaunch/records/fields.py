@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Union
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ..errors import BadRequest
-from .values import stored_value, type_arguments
+from .values import is_sortable, stored_value, type_arguments
 
-__all__ = ["compared_value", "field_type"]
+__all__ = ["compared_value", "field_type", "item_type"]
 
 _TIMES = ("created_at", "updated_at")
 
@@ -31,19 +31,34 @@ def field_type(model: type[BaseModel], name: str) -> Any:
     return None
 
 
-def compared_value(model: type[BaseModel], name: str, value: Any) -> Any:
+def item_type(annotation: Any) -> Any:
+    """Return the type of the items of a list or a set of plain values; None if an annotation is of no such type."""
+    origin, arguments = type_arguments(annotation)
+    if origin is None:  # a union
+        return next((item for each in arguments if (item := item_type(each)) is not None), None)
+    is_list = isinstance(origin, type) and issubclass(origin, list | tuple | set | frozenset)
+    if not (is_list and arguments and all(map(is_sortable, arguments))):
+        return None
+    return Union[arguments]  # noqa: UP007 - made of a tuple
+
+
+def compared_value(model: type[BaseModel], name: str, value: Any, *, item: bool = False) -> Any:
     """Return a filter's value as Firestore keeps values of the field.
+
+    Args:
+        item: compare with the items of the field's list.
 
     Raises:
         BadRequest: the value is of another type than the field's.
     """
     try:
-        return stored_value(_adapter(model, name).validate_python(value), f"where: {name}")
+        return stored_value(_adapter(model, name, item).validate_python(value), f"where: {name}")
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
         raise BadRequest(f"where: {name}: {problem['msg']}") from None
 
 
 @lru_cache(maxsize=1000)
-def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(field_type(model, name))
+def _adapter(model: type[BaseModel], name: str, item: bool) -> TypeAdapter[Any]:
+    annotation = field_type(model, name)
+    return TypeAdapter(item_type(annotation) if item else annotation)

@@ -7,16 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from ..errors import BadRequest, SettingsError, StoreError
-from ..store.base import Filter, Op, Order, Query
+from ..store.base import EQUALITIES, Filter, Op, Order, Query
 from ..store.indexes import missing_index
 from ..store.limits import check_query
 from .collection import Collection
-from .fields import compared_value, field_type
+from .fields import compared_value, field_type, item_type
 from .values import is_sortable
 
 __all__ = ["check_index", "query_of"]
 
-_KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)(?: +(==|!=|<=|>=|<|>|in))?")
+_KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)(?: +(==|!=|<=|>=|<|>|in|contains))?")
+_OPS: Mapping[str, Op] = {"contains": "array_contains"}
+"""The names of operators that Firestore calls otherwise."""
 
 
 def query_of(
@@ -64,9 +66,16 @@ def _check_index(collection: Collection[Any], query: Query) -> None:
 def _field_and_operator(collection: Collection[Any], key: str) -> tuple[str, Op]:
     parts = _KEY.fullmatch(key)
     if parts is None:
-        raise BadRequest(f"where: write {key!r} as a field's name, or as a name and one of == != < <= > >= in.")
-    name, op = parts[1], cast("Op", parts[2] or "==")
+        raise BadRequest(
+            f"where: write {key!r} as a field's name, or as a name and one of == != < <= > >= in contains."
+        )
+    name, written = parts[1], parts[2] or "=="
+    op = _OPS.get(written) or cast("Op", written)
     annotation = _type(collection, name, "where")
+    if op == "array_contains":
+        if item_type(annotation) is None:
+            raise BadRequest(f"where: {name} contains: only lists and sets of plain values contain one.")
+        return name, op
     if op not in {"==", "!=", "in"} and not is_sortable(annotation):
         raise BadRequest(f"where: {name}: such values are not kept in their order; compare them with == alone.")
     return name, op
@@ -74,7 +83,9 @@ def _field_and_operator(collection: Collection[Any], key: str) -> tuple[str, Op]
 
 def _filter(collection: Collection[Any], key: str, value: Any) -> Filter:
     name, op = _field_and_operator(collection, key)
-    if op != "in":
+    if op == "array_contains":
+        stored = compared_value(collection.model, name, value, item=True)
+    elif op != "in":
         stored = compared_value(collection.model, name, value)
     elif isinstance(value, list | tuple | set | frozenset):
         stored = [compared_value(collection.model, name, item) for item in value]
@@ -97,7 +108,7 @@ def _orders(
             raise BadRequest(f"order: {name}: such values are not kept in their order.")
     # Firestore sorts by the fields of inequalities too, after the others. Written out, the position of a page has them.
     descending = bool(orders) and list(orders.values())[-1]
-    for each in sorted(item.field for item in filters if item.op not in {"==", "in"}):
+    for each in sorted(item.field for item in filters if item.op not in EQUALITIES):
         orders.setdefault(each, descending)
     return tuple(Order(name, descending) for name, descending in orders.items())
 

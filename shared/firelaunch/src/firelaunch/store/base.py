@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 
 __all__ = [
     "DELETE_FIELD",
+    "EQUALITIES",
     "MAX_WRITES",
     "SERVER_TIME",
     "Create",
@@ -37,7 +38,10 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Op = Literal["==", "!=", "<", "<=", ">", ">=", "in"]
+Op = Literal["==", "!=", "<", "<=", ">", ">=", "in", "array_contains"]
+
+EQUALITIES: Final = frozenset({"==", "in", "array_contains"})
+"""The comparisons that leave the order of what is found free."""
 
 MAX_WRITES: Final = 500
 """The most writes in one commit. It keeps within older Firestore quotas, and retries stay small."""
@@ -160,7 +164,11 @@ Write = Create | Set | Update | Delete | Verify
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Select documents by comparing ``field`` with ``value``. Only values of the same type match, as in Firestore."""
+    """Select documents by comparing ``field`` with ``value``. Only values of the same type match, as in Firestore.
+
+    "array_contains" selects those whose ``field`` is a list with ``value`` in it. They come by id: another order, or an
+    inequality, would need an index of lists, which is not supported here.
+    """
 
     field: str
     op: Op
@@ -198,7 +206,7 @@ class Query:
 
 def ordering(query: Query) -> Sequence[Order]:
     """Return the order in force: the query's own, or by the field of its inequality, as Firestore demands."""
-    unequal = [item.field for item in query.where if item.op not in {"==", "in"}]
+    unequal = [item.field for item in query.where if item.op not in EQUALITIES]
     return query.order or [Order(field) for field in unequal[:1]]
 
 

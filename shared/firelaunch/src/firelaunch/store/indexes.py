@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .base import Filter, Order, Query
+from .base import EQUALITIES, Filter, Order, Query
 
 __all__ = ["OWN_INDEXES", "CompositeIndex", "missing_index", "needed_index"]
 
@@ -66,8 +66,8 @@ def needed_index(collection: str, where: Sequence[Filter], order: Sequence[Order
     Returns:
         None if Firestore's own indexes serve the query.
     """
-    equal = sorted({item.field for item in where if item.op in {"==", "in"}})
-    unequal = [item.field for item in where if item.op not in {"==", "in"}]
+    equal = sorted({item.field for item in where if item.op in EQUALITIES})
+    unequal = [item.field for item in where if item.op not in EQUALITIES]
     orders = list(order) or [Order(field) for field in unequal[:1]]
     sorted_by = {each.field: each.descending for each in orders if each.field not in equal}
     for field in unequal:

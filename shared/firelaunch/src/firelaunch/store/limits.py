@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ..errors import ScopeViolation, StoreError
 from ..scope import split
-from .base import MAX_WRITES, Filter, Query, Verify, Write
+from .base import EQUALITIES, MAX_WRITES, Filter, Query, Verify, Write
 
 __all__ = [
     "MAX_DEPTH",
@@ -175,6 +175,11 @@ def check_query(query: Query) -> None:
             )
     if alternatives > _ALTERNATIVES:
         raise StoreError(reason=f"the values of the filters 'in' make {alternatives} combinations; Firestore takes 30")
+    contained = [item.field for item in query.where if item.op == "array_contains"]
+    if len(contained) > 1:
+        raise StoreError(reason=f"Firestore takes one filter 'array_contains' in a query, not {len(contained)}")
+    if contained and (query.order or any(item.op not in EQUALITIES for item in query.where)):
+        raise StoreError(reason=f"{contained[0]!r} array_contains: documents that are found so come by id alone")
     unlike = [item.field for item in query.where if item.op == "!="]
     if len(unlike) > 1:
         raise StoreError(reason=f"Firestore takes one filter '!=' in a query, not {len(unlike)}")

@@ -98,15 +98,25 @@ def select(query: Query) -> tuple[str, list[Any]]:
 
 
 def _condition(item: Filter) -> tuple[str, list[Any]]:
-    value, kind = value_of(item.field), type_of(item.field)
+    if item.op == "array_contains":
+        same, parameters = _comparison(Filter(item.field, "==", item.value), "item.value", "item.type")
+        items = f"json_each(data, '$.{_checked(item.field)}')"
+        return f"({type_of(item.field)} = 'array' AND EXISTS (SELECT 1 FROM {items} AS item WHERE {same}))", parameters  # noqa: S608
+    return _comparison(item, value_of(item.field), type_of(item.field))
+
+
+def _comparison(item: Filter, value: str, kind: str) -> tuple[str, list[Any]]:
+    """Return the condition that a filter is for a value, of which ``kind`` is the JSON type, both as SQL."""
     if item.op == "in":
         # Null is equal to no value of a list, as in SQL.
-        parts = [_condition(Filter(item.field, "==", choice)) for choice in item.value if choice is not None]
+        parts = [
+            _comparison(Filter(item.field, "==", choice), value, kind) for choice in item.value if choice is not None
+        ]
         return "(" + (" OR ".join(sql for sql, _ in parts) or "0") + ")", [
             v for _, parameters in parts for v in parameters
         ]
     if item.op == "!=":
-        same, parameters = _condition(Filter(item.field, "==", item.value))
+        same, parameters = _comparison(Filter(item.field, "==", item.value), value, kind)
         return f"({kind} IS NOT NULL AND {kind} <> 'null' AND NOT ({same}))", parameters
     if item.op == "==" and isinstance(item.value, str | bytes | datetime):
         return f"({value} = ?)", [encode_scalar(item.value)]  # no value of another kind is written in the same way
