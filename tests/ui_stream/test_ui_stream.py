@@ -64,6 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "app" / "workflow.py").write_text(WORKFLOW)
     settings = made / "firelaunch.toml"
     text = settings.read_text().replace("requests_per_minute = 20\n", "requests_per_minute = 1000\n")
+    text = text.replace("[models.openai]\n", "[models.openai]\nshow_thinking = true\n")
     settings.write_text(text.replace("[limits]\n", "[limits]\ncheckpoint_seconds = 0.2\n"))
     return made
 
@@ -210,16 +211,19 @@ def test_sources_are_shown(page: Callable[..., Page]) -> None:
     assert (seen["status"], text_of(seen["messages"][-1])) == ("ready", HELLO)
 
 
-def test_a_tool_call_is_shown_with_its_result(page: Callable[..., Page], model: ModelServer) -> None:
+def test_a_tool_call_is_shown_with_the_thinking_before_it_and_its_result(
+    page: Callable[..., Page], model: ModelServer
+) -> None:
     model.script = [
-        Reply(words=["Let me see. "], calls=[("add", '{"first": 1, "second": 2}')], finish="tool_calls"),
+        Reply(["Let me see. "], calls=[("add", '{"first": 1, "second": 2}')], finish="tool_calls", thoughts="A sum."),
         Reply(words=["It", " is", " 3."]),
     ]
     (seen,) = page().plays(send("Use a tool"))
     assert (seen["status"], seen["error"]) == ("ready", None)
     kinds = [part["type"] for part in seen["messages"][-1]["parts"]]
-    assert kinds == ["step-start", "text", "tool-add", "text"]
-    tool = seen["messages"][-1]["parts"][2]
+    assert kinds == ["step-start", "reasoning", "text", "tool-add", "text"]
+    thinking, tool = (seen["messages"][-1]["parts"][number] for number in (1, 3))
+    assert (thinking["text"], thinking["state"]) == ("A sum.", "done")
     assert (tool["state"], tool["input"], tool["output"]) == ("output-available", {"first": 1, "second": 2}, 3)
 
 

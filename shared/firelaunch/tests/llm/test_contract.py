@@ -310,6 +310,14 @@ def test_what_a_model_thinks_is_paid_and_no_part_of_the_answer(served: Served, s
     assert served.meter.paid == [tokens]
 
 
+def test_what_a_model_thinks_is_told_before_the_answer_where_it_is_shown(served: Served, streamed: bool) -> None:
+    served.gateway = replace(served.gateway, show_thinking=True, effort=lambda _: "low")
+    served.will(Answer(thoughts="Let me think."))
+    chunks = list(served.session(streamed=streamed).stream(ASK))
+    assert "".join(chunk.thought for chunk in chunks) == "Let me think."
+    assert said(chunks) == "Well, hello."
+
+
 def test_what_a_model_thinks_before_it_is_cut_off_is_paid_by_its_text(served: Served) -> None:
     served.will(Answer((), "Let me think.", cut=True), Answer())
     list(served.session(streamed=True).stream(ASK))

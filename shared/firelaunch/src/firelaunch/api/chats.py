@@ -142,6 +142,9 @@ class Message(BaseModel):
     sources: list[dict[str, str]] | None = Field(
         default=None, description="What the answer rests on: `id`, `title`, and `url` or `media_type` and `filename`."
     )
+    thinking: str | None = Field(
+        default=None, description="What the model thought before it answered, if the app shows it."
+    )
     tools: list[ToolUse] | None = Field(default=None, description="The tools that were called, in order.")
 
 

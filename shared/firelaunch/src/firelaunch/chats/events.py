@@ -26,6 +26,7 @@ __all__ = [
     "Paused",
     "Source",
     "Start",
+    "Thought",
     "ToolAsked",
     "ToolCalled",
     "ToolReturned",
@@ -49,6 +50,13 @@ class Start:
 @dataclass(frozen=True, slots=True)
 class Delta:
     """A piece of the answer's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """A piece of what the model thinks, which is no part of the answer."""
 
     text: str
 
@@ -114,7 +122,7 @@ class Paused(Enum):
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 """A shared encoder, because ``json.dumps`` with an option makes a new one for each call."""
 
-Event = Start | Delta | Source | ToolCalled | ToolAsked | ToolReturned | Heartbeat | Done | Failed
+Event = Start | Delta | Thought | Source | ToolCalled | ToolAsked | ToolReturned | Heartbeat | Done | Failed
 
 STILL_HERE = b": still here\n\n"
 """A comment, which readers of server-sent events skip."""
@@ -123,9 +131,8 @@ STILL_HERE = b": still here\n\n"
 def sse(events: Iterable[Event | Paused], client: ClientConnection | None = None) -> Iterator[bytes | Paused]:
     """Encode an answer's events as server-sent events with JSON ``data``.
 
-    They are ``start``, then ``delta``, ``source``, ``tool_call``, ``tool_approval`` and ``tool_result``, then ``done``
-    or ``error``.
-    Closing the iterator closes ``events``.
+    They are ``start``, then ``delta``, ``thinking``, ``source``, ``tool_call``, ``tool_approval`` and ``tool_result``,
+    then ``done`` or ``error``. Closing the iterator closes ``events``.
 
     Args:
         client: the client's connection, if the server knows it.
@@ -152,12 +159,10 @@ def _frame(event: Event) -> bytes:
     match event:
         case Delta(text):
             return _delta(text)
-        case ToolCalled(call_id, tool, arguments):
-            name, data = "tool_call", {"id": call_id, "name": tool, "input": arguments}
-        case ToolReturned(call_id, tool, output, failure):
-            name, data = "tool_result", {"id": call_id, "name": tool, "output": output, "error": failure}
-        case ToolAsked(call_id, tool):
-            name, data = "tool_approval", {"id": call_id, "name": tool}
+        case Thought(text):
+            name, data = "thinking", {"text": text}
+        case ToolCalled() | ToolAsked() | ToolReturned():
+            name, data = _tool(event)
         case Heartbeat():
             return STILL_HERE
         case Source():
@@ -171,6 +176,17 @@ def _frame(event: Event) -> bytes:
             code, text = error.for_client
             name, data = "error", {"error": {"code": code, "message": text, "request_id": request_id}}
     return b"event: %b\ndata: %b\n\n" % (name.encode(), encode(data))
+
+
+def _tool(event: ToolCalled | ToolAsked | ToolReturned) -> tuple[str, dict[str, Any]]:
+    data: dict[str, Any] = {"id": event.id, "name": event.name}
+    match event:
+        case ToolCalled():
+            return "tool_call", data | {"input": event.input}
+        case ToolAsked():
+            return "tool_approval", data
+        case ToolReturned():
+            return "tool_result", data | {"output": event.output, "error": event.error}
 
 
 def _delta(text: str) -> bytes:

@@ -128,6 +128,8 @@ def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
         view |= {"finish": finish, "model": data.get("model"), "request_id": data.get("request_id")}
         view["citations"] = data.get("citations", [])
         view["usage"] = data.get("usage")
+        if data.get("thinking"):
+            view["thinking"] = data["thinking"]
         if data.get("sources"):
             view["sources"] = data["sources"]
         if data.get("tools"):

@@ -21,6 +21,7 @@ from .events import (
     Heartbeat,
     Paused,
     Start,
+    Thought,
     ToolAsked,
     ToolCalled,
     ToolReturned,
@@ -61,17 +62,17 @@ def ui_stream(events: Iterable[Event | Paused], client: ClientConnection | None 
 
 
 class _Parts:
-    """Encodes events as parts. It keeps track of the text that is open."""
+    """Encodes events as parts. It keeps track of the text, or the thinking, that is open."""
 
     def __init__(self) -> None:
-        self._texts = 0
-        self._open: str | None = None
+        self._begun = {"text": 0, "reasoning": 0}
+        self._kind = self._id = ""
 
     def text(self, text: str) -> bytes:
         """Return the bytes of a piece of text."""
-        if self._open is None:
+        if self._kind != "text":
             return self.encode(Delta(text))
-        return b'data: {"type": "text-delta", "id": "%b", "delta": %b}\n\n' % (self._open.encode(), quoted(text))
+        return b'data: {"type": "text-delta", "id": "%b", "delta": %b}\n\n' % (self._id.encode(), quoted(text))
 
     def encode(self, event: Event) -> bytes:
         """Return the bytes of an event's parts."""
@@ -81,24 +82,26 @@ class _Parts:
         """Return an event's parts."""
         match event:
             case Delta(text):
-                return [*self._begin_text(), {"type": "text-delta", "id": self._open, "delta": text}]
+                return [*self._begin("text"), {"type": "text-delta", "id": self._id, "delta": text}]
+            case Thought(text):
+                return [*self._begin("reasoning"), {"type": "reasoning-delta", "id": self._id, "delta": text}]
             case Start(request_id, chat_id, user_message, message_id):
                 metadata = {"request_id": request_id, "chat_id": chat_id, "user_message_id": user_message["id"]}
                 start = {"type": "start", "messageId": message_id, "messageMetadata": metadata}
                 return [start, {"type": "start-step"}]
             case Source():
-                return [*self._end_text(), _source(event)]
+                return [*self._end(), _source(event)]
             case ToolCalled() | ToolAsked() | ToolReturned():
-                return [*self._end_text(), *_tool(event)]
+                return [*self._end(), *_tool(event)]
             case Done(message, usage):
-                return [*self._end_text(), {"type": "finish-step"}, *_finish(message, usage)]
+                return [*self._end(), {"type": "finish-step"}, *_finish(message, usage)]
             case Failed(error, request_id):
                 code, text = error.for_client
                 details: dict[str, Any] = {"code": code, "message": text, "request_id": request_id}
                 if error.retry_after is not None:
                     details["retry_after"] = error.retry_after
                 return [
-                    *self._end_text(),
+                    *self._end(),
                     {
                         "type": "message-metadata",
                         "messageMetadata": {"status": "incomplete", "finish": "error", "error": details},
@@ -107,18 +110,17 @@ class _Parts:
                 ]
         return []
 
-    def _begin_text(self) -> list[dict[str, Any]]:
-        if self._open is not None:
+    def _begin(self, kind: str) -> list[dict[str, Any]]:
+        if self._kind == kind:
             return []
-        self._texts += 1
-        self._open = f"text-{self._texts}"
-        return [{"type": "text-start", "id": self._open}]
+        ended = self._end()
+        self._begun[kind] += 1
+        self._kind, self._id = kind, f"{kind}-{self._begun[kind]}"
+        return [*ended, {"type": f"{kind}-start", "id": self._id}]
 
-    def _end_text(self) -> list[dict[str, Any]]:
-        if self._open is None:
-            return []
-        text_id, self._open = self._open, None
-        return [{"type": "text-end", "id": text_id}]
+    def _end(self) -> list[dict[str, Any]]:
+        kind, self._kind = self._kind, ""
+        return [{"type": f"{kind}-end", "id": self._id}] if kind else []
 
 
 def _tool(event: ToolCalled | ToolAsked | ToolReturned) -> list[dict[str, Any]]:

@@ -94,6 +94,7 @@ class Gateway:
         thinking_tokens: the tokens that a thinking model may use in addition.
         effort: returns how much the model of a name should think; None for the model's own default.
         cache: earlier answers; None if the app has its cache off.
+        show_thinking: whether what models think is passed on.
         named: the models that a workflow may ask for, by each name that it may use.
         first_token_seconds, between_tokens_seconds: how long one try of a stream may be silent.
         pause, jitter: how to wait, and ``random.random``, as arguments for tests.
@@ -113,6 +114,7 @@ class Gateway:
     breaker: Breaker = field(default_factory=lambda: Breaker(time.monotonic))
     tool_threads: ToolThreads = field(default_factory=ToolThreads)
     named: Mapping[str, str] = field(default_factory=dict)
+    show_thinking: bool = False
 
     def model_named(self, name: str) -> str:
         """Return the model that a workflow asks for by ``name``: "chat", "cheap", or the name of one in the settings.
@@ -366,7 +368,11 @@ class ModelSession:
             try:
                 gateway = self.gateway
                 call = replace(
-                    request, model=model, thinking_tokens=gateway.allowance(model), effort=gateway.effort(model)
+                    request,
+                    model=model,
+                    thinking_tokens=gateway.allowance(model),
+                    effort=gateway.effort(model),
+                    show_thinking=gateway.show_thinking,
                 )
                 yield from self._with_retries(call, step)
             except _FINAL:
@@ -569,11 +575,12 @@ class _Reply:
             if self.streamed:
                 self.first_token = time.monotonic() - self.began
         self.texts.append(chunk.text)
-        # Tool calls are assembled here and sent on whole; thoughts only count toward the usage.
+        # Tool calls are assembled here and sent on whole; thoughts may be for the reader, and count toward the usage.
         if chunk.parts or chunk.thought:
             self.assembler.add(chunk.parts)
             self.thoughts.append(chunk.thought)
-            return Chunk(chunk.text, chunk.tokens, chunk.finish)
+            thought = chunk.thought if self.call.show_thinking else ""
+            return ToolChunk(chunk.text, chunk.tokens, chunk.finish, thought=thought)
         return chunk
 
     def end(self) -> tuple[ToolCall, ...]:

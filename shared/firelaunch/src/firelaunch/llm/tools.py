@@ -285,7 +285,7 @@ def _step(chunks: Iterator[Chunk], has_text: bool) -> Generator[Chunk, None, tup
         calls += chunk.calls
         if chunk.text:
             # The text before the tool calls stays a paragraph of its own.
-            yield Chunk("\n\n" + chunk.text, chunk.tokens, chunk.finish) if has_text and not texts else chunk
+            yield replace(chunk, text="\n\n" + chunk.text) if has_text and not texts else chunk
             texts.append(chunk.text)
         elif not chunk.calls:
             yield chunk

@@ -201,6 +201,7 @@ class ModelCall:
         max_output_tokens: the most tokens of the answer.
         thinking_tokens: the most tokens, in addition, of what the model thinks before.
         effort: how much the model should think; None for the model's default.
+        show_thinking: whether the provider should tell what the model thinks.
     """
 
     model: str
@@ -213,6 +214,7 @@ class ModelCall:
     may_call: bool = True
     thinking_tokens: int = 0
     effort: Effort | None = None
+    show_thinking: bool = False
 
     @property
     def most_tokens(self) -> int:
@@ -307,7 +309,10 @@ class Chunk:
 
     @property
     def thought(self) -> str:
-        """Text that the model thinks aloud, from the provider: it is charged as output but not part of the answer."""
+        """What the model thinks aloud, charged as output but no part of the answer; before ``text`` in one chunk.
+
+        The gateway passes it on only if the settings show it to users.
+        """
         return ""
 
 

@@ -98,6 +98,7 @@ def build(
         limits.between_tokens_seconds,
         cache=_cache(settings.cache),
         named=_named_models(settings, prompts_models),
+        show_thinking=settings.choice.show_thinking,
     )
     admission, moderate = Retries(), moderate or _moderation(settings)
     jobs = Jobs(scoped, backend or _jobs_backend(settings), settings.jobs, clock)

@@ -119,6 +119,11 @@ class ModelChoice(_Section):
         'by model, as in `{ "gpt-6-luna" = "low" }`. Without it a model thinks as its provider has it.',
     )
 
+    show_thinking: bool = Field(
+        default=False,
+        description="Whether users see what models think before they answer, as far as the provider tells it.",
+    )
+
     def effort_of(self, model: str) -> Effort | None:
         """Return how much ``model`` should think; None for its provider's default."""
         return self.effort.get(model) if isinstance(self.effort, dict) else self.effort

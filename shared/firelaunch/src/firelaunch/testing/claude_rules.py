@@ -174,6 +174,8 @@ def _check_thinking(model: str, body: Mapping[str, Any]) -> None:
         )
     if thinking and kind == "enabled":
         _check_budget(thinking["budget_tokens"], body)
+    if thinking and set(thinking) - {"type", *(("display",) if kind != "disabled" else ()), "budget_tokens"}:
+        _refuse(f"thinking.{kind}: Extra inputs are not permitted")
     thinks = kind in {"enabled", "adaptive"}
     temperature = body.get("temperature", 1.0)
     if not 0 <= temperature <= 1:

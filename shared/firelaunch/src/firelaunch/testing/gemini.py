@@ -134,7 +134,10 @@ def _call_ids(body: Mapping[str, Any], kind: str) -> list[str | None]:
 
 def _check_thinking(config: Mapping[str, Any], model: str) -> None:
     has_levels = re.match(r"gemini-(?:[3-9]|\d\d)", model) is not None
-    if set(config) - {"thinkingLevel", "thinkingBudget", "includeThoughts"} or len(config) > 1:
+    if set(config) - {"thinkingLevel", "thinkingBudget", "includeThoughts"} or {
+        "thinkingLevel",
+        "thinkingBudget",
+    } <= set(config):
         raise RequestRefused(400, "thinking_level and thinking_budget cannot be set together")
     if "thinkingLevel" in config and not has_levels:
         raise RequestRefused(400, "thinking_level is not supported by this model.")

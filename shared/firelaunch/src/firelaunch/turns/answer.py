@@ -25,6 +25,7 @@ from ..chats.events import (
     Heartbeat,
     Paused,
     Start,
+    Thought,
     ToolAsked,
     ToolCalled,
     ToolReturned,
@@ -132,6 +133,7 @@ class TurnRun:
                     self._transcript.other(event)
         for source in answer.get("sources", ()):
             self._transcript.other(Source(**source))
+        self._transcript.thought(answer.get("thinking") or "")
         self._transcript.text(answer["text"])
 
     def outlive_client(self, seconds: float | None) -> None:
@@ -234,6 +236,8 @@ class TurnRun:
                 if not hosted:  # the stream loop does it for all its streams
                     self.pulse()
                 self._finish = chunk.finish or self._finish
+                if chunk.thought and (thought := self._transcript.thought(chunk.thought)):
+                    yield Thought(thought)
                 if chunk.source is not None:
                     yield self._transcript.other(chunk.source)
                     continue
@@ -242,7 +246,7 @@ class TurnRun:
                         yield self._transcript.other(event)
                     continue
                 if not chunk.text:
-                    if chunk.tokens is None and chunk.finish is None and chunk is not WAITING:
+                    if chunk.tokens is None and chunk.finish is None and not chunk.thought and chunk is not WAITING:
                         yield Heartbeat()
                 # The client has the text of a `Passed` chunk already.
                 elif type(chunk) is not Passed and (text := self._shown_text(chunk.text)):
@@ -291,6 +295,8 @@ class TurnRun:
         }
         if self.begun is not None:
             answer |= _joined(self.begun.data, answer)
+        if thinking := self._transcript.thinking:
+            answer["thinking"] = thinking
         if sources := self._transcript.sources():
             answer["sources"] = [source.view() for source in sources]
         if self._tools:

@@ -61,11 +61,15 @@ def logged(workflow: Workflow) -> Workflow:
 def checked(chunks: Iterable[Chunk], *checks: Check) -> Iterator[Chunk]:
     """Hold the answer back until it is complete, and yield it if it passes ``checks``.
 
+    What the model thinks is left out, because nobody checks it.
+
     Raises:
         AnswerWithheld: a check found a problem. The answer is neither sent nor stored, and it is paid.
     """
     held = []
     for chunk in chunks:
+        if chunk.thought:
+            chunk = Chunk(chunk.text, chunk.tokens, chunk.finish)
         if chunk.text:
             held.append(chunk)
         else:

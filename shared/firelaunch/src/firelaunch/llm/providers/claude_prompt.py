@@ -69,12 +69,14 @@ def _thinking(call: ModelCall) -> tuple[dict[str, Any] | None, str | None]:
     kind, effort = thinking_of(call.model), call.effort
     if kind == "budget":
         return _budget(call), None
+    adaptive = {"type": "adaptive"} | ({"display": "summarized"} if call.show_thinking else {})
     if effort is None:
-        return None, None
+        # What a model does by default is asked for only to see its thoughts.
+        return adaptive if call.show_thinking and kind != "optional" else None, None
     if effort != "none":
-        return {"type": "adaptive"}, "low" if effort == "minimal" else effort
+        return adaptive, "low" if effort == "minimal" else effort
     if kind == "always":
-        return None, "low"
+        return adaptive if call.show_thinking else None, "low"
     return {"type": "between_tools" if kind == "between_tools" else "disabled"}, None
 
 

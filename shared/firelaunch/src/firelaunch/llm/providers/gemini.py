@@ -18,7 +18,7 @@ from ...errors import ModelUnavailable
 from ..fields import figure, items, json_text, table, text, word
 from ..finish import Finish, finish_of
 from ..parameters import Body, ParameterRefusal, RefusedParameters
-from ..thinking import Effort, is_gemini_with_levels
+from ..thinking import Effort, is_gemini_with_levels, thinks
 from ..types import MADE_ID, CallPart, Chunk, Message, ModelCall, TokenCounts, ToolCall, ToolChunk
 from ..wire.http import Transport
 from ..wire.relay import relay, whole_chunk
@@ -77,8 +77,11 @@ class GeminiProvider:
 def _body(call: ModelCall) -> dict[str, Any]:
     system_texts = [message["content"] for message in call.messages if message["role"] == "system"]
     config: dict[str, Any] = {"maxOutputTokens": call.most_tokens}
-    if call.effort is not None:
-        config["thinkingConfig"] = _thinking(call.model, call.effort)
+    thinking = _thinking(call.model, call.effort) if call.effort is not None else {}
+    if call.show_thinking and thinks(call.model, call.effort):
+        thinking["includeThoughts"] = True
+    if thinking:
+        config["thinkingConfig"] = thinking
     if call.temperature is not None:
         config["temperature"] = call.temperature
     if call.shape is not None:
@@ -143,7 +146,7 @@ def _without(body: Body, refused: frozenset[ParameterRefusal]) -> Body:
         while level is not None and ParameterRefusal("thinkingConfig", level) in refused:
             level = _NEXT_LEVEL.get(level)
         if level is not None:
-            config["thinkingConfig"] = {"thinkingLevel": level}
+            config["thinkingConfig"] = {**thinking, "thinkingLevel": level}
         elif "thinkingBudget" in thinking:
             config["thinkingConfig"] = thinking
     return {**body, "generationConfig": config}
