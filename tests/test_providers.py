@@ -37,8 +37,8 @@ def test_the_page_has_every_quirk() -> None:
 class Scripted(ModelServer):
     """A server that plays the quirk that the user names, in pieces of its own and slowly, as streams come."""
 
-    def _next(self, request: dict[str, Any], path: str, headers: dict[str, str]) -> Action:
-        super()._next(request, path, headers)
+    def _next(self, request: dict[str, Any], authorization: str) -> Action:
+        super()._next(request, authorization)
         named = re.search(r"<(\d+)>", request["messages"][-1]["content"])
         assert named, request
         action = STREAMS[int(named[1])].actions[0]

@@ -135,12 +135,15 @@ class ModelServer:
         """Return the model of each request, in order."""
         return [request["model"] for request in self.requests]
 
-    def _next(self, request: dict[str, Any], path: str, headers: dict[str, str]) -> Action:
+    def _note(self, path: str, headers: dict[str, str]) -> None:
         with self._lock:
-            self.requests.append(request)
-            self.authorizations.append(headers.get("authorization", ""))
             self.paths.append(path)
             self.headers.append(headers)
+
+    def _next(self, request: dict[str, Any], authorization: str) -> Action:
+        with self._lock:
+            self.requests.append(request)
+            self.authorizations.append(authorization)
             return self.script.pop(0) if self.script else self.default
 
 
@@ -163,7 +166,8 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 
             if self.path.endswith("/moderations"):
                 self._moderate(request["input"])
                 return
-            action = owner._next(request, self.path, {name.lower(): value for name, value in self.headers.items()})
+            owner._note(self.path, {name.lower(): value for name, value in self.headers.items()})
+            action = owner._next(request, self.headers.get("Authorization", ""))
             refused = None if isinstance(action, Raw) else chat_problem(request) or owner.refusal(request)
             if refused is not None:
                 message, parameter = refused if isinstance(refused, tuple) else (refused, None)
