@@ -56,7 +56,7 @@ class Books(ModelServer):
     def _next(self, request: dict[str, Any], authorization: str) -> Action:  # noqa: ARG002 - the server's own signature
         asked = next(m["content"] for m in reversed(request["messages"]) if m["role"] == "user")
         with self._open.lock:
-            attempt = self._open.attempts[asked.split()[0]]
+            attempt = self._open.attempts[asked.rpartition("\n\n")[2].split()[0]]
             action = attempt.script.pop(0) if attempt.script else Reply()
             attempt.calls += 1
             attempt.charged += _charge(request, action, dense_tokens)
