@@ -316,6 +316,7 @@ def test_public_routes_are_bounded_a_minute_in_all_and_others_by_their_user(make
     assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
     assert answers[-1].get_json()["error"]["code"] == "rate_limited"
     assert 1 <= int(answers[-1].headers["Retry-After"]) <= 12
+    assert client.get("/v1/exports/j1/file?key=x").status_code == 429, "links of exports need no token either"
     assert sign_in(app, "ada").get("/api/meals").status_code == 200
 
 
