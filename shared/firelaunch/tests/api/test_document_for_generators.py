@@ -8,12 +8,12 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
-from firelaunch import Body, Collection, Record, Routes, crud
+from firelaunch import Body, Collection, PageQuery, Record, Routes, crud
 from firelaunch import Path as RecordKey
 from firelaunch.api.document import describe
 from firelaunch.api.schemas import Schemas
@@ -31,6 +31,20 @@ from pydantic import BaseModel, Field
 REFERENCE = "#/components/schemas/"
 MAP_OR_ANYTHING = {"additionalProperties", "description", "type", "readOnly"}
 """The keys of an object's schema that has no fields of its own."""
+
+
+class Level(IntEnum):
+    """How much."""
+
+    LOW = 1
+    HIGH = 2
+
+
+class Found(BaseModel):
+    """Something with a field of bytes, which JSON has as a string."""
+
+    content: bytes = b"x"
+    level: Level = Level.LOW
 
 
 class Colour(StrEnum):
@@ -60,10 +74,25 @@ class Chat(Record):
     links: list[dict[str, str]] | None = None
 
 
+class Sea(BaseModel):
+    """By ship."""
+
+    way: Literal["sea"] = "sea"
+    port: str = ""
+
+
+class Air(BaseModel):
+    """By plane."""
+
+    way: Literal["air"] = "air"
+    hours: tuple[int, int] = (0, 24)
+
+
 class Order(Body):
     """Something to be done with parts."""
 
     part: Part = Part(name="wheel")
+    by: Annotated[Sea | Air, Field(discriminator="way")] | None = None
     urgent: bool = False
 
 
@@ -83,6 +112,12 @@ def create_chat(body: Order) -> Part:
 def delete() -> list[Part]:
     """List orders; a view may have any name."""
     return [Part(name="wheel")]
+
+
+@own.get("/found")
+def found(query: PageQuery) -> Found | None:
+    """Find it, or nothing."""
+    return Found() if query.limit > 1 else None
 
 
 @own.put("/pictures/<id>", consumes=("image/png", "image/jpeg"))
@@ -281,6 +316,14 @@ def test_a_default_makes_nothing_required_of_a_client(document: dict[str, Any], 
             assert not (parameter.get("required") and "default" in parameter["schema"]), name
 
 
+def test_the_field_that_tells_a_unions_members_apart_is_required(app: App, schemas: dict[str, Any]) -> None:
+    assert schemas["Sea"]["required"] == schemas["Air"]["required"] == ["way"]
+    assert schemas["Air"]["properties"]["hours"]["items"] == {}
+    ada = sign_in(app, "ada")
+    assert ada.post("/api/orders", {"by": {"way": "air", "hours": [1, 2]}}).status_code == 200
+    assert ada.post("/api/orders", {"by": {"hours": [1, 2]}}).status_code == 400
+
+
 def test_what_pydantic_writes_is_always_there_and_the_document_says_so(
     app: App, document: dict[str, Any], schemas: dict[str, Any]
 ) -> None:
@@ -304,6 +347,18 @@ def test_the_orders_of_a_list_have_names_that_languages_allow(document: dict[str
     names = dict(zip(order["x-enum-varnames"], order["enum"], strict=True))
     assert names["said_at_descending"] == "-said_at"
     assert all(name.isidentifier() for name in names)
+
+
+def test_an_answer_that_may_be_nothing_is_a_204_and_its_bytes_and_numbers_are_what_json_has(
+    app: App, document: dict[str, Any], schemas: dict[str, Any]
+) -> None:
+    answers = document["paths"]["/api/found"]["get"]["responses"]
+    assert {status for status in answers if status < "3"} == {"200", "204"}
+    assert schemas["Found"]["properties"]["content"] == {"type": "string"}
+    assert schemas["Level"]["x-enum-varnames"] == ["LOW", "HIGH"]
+    ada = sign_in(app, "ada")
+    assert ada.get("/api/found").get_json() == {"content": "x", "level": 1}
+    assert ada.get("/api/found?limit=1").status_code == 204
 
 
 def test_a_body_that_is_no_json_is_described_and_no_other_is_taken(app: App, document: dict[str, Any]) -> None:

@@ -171,7 +171,7 @@ def _parameters(place: str, schema: Mapping[str, Any]) -> Iterator[dict[str, Any
 
 def _present(field: Mapping[str, Any]) -> dict[str, Any]:
     """Return a parameter's schema without null: a parameter that is left out has no value at all."""
-    shown = {key: value for key, value in field.items() if not (key == "default" and value is None)}
+    shown = {key: value for key, value in field.items() if not (key == "default" and value in (None, [], {}))}
     kinds = [kind for kind in shown.get("anyOf", ()) if kind != {"type": "null"}]
     if len(kinds) == 1:
         del shown["anyOf"]

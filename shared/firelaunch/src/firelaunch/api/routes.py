@@ -149,7 +149,9 @@ class Route:
         if hint is Any:
             return {self.status or 200: {}}
         paired = get_origin(self.hints["return"]) is tuple and self.status is None
-        return {"2XX" if paired else self.status or 200: _documented(hint, self.view.__name__)}
+        something = _without_none(hint)
+        answers = {"2XX" if paired else self.status or 200: _documented(something, self.view.__name__)}
+        return {**answers, 204: None} if something is not hint and self.status in (None, 200) else answers
 
     def served(self) -> Callable[..., Any]:
         """Return the view, whose models and lists of models become JSON.
@@ -302,6 +304,14 @@ def _body_type(hint: Any) -> Any:
         kinds = [kind for kind in kinds if kind is not Any] or [Any]
         return kinds[0] if len(kinds) == 1 else Union[tuple(kinds)]  # noqa: UP007 - made of a list
     return Any if isinstance(hint, type) and issubclass(hint, Response) else hint
+
+
+def _without_none(hint: Any) -> Any:
+    """Return the type of an answer that has a body: None has none, and is a 204."""
+    if get_origin(hint) not in {Union, UnionType} or NoneType not in get_args(hint):
+        return hint
+    kinds = tuple(kind for kind in get_args(hint) if kind is not NoneType)
+    return Union[kinds]  # noqa: UP007 - made of a list
 
 
 def _documented(hint: Any, view: str) -> type[BaseModel]:

@@ -31,6 +31,21 @@ class _Generator(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
         return False
 
+    def bytes_schema(self, schema: Any) -> dict[str, Any]:
+        """Return the schema of bytes in JSON: a string, while "binary" is a file to generators of clients."""
+        found = super().bytes_schema(schema)
+        return {key: value for key, value in found.items() if value != "binary"}
+
+    def tuple_schema(self, schema: Any) -> dict[str, Any]:
+        """Return the schema of a tuple with ``items``, without which tools take an array for faulty."""
+        return {"items": {}, **super().tuple_schema(schema)}
+
+    def enum_schema(self, schema: Any) -> dict[str, Any]:
+        """Return the schema of an enum. Numbers get the names that they have in Python."""
+        found = super().enum_schema(schema)
+        numbers = all(isinstance(member.value, int) for member in schema["members"])
+        return {**found, "x-enum-varnames": [member.name for member in schema["members"]]} if numbers else found
+
     def get_default_value(self, schema: Any) -> Any:
         factory = schema.get("default_factory")
         return factory() if factory in _EMPTY else super().get_default_value(schema)
@@ -101,7 +116,18 @@ class Schemas:
                 shown = _without_defaults(_referring(schema, names), use)
                 self.named[name] = shown
                 self._name_choices(name, shown.get("properties", {}), use)
+        for name in names.values():
+            self._require_tags(self.named[name.removeprefix(_NAMED)])
         return names
+
+    def _require_tags(self, value: Any) -> None:
+        """Make the field required by which a union's members are told apart: pydantic wants it, default or not."""
+        for schema in _inner(value):
+            tag = schema.get("discriminator")
+            if isinstance(tag, dict) and isinstance(tag.get("mapping"), dict):
+                for reference in tag["mapping"].values():
+                    required = self.named[reference.removeprefix(_NAMED)].setdefault("required", [])
+                    required += [] if tag["propertyName"] in required else [tag["propertyName"]]
 
     def _name_choices(self, name: str, fields: dict[str, Any], use: Use) -> None:
         """Name what a field has beside null, if it is an enum or a map: generators would make up a name."""
@@ -149,12 +175,18 @@ def _closure(name: str, definitions: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _local_references(value: Any) -> Iterator[str]:
-    if isinstance(value, str) and value.startswith(_LOCAL):
-        yield value.removeprefix(_LOCAL)
-    elif isinstance(value, dict):
-        yield from chain.from_iterable(map(_local_references, value.values()))
-    elif isinstance(value, list):
-        yield from chain.from_iterable(map(_local_references, value))
+    for schema in _inner(value):
+        mapping = schema.get("mapping")
+        texts = [schema.get("$ref"), *(mapping.values() if isinstance(mapping, dict) else ())]
+        yield from (text.removeprefix(_LOCAL) for text in texts if isinstance(text, str) and text.startswith(_LOCAL))
+
+
+def _inner(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield all objects within a schema, itself too."""
+    if isinstance(value, dict):
+        yield value
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    yield from chain.from_iterable(map(_inner, items))
 
 
 def _referring(value: Any, names: Mapping[str, str]) -> Any:

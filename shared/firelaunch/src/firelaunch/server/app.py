@@ -189,6 +189,8 @@ class App(OpenAPI):
             validation_error_callback=invalid,
             static_folder=None,
         )
+        # A slash at the end of a path changes nothing: a redirect would fail a preflight, and lose some bodies.
+        self.url_map.strict_slashes = False
         self.declared = Declared(tuple(routes), tuple(collections), tuple(jobs), tuple(events))
         self.shutdown = Shutdown()
         self.about = ""
@@ -219,8 +221,6 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     own = OwnRoutes(app.declared.routes, _routes(), settings, app.declared.collections)
     app.info.title = settings.app.name
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
-    # A slash at the end of a path changes nothing: a redirect would fail a browser's preflight, and lose some bodies.
-    app.url_map.strict_slashes = False
     app.write_seconds = settings.limits.write_seconds
     app.body_seconds = settings.limits.body_seconds
     app.about = f": {settings.app.id}, {settings.environment.mode} mode, {settings.provider} model"
@@ -365,7 +365,7 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
 
 def _drop_type_without_body(response: Response) -> None:
     """Take Flask's default type from an answer that has no body, which a client would try to read."""
-    if response.status_code in _BODILESS:
+    if response.status_code in _BODILESS or (response.is_sequence and not any(response.response)):
         response.headers.pop("Content-Type", None)
 
 
