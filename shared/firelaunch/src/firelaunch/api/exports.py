@@ -92,6 +92,7 @@ def get(path: Path) -> dict[str, Any]:
     "/exports/<id>/file",
     public=True,
     responses={200: _FILE, **errors_of_anyone(InvalidId, NotFound, RateLimited, *OF_THE_STORE)},
+    operation_id="getExportFileByLink",
     summary="Fetch an export's file by its link",
     description="The `url` of an export. It needs no token, as its `key` says who may have the file, and until when.",
 )
