@@ -183,6 +183,42 @@ def test_a_cut_answer_goes_on_in_the_same_message(page: Callable[..., Page], mod
     assert whole["messages"][-1]["metadata"]["status"] == "complete"
 
 
+def test_an_earlier_message_is_edited_and_an_earlier_answer_is_made_anew(
+    page: Callable[..., Page], model: ModelServer
+) -> None:
+    here = page()
+    *_, before = here.plays(send("One"), send("Two"), send("Three"))
+    first, second = before["messages"][0]["id"], before["messages"][3]["id"]
+    edited, anew = here.plays(
+        {"do": "regenerate", "messageId": second},
+        {"do": "edit", "messageId": first, "text": "Eins"},
+        messages=before["messages"],
+    )
+    assert (edited["status"], edited["error"]) == ("ready", None)
+    assert shown(edited) == [("user", "One"), ("assistant", HELLO), ("user", "Two"), ("assistant", HELLO)]
+    assert (anew["status"], anew["error"]) == ("ready", None)
+    assert shown(anew) == stored(here) == [("user", "Eins"), ("assistant", HELLO)]
+
+
+def test_a_reloaded_page_goes_on_with_the_messages_of_the_service(page: Callable[..., Page]) -> None:
+    here = page()
+    here.plays(send("With sources"), send("Two"))
+    loaded = here.user.call("GET", f"/v1/chat/{here.chat}").json()["messages"]
+    kinds = [[part["type"] for part in message["parts"]] for message in loaded]
+    assert kinds == [
+        ["text"],
+        ["step-start", "text", "source-url", "source-document"],
+        ["text"],
+        ["step-start", "text"],
+    ]
+    edited, after = here.plays(
+        {"do": "edit", "messageId": loaded[2]["id"], "text": "Zwei"}, send("Three"), messages=loaded
+    )
+    assert (edited["status"], edited["error"], after["error"]) == ("ready", None, None)
+    assert shown(after) == stored(here)
+    assert [text for _, text in shown(after)] == ["With sources", HELLO, "Zwei", HELLO, "Three", HELLO]
+
+
 @pytest.mark.parametrize("approved", [True, False])
 def test_a_tool_waits_for_the_users_approval(page: Callable[..., Page], model: ModelServer, approved: bool) -> None:
     here = page()

@@ -41,7 +41,9 @@ const chat = new Chat({
       return response.body ? new Response(response.body.pipeThrough(wire()), response) : response;
     },
     ...(asked.lastAlone && {
-      prepareSendMessagesRequest: ({ id, messages, trigger }) => ({ body: { id, trigger, message: messages.at(-1) } }),
+      prepareSendMessagesRequest: ({ id, messages, trigger, messageId }) => ({
+        body: { id, trigger, messageId, message: messages.at(-1) },
+      }),
     }),
   }),
 });

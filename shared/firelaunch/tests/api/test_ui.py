@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from firelaunch import Tool
 from firelaunch.llm.types import Chunk, Source
 from firelaunch.server.app import App
 from firelaunch.testing.apps import User, events, sign_in
 from firelaunch.testing.models import Fault, ModelServer, Reply
+from firelaunch.turns.turn import Turn
 from werkzeug.test import TestResponse
 
 HELLO = "Hello from the model."
@@ -149,11 +151,59 @@ def test_an_answer_is_made_anew_for_a_client_that_has_the_messages_from_the_serv
     assert len(model.requests) == 2
 
 
-def test_only_the_latest_answer_is_made_anew(ada: User) -> None:
+def test_a_new_answer_to_an_earlier_message_replaces_what_followed(ada: User) -> None:
     ask(ada, "One", "m1")
     ask(ada, "Two", "m2")
-    refused = again(ada, name="m1")
+    assert text_of(again(ada, name="m1")) == HELLO
+    assert stored(ada) == [("user", "One"), ("assistant", HELLO)]
+    refused = again(ada, name="m2")
     assert (refused.status_code, refused.get_json()["error"]["code"]) == (409, "conflict")
+
+
+def test_a_message_is_edited_under_the_id_that_its_client_gave_it(ada: User, model: ModelServer) -> None:
+    ask(ada, "One", "m1")
+    ask(ada, "Two", "m2")
+    for text in ("Uno", "Eins"):
+        assert text_of(ask(ada, text, "m1", messageId="m1")) == HELLO
+        assert stored(ada) == [("user", text), ("assistant", HELLO)]
+    calls = len(model.requests)
+    assert text_of(ask(ada, "Eins", "m1", messageId="m1")) == HELLO
+    assert len(model.requests) == calls
+    assert text_of(again(ada, "not read", "m1")) == HELLO
+    assert [m["content"] for m in model.requests[-1]["messages"]] == ["You are Demo.", "Eins"]
+
+
+def test_a_chat_is_read_as_the_messages_of_use_chat(make_app: Any, model: ModelServer) -> None:
+    def add(first: int, second: int) -> int:
+        """The sum."""
+        return first + second
+
+    def pay(amount: int) -> str:
+        """Pay."""
+        return "paid"
+
+    def answer(turn: Turn) -> Iterator[Chunk]:
+        yield Chunk(source=Source("s1", "Rivers", url="https://example.com/"))
+        tools = [add, Tool(pay, approve=True)]
+        yield from turn.llm.stream([*turn.history, {"role": "user", "content": turn.text}], tools=tools)
+
+    ada = sign_in(make_app(answer=answer, OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url), "ada")
+    calls = [("add", '{"first": 1, "second": 2}'), ("add", "{}"), ("pay", '{"amount": 5}')]
+    model.script = [Reply(("Hm.",), calls=calls, finish="tool_calls")]
+    begun = parts(ask(ada, "One"))[0]
+    chat = ada.get("/v1/chat/c1").get_json()
+    question, reply = chat["messages"]
+    assert (chat["id"], chat["next_cursor"]) == ("c1", None)
+    assert question["parts"] == [{"type": "text", "text": "One"}]
+    assert (reply["id"], reply["role"]) == (begun["messageId"], "assistant")
+    kinds_of = [part["type"] for part in reply["parts"]]
+    assert kinds_of == ["step-start", "tool-add", "tool-add", "tool-pay", "text", "source-url"]
+    states = [part["state"] for part in reply["parts"] if part["type"].startswith("tool-")]
+    assert states == ["output-available", "output-error", "approval-requested"]
+    assert reply["parts"][1]["output"] == 3
+    assert reply["metadata"]["finish"] == "tool_calls"
+    assert reply["metadata"]["request_id"]
+    assert ada.get("/v1/chat/none").status_code == 404
 
 
 def test_an_answer_that_failed_to_be_made_anew_leaves_the_old_one(ada: User, model: ModelServer) -> None:

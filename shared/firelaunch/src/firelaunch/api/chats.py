@@ -10,10 +10,10 @@ from flask import Response, request
 from pydantic import BaseModel, Field, model_validator
 
 from ..chats.events import Done, Event, Failed, Paused, sse
-from ..errors import AlreadyExists, BadRequest, Conflict, FirelaunchError, InvalidCursor, TooLarge
+from ..errors import AlreadyExists, BadRequest, Conflict, FirelaunchError, InvalidCursor, NotFound, TooLarge
 from ..llm.finish import Finish
 from ..turns.approvals import Decision
-from ..turns.send import Continuation
+from ..turns.send import ClientMessage, Continuation, is_message_id
 from .base import (
     KEY_HEADER,
     Body,
@@ -66,6 +66,12 @@ class NewMessage(Body):
     text: str | None = Field(
         default=None, min_length=1, description="At most limits.message_characters characters. Left out to continue."
     )
+    replaces: str | None = Field(
+        default=None,
+        max_length=64,
+        description="The id of an earlier message of the user's. `text`, or without it the message's own text, is "
+        "answered in its place, and what followed is replaced.",
+    )
     continues: str | None = Field(
         default=None,
         max_length=64,
@@ -77,8 +83,10 @@ class NewMessage(Body):
 
     @model_validator(mode="after")
     def _either(self) -> Self:
-        if (self.text is None) == (self.continues is None):
-            raise ValueError("Send either text or continues.")
+        if self.continues is None and self.text is None and self.replaces is None:
+            raise ValueError("Send text, or replaces or continues.")
+        if self.continues is not None and (self.text is not None or self.replaces is not None):
+            raise ValueError("Send continues without text and replaces.")
         if self.approvals and self.continues is None:
             raise ValueError("Name the answer whose tool calls you approve in continues.")
         return self
@@ -146,6 +154,7 @@ class Message(BaseModel):
         default=None, description="What the model thought before it answered, if the app shows it."
     )
     tools: list[ToolUse] | None = Field(default=None, description="The tools that were called, in order.")
+    replaced: bool = Field(default=False, description="Whether an edit or a new answer has replaced it.")
 
 
 class ChatPage(BaseModel):
@@ -154,6 +163,12 @@ class ChatPage(BaseModel):
     model_config = example({"items": [CHAT], "next_cursor": None})
     items: list[Chat]
     next_cursor: str | None
+
+
+class MessagesQuery(PageQuery):
+    """Which page of a chat's messages."""
+
+    replaced: bool = Field(default=False, description="Also list messages that were replaced.")
 
 
 class ChatWithMessages(Chat):
@@ -211,6 +226,13 @@ def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
         decisions = {each.id: Decision(each.approved, each.reason) for each in body.approvals}
         continuation = Continuation(path.id, body.continues, decisions, key)
         run = turns.go_on(caller(), continuation, streamed=streamed, client=connection)
+    elif body.replaces is not None:
+        if not is_message_id(body.replaces):
+            raise NotFound
+        text = "" if body.text is None else text_within_limit(body.text)
+        edit = body.text is not None
+        message = ClientMessage(path.id, body.replaces, text, regenerate=not edit, edit=edit, key=key)
+        run = turns.begin_named(caller(), message, connection, streamed=streamed)
     else:
         run = turns.begin(caller(), path.id, text_within_limit(body.text), key, streamed=streamed, client=connection)
     return event_stream(sse(run.events(), connection)) if streamed else whole(run.events())
@@ -222,9 +244,10 @@ def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
     operation_id="getChat",
     summary="Read a chat and its messages",
 )
-def get(path: Path, query: PageQuery) -> dict[str, Any]:
+def get(path: Path, query: MessagesQuery) -> dict[str, Any]:
     """Read a chat and its messages."""
-    chat, page = services().chats.get(caller().scope, path.id, query.limit, query.cursor)
+    chats = services().chats
+    chat, page = chats.get(caller().scope, path.id, query.limit, query.cursor, replaced=query.replaced)
     return {**chat, "messages": page.items, "next_cursor": page.next_cursor}
 
 

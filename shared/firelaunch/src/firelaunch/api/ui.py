@@ -7,15 +7,15 @@ from typing import Annotated, Any, Literal
 from flask import Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from ..chats.ui_events import UI_HEADERS, ui_stream
-from ..errors import BadRequest, Conflict
+from ..chats.ui_events import UI_HEADERS, ui_message, ui_stream
+from ..errors import BadRequest, Conflict, InvalidCursor
 from ..turns.answer import Replay, TurnRun
 from ..turns.approvals import Decision
 from ..turns.send import ClientMessage, Continuation, is_answer_id
-from .base import backend, caller, client, event_stream, example, streamed
+from .base import PageQuery, Path, backend, caller, client, event_stream, example, services, streamed
 from .chats import text_within_limit
 from .examples import UI_QUESTION, UI_STREAM
-from .refusals import OF_A_TURN, errors
+from .refusals import OF_A_CHAT, OF_A_TURN, errors
 from .routes import Routes
 
 __all__ = ["api"]
@@ -95,6 +95,11 @@ class UIChat(BaseModel):
         default=None, description="In its place all messages. The last one counts; the service has the others."
     )
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
+    message_id: str | None = Field(
+        default=None,
+        alias="messageId",
+        description="With `submit-message`: the id of the last message, if it is edited.",
+    )
 
     def last(self) -> UIMessage:
         """The message to be answered.
@@ -108,7 +113,30 @@ class UIChat(BaseModel):
         return messages[0]
 
 
+class UIPage(BaseModel):
+    """A chat's latest messages as the AI SDK has them, oldest first."""
+
+    model_config = example({"id": "my-chat", "messages": [UI_QUESTION], "next_cursor": None})
+    id: str
+    messages: list[dict[str, Any]] = Field(description="UI messages, for `messages` of useChat.")
+    next_cursor: str | None = Field(description="Leads to earlier messages.")
+
+
 api = Routes("ui", "useChat", prefix="/v1")
+
+
+@api.get(
+    "/chat/<id>",
+    responses={200: UIPage, **errors(*OF_A_CHAT, InvalidCursor)},
+    operation_id="getForUseChat",
+    summary="Read a chat for useChat",
+    description="The messages of a chat with their tools, sources and metadata, to begin useChat with after a reload.",
+)
+def read(path: Path, query: PageQuery) -> dict[str, Any]:
+    """Read a chat for useChat."""
+    _, page = services().chats.get(caller().scope, path.id, query.limit, query.cursor)
+    messages = [ui_message(view) for view in page.items]
+    return {"id": path.id, "messages": messages, "next_cursor": page.next_cursor}
 
 
 @api.post(
@@ -131,6 +159,8 @@ def send(body: UIChat) -> Response:
         run = turns.go_on(caller(), continuation, streamed=True, client=connection)
     else:
         text = text_within_limit(last.user_text())
-        message = ClientMessage(body.id, last.id, text, regenerate=body.trigger == "regenerate-message")
+        regenerate = body.trigger == "regenerate-message"
+        edit = not regenerate and body.message_id == last.id
+        message = ClientMessage(body.id, last.id, text, regenerate=regenerate, edit=edit)
         run = turns.begin_named(caller(), message, connection)
     return event_stream(ui_stream(run.events(), connection), UI_HEADERS)

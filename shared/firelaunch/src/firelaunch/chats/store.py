@@ -12,11 +12,11 @@ from ..errors import NotFound
 from ..paging import Page, iso_time, page_after, page_cursor
 from ..scope import Scope
 from ..store.base import Create, Delete, DocumentStore, Order, Query, Update
+from .branches import LATEST, is_current, latest_current, spans_of
 
 __all__ = ["Chats", "chat_view", "message_view", "new_chat"]
 
 _NEWEST = (Order("updated_at", descending=True),)
-_LATEST = (Order("created_at", descending=True),)
 
 
 class Chats:
@@ -47,18 +47,28 @@ class Chats:
         return Page(items, page_cursor(chats, limit, "updated_at"))
 
     def get(
-        self, scope: Scope, chat_id: str, limit: int, cursor: str | None
+        self, scope: Scope, chat_id: str, limit: int, cursor: str | None, *, replaced: bool = False
     ) -> tuple[dict[str, Any], Page[dict[str, Any]]]:
         """Return a chat and its latest ``limit`` messages, oldest first. The cursor leads to earlier messages.
+
+        Args:
+            replaced: whether to return messages, too, that were replaced (see :mod:`.branches`).
 
         Raises:
             InvalidCursor: ``cursor`` is not one of ours.
         """
-        query = Query(scope.messages(chat_id), order=_LATEST, limit=limit + 1, after=page_after(cursor))
+        most = limit + 1
+        query = Query(scope.messages(chat_id), order=LATEST, limit=most, after=page_after(cursor))
         (chat,), (messages,) = self._store.read([scope.chat(chat_id)], [query])
         if chat is None:
             raise NotFound
-        items = [message_view(d.id, d.data) for d in reversed(messages[:limit])]
+        spans = spans_of(chat.data)
+        if not replaced:
+            messages = latest_current(self._store, scope.messages(chat_id), spans, messages, most, most)
+        items = [
+            message_view(d.id, d.data) | ({} if is_current(d.data, spans) else {"replaced": True})
+            for d in reversed(messages[:limit])
+        ]
         return chat_view(chat.id, chat.data), Page(items, page_cursor(messages, limit, "created_at"))
 
     def change(self, scope: Scope, chat_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:

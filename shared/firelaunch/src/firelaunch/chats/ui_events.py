@@ -7,7 +7,7 @@ https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol#data-stream-protocol describes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..llm.client_connection import ClientConnection
@@ -30,7 +30,7 @@ from .events import (
     quoted,
 )
 
-__all__ = ["UI_HEADERS", "ui_stream"]
+__all__ = ["UI_HEADERS", "ui_message", "ui_stream"]
 
 UI_HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
 """The response headers that tell a reader the version of the protocol."""
@@ -59,6 +59,35 @@ def ui_stream(events: Iterable[Event | Paused], client: ClientConnection | None 
         yield b"data: [DONE]\n\n"
     finally:
         close(events)
+
+
+def ui_message(view: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message as ``useChat`` keeps it, from the view of :func:`.store.message_view`.
+
+    A stored answer does not say where in its text its tools were called, so their parts come first.
+    """
+    message: dict[str, Any] = {"id": view["id"], "role": view["role"]}
+    text = [{"type": "text", "text": view["text"]}] if view["text"] else []
+    if view["role"] == "user":
+        return {**message, "parts": text, "metadata": {"created_at": view["created_at"]}}
+    tools = [_stored_tool(use) for use in view.get("tools", ())]
+    sources = [_source(Source(**source)) for source in view.get("sources", ())]
+    names = ("request_id", "status", "finish", "created_at", "usage")
+    metadata = {name: view[name] for name in names}
+    return {**message, "parts": [{"type": "step-start"}, *tools, *text, *sources], "metadata": metadata}
+
+
+def _stored_tool(use: Mapping[str, Any]) -> dict[str, Any]:
+    part = {"type": f"tool-{use['name']}", "toolCallId": use["id"], "input": use["input"], **_OURS}
+    if use["approve_until"] is not None:
+        return {**part, "state": "approval-requested", "approval": {"id": use["id"]}}
+    match use["error"]:
+        case None:
+            return {**part, "state": "output-available", "output": use["output"]}
+        case "denied":
+            return {**part, "state": "output-denied", "approval": {"id": use["id"], "approved": False}}
+        case error:
+            return {**part, "state": "output-error", "errorText": error}
 
 
 class _Parts:

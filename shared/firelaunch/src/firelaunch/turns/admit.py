@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..chats.branches import LATEST, Span, is_current, latest_current, spans_of, with_span
 from ..chats.checkpoints import Checkpointer, Checkpoints
 from ..chats.store import message_view, new_chat
 from ..errors import Conflict, IdempotencyMismatch, NotFound, RequestInProgress
@@ -28,7 +29,7 @@ from ..metering.call_records import RECORD_DAYS
 from ..metering.reservations import Day, Quote, Reservation
 from ..services.bundle import Services
 from ..shutdown import Shutdown
-from ..store.base import DELETE_FIELD, Create, Document, Increment, Order, Query, Set, Update, Write
+from ..store.base import DELETE_FIELD, Create, Delete, Document, Increment, Query, Set, Update, Write
 from .answer import Replay, TurnRun, plain_title
 from .approvals import RecordedApprovals, held_calls
 from .follow_ups import AnsweredChat, FollowUps, notes_of
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Turns"]
 
+
+_LATEST_MESSAGES = 4
+"""Messages to read at least where it matters which is a chat's latest; some of them may have been replaced."""
 
 _GO_ON = (
     "Your answer was cut off. Go on exactly where it stopped, in the middle of a word if need be. Repeat nothing, and "
@@ -91,6 +95,16 @@ class _Stored:
     def chat_fields(self) -> Mapping[str, Any]:
         """The chat's fields, or those of a new chat if it does not exist yet."""
         return self.chat.data if self.chat is not None else {"title": "", "message_count": 0}
+
+    @property
+    def spans(self) -> list[Span]:
+        """The chat's replaced spans of messages."""
+        return spans_of(self.chat_fields)
+
+    @property
+    def latest(self) -> Document | None:
+        """The chat's latest message; None if it is not among those read."""
+        return next((message for message in self.newest_first if is_current(message.data, self.spans)), None)
 
     @property
     def message_count(self) -> int:
@@ -156,24 +170,32 @@ class Turns:
         return self._begin(self._send(caller, chat_id, text, request_id), streamed, client)
 
     def begin_named(
-        self, caller: Caller, message: ClientMessage, client: ClientConnection | None, *, call: str | None = None
+        self,
+        caller: Caller,
+        message: ClientMessage,
+        client: ClientConnection | None,
+        *,
+        streamed: bool = True,
+        call: str | None = None,
     ) -> TurnRun | Replay:
-        """Start a streamed turn for a message whose id its client chose. Create the chat if it does not exist.
+        """Start a turn for a message whose id its client chose. Create the chat if it does not exist.
 
-        A message that was answered before replays that answer, unless the client asks to regenerate it.
+        A message that was answered before replays that answer, unless the client asks to regenerate or edit it. Then
+        the new answer takes the place of the old one and of all messages after it, which stay stored.
 
         Args:
             call: the key by which ``Answers.cancel`` finds the request.
 
         Raises:
             NotFound: the message's id is one of ours, and the message is not the caller's.
-            Conflict: the answer to regenerate is not the chat's latest.
+            Conflict: the message was replaced, or is sent again and is no longer the chat's latest.
             IdempotencyMismatch: a message with this id and another text exists.
             InvalidId: the chat's id is no valid id.
             RateLimited, BudgetExceeded, RequestInProgress, Contention: as in :meth:`begin`.
         """
         send = self._send(caller, message.chat_id, message.text, message.request_id(caller.scope))
-        return self._begin(replace(send, call=call), True, client, message=message)
+        send = replace(send, turn_id=message.turn_id(caller.scope), call=call)
+        return self._begin(send, streamed, client, message=message)
 
     def go_on(
         self, caller: Caller, continuation: Continuation, *, streamed: bool, client: ClientConnection | None = None
@@ -241,9 +263,9 @@ class Turns:
             paths["question"] = send.user_message
         if self._follow_ups.memory:
             paths["memory"] = scope.memory()
-        order = (Order("created_at", descending=True),)
-        most = max(self._history_messages, request.continuation is not None)
-        latest = Query(scope.messages(send.chat_id), order=order, limit=most)
+        looks_at_latest = request.continuation is not None or request.message is not None
+        most = max(self._history_messages, _LATEST_MESSAGES if looks_at_latest else 0)
+        latest = Query(scope.messages(send.chat_id), order=LATEST, limit=most)
         documents, lists = self._services.store.read(list(paths.values()), [latest] if latest.limit else [])
         return _Stored(**dict(zip(paths, documents, strict=True)), newest_first=lists[0] if lists else [])
 
@@ -261,7 +283,9 @@ class Turns:
         send, message, now = request.send, request.message, self._services.clock()
         if request.continuation is not None:
             return self._decide_continuation(request.continuation, send, stored, now)
-        retry = message and message.new_send(send, stored.record, stored.question, stored.newest_first, now)
+        retry = message and message.new_send(
+            send, stored.record, stored.question, stored.answer, stored.latest, stored.spans, now
+        )
         if retry:
             # The retry has a request of its own, so the first request's record does not apply to it.
             send, stored = retry, replace(stored, record=None)
@@ -282,7 +306,7 @@ class Turns:
                 return replay
         if stored.chat is None or stored.answer is None or stored.question is None:
             raise NotFound
-        continuation.check(stored.answer, stored.newest_first, send.request_id, now)
+        continuation.check(stored.answer, stored.latest, send.request_id, now)
         text = str(stored.question.data.get("text", ""))
         if continuation.decisions:
             # One more round trip, which only the answers that a person has thought about need.
@@ -295,13 +319,22 @@ class Turns:
     def _prompt(self, send: Send, stored: _Stored) -> _Prompt:
         """Gather the chat's history, its summary and the notes on the user."""
         own = {send.user_message, send.answer}  # an earlier try of this send may have stored them
-        recent = _cacheable_history(stored.newest_first[::-1], stored.message_count, self._history_messages)
+        recent = _cacheable_history(self._recent(send, stored)[::-1], stored.message_count, self._history_messages)
         history = [_prompt_message(d) for d in recent if d.path not in own and str(d.data.get("text", "")).strip()]
         if history and history[0]["role"] == "assistant":
             del history[0]  # what it answers lies before the window, and a conversation begins with the user
         held = held_calls(stored.continued)
         so_far = _so_far(stored.answer) if send.continues and held is None else ()
         return _Prompt(history, str(stored.chat_fields.get("summary", "")), notes_of(stored.memory), so_far, held)
+
+    def _recent(self, send: Send, stored: _Stored) -> Sequence[Document]:
+        """Return the chat's latest messages, newest first, without those that were replaced or are about to be."""
+        spans = stored.spans
+        if send.replaces and stored.question is not None:
+            spans = with_span(spans, stored.question.data["created_at"], send.at)
+        # Only after an edit there may be another read, until as many new messages have come.
+        most, collection = self._history_messages, send.scope.messages(send.chat_id)
+        return latest_current(self._services.store, collection, spans, list(stored.newest_first), most, most)
 
     def _index_version(self, stored: _Stored) -> State | None:
         if not self._services.settings.search.in_chats:
@@ -418,6 +451,8 @@ def _writes(send: Send, stored: _Stored, reservation: Reservation, expires_at: d
         continuing = {"request_id": send.request_id, "expires_at": expires_at}
         writes.append(Update(send.answer, {"continuing": continuing}, if_updated_at=stored.answer.update_time))
         data["so_far"] = len(str(stored.answer.data.get("text", "")))
+    elif send.replaces and stored.question is not None:
+        writes += _replacing(send, stored, stored.question, change)
     elif stored.chat is None:
         writes.append(Create(send.scope.chat(send.chat_id), {**new_chat("", send.at), **change, "message_count": 1}))
         writes.append(Set(send.user_message, message))
@@ -433,6 +468,28 @@ def _writes(send: Send, stored: _Stored, reservation: Reservation, expires_at: d
     # The earlier try may have left its checkpoints and a request to stop; nothing of it is meant for this one.
     cleared = dict.fromkeys(("partial", "stop", "abandoned"), DELETE_FIELD)
     return [*writes, Update(send.record, {**data, **cleared}, if_updated_at=stored.record.update_time)]
+
+
+def _replacing(send: Send, stored: _Stored, question: Document, change: dict[str, Any]) -> list[Write]:
+    """Return the writes that replace a message, its answer and what followed. All of it stays stored."""
+    writes: list[Write] = []
+    copies = {"ru": question, "ra": stored.answer}
+    edited = question.data.get("text") != send.text
+    for name, document in copies.items():
+        if document is not None and (edited or name == "ra"):
+            copy = {**document.data, "replaced_by": send.request_id}
+            writes.append(Set(send.scope.message(send.chat_id, f"{send.request_id}-{name}"), copy))
+    if edited and stored.answer is not None:
+        writes.append(Delete(send.answer))  # it answers what was said before
+    asked_at = question.data["created_at"]
+    pair = {question.id, send.answer_id}
+    if stored.latest is not None and stored.latest.id not in pair:
+        change = {**change, "replaced": with_span(stored.spans, asked_at, send.at)}
+    if stored.chat_fields.get("summary_until", asked_at) > asked_at:  # it sums up what is replaced
+        change = {**change, "summary": "", "summary_until": DELETE_FIELD, "summarized": 0}
+    writes.append(chat_update(send, change))
+    writes.append(Set(send.user_message, {"text": send.text, "request_id": send.request_id}, merge=True))
+    return writes
 
 
 def _answered_chat(send: Send) -> AnsweredChat:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
+from ..chats.branches import is_current, spans_of
 from ..errors import AlreadyExists, BudgetExceeded, ContentRefused, EmptyAnswer, NotFound, PreconditionFailed
 from ..jobs import Jobs, Prepared
 from ..jobs.base import Kind
@@ -187,7 +188,8 @@ def _summary(run: JobRun, answered: AnsweredChat) -> JobDone:
     newer = Query(
         run.scope.messages(answered.chat_id), where=(Filter("created_at", ">", since),), limit=_SUMMED_MESSAGES
     )
-    messages = run.services.store.query(newer)
+    spans = spans_of(chat.data)
+    messages = [each for each in run.services.store.query(newer) if is_current(each.data, spans)]
     if not messages:
         return JobDone({"skipped": "nothing new"})
     before = str(chat.data.get("summary", ""))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from ..chats.branches import Span, is_current
 from ..chats.store import message_view
 from ..errors import (
     Conflict,
@@ -32,6 +33,7 @@ __all__ = [
     "Send",
     "chat_update",
     "is_answer_id",
+    "is_message_id",
     "new_request_id",
     "request_id_of",
     "sent_view",
@@ -43,38 +45,53 @@ _OUR_ANSWER = re.compile(r"(r[0-9a-f]{32})-a")
 
 @dataclass(frozen=True, slots=True)
 class ClientMessage:
-    """A message of a client that chooses the ids of chats and messages itself.
+    """A message of a client that chooses the ids of chats and messages itself, or one to be answered anew.
 
     Args:
         id: the client's id, in any form, or ours if the client loaded the message from this service.
         regenerate: whether to answer it anew. The stored text is then used; ``text`` counts only if none is stored.
+        edit: whether ``text`` takes the place of the stored text, and the answer that of all that followed.
+        key: makes a repeated edit count as one, as an Idempotency-Key does; the text does if there is none.
     """
 
     chat_id: str
     id: str
     text: str
     regenerate: bool = False
+    edit: bool = False
+    key: str | None = None
 
-    def request_id(self, scope: Scope) -> str:
+    def turn_id(self, scope: Scope) -> str:
         """Return the id of the request that first brought the message."""
         ours = _OUR_MESSAGE.fullmatch(self.id)
         # An Idempotency-Key comes in a header and has no line feed, so it never equals the text below.
         return ours[1] if ours else request_id_of(scope, f"message\n{self.chat_id}\n{self.id}")
+
+    def request_id(self, scope: Scope) -> str:
+        """Return the id of this request; a repeated one has the same."""
+        turn_id = self.turn_id(scope)
+        if not self.edit:
+            return turn_id
+        return request_id_of(scope, f"edit\n{self.chat_id}\n{turn_id}\n{self.text if self.key is None else self.key}")
 
     def new_send(
         self,
         send: Send,
         record: Document | None,
         stored: Document | None,
-        newest_first: Sequence[Document],
+        answer: Document | None,
+        latest: Document | None,
+        spans: Sequence[Span],
         now: datetime,
     ) -> Send | None:
-        """Return ``send`` with a request of its own if it needs one, or None if it belongs to the first request.
+        """Return ``send`` with what this message changes, or None if it belongs to the request that ``record`` is of.
 
         Args:
-            record: the record of the request that first brought the message; None if there is none.
+            record: the record of the request with the send's id; None if there is none.
             stored: the message's document; None if there is none.
-            newest_first: the chat's latest messages.
+            answer: the answer's.
+            latest: the chat's latest message; None if it is not known.
+            spans: the chat's replaced spans.
 
         Raises:
             NotFound, Conflict, IdempotencyMismatch: as in ``Turns.begin_named``.
@@ -84,17 +101,31 @@ class ClientMessage:
             if _OUR_MESSAGE.fullmatch(self.id):
                 raise NotFound
             return None
-        if not self.regenerate:
-            if stored.data.get("text") != self.text:
-                raise IdempotencyMismatch("A message that was sent cannot be changed: send a new one.")
-            if record is not None:
-                return None
-        elif record is not None and record.data.get("state") == "reserved" and record.data["expires_at"] > now:
+        if not is_current(stored.data, spans):
+            raise Conflict("This message was replaced by another one. Load the chat again.")
+        in_progress = record is not None and record.data.get("state") == "reserved" and record.data["expires_at"] > now
+        if in_progress and (self.regenerate or self.edit):
             raise RequestInProgress("The answer is still on its way.", retry_after=1)
-        pair = {stored.id, f"{stored.id[:-1]}a"}
-        if newest_first and newest_first[0].id not in pair:
-            raise Conflict("Only the latest answer of a chat can be made anew.")
-        return replace(send, request_id=new_request_id(), text=str(stored.data.get("text", "")))
+        if self.edit:
+            return self._edited(send, record, answer)
+        if self.regenerate:
+            text = str(stored.data.get("text", ""))
+            return replace(send, request_id=new_request_id(), text=text, replaces=True)
+        if stored.data.get("text") != self.text:
+            raise IdempotencyMismatch("A message that was sent cannot be changed: edit it, or send a new one.")
+        if record is not None:
+            return None
+        if latest is not None and latest.id not in {send.user_message_id, send.answer_id}:
+            raise Conflict("Only a chat's latest message can be sent again.")
+        return replace(send, request_id=new_request_id())
+
+    @staticmethod
+    def _edited(send: Send, record: Document | None, answer: Document | None) -> Send | None:
+        if record is None:
+            return replace(send, replaces=True)
+        if answer is not None and answer.data.get("request_id") == send.request_id:
+            return None  # the same edit, sent again
+        return replace(send, request_id=new_request_id(), replaces=True)  # the text was this before, and then another
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +170,7 @@ class Continuation:
         decisions = sorted((call, each.approved, each.reason) for call, each in self.decisions.items())
         return f"{self.answer_id}\n{decisions}"
 
-    def check(self, answer: Document, newest_first: Sequence[Document], request_id: str, now: datetime) -> None:
+    def check(self, answer: Document, latest: Document | None, request_id: str, now: datetime) -> None:
         """Check that the answer can go on in this way.
 
         Raises:
@@ -149,7 +180,7 @@ class Continuation:
         going_on = answer.data.get("continuing")
         if going_on is not None and going_on["request_id"] != request_id and going_on["expires_at"] > now:
             raise RequestInProgress("The answer is already being continued.", retry_after=1)
-        if newest_first and newest_first[0].id != answer.id:
+        if latest is not None and latest.id != answer.id:
             raise Conflict("Only the latest answer of a chat can be continued.")
         waiting = {use["id"]: use["approve_until"] for use in answer.data.get("tools", ()) if use.get("approve_until")}
         if self.decisions or waiting:
@@ -172,6 +203,11 @@ def is_answer_id(message_id: str) -> bool:
     return _OUR_ANSWER.fullmatch(message_id) is not None
 
 
+def is_message_id(message_id: str) -> bool:
+    """Return whether the id may be that of a user's message of this service."""
+    return _OUR_MESSAGE.fullmatch(message_id) is not None
+
+
 def new_request_id() -> str:
     """Return a random id that nobody can guess."""
     return "r" + secrets.token_hex(16)
@@ -192,6 +228,7 @@ class Send:
 
     Attributes:
         continues: whether it goes on with the answer of an earlier request.
+        replaces: whether the message's earlier text, its answer, and what followed are replaced.
         decisions: what the user decided on the tool calls that this answer waits for.
         call: what an agent may cancel the request by.
     """
@@ -205,6 +242,7 @@ class Send:
     body_hash: str
     at: datetime
     continues: bool = False
+    replaces: bool = False
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     call: str | None = None
 
