@@ -158,7 +158,7 @@ def test_other_calls_of_the_step_run_at_once_and_the_model_gets_all_results(made
     _, ada = made()
     calls = [("look_up", {"name": "Bob"}), ("pay", {"to": "Bob", "amount": 1}), ("pay", {"to": "Eve", "amount": 2})]
     chat, message = held(ada, model, asks(*calls))
-    assert [use["output"] for use in message["tools"]] == [None, None, {"name": "Bob"}]
+    assert [use["output"] for use in message["tools"]] == [{"name": "Bob"}, None, None]
     first, second = waiting(message)
     path, ours = f"/v1/chats/{chat}/messages", {"continues": message["id"]}
     one = [{"id": first, "approved": True}]

@@ -107,7 +107,7 @@ class TurnRun:
     outlives: float | None = None
     _noted_left: bool = False
     _transcript: Transcript = field(default_factory=Transcript)
-    _tools: list[ToolUse] = field(default_factory=list)
+    _tools: dict[str, ToolUse] = field(default_factory=dict)
     _started_at: float = field(default_factory=time.monotonic)
     _began: datetime = field(default_factory=lambda: BEGAN.get() or datetime.now(UTC))
     _first_token_at: float | None = None
@@ -267,9 +267,7 @@ class TurnRun:
 
     def _tool_events(self, use: ToolUse) -> list[ToolCalled | ToolAsked | ToolReturned]:
         """Return the events of a tool call's start or end, and keep the call for the stored answer."""
-        if use.done or use.waits:
-            self._tools = [each for each in self._tools if each.id != use.id or each.done]
-            self._tools.append(use)
+        self._tools[use.id] = use
         if use.done:
             return [ToolReturned(use.id, use.name, use.output, use.error)]
         return [ToolCalled(use.id, use.name, use.input), *([ToolAsked(use.id, use.name)] if use.waits else [])]
@@ -299,9 +297,9 @@ class TurnRun:
             answer["thinking"] = thinking
         if sources := self._transcript.sources():
             answer["sources"] = [source.view() for source in sources]
-        if self._tools:
+        if tools := [use for use in self._tools.values() if use.done or use.waits]:
             until = self.services.clock() + timedelta(seconds=self.services.settings.limits.approval_seconds)
-            answer["tools"] = [_tool_fields(use, until) for use in self._tools]
+            answer["tools"] = [_tool_fields(use, until) for use in tools]
         following = self.following if outcome == "answered" and held is None else None
         jobs = following.writes if following is not None else []
         record = self._record(outcome, finish, error, usage)
