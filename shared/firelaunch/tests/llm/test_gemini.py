@@ -11,7 +11,7 @@ from firelaunch.errors import AnswerFiltered, ModelError, ModelRefused
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.google_locations import is_served_in
 from firelaunch.llm.prices import Prices
-from firelaunch.llm.providers.gemini import _parse_answer, _parse_event
+from firelaunch.llm.providers.gemini import GeminiOptions, _parse_answer, _parse_event
 from firelaunch.llm.providers.vertex import vertex_provider
 from firelaunch.llm.types import FinishedCall, Message, TokenCounts
 from firelaunch.llm.wire.relay import read
@@ -92,6 +92,17 @@ def server() -> Any:
 @pytest.fixture(params=[False, True], ids=["whole", "streamed"])
 def rig(request: pytest.FixtureRequest, server: GeminiServer) -> Rig:
     return Rig(server, streamed=request.param)
+
+
+def test_safety_settings_go_with_each_request(server: GeminiServer, rig: Rig) -> None:
+    options = GeminiOptions({"harassment": "block_only_high", "dangerous_content": "off"})
+    provider = vertex_provider("p-12345", "global", rig.credentials, server.url, options)
+    rig.gateway = replace(rig.gateway, provider=provider)
+    assert rig.say() == "Hello from Gemini."
+    assert server.requests[0][1]["safetySettings"] == [
+        {"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_ONLY_HIGH"},
+        {"category": "HARM_CATEGORY_DANGEROUS_CONTENT", "threshold": "OFF"},
+    ]
 
 
 def models_called(server: GeminiServer) -> list[str]:

@@ -91,6 +91,21 @@ def test_vertex_requests_keep_to_each_models_limits(
     assert [len(body["instances"]) for _, body in vertex_server.requests] == sizes
 
 
+@pytest.mark.parametrize(("dimensions", "width"), [(0, 3072), (768, 768)])
+def test_gemini_embedding_2_is_asked_text_by_text_in_its_own_form(
+    vertex_server: VertexEmbeddingServer, dimensions: int, width: int
+) -> None:
+    embedder = vertex_embedder(vertex_server, "gemini-embedding-2", dimensions)
+    found = embedder.embed(["a cat", "a dog"])
+    assert (found.vectors.shape, found.estimated) == ((2, width), False)
+    assert found.tokens == 2 * len(["title:", "none", "|", "text:", "a", "cat"])
+    assert found.vectors[0] == pytest.approx(np.array(embedding("title: none | text: a cat", width)), abs=1e-5)
+    embedder.embed(["a cat"], query=True)
+    texts = [body["content"]["parts"][0]["text"] for _, body in vertex_server.requests]
+    assert texts == ["title: none | text: a cat", "title: none | text: a dog", "task: search result | query: a cat"]
+    assert all(path.endswith("gemini-embedding-2:embedContent") for path, _ in vertex_server.requests)
+
+
 def test_vertex_is_told_which_texts_ask_and_which_are_searched(vertex_server: VertexEmbeddingServer) -> None:
     embedder = vertex_embedder(vertex_server, "text-embedding-005")
     embedder.embed(["a"])

@@ -211,10 +211,13 @@ def _provider(settings: Settings) -> Provider:
 
         return OfflineProvider(_OFFLINE_PACE)
     if settings.provider == "vertex":
+        from ..llm.providers.gemini import GeminiOptions
         from ..llm.providers.vertex import vertex_provider
 
         choice = settings.models.vertex
-        return vertex_provider(_project(settings), choice.location if choice else GLOBAL)
+        if choice is None:
+            return vertex_provider(_project(settings), GLOBAL)
+        return vertex_provider(_project(settings), choice.location, options=GeminiOptions({**choice.safety}))
     if settings.provider == "claude":
         from ..llm.providers.claude import ANTHROPIC, ClaudeProvider, ClaudeWithKey
 

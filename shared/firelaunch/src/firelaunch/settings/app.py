@@ -148,6 +148,10 @@ class OpenAIChoice(ModelChoice):
     )
 
 
+SafetyCategory = Literal["harassment", "hate_speech", "sexually_explicit", "dangerous_content"]
+SafetyThreshold = Literal["block_low_and_above", "block_medium_and_above", "block_only_high", "block_none", "off"]
+
+
 class VertexChoice(ModelChoice):
     """``[models.vertex]``: the same, and where Google's models are called."""
 
@@ -156,6 +160,11 @@ class VertexChoice(ModelChoice):
         pattern=r"^(global|eu|us|[a-z]+-[a-z]+\d+)$",
         description='Where Vertex AI answers: "global", a region, or "eu" or "us", where the processing then stays. '
         "Gemini 3 and later are in no region.",
+    )
+    safety: dict[SafetyCategory, SafetyThreshold] = Field(
+        default={},
+        description="From which probability on Gemini holds an answer back, by category, as in "
+        '`{ harassment = "block_only_high" }`. Google decides for the others.',
     )
 
 

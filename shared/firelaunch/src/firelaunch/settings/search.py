@@ -35,6 +35,7 @@ _LENGTHS: Final[Mapping[str, int]] = {
     "text-embedding-3-large": 3_072,
     "text-embedding-ada-002": 1_536,
     "gemini-embedding-001": 3_072,
+    "gemini-embedding-2": 3_072,
     "text-embedding-005": 768,
     "text-multilingual-embedding-002": 768,
 }

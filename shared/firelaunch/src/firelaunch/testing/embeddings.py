@@ -1,4 +1,4 @@
-"""Serve embeddings on a real socket, as OpenAI's ``/embeddings`` and Vertex AI's ``:predict``, with their limits."""
+"""Serve embeddings on a real socket, as OpenAI's ``/embeddings`` and Vertex AI's methods, with their limits."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ _OPENAI_TOKENS = 300_000
 _VERTEX_TEXTS = 250
 _VERTEX_TOKENS = 20_000
 _OWN_DIMENSIONS = {"gemini-embedding-001": 3072, "text-embedding-005": 768}
+_CONTENT_DIMENSIONS = {"gemini-embedding-2": 3072}
+"""Models that ``:predict`` does not serve."""
 _TASKS = {"RETRIEVAL_QUERY", "RETRIEVAL_DOCUMENT", "SEMANTIC_SIMILARITY", "CLASSIFICATION", "CLUSTERING",
           "QUESTION_ANSWERING", "FACT_VERIFICATION", "CODE_RETRIEVAL_QUERY"}  # fmt: skip
 
@@ -63,21 +65,32 @@ class OpenAIEmbeddingServer(JsonServer):
 
 
 class VertexEmbeddingServer(GrpcServer):
-    """A server of Vertex AI's embedding models, which answers ``predict`` by gRPC and REST."""
+    """A server of Vertex AI's embedding models, which answers by gRPC and REST."""
 
     def __init__(self) -> None:
         super().__init__()
         self.base_url = f"{self.url}/v1"
 
     def methods(self) -> list[Method]:
-        """Return the one method, ``predict``."""
-        from google.cloud.aiplatform_v1.types import PredictRequest, PredictResponse
+        """Return ``predict`` and ``embedContent``."""
+        from google.cloud.aiplatform_v1 import types
 
         service = "google.cloud.aiplatform.v1.PredictionService"
-        return [(service, "Predict", PredictRequest, PredictResponse, lambda request: f"v1/{request.endpoint}:predict")]
+        predict = (types.PredictRequest, types.PredictResponse, lambda request: f"v1/{request.endpoint}:predict")
+        embed = (
+            types.EmbedContentRequest,
+            types.EmbedContentResponse,
+            lambda request: f"v1/{request.model}:embedContent",
+        )
+        return [(service, "Predict", *predict), (service, "EmbedContent", *embed)]
 
     def answer(self, path: str, body: Any) -> Any:
-        """Return the embeddings of the instances in ``body``."""
+        """Return the embeddings of the texts in ``body``."""
+        by_content = re.fullmatch(
+            r"v1/projects/[\w-]+/locations/[\w-]+/publishers/google/models/([\w-]+):embedContent", path
+        )
+        if by_content is not None:
+            return _embed_content(by_content[1], body)
         target = re.fullmatch(r"v1/projects/[\w-]+/locations/[\w-]+/publishers/google/models/([\w-]+):predict", path)
         if target is None or target[1] not in _OWN_DIMENSIONS:
             raise RequestRefused(404, f"no model at {path}", "NOT_FOUND")
@@ -100,6 +113,24 @@ class VertexEmbeddingServer(GrpcServer):
                 for text in texts
             ]
         }
+
+
+def _embed_content(model: str, body: Any) -> dict[str, Any]:
+    if model not in _CONTENT_DIMENSIONS:
+        raise RequestRefused(400, f"{model} is not supported by embedContent")
+    config, full_length = body.get("embedContentConfig", {}), _CONTENT_DIMENSIONS[model]
+    if not set(body) <= {"content", "embedContentConfig"} or not set(config) <= {
+        "outputDimensionality",
+        "autoTruncate",
+    }:
+        raise RequestRefused(400, f"task types go into the text of {model}; unknown fields: {sorted(body)}")
+    texts = [part.get("text", "") for part in body["content"]["parts"]]
+    dimensions = config.get("outputDimensionality", full_length)
+    if not 1 <= dimensions <= full_length or not all(texts):
+        raise RequestRefused(400, "the content or the dimensions are not valid")
+    text = " ".join(texts)
+    usage = {"promptTokenCount": tokens_of(text), "totalTokenCount": tokens_of(text)}
+    return {"embedding": {"values": embedding(text, dimensions)}, "usageMetadata": usage}
 
 
 def _content(instance: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +24,7 @@ from ..types import MADE_ID, CallPart, Chunk, Message, ModelCall, TokenCounts, T
 from ..wire.http import Transport
 from ..wire.relay import relay, whole_chunk
 
-__all__ = ["GeminiProvider"]
+__all__ = ["GeminiOptions", "GeminiProvider"]
 
 _COUNTS = (
     "promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount",
@@ -32,6 +33,28 @@ _COUNTS = (
 
 _UNSIGNED = "skip_thought_signature_validator"
 """Gemini 3 accepts it for calls that another model made (https://ai.google.dev/gemini-api/docs/thought-signatures)."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeminiOptions:
+    """What is the same in all requests of an app.
+
+    Attributes:
+        safety: the threshold of each category, in the settings' words
+            (https://docs.cloud.google.com/vertex-ai/generative-ai/docs/multimodal/configure-safety-filters).
+    """
+
+    safety: Mapping[str, str] = field(default_factory=dict)
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of a request's body."""
+        if not self.safety:
+            return {}
+        settings = [
+            {"category": f"HARM_CATEGORY_{category.upper()}", "threshold": threshold.upper()}
+            for category, threshold in self.safety.items()
+        ]
+        return {"safetySettings": settings}
 
 
 class GeminiProvider:
@@ -43,7 +66,10 @@ class GeminiProvider:
         base_url: of a project and location, as in ``https://…/v1/projects/p/locations/l``.
     """
 
-    def __init__(self, name: str, token: Callable[[], str], base_url: str) -> None:
+    def __init__(
+        self, name: str, token: Callable[[], str], base_url: str, options: GeminiOptions | None = None
+    ) -> None:
+        self._options = options or GeminiOptions()
         self.name = name
         self._token = token
         self._base_url = base_url
@@ -71,7 +97,7 @@ class GeminiProvider:
                 self._transport, path, headers, json.dumps(body).encode(), call.deadline, _parse_event, _parse_answer
             )
 
-        return self._refused.send(call.model, _body(call), send)
+        return self._refused.send(call.model, _body(call) | self._options.fields(), send)
 
 
 def _body(call: ModelCall) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ..claude_models import is_claude
 from ..google_locations import vertex_host
 from ..types import Chunk, ModelCall, Provider
 from .claude import ClaudeOnVertex, ClaudeProvider
-from .gemini import GeminiProvider
+from .gemini import GeminiOptions, GeminiProvider
 
 __all__ = ["GoogleAccessToken", "VertexProvider", "vertex_provider"]
 
@@ -58,12 +58,13 @@ class VertexProvider:
     Args:
         token: returns an access token for each call.
         base_url: of a project and location.
+        options: what the settings ask of Gemini.
     """
 
-    def __init__(self, token: GoogleAccessToken, base_url: str) -> None:
+    def __init__(self, token: GoogleAccessToken, base_url: str, options: GeminiOptions) -> None:
         self.name = "vertex"
         self.base_url = base_url
-        self._gemini = GeminiProvider(self.name, token, base_url)
+        self._gemini = GeminiProvider(self.name, token, base_url, options)
         self._claude = ClaudeProvider(self.name, ClaudeOnVertex(token, base_url))
 
     def complete(self, call: ModelCall) -> Chunk:
@@ -79,11 +80,15 @@ class VertexProvider:
 
 
 def vertex_provider(
-    project: str, location: str, credentials: Any = None, base_url: str | None = None
+    project: str,
+    location: str,
+    credentials: Any = None,
+    base_url: str | None = None,
+    options: GeminiOptions | None = None,
 ) -> VertexProvider:
     """Return the provider for the models in ``location`` ("global", "eu", "us" or a region).
 
     ``base_url`` is for tests.
     """
     url = f"{base_url or f'https://{vertex_host(location)}'}/v1/projects/{project}/locations/{location}"
-    return VertexProvider(GoogleAccessToken(credentials), url)
+    return VertexProvider(GoogleAccessToken(credentials), url, options or GeminiOptions())

@@ -1,7 +1,8 @@
-"""Embeddings from Vertex AI: ``gemini-embedding-001``, ``text-embedding-005`` and similar models."""
+"""Embeddings from Vertex AI: ``gemini-embedding-2``, ``gemini-embedding-001``, ``text-embedding-005`` and the like."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,21 +14,36 @@ from ..vertex_clients import VertexClients
 from .base import Embedded, counted
 
 if TYPE_CHECKING:
-    from google.cloud.aiplatform_v1.types import PredictRequest, PredictResponse
+    from google.cloud.aiplatform_v1.types import (
+        EmbedContentRequest,
+        EmbedContentResponse,
+        PredictRequest,
+        PredictResponse,
+    )
 
 __all__ = ["VertexEmbeddings"]
+
+_WITH_PREDICT = re.compile(r"gemini-embedding-(?:001|exp)|(?!gemini-)")
+"""Models that are served by ``:predict``; those since gemini-embedding-2 are served by ``:embedContent`` alone."""
+
+_QUERY, _DOCUMENT = "task: search result | query: ", "title: none | text: "
+"""What says in the text itself, for models with ``:embedContent``, whether a text asks or is searched.
+
+Source: https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/embeddings/get-multimodal-embeddings.
+"""
 
 
 class VertexEmbeddings:
     """An :class:`~firelaunch.rag.embed.base.EmbeddingModel`.
 
-    A request holds 250 texts and 20,000 tokens, or a single text with ``gemini-embedding-001``. A text of more than
-    2,048 tokens is cut (https://cloud.google.com/vertex-ai/generative-ai/docs/embeddings/get-text-embeddings).
+    A request holds 250 texts and 20,000 tokens, or a single text with Gemini's models. A text of more than 2,048
+    tokens, or 8,192 with ``gemini-embedding-2``, is cut
+    (https://cloud.google.com/vertex-ai/generative-ai/docs/embeddings/get-text-embeddings).
 
     Args:
         model: its name.
         project, location: where it is called: a region, or "global".
-        dimensions: length of the vectors; 0 for the model's own (3,072 of gemini-embedding-001, 768 of the others).
+        dimensions: length of the vectors; 0 for the model's own (3,072 of Gemini's, 768 of the others).
         clients: replace those of the location's host, for tests.
     """
 
@@ -40,19 +56,27 @@ class VertexEmbeddings:
         self.batch_texts = 1 if model.startswith("gemini-") else 250
         self._dimensions = dimensions
         self._clients = clients or VertexClients(vertex_host(location))
+        self._predicts = _WITH_PREDICT.match(model) is not None
         self._model = f"projects/{project}/locations/{location}/publishers/google/models/{model}"
 
     def request(self, texts: Sequence[str], *, query: bool, seconds: float) -> Embedded:
         """Embed one batch, as :class:`~firelaunch.rag.embed.base.EmbeddingModel` describes."""
+        try:
+            return self._predict(texts, query, seconds) if self._predicts else self._embed(texts, query, seconds)
+        except GoogleError as error:
+            raise _model_error(error) from error
+
+    def _predict(self, texts: Sequence[str], query: bool, seconds: float) -> Embedded:
         task = "RETRIEVAL_QUERY" if query else "RETRIEVAL_DOCUMENT"
         instances = [{"content": text, "task_type": task} for text in texts]
         parameters = {"outputDimensionality": self._dimensions} if self._dimensions else {}
-        try:
-            request = _request(self._model, instances, parameters)
-            answer = self._clients.call(lambda clients: clients.predictions.predict, request, seconds)
-        except GoogleError as error:
-            raise _model_error(error) from error
-        return _read(answer, texts)
+        request = _request(self._model, instances, parameters)
+        return _read(self._clients.call(lambda clients: clients.predictions.predict, request, seconds), texts)
+
+    def _embed(self, texts: Sequence[str], query: bool, seconds: float) -> Embedded:
+        (text,) = texts
+        request = _content_request(self._model, (_QUERY if query else _DOCUMENT) + text, self._dimensions)
+        return _read_one(self._clients.call(lambda clients: clients.predictions.embed_content, request, seconds), texts)
 
     def warm(self) -> None:
         """Import what the first request needs."""
@@ -87,6 +111,30 @@ def _read(answer: PredictResponse, texts: Sequence[str]) -> Embedded:
     return counted(
         np.asarray(rows, np.float32), texts, None if None in token_counts else sum(filter(None, token_counts))
     )
+
+
+def _content_request(model: str, text: str, dimensions: int) -> EmbedContentRequest:
+    from google.cloud.aiplatform_v1.types import EmbedContentRequest
+
+    message = EmbedContentRequest.pb()()
+    message.model = model
+    message.content.role = "user"
+    message.content.parts.add().text = text
+    message.embed_content_config.auto_truncate = True
+    if dimensions:
+        message.embed_content_config.output_dimensionality = dimensions
+    request: EmbedContentRequest = EmbedContentRequest.wrap(message)
+    return request
+
+
+def _read_one(answer: EmbedContentResponse, texts: Sequence[str]) -> Embedded:
+    import numpy as np
+
+    message = type(answer).pb(answer)
+    if not message.embedding.values:
+        raise ModelUnavailable(reason="the answer is no embedding")
+    rows = np.asarray([message.embedding.values], np.float32)
+    return counted(rows, texts, message.usage_metadata.prompt_token_count or None)
 
 
 def _model_error(error: GoogleError) -> ModelError:
