@@ -217,7 +217,7 @@ def _provider(settings: Settings) -> Provider:
         choice = settings.models.vertex
         if choice is None:
             return vertex_provider(_project(settings), GLOBAL)
-        return vertex_provider(_project(settings), choice.location, options=GeminiOptions({**choice.safety}))
+        return vertex_provider(_project(settings), choice.location, options=GeminiOptions(choice.safety))
     if settings.provider == "claude":
         from ..llm.providers.claude import ANTHROPIC, ClaudeProvider, ClaudeWithKey
 

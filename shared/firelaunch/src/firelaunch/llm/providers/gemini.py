@@ -16,6 +16,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from ...errors import ModelUnavailable
+from ...settings.app import SafetyCategory, SafetyThreshold
 from ..fields import figure, items, json_text, table, text, word
 from ..finish import Finish, finish_of
 from ..parameters import Body, ParameterRefusal, RefusedParameters
@@ -44,7 +45,7 @@ class GeminiOptions:
             (https://docs.cloud.google.com/vertex-ai/generative-ai/docs/multimodal/configure-safety-filters).
     """
 
-    safety: Mapping[str, str] = field(default_factory=dict)
+    safety: Mapping[SafetyCategory, SafetyThreshold] = field(default_factory=dict)
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of a request's body."""
