@@ -142,6 +142,8 @@ def test_what_is_not_asked_for_properly_is_refused_in_the_form_of_all_errors(
         (401, "unauthenticated", ("GET", "/", None)),
         (403, "forbidden", ("POST", "/apps/demo/join", token("ada", firebase={"tenant": "acme-x1"}))),
         (404, "not_found", ("POST", "/apps/other/join", ada)),
+        (404, "not_found", ("POST", "/apps/other/join/", ada)),
+        (403, "invite_invalid", ("POST", "/apps/demo/join/", ada, {"invite": "x"})),
         (404, "not_found", ("GET", "/", ada)),
         (405, "method_not_allowed", ("GET", "/apps/demo/join", ada)),
         (400, "invalid_id", ("POST", "/apps/DEMO/join", ada)),
