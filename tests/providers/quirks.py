@@ -844,6 +844,20 @@ def _errors() -> Iterator[Quirk]:
         (*stream(flat | {"message": OPTIONS}), *said(*words())),
         outcome=Outcome(requests=2),
     )
+    yield Quirk(
+        "`stream_options` refused in the stream, after comments and a role",
+        ("OpenRouter",),
+        "sent again without it",
+        (
+            *raw(
+                b": OPENROUTER PROCESSING\n\n",
+                event(chunk({"role": "assistant", "content": ""})),
+                event({"error": {"code": 400, "message": OPTIONS}}),
+            ),
+            *said(*words()),
+        ),
+        outcome=Outcome(requests=2),
+    )
     for code, servers in (
         (424, ("Text Generation Inference",)),
         (498, ("Groq",)),

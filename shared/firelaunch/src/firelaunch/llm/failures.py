@@ -111,6 +111,8 @@ def of_response(status: int, headers: Mapping[str, str], body: str) -> ModelErro
         details = None
     code = _code(details)
     reason = f"HTTP {status}" if code is None else f"HTTP {status}, {code}"[:200]
+    if status == 404:
+        reason += "; check the model's name and the base URL"
     if 300 <= status < 400:
         # The key must not go where the founder has not sent it.
         target = urlsplit(headers.get("location", ""))._replace(query="", fragment="").geturl()

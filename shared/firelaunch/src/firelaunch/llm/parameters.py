@@ -56,22 +56,22 @@ class RefusedParameters:
         refused = self._by_model.get(model, frozenset())
         while True:
             adapted = self._adapt(body, refused)
-            chunks = send(adapted)
+            chunks, begun = send(adapted), False
             try:
-                first = next(chunks, None)
+                for chunk in chunks:
+                    # Keep it only after success: a refusal may quote the user's text, which may name an innocent
+                    # parameter. Waiting is no success, since some servers refuse inside of a stream.
+                    if not begun and chunk != Chunk():
+                        begun = True
+                        kept = frozenset(refusal for refusal in refused if not refusal.once)
+                        self._by_model[model] = self._by_model.get(model, frozenset()) | kept
+                    yield chunk
             except ModelRefused as error:
-                refusal = self._blame(adapted, error.explanation)
+                refusal = None if begun else self._blame(adapted, error.explanation)
                 if refusal is None or refusal in refused:
                     raise
                 refused |= {refusal}
-                continue
-            break
-        # Keep it only after success: a refusal may quote the user's text, which may name an innocent parameter.
-        kept = frozenset(refusal for refusal in refused if not refusal.once)
-        self._by_model[model] = self._by_model.get(model, frozenset()) | kept
-        try:
-            if first is not None:
-                yield first
-            yield from chunks
-        finally:
-            chunks.close()  # type: ignore[attr-defined]
+            else:
+                return
+            finally:
+                chunks.close()  # type: ignore[attr-defined]

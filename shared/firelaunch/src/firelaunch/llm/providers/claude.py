@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
-from ...errors import ModelUnavailable
+from ..failures import garbled
 from ..fields import figure, items, json_text, table, text, word
 from ..finish import finish_of
 from ..parameters import Body, ParameterRefusal, RefusedParameters
@@ -208,7 +208,7 @@ class _Reader:
         """
         finish = finish_of(word(answer.get("stop_reason")))
         if finish is None or not isinstance(answer.get("content"), list):
-            raise ModelUnavailable(reason="the provider's answer is no message of Claude's")
+            raise garbled("the provider's answer is no message of Claude's")
         chunks = [self._block(block, number) for number, block in enumerate(items(answer["content"]))]
         words = "".join(chunk.text for chunk in chunks)
         thought = "".join(chunk.thought for chunk in chunks)

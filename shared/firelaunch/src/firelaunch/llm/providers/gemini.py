@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from ...errors import ModelUnavailable
 from ...settings.app import SafetyCategory, SafetyThreshold
+from ..failures import garbled
 from ..fields import figure, items, json_text, table, text, word
 from ..finish import Finish, finish_of
 from ..parameters import Body, ParameterRefusal, RefusedParameters
@@ -235,7 +235,7 @@ def _parse_answer(answer: dict[str, Any]) -> Chunk:
     """Return the chunk of an answer in one piece."""
     chunk = _parse_event(answer)
     if chunk.finish is None:
-        raise ModelUnavailable(reason="the provider's answer is no answer of Gemini's")
+        raise garbled("the provider's answer is no answer of Gemini's")
     return chunk
 
 

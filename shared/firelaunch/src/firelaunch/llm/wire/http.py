@@ -228,6 +228,8 @@ class Response:
             if read > _MOST_HEADERS and not self._head_done:
                 raise ModelUnavailable(reason="the head of the provider's answer does not end")
             self._feed(data)
+            if not self._head_done:
+                self._deadline.record_sign_of_life()  # an interim response, such as 102
 
     def pieces(self) -> Iterator[bytes | None]:
         """Yield the body as it arrives, all that has arrived in one piece; an empty piece after a long silence.
