@@ -39,6 +39,11 @@ BLOCKING = """
 from firelaunch import *
 import time
 
+def rest() -> str:
+    'Rest for a while.'
+    time.sleep(3.2)
+    return "rested"
+
 def answer(turn):
     if turn.text.startswith("block"):
         time.sleep(3.2)
@@ -59,6 +64,8 @@ def instances(model: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> I
     text = settings.read_text().replace("requests_per_minute = 20", "requests_per_minute = 1000")
     settings.write_text(f"{text}\n[mcp]\nwait_seconds = {WAIT_SECONDS}\n")
     (folder / "app" / "workflow.py").write_text(BLOCKING)
+    init = folder / "app" / "__init__.py"
+    init.write_text(init.read_text().replace("App(__name__)", "App(__name__, mcp=[workflow.rest])"))
     environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": model.base_url}
     with served(folder, **environ) as one, served(folder, **environ) as two:
         yield [one, two]
@@ -135,7 +142,7 @@ def settled(user: User) -> dict[str, Any]:
 def test_a_call_outlives_clients_that_bear_no_silence_also_while_the_apps_own_code_blocks(
     instances: list[Server], model: ModelServer
 ) -> None:
-    """Each stays silent for longer than its client waits, 2.6 seconds: the model, the workflow, a followed answer."""
+    """Silent for longer than a client waits, 2.6 seconds: the model, the workflow, a followed answer, a tool."""
     model.default = SILENT
     told: dict[str, list[float]] = {}
 
@@ -146,7 +153,9 @@ def test_a_call_outlives_clients_that_bear_no_silence_also_while_the_apps_own_co
         user = instances[0].sign_in(f"quiet-{mode}")
         async with agent(instances[0], user, mode, timeout=2.6) as found:
             answer = await found.call_tool("ask", {"text": text}, progress_callback=on_progress)
+            rested = await found.call_tool("rest", {}) if text == "wait" else None
         assert not answer.is_error, answer
+        assert rested is None or rested.content[0].text == "rested"
         return str(answer.structured_content["text"])
 
     async def all_of_them() -> list[str]:

@@ -20,6 +20,7 @@ def create_app(environ: Mapping[str, str] = os.environ) -> App:
         collections=[meals.meals, days.days, summaries.summaries],
         jobs=[summaries.weekly_summary],
         events=[days.meal_written, pictures.meal_deleted],
+        mcp=[meals.routes, days.routes],
     )
     init_app(app, build(settings), workflow.answer)
     return app

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, cast
 
 from flask import Response, current_app, g, request
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from .document import Document
 
 __all__ = [
+    "CALLER_KEY",
     "KEY_HEADER",
     "LOCALHOST",
     "Body",
     "Date",
+    "OwnTool",
     "PageQuery",
     "Path",
     "Time",
@@ -50,6 +52,9 @@ __all__ = [
     "services",
     "streamed",
 ]
+
+CALLER_KEY = "firelaunch.caller"
+"""The key of a WSGI environment with the caller of a request that is made inside the process. No client can set it."""
 
 LOCALHOST = r"^https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$"
 """The origins of pages on this machine."""
@@ -127,12 +132,27 @@ _STREAMED = (
 )
 
 
+class OwnTool(Protocol):
+    """A tool that agents can call."""
+
+    @property
+    def name(self) -> str:
+        """The name that the agent calls it by."""
+
+    def described(self) -> dict[str, Any]:
+        """Return the tool's entry for ``tools/list``."""
+
+    def call(self, call: Any, arguments: dict[str, Any]) -> dict[str, Any] | Iterator[Any]:
+        """Return the result for ``tools/call``, or the steps to it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ViewContext:
     """The objects that the views of one app work with.
 
     Attributes:
         document: returns the OpenAPI document; the first call takes a part of a second.
+        tools: the app's own tools for agents.
     """
 
     services: Services
@@ -140,6 +160,7 @@ class ViewContext:
     answers: Answers
     uploads: Uploads
     document: Callable[[], Document]
+    tools: Sequence[OwnTool] = ()
 
 
 def backend() -> ViewContext:

@@ -22,7 +22,7 @@ from ..errors import BadRequest, Forbidden
 from ..services.bundle import Services
 from ..turns.questions import AgentQuestions
 from ..turns.send import request_id_of
-from .base import LOCALHOST, ViewContext, backend, caller, client, event_stream, services
+from .base import LOCALHOST, OwnTool, ViewContext, backend, caller, client, event_stream, services
 from .jsonrpc import (
     HEADER_MISMATCH,
     INTERNAL_ERROR,
@@ -36,7 +36,7 @@ from .jsonrpc import (
 )
 from .mcp_document import HEADERS, body, responses
 from .mcp_stream import Call, Signs, Step, frames
-from .mcp_tools import Tool, tools
+from .mcp_tools import tools
 from .routes import Routes
 
 __all__ = ["api"]
@@ -223,18 +223,19 @@ def _decoded(header: str | None) -> str | None:
         return None
 
 
-def _of_app() -> tuple[dict[str, Tool], tuple[dict[str, _Method], dict[str, _Method]]]:
+def _of_app() -> tuple[dict[str, OwnTool], tuple[dict[str, _Method], dict[str, _Method]]]:
     """Return the current app's tools and methods, which are built with its first request."""
     extensions = current_app.extensions
     if "firelaunch.mcp" not in extensions:
         extensions["firelaunch.mcp"] = _built(backend())
-    built: tuple[dict[str, Tool], tuple[dict[str, _Method], dict[str, _Method]]] = extensions["firelaunch.mcp"]
+    built: tuple[dict[str, OwnTool], tuple[dict[str, _Method], dict[str, _Method]]] = extensions["firelaunch.mcp"]
     return built
 
 
-def _built(context: ViewContext) -> tuple[dict[str, Tool], tuple[dict[str, _Method], dict[str, _Method]]]:
+def _built(context: ViewContext) -> tuple[dict[str, OwnTool], tuple[dict[str, _Method], dict[str, _Method]]]:
     questions = AgentQuestions(context.services, context.turns, context.answers)
-    tools_by_name = {tool.name: tool for tool in tools(context.services, questions)}
+    of_all: tuple[OwnTool, ...] = tools(context.services, questions)
+    tools_by_name = {tool.name: tool for tool in [*of_all, *context.tools]}
     return tools_by_name, _methods(context.services, tools_by_name)
 
 
@@ -247,7 +248,7 @@ def _envelope() -> dict[str, Any]:
     return {"resultType": "complete", "_meta": {f"{_META}serverInfo": _server(services())}}
 
 
-def _methods(services: Services, tools_by_name: Mapping[str, Tool]) -> tuple[dict[str, _Method], dict[str, _Method]]:
+def _methods(services: Services, tools_by_name: Mapping[str, OwnTool]) -> tuple[dict[str, _Method], dict[str, _Method]]:
     """Return the methods of the revisions with a handshake, and those of the stateless revision."""
     app = services.settings.app
     about = {

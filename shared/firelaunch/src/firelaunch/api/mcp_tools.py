@@ -1,4 +1,4 @@
-"""Define the tools that an app offers to agents over MCP. To add one, add an entry to :func:`tools`."""
+"""Define the tools that an app offers to agents over MCP. An app's own are in :mod:`.mcp_own`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ from .mcp_stream import Call, Step
 from .search import Question as SearchQuestion
 from .search import SearchAnswer, SourceAnswer, searched
 
-__all__ = ["Tool", "error_result", "tools"]
+__all__ = ["TOOL_NAMES", "AppTool", "error_result", "tools"]
 
 log = logging.getLogger(__name__)
 
+TOOL_NAMES = ("ask", "list_chats", "search", "list_documents")
+"""The names of the tools that every app has."""
+
 
 @dataclass(frozen=True, slots=True)
-class Tool:
+class AppTool:
     """A tool that agents can call.
 
     Args:
@@ -146,7 +149,7 @@ class PageOfDocuments(PageQuery):
     library: bool = Field(default=False, description="The app's library rather than the user's own documents.")
 
 
-def tools(services: Services, questions: AgentQuestions) -> tuple[Tool, ...]:
+def tools(services: Services, questions: AgentQuestions) -> tuple[AppTool, ...]:
     """Return all tools of an app."""
     app, chats = services.settings.app, services.chats
 
@@ -171,7 +174,7 @@ def tools(services: Services, questions: AgentQuestions) -> tuple[Tool, ...]:
         return {"items": result.items, "next_cursor": result.next_cursor}
 
     return (
-        Tool(
+        AppTool(
             "ask",
             f"Ask {app.name}",
             f"Ask {app.name} and get its answer. {app.description} Each call costs some of the user's daily budget.",
@@ -181,7 +184,7 @@ def tools(services: Services, questions: AgentQuestions) -> tuple[Tool, ...]:
             text=lambda reply: str(reply["text"]),
             changes=True,
         ),
-        Tool(
+        AppTool(
             "list_chats",
             "List chats",
             f"The user's chats with {app.name}, the one with the latest message first.",
@@ -189,7 +192,7 @@ def tools(services: Services, questions: AgentQuestions) -> tuple[Tool, ...]:
             ChatPage,
             list_chats,
         ),
-        Tool(
+        AppTool(
             "search",
             "Search in documents",
             f"Passages of the user's documents in {app.name}, and of the library that all of its users share, that fit "
@@ -199,7 +202,7 @@ def tools(services: Services, questions: AgentQuestions) -> tuple[Tool, ...]:
             search,
             text=_passages,
         ),
-        Tool(
+        AppTool(
             "list_documents",
             "List documents",
             f"The user's documents in {app.name}, newest first, with how far each has been read.",

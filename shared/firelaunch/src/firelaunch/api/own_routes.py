@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from flask import Response, g, request
@@ -13,6 +13,7 @@ from pydantic import BaseModel, PydanticSchemaGenerationError
 from werkzeug.routing import Map, Rule
 
 from ..errors import FeatureMissing, RateLimited, SettingsError, TooLarge
+from ..identity import Caller
 from ..settings.app import Settings
 from ..slots import Pace, Slots
 from .base import admins_only, backend, caller, caller_services, services
@@ -102,16 +103,21 @@ class OwnRoutes:
         user = "" if public else caller().uid
         pace, slots = (self._pace, self._slots) if public else (self._users_pace, self._users_slots)
         g.place = place = ExitStack()
-        place.enter_context(slots.held(user))
-        seconds = pace.admit(user)
-        if seconds:
-            raise RateLimited(retry_after=seconds)
+        place.enter_context(_held(user, pace, slots))
         if route is not None and route.body_bytes is not None:
             if (request.content_length or 0) > route.body_bytes:
                 raise TooLarge(f"The body has at most {route.body_bytes:,} bytes.")
             request.max_content_length = route.body_bytes + 1  # a body of this length counts as over it
             if not public:
                 place.enter_context(backend().uploads.place(caller().scope))
+
+    def place_of_user(self, user: Caller) -> AbstractContextManager[None]:
+        """Hold a place for other work of the app's own that a user asks for, within the same limits.
+
+        Raises:
+            RateLimited: all the user's places are taken, or the requests of this minute are used up.
+        """
+        return _held(user.uid, self._users_pace, self._users_slots)
 
     @staticmethod
     def leave() -> None:
@@ -139,6 +145,15 @@ class OwnRoutes:
             return  # whichever plan the caller has
         if route.feature not in caller_services().features:
             raise FeatureMissing(f"Your plan does not include {route.feature!r}. These plans do: {', '.join(with_it)}.")
+
+
+@contextmanager
+def _held(user: str, pace: Pace, slots: Slots) -> Iterator[None]:
+    with slots.held(user):
+        seconds = pace.admit(user)
+        if seconds:
+            raise RateLimited(retry_after=seconds)
+        yield
 
 
 def _no_place() -> RateLimited:

@@ -24,7 +24,7 @@ from .shapes import AnswerReader, Misfit, of_model
 from .tool_threads import RunningTool, ToolThreads
 from .types import MADE_ID, Approvals, Chunk, HeldCalls, Message, ToolCall, ToolChunk, ToolSpec, ToolUse
 
-__all__ = ["Tool", "ToolError", "Toolbox"]
+__all__ = ["PreparedTool", "Tool", "ToolError", "Toolbox", "prepare"]
 
 log = logging.getLogger(__name__)
 
@@ -81,13 +81,18 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
-class _PreparedTool:
+class PreparedTool:
     """A tool with the schema and reader of its arguments."""
 
     tool: Tool
     spec: ToolSpec
     reader: AnswerReader[BaseModel]
     parameters: tuple[str, ...]
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """The schema of the arguments as the function has them; the one for models wants all of them."""
+        return self.reader.shape.schema
 
     def arguments(self, text: str) -> dict[str, Any]:
         """Return the arguments in ``text``, each of its hint's type.
@@ -161,10 +166,10 @@ class Toolbox:
     threads: ToolThreads
     tick: Callable[[], None]
     hold: Callable[[HeldCalls], None] | None = None
-    _prepared: Mapping[str, _PreparedTool] = field(init=False)
+    _prepared: Mapping[str, PreparedTool] = field(init=False)
 
     def __post_init__(self) -> None:
-        prepared = [_prepare(tool if isinstance(tool, Tool) else Tool(tool)) for tool in self.tools]
+        prepared = [prepare(tool if isinstance(tool, Tool) else Tool(tool)) for tool in self.tools]
         self._prepared = {tool.spec.name: tool for tool in prepared}
         if len(self._prepared) < len(prepared):
             raise TypeError("two tools have the same name")
@@ -305,8 +310,12 @@ def _with_new_ids(calls: Sequence[ToolCall], history: Sequence[Message]) -> tupl
     return tuple(new)
 
 
-def _prepare(tool: Tool) -> _PreparedTool:
-    """Read a function's signature and docstring, and build the schema of its arguments."""
+def prepare(tool: Tool) -> PreparedTool:
+    """Read a function's signature and docstring, and build the schema of its arguments.
+
+    Raises:
+        TypeError: the function cannot be a tool; the message names it and the fix.
+    """
     function = tool.function
     name = getattr(function, "__name__", "")
     if not _NAME.fullmatch(name):
@@ -334,7 +343,7 @@ def _prepare(tool: Tool) -> _PreparedTool:
         reader = of_model(model)
     except InvalidSchema as error:
         raise TypeError(f"the arguments of the tool {name} cannot be had of a model: {error}") from error
-    return _PreparedTool(tool, ToolSpec(name, description, reader.shape.strict), reader, tuple(names))
+    return PreparedTool(tool, ToolSpec(name, description, reader.shape.strict), reader, tuple(names))
 
 
 def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ from ..api import (
     tryout,
     ui,
 )
-from ..api.base import LOCALHOST, ViewContext
+from ..api.base import CALLER_KEY, LOCALHOST, OwnTool, ViewContext
 from ..api.document import Document, describe
 from ..api.own_routes import OwnRoutes
 from ..api.routes import Routes
@@ -55,6 +55,7 @@ from ..errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooL
 from ..identity import bearer
 from ..services.bundle import Services
 from ..services.upload_limits import Uploads
+from ..settings.app import Settings
 from ..shutdown import Shutdown
 from ..store.fence import BEGAN
 from ..store.schema import SchemaCheck
@@ -164,6 +165,7 @@ class App(OpenAPI):
         collections: the collections of the app's own data.
         jobs: the app's own jobs.
         events: what the app does when data is written or a file is uploaded.
+        mcp: what agents may call beside the app's chat: routes of the app, single views of theirs, functions, ``Tool``.
     """
 
     request_class = _Request
@@ -179,6 +181,7 @@ class App(OpenAPI):
         collections: Sequence[Any] = (),
         jobs: Sequence[Any] = (),
         events: Sequence[Any] = (),
+        mcp: Sequence[Any] = (),
     ) -> None:
         super().__init__(
             import_name,
@@ -191,7 +194,7 @@ class App(OpenAPI):
         )
         # A slash at the end of a path changes nothing: a redirect would fail a preflight, and lose some bodies.
         self.url_map.strict_slashes = False
-        self.declared = Declared(tuple(routes), tuple(collections), tuple(jobs), tuple(events))
+        self.declared = Declared(tuple(routes), tuple(collections), tuple(jobs), tuple(events), tuple(mcp))
         self.shutdown = Shutdown()
         self.about = ""
         self.write_seconds = 30.0
@@ -260,7 +263,12 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
         return describe(app.info.title, app.info.version, _routes(services), own.declared)
 
     app.extensions["firelaunch"] = ViewContext(
-        services, turns, Answers(services, app.shutdown, slots), Uploads(services), document
+        services,
+        turns,
+        Answers(services, app.shutdown, slots),
+        Uploads(services),
+        document,
+        _own_tools(app, own, settings),
     )
     for routes in [*_routes(services), *own.declared]:
         app.register_api(routes.blueprint())
@@ -268,6 +276,14 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
         log.info("public routes, which need no token: %s", ", ".join(own.public))
     if services.internal is not None:
         app.register_api(internal.routes(services, runner, work.schedules, work.events))
+
+
+def _own_tools(app: App, own: OwnRoutes, settings: Settings) -> Sequence[OwnTool]:
+    if not app.declared.mcp:
+        return ()
+    from ..api.mcp_own import own_tools
+
+    return own_tools(app.declared.mcp, own, max(1, settings.cloud.concurrency // 2))
 
 
 def trust_hops(app: Flask, hops: int) -> None:
@@ -338,9 +354,10 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
         # Unknown paths outside the API are a plain 404; in the API only signed-in callers learn what exists.
         if request.endpoint is None and not (request.path.startswith("/v1/") or own.is_private(request.path)):
             return
-        if services.app_check is not None:
+        inside = request.environ.get(CALLER_KEY)
+        if inside is None and services.app_check is not None:
             services.app_check.verify(request.headers.get("X-Firebase-AppCheck"))
-        g.caller = services.identity.verify(bearer(request.headers.get("Authorization")))
+        g.caller = inside or services.identity.verify(bearer(request.headers.get("Authorization")))
         own.enter()
         own.check_feature()
 

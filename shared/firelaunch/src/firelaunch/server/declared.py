@@ -21,3 +21,4 @@ class Declared:
     collections: tuple[Collection[Any], ...] = ()
     jobs: tuple[Any, ...] = ()
     events: tuple[Any, ...] = ()
+    mcp: tuple[Any, ...] = ()
