@@ -94,6 +94,48 @@ def rig(request: pytest.FixtureRequest, server: GeminiServer) -> Rig:
     return Rig(server, streamed=request.param)
 
 
+PAGES = [("Oslo", "https://example.com/oslo"), ("Rain", "https://example.com/rain")]
+
+
+@pytest.mark.parametrize(("model", "cost"), [(MODEL, 3 * 14_000), (FALLBACK, 35_000)])
+def test_what_gemini_finds_on_the_web_are_sources_and_searches_are_paid(
+    server: GeminiServer, rig: Rig, model: str, cost: int
+) -> None:
+    rig.gateway = replace(rig.gateway, searches=4)
+    server.default = GeminiReply(sources=[*PAGES, PAGES[0], ("bad", "javascript:x")], queries=["a", "b", "c"])
+    assert rig.say(model=model) == "Hello from Gemini."
+    found = [chunk.source for chunk in rig.chunks if chunk.source]
+    assert [(source.title, source.url) for source in found] == PAGES
+    assert len({source.id for source in found}) == 2
+    tokens = TokenCounts(10, 0, 4, searches=3)
+    assert rig.meter.calls == [(model, tokens)]
+    prices = Prices("vertex", {})
+    assert prices.cost(model, tokens) - prices.cost(model, TokenCounts(10, 0, 4)) == cost
+    assert prices.most(model, 10, 4, 3) >= prices.cost(model, tokens)
+
+
+def test_gemini_searches_for_no_step_of_a_workflow_and_beside_no_tools(server: GeminiServer, rig: Rig) -> None:
+    def note(text: str) -> str:
+        """Take a note."""
+        return text
+
+    rig.gateway = replace(rig.gateway, searches=4)
+    rig.answering().complete(ASK)
+    rig.say(note)
+    assert not any("googleSearch" in json.dumps(body) for _, body in server.requests)
+
+
+def test_a_reader_who_leaves_before_the_end_pays_the_searches_that_are_reserved(server: GeminiServer) -> None:
+    rig = Rig(server, streamed=True)
+    rig.gateway = replace(rig.gateway, searches=4)
+    server.default = GeminiReply([f"{number} " for number in range(500)], pause=0.005, queries=["a"])
+    stream = rig.answering().stream(ASK)
+    next(chunk for chunk in stream if chunk.text)
+    stream.close()
+    ((_, tokens),) = rig.meter.calls
+    assert (tokens.searches, tokens.estimated) == (4, True)
+
+
 def test_safety_settings_go_with_each_request(server: GeminiServer, rig: Rig) -> None:
     options = GeminiOptions({"harassment": "block_only_high", "dangerous_content": "off"})
     provider = vertex_provider("p-12345", "global", rig.credentials, server.url, options)

@@ -78,6 +78,7 @@ _CALL = {
     "cache_write_tokens": 0,
     "output_tokens": 60,
     "reasoning_tokens": 0,
+    "searches": 0,
     "estimated": False,
     "cost_micro_usd": 720,
     "finish": "stop",
@@ -104,6 +105,7 @@ class OpsCall(BaseModel):
     cache_write_tokens: int
     output_tokens: int
     reasoning_tokens: int
+    searches: int = 0
     estimated: bool
     cost_micro_usd: int = Field(description="Millionths of a dollar.")
     finish: str | None

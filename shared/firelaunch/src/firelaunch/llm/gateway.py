@@ -32,7 +32,7 @@ from ..errors import (
 from ..scope import Scope
 from .breaker import Breaker
 from .cache_key import Reuse, answer_key
-from .claude_models import unseen_tokens
+from .claude_models import is_claude, unseen_tokens
 from .client_connection import ClientConnection
 from .conversation import alternating
 from .deadline import Deadline
@@ -53,6 +53,7 @@ from .types import (
     ModelCall,
     Provider,
     Shape,
+    Source,
     TokenCounts,
     ToolCall,
     ToolChunk,
@@ -95,6 +96,7 @@ class Gateway:
         effort: returns how much the model of a name should think; None for the model's own default.
         cache: earlier answers; None if the app has its cache off.
         show_thinking: whether what models think is passed on.
+        searches: the web searches that are reserved for an answer; 0 if models may not search.
         named: the models that a workflow may ask for, by each name that it may use.
         first_token_seconds, between_tokens_seconds: how long one try of a stream may be silent.
         pause, jitter: how to wait, and ``random.random``, as arguments for tests.
@@ -115,6 +117,7 @@ class Gateway:
     tool_threads: ToolThreads = field(default_factory=ToolThreads)
     named: Mapping[str, str] = field(default_factory=dict)
     show_thinking: bool = False
+    searches: int = 0
 
     def model_named(self, name: str) -> str:
         """Return the model that a workflow asks for by ``name``: "chat", "cheap", or the name of one in the settings.
@@ -133,7 +136,7 @@ class Gateway:
         """Return the most micro-dollars that an answer of ``model``, or of any of its fallbacks, can cost."""
         output = max_output_tokens or self.max_output_tokens
         return max(
-            self.prices.most(name, input_tokens + unseen_tokens(name), output + self.allowance(name))
+            self.prices.most(name, input_tokens + unseen_tokens(name), output + self.allowance(name), self.searches)
             for name in self.route(model)
         )
 
@@ -192,6 +195,7 @@ class ModelSession:
         model: the model in use; it changes when a fallback takes over.
         temperature: for calls that name none.
         purpose: what calls are for that do not say it, in their records.
+        searches: whether models may search the web for an answer, if the settings allow it.
         own_models: whether a call may name a model of its own; False once the user is over their plan's soft cap.
         prompt: the prompt of the next calls (``name@version``), in their records.
         finish: how the last answer of :meth:`stream` ended; None before that.
@@ -212,6 +216,7 @@ class ModelSession:
     temperature: float | None = None
     purpose: str = "turn"
     own_models: bool = True
+    searches: bool = True
     prompt: str | None = None
     finish: Finish | None = None
     so_far: tuple[Message, ...] = ()
@@ -296,7 +301,7 @@ class ModelSession:
     def _aside(self, *, streamed: bool | None = None) -> ModelSession:
         """Return a session of the same request for a step whose text the user does not see."""
         streamed = self.streamed if streamed is None else streamed
-        return replace(self, streamed=streamed, so_far=(), approvals=None, asks_people=False)
+        return replace(self, streamed=streamed, so_far=(), approvals=None, asks_people=False, searches=False)
 
     def _with(self, model: str | None, purpose: str | None) -> ModelSession:
         """Return a session of the same request for calls of another model or purpose."""
@@ -326,8 +331,11 @@ class ModelSession:
         if tools:
             yield from self._stream_with_tools(call, tools, tool_steps, approvals)
             return
+        if self.searches and shape is None:
+            call = replace(call, searches=self.gateway.searches)
         cache = self.gateway.cache
-        if cache is None or self.owner is None or reuse == "never":
+        # An answer with a web search is not cached: it is about today, and its sources belong to it.
+        if cache is None or self.owner is None or reuse == "never" or call.searches:
             yield from self._try_models(call)
             return
         scope = self.owner if reuse == "owner" else Scope(self.owner.app_id)
@@ -373,6 +381,7 @@ class ModelSession:
                     thinking_tokens=gateway.allowance(model),
                     effort=gateway.effort(model),
                     show_thinking=gateway.show_thinking,
+                    searches=0 if is_claude(model) else request.searches,
                 )
                 yield from self._with_retries(call, step)
             except _FINAL:
@@ -431,7 +440,7 @@ class ModelSession:
     def _with_retries(self, call: ModelCall, step: int) -> Iterator[Chunk]:
         """Yield one model's answer; retry while nothing was sent and the time allows it."""
         input_tokens = token_bound(call.messages, call.shape, call.tools) + unseen_tokens(call.model)
-        worst_case = self.gateway.prices.most(call.model, input_tokens, call.most_tokens)
+        worst_case = self.gateway.prices.most(call.model, input_tokens, call.most_tokens, call.searches)
         failure: ModelError | None = None
         for attempt in range(_TRIES):
             # A failed try may have been charged, so each try reserves its own worst case.
@@ -495,6 +504,8 @@ class ModelSession:
             tool_calls = reply.end()
             if tool_calls:
                 yield ToolChunk(calls=tool_calls)
+            for source in reply.sources.values():
+                yield Chunk(source=source)
             self.finish = reply.finish
         except BaseException as error:
             failure = error
@@ -556,6 +567,7 @@ class _Reply:
     streamed: bool = False
     texts: list[str] = field(default_factory=list)
     thoughts: list[str] = field(default_factory=list)
+    sources: dict[str, Source] = field(default_factory=dict)
     assembler: CallAssembler = field(default_factory=CallAssembler)
     tokens: TokenCounts | None = None
     finish: Finish | None = None
@@ -576,7 +588,8 @@ class _Reply:
                 self.first_token = time.monotonic() - self.began
         self.texts.append(chunk.text)
         # Tool calls are assembled here and sent on whole; thoughts may be for the reader, and count toward the usage.
-        if chunk.parts or chunk.thought:
+        if chunk.parts or chunk.thought or chunk.sources:
+            self.sources |= {source.id: source for source in chunk.sources}
             self.assembler.add(chunk.parts)
             self.thoughts.append(chunk.thought)
             thought = chunk.thought if self.call.show_thinking else ""
@@ -635,7 +648,17 @@ def _billed_tokens(call: ModelCall, reported: TokenCounts, text: str, ended: boo
     cached = min(reported.cached_input, input_tokens)
     cache_write = min(reported.cache_write, input_tokens - cached)
     reasoning = min(reported.reasoning, output_tokens)
-    return TokenCounts(input_tokens, cached, output_tokens, estimated, cache_write, reasoning)
+    # Searches are reported with the end of an answer.
+    searches = reported.searches if ended else max(reported.searches, call.searches)
+    return TokenCounts(
+        input_tokens,
+        cached,
+        output_tokens,
+        estimated or searches != reported.searches,
+        cache_write,
+        reasoning,
+        searches,
+    )
 
 
 def _in_one_piece(provider: Provider, call: ModelCall) -> Iterator[Chunk]:

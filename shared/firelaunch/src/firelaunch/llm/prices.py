@@ -11,13 +11,24 @@ from decimal import ROUND_CEILING, Decimal
 
 from ..errors import SettingsError
 from ..settings.app import Price
+from .claude_models import is_claude
 from .price_table import FlatPrice, flat_price, table_cost
+from .thinking import is_gemini_with_levels
 from .types import TokenCounts
 
 __all__ = ["Prices"]
 
 _TABLE = {"openai": "openai", "vertex": "google", "claude": "anthropic"}
 _MICRO = Decimal(1_000_000)
+
+_SEARCH = 14_000
+"""Micro-dollars of one web search by Gemini 3 and later."""
+_GROUNDED_PROMPT = 35_000
+"""Micro-dollars of one prompt for which an earlier Gemini searched the web, however often.
+
+Both are without what is free each day or month
+(https://cloud.google.com/gemini-enterprise-agent-platform/generative-ai/pricing), which firelaunch can't know.
+"""
 
 
 class Prices:
@@ -50,16 +61,23 @@ class Prices:
             return 0
         else:
             exact = self._table(model, tokens)
-        return int(exact.to_integral_value(ROUND_CEILING))
+        return int(exact.to_integral_value(ROUND_CEILING)) + self._search_cost(model, tokens.searches)
 
-    def most(self, model: str, input_tokens: int, output_tokens: int) -> int:
+    def most(self, model: str, input_tokens: int, output_tokens: int, searches: int = 0) -> int:
         """Return the most micro-dollars that a call of ``model`` can cost, whatever the provider caches.
 
         Raises:
             SettingsError: the model has no price.
         """
         cache_written = TokenCounts(input_tokens, output=output_tokens, cache_write=input_tokens)
-        return max(self.cost(model, cache_written), self.cost(model, TokenCounts(input_tokens, output=output_tokens)))
+        tokens = max(self.cost(model, cache_written), self.cost(model, TokenCounts(input_tokens, output=output_tokens)))
+        return tokens + self._search_cost(model, searches)
+
+    def _search_cost(self, model: str, searches: int) -> int:
+        """Return the micro-dollars for web searches, which Google alone makes here."""
+        if not searches or self._provider != "vertex" or is_claude(model):
+            return 0
+        return _SEARCH * searches if is_gemini_with_levels(model) else _GROUNDED_PROMPT
 
     def check(self, provider: str, models: Iterable[str]) -> None:
         """Check that each model has a price.

@@ -85,6 +85,7 @@ class TokenCounts:
         reasoning: the part of the answer's that the model used to think, if the provider tells it apart.
         estimated: whether the provider did not report all of them, so that some are upper bounds computed from the
             text.
+        searches: the web searches that the provider made for the answer, each at a price of its own.
     """
 
     input: int = 0
@@ -93,6 +94,7 @@ class TokenCounts:
     estimated: bool = False
     cache_write: int = 0
     reasoning: int = 0
+    searches: int = 0
 
     def __add__(self, other: TokenCounts) -> TokenCounts:
         return TokenCounts(
@@ -102,6 +104,7 @@ class TokenCounts:
             self.estimated or other.estimated,
             self.cache_write + other.cache_write,
             self.reasoning + other.reasoning,
+            self.searches + other.searches,
         )
 
     def at_least(self, other: TokenCounts | None) -> TokenCounts:
@@ -115,6 +118,7 @@ class TokenCounts:
             self.estimated or other.estimated,
             max(self.cache_write, other.cache_write),
             max(self.reasoning, other.reasoning),
+            max(self.searches, other.searches),
         )
 
 
@@ -202,6 +206,7 @@ class ModelCall:
         thinking_tokens: the most tokens, in addition, of what the model thinks before.
         effort: how much the model should think; None for the model's default.
         show_thinking: whether the provider should tell what the model thinks.
+        searches: the web searches that are reserved; 0 if the model may not search. Providers that can't, don't.
     """
 
     model: str
@@ -215,6 +220,7 @@ class ModelCall:
     thinking_tokens: int = 0
     effort: Effort | None = None
     show_thinking: bool = False
+    searches: int = 0
 
     @property
     def most_tokens(self) -> int:
@@ -303,6 +309,11 @@ class Chunk:
         return ()
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        """What the model found on the web, from the provider; the gateway passes each on as ``source``."""
+        return ()
+
+    @property
     def tool(self) -> ToolUse | None:
         """The start or end of a tool call, for the reader of the answer."""
         return None
@@ -324,6 +335,7 @@ class ToolChunk(Chunk):
     calls: tuple[ToolCall, ...] = ()
     tool: ToolUse | None = None
     thought: str = ""
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from ..prompts.versions import Prompts
 from ..push import Push
 from ..records.data import Data
 from ..scope import Scope
-from ..settings.app import Cache, Settings
+from ..settings.app import Cache, Settings, VertexChoice
 from ..settings.openai_server import is_loopback
 from ..store.base import DocumentStore, TreeStore
 from ..store.scoped import ScopedStore
@@ -99,6 +99,7 @@ def build(
         cache=_cache(settings.cache),
         named=_named_models(settings, prompts_models),
         show_thinking=settings.choice.show_thinking,
+        searches=settings.choice.searches if isinstance(settings.choice, VertexChoice) else 0,
     )
     admission, moderate = Retries(), moderate or _moderation(settings)
     jobs = Jobs(scoped, backend or _jobs_backend(settings), settings.jobs, clock)

@@ -161,6 +161,13 @@ class VertexChoice(ModelChoice):
         description='Where Vertex AI answers: "global", a region, or "eu" or "us", where the processing then stays. '
         "Gemini 3 and later are in no region.",
     )
+    searches: int = Field(
+        default=0,
+        ge=0,
+        le=20,
+        description="Web searches by Google that are reserved for each answer of Gemini's that calls no tools. "
+        "With 0 it doesn't search.",
+    )
     safety: dict[SafetyCategory, SafetyThreshold] = Field(
         default={},
         description="From which probability on Gemini holds an answer back, by category, as in "

@@ -11,7 +11,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .http import HttpAnswer, JsonServer, RequestRefused, parsed
@@ -36,6 +36,8 @@ class GeminiReply:
         calls: (name, arguments) of the functions that the model calls after the text.
         ids: whether the calls have ids, which their results then need too.
         finish: Google's reason why the answer ended; blocked: the reason why it did not begin.
+        sources: (title, address) of the pages that the model found on the web, and queries: what it searched for; only
+            where the request allows a search.
         cut: whether the connection ends before the last event.
         error: the code of an error that replaces the last event.
         pause: seconds between two events of a stream.
@@ -51,6 +53,8 @@ class GeminiReply:
     cut: bool = False
     error: int | None = None
     pause: float = 0.0
+    sources: Sequence[tuple[str, str]] = ()
+    queries: Sequence[str] = ()
 
 
 class GeminiServer(JsonServer):
@@ -78,6 +82,8 @@ class GeminiServer(JsonServer):
             raise RequestRefused(401, "Request is missing required authentication credential.", "UNAUTHENTICATED")
         _check(parsed(GenerateContentRequest, _known(body)), body, model)
         reply = self.replies.pop(0) if self.replies else self.default
+        if not any("googleSearch" in tool for tool in body.get("tools", ())):
+            reply = replace(reply, sources=(), queries=())
         events = list(_events(reply, model))
         if target["method"] == "generateContent":
             return _joined(events)
@@ -102,7 +108,12 @@ def _check(request: Any, body: Mapping[str, Any], model: str) -> None:
         raise RequestRefused(400, "function call turns come before a function response turn")
     if _call_ids(body, "functionCall") != _call_ids(body, "functionResponse"):
         raise RequestRefused(400, "the ids of function responses must be those of their function calls")
-    config = body.get("generationConfig", {})
+    if len({kind for tool in body.get("tools", ()) for kind in tool}) > 1:
+        raise RequestRefused(400, "Multiple tools are supported only when they are all search tools.")
+    _check_config(body.get("generationConfig", {}), model)
+
+
+def _check_config(config: Mapping[str, Any], model: str) -> None:
     _check_thinking(config.get("thinkingConfig", {}), model)
     if "responseJsonSchema" in config and config.get("responseMimeType") != "application/json":
         raise RequestRefused(400, "response_mime_type must be application/json with a response schema")
@@ -170,7 +181,11 @@ def _events(reply: GeminiReply, model: str) -> Iterator[dict[str, Any]]:
     }
     usage |= {"cachedContentTokenCount": cached_tokens} if cached_tokens else {}
     usage |= {"thoughtsTokenCount": thought_tokens} if thought_tokens else {}
-    yield {"candidates": [{"finishReason": reply.finish}], "usageMetadata": usage, "modelVersion": model}
+    last: dict[str, Any] = {"finishReason": reply.finish}
+    if reply.queries:
+        chunks = [{"web": {"uri": address, "title": title}} for title, address in reply.sources]
+        last["groundingMetadata"] = {"webSearchQueries": list(reply.queries), "groundingChunks": chunks}
+    yield {"candidates": [last], "usageMetadata": usage, "modelVersion": model}
 
 
 def _joined(events: list[dict[str, Any]]) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 from pydantic_core import from_json
@@ -21,7 +22,7 @@ from ..fields import figure, items, json_text, table, text, word
 from ..finish import Finish, finish_of
 from ..parameters import Body, ParameterRefusal, RefusedParameters
 from ..thinking import Effort, is_gemini_with_levels, thinks
-from ..types import MADE_ID, CallPart, Chunk, Message, ModelCall, TokenCounts, ToolCall, ToolChunk
+from ..types import MADE_ID, CallPart, Chunk, Message, ModelCall, Source, TokenCounts, ToolCall, ToolChunk
 from ..wire.http import Transport
 from ..wire.relay import relay, whole_chunk
 
@@ -114,6 +115,8 @@ def _body(call: ModelCall) -> dict[str, Any]:
     if call.shape is not None:
         config |= {"responseMimeType": "application/json", "responseJsonSchema": call.shape.strict}
     body: dict[str, Any] = {"contents": _contents(call), "generationConfig": config}
+    if call.searches:
+        body["tools"] = [{"googleSearch": {}}]
     if system_texts:
         body["systemInstruction"] = {"parts": [{"text": text} for text in system_texts if text]}
     if call.tools:
@@ -226,9 +229,25 @@ def _parse_event(event: dict[str, Any]) -> Chunk:
             words += text(part.get("text"))
     reason = word(candidate.get("finishReason"))
     finish = _finish(reason, calls)
-    if calls or thought:
-        return ToolChunk(words, tokens, finish, parts=tuple(calls), thought=thought)
+    sources, searches = _grounding(table(candidate.get("groundingMetadata")))
+    if searches:
+        tokens = replace(tokens or TokenCounts(), searches=searches)
+    if calls or thought or sources:
+        return ToolChunk(words, tokens, finish, parts=tuple(calls), thought=thought, sources=sources)
     return Chunk(words, tokens, finish)
+
+
+def _grounding(metadata: Mapping[str, Any]) -> tuple[tuple[Source, ...], int]:
+    """Return what the model found on the web, and the number of its searches."""
+    queries = metadata.get("webSearchQueries")
+    pages = [table(chunk.get("web")) for chunk in items(metadata.get("groundingChunks"))]
+    found = [(word(page.get("uri")), word(page.get("title"))) for page in pages]
+    sources = tuple(_web_source(url, title) for url, title in found if url.startswith("https://"))
+    return sources, len(queries) if isinstance(queries, list) else int(bool(sources))
+
+
+def _web_source(url: str, title: str) -> Source:
+    return Source("web-" + sha256(url.encode("utf-8", "replace")).hexdigest()[:12], title or url, url)
 
 
 def _parse_answer(answer: dict[str, Any]) -> Chunk:

@@ -19,7 +19,7 @@ from ...errors import ModelError
 from ..deadline import Deadline
 from ..failures import error_in, garbled, of_response, of_stream
 from ..finish import Finish
-from ..types import LEAVING, WAITING, CallPart, Chunk, ModelCall, Passed, TokenCounts, ToolChunk, WholeChunk
+from ..types import LEAVING, WAITING, CallPart, Chunk, ModelCall, Passed, Source, TokenCounts, ToolChunk, WholeChunk
 from .event_template import Pattern
 from .http import Response, Transport
 from .sse import Decoder
@@ -362,6 +362,7 @@ class _Batch:
     texts: list[str] = field(default_factory=list)
     parts: list[CallPart] = field(default_factory=list)
     thoughts: list[str] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
     tokens: TokenCounts | None = None
     finish: Finish | None = None
     end_mark: bool = False
@@ -373,12 +374,14 @@ class _Batch:
         self.finish = chunk.finish or self.finish
         self.parts += chunk.parts
         self.thoughts.append(chunk.thought)
+        self.sources += chunk.sources
 
     def chunk(self) -> Chunk:
         """Return one chunk of all events."""
         text, thought = "".join(self.texts), "".join(self.thoughts)
-        if self.parts or thought:
-            return ToolChunk(text, self.tokens, self.finish, parts=tuple(self.parts), thought=thought)
+        if self.parts or thought or self.sources:
+            parts, sources = tuple(self.parts), tuple(self.sources)
+            return ToolChunk(text, self.tokens, self.finish, parts=parts, thought=thought, sources=sources)
         return Chunk(text, self.tokens, self.finish)
 
 
