@@ -9,7 +9,7 @@ from .quirks import QUIRKS
 __all__ = ["PAGE", "page"]
 
 PAGE = ROOT / "docs" / "providers.md"
-_BEGIN = "| what the server does | seen at | what firelaunch does |\n| --- | --- | --- |\n"
+_BEGIN = "| what the server does | modelled on | what firelaunch does |\n| --- | --- | --- |\n"
 
 
 def page() -> str:

@@ -108,6 +108,11 @@ def calls(*deltas: Any, finish: str = "tool_calls") -> tuple[Action, ...]:
     return (*stream(*events, chunk({}, finish), USED, DONE), *said(*words()))
 
 
+def called(*calls: Any) -> tuple[Action, ...]:
+    """The same in one piece."""
+    return (*answer({"content": None, "tool_calls": calls}, "tool_calls"), *answer({"content": TEXT}))
+
+
 def call(index: Any, name: Any, arguments: Any, **more: Any) -> dict[str, Any]:
     """A piece of a tool call."""
     numbered = {} if index == "missing" else {"index": index}
@@ -347,10 +352,16 @@ def _ends() -> Iterator[Quirk]:
             "no end",
             said(*[chunk({"content": word}, reason) for word in WORDS]),
         )
-    for reason in ("eos", "stop_sequence", "end_turn", "COMPLETE"):
+    for reason, servers in (
+        ("eos", ("Text Generation Inference", "Together")),
+        ("eos_token", ("Text Generation Inference",)),
+        ("stop_sequence", ("Text Generation Inference", "Claude by a proxy")),
+        ("end_turn", ("Claude by a proxy",)),
+        ("COMPLETE", ("Cohere",)),
+    ):
         yield Quirk(
             f"`finish_reason` {json.dumps(reason)}",
-            ("Text Generation Inference", "Together", "Claude by a proxy"),
+            servers,
             "an end",
             stream(*words(), chunk({}, reason)),
         )
@@ -598,12 +609,14 @@ def _tools() -> Iterator[Quirk]:
         ("Ollama", "small servers"),
         "read",
         calls(call(0, "weather", {"city": "Oslo"}, id="a")),
+        called(call(0, "weather", {"city": "Oslo"}, id="a")),
     )
     yield _calling(
         "arguments encoded twice",
         ("Zhipu", "small servers"),
         "read",
         calls(call(0, "weather", json.dumps(OSLO), id="a")),
+        called(call(0, "weather", json.dumps(OSLO), id="a")),
     )
     yield _calling(
         "an empty object before the arguments",
@@ -643,6 +656,7 @@ def _tools() -> Iterator[Quirk]:
             ("Gemini", "Ollama", "Mistral"),
             "told apart",
             calls(*[call(index, "weather", text, id=f"call_{n}") for n, text in enumerate(two)]),
+            called(*[call(index, "weather", text, id=f"call_{n}") for n, text in enumerate(two)]),
             outcome=TWICE,
         )
     yield _calling(
@@ -663,6 +677,7 @@ def _tools() -> Iterator[Quirk]:
             ("Gemini", "NVIDIA", "StepFun", "Mistral"),
             "each gets an id of its own",
             calls([call(n, "weather", text, **ids) for n, text in enumerate(two)]),
+            called(*[call(n, "weather", text, **ids) for n, text in enumerate(two)]),
             outcome=TWICE,
         )
     yield _calling(
@@ -870,12 +885,12 @@ def _errors() -> Iterator[Quirk]:
 
 
 def _addresses() -> Iterator[Quirk]:
-    for name, servers, more in (
-        ("`?api-version=` in the base URL", ("Azure",), {"query": "?api-version=2024-10-21"}),
-        ("a slash at the end of the base URL", ("all",), {"slash": "/"}),
-        ("the key in `api-key`", ("Azure",), {"key_header": "api-key"}),
+    for name, servers, becomes, more in (
+        ("wants `?api-version=`", ("Azure",), "the base URL's query goes along", {"query": "?api-version=2024-10-21"}),
+        ("documents its base URL with a slash at the end", ("Gemini", "Azure"), "taken off", {"slash": "/"}),
+        ("wants the key in `api-key`", ("Azure",), "`api_key_header` puts it there", {"key_header": "api-key"}),
     ):
-        yield Quirk(name, servers, "sent so", (Reply(WORDS),), (Reply(WORDS),), more=more)
+        yield Quirk(name, servers, becomes, (Reply(WORDS),), (Reply(WORDS),), more=more)
 
 
 QUIRKS: Sequence[Quirk] = tuple(
