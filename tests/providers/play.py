@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,6 +67,8 @@ def _problem(quirk: Quirk, actions: Sequence[Action], *, streamed: bool) -> str 
         except FirelaunchError as error:
             code = error.code
         wrong = _address_problem(server, quirk)
+        if code is None and time.monotonic() > session.deadline:
+            wrong = "the answer was not over before the request's time was"
         requests = len(server.requests)
     if wrong is not None:
         return wrong
@@ -103,6 +106,8 @@ def _address_problem(server: ModelServer, quirk: Quirk) -> str | None:
     for path, headers in zip(server.paths, server.headers, strict=True):
         if path != "/v1/chat/completions" + quirk.more.get("query", ""):
             return f"the request went to {path}"
+        if headers.get("accept-encoding") != "identity":
+            return "the server may compress its answer"
         if headers.get(header) != key or ("authorization" in headers) is not (header == "authorization"):
             return f"the key is not where it should be: {sorted(headers)}"
     return None

@@ -352,6 +352,12 @@ def _ends() -> Iterator[Quirk]:
             "no end",
             said(*[chunk({"content": word}, reason) for word in WORDS]),
         )
+    yield Quirk(
+        '`finish_reason` "stop" with each word',
+        ("small servers",),
+        "read to the end",
+        stream(*[chunk({"content": word}, "stop") for word in WORDS], USED, DONE),
+    )
     for reason, servers in (
         ("eos", ("Text Generation Inference", "Together")),
         ("eos_token", ("Text Generation Inference",)),
@@ -649,6 +655,12 @@ def _tools() -> Iterator[Quirk]:
         "joined",
         calls(call(0, "wea", "", id="a"), call(0, "ther", ""), call(0, None, OSLO)),
     )
+    yield _calling(
+        "the name growing with every piece",
+        ("small servers",),
+        "said once",
+        calls(call(0, "wea", "", id="a"), call(0, "weather", OSLO)),
+    )
     two = (OSLO, '{"city": "Bergen"}')
     for name, index in (("no number", "missing"), ("null for a number", None), ("the number 0 for all", 0)):
         yield _calling(
@@ -821,6 +833,20 @@ def _errors() -> Iterator[Quirk]:
         AGAIN,
         stream({"success": False, "errors": [{"code": 1031, "message": "unknown"}]}) * 6,
         outcome=TRIED,
+    )
+    yield Quirk(
+        "an error of `message` and `code` alone in a stream",
+        ("Together", "gateways"),
+        "`model_refused`",
+        stream({"message": "no", "type": "invalid", "code": "400"}),
+        outcome=REFUSED,
+    )
+    yield Quirk(
+        "FastAPI's `detail` in a stream",
+        ("SGLang", "small servers"),
+        "as its code says",
+        stream({"detail": "model not loaded", "status_code": 404}) * 2,
+        outcome=FAILED,
     )
     detail = {"detail": [{"loc": ["body", "stream_options"], "msg": "extra fields not permitted"}]}
     for name, servers, code, body in (

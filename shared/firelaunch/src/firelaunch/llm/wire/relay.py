@@ -7,6 +7,7 @@ stream costs a write each hundredth of a second instead of one for each token. T
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -268,8 +269,6 @@ class Reading:
             deadline.record_sign_of_life()
             return
         chunk, error = batch.chunk(), batch.error
-        if error is not None and chunk == Chunk():
-            raise error  # before anything was yielded, the request may still be sent in another form
         more_soon = self._is_soon(deadline.record_arrival(text=bool(chunk.text))) and not batch.end_mark
         if client is not None:  # the stream loop would read on past an error
             client.read_text = self.text if error is None and self._is_text() else None
@@ -306,7 +305,7 @@ class Reading:
         if text:
             self._said.append(text)
         if batch.end_mark or batch.finish is not None or (self._finished and text):
-            self._finish(batch.end_mark)
+            self._finish(batch.end_mark, early=bool(text))
         if self._tags is not None:
             thought, text = self._without_thoughts(self._tags, text)
             batch.thoughts.append(thought)
@@ -344,10 +343,15 @@ class Reading:
             self._tags = None
         return thought, text
 
-    def _finish(self, end_mark: bool) -> None:
-        """Note that the answer is complete, so that its connection need not be waited for much longer."""
+    def _finish(self, end_mark: bool, *, early: bool) -> None:
+        """Note that the answer is complete, so that its connection need not be waited for much longer.
+
+        Args:
+            early: whether text has come with it. After an earlier end that means that this server's ends are none.
+        """
+        goes_on = self._finished and early and not end_mark
         self._finished, self._over = True, self._over or end_mark
-        self._deadline.end_within(_END_SECONDS if end_mark else _USAGE_SECONDS)
+        self._deadline.end_within(_END_SECONDS if end_mark else math.inf if goes_on else _USAGE_SECONDS)
 
     def _is_soon(self, now: float) -> bool:
         """Return whether a piece that arrived at ``now`` closely follows the one before it."""
