@@ -15,14 +15,16 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Response, current_app, jsonify, request
+from pydantic import BaseModel
 
-from ..errors import BadRequest, Forbidden
+from ..errors import BadRequest, Forbidden, NotFound, RateLimited
 from ..services.bundle import Services
 from ..turns.questions import AgentQuestions
 from ..turns.send import request_id_of
-from .base import LOCALHOST, OwnTool, ViewContext, backend, caller, client, event_stream, services
+from .base import LOCALHOST, OwnTool, ViewContext, backend, caller, client, event_stream, example, services
 from .jsonrpc import (
     HEADER_MISMATCH,
     INTERNAL_ERROR,
@@ -37,9 +39,16 @@ from .jsonrpc import (
 from .mcp_document import HEADERS, body, responses
 from .mcp_stream import Call, Signs, Step, frames
 from .mcp_tools import tools
+from .refusals import errors_of_anyone
 from .routes import Routes
 
-__all__ = ["api"]
+__all__ = ["ENDPOINT", "api", "challenge"]
+
+ENDPOINT = "mcp.mcp"
+"""The name by which Flask knows the route."""
+
+_HOST = re.compile(r"[A-Za-z0-9.:\[\]-]+")
+_METADATA = "/.well-known/oauth-protected-resource"
 
 _STATELESS = "2026-07-28"
 _HANDSHAKE = ("2025-03-26", "2025-06-18", "2025-11-25")
@@ -160,6 +169,82 @@ def _cancel(params: Mapping[str, Any]) -> None:
     gave_up = _TIMED_OUT.search(str(params.get("reason", ""))[:200]) is not None
     after = services().settings.mcp.wait_seconds if gave_up else None
     backend().answers.cancel(caller().scope, _call_id(message_id), after)
+
+
+class ProtectedResource(BaseModel):
+    """Where agents get tokens for the app (RFC 9728)."""
+
+    model_config = example(
+        {
+            "resource": "https://my-app.example.com/mcp",
+            "authorization_servers": ["https://auth.example.com"],
+            "bearer_methods_supported": ["header"],
+            "resource_name": "My app",
+        }
+    )
+    resource: str
+    authorization_servers: list[str]
+    bearer_methods_supported: list[str]
+    resource_name: str
+
+
+_ABOUT_METADATA = "OAuth 2.0 Protected Resource Metadata. A 404 where the settings name no `mcp.authorization_server`."
+
+
+@api.get(
+    _METADATA,
+    responses={200: ProtectedResource, **errors_of_anyone(NotFound, RateLimited)},
+    operation_id="getProtectedResource",
+    summary="Where agents get tokens",
+    description=_ABOUT_METADATA,
+    public=True,
+)
+def metadata() -> Response:
+    """Say where agents get tokens."""
+    settings = services().settings
+    if not settings.mcp.authorization_server:
+        raise NotFound
+    answer = jsonify(
+        {
+            "resource": _resource(),
+            "authorization_servers": [settings.mcp.authorization_server],
+            "bearer_methods_supported": ["header"],
+            "resource_name": settings.app.name,
+        }
+    )
+    answer.headers["Cache-Control"] = "public, max-age=300"
+    return answer
+
+
+@api.get(
+    f"{_METADATA}/mcp",
+    responses={200: ProtectedResource, **errors_of_anyone(NotFound, RateLimited)},
+    operation_id="getProtectedResourceOfMcp",
+    summary="Where agents get tokens, at the address for /mcp",
+    description=_ABOUT_METADATA,
+    public=True,
+)
+def metadata_of_mcp() -> Response:
+    """Say where agents get tokens, at the address that RFC 9728 makes of /mcp."""
+    return metadata()
+
+
+def _resource() -> str:
+    """Return the address of ``POST /mcp``: of the settings, or as this request's client calls the app."""
+    settings = services().settings
+    scheme = "https" if settings.environment.on_cloud_run else request.scheme
+    return settings.mcp_resource or f"{scheme}://{request.host}/mcp"
+
+
+def challenge() -> str:
+    """Return the WWW-Authenticate header for a request to ``/mcp`` whose token is missing or invalid."""
+    if not services().settings.mcp.authorization_server:
+        return "Bearer"
+    address = urlsplit(_resource())
+    if not _HOST.fullmatch(address.netloc):  # a client's own Host, which would end the quoted string
+        return "Bearer"
+    metadata = f'resource_metadata="{address.scheme}://{address.netloc}{_METADATA}/mcp"'
+    return f'Bearer error="invalid_token", {metadata}' if "Authorization" in request.headers else f"Bearer {metadata}"
 
 
 def _failed(error: RpcError, message: Notification | None, stateless: bool) -> Response:

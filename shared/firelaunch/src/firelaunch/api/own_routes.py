@@ -25,7 +25,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _VERSION = re.compile(r"v\d+")
 """The first segment of this version of firelaunch's API, and of those to come."""
 
-_OURS = frozenset({"exports.download"})
+_OURS = frozenset({"exports.download", "mcp.metadata", "mcp.metadata_of_mcp"})
 """Endpoints of firelaunch's own that need no token, and share the bounds of an app's public routes."""
 
 _ARGUMENTS = frozenset({"body", "query", "path", "form", "header", "cookie", "raw"})

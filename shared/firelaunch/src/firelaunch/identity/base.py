@@ -74,7 +74,7 @@ class Attestation(Protocol):
 
 
 class AnyOf:
-    """Accepts a token that any of ``identities`` accepts, for development with dev tokens and emulators' tokens."""
+    """Accepts a token that any of ``identities`` accepts: dev tokens and emulators' tokens, or those of agents."""
 
     def __init__(self, *identities: Identity) -> None:
         self._identities = identities

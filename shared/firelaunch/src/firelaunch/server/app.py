@@ -52,7 +52,7 @@ from ..api.own_routes import OwnRoutes
 from ..api.routes import Routes
 from ..chats.ui_events import UI_HEADERS
 from ..errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
-from ..identity import bearer
+from ..identity import Caller, bearer
 from ..services.bundle import Services
 from ..services.upload_limits import Uploads
 from ..settings.app import Settings
@@ -235,7 +235,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     CORS(
         app,
         origins=origins,
-        expose_headers=["X-Request-Id", "Retry-After", "Mcp-Session-Id", *UI_HEADERS],
+        expose_headers=["X-Request-Id", "Retry-After", "Mcp-Session-Id", "WWW-Authenticate", *UI_HEADERS],
         max_age=3600,
     )
     configure_logs(
@@ -354,10 +354,7 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
         # Unknown paths outside the API are a plain 404; in the API only signed-in callers learn what exists.
         if request.endpoint is None and not (request.path.startswith("/v1/") or own.is_private(request.path)):
             return
-        inside = request.environ.get(CALLER_KEY)
-        if inside is None and services.app_check is not None:
-            services.app_check.verify(request.headers.get("X-Firebase-AppCheck"))
-        g.caller = inside or services.identity.verify(bearer(request.headers.get("Authorization")))
+        g.caller = request.environ.get(CALLER_KEY) or _verified(services)
         own.enter()
         own.check_feature()
 
@@ -369,6 +366,8 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
     @app.after_request
     def finish(response: Response) -> Response:
         own.leave_with(response)
+        if response.status_code == 401 and request.endpoint == mcp.ENDPOINT:
+            response.headers["WWW-Authenticate"] = mcp.challenge()
         _drop_type_without_body(response)
         response.headers["X-Request-Id"] = REQUEST_ID.get() or ""
         response.headers.setdefault("Cache-Control", "no-store")
@@ -378,6 +377,14 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
             milliseconds = (time.monotonic() - g.began) * 1000
             log.info("%s %s %s %.0f ms", request.method, request.url_rule or "-", response.status_code, milliseconds)
         return response
+
+
+def _verified(services: Services) -> Caller:
+    """Return the user that the request's token was issued to."""
+    if services.app_check is not None:
+        services.app_check.verify(request.headers.get("X-Firebase-AppCheck"))
+    identity = services.agents if request.endpoint == mcp.ENDPOINT else services.identity
+    return identity.verify(bearer(request.headers.get("Authorization")))
 
 
 def _drop_type_without_body(response: Response) -> None:

@@ -125,6 +125,7 @@ def build(
             scoped, documents.files(scoped.scope), scoped.scope, admission, clock, settings.documents.file_bytes
         ),
         identity=identity,
+        agents=_agents(settings, identity, scoped),
         dev_identity=dev_identity,
         app_check=_app_check(settings),
         chats=Chats(scoped, clock),
@@ -178,6 +179,26 @@ def _identity(settings: Settings) -> tuple[Identity, DevIdentity | None]:
     from ..identity.firebase import EmulatorIdentity
 
     return AnyOf(dev, EmulatorIdentity(_project(settings), app_id)), dev
+
+
+def _agents(settings: Settings, identity: Identity, store: ScopedStore) -> Identity:
+    """Return what verifies agents' tokens: ``identity``, and access tokens if the settings name their keys."""
+    mcp, app_id = settings.mcp, settings.app.id
+    if not mcp.keys_url:
+        return identity
+    if not settings.mcp_resource:
+        raise SettingsError("mcp.keys_url needs mcp.resource, the address of POST /mcp as agents call it. Add it.")
+    from ..identity.access_tokens import AccessTokens
+
+    def role_of(uid: str) -> str | None:
+        member = store.get(Scope(app_id, uid).member())
+        role = None if member is None else member.data.get("role")
+        return role if isinstance(role, str) else None
+
+    tokens = AccessTokens(
+        app_id, mcp.authorization_server, mcp.keys_url, settings.mcp_resource, mcp.user_claim, role_of
+    )
+    return AnyOf(tokens, identity)
 
 
 def _app_check(settings: Settings) -> Attestation | None:

@@ -41,7 +41,8 @@ class Services:
     models for code outside a chat turn. ``dev_identity`` issues dev tokens; it is None in cloud mode. ``moderate``
     checks users' texts; it is None if there is no moderation. ``app_check`` verifies App Check tokens; it is None if
     the settings ask for none. ``push`` sends notifications to devices; it is None on a laptop. ``internal`` verifies
-    the tokens of Cloud Tasks; it is None without Cloud Tasks.
+    the tokens of Cloud Tasks; it is None without Cloud Tasks. ``agents`` verifies tokens at
+    ``POST /mcp``.
     """
 
     settings: Settings
@@ -49,6 +50,7 @@ class Services:
     data: Data
     files: KeptFiles
     identity: Identity
+    agents: Identity
     dev_identity: DevIdentity | None
     app_check: Attestation | None
     chats: Chats

@@ -429,6 +429,11 @@ class Settings(_Section):
             raise SettingsError("\n".join(_explain(path.name, error, environment.name, over))) from None
 
     @property
+    def mcp_resource(self) -> str:
+        """The address of ``POST /mcp`` as agents call it; empty if neither the settings nor a deploy names it."""
+        return self.mcp.resource or (f"{self.jobs.url.rstrip('/')}/mcp" if self.jobs.url else "")
+
+    @property
     def database(self) -> str:
         """The id of the app's Firestore database."""
         return "(default)" if self.cloud.database == "shared" else self.cloud.database_id or self.app.id

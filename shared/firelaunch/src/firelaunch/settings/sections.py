@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -139,6 +140,41 @@ class Mcp(Section):
         description="Seconds that an answer goes on after its agent gave up waiting; if the agent asks again in that "
         "time, it gets this answer.",
     )
+    authorization_server: str = Field(
+        default="",
+        description="OAuth authorization server where agents get their tokens, as its metadata has its `issuer`.",
+    )
+    resource: str = Field(
+        default="",
+        description="Address of `POST /mcp` as agents call it, where that is not the service's own, as on a domain of "
+        "yours. Access tokens must be issued for it.",
+    )
+    keys_url: str = Field(
+        default="",
+        description="Address of the authorization server's keys (JWKS), if it issues JWT access tokens of its own and "
+        "not Firebase ID tokens.",
+    )
+    user_claim: str = Field(
+        default="sub",
+        min_length=1,
+        max_length=100,
+        description="Claim of those tokens that has the user's Firebase uid.",
+    )
+
+    @field_validator("authorization_server", "resource", "keys_url")
+    @classmethod
+    def _secure(cls, value: str) -> str:
+        url = urlsplit(value)
+        local = url.scheme == "http" and url.hostname in {"localhost", "127.0.0.1", "::1"}
+        if value and not (url.hostname and (url.scheme == "https" or local) and not (url.query or url.fragment)):
+            raise ValueError("write an https:// address without a query")
+        return value
+
+    @model_validator(mode="after")
+    def _keys_have_a_server(self) -> Self:
+        if (self.keys_url or self.resource) and not self.authorization_server:
+            raise ValueError("resource and keys_url go with authorization_server: name it, too")
+        return self
 
 
 class Price(Section):
