@@ -1,4 +1,4 @@
-"""Where agents get tokens, and the access tokens of a founder's own authorization server: real signatures and sockets."""
+"""Where agents get tokens, and the access tokens of a founder's own authorization server, with real signatures."""
 
 from __future__ import annotations
 
