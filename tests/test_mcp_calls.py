@@ -117,12 +117,17 @@ class Asked(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        self.answer = last_of(call(*self.arguments, **self.more))
+        self.response = call(*self.arguments, **self.more)
 
     def result(self) -> dict[str, Any]:
         self.join(30)
-        result: dict[str, Any] = self.answer["result"]["structuredContent"]
+        result: dict[str, Any] = last_of(self.response)["result"]["structuredContent"]
         return result
+
+    def unanswered(self) -> bool:
+        """Whether the stream ended with no answer."""
+        self.join(30)
+        return '"result"' not in self.response.text
 
 
 def until(true: Callable[[], Any]) -> None:
@@ -254,14 +259,16 @@ def test_a_cancelled_call_ends_and_settles_also_at_another_instance_and_nobody_e
     time.sleep(1.5)  # a wrong one would be noticed at the next checkpoint
     assert model.hung_up == left
     assert call(instances[1], ada, cancel(7), session).status_code == 202
-    result = of_ada.result()
-    assert (result["text"], result["status"]) == ("Begun and", "incomplete")
+    assert of_ada.unanswered()
+    (chat,) = ada.call("GET", "/v1/chats").json()["items"]
+    (_, kept) = ada.call("GET", f"/v1/chats/{chat['id']}").json()["messages"]
+    assert (kept["text"], kept["status"]) == ("Begun and", "incomplete")
     until(lambda: model.hung_up == left + 1)
     day = settled(ada)
-    assert day["cost_micro_usd"] == result["usage"]["cost_micro_usd"] > 0
+    assert day["cost_micro_usd"] == kept["usage"]["cost_micro_usd"] > 0
     assert of_bob.is_alive(), "another user's call has the same id, and goes on"
     call(instances[1], bob, cancel(7), session)
-    of_bob.result()
+    assert of_bob.unanswered()
     # Asked again, it is answered anew under the same message.
     model.default = Reply()
     again = last_of(call(instances[0], ada, ask("Go on", 9), session))["result"]["structuredContent"]
@@ -289,13 +296,15 @@ def test_a_flood_of_cancellations_keeps_no_answer_from_settling_once(
     for each in floods:
         each.start()
     try:
-        result = asking.result()
+        assert asking.unanswered()
         day = settled(user)
     finally:
         stop.set()
         for each in floods:
             each.join()
-    assert day["cost_micro_usd"] == result["usage"]["cost_micro_usd"]
+    (chat,) = user.call("GET", "/v1/chats").json()["items"]
+    kept = user.call("GET", f"/v1/chats/{chat['id']}").json()["messages"][-1]
+    assert day["cost_micro_usd"] == kept["usage"]["cost_micro_usd"] > 0
 
 
 @pytest.mark.parametrize("mode", MODES)

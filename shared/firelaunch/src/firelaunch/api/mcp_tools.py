@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -159,7 +160,11 @@ def tools(services: Services, questions: AgentQuestions) -> tuple[AppTool, ...]:
             raise TooLarge(f"A message has at most {limit} characters.")
         asked = AgentQuestion(call.caller, question.text, question.chat_id, call.id, call.key, call.closes)
         chat_id, events = questions.begin(asked, call.client)
-        return _steps(call, chat_id, events) if call.streams else _reply(chat_id, whole(events))
+        return (
+            _steps(call, chat_id, events, partial(questions.was_cancelled, asked))
+            if call.streams
+            else _reply(chat_id, whole(events))
+        )
 
     def list_chats(call: Call, page: PageOfChats) -> dict[str, Any]:
         result = chats.list(call.caller.scope, page.limit, page.cursor)
@@ -218,12 +223,16 @@ def _passages(answer: dict[str, Any]) -> str:
     return json.dumps(answer, ensure_ascii=False)
 
 
-def _steps(call: Call, chat_id: str, events: Iterator[Event | Paused]) -> Iterator[Step]:
+def _steps(
+    call: Call, chat_id: str, events: Iterator[Event | Paused], was_cancelled: Callable[[str], bool]
+) -> Iterator[Step]:
     try:
         for event in events:
             match event:
                 case Paused():
                     yield event
+                case Done({"finish": None, "request_id": str(request_id)}) if was_cancelled(request_id):
+                    return  # MCP wants no answer to a call that was cancelled
                 case Done(message, usage):
                     yield _reply(chat_id, {"request_id": message["request_id"], "message": message, "usage": usage})
                 case Failed(error, _):

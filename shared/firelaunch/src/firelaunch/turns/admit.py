@@ -466,7 +466,7 @@ def _writes(send: Send, stored: _Stored, reservation: Reservation, expires_at: d
     if stored.record is None:
         return [*writes, Create(send.record, {**data, "created_at": send.at})]
     # The earlier try may have left its checkpoints and a request to stop; nothing of it is meant for this one.
-    cleared = dict.fromkeys(("partial", "stop", "abandoned"), DELETE_FIELD)
+    cleared = dict.fromkeys(("partial", "stop", "abandoned", "cancelled"), DELETE_FIELD)
     return [*writes, Update(send.record, {**data, **cleared}, if_updated_at=stored.record.update_time)]
 
 

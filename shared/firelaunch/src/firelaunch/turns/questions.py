@@ -74,6 +74,11 @@ class AgentQuestions:
         message = self._message(question)
         return message.chat_id, self._events(question, message, client)
 
+    def was_cancelled(self, question: AgentQuestion, request_id: str) -> bool:
+        """Return whether the client cancelled the call, so that it wants no answer."""
+        record = self.services.store.get(question.caller.scope.request(request_id))
+        return record is not None and bool(record.data.get("cancelled")) and record.data.get("call") == question.call
+
     def _events(
         self, question: AgentQuestion, message: ClientMessage, client: ClientConnection | None
     ) -> Iterator[Event | Paused]:

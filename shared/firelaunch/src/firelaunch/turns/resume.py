@@ -121,17 +121,23 @@ class Answers:
         # Those that a killed process left behind are among them until their reservations expire.
         found = self.services.store.query(Query(requests, where, limit=_CALLS_OF_ONE_KEY))
         records = [record for document in found if (record := self._live(scope, document)) is not None]
-        return self._mark(scope, records[0], after) if len(records) == 1 else None
+        return self._mark(scope, records[0], after, cancelled=True) if len(records) == 1 else None
 
-    def _mark(self, scope: Scope, record: Document, after: float | None = None) -> str | None:
+    def _mark(
+        self, scope: Scope, record: Document, after: float | None = None, *, cancelled: bool = False
+    ) -> str | None:
         """Write the request to stop, unless there is one. Repeated ones must not keep the answer from settling."""
         current: Document | None = record
         while current is not None and current.data.get("stop") is not True:
             if after is not None and "stop" in current.data:
                 break
-            stop = True if after is None else self.services.clock() + timedelta(seconds=after)
+            marks: dict[str, Any] = (
+                {"stop": self.services.clock() + timedelta(seconds=after)} if after else {"stop": True}
+            )
+            if cancelled and after is None:
+                marks["cancelled"] = True
             try:
-                self.services.store.commit([Update(record.path, {"stop": stop}, if_updated_at=current.update_time)])
+                self.services.store.commit([Update(record.path, marks, if_updated_at=current.update_time)])
                 break
             except NotFound:
                 return None
