@@ -30,6 +30,7 @@ from firelaunch.turns.turn import Turn
 
 from .books import Attempt, Books
 from .chaos import ChaosStore, Fate, Killed
+from .claude_books import ClaudeBooks
 
 __all__ = ["Report", "fuzz"]
 
@@ -44,6 +45,16 @@ _FAULTS: tuple[Action, ...] = (
     Fault(500), Fault(503, {"Retry-After": "0"}), Fault(429, {"retry-after-ms": "1"}), Fault(0), Fault(404),
     Fault(200, body="<html>", content_type="text/html"), Reply(cut_after=0), Reply(usage=None, cut_after=0),
 )  # fmt: skip
+_CLAUDE = """
+[models.claude]
+chat = "claude-sonnet-5-5"
+cheap = "claude-haiku-5-5"
+fallback = ["claude-haiku-4-5"]
+effort = "low"
+"""
+_CLAUDES_SHARE = 4
+"""One turn more of Claude's for so many of OpenAI's."""
+_POOR_FOR_CLAUDE = '"0.2"'
 _WORDS = ("Hello", " from", " th\u00e9", " m\u00f8del", ", \U0001f30d", " and so on.")
 
 
@@ -78,6 +89,12 @@ class Report:
         """Whether nothing leaked."""
         wrong = self.difference_micro_usd or self.overruns or self.unsettled or self.examples
         return not wrong and self.lost_micro_usd <= self.expired_micro_usd
+
+    def with_(self, other: Report) -> Report:
+        """Return the sum of two reports; a difference of one never makes up for one of the other."""
+        difference = abs(self.difference_micro_usd) + abs(other.difference_micro_usd)
+        sums = {name: getattr(self, name) + getattr(other, name) for name in asdict(self)}
+        return Report(**{**sums, "difference_micro_usd": difference})
 
     def as_json(self) -> dict[str, Any]:
         """For build/metering.json."""
@@ -172,12 +189,15 @@ def _breaker() -> Breaker:
 class _World:
     """The app, its database, and the model's server."""
 
-    def __init__(self, folder: Path, books: Books, daily: str) -> None:
+    def __init__(self, folder: Path, books: Books | ClaudeBooks, daily: str) -> None:
         text = SETTINGS.replace('"0.50"', daily).replace("requests_per_minute = 1000", "requests_per_minute = 1000000")
         text = text.replace(
             "[limits]", "[limits]\non_disconnect = 'stop'\ncheckpoint_seconds = 0.2\nfirst_token_seconds = 600"
         )
-        environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": books.base_url}
+        if isinstance(books, ClaudeBooks):
+            text, environ = text + _CLAUDE, {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": books.url}
+        else:
+            environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": books.base_url}
         self.books = books
         self.clock = _Clock()
         self.sqlite = SQLiteStore(folder / "data.sqlite3")
@@ -221,7 +241,11 @@ def fuzz(folder: Path, turns: int, seed: int = 0, tick: Callable[[int, int], Non
         rounds = max(2, turns // 500)
         _crowds(_World(folder / "crowd", books, _POOR), rounds, report)
         _leavers(_World(folder / "leavers", books, _POOR), rounds, report)
-    return report
+    with ClaudeBooks() as books_of_claude:
+        more = Report(turns=turns // _CLAUDES_SHARE)
+        _many(_World(folder / "claude", books_of_claude, _RICH), more.turns, seed + 1, more, tick)
+        _crowds(_World(folder / "claude-crowd", books_of_claude, _POOR_FOR_CLAUDE), 2, more)
+    return report.with_(more)
 
 
 def _many(world: _World, turns: int, seed: int, report: Report, tick: Callable[[int, int], None]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from .claude_rules import ClaudeRefusal, check_request, signed
 from .http import HttpAnswer, JsonServer
 
-__all__ = ["ClaudeReply", "ClaudeServer"]
+__all__ = ["ClaudeReply", "ClaudeServer", "encoded_events"]
 
 _VERTEX = re.compile(
     r"v1/projects/[^/]+/locations/[^/]+/publishers/anthropic/models/(?P<model>claude-[a-z0-9@-]+):"
@@ -156,13 +156,18 @@ def _whole(model: str, reply: ClaudeReply) -> HttpAnswer:
     return HttpAnswer(200, _message(model) | whole)
 
 
-def _stream(model: str, reply: ClaudeReply) -> HttpAnswer:
+def encoded_events(model: str, reply: ClaudeReply) -> list[bytes]:
+    """Return the events of a stream as they are sent, ``message_delta`` and ``message_stop`` last."""
     events = list(_events(model, reply))
     if reply.cut or reply.error is not None:
         del events[-2:]
     if reply.error is not None:
         events.append(_error_object(reply.error))
-    sent = [_encoded(event, number, padded=reply.padded) for number, event in enumerate(events)]
+    return [_encoded(event, number, padded=reply.padded) for number, event in enumerate(events)]
+
+
+def _stream(model: str, reply: ClaudeReply) -> HttpAnswer:
+    sent = encoded_events(model, reply)
     body = _paced(sent, reply.pause) if reply.pause else b"".join(sent)
     return HttpAnswer(200, body, {"Content-Type": "text/event-stream; charset=utf-8"})
 
