@@ -6,8 +6,9 @@ dollar per million tokens is a micro-dollar per token, so the table's figures se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import ROUND_CEILING, Decimal
+from typing import Final
 
 from ..errors import SettingsError
 from ..settings.app import Price
@@ -16,7 +17,15 @@ from .price_table import FlatPrice, flat_price, table_cost
 from .thinking import is_gemini_with_levels
 from .types import TokenCounts
 
-__all__ = ["Prices"]
+__all__ = ["CLAUDE_IN_A_REGION", "FLEX", "STANDARD", "Prices"]
+
+STANDARD: Final = Decimal(1)
+FLEX: Final = Decimal("0.5")
+"""OpenAI's flex tier has the prices of its batches, half of the others
+(https://developers.openai.com/api/docs/guides/flex-processing)."""
+CLAUDE_IN_A_REGION: Final = Decimal("1.1")
+"""Claude on Vertex AI costs a tenth more in a region, in "eu" and in "us" than in "global"
+(https://platform.claude.com/docs/en/about-claude/pricing)."""
 
 _TABLE = {"openai": "openai", "vertex": "google", "claude": "anthropic"}
 _MICRO = Decimal(1_000_000)
@@ -38,9 +47,17 @@ class Prices:
         provider: "openai", "vertex", "claude" or "offline" (free, unless ``overrides`` have that name).
         overrides: ``[prices]`` of the settings, by model.
         free: models that run on the developer's own machine; they cost nothing unless ``overrides`` have a price.
+        factor: returns what a model's price in the table is multiplied by, such as for a service tier.
     """
 
-    def __init__(self, provider: str, overrides: Mapping[str, Price], free: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        provider: str,
+        overrides: Mapping[str, Price],
+        free: Iterable[str] = (),
+        factor: Callable[[str], Decimal] = lambda _: STANDARD,
+    ) -> None:
+        self._factor = factor
         self._provider = provider
         self._overrides = overrides
         self._free = frozenset(free)
@@ -60,7 +77,7 @@ class Prices:
         elif model in self._free:
             return 0
         else:
-            exact = self._table(model, tokens)
+            exact = self._table(model, tokens) * self._factor(model)
         return int(exact.to_integral_value(ROUND_CEILING)) + self._search_cost(model, tokens.searches)
 
     def most(self, model: str, input_tokens: int, output_tokens: int, searches: int = 0) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from ..billing.base import Payments
@@ -14,9 +15,10 @@ from ..documents.kept_files import KeptFiles
 from ..errors import SettingsError
 from ..identity import AnyOf, Attestation, DevIdentity, Identity, load_or_create_key
 from ..jobs import Backend, Callers, Jobs
+from ..llm.claude_models import is_claude
 from ..llm.gateway import Gateway
 from ..llm.google_locations import GLOBAL
-from ..llm.prices import Prices
+from ..llm.prices import CLAUDE_IN_A_REGION, FLEX, STANDARD, Prices
 from ..llm.types import Provider
 from ..metering.contention import Retries
 from ..metering.model_calls import ModelCalls
@@ -249,7 +251,7 @@ def _provider(settings: Settings) -> Provider:
 
     # A server on your own machine needs no key, but the client library insists on one.
     key = env.openai_api_key.get_secret_value() if env.openai_api_key else "none"
-    return OpenAICompatibleProvider("openai", key, *settings.openai_server)
+    return OpenAICompatibleProvider("openai", key, *settings.openai_server, service_tier=_service_tier(settings))
 
 
 def _named_models(settings: Settings, prompts_models: list[str]) -> dict[str, str]:
@@ -297,10 +299,43 @@ def _internal_callers(settings: Settings) -> Callers | None:
     return ServiceAccountTokens(policy.url, policy.service_account)
 
 
+def _service_tier(settings: Settings) -> str:
+    choice = settings.models.openai
+    return choice.service_tier if choice is not None else ""
+
+
+def _price_factor(settings: Settings) -> Callable[[str], Decimal]:
+    """Return what the table's price of a model is multiplied by, as it is for the standard tier, everywhere."""
+    if settings.provider == "openai":
+        factor = FLEX if _service_tier(settings) == "flex" else STANDARD
+        return lambda _: factor
+    vertex = settings.models.vertex
+    if settings.provider == "vertex" and vertex is not None and vertex.location != GLOBAL:
+        return lambda model: CLAUDE_IN_A_REGION if is_claude(model) else STANDARD
+    return lambda _: STANDARD
+
+
+def _check_tier(settings: Settings) -> None:
+    """Check that models of the priority tier have prices of their own, since the table has none.
+
+    Raises:
+        SettingsError: one has none.
+    """
+    choice = settings.models.openai
+    missing = [model for model in choice.all() if model not in settings.prices] if choice is not None else []
+    if _service_tier(settings) == "priority" and missing:
+        raise SettingsError(
+            f"firelaunch.toml: models.openai.service_tier is 'priority', and no price of that tier is known for "
+            f'{missing[0]!r}: add [prices."{missing[0]}"] with its input and output in dollars per million tokens.'
+        )
+
+
 def _prices(settings: Settings) -> Prices:
     env = settings.environment
     own_machine = env.development and env.openai_model is not None and is_loopback(settings.openai_server.base_url)
-    prices = Prices(settings.provider, settings.prices, free=settings.choice.all() if own_machine else ())
+    free = settings.choice.all() if own_machine else ()
+    prices = Prices(settings.provider, settings.prices, free=free, factor=_price_factor(settings))
+    _check_tier(settings)
     for provider, choice in settings.models.named().items():
         prices.check(provider, choice.all())
     if settings.provider == "openai":

@@ -146,6 +146,11 @@ class OpenAIChoice(ModelChoice):
         pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$",
         description='The header of that server\'s key: "api-key" for Azure.',
     )
+    service_tier: Literal["", "flex", "priority"] = Field(
+        default="",
+        description='OpenAI\'s "flex" halves prices, for slower answers that are refused more often. "priority" needs '
+        "the tier's prices under [prices]. If empty, the server decides.",
+    )
 
 
 SafetyCategory = Literal["harassment", "hate_speech", "sexually_explicit", "dangerous_content"]

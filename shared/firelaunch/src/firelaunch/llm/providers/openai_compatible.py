@@ -44,11 +44,14 @@ class OpenAICompatibleProvider:
         api_key: str | Callable[[], str],
         base_url: str | None = None,
         key_header: str = AUTHORIZATION,
+        service_tier: str = "",
     ) -> None:
         self.name = name
         self._api_key = api_key
         self._base_url = base_url
         self._key_header = key_header
+        # It has a price of its own, so it is not among what a request can do without.
+        self._tier = {"service_tier": service_tier} if service_tier else {}
         self._refused = RefusedParameters(without, refused_parameter)
         self._is_openai = urlsplit(base_url or _OPENAI).hostname == urlsplit(_OPENAI).hostname
 
@@ -91,6 +94,7 @@ class OpenAICompatibleProvider:
             "model": call.model,
             "messages": [_message(message) for message in call.messages],
             self._limit(call.model): call.most_tokens,
+            **self._tier,
         }
         if call.effort is not None:
             body["reasoning_effort"] = call.effort

@@ -1,0 +1,59 @@
+"""Service tiers and regions have their prices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from firelaunch.errors import SettingsError
+from firelaunch.llm.prices import Prices
+from firelaunch.llm.types import TokenCounts
+from firelaunch.services.build import build
+from firelaunch.services.bundle import Services
+from firelaunch.settings.app import Settings
+from firelaunch.testing.apps import SETTINGS, sign_in, write_app
+from firelaunch.testing.models import ModelServer
+
+USED = TokenCounts(10_000, 4_000, 1_000)
+MODEL = "gpt-5.4-mini"
+
+
+def tiered(tier: str, more: str = "") -> str:
+    return SETTINGS.replace("[models.openai]\n", f'[models.openai]\nservice_tier = "{tier}"\n') + more
+
+
+def built(folder: Path, text: str, **environ: str) -> Services:
+    return build(Settings.load(write_app(folder, text), environ))
+
+
+def test_flex_is_asked_for_and_costs_half(tmp_path: Path, make_app: object, model: ModelServer) -> None:
+    full = Prices("openai", {}).cost(MODEL, USED)
+    services = built(tmp_path, tiered("flex"), OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url)
+    assert services.gateway.prices.cost(MODEL, USED) == -(-full // 2)
+    ada = sign_in(make_app(tiered("flex"), OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url), "ada")  # type: ignore[operator]
+    ada.send(ada.new_chat(), "Hi")
+    assert model.requests[-1]["service_tier"] == "flex"
+
+
+def test_no_tier_is_asked_for_by_default(make_app: object, model: ModelServer) -> None:
+    ada = sign_in(make_app(OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url), "ada")  # type: ignore[operator]
+    ada.send(ada.new_chat(), "Hi")
+    assert "service_tier" not in model.requests[-1]
+
+
+def test_priority_needs_prices_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="'priority', and no price of that tier is known"):
+        built(tmp_path, tiered("priority"), OPENAI_API_KEY="k")
+    prices = "".join(f'\n[prices."{name}"]\ninput = 2\noutput = 9\n' for name in (MODEL, "gpt-5.4-nano", "gpt-5-mini"))
+    services = built(tmp_path, tiered("priority", prices), OPENAI_API_KEY="k")
+    assert services.gateway.prices.cost(MODEL, TokenCounts(10, 0, 10)) == 110
+
+
+@pytest.mark.parametrize(("location", "tenths"), [("global", 10), ("eu", 11), ("europe-west1", 11)])
+def test_claude_on_vertex_ai_costs_a_tenth_more_outside_of_global(tmp_path: Path, location: str, tenths: int) -> None:
+    models = f'location = "{location}"\nchat = "claude-sonnet-5-5"\ncheap = "gemini-3.5-flash-lite"\n'
+    text = SETTINGS.replace('provider = "openai"', 'provider = "vertex"') + f"\n[models.vertex]\n{models}"
+    services = built(tmp_path, text, FIRELAUNCH_MODE="cloud", GOOGLE_CLOUD_PROJECT="p-12345")
+    assert services.gateway.prices.cost("claude-sonnet-5-5", TokenCounts(10_000)) == 2_000 * tenths
+    gemini = Prices("vertex", {}).cost("gemini-3.5-flash-lite", USED)
+    assert services.gateway.prices.cost("gemini-3.5-flash-lite", USED) == gemini
