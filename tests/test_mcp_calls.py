@@ -48,6 +48,8 @@ def answer(turn):
     if turn.text.startswith("block"):
         time.sleep(3.2)
     yield from turn.llm.stream([{"role": "user", "content": turn.text}])
+    if turn.text.startswith("after"):
+        time.sleep(3.2)
 """
 
 
@@ -164,9 +166,11 @@ def test_a_call_outlives_clients_that_bear_no_silence_also_while_the_apps_own_co
         return str(answer.structured_content["text"])
 
     async def all_of_them() -> list[str]:
-        return await asyncio.gather(*(one(mode, text) for mode in MODES for text in ("wait", "block", "block")))
+        return await asyncio.gather(
+            *(one(mode, text) for mode in MODES for text in ("wait", "block", "block", "after"))
+        )
 
-    assert asyncio.run(all_of_them()) == ["Late."] * 6
+    assert asyncio.run(all_of_them()) == ["Late."] * 8
     for values in told.values():
         assert len(values) >= 2
     for mode in MODES:

@@ -13,7 +13,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from contextvars import Context
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from types import NoneType
@@ -233,7 +233,8 @@ class FunctionTool:
     def call(self, call: Call, arguments: dict[str, Any]) -> dict[str, Any] | Iterator[Step]:
         """Run the function, and return the result for ``tools/call``, or the steps to it."""
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-        return _within(call, lambda: Context().run(self._result, app, call.caller, arguments))
+        context = copy_context()  # a stream goes on when the request is over, under the request's id and time
+        return _within(call, lambda: context.run(self._result, app, call.caller, arguments))
 
     def _result(self, app: Flask, caller: Caller, arguments: Mapping[str, Any]) -> dict[str, Any]:
         try:

@@ -168,6 +168,11 @@ class _SentStream:
         self.conn.sock.setblocking(True)
         return self.served
 
+    @property
+    def headers_sent(self) -> bool:
+        """Whether the client has the response's headers, so that pieces of the body may follow."""
+        return bool(self._response.headers_sent)
+
     def prepare_for_loop(self, worker: Worker) -> None:
         """Send the headers, so that the stream loop has only the body to send."""
         if not self._response.headers_sent:
@@ -426,6 +431,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         from ..chats.events import Paused
 
         served = sending.begin()
+        self._beat_for(sending)
         try:
             for item in served.items:
                 if item is Paused.WAITING:
@@ -433,8 +439,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                     return _ELSEWHERE
                 if item is not Paused.LEAVING and not served.gone:
                     sending.write(item)
-                    if served.client.beat is not None:
-                        self.stream_loop.beat_for(served)  # from here on the headers are sent
+                    self._beat_for(sending)
         except Exception:
             log.exception("a stream failed")
             served.failed = True
@@ -444,6 +449,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 if served.unsent_beat and not served.gone:
                     sending.write(b"")
         return self._keepalive_after(sending.conn, sending.end())
+
+    def _beat_for(self, sending: _SentStream) -> None:
+        """Have the stream loop send signs of life while this thread runs the stream, once its headers are sent."""
+        if sending.served.client.beat is not None and sending.headers_sent:
+            self.stream_loop.beat_for(sending.served)
 
     def resume(self, sending: _SentStream) -> None:
         """Continue a stream that has more to do than wait, in a thread of the pool. The stream loop calls this."""
