@@ -21,6 +21,8 @@ from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import SETTINGS, User, sign_in, write_app
 from flask import Response, request
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel, Field, RootModel
 
 PLANS = '\n[plans.pro]\nrequests_per_minute = 1000\ndaily_usd = "5"\nfeatures = ["reports"]\n'
@@ -308,6 +310,16 @@ def test_a_value_of_the_path_leads_to_no_other_route(ada: User, value: Any) -> N
     if not result["isError"]:
         assert got(result)["text"] == "plain"
         assert got(result)["id"] == str(value)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(alphabet=st.sampled_from("an/.%2F?#;\\ \n\0é=&~:")) | st.text())
+def test_no_value_of_a_path_reaches_another_route_or_makes_a_500(ada: User, value: str) -> None:
+    result = call(ada, "notes_read", id=value)
+    if result["isError"]:
+        assert code_of(result) in {"not_found", "invalid_request", "rate_limited"}
+    else:
+        assert (got(result)["text"], got(result)["id"]) == ("plain", value)
 
 
 def test_gates_of_the_route_are_gates_of_the_tool(app: App, ada: User) -> None:
