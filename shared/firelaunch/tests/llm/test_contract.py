@@ -14,12 +14,14 @@ from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.claude import ClaudeProvider, ClaudeWithKey
 from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
+from firelaunch.llm.providers.openai_responses import OpenAIResponsesProvider
 from firelaunch.llm.providers.vertex import vertex_provider
 from firelaunch.llm.types import FinishedCall, Message, Provider, TokenCounts
 from firelaunch.testing.claude import ClaudeReply, ClaudeServer
 from firelaunch.testing.gemini import GeminiReply, GeminiServer
 from firelaunch.testing.http import HttpAnswer
 from firelaunch.testing.models import Fault, ModelServer, Reply
+from firelaunch.testing.openai_responses import ResponsesReply, ResponsesServer
 from pydantic import BaseModel
 
 pytest.importorskip("google.cloud.aiplatform_v1")
@@ -152,6 +154,20 @@ class Gemini(Served):
         return [body for _, body in self.server.requests]
 
 
+class Responses(Gemini):
+    def will(self, *answers: Answer) -> None:
+        incomplete = {"stop": "", "length": "max_output_tokens", "content_filter": "content_filter"}
+        for answer in answers:
+            counts = answer.tokens
+            usage = (counts.input, counts.cached_input, counts.output, counts.reasoning)
+            reply = ResponsesReply(answer.words, answer.thoughts, usage, answer.calls, incomplete[answer.finish])
+            self.server.replies.append(replace(reply, cut=answer.cut, pause=answer.pause))
+
+    @property
+    def models_called(self) -> list[str]:
+        return [body["model"] for body in self.bodies]
+
+
 class Claude(Gemini):
     def will(self, *answers: Answer) -> None:
         finishes = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
@@ -179,6 +195,12 @@ def openai() -> Iterator[Served]:
         yield OpenAI(server, provider, "openai", "gpt-6-luna", "gpt-5-mini")
 
 
+def openai_responses() -> Iterator[Served]:
+    with ResponsesServer() as server:
+        provider = OpenAIResponsesProvider("openai", "k", server.base_url)
+        yield Responses(server, provider, "openai", "gpt-6-luna", "gpt-5-mini")
+
+
 def gemini() -> Iterator[Served]:
     with GeminiServer() as server:
         provider = vertex_provider("p-12345", "global", Credentials(), server.url)
@@ -197,7 +219,7 @@ def claude_on_vertex() -> Iterator[Served]:
         yield Claude(server, provider, "vertex", "claude-sonnet-5-5", "claude-haiku-4-5@20251001")
 
 
-@pytest.fixture(params=[openai, gemini, claude, claude_on_vertex], ids=lambda maker: maker.__name__)
+@pytest.fixture(params=[openai, openai_responses, gemini, claude, claude_on_vertex], ids=lambda maker: maker.__name__)
 def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     maker: Callable[[], Iterator[Served]] = request.param
     yield from maker()

@@ -251,7 +251,13 @@ def _provider(settings: Settings) -> Provider:
 
     # A server on your own machine needs no key, but the client library insists on one.
     key = env.openai_api_key.get_secret_value() if env.openai_api_key else "none"
-    return OpenAICompatibleProvider("openai", key, *settings.openai_server, service_tier=_service_tier(settings))
+    tier = _service_tier(settings)
+    chat = OpenAICompatibleProvider("openai", key, *settings.openai_server, service_tier=tier)
+    if settings.openai_server.base_url is not None:
+        return chat
+    from ..llm.providers.openai_responses import OpenAIProvider, OpenAIResponsesProvider
+
+    return OpenAIProvider(chat, OpenAIResponsesProvider("openai", key, service_tier=tier))
 
 
 def _named_models(settings: Settings, prompts_models: list[str]) -> dict[str, str]:

@@ -21,7 +21,8 @@ from ..types import CallPart, Chunk, ModelCall, TokenCounts, ToolChunk
 from ..wire.http import Transport
 from ..wire.relay import relay, whole_chunk
 from .claude_cache import RecentPrompts
-from .claude_prompt import JSON_ALONE, TEXT, body_of, pack_thoughts
+from .claude_prompt import JSON_ALONE, TEXT, body_of
+from .thoughts import pack_thoughts
 
 __all__ = ["ClaudeEndpoint", "ClaudeOnVertex", "ClaudeProvider", "ClaudeWithKey"]
 
@@ -253,7 +254,9 @@ class _Reader:
         return Chunk()
 
     def _call(self, block: Mapping[str, Any], index: int | None) -> CallPart:
-        signature, self._before = pack_thoughts(self._model, self._before), []
+        # Without a thought, there is nothing to give back: the text is the message's content.
+        blocks = [] if all(block == TEXT for block in self._before) else self._before
+        signature, self._before = pack_thoughts(self._model, blocks), []
         arguments = json_text(block.get("input") or None)
         return CallPart(index, word(block.get("id")), word(block.get("name")), arguments, signature)
 

@@ -1,7 +1,7 @@
 """Write a call as the body of Anthropic's Messages API (https://platform.claude.com/docs/en/api/messages).
 
 Claude signs what it thinks, and needs its thoughts back, unchanged and in their place, with the results of the tools
-that it called. They travel with the first tool call after them: see :func:`pack_thoughts`.
+that it called. They travel with the first tool call after them: see :mod:`.thoughts`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from ..claude_models import LEAST_BUDGET, accepts_temperature, thinking_of
-from ..fields import items, table
 from ..types import Message, ModelCall, ToolCall, ToolSpec
+from .thoughts import unpack_thoughts
 
-__all__ = ["JSON_ALONE", "TEXT", "body_of", "pack_thoughts"]
+__all__ = ["JSON_ALONE", "TEXT", "body_of"]
 
 Block = Mapping[str, Any]
 
@@ -94,7 +94,7 @@ def _is_interrupted(call: ModelCall) -> bool:
     """
     latest = next((message for message in reversed(call.messages) if message["role"] == "assistant"), None)
     calls = latest.get("calls", ()) if latest is not None else ()
-    return bool(calls) and not list(_unpack(calls[0].signature, call.model))
+    return bool(calls) and not list(unpack_thoughts(calls[0].signature, call.model))
 
 
 def _tool(tool: ToolSpec) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _blocks(message: Message, model: str) -> list[dict[str, Any]]:
 def _call_blocks(calls: Sequence[ToolCall], model: str, words: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the blocks of tool calls and the thoughts before them, and move ``words`` to their place among them."""
     for call in calls:
-        for block in _unpack(call.signature, model):
+        for block in unpack_thoughts(call.signature, model):
             if block != TEXT:
                 yield dict(block)
             elif words:
@@ -168,23 +168,3 @@ def _input(arguments: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def pack_thoughts(model: str, blocks: Sequence[Block]) -> str | None:
-    """Return the signature of a tool call: what ``model`` thought and said before it; None if it thought nothing."""
-    if all(block == TEXT for block in blocks):
-        return None
-    return json.dumps({"model": model, "blocks": list(blocks)}, ensure_ascii=False)
-
-
-def _unpack(signature: str | None, model: str) -> Iterator[Block]:
-    """Yield what ``model`` thought and said before a call; nothing if the signature is another model's.
-
-    A model refuses thoughts of another one.
-    """
-    try:
-        packed = table(from_json(signature or "{}"))
-    except ValueError:
-        return
-    if packed.get("model") == model:
-        yield from items(packed.get("blocks"))
