@@ -220,6 +220,13 @@ def enqueue(job: Kind[P] | HasKind[P], payload: P | None = None, *, key: str | N
     return caller_services().enqueue(job, payload, key=key, delay=delay)
 
 
+def leave_place() -> None:
+    """Give up the place that the request has among those that are bounded, if it has one."""
+    place = g.pop("place", None)
+    if place is not None:
+        place.close()
+
+
 def file_response(files: KeptFiles, id: str) -> Response:  # noqa: A002 - what its caller calls it
     """Return a response with a file that the app keeps: ``file_response(caller_services().files, "avatar")``.
 

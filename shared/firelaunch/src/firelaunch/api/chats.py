@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from flask import Response, request
 from pydantic import BaseModel, Field, model_validator
 
 from ..chats.events import Done, Event, Failed, Paused, sse
-from ..errors import AlreadyExists, BadRequest, Conflict, FirelaunchError, InvalidCursor, NotFound, TooLarge
+from ..errors import AlreadyExists, BadRequest, Conflict, FirelaunchError, InvalidCursor, InvalidId, NotFound, TooLarge
 from ..llm.finish import Finish
+from ..scope import check_id
 from ..turns.approvals import Decision
+from ..turns.images import MOST_IMAGES, ImageReference, delete_images, image_file, image_of_url, keep_images
 from ..turns.send import ClientMessage, Continuation, is_message_id
 from .base import (
     KEY_HEADER,
@@ -25,7 +27,9 @@ from .base import (
     client,
     event_stream,
     example,
+    file_response,
     idempotency_key,
+    leave_place,
     services,
 )
 from .examples import CHAT, QUESTION, REPLY, REQUEST, STREAM, USED
@@ -33,7 +37,7 @@ from .refusals import OF_A_CHAT, OF_A_TURN, errors
 from .routes import Routes
 from .search import SourceAnswer
 
-__all__ = ["ChatPage", "TurnUsage", "api", "text_within_limit", "whole"]
+__all__ = ["ChatPage", "TurnUsage", "api", "kept_images", "text_within_limit", "whole"]
 
 
 class NewChat(Body):
@@ -59,12 +63,22 @@ class ToolDecision(Body):
     reason: str = Field(default="", max_length=500, description="Why it was refused; the model reads it.")
 
 
+class NewFile(Body):
+    """An image in a message."""
+
+    url: str = Field(description="data:image/png;base64,…, or the id of an image that the chat has.")
+    filename: str = Field(default="", max_length=200)
+
+
 class NewMessage(Body):
     """What the user says, or the answer to go on with."""
 
     model_config = example({"text": QUESTION["text"]})
     text: str | None = Field(
         default=None, min_length=1, description="At most limits.message_characters characters. Left out to continue."
+    )
+    files: list[NewFile] = Field(
+        default=[], max_length=MOST_IMAGES, description="PNG, JPEG or WebP images, of limits.image_bytes each at most."
     )
     replaces: str | None = Field(
         default=None,
@@ -83,10 +97,11 @@ class NewMessage(Body):
 
     @model_validator(mode="after")
     def _either(self) -> Self:
-        if self.continues is None and self.text is None and self.replaces is None:
+        says_something = self.text is not None or bool(self.files)
+        if self.continues is None and not says_something and self.replaces is None:
             raise ValueError("Send text, or replaces or continues.")
-        if self.continues is not None and (self.text is not None or self.replaces is not None):
-            raise ValueError("Send continues without text and replaces.")
+        if self.continues is not None and (says_something or self.replaces is not None):
+            raise ValueError("Send continues without text, files and replaces.")
         if self.approvals and self.continues is None:
             raise ValueError("Name the answer whose tool calls you approve in continues.")
         return self
@@ -115,6 +130,15 @@ class ToolUse(BaseModel):
     approve_until: Time | None = Field(
         default=None, description="Until when the user can approve the call, which waits; null for any other call."
     )
+
+
+class MessageImage(BaseModel):
+    """An image of a user's message; `GET /v1/chats/{id}/files/{file}` has its content."""
+
+    id: str
+    media_type: str
+    bytes: int
+    name: str
 
 
 class TurnUsage(BaseModel):
@@ -154,6 +178,7 @@ class Message(BaseModel):
         default=None, description="What the model thought before it answered, if the app shows it."
     )
     tools: list[ToolUse] | None = Field(default=None, description="The tools that were called, in order.")
+    images: list[MessageImage] | None = Field(default=None, description="The images of a user's message.")
     replaced: bool = Field(default=False, description="Whether an edit or a new answer has replaced it.")
 
 
@@ -229,12 +254,14 @@ def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
     elif body.replaces is not None:
         if not is_message_id(body.replaces):
             raise NotFound
-        text = "" if body.text is None else text_within_limit(body.text)
-        edit = body.text is not None
-        message = ClientMessage(path.id, body.replaces, text, regenerate=not edit, edit=edit, key=key)
+        edit, text = body.text is not None or bool(body.files), text_within_limit(body.text or "")
+        images = kept_images(path.id, [(file.url, file.filename) for file in body.files])
+        message = ClientMessage(path.id, body.replaces, text, regenerate=not edit, edit=edit, images=images, key=key)
         run = turns.begin_named(caller(), message, connection, streamed=streamed)
     else:
-        run = turns.begin(caller(), path.id, text_within_limit(body.text), key, streamed=streamed, client=connection)
+        text = text_within_limit(body.text or "")
+        images = kept_images(path.id, [(file.url, file.filename) for file in body.files])
+        run = turns.begin(caller(), path.id, text, key, streamed=streamed, client=connection, images=images)
     return event_stream(sse(run.events(), connection)) if streamed else whole(run.events())
 
 
@@ -265,6 +292,28 @@ def change(path: Path, body: ChatChange) -> dict[str, Any]:
     return services().chats.change(caller().scope, path.id, changes)
 
 
+class FilePath(Path):
+    """A path's parameters."""
+
+    file: str = Field(description="The image's id.", json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,64}$"})
+
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_IMAGE = {"description": "The image.", "content": dict.fromkeys(("image/png", "image/jpeg", "image/webp"), _BINARY)}
+
+
+@api.get(
+    "/chats/<id>/files/<file>",
+    responses={200: _IMAGE, **errors(InvalidId, NotFound)},
+    operation_id="getChatFile",
+    summary="Fetch an image of a message",
+)
+def fetch_image(path: FilePath) -> Response:
+    """Fetch an image of a message."""
+    files = services().files.within(caller().scope)
+    return file_response(files, image_file(files, path.file).id)
+
+
 @api.delete(
     "/chats/<id>",
     responses={204: None, **errors(*OF_A_CHAT)},
@@ -273,18 +322,35 @@ def change(path: Path, body: ChatChange) -> dict[str, Any]:
 )
 def delete(path: Path) -> tuple[str, int]:
     """Delete a chat and its messages."""
+    delete_images(services(), caller().scope, path.id)
     services().chats.delete(caller().scope, path.id)
     return "", 204
 
 
-def text_within_limit(text: str | None) -> str:
+def kept_images(chat_id: str, urls: Sequence[tuple[str, str]]) -> tuple[ImageReference, ...]:
+    """Keep the images of a message, given as URLs and names, and return the references to them.
+
+    Raises:
+        BadRequest, TooLarge: one of them is no image that a message takes.
+        NotFound: one of them is an id that no image of the user has.
+    """
+    if not urls:
+        return ()
+    most = services().settings.limits.image_bytes
+    check_id(chat_id)
+    images = [image_of_url(url, name, most) for url, name in urls]
+    leave_place()  # the answer takes longer than the images, and needs none of the room for large bodies
+    return keep_images(services().files.within(caller().scope), chat_id, images, most)
+
+
+def text_within_limit(text: str) -> str:
     """Return a message's text.
 
     Raises:
         TooLarge: it is longer than the settings allow.
     """
     most = services().settings.limits.message_characters
-    if text is None or len(text) > most:
+    if len(text) > most:
         raise TooLarge(f"A message has at most {most} characters.")
     return text
 

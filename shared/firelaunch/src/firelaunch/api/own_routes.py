@@ -16,6 +16,7 @@ from ..errors import FeatureMissing, RateLimited, SettingsError, TooLarge
 from ..identity import Caller
 from ..settings.app import Settings
 from ..slots import Pace, Slots
+from ..turns.images import MOST_IMAGES
 from .base import admins_only, backend, caller, caller_services, services
 from .routes import Route, Routes, place_of
 
@@ -24,6 +25,9 @@ __all__ = ["OwnRoutes"]
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _VERSION = re.compile(r"v\d+")
 """The first segment of this version of firelaunch's API, and of those to come."""
+
+_WITH_IMAGES = frozenset({"chats.send", "ui.send"})
+"""Routes whose bodies may hold images."""
 
 _OURS = frozenset({"exports.download", "mcp.metadata", "mcp.metadata_of_mcp"})
 """Endpoints of firelaunch's own that need no token, and share the bounds of an app's public routes."""
@@ -61,6 +65,7 @@ class OwnRoutes:
             raise SettingsError("\n".join(problems))
         self.declared = declared
         self._by_endpoint = {routes.endpoint(route): route for routes in declared for route in routes.routes}
+        self._limits = settings.limits
         self._pace = Pace(settings.limits.public_requests_per_minute)
         # Public routes leave most threads to users who are signed in.
         most = max(1, settings.cloud.concurrency // 4)
@@ -98,6 +103,8 @@ class OwnRoutes:
         """
         route = self._by_endpoint.get(request.endpoint or "")
         public = self.is_public(request.endpoint)
+        if request.endpoint in _WITH_IMAGES:
+            self._make_room_for_images()
         if route is None and not public:
             return
         user = "" if public else caller().uid
@@ -110,6 +117,20 @@ class OwnRoutes:
             request.max_content_length = route.body_bytes + 1  # a body of this length counts as over it
             if not public:
                 place.enter_context(backend().uploads.place(caller().scope))
+
+    def _make_room_for_images(self) -> None:
+        """Let a message's body be larger than others, if it is, and hold a place for it."""
+        if (request.content_length or 0) <= self._limits.body_bytes:
+            return
+        most = self._limits.body_bytes + MOST_IMAGES * (self._limits.image_bytes * 4 // 3 + 4)
+        if (request.content_length or 0) > most:
+            raise TooLarge(
+                f"A message takes {MOST_IMAGES} images of {self._limits.image_bytes:,} bytes each, so its body has at "
+                f"most {most:,} bytes. Send smaller ones."
+            )
+        request.max_content_length = most + 1
+        g.place = place = ExitStack()
+        place.enter_context(backend().uploads.place(caller().scope))
 
     def place_of_user(self, user: Caller) -> AbstractContextManager[None]:
         """Hold a place for other work of the app's own that a user asks for, within the same limits.

@@ -13,7 +13,7 @@ from ..turns.answer import Replay, TurnRun
 from ..turns.approvals import Decision
 from ..turns.send import ClientMessage, Continuation, is_answer_id
 from .base import PageQuery, Path, backend, caller, client, event_stream, example, services, streamed
-from .chats import text_within_limit
+from .chats import kept_images, text_within_limit
 from .examples import UI_QUESTION, UI_STREAM
 from .refusals import OF_A_CHAT, OF_A_TURN, errors
 from .routes import Routes
@@ -31,11 +31,13 @@ class UIApproval(BaseModel):
 
 
 class UIPart(BaseModel):
-    """A part of a message. Of a user's message all parts are text."""
+    """A part of a message. A user's message has text and files."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
     type: str
     text: str | None = None
+    url: str | None = None
+    filename: str | None = Field(default=None, max_length=255)
     state: str | None = None
     approval: UIApproval | None = None
 
@@ -64,13 +66,17 @@ class UIMessage(BaseModel):
         """
         if self.role != "user":
             raise BadRequest("The last message is not the user's: there is nothing to answer.")
-        others = sorted({part.type for part in self.parts} - {"text"})
+        others = sorted({part.type for part in self.parts} - {"text", "file"})
         if others:
-            raise BadRequest(f"A message holds text alone; this one has {', '.join(others)[:100]}.")
-        text = "\n".join(part.text or "" for part in self.parts)
-        if not text:
+            raise BadRequest(f"A message holds text and files alone; this one has {', '.join(others)[:100]}.")
+        text = "\n".join(part.text or "" for part in self.parts if part.type == "text")
+        if not text and not self.files():
             raise BadRequest("The message is empty.")
         return text
+
+    def files(self) -> list[tuple[str, str]]:
+        """Return the URLs and names of the message's files."""
+        return [(part.url or "", part.filename or "") for part in self.parts if part.type == "file"]
 
     def decisions(self) -> dict[str, Decision]:
         """Return what the user decided on tool calls of an answer, by their ids."""
@@ -135,7 +141,7 @@ api = Routes("ui", "useChat", prefix="/v1")
 def read(path: Path, query: PageQuery) -> dict[str, Any]:
     """Read a chat for useChat."""
     _, page = services().chats.get(caller().scope, path.id, query.limit, query.cursor)
-    messages = [ui_message(view) for view in page.items]
+    messages = [ui_message(view, path.id) for view in page.items]
     return {"id": path.id, "messages": messages, "next_cursor": page.next_cursor}
 
 
@@ -161,6 +167,7 @@ def send(body: UIChat) -> Response:
         text = text_within_limit(last.user_text())
         regenerate = body.trigger == "regenerate-message"
         edit = not regenerate and body.message_id == last.id
-        message = ClientMessage(body.id, last.id, text, regenerate=regenerate, edit=edit)
+        images = kept_images(body.id, last.files())
+        message = ClientMessage(body.id, last.id, text, regenerate=regenerate, edit=edit, images=images)
         run = turns.begin_named(caller(), message, connection)
     return event_stream(ui_stream(run.events(), connection), UI_HEADERS)

@@ -61,7 +61,7 @@ def ui_stream(events: Iterable[Event | Paused], client: ClientConnection | None 
         close(events)
 
 
-def ui_message(view: Mapping[str, Any]) -> dict[str, Any]:
+def ui_message(view: Mapping[str, Any], chat_id: str) -> dict[str, Any]:
     """Return a message as ``useChat`` keeps it, from the view of :func:`.store.message_view`.
 
     A stored answer does not say where in its text its tools were called, so their parts come first.
@@ -69,12 +69,18 @@ def ui_message(view: Mapping[str, Any]) -> dict[str, Any]:
     message: dict[str, Any] = {"id": view["id"], "role": view["role"]}
     text = [{"type": "text", "text": view["text"]}] if view["text"] else []
     if view["role"] == "user":
-        return {**message, "parts": text, "metadata": {"created_at": view["created_at"]}}
+        files = [_file(image, chat_id) for image in view.get("images", ())]
+        return {**message, "parts": [*files, *text], "metadata": {"created_at": view["created_at"]}}
     tools = [_stored_tool(use) for use in view.get("tools", ())]
     sources = [_source(Source(**source)) for source in view.get("sources", ())]
     names = ("request_id", "status", "finish", "created_at", "usage")
     metadata = {name: view[name] for name in names}
     return {**message, "parts": [{"type": "step-start"}, *tools, *text, *sources], "metadata": metadata}
+
+
+def _file(image: Mapping[str, Any], chat_id: str) -> dict[str, Any]:
+    url = f"/v1/chats/{chat_id}/files/{image['id']}"
+    return {"type": "file", "mediaType": image["media_type"], "filename": image["name"], "url": url}
 
 
 def _stored_tool(use: Mapping[str, Any]) -> dict[str, Any]:

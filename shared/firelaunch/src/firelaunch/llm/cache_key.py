@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ..scope import Scope
-from .types import Message, Shape
+from .types import Image, Message, Shape
 
 __all__ = ["Reuse", "answer_key"]
 
@@ -30,7 +30,14 @@ def answer_key(
     shape: Shape | None,
 ) -> str:
     """Return a key that depends on all arguments; ``scope`` is the app's if its users share the answer."""
-    prompt = [[message["role"], message["content"]] for message in messages]
+    prompt = [
+        [message["role"], message["content"], [_image_key(image) for image in message.get("images", ())]]
+        for message in messages
+    ]
     shape_parts = None if shape is None else [shape.name, shape.text, json.dumps(shape.schema)]
     parts = [scope.app_id, scope.uid, provider, model, prompt, max_output_tokens, temperature, shape_parts]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _image_key(image: Image) -> str:
+    return f"{image.media_type} {hashlib.sha256(image.data).hexdigest()}"

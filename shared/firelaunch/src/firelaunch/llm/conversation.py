@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .types import Message
+from .types import Image, Message
 
-__all__ = ["alternating"]
+__all__ = ["alternating", "with_images"]
 
 _BEGINNING = "(The conversation begins.)"
 """The user's message before an assistant's that comes first, since a conversation begins with the user."""
@@ -36,7 +36,7 @@ def alternating(messages: Sequence[Message]) -> list[Message]:
 
 
 def _says_something(message: Message) -> bool:
-    return bool(message["content"].strip() or message.get("calls"))
+    return bool(message["content"].strip() or message.get("calls") or message.get("images"))
 
 
 def _append(conversation: list[Message], message: Message) -> None:
@@ -46,4 +46,16 @@ def _append(conversation: list[Message], message: Message) -> None:
         conversation.append(message)
         return
     text = _BETWEEN.join(filter(None, (latest["content"], message["content"])))
-    conversation[-1] = {**message, "content": text}
+    joined: Message = {**message, "content": text}
+    if images := [*latest.get("images", ()), *message.get("images", ())]:
+        joined["images"] = images
+    conversation[-1] = joined
+
+
+def with_images(messages: Sequence[Message], images: Sequence[Image]) -> list[Message]:
+    """Return ``messages`` with ``images`` in the user's last one."""
+    with_them = list(messages)
+    last = next((at for at in reversed(range(len(messages))) if messages[at]["role"] == "user"), None)
+    if images and last is not None:
+        with_them[last] = {**messages[last], "images": [*messages[last].get("images", ()), *images]}
+    return with_them

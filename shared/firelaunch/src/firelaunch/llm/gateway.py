@@ -34,7 +34,7 @@ from .breaker import Breaker
 from .cache_key import Reuse, answer_key
 from .claude_models import is_claude, unseen_tokens
 from .client_connection import ClientConnection
-from .conversation import alternating
+from .conversation import alternating, with_images
 from .deadline import Deadline
 from .finish import CUT, Finish, empty_answer
 from .prices import Prices
@@ -48,6 +48,7 @@ from .types import (
     Chunk,
     FinishedCall,
     HeldCalls,
+    Image,
     Message,
     Meter,
     ModelCall,
@@ -199,6 +200,7 @@ class ModelSession:
         own_models: whether a call may name a model of its own; False once the user is over their plan's soft cap.
         prompt: the prompt of the next calls (``name@version``), in their records.
         finish: how the last answer of :meth:`stream` ended; None before that.
+        images: those of the user's message. :meth:`stream` shows them to the model in the last message of the user's.
         so_far: what the model has said before, for an answer that was cut. It follows the messages of the next
             :meth:`stream`.
         asks_people: whether an answer may end with tool calls that wait for approval. They are then in ``held``.
@@ -219,6 +221,7 @@ class ModelSession:
     searches: bool = True
     prompt: str | None = None
     finish: Finish | None = None
+    images: tuple[Image, ...] = ()
     so_far: tuple[Message, ...] = ()
     asks_people: bool = False
     held: HeldCalls | None = None
@@ -263,7 +266,7 @@ class ModelSession:
             ValueError: the settings name no such ``model``.
         """
         session = self if model is None and purpose is None else self._with(model, purpose)
-        messages, approvals = [*messages, *self.so_far], self.approvals
+        messages, approvals = [*with_images(messages, self.images), *self.so_far], self.approvals
         self.so_far, self.approvals = (), None  # they were for this call alone
         yield from session._stream(
             messages, temperature, max_output_tokens, shape, reuse, keep, tools, tool_steps, approvals
@@ -301,7 +304,7 @@ class ModelSession:
     def _aside(self, *, streamed: bool | None = None) -> ModelSession:
         """Return a session of the same request for a step whose text the user does not see."""
         streamed = self.streamed if streamed is None else streamed
-        return replace(self, streamed=streamed, so_far=(), approvals=None, asks_people=False, searches=False)
+        return replace(self, streamed=streamed, images=(), so_far=(), approvals=None, asks_people=False, searches=False)
 
     def _with(self, model: str | None, purpose: str | None) -> ModelSession:
         """Return a session of the same request for calls of another model or purpose."""

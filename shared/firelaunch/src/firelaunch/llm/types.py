@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, NotRequired, Protocol, TypedDict
 
 from .deadline import Deadline
@@ -12,6 +13,7 @@ from .finish import Finish
 from .thinking import Effort
 
 __all__ = [
+    "IMAGE_TOKENS",
     "LEAVING",
     "MADE_ID",
     "WAITING",
@@ -20,6 +22,7 @@ __all__ = [
     "Chunk",
     "FinishedCall",
     "HeldCalls",
+    "Image",
     "Message",
     "Meter",
     "ModelCall",
@@ -39,6 +42,10 @@ __all__ = [
 
 MADE_ID: Final = "call_made_"
 """Prefix of the id of a tool call that came without one."""
+
+IMAGE_TOKENS: Final = 16_384
+"""The most tokens that a provider counts for an image: Qwen's vision models count most, and OpenAI's, Gemini's and
+Claude's stay below 7,000 (https://huggingface.co/Qwen/Qwen2-VL-7B-Instruct#image-resolution-for-performance-boost)."""
 
 _MESSAGE_TOKENS = 8
 """The most tokens that a chat format adds to a message (role, separators; OpenAI's cookbook counts 3 to 4)."""
@@ -60,14 +67,33 @@ class ToolCall:
     signature: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image in a user's message.
+
+    Attributes:
+        media_type: "image/png", "image/jpeg" or "image/webp", which all providers take.
+    """
+
+    media_type: str
+    data: bytes = field(repr=False)
+
+    @property
+    def base64(self) -> str:
+        """The data in Base64."""
+        return b64encode(self.data).decode()
+
+
 class Message(TypedDict):
     """One message of a prompt.
 
-    ``calls`` are an assistant's tool calls. ``call_id`` and ``name`` say which call a tool's message answers.
+    ``images`` are a user's. ``calls`` are an assistant's tool calls. ``call_id`` and ``name`` say which call a tool's
+    message answers.
     """
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
+    images: NotRequired[Sequence[Image]]
     calls: NotRequired[Sequence[ToolCall]]
     call_id: NotRequired[str]
     name: NotRequired[str]
@@ -451,7 +477,9 @@ def text_bound(text: str) -> int:
 
 def token_bound(messages: Sequence[Message], shape: Shape | None = None, tools: Sequence[ToolSpec] = ()) -> int:
     """Return an upper bound of the tokens that any provider counts for a request."""
-    return sum(text_bound(text) + _MESSAGE_TOKENS for text in _request_texts(messages, shape, tools))
+    images = sum(len(message.get("images", ())) for message in messages)
+    texts = sum(text_bound(text) + _MESSAGE_TOKENS for text in _request_texts(messages, shape, tools))
+    return texts + images * IMAGE_TOKENS
 
 
 def _request_texts(messages: Sequence[Message], shape: Shape | None, tools: Sequence[ToolSpec]) -> list[str]:

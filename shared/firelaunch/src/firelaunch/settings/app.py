@@ -207,6 +207,9 @@ class Limits(_Section):
     """``[limits]``: what one request may take."""
 
     message_characters: int = Field(default=16_000, ge=1, le=100_000, description="Length of a user's message at most.")
+    image_bytes: int = Field(
+        default=3_500_000, ge=1_024, le=5_000_000, description="Bytes of an image in a message at most; it takes four."
+    )
     history_messages: int = Field(default=12, ge=0, le=200, description="Earlier messages a model is shown at most.")
     prompt_tokens: int = Field(
         default=4_000, ge=0, description="Tokens reserved for the prompt around history and message."

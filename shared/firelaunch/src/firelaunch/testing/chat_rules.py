@@ -6,6 +6,7 @@ The rules follow https://platform.openai.com/docs/guides/function-calling and sh
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,12 @@ __all__ = ["chat_problem", "openai_refusal", "template_refusal"]
 
 _REASONING = re.compile(r"o\d|gpt-(?:[5-9])")
 _EFFORTS = ("none", "low", "medium", "high", "xhigh", "max")
+_IMAGE_HEADS = {
+    "data:image/png;base64": b"\x89PNG\r\n\x1a\n",
+    "data:image/jpeg;base64": b"\xff\xd8\xff",
+    "data:image/webp;base64": b"RIFF",
+    "data:image/gif;base64": b"GIF8",
+}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -43,7 +50,12 @@ def _tool_problem(tool: Mapping[str, Any]) -> str | None:
 def _order_problem(messages: Sequence[Mapping[str, Any]]) -> str | None:
     pending: set[str] = set()
     for message in messages:
-        if not isinstance(message.get("content"), str | None):
+        content = message.get("content")
+        if isinstance(content, list) and message["role"] == "user":
+            problem = next(filter(None, map(_part_problem, content)), None)
+            if problem is not None or not content:
+                return problem or "Invalid 'messages[].content': empty array"
+        elif not isinstance(content, str | None):
             return "Invalid type for 'messages[].content'"
         if message["role"] == "tool":
             if message.get("tool_call_id") not in pending:
@@ -57,6 +69,25 @@ def _order_problem(messages: Sequence[Mapping[str, Any]]) -> str | None:
             return "Invalid type for 'messages[].tool_calls[].function.arguments'"
         pending = {call["id"] for call in calls}
     return f"'tool_calls' must be followed by tool messages; missing: {', '.join(sorted(pending))}" if pending else None
+
+
+def _part_problem(part: Mapping[str, Any]) -> str | None:
+    """Return why OpenAI would refuse a part of a user's message (https://platform.openai.com/docs/guides/images-vision)."""
+    if part.get("type") == "text":
+        return None if part.get("text") else "Invalid 'messages[].content[].text': empty string"
+    if part.get("type") != "image_url":
+        return f"Invalid value: '{part.get('type')}'. Supported values are: 'text', 'image_url'."
+    image = part["image_url"]
+    if image.get("detail", "auto") not in {"auto", "low", "high"}:
+        return "Invalid value for 'detail'"
+    head, _, encoded = image["url"].partition(",")
+    try:
+        data = b64decode(encoded, validate=True)
+    except ValueError:
+        return "Invalid base64 image_url."
+    if head not in _IMAGE_HEADS or not data.startswith(_IMAGE_HEADS[head]):
+        return "You uploaded an unsupported image. Please make sure your image has of one the following formats: ..."
+    return None
 
 
 def openai_refusal(request: Mapping[str, Any]) -> tuple[str, str | None] | None:

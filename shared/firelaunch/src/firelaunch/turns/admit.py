@@ -24,7 +24,7 @@ from ..chats.store import message_view, new_chat
 from ..errors import Conflict, IdempotencyMismatch, NotFound, RequestInProgress
 from ..identity import Caller
 from ..llm.client_connection import ClientConnection
-from ..llm.types import HeldCalls, Message, token_bound
+from ..llm.types import HeldCalls, Image, Message, token_bound
 from ..metering.call_records import RECORD_DAYS
 from ..metering.reservations import Day, Quote, Reservation
 from ..services.bundle import Services
@@ -34,6 +34,7 @@ from .answer import Replay, TurnRun, plain_title
 from .approvals import RecordedApprovals, held_calls
 from .follow_ups import AnsweredChat, FollowUps, notes_of
 from .grounding import Grounding
+from .images import ImageReference, load_images
 from .send import ClientMessage, Continuation, Send, chat_update, new_request_id, request_id_of, sent_view
 from .turn import Turn, Workflow
 
@@ -120,12 +121,14 @@ class _Prompt:
     notes: tuple[str, ...]
     so_far: tuple[Message, ...] = ()
     held: HeldCalls | None = None
+    images: tuple[Image, ...] = ()
 
     def token_bound(self, text: str) -> int:
         """Return the most tokens that these parts can take, with ``text`` as the user's message."""
         user_text = "\n".join(filter(None, (text, self.summary, *self.notes)))
         held = () if self.held is None else self.held.messages
-        return token_bound([*self.history, {"role": "user", "content": user_text}, *self.so_far, *held])
+        asked: Message = {"role": "user", "content": user_text, "images": self.images}
+        return token_bound([*self.history, asked, *self.so_far, *held])
 
 
 class Turns:
@@ -153,12 +156,14 @@ class Turns:
         *,
         streamed: bool,
         client: ClientConnection | None = None,
+        images: tuple[ImageReference, ...] = (),
     ) -> TurnRun | Replay:
         """Admit and store a message. The result's ``events()`` then yields the answer.
 
         Args:
             key: the client's Idempotency-Key. A key that was answered before replays that answer.
             client: the client's connection, if the server knows it.
+            images: the references to the message's images, which are kept already.
 
         Raises:
             NotFound: the chat is not the caller's.
@@ -167,7 +172,8 @@ class Turns:
             Contention: other requests of the same user kept changing the user's day for too long.
         """
         request_id = new_request_id() if key is None else request_id_of(caller.scope, key)
-        return self._begin(self._send(caller, chat_id, text, request_id), streamed, client)
+        send = self._send(caller, chat_id, text, request_id, images)
+        return self._begin(send, streamed, client)
 
     def begin_named(
         self,
@@ -193,7 +199,7 @@ class Turns:
             InvalidId: the chat's id is no valid id.
             RateLimited, BudgetExceeded, RequestInProgress, Contention: as in :meth:`begin`.
         """
-        send = self._send(caller, message.chat_id, message.text, message.request_id(caller.scope))
+        send = self._send(caller, message.chat_id, message.text, message.request_id(caller.scope), message.images)
         send = replace(send, turn_id=message.turn_id(caller.scope), call=call)
         return self._begin(send, streamed, client, message=message)
 
@@ -214,9 +220,13 @@ class Turns:
         send = replace(send, turn_id=continuation.turn_id, continues=True)
         return self._begin(send, streamed, client, continuation=continuation)
 
-    def _send(self, caller: Caller, chat_id: str, text: str, request_id: str) -> Send:
-        body_hash = hashlib.sha256(f"{chat_id}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()
-        return Send(caller, caller.scope, chat_id, text, request_id, request_id, body_hash, self._services.clock())
+    def _send(
+        self, caller: Caller, chat_id: str, text: str, request_id: str, images: tuple[ImageReference, ...] = ()
+    ) -> Send:
+        body = "\n".join([chat_id, text, *(str(image["id"]) for image in images)])
+        body_hash = hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()
+        now = self._services.clock()
+        return Send(caller, caller.scope, chat_id, text, request_id, request_id, body_hash, now, images=images)
 
     def _begin(
         self,
@@ -307,25 +317,32 @@ class Turns:
         if stored.chat is None or stored.answer is None or stored.question is None:
             raise NotFound
         continuation.check(stored.answer, stored.latest, send.request_id, now)
-        text = str(stored.question.data.get("text", ""))
+        text, images = str(stored.question.data.get("text", "")), tuple(stored.question.data.get("images", ()))
         if continuation.decisions:
             # One more round trip, which only the answers that a person has thought about need.
             continued = self._services.store.get(send.scope.request(str(stored.answer.data["request_id"])))
             if continued is None or held_calls(continued) is None:
                 raise Conflict("The time to approve this call is over. Send a new message.")
             stored = replace(stored, continued=continued)
-        return replace(send, text=text, decisions=continuation.decisions), stored
+        return replace(send, text=text, images=images, decisions=continuation.decisions), stored
 
     def _prompt(self, send: Send, stored: _Stored) -> _Prompt:
         """Gather the chat's history, its summary and the notes on the user."""
         own = {send.user_message, send.answer}  # an earlier try of this send may have stored them
         recent = _cacheable_history(self._recent(send, stored)[::-1], stored.message_count, self._history_messages)
-        history = [_prompt_message(d) for d in recent if d.path not in own and str(d.data.get("text", "")).strip()]
+        recent = [
+            d for d in recent if d.path not in own and (str(d.data.get("text", "")).strip() or d.data.get("images"))
+        ]
+        files = self._services.files.within(send.scope)
+        asked = Document(send.user_message, {"images": list(send.images)}, send.at, send.at)
+        shown = load_images(files, [asked, *recent[::-1]])
+        history = [_prompt_message(document, shown.get(document.path, ())) for document in recent]
         if history and history[0]["role"] == "assistant":
             del history[0]  # what it answers lies before the window, and a conversation begins with the user
         held = held_calls(stored.continued)
         so_far = _so_far(stored.answer) if send.continues and held is None else ()
-        return _Prompt(history, str(stored.chat_fields.get("summary", "")), notes_of(stored.memory), so_far, held)
+        summary, images = str(stored.chat_fields.get("summary", "")), shown.get(send.user_message, ())
+        return _Prompt(history, summary, notes_of(stored.memory), so_far, held, images)
 
     def _recent(self, send: Send, stored: _Stored) -> Sequence[Document]:
         """Return the chat's latest messages, newest first, without those that were replaced or are about to be."""
@@ -386,7 +403,7 @@ class Turns:
             own_models=not reservation.cheaper,
             asks_people=True,
         )
-        llm.so_far = prompt.so_far
+        llm.images, llm.so_far = prompt.images, prompt.so_far
         if stored.continued is not None and prompt.held is not None:
             llm.approvals = RecordedApprovals(services.store, stored.continued, prompt.held, send.decisions)
         turn = Turn(
@@ -400,6 +417,7 @@ class Turns:
             request.grounding,
             send.caller,
             features=frozenset(reservation.limit.features),
+            images=prompt.images,
             summary=prompt.summary,
             memory=prompt.notes,
         )
@@ -444,6 +462,8 @@ def _writes(send: Send, stored: _Stored, reservation: Reservation, expires_at: d
     if send.call is not None:
         data["call"] = send.call
     message = {"role": "user", "text": send.text, "request_id": send.request_id, "created_at": send.at}
+    if send.images:
+        message["images"] = list(send.images)
     change: dict[str, Any] = {"updated_at": send.at, "latest_request": send.request_id}
     writes: list[Write] = []
     if send.continues and stored.answer is not None:
@@ -488,7 +508,8 @@ def _replacing(send: Send, stored: _Stored, question: Document, change: dict[str
     if stored.chat_fields.get("summary_until", asked_at) > asked_at:  # it sums up what is replaced
         change = {**change, "summary": "", "summary_until": DELETE_FIELD, "summarized": 0}
     writes.append(chat_update(send, change))
-    writes.append(Set(send.user_message, {"text": send.text, "request_id": send.request_id}, merge=True))
+    fields = {"text": send.text, "images": list(send.images), "request_id": send.request_id}
+    writes.append(Set(send.user_message, fields, merge=True))
     return writes
 
 
@@ -542,6 +563,12 @@ def _so_far(answer: Document | None) -> tuple[Message, ...]:
     return {"role": "assistant", "content": text}, {"role": "user", "content": _GO_ON}
 
 
-def _prompt_message(document: Document) -> Message:
-    role = document.data.get("role")
-    return {"role": "assistant" if role == "assistant" else "user", "content": str(document.data.get("text", ""))}
+def _says_something(message: Document) -> bool:
+    return bool(str(message.data.get("text", "")).strip() or message.data.get("images"))
+
+
+def _prompt_message(document: Document, images: Sequence[Image]) -> Message:
+    text = str(document.data.get("text", ""))
+    if document.data.get("role") == "assistant":
+        return {"role": "assistant", "content": text}
+    return {"role": "user", "content": text, "images": images} if images else {"role": "user", "content": text}

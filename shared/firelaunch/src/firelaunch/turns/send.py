@@ -26,6 +26,7 @@ from ..identity import Caller
 from ..scope import Scope
 from ..store.base import Document, Update
 from .approvals import Decision
+from .images import ImageReference
 
 __all__ = [
     "ClientMessage",
@@ -59,6 +60,7 @@ class ClientMessage:
     text: str
     regenerate: bool = False
     edit: bool = False
+    images: tuple[ImageReference, ...] = ()
     key: str | None = None
 
     def turn_id(self, scope: Scope) -> str:
@@ -109,8 +111,8 @@ class ClientMessage:
         if self.edit:
             return self._edited(send, record, answer)
         if self.regenerate:
-            text = str(stored.data.get("text", ""))
-            return replace(send, request_id=new_request_id(), text=text, replaces=True)
+            text, images = str(stored.data.get("text", "")), tuple(stored.data.get("images", ()))
+            return replace(send, request_id=new_request_id(), text=text, images=images, replaces=True)
         if stored.data.get("text") != self.text:
             raise IdempotencyMismatch("A message that was sent cannot be changed: edit it, or send a new one.")
         if record is not None:
@@ -227,6 +229,7 @@ class Send:
     regenerated answer has a request, and a bill, of its own.
 
     Attributes:
+        images: the references to the message's images.
         continues: whether it goes on with the answer of an earlier request.
         replaces: whether the message's earlier text, its answer, and what followed are replaced.
         decisions: what the user decided on the tool calls that this answer waits for.
@@ -241,6 +244,7 @@ class Send:
     turn_id: str
     body_hash: str
     at: datetime
+    images: tuple[ImageReference, ...] = ()
     continues: bool = False
     replaces: bool = False
     decisions: Mapping[str, Decision] = field(default_factory=dict)
@@ -279,4 +283,5 @@ def chat_update(send: Send, changes: dict[str, Any]) -> Update:
 
 def sent_view(send: Send, at: datetime) -> dict[str, Any]:
     """Return the user's message as clients see it. ``at`` is the time of its first send."""
-    return message_view(send.user_message_id, {"role": "user", "text": send.text, "created_at": at})
+    data = {"role": "user", "text": send.text, "created_at": at, "images": send.images}
+    return message_view(send.user_message_id, data)

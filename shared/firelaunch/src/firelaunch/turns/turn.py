@@ -13,7 +13,7 @@ from ..identity import Caller
 from ..jobs import Job, Kind
 from ..jobs.base import HasKind
 from ..llm.gateway import ModelSession
-from ..llm.types import Chunk, Message
+from ..llm.types import Chunk, Image, Message
 from ..prompts.versions import UserPrompts
 from ..records.data import Data
 from ..scope import Scope
@@ -38,6 +38,7 @@ class Turn:
         scope: the user whose turn it is.
         caller: the user as their token says; None in a batch, which goes on after its request.
         features: the features that the user's plan switches on.
+        images: those of the message. ``turn.llm.stream`` shows them to the model in the last message of the user's.
         summary: of the chat's earlier messages.
         memory: notes on the user. Both are empty unless ``[after_turn]`` switches them on.
     """
@@ -52,6 +53,7 @@ class Turn:
     grounding: Grounding
     caller: Caller | None = None
     features: frozenset[str] = frozenset()
+    images: tuple[Image, ...] = ()
     summary: str = ""
     memory: tuple[str, ...] = ()
     _model: str | None = None

@@ -141,7 +141,11 @@ def _blocks(message: Message, model: str) -> list[dict[str, Any]]:
     words = [{"type": "text", "text": message["content"]}] if message["content"].strip() else []
     if message["role"] == "tool":
         return [{"type": "tool_result", "tool_use_id": _tool_id(message["call_id"]), "content": message["content"]}]
-    return [*_call_blocks(message.get("calls", ()), model, words), *words]
+    images = [
+        {"type": "image", "source": {"type": "base64", "media_type": image.media_type, "data": image.base64}}
+        for image in message.get("images", ())
+    ]
+    return [*images, *_call_blocks(message.get("calls", ()), model, words), *words]
 
 
 def _call_blocks(calls: Sequence[ToolCall], model: str, words: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -196,7 +196,11 @@ def _parts(message: Message, model: str) -> list[dict[str, Any]]:
     if calls and "thoughtSignature" not in calls[0] and "gemini-3" in model:
         calls[0]["thoughtSignature"] = _UNSIGNED
     # Google refuses empty texts, and a message needs at least one part.
-    return ([{"text": message["content"] or " "}] if message["content"] or not calls else []) + calls
+    images = [
+        {"inlineData": {"mimeType": image.media_type, "data": image.base64}} for image in message.get("images", ())
+    ]
+    words = [{"text": message["content"] or " "}] if message["content"] or not (calls or images) else []
+    return words + images + calls
 
 
 def _function_call(call: ToolCall) -> dict[str, Any]:

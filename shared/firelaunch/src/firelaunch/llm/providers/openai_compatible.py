@@ -18,7 +18,7 @@ from ..fields import figure, items, json_text, table, text, texts_in, word
 from ..finish import finish_of
 from ..parameters import Body, RefusedParameters
 from ..thinking import is_openai_reasoning
-from ..types import CallPart, Chunk, Message, ModelCall, TokenCounts, ToolCall, ToolChunk, ToolSpec, WholeChunk
+from ..types import CallPart, Chunk, Image, Message, ModelCall, TokenCounts, ToolCall, ToolChunk, ToolSpec, WholeChunk
 from ..wire.http import Transport
 from ..wire.relay import relay, whole_chunk
 from .openai_parameters import refused_parameter, without
@@ -116,11 +116,20 @@ def _tool(tool: ToolSpec) -> dict[str, Any]:
 
 def _message(message: Message) -> dict[str, Any]:
     payload: dict[str, Any] = {"role": message["role"], "content": message["content"]}
+    if message.get("images"):
+        text = [{"type": "text", "text": message["content"]}] if message["content"] else []
+        payload["content"] = [*text, *map(_image, message["images"])]
     if "calls" in message:
         payload["tool_calls"] = [_tool_call(call) for call in message["calls"]]
     if "call_id" in message:
         payload["tool_call_id"] = message["call_id"]
     return payload
+
+
+def _image(image: Image) -> dict[str, Any]:
+    # With "auto", some models count more tokens than are reserved for an image.
+    url = {"url": f"data:{image.media_type};base64,{image.base64}", "detail": "high"}
+    return {"type": "image_url", "image_url": url}
 
 
 def _tool_call(call: ToolCall) -> dict[str, Any]:
