@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,20 @@ def test_an_earlier_message_is_edited_and_an_earlier_answer_is_made_anew(
     assert shown(edited) == [("user", "One"), ("assistant", HELLO), ("user", "Two"), ("assistant", HELLO)]
     assert (anew["status"], anew["error"]) == ("ready", None)
     assert shown(anew) == stored(here) == [("user", "Eins"), ("assistant", HELLO)]
+
+
+def test_a_message_with_an_image_is_answered_and_shown_after_a_reload(
+    page: Callable[..., Page], model: ModelServer
+) -> None:
+    here = page()
+    data = b"\x89PNG\r\n\x1a\n" + bytes(300_000)
+    url = f"data:image/png;base64,{b64encode(data).decode()}"
+    (seen,) = here.plays(send("What is this?", files=[{"type": "file", "mediaType": "image/png", "url": url}]))
+    assert (seen["status"], seen["error"], shown(seen)[-1]) == ("ready", None, ("assistant", HELLO))
+    assert [part["type"] for part in model.requests[-1]["messages"][-1]["content"]] == ["text", "image_url"]
+    loaded = here.user.call("GET", f"/v1/chat/{here.chat}").json()["messages"][0]["parts"]
+    assert [part["type"] for part in loaded] == ["file", "text"]
+    assert here.user.call("GET", loaded[0]["url"]).content == data
 
 
 def test_a_reloaded_page_goes_on_with_the_messages_of_the_service(page: Callable[..., Page]) -> None:

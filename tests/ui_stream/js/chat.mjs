@@ -57,7 +57,8 @@ const ended = async () => { await until(() => state.status === "ready" || state.
 
 let running = Promise.resolve();
 const steps = {
-  send: ({ text, id }) => chat.sendMessage(id ? { id, role: "user", parts: [{ type: "text", text }] } : { text }),
+  send: ({ text, id, files }) =>
+    chat.sendMessage(id ? { id, role: "user", parts: [{ type: "text", text }] } : { text, files }),
   regenerate: ({ messageId }) => chat.regenerate({ messageId }),
   edit: ({ text, messageId }) => chat.sendMessage({ text, messageId }),
   goOn: () => chat.sendMessage(),

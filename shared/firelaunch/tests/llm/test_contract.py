@@ -16,7 +16,7 @@ from firelaunch.llm.providers.claude import ClaudeProvider, ClaudeWithKey
 from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
 from firelaunch.llm.providers.openai_responses import OpenAIResponsesProvider
 from firelaunch.llm.providers.vertex import vertex_provider
-from firelaunch.llm.types import FinishedCall, Message, Provider, TokenCounts
+from firelaunch.llm.types import FinishedCall, Image, Message, Provider, TokenCounts
 from firelaunch.testing.claude import ClaudeReply, ClaudeServer
 from firelaunch.testing.gemini import GeminiReply, GeminiServer
 from firelaunch.testing.http import HttpAnswer
@@ -35,6 +35,7 @@ ASK: list[Message] = [
 
 
 USED = TokenCounts(10, 0, 4)
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"
 
 
 class Credentials:
@@ -253,6 +254,23 @@ def test_a_long_stream_loses_no_word(served: Served) -> None:
     words = [f"word {number} \u00e9\n" for number in range(300)]
     served.will(Answer(words))
     assert said(list(served.session(streamed=True).stream(ASK))) == "".join(words)
+
+
+def test_images_of_the_message_and_of_the_history_arrive_beside_their_texts(served: Served, streamed: bool) -> None:
+    first, second = Image("image/png", PNG + b"1"), Image("image/jpeg", JPEG)
+    history: list[Message] = [
+        {"role": "user", "content": "Look.", "images": [first]},
+        {"role": "assistant", "content": "Yes?"},
+        {"role": "user", "content": "And this?"},
+    ]
+    served.will(Answer())
+    session = served.session(streamed=streamed)
+    session.images = (second,)
+    list(session.stream(history))
+    body = json.dumps(served.bodies[0])
+    places = [body.index(part) for part in ("Look.", first.base64, "Yes?", "And this?", second.base64)]
+    assert sorted(places[:2]) < [places[2]] < sorted(places[3:])
+    assert body.count(first.base64) == body.count(second.base64) == 1
 
 
 def test_two_tools_are_called_side_by_side_and_the_model_goes_on_twice(served: Served, streamed: bool) -> None:

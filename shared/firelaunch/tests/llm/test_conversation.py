@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from firelaunch.llm.conversation import alternating
-from firelaunch.llm.types import Message, ToolCall
+from firelaunch.llm.types import Image, Message, ToolCall
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +26,16 @@ def tool_steps(draw: st.DrawFn) -> list[Message]:
 PLAIN = st.tuples(st.sampled_from(["system", "user", "assistant"]), TEXTS).map(
     lambda both: [{"role": both[0], "content": both[1]}]
 )
-PROMPTS = st.lists(st.one_of(PLAIN, PLAIN, tool_steps())).map(lambda lists: [each for inner in lists for each in inner])
+PICTURES = st.tuples(TEXTS, st.binary(min_size=1, max_size=2)).map(
+    lambda both: [{"role": "user", "content": both[0], "images": [Image("image/png", both[1])]}]
+)
+PROMPTS = st.lists(st.one_of(PLAIN, PLAIN, PICTURES, tool_steps())).map(
+    lambda lists: [each for inner in lists for each in inner]
+)
+
+
+def images(messages: Any) -> list[Any]:
+    return [image for message in messages for image in message.get("images", ())]
 
 
 def texts(messages: Any, role: str) -> list[str]:
@@ -45,7 +54,12 @@ def test_roles_alternate_and_no_word_is_lost(prompt: list[Message]) -> None:
     for before, after in pairwise(spoken):
         assert before["role"] != after["role"] or before["role"] == "tool"
         assert bool(before.get("calls")) == (after["role"] == "tool" and before["role"] != "tool")
-    assert all(message["content"].strip() or message.get("calls") for message in spoken if message["role"] != "tool")
+    assert all(
+        message["content"].strip() or message.get("calls") or message.get("images")
+        for message in spoken
+        if message["role"] != "tool"
+    )
+    assert images(messages) == images(prompt)
     assert texts(messages, "system") == texts(prompt, "system")
     assert texts(messages, "assistant") == texts(prompt, "assistant")
     added = ["(The", "conversation", "begins.)"]
