@@ -87,5 +87,5 @@ for (const step of asked.steps) {
   seen.push({ status: state.status, error: state.error?.message ?? null, messages: structuredClone(state.messages), finishReason });
   if (step.report) process.stdout.write(`${step.report}\n`);
 }
-process.stdout.write(JSON.stringify({ seen, requests }) + "\n");
-process.exit(0);
+process.stdout.write(JSON.stringify({ seen, requests }) + "\n", () => process.exit(0));
+

@@ -262,6 +262,16 @@ def an_export(store: FailingStore, files: LocalFiles) -> str:
     return job_id
 
 
+def an_image(store: FailingStore, files: LocalFiles) -> str:
+    """An image of ada's messages, made past what makes the store fail."""
+    name, now = f"image_{secrets.token_hex(24)}", datetime.now(UTC)
+    path = f"apps/demo/users/ada/kept_files/{name}"
+    facts = {"content": "c", "content_type": "image/png", "bytes": 1, "created_at": now, "updated_at": now}
+    store._store.commit([Create(path, facts)])
+    files.put(f"{path}/c", io.BytesIO(b"x"))
+    return name
+
+
 def request_of(
     method: str, path: str, operation: dict[str, Any], user: User, store: FailingStore, files: LocalFiles
 ) -> Any:
@@ -276,6 +286,8 @@ def request_of(
         return user.client.get(export.get("url") or filled(path, found))
     if "/devices/" in path:
         found = user.post("/v1/devices", {"token": "t", "platform": "web"}).get_json().get("id", "gone")
+    if path.endswith("/files/{file}"):
+        path = path.replace("{file}", an_image(store, files))
     if path.startswith("/v1/documents/{id}"):
         found = a_document(store, files)
     content = operation.get("requestBody", {}).get("content", {})

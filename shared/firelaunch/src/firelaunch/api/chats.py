@@ -12,7 +12,6 @@ from pydantic import BaseModel, Field, model_validator
 from ..chats.events import Done, Event, Failed, Paused, sse
 from ..errors import AlreadyExists, BadRequest, Conflict, FirelaunchError, InvalidCursor, InvalidId, NotFound, TooLarge
 from ..llm.finish import Finish
-from ..scope import check_id
 from ..turns.approvals import Decision
 from ..turns.images import MOST_IMAGES, ImageReference, delete_images, image_file, image_of_url, keep_images
 from ..turns.send import ClientMessage, Continuation, is_message_id
@@ -337,7 +336,7 @@ def kept_images(chat_id: str, urls: Sequence[tuple[str, str]]) -> tuple[ImageRef
     if not urls:
         return ()
     most = services().settings.limits.image_bytes
-    check_id(chat_id)
+    caller().scope.chat(chat_id)  # refuses an id that is none
     images = [image_of_url(url, name, most) for url, name in urls]
     leave_place()  # the answer takes longer than the images, and needs none of the room for large bodies
     return keep_images(services().files.within(caller().scope), chat_id, images, most)
