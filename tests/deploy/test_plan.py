@@ -589,6 +589,17 @@ def test_an_app_is_given_the_secrets_that_its_settings_want_and_no_others(tmp_pa
     }
 
 
+def test_an_app_that_claude_answers_is_given_anthropics_key_and_its_functions_are_not(tmp_path: Path) -> None:
+    base = settings(tmp_path / "app", "sold")
+    claude = base.model_copy(update={"models": base.models.model_copy(update={"provider": "claude"})})
+    service, functions = app_service(claude, PLACE), app_functions(claude, PLACE)
+    assert service.secrets["ANTHROPIC_API_KEY"] == "my-app-anthropic-api-key"
+    assert "OPENAI_API_KEY" not in service.secrets
+    assert functions is not None
+    assert "ANTHROPIC_API_KEY" not in functions.service.secrets
+    assert any("roles/aiplatform.user" in str(role) for role in service.roles), "Vertex AI embeds its documents"
+
+
 def test_the_idle_month_is_what_the_price_pages_say(tmp_path: Path) -> None:
     """730 hours of one vCPU and 2 GiB at $0.0000025 a second each; a secret $0.06, a Scheduler job $0.10."""
     items = dict(idle_month(app_service(settings(tmp_path / "app", "all"), PLACE)))

@@ -79,7 +79,10 @@ def _say_who_answers(model: str) -> None:
     if model == "offline":
         step("The offline model answers: no key is set. A real one:")
         note("OPENAI_API_KEY=sk-... make demo")
+        note("ANTHROPIC_API_KEY=sk-ant-... make demo")
         note("OPENAI_BASE_URL=http://localhost:11434/v1 OPENAI_MODEL=llama3.2 make demo    (Ollama)")
+    elif not (os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL")):
+        step(f"{model} of Anthropic answers")
     else:
         server = os.environ.get("OPENAI_BASE_URL") or "OpenAI"
         step(f"{os.environ.get('OPENAI_MODEL') or 'A model'} of {server} answers")
