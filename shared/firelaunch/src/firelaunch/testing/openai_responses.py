@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,7 +83,19 @@ def _problem(body: Mapping[str, Any]) -> str | None:
         return "encrypted content of reasoning takes store=false"
     if "temperature" in body:
         return "Unsupported parameter: 'temperature' is not supported with this model."
-    return _order_problem(body["input"]) or _schema_problem(body)
+    return _content_problem(body["input"]) or _order_problem(body["input"]) or _schema_problem(body)
+
+
+def _content_problem(given: Sequence[Mapping[str, Any]]) -> str | None:
+    parts = [part for item in given if isinstance(item.get("content"), list) for part in item["content"]]
+    for part in parts:
+        if part["type"] == "input_image" and not re.match(
+            r"data:image/(?:png|jpeg|webp|gif);base64,", part["image_url"]
+        ):
+            return "Invalid 'image_url': expected a base64-encoded data URL with an image MIME type."
+        if part["type"] not in {"input_text", "input_image"}:
+            return f"Invalid value: '{part['type']}'. Supported values are: 'input_text' and 'input_image'."
+    return None
 
 
 def _order_problem(given: Sequence[Mapping[str, Any]]) -> str | None:

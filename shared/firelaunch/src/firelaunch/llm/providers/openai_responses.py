@@ -18,7 +18,7 @@ from ..fields import figure, items, json_text, table, text, word
 from ..finish import Finish, finish_of
 from ..parameters import Body, ParameterRefusal, RefusedParameters
 from ..thinking import is_openai_reasoning, nearest_effort
-from ..types import CallPart, Chunk, Message, ModelCall, Provider, TokenCounts, ToolCall, ToolChunk, ToolSpec
+from ..types import CallPart, Chunk, Image, Message, ModelCall, Provider, TokenCounts, ToolCall, ToolChunk, ToolSpec
 from ..wire.http import Transport
 from ..wire.relay import relay, whole_chunk
 from .thoughts import pack_thoughts, unpack_thoughts
@@ -127,11 +127,19 @@ def _tool(tool: ToolSpec) -> dict[str, Any]:
 def _items(message: Message, model: str) -> Iterator[dict[str, Any]]:
     if message["role"] == "tool":
         yield {"type": "function_call_output", "call_id": message["call_id"], "output": message["content"]}
+    elif message.get("images"):
+        words = [{"type": "input_text", "text": message["content"]}] if message["content"] else []
+        yield {"role": message["role"], "content": [*words, *map(_image, message["images"])]}
     elif message["role"] != "system" and message["content"]:
         yield {"role": message["role"], "content": message["content"]}
     for call in message.get("calls", ()):
         yield from map(dict, unpack_thoughts(call.signature, model))
         yield _function_call(call)
+
+
+def _image(image: Image) -> dict[str, Any]:
+    # With "auto", some models count more tokens than are reserved for an image.
+    return {"type": "input_image", "image_url": f"data:{image.media_type};base64,{image.base64}", "detail": "high"}
 
 
 def _function_call(call: ToolCall) -> dict[str, Any]:
