@@ -262,6 +262,12 @@ def an_export(store: FailingStore, files: LocalFiles) -> str:
     return job_id
 
 
+OAUTH = """
+[mcp]
+authorization_server = "https://auth.example.com"
+"""
+
+
 def an_image(store: FailingStore, files: LocalFiles) -> str:
     """An image of ada's messages, made past what makes the store fail."""
     name, now = f"image_{secrets.token_hex(24)}", datetime.now(UTC)
@@ -286,7 +292,7 @@ def request_of(
         return user.client.get(export.get("url") or filled(path, found))
     if "/devices/" in path:
         found = user.post("/v1/devices", {"token": "t", "platform": "web"}).get_json().get("id", "gone")
-    if path.endswith("/files/{file}"):
+    if path == "/v1/chats/{id}/files/{file}":
         path = path.replace("{file}", an_image(store, files))
     if path.startswith("/v1/documents/{id}"):
         found = a_document(store, files)
@@ -316,7 +322,7 @@ def test_whatever_the_database_says_the_answer_is_in_the_document(
     monkeypatch.setattr(admission, "_SECONDS", 0.05)
     stripe.account.prices.add("price_pro")
     environ = {"STRIPE_API_KEY": stripe.key, "STRIPE_API_BASE": stripe.url}
-    settings = Settings.load(write_app(tmp_path / "failing", SETTINGS + SOLD), environ)
+    settings = Settings.load(write_app(tmp_path / "failing", SETTINGS + SOLD + OAUTH), environ)
     store = FailingStore(build_store(settings))
     app = App("failing")
     init_app(app, build(settings, store=store), lambda _: [Chunk("Yes.")])
