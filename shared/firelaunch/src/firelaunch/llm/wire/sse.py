@@ -70,9 +70,12 @@ class Decoder:
     def _end(self) -> int:
         """Return where the next event ends; -1 if it has not ended."""
         end = self.buffer.find(b"\n\n", self.at)
-        # Some servers leave out the blank lines between events.
-        line = self.buffer.find(b"\ndata:", self.at, end if end >= 0 else None)
-        if line >= 0 and _is_json(self.buffer[self.at : line]):
+        # Some servers leave out the blank lines between events, and some send more of them.
+        begin = self.at
+        while self.buffer.startswith(b"\n", begin):
+            begin += 1
+        line = self.buffer.find(b"\ndata:", begin, end if end >= 0 else None)
+        if line >= 0 and _is_json(self.buffer[begin:line]):
             return line
         return end
 
