@@ -75,7 +75,7 @@ def test_functions_are_added_to_those_that_are_declared(app: Path) -> None:
         assert new(app, *words).returncode == 0
     start = (app / "app" / "__init__.py").read_text()
     assert "from . import first, meals, second, third, workflow" in start
-    assert "events=[first.first, second.second], routes=[third.routes])" in start
+    assert "events=[first.first, second.second], routes=[third.routes]" in start
 
 
 def test_a_function_is_declared_on_a_line_of_its_own_where_each_argument_has_one(app: Path) -> None:
@@ -86,18 +86,62 @@ def test_a_function_is_declared_on_a_line_of_its_own_where_each_argument_has_one
     assert "recipes],\n        routes=[hello.routes],\n    )\n" in start.read_text()
 
 
-def test_where_create_app_is_not_as_the_template_has_it_the_line_to_add_is_printed(app: Path) -> None:
+def test_the_file_is_formatted_after_it_as_it_was_before(app: Path) -> None:
+    names = [f"a_recipe_that_is_long_{number}" for number in range(1, 4)]
     start = app / "app" / "__init__.py"
-    start.write_text(
-        start.read_text()
-        .replace("App(__name__, ", "App(*[__name__], **{}, ")
-        .replace("from . import meals, workflow", "from . import meals\nfrom . import workflow")
+    for name in names:
+        assert new(app, name, "http").returncode == 0
+    assert f"{names[0]}.routes, {names[1]}.routes, {names[2]}.routes],\n    )\n" in start.read_text(), (
+        "an argument a line"
     )
+    checked = run(app, "-m", "ruff", "format", "--check", "app/__init__.py")
+    assert checked.returncode == 0, checked.stdout + start.read_text()
+
+
+@pytest.mark.parametrize(
+    ("call", "place"),
+    [
+        ("App(*[__name__], **{}, ", "to the arguments of App(...) events=[meal_written.meal_written]"),
+        ("App(__name__, events=[] + [], ", "to the events of App(...)    meal_written.meal_written"),
+    ],
+)
+def test_where_the_list_is_not_written_out_it_says_what_to_add_where(app: Path, call: str, place: str) -> None:
+    start = app / "app" / "__init__.py"
+    start.write_text(start.read_text().replace("App(__name__, ", call))
     before = start.read_text()
     done = new(app, "meal_written")
     assert done.returncode == 0, done.stderr
-    assert "App(__name__, events=[meal_written.meal_written])" in done.stdout
+    assert place in done.stdout
+    assert "to the imports               from . import meal_written" in done.stdout
     assert start.read_text() == before
+
+
+HANDLERS = '''
+
+@on_write("meals/{meal}")
+def others(event: WriteEvent) -> None:
+    """Another handler of meals."""
+
+
+@on_upload("pictures/{name}")
+def of_pictures(event: UploadEvent) -> None:
+    """Another handler of pictures."""
+'''
+
+
+def test_its_test_passes_where_other_handlers_have_the_same_documents_and_files(app: Path) -> None:
+    meals = app / "app" / "meals.py"
+    text = meals.read_text().replace(
+        "Collection, Record", "Collection, Record, UploadEvent, WriteEvent, on_upload, on_write"
+    )
+    meals.write_text(text + HANDLERS)
+    start = app / "app" / "__init__.py"
+    text = start.read_text()
+    start.write_text(text.replace("meals.recipes])", "meals.recipes], events=[meals.others, meals.of_pictures])"))
+    assert new(app, "written").returncode == 0
+    assert new(app, "stored", "upload").returncode == 0
+    passed = run(app, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_written.py", "tests/test_stored.py")
+    assert passed.returncode == 0, passed.stdout + passed.stderr
 
 
 @pytest.mark.parametrize(

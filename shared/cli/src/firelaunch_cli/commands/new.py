@@ -162,8 +162,10 @@ def _new_handler(app: Path, name: str, kind: str, of: str = "") -> None:
     made = make_handler(app, name, kind, of)
     for path in made.files:
         click.echo(path.relative_to(app))
-    if made.to_add:
-        click.echo(f"\n  add to create_app   {made.to_add}")
+    if made.by_hand:
+        click.echo("\nIt is not declared yet. In app/__init__.py, which is left as it was, add:")
+        for place, code in made.by_hand:
+            click.echo(f"  to {place:<25} {code}")
     click.echo(f"\n  what it does        app/{name}.py\n  its test            pytest -q tests/test_{name}.py")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import keyword
 import re
 from collections.abc import Sequence
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import click
 from firelaunch.text_file import read_text_file
+
+from .source_edits import declare, declares, formatted
 
 __all__ = ["HANDLER_KINDS", "NewHandler", "app_around", "make_handler"]
 
@@ -69,7 +70,8 @@ from firelaunch.testing.apps import run_jobs, write_document
 def test_{name}_handles_each_of_its_documents_and_no_other(app: App) -> None:
     write_document(app, {owner}, "{example}", {{"name": "Soup"}})
     write_document(app, "ada", "others/{other}", {{"name": "Soup"}})
-    assert [(job.kind, job.uid, job.state) for job in run_jobs(app)] == [("{name}", {owner}, "succeeded")]
+    jobs = [job for job in run_jobs(app) if job.kind == "{name}"]
+    assert [(job.uid, job.state) for job in jobs] == [({owner}, "succeeded")]
 '''
 
 _UPLOAD_TEST = '''"""What {name} does for files that are uploaded."""
@@ -81,7 +83,8 @@ from firelaunch.testing.apps import put_file, run_jobs
 def test_{name}_handles_each_of_its_files_and_no_other(app: App) -> None:
     put_file(app, "ada", "{example}", b"...")
     put_file(app, "ada", "others/{other}", b"...")
-    assert [(job.kind, job.uid, job.state) for job in run_jobs(app)] == [("{name}", "ada", "succeeded")]
+    jobs = [job for job in run_jobs(app) if job.kind == "{name}"]
+    assert [(job.uid, job.state) for job in jobs] == [("ada", "succeeded")]
 '''
 
 _HTTP_TEST = '''"""What {name} answers, and to whom."""
@@ -108,11 +111,11 @@ class NewHandler:
 
     Args:
         files: the files that were written.
-        to_add: the line to add by hand; "" if it was added.
+        by_hand: what is left to add by hand to ``app/__init__.py``, a place and its code each; empty if all was added.
     """
 
     files: Sequence[Path]
-    to_add: str
+    by_hand: Sequence[tuple[str, str]] = ()
 
 
 def app_around(folder: Path) -> Path | None:
@@ -138,13 +141,21 @@ def make_handler(app: Path, name: str, kind: str, of: str = "") -> NewHandler:
     values = _values(app, name, kind, of)
     element = f"{name}.routes" if kind == "http" else f"{name}.{name}"
     text = read_text_file(start)
-    declared = _declared(text, name, _ARGUMENTS[kind], element)
+    declared = declare(text, name, _ARGUMENTS[kind], element)
     module.write_text(_CODE[kind].format(**values), encoding="utf-8")
     test.write_text(_TESTS[kind].format(**values), encoding="utf-8")
     if declared is None:
-        return NewHandler((module, test), f"App(__name__, {_ARGUMENTS[kind]}=[{element}])")
-    start.write_text(declared, encoding="utf-8")
-    return NewHandler((module, test, start), "")
+        return NewHandler((module, test), _by_hand(text, name, _ARGUMENTS[kind], element))
+    line_end = "\r\n" if b"\r\n" in start.read_bytes() else "\n"
+    start.write_text(formatted(start, text, declared), encoding="utf-8", newline=line_end)
+    return NewHandler((module, test, start))
+
+
+def _by_hand(text: str, module: str, argument: str, element: str) -> list[tuple[str, str]]:
+    call = (f"the {argument} of App(...)", element)
+    if not declares(text, argument):
+        call = ("the arguments of App(...)", f"{argument}=[{element}]")
+    return [("the imports", f"from . import {module}"), call]
 
 
 def _values(app: Path, name: str, kind: str, of: str) -> dict[str, str]:
@@ -176,56 +187,3 @@ def _collections(app: Path) -> dict[str, str]:
             owner = re.search(r"""owner\s*=\s*["'](user|app)["']""", text[match.end() : end])
             found[match[1]] = owner[1] if owner else "user"
     return found
-
-
-def _declared(text: str, module: str, argument: str, element: str) -> str | None:
-    """Return the text of ``app/__init__.py`` with an element more in ``App(..., argument=[...])``; None if it can't."""
-    try:
-        tree = ast.parse(text)
-    except SyntaxError:
-        return None
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _called(node) == "App"]
-    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.level == 1 and not node.module]
-    if len(calls) != 1 or len(imports) != 1 or imports[0].lineno != imports[0].end_lineno:
-        return None
-    lines = text.splitlines(keepends=True)
-    edits = [_call_edit(lines, calls[0], argument, element), _import_edit(imports[0], module)]
-    if None in edits:
-        return None
-    for line, start, end, new in sorted(filter(None, edits), reverse=True):
-        raw = lines[line - 1].encode()
-        lines[line - 1] = (raw[:start] + new.encode() + raw[end:]).decode()
-    return "".join(lines)
-
-
-_Edit = tuple[int, int, int, str]
-"""A line's number, the bytes of it to replace, from and to, and their replacement."""
-
-
-def _called(call: ast.Call) -> str:
-    return call.func.id if isinstance(call.func, ast.Name) else ""
-
-
-def _call_edit(lines: Sequence[str], call: ast.Call, argument: str, element: str) -> _Edit | None:
-    given = next((each.value for each in call.keywords if each.arg == argument), None)
-    node: ast.expr = call if given is None else given
-    last = node.end_lineno, node.end_col_offset
-    if last[0] is None or last[1] is None:
-        return None
-    if node.lineno != last[0]:
-        indent = lines[last[0] - 1].partition(")")[0]
-        if given is not None or indent.strip() or not lines[last[0] - 2].rstrip().endswith(","):
-            return None
-        return last[0], 0, 0, f"{indent}    {argument}=[{element}],\n"  # an argument a line, as formatters write them
-    if given is None:
-        return last[0], last[1] - 1, last[1] - 1, f", {argument}=[{element}]"
-    if not isinstance(given, ast.List):
-        return None
-    return last[0], last[1] - 1, last[1] - 1, f"{', ' if given.elts else ''}{element}"
-
-
-def _import_edit(statement: ast.ImportFrom, module: str) -> _Edit | None:
-    names = sorted({*(alias.name for alias in statement.names), module})
-    if statement.end_col_offset is None or any(alias.asname for alias in statement.names):
-        return None
-    return statement.lineno, statement.col_offset, statement.end_col_offset, f"from . import {', '.join(names)}"
