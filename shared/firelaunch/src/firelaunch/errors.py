@@ -38,6 +38,7 @@ __all__ = [
     "NoUploadRoom",
     "NotFound",
     "OutputLimitReached",
+    "OutsideTransaction",
     "PreconditionFailed",
     "RateLimited",
     "RecordUnreadable",
@@ -406,6 +407,15 @@ class Fenced(StoreError):
     code = "gone_meanwhile"
     status = 409
     message = "It was deleted or replaced in the meantime, so nothing was written."
+
+
+class OutsideTransaction(StoreError):
+    """Code inside a transaction wrote past it. This is a bug: the write would stand even if the transaction fails."""
+
+    message = (
+        "This write is inside a transaction and not a part of it: use tx, as in tx.add(record), or "
+        "tx.of(collection).add(record). Enqueue jobs and keep files after the transaction."
+    )
 
 
 class Contention(StoreError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ from firelaunch import Collection, Record
 from firelaunch.errors import (
     AlreadyExists,
     BadRequest,
+    Conflict,
     Fenced,
     FirelaunchError,
     InvalidCursor,
     InvalidId,
     NotFound,
+    OutsideTransaction,
     PreconditionFailed,
     ScopeViolation,
     SettingsError,
@@ -561,6 +564,99 @@ def test_a_transaction_stores_no_record_that_was_read_before_another_changed_it(
         with pytest.raises(PreconditionFailed):
             ada(meals).transaction(lambda tx: tx.update(old))
     assert ada(meals).get("a").kcal == 5
+
+
+def test_what_a_transaction_returned_or_changed_has_its_true_revision_once_it_is_committed(ada: Data) -> None:
+    ada(meals).add(meal(), id="a")
+    fresh, tries = meal(name="New"), []
+
+    def work(tx: Any) -> tuple[Meal, ...]:
+        found = tx.get("a")
+        found.kcal += 5
+        written = (found, tx.update(found), tx.add(fresh, id="b"))
+        tries.append(1)
+        if len(tries) == 1:
+            raise KeyError
+        return written
+
+    with pytest.raises(KeyError):
+        ada(meals).transaction(work)
+    assert (fresh.id, fresh.revision) == ("", ""), "it was not stored"
+    found, updated, added = ada(meals).transaction(work)
+    assert found == updated == ada(meals).get("a")
+    assert fresh == added == ada(meals).get("b")
+    assert found.updated_at > found.created_at
+    for record in (found, added):  # each is as good for the next change as one that was just read
+        record.kcal = 7
+        assert ada(meals).update(record).revision
+        ada(meals).update(record.id, {"kcal": 8}, revision=record.revision)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda outer: outer.add(meal()),
+        lambda outer: outer.put(meal(), "a"),
+        lambda outer: outer.update("a", {"kcal": 1}),
+        lambda outer: outer.update(outer.get("a")),
+        lambda outer: outer.increment("a", "likes"),
+        lambda outer: outer.increment("a", "kcal"),
+        lambda outer: outer.delete("a"),
+        lambda outer: outer.transaction(lambda tx: tx.delete("a")),
+    ],
+)
+def test_a_write_inside_a_transaction_that_goes_past_it_is_refused_and_nothing_is_written(
+    ada: Data, write: Callable[[Any], Any]
+) -> None:
+    kept = ada(meals).add(meal(), id="a")
+
+    def work(tx: Any) -> None:
+        tx.add(meal(), id="b")
+        write(ada(meals))
+
+    with pytest.raises(OutsideTransaction, match="use tx"):
+        ada(meals).transaction(work)
+    assert ada(meals).list().items == [kept]
+    ada(meals).add(meal(), id="c")  # afterwards, all is as before
+
+
+def test_a_list_inside_a_transaction_holds_against_what_another_adds_meanwhile(ada: Data) -> None:
+    """Two look for a free day and add a record with a random id: one of them sees the other's."""
+    first_looks = threading.Barrier(2, timeout=0.5)
+
+    def book(_: int) -> None:
+        def work(tx: Any) -> None:
+            taken = tx.list({"kind": "monday"})
+            with contextlib.suppress(threading.BrokenBarrierError):
+                first_looks.wait()  # on SQLite, the second cannot look before the first is done
+            if not taken:
+                tx.add(meal(kind="monday"))
+
+        ada(meals).transaction(work)
+
+    in_threads(2, book)
+    assert ada(meals).count({"kind": "monday"}) == 1
+
+
+def test_of_two_who_book_days_that_overlap_one_books_all_of_its_days_and_the_other_none(ada: Data, bob: Data) -> None:
+    booked: list[range] = []
+
+    def book(number: int) -> None:
+        days = (range(1, 4), range(3, 6))[number]
+
+        def work(tx: Any) -> None:
+            if any(tx.find(f"drill_{day}") for day in days):
+                raise Conflict
+            for day in days:
+                tx.add(meal(), id=f"drill_{day}")
+
+        with contextlib.suppress(Conflict, AlreadyExists):
+            (ada, bob)[number](recipes).transaction(work)
+            booked.append(days)
+
+    in_threads(2, book)
+    (days,) = booked
+    assert [each.id for each in ada(recipes).list().items] == [f"drill_{day}" for day in days]
 
 
 def test_a_users_collection_is_reached_by_that_user_alone_and_the_apps_by_all(data: Data, ada: Data, bob: Data) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Union
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Strict, TypeAdapter, ValidationError
 
 from ..errors import BadRequest
 from .values import is_sortable, stored_value, type_arguments
@@ -49,16 +49,34 @@ def compared_value(model: type[BaseModel], name: str, value: Any, *, item: bool 
         item: compare with the items of the field's list.
 
     Raises:
-        BadRequest: the value is of another type than the field's.
+        BadRequest: the model takes no such value for the field.
     """
     try:
-        return stored_value(_adapter(model, name, item).validate_python(value), f"where: {name}")
+        adapter, strict = _adapter(model, name, item)
+        return stored_value(adapter.validate_python(value, strict=strict), f"where: {name}")
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
         raise BadRequest(f"where: {name}: {problem['msg']}") from None
 
 
 @lru_cache(maxsize=1000)
-def _adapter(model: type[BaseModel], name: str, item: bool) -> TypeAdapter[Any]:
+def _adapter(model: type[BaseModel], name: str, item: bool) -> tuple[TypeAdapter[Any], bool | None]:
+    """Return what reads a filter's value, and whether it takes values of the field's own type alone.
+
+    A filter takes what the model takes. A field's limits don't count: "less than 2,000" may be over them.
+    """
     annotation = field_type(model, name)
-    return TypeAdapter(item_type(annotation) if item else annotation)
+    return TypeAdapter(item_type(annotation) if item else annotation), _is_strict(model, name)
+
+
+def _is_strict(model: type[BaseModel], name: str) -> bool | None:
+    first, _, rest = name.partition(".")
+    info = model.model_fields.get(first)
+    if info is None:
+        return None
+    if not rest:
+        of_field = next((each.strict for each in info.metadata if isinstance(each, Strict)), None)
+        return model.model_config.get("strict") if of_field is None else of_field
+    origin, arguments = type_arguments(info.annotation)
+    inner = (each for each in (arguments if origin is None else (origin,)) if isinstance(each, type))
+    return next((_is_strict(each, rest) for each in inner if issubclass(each, BaseModel)), None)

@@ -10,7 +10,7 @@ from ..errors import BadRequest, NotFound, PreconditionFailed
 from ..metering.contention import Retries
 from ..paging import Page
 from ..scope import Scope
-from ..store.base import Delete, Increment, Query, Transaction, Update
+from ..store.base import Create, Delete, Increment, Query, Transaction, Update
 from ..store.scoped import ScopedStore
 from .collection import Collection
 from .cursors import cursor_of, position_of
@@ -239,6 +239,7 @@ class Records(Generic[M]):
 
         Raises:
             Contention: other writers came first in all attempts. Errors of ``work`` pass through. Nothing is written.
+            OutsideTransaction: ``work`` writes by something else than its argument.
         """
         collection, scope_of, clock = self._mapper.collection, self._scope_of, self._clock
         result: T = self._transact(lambda raw: work(RecordsTransaction(raw, collection, scope_of, clock())))
@@ -294,17 +295,24 @@ class RecordsTransaction(Generic[M]):
         return [mapper.read(document) for document in found]
 
     def add(self, record: M, id: str | None = None) -> M:  # noqa: A002
-        """Add a record, and return it with its id. It has no revision, so read it again before you change it later."""
-        write = self._mapper.create(record, id, self._now)
-        self._raw.write(write)
-        return self._mapper.written(record.model_copy(), write.path, self._now, None)
+        """Add a record, and return it with its id. Its revision is there once the transaction is committed."""
+        return self._write(self._mapper.create(record, id, self._now), record)
 
     def update(self, record: M) -> M:
-        """Store a changed record, and return it. It has no revision, so read it again before you change it later."""
-        write = self._mapper.update(record, self._now)
+        """Store a changed record, and return it. Its new revision is there once the transaction is committed."""
+        return self._write(self._mapper.update(record, self._now), record)
+
+    def _write(self, write: Create | Update, record: M) -> M:
         self._raw.write(write)
         # A copy: if the transaction is tried again, the record still has the revision that it was read with.
-        return self._mapper.written(record.model_copy(), write.path, self._now, None)
+        copy = self._mapper.written(record.model_copy(), write.path, self._now, None)
+
+        def learn(at: datetime) -> None:
+            for each in (record, copy):
+                self._mapper.written(each, write.path, self._now, at)
+
+        self._raw.on_commit(learn)
+        return copy
 
     def delete(self, record: M | str) -> None:
         """Delete a record, by its id or by the record itself."""

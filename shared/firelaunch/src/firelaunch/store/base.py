@@ -225,6 +225,9 @@ class Transaction(Protocol):
     def write(self, *writes: Write) -> None:
         """Add writes to the commit that ends the transaction."""
 
+    def on_commit(self, listener: Callable[[datetime], None]) -> None:
+        """Call ``listener`` with the commit's time, once this attempt is committed."""
+
 
 class DocumentStore(Protocol):
     """The methods that every adapter has. You may call them from many threads.

@@ -297,7 +297,7 @@ class FirestoreStore:
                 self._add(raw, transaction.writes)
                 # Send the commit once, without retries. If its response is lost, the outcome is unknown, but the
                 # transaction is never applied twice.
-                self._client._firestore_api.commit(
+                answer = self._client._firestore_api.commit(
                     request={
                         "database": self._client._database_string,
                         "writes": raw._write_pbs,
@@ -313,6 +313,8 @@ class FirestoreStore:
                 with _ignored():
                     raw._rollback()
             raise
+        for listener in transaction.listeners:
+            listener(answer.commit_time)
         return result
 
     def _add(self, batch: WriteBatch, writes: Iterable[Write]) -> None:
@@ -355,6 +357,7 @@ class _Transaction:
         self._store = store
         self._raw = raw
         self.writes: list[Write] = []
+        self.listeners: list[Callable[[datetime], None]] = []
 
     def get(self, path: str) -> Document | None:
         self._before_writes()
@@ -369,6 +372,9 @@ class _Transaction:
 
     def write(self, *writes: Write) -> None:
         self.writes.extend(writes)
+
+    def on_commit(self, listener: Callable[[datetime], None]) -> None:
+        self.listeners.append(listener)
 
     def _before_writes(self) -> None:
         if self.writes:

@@ -7,11 +7,13 @@ The Admin SDK bypasses security rules. So this store keeps code that runs with i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import copy
 from datetime import datetime
 from typing import Any, TypeVar
 
-from ..errors import AlreadyExists, NotFound, PreconditionFailed, ScopeViolation
+from ..errors import AlreadyExists, NotFound, OutsideTransaction, PreconditionFailed, ScopeViolation
 from ..scope import Scope, split
 from .base import Create, Delete, Document, DocumentStore, Query, Set, Transaction, Update, Verify, Write
 from .fence import Erasable, UserField
@@ -21,6 +23,9 @@ __all__ = ["ScopedStore"]
 
 T = TypeVar("T")
 
+_IN_TRANSACTION: ContextVar[bool] = ContextVar("in_transaction", default=False)
+"""Whether this code runs inside a transaction, where a write by the store itself would not be a part of it."""
+
 _COPIES: Mapping[type[Write], Callable[[Any], Write]] = {
     Create: lambda write: Create(write.path, write.data),
     Set: lambda write: Set(write.path, write.data, write.merge),
@@ -29,6 +34,20 @@ _COPIES: Mapping[type[Write], Callable[[Any], Write]] = {
     Verify: lambda write: Verify(write.path, write.updated_at),
 }
 """Functions that copy writes. ``copy.copy`` is ten times slower, and each message has several writes to check."""
+
+
+@contextmanager
+def _inside_transaction() -> Iterator[None]:
+    token = _IN_TRANSACTION.set(True)
+    try:
+        yield
+    finally:
+        _IN_TRANSACTION.reset(token)
+
+
+def _check_outside_transaction() -> None:
+    if _IN_TRANSACTION.get():
+        raise OutsideTransaction
 
 
 class _Wall:
@@ -167,7 +186,9 @@ class ScopedStore:
 
         Raises:
             Fenced: a write creates data of a user who was erased after this work began.
+            OutsideTransaction: this is called inside a transaction's work.
         """
+        _check_outside_transaction()
         own = self.__wall.check_writes(writes)
         own += self.__observed(own, {})
         users = self.__erasable.users(own)
@@ -191,13 +212,16 @@ class ScopedStore:
 
         Raises:
             Fenced: a write creates data of a user who was erased after this work began.
+            OutsideTransaction: this is called inside another transaction's work.
         """
+        _check_outside_transaction()
         users: list[str] = []
 
         def attempt(conditions: list[Verify]) -> T:
             def checked(raw: Transaction) -> T:
                 own = _ScopedTransaction(raw, self.__wall)
-                result = work(own)
+                with _inside_transaction():
+                    result = work(own)
                 observed = self.__observed(own.writes, own.read)
                 raw.write(*observed)
                 users[:] = self.__erasable.users([*own.writes, *observed])
@@ -216,7 +240,12 @@ class ScopedStore:
             return self.__erasable.run(self.__store, users, attempt)
 
     def delete_tree(self, path: str) -> int:
-        """Remove a document or collection and everything below. See :class:`~firelaunch.store.base.DocumentStore`."""
+        """Remove a document or collection and everything below. See :class:`~firelaunch.store.base.DocumentStore`.
+
+        Raises:
+            OutsideTransaction: this is called inside a transaction's work.
+        """
+        _check_outside_transaction()
         return self.__store.delete_tree(self.__wall.check(path, document=len(split(path)) % 2 == 0))
 
     def tree(self, path: str) -> Iterator[str]:
@@ -251,3 +280,6 @@ class _ScopedTransaction:
         own = self.__wall.check_writes(writes)
         self.writes += own
         self.__raw.write(*own)
+
+    def on_commit(self, listener: Callable[[datetime], None]) -> None:
+        self.__raw.on_commit(listener)

@@ -141,8 +141,10 @@ class SQLiteStore:
         with self._write_lock() as connection:
             transaction = _Transaction(connection)
             result = work(transaction)
-            _apply(connection, transaction.writes)
-            return result
+            at = _apply(connection, transaction.writes)
+        for listener in transaction.listeners:
+            listener(at)
+        return result
 
     def delete_tree(self, path: str) -> int:
         """Remove a document or collection and everything below. See :class:`~firelaunch.store.base.DocumentStore`."""
@@ -271,6 +273,7 @@ class _Transaction:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self.writes: list[Write] = []
+        self.listeners: list[Callable[[datetime], None]] = []
 
     def get(self, path: str) -> Document | None:
         self._before_writes()
@@ -282,6 +285,9 @@ class _Transaction:
 
     def write(self, *writes: Write) -> None:
         self.writes.extend(writes)
+
+    def on_commit(self, listener: Callable[[datetime], None]) -> None:
+        self.listeners.append(listener)
 
     def _before_writes(self) -> None:
         if self.writes:
