@@ -12,6 +12,7 @@ from typing import Any
 import click
 import pytest
 from firelaunch_cli.commands.checkout import firelaunch_checkout
+from firelaunch_cli.commands.rules import rules_with
 from support import ROOT
 
 Install = Callable[[dict[str, Any] | None], None]
@@ -100,3 +101,14 @@ def test_what_cannot_be_found_or_cloned_is_said_with_the_mend_and_without_a_pass
     with pytest.raises(click.ClickException) as failed:
         firelaunch_checkout()
     assert "hunter2" not in failed.value.message + capsys.readouterr().err
+
+
+def test_dev_loads_the_rules_of_an_app_that_lies_outside_of_the_repo(
+    install: Install, repo: Path, tmp_path: Path
+) -> None:
+    (repo / "firestore.rules").write_text((ROOT / "firestore.rules").read_text())
+    install({"url": f"file://{repo}/shared/firelaunch", "dir_info": {"editable": True}})
+    app = tmp_path / "rental"
+    app.mkdir()
+    (app / "firestore.rules").write_text("match /notes/{note} { allow read; }\n")
+    assert "match /notes/{note} { allow read: if isMember('rental'); }" in rules_with(app)

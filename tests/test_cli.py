@@ -377,4 +377,7 @@ def test_an_operators_erasure_finds_what_the_apps_own_collections_keep_about_the
     )
     subprocess.run([PYTHON, "-c", add], cwd=folder, env=clean_environ(), check=True)
     assert "removed 1 loans." in firelaunch(repo, "erase", "ada", "--app", "demo", "--yes").stdout
-    assert "holds 1 loans." in firelaunch(repo, "erase", "bob", "--app", "demo", "--dry-run").stdout
+    assert "holds 1 loans." in firelaunch(repo, "erase", "bob", "--dry-run").stdout, "in all apps of the repo"
+    outside = folder.rename(repo.parent / "elsewhere")
+    for words in (("--app", "my-app"), ()):
+        assert "holds 1 loans." in firelaunch(outside, "erase", "bob", *words, "--dry-run").stdout

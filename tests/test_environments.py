@@ -112,6 +112,15 @@ def test_terraform_writes_an_environments_variables_where_productions_state_does
     assert not (repo / "deploy/terraform/firelaunch.auto.tfvars.json").exists()
 
 
+def test_terraform_also_writes_an_app_that_lies_elsewhere_beside_those_of_the_repo(repo: Path, tmp_path: Path) -> None:
+    (repo / "apps" / "once").rename(tmp_path / "once")
+    run("terraform", "../once", "--out", str(tmp_path / "vars.json"))
+    made = json.loads((tmp_path / "vars.json").read_text())
+    assert set(made["services"]) == {"once", "twice", "firelaunch-membership"}, (
+        "Terraform would remove what is not named"
+    )
+
+
 def test_rules_are_compared_with_those_of_the_environments_project(
     repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

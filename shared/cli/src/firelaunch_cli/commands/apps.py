@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from firelaunch.errors import SettingsError
 from firelaunch.settings.app import Settings, read_settings
 from firelaunch.settings.environments import PRODUCTION, VARIABLE, chosen, environments
 
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     from firelaunch.store.passes import Share
 
 __all__ = [
+    "app_argument",
+    "app_around",
     "app_folder",
     "app_folders",
+    "apps_named",
     "env_option",
     "load_settings",
     "made_app",
@@ -75,20 +79,78 @@ def repo_around(folder: Path) -> Path | None:
     return next((each for each in tops if (each / "template").is_dir()), None)
 
 
+def app_argument(function: _Command) -> _Command:
+    """Give a command the argument ``app`` for :func:`app_folder`; "." if left out, also before other arguments."""
+    # Of all arguments click fills one with nargs=-1 last, so that "readmit UID" has its UID.
+    return click.argument("app", nargs=-1, metavar="[APP]", callback=_one_app)(function)
+
+
+def _one_app(_context: click.Context, _argument: click.Parameter, apps: tuple[str, ...]) -> str:
+    if len(apps) > 1:
+        raise click.UsageError(f"Got unexpected extra argument ({apps[1]}): this command takes one app.")
+    return apps[0] if apps else "."
+
+
+def app_around(folder: Path) -> Path | None:
+    """Return the app that a folder is or lies in; None if there is none."""
+    return next((each for each in (folder, *folder.parents) if (each / "firelaunch.toml").is_file()), None)
+
+
 def app_folder(app: str) -> Path:
-    """Return an app's folder: ``app`` itself if it is an app's folder, or ``apps/<app>``.
+    """Return an app's folder.
+
+    Args:
+        app: its folder; or its id, of an app in apps/ or of the app that the current folder lies in; "." is that app.
 
     Raises:
         ClickException: there is no such app; the message lists the existing ones.
     """
-    for folder in (Path(app), Path("apps") / app):
+    apps, around = _apps_here(), app_around(Path.cwd())
+    for folder in (Path(app), apps / app):
         if (folder / "firelaunch.toml").is_file():
             return folder.resolve()
-    names = sorted(path.parent.name for path in Path("apps").glob("*/firelaunch.toml"))
-    existing = f"There are: {', '.join(names)}." if names else "There is none yet."
+    if around is not None and app in {".", around.name, _id_of(around)}:
+        return around.resolve()
+    raise click.ClickException(_no_app(app, apps, around))
+
+
+def _no_app(app: str, apps: Path, around: Path | None) -> str:
+    names = sorted(path.parent.name for path in apps.glob("*/firelaunch.toml"))
+    in_repo = repo_around(Path.cwd()) is not None
+    said = f"There is no app {app!r} {'in apps/' if in_repo or names else 'here'}."
     if app == ".":
-        raise click.ClickException(f"This folder is no app: name one. {existing} 'make app' makes one.")
-    raise click.ClickException(f"There is no app {app!r} in apps/. {existing} 'make app' makes one.")
+        said = "This folder is no app: name one."
+    if names:
+        return f"{said} There are: {', '.join(names)}."
+    if in_repo:
+        return f"{said} There is none yet. 'make app' makes one."
+    inside = f" This folder is in the app {_id_of(around)}." if around else ""
+    return f"{said}{inside} Name the folder of an app, where its firelaunch.toml is, or run this inside of it."
+
+
+def _apps_here() -> Path:
+    """The folder of apps of the repo around the current folder; outside of one, the current folder's own."""
+    return (repo_around(Path.cwd()) or Path()) / "apps"
+
+
+def _id_of(folder: Path) -> str:
+    """The id in an app's settings, or its folder's name where they name none or cannot be read."""
+    try:
+        return str(read_settings(folder / "firelaunch.toml").get("app", {})["id"])
+    except (SettingsError, KeyError, AttributeError, TypeError):
+        return folder.name
+
+
+def apps_named(names: Iterable[str]) -> list[Path]:
+    """Return the folders of the named apps; without names, the app around the current folder, or all apps of the repo.
+
+    Raises:
+        ClickException: there is no such app.
+        SettingsError: one's file cannot be read.
+    """
+    around = app_around(Path.cwd())
+    folders = [app_folder(name) for name in names] or ([around] if around else app_folders(_apps_here()))
+    return list(dict.fromkeys(folders))
 
 
 def app_folders(apps: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from firelaunch.services.build import build_store
 from firelaunch.settings.app import MODEL_KEYS, Settings
 
 from ..transfer.file import Export, TransferError, export, load
-from .apps import env_option, load_settings, where
+from .apps import app_argument, env_option, load_settings, where
 
 __all__ = ["command", "export_data"]
 
@@ -27,7 +27,7 @@ def command() -> None:
 
 
 @command.command("export")
-@click.argument("app")
+@app_argument
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--database", default="", help="Another Firestore database of the project: one that a restore made.")
 @env_option
@@ -42,7 +42,7 @@ def export_command(app: str, file: Path, database: str) -> None:
 
 
 @command.command("import")
-@click.argument("app")
+@app_argument
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @env_option

@@ -62,7 +62,7 @@ __all__ = ["command", "planned"]
 
 
 @click.command("deploy")
-@click.argument("app")
+@click.argument("app", default=".", metavar="[APP]")
 @click.option("--dry-run", is_flag=True, help="Print every command, what mends it, and the cost; do nothing.")
 @click.option("--yes", is_flag=True, help="Agree to changed rules and sign-in without being asked.")
 @click.option("--preview", is_flag=True, help="A revision without traffic, at an address of its own.")
@@ -81,10 +81,12 @@ def command(
     with_terraform: bool,
     more: tuple[str, ...],
 ) -> None:
-    """Deploy APP (a folder, or a name under apps/) to Cloud Run; run again after a failure, it goes on.
+    """Deploy APP to Cloud Run; run again after a failure, it goes on.
 
     What comes after -- goes to 'gcloud run deploy' as it is. docs/deploy.md says what is made.
     """
+    if app.startswith("-"):  # of what comes after --, with APP left out
+        app, more = ".", (app, *more)
     if preview and rollback:
         raise click.UsageError("--preview and --rollback are two things; give one of them.")
     deploy = _Deploy.of(app, frozenset(drop), more, yes=yes, terraform=with_terraform)

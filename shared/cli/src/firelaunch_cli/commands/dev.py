@@ -24,11 +24,11 @@ from firelaunch.testing.emulator import Emulator, EmulatorUnavailable, RulesErro
 
 from ..deploy.functions import dedicated_entry
 from ..doctor.env_file import read_env
-from .apps import app_folder, env_option, repo_root
+from .apps import app_argument, app_folder, env_option
 from .children import Child, Log, follow
 from .emulators import emulator_port
 from .publish import publish_policy
-from .rules import composed_rules
+from .rules import rules_with
 from .serve import free_port, gunicorn_command
 
 __all__ = ["command"]
@@ -47,12 +47,12 @@ _UNWATCHED = {".firelaunch", ".venv", "node_modules", "__pycache__", ".git", "te
 
 
 @click.command("dev")
-@click.argument("app", default=".")
+@app_argument
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the app; 8080, or any where that is taken.")
 @click.option("--embedded", is_flag=True, help="Without emulators: SQLite, as firelaunch serve has it.")
 @env_option
 def command(app: str, port: int | None, embedded: bool) -> None:
-    """Run APP (a folder, or a name under apps/) until Ctrl-C, and restart it after each change.
+    """Run APP until Ctrl-C, and restart it after each change.
 
     If Java and the Firestore emulator are installed, the emulator runs too, with the composed rules. If the Firebase
     CLI is installed, so does the Auth emulator, with the membership function, by which its users join the app. They
@@ -114,12 +114,11 @@ class _Dev:
         return port
 
     def load_rules(self) -> None:
-        """Load the rules of all apps of the repo. Outside a repo, clients are denied direct access."""
+        """Load the rules of all apps of the repo, and of this one, which may lie elsewhere."""
         if self.firestore is None:
             return
         try:
-            root = repo_root()
-            text = composed_rules(root / "apps", root / "firestore.rules").text
+            text = rules_with(self.folder)
             for database in self._databases():
                 self.firestore.load_rules(_PROJECT, text, database)
             self.say("rules loaded")

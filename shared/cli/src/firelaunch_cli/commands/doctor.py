@@ -18,7 +18,7 @@ from ..doctor.app import app_checks
 from ..doctor.base import Finding, problem, skipped
 from ..doctor.cloud import cloud_checks
 from ..doctor.machine import machine
-from .apps import app_folder, app_folders, env_option
+from .apps import apps_named, env_option
 from .deploy import planned
 
 __all__ = ["command"]
@@ -32,7 +32,7 @@ _COLOURS = {"ok": "green", "note": "yellow", "problem": "red", "skipped": "cyan"
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @env_option
 def command(app: str | None, offline: bool, as_json: bool) -> None:
-    """Check this machine, and APP (a folder, or a name under apps/; each app there, if left out).
+    """Check this machine, and APP; if it is left out, the app of the current folder, or all in apps/.
 
     Nothing is changed. Exit 1 where there is a problem; what is only worth knowing, or was skipped, is none.
     """
@@ -54,9 +54,7 @@ def command(app: str | None, offline: bool, as_json: bool) -> None:
 
 
 def _findings(app: str | None, *, offline: bool) -> Iterator[tuple[str, Finding]]:
-    folders = [app_folder(app)] if app else app_folders(Path("apps"))
-    if not app and not folders and Path("firelaunch.toml").is_file():
-        folders = [Path.cwd()]
+    folders = apps_named([app] if app else [])
     for finding in machine(os.environ, datetime.now(UTC).date()):
         yield "this machine", finding
     for folder in folders:

@@ -17,7 +17,7 @@ from firelaunch.text_file import read_text_file
 from ..deploy.accounts import members
 from ..deploy.data import wanted_indexes
 from ..deploy.gcloud import CommandFailed, Tools
-from .apps import app_folder, env_option, made_app, where
+from .apps import app_argument, app_folder, env_option, made_app, where
 from .checkout import firelaunch_checkout
 from .data import export_data
 from .rules import composed_rules
@@ -29,7 +29,7 @@ _LEFT_BEHIND = (".firelaunch", ".env", ".git", ".venv", "node_modules", "__pycac
 
 
 @click.command("eject")
-@click.argument("app")
+@app_argument
 @click.option("--to", "project", required=True, metavar="PROJECT", help="The project that the app is to have.")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="The folder; build/eject/APP if left out."
@@ -37,7 +37,7 @@ _LEFT_BEHIND = (".firelaunch", ".env", ".git", ".venv", "node_modules", "__pycac
 @click.option("--no-data", is_flag=True, help="Leave documents and users out.")
 @env_option
 def command(app: str, project: str, out: Path | None, no_data: bool) -> None:
-    """Prepare the move of APP (a folder, or a name under apps/) to a project of its own.
+    """Prepare the move of APP to a project of its own.
 
     The app with its new settings, its rules and indexes, its documents and its users go into one folder, with a page
     that says what to do with them. Nothing is changed, here or there. After an interruption run it again.

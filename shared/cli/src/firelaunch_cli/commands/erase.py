@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 from firelaunch.errors import InvalidId
 from firelaunch.scope import check_uid
 from firelaunch.worker.tasks.erase import ErasureReport, erasure_of
 
-from .apps import app_folder, app_folders, env_option, made_app, where
+from .apps import apps_named, env_option, made_app, where
 
 __all__ = ["command"]
 
@@ -23,7 +21,12 @@ def _uid(_context: click.Context, _argument: click.Parameter, uid: str) -> str:
 
 @click.command("erase")
 @click.argument("uid", callback=_uid)
-@click.option("--app", "apps", multiple=True, help="A folder, or a name under apps/; all of those if left out.")
+@click.option(
+    "--app",
+    "apps",
+    multiple=True,
+    help="An app; if left out, that of the current folder, or all in apps/.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what there is, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @env_option
@@ -32,14 +35,15 @@ def command(uid: str, apps: tuple[str, ...], dry_run: bool, yes: bool) -> None:
 
     Run it with FIRELAUNCH_MODE=cloud, credentials that may write to the databases, and the apps' own variables.
     """
-    app_names = apps or tuple(folder.name for folder in app_folders(Path("apps")))
-    if not app_names:
-        raise click.ClickException("There is no app in apps/; name one with --app.")
+    folders = apps_named(apps)
+    if not folders:
+        raise click.ClickException("There is no app here: name one with --app, or run this in an app's folder.")
     if not (dry_run or yes):
-        click.confirm(f"Remove all data of {uid} in {', '.join(app_names)}, for good?", abort=True)
-    for app in app_names:
+        names = ", ".join(folder.name for folder in folders)
+        click.confirm(f"Remove all data of {uid} in {names}, for good?", abort=True)
+    for folder in folders:
         # The app itself, because its collections say which fields of their records name users.
-        services = made_app(app_folder(app)).extensions["firelaunch"].services
+        services = made_app(folder).extensions["firelaunch"].services
         settings = services.settings
         try:
             erasure = erasure_of(services)

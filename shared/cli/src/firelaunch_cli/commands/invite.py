@@ -10,7 +10,7 @@ from firelaunch.membership.claims import check_role
 from firelaunch.membership.invites import Invites
 from firelaunch.services.build import build_store
 
-from .apps import env_option, load_settings, where
+from .apps import app_argument, env_option, load_settings, where
 
 __all__ = ["command"]
 
@@ -23,13 +23,13 @@ def _role(_context: click.Context, _option: click.Parameter, role: str) -> str:
 
 
 @click.command("invite")
-@click.argument("app", default=".")
+@app_argument
 @click.option("--role", default="member", show_default=True, callback=_role, help='"admin" makes an admin of the app.')
 @click.option("--uses", type=click.IntRange(1, 10_000), default=1, show_default=True, help="People who may use it.")
 @click.option("--hours", type=click.IntRange(1, 24 * 90), default=72, show_default=True, help="How long it holds.")
 @env_option
 def command(app: str, role: str, uses: int, hours: int) -> None:
-    """Print a code with which people join APP (a folder, or a name under apps/).
+    """Print a code with which people join APP.
 
     People send the code to the membership function (docs/membership.md). Only a hash of the code is stored, so it can't
     be printed again. Run it with FIRELAUNCH_MODE=cloud and credentials that may write to the database.

@@ -5,15 +5,15 @@ from __future__ import annotations
 import click
 from firelaunch.prompts.lock import LOCK, lock
 
-from .apps import app_folder
+from .apps import app_argument, app_folder
 
 __all__ = ["command"]
 
 
 @click.command("lock-prompts")
-@click.argument("app", default=".")
+@app_argument
 def command(app: str) -> None:
-    """Record the prompts of APP (an app's name or folder; by default the current folder) as released.
+    """Record the prompts of APP as released.
 
     If a recorded prompt changes, the app refuses to start. Commit the file.
     """

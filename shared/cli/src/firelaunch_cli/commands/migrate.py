@@ -7,13 +7,13 @@ from firelaunch.errors import FirelaunchError
 from firelaunch.records.migration import Migration
 from firelaunch.store.passes import Share
 
-from .apps import app_folder, env_option, made_app, task_share, where
+from .apps import app_argument, app_folder, env_option, made_app, task_share, where
 
 __all__ = ["command"]
 
 
 @click.command("migrate")
-@click.argument("app", default=".")
+@app_argument
 @click.option("--dry-run", is_flag=True, help="Say how many records there are to rewrite, and do nothing.")
 @env_option
 def command(app: str, dry_run: bool) -> None:

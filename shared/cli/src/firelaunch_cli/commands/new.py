@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from .app_git import offer_git
-from .apps import repo_root
+from .apps import app_around, repo_root
 
 __all__ = ["bake", "command", "parse_answers", "render"]
 
@@ -130,7 +130,7 @@ def _with_free_name(apps: Path, chosen: dict[str, str]) -> dict[str, str]:
 
 def _new_function(words: tuple[str, ...]) -> None:
     from .new_function import KINDS, make_function
-    from .new_handler import HANDLER_KINDS, app_around
+    from .new_handler import HANDLER_KINDS
 
     app = app_around(Path.cwd())
     if app is not None:

@@ -13,7 +13,7 @@ from firelaunch.text_file import read_text_file
 
 from .source_edits import declare, declares, formatted
 
-__all__ = ["HANDLER_KINDS", "NewHandler", "app_around", "make_handler"]
+__all__ = ["HANDLER_KINDS", "NewHandler", "make_handler"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _COLLECTION = re.compile(r"""\bCollection\(\s*["']([a-z][a-z0-9_]*)["']""")
@@ -116,11 +116,6 @@ class NewHandler:
 
     files: Sequence[Path]
     by_hand: Sequence[tuple[str, str]] = ()
-
-
-def app_around(folder: Path) -> Path | None:
-    """Return the app that a folder is or lies in; None if there is none."""
-    return next((each for each in (folder, *folder.parents) if (each / "firelaunch.toml").is_file()), None)
 
 
 def make_handler(app: Path, name: str, kind: str, of: str = "") -> NewHandler:

@@ -9,16 +9,16 @@ from firelaunch.services.build import build_store
 from firelaunch.settings.app import Settings
 from firelaunch.store.base import DocumentStore, Set
 
-from .apps import env_option, load_settings, where
+from .apps import app_argument, env_option, load_settings, where
 
 __all__ = ["command", "publish_policy"]
 
 
 @click.command("publish")
-@click.argument("app", default=".")
+@app_argument
 @env_option
 def command(app: str) -> None:
-    """Write the name and the join policy of APP (a folder, or a name under apps/) to its database.
+    """Write the name and the join policy of APP to its database.
 
     They come from its firelaunch.toml. Run it with FIRELAUNCH_MODE=cloud and credentials that may write to the
     database, once before people join and again after a change.

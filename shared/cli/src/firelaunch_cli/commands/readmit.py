@@ -10,17 +10,17 @@ from firelaunch.membership.removals import Removals
 from firelaunch.scope import check_uid
 from firelaunch.services.build import build_store
 
-from .apps import env_option, load_settings, where
+from .apps import app_argument, env_option, load_settings, where
 
 __all__ = ["command"]
 
 
 @click.command("readmit")
-@click.argument("app")
+@app_argument
 @click.argument("uid")
 @env_option
 def command(app: str, uid: str) -> None:
-    """Let UID, whom an admin removed from APP (a folder, or a name under apps/), join it again.
+    """Let UID, whom an admin removed from APP, join it again.
 
     They join as everybody does: by the app's policy, or with an invitation. Run it with FIRELAUNCH_MODE=cloud and
     credentials that may write to the database. Exits with 1 if UID was not removed.

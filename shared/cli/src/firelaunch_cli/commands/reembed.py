@@ -11,7 +11,7 @@ from firelaunch.errors import FirelaunchError
 from firelaunch.services.build import build
 from firelaunch.store.passes import Share
 
-from .apps import env_option, load_settings, task_share, where
+from .apps import app_argument, env_option, load_settings, task_share, where
 from .conversation import dollars
 
 __all__ = ["command"]
@@ -20,7 +20,7 @@ _WAIT_SECONDS = 60.0
 
 
 @click.command("reembed")
-@click.argument("app", default=".")
+@app_argument
 @click.option("--dry-run", is_flag=True, help="Say what there is to do and about what it costs, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before it costs something.")
 @click.option("--drop-old", is_flag=True, help="Remove the versions that were searched before.")

@@ -14,14 +14,14 @@ from ..deploy.rehearsal import settings_for_deploy
 from ..deploy.resources import NO_PROJECT, Place
 from ..deploy.restore import Task, Window, bring_back, choices, chosen, look, new_database, plan, point_in_time
 from ..deploy.summary import WIDTH
-from .apps import app_folder, env_option
+from .apps import app_argument, app_folder, env_option
 from .progress import Progress
 
 __all__ = ["command"]
 
 
 @click.command("restore")
-@click.argument("app")
+@app_argument
 @env_option
 @click.option("--at", metavar="TIME", help="The minute to bring back, such as 2026-11-28T22:15Z; at most 7 days ago.")
 @click.option("--backup", metavar="ID", help="The backup to bring back; the newest one without --at and --backup.")
@@ -29,7 +29,7 @@ __all__ = ["command"]
 @click.option("--run", is_flag=True, help="Make the new database and wait for it; then print what is left to do.")
 @click.option("--yes", is_flag=True, help="Do not ask before --run begins.")
 def command(app: str, at: str | None, backup: str | None, target: str | None, run: bool, yes: bool) -> None:
-    """Print the commands that bring the data of APP (a folder, or a name under apps/) back.
+    """Print the commands that bring the data of APP back.
 
     Google restores into a new database. From there the app's documents are copied back, or the app is told to use it;
     the live database stays as it is until then. Without a login the commands are printed unchecked. docs/backups.md has

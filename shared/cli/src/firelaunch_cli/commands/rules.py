@@ -24,8 +24,9 @@ from ..rules.compose import Composed, CompositionRefused, compile_problems, comp
 from ..rules.fragment import Fragment, Problem
 from ..rules.live import ENDPOINT, LiveError, fetch
 from ..rules.paths import shown
+from .checkout import firelaunch_checkout
 
-__all__ = ["command", "composed_rules"]
+__all__ = ["command", "composed_rules", "rules_with"]
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -192,6 +193,16 @@ def composed_rules(apps: Path, base: Path, more: Path | None = None) -> Composed
         return compose(_read(base), _fragments(apps, more), str(base))
     except CompositionRefused as refused:
         raise click.ClickException(f"The rules are refused:\n{refused}") from None
+
+
+def rules_with(folder: Path) -> str:
+    """Return the rules of all apps of the repo and of the app in ``folder``, which may lie elsewhere; not compiled.
+
+    Raises:
+        ClickException: they are refused, or no repo is found.
+    """
+    root = firelaunch_checkout()
+    return composed_rules(root / "apps", root / "firestore.rules", folder).text
 
 
 def _compiled(composed: Composed) -> list[Problem]:

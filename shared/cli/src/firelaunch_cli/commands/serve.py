@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ..deploy.app_python import python_of
-from .apps import app_folder, env_option
+from .apps import app_argument, app_folder, env_option
 
 __all__ = ["command", "free_port", "gunicorn_command"]
 
@@ -44,12 +44,12 @@ def free_port(wanted: int | None, usual: int = 8080, host: str = "127.0.0.1") ->
 
 
 @click.command("serve")
-@click.argument("app", default=".")
+@app_argument
 @click.option("--port", envvar="PORT", type=click.IntRange(1, 65535), default=8080, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @env_option
 def command(app: str, port: int, host: str) -> None:
-    """Run APP (a folder, or a name under apps/) under gunicorn until Ctrl-C.
+    """Run APP under gunicorn until Ctrl-C.
 
     Without FIRELAUNCH_MODE it runs in embedded mode: no cloud account, no network.
     """

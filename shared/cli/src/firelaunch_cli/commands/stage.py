@@ -25,13 +25,13 @@ __all__ = ["command"]
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder; else build/stage/<app>.")
 @env_option
 def command(app: str | None, functions: bool, out: Path | None) -> None:
-    """Make a self-contained build folder of APP (a folder, or a name under apps/): the same commit, the same bytes.
+    """Make a self-contained build folder of APP: the same commit, the same bytes.
 
     It holds firelaunch's wheel, the hashed requirements, what the app runs from, and its Dockerfile. Files that hold
     secrets are refused, and so is an app that would not start in the cloud.
     """
-    if app is None and not functions:
-        raise click.UsageError("Name an app, or give --functions.")
+    if not functions:
+        app = app or "."
     root = firelaunch_checkout()
     try:
         if app is None:

@@ -29,7 +29,7 @@ _MADE = ".firelaunch-template.tar.gz"
 
 
 @click.command("upgrade")
-@click.argument("app")
+@click.argument("app", default=".", metavar="[APP]")
 @click.argument("answers", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--template", help="A folder, a git URL or a zip; where the app was made from, if left out.")
 @click.option("--dry-run", is_flag=True, help="Show the patch, and write nothing.")
@@ -47,11 +47,13 @@ def command(
     allow_uncommitted: bool,
     base: Path | None,
 ) -> None:
-    """Merge the current template into APP (a folder, or a name under apps/).
+    """Merge the current template into APP.
 
     This is a three-way merge of the app as it was made, as it is, and as it would be made now. If both sides changed
     the same lines, both versions stay between conflict markers, and the exit code is 1. You may also change answers.
     """
+    if "=" in app:  # the first of the answers, with APP left out
+        app, answers = ".", (app, *answers)
     folder = app_folder(app)
     record = _record(folder)
     source = template or _origin(folder, record)

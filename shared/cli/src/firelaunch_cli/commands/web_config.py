@@ -12,7 +12,7 @@ from ..deploy.gcloud import CommandFailed, Tools
 from ..deploy.rehearsal import settings_for_deploy
 from ..deploy.resources import Place
 from ..deploy.web_app import web_config
-from .apps import app_folder, env_option
+from .apps import app_argument, app_folder, env_option
 
 __all__ = ["command", "shown"]
 
@@ -23,10 +23,10 @@ def shown(config: Mapping[str, str]) -> str:
 
 
 @click.command("web-config")
-@click.argument("app")
+@app_argument
 @env_option
 def command(app: str) -> None:
-    """Print, as JSON, the Firebase config of the web clients of APP (a folder, or a name under apps/).
+    """Print, as JSON, the Firebase config of the web clients of APP.
 
     A deploy registers the web app that the config belongs to. The config holds no secrets. docs/auth.md says how
     clients sign in.
