@@ -64,7 +64,10 @@ from .types import (
 )
 
 if TYPE_CHECKING:
+    from openai import AsyncOpenAI, OpenAI
+
     from .cache import AnswerCache, OwnedAnswers
+    from .session_client import RawCall
     from .shapes import AnswerReader
     from .tools import Tool
 
@@ -272,6 +275,45 @@ class ModelSession:
             messages, temperature, max_output_tokens, shape, reuse, keep, tools, tool_steps, approvals
         )
         self.finish, self.held = session.finish, session.held
+
+    def openai(self) -> OpenAI:
+        """Return a client of the ``openai`` package whose chat completions are calls of this session.
+
+        Give it to code that was written for such a client. Its calls are metered like any other, and name a model as
+        :meth:`stream` does: "chat", "cheap", or one of the settings'.
+        """
+        from .session_client import sync_client
+
+        return sync_client(self._aside())
+
+    def openai_async(self) -> AsyncOpenAI:
+        """Return the same for asynchronous code, such as pydantic-ai's agents."""
+        from .session_client import async_client
+
+        return async_client(self._aside())
+
+    def raw_stream(self, call: RawCall) -> Iterator[Chunk]:
+        """Yield the model's answer to a call whose tools are the caller's to run.
+
+        Raises:
+            BudgetExceeded, ModelError, ValueError: as for :meth:`stream`.
+        """
+        session = self._with(call.model, None)
+        most = self.gateway.max_output_tokens
+        request = ModelCall(
+            session.model,
+            alternating(call.messages),
+            min(call.max_output_tokens or most, most),
+            session._call_deadline(),
+            session.temperature if call.temperature is None else call.temperature,
+            call.shape,
+            call.tools,
+            may_call=call.may_call,
+            must_call=call.must_call,
+        )
+        for chunk in session._try_models(request):
+            if chunk is not WAITING and chunk is not LEAVING:
+                yield chunk
 
     def complete(
         self,

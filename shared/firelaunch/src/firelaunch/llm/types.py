@@ -170,11 +170,17 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool's description for a model. ``parameters`` is a JSON schema for strict modes."""
+    """A tool's description for a model.
+
+    Attributes:
+        parameters: the JSON schema of the arguments.
+        strict: whether the schema has the form of providers' strict modes.
+    """
 
     name: str
     description: str
     parameters: Mapping[str, Any]
+    strict: bool = True
 
     @property
     def text(self) -> str:
@@ -225,7 +231,8 @@ class Approvals(Protocol):
 class ModelCall:
     """One call of one model, which ``deadline`` ends.
 
-    With ``may_call`` False, the model may not call ``tools``; they are only there to explain earlier messages.
+    With ``may_call`` False, the model may not call ``tools``; they are only there to explain earlier messages. With
+    ``must_call`` it has to call one.
 
     Attributes:
         max_output_tokens: the most tokens of the answer.
@@ -243,10 +250,16 @@ class ModelCall:
     shape: Shape | None = None
     tools: Sequence[ToolSpec] = ()
     may_call: bool = True
+    must_call: bool = False
     thinking_tokens: int = 0
     effort: Effort | None = None
     show_thinking: bool = False
     searches: int = 0
+
+    @property
+    def tool_choice(self) -> Literal["auto", "none", "required"]:
+        """The choice of tools in OpenAI's words."""
+        return "none" if not self.may_call else "required" if self.must_call else "auto"
 
     @property
     def most_tokens(self) -> int:

@@ -30,6 +30,8 @@ JSON_ALONE: Final = "Answer with JSON alone, without a code fence around it. It 
 _BUDGET_SHARES = {"minimal": 0.0, "low": 0.25, "medium": 0.5}
 """The part of the tokens for thinking that an effort may use, on models with a budget; all others use all of them."""
 
+_TOOL_CHOICES = {"auto": "auto", "none": "none", "required": "any"}
+
 _NO_TOOL_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 _UNENFORCED = (
@@ -49,7 +51,7 @@ def body_of(call: ModelCall) -> dict[str, Any]:
         body["system"] = [{"type": "text", "text": system}]
     if call.tools:
         body["tools"] = [_tool(tool) for tool in call.tools]
-        body["tool_choice"] = {"type": "auto" if call.may_call else "none"}
+        body["tool_choice"] = {"type": _TOOL_CHOICES[call.tool_choice]}
     thinking, effort = _thinking(call)
     if thinking is not None:
         body["thinking"] = thinking
@@ -99,7 +101,7 @@ def _is_interrupted(call: ModelCall) -> bool:
 
 def _tool(tool: ToolSpec) -> dict[str, Any]:
     schema = _plain(tool.parameters)
-    return {"name": tool.name, "description": tool.description, "input_schema": schema, "strict": True}
+    return {"name": tool.name, "description": tool.description, "input_schema": schema, "strict": tool.strict}
 
 
 def _plain(node: Any) -> Any:

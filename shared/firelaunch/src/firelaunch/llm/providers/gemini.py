@@ -28,6 +28,8 @@ from ..wire.relay import relay, whole_chunk
 
 __all__ = ["GeminiOptions", "GeminiProvider"]
 
+_TOOL_MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+
 _COUNTS = (
     "promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount",
     "cachedContentTokenCount",
@@ -125,7 +127,7 @@ def _body(call: ModelCall) -> dict[str, Any]:
             for tool in call.tools
         ]
         body["tools"] = [{"functionDeclarations": declarations}]
-        body["toolConfig"] = {"functionCallingConfig": {"mode": "AUTO" if call.may_call else "NONE"}}
+        body["toolConfig"] = {"functionCallingConfig": {"mode": _TOOL_MODES[call.tool_choice]}}
     return body
 
 

@@ -105,12 +105,17 @@ class OpenAICompatibleProvider:
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         if call.tools:
             body["tools"] = [_tool(tool) for tool in call.tools]
-            body["tool_choice"] = "auto" if call.may_call else "none"
+            body["tool_choice"] = call.tool_choice
         return body
 
 
 def _tool(tool: ToolSpec) -> dict[str, Any]:
-    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters, "strict": True}
+    function = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters,
+        "strict": tool.strict,
+    }
     return {"type": "function", "function": function}
 
 

@@ -115,12 +115,17 @@ def _body(call: ModelCall) -> dict[str, Any]:
         body["text"] = {"format": {"type": "json_schema", **schema}}
     if call.tools:
         body["tools"] = [_tool(tool) for tool in call.tools]
-        body["tool_choice"] = "auto" if call.may_call else "none"
+        body["tool_choice"] = call.tool_choice
     return body
 
 
 def _tool(tool: ToolSpec) -> dict[str, Any]:
-    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters, "strict": True}
+    function = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters,
+        "strict": tool.strict,
+    }
     return {"type": "function", **function}
 
 
