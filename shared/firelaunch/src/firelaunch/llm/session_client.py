@@ -13,7 +13,7 @@ import time
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import anyio.to_thread
 import httpx2
@@ -22,9 +22,6 @@ import openai
 from ..errors import BadRequest
 from .shapes import of_schema
 from .types import Chunk, Image, Message, Shape, TokenCounts, ToolCall, ToolSpec
-
-if TYPE_CHECKING:
-    from .gateway import ModelSession
 
 __all__ = ["RawCall", "async_client", "sync_client"]
 
@@ -39,7 +36,7 @@ class RawCall:
     """A call in the form of OpenAI's chat completions, read.
 
     Attributes:
-        model: as the code names it; :meth:`.gateway.ModelSession.raw_stream` knows "chat", "cheap" and the settings'.
+        model: as the code names it; the session knows "chat", "cheap" and the settings'.
     """
 
     model: str
@@ -53,14 +50,21 @@ class RawCall:
     stream: bool = False
 
 
-def sync_client(session: ModelSession) -> openai.OpenAI:
+class RawSession(Protocol):
+    """A session that takes such calls: :class:`.gateway.ModelSession`."""
+
+    def raw_stream(self, call: RawCall) -> Iterator[Chunk]:
+        """Yield the model's answer; its tool calls are the caller's to run."""
+
+
+def sync_client(session: RawSession) -> openai.OpenAI:
     """Return an OpenAI client whose chat completions are calls of ``session``."""
     return openai.OpenAI(
         api_key="unused", base_url=_ADDRESS, max_retries=0, http_client=httpx2.Client(transport=_Transport(session))
     )
 
 
-def async_client(session: ModelSession) -> openai.AsyncOpenAI:
+def async_client(session: RawSession) -> openai.AsyncOpenAI:
     """Return the same for asynchronous code. The calls run on threads."""
     return openai.AsyncOpenAI(
         api_key="unused",
@@ -71,7 +75,7 @@ def async_client(session: ModelSession) -> openai.AsyncOpenAI:
 
 
 class _Transport(httpx2.BaseTransport):
-    def __init__(self, session: ModelSession) -> None:
+    def __init__(self, session: RawSession) -> None:
         self._session = session
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -80,7 +84,7 @@ class _Transport(httpx2.BaseTransport):
 
 
 class _AsyncTransport(httpx2.AsyncBaseTransport):
-    def __init__(self, session: ModelSession) -> None:
+    def __init__(self, session: RawSession) -> None:
         self._session = session
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -114,7 +118,7 @@ class _Events(httpx2.SyncByteStream, httpx2.AsyncByteStream):
         await anyio.to_thread.run_sync(self._close)
 
 
-def _answer(session: ModelSession, path: str, body: bytes) -> httpx2.Response:
+def _answer(session: RawSession, path: str, body: bytes) -> httpx2.Response:
     if not path.endswith("/chat/completions"):
         text = f"This client has chat completions alone, and no {path}. For pydantic-ai, use OpenAIChatModel."
         return httpx2.Response(404, json={"error": {"message": text, "code": "not_found"}})
