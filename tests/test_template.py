@@ -297,9 +297,42 @@ def test_a_remote_is_written_down_as_a_url_without_its_password(remote: str, url
 # What an app is worth
 
 
+FOUNDERS_TEST = '''"""A founder's test: lists of few and of several are right for strict type checks."""
+
+from pathlib import Path
+
+from firelaunch import Collection, Record, crud
+from firelaunch.testing.indexes import missing_indexes
+
+
+class Meal(Record):
+    name: str
+
+
+class Loan(Record):
+    tool: str
+
+
+meals = Collection("meals", Meal)
+loans = Collection("loans", Loan)
+everything = [meals, loans]
+by_name = {"meals": meals, "loans": loans}
+
+
+def test_of_routes_and_indexes() -> None:
+    crud(meals, only=("list",))
+    crud(meals, only=["list"])
+    crud(meals, only={"list"})
+    crud(meals, only=("list", "add"))
+    for collections in (everything, (meals, loans), [meals], list(by_name.values())):
+        assert missing_indexes(Path("app"), collections) == []
+'''
+
+
 @pytest.mark.parametrize("check", [["pytest", "-q", "-p", "no:cacheprovider"], ["ruff", "check"], ["mypy"]], ids=str)
 def test_a_new_app_passes_its_own_checks(bake: Any, check: list[str]) -> None:
     app = bake(app_name='A new "app"', model_provider="vertex", project="some-project")
+    (app / "tests" / "test_lists.py").write_text(FOUNDERS_TEST)
     passes(app, check)
 
 

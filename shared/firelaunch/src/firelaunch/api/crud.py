@@ -56,7 +56,7 @@ def crud(
     collection: Collection[Any],
     *,
     prefix: str = "/api",
-    only: AnyCollection[Action] = _ACTIONS,
+    only: AnyCollection[Action] | tuple[Action, ...] = _ACTIONS,  # mypy takes ("list",) for a tuple[str] else
     name: str = "",
     feature: str | None = None,
 ) -> Routes:

@@ -23,7 +23,8 @@ from .values import check_annotation, is_sortable
 
 __all__ = ["Collection", "Migrate", "check_collections", "composite_indexes", "user_fields"]
 
-M = TypeVar("M", bound=Record)
+M_co = TypeVar("M_co", bound=Record, covariant=True)
+"""Covariant, so that type checkers see a list of two collections as one of ``Collection[Record]``."""
 
 Migrate = Callable[[dict[str, Any], int], dict[str, Any]]
 """Takes an older record's stored fields and the version that wrote them; returns the fields as they are now."""
@@ -32,7 +33,7 @@ _OWNERS = ("user", "app")
 
 
 @dataclass(frozen=True, eq=False)
-class Collection(Generic[M]):
+class Collection(Generic[M_co]):
     """A collection of an app's own records.
 
     Args:
@@ -53,7 +54,7 @@ class Collection(Generic[M]):
     """
 
     name: str
-    model: type[M]
+    model: type[M_co]
     owner: Literal["user", "app"] = "user"
     queries: Sequence[Sequence[str]] = ()
     version: int = 1
