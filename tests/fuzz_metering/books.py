@@ -54,9 +54,11 @@ class Books(ModelServer):
         return attempt
 
     def _next(self, request: dict[str, Any], authorization: str) -> Action:  # noqa: ARG002 - the server's own signature
-        asked = next(m["content"] for m in reversed(request["messages"]) if m["role"] == "user")
+        asked = [_text(m["content"]) for m in reversed(request["messages"]) if m["role"] == "user"]
+        # A request to go on with an answer is the user's last message, and has no key.
+        keys = [text.rpartition("\n\n")[2].partition(" ")[0] for text in asked]
         with self._open.lock:
-            attempt = self._open.attempts[asked.rpartition("\n\n")[2].split()[0]]
+            attempt = self._open.attempts[next(key for key in keys if key in self._open.attempts)]
             action = attempt.script.pop(0) if attempt.script else Reply()
             attempt.calls += 1
             attempt.charged += _charge(request, action, dense_tokens)
@@ -87,8 +89,18 @@ def _charge(request: Mapping[str, Any], action: Action, count: Count) -> int:
     return _cost(request, _asked(request, count), 0, count(said))
 
 
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content or ())
+
+
+def _images(content: Any) -> int:
+    return 0 if isinstance(content, str) else sum(part["type"] == "image_url" for part in content or ())
+
+
 def _asked(request: Mapping[str, Any], count: Count) -> int:
-    texts = [message["content"] for message in request["messages"]]
+    texts = [_text(message["content"]) for message in request["messages"]]
+    # docs/api.md: an image is bounded by 16,384 tokens; no provider counts as many for one of a few pixels.
+    images = sum(_images(message["content"]) for message in request["messages"])
     for message in request["messages"]:
         texts += [c["function"]["name"] + c["function"]["arguments"] for c in message.get("tool_calls", ())]
     for tool in request.get("tools", ()):
@@ -96,7 +108,7 @@ def _asked(request: Mapping[str, Any], count: Count) -> int:
         texts.append(json.dumps([function["name"], function["description"], function["parameters"]]))
     # Each is told from the others by a few tokens of its own: OpenAI's cookbook counts 3 to 4, and we allow for 8.
     around = 4 if count is dense_tokens else 8
-    return sum(count(text) + around for text in texts)
+    return sum(count(text) + around for text in texts) + images * (300 if count is dense_tokens else 16_384)
 
 
 Count = Callable[[str], int]

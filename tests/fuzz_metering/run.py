@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from firelaunch import Tool
 from firelaunch.errors import StoreError
 from firelaunch.llm.breaker import Breaker
 from firelaunch.llm.types import Chunk, Message
@@ -35,6 +37,7 @@ from .claude_books import ClaudeBooks
 __all__ = ["Report", "fuzz"]
 
 _USERS = ("ada", "bob", "eve", "zoe")
+_PICTURE = "data:image/png;base64," + b64encode(bytes.fromhex("89504e470d0a1a0a")).decode()
 _RICH, _POOR = '"100000"', '"0.006"'
 _AT_ONCE = 32
 _MOST_LEFT = 200
@@ -219,8 +222,15 @@ class _World:
         asked: list[Message] = [*turn.history[-2:], {"role": "user", "content": turn.text}]
         if "classify" in turn.text:
             turn.llm.complete(asked, model="cheap", purpose="classify")
+
+        def pay(amount: int) -> str:
+            """Pay an amount."""
+            return f"paid {amount}"
+
         left = getattr(self.dies, "after", None)
-        for number, chunk in enumerate(turn.llm.stream(asked, tools=[note] if turn.text.endswith("tools") else ())):
+        approved = [Tool(pay, approve=True)] if turn.text.endswith("approve") else []
+        tools = [note] if turn.text.endswith("tools") else approved
+        for number, chunk in enumerate(turn.llm.stream(asked, tools=tools)):
             if left is not None and number >= left:
                 self.store.die()
             yield chunk
@@ -241,6 +251,7 @@ def fuzz(folder: Path, turns: int, seed: int = 0, tick: Callable[[int, int], Non
         rounds = max(2, turns // 500)
         _crowds(_World(folder / "crowd", books, _POOR), rounds, report)
         _leavers(_World(folder / "leavers", books, _POOR), rounds, report)
+        _continued(_World(folder / "continued", books, _RICH), max(8, turns // 20), seed, report)
     with ClaudeBooks() as books_of_claude:
         more = Report(turns=turns // _CLAUDES_SHARE)
         _many(_World(folder / "claude", books_of_claude, _RICH), more.turns, seed + 1, more, tick)
@@ -396,6 +407,58 @@ def _crowds(world: _World, rounds: int, report: Report) -> None:
         report.difference_micro_usd += abs(charged - day.number("cost_micro_usd"))
         report.overruns += charged > world.services.metering.plans["free"].daily_usd
     world.sqlite.close()
+
+
+def _continued(world: _World, rounds: int, seed: int, report: Report) -> None:
+    """Answers that are cut and go on, that wait for the user's approval, and to messages with images.
+
+    The database fails and acknowledgements get lost, and decisions and requests are sent twice.
+    """
+    for number in range(rounds):
+        chance = random.Random(f"{seed}-continued-{number}")  # noqa: S311 - it keeps no secret
+        user, key = sign_in(world.app, f"going-{number}"), f"going-{number}"
+        chat, kind = user.new_chat(), chance.choice(("cut", "approve", "refuse", "image"))
+        usage = None if chance.random() < 0.3 else (chance.randrange(1, 900), 0, chance.randrange(1, 90))
+        faults: list[Action] = [Fault(429)] * chance.randrange(2)
+        ends: dict[str, dict[str, Any]] = {"cut": {"finish": "length"}, "image": {}}
+        first = Reply(_WORDS, usage, **ends.get(kind, {"calls": [("pay", '{"amount": 3}')]}))
+        attempt = world.books.expect(key, [*faults, first])
+        path = f"/v1/chats/{chat}/messages"
+        files = {"files": [{"url": _PICTURE}]} if kind == "image" else {}
+        answer = _until(lambda path=path, key=key, files=files: user.post(path, {"text": f"{key} approve", **files}))  # noqa: B023
+        told: dict[str, Any] = {"continues": answer["message"]["id"]}
+        if kind in {"approve", "refuse"}:
+            waiting = [use["id"] for use in answer["message"]["tools"] if use["approve_until"]]
+            told["approvals"] = [{"id": call, "approved": kind == "approve"} for call in waiting]
+        attempt.script += [*faults, Reply(_WORDS, usage)]
+        if kind != "image":
+            world.store.fate(chance.choice((None, "refused", "unheard")), chance.randrange(1, 5))
+            headers = {"Idempotency_Key": "go-on"}
+            for _ in range(chance.randrange(1, 3)):
+                _until(lambda path=path, told=told, headers=headers: user.post(path, told, **headers))  # noqa: B023
+            world.store.fate(None, 0)
+        day = world.day(key)
+        report.turns += 2
+        report.calls += attempt.calls
+        report.difference_micro_usd += abs(attempt.owed - day.number("cost_micro_usd"))
+        report.overruns += attempt.charged > day.number("cost_micro_usd")
+    # A request whose admission was not acknowledged holds its reservation until that expires.
+    world.clock.ahead = timedelta(seconds=world.services.metering.reservation_seconds + 1)
+    for number in range(rounds):
+        day = world.day(f"going-{number}")
+        report.unsettled += len(day.reservations(world.clock(), expired=False))
+        gone = day.reservations(world.clock(), expired=True)
+        report.expired_micro_usd += day.number("expired_micro_usd") + sum(gone.values())
+    world.sqlite.close()
+
+
+def _until(send: Callable[[], Any]) -> Any:
+    """Send a request again while the database or the model fails, as a client would, and return its answer."""
+    for _ in range(8):
+        answer = send()
+        if answer.status_code == 200:
+            break
+    return answer.get_json()
 
 
 def _leavers(world: _World, rounds: int, report: Report) -> None:
