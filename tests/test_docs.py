@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +190,50 @@ def test_the_page_on_an_app_of_ones_own_quotes_the_example_as_it_is() -> None:
         first, _, rest = text.partition("\n")
         names = {"python": first.removeprefix("# "), "toml": "firelaunch.toml", "text": "firestore.rules"}
         assert (rest if language == "python" else text) in (example / names[language]).read_text(), text
+
+
+def public_names() -> set[str]:
+    """The names that docs/python.md calls public: the package's own, and those of its modules for errors and tests."""
+    import firelaunch.errors
+    import firelaunch.functions
+    import firelaunch.testing
+
+    modules = [firelaunch, firelaunch.errors, firelaunch.functions]
+    names = {name for module in modules for name in module.__all__}
+    testing = Path(firelaunch.testing.__file__).parent
+    return names | {name for file in testing.rglob("*.py") for name in names_defined(ast.parse(file.read_text()).body)}
+
+
+def names_defined(nodes: Iterable[ast.AST]) -> set[str]:
+    return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+
+
+def parsed(code: str) -> ast.Module | None:
+    try:
+        return ast.parse(textwrap.dedent(code))
+    except SyntaxError:
+        return None
+
+
+def test_every_name_of_ours_that_a_page_calls_or_imports_is_public_or_defined_on_the_page() -> None:
+    source = Path(firelaunch.__file__).parent
+    ours = {name for file in source.rglob("*.py") for name in names_defined(ast.parse(file.read_text()).body)}
+    internal = ours - public_names()
+    assert "services" in internal
+    wrong = []
+    for page in DOCUMENTS:
+        if page.parent.name == "adr":
+            continue  # records of decisions, for who works on firelaunch itself
+        text = page.read_text()
+        blocks = [tree for code in re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S) if (tree := parsed(code))]
+        spans = [tree for span in re.findall(r"`([^`\n]+)`", text) if "(" in span and (tree := parsed(span))]
+        nodes = [node for tree in blocks for node in ast.walk(tree)]
+        given = names_defined(nodes) | {node.arg for node in nodes if isinstance(node, ast.arg)}
+        given |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        used = {node.id for tree in (*blocks, *spans) for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        wrong += [f"{page.name}: {name}" for name in sorted((used & internal) - given)]
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "firelaunch":
+                if re.fullmatch(r"firelaunch(\.(errors|functions|testing(\..*)?))?", node.module or "") is None:
+                    wrong.append(f"{page.name}: from {node.module}")
+    assert wrong == []

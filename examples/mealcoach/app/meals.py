@@ -39,7 +39,7 @@ class Estimate(BaseModel):
     kind: KINDS
 
 
-@routes.post("/meals/from-text", status=201)
+@routes.post("/meals/from-text", status=201, calls_model=True)
 def from_text(body: Sentence) -> Meal:
     """Keep the meal that a sentence describes."""
     estimate = caller_services().llm.extract(Estimate, body.text, purpose="meal").data

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from .api.base import PageQuery as PageQuery
     from .api.base import Path as Path
     from .api.base import admins_only as admins_only
+    from .api.base import app_services as app_services
     from .api.base import caller as caller
     from .api.base import caller_services as caller_services
     from .api.base import data as data
     from .api.base import enqueue as enqueue
     from .api.base import example as example
     from .api.base import file_response as file_response
+    from .api.base import need_feature as need_feature
     from .api.crud import crud as crud
     from .api.routes import Routes as Routes
     from .errors import BadRequest as BadRequest
@@ -103,6 +105,7 @@ _HOME = {
     "Workflow": "turns.turn",
     "WriteEvent": "worker.event_handlers",
     "admins_only": "api.base",
+    "app_services": "api.base",
     "build": "services.build",
     "caller": "api.base",
     "caller_services": "api.base",
@@ -115,6 +118,7 @@ _HOME = {
     "init_app": "server.app",
     "job": "worker.job_definitions",
     "moderated": "turns.guardrails",
+    "need_feature": "api.base",
     "on_upload": "worker.event_handlers",
     "on_write": "worker.event_handlers",
 }

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import pytest
 from firelaunch.api.base import Body, Path, admins_only, caller, caller_services, data
 from firelaunch.api.crud import crud
+from firelaunch.api.mcp_own import own_tools
+from firelaunch.api.own_routes import OwnRoutes
 from firelaunch.api.routes import Routes
 from firelaunch.errors import Conflict, SettingsError
 from firelaunch.llm.tools import Tool, ToolError
@@ -32,6 +34,10 @@ class Meal(Record):
     name: str = Field(max_length=20)
     day: date
     kcal: int = 0
+
+
+class ToolItem(Record):
+    name: str
 
 
 class NewNote(Body):
@@ -244,6 +250,43 @@ def test_each_route_and_function_is_a_tool_with_its_own_name_and_schema(ada: Use
     assert listed["notes_read"]["annotations"]["readOnlyHint"]
     assert listed["weigh"]["inputSchema"]["required"] == ["grams"]
     assert listed["weigh"]["inputSchema"]["properties"]["grams"]["description"] == "how much."
+
+
+def test_routes_that_no_agent_can_use_are_left_out_and_refused_if_they_are_named_alone(
+    tmp_path: File, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = Routes("files")
+
+    @files.put("/files/<id>/picture", consumes=["image/png"])
+    def put_picture(path: Path) -> None: ...
+
+    @files.get("/files/<id>/film", produces=["video/mp4"])
+    def film(path: Path) -> Response: ...
+
+    @files.get("/files/<id>/picture", produces=["image/png"])
+    def get_picture(path: Path) -> Response: ...
+
+    items = crud(Collection("tool_items", ToolItem, owner="user"))
+    loaded = Settings.load(write_app(tmp_path, SETTINGS), {})
+    services = build(loaded)
+
+    def names(*offered: Any) -> set[str]:
+        own = OwnRoutes([files, items], [], loaded, [items.collection])
+        return {tool.name for tool in own_tools(offered, own, 1)}
+
+    caplog.set_level("INFO")
+    assert names(files, items) == {
+        *("files_get_picture", "list_tool_items", "add_tool_item", "get_tool_item"),
+        *("update_tool_item", "delete_tool_item"),
+    }
+    assert (
+        "mcp leaves out PUT /api/files/<id>/picture: an agent cannot send its body, which is image/png" in caplog.text
+    )
+    assert "GET /api/files/<id>/film" in caplog.text
+    for view in (put_picture, film):
+        with pytest.raises(SettingsError, match="an agent cannot"):
+            names(view)
+    services.store.close()
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/json, text/event-stream"])

@@ -9,9 +9,25 @@ from pathlib import Path as File
 from typing import Any, Literal
 
 import pytest
-from firelaunch.api.base import Body, PageQuery, Path, admins_only, caller, caller_services, enqueue, example
+from firelaunch.api import base
+from firelaunch.api.base import (
+    Body,
+    PageQuery,
+    Path,
+    admins_only,
+    app_services,
+    caller,
+    caller_services,
+    data,
+    enqueue,
+    example,
+    file_response,
+    need_feature,
+)
 from firelaunch.api.routes import Routes
-from firelaunch.errors import NotFound, RateLimited, SettingsError
+from firelaunch.errors import ExtractionFailed, NotFound, RateLimited, SettingsError
+from firelaunch.records.collection import Collection
+from firelaunch.records.record import Record
 from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
@@ -52,6 +68,18 @@ class NewMeal(Body):
 
 class KindQuery(PageQuery):
     kind: Literal["lunch", "other"] | None = None
+
+
+class Days(Body):
+    days: int = 1
+
+
+class SharedNote(Record):
+    text: str
+
+
+own_notes = Collection("notes", SharedNote, owner="user")
+shared_notes = Collection("shared_notes", SharedNote, owner="app")
 
 
 class Nap(Body):
@@ -256,10 +284,114 @@ def test_a_public_view_that_asks_for_its_caller_is_refused_at_start(make_own: Ma
     def admin() -> None:
         admins_only()
 
-    for view, name in ((who, "caller()"), (admin, "admins_only()")):
+    def paid() -> None:
+        need_feature("diary")
+
+    def listed() -> dict[str, str]:
+        return {"n": str(data(own_notes).count())}
+
+    def by_module() -> dict[str, str]:
+        return {"n": str(base.data(own_notes).count())}
+
+    for view, name in (
+        *((who, "caller()"), (admin, "admins_only()"), (paid, "need_feature()")),
+        *((listed, "data() with 'notes'"), (by_module, "data() with 'notes'")),
+    ):
         routes = Routes("open", public=True)
         routes.get("/open/who")(view)
         assert f"the view calls {name}" in refusal(make_own, routes)
+
+
+def test_a_public_view_reads_what_all_share_and_asking_for_a_users_own_is_a_401(make_own: MakeOwn) -> None:
+    routes = Routes("open", public=True)
+
+    @routes.get("/open/shared")
+    def shared() -> dict[str, int]:
+        return {"n": data(shared_notes).count()}
+
+    def own() -> int:
+        return data(own_notes).count()
+
+    @routes.get("/open/own")
+    def hidden() -> dict[str, int]:
+        return {"n": own()}
+
+    @routes.get("/open/bound")
+    def bound() -> dict[str, int]:
+        services = app_services()
+        return {"n": services.data.within(services.store.scope.of("ada"))(own_notes).count()}
+
+    ada = sign_in(make_own(routes, checked=False), "ada")
+    assert ada.get("/api/open/shared").get_json() == {"n": 0}
+    assert ada.get("/api/open/bound").get_json() == {"n": 0}
+    answer = ada.get("/api/open/own")
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (401, "unauthenticated")
+
+
+def test_a_signed_in_view_reaches_the_apps_files_and_what_is_only_the_apps(make_own: MakeOwn) -> None:
+    routes = Routes("logos")
+
+    @routes.put("/logo", consumes=["image/png"], body_bytes=1000)
+    def put_logo() -> None:
+        admins_only()
+        app_services().files.put("logo", request.stream, request.mimetype)
+
+    @routes.get("/logo", produces=["image/png"])
+    def get_logo() -> Response:
+        return file_response(app_services().files, "logo")
+
+    @routes.get("/logo/mine")
+    def mine() -> dict[str, Any]:
+        app = app_services()
+        hidden = (app.dev_identity, app.internal)
+        return {"mine": caller_services().files.find("logo") is not None, "hidden": hidden == (None, None)}
+
+    app = make_own(routes)
+    root, ada = sign_in(app, "root", role="admin"), sign_in(app, "ada")
+    assert ada.put("/api/logo", b"png", Content_Type="image/png").status_code == 403
+    assert root.put("/api/logo", b"png", Content_Type="image/png").status_code == 204
+    assert ada.get("/api/logo").data == b"png"
+    assert root.get("/api/logo/mine").get_json() == {"mine": False, "hidden": True}
+
+
+def test_a_view_may_need_a_feature_for_some_requests_alone(make_own: MakeOwn) -> None:
+    routes = Routes("trips")
+
+    @routes.post("/trips")
+    def add(body: Days) -> dict[str, str]:
+        if body.days > 3:
+            need_feature("diary")
+        if body.days > 9:
+            need_feature("nobodys")
+        return {"plan": "ok"}
+
+    app = make_own(routes)
+    bob, ada = sign_in(app, "bob"), sign_in(app, "ada", plan="pro")
+    assert bob.post("/api/trips", {"days": 1}).status_code == 200
+    refused = bob.post("/api/trips", {"days": 4})
+    assert (refused.status_code, refused.get_json()["error"]["code"]) == (403, "feature_missing")
+    assert "pro" in refused.get_json()["error"]["message"]
+    assert ada.post("/api/trips", {"days": 4}).status_code == 200
+    assert ada.post("/api/trips", {"days": 10}).status_code == 500, "the log says that no plan has it"
+
+
+def test_a_route_that_calls_a_model_documents_what_may_come_of_it(make_own: MakeOwn) -> None:
+    routes = Routes("trips")
+
+    @routes.post("/trips", calls_model=True)
+    def add() -> Days:
+        raise ExtractionFailed
+
+    @routes.get("/trips")
+    def read() -> Days:
+        return Days()
+
+    app = make_own(routes)  # which sees to it that the answer is documented
+    ada = sign_in(app, "ada")
+    assert ada.post("/api/trips").status_code == 502
+    paths = ada.get("/openapi.json").get_json()["paths"]["/api/trips"]
+    assert {"502", "503", "504"} <= set(paths["post"]["responses"])
+    assert "502" not in paths["get"]["responses"]
 
 
 def test_a_feature_opens_a_route_to_plans_that_have_it(app: App) -> None:

@@ -9,7 +9,16 @@ from enum import Enum
 from typing import Annotated, Any
 
 import pytest
-from firelaunch.errors import BudgetExceeded, EmptyAnswer, ModelTimeout, ModelUnavailable
+from firelaunch.errors import (
+    BudgetExceeded,
+    Conflict,
+    EmptyAnswer,
+    ModelTimeout,
+    ModelUnavailable,
+    ScopeViolation,
+    SettingsError,
+    StoreError,
+)
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.offline import OfflineProvider
@@ -195,6 +204,30 @@ def test_a_tool_error_is_told_in_its_own_words_and_any_other_only_as_a_failure(
     assert told(model) == ["There is nothing of that name.", "The tool failed.", "The tool failed."]
     assert [(use.output, use.error) for use in rig.uses if use.done] == [(None, "failed")] * 3
     assert "tool find failed" in caplog.text
+
+
+def test_an_error_with_a_message_for_clients_is_told_to_the_model_unless_the_fault_is_the_apps(
+    model: ModelServer, rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: dict[str, Exception] = {
+        "taken": Conflict("The drill is taken on Monday.", reason="by bob"),
+        "budget": BudgetExceeded(),
+        "path": ScopeViolation(reason="apps/demo/users/bob"),
+        "store": StoreError("quota of p-12345", reason="p-12345"),
+        "settings": SettingsError("add an index"),
+    }
+
+    def book(what: str) -> str:
+        """Book."""
+        raise errors[what]
+
+    model.script = [asks(*(("book", {"what": what}) for what in errors))]
+    rig.say(book)
+    assert told(model) == ["The drill is taken on Monday.", BudgetExceeded.message, *["The tool failed."] * 3]
+    traced = [record.getMessage() for record in caplog.records if record.exc_info]
+    assert len(traced) == 2, "the app's own faults"
+    assert "conflict: The drill is taken on Monday. (by bob)" in caplog.text
+    assert "security: tool book" in caplog.text
 
 
 @pytest.mark.parametrize(

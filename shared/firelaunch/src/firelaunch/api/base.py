@@ -10,7 +10,7 @@ from flask import Response, current_app, g, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..chats.events import Paused
-from ..errors import BadRequest, Forbidden, Unauthenticated
+from ..errors import BadRequest, FeatureMissing, Forbidden, SettingsError, Unauthenticated
 from ..identity import Caller
 from ..llm.client_connection import CLIENT_KEY, STREAM_KEY, ClientConnection
 from ..services.bundle import Services
@@ -39,6 +39,7 @@ __all__ = [
     "Time",
     "ViewContext",
     "admins_only",
+    "app_services",
     "backend",
     "caller",
     "caller_services",
@@ -49,6 +50,7 @@ __all__ = [
     "example",
     "file_response",
     "idempotency_key",
+    "need_feature",
     "services",
     "streamed",
 ]
@@ -186,7 +188,8 @@ def caller() -> Caller:
     if verified is None:
         raise Unauthenticated(
             "This needs a signed-in user.",
-            reason="caller() was called in a public route, which has none: do without, or take public=True from it",
+            reason="a public route has no caller, and asked for one or for a user's own records: do without, or take "
+            "public=True from it",
         )
     return verified
 
@@ -202,13 +205,30 @@ def caller_services() -> Services:
     return bound
 
 
+def app_services() -> Services:
+    """Return the app's services within the app's own scope: its files and jobs, and what all users share.
+
+    Whoever may call the view may do what it does with these, so check that first, as with :func:`admins_only`.
+    """
+    bound: Services | None = g.get("app_services")
+    if bound is None:
+        bound = g.app_services = services().within(services().store.scope)
+    return bound
+
+
 def _scope() -> Any:
     """Return the scope of the request's data: the caller's, or in a public route the app's."""
     return caller().scope if "caller" in g else services().store.scope
 
 
 def data(collection: Collection[M]) -> Records[M]:
-    """Return the records of ``collection`` that the caller may reach: their own, or the app's."""
+    """Return the records of ``collection`` that the caller may reach: their own, or the app's.
+
+    Raises:
+        Unauthenticated: the route is public, and the collection is users' own.
+    """
+    if "caller" not in g and getattr(collection, "owner", None) == "user":
+        caller()
     return services().data.within(_scope())(collection)
 
 
@@ -258,6 +278,28 @@ def admins_only() -> None:
     """
     if caller().role != "admin":
         raise Forbidden("Only the app's admins may do this.", reason=f"role {caller().role!r}")
+
+
+def need_feature(feature: str) -> None:
+    """Check that the caller's plan has ``feature``, for a view that needs it for some requests only.
+
+    Raises:
+        FeatureMissing: it does not. The message names the plans that do.
+        SettingsError: no plan has it.
+        Unauthenticated: the route is public.
+    """
+    caller()
+    entitlements = services().metering.entitlements
+    with_it = [name for name, plan in entitlements.plans.items() if feature in plan.features]
+    if not with_it:
+        raise SettingsError(
+            f"no plan switches on the feature {feature!r}. Add it to a plan in firelaunch.toml: "
+            f'features = ["{feature}"]'
+        )
+    if len(with_it) == len(entitlements.plans):
+        return  # whichever plan the caller has
+    if feature not in caller_services().features:
+        raise FeatureMissing(f"Your plan does not include {feature!r}. These plans do: {', '.join(with_it)}.")
 
 
 def idempotency_key() -> str | None:

@@ -48,6 +48,10 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _PARTS = ("path", "query", "body")
 _FORWARDED = ("Authorization", "X-Cloud-Trace-Context")
 
+_PICTURES_AND_SOUND = ("image/", "audio/")
+_READABLE = ("application/json", "text/", *_PICTURES_AND_SOUND)
+"""Beginnings of the types of answers that an agent can be given."""
+
 _ANSWER_BYTES = 1_000_000
 """The most bytes of a route's answer. An agent's model reads all of it, and no model reads more."""
 
@@ -82,6 +86,8 @@ class RouteTool:
         if others:
             yield f"an agent cannot send the view's {others[0]!r}: a tool's view takes path, query and body"
             return
+        if (beyond := _beyond_agents(self.route)) is not None:
+            yield beyond
         seen: dict[str, str] = {}
         for part, schema in self._schemas[0].items():
             if "properties" not in schema:
@@ -186,7 +192,7 @@ class RouteTool:
             return _success(json.loads(body) if body else None, *self._answer_schema)
         if kind.startswith("text/"):
             return {"content": [{"type": "text", "text": response.get_data(as_text=True)}], "isError": False}
-        if kind.startswith(("image/", "audio/")):
+        if kind.startswith(_PICTURES_AND_SOUND):
             data = base64.b64encode(body).decode()
             return {"content": [{"type": kind.partition("/")[0], "data": data, "mimeType": kind}], "isError": False}
         raise BadRequest(f"The answer is of the type {kind!r}, which an agent cannot read.")
@@ -312,7 +318,7 @@ def _tools_of(entry: Any, own: OwnRoutes, threads: ToolThreads) -> Iterator[tupl
     if isinstance(entry, Routes):
         if entry not in own.declared:
             raise TypeError(f"the app does not declare the routes {entry.name!r}. Add them: App(routes=[...])")
-        views = [pair for pair in declared if pair[0] is entry]
+        views = [pair for pair in declared if pair[0] is entry and _offered(pair[1])]
     else:
         views = [pair for pair in declared if pair[1].view is entry]
     for routes, route in views:
@@ -330,9 +336,28 @@ def _tools_of(entry: Any, own: OwnRoutes, threads: ToolThreads) -> Iterator[tupl
     yield FunctionTool(prepared, own.place_of_user, threads), place
 
 
+def _offered(route: Route) -> bool:
+    """Return whether agents can use a route of those that are offered together, and log it if they can't."""
+    beyond = _beyond_agents(route)
+    if beyond is not None:
+        log.info("mcp leaves out %s %s: %s", route.method.upper(), route.path, beyond)
+    return beyond is None
+
+
+def _beyond_agents(route: Route) -> str | None:
+    """Return why no agent could use a route; None if one can."""
+    if route.consumes:
+        return f"an agent cannot send its body, which is {' or '.join(route.consumes)}"
+    if route.produces and not any(each.startswith(_READABLE) for each in route.produces):
+        return f"an agent cannot read its answer, which is {' or '.join(route.produces)}"
+    return None
+
+
 def _route_name(routes: Routes, route: Route) -> str:
     if operation := route.options.get("operation_id"):
-        return re.sub(r"\W+", "_", str(operation)).lower() if " " in operation else str(operation)
+        # Those of crud have the model's name in them: "add ToolItem" is "add_tool_item".
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", str(operation))
+        return re.sub(r"\W+", "_", words).lower() if " " in operation else str(operation)
     name = route.view.__name__
     return name if routes.name in name else f"{routes.name}_{name}"
 

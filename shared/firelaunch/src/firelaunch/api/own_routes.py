@@ -6,18 +6,21 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dis import get_instructions
+from itertools import pairwise
+from types import CellType, ModuleType
 from typing import Any
 
 from flask import Response, g, request
 from pydantic import BaseModel, PydanticSchemaGenerationError
 from werkzeug.routing import Map, Rule
 
-from ..errors import FeatureMissing, RateLimited, SettingsError, TooLarge
+from ..errors import RateLimited, SettingsError, TooLarge
 from ..identity import Caller
 from ..settings.app import Settings
 from ..slots import Pace, Slots
 from ..turns.images import MOST_IMAGES
-from .base import admins_only, backend, caller, caller_services, services
+from .base import admins_only, backend, caller, data, need_feature
 from .routes import Route, Routes, place_of
 
 __all__ = ["OwnRoutes"]
@@ -158,14 +161,8 @@ class OwnRoutes:
             FeatureMissing: it does not.
         """
         route = self._by_endpoint.get(request.endpoint or "")
-        if route is None or route.feature is None:
-            return
-        entitlements = services().metering.entitlements
-        with_it = [name for name, plan in entitlements.plans.items() if route.feature in plan.features]
-        if len(with_it) == len(entitlements.plans):
-            return  # whichever plan the caller has
-        if route.feature not in caller_services().features:
-            raise FeatureMissing(f"Your plan does not include {route.feature!r}. These plans do: {', '.join(with_it)}.")
+        if route is not None and route.feature is not None:
+            need_feature(route.feature)
 
 
 @contextmanager
@@ -274,18 +271,42 @@ def _is_model(hint: Any) -> bool:
 
 
 def _caller_of(view: Callable[..., Any]) -> str | None:
-    """Return the name of a function that a view calls and that needs a caller; None if it calls none itself."""
-    code = getattr(inspect.unwrap(view), "__code__", None)
-    names = view.__globals__ if code is not None else {}
-    called = getattr(code, "co_names", ())
-    return next((name for name in called if any(names.get(name) is each for each in (caller, admins_only))), None)
+    """Return the call of a view that needs a caller, as "caller()"; None if it makes none itself."""
+    loaded = list(_loaded(inspect.unwrap(view)))
+    for value, following in pairwise([*loaded, None]):
+        if any(value is each for each in (caller, admins_only, need_feature)):
+            return f"{value.__name__}()"
+        if value is data and getattr(following, "owner", None) == "user":
+            return f"data() with {following.name!r}, whose records are users' own"
+    return None
+
+
+def _loaded(view: Callable[..., Any]) -> Iterator[Any]:
+    """Yield what a view's code refers to outside of itself, in order: functions, collections, a module's members."""
+    code = getattr(view, "__code__", None)
+    if code is None:
+        return
+    cells = zip(code.co_freevars, view.__closure__ or (), strict=True)
+    outer = {name: cell.cell_contents for name, cell in cells if cell != CellType()}
+    module: ModuleType | None = None
+    for step in get_instructions(code):
+        value: Any = None
+        if step.opname == "LOAD_GLOBAL":
+            value = view.__globals__.get(step.argval)
+        elif step.opname == "LOAD_DEREF":
+            value = outer.get(step.argval)
+        elif module is not None and step.opname in {"LOAD_ATTR", "LOAD_METHOD"}:
+            value = getattr(module, step.argval, None)
+        module = value if isinstance(value, ModuleType) else None
+        if value is not None and module is None:
+            yield value
 
 
 def _problems_of_gate(route: Route, features: set[str]) -> Iterator[str]:
     if route.body_bytes is not None and not 1 <= route.body_bytes <= _BODY_BYTES:
         yield f"body_bytes is from 1 to {_BODY_BYTES:,}: Cloud Run ends a larger request"
     if route.public and (needless := _caller_of(route.view)):
-        yield f"a public route has no caller, and the view calls {needless}(). Take that out, or public"
+        yield f"a public route has no caller, and the view calls {needless}. Take that out, or public"
     if route.feature is None:
         return
     if route.public:

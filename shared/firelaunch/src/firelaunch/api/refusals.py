@@ -45,6 +45,7 @@ from ..identity.base import AnonymousAccount
 __all__ = [
     "OF_AN_EXTRACTION",
     "OF_A_CHAT",
+    "OF_A_MODEL_CALL",
     "OF_A_TURN",
     "OF_THE_INDEX",
     "OF_THE_STORE",
@@ -62,16 +63,17 @@ OF_THE_INDEX = (IndexFailed, IndexUnavailable)
 OF_A_CHAT = (InvalidId, NotFound)
 """Errors of every route that takes a chat's id."""
 
-_OF_A_CALL = (
+OF_A_MODEL_CALL = (
     *(TooLarge, RateLimited, BudgetExceeded, ContentRefused, PreconditionFailed),
     *(ModelError, ModelRefused, ModelUnavailable, ModelTimeout, ExtractionFailed),
     *(EmptyAnswer, OutputLimitReached, AnswerFiltered, ToolLimitReached),
 )
+"""Errors of a model call."""
 
-OF_A_TURN = (*OF_A_CHAT, *_OF_A_CALL, RequestInProgress, IdempotencyMismatch, Interrupted, AnswerWithheld)
+OF_A_TURN = (*OF_A_CHAT, *OF_A_MODEL_CALL, RequestInProgress, IdempotencyMismatch, Interrupted, AnswerWithheld)
 """Errors of every route that sends a message."""
 
-OF_AN_EXTRACTION = (InvalidSchema, *_OF_A_CALL)
+OF_AN_EXTRACTION = (InvalidSchema, *OF_A_MODEL_CALL)
 """Errors of an extraction."""
 
 _SIGNED_IN = (Unauthenticated, AppCheckFailed, AnonymousAccount, Forbidden, IdentityUnavailable, *OF_THE_STORE)

@@ -24,6 +24,7 @@ from ..errors import (
     FirelaunchError,
     InvalidCursor,
     InvalidId,
+    JobsUnavailable,
     NotFound,
     NoUploadRoom,
     PreconditionFailed,
@@ -32,16 +33,18 @@ from ..errors import (
     TooManyUploads,
 )
 from ..paging import Page
-from .refusals import errors, errors_of_anyone
+from .refusals import OF_A_MODEL_CALL, errors, errors_of_anyone
 from .schemas import whole_example
 
 __all__ = ["Route", "RouteOptions", "Routes", "place_of"]
 
 _OF_A_VIEW: tuple[type[FirelaunchError], ...] = (
     *(TooLarge, InvalidId, InvalidCursor, NotFound),
-    *(Conflict, AlreadyExists, PreconditionFailed, Fenced),
+    *(Conflict, AlreadyExists, PreconditionFailed, Fenced, JobsUnavailable),
 )
-"""Errors of every view that works with the app's data."""
+"""Errors of every view that works with the app's data or enqueues jobs."""
+
+_KNOWN = ("public", "feature", "status", "body_bytes", "calls_model")
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -49,14 +52,15 @@ View = TypeVar("View", bound=Callable[..., Any])
 class RouteOptions(TypedDict, total=False):
     """What a route may be given beside its rule.
 
-    ``summary`` is its line in the OpenAPI document; the first line of the view's docstring if left out. ``feature`` is
-    a feature that the caller's plan has to switch on. ``public`` says whether it needs no token; as its ``Routes`` if
-    left out. ``status`` is that of an answer that names none. ``body_bytes`` are the most bytes of a request's body;
-    ``limits.body_bytes`` of the settings if left out. ``errors`` are errors that the view may raise beside
-    those of all routes. ``responses`` describes answers by status; the view's return annotation does if left out. With
-    errors among them, they are all there are. ``operation_id`` names the operation in generated clients; made of the
-    names of the routes and the view if left out. ``consumes`` are the media types of a body that is no JSON, which the
-    view reads from Flask's ``request``: any other is a 400. ``produces`` are those of an answer that is no JSON.
+    ``summary`` is its line in the OpenAPI document; the first line of the view's docstring if left out. ``feature``
+    is a feature that the caller's plan has to switch on. ``public`` says whether it needs no token; as its ``Routes``
+    if left out. ``status`` is that of an answer that names none. ``body_bytes`` are the most bytes of a request's
+    body; ``limits.body_bytes`` of the settings if left out. ``calls_model`` says whether the view calls a model,
+    whose errors it then documents. ``errors`` are further errors that the view may raise, beside those of all routes.
+    ``responses`` describes answers by status; the view's return annotation does if left out. With errors among them,
+    they are all there are. ``operation_id`` names the operation in generated clients; made of the names of the routes
+    and the view if left out. ``consumes`` are the media types of a body that is no JSON, which the view reads from
+    Flask's ``request``: any other is a 400. ``produces`` are those of an answer that is no JSON.
     ``openapi_extensions`` are put into the operation as they are.
     """
 
@@ -66,6 +70,7 @@ class RouteOptions(TypedDict, total=False):
     public: bool
     status: int
     body_bytes: int
+    calls_model: bool
     errors: Sequence[type[FirelaunchError]]
     responses: Any
     operation_id: str
@@ -94,6 +99,7 @@ class Route:
     feature: str | None = None
     status: int | None = None
     body_bytes: int | None = None
+    calls_model: bool = False
     errors: tuple[type[FirelaunchError], ...] = ()
     consumes: tuple[str, ...] = ()
     produces: tuple[str, ...] = ()
@@ -127,17 +133,13 @@ class Route:
         options = {name: value() if callable(value) else value for name, value in self.options.items()}
         responses = options.get("responses") or {}
         if not any(str(status) >= "400" for status in responses):
-            of_all = (*_OF_A_VIEW, *self.errors)
+            of_all = (*_OF_A_VIEW, *self.errors, *(OF_A_MODEL_CALL if self.calls_model else ()))
             of_all += (RateLimited, *((TooManyUploads, NoUploadRoom) if self.body_bytes else ()))
-            faults = errors_of_anyone(*of_all) if self.public else errors(*of_all, *self._of_the_gate)
+            faults = errors_of_anyone(*of_all) if self.public else errors(*of_all, FeatureMissing)
             options["responses"] = {**(responses or self._success()), **faults}
         if not options.get("summary") and not inspect.getdoc(self.view):
             options["summary"] = self.view.__name__.replace("_", " ").capitalize()
         return options
-
-    @property
-    def _of_the_gate(self) -> tuple[type[FirelaunchError], ...]:
-        return () if self.feature is None else (FeatureMissing,)
 
     def _success(self) -> dict[Any, Any]:
         hint = _body_type(self.hints.get("return", Any))
@@ -230,7 +232,7 @@ class Routes:
         self, method: str, rule: str, options: RouteOptions, *, replaceable: bool = False
     ) -> Callable[[View], View]:
         own: dict[str, Any] = {"public": self.public, **options}
-        known = {name: own.pop(name) for name in ("public", "feature", "status", "body_bytes") if name in own}
+        known = {name: own.pop(name) for name in _KNOWN if name in own}
         several: Any = {name: tuple(own.pop(name, ())) for name in ("errors", "consumes", "produces")}
 
         def register(view: View) -> View:

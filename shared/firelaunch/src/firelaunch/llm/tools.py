@@ -18,7 +18,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic_core import PydanticSerializationError, from_json, to_jsonable_python
 
-from ..errors import InvalidSchema
+from ..errors import FirelaunchError, InvalidSchema, ScopeViolation
 from .finish import empty_answer
 from .shapes import AnswerReader, Misfit, of_model
 from .tool_threads import RunningTool, ToolThreads
@@ -271,6 +271,8 @@ class Toolbox:
             )
         except ToolError as error:
             invocation.refuse("failed", str(error)[:_RESULT_CHARACTERS])
+        except FirelaunchError as error:
+            invocation.refuse("failed", _text_for_model(invocation.call.name, error))
         except (PydanticSerializationError, ValueError) as error:
             log.warning("tool %s failed, or its result is no JSON", invocation.call.name, exc_info=error)
             invocation.refuse("failed")
@@ -280,6 +282,19 @@ class Toolbox:
         if len(invocation.content) > _RESULT_CHARACTERS:
             invocation.output = None
             invocation.refuse("too_long")
+
+
+def _text_for_model(tool: str, error: FirelaunchError) -> str:
+    """Return what the model is told of an error: the text that a client would get, unless the fault is the app's."""
+    if isinstance(error, ScopeViolation):
+        log.error("security: tool %s: %s", tool, error)
+        return _ERROR_TEXTS["failed"]
+    if error.status == 500:
+        log.warning("tool %s failed", tool, exc_info=error)
+        return _ERROR_TEXTS["failed"]
+    if error.reason is not None:
+        log.warning("tool %s: %s: %s", tool, error.code, error)
+    return error.message[:_RESULT_CHARACTERS]
 
 
 def _step(chunks: Iterator[Chunk], has_text: bool) -> Generator[Chunk, None, tuple[str, tuple[ToolCall, ...]]]:
