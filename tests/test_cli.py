@@ -349,6 +349,17 @@ def test_a_function_of_a_name_that_will_not_do_is_not_made(tmp_path: Path, name:
     assert sorted(path for path in repo.rglob("*.py") if "__pycache__" not in str(path)) == before
 
 
+MENU = """
+from firelaunch import Routes
+
+routes = Routes("menu")
+
+
+@routes.get("/menu", public=True, summary="The menu")
+def menu() -> dict[str, str]:
+    return {}
+"""
+
 LOANS = """
 from firelaunch import Collection, Record, UserId
 
@@ -378,6 +389,14 @@ def test_an_operators_erasure_finds_what_the_apps_own_collections_keep_about_the
     subprocess.run([PYTHON, "-c", add], cwd=folder, env=clean_environ(), check=True)
     assert "removed 1 loans." in firelaunch(repo, "erase", "ada", "--app", "demo", "--yes").stdout
     assert "holds 1 loans." in firelaunch(repo, "erase", "bob", "--dry-run").stdout, "in all apps of the repo"
+    (folder / "app" / "menu.py").write_text(MENU)
+    start = folder / "app" / "__init__.py"
+    code = start.read_text().replace("import lending,", "import lending, menu,")
+    start.write_text(code.replace("collections=", "routes=[menu.routes], collections="))
     outside = folder.rename(repo.parent / "elsewhere")
     for words in (("--app", "my-app"), ()):
-        assert "holds 1 loans." in firelaunch(outside, "erase", "bob", *words, "--dry-run").stdout
+        done = firelaunch(outside, "erase", "bob", *words, "--dry-run")
+        assert "holds 1 loans." in done.stdout
+        assert done.stderr == "", "the log of a server is no command's"
+    (outside / "app" / "menu.py").write_text("x = (")
+    assert "app/menu.py, line 1: SyntaxError: '(' was never closed\n" in firelaunch(outside, "migrate").stderr

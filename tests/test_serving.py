@@ -149,6 +149,39 @@ def test_an_app_with_a_wrong_setting_ends_at_once_and_says_which(
     assert ended.returncode == 4
     assert says in ended.stderr
     assert "Traceback" not in ended.stderr
+    assert "gunicorn" not in ended.stderr, "nothing comes after the error"
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("x = (", "app/workflow.py, line 1: SyntaxError: '(' was never closed"),
+        ("import os\n\nos.environ['MENU']", "app/workflow.py, line 3: KeyError: 'MENU'"),
+        ("import nowhere", "app/workflow.py, line 1: ModuleNotFoundError: No module named 'nowhere'"),
+        ("def answer(", "app/workflow.py, line 1: SyntaxError: '(' was never closed"),
+        ("raise ValueError('sk-1234567890 is wrong')", "app/workflow.py, line 1: ValueError: [secret] is wrong"),
+    ],
+)
+def test_an_app_with_a_fault_in_its_code_ends_with_one_error_that_names_the_line(
+    app_folder: Path, code: str, says: str
+) -> None:
+    (app_folder / "app" / "workflow.py").write_text(code)
+    ended = boot(app_folder)
+    assert ended.returncode == 3
+    lines = ended.stderr.strip().splitlines()
+    assert lines[0] == f"The app cannot start: {says}"
+    assert lines[-1] == lines[0] or lines[1:] == [f"    {code}"]
+    assert "gunicorn" not in ended.stderr
+    assert "sk-1234567890" not in ended.stderr
+
+
+def test_on_cloud_run_such_an_error_is_one_entry_of_the_log_without_its_message(app_folder: Path) -> None:
+    (app_folder / "app" / "workflow.py").write_text("raise ValueError('what a user wrote'[:9])")
+    ended = boot(app_folder, K_SERVICE="x")
+    (entry,) = [json.loads(line) for line in ended.stderr.strip().splitlines()]
+    assert entry["message"].startswith("The app cannot start: ValueError\nTraceback")
+    assert 'workflow.py", line 1' in entry["message"]
+    assert not entry["message"].strip().endswith("what a us")
 
 
 @pytest.mark.parametrize(

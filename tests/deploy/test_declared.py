@@ -145,7 +145,7 @@ def test_variables_of_the_apps_own_code_are_there_if_the_service_will_have_them(
     (app / ".env").write_text("MENU=soup\nKITCHEN=k\nOPENAI_MODEL=a-model-of-this-laptop\n")
     done = run("deploy", "my-app", "--dry-run")
     assert done.exit_code == 2
-    assert "my-app would not start: KeyError: 'MENU'" in done.output
+    assert "my-app would not start: app/meals.py, line 5: KeyError: 'MENU'" in done.output
     assert 'to pass on: -- --update-env-vars="' in done.output
     given = ("--", "--update-env-vars=MENU=soup", "--update-secrets=KITCHEN=my-app-kitchen:1")
     assert run("deploy", "my-app", "--dry-run", *given).exit_code == 0

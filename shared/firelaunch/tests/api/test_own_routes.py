@@ -660,6 +660,14 @@ def test_a_route_where_ours_are_is_refused_and_its_view_named(make_own: MakeOwn,
             assert f"GET {path}," in said
 
 
+def test_a_placeholder_without_a_field_is_refused_with_a_model_named_after_the_view(make_own: MakeOwn) -> None:
+    def price_of() -> None: ...
+
+    routes = Routes("prices")
+    routes.get("/prices/<day>")(price_of)
+    assert "Add one: class PriceOfPath(BaseModel): day: str" in refusal(make_own, routes)
+
+
 def test_two_routes_of_one_path_are_refused_whatever_their_placeholders_are_called(make_own: MakeOwn) -> None:
     class MealPath(BaseModel):
         meal: str

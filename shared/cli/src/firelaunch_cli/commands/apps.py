@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from firelaunch.errors import SettingsError
+from firelaunch.errors import FirelaunchError, SettingsError
+from firelaunch.server.start_error import start_error
 from firelaunch.settings.app import Settings, read_settings
 from firelaunch.settings.environments import PRODUCTION, VARIABLE, chosen, environments
 
@@ -181,21 +183,31 @@ def load_settings(app: str, unused: Iterable[str] = ()) -> Settings:
 
 
 def made_app(folder: Path) -> App:
-    """Return the app in ``folder``, made by its own ``create_app`` as for serving.
+    """Return the app in ``folder``, made by its own ``create_app`` as for serving, and log warnings alone from then on.
 
     Raises:
-        ClickException: the folder has no ``create_app``.
+        ClickException: the folder has no ``create_app``, or its code fails.
         SettingsError: its settings, or what it declares, do not hold together.
     """
     for name in [name for name in sys.modules if name.partition(".")[0] == "app"]:
         del sys.modules[name]  # another app's
     sys.path.insert(0, str(folder.resolve()))
+    already = logging.root.manager.disable
+    logging.disable(logging.INFO)  # what a server says at its start is not this command's
     try:
-        app: App = importlib.import_module("app").create_app(os.environ)
-    except (ImportError, AttributeError) as error:
-        raise click.ClickException(f"{folder}: there is no app/__init__.py with a create_app: {error}.") from None
+        if not hasattr(importlib.import_module("app"), "create_app"):
+            raise click.ClickException(f"{folder}: there is no app/__init__.py with a create_app.")
+        app: App = sys.modules["app"].create_app(os.environ)
+    except (FirelaunchError, click.ClickException):
+        raise
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "app":
+            raise click.ClickException(f"{folder}: there is no app/__init__.py with a create_app.") from None
+        raise click.ClickException(f"The app {folder.name} cannot start: {start_error(error, folder)}") from None
     finally:
+        logging.disable(already)
         sys.path.remove(str(folder.resolve()))
+    logging.getLogger().setLevel(logging.WARNING)
     return app
 
 

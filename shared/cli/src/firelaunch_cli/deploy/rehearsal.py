@@ -37,7 +37,7 @@ _SECONDS = 60.0
 _SAID = "said.json"
 
 _START = """
-import json, sys
+import json, pathlib, sys
 from firelaunch.errors import SettingsError
 try:
     from firelaunch.server.declarations import declarations
@@ -47,6 +47,12 @@ except SettingsError as error:
     said = {"refused": str(error)}
 except ModuleNotFoundError as error:
     said = {"missing": error.name}
+except Exception as error:
+    try:
+        from firelaunch.server.start_error import start_error
+    except ModuleNotFoundError:  # an older firelaunch
+        raise error
+    said = {"failed": start_error(error, pathlib.Path.cwd())}
 with open(sys.argv[1], "w", encoding="utf-8") as file:
     json.dump(said, file)
 """
@@ -124,7 +130,7 @@ def _started(folder: Path, copy: Path, service: Service, own: Mapping[str, str])
     )
     if answer.is_file():
         said: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
-        return said
+        return {"refused": f"{service.name} would not start: {said['failed']}"} if "failed" in said else said
     lines = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
     return {"refused": f"{service.name} would not start: {lines[-1]}"}
 

@@ -260,7 +260,8 @@ def _problems_of_arguments(route: Route, hints: Mapping[str, Any]) -> Iterator[s
     fields = getattr(hints.get("path"), "model_fields", {}) if "path" in parameters else {}
     for name in placeholders:
         if name not in fields:
-            yield f"no field of the view's 'path' takes <{name}>. Add one: class MealPath(BaseModel): {name}: str"
+            model = f"{route.view.__name__.title().replace('_', '')}Path"
+            yield f"no field of the view's 'path' takes <{name}>. Add one: class {model}(BaseModel): {name}: str"
     for name in fields:
         if name not in placeholders:
             yield f"'path' has a field {name!r}, and the path has no <{name}>"

@@ -16,6 +16,7 @@ import contextlib
 import errno
 import json
 import logging
+import os
 import selectors
 import socket
 import sys
@@ -26,6 +27,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextvars import copy_context
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gunicorn import util
@@ -46,6 +48,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from ..errors import SettingsError
 from ..shutdown import Shutdown
 from .connections import Connection, RequestProgress
+from .start_error import start_report
 
 if TYPE_CHECKING:
     from .stream_loop import Served, StreamLoop
@@ -217,7 +220,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     """gunicorn's worker class, as :mod:`firelaunch.server.gunicorn_config` names it."""
 
     def load_wsgi(self) -> None:
-        """Load the app. On a settings error print how to fix it, and end gunicorn with status 4."""
+        """Load the app. On a settings error print how to fix it, and end gunicorn with status 4; on others, with 3."""
         if self.cfg.is_ssl:
             sys.stderr.write("The app cannot start:\nThis worker speaks no TLS: end it in front of the app.\n")
             sys.exit(Arbiter.APP_LOAD_ERROR)
@@ -227,6 +230,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             sys.stderr.write(f"The app cannot start:\n{error}\n")
             sys.stderr.flush()
             sys.exit(Arbiter.APP_LOAD_ERROR)
+        except Exception as error:
+            if os.environ.get("K_SERVICE"):  # where one line is one entry, and Error Reporting reads it
+                log.exception("The app cannot start: %s", type(error).__name__)
+            else:
+                sys.stderr.write(start_report(error, Path.cwd()))
+                sys.stderr.flush()
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
         from .stream_loop import StreamLoop
 
         self.stream_loop: StreamLoop = StreamLoop(getattr(self.wsgi, "write_seconds", 30.0))
