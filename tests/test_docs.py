@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import textwrap
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -192,48 +193,72 @@ def test_the_page_on_an_app_of_ones_own_quotes_the_example_as_it_is() -> None:
         assert (rest if language == "python" else text) in (example / names[language]).read_text(), text
 
 
-def public_names() -> set[str]:
-    """The names that docs/python.md calls public: the package's own, and those of its modules for errors and tests."""
-    import firelaunch.errors
-    import firelaunch.functions
-    import firelaunch.testing
-
-    modules = [firelaunch, firelaunch.errors, firelaunch.functions]
-    names = {name for module in modules for name in module.__all__}
-    testing = Path(firelaunch.testing.__file__).parent
-    return names | {name for file in testing.rglob("*.py") for name in names_defined(ast.parse(file.read_text()).body)}
+def public_names(modules: Iterable[str]) -> set[str]:
+    """Return the names of modules, and of those below ``firelaunch.testing``."""
+    source = Path(firelaunch.__file__).parent
+    files = [file for name in modules for file in files_of(source, name)]
+    return {name for file in [source / "__init__.py", *files] for name in exported(file)} | set(firelaunch.__all__)
 
 
-def names_defined(nodes: Iterable[ast.AST]) -> set[str]:
-    return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+def files_of(source: Path, module: str) -> list[Path]:
+    place = source.joinpath(*module.split(".")[1:])
+    return sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
 
 
-def parsed(code: str) -> ast.Module | None:
-    try:
-        return ast.parse(textwrap.dedent(code))
-    except SyntaxError:
+def exported(file: Path) -> set[str]:
+    """Return the functions and classes that a module lists in its ``__all__``."""
+    tree = ast.parse(file.read_text())
+    listed = [
+        node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+    names = {str(ast.literal_eval(each)) for node in listed for each in getattr(node, "elts", ())}
+    return names & {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
+def parsed(codes: Iterable[str]) -> list[ast.AST]:
+    """Return all nodes of the pieces of code that are whole."""
+    nodes: list[ast.AST] = []
+    for code in codes:
+        with suppress(SyntaxError):
+            nodes += ast.walk(ast.parse(textwrap.dedent(code)))
+    return nodes
+
+
+def root_of_call(node: ast.AST) -> str | None:
+    """Return the name that a call begins with: "services" of ``services.llm.extract(text)``."""
+    if not isinstance(node, ast.Call):
         return None
+    function: ast.AST = node
+    while isinstance(function, ast.Call | ast.Attribute):
+        function = function.func if isinstance(function, ast.Call) else function.value
+    return function.id if isinstance(function, ast.Name) else None
 
 
 def test_every_name_of_ours_that_a_page_calls_or_imports_is_public_or_defined_on_the_page() -> None:
+    rows = re.findall(r"^\| (`firelaunch\..*?) \|", (ROOT / "docs" / "python.md").read_text(), re.MULTILINE)
+    modules = [module for row in rows for module in re.findall(r"`(firelaunch\.[a-z_.]+)`", row)]
+    public = public_names(modules)
     source = Path(firelaunch.__file__).parent
-    ours = {name for file in source.rglob("*.py") for name in names_defined(ast.parse(file.read_text()).body)}
-    internal = ours - public_names()
+    internal = {name for file in source.rglob("*.py") for name in exported(file)} - public
     assert "services" in internal
     wrong = []
     for page in DOCUMENTS:
         if page.parent.name == "adr":
-            continue  # records of decisions, for who works on firelaunch itself
+            continue  # these say why firelaunch is as it is, to those who work on it
         text = page.read_text()
-        blocks = [tree for code in re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S) if (tree := parsed(code))]
-        spans = [tree for span in re.findall(r"`([^`\n]+)`", text) if "(" in span and (tree := parsed(span))]
-        nodes = [node for tree in blocks for node in ast.walk(tree)]
-        given = names_defined(nodes) | {node.arg for node in nodes if isinstance(node, ast.arg)}
-        given |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-        used = {node.id for tree in (*blocks, *spans) for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        wrong += [f"{page.name}: {name}" for name in sorted((used & internal) - given)]
-        for node in nodes:
-            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "firelaunch":
-                if re.fullmatch(r"firelaunch(\.(errors|functions|testing(\..*)?))?", node.module or "") is None:
-                    wrong.append(f"{page.name}: from {node.module}")
+        blocks = parsed(re.findall(r"^ *```python\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL))
+        spans = parsed(
+            re.findall(r"`([^`\n]+)`", re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL))
+        )
+        given = {"routes", "OpenAIProvider"}  # an app's own, as docs/routes.md makes them; and pydantic-ai's
+        given |= {node.arg for node in blocks if isinstance(node, ast.arg)}
+        given |= {node.name for node in blocks if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        given |= {node.id for node in blocks if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        called = {name for node in (*blocks, *spans) if (name := root_of_call(node)) is not None}
+        wrong += [f"{page.name}: {name}()" for name in sorted((called & internal) - given)]
+        for node in blocks:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("firelaunch."):
+                module = str(node.module)
+                if not any(f"{module}.".startswith(f"{each}.") for each in modules):
+                    wrong.append(f"{page.name}: from {module} import ...")
     assert wrong == []

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from .worker import JobDone as JobDone
     from .worker import JobFailed as JobFailed
     from .worker import JobRun as JobRun
+    from .worker import Postponed as Postponed
     from .worker.event_handlers import UploadEvent as UploadEvent
     from .worker.event_handlers import WriteEvent as WriteEvent
     from .worker.event_handlers import on_upload as on_upload
@@ -90,6 +91,7 @@ _HOME = {
     "PageQuery": "api.base",
     "Passage": "rag.retrieve",
     "Path": "api.base",
+    "Postponed": "worker",
     "Routes": "api.routes",
     "Record": "records.record",
     "RecordsTransaction": "records.records",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, cast
 
-from flask import Response, current_app, g, request
+from flask import Request, Response, current_app, g, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..chats.events import Paused
@@ -247,10 +247,15 @@ def leave_place() -> None:
         place.close()
 
 
-def file_response(files: KeptFiles, id: str) -> Response:  # noqa: A002 - what its caller calls it
+def file_response(files: KeptFiles, id: str, *, max_age: int | None = None) -> Response:  # noqa: A002 - as callers say
     """Return a response with a file that the app keeps: ``file_response(caller_services().files, "avatar")``.
 
-    Browsers show pictures, sound and films, and download everything else. None runs as a page of your app's.
+    Browsers show pictures, sound and films, and download everything else. None runs as a page of your app's. A request
+    for a range of bytes is answered with that range.
+
+    Args:
+        max_age: the seconds for which the answer may be kept without asking again; None to ask each time. It may be
+            kept by the caller's browser, and if the route is public by everybody's and by caches between.
 
     Raises:
         NotFound: there is no file with ``id``.
@@ -264,10 +269,26 @@ def file_response(files: KeptFiles, id: str) -> Response:  # noqa: A002 - what i
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"  # an SVG picture is a page, too
     response.set_etag(file.version)
-    response.cache_control.private = True
-    response.cache_control.no_cache = True
-    response.make_conditional(request.environ)
+    if max_age is not None and "caller" not in g:
+        response.cache_control.public = True
+    else:
+        response.cache_control.private = True
+    if max_age is None:
+        response.cache_control.no_cache = True
+    else:
+        response.cache_control.max_age = max_age
+    response.make_conditional(_with_one_range(request), accept_ranges=True, complete_length=file.bytes)
+    if (response.content_length or 0) >= _WHOLE_BYTES:
+        response.content_length = None
     return response
+
+
+def _with_one_range(request: Request) -> dict[str, Any]:
+    """Return a request's environment, without a range that is not valid or has several parts: the whole is sent then."""
+    wanted = request.range
+    if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
+        return {name: value for name, value in request.environ.items() if name != "HTTP_RANGE"}
+    return dict(request.environ)
 
 
 def admins_only() -> None:

@@ -192,16 +192,12 @@ class KeptFiles:
     def read(self, id: str) -> tuple[KeptFile, Iterator[bytes]]:  # noqa: A002
         """Return a file and its content in pieces of a megabyte at most, without keeping more of it in memory.
 
+        The pieces can ``seek`` to a byte before the first one is read.
+
         Raises:
             NotFound: there is no file with ``id``.
         """
-
-        def pieces(file: KeptFile) -> Iterator[bytes]:
-            rest = self._files.pieces(file._path)
-            first = next(rest, b"")
-            return chain([first], rest)
-
-        return self._read(id, pieces)
+        return self._read(id, lambda file: _Pieces(lambda start: self._files.pieces(file._path, start)))
 
     def delete(self, id: str) -> None:  # noqa: A002
         """Delete a file. Nothing happens if there is none with ``id``. Content that is still arriving is refused."""
@@ -289,6 +285,32 @@ class KeptFileTraces:
         for file_id in list(self._store.ids(user.kept_files())):
             self._store.commit([Delete(user.kept_file(file_id))])
             files.delete(user.kept_file(file_id))
+
+
+class _Pieces(Iterator[bytes]):
+    """A file's content in pieces. The first is read at once, so that a file that is not there is known at once.
+
+    Args:
+        pieces_from: gives the pieces from a byte on.
+    """
+
+    def __init__(self, pieces_from: Callable[[int], Iterator[bytes]]) -> None:
+        self._pieces_from = pieces_from
+        self._rest = iter(())
+        self.seek(0)
+
+    def __next__(self) -> bytes:
+        return next(self._rest)
+
+    def seekable(self) -> bool:
+        """Return True, as :meth:`io.IOBase.seekable` does."""
+        return True
+
+    def seek(self, start: int) -> int:
+        """Go on from byte ``start``."""
+        rest = self._pieces_from(start)
+        self._rest = chain([next(rest, b"")], rest)
+        return start
 
 
 class _Measured:

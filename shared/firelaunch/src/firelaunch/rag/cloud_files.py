@@ -97,11 +97,13 @@ class CloudFiles:
             for blob in blobs:
                 yield blob.name.rpartition("/")[2]
 
-    def pieces(self, path: str) -> Iterator[bytes]:
+    def pieces(self, path: str, start: int = 0) -> Iterator[bytes]:
         """Yield a file in pieces, as :class:`~firelaunch.rag.files.Files` describes."""
         with _translate_errors():
             blob = self._bucket.blob(path)
             with blob.open("rb", chunk_size=_PART, timeout=_SECONDS, retry=self._retry) as file:
+                if start:
+                    file.seek(start)
                 while piece := file.read(_PART):
                     yield piece
 

@@ -100,8 +100,11 @@ class Files(Protocol):
             NotFound: there is no file.
         """
 
-    def pieces(self, path: str) -> Iterator[bytes]:
+    def pieces(self, path: str, start: int = 0) -> Iterator[bytes]:
         """Yield the kept file in pieces of a megabyte at most, without keeping more of it here.
+
+        Args:
+            start: the bytes of the file to leave out at its beginning.
 
         Raises:
             NotFound: there is no file. It is raised with the first piece.
@@ -172,9 +175,9 @@ class ScopedFiles:
         """Return a kept file, as :meth:`Files.open` describes."""
         return self.__files.open(self.__check(path))
 
-    def pieces(self, path: str) -> Iterator[bytes]:
+    def pieces(self, path: str, start: int = 0) -> Iterator[bytes]:
         """Yield a kept file in pieces, as :meth:`Files.pieces` describes."""
-        return self.__files.pieces(self.__check(path))
+        return self.__files.pieces(self.__check(path), start)
 
     def delete(self, folder: str, names: Container[str] | None = None, fence: Fence | None = None) -> None:
         """Remove files, as :meth:`Files.delete` describes."""
@@ -267,9 +270,10 @@ class LocalFiles:
         except OSError:  # there is no such file, or its name is too long
             raise NotFound(reason=f"no file at {path[:200]!r}") from None
 
-    def pieces(self, path: str) -> Iterator[bytes]:
+    def pieces(self, path: str, start: int = 0) -> Iterator[bytes]:
         """Yield a kept file in pieces, as :class:`Files` describes."""
         with self.open(path) as file:
+            file.seek(start)
             while piece := file.read(_PIECE):
                 yield piece
 
