@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from fakes.cloud_storage import CloudStorageServer
 from fakes.jobs import Site, embedded_site
-from firelaunch.api.base import caller_services, file_response
+from firelaunch.api.base import Path as FilePath
+from firelaunch.api.base import app_services, caller_services, file_response
 from firelaunch.api.routes import Routes
 from firelaunch.documents.kept_files import KeptFiles, KeptFileTraces
 from firelaunch.errors import BadRequest, Conflict, Fenced, InvalidId, NotFound, ScopeViolation, TooLarge
@@ -27,6 +28,7 @@ from firelaunch.store.fence import begun_at
 from firelaunch.store.scoped import ScopedStore
 from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.testing.apps import sign_in
+from firelaunch.testing.documented import watch
 from firelaunch.worker.tasks.erase import erasure_of
 from firelaunch.worker.tasks.export import archive_of, start_export
 from flask import Response
@@ -248,6 +250,71 @@ def test_a_route_answers_with_a_file_of_its_caller_which_no_browser_runs(site: S
     site.services.files.within(ADA).put("avatar", b"<p>", "text/html")
     answer = ada.get("/api/avatars/mine", If_None_Match=answer.headers["ETag"])
     assert (answer.status_code, answer.headers["Content-Disposition"]) == (200, "attachment")
+
+
+@routes.get("/films/<id>", public=True, produces=["video/mp4"])
+def film(path: FilePath) -> Response:
+    return file_response(caller_services().files, path.id, max_age=60)
+
+
+@routes.get("/kept/<id>", produces=["video/mp4"])
+def kept_film(path: FilePath) -> Response:
+    return file_response(app_services().files, path.id, max_age=60)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "expected"),
+    [
+        ("bytes=0-3", 206, slice(0, 4)),
+        ("bytes=1500000-1500009", 206, slice(1_500_000, 1_500_010)),
+        ("bytes=1499990-", 206, slice(1_499_990, None)),
+        ("bytes=-5", 206, slice(-5, None)),
+        ("bytes=0-", 206, slice(0, None)),
+        *(
+            (whole, 200, slice(0, None))
+            for whole in ("bytes=0-1,4-5", "lines=0-1", "bytes=9-1", "bytes=x", "bytes=5000000-", "")
+        ),
+    ],
+)
+def test_a_range_of_a_file_is_sent_alone(site: Site, wanted: str, status: int, expected: slice) -> None:
+    problems = watch(site.app)
+    content = b"".join(number.to_bytes(4) for number in range(375_005))
+    site.services.files.put("film", content, "video/mp4")
+    ada = sign_in(site.app, "ada")
+    answer = ada.get("/api/films/film", Range=wanted)
+    assert answer.status_code == status
+    assert answer.data == content[expected]
+    assert answer.content_length == len(answer.data)
+    assert answer.headers["Accept-Ranges"] == "bytes"
+    assert problems == []
+
+
+def test_a_range_is_read_without_what_is_before_it_and_of_the_same_content_alone(site: Site) -> None:
+    site.services.files.put("film", b"0123456789", "video/mp4")
+    ada = sign_in(site.app, "ada")
+    etag = ada.get("/api/films/film").headers["ETag"]
+    assert ada.get("/api/films/film", Range="bytes=2-3", If_Range=etag).data == b"23"
+    problems = watch(site.app)
+    assert ada.get("/api/films/film", If_None_Match=etag).status_code == 304
+    assert problems == []
+    site.services.files.put("film", b"abcdefghij", "video/mp4")
+    changed = ada.get("/api/films/film", Range="bytes=2-3", If_Range=etag)
+    assert (changed.status_code, changed.data) == (200, b"abcdefghij")
+
+
+def test_a_file_is_kept_by_caches_between_only_if_its_route_is_public(site: Site) -> None:
+    site.services.files.put("film", b"0123456789", "video/mp4")
+    ada = sign_in(site.app, "ada")
+    assert ada.get("/api/films/film").headers["Cache-Control"] == "public, max-age=60"
+    assert ada.get("/api/kept/film").headers["Cache-Control"] == "private, max-age=60"
+
+
+def test_pieces_begin_where_they_are_asked_to(kept: KeptFiles) -> None:
+    kept.put("a", b"x" * 500 + b"end", "text/plain")
+    for start, expected in ((0, b"x" * 500 + b"end"), (500, b"end"), (503, b"")):
+        _, pieces = kept.read("a")
+        pieces.seek(start)  # type: ignore[attr-defined]
+        assert b"".join(pieces) == expected
 
 
 def test_a_users_files_are_in_their_export_and_go_with_an_erasure(site: Site) -> None:

@@ -277,18 +277,18 @@ def file_response(files: KeptFiles, id: str, *, max_age: int | None = None) -> R
         response.cache_control.no_cache = True
     else:
         response.cache_control.max_age = max_age
-    response.make_conditional(_with_one_range(request), accept_ranges=True, complete_length=file.bytes)
+    response.make_conditional(_with_one_range(request, file.bytes), accept_ranges=True, complete_length=file.bytes)
     if (response.content_length or 0) >= _WHOLE_BYTES:
-        response.content_length = None
+        del response.headers["Content-Length"]
     return response
 
 
-def _with_one_range(request: Request) -> dict[str, Any]:
-    """Return a request's environment, without a range that is not valid or has several parts: the whole is sent then."""
+def _with_one_range(request: Request, size: int) -> dict[str, Any]:
+    """Return a request's environment, with its range only if that is one part of the file. Else all is sent."""
     wanted = request.range
-    if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
-        return {name: value for name, value in request.environ.items() if name != "HTTP_RANGE"}
-    return dict(request.environ)
+    if wanted is not None and wanted.range_for_length(size) is not None:
+        return dict(request.environ)
+    return {name: value for name, value in request.environ.items() if name != "HTTP_RANGE"}
 
 
 def admins_only() -> None:

@@ -296,7 +296,7 @@ class _Pieces(Iterator[bytes]):
 
     def __init__(self, pieces_from: Callable[[int], Iterator[bytes]]) -> None:
         self._pieces_from = pieces_from
-        self._rest = iter(())
+        self._rest: Iterator[bytes] = iter(())
         self.seek(0)
 
     def __next__(self) -> bytes:
@@ -310,7 +310,12 @@ class _Pieces(Iterator[bytes]):
         """Go on from byte ``start``."""
         rest = self._pieces_from(start)
         self._rest = chain([next(rest, b"")], rest)
+        self._start = start
         return start
+
+    def tell(self) -> int:
+        """Return the byte that was sought last."""
+        return self._start
 
 
 class _Measured:

@@ -101,11 +101,19 @@ class CloudFiles:
         """Yield a file in pieces, as :class:`~firelaunch.rag.files.Files` describes."""
         with _translate_errors():
             blob = self._bucket.blob(path)
-            with blob.open("rb", chunk_size=_PART, timeout=_SECONDS, retry=self._retry) as file:
-                if start:
-                    file.seek(start)
-                while piece := file.read(_PART):
-                    yield piece
+            while piece := self._piece(blob, start):
+                yield piece
+                start += len(piece)
+
+    def _piece(self, blob: Any, start: int) -> bytes:
+        """Return a part of a file from a byte on; empty at its end."""
+        try:
+            data: bytes = blob.download_as_bytes(
+                start=start, end=start + _PART - 1, timeout=_SECONDS, retry=self._retry, checksum=None
+            )
+        except google.RequestRangeNotSatisfiable:
+            return b""
+        return data
 
     def _send(self, blob: Any, file: IO[bytes]) -> None:
         """Send ``file`` in parts as they can be read. A session that breaks off is ended, and leaves nothing."""

@@ -417,7 +417,7 @@ def handle_errors(app: App) -> None:
             _CODES.get(status, "not_found" if status == 404 else "invalid_request"),
             NotFound.message if status == 404 else error.description or "The request is not valid.",
         )
-        for name in ("Allow", "Content-Range", "Retry-After"):
+        for name in ("Allow", "Retry-After"):
             if name in response.headers:
                 answer.headers[name] = response.headers[name]
         return answer

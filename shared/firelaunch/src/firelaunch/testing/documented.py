@@ -43,6 +43,10 @@ class Documented:
         operation = self._document["paths"].get(path, {}).get(method.lower())
         if operation is None:
             return f"{here}: the route is not in the document"
+        if status == 304:
+            return None
+        # HTTP itself says that a request with a Range may be answered with a part of the 200.
+        status = 200 if status == 206 else status
         key = str(status) if str(status) in operation["responses"] else f"{status // 100}XX"
         documented = operation["responses"].get(key)
         if documented is None:
