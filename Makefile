@@ -18,7 +18,7 @@ setup: ## Put everything into .venv; an interrupted set-up goes on where it stop
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
-app: setup ## Make an app under apps/, asking up to seven questions; elsewhere: make app INTO=../products
+app: setup ## Make an app under apps/, asking eight questions; elsewhere: make app INTO=../products
 	@$(BIN)/firelaunch new $(if $(INTO),--into "$(INTO)")
 
 demo: setup ## Make apps/demo, start it, talk to it, stay up; ONCE=1 ends after the exchange

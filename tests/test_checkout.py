@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 import pytest
-from firelaunch_cli.commands.checkout import firelaunch_checkout
+from firelaunch_cli.commands.checkout import builds_of, firelaunch_checkout
 from firelaunch_cli.commands.rules import rules_with
 from support import ROOT
 
@@ -101,6 +101,21 @@ def test_what_cannot_be_found_or_cloned_is_said_with_the_mend_and_without_a_pass
     with pytest.raises(click.ClickException) as failed:
         firelaunch_checkout()
     assert "hunter2" not in failed.value.message + capsys.readouterr().err
+
+
+def test_what_is_built_of_an_app_lies_in_the_repo_or_in_the_apps_own_folder_where_git_ignores_it(
+    repo: Path, tmp_path: Path
+) -> None:
+    (repo / "apps" / "shop").mkdir(parents=True)
+    assert builds_of(repo, repo / "apps" / "shop", make=True) == repo / "build"
+    for name in ("one", "two"):
+        app = tmp_path / name / "shop"
+        app.mkdir(parents=True)
+        git(app, "init", "--quiet")
+        assert builds_of(repo, app, make=False) == app / "build"
+        assert list(app.iterdir()) == [app / ".git"], "a dry run makes nothing"
+        (builds_of(repo, app, make=True) / "x").write_text("x")
+        assert git(app, "status", "--porcelain") == ""
 
 
 def test_dev_loads_the_rules_of_an_app_that_lies_outside_of_the_repo(

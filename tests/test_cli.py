@@ -308,6 +308,7 @@ def test_an_operator_publishes_an_app_and_invites_its_first_admin(
 
     invited = firelaunch(repo, "invite", "demo", "--role", "admin", "--hours", "1", **emulators)
     assert invited.returncode == 0, invited.stderr
+    assert "as admin, for one person, valid until " in invited.stderr
     invites = Invites(emulator_store, "demo", lambda: datetime.now(UTC))
     assert invites.role(invited.stdout.strip()) == "admin"
 

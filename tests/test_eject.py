@@ -91,6 +91,24 @@ def test_an_app_its_rules_and_its_data_are_ready_to_move_and_nothing_changes_her
     steps = (out / "STEPS.md").read_text()
     assert "firelaunch data import demo data.jsonl" in steps
     assert "$" not in steps.replace("$(", "")
+    assert "users.json" not in steps, "it was left out"
+    assert [line.partition(".")[0] for line in steps.splitlines() if line[:1].isdigit()] == list("123456789")
+
+
+def test_steps_of_an_app_outside_of_the_repo_and_without_a_project_name_only_what_is_there(
+    repo: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    app = (repo / "apps" / "demo").rename(tmp_path / "elsewhere" / "demo")
+    text = (app / "firelaunch.toml").read_text()
+    (app / "firelaunch.toml").write_text(text.replace('project = "old-project"', 'project = ""'))
+    done = firelaunch(app, "eject", "--to", "new-project", "--no-data")
+    assert done.returncode == 0, done.stderr
+    assert (app / "build" / ".gitignore").read_text() == "*\n"
+    steps = (app / "build" / "eject" / "demo" / "STEPS.md").read_text()
+    assert steps.startswith("# Moving demo to new-project\n")
+    for absent in ("OLD_PROJECT", "users.json", "data.jsonl", "remove-iam-policy-binding", "gs://"):
+        assert absent not in steps
 
 
 def test_what_names_something_of_the_old_project_does_not_go_along(repo: Path) -> None:
@@ -118,9 +136,11 @@ def test_the_data_comes_back_in_another_database(repo: Path, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert firelaunch(repo, "data", "export", "demo", "again.jsonl", **elsewhere).returncode == 0
     assert (repo / "again.jsonl").read_bytes() == (repo / "data.jsonl").read_bytes()
-    other = firelaunch(repo, "data", "import", "other", "data.jsonl", "--yes")
-    assert other.returncode == 1
-    assert "no export of other" in other.stderr
+    for agreed in ((), ("--yes",)):
+        other = firelaunch(repo, "data", "import", "other", "data.jsonl", *agreed)
+        assert other.returncode == 1
+        assert "no export of other" in other.stderr
+        assert "Write the documents" not in other.stdout, "the file is looked at before it is asked"
 
 
 @pytest.mark.parametrize(("to", "says"), [("old-project", "already"), ("../x", "6 to 30"), ("", "6 to 30")])

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
-from support import PYTHON, clean_environ, copy_repo
+from support import PYTHON, ROOT, clean_environ, copy_repo
 
 NAME = {f"GIT_{who}_{what}": "ada@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+
+SAID_OF_QUESTIONS = (
+    ("README.md", "Eight"),
+    ("Makefile", "eight"),
+    ("shared/cli/src/firelaunch_cli/commands/new.py", "eight"),
+)
+"""Where people are told how many questions they are asked."""
 
 
 @pytest.fixture
@@ -35,11 +44,12 @@ def firelaunch(folder: Path, *words: str, said: str = "", **environ: str) -> sub
 def test_a_new_app_in_apps_is_said_to_be_kept_by_no_git_and_gets_one_when_asked_for(repo: Path) -> None:
     done = firelaunch(repo, "new", "--no-input", "app_slug=one")
     assert done.returncode == 0, done.stderr
-    assert "none keeps it: its repository ignores apps/" in done.stdout
+    assert "none keeps it: the repository around it ignores apps/" in done.stdout
     assert f"cd {repo / 'apps' / 'one'} && git init" in done.stdout
     assert not (repo / "apps" / "one" / ".git").exists()
     done = firelaunch(repo, "new", "--no-input", "--git", "app_slug=two")
-    assert "with a first commit" in done.stdout, done.stderr
+    assert "its git             its own, with a first commit" in done.stdout, done.stderr
+    assert "none" not in done.stdout, "it has one"
     app = repo / "apps" / "two"
     assert git(app, "status", "--porcelain") == ""
     assert "firelaunch.toml" in git(app, "ls-files").splitlines()
@@ -52,6 +62,10 @@ def test_whoever_is_asked_gets_a_git_by_the_enter_key(repo: Path, answer: str, m
     done = firelaunch(repo, "new", "app_slug=asked", said=f"{questions}{answer}\n")
     assert done.returncode == 0, done.stderr
     assert "Give the app a git of its own (git init)? [Y/n]" in done.stdout
+    numbers = [int(number) for number in re.findall(r"\[\d+/(\d+)\]", done.stdout)]
+    assert numbers == [7] * 7
+    for path, said in SAID_OF_QUESTIONS:
+        assert f"{said} questions" in (ROOT / path).read_text(), "the seven, and the one for a git"
     assert (repo / "apps" / "asked" / ".git").is_dir() is made
 
 

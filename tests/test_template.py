@@ -294,6 +294,20 @@ def test_a_remote_is_written_down_as_a_url_without_its_password(remote: str, url
     assert HOOK.url(remote) == url
 
 
+def test_an_app_elsewhere_is_started_by_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uv, or the firelaunch of the repo; where there is neither, it says how to get uv."""
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    monkeypatch.setenv("PATH", str(bin_folder))
+    assert HOOK.firelaunch(tmp_path) == "python3 -m pip install uv && python3 -m uv run firelaunch"
+    own = tmp_path / "my clone" / ".venv" / "bin" / "firelaunch"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert HOOK.firelaunch(tmp_path / "my clone") == f"'{own}'"
+    (bin_folder / "uv").touch(mode=0o755)
+    assert HOOK.firelaunch(tmp_path / "my clone") == "uv run firelaunch"
+
+
 # What an app is worth
 
 

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -188,13 +189,21 @@ def record(root, app, place, answers):
 
 
 def print_next_steps(root, app):
-    """Three lines."""
+    """Say how to start the app, with what is on this machine, and where to look."""
     inside = app.parent == root / "apps"
-    start = f"make serve APP={app.name}" if inside else f"cd {app} && uv run firelaunch serve"
+    start = f"make serve APP={app.name}" if inside else f"cd {shlex.quote(str(app))} && {firelaunch(root)} serve"
     print(f"\nMade {app}\n")
     print(f"  start it            {start}")
     print("  what it answers     app/workflow.py, app/prompts/")
     print("  its settings        firelaunch.toml")
+
+
+def firelaunch(root):
+    """The command line, for an app outside of the repo: by uv, or the repo's own where uv is not installed."""
+    own = root / ".venv" / "bin" / "firelaunch"
+    if shutil.which("uv") or not own.is_file():
+        return "uv run firelaunch" if shutil.which("uv") else "python3 -m pip install uv && python3 -m uv run firelaunch"
+    return shlex.quote(str(own))
 
 
 if __name__ == "__main__":

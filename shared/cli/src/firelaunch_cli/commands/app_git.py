@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -20,26 +21,29 @@ def offer_git(app: Path, wanted: bool | None) -> None:
     if there is not None:
         click.echo(f"  its git             {there}; commit the app there")
         return
-    click.echo(
-        "  its git             none keeps it: " + ("its repository ignores apps/" if _top(app) else "it is in none")
-    )
-    later = "git init && git add . && git commit -m 'Made by firelaunch new'"
+    reason = "the repository around it ignores apps/" if _top(app) else "its folder is in no repository"
+    later = f"cd {shlex.quote(str(app))} && git init && git add . && git commit -m 'Made by firelaunch new'"
     if wanted is None:
+        click.echo(f"\nNo git keeps the app's files yet: {reason}.")
         try:
-            wanted = click.confirm("\nGive the app a git of its own (git init)?", default=True)
+            wanted = click.confirm("Give the app a git of its own (git init)?", default=True)
         except click.Abort:  # the app is made all the same
             click.echo()
             wanted = False
     if not wanted:
-        click.echo(f"  to give it one      cd {app} && {later}")
+        click.echo(f"  its git             none keeps it: {reason}")
+        click.echo(f"  to give it one      {later}")
         return
     if _git(app, "init", "--quiet", "--initial-branch=main") is None:
-        raise click.ClickException(f"git could not be run; the app is made. Install git, then: cd {app} && {later}")
+        raise click.ClickException(f"git could not be run; the app is made. Install git, then: {later}")
     _git(app, "add", ".")
     if _git(app, "commit", "--quiet", "--no-gpg-sign", "-m", "Made by firelaunch new") is None:
-        click.echo("  made it a git; nothing is committed: git does not know your name (git config --global user.name)")
+        unnamed = "nothing is committed: git does not know your name (git config --global user.name)"
+        click.echo(f"  its git             its own, made just now; {unnamed}")
         return
-    click.echo("  made it a git, with a first commit; docs/ci.md says how its pushes are tested and deployed")
+    click.echo(
+        "  its git             its own, with a first commit; docs/ci.md says how its pushes are tested and deployed"
+    )
 
 
 def keeping_git(app: Path) -> Path | None:

@@ -22,7 +22,7 @@ import click
 
 from .apps import repo_around
 
-__all__ = ["firelaunch_checkout"]
+__all__ = ["builds_of", "firelaunch_checkout"]
 
 _MEND = (
     "Run this inside a clone of the firelaunch repo, where cookiecutter.json is, and name the app's folder: "
@@ -48,6 +48,21 @@ def firelaunch_checkout() -> Path:
     if found is None:
         raise click.ClickException(f"It is not known where this firelaunch comes from. {_MEND}")
     return found
+
+
+def builds_of(root: Path, folder: Path, *, make: bool) -> Path:
+    """Return the folder for what is built of an app: the repo's ``build``, or that of an app outside of the repo.
+
+    Args:
+        make: make an app's own ``build``, with a .gitignore that keeps it out of the app's git.
+    """
+    if folder.resolve().is_relative_to(root.resolve()):
+        return root / "build"
+    builds = folder / "build"
+    if make and not (builds / ".gitignore").exists():
+        builds.mkdir(exist_ok=True)
+        (builds / ".gitignore").write_text("*\n", encoding="utf-8")
+    return builds
 
 
 def _origin() -> dict[str, Any]:

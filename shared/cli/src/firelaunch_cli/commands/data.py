@@ -11,7 +11,7 @@ from firelaunch.errors import FirelaunchError
 from firelaunch.services.build import build_store
 from firelaunch.settings.app import MODEL_KEYS, Settings
 
-from ..transfer.file import Export, TransferError, export, load
+from ..transfer.file import Export, TransferError, check_export, export, load
 from .apps import app_argument, env_option, load_settings, where
 
 __all__ = ["command", "export_data"]
@@ -52,6 +52,10 @@ def import_command(app: str, file: Path, yes: bool) -> None:
     Documents with the same path are replaced. Other documents stay as they are.
     """
     settings = _settings(app)
+    try:
+        check_export(settings.app.id, file)
+    except TransferError as error:
+        raise click.ClickException(str(error)) from None
     if not yes and not click.confirm(f"Write the documents of {file} to {settings.app.id} in {where(settings)}?"):
         raise click.Abort
     store = build_store(settings)

@@ -52,7 +52,7 @@ from ..deploy.vertex_steps import begin, finish, found
 from ..deploy.web_app import web_app, web_config
 from ..doctor.env_file import read_env
 from .apps import app_folder, env_option
-from .checkout import firelaunch_checkout
+from .checkout import builds_of, firelaunch_checkout
 from .progress import Progress
 from .rules import composed_rules
 from .start_check import would_start
@@ -387,8 +387,8 @@ class _Deploy:
     def _stage_membership(self) -> Staged:
         return stage_functions(self.root, self._out(FUNCTIONS))
 
-    def _out(self, name: str) -> Path:
-        return self.root / "build" / "stage" / name
+    def _out(self, name: str, *, make: bool = True) -> Path:
+        return builds_of(self.root, self.folder, make=make) / "stage" / name
 
     def _deploy(self, service: Service, stage: Callable[[], Staged], progress: Progress) -> None:
         with progress.step(f"stage {service.name}") as said:
@@ -443,7 +443,7 @@ class _Deploy:
         return frozenset(found)
 
     def _release_lines(self, service: Service) -> list[str]:
-        source = self._out(FUNCTIONS if service.function == "membership" else service.name)
+        source = self._out(FUNCTIONS if service.function == "membership" else service.name, make=False)
         first = deploy_command(self.place, service, source, first=True, more=() if service.function else self.more)
         return [
             f"a revision of {service.name}; later ones also with --no-traffic",

@@ -18,7 +18,7 @@ from ..deploy.accounts import members
 from ..deploy.data import wanted_indexes
 from ..deploy.gcloud import CommandFailed, Tools
 from .apps import app_argument, app_folder, env_option, made_app, where
-from .checkout import firelaunch_checkout
+from .checkout import builds_of, firelaunch_checkout
 from .data import export_data
 from .rules import composed_rules
 
@@ -32,7 +32,9 @@ _LEFT_BEHIND = (".firelaunch", ".env", ".git", ".venv", "node_modules", "__pycac
 @app_argument
 @click.option("--to", "project", required=True, metavar="PROJECT", help="The project that the app is to have.")
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="The folder; build/eject/APP if left out."
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder; else build/eject/<app> of the repo, or of an app outside of it.",
 )
 @click.option("--no-data", is_flag=True, help="Leave documents and users out.")
 @env_option
@@ -48,7 +50,7 @@ def command(app: str, project: str, out: Path | None, no_data: bool) -> None:
     settings = Settings.load(folder / "firelaunch.toml", os.environ)
     if settings.cloud.project == project:
         raise click.ClickException(f"{settings.app.id} is in {project} already; name the project that it is to have.")
-    out = out or root / "build" / "eject" / settings.app.id
+    out = out or builds_of(root, folder, make=True) / "eject" / settings.app.id
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
     _settings(folder, out / "app", project)
     _rules(root, folder, out, project)
@@ -57,10 +59,7 @@ def command(app: str, project: str, out: Path | None, no_data: bool) -> None:
         done = export_data(settings, out / "data.jsonl")
         click.echo(f"data.jsonl: {done.documents:,} documents of {where(settings)}")
         _users(settings, out)
-    old = settings.cloud.project or "OLD_PROJECT"
-    bucket = settings.documents.bucket or f"{old}.firebasestorage.app"
-    names = {"app": settings.app.id, "old": old, "new": project, "old_bucket": bucket}
-    (out / "STEPS.md").write_text(_STEPS.substitute(names, region=settings.cloud.region), encoding="utf-8")
+    (out / "STEPS.md").write_text(_steps(settings, project, out), encoding="utf-8")
     click.echo(f"What to do with it: {out / 'STEPS.md'}")
 
 
@@ -141,30 +140,57 @@ def _users(settings: Settings, out: Path) -> None:
     )
 
 
-_STEPS = Template("""# Moving $app from $old to $new
+def _steps(settings: Settings, new: str, out: Path) -> str:
+    """The page that says what to do with what is in ``out``."""
+    app, old = settings.app.id, settings.cloud.project
+    files = [name for name in ("users.json", "data.jsonl") if (out / name).is_file()]
+    bucket = settings.documents.bucket or (f"{old}.firebasestorage.app" if old else "")
+    names = {"app": app, "old": old, "new": new, "bucket": bucket, "region": settings.cloud.region}
+    names["files"] = " and ".join(f"`{name}`" for name in files)
+    left = [*([f"delete {names['files']}"] if files else []), *([f"delete what the app left in {old}"] if old else [])]
+    steps = [
+        _MAKE_PROJECT,
+        _STOP_SERVICE if old else _STOP,
+        _DEPLOY,
+        _USERS if "users.json" in files else _NO_USERS if old else "",
+        _DOCUMENTS if "data.jsonl" in files else "",
+        _FILES if bucket else _LOCAL_FILES,
+        _COMPARE if "data.jsonl" in files else "",
+        _CLIENTS + (" Tokens of the old project are refused." if old else ""),
+        f"When all is well, {', and '.join(left)}." if left else "",
+    ]
+    numbered = [f"{number}. {step}" for number, step in enumerate(filter(None, steps), 1)]
+    title = f"# Moving {app}{f' from {old}' if old else ''} to {new}"
+    return Template("\n".join([title, _REHEARSE, *numbered, _LEFT])).substitute(names)
 
+
+_REHEARSE = """
 Rehearse it once with the app running; then do it with the app stopped, from a fresh folder.
-
-1. Make the project: `gcloud projects create $new`, and link its billing account. The deploy below adds Firebase and the
-   ways to sign in that `identity.sign_in` names; switch others on in the Firebase console.
-2. Stop the app, so that nothing is written any more (its users get an error until the move is done):
+"""
+_MAKE_PROJECT = """Make the project: `gcloud projects create $new`, and link its billing account. The deploy below adds
+   Firebase and the ways to sign in that `identity.sign_in` names; switch others on in the Firebase console."""
+_AGAIN = """Then run
+   `firelaunch eject` again with another `--out`: an export that is whole is not made a second time."""
+_STOP = f"Stop the app, so that nothing is written any more. {_AGAIN}"
+_STOP_SERVICE = f"""Stop the app, so that nothing is written any more (its users get an error until the move is done):
    `gcloud run services remove-iam-policy-binding $app --project=$old --region=$region --member=allUsers
-   --role=roles/run.invoker`. Then run `firelaunch eject` again with another `--out`: an export that is whole is not
-   made a second time.
-3. Put `app/` into a clone of firelaunch as `apps/$app` (in place of the old one there, or in a clone of its own), and
-   deploy it: `firelaunch deploy $app`. Rules and indexes go along; those here are for reading and for other tools.
-4. Users: `firebase auth:import users.json --project=$new` with the old project's hash parameters, which the console
-   shows (Authentication, Users, the three dots, Password hash parameters):
+   --role=roles/run.invoker`. {_AGAIN}"""
+_DEPLOY = """Put `app/` into a clone of firelaunch as `apps/$app` (in place of the old one there, or in a clone of its
+   own), and deploy it: `firelaunch deploy $app`. Rules and indexes go along; those here are for reading and for other
+   tools."""
+_USERS = """Users: `firebase auth:import users.json --project=$new` with the old project's hash parameters, which the
+   console shows (Authentication, Users, the three dots, Password hash parameters):
    `--hash-algo=SCRYPT --hash-key=... --salt-separator=... --rounds=8 --mem-cost=14`. Their uids and their roles in
    $app go along, so nobody has to join again. Those who signed in by other providers than Google, Facebook, Twitter
-   and GitHub sign in anew.
-5. Documents: `FIRELAUNCH_MODE=cloud GOOGLE_CLOUD_PROJECT=$new firelaunch data import $app data.jsonl`. Files:
-   `gcloud storage cp --recursive gs://$old_bucket/apps/$app gs://$new.firebasestorage.app/apps/`.
-6. Compare: `firelaunch data export` from the new project gives as many documents.
-7. Have clients use the new project's config (`firelaunch web-config $app`) and the new address. Tokens of
-   the old project are refused.
-8. When all is well, delete `users.json` and `data.jsonl`, and what the app left in $old.
-
-What does not go along: vectors outside Firestore (have documents indexed anew), tasks that wait
-in Cloud Tasks, secrets, Stripe's webhook address, logs.
-""")
+   and GitHub sign in anew."""
+_NO_USERS = """Users: none are in this folder. `FIRELAUNCH_MODE=cloud firelaunch eject`, without `--no-data`, takes
+   those of $old along."""
+_DOCUMENTS = "Documents: `FIRELAUNCH_MODE=cloud GOOGLE_CLOUD_PROJECT=$new firelaunch data import $app data.jsonl`."
+_FILES = "Files: `gcloud storage cp --recursive gs://$bucket/apps/$app gs://$new.firebasestorage.app/apps/`."
+_LOCAL_FILES = "Files: those on this machine are not taken along; upload them again."
+_COMPARE = "Compare: `firelaunch data export` from the new project gives as many documents."
+_CLIENTS = "Have clients use the new project's config (`firelaunch web-config $app`) and the new address."
+_LEFT = """
+What does not go along: vectors outside Firestore (have documents indexed anew), tasks that wait in Cloud Tasks,
+secrets, Stripe's webhook address, logs.
+"""

@@ -42,5 +42,7 @@ def command(app: str, role: str, uses: int, hours: int) -> None:
     finally:
         store.close()
     expiry = invitation.expires_at.astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    click.echo(f"Invitation to {settings.app.id} in {where(settings)} as {role}, for {uses} until {expiry}:", err=True)
+    people = "one person" if uses == 1 else f"{uses:,} people"
+    place = f"{settings.app.id} in {where(settings)}"
+    click.echo(f"Invitation to {place} as {role}, for {people}, valid until {expiry}:", err=True)
     click.echo(invitation.code)

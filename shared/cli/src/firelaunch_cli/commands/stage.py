@@ -13,7 +13,7 @@ from ..deploy.resources import OF_FUNCTIONS
 from ..deploy.variables import own_variables
 from ..doctor.env_file import read_env
 from .apps import app_folder, env_option
-from .checkout import firelaunch_checkout
+from .checkout import builds_of, firelaunch_checkout
 from .start_check import would_start
 
 __all__ = ["command"]
@@ -22,7 +22,11 @@ __all__ = ["command"]
 @click.command("stage")
 @click.argument("app", required=False)
 @click.option("--functions", is_flag=True, help="Stage APP's functions; without APP, the membership function.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder; else build/stage/<app>.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder; else build/stage/<app> of the repo, or of an app outside of it.",
+)
 @env_option
 def command(app: str | None, functions: bool, out: Path | None) -> None:
     """Make a self-contained build folder of APP: the same commit, the same bytes.
@@ -38,10 +42,10 @@ def command(app: str | None, functions: bool, out: Path | None) -> None:
             staged = stage_functions(root, out or root / "build" / "stage" / FUNCTIONS)
         elif functions:
             folder, name = app_folder(app), f"{OF_FUNCTIONS}{_checked(app)}"
-            staged = stage_functions(root, out or root / "build" / "stage" / name, folder)
+            staged = stage_functions(root, out or builds_of(root, folder, make=True) / "stage" / name, folder)
         else:
             folder, name = app_folder(app), _checked(app)
-            staged = stage_app(root, folder, out or root / "build" / "stage" / name)
+            staged = stage_app(root, folder, out or builds_of(root, folder, make=True) / "stage" / name)
     except StageError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{staged.folder}  sha256:{staged.digest}")

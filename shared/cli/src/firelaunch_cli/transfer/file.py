@@ -14,7 +14,7 @@ from firelaunch.scope import Scope, split
 from firelaunch.store.base import Document, Set, TreeStore
 from firelaunch.store.json_values import decoded, encoded
 
-__all__ = ["Export", "Import", "Line", "TransferError", "export", "load"]
+__all__ = ["Export", "Import", "Line", "TransferError", "check_export", "export", "load"]
 
 _VERSION = 1
 _BATCH_WRITES = 400
@@ -142,6 +142,19 @@ def _earlier(file: IO[bytes], app_id: str, path: Path) -> _Earlier:
     file.seek(end)
     file.truncate()
     return _Earlier(count, last, whole=False)
+
+
+def check_export(app_id: str, path: Path) -> None:
+    """Look whether a file is a whole export of an app.
+
+    Raises:
+        TransferError: it isn't; or it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            _check_whole(file, app_id, path)
+    except OSError as error:
+        raise TransferError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _check_whole(file: IO[bytes], app_id: str, path: Path) -> None:
