@@ -214,7 +214,7 @@ def test_the_command_names_the_folder_and_says_what_is_wrong(tmp_path: Path, mon
     assert done.exit_code == 0, done.output
     assert (root / "build" / "stage" / "my-app" / "Dockerfile").is_file()
     assert "sha256:" in done.output
-    assert CliRunner().invoke(main, ["stage"]).exit_code == 2
+    assert "This folder is no app: name one. There are: my-app." in CliRunner().invoke(main, ["stage"]).output
     (root / "apps" / "my-app" / "Dockerfile").unlink()
     done = CliRunner().invoke(main, ["stage", "my-app"])
     assert done.exit_code == 1
