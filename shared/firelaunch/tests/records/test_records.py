@@ -620,6 +620,16 @@ def test_a_write_inside_a_transaction_that_goes_past_it_is_refused_and_nothing_i
     ada(meals).add(meal(), id="c")  # afterwards, all is as before
 
 
+def test_a_read_inside_a_transaction_that_goes_past_it_is_answered(ada: Data) -> None:
+    ada(meals).add(meal(kind="lunch"), id="a")
+
+    def work(tx: Any) -> int:
+        tx.get("a")
+        return len(ada(meals).list({"kind": "lunch"}, "-eaten_at").items) + ada(meals).count()
+
+    assert ada(meals).transaction(work) == 2
+
+
 def test_a_list_inside_a_transaction_holds_against_what_another_adds_meanwhile(ada: Data) -> None:
     """Two look for a free day and add a record with a random id: one of them sees the other's."""
     first_looks = threading.Barrier(2, timeout=0.5)

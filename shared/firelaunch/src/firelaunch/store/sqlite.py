@@ -191,6 +191,9 @@ class SQLiteStore:
         if sql is None or sql in self._own_indexes:
             return
         select(query)  # refuses a query that no index would help
+        with self._writing:
+            if self._shared().in_transaction:
+                return  # this thread is inside a transaction: the query runs without the index
         with self._write_lock() as connection:
             connection.execute(sql)
         self._own_indexes.add(sql)
