@@ -50,7 +50,8 @@ class Documented:
         key = str(status) if str(status) in operation["responses"] else f"{status // 100}XX"
         documented = operation["responses"].get(key)
         if documented is None:
-            return f"{here}: the status is not in the document: {body[:200]!r}"
+            mend = " (a route names its errors by errors=[...] or calls_model=True)" if status >= 400 else ""
+            return f"{here}: the status is not in the document{mend}: {body[:200]!r}"
         content = documented.get("content")
         if content is None:
             return f"{here}: the document knows of no body: {body[:200]!r}" if body else None
