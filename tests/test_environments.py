@@ -119,6 +119,9 @@ def test_terraform_also_writes_an_app_that_lies_elsewhere_beside_those_of_the_re
     assert set(made["services"]) == {"once", "twice", "firelaunch-membership"}, (
         "Terraform would remove what is not named"
     )
+    (tmp_path / "once").rename(tmp_path / "alone")
+    other = refusal("terraform", "../alone", "--project", "another-project")
+    assert "alone is no app of another-project: set cloud.project" in other
 
 
 def test_rules_are_compared_with_those_of_the_environments_project(

@@ -113,6 +113,12 @@ def test_other_arguments_come_after_an_app_that_may_be_left_out(outside: Path, m
     assert "There is no app 'shop'" in invoke("readmit", "shop", "ada").output
 
 
+def test_an_apps_answers_are_checked_from_any_folder_of_the_app(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for below in (".", "app"):
+        monkeypatch.chdir(outside / below)
+        assert f"{outside / 'evals' / 'questions.toml'}" in invoke("eval").output
+
+
 def test_what_comes_after_two_dashes_is_no_app(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(outside)
     assert "no app '--memory" not in invoke("deploy", "--dry-run", "--", "--memory=1Gi").output

@@ -16,7 +16,7 @@ from firelaunch.services.build_search import named_embedder, scratch_index
 
 from ..evals.report import as_html, as_text
 from ..evals.retrieval import CollectionError, Progress, evaluate, load, regressions
-from .apps import app_folder
+from .apps import app_around, app_folder
 from .evaluate_answers import evaluate_answers
 
 __all__ = ["command"]
@@ -25,7 +25,7 @@ _WIDTH = 30
 
 
 @click.command("eval")
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=click.Path(path_type=Path), default=".", metavar="[DIR]")
 @click.option("--json", "json_out", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JSON.")
 @click.option("--html", "html_out", type=click.Path(dir_okay=False, path_type=Path), help="Write it as a page.")
 @click.option(
@@ -49,15 +49,11 @@ def command(
 ) -> None:
     """Measure search on DIR, a collection in BEIR's format, by words, by vectors and by both, or an app's answers.
 
-    If DIR is an app (a folder, or a name under apps/), the app is started with separate data and asked the questions of
+    If DIR is an app, or left out in an app's folder, the app is started with separate data and asked the questions of
     its evals/questions.toml. Each document of a collection is indexed as one passage. Exits with 1 if --compare shows a
     regression, and with 2 if the input is wrong.
     """
-    if not folder.is_dir():
-        try:
-            folder = app_folder(str(folder))
-        except click.ClickException as error:
-            raise _WrongInput(f"{folder} is no folder. {error.message}") from None
+    folder = _folder(folder)
     try:
         older = _read(compare) if compare else None
         with tempfile.TemporaryDirectory() as scratch:
@@ -78,6 +74,19 @@ def command(
     click.echo(as_text(report, older))
     if report.get("compared", {}).get("regressions"):
         sys.exit(1)
+
+
+def _folder(given: Path) -> Path:
+    """Return the folder to evaluate: an app by its id, the app around the current folder, or ``given`` itself."""
+    around = app_around(Path.cwd())
+    if given == Path() and around is not None:
+        return around
+    if given.is_dir():
+        return given
+    try:
+        return app_folder(str(given))
+    except click.ClickException as error:
+        raise _WrongInput(f"{given} is no folder. {error.message}") from None
 
 
 def _search_report(folder: Path, scratch: Path, embedder: str) -> dict[str, Any]:

@@ -50,6 +50,11 @@ def command(apps: tuple[str, ...], project: str | None, out: Path | None) -> Non
         raise click.ClickException(f"{said}; say which one is meant with --project.")
     project = project or projects[0]
     chosen_apps = [app for app in found if app.cloud.project == project]
+    for folder in elsewhere:
+        if folders[folder.resolve()] not in chosen_apps:
+            raise click.ClickException(
+                f"{folder} is no app of {project}: set cloud.project in its firelaunch.toml, or GOOGLE_CLOUD_PROJECT."
+            )
     declared = [_declared(folder, app) for folder, app in folders.items() if app in chosen_apps]
     regions = sorted({app.cloud.region for app in chosen_apps}) or [DEFAULT_REGION]
     if len(regions) > 1:
