@@ -101,6 +101,10 @@ def test_a_command_that_takes_an_app_may_be_run_without_it_in_the_apps_folder(na
     assert argument.make_metavar(click.Context(command)).startswith("[APP]")
 
 
+def test_the_help_says_what_an_app_may_be_given_as() -> None:
+    assert "APP is an app's id or its folder. Leave it out inside the app's folder." in invoke("--help").output
+
+
 def test_other_arguments_come_after_an_app_that_may_be_left_out(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (outside / "firelaunch.toml").write_text(SETTINGS.replace('id = "demo"', 'id = "rental"'))
     monkeypatch.setenv("OPENAI_API_KEY", "k")

@@ -72,4 +72,7 @@ class _Commands(click.Group):
 @click.command(cls=_Commands)
 @click.version_option(package_name="firelaunch")
 def main() -> None:
-    """One Firebase project, many AI apps."""
+    """One Firebase project, many AI apps.
+
+    APP is an app's id or its folder. Leave it out inside the app's folder.
+    """

@@ -20,14 +20,14 @@ class Logger(glogging.Logger):  # type: ignore[misc]
     Where an app cannot start, the worker has said why. What the master adds to it is left out.
     """
 
+    _start_failed = False
+
     def error(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Log an error, unless the master tells of a worker that could not start, and of its own end because of it."""
         if msg.startswith("Worker (pid:%s) exited with code") and args[1:2] and args[1] in _START_FAILED:
             self._start_failed = True
         if not self._start_failed:
             super().error(msg, *args, **kwargs)
-
-    _start_failed = False
 
     def _set_handler(self, log: logging.Logger, output: str | None, fmt: logging.Formatter, stream: Any = None) -> None:
         log.propagate = output == "-"
