@@ -289,9 +289,13 @@ class Scope:
         """Return the path of one invitation to the app, by its code's digest."""
         return f"apps/{self.app_id}/invites/{check_id(digest)}"
 
+    def requests(self) -> str:
+        """Return the path of the collection of the app's metered requests."""
+        return f"apps/{self.app_id}/requests"
+
     def request(self, request_id: str) -> str:
         """Return the path of one metered request, in the app's own collection."""
-        return f"apps/{self.app_id}/requests/{check_id(request_id)}"
+        return f"{self.requests()}/{check_id(request_id)}"
 
     def calls(self) -> str:
         """Return the path of the collection of the records of the app's model calls."""

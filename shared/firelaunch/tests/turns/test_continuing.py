@@ -164,14 +164,14 @@ def test_after_a_crash_the_answer_can_go_on_once_its_reservation_has_expired(
 ) -> None:
     chat, cut = cut_answer(ada, model)
     store = model_app.services.store
-    path = store.scope.of("ada").message(chat, cut["id"])
-    now = model_app.services.clock()
-    left_behind = {"request_id": "r" + "0" * 32, "expires_at": now.replace(year=now.year + 1)}
-    store.commit([Update(path, {"continuing": left_behind})])
+    path = store.scope.of("ada").chat(chat)
+    now, request = model_app.services.clock(), "r" + "0" * 32
+    store.commit([Update(path, {f"running.{request}": now.replace(year=now.year + 1)})])
     assert go_on(ada, chat, cut).get_json()["error"]["code"] == "request_in_progress"
-    store.commit([Update(path, {"continuing": left_behind | {"expires_at": now.replace(year=now.year - 1)}})])
+    store.commit([Update(path, {f"running.{request}": now.replace(year=now.year - 1)})])
     model.script = [REST]
     assert go_on(ada, chat, cut).status_code == 200
+    assert store.get(path).data["running"] == {}
 
 
 @settings(max_examples=20)

@@ -248,6 +248,8 @@ def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
     turns, key = backend().turns, idempotency_key()
     if body.continues is not None:
         decisions = {each.id: Decision(each.approved, each.reason) for each in body.approvals}
+        if len(decisions) < len(body.approvals):
+            raise BadRequest("approvals: decide on each call once.")
         continuation = Continuation(path.id, body.continues, decisions, key)
         run = turns.go_on(caller(), continuation, streamed=streamed, client=connection)
     elif body.replaces is not None:

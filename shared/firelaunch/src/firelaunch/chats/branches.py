@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from ..scope import Scope
 from ..store.base import Document, DocumentStore, Filter, Order, Query
 
-__all__ = ["LATEST", "Span", "is_current", "latest_current", "spans_of", "with_span"]
+__all__ = ["Span", "is_current", "latest_current", "spans_of", "with_span"]
 
-LATEST = (Order("created_at", descending=True),)
+_LATEST = (Order("created_at", descending=True),)
 
 Span = Mapping[str, datetime]
 """Messages created after ``after`` and before ``until`` are replaced."""
@@ -37,7 +38,13 @@ def is_current(message: Mapping[str, Any], spans: Sequence[Span]) -> bool:
 
 
 def latest_current(
-    store: DocumentStore, collection: str, spans: Sequence[Span], newest_first: list[Document], limit: int, page: int
+    store: DocumentStore,
+    scope: Scope,
+    chat_id: str,
+    spans: Sequence[Span],
+    newest_first: list[Document],
+    limit: int,
+    page: int,
 ) -> list[Document]:
     """Return the latest current messages, newest first, ``limit`` at most.
 
@@ -54,10 +61,11 @@ def latest_current(
         last = read[-1]
         span = _span_of(last.data["created_at"], spans)
         if span is not None:  # go on before the span: whatever it holds is replaced
-            query = Query(collection, (Filter("created_at", "<=", span["after"]),), LATEST, page)
+            older = (Filter("created_at", "<=", span["after"]),)
+            read = store.query(Query(scope.messages(chat_id), where=older, order=_LATEST, limit=page))
         else:
-            query = Query(collection, order=LATEST, limit=page, after=[last.data["created_at"], last.id])
-        read = store.query(query)
+            after = [last.data["created_at"], last.id]
+            read = store.query(Query(scope.messages(chat_id), order=_LATEST, limit=page, after=after))
 
 
 def _span_of(at: datetime, spans: Sequence[Span]) -> Span | None:

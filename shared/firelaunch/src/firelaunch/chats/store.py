@@ -12,11 +12,12 @@ from ..errors import NotFound
 from ..paging import Page, iso_time, page_after, page_cursor
 from ..scope import Scope
 from ..store.base import Create, Delete, DocumentStore, Order, Query, Update
-from .branches import LATEST, is_current, latest_current, spans_of
+from .branches import is_current, latest_current, spans_of
 
 __all__ = ["Chats", "chat_view", "message_view", "new_chat"]
 
 _NEWEST = (Order("updated_at", descending=True),)
+_LATEST = (Order("created_at", descending=True),)
 
 
 class Chats:
@@ -58,13 +59,13 @@ class Chats:
             InvalidCursor: ``cursor`` is not one of ours.
         """
         most = limit + 1
-        query = Query(scope.messages(chat_id), order=LATEST, limit=most, after=page_after(cursor))
+        query = Query(scope.messages(chat_id), order=_LATEST, limit=most, after=page_after(cursor))
         (chat,), (messages,) = self._store.read([scope.chat(chat_id)], [query])
         if chat is None:
             raise NotFound
         spans = spans_of(chat.data)
         if not replaced:
-            messages = latest_current(self._store, scope.messages(chat_id), spans, messages, most, most)
+            messages = latest_current(self._store, scope, chat_id, spans, messages, most, most)
         items = [
             message_view(d.id, d.data) | ({} if is_current(d.data, spans) else {"replaced": True})
             for d in reversed(messages[:limit])

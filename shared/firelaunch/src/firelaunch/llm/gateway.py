@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from threading import Event
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import BaseModel
@@ -207,7 +208,9 @@ class ModelSession:
         so_far: what the model has said before, for an answer that was cut. It follows the messages of the next
             :meth:`stream`.
         asks_people: whether an answer may end with tool calls that wait for approval. They are then in ``held``.
-        approvals: what was decided on the held calls of this answer. The next :meth:`stream` goes on after them.
+        over: is set when the request is settled, after which its clients (:meth:`openai`) refuse.
+        approvals: what was decided on the held calls of this answer. The next :meth:`stream` with tools goes on after
+            them.
     """
 
     gateway: Gateway
@@ -229,6 +232,7 @@ class ModelSession:
     asks_people: bool = False
     held: HeldCalls | None = None
     approvals: Approvals | None = None
+    over: Event = field(default_factory=Event, repr=False)
     _steps: Iterator[int] = field(default_factory=lambda: count(1), repr=False)
 
     def stream(
@@ -269,8 +273,10 @@ class ModelSession:
             ValueError: the settings name no such ``model``.
         """
         session = self if model is None and purpose is None else self._with(model, purpose)
-        messages, approvals = [*with_images(messages, self.images), *self.so_far], self.approvals
-        self.so_far, self.approvals = (), None  # they were for this call alone
+        messages = [*with_images(messages, self.images), *self.so_far]
+        approvals = self.approvals if tools else None
+        # They are for this call alone: the first one, and of decisions the first one with tools.
+        self.so_far, self.approvals = (), None if tools else self.approvals
         yield from session._stream(
             messages, temperature, max_output_tokens, shape, reuse, keep, tools, tool_steps, approvals
         )
@@ -298,6 +304,8 @@ class ModelSession:
         Raises:
             BudgetExceeded, ModelError, ValueError: as for :meth:`stream`.
         """
+        if self.over.is_set():
+            raise FirelaunchError(reason="a client of turn.llm.openai() was used after its turn; make one in each turn")
         session = self._with(call.model, None)
         most = self.gateway.max_output_tokens
         request = ModelCall(

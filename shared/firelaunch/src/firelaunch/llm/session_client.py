@@ -147,6 +147,8 @@ def _read(body: Mapping[str, Any]) -> RawCall:
     if isinstance(choice, dict):  # one tool by name
         tools = [tool for tool in tools if tool.name == choice.get("function", {}).get("name")]
     limit = next((body[name] for name in _NAMES_OF_LIMIT if body.get(name) is not None), None)
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise BadRequest("The limit of tokens is a whole number above zero.")
     return RawCall(
         model=str(body.get("model", "chat")),
         messages=_messages(body["messages"]),

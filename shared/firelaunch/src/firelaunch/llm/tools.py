@@ -195,8 +195,9 @@ class Toolbox:
             if not calls or step == self.steps:
                 return
             calls = _with_new_ids(calls, history)
-            history.append({"role": "assistant", "content": text, "calls": calls})
             invocations = [self._start(number, call) for number, call in enumerate(calls)]
+            calls = tuple(invocation.call for invocation in invocations)
+            history.append({"role": "assistant", "content": text, "calls": calls})
             yield from (ToolChunk(tool=invocation.started_event()) for invocation in invocations)
             for invocation in invocations:
                 if not invocation.waits:
@@ -247,8 +248,12 @@ class Toolbox:
         except Misfit as misfit:
             return invocation.refuse("invalid_arguments", f"The arguments do not fit:\n{misfit}")
         if not approved and tool.needs_approval(arguments):
-            invocation.waits = self.hold is not None
-            return invocation if invocation.waits else invocation.refuse("unasked")
+            if self.hold is None:
+                return invocation.refuse("unasked")
+            # A decision names the call by its id. Some servers number their calls, so that another answer's call could
+            # have the same.
+            invocation.call, invocation.waits = replace(call, id=f"{call.id[:40]}_{secrets.token_hex(8)}"), True
+            return invocation
         invocation.running = self.threads.start(lambda: tool.function(**arguments))
         return invocation.refuse("busy") if invocation.running is None else invocation
 

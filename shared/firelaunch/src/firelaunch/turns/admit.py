@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..chats.branches import LATEST, Span, is_current, latest_current, spans_of, with_span
+from ..chats.branches import Span, is_current, latest_current, spans_of, with_span
 from ..chats.checkpoints import Checkpointer, Checkpoints
 from ..chats.store import message_view, new_chat
 from ..errors import Conflict, IdempotencyMismatch, NotFound, RequestInProgress
@@ -29,13 +29,24 @@ from ..metering.call_records import RECORD_DAYS
 from ..metering.reservations import Day, Quote, Reservation
 from ..services.bundle import Services
 from ..shutdown import Shutdown
-from ..store.base import DELETE_FIELD, Create, Delete, Document, Increment, Query, Set, Update, Write
+from ..store.base import DELETE_FIELD, Create, Delete, Document, Increment, Order, Query, Set, Update, Write
 from .answer import Replay, TurnRun, plain_title
 from .approvals import RecordedApprovals, held_calls
 from .follow_ups import AnsweredChat, FollowUps, notes_of
 from .grounding import Grounding
 from .images import ImageReference, load_images
-from .send import ClientMessage, Continuation, Send, chat_update, new_request_id, request_id_of, sent_view
+from .send import (
+    RUNNING,
+    ClientMessage,
+    Continuation,
+    Send,
+    begins,
+    chat_update,
+    new_request_id,
+    others_running,
+    request_id_of,
+    sent_view,
+)
 from .turn import Turn, Workflow
 
 if TYPE_CHECKING:
@@ -44,6 +55,7 @@ if TYPE_CHECKING:
 __all__ = ["Turns"]
 
 
+_LATEST = (Order("created_at", descending=True),)
 _LATEST_MESSAGES = 4
 """Messages to read at least where it matters which is a chat's latest; some of them may have been replaced."""
 
@@ -101,11 +113,6 @@ class _Stored:
     def spans(self) -> list[Span]:
         """The chat's replaced spans of messages."""
         return spans_of(self.chat_fields)
-
-    @property
-    def latest(self) -> Document | None:
-        """The chat's latest message; None if it is not among those read."""
-        return next((message for message in self.newest_first if is_current(message.data, self.spans)), None)
 
     @property
     def message_count(self) -> int:
@@ -275,7 +282,7 @@ class Turns:
             paths["memory"] = scope.memory()
         looks_at_latest = request.continuation is not None or request.message is not None
         most = max(self._history_messages, _LATEST_MESSAGES if looks_at_latest else 0)
-        latest = Query(scope.messages(send.chat_id), order=LATEST, limit=most)
+        latest = Query(scope.messages(send.chat_id), order=_LATEST, limit=most)
         documents, lists = self._services.store.read(list(paths.values()), [latest] if latest.limit else [])
         return _Stored(**dict(zip(paths, documents, strict=True)), newest_first=lists[0] if lists else [])
 
@@ -294,7 +301,7 @@ class Turns:
         if request.continuation is not None:
             return self._decide_continuation(request.continuation, send, stored, now)
         retry = message and message.new_send(
-            send, stored.record, stored.question, stored.answer, stored.latest, stored.spans, now
+            send, stored.record, stored.question, stored.answer, self._latest(send, stored), stored.spans
         )
         if retry:
             # The retry has a request of its own, so the first request's record does not apply to it.
@@ -305,6 +312,8 @@ class Turns:
                 return replay
         if stored.chat is None and message is None:
             raise NotFound
+        if send.replaces and others_running(send, stored.chat_fields, now):
+            raise RequestInProgress("An answer is still on its way.", retry_after=1)
         return send, stored
 
     def _decide_continuation(
@@ -314,9 +323,11 @@ class Turns:
             replay = _replay(send, stored.record, stored.answer, now)
             if replay is not None:
                 return replay
+        if stored.chat is not None and others_running(send, stored.chat_fields, now):
+            raise RequestInProgress("An answer is still on its way.", retry_after=1)
         if stored.chat is None or stored.answer is None or stored.question is None:
             raise NotFound
-        continuation.check(stored.answer, stored.latest, send.request_id, now)
+        continuation.check(stored.answer, self._latest(send, stored), now)
         text, images = str(stored.question.data.get("text", "")), tuple(stored.question.data.get("images", ()))
         if continuation.decisions:
             # One more round trip, which only the answers that a person has thought about need.
@@ -350,8 +361,14 @@ class Turns:
         if send.replaces and stored.question is not None:
             spans = with_span(spans, stored.question.data["created_at"], send.at)
         # Only after an edit there may be another read, until as many new messages have come.
-        most, collection = self._history_messages, send.scope.messages(send.chat_id)
-        return latest_current(self._services.store, collection, spans, list(stored.newest_first), most, most)
+        most, store = self._history_messages, self._services.store
+        return latest_current(store, send.scope, send.chat_id, spans, list(stored.newest_first), most, most)
+
+    def _latest(self, send: Send, stored: _Stored) -> Document | None:
+        """Return the chat's latest message; None if it has none. It takes another read if those read are replaced."""
+        page = max(self._history_messages, _LATEST_MESSAGES)
+        store, newest = self._services.store, list(stored.newest_first)
+        return next(iter(latest_current(store, send.scope, send.chat_id, stored.spans, newest, 1, page)), None)
 
     def _index_version(self, stored: _Stored) -> State | None:
         if not self._services.settings.search.in_chats:
@@ -405,7 +422,8 @@ class Turns:
         )
         llm.images, llm.so_far = prompt.images, prompt.so_far
         if stored.continued is not None and prompt.held is not None:
-            llm.approvals = RecordedApprovals(services.store, stored.continued, prompt.held, send.decisions)
+            alive = chat_update(send, {"updated_at": send.at})
+            llm.approvals = RecordedApprovals(services.store, stored.continued, prompt.held, alive, send.decisions)
         turn = Turn(
             services.settings.app,
             send.scope,
@@ -433,7 +451,7 @@ class Turns:
             sent_view(send, send.at if first is None else first.data["created_at"]),
             str(stored.chat_fields.get("title", "")),
             checkpoints,
-            answer_is_new=stored.answer is None,
+            answer_is_new=stored.answer is None or _deletes_answer(send, stored),
             following=self._follow_ups.following(send.scope, _answered_chat(send), stored.chat_fields, messages),
             goes_on=limits.on_disconnect == "continue",
             client=request.client,
@@ -465,23 +483,24 @@ def _writes(send: Send, stored: _Stored, reservation: Reservation, expires_at: d
     if send.images:
         message["images"] = list(send.images)
     change: dict[str, Any] = {"updated_at": send.at, "latest_request": send.request_id}
+    began = begins(send, stored.chat_fields, expires_at)
+    alone = None if stored.chat is None else stored.chat.update_time
     writes: list[Write] = []
     if send.continues and stored.answer is not None:
-        writes.append(chat_update(send, change))
-        continuing = {"request_id": send.request_id, "expires_at": expires_at}
-        writes.append(Update(send.answer, {"continuing": continuing}, if_updated_at=stored.answer.update_time))
+        writes.append(chat_update(send, change | began, alone))
         data["so_far"] = len(str(stored.answer.data.get("text", "")))
     elif send.replaces and stored.question is not None:
-        writes += _replacing(send, stored, stored.question, change)
+        writes += _replacing(send, stored, stored.question, change | began)
     elif stored.chat is None:
-        writes.append(Create(send.scope.chat(send.chat_id), {**new_chat("", send.at), **change, "message_count": 1}))
+        first = {**new_chat("", send.at), **change, RUNNING: {send.request_id: expires_at}, "message_count": 1}
+        writes.append(Create(send.scope.chat(send.chat_id), first))
         writes.append(Set(send.user_message, message))
     elif stored.record is None and stored.question is None:
-        writes.append(chat_update(send, {**change, "message_count": Increment(1)}))
+        writes.append(chat_update(send, {**change, **began, "message_count": Increment(1)}))
         writes.append(Create(send.user_message, message))
     else:
         # This send came before. Its message is stored, unless the chat was deleted since, and keeps its place.
-        writes.append(chat_update(send, change))
+        writes.append(chat_update(send, change | began))
         writes.append(Set(send.user_message, {"text": send.text}, merge=True))
     if stored.record is None:
         return [*writes, Create(send.record, {**data, "created_at": send.at})]
@@ -494,23 +513,33 @@ def _replacing(send: Send, stored: _Stored, question: Document, change: dict[str
     """Return the writes that replace a message, its answer and what followed. All of it stays stored."""
     writes: list[Write] = []
     copies = {"ru": question, "ra": stored.answer}
-    edited = question.data.get("text") != send.text
+    edited = _is_edited(send, question)
     for name, document in copies.items():
         if document is not None and (edited or name == "ra"):
             copy = {**document.data, "replaced_by": send.request_id}
             writes.append(Set(send.scope.message(send.chat_id, f"{send.request_id}-{name}"), copy))
     if edited and stored.answer is not None:
         writes.append(Delete(send.answer))  # it answers what was said before
+        change = {**change, "message_count": Increment(-1)}
     asked_at = question.data["created_at"]
-    pair = {question.id, send.answer_id}
-    if stored.latest is not None and stored.latest.id not in pair:
+    current = next((message for message in stored.newest_first if is_current(message.data, stored.spans)), None)
+    if current is None or current.id not in {question.id, send.answer_id}:
         change = {**change, "replaced": with_span(stored.spans, asked_at, send.at)}
     if stored.chat_fields.get("summary_until", asked_at) > asked_at:  # it sums up what is replaced
         change = {**change, "summary": "", "summary_until": DELETE_FIELD, "summarized": 0}
-    writes.append(chat_update(send, change))
+    writes.append(chat_update(send, change, None if stored.chat is None else stored.chat.update_time))
     fields = {"text": send.text, "images": list(send.images), "request_id": send.request_id}
     writes.append(Set(send.user_message, fields, merge=True))
     return writes
+
+
+def _is_edited(send: Send, question: Document) -> bool:
+    images = [image["id"] for image in question.data.get("images", ())]
+    return question.data.get("text") != send.text or images != [image["id"] for image in send.images]
+
+
+def _deletes_answer(send: Send, stored: _Stored) -> bool:
+    return send.replaces and stored.question is not None and _is_edited(send, stored.question)
 
 
 def _answered_chat(send: Send) -> AnsweredChat:

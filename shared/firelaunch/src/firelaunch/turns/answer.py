@@ -46,7 +46,7 @@ from ..store.base import DELETE_FIELD, SERVER_TIME, Document, Increment, Set, Up
 from ..store.fence import BEGAN, begun_at
 from .approvals import held_fields
 from .follow_ups import FollowUpJobs
-from .send import Send, chat_update
+from .send import Send, chat_update, ends
 from .turn import Turn, Workflow
 
 __all__ = ["Replay", "TurnRun", "plain_title"]
@@ -184,6 +184,8 @@ class TurnRun:
         try:
             yield Start(self.send.request_id, self.send.chat_id, self.sent, self.send.answer_id)
             yield from self._pieces()
+            if self.turn.llm.approvals is not None:
+                raise FirelaunchError(reason="the workflow offered no tools, so what the user decided had no effect")
             if not self._transcript.whole.strip() and not self._transcript.sources() and not self._tools:
                 raise EmptyAnswer
             outcome = "answered"
@@ -302,6 +304,7 @@ class TurnRun:
             answer["tools"] = [_tool_fields(use, until) for use in tools]
         following = self.following if outcome == "answered" and held is None else None
         jobs = following.writes if following is not None else []
+        self.turn.llm.over.set()
         record = self._record(outcome, finish, error, usage)
         if held is not None:
             record |= held_fields(held, self.so_far)
@@ -314,15 +317,15 @@ class TurnRun:
     def _is_kept(self, outcome: str, text: str) -> bool:
         """Return whether the answer is stored. One that broke off before its first word leaves the chat as it was.
 
-        So does one that failed after the user's decision on its tool calls: the decision can be sent again.
+        So does one that broke off after the user's decision on its tool calls: the decision can be sent again.
         """
-        if outcome == "failed" and self.send.decisions:
+        if outcome != "answered" and self.send.decisions:
             return False
         return bool(text.strip()) or outcome == "answered"
 
     def _left_as_is(self) -> list[Write]:
-        """Return the writes that leave a stored answer as it was before this run."""
-        return [] if self.begun is None else [Update(self.send.answer, {"continuing": DELETE_FIELD})]
+        """Return the writes that leave the chat as it was before this run, but for the end of the run."""
+        return [chat_update(self.send, ends(self.send))]
 
     def _ended_by(self, outcome: str) -> Finish | None:
         """Return how the answer ended; None if it was stopped."""
@@ -352,7 +355,7 @@ class TurnRun:
         }
 
     def _chat_writes(self, answer: dict[str, Any]) -> list[Write]:
-        changes: dict[str, Any] = {"updated_at": self.services.clock()}
+        changes: dict[str, Any] = {"updated_at": self.services.clock(), **ends(self.send)}
         if self.answer_is_new:
             changes["message_count"] = Increment(1)
         if not self.title:

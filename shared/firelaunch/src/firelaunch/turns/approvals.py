@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
-from ..errors import NotFound, PreconditionFailed
+from ..errors import PreconditionFailed
 from ..llm.types import HeldCalls, Message, ToolCall
 from ..store.base import SERVER_TIME, Document, DocumentStore, Update
 
@@ -33,13 +33,20 @@ class RecordedApprovals:
 
     Args:
         record: of the request that ended with the calls.
+        alive: a write to the chat that fails if the chat is gone. Without the chat no call runs any more.
         decisions: for each of the calls, by its id.
     """
 
     def __init__(
-        self, store: DocumentStore, record: Document, held: HeldCalls, decisions: Mapping[str, Decision]
+        self,
+        store: DocumentStore,
+        record: Document,
+        held: HeldCalls,
+        alive: Update,
+        decisions: Mapping[str, Decision],
     ) -> None:
         self._store = store
+        self._alive = alive
         self._record = record
         self._held = held
         self._decisions = decisions
@@ -63,6 +70,9 @@ class RecordedApprovals:
 
         Returns:
             whether to run it, and otherwise the result of an earlier run, if it is known.
+
+        Raises:
+            NotFound: the chat was deleted.
         """
         key = self._keys[call.id]
         while True:
@@ -71,15 +81,13 @@ class RecordedApprovals:
                 return False, claim.get("result")
             update = Update(self._record.path, {f"ran.{key}.at": SERVER_TIME}, if_updated_at=self._record.update_time)
             try:
-                at = self._store.commit([update])
+                at = self._store.commit([update, self._alive])
             except PreconditionFailed:
                 record = self._store.get(self._record.path)
                 if record is None:
                     return False, None
                 self._record = record
                 continue
-            except NotFound:
-                return False, None
             self._record = replace(self._record, update_time=at)
             return True, None
 

@@ -116,10 +116,9 @@ class Answers:
         Returns:
             the id of the answer's request. None if no answer is under way, or several are: which one is then unknown.
         """
-        requests = scope.request(call).rpartition("/")[0]
-        where = [Filter("call", "==", call), Filter("uid", "==", scope.uid), Filter("state", "==", "reserved")]
+        where = (Filter("call", "==", call), Filter("uid", "==", scope.uid), Filter("state", "==", "reserved"))
         # Those that a killed process left behind are among them until their reservations expire.
-        found = self.services.store.query(Query(requests, where, limit=_CALLS_OF_ONE_KEY))
+        found = self.services.store.query(Query(scope.requests(), where=where, limit=_CALLS_OF_ONE_KEY))
         records = [record for document in found if (record := self._live(scope, document)) is not None]
         return self._mark(scope, records[0], after, cancelled=True) if len(records) == 1 else None
 

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from ..chats.branches import Span, is_current
 from ..chats.store import message_view
@@ -20,22 +20,25 @@ from ..errors import (
     Conflict,
     IdempotencyMismatch,
     NotFound,
-    RequestInProgress,
 )
 from ..identity import Caller
 from ..scope import Scope
-from ..store.base import Document, Update
+from ..store.base import DELETE_FIELD, Document, Update
 from .approvals import Decision
 from .images import ImageReference
 
 __all__ = [
+    "RUNNING",
     "ClientMessage",
     "Continuation",
     "Send",
+    "begins",
     "chat_update",
+    "ends",
     "is_answer_id",
     "is_message_id",
     "new_request_id",
+    "others_running",
     "request_id_of",
     "sent_view",
 ]
@@ -72,9 +75,12 @@ class ClientMessage:
     def request_id(self, scope: Scope) -> str:
         """Return the id of this request; a repeated one has the same."""
         turn_id = self.turn_id(scope)
+        if self.key is not None:
+            return request_id_of(scope, f"replace\n{self.chat_id}\n{turn_id}\n{self.key}")
         if not self.edit:
             return turn_id
-        return request_id_of(scope, f"edit\n{self.chat_id}\n{turn_id}\n{self.text if self.key is None else self.key}")
+        images = "\n".join(str(image["id"]) for image in self.images)
+        return request_id_of(scope, f"edit\n{self.chat_id}\n{turn_id}\n{self.text}\n{images}")
 
     def new_send(
         self,
@@ -84,7 +90,6 @@ class ClientMessage:
         answer: Document | None,
         latest: Document | None,
         spans: Sequence[Span],
-        now: datetime,
     ) -> Send | None:
         """Return ``send`` with what this message changes, or None if it belongs to the request that ``record`` is of.
 
@@ -92,12 +97,11 @@ class ClientMessage:
             record: the record of the request with the send's id; None if there is none.
             stored: the message's document; None if there is none.
             answer: the answer's.
-            latest: the chat's latest message; None if it is not known.
+            latest: the chat's latest message; None if it has none.
             spans: the chat's replaced spans.
 
         Raises:
             NotFound, Conflict, IdempotencyMismatch: as in ``Turns.begin_named``.
-            RequestInProgress: the answer is still on its way.
         """
         if stored is None:
             if _OUR_MESSAGE.fullmatch(self.id):
@@ -105,14 +109,8 @@ class ClientMessage:
             return None
         if not is_current(stored.data, spans):
             raise Conflict("This message was replaced by another one. Load the chat again.")
-        in_progress = record is not None and record.data.get("state") == "reserved" and record.data["expires_at"] > now
-        if in_progress and (self.regenerate or self.edit):
-            raise RequestInProgress("The answer is still on its way.", retry_after=1)
-        if self.edit:
-            return self._edited(send, record, answer)
-        if self.regenerate:
-            text, images = str(stored.data.get("text", "")), tuple(stored.data.get("images", ()))
-            return replace(send, request_id=new_request_id(), text=text, images=images, replaces=True)
+        if self.edit or self.regenerate:
+            return self._replacement(send, record, stored, answer)
         if stored.data.get("text") != self.text:
             raise IdempotencyMismatch("A message that was sent cannot be changed: edit it, or send a new one.")
         if record is not None:
@@ -121,13 +119,22 @@ class ClientMessage:
             raise Conflict("Only a chat's latest message can be sent again.")
         return replace(send, request_id=new_request_id())
 
-    @staticmethod
-    def _edited(send: Send, record: Document | None, answer: Document | None) -> Send | None:
-        if record is None:
+    def _replacement(
+        self, send: Send, record: Document | None, stored: Document, answer: Document | None
+    ) -> Send | None:
+        """Return the send that replaces the stored message's answer; None if it is the one that did."""
+        if self.regenerate:
+            text, images = str(stored.data.get("text", "")), tuple(stored.data.get("images", ()))
+            send = replace(send, text=text, images=images)
+        repeats = self.edit or self.key is not None
+        if repeats and record is None:
             return replace(send, replaces=True)
-        if answer is not None and answer.data.get("request_id") == send.request_id:
-            return None  # the same edit, sent again
-        return replace(send, request_id=new_request_id(), replaces=True)  # the text was this before, and then another
+        if repeats and answer is not None and answer.data.get("request_id") == send.request_id:
+            return None  # the same request, sent again
+        if self.key is not None and record is not None and record.data.get("outcome") == "answered":
+            raise Conflict("The answer to this request was replaced by a later one. Load the chat again.")
+        # It failed before, or it regenerates, or the text was this before and then another.
+        return replace(send, request_id=new_request_id(), replaces=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,17 +179,16 @@ class Continuation:
         decisions = sorted((call, each.approved, each.reason) for call, each in self.decisions.items())
         return f"{self.answer_id}\n{decisions}"
 
-    def check(self, answer: Document, latest: Document | None, request_id: str, now: datetime) -> None:
+    def check(self, answer: Document, latest: Document | None, now: datetime) -> None:
         """Check that the answer can go on in this way.
 
+        Args:
+            latest: the chat's latest message.
+
         Raises:
-            RequestInProgress: another request is going on with it.
             Conflict: it is whole, is not the chat's latest, or other calls than those decided on wait.
         """
-        going_on = answer.data.get("continuing")
-        if going_on is not None and going_on["request_id"] != request_id and going_on["expires_at"] > now:
-            raise RequestInProgress("The answer is already being continued.", retry_after=1)
-        if latest is not None and latest.id != answer.id:
+        if latest is None or latest.id != answer.id:
             raise Conflict("Only the latest answer of a chat can be continued.")
         waiting = {use["id"]: use["approve_until"] for use in answer.data.get("tools", ()) if use.get("approve_until")}
         if self.decisions or waiting:
@@ -276,9 +282,37 @@ class Send:
         return self.scope.request(self.request_id)
 
 
-def chat_update(send: Send, changes: dict[str, Any]) -> Update:
-    """Return the write that changes fields of the message's chat."""
-    return Update(send.scope.chat(send.chat_id), changes)
+RUNNING: Final = "running"
+"""The chat's field with the requests that are being answered, each with the time at which its reservation expires."""
+
+
+def others_running(send: Send, chat: Mapping[str, Any], now: datetime) -> bool:
+    """Return whether another request of the chat is being answered."""
+    running = chat.get(RUNNING) or {}
+    return any(request_id != send.request_id and expires_at > now for request_id, expires_at in running.items())
+
+
+def begins(send: Send, chat: Mapping[str, Any], expires_at: datetime) -> dict[str, Any]:
+    """Return the changes of the chat when the request begins. Requests that never ended are forgotten."""
+    gone = [request_id for request_id, end in (chat.get(RUNNING) or {}).items() if end <= send.at]
+    return {
+        **{f"{RUNNING}.{request_id}": DELETE_FIELD for request_id in gone if request_id != send.request_id},
+        f"{RUNNING}.{send.request_id}": expires_at,
+    }
+
+
+def ends(send: Send) -> dict[str, Any]:
+    """Return the changes of the chat when the request ends."""
+    return {f"{RUNNING}.{send.request_id}": DELETE_FIELD}
+
+
+def chat_update(send: Send, changes: dict[str, Any], unchanged_since: datetime | None = None) -> Update:
+    """Return the write that changes fields of the message's chat.
+
+    Args:
+        unchanged_since: the chat's update time as it was read, if nobody may have changed the chat since.
+    """
+    return Update(send.scope.chat(send.chat_id), changes, if_updated_at=unchanged_since)
 
 
 def sent_view(send: Send, at: datetime) -> dict[str, Any]:
