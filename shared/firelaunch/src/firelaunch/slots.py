@@ -15,7 +15,7 @@ from typing import Any
 
 from .errors import FirelaunchError
 
-__all__ = ["Pace", "Slots"]
+__all__ = ["Pace", "Room", "Slots"]
 
 _REMEMBERED = 10_000
 """The users whose pace is remembered, beyond which those who used nothing of late are forgotten."""
@@ -122,3 +122,51 @@ class Pace:
 
 class _Holder:
     """The holder of a block's slot."""
+
+
+class Room:
+    """The bytes that one kind of object may take in this process's memory.
+
+    Args:
+        most: the bytes in all.
+        full: returns the error for whoever finds no room.
+    """
+
+    def __init__(self, most: int, full: Callable[[], FirelaunchError]) -> None:
+        self._most = most
+        self._full = full
+        self._taken = 0
+        self._lock = threading.RLock()  # a garbage collection may give room back in any thread
+
+    def hold(self, size: int) -> Callable[[object], None]:
+        """Take room, and return the function that binds it to the object that it is for, until that object is gone.
+
+        Raises:
+            FirelaunchError: the error from ``full``.
+        """
+        with self._lock:
+            if self._taken + size > self._most:
+                raise self._full()
+            self._taken += size
+
+        def bind(holder: object) -> None:
+            weakref.finalize(holder, self._give_back, size).atexit = False
+
+        return bind
+
+    @contextmanager
+    def held(self, size: int) -> Iterator[None]:
+        """Take room for the time of a ``with`` statement.
+
+        Raises:
+            FirelaunchError: the error from ``full``.
+        """
+        self.hold(size)
+        try:
+            yield
+        finally:
+            self._give_back(size)
+
+    def _give_back(self, size: int) -> None:
+        with self._lock:
+            self._taken -= size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib
 import io
 import json
@@ -268,9 +269,10 @@ authorization_server = "https://auth.example.com"
 """
 
 
-def an_image(store: FailingStore, files: LocalFiles) -> str:
+def an_image(store: FailingStore, files: LocalFiles, chat: str) -> str:
     """An image of ada's messages, made past what makes the store fail."""
-    name, now = f"image_{secrets.token_hex(24)}", datetime.now(UTC)
+    of_chat, now = hashlib.sha256(chat.encode()).hexdigest()[:16], datetime.now(UTC)
+    name = f"image_{of_chat}{secrets.token_hex(16)}"
     path = f"apps/demo/users/ada/kept_files/{name}"
     facts = {"content": "c", "content_type": "image/png", "bytes": 1, "created_at": now, "updated_at": now}
     store._store.commit([Create(path, facts)])
@@ -293,7 +295,7 @@ def request_of(
     if "/devices/" in path:
         found = user.post("/v1/devices", {"token": "t", "platform": "web"}).get_json().get("id", "gone")
     if path == "/v1/chats/{id}/files/{file}":
-        path = path.replace("{file}", an_image(store, files))
+        path = path.replace("{file}", an_image(store, files, found))
     if path.startswith("/v1/documents/{id}"):
         found = a_document(store, files)
     content = operation.get("requestBody", {}).get("content", {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import struct
 import zlib
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from firelaunch.llm.types import IMAGE_TOKENS
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in
 from firelaunch.testing.models import ModelServer, Reply
+from firelaunch.turns.images import ImageRoom
 from firelaunch.turns.turn import Turn
 
 HELLO = "Hello from the model."
@@ -92,6 +94,71 @@ def test_an_image_alone_is_a_message_and_its_user_alone_can_fetch_it(
     assert ask(bob, bob.new_chat(), {"text": "x", "files": [{"url": image}]}).status_code == 404
     app.services.files.within(app.services.store.scope.of("ada")).put("avatar", b"secret", "image/png")
     assert ada.get(f"/v1/chats/{chat}/files/avatar").status_code == 404
+
+
+def test_an_image_of_another_chat_is_unknown_and_deleting_a_chat_leaves_others_images(rich: tuple[Any, User]) -> None:
+    _, ada = rich
+    first, second = ada.new_chat(), ada.new_chat()
+    ask(ada, first, {"text": "x", "files": files(png(1))})
+    image = ada.get(f"/v1/chats/{first}").get_json()["messages"][0]["images"][0]["id"]
+    assert ask(ada, second, {"text": "x", "files": [{"url": image}]}).status_code == 404
+    assert ada.get(f"/v1/chats/{second}/files/{image}").status_code == 404
+    ada.delete(f"/v1/chats/{second}")
+    assert ada.get(f"/v1/chats/{first}/files/{image}").data == png(1)
+
+
+def test_a_message_that_is_not_admitted_stores_no_image(make_app: Any, model: ModelServer) -> None:
+    settings = SETTINGS.replace("requests_per_minute = 1000", "requests_per_minute = 1")
+    app = make_app(settings, OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url)
+    ada = sign_in(app, "ada")
+    chat = ada.new_chat()
+    assert ask(ada, "nosuchchat", {"text": "x", "files": files(png(1))}).status_code == 404
+    assert ask(ada, chat, {"text": "x"}).status_code == 200
+    assert ask(ada, chat, {"text": "x", "files": files(png(2))}).status_code == 429
+    assert app.services.files.within(app.services.store.scope.of("ada")).list().items == []
+
+
+def test_a_chat_that_is_deleted_while_it_answers_leaves_no_image(make_app: Any, model: ModelServer) -> None:
+    def answer(turn: Turn) -> Any:
+        ada.delete(f"/v1/chats/{chats[0]}")
+        yield from turn.llm.stream([{"role": "user", "content": turn.text}])
+
+    app = make_app(SETTINGS_RICH, answer=answer, OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url)
+    ada = sign_in(app, "ada")
+    chats = [ada.new_chat()]
+    ask(ada, chats[0], {"text": "x", "files": files(png(1))})
+    assert app.services.files.within(app.services.store.scope.of("ada")).list().items == []
+
+
+def test_an_edit_of_the_image_alone_keeps_the_old_one_with_what_it_replaced(rich: tuple[Any, User]) -> None:
+    _, ada = rich
+    chat = ada.new_chat()
+    ask(ada, chat, {"text": "x", "files": files(png(1))})
+    question = ada.get(f"/v1/chats/{chat}").get_json()["messages"][0]
+    ask(ada, chat, {"replaces": question["id"], "text": "x", "files": files(png(2))})
+    everything = ada.get(f"/v1/chats/{chat}?replaced=true").get_json()["messages"]
+    assert sorted(len(each.get("images", ())) for each in everything) == [0, 0, 1, 1]
+
+
+def test_images_take_a_bounded_part_of_the_memory(make_app: Any, model: ModelServer) -> None:
+    held: list[Turn] = []
+
+    def answer(turn: Turn) -> Any:
+        held.append(turn)
+        yield from turn.llm.stream([*turn.history, {"role": "user", "content": turn.text}])
+
+    app = make_app(SETTINGS_RICH, answer=answer, OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url)
+    app.extensions["firelaunch"].turns.image_room = ImageRoom(1_000)
+    ada = sign_in(app, "ada")
+    chat, body = ada.new_chat(), {"text": "x", "files": files(png(1) + bytes(300), png(2) + bytes(300))}
+    assert ask(ada, chat, body).status_code == 200
+    refused = ask(ada, ada.new_chat(), body)
+    assert (refused.status_code, refused.get_json()["error"]["code"]) == (503, "no_upload_room")
+    assert ask(ada, chat, {"text": "And now?"}).status_code == 200  # without the images of before
+    assert [len(images) for _, images in shown(model)] == [0, 0]
+    held.clear()
+    gc.collect()
+    assert ask(ada, ada.new_chat(), body).status_code == 200
 
 
 def test_what_is_no_image_is_refused_and_nothing_is_kept(rich: tuple[Any, User], model: ModelServer) -> None:

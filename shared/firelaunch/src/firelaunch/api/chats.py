@@ -13,7 +13,7 @@ from ..chats.events import Done, Event, Failed, Paused, sse
 from ..errors import AlreadyExists, BadRequest, Conflict, FirelaunchError, InvalidCursor, InvalidId, NotFound, TooLarge
 from ..llm.finish import Finish
 from ..turns.approvals import Decision
-from ..turns.images import MOST_IMAGES, ImageReference, delete_images, image_file, image_of_url, keep_images
+from ..turns.images import MOST_IMAGES, NO_IMAGES, MessageImages, delete_images, image_file, images_of_urls
 from ..turns.send import ClientMessage, Continuation, is_message_id
 from .base import (
     KEY_HEADER,
@@ -32,11 +32,11 @@ from .base import (
     services,
 )
 from .examples import CHAT, QUESTION, REPLY, REQUEST, STREAM, USED
-from .refusals import OF_A_CHAT, OF_A_TURN, errors
+from .refusals import OF_A_CHAT, OF_A_TURN, OF_IMAGES, errors
 from .routes import Routes
 from .search import SourceAnswer
 
-__all__ = ["ChatPage", "TurnUsage", "api", "kept_images", "text_within_limit", "whole"]
+__all__ = ["ChatPage", "TurnUsage", "api", "message_images", "text_within_limit", "whole"]
 
 
 class NewChat(Body):
@@ -232,7 +232,7 @@ def index(query: PageQuery) -> dict[str, Any]:
 
 @api.post(
     "/chats/<id>/messages",
-    responses={200: Answer, **errors(*OF_A_TURN, Conflict)},
+    responses={200: Answer, **errors(*OF_A_TURN, Conflict, *OF_IMAGES)},
     operation_id="sendMessage",
     summary="Send a message",
     description="Answers as JSON, or with `Accept: text/event-stream` as server-sent events. An error after the "
@@ -256,12 +256,12 @@ def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
         if not is_message_id(body.replaces):
             raise NotFound
         edit, text = body.text is not None or bool(body.files), text_within_limit(body.text or "")
-        images = kept_images(path.id, [(file.url, file.filename) for file in body.files])
+        images = message_images(path.id, [(file.url, file.filename) for file in body.files])
         message = ClientMessage(path.id, body.replaces, text, regenerate=not edit, edit=edit, images=images, key=key)
         run = turns.begin_named(caller(), message, connection, streamed=streamed)
     else:
         text = text_within_limit(body.text or "")
-        images = kept_images(path.id, [(file.url, file.filename) for file in body.files])
+        images = message_images(path.id, [(file.url, file.filename) for file in body.files])
         run = turns.begin(caller(), path.id, text, key, streamed=streamed, client=connection, images=images)
     return event_stream(sse(run.events(), connection)) if streamed else whole(run.events())
 
@@ -312,7 +312,7 @@ _IMAGE = {"description": "The image.", "content": dict.fromkeys(("image/png", "i
 def fetch_image(path: FilePath) -> Response:
     """Fetch an image of a message."""
     files = services().files.within(caller().scope)
-    return file_response(files, image_file(files, path.file).id)
+    return file_response(files, image_file(files, path.id, path.file).id)
 
 
 @api.delete(
@@ -328,20 +328,20 @@ def delete(path: Path) -> tuple[str, int]:
     return "", 204
 
 
-def kept_images(chat_id: str, urls: Sequence[tuple[str, str]]) -> tuple[ImageReference, ...]:
-    """Keep the images of a message, given as URLs and names, and return the references to them.
+def message_images(chat_id: str, urls: Sequence[tuple[str, str]]) -> MessageImages:
+    """Return the images of a message, given as URLs and names.
 
     Raises:
-        BadRequest, TooLarge: one of them is no image that a message takes.
-        NotFound: one of them is an id that no image of the user has.
+        BadRequest, TooLarge, NotFound, NoUploadRoom: as :func:`~firelaunch.turns.images.images_of_urls` says.
     """
     if not urls:
-        return ()
+        return NO_IMAGES
     most = services().settings.limits.image_bytes
     caller().scope.chat(chat_id)  # refuses an id that is none
-    images = [image_of_url(url, name, most) for url, name in urls]
-    leave_place()  # the answer takes longer than the images, and needs none of the room for large bodies
-    return keep_images(services().files.within(caller().scope), chat_id, images, most)
+    files, room = services().files.within(caller().scope), backend().turns.image_room
+    images = images_of_urls(files, room, chat_id, urls, most)
+    leave_place()  # the images have room of their own, and the body is gone when the view is
+    return images
 
 
 def text_within_limit(text: str) -> str:

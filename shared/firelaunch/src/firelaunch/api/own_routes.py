@@ -15,10 +15,10 @@ from flask import Response, g, request
 from pydantic import BaseModel, PydanticSchemaGenerationError
 from werkzeug.routing import Map, Rule
 
-from ..errors import RateLimited, SettingsError, TooLarge
+from ..errors import NoUploadRoom, RateLimited, SettingsError, TooLarge
 from ..identity import Caller
 from ..settings.app import Settings
-from ..slots import Pace, Slots
+from ..slots import Pace, Room, Slots
 from ..turns.images import MOST_IMAGES
 from .base import admins_only, backend, caller, data, need_feature
 from .routes import Route, Routes, place_of
@@ -39,6 +39,14 @@ _ARGUMENTS = frozenset({"body", "query", "path", "form", "header", "cookie", "ra
 """What a view may take: flask-openapi3 fills these in, and nothing else."""
 
 _NO_PLACE = ExitStack()
+
+_BODIES = 40_000_000
+"""Bytes of messages' bodies with images that are read at a time. Each is in memory three times while it is read."""
+
+
+def _no_room() -> NoUploadRoom:
+    return NoUploadRoom("Too many images arrive just now. Try again.", retry_after=2)
+
 
 _BODY_BYTES = 31 * 2**20
 """The most bytes of a body: Cloud Run ends an HTTP/1 request at 32 MiB (https://cloud.google.com/run/quotas#request_limits).
@@ -69,6 +77,7 @@ class OwnRoutes:
         self.declared = declared
         self._by_endpoint = {routes.endpoint(route): route for routes in declared for route in routes.routes}
         self._limits = settings.limits
+        self._bodies = Room(_BODIES, _no_room)
         self._pace = Pace(settings.limits.public_requests_per_minute)
         # Public routes leave most threads to users who are signed in.
         most = max(1, settings.cloud.concurrency // 4)
@@ -134,6 +143,7 @@ class OwnRoutes:
         request.max_content_length = most + 1
         g.place = place = ExitStack()
         place.enter_context(backend().uploads.place(caller().scope))
+        place.enter_context(self._bodies.held(request.content_length or 0))
 
     def place_of_user(self, user: Caller) -> AbstractContextManager[None]:
         """Hold a place for other work of the app's own that a user asks for, within the same limits.

@@ -30,6 +30,7 @@ from ..errors import (
     ModelTimeout,
     ModelUnavailable,
     NotFound,
+    NoUploadRoom,
     OutputLimitReached,
     PreconditionFailed,
     RateLimited,
@@ -37,6 +38,7 @@ from ..errors import (
     StoreError,
     TooLarge,
     ToolLimitReached,
+    TooManyUploads,
     Unauthenticated,
 )
 from ..identity import AppCheckFailed, IdentityUnavailable
@@ -47,6 +49,7 @@ __all__ = [
     "OF_A_CHAT",
     "OF_A_MODEL_CALL",
     "OF_A_TURN",
+    "OF_IMAGES",
     "OF_THE_INDEX",
     "OF_THE_STORE",
     "ErrorAnswer",
@@ -72,6 +75,9 @@ OF_A_MODEL_CALL = (
 
 OF_A_TURN = (*OF_A_CHAT, *OF_A_MODEL_CALL, RequestInProgress, IdempotencyMismatch, Interrupted, AnswerWithheld)
 """Errors of every route that sends a message."""
+
+OF_IMAGES = (TooManyUploads, NoUploadRoom)
+"""Errors of a message with images."""
 
 OF_AN_EXTRACTION = (InvalidSchema, *OF_A_MODEL_CALL)
 """Errors of an extraction."""

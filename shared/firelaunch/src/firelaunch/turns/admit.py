@@ -34,7 +34,7 @@ from .answer import Replay, TurnRun, plain_title
 from .approvals import RecordedApprovals, held_calls
 from .follow_ups import AnsweredChat, FollowUps, notes_of
 from .grounding import Grounding
-from .images import ImageReference, load_images
+from .images import NO_IMAGES, ImageRoom, MessageImages, load_images
 from .send import (
     RUNNING,
     ClientMessage,
@@ -152,6 +152,7 @@ class Turns:
         self._workflow = workflow
         self._shutdown = shutdown
         self._follow_ups = FollowUps(services)
+        self.image_room = ImageRoom()
         self._checkpointer = Checkpointer(services.store, services.settings.limits.checkpoint_seconds)
 
     def begin(
@@ -163,14 +164,14 @@ class Turns:
         *,
         streamed: bool,
         client: ClientConnection | None = None,
-        images: tuple[ImageReference, ...] = (),
+        images: MessageImages = NO_IMAGES,
     ) -> TurnRun | Replay:
         """Admit and store a message. The result's ``events()`` then yields the answer.
 
         Args:
             key: the client's Idempotency-Key. A key that was answered before replays that answer.
             client: the client's connection, if the server knows it.
-            images: the references to the message's images, which are kept already.
+            images: the message's images. The new ones are stored once the message is admitted.
 
         Raises:
             NotFound: the chat is not the caller's.
@@ -228,12 +229,13 @@ class Turns:
         return self._begin(send, streamed, client, continuation=continuation)
 
     def _send(
-        self, caller: Caller, chat_id: str, text: str, request_id: str, images: tuple[ImageReference, ...] = ()
+        self, caller: Caller, chat_id: str, text: str, request_id: str, images: MessageImages = NO_IMAGES
     ) -> Send:
-        body = "\n".join([chat_id, text, *(str(image["id"]) for image in images)])
+        body = "\n".join([chat_id, text, *(str(image["id"]) for image in images.references)])
         body_hash = hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()
         now = self._services.clock()
-        return Send(caller, caller.scope, chat_id, text, request_id, request_id, body_hash, now, images=images)
+        send = Send(caller, caller.scope, chat_id, text, request_id, request_id, body_hash, now)
+        return replace(send, images=images.references, new_images=images.new)
 
     def _begin(
         self,
@@ -345,15 +347,14 @@ class Turns:
             d for d in recent if d.path not in own and (str(d.data.get("text", "")).strip() or d.data.get("images"))
         ]
         files = self._services.files.within(send.scope)
-        asked = Document(send.user_message, {"images": list(send.images)}, send.at, send.at)
-        shown = load_images(files, [asked, *recent[::-1]])
+        own_images, shown = load_images(files, self.image_room, send.images, send.new_images, recent[::-1])
         history = [_prompt_message(document, shown.get(document.path, ())) for document in recent]
         if history and history[0]["role"] == "assistant":
             del history[0]  # what it answers lies before the window, and a conversation begins with the user
         held = held_calls(stored.continued)
         so_far = _so_far(stored.answer) if send.continues and held is None else ()
-        summary, images = str(stored.chat_fields.get("summary", "")), shown.get(send.user_message, ())
-        return _Prompt(history, summary, notes_of(stored.memory), so_far, held, images)
+        summary = str(stored.chat_fields.get("summary", ""))
+        return _Prompt(history, summary, notes_of(stored.memory), so_far, held, own_images)
 
     def _recent(self, send: Send, stored: _Stored) -> Sequence[Document]:
         """Return the chat's latest messages, newest first, without those that were replaced or are about to be."""

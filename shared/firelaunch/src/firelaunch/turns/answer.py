@@ -33,6 +33,7 @@ from ..chats.events import (
 )
 from ..chats.store import message_view
 from ..chats.transcript import Transcript
+from ..documents.kept_files import KeptFiles
 from ..errors import AlreadyExists, EmptyAnswer, FirelaunchError, Interrupted, NotFound, PreconditionFailed, StoreError
 from ..llm.client_connection import ClientConnection
 from ..llm.deadline import ClientLeft
@@ -46,6 +47,7 @@ from ..store.base import DELETE_FIELD, SERVER_TIME, Document, Increment, Set, Up
 from ..store.fence import BEGAN, begun_at
 from .approvals import held_fields
 from .follow_ups import FollowUpJobs
+from .images import discard_images, store_images
 from .send import Send, chat_update, ends
 from .turn import Turn, Workflow
 
@@ -183,6 +185,7 @@ class TurnRun:
         self.checkpoints.begin(self._transcript)
         try:
             yield Start(self.send.request_id, self.send.chat_id, self.sent, self.send.answer_id)
+            store_images(self._files, self.send.new_images, self.services.settings.limits.image_bytes)
             yield from self._pieces()
             if self.turn.llm.approvals is not None:
                 raise FirelaunchError(reason="the workflow offered no tools, so what the user decided had no effect")
@@ -206,6 +209,10 @@ class TurnRun:
             # After the answer's last event and before the response ends: Cloud Run takes the CPU away after that.
             if self._follows is not None:
                 self._follows.send()
+
+    @property
+    def _files(self) -> KeptFiles:
+        return self.services.files.within(self.send.scope)
 
     def _end(self, outcome: str, error: FirelaunchError | None) -> Done | Failed:
         """Settle the answer, and return its last event."""
@@ -380,6 +387,7 @@ class TurnRun:
                 if not chat:
                     raise
                 chat = []
+                discard_images(self._files, self.send.new_images)
             except (AlreadyExists, PreconditionFailed):
                 # Either an earlier try did commit, or a request to stop changed the record: then try again.
                 if self._is_settled():

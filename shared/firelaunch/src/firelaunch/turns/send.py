@@ -25,7 +25,7 @@ from ..identity import Caller
 from ..scope import Scope
 from ..store.base import DELETE_FIELD, Document, Update
 from .approvals import Decision
-from .images import ImageReference
+from .images import NO_IMAGES, ImageReference, MessageImages, NewImage
 
 __all__ = [
     "RUNNING",
@@ -63,7 +63,7 @@ class ClientMessage:
     text: str
     regenerate: bool = False
     edit: bool = False
-    images: tuple[ImageReference, ...] = ()
+    images: MessageImages = NO_IMAGES
     key: str | None = None
 
     def turn_id(self, scope: Scope) -> str:
@@ -79,7 +79,7 @@ class ClientMessage:
             return request_id_of(scope, f"replace\n{self.chat_id}\n{turn_id}\n{self.key}")
         if not self.edit:
             return turn_id
-        images = "\n".join(str(image["id"]) for image in self.images)
+        images = "\n".join(str(image["id"]) for image in self.images.references)
         return request_id_of(scope, f"edit\n{self.chat_id}\n{turn_id}\n{self.text}\n{images}")
 
     def new_send(
@@ -125,7 +125,7 @@ class ClientMessage:
         """Return the send that replaces the stored message's answer; None if it is the one that did."""
         if self.regenerate:
             text, images = str(stored.data.get("text", "")), tuple(stored.data.get("images", ()))
-            send = replace(send, text=text, images=images)
+            send = replace(send, text=text, images=images, new_images=())
         repeats = self.edit or self.key is not None
         if repeats and record is None:
             return replace(send, replaces=True)
@@ -236,6 +236,7 @@ class Send:
 
     Attributes:
         images: the references to the message's images.
+        new_images: those of them that are to be stored once the message is admitted.
         continues: whether it goes on with the answer of an earlier request.
         replaces: whether the message's earlier text, its answer, and what followed are replaced.
         decisions: what the user decided on the tool calls that this answer waits for.
@@ -251,6 +252,7 @@ class Send:
     body_hash: str
     at: datetime
     images: tuple[ImageReference, ...] = ()
+    new_images: tuple[NewImage, ...] = ()
     continues: bool = False
     replaces: bool = False
     decisions: Mapping[str, Decision] = field(default_factory=dict)
