@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +19,7 @@ from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
 from firelaunch.store.base import Update
-from firelaunch.testing.apps import SETTINGS, User, events, sign_in, write_app
+from firelaunch.testing.apps import SETTINGS, User, events, run_jobs, sign_in, write_app
 from firelaunch.testing.models import Fault, ModelServer, Reply
 from firelaunch.turns.turn import Turn
 from hypothesis import given, settings
@@ -321,3 +323,18 @@ def test_no_call_runs_twice_or_unapproved_and_the_model_is_never_left_without_a_
         assert len(results(model)) == len(calls)
         assert ada.get("/v1/usage").get_json()["reserved_micro_usd"] == 0
         app.services.store.close()
+
+
+def test_an_export_has_no_output_that_the_app_does_not_show(made: Made, model: ModelServer) -> None:
+    def look_inside(name: str) -> str:
+        """Look."""
+        return "HIDDEN-1"
+
+    app, ada = made(Tool(pay, approve=True), Tool(look_inside, shown=False))
+    held(ada, model, asks(("look_inside", {"name": "x"}), ("pay", {"to": "Bob", "amount": 1})))
+    export = ada.post("/v1/me/exports").get_json()["id"]
+    run_jobs(app)
+    with zipfile.ZipFile(io.BytesIO(ada.get(f"/v1/me/exports/{export}/file").data)) as archive:
+        found = b"".join(archive.read(name) for name in archive.namelist())
+    assert b"Bob" in found
+    assert b"HIDDEN-1" not in found

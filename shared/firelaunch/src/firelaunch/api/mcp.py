@@ -213,6 +213,7 @@ def metadata() -> Response:
         }
     )
     answer.headers["Cache-Control"] = "public, max-age=300"
+    answer.headers["Vary"] = "Host"  # without a setting, the address is the one that the client calls
     return answer
 
 

@@ -23,9 +23,11 @@ HIDDEN: Final = {
     **dict.fromkeys(("chunks", "postings", "record_texts", "gates", "exports")),
     "devices": ("token",),
     "kept_files": ("content", "arriving"),
+    "of_the_app/requests": ("held", "ran"),
 }
-"""What an export leaves out of a user's own collections: all of one, or these fields. Nothing in it is the user's
-data: parts of the index, locks, names in the bucket, and the addresses that notifications are sent to."""
+"""What an export leaves out of a collection: all of it, or these fields. Nothing in it is the user's data: parts of the
+index, locks, names in the bucket, the addresses that notifications are sent to, and the results of tools whose output
+the app does not show."""
 
 
 @dataclass(frozen=True, slots=True)

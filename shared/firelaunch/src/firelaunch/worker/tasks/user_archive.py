@@ -137,7 +137,8 @@ def _entries(run: JobRun, app: ScopedStore) -> Iterator[Entry]:
         if kept.exported:
             found = (document for page in pages(app, kept, _PAGE) for document in page)
             name = kept.name if kept.field == "uid" else f"{kept.name}.{kept.field}"
-            yield f"of_the_app/{name}.json", _array([_row(document)] for document in found)
+            file = f"of_the_app/{name}"
+            yield f"{file}.json", _array([_row(document, HIDDEN.get(file) or ())] for document in found)
     yield from _files(run)
 
 
@@ -216,8 +217,10 @@ def _array(rows: Iterable[Iterable[bytes]]) -> Iterator[bytes]:
     yield b"\n]\n"
 
 
-def _row(document: Document) -> bytes:
-    return _json({"id": document.id, "data": document.data})
+def _row(document: Document, hidden: Sequence[str] = ()) -> bytes:
+    return _json(
+        {"id": document.id, "data": {name: each for name, each in document.data.items() if name not in hidden}}
+    )
 
 
 def _json(fields: Mapping[str, Any]) -> bytes:
