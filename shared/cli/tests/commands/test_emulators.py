@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +41,7 @@ def port_after(taken: int) -> int:
 
 
 def test_it_is_that_of_firebase_json_each_time(tmp_path: Path, taken: int) -> None:
-    free = port_after(taken)
+    free = port_after(20_000 + os.getpid() % 10_000)  # other tests get their ports of the system, from above these
     folder = app_with(tmp_path, {"emulators": {"auth": {"port": free}}})
     assert [emulator_port("auth", folder) for _ in range(3)] == [free] * 3
 
