@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -238,7 +239,8 @@ def test_a_job_of_the_app_keeps_nothing_of_a_user_whom_a_document_names(tmp_path
         run_jobs(site.app)
         assert {change for change, _, _ in SEEN} == {"created", "updated"}
         assert all(before is None and "author" not in after for _, before, after in SEEN)
-        assert not any("ada" in str(services.store.get(path)) for path in services.store.tree(APP.jobs()))
+        kept = str([services.store.get(path) for path in services.store.tree(APP.jobs())])
+        assert not re.search(r"\bada\b", kept)  # random ids may hold these letters
 
 
 def test_a_file_that_is_put_into_a_users_folder_makes_a_job_that_can_read_it(tmp_path: Path) -> None:
