@@ -148,13 +148,16 @@ configure_logs(structured=True)
 log_what_nobody_catches()
 
 
+words = "my priv" + "ate words"  # Python 3.13 quotes the lines of a program like this one
+
+
 class Holder:
     def __del__(self):
-        raise KeyError("my private words")
+        raise KeyError(words)
 
 
 def fail():
-    raise ValueError("my private words")
+    raise ValueError(words)
 
 
 warnings.warn("ada@example.com is deprecated")

@@ -51,6 +51,9 @@ _MOST_POSITION = 16_383
 (https://www.postgresql.org/docs/current/textsearch-limitations.html).
 """
 
+_TABLE = "SELECT count(*) FROM pg_class WHERE relname = 'firelaunch_chunks' AND pg_table_is_visible(oid)"
+"""Counts our table. After a wait for the lock, ``to_regclass`` may still answer from what the session cached before."""
+
 _SCHEMA = """
 CREATE EXTENSION IF NOT EXISTS vector;
 CREATE TABLE firelaunch_chunks (
@@ -291,9 +294,9 @@ class PgvectorIndex:
 
 def _prepare(connection: Any) -> None:
     with connection.transaction():
-        if connection.execute("SELECT to_regclass('firelaunch_chunks')").fetchone()[0] is None:
+        if not connection.execute(_TABLE).fetchone()[0]:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-            if connection.execute("SELECT to_regclass('firelaunch_chunks')").fetchone()[0] is None:
+            if not connection.execute(_TABLE).fetchone()[0]:
                 connection.execute(_SCHEMA)
 
 
