@@ -11,11 +11,13 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import FirelaunchError
 
 __all__ = ["Pace", "Room", "Slots"]
+
+T = TypeVar("T")
 
 _REMEMBERED = 10_000
 """The users whose pace is remembered, beyond which those who used nothing of late are forgotten."""
@@ -138,21 +140,20 @@ class Room:
         self._taken = 0
         self._lock = threading.RLock()  # a garbage collection may give room back in any thread
 
-    def hold(self, size: int) -> Callable[[object], None]:
-        """Take room, and return the function that binds it to the object that it is for, until that object is gone.
+    def made(self, size: int, make: Callable[[], T]) -> T:
+        """Return what ``make`` returns. It takes room until it is gone.
 
         Raises:
-            FirelaunchError: the error from ``full``.
+            FirelaunchError: the error from ``full``; nothing was made. Errors of ``make`` pass through.
         """
-        with self._lock:
-            if self._taken + size > self._most:
-                raise self._full()
-            self._taken += size
-
-        def bind(holder: object) -> None:
-            weakref.finalize(holder, self._give_back, size).atexit = False
-
-        return bind
+        self._take(size)
+        try:
+            holder = make()
+        except BaseException:
+            self._give_back(size)
+            raise
+        weakref.finalize(holder, self._give_back, size).atexit = False
+        return holder
 
     @contextmanager
     def held(self, size: int) -> Iterator[None]:
@@ -161,11 +162,17 @@ class Room:
         Raises:
             FirelaunchError: the error from ``full``.
         """
-        self.hold(size)
+        self._take(size)
         try:
             yield
         finally:
             self._give_back(size)
+
+    def _take(self, size: int) -> None:
+        with self._lock:
+            if self._taken + size > self._most:
+                raise self._full()
+            self._taken += size
 
     def _give_back(self, size: int) -> None:
         with self._lock:

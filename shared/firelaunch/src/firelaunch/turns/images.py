@@ -94,18 +94,7 @@ class ImageRoom:
         Raises:
             NoUploadRoom: other images have the memory at the moment.
         """
-        bind = self._room.hold(size)
-        try:
-            image = Image(media_type, read())
-        except BaseException:
-            bind(_Nothing())
-            raise
-        bind(image)
-        return image
-
-
-class _Nothing:
-    """An object that is gone at once."""
+        return self._room.made(size, lambda: Image(media_type, read()))
 
 
 def _no_room() -> NoUploadRoom:
