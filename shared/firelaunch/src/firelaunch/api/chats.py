@@ -55,7 +55,7 @@ class ChatChange(Body):
 
 
 class ToolDecision(Body):
-    """What the user decided on a tool call that waits."""
+    """The user's decision on a tool call that waits."""
 
     id: str = Field(max_length=200, description="The tool call's id.")
     approved: bool
@@ -70,7 +70,7 @@ class NewFile(Body):
 
 
 class NewMessage(Body):
-    """What the user says, or the answer to go on with."""
+    """A message of the user, or a request to go on with an answer."""
 
     model_config = example({"text": QUESTION["text"]})
     text: str | None = Field(

@@ -22,7 +22,7 @@ __all__ = ["api"]
 
 
 class UIApproval(BaseModel):
-    """What the user decided on a tool call."""
+    """The user's decision on a tool call."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
     id: str = Field(max_length=200)
@@ -43,7 +43,7 @@ class UIPart(BaseModel):
 
 
 class UIMetadata(BaseModel):
-    """What the service said of an answer."""
+    """The service's own facts on an answer, as the client sends them back."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
     request_id: str | None = Field(default=None, max_length=255)
