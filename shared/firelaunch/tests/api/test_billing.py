@@ -76,6 +76,93 @@ def test_from_checkout_to_the_plan_and_the_portal(app: App, stripe: StripeServer
     assert sign_in(app, "bob").get("/v1/me").get_json()["plan"] == "free"
 
 
+@pytest.mark.parametrize(
+    "status", ["active", "trialing", "past_due", "incomplete", "unpaid", "paused", "a_state_of_next_year"]
+)
+@pytest.mark.parametrize("told", [True, False], ids=["told", "not told yet"])
+def test_who_has_a_subscription_in_any_state_but_the_last_is_sold_no_second_one(
+    app: App, stripe: StripeServer, status: str, told: bool
+) -> None:
+    ada = sign_in(app, "ada")
+    session = ada.post("/v1/billing/checkout", {"plan": "pro"}).get_json()["url"].rpartition("/")[2]
+    subscription = stripe.account.pay(session)["id"]
+    stripe.account.change(subscription, status=status)
+    shop = Shop(stripe, app.services.store)  # type: ignore[attr-defined]
+    if told:
+        shop.send_all()
+    refused = ada.post("/v1/billing/checkout", {"plan": "pro"})
+    assert refusal(refused) == (409, "already_subscribed")
+    assert status in refused.get_json()["error"]["message"]
+    assert len(stripe.account.sessions) == 1
+    stripe.account.change(subscription, status="canceled")
+    assert ada.post("/v1/billing/checkout", {"plan": "pro"}).status_code == 200, "it ended, whether we heard or not"
+
+
+@pytest.mark.parametrize("mode", ["flexible", "classic"])
+def test_clients_see_when_what_was_canceled_in_the_portal_ends(app: App, stripe: StripeServer, mode: str) -> None:
+    ada, shop = sign_in(app, "ada"), Shop(stripe, app.services.store)  # type: ignore[attr-defined]
+    assert ada.get("/v1/billing").get_json() == {"plan": "free", "source": "default", "subscriptions": []}
+    subscription = shop.subscribe(billing_mode=mode)
+    shop.send_all()
+    runs = ada.get("/v1/billing").get_json()["subscriptions"][0]
+    assert (runs["plan"], runs["status"], runs["cancel_at"], runs["cancel_at_period_end"]) == (
+        *("pro", "active", None, False),
+    )
+    stripe.account.cancel_in_portal(subscription)
+    shop.send_all()
+    ends = ada.get("/v1/billing").get_json()["subscriptions"][0]
+    assert ends["cancel_at"] == ends["period_end"] is not None
+    assert ends["cancel_at_period_end"] is True
+    stripe.account.change(subscription, cancel_at=None, cancel_at_period_end=False)
+    shop.send_all()
+    assert ada.get("/v1/billing").get_json()["subscriptions"][0] == runs
+
+
+def test_a_cancellation_in_half_a_year_is_none_at_the_end_of_the_period(app: App, stripe: StripeServer) -> None:
+    ada, shop = sign_in(app, "ada"), Shop(stripe, app.services.store)  # type: ignore[attr-defined]
+    stripe.account.change(shop.subscribe(), cancel_at=int(stripe.account.clock()) + 180 * 86_400)
+    shop.send_all()
+    seen = ada.get("/v1/billing").get_json()["subscriptions"][0]
+    assert (seen["cancel_at_period_end"], seen["cancel_at"] > seen["period_end"]) == (False, True)
+
+
+@pytest.mark.parametrize("behavior", ["void", "keep_as_draft", "mark_uncollectible"])
+def test_while_payment_is_not_collected_subscribers_keep_their_plan_unless_the_settings_say_otherwise(
+    app: App, stripe: StripeServer, make_app: Callable[..., App], behavior: str
+) -> None:
+    ada, shop = sign_in(app, "ada"), Shop(stripe, app.services.store)  # type: ignore[attr-defined]
+    subscription = shop.subscribe()
+    resumes = int(stripe.account.clock()) + 86_400
+    stripe.account.change(subscription, pause_collection={"behavior": behavior, "resumes_at": resumes})
+    shop.send_all()
+    seen = ada.get("/v1/billing").get_json()
+    assert (seen["plan"], seen["subscriptions"][0]["collection_paused"]) == ("pro", behavior)
+    assert seen["subscriptions"][0]["collection_resumes_at"] is not None
+    strict = SOLD + 'pauses_without_plan = ["void"]\n'
+    strict_app = make_app(strict, STRIPE_API_KEY=stripe.key, STRIPE_API_BASE=stripe.url)
+    strict_shop = Shop(stripe, strict_app.services.store)  # type: ignore[attr-defined]
+    strict_shop.send_all()
+    user = sign_in(strict_app, "ada")
+    assert user.get("/v1/billing").get_json()["plan"] == ("free" if behavior == "void" else "pro")
+    stripe.account.change(subscription, pause_collection=None)
+    strict_shop.send_all()
+    assert user.get("/v1/billing").get_json()["plan"] == "pro"
+
+
+def test_a_suspended_subscription_gives_no_plan_and_says_why_until_it_resumes(app: App, stripe: StripeServer) -> None:
+    ada, shop = sign_in(app, "ada"), Shop(stripe, app.services.store)  # type: ignore[attr-defined]
+    subscription = shop.subscribe()
+    stripe.account.pause(subscription)
+    shop.send_all()
+    seen = ada.get("/v1/billing").get_json()
+    assert (seen["plan"], seen["subscriptions"][0]["status"]) == ("free", "paused")
+    assert seen["subscriptions"][0]["paused_reason"] == "pause_requested"
+    stripe.account.resume(subscription)
+    shop.send_all()
+    seen = ada.get("/v1/billing").get_json()
+    assert (seen["plan"], seen["subscriptions"][0]["paused_reason"]) == ("pro", None)
+
+
 def test_a_turn_also_of_a_batch_knows_the_features_and_the_limits_of_what_is_paid(
     make_app: Callable[..., App], stripe: StripeServer
 ) -> None:

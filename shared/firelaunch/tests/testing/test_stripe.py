@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import stripe
 from firelaunch.testing.stripe import StripeServer
+from firelaunch.testing.stripe.forms import FormRefused
 
 
 @pytest.fixture
@@ -132,3 +133,25 @@ def test_a_path_that_is_not_stripes_is_refused(server: StripeServer) -> None:
     with pytest.raises(stripe.InvalidRequestError) as refused:
         client(server).v1.products.list()
     assert refused.value.http_status == 404
+
+
+def test_a_subscription_is_of_the_flexible_mode_and_only_such_a_one_can_be_paused(server: StripeServer) -> None:
+    account = server.account
+    customer = account.customer({})["id"]
+    flexible = account.subscribe(customer, {}, "price_pro")["id"]
+    classic = account.subscribe(customer, {}, "price_pro", billing_mode="classic")["id"]
+    for subscription in (flexible, classic):
+        account.cancel_in_portal(subscription)
+    seen = {name: client(server).v1.subscriptions.retrieve(name) for name in (flexible, classic)}
+    assert (seen[flexible].billing_mode.type, seen[flexible].cancel_at_period_end) == ("flexible", False)
+    assert (seen[classic].billing_mode.type, seen[classic].cancel_at_period_end) == ("classic", True)
+    assert seen[flexible].cancel_at == seen[flexible].items.data[0].current_period_end  # type: ignore[attr-defined]
+    with pytest.raises(FormRefused):
+        account.pause(classic)
+    with pytest.raises(FormRefused):
+        account.resume(flexible)
+    account.pause(flexible)
+    paused = client(server).v1.subscriptions.retrieve(flexible)
+    assert (paused.status, account.events[-1]["type"]) == ("paused", "customer.subscription.paused")
+    with pytest.raises(FormRefused):
+        account.pause(flexible)

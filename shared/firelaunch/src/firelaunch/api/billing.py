@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from ..billing.base import AlreadySubscribed, BillingError, BillingOff, BillingUnavailable, NoCustomer
+from ..billing.entitlements import Entitlements, subscriptions_of
 from ..errors import AlreadyExists, IdempotencyMismatch, InvalidId, JobsUnavailable, NotFound, TooLarge
 from ..jobs.base import job_view
+from ..paging import iso_time
 from ..worker.tasks.reconcile import RECONCILE, Reconcile
-from .base import KEY_HEADER, Body, admins_only, caller, example, idempotency_key, services
+from .base import KEY_HEADER, Body, Time, admins_only, caller, example, idempotency_key, services
 from .jobs import JobAnswer
 from .refusals import errors
 from .routes import Routes
@@ -30,6 +33,50 @@ class StripePage(BaseModel):
 
     model_config = example({"url": "https://checkout.stripe.com/c/pay/cs_test_a1"})
     url: str = Field(description="A page of Stripe's; it leads back to `billing.return_url`.")
+
+
+_SUBSCRIPTION: dict[str, Any] = {
+    "id": "sub_1Abc",
+    "plan": "pro",
+    "status": "active",
+    "period_end": "2026-04-01T09:30:00.000000Z",
+    "cancel_at": None,
+    "cancel_at_period_end": False,
+    "trial_end": None,
+    "paused_reason": None,
+    "collection_paused": None,
+    "collection_resumes_at": None,
+}
+
+
+class SubscriptionView(BaseModel):
+    """A subscription that has not ended, as Stripe said last."""
+
+    model_config = example(_SUBSCRIPTION)
+    id: str
+    plan: str | None = Field(description="The plan that it pays for; null if the settings know none of its prices.")
+    status: str = Field(description="Stripe's: active, trialing, past_due, incomplete, unpaid or paused.")
+    period_end: Time | None
+    cancel_at: Time | None = Field(description="When it will end, if it was canceled; null if it goes on.")
+    cancel_at_period_end: bool = Field(description="Whether that is the end of the period that is paid.")
+    trial_end: Time | None = Field(description="When its trial ends, or ended.")
+    paused_reason: str | None = Field(description="Why its status is paused, in Stripe's word.")
+    collection_paused: str | None = Field(
+        description="What becomes of invoices while no payment is collected; null where Stripe collects."
+    )
+    collection_resumes_at: Time | None
+
+
+_BILLING: dict[str, Any] = {"plan": "pro", "source": "subscription", "subscriptions": [_SUBSCRIPTION]}
+
+
+class BillingView(BaseModel):
+    """What a user has, and what they pay."""
+
+    model_config = example(_BILLING)
+    plan: str
+    source: str = Field(description='"granted" by an admin, by a "subscription", or the "default".')
+    subscriptions: list[SubscriptionView]
 
 
 class UserPath(BaseModel):
@@ -55,6 +102,39 @@ class UserPlan(BaseModel):
 
 
 api = Routes("billing", "billing", prefix="/v1")
+
+
+@api.get(
+    "/billing",
+    responses={200: BillingView, **errors()},
+    operation_id="getBilling",
+    summary="What do I pay for?",
+)
+def billing() -> dict[str, Any]:
+    """What do I pay for?"""
+    user, entitlements = services().store.get(caller().scope.root), services().checkout.entitlements
+    has = entitlements.of(user)
+    own = {} if user is None else subscriptions_of(user.data)
+    return {
+        "plan": has.plan,
+        "source": has.source,
+        "subscriptions": [_subscription(entitlements, key, own[key]) for key in sorted(own)],
+    }
+
+
+def _subscription(entitlements: Entitlements, subscription_id: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    collection = entry.get("collection") or {}
+    times = {name: iso_time(entry.get(name)) for name in ("period_end", "cancel_at", "trial_end")}
+    return {
+        "id": subscription_id,
+        "plan": next(entitlements.plans_of(entry), None),
+        "status": str(entry.get("status")),
+        **times,
+        "cancel_at_period_end": bool(entry.get("cancel_at_period_end")),
+        "paused_reason": entry.get("paused_reason"),
+        "collection_paused": collection.get("behavior"),
+        "collection_resumes_at": iso_time(collection.get("resumes_at")),
+    }
 
 
 @api.post(

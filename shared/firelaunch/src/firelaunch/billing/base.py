@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ __all__ = [
     "Event",
     "NoCustomer",
     "Owner",
+    "PausedCollection",
     "Payments",
     "Subscription",
 ]
@@ -53,7 +54,7 @@ class BillingOff(Conflict):
 
 
 class AlreadySubscribed(Conflict):
-    """The user pays for a plan already. With another checkout they would pay twice."""
+    """The user has a subscription that has not ended. With another checkout they would pay twice."""
 
     code = "already_subscribed"
     message = "There is a subscription already; change it in the billing portal."
@@ -79,15 +80,45 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class PausedCollection:
+    """A pause of Stripe's collection of payments, during which the subscription keeps its status.
+
+    Attributes:
+        behavior: what becomes of invoices meanwhile: "keep_as_draft", "mark_uncollectible" or "void".
+        resumes_at: when Stripe collects again by itself; None for not before somebody says so.
+    """
+
+    behavior: str
+    resumes_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Subscription:
-    """A subscription as it is at the moment. ``prices`` are the ids of the prices that are paid."""
+    """A subscription as it is at the moment.
+
+    Attributes:
+        prices: the ids of the prices that are paid.
+        period_end: when the period that was paid last ends.
+        cancel_at: when the subscription will end, or did end, if that was arranged before.
+        trial_end: when the trial ends, or ended; None if there was none.
+        paused_reason: why the status is "paused", in Stripe's word, such as "trial_end_without_payment_method".
+        collection: the pause of the collection of payments; None while Stripe collects.
+    """
 
     id: str
     owner: Owner
     status: str
     prices: tuple[str, ...]
     period_end: datetime | None = None
-    cancel_at_period_end: bool = False
+    cancel_at: datetime | None = None
+    trial_end: datetime | None = None
+    paused_reason: str | None = None
+    collection: PausedCollection | None = None
+
+    @property
+    def cancel_at_period_end(self) -> bool:
+        """Whether the subscription ends with its current period."""
+        return self.cancel_at is not None and self.period_end is not None and self.cancel_at <= self.period_end
 
     @property
     def ended(self) -> bool:
@@ -100,7 +131,11 @@ class Subscription:
             "status": self.status,
             "prices": list(self.prices),
             "period_end": self.period_end,
+            "cancel_at": self.cancel_at,
             "cancel_at_period_end": self.cancel_at_period_end,
+            "trial_end": self.trial_end,
+            "paused_reason": self.paused_reason,
+            "collection": None if self.collection is None else asdict(self.collection),
         }
 
 

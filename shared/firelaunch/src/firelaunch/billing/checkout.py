@@ -8,11 +8,12 @@ from urllib.parse import urlsplit
 
 from ..errors import BadRequest
 from ..scope import Scope
-from ..store.base import DELETE_FIELD, Document, DocumentStore, Set
+from ..store.base import DELETE_FIELD, DocumentStore, Set
 from .base import AlreadySubscribed, BillingOff, CustomerGone, NoCustomer, Payments
-from .entitlements import PAYING, Entitlement, Entitlements, subscriptions_of
+from .entitlements import Entitlement, Entitlements
 from .ledger import Ledger
 from .reconcile import Reconciliation
+from .running import customer_of, running_subscriptions
 
 __all__ = ["Checkout"]
 
@@ -39,7 +40,7 @@ class Checkout:
 
         Raises:
             BillingOff: billing is off.
-            AlreadySubscribed: the user pays for a plan already.
+            AlreadySubscribed: the user has a subscription that has not ended, even if it is unpaid or paused.
             BillingError: Stripe refused the request, or cannot be reached.
             IdempotencyMismatch: ``key`` was used for another request.
             BadRequest: the plan is not for sale.
@@ -50,9 +51,12 @@ class Checkout:
             raise BadRequest("plan: that plan is not for sale.")
         price = plan_settings.stripe_price
         document = self.store.get(user.root)
-        if document is not None and any(e.get("status") in PAYING for e in subscriptions_of(document.data).values()):
-            raise AlreadySubscribed
-        customer = _customer(document) or self._new_customer(payments, user, email, None)
+        # Our copy may lag behind: of two checkouts in a row, the second one comes before the first one's event.
+        for running in running_subscriptions(payments, user, document):
+            raise AlreadySubscribed(
+                f"There is a subscription already ({running.status}). Change or pay it in the billing portal."
+            )
+        customer = customer_of(document) or self._new_customer(payments, user, email, None)
         done, canceled = self._page("done"), self._page("canceled")
         stripe_key = None if key is None else f"checkout-{_digest(user.root, key)}"
         try:
@@ -72,7 +76,7 @@ class Checkout:
             BillingError: Stripe refused the request, or cannot be reached.
         """
         payments = self._on()
-        customer = _customer(self.store.get(user.root))
+        customer = customer_of(self.store.get(user.root))
         if customer is None:
             raise NoCustomer
         try:
@@ -113,12 +117,6 @@ class Checkout:
 
     def _page(self, outcome: str) -> str:
         return f"{self.return_url}{'&' if urlsplit(self.return_url).query else '?'}checkout={outcome}"
-
-
-def _customer(user: Document | None) -> str | None:
-    billing = {} if user is None else user.data.get("billing") or {}
-    customer = billing.get("customer")
-    return customer if isinstance(customer, str) else None
 
 
 def _digest(*parts: str) -> str:

@@ -6,7 +6,7 @@ the plan and its limits from them by the current settings, so a change of the se
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +19,8 @@ Source = Literal["granted", "subscription", "default"]
 
 PAYING = frozenset({"active", "trialing", "past_due"})
 """The states of a subscription that entitle to its plan. "past_due" is one, as long as Stripe tries to collect. When
-Stripe gives up, the state becomes "canceled" or "unpaid" (https://docs.stripe.com/billing/subscriptions/overview)."""
+Stripe gives up, the state becomes "canceled", "unpaid" or "paused", by the account's settings. "incomplete" waits for
+the first payment, and "paused" suspends the service (https://docs.stripe.com/billing/subscriptions/overview)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,15 @@ class Entitlements:
     Args:
         plans: the plans by name.
         default: the plan of users who have none.
+        pauses_without_plan: ways of paused collection in which a subscription does not entitle. By default there is
+            none: Stripe says that customers keep access to the service while no payment is collected
+            (https://docs.stripe.com/billing/subscriptions/pause-payment).
     """
 
-    def __init__(self, plans: Mapping[str, Plan], default: str) -> None:
+    def __init__(self, plans: Mapping[str, Plan], default: str, pauses_without_plan: Sequence[str] = ()) -> None:
         self.plans = plans
         self.default = default
+        self._pauses_without_plan = frozenset(pauses_without_plan)
         self._by_price = {price: name for name, plan in plans.items() for price in plan.prices}
 
     def of(self, user: Document | None) -> Entitlement:
@@ -65,8 +70,16 @@ class Entitlements:
 
     def _paid(self, data: Mapping[str, Any]) -> Iterator[str]:
         for entry in subscriptions_of(data).values():
-            if entry.get("status") in PAYING:
-                yield from (self._by_price[price] for price in entry.get("prices", ()) if price in self._by_price)
+            if self._entitles(entry):
+                yield from self.plans_of(entry)
+
+    def _entitles(self, entry: Mapping[str, Any]) -> bool:
+        collection = entry.get("collection") or {}
+        return entry.get("status") in PAYING and collection.get("behavior") not in self._pauses_without_plan
+
+    def plans_of(self, entry: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the plans that a subscription's prices belong to, whatever its state."""
+        yield from (self._by_price[price] for price in entry.get("prices", ()) if price in self._by_price)
 
     def _worth(self, name: str) -> tuple[int, int, str]:
         plan = self.plans[name]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from ..scope import Scope
 from ..store.base import DocumentStore
-from .base import CustomerGone, Owner, Payments, Subscription
-from .entitlements import subscriptions_of
+from .base import Payments
+from .running import running_subscriptions
 
 __all__ = ["SubscriptionTraces"]
 
@@ -32,22 +32,5 @@ class SubscriptionTraces:
             self._payments.end(subscription)
 
     def _running(self, user: Scope) -> list[str]:
-        document = self._store.get(user.root)
-        if document is None:
-            return []
-        customer = (document.data.get("billing") or {}).get("customer")
-        by_id = {subscription.id: subscription for subscription in self._of_customer(customer)}
-        for name in subscriptions_of(document.data):
-            if name not in by_id and (subscription := self._payments.subscription(name)) is not None:
-                by_id[name] = subscription
-        # If an earlier cancellation broke off, its subscription has no user any more but still runs.
-        owners = {Owner(user.app_id, user.uid), Owner(user.app_id, None)}
-        return [name for name, item in by_id.items() if not item.ended and item.owner in owners]
-
-    def _of_customer(self, customer: object) -> list[Subscription]:
-        if not isinstance(customer, str):
-            return []
-        try:
-            return self._payments.subscriptions_of(customer)
-        except CustomerGone:
-            return []
+        running = running_subscriptions(self._payments, user, self._store.get(user.root))
+        return [subscription.id for subscription in running]

@@ -17,7 +17,16 @@ from pydantic import SecretStr
 
 from ..errors import BadRequest, IdempotencyMismatch
 from ..scope import Scope
-from .base import SUBSCRIPTION_ID, BillingError, BillingUnavailable, CustomerGone, Event, Owner, Subscription
+from .base import (
+    SUBSCRIPTION_ID,
+    BillingError,
+    BillingUnavailable,
+    CustomerGone,
+    Event,
+    Owner,
+    PausedCollection,
+    Subscription,
+)
 
 if TYPE_CHECKING:
     import stripe
@@ -210,16 +219,37 @@ def _details(stripe_object: dict[str, Any]) -> dict[str, Any]:
 
 def _subscription(data: dict[str, Any]) -> Subscription:
     items = data["items"]["data"]
-    # Since 2025-03-31 each item has its own period (https://docs.stripe.com/changelog/basil).
+    # Since 2025-03-31 each item has its own period (https://docs.stripe.com/changelog/basil). Items may have periods of
+    # different lengths, and a cancellation at the end of the period is one at the end of the earliest.
     ends = [item["current_period_end"] for item in items if item.get("current_period_end")]
+    # In the flexible billing mode, the default since 2025-09-30, the portal sets `cancel_at` and leaves the flag false
+    # (https://docs.stripe.com/billing/subscriptions/billing-mode/compare).
+    cancel_at = data.get("cancel_at") or (min(ends, default=None) if data.get("cancel_at_period_end") else None)
     return Subscription(
         id=data["id"],
         owner=_owner(data),
         status=data["status"],
         prices=tuple(item["price"]["id"] for item in items),
-        period_end=datetime.fromtimestamp(max(ends), UTC) if ends else None,
-        cancel_at_period_end=bool(data.get("cancel_at_period_end")),
+        period_end=_time(max(ends, default=None)),
+        cancel_at=_time(cancel_at),
+        trial_end=_time(data.get("trial_end")),
+        paused_reason=_paused_reason(data),
+        collection=_collection(data.get("pause_collection")),
     )
+
+
+def _paused_reason(data: dict[str, Any]) -> str | None:
+    paused = (data.get("status_details") or {}).get("paused") or {}
+    reason = (paused.get("subscription") or {}).get("type")
+    return reason if data["status"] == "paused" and isinstance(reason, str) else None
+
+
+def _collection(data: Any) -> PausedCollection | None:
+    return PausedCollection(data["behavior"], _time(data.get("resumes_at"))) if data else None
+
+
+def _time(seconds: int | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def _refusal() -> type[stripe.InvalidRequestError]:

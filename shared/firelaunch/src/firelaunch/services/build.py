@@ -87,7 +87,7 @@ def build(
     prices.check(settings.provider, prompts_models)
     scoped = ScopedStore(store or build_store(settings), Scope(settings.app.id))
     identity, dev_identity = _identity(settings)
-    entitlements = Entitlements(settings.plans, settings.app.plan)
+    entitlements = Entitlements(settings.plans, settings.app.plan, settings.billing.pauses_without_plan)
     metering = Metering(scoped, entitlements, clock, limits.request_seconds + _SETTLE_GRACE)
     gateway = Gateway(
         provider or _provider(settings),

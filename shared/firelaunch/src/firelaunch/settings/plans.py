@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
@@ -52,6 +52,11 @@ class Billing(Section):
         default="",
         pattern=r"^(https?://[^\s#]+)?$",
         description="The app's page that Stripe leads back to; the query `checkout` becomes `done` or `canceled`.",
+    )
+    pauses_without_plan: tuple[Literal["void", "keep_as_draft", "mark_uncollectible"], ...] = Field(
+        default=(),
+        description="Ways of [paused collection](billing.md#what-each-state-means) in which subscribers don't have "
+        "their plan. By default they keep it, as Stripe documents.",
     )
 
 

@@ -55,7 +55,7 @@ class Account:
         """Return a customer by id.
 
         Raises:
-            Refused: there is no customer with that id.
+            FormRefused: there is no customer with that id.
         """
         if customer not in self.customers:
             raise FormRefused(400, f"No such customer: '{customer}'", code="resource_missing", param="customer")
@@ -65,7 +65,7 @@ class Account:
         """Return the id of an existing price.
 
         Raises:
-            Refused: there is no price with that id.
+            FormRefused: there is no price with that id.
         """
         if price not in self.prices:
             param = "line_items[0][price]"
@@ -92,12 +92,25 @@ class Account:
         return subscription
 
     def subscribe(
-        self, customer: str, metadata: Mapping[str, str], price: str, status: str = "active"
+        self,
+        customer: str,
+        metadata: Mapping[str, str],
+        price: str,
+        status: str = "active",
+        billing_mode: str = "flexible",
     ) -> dict[str, Any]:
-        """Create a subscription and return it."""
-        subscription = self._new_object(
-            "subscription", "sub", {"customer": customer, "metadata": dict(metadata), "status": status}
+        """Create a subscription and return it.
+
+        Args:
+            billing_mode: "flexible", the default since 2025-09-30
+                (https://docs.stripe.com/changelog/clover/2025-09-30/billing-mode-default-flexible), or "classic".
+        """
+        fields: dict[str, Any] = {"customer": customer, "metadata": dict(metadata), "status": status}
+        fields |= {"billing_mode": {"type": billing_mode, "flexible": None}, "cancel_at_period_end": False}
+        fields |= dict.fromkeys(
+            ("cancel_at", "canceled_at", "pause_collection", "status_details", "trial_start", "trial_end")
         )
+        subscription = self._new_object("subscription", "sub", fields)
         item: dict[str, Any] = {
             "id": f"si_{subscription['id']}",
             "object": "subscription_item",
@@ -109,17 +122,19 @@ class Account:
             "current_period_end": subscription["created"] + _MONTH,
         }
         subscription["items"] = {"object": "list", "data": [item], "has_more": False, "url": "/v1/subscription_items"}
-        subscription["cancel_at_period_end"] = False
         with self.lock:
             self.subscriptions[subscription["id"]] = subscription
             self._emit("customer.subscription.created", subscription)
         return subscription
 
-    def change(self, subscription: str, *, price: str | None = None, **fields: Any) -> None:
+    def change(self, subscription: str, event: str | None = None, *, price: str | None = None, **fields: Any) -> None:
         """Change fields or the price of a subscription. If the subscription has ended, only its metadata can change.
 
+        Args:
+            event: the last part of the event's type, if it is none of "updated" and "deleted".
+
         Raises:
-            Refused: the subscription has ended.
+            FormRefused: the subscription has ended.
         """
         with self.lock:
             record = self.subscriptions[subscription]
@@ -129,8 +144,44 @@ class Account:
             record |= fields
             if price is not None:
                 record["items"]["data"][0]["price"]["id"] = price
-            ended = record["status"] == "canceled"
-            self._emit(f"customer.subscription.{'deleted' if ended else 'updated'}", record, before)
+            told = event or ("deleted" if record["status"] == "canceled" else "updated")
+            self._emit(f"customer.subscription.{told}", record, before)
+
+    def cancel_in_portal(self, subscription: str) -> None:
+        """Cancel at the end of the period, as a customer does in the portal.
+
+        The flexible billing mode sets ``cancel_at`` alone, the classic one the flag, too
+        (https://docs.stripe.com/billing/subscriptions/billing-mode/compare).
+        """
+        with self.lock:
+            record = self.subscriptions[subscription]
+            end = min(item["current_period_end"] for item in record["items"]["data"])
+            classic = record["billing_mode"]["type"] == "classic"
+            self.change(subscription, cancel_at=end, cancel_at_period_end=classic, canceled_at=int(self.clock()))
+
+    def pause(self, subscription: str, reason: str = "pause_requested") -> None:
+        """Suspend a subscription (https://docs.stripe.com/billing/subscriptions/pause). It has the status "paused".
+
+        Raises:
+            FormRefused: the subscription is of the classic billing mode, or not active.
+        """
+        with self.lock:
+            record = self.subscriptions[subscription]
+            if record["billing_mode"]["type"] != "flexible" or record["status"] not in {"active", "trialing"}:
+                raise FormRefused(400, "This subscription cannot be paused.")
+            paused = {"type": "subscription", "subscription": {"type": reason}, "transitioned_at": int(self.clock())}
+            self.change(subscription, "paused", status="paused", status_details={"paused": paused})
+
+    def resume(self, subscription: str) -> None:
+        """Resume a suspended subscription.
+
+        Raises:
+            FormRefused: the subscription is not paused.
+        """
+        with self.lock:
+            if self.subscriptions[subscription]["status"] != "paused":
+                raise FormRefused(400, "This subscription is not paused.")
+            self.change(subscription, "resumed", status="active", status_details=None)
 
     def happen(self, kind: str, about: Mapping[str, Any]) -> dict[str, Any]:
         """Add an event of any type about any object, and return it."""
@@ -140,7 +191,7 @@ class Account:
         """Return a page of items, newest first.
 
         Raises:
-            Refused: ``limit`` is not from 1 to 100, or ``starting_after`` is not one of the items.
+            FormRefused: ``limit`` is not from 1 to 100, or ``starting_after`` is not one of the items.
         """
         limit, after = params.get("limit", "10"), params.get("starting_after")
         if not limit.isdigit() or not 1 <= int(limit) <= 100:
