@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from firelaunch.server.app import App, init_app
+from firelaunch.services.build import build
+from firelaunch.settings.app import Settings
+from firelaunch.testing.apps import sign_in
 from firelaunch_cli.commands import main
 from firelaunch_cli.evals.answers import CheckedAnswer, EvalQuestion, Questions, check_answers, load_questions
 from firelaunch_cli.evals.retrieval import CollectionError
@@ -91,3 +96,48 @@ def test_an_app_is_measured_by_its_name_too_and_what_is_no_app_is_named(
     other = evaluated(Path("shoe"))
     assert other.exit_code == 2
     assert "shoe is no folder. There is no app 'shoe' in apps/. There are: shop." in other.output
+
+
+@pytest.fixture
+def rated(app: Path) -> str:
+    """An app with one answer rated up and one rated down; the second's request."""
+    flask, services = App("rated"), build(Settings.load(app / "firelaunch.toml", {}))
+    init_app(flask, services, lambda turn: turn.llm.stream([{"role": "user", "content": turn.text}]))
+    ada, message = sign_in(flask, "ada"), {}
+    down = {"value": "down", "reason": "incorrect", "text": 'No.\n[[question]]\nask = "x"'}
+    for text, rating in (("What is a lamp?", {"value": "up"}), ('Was "it"\nred \U0001f600\x7f?', down)):
+        chat = ada.new_chat()
+        message = ada.send(chat, text).get_json()["message"]
+        assert ada.put(f"/v1/chats/{chat}/messages/{message['id']}/rating", rating).status_code == 200
+    services.store.close()
+    return str(message["request_id"])
+
+
+def test_ratings_become_questions_with_ids_alone_unless_their_texts_are_asked_for(app: Path, rated: str) -> None:
+    result = evaluated(app, "--from-ratings")
+    assert result.exit_code == 0, result.output
+    assert not [word for word in ("lamp", "red", 'ask = "x"') if word in result.stdout]
+    questions = tomllib.loads(result.stdout)["question"]
+    assert [question["ask"] for question in questions] == ["", ""]
+    assert questions[0]["request"] == rated
+    (app / "evals" / "questions.toml").write_text(result.stdout)
+    assert "question 1: ask is empty" in evaluated(app).output
+
+
+def test_questions_with_the_users_texts_are_asked_anew_and_their_answers_are_shown_unchecked(
+    app: Path, rated: str, tmp_path: Path
+) -> None:
+    result = evaluated(app, "--from-ratings", "--with-content")
+    assert '# No. [[question]] ask = "x"\n' in result.stdout, "what users write adds no question"
+    questions = tomllib.loads(result.stdout)["question"]
+    assert [question["ask"] for question in questions] == ['Was "it"\nred \U0001f600\x7f?', "What is a lamp?"]
+    (app / "evals" / "questions.toml").write_text(result.stdout)
+    asked = evaluated(app, "--html", tmp_path / "page.html")
+    assert asked.exit_code == 0, asked.output
+    assert "unchecked: What is a lamp?: " in asked.output
+    assert "Not checked" in (tmp_path / "page.html").read_text()
+
+
+def test_texts_go_with_ratings_and_ratings_with_an_app(app: Path, tmp_path: Path) -> None:
+    assert evaluated(app, "--with-content").exit_code == 2
+    assert evaluated(tmp_path, "--from-ratings").exit_code == 2

@@ -12,11 +12,15 @@ from typing import Any
 
 import click
 from firelaunch.errors import FirelaunchError, SettingsError
+from firelaunch.scope import Scope
+from firelaunch.services.build import build_store
 from firelaunch.services.build_search import named_embedder, scratch_index
+from firelaunch.settings.app import MODEL_KEYS
 
+from ..evals.ratings import questions_of_ratings, ratings
 from ..evals.report import as_html, as_text
 from ..evals.retrieval import CollectionError, Progress, evaluate, load, regressions
-from .apps import app_around, app_folder
+from .apps import app_around, app_folder, env_option, load_settings, where
 from .evaluate_answers import evaluate_answers
 
 __all__ = ["command"]
@@ -39,6 +43,9 @@ _WIDTH = 30
     "--compare", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="An older report; exit 1 if worse."
 )
 @click.option("--threshold", default=0.01, show_default=True, help="How much lower a metric may be than it was.")
+@click.option("--from-ratings", is_flag=True, help="Print questions made from what users rated, and measure nothing.")
+@click.option("--with-content", is_flag=True, help="With --from-ratings: with the users' texts.")
+@env_option
 def command(
     folder: Path,
     json_out: Path | None,
@@ -46,15 +53,24 @@ def command(
     embedder: str,
     compare: Path | None,
     threshold: float,
+    from_ratings: bool,
+    with_content: bool,
 ) -> None:
     """Measure search on DIR, a collection in BEIR's format, by words, by vectors and by both, or an app's answers.
 
     If DIR is an app, or left out in an app's folder, the app is started with separate data and asked the questions of
     its evals/questions.toml. Each document of a collection is indexed as one passage. Exits with 1 if --compare shows a
     regression, and with 2 if the input is wrong.
+
+    --from-ratings reads the app's database, which the settings and the environment choose as for firelaunch data.
     """
     folder = _folder(folder)
+    if with_content and not from_ratings:
+        raise click.UsageError("--with-content goes with --from-ratings.")
     try:
+        if from_ratings:
+            _print_ratings(folder, contents=with_content)
+            return
         older = _read(compare) if compare else None
         with tempfile.TemporaryDirectory() as scratch:
             if (folder / "firelaunch.toml").is_file():
@@ -74,6 +90,19 @@ def command(
     click.echo(as_text(report, older))
     if report.get("compared", {}).get("regressions"):
         sys.exit(1)
+
+
+def _print_ratings(folder: Path, *, contents: bool) -> None:
+    if not (folder / "firelaunch.toml").is_file():
+        raise CollectionError(f"{folder} is no app: --from-ratings reads an app's ratings.")
+    settings = load_settings(str(folder), unused={*MODEL_KEYS})
+    store = build_store(settings)
+    try:
+        questions, count = questions_of_ratings(ratings(store, Scope(settings.app.id), contents=contents))
+    finally:
+        store.close()
+    click.echo(questions, nl=False)
+    click.echo(f"{count:,} ratings of {settings.app.id} in {where(settings)}.", err=True)
 
 
 def _folder(given: Path) -> Path:

@@ -2,7 +2,7 @@
 
 Each ``[[question]]`` has ``ask`` and at least one of ``must_contain`` (texts, in any case), ``must_cite`` (names of
 documents in ``evals/documents/``) and ``must_refuse = true``. A refusal cites nothing and contains one of the
-``refusals``.
+``refusals``. A question made from a rating names its ``request``, and may have no check yet: its answer is reported.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _REFUSALS = (
     "cannot help", "can't help", "not in the documents", "no information", "not mentioned",
 )  # fmt: skip
 _CHECKS = ("contains", "cites", "refuses")
+_WHERE_FROM = "Write what the request should be asked, or make the questions with --with-content."
 
 
 class EvalQuestion(BaseModel):
@@ -35,7 +36,8 @@ class EvalQuestion(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    ask: str = Field(min_length=1)
+    ask: str
+    request: str = ""
     must_contain: list[str] = []
     must_cite: list[str] = []
     must_refuse: bool = False
@@ -75,7 +77,9 @@ def load_questions(folder: Path) -> tuple[Questions, list[Path]]:
     documents = sorted(each for each in (folder / "documents").glob("*") if each.is_file())
     names = {each.name for each in documents}
     for number, question in enumerate(questions.question, 1):
-        if not (question.must_contain or question.must_cite or question.must_refuse):
+        if not question.ask:
+            raise CollectionError(f"{path}, question {number}: ask is empty. {_WHERE_FROM if question.request else ''}")
+        if not (question.request or question.must_contain or question.must_cite or question.must_refuse):
             raise CollectionError(f"{path}, question {number}: nothing is checked; give it must_contain.")
         if question.must_refuse and question.must_cite:
             raise CollectionError(f"{path}, question {number}: what must be refused can cite nothing.")
@@ -111,6 +115,7 @@ def check_answers(
         "model": model,
         "modes": {"answers": _shares([row["checks"] for row in rows]) | _latencies(times)},
         "failed": [line for row in rows for line in _failures(row)],
+        "unchecked": [f"{row['ask']}: {row['answer'][:200]}" for row in rows if not row["checks"]],
         "rows": rows,
     }
 
@@ -129,7 +134,8 @@ def _check(question: EvalQuestion, answer: CheckedAnswer, refusals: Sequence[str
 
 
 def _shares(rows: Sequence[Mapping[str, bool]]) -> dict[str, float]:
-    shares = {"passed": statistics.fmean(all(row.values()) for row in rows)}
+    checked = [row for row in rows if row]
+    shares = {"passed": statistics.fmean(all(row.values()) for row in checked)} if checked else {}
     for name in _CHECKS:
         if results := [row[name] for row in rows if name in row]:
             shares[name] = statistics.fmean(results)

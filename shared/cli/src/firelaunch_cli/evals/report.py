@@ -24,6 +24,7 @@ def as_text(report: Report, old: Report | None = None) -> str:
     if report.get("embedder", "") is None:
         lines += ["", "There is no embedding model, so only words were searched (--embedder)."]
     lines += [f"failed: {line}" for line in report.get("failed", [])]
+    lines += [f"unchecked: {line}" for line in report.get("unchecked", [])]
     for line in report.get("compared", {}).get("regressions", []):
         lines.append(f"worse: {line}")
     return "\n".join(lines)
@@ -61,6 +62,7 @@ def as_html(report: Report, old: Report | None = None) -> str:
         rows.append(f"<tr><th>{html.escape(mode)}</th>{cells}</tr>")
     worse = "".join(f"<li>{html.escape(line)}</li>" for line in report.get("compared", {}).get("regressions", []))
     failed = "".join(f"<li>{html.escape(line)}</li>" for line in report.get("failed", []))
+    unchecked = "".join(f"<li>{html.escape(line)}</li>" for line in report.get("unchecked", []))
     return _PAGE.format(
         name=html.escape(report["collection"]),
         headline=html.escape(_headline(report)),
@@ -73,6 +75,7 @@ def as_html(report: Report, old: Report | None = None) -> str:
         quality=_chart(report["modes"], quality, 1.0, "{:.3f}"),
         latency=_chart(report["modes"], metrics[len(quality) :], _highest(report["modes"]), "{:.1f}"),
         worse=(f"<h2>Failed</h2><ul>{failed}</ul>" if failed else "")
+        + (f'<h2>Not checked</h2><ul class="unchecked">{unchecked}</ul>' if unchecked else "")
         + (f"<h2>Worse than before</h2><ul>{worse}</ul>" if worse else ""),
     )
 
@@ -111,6 +114,7 @@ th, td {{ padding: .3rem .9rem; text-align: right; border-bottom: 1px solid #e3e
 th:first-child {{ text-align: left }} svg {{ max-width: 100%; height: auto }}
 svg text {{ font: 10px ui-monospace, monospace; text-anchor: middle; fill: #4a5568 }} svg .metric {{ font-size: 12px }}
 i {{ display: inline-block; width: .8rem; height: .8rem; margin: 0 .3rem 0 1rem }} li {{ color: #c53030 }}
+.unchecked li {{ color: inherit }}
 </style>
 <h1>{name}</h1><p>{headline}</p>
 <table><tr><th>mode</th>{heads}</tr>

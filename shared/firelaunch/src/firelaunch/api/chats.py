@@ -32,6 +32,7 @@ from .base import (
     services,
 )
 from .examples import CHAT, QUESTION, REPLY, REQUEST, STREAM, USED
+from .ratings import RatingAnswer
 from .refusals import OF_A_CHAT, OF_A_TURN, OF_IMAGES, errors
 from .routes import Routes
 from .search import SourceAnswer
@@ -178,6 +179,7 @@ class Message(BaseModel):
     )
     tools: list[ToolUse] | None = Field(default=None, description="The tools that were called, in order.")
     images: list[MessageImage] | None = Field(default=None, description="The images of a user's message.")
+    rating: RatingAnswer | None = Field(default=None, description="The user's rating of an answer.")
     replaced: bool = Field(default=False, description="Whether an edit or a new answer has replaced it.")
 
 

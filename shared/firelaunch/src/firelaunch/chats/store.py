@@ -13,6 +13,7 @@ from ..paging import Page, iso_time, page_after, page_cursor
 from ..scope import Scope
 from ..store.base import Create, Delete, DocumentStore, Order, Query, Update
 from .branches import is_current, latest_current, spans_of
+from .ratings import rating_view
 
 __all__ = ["Chats", "chat_view", "message_view", "new_chat"]
 
@@ -147,6 +148,8 @@ def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
             view["sources"] = data["sources"]
         if data.get("tools"):
             view["tools"] = [_tool_view(use) for use in data["tools"]]
+        if data.get("rating"):
+            view["rating"] = rating_view(data["rating"])
     return view
 
 

@@ -74,8 +74,12 @@ def ui_message(view: Mapping[str, Any], chat_id: str) -> dict[str, Any]:
     tools = [_stored_tool(use) for use in view.get("tools", ())]
     sources = [_source(Source(**source)) for source in view.get("sources", ())]
     names = ("request_id", "status", "finish", "created_at", "usage")
-    metadata = {name: view[name] for name in names}
+    metadata = {name: view[name] for name in names} | _rating(view)
     return {**message, "parts": [{"type": "step-start"}, *tools, *text, *sources], "metadata": metadata}
+
+
+def _rating(view: Mapping[str, Any]) -> dict[str, Any]:
+    return {"rating": view["rating"]} if "rating" in view else {}
 
 
 def _file(image: Mapping[str, Any], chat_id: str) -> dict[str, Any]:
@@ -185,6 +189,7 @@ def _source(source: Source) -> dict[str, Any]:
 def _finish(message: dict[str, Any], usage: dict[str, Any]) -> list[dict[str, Any]]:
     finish = message["finish"]
     metadata = {"status": message["status"], "finish": finish, "created_at": message["created_at"], "usage": usage}
+    metadata |= _rating(message)
     if finish is not None:
         return [{"type": "finish", "finishReason": finish.replace("_", "-"), "messageMetadata": metadata}]
     return [{"type": "message-metadata", "messageMetadata": metadata}, {"type": "abort"}]

@@ -41,6 +41,7 @@ from ..api import (
     mcp,
     memory,
     ops,
+    ratings,
     reference,
     search,
     tryout,
@@ -93,6 +94,7 @@ _INTERNAL = frozenset({"internal.run", "internal.sweep", "internal.tick", "inter
 _NOUNS = (
     chats,
     ui,
+    ratings,
     answers,
     jobs,
     batches,

@@ -53,6 +53,7 @@ OWN_INDEXES: Final = (
     CompositeIndex("calls", ("uid", "-finished_at")),
     CompositeIndex("jobs", ("uid", "-created_at")),
     CompositeIndex("jobs", ("state", "-created_at")),
+    CompositeIndex("requests", ("rating", "-rated_at")),
 )
 """The indexes of firelaunch's own queries, which each deploy makes."""
 

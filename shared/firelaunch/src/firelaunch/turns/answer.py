@@ -319,7 +319,8 @@ class TurnRun:
             record, [*self._chat_writes(answer), *jobs] if self._is_kept(outcome, text) else self._left_as_is()
         )
         self._follows = following
-        return Done(message_view(self.send.answer_id, answer), usage)
+        rating = {} if self.begun is None else {"rating": self.begun.data.get("rating")}
+        return Done(message_view(self.send.answer_id, {**answer, **rating}), usage)
 
     def _is_kept(self, outcome: str, text: str) -> bool:
         """Return whether the answer is stored. One that broke off before its first word leaves the chat as it was.
@@ -367,7 +368,8 @@ class TurnRun:
             changes["message_count"] = Increment(1)
         if not self.title:
             changes["title"] = plain_title(self.send.text)
-        return [Set(self.send.answer, answer), chat_update(self.send, changes)]
+        # An answer that went on keeps its user's rating, which may have come meanwhile. A new answer has none yet.
+        return [Set(self.send.answer, answer, merge=self.begun is not None), chat_update(self.send, changes)]
 
     def _commit(self, outcome: dict[str, Any], chat: list[Write]) -> None:  # noqa: C901 - the ways in which a commit may fail
         """Commit the settlement exactly once, however often it has to be tried.

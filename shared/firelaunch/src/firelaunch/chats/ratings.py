@@ -1,0 +1,149 @@
+"""Keep what users think of answers, and list it for an app's admins.
+
+A rating is a field of the answer's message, so it is exported and erased with its user's chats. Its value and reason,
+without the user's words, are also in the record of the answer's request. There admins find it, for as long as records
+are kept (:data:`~firelaunch.metering.call_records.RECORD_DAYS`), and no user's chats are read for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from ..errors import BadRequest, NotFound
+from ..metering.call_records import calls_of_request
+from ..metering.contention import Retries
+from ..paging import Page, iso_time, page_after, page_cursor
+from ..scope import Scope
+from ..store.base import DELETE_FIELD, Document, DocumentStore, Filter, Order, Query, Update, Write
+
+__all__ = ["RATING_CHARACTERS", "Rating", "Reason", "Verdict", "rate", "rated_requests", "rating_view"]
+
+Verdict = Literal["up", "down"]
+Reason = Literal["incorrect", "incomplete", "irrelevant", "refused", "unsafe", "slow", "other"]
+"""Why an answer was rated down."""
+
+RATING_CHARACTERS: Final = 1_000
+"""The most characters of a user's own words on an answer."""
+
+_ON_THE_RECORD: Final = ("rating", "rating_reason", "rated_at", "rated_prompt")
+_RETRIES = Retries()
+_LATEST = (Order("rated_at", descending=True),)
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """What a user thinks of an answer, and why."""
+
+    value: Verdict
+    reason: Reason | None = None
+    text: str = ""
+
+
+def rate(
+    store: DocumentStore,
+    clock: Callable[[], datetime],
+    user: Scope,
+    chat_id: str,
+    message_id: str,
+    rating: Rating | None,
+) -> dict[str, Any] | None:
+    """Store a user's rating of an answer, or remove it if ``rating`` is None, and return it as its user sees it.
+
+    Raises:
+        NotFound: the user has no such message.
+        BadRequest: the message is no answer.
+        Contention: others kept changing the answer.
+    """
+
+    def attempt() -> dict[str, Any] | None:
+        message = store.get(user.message(chat_id, message_id))
+        if message is None:
+            raise NotFound
+        if message.data.get("role") != "assistant":
+            raise BadRequest("Only answers can be rated.")
+        at = clock()
+        stored = None if rating is None else {**asdict(rating), "rated_at": at}
+        value = DELETE_FIELD if stored is None else stored
+        change = Update(message.path, {"rating": value}, if_updated_at=message.update_time)
+        try:
+            store.commit([change, *_on_the_record(store, user, message, rating, at)])
+        except NotFound:  # the record has expired meanwhile; or the message is gone, and this raises again
+            store.commit([change])
+        return None if stored is None else rating_view(stored)
+
+    return _RETRIES.run(user.root, attempt)
+
+
+def _on_the_record(
+    store: DocumentStore, user: Scope, message: Document, rating: Rating | None, at: datetime
+) -> list[Write]:
+    """Return the change of the record of the answer's request, if that is still kept."""
+    request_id = message.data.get("request_id")
+    record = store.get(user.request(request_id)) if request_id else None
+    if record is None or record.data.get("uid") != user.uid:
+        return []
+    if rating is None:
+        return [Update(record.path, dict.fromkeys(_ON_THE_RECORD, DELETE_FIELD))]
+    prompts = [call["prompt"] for call in calls_of_request(store, user, record.id) if call["prompt"] is not None]
+    values = (rating.value, rating.reason, at, prompts[-1] if prompts else None)
+    return [Update(record.path, dict(zip(_ON_THE_RECORD, values, strict=True)))]
+
+
+def rated_requests(
+    store: DocumentStore, app: Scope, limit: int, cursor: str | None, verdict: Verdict | None, *, contents: bool
+) -> Page[dict[str, Any]]:
+    """Return a page of the ratings of all users of an app, the latest first.
+
+    Args:
+        contents: whether to read what the users asked, were answered and wrote, too: two more reads for each rating.
+
+    Raises:
+        InvalidCursor: ``cursor`` is not one of ours.
+    """
+    only = (Filter("rating", "==", verdict),) if verdict is not None else ()
+    query = Query(app.requests(), where=only, order=_LATEST, limit=limit + 1, after=page_after(cursor))
+    records = store.query(query)
+    items = [_record_view(record) for record in records[:limit]]
+    if contents:
+        _add_contents(store, app, items)
+    return Page(items, page_cursor(records, limit, "rated_at"))
+
+
+def _record_view(record: Document) -> dict[str, Any]:
+    data = record.data
+    usage = data.get("usage") or {}
+    return {
+        "request_id": record.id,
+        "uid": data.get("uid"),
+        "chat_id": data.get("chat_id"),
+        "message_id": f"{data.get('turn_id')}-a",
+        "rating": data.get("rating"),
+        "reason": data.get("rating_reason"),
+        "model": usage.get("model"),
+        "prompt": data.get("rated_prompt"),
+        "cost_micro_usd": usage.get("cost_micro_usd"),
+        "rated_at": iso_time(data.get("rated_at")),
+    }
+
+
+def _add_contents(store: DocumentStore, app: Scope, items: Sequence[dict[str, Any]]) -> None:
+    """Add the texts of each answer that is still the one that was rated; null for one that is gone or replaced."""
+    paths = []
+    for item in items:
+        user = app.of(item["uid"])
+        paths += [user.message(item["chat_id"], item["message_id"][:-1] + role) for role in "ua"]
+    messages = store.get_many(paths)
+    for item, question, answer in zip(items, messages[::2], messages[1::2], strict=True):
+        rated = answer is not None and answer.data.get("request_id") == item["request_id"]
+        item["question"] = question.data.get("text") if rated and question is not None else None
+        item["answer"] = answer.data.get("text") if rated and answer is not None else None
+        item["text"] = (answer.data.get("rating") or {}).get("text") if rated and answer is not None else None
+        item["cited"] = [each["title"] for each in answer.data.get("citations", ())] if rated and answer else []
+
+
+def rating_view(rating: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored rating as its user sees it."""
+    return {**rating, "rated_at": iso_time(rating.get("rated_at"))}
