@@ -35,6 +35,7 @@ from firelaunch.push import PushUnavailable
 from firelaunch.rag.files import LocalFiles
 from firelaunch.rag.parse.base import Block
 from firelaunch.rag.stored_text import write_blocks
+from firelaunch.scope import Scope
 from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build, build_store
 from firelaunch.settings.app import Settings
@@ -280,6 +281,15 @@ def an_image(store: FailingStore, files: LocalFiles, chat: str) -> str:
     return name
 
 
+def an_answer(store: FailingStore, chat: str) -> str:
+    """An answer in ada's chat with its request's record, made past what makes the store fail."""
+    request, user = f"r{secrets.token_hex(16)}", Scope("demo", "ada")
+    message = {"role": "assistant", "text": "Yes.", "request_id": request, "created_at": datetime.now(UTC)}
+    record = {"uid": "ada", "chat_id": chat, "turn_id": request, "state": "settled"}
+    store._store.commit([Create(user.message(chat, f"{request}-a"), message), Create(user.request(request), record)])
+    return f"{request}-a"
+
+
 def request_of(
     method: str, path: str, operation: dict[str, Any], user: User, store: FailingStore, files: LocalFiles
 ) -> Any:
@@ -296,6 +306,8 @@ def request_of(
         found = user.post("/v1/devices", {"token": "t", "platform": "web"}).get_json().get("id", "gone")
     if path == "/v1/chats/{id}/files/{file}":
         path = path.replace("{file}", an_image(store, files, found))
+    if "{message}" in path:
+        path = path.replace("{message}", an_answer(store, found))
     if path.startswith("/v1/documents/{id}"):
         found = a_document(store, files)
     content = operation.get("requestBody", {}).get("content", {})

@@ -244,8 +244,8 @@ def test_every_error_has_the_one_schema(document: dict[str, Any]) -> None:
     assert errors > 300
 
 
-def test_every_model_has_a_name_and_there_are_under_100(document: dict[str, Any], schemas: dict[str, Any]) -> None:
-    assert len(schemas) < 100
+def test_every_model_has_a_name_and_there_are_under_140(document: dict[str, Any], schemas: dict[str, Any]) -> None:
+    assert len(schemas) < 140
     assert schemas["Chat2"]["properties"]["tone"]["anyOf"] == [{"$ref": f"{REFERENCE}Chat2Tone"}, {"type": "null"}]
     assert schemas["Chat2Tone"] == {"type": "string", "enum": ["soft", "loud"]}
     for name in schemas:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from firelaunch.chats.ratings import rated_requests
 from firelaunch.scope import Scope
 from firelaunch.store.base import DocumentStore
+from firelaunch.turns.ratings import rated_requests
 
 __all__ = ["questions_of_ratings", "ratings"]
 

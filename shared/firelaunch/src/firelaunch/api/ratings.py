@@ -6,8 +6,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from ..chats.ratings import RATING_CHARACTERS, Rating, Reason, Verdict, rate, rated_requests
 from ..errors import Contention, InvalidCursor, TooLarge
+from ..turns.ratings import RATING_CHARACTERS, Rating, Reason, Verdict, rate, rated_requests
 from .base import Body, PageQuery, Path, Time, admins_only, caller, example, services
 from .examples import CHAT, REPLY, REQUEST
 from .refusals import OF_A_CHAT, errors

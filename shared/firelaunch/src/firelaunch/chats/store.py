@@ -13,9 +13,8 @@ from ..paging import Page, iso_time, page_after, page_cursor
 from ..scope import Scope
 from ..store.base import Create, Delete, DocumentStore, Order, Query, Update
 from .branches import is_current, latest_current, spans_of
-from .ratings import rating_view
 
-__all__ = ["Chats", "chat_view", "message_view", "new_chat"]
+__all__ = ["Chats", "chat_view", "message_view", "new_chat", "rating_view"]
 
 _NEWEST = (Order("updated_at", descending=True),)
 _LATEST = (Order("created_at", descending=True),)
@@ -151,6 +150,11 @@ def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
         if data.get("rating"):
             view["rating"] = rating_view(data["rating"])
     return view
+
+
+def rating_view(rating: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored rating of an answer as its user sees it."""
+    return {**rating, "rated_at": iso_time(rating.get("rated_at"))}
 
 
 def _tool_view(use: Mapping[str, Any]) -> dict[str, Any]:

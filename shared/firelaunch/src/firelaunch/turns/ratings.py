@@ -7,11 +7,12 @@ are kept (:data:`~firelaunch.metering.call_records.RECORD_DAYS`), and no user's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from ..chats.store import rating_view
 from ..errors import BadRequest, NotFound
 from ..metering.call_records import calls_of_request
 from ..metering.contention import Retries
@@ -19,7 +20,7 @@ from ..paging import Page, iso_time, page_after, page_cursor
 from ..scope import Scope
 from ..store.base import DELETE_FIELD, Document, DocumentStore, Filter, Order, Query, Update, Write
 
-__all__ = ["RATING_CHARACTERS", "Rating", "Reason", "Verdict", "rate", "rated_requests", "rating_view"]
+__all__ = ["RATING_CHARACTERS", "Rating", "Reason", "Verdict", "rate", "rated_requests"]
 
 Verdict = Literal["up", "down"]
 Reason = Literal["incorrect", "incomplete", "irrelevant", "refused", "unsafe", "slow", "other"]
@@ -103,8 +104,11 @@ def rated_requests(
     Raises:
         InvalidCursor: ``cursor`` is not one of ours.
     """
-    only = (Filter("rating", "==", verdict),) if verdict is not None else ()
-    query = Query(app.requests(), where=only, order=_LATEST, limit=limit + 1, after=page_after(cursor))
+    after = page_after(cursor)
+    query = Query(app.requests(), order=_LATEST, limit=limit + 1, after=after)
+    if verdict is not None:
+        only = (Filter("rating", "==", verdict),)
+        query = Query(app.requests(), where=only, order=_LATEST, limit=limit + 1, after=after)
     records = store.query(query)
     items = [_record_view(record) for record in records[:limit]]
     if contents:
@@ -142,8 +146,3 @@ def _add_contents(store: DocumentStore, app: Scope, items: Sequence[dict[str, An
         item["answer"] = answer.data.get("text") if rated and answer is not None else None
         item["text"] = (answer.data.get("rating") or {}).get("text") if rated and answer is not None else None
         item["cited"] = [each["title"] for each in answer.data.get("citations", ())] if rated and answer else []
-
-
-def rating_view(rating: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stored rating as its user sees it."""
-    return {**rating, "rated_at": iso_time(rating.get("rated_at"))}
