@@ -43,6 +43,8 @@ _UID_CHARACTERS = 128
 """Firebase Auth allows uids of 1 to 128 characters (https://firebase.google.com/docs/auth/admin/manage-users)."""
 _RECORD_TEXT = re.compile(r"r[0-9a-f]{31}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_HOUR = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}", re.ASCII)
+_PERIOD = re.compile(r"\d{4}-\d{2}(-\d{2})?", re.ASCII)
 
 
 def check_app_id(app_id: str) -> str:
@@ -238,6 +240,25 @@ class Scope:
         if type(day) is not str or not _DAY.fullmatch(day):
             raise InvalidId("A day is written yyyy-mm-dd.")
         return f"apps/{self.app_id}/rollups/{day}"
+
+    def hour_sum(self, hour: str, shard: int) -> str:
+        """Return the path of one shard of the sums of an hour. ``hour`` is ``yyyy-mm-ddThh`` in UTC."""
+        if type(hour) is not str or not _HOUR.fullmatch(hour) or type(shard) is not int or shard < 0:
+            raise InvalidId("An hour is written yyyy-mm-ddThh.")
+        return f"apps/{self.app_id}/sums/{hour}-{shard}"
+
+    def user_sums(self) -> str:
+        """Return the path of the collection of what each user used in each day and month."""
+        return f"apps/{self.app_id}/user_sums"
+
+    def user_sum(self, period: str) -> str:
+        """Return the path of what the user used in a day or a month (``yyyy-mm-dd`` or ``yyyy-mm`` in UTC).
+
+        Its id has a hash of the user's id.
+        """
+        if type(period) is not str or not _PERIOD.fullmatch(period):
+            raise InvalidId("A day is written yyyy-mm-dd, and a month yyyy-mm.")
+        return f"{self.user_sums()}/{period}-{sha256(self._user().encode()).hexdigest()[:40]}"
 
     def devices(self) -> str:
         """Return the path of the collection of the user's devices that receive notifications."""

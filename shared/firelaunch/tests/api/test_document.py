@@ -254,6 +254,14 @@ def a_document(store: FailingStore, files: LocalFiles) -> str:
     return name
 
 
+def a_record(store: FailingStore) -> str:
+    """The record of a request of ada's, made past what makes the store fail."""
+    name, now = f"r{secrets.token_hex(16)}", datetime.now(UTC)
+    fields = {"uid": "ada", "state": "reserved", "day": f"{now:%Y-%m-%d}", "plan": "free", "created_at": now}
+    store._store.commit([Create(f"apps/demo/requests/{name}", fields)])
+    return name
+
+
 def an_export(store: FailingStore, files: LocalFiles) -> str:
     """A finished export of ada's with its file, made past what makes the store fail."""
     job_id = a_job(store, "/v1/me/exports/{id}")
@@ -308,6 +316,8 @@ def request_of(
         path = path.replace("{file}", an_image(store, files, found))
     if "{message}" in path:
         path = path.replace("{message}", an_answer(store, found))
+    if path == "/v1/ops/requests/{id}":
+        found = a_record(store)
     if path.startswith("/v1/documents/{id}"):
         found = a_document(store, files)
     content = operation.get("requestBody", {}).get("content", {})

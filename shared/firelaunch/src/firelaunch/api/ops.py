@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,7 +11,7 @@ from ..jobs.base import job_view
 from ..jobs.schedules import schedule_views
 from ..metering.call_records import calls_of_request, calls_of_user
 from ..worker.tasks.reembed import REEMBED, Reembed
-from ..worker.tasks.rollup import rollup_view
+from ..worker.tasks.rollup import app_usage
 from .base import Date, PageQuery, Path, Time, admins_only, example, services
 from .billing import UserPath
 from .jobs import JobAnswer
@@ -55,7 +54,7 @@ class OpsDay(BaseModel):
     cost_micro_usd: int = Field(description="Millionths of a dollar.")
     expired_requests: int = Field(description="Requests that never settled, as after a crash.")
     expired_micro_usd: int = Field(description="What those had reserved.")
-    updated_at: Time | None = Field(description="When it was summed up last; null where it was not yet.")
+    updated_at: Time | None = Field(description="When the nightly job summed it up; null where it did not yet.")
 
 
 class OpsUsage(BaseModel):
@@ -189,10 +188,7 @@ def schedules() -> dict[str, Any]:
 def usage(query: OpsDaysQuery) -> dict[str, Any]:
     """What has everybody used? (admins)."""
     admins_only()
-    today = date.fromisoformat(services().metering.today())
-    days = [(today - timedelta(days=back)).isoformat() for back in range(query.days)]
-    documents = services().store.get_many([services().store.scope.rollup(day) for day in days])
-    return {"items": [rollup_view(day, document) for day, document in zip(days, documents, strict=True)]}
+    return {"items": app_usage(services(), query.days)}
 
 
 @api.get(

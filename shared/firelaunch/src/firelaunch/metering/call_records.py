@@ -5,7 +5,7 @@ docs/metering.md describes its fields, and those of a request's record.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -13,7 +13,8 @@ from ..errors import ScopeViolation
 from ..llm.types import FinishedCall, TokenCounts
 from ..paging import Page, iso_time, page_after, page_cursor
 from ..scope import Scope
-from ..store.base import Create, Document, DocumentStore, Filter, Order, Query, Update, Write
+from ..store.base import Create, Document, DocumentStore, Filter, Increment, Order, Query, Set, Update, Write
+from .sums import SHARDS, hour_of
 
 __all__ = ["RECORD_DAYS", "CallLog", "call_write", "calls_of_request", "calls_of_user", "token_fields"]
 
@@ -23,12 +24,16 @@ RECORD_DAYS: Final = 30
 """Days that records of requests and calls are kept (Firestore's TTL policy on ``delete_at``)."""
 
 
-def call_write(scope: Scope, call_id: str, request_id: str, call: FinishedCall, finished_at: datetime) -> Create:
+def call_write(
+    scope: Scope, call_id: str, request_id: str, call: FinishedCall, finished_at: datetime, day: str, plan: str
+) -> Create:
     """Return the write that stores the record of ``call``.
 
     Args:
         scope: the user who pays, or the app.
         request_id: the request that the call belongs to.
+        day: the day (UTC) whose budget pays.
+        plan: the user's plan.
     """
     started_at = finished_at - timedelta(seconds=call.seconds)
     first = call.first_token_seconds
@@ -37,6 +42,7 @@ def call_write(scope: Scope, call_id: str, request_id: str, call: FinishedCall, 
         "request": request_id,
         "step": call.step,
         "purpose": call.purpose,
+        "plan": plan,
         "model": call.model,
         "prompt": call.prompt,
         **token_fields(call.tokens),
@@ -49,6 +55,7 @@ def call_write(scope: Scope, call_id: str, request_id: str, call: FinishedCall, 
         "started_at": started_at,
         "first_token_at": None if first is None else started_at + timedelta(seconds=first),
         "finished_at": finished_at,
+        "hour": hour_of(finished_at, day),
         "delete_at": finished_at + timedelta(days=RECORD_DAYS),
     }
     return Create(scope.call(call_id), data)
@@ -68,7 +75,8 @@ class CallLog:
         """Commit ``writes``, as :meth:`.DocumentStore.commit <firelaunch.store.base.DocumentStore.commit>` does.
 
         Raises:
-            ScopeViolation: one of them is neither a record of a call of ``user`` nor a change of the user's usage.
+            ScopeViolation: one of them is no record of a call of ``user``, no change of the user's usage, and no
+                addition to a sum of the app's or the user's.
         """
         self.__store.commit(self.checked(user, writes))
 
@@ -81,9 +89,39 @@ class CallLog:
                 own.append(Create(write.path, dict(write.data)))
             elif type(write) is Update and write.path.startswith(f"{user.root}/usage/"):
                 own.append(Update(write.path, dict(write.data), write.if_updated_at))
+            elif type(write) is Set and write.merge and (fields := _sum_fields(user, write)) is not None:
+                own.append(Set(write.path, fields, merge=True))
             else:
                 raise ScopeViolation(reason=f"{write!r:.200} is neither a call of {user.root} nor its usage")
         return own
+
+
+def _sum_fields(user: Scope, write: Set) -> dict[str, Any] | None:
+    """Return a copy of what a write adds to a sum of the app's or of ``user``; None if it does anything else."""
+    data = dict(write.data)
+    kept = {name: data.pop(name) for name in ("hour", "uid", "period", "delete_at") if name in data}
+    paths = (
+        [user.hour_sum(kept["hour"], shard) for shard in range(SHARDS)]
+        if "hour" in kept
+        else [user.user_sum(kept["period"])]
+        if kept.get("uid") == user.uid and "period" in kept
+        else []
+    )
+    increments = _increments(data)
+    return None if write.path not in paths or increments is None else kept | increments
+
+
+def _increments(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return a copy of nested increments; None if there is anything else among them."""
+    own: dict[str, Any] = {}
+    for name, value in data.items():
+        if type(value) is Increment:
+            own[name] = Increment(value.by)
+        elif type(value) is dict and (nested := _increments(value)) is not None:
+            own[name] = nested
+        else:
+            return None
+    return own
 
 
 def token_fields(tokens: TokenCounts) -> dict[str, Any]:
@@ -116,6 +154,6 @@ def calls_of_user(store: DocumentStore, user: Scope, limit: int, cursor: str | N
 
 
 def _view(document: Document) -> dict[str, Any]:
-    fields = {name: value for name, value in document.data.items() if name != "delete_at"}
+    fields = {name: value for name, value in document.data.items() if name not in {"delete_at", "hour", "feature"}}
     times = {name: iso_time(fields.get(name)) for name in ("started_at", "first_token_at", "finished_at")}
     return {"id": document.id, **fields, **times}

@@ -276,6 +276,7 @@ class ModelCalls:
             counted=counted and self.counted,
             also=lambda reservation: [Create(scope.request(request_id), self._record(kind, scope, reservation))],
         )
+        reservation.kind = kind
         error: str | None = FirelaunchError.code
         try:
             data = work(reservation)
@@ -311,10 +312,11 @@ class ModelCalls:
         }
 
     def _settle(self, record: str, reservation: Reservation, outcome: dict[str, Any], record_at: datetime) -> None:
-        writes = [*reservation.settlement(), Update(record, outcome, if_updated_at=record_at)]
+        update = Update(record, {**outcome, **reservation.ended(outcome)}, if_updated_at=record_at)
         for attempt in range(_SETTLE_TRIES):
             try:
-                self.__store.commit(writes)
+                # A sum never keeps a cost from being stored: the last try goes without.
+                self.__store.commit([*reservation.settlement(sums=attempt + 1 < _SETTLE_TRIES), update])
             except (AlreadyExists, PreconditionFailed) as error:
                 document = self.__store.get(record)
                 if document is None or document.data.get("state") != "settled":

@@ -11,11 +11,11 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from ..billing.entitlements import Entitlements
 from ..errors import AlreadyExists, BudgetExceeded, Contention, FirelaunchError, PreconditionFailed, RateLimited
@@ -24,6 +24,7 @@ from ..scope import Scope
 from ..settings.plans import Plan
 from ..store.base import DELETE_FIELD, SERVER_TIME, Create, Document, DocumentStore, Increment, Update, Write
 from .call_records import CallLog, call_write, token_fields
+from .sums import Purposes, Tree, add_call, add_request, end_of, hour_of, hour_write, user_writes
 
 __all__ = ["Day", "Metering", "Quote", "Reservation"]
 
@@ -35,6 +36,9 @@ Counter = Literal["requests", "uploads"]
 _EXTEND_ATTEMPTS = 8
 _MOST_RECORDS = 400
 """The most calls whose records wait for the settlement, which has to fit into one commit."""
+
+_TIMES: Final = ("total_ms", "first_token_ms", "admission_ms", "store_ms", "tools_ms")
+"""The times in a request's record that the app's sums hold, besides those of its search and its calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,9 @@ class Reservation:
 
     If ``cheaper`` is set, the soft cap was reached and the plan's cheap model answers. ``held`` micro-dollars of the
     reservation are kept for costs besides the model's calls, until :meth:`add` books them. ``covered`` micro-dollars
-    are set aside for the calls that are being made. ``calls`` counts the calls that were booked.
+    are set aside for the calls that are being made. ``calls`` counts the calls that were booked. ``kind`` says what the
+    request is, and ``counted`` whether it counts toward those of the day. ``hours`` are those in which earlier tries of
+    the same request ended.
     """
 
     metering: Metering
@@ -108,10 +114,18 @@ class Reservation:
     tokens: TokenCounts = field(default_factory=TokenCounts)
     reused: int = 0
     calls: int = 0
+    kind: str = "turn"
+    counted: bool = True
+    hours: tuple[str, ...] = ()
     # A request that is sent again has the same id, and calls of its own.
     _run: str = field(default_factory=lambda: secrets.token_hex(4), repr=False)
-    _records: list[Write] = field(default_factory=list, repr=False)
+    _records: list[Create] = field(default_factory=list, repr=False)
     _settled: bool = False
+    _fact: dict[str, Any] | None = field(default=None, repr=False)
+    _model_seconds: float = field(default=0.0, repr=False)
+    _models: dict[int, str] = field(default_factory=dict, repr=False)
+    _retries: int = field(default=0, repr=False)
+    _fallbacks: int = field(default=0, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def cover(self, micro_usd: int) -> None:
@@ -124,7 +138,7 @@ class Reservation:
         with self._lock:
             if len(self._records) >= _MOST_RECORDS:
                 with suppress(AlreadyExists):  # an earlier try did commit, and its acknowledgement was lost
-                    self.metering.log.commit(self.scope, self._records)
+                    self.metering.log.commit(self.scope, [*self._records, *self._hour_writes(self._records, None)])
                 self._records = []
             total = self.committed + micro_usd
             if total > self.reserved:
@@ -179,23 +193,89 @@ class Reservation:
             "cached": self.reused > 0 and self.tokens == TokenCounts(),
         }
 
-    def settlement(self) -> list[Write]:
+    def ended(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Take down how the request ended, for the app's sums.
+
+        Args:
+            record: the fields that the request's record gets now.
+
+        Returns:
+            further fields for the record, from which the sums can be computed again.
+        """
+        usage, retrieval = record["usage"], record.get("retrieval")
+        hour = hour_of(self.metering.clock(), self.day)
+        times = {name: record[name] for name in _TIMES if record.get(name) is not None}
+        fact = {
+            "hour": hour,
+            "kind": self.metering.purposes.bounded(self.kind),
+            "plan": self.plan,
+            "end": end_of(record["outcome"], record["error"]),
+            "counted": self.counted,
+            "cached": usage["cached"],
+            "cheaper": usage["cheaper_model"],
+            "searched": retrieval is not None,
+            "empty": retrieval is not None and not retrieval["passages"],
+            "retries": self._retries,
+            "fallbacks": self._fallbacks,
+            **times,
+            "model_ms": round(self._model_seconds * 1000),
+        }
+        if retrieval is not None:
+            fact["retrieval_ms"] = retrieval["ms"]
+        self._fact = fact
+        return {f"sums.a{self._run}": fact, "hours": sorted({*self.hours, hour})}
+
+    def settlement(self, *, sums: bool = True) -> list[Write]:
         """Return the writes that replace the reservation with its cost, and store the records of its calls.
 
         Commit them together with the request's record: the record's precondition keeps them from being applied twice.
         What is booked after this is settled by itself.
+
+        Args:
+            sums: whether to add to the app's sums. The nightly job adds what is left out.
         """
         with self._lock:
             self._settled = True
-            return [self._payment(self.spent, self.tokens), *self._records]
+            writes: list[Write] = [self._payment(self.spent, self.tokens), *self._records]
+            if sums:
+                writes += self._hour_writes(self._records, self._fact)
+                writes += self._user_writes(self.spent, self.tokens, self.calls, int(self._fact is not None))
+            return writes
+
+    def _hour_writes(self, records: Sequence[Create], fact: Mapping[str, Any] | None) -> list[Write]:
+        trees: dict[str, Tree] = {}
+        for record in records:
+            add_call(trees.setdefault(record.data["hour"], {}), record.data)
+        if fact is not None:
+            add_request(trees.setdefault(fact["hour"], {}), fact)
+        return [hour_write(self.scope, hour, tree) for hour, tree in trees.items()]
+
+    def _user_writes(self, micro_usd: int, tokens: TokenCounts, calls: int, requests: int) -> list[Write]:
+        figures = {
+            "cost_micro_usd": micro_usd,
+            "input_tokens": tokens.input,
+            "cached_input_tokens": tokens.cached_input,
+            "output_tokens": tokens.output,
+            "calls": calls,
+            "requests": requests,
+        }
+        return [*user_writes(self.scope, self.day, figures)]
 
     def _record(self, call: FinishedCall) -> None:
         self.calls += 1
+        if call.step:  # an embedding model's calls have none
+            self._model_seconds += call.seconds
+            before = self._models.get(call.step)
+            self._retries += before == call.model
+            self._fallbacks += before not in {None, call.model}
+            self._models[call.step] = call.model
         self._records.append(self._record_of(call))
 
     def _record_of(self, call: FinishedCall) -> Create:
         call_id = f"{self.request_id}-{self._run}-{self.calls}"
-        return call_write(self.scope, call_id, self.request_id, call, self.metering.clock())
+        record = call_write(self.scope, call_id, self.request_id, call, self.metering.clock(), self.day, self.plan)
+        feature = self.metering.purposes.bounded(call.purpose)
+        return record if feature == call.purpose else Create(record.path, {**record.data, "feature": feature})
 
     def _payment(self, micro_usd: int, tokens: TokenCounts) -> Write:
         return Update(
@@ -216,7 +296,9 @@ class Reservation:
         record = self._record_of(call)
         try:
             # The record must be new, so the payment counts once.
-            self.metering.log.commit(self.scope, [self._payment(call.micro_usd, call.tokens), record])
+            writes = [self._payment(call.micro_usd, call.tokens), record, *self._hour_writes([record], None)]
+            writes += self._user_writes(call.micro_usd, call.tokens, 1, 0)
+            self.metering.log.commit(self.scope, writes)
         except AlreadyExists:
             return
         except FirelaunchError:
@@ -232,6 +314,7 @@ class Metering:
         clock: returns the current time, with its time zone.
         reservation_seconds: the time after which the reservation of a request that never settles expires.
         call_log: writes records of calls, where ``store`` reaches one user's part of the database alone.
+        purposes: those that this process tells apart in the app's sums.
     """
 
     store: DocumentStore
@@ -239,6 +322,7 @@ class Metering:
     clock: Callable[[], datetime]
     reservation_seconds: float
     call_log: CallLog | None = None
+    purposes: Purposes = field(default_factory=Purposes)
 
     @property
     def log(self) -> CallLog:
@@ -299,7 +383,7 @@ class Metering:
         if committed + chosen.micro_usd > limit.daily_usd:
             raise _no_budget(now)
         reservation = Reservation(
-            self, scope, request_id, day, chosen.model, plan, limit, chosen.micro_usd, cheaper=cheaper
+            self, scope, request_id, day, chosen.model, plan, limit, chosen.micro_usd, cheaper=cheaper, counted=counted
         )
         return reservation, self._write(reservation, usage, now, minute if counted else None)
 

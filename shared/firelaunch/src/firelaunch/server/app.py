@@ -42,6 +42,7 @@ from ..api import (
     memory,
     ops,
     ratings,
+    ops_sums,
     reference,
     search,
     tryout,
@@ -108,6 +109,7 @@ _NOUNS = (
     devices,
     memory,
     ops,
+    ops_sums,
     health,
     reference,
 )

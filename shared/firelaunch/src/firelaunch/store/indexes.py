@@ -51,6 +51,11 @@ class CompositeIndex:
 
 OWN_INDEXES: Final = (
     CompositeIndex("calls", ("uid", "-finished_at")),
+    CompositeIndex("user_sums", ("period", "-cost_micro_usd")),
+    CompositeIndex("requests", ("day", "-total_ms")),
+    CompositeIndex("requests", ("day", "-usage.cost_micro_usd")),
+    CompositeIndex("requests", ("day", "-settled_at")),
+    CompositeIndex("requests", ("day", "outcome", "-settled_at")),
     CompositeIndex("jobs", ("uid", "-created_at")),
     CompositeIndex("jobs", ("state", "-created_at")),
     CompositeIndex("requests", ("rating", "-rated_at")),

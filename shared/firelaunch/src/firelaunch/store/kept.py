@@ -24,7 +24,7 @@ Pattern = tuple[str, ...]
 SAMPLE: Final = Scope("kept-app", "kept-uid")
 """The app and the user with whose scopes :func:`built` builds paths."""
 
-_ARGUMENTS = ("kept-id", "1999-12-31", 4711, date(1999, 12, 31), True, False, ("kept-id",))
+_ARGUMENTS = ("kept-id", "1999-12-31", "1999-12-31T23", 4711, date(1999, 12, 31), True, False, ("kept-id",))
 """Arguments to try the methods of ``Scope`` with. All of them take ids, days, numbers or switches."""
 
 _OWN = frozenset({"record", "records"})

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -58,6 +59,9 @@ __all__ = ["Turns"]
 _LATEST = (Order("created_at", descending=True),)
 _LATEST_MESSAGES = 4
 """Messages to read at least where it matters which is a chat's latest; some of them may have been replaced."""
+
+_MOST_TRIES_KEPT = 50
+"""Earlier tries of a send whose figures its record keeps."""
 
 _GO_ON = (
     "Your answer was cut off. Go on exactly where it stopped, in the middle of a word if need be. Repeat nothing, and "
@@ -247,11 +251,16 @@ class Turns:
     ) -> TurnRun | Replay:
         grounding = Grounding(self._services.documents, send.scope, send.text)
         request = _Request(send, grounding, streamed, client, message, continuation)
-        return self._services.admission.run(send.scope.root, partial(self._admit, request))
+        began = time.monotonic()
+        run = self._services.admission.run(send.scope.root, partial(self._admit, request))
+        if isinstance(run, TurnRun):
+            run.begin_at(began)
+        return run
 
     def _admit(self, request: _Request) -> TurnRun | Replay:
-        day = self._services.metering.today()
+        day, began = self._services.metering.today(), time.monotonic()
         stored = self._read(request, day)
+        read_at = time.monotonic()
         decision = self._decide(request, stored)
         if isinstance(decision, Replay):
             return decision
@@ -263,9 +272,13 @@ class Turns:
         expires_at = send.at + timedelta(seconds=self._services.metering.reservation_seconds)
         # The write that reserves carries the precondition that nobody changed the user's day since it was read. If
         # somebody did, all of this commit fails and `admission` runs this method again.
+        ready_at = time.monotonic()
         stored_at = self._services.store.commit([reserve, *_writes(send, stored, reservation, expires_at)])
+        waited = read_at - began + time.monotonic() - ready_at
         checkpoints = Checkpoints(self._checkpointer, send.record, stored_at, expires_at)
-        return self._run(request, send, stored, prompt, reservation, checkpoints)
+        run = self._run(request, send, stored, prompt, reservation, checkpoints)
+        run.store_seconds = waited
+        return run
 
     def _read(self, request: _Request, day: str) -> _Stored:
         """Read the documents that admission and the prompt need, in one round trip."""
@@ -399,6 +412,8 @@ class Turns:
             send.scope, day, Day.of(stored.usage), plan, send.request_id, *quotes
         )
         reservation.held = search_cost
+        if stored.record is not None:
+            reservation.hours = tuple(stored.record.data.get("hours", ()))
         return reservation, reserve
 
     def _run(
@@ -507,6 +522,8 @@ def _writes(send: Send, stored: _Stored, reservation: Reservation, expires_at: d
         return [*writes, Create(send.record, {**data, "created_at": send.at})]
     # The earlier try may have left its checkpoints and a request to stop; nothing of it is meant for this one.
     cleared = dict.fromkeys(("partial", "stop", "abandoned", "cancelled"), DELETE_FIELD)
+    if len(stored.record.data.get("sums", ())) >= _MOST_TRIES_KEPT:
+        cleared["sums"] = DELETE_FIELD
     return [*writes, Update(send.record, {**data, **cleared}, if_updated_at=stored.record.update_time)]
 
 

@@ -83,12 +83,35 @@ class Replay:
 
 
 @dataclass(slots=True)
+class ToolTime:
+    """How long an answer waited for tools: the seconds in which at least one ran."""
+
+    seconds: float = 0.0
+    _running: set[str] = field(default_factory=set)
+    _since: float = 0.0
+
+    def note(self, use: ToolUse) -> None:
+        """Take down that a tool has started, or ended."""
+        if use.waits:
+            return
+        if not use.done:
+            self._since = self._since if self._running else time.monotonic()
+            self._running.add(use.id)
+        elif use.id in self._running:
+            self._running.discard(use.id)
+            if not self._running:
+                self.seconds += time.monotonic() - self._since
+
+
+@dataclass(slots=True)
 class TurnRun:
     """A message that was admitted and stored. Call ``events()`` once to answer it.
 
     Attributes:
         begun: the answer as it was stored, if this run goes on with it.
         so_far: the messages that tell the model so.
+        admission_seconds: how long it took to admit the message.
+        store_seconds: how much of that went into the database's answers.
     """
 
     services: Services
@@ -107,9 +130,12 @@ class TurnRun:
     begun: Document | None = None
     so_far: tuple[Message, ...] = ()
     outlives: float | None = None
+    admission_seconds: float = 0.0
+    store_seconds: float = 0.0
     _noted_left: bool = False
     _transcript: Transcript = field(default_factory=Transcript)
     _tools: dict[str, ToolUse] = field(default_factory=dict)
+    _tool_time: ToolTime = field(default_factory=ToolTime)
     _started_at: float = field(default_factory=time.monotonic)
     _began: datetime = field(default_factory=lambda: BEGAN.get() or datetime.now(UTC))
     _first_token_at: float | None = None
@@ -122,6 +148,10 @@ class TurnRun:
             self.client.goes_on = self.goes_on
         if self.begun is not None:
             self._take_up(message_view(self.begun.id, self.begun.data))
+
+    def begin_at(self, began: float) -> None:
+        """Count the time of the turn from ``began`` (of the monotonic clock), when its admission began."""
+        self.admission_seconds, self._started_at = self._started_at - began, began
 
     def _take_up(self, answer: dict[str, Any]) -> None:
         """Take what the client has of the answer into the transcript, for followers and for the stored answer."""
@@ -277,6 +307,7 @@ class TurnRun:
     def _tool_events(self, use: ToolUse) -> list[ToolCalled | ToolAsked | ToolReturned]:
         """Return the events of a tool call's start or end, and keep the call for the stored answer."""
         self._tools[use.id] = use
+        self._tool_time.note(use)
         if use.done:
             return [ToolReturned(use.id, use.name, use.output, use.error)]
         return [ToolCalled(use.id, use.name, use.input), *([ToolAsked(use.id, use.name)] if use.waits else [])]
@@ -347,7 +378,7 @@ class TurnRun:
     ) -> dict[str, Any]:
         now = time.monotonic()
         first = None if self._first_token_at is None else round((self._first_token_at - self._started_at) * 1000)
-        return {
+        record = {
             "state": "settled",
             "outcome": outcome,
             "finish": finish,
@@ -357,10 +388,14 @@ class TurnRun:
             "retrieval": self.turn.grounding.report(),
             "first_token_ms": first,
             "total_ms": round((now - self._started_at) * 1000),
+            "admission_ms": round(self.admission_seconds * 1000),
+            "store_ms": round(self.store_seconds * 1000),
+            "tools_ms": round(self._tool_time.seconds * 1000),
             "partial": DELETE_FIELD,
             "stop": DELETE_FIELD,
             "settled_at": SERVER_TIME,
         }
+        return record | self.reservation.ended(record)
 
     def _chat_writes(self, answer: dict[str, Any]) -> list[Write]:
         changes: dict[str, Any] = {"updated_at": self.services.clock(), **ends(self.send)}
@@ -382,7 +417,9 @@ class TurnRun:
             fields = {**outcome, "abandoned": True} if self.checkpoints.abandoned else outcome
             record = Update(self.send.record, fields, if_updated_at=self.checkpoints.updated_at)
             try:
-                self.services.store.commit([*self.reservation.settlement(), record, *chat])
+                # A sum never keeps an answer from being stored: the last try goes without.
+                payment = self.reservation.settlement(sums=failures + 1 < _SETTLE_TRIES)
+                self.services.store.commit([*payment, record, *chat])
                 return
             except NotFound:
                 # The chat was deleted during its answer. The answer's cost is owed all the same.
@@ -412,8 +449,9 @@ class TurnRun:
         """Settle the cost of an answer that cannot be stored, such as one that is too large for a document."""
         if not self._is_settled():
             failed = {**outcome, "outcome": "failed", "error": StoreError.code}
+            failed |= self.reservation.ended(failed)
             record = Update(self.send.record, failed, if_updated_at=self.checkpoints.updated_at)
-            self.services.store.commit([*self.reservation.settlement(), record])
+            self.services.store.commit([*self.reservation.settlement(sums=False), record])
 
     def _is_settled(self) -> bool:
         """Return whether an earlier try did commit and its acknowledgement was lost.

@@ -135,7 +135,8 @@ class Erasure:
             StoreError, IndexFailed, BillingError: a service could not be reached. Run the erasure again.
         """
         user = self.store.scope.of(uid)
-        self.store.commit([Set(user.erasure(), {"delete_at": self.clock() + timedelta(days=_KEPT_DAYS)})])
+        now = self.clock()
+        self.store.commit([Set(user.erasure(), {"begun_at": now, "delete_at": now + timedelta(days=_KEPT_DAYS)})])
         step("counting")
         before = self.report(uid)
         for number in range(_PASSES):

@@ -66,6 +66,7 @@ def kept_elsewhere(user: Scope, user_fields: Sequence[UserField]) -> tuple[KeptD
         KeptDocuments(Query(f"{root}/jobs", where=own, limit=_PAGE)),
         KeptDocuments(Query(f"{root}/requests", where=own, limit=_PAGE)),
         KeptDocuments(Query(f"{root}/calls", where=own, limit=_PAGE)),
+        KeptDocuments(Query(f"{root}/user_sums", where=own, limit=_PAGE)),
         KeptDocuments(Query(f"{root}/billing_events", where=own, limit=_PAGE)),
         KeptDocuments(Query(f"{root}/device_owners", where=own, limit=_PAGE), exported=False),
         KeptDocuments(Query(f"{root}/sources", where=own, limit=_PAGE), exported=False),

@@ -1,0 +1,175 @@
+"""Compute the app's sums again from the records of calls and requests, and fold the hours of a day into one document.
+
+The nightly job does both (:mod:`firelaunch.worker.tasks.rollup`). A commit stores a cost, its records and its sums
+together or not at all, so there is something to repair only where a commit went without its sums, or where somebody
+changed documents by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from ..errors import AlreadyExists, Contention, NotFound, PreconditionFailed
+from ..scope import Scope
+from ..store.base import Create, Delete, Document, DocumentStore, Filter, Query, Update, Verify, Write
+from .sum_reports import hours_of_day, merged, point_of
+from .sums import Tree, add_call, add_request, added, hour_write, sum_paths, user_writes
+
+__all__ = ["PAID", "folded_fields", "is_final", "recount", "repair_user"]
+
+PAID: Final = ("cost_micro_usd", "input_tokens", "cached_input_tokens", "output_tokens")
+"""What a user's day and the sums of users both hold."""
+
+_PAGE = 200
+_TRIES = 4
+_MOST_CELLS = 1_000
+"""Cells of calls in the document of a day; all others are one. They stay below 400 kB."""
+
+_LATE = timedelta(minutes=15)
+"""How much later than its reservation allows a settlement may come, as after several tries."""
+
+
+def is_final(hour: str, now: datetime, reservation_seconds: float) -> bool:
+    """Return whether whatever ended in an hour has been settled by now."""
+    end = datetime.strptime(hour, "%Y-%m-%dT%H").replace(tzinfo=UTC) + timedelta(hours=1, seconds=reservation_seconds)
+    return end + _LATE <= now
+
+
+def recount(store: DocumentStore, app: Scope, hour: str, check: Callable[[], None] = lambda: None) -> bool:
+    """Compute the sums of an hour from its records, and replace what is stored if it differs.
+
+    The documents are read before the records, and replaced only if nobody changed them meanwhile. So what settles
+    during the recount is never lost. Records of users who were erased since are gone: then figures are only raised.
+
+    Args:
+        check: is called between pages. Its errors pass through.
+
+    Returns:
+        whether the sums were replaced.
+    """
+    paths = sum_paths(app, [hour])
+    for _ in range(_TRIES):
+        documents = store.get_many(paths)
+        counted = _counted(store, app, hour, check)
+        stored = merged(documents)
+        if _erased_since(store, app, hour):
+            counted = _higher(stored, counted)
+        if counted == stored:
+            return False
+        try:
+            store.commit(_replacing(app, hour, dict(zip(paths, documents, strict=True)), counted))
+        except (AlreadyExists, Contention, NotFound, PreconditionFailed):
+            continue
+        return True
+    return False
+
+
+def repair_user(store: DocumentStore, user: Scope, day: str, total: Document | None, usage: Document) -> bool:
+    """Make a user's sums of a day, and of its month, what the user's document of the day says.
+
+    Args:
+        total: the sums of the day, as they were read before ``usage``.
+
+    Returns:
+        whether they differed.
+    """
+    paid = {name: int(usage.data.get(name, 0)) for name in PAID}
+    data: Mapping[str, Any] = {} if total is None else total.data
+    lacking = {name: paid[name] - int(data.get(name, 0)) for name in PAID}
+    if not any(lacking.values()):
+        return False
+    of_day, of_month = user_writes(user, day, lacking)
+    path = user.user_sum(day)
+    repair: list[Write] = [Create(path, {**of_day.data, **paid})] if total is None else []
+    if total is not None:
+        repair = [Update(path, paid, if_updated_at=total.update_time)]
+    try:
+        store.commit([*repair, of_month])
+    except (AlreadyExists, NotFound, PreconditionFailed):
+        return False  # somebody was at work for the user: the next night's job looks again
+    return True
+
+
+def folded_fields(store: DocumentStore, app: Scope, day: str, now: datetime, reservation_seconds: float) -> Tree:
+    """Return the fields of a day's document that hold the sums of those of its hours that are final."""
+    every = hours_of_day(day)
+    hours = [hour for hour in every if is_final(hour, now, reservation_seconds)]
+    documents = store.get_many(sum_paths(app, hours))
+    shards = len(documents) // len(hours) if hours else 0
+    trees = [merged(documents[number * shards : (number + 1) * shards]) for number in range(len(hours))]
+    through = every[len(hours)] if len(hours) < len(every) else f"{day}T24"
+    points = {f"h{hour[11:]}": point_of(tree) for hour, tree in zip(hours, trees, strict=True) if tree}
+    return {"sums": _bounded(added(trees)), "hours": points, "through": through}
+
+
+def _counted(store: DocumentStore, app: Scope, hour: str, check: Callable[[], None]) -> Tree:
+    tree: Tree = {}
+    for call in _calls(store, app, hour, check):
+        add_call(tree, call.data)
+    for request in _requests(store, app, hour, check):
+        for fact in request.data.get("sums", {}).values():
+            if fact["hour"] == hour:
+                add_request(tree, fact)
+    return tree
+
+
+def _calls(store: DocumentStore, app: Scope, hour: str, check: Callable[[], None]) -> Iterator[Document]:
+    after: list[Any] | None = None
+    while True:
+        page = store.query(Query(app.calls(), where=(Filter("hour", "==", hour),), limit=_PAGE, after=after))
+        yield from page
+        if len(page) < _PAGE:
+            return
+        check()
+        after = [page[-1].id]
+
+
+def _requests(store: DocumentStore, app: Scope, hour: str, check: Callable[[], None]) -> Iterator[Document]:
+    after: list[Any] | None = None
+    while True:
+        ended = (Filter("hours", "array_contains", hour),)
+        page = store.query(Query(app.requests(), where=ended, limit=_PAGE, after=after))
+        yield from page
+        if len(page) < _PAGE:
+            return
+        check()
+        after = [page[-1].id]
+
+
+def _erased_since(store: DocumentStore, app: Scope, hour: str) -> bool:
+    start = datetime.strptime(hour, "%Y-%m-%dT%H").replace(tzinfo=UTC)
+    erasures = Query(f"apps/{app.app_id}/erasures", where=(Filter("begun_at", ">=", start),), limit=1)
+    return bool(store.query(erasures))
+
+
+def _higher(one: Mapping[str, Any], other: Mapping[str, Any]) -> Tree:
+    return {
+        name: _higher(one.get(name, {}), other.get(name, {}))
+        if isinstance(one.get(name, other.get(name)), Mapping)
+        else max(one.get(name, 0), other.get(name, 0))
+        for name in {**one, **other}
+    }
+
+
+def _replacing(app: Scope, hour: str, documents: Mapping[str, Document | None], tree: Tree) -> list[Write]:
+    """Return the writes that put ``tree`` in the place of an hour's documents, if these are as they were read."""
+    figures = {name: tree.get(name, {}) for name in ("calls", "requests", "times")}
+    fields = {**hour_write(app, hour, {}).data, **figures}
+    (first, document), *others = documents.items()
+    writes: list[Write] = [
+        Create(first, fields) if document is None else Update(first, fields, if_updated_at=document.update_time)
+    ]
+    for path, other in others:
+        writes.append(Verify(path, None) if other is None else Delete(path, if_updated_at=other.update_time))
+    return writes
+
+
+def _bounded(tree: Tree) -> Tree:
+    calls: Mapping[str, Mapping[str, int]] = tree.get("calls", {})
+    if len(calls) <= _MOST_CELLS:
+        return tree
+    dearest = sorted(calls.items(), key=lambda item: -item[1].get("cost_micro_usd", 0))
+    rest = added({"calls": {"|".join(["other"] * 5): figures}} for _, figures in dearest[_MOST_CELLS:])
+    return {**tree, **added([{"calls": dict(dearest[:_MOST_CELLS])}, rest])}
