@@ -20,9 +20,9 @@ __all__ = [
     "FIGURES",
     "MOST_DAYS",
     "MOST_READS",
-    "SumReport",
-    "SumReader",
     "HourRange",
+    "SumReader",
+    "SumReport",
     "dearest_users",
     "hours_of_day",
     "merged",
@@ -80,7 +80,7 @@ class HourRange:
     @classmethod
     def of(cls, start: datetime, end: datetime, now: datetime) -> HourRange:
         """Return the hours from ``start`` to ``end``, or their whole days if there are many or they are long ago."""
-        start, end = _floor(start), _ceiling(min(end, now + timedelta(hours=1)))
+        start, end = _floor(start), _ceiling(end) if end < now else _floor(now) + timedelta(hours=1)
         if end - start > _BY_HOUR_MOST or now - start > timedelta(days=_BY_HOUR_DAYS):
             start, end = _midnight(start), _midnight(end + timedelta(days=1, microseconds=-1))
         return cls(start, end)
@@ -197,7 +197,9 @@ class SumReader:
     def _today(self) -> str:
         return self._now.date().isoformat()
 
-    def _unread(self, window: HourRange, folded: Mapping[str, Document | None]) -> tuple[dict[str, list[str]], list[str]]:
+    def _unread(
+        self, window: HourRange, folded: Mapping[str, Document | None]
+    ) -> tuple[dict[str, list[str]], list[str]]:
         """Return the hours to read by day, and the days for which there are too many."""
         left = MOST_READS - len(folded)
         now = self._now.strftime("%Y-%m-%dT%H")
