@@ -107,7 +107,17 @@ def test_every_kind_of_document_that_expires_has_a_ttl_policy_and_nothing_else_h
     expiring = collections_with(EXPIRES, after_one_of_each(tmp_path))
     policies = [item for item in INDEXES["fieldOverrides"] if item.get("ttl")]
 
-    assert expiring == {"requests", "calls", "sums", "user_sums", "invites", "jobs", "items", "billing_events", "erasures"}
+    assert expiring == {
+        "requests",
+        "calls",
+        "sums",
+        "user_sums",
+        "invites",
+        "jobs",
+        "items",
+        "billing_events",
+        "erasures",
+    }
     assert expiring == {item["collectionGroup"] for item in policies}
     assert all(item["fieldPath"] == EXPIRES and item["indexes"] == [] for item in policies), "a time that only grows"
 

@@ -71,7 +71,7 @@ def site(make_site: MakeSite) -> Site:
 
 
 def test_todays_figures_are_there_today(site: Site, model: ModelServer) -> None:
-    model.replies = [Reply(usage=(100, 20, 30))]
+    model.script = [Reply(usage=(100, 20, 30))]
     site.ask("ada")
     spent = site.see("/v1/ops/requests")["items"][0]["usage"]["cost_micro_usd"]
     assert spent > 0
@@ -91,7 +91,7 @@ def test_a_day_that_was_folded_has_the_figures_that_its_hours_had(site: Site, mo
     """Before it is folded, while a part of it is, and after; by the hour and by the day."""
     for hour in range(3):
         site.now = NOW + timedelta(hours=hour)
-        model.replies = [Reply(usage=(10 + hour, 0, 3))]
+        model.script = [Reply(usage=(10 + hour, 0, 3))]
         site.ask("ada")
     site.now = NOW + timedelta(days=1, hours=2)
     path = "/v1/ops/sums?from=2026-03-01&to=2026-03-02&step="
@@ -112,7 +112,7 @@ def test_a_day_that_was_folded_has_the_figures_that_its_hours_had(site: Site, mo
 def test_a_message_that_is_sent_again_after_a_failure_counts_as_two_requests_after_a_recount_too(
     site: Site, model: ModelServer
 ) -> None:
-    model.replies = [Fault(400), Reply()]
+    model.script = [Fault(400), Reply()]
     assert site.ask("ada", "key").status_code >= 400
     site.now += timedelta(hours=1)
     assert site.ask("ada", "key").status_code == 200
@@ -127,7 +127,7 @@ def test_a_message_that_is_sent_again_after_a_failure_counts_as_two_requests_aft
 
 
 def test_requests_are_listed_by_what_is_asked_for(site: Site, model: ModelServer) -> None:
-    model.replies = [Reply(usage=(10, 0, 3)), Reply(usage=(900, 0, 90)), Fault(400)]
+    model.script = [Reply(usage=(10, 0, 3)), Reply(usage=(900, 0, 90)), Fault(400)]
     for uid in ("ada", "bob", "eve"):
         site.ask(uid)
         site.now += timedelta(minutes=1)
