@@ -21,6 +21,7 @@ __all__ = [
     "FeatureMissing",
     "Fenced",
     "FetchRefused",
+    "FileNotTaken",
     "FirelaunchError",
     "Forbidden",
     "IdempotencyMismatch",
@@ -132,6 +133,14 @@ class TooLarge(BadRequest):
     code = "too_large"
     status = 413
     message = "The request is too large."
+
+
+class FileNotTaken(BadRequest):
+    """A file in a message of a type, or for a model, that is not taken. The message names what is."""
+
+    code = "file_not_taken"
+    status = 415
+    message = "None of this app's models takes such files."
 
 
 class DocumentUnreadable(FirelaunchError):

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import AnswerFiltered, ModelError, ModelRefused, ModelUnavailable, OutputLimitReached
+from firelaunch.llm.attachments import Attachment
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.claude import ClaudeProvider, ClaudeWithKey
 from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
 from firelaunch.llm.providers.openai_responses import OpenAIResponsesProvider
 from firelaunch.llm.providers.vertex import vertex_provider
-from firelaunch.llm.types import FinishedCall, Image, Message, Provider, TokenCounts
+from firelaunch.llm.types import FinishedCall, Message, Provider, TokenCounts
 from firelaunch.testing.claude import ClaudeReply, ClaudeServer
 from firelaunch.testing.gemini import GeminiReply, GeminiServer
 from firelaunch.testing.http import HttpAnswer
@@ -257,15 +258,15 @@ def test_a_long_stream_loses_no_word(served: Served) -> None:
 
 
 def test_images_of_the_message_and_of_the_history_arrive_beside_their_texts(served: Served, streamed: bool) -> None:
-    first, second = Image("image/png", PNG + b"1"), Image("image/jpeg", JPEG)
+    first, second = Attachment("image/png", PNG + b"1"), Attachment("image/jpeg", JPEG)
     history: list[Message] = [
-        {"role": "user", "content": "Look.", "images": [first]},
+        {"role": "user", "content": "Look.", "attachments": [first]},
         {"role": "assistant", "content": "Yes?"},
         {"role": "user", "content": "And this?"},
     ]
     served.will(Answer())
     session = served.session(streamed=streamed)
-    session.images = (second,)
+    session.attachments = (second,)
     list(session.stream(history))
     body = json.dumps(served.bodies[0])
     places = [body.index(part) for part in ("Look.", first.base64, "Yes?", "And this?", second.base64)]

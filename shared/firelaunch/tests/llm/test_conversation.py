@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from firelaunch.llm.attachments import Attachment
 from firelaunch.llm.conversation import alternating
-from firelaunch.llm.types import Image, Message, ToolCall
+from firelaunch.llm.types import Message, ToolCall
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +28,7 @@ PLAIN = st.tuples(st.sampled_from(["system", "user", "assistant"]), TEXTS).map(
     lambda both: [{"role": both[0], "content": both[1]}]
 )
 PICTURES = st.tuples(TEXTS, st.binary(min_size=1, max_size=2)).map(
-    lambda both: [{"role": "user", "content": both[0], "images": [Image("image/png", both[1])]}]
+    lambda both: [{"role": "user", "content": both[0], "attachments": [Attachment("image/png", both[1])]}]
 )
 PROMPTS = st.lists(st.one_of(PLAIN, PLAIN, PICTURES, tool_steps())).map(
     lambda lists: [each for inner in lists for each in inner]
@@ -35,7 +36,7 @@ PROMPTS = st.lists(st.one_of(PLAIN, PLAIN, PICTURES, tool_steps())).map(
 
 
 def images(messages: Any) -> list[Any]:
-    return [image for message in messages for image in message.get("images", ())]
+    return [image for message in messages for image in message.get("attachments", ())]
 
 
 def texts(messages: Any, role: str) -> list[str]:
@@ -55,7 +56,7 @@ def test_roles_alternate_and_no_word_is_lost(prompt: list[Message]) -> None:
         assert before["role"] != after["role"] or before["role"] == "tool"
         assert bool(before.get("calls")) == (after["role"] == "tool" and before["role"] != "tool")
     assert all(
-        message["content"].strip() or message.get("calls") or message.get("images")
+        message["content"].strip() or message.get("calls") or message.get("attachments")
         for message in spoken
         if message["role"] != "tool"
     )

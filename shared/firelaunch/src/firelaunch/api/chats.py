@@ -11,10 +11,20 @@ from pydantic import BaseModel, Field, model_validator
 
 from ..chats.events import Done, Event, Failed, Paused, sse
 from ..errors import AlreadyExists, BadRequest, Conflict, FirelaunchError, InvalidCursor, InvalidId, NotFound, TooLarge
+from ..llm.attachments import KINDS
 from ..llm.finish import Finish
 from ..turns.approvals import Decision
-from ..turns.images import MOST_IMAGES, NO_IMAGES, MessageImages, delete_images, image_file, images_of_urls
+from ..turns.attachments import (
+    MOST_ATTACHMENTS,
+    NO_ATTACHMENTS,
+    MessageAttachments,
+    attachment_file,
+    attachments_of_urls,
+    delete_attachments,
+)
+from ..turns.file_contents import FileLimits
 from ..turns.send import ClientMessage, Continuation, is_message_id
+from ..turns.uploaded_files import UploadedFiles
 from .base import (
     KEY_HEADER,
     Body,
@@ -33,11 +43,11 @@ from .base import (
 )
 from .examples import CHAT, QUESTION, REPLY, REQUEST, STREAM, USED
 from .ratings import RatingAnswer
-from .refusals import OF_A_CHAT, OF_A_TURN, OF_IMAGES, errors
+from .refusals import OF_A_CHAT, OF_A_TURN, OF_FILES, errors
 from .routes import Routes
 from .search import SourceAnswer
 
-__all__ = ["ChatPage", "TurnUsage", "api", "message_images", "text_within_limit", "whole"]
+__all__ = ["ChatPage", "TurnUsage", "api", "file_limits", "message_attachments", "text_within_limit", "whole"]
 
 
 class NewChat(Body):
@@ -64,9 +74,11 @@ class ToolDecision(Body):
 
 
 class NewFile(Body):
-    """An image in a message."""
+    """A file in a message: an image, a PDF, a recording or a text."""
 
-    url: str = Field(description="data:image/png;base64,…, or the id of an image that the chat has.")
+    url: str = Field(
+        description="`data:image/png;base64,…`, or the id of an upload (`POST /v1/files`) or of a file of the chat."
+    )
     filename: str = Field(default="", max_length=200)
 
 
@@ -78,7 +90,9 @@ class NewMessage(Body):
         default=None, min_length=1, description="At most limits.message_characters characters. Left out to continue."
     )
     files: list[NewFile] = Field(
-        default=[], max_length=MOST_IMAGES, description="PNG, JPEG or WebP images, of limits.image_bytes each at most."
+        default=[],
+        max_length=MOST_ATTACHMENTS,
+        description="Images (PNG, JPEG, WebP), PDFs, a recording (WAV, MP3), and texts (plain, Markdown, CSV).",
     )
     replaces: str | None = Field(
         default=None,
@@ -132,8 +146,8 @@ class ToolUse(BaseModel):
     )
 
 
-class MessageImage(BaseModel):
-    """An image of a user's message; `GET /v1/chats/{id}/files/{file}` has its content."""
+class MessageFile(BaseModel):
+    """A file of a user's message; `GET /v1/chats/{id}/files/{file}` has its content."""
 
     id: str
     media_type: str
@@ -178,7 +192,7 @@ class Message(BaseModel):
         default=None, description="What the model thought before it answered, if the app shows it."
     )
     tools: list[ToolUse] | None = Field(default=None, description="The tools that were called, in order.")
-    images: list[MessageImage] | None = Field(default=None, description="The images of a user's message.")
+    files: list[MessageFile] | None = Field(default=None, description="The files of a user's message.")
     rating: RatingAnswer | None = Field(default=None, description="The user's rating of an answer.")
     replaced: bool = Field(default=False, description="Whether an edit or a new answer has replaced it.")
 
@@ -234,7 +248,7 @@ def index(query: PageQuery) -> dict[str, Any]:
 
 @api.post(
     "/chats/<id>/messages",
-    responses={200: Answer, **errors(*OF_A_TURN, Conflict, *OF_IMAGES)},
+    responses={200: Answer, **errors(*OF_A_TURN, Conflict, *OF_FILES)},
     operation_id="sendMessage",
     summary="Send a message",
     description="Answers as JSON, or with `Accept: text/event-stream` as server-sent events. An error after the "
@@ -258,13 +272,15 @@ def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
         if not is_message_id(body.replaces):
             raise NotFound
         edit, text = body.text is not None or bool(body.files), text_within_limit(body.text or "")
-        images = message_images(path.id, [(file.url, file.filename) for file in body.files])
-        message = ClientMessage(path.id, body.replaces, text, regenerate=not edit, edit=edit, images=images, key=key)
+        attachments = message_attachments(path.id, [(file.url, file.filename) for file in body.files])
+        message = ClientMessage(
+            path.id, body.replaces, text, regenerate=not edit, edit=edit, attachments=attachments, key=key
+        )
         run = turns.begin_named(caller(), message, connection, streamed=streamed)
     else:
         text = text_within_limit(body.text or "")
-        images = message_images(path.id, [(file.url, file.filename) for file in body.files])
-        run = turns.begin(caller(), path.id, text, key, streamed=streamed, client=connection, images=images)
+        attachments = message_attachments(path.id, [(file.url, file.filename) for file in body.files])
+        run = turns.begin(caller(), path.id, text, key, streamed=streamed, client=connection, attachments=attachments)
     return event_stream(sse(run.events(), connection)) if streamed else whole(run.events())
 
 
@@ -298,23 +314,23 @@ def change(path: Path, body: ChatChange) -> dict[str, Any]:
 class FilePath(Path):
     """A path's parameters."""
 
-    file: str = Field(description="The image's id.", json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,64}$"})
+    file: str = Field(description="The file's id.", json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,64}$"})
 
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-_IMAGE = {"description": "The image.", "content": dict.fromkeys(("image/png", "image/jpeg", "image/webp"), _BINARY)}
+_FILE = {"description": "The file.", "content": dict.fromkeys(KINDS, _BINARY)}
 
 
 @api.get(
     "/chats/<id>/files/<file>",
-    responses={200: _IMAGE, **errors(InvalidId, NotFound)},
+    responses={200: _FILE, **errors(InvalidId, NotFound)},
     operation_id="getChatFile",
-    summary="Fetch an image of a message",
+    summary="Fetch a file of a message",
 )
-def fetch_image(path: FilePath) -> Response:
-    """Fetch an image of a message."""
+def fetch_file(path: FilePath) -> Response:
+    """Fetch a file of a message."""
     files = services().files.within(caller().scope)
-    return file_response(files, image_file(files, path.id, path.file).id)
+    return file_response(files, attachment_file(files, path.id, path.file).id)
 
 
 @api.delete(
@@ -325,25 +341,32 @@ def fetch_image(path: FilePath) -> Response:
 )
 def delete(path: Path) -> tuple[str, int]:
     """Delete a chat and its messages."""
-    delete_images(services(), caller().scope, path.id)
+    delete_attachments(services(), caller().scope, path.id)
     services().chats.delete(caller().scope, path.id)
     return "", 204
 
 
-def message_images(chat_id: str, urls: Sequence[tuple[str, str]]) -> MessageImages:
-    """Return the images of a message, given as URLs and names.
+def message_attachments(chat_id: str, urls: Sequence[tuple[str, str]]) -> MessageAttachments:
+    """Return the files of a message, given as URLs and names.
 
     Raises:
-        BadRequest, TooLarge, NotFound, NoUploadRoom: as :func:`~firelaunch.turns.images.images_of_urls` says.
+        BadRequest, FileNotTaken, DocumentUnreadable, TooLarge, NotFound, NoUploadRoom: as
+            :func:`~firelaunch.turns.attachments.attachments_of_urls` says.
     """
     if not urls:
-        return NO_IMAGES
-    most = services().settings.limits.image_bytes
+        return NO_ATTACHMENTS
     caller().scope.chat(chat_id)  # refuses an id that is none
-    files, room = services().files.within(caller().scope), backend().turns.image_room
-    images = images_of_urls(files, room, chat_id, urls, most)
-    leave_place()  # the images have room of their own, and the body is gone when the view is
-    return images
+    files, room = services().files.within(caller().scope), backend().turns.attachment_room
+    uploads = UploadedFiles(files, services().clock)
+    attachments = attachments_of_urls(files, uploads, room, chat_id, urls, file_limits(), services().gateway)
+    leave_place()  # the files have room of their own, and the body is gone when the view is
+    return attachments
+
+
+def file_limits() -> FileLimits:
+    """Return the most bytes of a message's files."""
+    limits = services().settings.limits
+    return FileLimits(limits.image_bytes, limits.attachment_bytes)
 
 
 def text_within_limit(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -13,13 +14,14 @@ from typing import Any
 
 from flask import Response, g, request
 from pydantic import BaseModel, PydanticSchemaGenerationError
+from werkzeug.exceptions import ClientDisconnected
 from werkzeug.routing import Map, Rule
 
 from ..errors import NoUploadRoom, RateLimited, SettingsError, TooLarge
 from ..identity import Caller
 from ..settings.app import Settings
 from ..slots import Pace, Room, Slots
-from ..turns.images import MOST_IMAGES
+from ..turns.attachments import MOST_ATTACHMENTS
 from .base import admins_only, backend, caller, data, need_feature
 from .routes import Route, Routes, place_of
 
@@ -29,8 +31,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _VERSION = re.compile(r"v\d+")
 """The first segment of this version of firelaunch's API, and of those to come."""
 
-_WITH_IMAGES = frozenset({"chats.send", "ui.send"})
-"""Routes whose bodies may hold images."""
+_WITH_FILES = frozenset({"chats.send", "ui.send"})
+"""Routes whose bodies may hold files."""
 
 _OURS = frozenset({"exports.download", "mcp.metadata", "mcp.metadata_of_mcp"})
 """Endpoints of firelaunch's own that need no token, and share the bounds of an app's public routes."""
@@ -41,11 +43,11 @@ _ARGUMENTS = frozenset({"body", "query", "path", "form", "header", "cookie", "ra
 _NO_PLACE = ExitStack()
 
 _BODIES = 40_000_000
-"""Bytes of messages' bodies with images that are read at a time. Each is in memory three times while it is read."""
+"""Bytes of messages' bodies with files that are read at a time. Each is in memory three times while it is read."""
 
 
 def _no_room() -> NoUploadRoom:
-    return NoUploadRoom("Too many images arrive just now. Try again.", retry_after=2)
+    return NoUploadRoom("Too many files arrive just now. Try again.", retry_after=2)
 
 
 _BODY_BYTES = 31 * 2**20
@@ -115,8 +117,8 @@ class OwnRoutes:
         """
         route = self._by_endpoint.get(request.endpoint or "")
         public = self.is_public(request.endpoint)
-        if request.endpoint in _WITH_IMAGES:
-            self._make_room_for_images()
+        if request.endpoint in _WITH_FILES:
+            self._make_room_for_files()
         if route is None and not public:
             return
         user = "" if public else caller().uid
@@ -130,20 +132,25 @@ class OwnRoutes:
             if not public:
                 place.enter_context(backend().uploads.place(caller().scope))
 
-    def _make_room_for_images(self) -> None:
+    def _make_room_for_files(self) -> None:
         """Let a message's body be larger than others, if it is, and hold a place for it."""
-        if (request.content_length or 0) <= self._limits.body_bytes:
+        usual, size = self._limits.body_bytes, request.content_length
+        chunked = size is None and request.environ.get("wsgi.input_terminated")
+        if chunked:
+            size = _peeked(request.environ, usual + 1)
+        if (size or 0) <= usual:
             return
-        most = self._limits.body_bytes + MOST_IMAGES * (self._limits.image_bytes * 4 // 3 + 4)
-        if (request.content_length or 0) > most:
+        files = max(MOST_ATTACHMENTS * self._limits.image_bytes, self._limits.attachment_bytes)
+        most = min(usual + files * 4 // 3 + 4 * MOST_ATTACHMENTS, _BODY_BYTES)
+        if (size or 0) > most:
             raise TooLarge(
-                f"A message takes {MOST_IMAGES} images of {self._limits.image_bytes:,} bytes each, so its body has at "
-                f"most {most:,} bytes. Send smaller ones."
+                f"A message with files has a body of at most {most:,} bytes (limits.image_bytes and "
+                "limits.attachment_bytes). Put larger ones up first: POST /v1/files."
             )
         request.max_content_length = most + 1
         g.place = place = ExitStack()
         place.enter_context(backend().uploads.place(caller().scope))
-        place.enter_context(self._bodies.held(request.content_length or 0))
+        place.enter_context(self._bodies.held(most if chunked else size or 0))
 
     def place_of_user(self, user: Caller) -> AbstractContextManager[None]:
         """Hold a place for other work of the app's own that a user asks for, within the same limits.
@@ -173,6 +180,28 @@ class OwnRoutes:
         route = self._by_endpoint.get(request.endpoint or "")
         if route is not None and route.feature is not None:
             need_feature(route.feature)
+
+
+def _peeked(environ: dict[str, Any], most: int) -> int:
+    """Return how many bytes a body has whose length is not told, or ``most`` if it has as many, and keep them."""
+    body = environ["wsgi.input"]
+    try:
+        head = io.BytesIO(body.read(most))
+    except OSError:
+        raise ClientDisconnected from None
+    environ["wsgi.input"] = _Joined(head, body)
+    return len(head.getbuffer())
+
+
+class _Joined:
+    """A body of which the first bytes were read."""
+
+    def __init__(self, head: io.BytesIO, rest: Any) -> None:
+        self._head, self._rest = head, rest
+
+    def read(self, size: int = -1) -> bytes:
+        """Read bytes, as :meth:`io.RawIOBase.read` does: there may be fewer than asked for."""
+        return self._head.read(size) or self._rest.read(size)
 
 
 @contextmanager

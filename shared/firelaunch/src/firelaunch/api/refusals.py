@@ -15,8 +15,10 @@ from ..errors import (
     BudgetExceeded,
     Contention,
     ContentRefused,
+    DocumentUnreadable,
     EmptyAnswer,
     ExtractionFailed,
+    FileNotTaken,
     FirelaunchError,
     Forbidden,
     IdempotencyMismatch,
@@ -49,7 +51,7 @@ __all__ = [
     "OF_A_CHAT",
     "OF_A_MODEL_CALL",
     "OF_A_TURN",
-    "OF_IMAGES",
+    "OF_FILES",
     "OF_THE_INDEX",
     "OF_THE_STORE",
     "ErrorAnswer",
@@ -76,8 +78,8 @@ OF_A_MODEL_CALL = (
 OF_A_TURN = (*OF_A_CHAT, *OF_A_MODEL_CALL, RequestInProgress, IdempotencyMismatch, Interrupted, AnswerWithheld)
 """Errors of every route that sends a message."""
 
-OF_IMAGES = (TooManyUploads, NoUploadRoom)
-"""Errors of a message with images."""
+OF_FILES = (TooManyUploads, NoUploadRoom, FileNotTaken, DocumentUnreadable)
+"""Errors of a message with files."""
 
 OF_AN_EXTRACTION = (InvalidSchema, *OF_A_MODEL_CALL)
 """Errors of an extraction."""

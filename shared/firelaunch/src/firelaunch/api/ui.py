@@ -13,9 +13,9 @@ from ..turns.answer import Replay, TurnRun
 from ..turns.approvals import Decision
 from ..turns.send import ClientMessage, Continuation, is_answer_id
 from .base import PageQuery, Path, backend, caller, client, event_stream, example, services, streamed
-from .chats import message_images, text_within_limit
+from .chats import message_attachments, text_within_limit
 from .examples import UI_QUESTION, UI_STREAM
-from .refusals import OF_A_CHAT, OF_A_TURN, OF_IMAGES, errors
+from .refusals import OF_A_CHAT, OF_A_TURN, OF_FILES, errors
 from .routes import Routes
 
 __all__ = ["api"]
@@ -147,7 +147,7 @@ def read(path: Path, query: PageQuery) -> dict[str, Any]:
 
 @api.post(
     "/chat",
-    responses={200: streamed(UI_STREAM), **errors(*OF_A_TURN, Conflict, *OF_IMAGES)},
+    responses={200: streamed(UI_STREAM), **errors(*OF_A_TURN, Conflict, *OF_FILES)},
     operation_id="sendFromUseChat",
     summary="Send a message from useChat",
     description="A chat that is not there is made. What was said before is what the service has stored; earlier "
@@ -167,7 +167,7 @@ def send(body: UIChat) -> Response:
         text = text_within_limit(last.user_text())
         regenerate = body.trigger == "regenerate-message"
         edit = not regenerate and body.message_id == last.id
-        images = message_images(body.id, last.files())
-        message = ClientMessage(body.id, last.id, text, regenerate=regenerate, edit=edit, images=images)
+        attachments = message_attachments(body.id, last.files())
+        message = ClientMessage(body.id, last.id, text, regenerate=regenerate, edit=edit, attachments=attachments)
         run = turns.begin_named(caller(), message, connection)
     return event_stream(ui_stream(run.events(), connection), UI_HEADERS)

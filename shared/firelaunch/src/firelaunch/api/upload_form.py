@@ -37,7 +37,8 @@ class UploadForm:
 
     Attributes:
         fields: the form's fields that were read so far.
-        filename: the file's own name, once :meth:`file` has reached it.
+        filename, content_type: the file's own name, and the type that its client names, once :meth:`file` has reached
+            it.
 
     Raises (every method and the file's ``read``): BadRequest, TooLarge.
     """
@@ -55,7 +56,7 @@ class UploadForm:
         self._decoder = MultipartDecoder(boundary, FORM_BYTES + _READ, max_parts=_PARTS)
         self._bytes_left = FORM_BYTES
         self.fields: dict[str, str] = {}
-        self.filename = ""
+        self.filename = self.content_type = ""
 
     def too_large(self) -> TooLarge:
         """Return the error for a file over the limit."""
@@ -74,7 +75,7 @@ class UploadForm:
         """
         while not isinstance(event := self._event(), Epilogue):
             if isinstance(event, File) and event.name == "file":
-                self.filename = event.filename
+                self.filename, self.content_type = event.filename, event.headers.get("content-type", "")
                 return io.BufferedReader(_Content(self), _READ)
             self._keep(event)
         raise BadRequest("Send the document as the file 'file' of a multipart/form-data body.")

@@ -133,8 +133,9 @@ def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "status": data.get("status", "complete"),
         "created_at": iso_time(data.get("created_at")),
     }
-    if data.get("images"):
-        view["images"] = [dict(reference) for reference in data["images"]]
+    if data.get("files"):
+        names = ("id", "media_type", "bytes", "name")
+        view["files"] = [{name: reference[name] for name in names} for reference in data["files"]]
     if data.get("role") == "assistant":
         # Answers that were stored before there was a finish were whole unless they are marked.
         finish = data.get("finish", "stop" if view["status"] == "complete" else None)

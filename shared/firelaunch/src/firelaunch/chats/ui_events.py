@@ -69,7 +69,7 @@ def ui_message(view: Mapping[str, Any], chat_id: str) -> dict[str, Any]:
     message: dict[str, Any] = {"id": view["id"], "role": view["role"]}
     text = [{"type": "text", "text": view["text"]}] if view["text"] else []
     if view["role"] == "user":
-        files = [_file(image, chat_id) for image in view.get("images", ())]
+        files = [_file(each, chat_id) for each in view.get("files", ())]
         return {**message, "parts": [*files, *text], "metadata": {"created_at": view["created_at"]}}
     tools = [_stored_tool(use) for use in view.get("tools", ())]
     sources = [_source(Source(**source)) for source in view.get("sources", ())]
@@ -82,9 +82,9 @@ def _rating(view: Mapping[str, Any]) -> dict[str, Any]:
     return {"rating": view["rating"]} if "rating" in view else {}
 
 
-def _file(image: Mapping[str, Any], chat_id: str) -> dict[str, Any]:
-    url = f"/v1/chats/{chat_id}/files/{image['id']}"
-    return {"type": "file", "mediaType": image["media_type"], "filename": image["name"], "url": url}
+def _file(file: Mapping[str, Any], chat_id: str) -> dict[str, Any]:
+    url = f"/v1/chats/{chat_id}/files/{file['id']}"
+    return {"type": "file", "mediaType": file["media_type"], "filename": file["name"], "url": url}
 
 
 def _stored_tool(use: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -180,6 +180,11 @@ class KeptFiles:
         records = self._store.query(query)
         files = [file for record in records[:limit] if (file := KeptFile._of(record)) is not None]
         return Page(files, page_cursor(records, limit, "updated_at"))
+
+    def following(self, id: str, limit: int) -> Sequence[KeptFile]:  # noqa: A002
+        """Return the files whose ids come after ``id``, in the order of their ids."""
+        records = self._store.query(Query(self._scope.kept_files(), limit=limit, after=[id]))
+        return [file for record in records if (file := KeptFile._of(record)) is not None]
 
     def open(self, id: str) -> IO[bytes]:  # noqa: A002
         """Return a file's content, open for reading. Close it.

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ..scope import Scope
-from .types import Image, Message, Shape
+from .attachments import Attachment
+from .types import Message, Shape
 
 __all__ = ["Reuse", "answer_key"]
 
@@ -31,7 +32,7 @@ def answer_key(
 ) -> str:
     """Return a key that depends on all arguments; ``scope`` is the app's if its users share the answer."""
     prompt = [
-        [message["role"], message["content"], [_image_key(image) for image in message.get("images", ())]]
+        [message["role"], message["content"], [_file_key(each) for each in message.get("attachments", ())]]
         for message in messages
     ]
     shape_parts = None if shape is None else [shape.name, shape.text, json.dumps(shape.schema)]
@@ -39,5 +40,5 @@ def answer_key(
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _image_key(image: Image) -> str:
-    return f"{image.media_type} {hashlib.sha256(image.data).hexdigest()}"
+def _file_key(attachment: Attachment) -> str:
+    return f"{attachment.media_type} {hashlib.sha256(attachment.data).hexdigest()} {attachment.name}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from threading import Event
@@ -31,11 +31,12 @@ from ..errors import (
     ToolLimitReached,
 )
 from ..scope import Scope
+from .attachments import Attachment, Kind, Takes, takes_all
 from .breaker import Breaker
 from .cache_key import Reuse, answer_key
 from .claude_models import is_claude, unseen_tokens
 from .client_connection import ClientConnection
-from .conversation import alternating, with_images
+from .conversation import alternating, as_taken, with_attachments
 from .deadline import Deadline
 from .finish import CUT, Finish, empty_answer
 from .prices import Prices
@@ -49,7 +50,6 @@ from .types import (
     Chunk,
     FinishedCall,
     HeldCalls,
-    Image,
     Message,
     Meter,
     ModelCall,
@@ -60,6 +60,7 @@ from .types import (
     ToolCall,
     ToolChunk,
     ToolSpec,
+    audio_bound,
     text_bound,
     token_bound,
 )
@@ -102,6 +103,7 @@ class Gateway:
         cache: earlier answers; None if the app has its cache off.
         show_thinking: whether what models think is passed on.
         searches: the web searches that are reserved for an answer; 0 if models may not search.
+        takes: returns which files a model takes.
         named: the models that a workflow may ask for, by each name that it may use.
         first_token_seconds, between_tokens_seconds: how long one try of a stream may be silent.
         pause, jitter: how to wait, and ``random.random``, as arguments for tests.
@@ -123,6 +125,7 @@ class Gateway:
     named: Mapping[str, str] = field(default_factory=dict)
     show_thinking: bool = False
     searches: int = 0
+    takes: Takes = lambda _model, _kind: True
 
     def model_named(self, name: str) -> str:
         """Return the model that a workflow asks for by ``name``: "chat", "cheap", or the name of one in the settings.
@@ -137,21 +140,48 @@ class Gateway:
             )
         return self.named[name]
 
-    def worst_case(self, model: str, input_tokens: int, max_output_tokens: int | None = None) -> int:
-        """Return the most micro-dollars that an answer of ``model``, or of any of its fallbacks, can cost."""
+    def worst_case(
+        self,
+        model: str,
+        input_tokens: int,
+        max_output_tokens: int | None = None,
+        *,
+        audio_tokens: int = 0,
+        kinds: Collection[Kind] = (),
+    ) -> int:
+        """Return the most micro-dollars that an answer of ``model``, or of any of its fallbacks, can cost.
+
+        Args:
+            audio_tokens: the part of ``input_tokens`` that is recordings.
+            kinds: those of the message's files.
+        """
         output = max_output_tokens or self.max_output_tokens
         return max(
-            self.prices.most(name, input_tokens + unseen_tokens(name), output + self.allowance(name), self.searches)
-            for name in self.route(model)
+            self.prices.most(
+                name, input_tokens + unseen_tokens(name), output + self.allowance(name), self.searches, audio_tokens
+            )
+            for name in self.route(model, kinds)
         )
 
     def allowance(self, model: str) -> int:
         """Return the tokens that ``model`` may use to think, in addition to its answer's."""
         return self.thinking_tokens if thinks(model, self.effort(model)) else 0
 
-    def route(self, model: str) -> tuple[str, ...]:
-        """Return the models to try for ``model``, in order."""
-        return tuple(dict.fromkeys((model, *self.fallback)))
+    def route(self, model: str, kinds: Collection[Kind] = ()) -> tuple[str, ...]:
+        """Return the models to try for ``model``, in order.
+
+        Args:
+            kinds: those of the message's files. Models that don't take them are left out. If none is left, the first of
+                the settings' models that takes them answers instead.
+        """
+        usual = tuple(dict.fromkeys((model, *self.fallback)))
+        able = tuple(name for name in usual if takes_all(self.takes, name, kinds))
+        return able or self.able(kinds)[:1] or usual
+
+    def able(self, kinds: Collection[Kind]) -> tuple[str, ...]:
+        """Return those of the settings' models that take files of all of ``kinds``."""
+        names = dict.fromkeys((*self.named.values(), *self.fallback))
+        return tuple(name for name in names if takes_all(self.takes, name, kinds))
 
     def within(self, scope: Scope) -> Gateway:
         """Return a gateway that sees only the cached answers of ``scope``."""
@@ -204,7 +234,7 @@ class ModelSession:
         own_models: whether a call may name a model of its own; False once the user is over their plan's soft cap.
         prompt: the prompt of the next calls (``name@version``), in their records.
         finish: how the last answer of :meth:`stream` ended; None before that.
-        images: those of the user's message. :meth:`stream` shows them to the model in the last message of the user's.
+        attachments: those of the user's message. :meth:`stream` puts them into the last message of the user's.
         so_far: what the model has said before, for an answer that was cut. It follows the messages of the next
             :meth:`stream`.
         asks_people: whether an answer may end with tool calls that wait for approval. They are then in ``held``.
@@ -227,7 +257,7 @@ class ModelSession:
     searches: bool = True
     prompt: str | None = None
     finish: Finish | None = None
-    images: tuple[Image, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
     so_far: tuple[Message, ...] = ()
     asks_people: bool = False
     held: HeldCalls | None = None
@@ -273,7 +303,7 @@ class ModelSession:
             ValueError: the settings name no such ``model``.
         """
         session = self if model is None and purpose is None else self._with(model, purpose)
-        messages = [*with_images(messages, self.images), *self.so_far]
+        messages = [*with_attachments(messages, self.attachments), *self.so_far]
         approvals = self.approvals if tools else None
         # They are for this call alone: the first one, and of decisions the first one with tools.
         self.so_far, self.approvals = (), None if tools else self.approvals
@@ -354,7 +384,9 @@ class ModelSession:
     def _aside(self, *, streamed: bool | None = None) -> ModelSession:
         """Return a session of the same request for a step whose text the user does not see."""
         streamed = self.streamed if streamed is None else streamed
-        return replace(self, streamed=streamed, images=(), so_far=(), approvals=None, asks_people=False, searches=False)
+        return replace(
+            self, streamed=streamed, attachments=(), so_far=(), approvals=None, asks_people=False, searches=False
+        )
 
     def _with(self, model: str | None, purpose: str | None) -> ModelSession:
         """Return a session of the same request for calls of another model or purpose."""
@@ -423,7 +455,7 @@ class ModelSession:
         """Yield the answer of the first model on the route that gives one."""
         step = next(self._steps)
         last_error: ModelError | None = None
-        for model in self.gateway.route(request.model):
+        for model in self.gateway.route(request.model, _kinds_asked(request.messages)):
             if not self.gateway.breaker.allows(model):
                 continue
             try:
@@ -431,6 +463,7 @@ class ModelSession:
                 call = replace(
                     request,
                     model=model,
+                    messages=as_taken(request.messages, model, gateway.takes),
                     thinking_tokens=gateway.allowance(model),
                     effort=gateway.effort(model),
                     show_thinking=gateway.show_thinking,
@@ -493,7 +526,8 @@ class ModelSession:
     def _with_retries(self, call: ModelCall, step: int) -> Iterator[Chunk]:
         """Yield one model's answer; retry while nothing was sent and the time allows it."""
         input_tokens = token_bound(call.messages, call.shape, call.tools) + unseen_tokens(call.model)
-        worst_case = self.gateway.prices.most(call.model, input_tokens, call.most_tokens, call.searches)
+        audio_tokens = audio_bound(call.messages)
+        worst_case = self.gateway.prices.most(call.model, input_tokens, call.most_tokens, call.searches, audio_tokens)
         failure: ModelError | None = None
         for attempt in range(_TRIES):
             # A failed try may have been charged, so each try reserves its own worst case.
@@ -690,9 +724,10 @@ def _billed_tokens(call: ModelCall, reported: TokenCounts, text: str, ended: boo
     replaces them, so that nobody can exceed their budget by ending answers before the usage arrives. If an answer did
     not finish, the reported output counts only if it is larger than the bound of the text that arrived.
     """
-    input_tokens, output_tokens = reported.input, reported.output
+    input_tokens, output_tokens, audio = reported.input, reported.output, reported.audio
     if not input_tokens:
         input_tokens = token_bound(call.messages, call.shape, call.tools)
+        audio = audio_bound(call.messages)
     if not ended or not output_tokens:
         # The model may have used its whole allowance to think, without sending any of its thoughts.
         thinking_tokens = 0 if ended or output_tokens else call.thinking_tokens
@@ -711,7 +746,15 @@ def _billed_tokens(call: ModelCall, reported: TokenCounts, text: str, ended: boo
         cache_write,
         reasoning,
         searches,
+        audio=min(audio, input_tokens),
+        cached_audio=min(reported.cached_audio, cached, audio),
     )
+
+
+def _kinds_asked(messages: Sequence[Message]) -> frozenset[Kind]:
+    """Return the kinds of the files in the user's last message."""
+    last = next((message for message in reversed(messages) if message["role"] == "user"), None)
+    return frozenset() if last is None else frozenset(each.kind for each in last.get("attachments", ()))
 
 
 def _in_one_piece(provider: Provider, call: ModelCall) -> Iterator[Chunk]:

@@ -7,13 +7,14 @@ dollar per million tokens is a micro-dollar per token, so the table's figures se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
 from ..errors import SettingsError
 from ..settings.app import Price
 from .claude_models import is_claude
-from .price_table import FlatPrice, flat_price, table_cost
+from .price_table import FlatPrice, flat_price, has_audio_price, table_cost
 from .thinking import is_gemini_with_levels
 from .types import TokenCounts
 
@@ -80,15 +81,31 @@ class Prices:
             exact = self._table(model, tokens) * self._factor(model)
         return int(exact.to_integral_value(ROUND_CEILING)) + self._search_cost(model, tokens.searches)
 
-    def most(self, model: str, input_tokens: int, output_tokens: int, searches: int = 0) -> int:
+    def most(self, model: str, input_tokens: int, output_tokens: int, searches: int = 0, audio_tokens: int = 0) -> int:
         """Return the most micro-dollars that a call of ``model`` can cost, whatever the provider caches.
+
+        Args:
+            audio_tokens: the part of ``input_tokens`` that is recordings. They may turn out to be fewer, and cost what
+                a text's do.
 
         Raises:
             SettingsError: the model has no price.
         """
-        cache_written = TokenCounts(input_tokens, output=output_tokens, cache_write=input_tokens)
-        tokens = max(self.cost(model, cache_written), self.cost(model, TokenCounts(input_tokens, output=output_tokens)))
-        return tokens + self._search_cost(model, searches)
+        plain = TokenCounts(input_tokens, output=output_tokens)
+        kinds = [plain, replace(plain, cache_write=input_tokens)]
+        if audio_tokens:
+            kinds += [
+                replace(plain, audio=audio_tokens),
+                replace(plain, audio=audio_tokens, cache_write=input_tokens - audio_tokens),
+            ]
+        return max(self.cost(model, tokens) for tokens in kinds) + self._search_cost(model, searches)
+
+    def has_audio(self, model: str) -> bool:
+        """Return whether the model has a price of its own for recordings, so that it is known to take them."""
+        override = self._overrides.get(model)
+        if override is not None:
+            return override.audio_input is not None
+        return self._provider in _TABLE and has_audio_price(_TABLE[self._provider], _table_name(model))
 
     def _search_cost(self, model: str, searches: int) -> int:
         """Return the micro-dollars for web searches, which Google alone makes here."""
@@ -131,7 +148,7 @@ class Prices:
         return True
 
     def _table(self, model: str, tokens: TokenCounts) -> Decimal:
-        provider, name = _TABLE[self._provider], model.removeprefix("google/").removeprefix("anthropic/")
+        provider, name = _TABLE[self._provider], _table_name(model)
         try:
             flat = flat_price(provider, name)
             if flat is None:
@@ -141,6 +158,13 @@ class Prices:
         return flat.cost(tokens)
 
 
+def _table_name(model: str) -> str:
+    return model.removeprefix("google/").removeprefix("anthropic/")
+
+
 def _flat(price: Price) -> FlatPrice:
     cached = price.input if price.cached_input is None else price.cached_input
-    return FlatPrice(price.input, cached, price.output, price.input if price.cache_write is None else price.cache_write)
+    written = price.input if price.cache_write is None else price.cache_write
+    if price.audio_input is None:
+        return FlatPrice(price.input, cached, price.output, written, price.input, cached)
+    return FlatPrice(price.input, cached, price.output, written, price.audio_input, price.audio_input)

@@ -20,8 +20,9 @@ import httpx2
 import openai
 
 from ..errors import BadRequest
+from .attachments import Attachment
 from .shapes import of_schema
-from .types import Chunk, Image, Message, Shape, TokenCounts, ToolCall, ToolSpec
+from .types import Chunk, Message, Shape, TokenCounts, ToolCall, ToolSpec
 
 __all__ = ["RawCall", "async_client", "sync_client"]
 
@@ -186,10 +187,10 @@ def _messages(given: Sequence[Mapping[str, Any]]) -> list[Message]:
     for message in given:
         role, calls = message["role"], [_call(call) for call in message.get("tool_calls") or ()]
         names |= {call.id: call.name for call in calls}
-        text, images = _content(message.get("content"))
+        text, attachments = _content(message.get("content"))
         read: Message = {"role": "system" if role == "developer" else role, "content": text}
-        if images:
-            read["images"] = images
+        if attachments:
+            read["attachments"] = attachments
         if calls:
             read["calls"] = calls
         if role == "tool":
@@ -204,17 +205,17 @@ def _call(call: Mapping[str, Any]) -> ToolCall:
     return ToolCall(call["id"], function["name"], function.get("arguments") or "{}", call.get("signature"))
 
 
-def _content(content: Any) -> tuple[str, list[Image]]:
+def _content(content: Any) -> tuple[str, list[Attachment]]:
     if content is None or isinstance(content, str):
         return content or "", []
     texts: list[str] = []
-    images: list[Image] = []
+    images: list[Attachment] = []
     for part in content:
         if part["type"] == "text":
             texts.append(part["text"])
-        elif part["type"] == "image_url" and part["image_url"]["url"].startswith("data:"):
+        elif part["type"] == "image_url" and part["image_url"]["url"].startswith("data:image/"):
             head, _, data = part["image_url"]["url"].partition(",")
-            images.append(Image(head.removeprefix("data:").partition(";")[0], b64decode(data)))
+            images.append(Attachment(head.removeprefix("data:").partition(";")[0], b64decode(data)))
         else:
             raise BadRequest(f"A session's client takes texts and images in data: URLs, and no {part['type']}.")
     return "\n".join(texts), images

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, NotRequired, Protocol, TypedDict
 
+from .attachments import Attachment
 from .deadline import Deadline
 from .finish import Finish
 from .thinking import Effort
 
 __all__ = [
-    "IMAGE_TOKENS",
     "LEAVING",
     "MADE_ID",
     "WAITING",
@@ -22,7 +21,6 @@ __all__ = [
     "Chunk",
     "FinishedCall",
     "HeldCalls",
-    "Image",
     "Message",
     "Meter",
     "ModelCall",
@@ -36,16 +34,13 @@ __all__ = [
     "ToolSpec",
     "ToolUse",
     "WholeChunk",
+    "audio_bound",
     "text_bound",
     "token_bound",
 ]
 
 MADE_ID: Final = "call_made_"
 """Prefix of the id of a tool call that came without one."""
-
-IMAGE_TOKENS: Final = 16_384
-"""The most tokens that a provider counts for an image: Qwen's vision models count most, and OpenAI's, Gemini's and
-Claude's stay below 7,000 (https://huggingface.co/Qwen/Qwen2-VL-7B-Instruct#image-resolution-for-performance-boost)."""
 
 _MESSAGE_TOKENS = 8
 """The most tokens that a chat format adds to a message (role, separators; OpenAI's cookbook counts 3 to 4)."""
@@ -67,33 +62,16 @@ class ToolCall:
     signature: str | None = None
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class Image:
-    """An image in a user's message.
-
-    Attributes:
-        media_type: "image/png", "image/jpeg" or "image/webp", which all providers take.
-    """
-
-    media_type: str
-    data: bytes = field(repr=False)
-
-    @property
-    def base64(self) -> str:
-        """The data in Base64."""
-        return b64encode(self.data).decode()
-
-
 class Message(TypedDict):
     """One message of a prompt.
 
-    ``images`` are a user's. ``calls`` are an assistant's tool calls. ``call_id`` and ``name`` say which call a tool's
-    message answers.
+    ``attachments`` are a user's files. ``calls`` are an assistant's tool calls. ``call_id`` and ``name`` say which call
+    a tool's message answers.
     """
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
-    images: NotRequired[Sequence[Image]]
+    attachments: NotRequired[Sequence[Attachment]]
     calls: NotRequired[Sequence[ToolCall]]
     call_id: NotRequired[str]
     name: NotRequired[str]
@@ -112,6 +90,8 @@ class TokenCounts:
         estimated: whether the provider did not report all of them, so that some are upper bounds computed from the
             text.
         searches: the web searches that the provider made for the answer, each at a price of its own.
+        audio: the part of the prompt that is recordings, at a price of its own.
+        cached_audio: the part of the recordings that the provider read from its cache.
     """
 
     input: int = 0
@@ -121,6 +101,8 @@ class TokenCounts:
     cache_write: int = 0
     reasoning: int = 0
     searches: int = 0
+    audio: int = 0
+    cached_audio: int = 0
 
     def __add__(self, other: TokenCounts) -> TokenCounts:
         return TokenCounts(
@@ -131,6 +113,8 @@ class TokenCounts:
             self.cache_write + other.cache_write,
             self.reasoning + other.reasoning,
             self.searches + other.searches,
+            self.audio + other.audio,
+            self.cached_audio + other.cached_audio,
         )
 
     def at_least(self, other: TokenCounts | None) -> TokenCounts:
@@ -145,6 +129,8 @@ class TokenCounts:
             max(self.cache_write, other.cache_write),
             max(self.reasoning, other.reasoning),
             max(self.searches, other.searches),
+            max(self.audio, other.audio),
+            max(self.cached_audio, other.cached_audio),
         )
 
 
@@ -490,9 +476,15 @@ def text_bound(text: str) -> int:
 
 def token_bound(messages: Sequence[Message], shape: Shape | None = None, tools: Sequence[ToolSpec] = ()) -> int:
     """Return an upper bound of the tokens that any provider counts for a request."""
-    images = sum(len(message.get("images", ())) for message in messages)
+    files = sum(each.tokens + _MESSAGE_TOKENS for message in messages for each in message.get("attachments", ()))
     texts = sum(text_bound(text) + _MESSAGE_TOKENS for text in _request_texts(messages, shape, tools))
-    return texts + images * IMAGE_TOKENS
+    return texts + files
+
+
+def audio_bound(messages: Sequence[Message]) -> int:
+    """Return an upper bound of the tokens in the messages' recordings, which :func:`token_bound` counts too."""
+    files = (each for message in messages for each in message.get("attachments", ()))
+    return sum(each.tokens for each in files if each.kind == "audio")
 
 
 def _request_texts(messages: Sequence[Message], shape: Shape | None, tools: Sequence[ToolSpec]) -> list[str]:

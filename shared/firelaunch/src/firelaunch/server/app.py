@@ -35,6 +35,7 @@ from ..api import (
     documents,
     exports,
     extract,
+    files,
     health,
     internal,
     jobs,
@@ -95,6 +96,7 @@ _INTERNAL = frozenset({"internal.run", "internal.sweep", "internal.tick", "inter
 _NOUNS = (
     chats,
     ui,
+    files,
     ratings,
     answers,
     jobs,

@@ -15,6 +15,7 @@ from ..documents.kept_files import KeptFiles
 from ..errors import SettingsError
 from ..identity import AnyOf, Attestation, DevIdentity, Identity, load_or_create_key
 from ..jobs import Backend, Callers, Jobs
+from ..llm.attachments import Takes, takes_of
 from ..llm.claude_models import is_claude
 from ..llm.gateway import Gateway
 from ..llm.google_locations import GLOBAL
@@ -102,6 +103,7 @@ def build(
         named=_named_models(settings, prompts_models),
         show_thinking=settings.choice.show_thinking,
         searches=settings.choice.searches if isinstance(settings.choice, VertexChoice) else 0,
+        takes=_takes(settings, prices),
     )
     admission, moderate = Retries(), moderate or _moderation(settings)
     jobs = Jobs(scoped, backend or _jobs_backend(settings), settings.jobs, clock)
@@ -258,6 +260,15 @@ def _provider(settings: Settings) -> Provider:
     from ..llm.providers.openai_responses import OpenAIProvider, OpenAIResponsesProvider
 
     return OpenAIProvider(chat, OpenAIResponsesProvider("openai", key, service_tier=tier))
+
+
+def _takes(settings: Settings, prices: Prices) -> Takes:
+    """Return which files the app's models take."""
+    own_server: tuple[str, ...] | None = None
+    if settings.provider == "openai" and settings.openai_server.base_url is not None:
+        choice = settings.models.openai
+        own_server = ("image",) if choice is None else choice.attachments
+    return takes_of(settings.provider, has_audio_price=prices.has_audio, own_server=own_server)
 
 
 def _named_models(settings: Settings, prompts_models: list[str]) -> dict[str, str]:

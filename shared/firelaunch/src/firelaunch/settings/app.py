@@ -146,6 +146,11 @@ class OpenAIChoice(ModelChoice):
         pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$",
         description='The header of that server\'s key: "api-key" for Azure.',
     )
+    attachments: tuple[Literal["image", "pdf", "audio"], ...] = Field(
+        default=("image",),
+        description='What that server\'s models take beside text: "image", "pdf" (as `file` parts) and "audio" (as '
+        "`input_audio` parts). What OpenAI's own take is known.",
+    )
     service_tier: Literal["", "flex", "priority"] = Field(
         default="",
         description='OpenAI\'s "flex" halves prices, for slower answers that are refused more often. "priority" needs '
@@ -208,7 +213,13 @@ class Limits(_Section):
 
     message_characters: int = Field(default=16_000, ge=1, le=100_000, description="Length of a user's message at most.")
     image_bytes: int = Field(
-        default=3_500_000, ge=1_024, le=5_000_000, description="Bytes of an image in a message at most; it takes four."
+        default=3_500_000, ge=1_024, le=5_000_000, description="Bytes of an image in a message at most."
+    )
+    attachment_bytes: int = Field(
+        default=10_000_000,
+        ge=1_024,
+        le=20_000_000,
+        description="Bytes of another file in a message at most: a PDF, a recording, or a text of up to 500,000.",
     )
     history_messages: int = Field(default=12, ge=0, le=200, description="Earlier messages a model is shown at most.")
     prompt_tokens: int = Field(

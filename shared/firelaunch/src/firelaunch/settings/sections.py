@@ -188,6 +188,9 @@ class Price(Section):
     cache_write: Annotated[Decimal | None, BeforeValidator(lambda v: None if v is None else _price(v))] = Field(
         default=None, description="Dollars per million input tokens that it put into its cache; as input if left out."
     )
+    audio_input: Annotated[Decimal | None, BeforeValidator(lambda v: None if v is None else _price(v))] = Field(
+        default=None, description="Dollars per million input tokens of recordings; as input if left out."
+    )
 
 
 class Cache(Section):

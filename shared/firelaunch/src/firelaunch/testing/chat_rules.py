@@ -6,22 +6,16 @@ The rules follow https://platform.openai.com/docs/guides/function-calling and sh
 from __future__ import annotations
 
 import re
-from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .file_rules import IMAGES, data_url_problem, file_problem
 from .strict import strict_problem
 
-__all__ = ["chat_problem", "openai_refusal", "template_refusal"]
+__all__ = ["chat_problem", "file_part_problem", "openai_refusal", "template_refusal"]
 
 _REASONING = re.compile(r"o\d|gpt-(?:[5-9])")
 _EFFORTS = ("none", "low", "medium", "high", "xhigh", "max")
-_IMAGE_HEADS = {
-    "data:image/png;base64": b"\x89PNG\r\n\x1a\n",
-    "data:image/jpeg;base64": b"\xff\xd8\xff",
-    "data:image/webp;base64": b"RIFF",
-    "data:image/gif;base64": b"GIF8",
-}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -72,22 +66,46 @@ def _order_problem(messages: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def _part_problem(part: Mapping[str, Any]) -> str | None:
-    """Return why OpenAI would refuse a part of a user's message (https://platform.openai.com/docs/guides/images-vision)."""
-    if part.get("type") == "text":
-        return None if part.get("text") else "Invalid 'messages[].content[].text': empty string"
-    if part.get("type") != "image_url":
-        return f"Invalid value: '{part.get('type')}'. Supported values are: 'text', 'image_url'."
-    image = part["image_url"]
-    if image.get("detail", "auto") not in {"auto", "low", "high"}:
-        return "Invalid value for 'detail'"
-    head, _, encoded = image["url"].partition(",")
-    try:
-        data = b64decode(encoded, validate=True)
-    except ValueError:
-        return "Invalid base64 image_url."
-    if head not in _IMAGE_HEADS or not data.startswith(_IMAGE_HEADS[head]):
-        return "You uploaded an unsupported image. Please make sure your image has of one the following formats: ..."
-    return None
+    """Return why OpenAI would refuse a part of a user's message.
+
+    The rules are from https://developers.openai.com/api/docs/guides/images-vision, file-inputs and audio.
+    """
+    match part.get("type"):
+        case "text":
+            return None if part.get("text") else "Invalid 'messages[].content[].text': empty string"
+        case "image_url":
+            image = part["image_url"]
+            if image.get("detail", "auto") not in {"auto", "low", "high"}:
+                return "Invalid value for 'detail'"
+            problem = data_url_problem(image["url"], IMAGES, 50_000_000)
+            return None if problem is None else f"You uploaded an unsupported image: {problem}."
+        case "file":
+            return file_part_problem(part["file"])
+        case "input_audio":
+            return _audio_problem(part["input_audio"])
+    kinds = "'text', 'image_url', 'file' and 'input_audio'"
+    return f"Invalid value: '{part.get('type')}'. Supported values are: {kinds}."
+
+
+def file_part_problem(file: Mapping[str, Any]) -> str | None:
+    """Return why OpenAI would refuse a file that comes in a message."""
+    if set(file) != {"filename", "file_data"} or not str(file["filename"]).lower().endswith(".pdf"):
+        return "Missing required parameter: 'file.filename', with the file's extension, or 'file.file_data'."
+    problem = data_url_problem(file["file_data"], ("application/pdf",), 50_000_000)
+    return None if problem is None else f"Invalid 'file_data': {problem}."
+
+
+def _audio_problem(audio: Mapping[str, Any]) -> str | None:
+    form = {"wav": "audio/wav", "mp3": "audio/mpeg"}.get(str(audio.get("format")))
+    if form is None:
+        return "Invalid value for 'input_audio.format'. Supported values are: 'wav' and 'mp3'."
+    problem = file_problem(form, str(audio.get("data")), (form,), 25_000_000)
+    return None if problem is None else f"The audio you provided could not be decoded: {problem}."
+
+
+def _kinds(request: Mapping[str, Any]) -> set[str]:
+    contents = [message["content"] for message in request["messages"] if isinstance(message.get("content"), list)]
+    return {part["type"] for content in contents for part in content}
 
 
 def openai_refusal(request: Mapping[str, Any]) -> tuple[str, str | None] | None:
@@ -96,7 +114,11 @@ def openai_refusal(request: Mapping[str, Any]) -> tuple[str, str | None] | None:
     gpt-5.4 to gpt-6.1 refuse the older name of the token limit, a temperature or function tools with any effort but
     "none", and an effort that the model does not know.
     """
-    model = request["model"]
+    model, kinds = request["model"], _kinds(request)
+    if "input_audio" in kinds and "audio" not in model:
+        return f"The model {model} does not support audio input.", "messages"
+    if "audio" in model and kinds - {"text", "input_audio"}:
+        return f"The model {model} takes text and audio alone.", "messages"
     if not _REASONING.match(model):
         effort = "Unrecognized request argument supplied: reasoning_effort"
         return (effort, None) if "reasoning_effort" in request else None

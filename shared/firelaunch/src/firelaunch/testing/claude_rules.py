@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
+from .file_rules import IMAGES, file_problem
+
 __all__ = ["ClaudeRefusal", "check_request", "signed"]
 
 _FIELDS = {
@@ -18,12 +20,12 @@ _FIELDS = {
 _BLOCKS = {
     "text": {"text"},
     "image": {"source"},
+    "document": {"source", "title", "context", "citations"},
     "thinking": {"thinking", "signature"},
     "redacted_thinking": {"data"},
     "tool_use": {"id", "name", "input"},
     "tool_result": {"tool_use_id", "content", "is_error"},
 }
-_IMAGES = {"image/jpeg", "image/png", "image/gif", "image/webp"}
 _TOOL_FIELDS = {"name", "description", "input_schema", "strict", "type"}
 _REFUSED_KEYWORDS = {
     "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "maxItems",
@@ -125,12 +127,12 @@ def _check_block(model: str, place: str, role: str, block: Mapping[str, Any]) ->
         _refuse(f"{place}.content: Extra inputs are not permitted in {kind!r}")
     if (kind in {"tool_use", "thinking", "redacted_thinking"}) and role != "assistant":
         _refuse(f"{place}: `{kind}` blocks can only be in assistant messages")
-    if kind in {"tool_result", "image"} and role != "user":
+    if kind in {"tool_result", "image", "document"} and role != "user":
         _refuse(f"{place}: `{kind}` blocks can only be in user messages")
     if kind == "text" and not block["text"].strip():
         _refuse("messages: text content blocks must contain non-whitespace text")
-    if kind == "image" and block["source"].get("media_type") not in _IMAGES:
-        _refuse(f"{place}: image media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'")
+    if kind in {"image", "document"}:
+        _check_source(place, kind, block["source"])
     if kind == "tool_use" and not (re.fullmatch(r"[a-zA-Z0-9_-]+", block["id"]) and isinstance(block["input"], dict)):
         _refuse(f"{place}: tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'; input: should be an object")
     if kind == "thinking":
@@ -139,6 +141,16 @@ def _check_block(model: str, place: str, role: str, block: Mapping[str, Any]) ->
             _refuse(f"{place}: Invalid `signature` in `thinking` block")
         if _SIGNED_BY_MODEL.match(model) and maker != model:
             _refuse(f"{place}: `thinking` blocks were made by another model")
+
+
+def _check_source(place: str, kind: str, source: Mapping[str, Any]) -> None:
+    """Check a file (https://platform.claude.com/docs/en/build-with-claude/pdf-support, and vision)."""
+    if source.get("type") != "base64" or set(source) != {"type", "media_type", "data"}:
+        _refuse(f"{place}.{kind}.source: Input should be a valid source")
+    taken, most = (IMAGES, 3_932_160) if kind == "image" else (("application/pdf",), 24_000_000)
+    problem = file_problem(source["media_type"], source["data"], taken, most)
+    if problem is not None:
+        _refuse(f"{place}.{kind}.source: {problem}")
 
 
 def _check_tools(model: str, body: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .file_rules import file_problem
 from .http import HttpAnswer, JsonServer, RequestRefused, parsed
 
 __all__ = ["GeminiReply", "GeminiServer"]
@@ -22,6 +23,13 @@ _PATH = re.compile(
     r"v1/projects/[^/]+/locations/(?P<location>[^/]+)/publishers/google/models/(?P<model>[a-z0-9.-]+):"
     r"(?P<method>generateContent|streamGenerateContent\?alt=sse)"
 )
+_FILES = {
+    "image/png", "image/jpeg", "image/webp", "application/pdf", "text/plain", "audio/wav", "audio/mpeg", "audio/mp3",
+    "audio/aac", "audio/flac", "audio/ogg",
+}  # fmt: skip
+"""Types of files (https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/document-understanding, and beside
+it image-understanding and audio-understanding)."""
+
 _SIGNATURE = base64.b64encode(b"why I called").decode()
 
 
@@ -38,6 +46,7 @@ class GeminiReply:
         finish: Google's reason why the answer ended; blocked: the reason why it did not begin.
         sources: (title, address) of the pages that the model found on the web, and queries: what it searched for; only
             where the request allows a search.
+        audio: how many of the prompt's tokens are recordings, and cached_audio: how many of the cached ones.
         cut: whether the connection ends before the last event.
         error: the code of an error that replaces the last event.
         pause: seconds between two events of a stream.
@@ -55,6 +64,8 @@ class GeminiReply:
     pause: float = 0.0
     sources: Sequence[tuple[str, str]] = ()
     queries: Sequence[str] = ()
+    audio: int = 0
+    cached_audio: int = 0
 
 
 class GeminiServer(JsonServer):
@@ -110,7 +121,18 @@ def _check(request: Any, body: Mapping[str, Any], model: str) -> None:
         raise RequestRefused(400, "the ids of function responses must be those of their function calls")
     if len({kind for tool in body.get("tools", ()) for kind in tool}) > 1:
         raise RequestRefused(400, "Multiple tools are supported only when they are all search tools.")
+    _check_files(body)
     _check_config(body.get("generationConfig", {}), model)
+
+
+def _check_files(body: Mapping[str, Any]) -> None:
+    files = [part["inlineData"] for content in body["contents"] for part in content["parts"] if "inlineData" in part]
+    for file in files:
+        problem = file_problem(file.get("mimeType", ""), file.get("data", ""), _FILES, 50_000_000)
+        if problem is not None:
+            raise RequestRefused(400, f"Unable to process the inline data: {problem}.")
+    if sum(file["mimeType"].startswith("audio/") for file in files) > 1:
+        raise RequestRefused(400, "The number of audio files exceeds the limit of 1.")
 
 
 def _check_config(config: Mapping[str, Any], model: str) -> None:
@@ -174,18 +196,25 @@ def _events(reply: GeminiReply, model: str) -> Iterator[dict[str, Any]]:
     for part in parts:
         content = {"role": "model", "parts": [part]}
         yield {"candidates": [{"content": content}], "usageMetadata": {"trafficType": "ON_DEMAND"}}
-    usage = {
+    usage: dict[str, Any] = {
         "promptTokenCount": prompt_tokens,
         "candidatesTokenCount": answer_tokens,
         "totalTokenCount": prompt_tokens + answer_tokens + thought_tokens,
     }
     usage |= {"cachedContentTokenCount": cached_tokens} if cached_tokens else {}
+    usage["promptTokensDetails"] = _by_modality(prompt_tokens, reply.audio)
+    usage |= {"cacheTokensDetails": _by_modality(cached_tokens, reply.cached_audio)} if cached_tokens else {}
     usage |= {"thoughtsTokenCount": thought_tokens} if thought_tokens else {}
     last: dict[str, Any] = {"finishReason": reply.finish}
     if reply.queries:
         chunks = [{"web": {"uri": address, "title": title}} for title, address in reply.sources]
         last["groundingMetadata"] = {"webSearchQueries": list(reply.queries), "groundingChunks": chunks}
     yield {"candidates": [last], "usageMetadata": usage, "modelVersion": model}
+
+
+def _by_modality(tokens: int, audio: int) -> list[dict[str, Any]]:
+    counts = {"TEXT": tokens - audio, "AUDIO": audio}
+    return [{"modality": modality, "tokenCount": count} for modality, count in counts.items() if count]
 
 
 def _joined(events: list[dict[str, Any]]) -> dict[str, Any]:

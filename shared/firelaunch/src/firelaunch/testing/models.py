@@ -36,6 +36,7 @@ class Reply:
         calls: (name, arguments) of the tools that the model calls after the text.
         finish: the reason why the answer ended, and refusal: whether the text is the model's refusal.
         thoughts: what the model thinks aloud before the text, and thinking_tokens: how many of the output tokens it is.
+        audio_tokens: how many of the input tokens are recordings.
     """
 
     words: Sequence[str] = ("Hello", " from", " the", " model.")
@@ -49,6 +50,7 @@ class Reply:
     refusal: bool = False
     thoughts: str = ""
     thinking_tokens: int = 0
+    audio_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +248,7 @@ def _handler(owner: ModelServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 
                 "choices": [{"index": 0, "message": message, "finish_reason": reply.finish, "logprobs": None}],
             }
             if reply.usage is not None:
-                answer["usage"] = _usage(reply.usage, reply.thinking_tokens)
+                answer["usage"] = _usage(reply)
             self._send(200, json.dumps(answer), "application/json", {})
 
         def _send(self, status: int, body: str, content_type: str, headers: Mapping[str, str]) -> None:
@@ -324,7 +326,7 @@ def _chunks(request: dict[str, Any], reply: Reply) -> Iterator[dict[str, Any]]:
     finish = "tool_calls" if reply.calls else reply.finish
     yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}], "usage": None}
     if reply.usage is not None and request.get("stream_options", {}).get("include_usage"):
-        yield {**head, "choices": [], "usage": _usage(reply.usage, reply.thinking_tokens)}
+        yield {**head, "choices": [], "usage": _usage(reply)}
 
 
 def _deltas(reply: Reply) -> Iterator[dict[str, Any]]:
@@ -343,12 +345,12 @@ def _call(name: str, arguments: str, number: int) -> dict[str, Any]:
     return {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def _usage(figures: tuple[int, int, int], thinking_tokens: int) -> dict[str, Any]:
-    prompt_tokens, cached_tokens, answer_tokens = figures
+def _usage(reply: Reply) -> dict[str, Any]:
+    prompt_tokens, cached_tokens, answer_tokens = reply.usage or (0, 0, 0)
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": answer_tokens,
         "total_tokens": prompt_tokens + answer_tokens,
-        "prompt_tokens_details": {"cached_tokens": cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": thinking_tokens},
+        "prompt_tokens_details": {"cached_tokens": cached_tokens, "audio_tokens": reply.audio_tokens},
+        "completion_tokens_details": {"reasoning_tokens": reply.thinking_tokens},
     }

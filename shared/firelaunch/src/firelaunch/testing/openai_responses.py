@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .chat_rules import chat_problem
+from .chat_rules import chat_problem, file_part_problem
+from .file_rules import IMAGES, data_url_problem
 from .http import HttpAnswer, JsonServer
 
 __all__ = ["ResponsesReply", "ResponsesServer"]
@@ -88,14 +88,21 @@ def _problem(body: Mapping[str, Any]) -> str | None:
 
 def _content_problem(given: Sequence[Mapping[str, Any]]) -> str | None:
     parts = [part for item in given if isinstance(item.get("content"), list) for part in item["content"]]
-    for part in parts:
-        if part["type"] == "input_image" and not re.match(
-            r"data:image/(?:png|jpeg|webp|gif);base64,", part["image_url"]
-        ):
-            return "Invalid 'image_url': expected a base64-encoded data URL with an image MIME type."
-        if part["type"] not in {"input_text", "input_image"}:
-            return f"Invalid value: '{part['type']}'. Supported values are: 'input_text' and 'input_image'."
-    return None
+    problems = (_part_problem(part) for part in parts)
+    return next(filter(None, problems), None)
+
+
+def _part_problem(part: Mapping[str, Any]) -> str | None:
+    match part["type"]:
+        case "input_text":
+            return None
+        case "input_image":
+            problem = data_url_problem(part["image_url"], IMAGES, 50_000_000)
+            return None if problem is None else f"Invalid 'image_url': {problem}."
+        case "input_file":
+            return file_part_problem({name: part[name] for name in part if name != "type"})
+    kinds = "'input_text', 'input_image' and 'input_file'"
+    return f"Invalid value: '{part['type']}'. Supported values are: {kinds}."
 
 
 def _order_problem(given: Sequence[Mapping[str, Any]]) -> str | None:

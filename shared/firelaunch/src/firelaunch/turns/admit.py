@@ -24,8 +24,9 @@ from ..chats.checkpoints import Checkpointer, Checkpoints
 from ..chats.store import message_view, new_chat
 from ..errors import Conflict, IdempotencyMismatch, NotFound, RequestInProgress
 from ..identity import Caller
+from ..llm.attachments import Attachment, Kind
 from ..llm.client_connection import ClientConnection
-from ..llm.types import HeldCalls, Image, Message, token_bound
+from ..llm.types import HeldCalls, Message, audio_bound, token_bound
 from ..metering.call_records import RECORD_DAYS
 from ..metering.reservations import Day, Quote, Reservation
 from ..services.bundle import Services
@@ -33,9 +34,9 @@ from ..shutdown import Shutdown
 from ..store.base import DELETE_FIELD, Create, Delete, Document, Increment, Order, Query, Set, Update, Write
 from .answer import Replay, TurnRun, plain_title
 from .approvals import RecordedApprovals, held_calls
+from .attachments import NO_ATTACHMENTS, AttachmentRoom, MessageAttachments, load_attachments
 from .follow_ups import AnsweredChat, FollowUps, notes_of
 from .grounding import Grounding
-from .images import NO_IMAGES, ImageRoom, MessageImages, load_images
 from .send import (
     RUNNING,
     ClientMessage,
@@ -132,14 +133,24 @@ class _Prompt:
     notes: tuple[str, ...]
     so_far: tuple[Message, ...] = ()
     held: HeldCalls | None = None
-    images: tuple[Image, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
 
     def token_bound(self, text: str) -> int:
         """Return the most tokens that these parts can take, with ``text`` as the user's message."""
         user_text = "\n".join(filter(None, (text, self.summary, *self.notes)))
         held = () if self.held is None else self.held.messages
-        asked: Message = {"role": "user", "content": user_text, "images": self.images}
+        asked: Message = {"role": "user", "content": user_text, "attachments": self.attachments}
         return token_bound([*self.history, asked, *self.so_far, *held])
+
+    @property
+    def audio_bound(self) -> int:
+        """The most tokens of them that the recordings can take."""
+        return audio_bound([*self.history, {"role": "user", "content": "", "attachments": self.attachments}])
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """The kinds of the message's own files."""
+        return frozenset(each.kind for each in self.attachments)
 
 
 class Turns:
@@ -156,7 +167,7 @@ class Turns:
         self._workflow = workflow
         self._shutdown = shutdown
         self._follow_ups = FollowUps(services)
-        self.image_room = ImageRoom()
+        self.attachment_room = AttachmentRoom()
         self._checkpointer = Checkpointer(services.store, services.settings.limits.checkpoint_seconds)
 
     def begin(
@@ -168,14 +179,14 @@ class Turns:
         *,
         streamed: bool,
         client: ClientConnection | None = None,
-        images: MessageImages = NO_IMAGES,
+        attachments: MessageAttachments = NO_ATTACHMENTS,
     ) -> TurnRun | Replay:
         """Admit and store a message. The result's ``events()`` then yields the answer.
 
         Args:
             key: the client's Idempotency-Key. A key that was answered before replays that answer.
             client: the client's connection, if the server knows it.
-            images: the message's images. The new ones are stored once the message is admitted.
+            attachments: the message's files. The new ones are stored once the message is admitted.
 
         Raises:
             NotFound: the chat is not the caller's.
@@ -184,7 +195,7 @@ class Turns:
             Contention: other requests of the same user kept changing the user's day for too long.
         """
         request_id = new_request_id() if key is None else request_id_of(caller.scope, key)
-        send = self._send(caller, chat_id, text, request_id, images)
+        send = self._send(caller, chat_id, text, request_id, attachments)
         return self._begin(send, streamed, client)
 
     def begin_named(
@@ -211,7 +222,7 @@ class Turns:
             InvalidId: the chat's id is no valid id.
             RateLimited, BudgetExceeded, RequestInProgress, Contention: as in :meth:`begin`.
         """
-        send = self._send(caller, message.chat_id, message.text, message.request_id(caller.scope), message.images)
+        send = self._send(caller, message.chat_id, message.text, message.request_id(caller.scope), message.attachments)
         send = replace(send, turn_id=message.turn_id(caller.scope), call=call)
         return self._begin(send, streamed, client, message=message)
 
@@ -233,13 +244,13 @@ class Turns:
         return self._begin(send, streamed, client, continuation=continuation)
 
     def _send(
-        self, caller: Caller, chat_id: str, text: str, request_id: str, images: MessageImages = NO_IMAGES
+        self, caller: Caller, chat_id: str, text: str, request_id: str, attachments: MessageAttachments = NO_ATTACHMENTS
     ) -> Send:
-        body = "\n".join([chat_id, text, *(str(image["id"]) for image in images.references)])
+        body = "\n".join([chat_id, text, *(str(each["id"]) for each in attachments.references)])
         body_hash = hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()
         now = self._services.clock()
         send = Send(caller, caller.scope, chat_id, text, request_id, request_id, body_hash, now)
-        return replace(send, images=images.references, new_images=images.new)
+        return replace(send, attachments=attachments.references, new_attachments=attachments.new)
 
     def _begin(
         self,
@@ -343,31 +354,33 @@ class Turns:
         if stored.chat is None or stored.answer is None or stored.question is None:
             raise NotFound
         continuation.check(stored.answer, self._latest(send, stored), now)
-        text, images = str(stored.question.data.get("text", "")), tuple(stored.question.data.get("images", ()))
+        text, files = str(stored.question.data.get("text", "")), tuple(stored.question.data.get("files", ()))
         if continuation.decisions:
             # One more round trip, which only the answers that a person has thought about need.
             continued = self._services.store.get(send.scope.request(str(stored.answer.data["request_id"])))
             if continued is None or held_calls(continued) is None:
                 raise Conflict("The time to approve this call is over. Send a new message.")
             stored = replace(stored, continued=continued)
-        return replace(send, text=text, images=images, decisions=continuation.decisions), stored
+        return replace(send, text=text, attachments=files, decisions=continuation.decisions), stored
 
     def _prompt(self, send: Send, stored: _Stored) -> _Prompt:
         """Gather the chat's history, its summary and the notes on the user."""
         own = {send.user_message, send.answer}  # an earlier try of this send may have stored them
         recent = _cacheable_history(self._recent(send, stored)[::-1], stored.message_count, self._history_messages)
         recent = [
-            d for d in recent if d.path not in own and (str(d.data.get("text", "")).strip() or d.data.get("images"))
+            d for d in recent if d.path not in own and (str(d.data.get("text", "")).strip() or d.data.get("files"))
         ]
         files = self._services.files.within(send.scope)
-        own_images, shown = load_images(files, self.image_room, send.images, send.new_images, recent[::-1])
+        own_files, shown = load_attachments(
+            files, self.attachment_room, send.attachments, send.new_attachments, recent[::-1]
+        )
         history = [_prompt_message(document, shown.get(document.path, ())) for document in recent]
         if history and history[0]["role"] == "assistant":
             del history[0]  # what it answers lies before the window, and a conversation begins with the user
         held = held_calls(stored.continued)
         so_far = _so_far(stored.answer) if send.continues and held is None else ()
         summary = str(stored.chat_fields.get("summary", ""))
-        return _Prompt(history, summary, notes_of(stored.memory), so_far, held, own_images)
+        return _Prompt(history, summary, notes_of(stored.memory), so_far, held, own_files)
 
     def _recent(self, send: Send, stored: _Stored) -> Sequence[Document]:
         """Return the chat's latest messages, newest first, without those that were replaced or are about to be."""
@@ -403,10 +416,8 @@ class Turns:
         services = self._services
         tokens = prompt.token_bound(send.text) + services.settings.limits.prompt_tokens + grounding.token_bound
         choice, search_cost = services.settings.choice, grounding.cost_bound
-        quotes = [
-            Quote(model, services.gateway.worst_case(model, tokens) + search_cost)
-            for model in (choice.chat, choice.cheap)
-        ]
+        worst = partial(services.gateway.worst_case, audio_tokens=prompt.audio_bound, kinds=prompt.kinds)
+        quotes = [Quote(model, worst(model, tokens) + search_cost) for model in (choice.chat, choice.cheap)]
         plan = services.metering.plan_of(stored.user)
         reservation, reserve = services.metering.reserve(
             send.scope, day, Day.of(stored.usage), plan, send.request_id, *quotes
@@ -436,10 +447,12 @@ class Turns:
             own_models=not reservation.cheaper,
             asks_people=True,
         )
-        llm.images, llm.so_far = prompt.images, prompt.so_far
+        llm.attachments, llm.so_far = prompt.attachments, prompt.so_far
+        approvals = None
         if stored.continued is not None and prompt.held is not None:
             alive = chat_update(send, {"updated_at": send.at})
-            llm.approvals = RecordedApprovals(services.store, stored.continued, prompt.held, alive, send.decisions)
+            approvals = RecordedApprovals(services.store, stored.continued, prompt.held, alive, send.decisions)
+        llm.approvals = approvals
         turn = Turn(
             services.settings.app,
             send.scope,
@@ -451,7 +464,7 @@ class Turns:
             request.grounding,
             send.caller,
             features=frozenset(reservation.limit.features),
-            images=prompt.images,
+            attachments=prompt.attachments,
             summary=prompt.summary,
             memory=prompt.notes,
         )
@@ -473,6 +486,7 @@ class Turns:
             client=request.client,
             begun=stored.answer if send.continues else None,
             so_far=prompt.so_far,
+            approvals=approvals,
         )
 
 
@@ -496,8 +510,8 @@ def _writes(send: Send, stored: _Stored, reservation: Reservation, expires_at: d
     if send.call is not None:
         data["call"] = send.call
     message = {"role": "user", "text": send.text, "request_id": send.request_id, "created_at": send.at}
-    if send.images:
-        message["images"] = list(send.images)
+    if send.attachments:
+        message["files"] = list(send.attachments)
     change: dict[str, Any] = {"updated_at": send.at, "latest_request": send.request_id}
     began = begins(send, stored.chat_fields, expires_at)
     alone = None if stored.chat is None else stored.chat.update_time
@@ -546,14 +560,14 @@ def _replacing(send: Send, stored: _Stored, question: Document, change: dict[str
     if stored.chat_fields.get("summary_until", asked_at) > asked_at:  # it sums up what is replaced
         change = {**change, "summary": "", "summary_until": DELETE_FIELD, "summarized": 0}
     writes.append(chat_update(send, change, None if stored.chat is None else stored.chat.update_time))
-    fields = {"text": send.text, "images": list(send.images), "request_id": send.request_id}
+    fields = {"text": send.text, "files": list(send.attachments), "request_id": send.request_id}
     writes.append(Set(send.user_message, fields, merge=True))
     return writes
 
 
 def _is_edited(send: Send, question: Document) -> bool:
-    images = [image["id"] for image in question.data.get("images", ())]
-    return question.data.get("text") != send.text or images != [image["id"] for image in send.images]
+    files = [each["id"] for each in question.data.get("files", ())]
+    return question.data.get("text") != send.text or files != [each["id"] for each in send.attachments]
 
 
 def _deletes_answer(send: Send, stored: _Stored) -> bool:
@@ -611,11 +625,14 @@ def _so_far(answer: Document | None) -> tuple[Message, ...]:
 
 
 def _says_something(message: Document) -> bool:
-    return bool(str(message.data.get("text", "")).strip() or message.data.get("images"))
+    return bool(str(message.data.get("text", "")).strip() or message.data.get("files"))
 
 
-def _prompt_message(document: Document, images: Sequence[Image]) -> Message:
+def _prompt_message(document: Document, attachments: Sequence[Attachment]) -> Message:
     text = str(document.data.get("text", ""))
     if document.data.get("role") == "assistant":
         return {"role": "assistant", "content": text}
-    return {"role": "user", "content": text, "images": images} if images else {"role": "user", "content": text}
+    message: Message = {"role": "user", "content": text}
+    if attachments:
+        message["attachments"] = attachments
+    return message

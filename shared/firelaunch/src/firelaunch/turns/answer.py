@@ -45,9 +45,9 @@ from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.base import DELETE_FIELD, SERVER_TIME, Document, Increment, Set, Update, Write
 from ..store.fence import BEGAN, begun_at
-from .approvals import held_fields
+from .approvals import RecordedApprovals, held_fields
+from .attachments import discard_attachments, store_attachments
 from .follow_ups import FollowUpJobs
-from .images import discard_images, store_images
 from .send import Send, chat_update, ends
 from .turn import Turn, Workflow
 
@@ -112,6 +112,7 @@ class TurnRun:
         so_far: the messages that tell the model so.
         admission_seconds: how long it took to admit the message.
         store_seconds: how much of that went into the database's answers.
+        approvals: what the user decided on the tool calls with which that answer ended.
     """
 
     services: Services
@@ -129,6 +130,7 @@ class TurnRun:
     client: ClientConnection | None = None
     begun: Document | None = None
     so_far: tuple[Message, ...] = ()
+    approvals: RecordedApprovals | None = None
     outlives: float | None = None
     admission_seconds: float = 0.0
     store_seconds: float = 0.0
@@ -215,7 +217,7 @@ class TurnRun:
         self.checkpoints.begin(self._transcript)
         try:
             yield Start(self.send.request_id, self.send.chat_id, self.sent, self.send.answer_id)
-            store_images(self._files, self.send.new_images, self.services.settings.limits.image_bytes)
+            store_attachments(self._files, self.send.new_attachments)
             yield from self._pieces()
             if self.turn.llm.approvals is not None:
                 raise FirelaunchError(reason="the workflow offered no tools, so what the user decided had no effect")
@@ -404,7 +406,9 @@ class TurnRun:
         if not self.title:
             changes["title"] = plain_title(self.send.text)
         # An answer that went on keeps its user's rating, which may have come meanwhile. A new answer has none yet.
-        return [Set(self.send.answer, answer, merge=self.begun is not None), chat_update(self.send, changes)]
+        stored = Set(self.send.answer, answer, merge=self.begun is not None)
+        decided = [self.approvals.dropped()] if self.approvals is not None else []
+        return [stored, chat_update(self.send, changes), *decided]
 
     def _commit(self, outcome: dict[str, Any], chat: list[Write]) -> None:  # noqa: C901 - the ways in which a commit may fail
         """Commit the settlement exactly once, however often it has to be tried.
@@ -426,7 +430,7 @@ class TurnRun:
                 if not chat:
                     raise
                 chat = []
-                discard_images(self._files, self.send.new_images)
+                discard_attachments(self._files, self.send.new_attachments)
             except (AlreadyExists, PreconditionFailed):
                 # Either an earlier try did commit, or a request to stop changed the record: then try again.
                 if self._is_settled():

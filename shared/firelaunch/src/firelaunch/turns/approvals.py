@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from ..errors import PreconditionFailed
 from ..llm.types import HeldCalls, Message, ToolCall
-from ..store.base import SERVER_TIME, Document, DocumentStore, Update
+from ..store.base import DELETE_FIELD, SERVER_TIME, Document, DocumentStore, Update
 
 __all__ = ["Decision", "RecordedApprovals", "held_calls", "held_fields"]
 
@@ -90,6 +90,10 @@ class RecordedApprovals:
                 continue
             self._record = replace(self._record, update_time=at)
             return True, None
+
+    def dropped(self) -> Update:
+        """Return the write that drops the calls and their results, for the commit that settles the answer to them."""
+        return Update(self._record.path, {"held": DELETE_FIELD, "ran": DELETE_FIELD})
 
     def keep(self, call: ToolCall, result: str) -> None:
         """Keep the result of a call that ran, for another try of this answer."""

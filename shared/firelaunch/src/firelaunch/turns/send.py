@@ -25,7 +25,7 @@ from ..identity import Caller
 from ..scope import Scope
 from ..store.base import DELETE_FIELD, Document, Update
 from .approvals import Decision
-from .images import NO_IMAGES, ImageReference, MessageImages, NewImage
+from .attachments import NO_ATTACHMENTS, AttachmentReference, MessageAttachments, NewAttachment
 
 __all__ = [
     "RUNNING",
@@ -63,7 +63,7 @@ class ClientMessage:
     text: str
     regenerate: bool = False
     edit: bool = False
-    images: MessageImages = NO_IMAGES
+    attachments: MessageAttachments = NO_ATTACHMENTS
     key: str | None = None
 
     def turn_id(self, scope: Scope) -> str:
@@ -79,8 +79,8 @@ class ClientMessage:
             return request_id_of(scope, f"replace\n{self.chat_id}\n{turn_id}\n{self.key}")
         if not self.edit:
             return turn_id
-        images = "\n".join(str(image["id"]) for image in self.images.references)
-        return request_id_of(scope, f"edit\n{self.chat_id}\n{turn_id}\n{self.text}\n{images}")
+        files = "\n".join(str(each["id"]) for each in self.attachments.references)
+        return request_id_of(scope, f"edit\n{self.chat_id}\n{turn_id}\n{self.text}\n{files}")
 
     def new_send(
         self,
@@ -124,8 +124,8 @@ class ClientMessage:
     ) -> Send | None:
         """Return the send that replaces the stored message's answer; None if it is the one that did."""
         if self.regenerate:
-            text, images = str(stored.data.get("text", "")), tuple(stored.data.get("images", ()))
-            send = replace(send, text=text, images=images, new_images=())
+            text, files = str(stored.data.get("text", "")), tuple(stored.data.get("files", ()))
+            send = replace(send, text=text, attachments=files, new_attachments=())
         repeats = self.edit or self.key is not None
         if repeats and record is None:
             return replace(send, replaces=True)
@@ -235,8 +235,8 @@ class Send:
     regenerated answer has a request, and a bill, of its own.
 
     Attributes:
-        images: the references to the message's images.
-        new_images: those of them that are to be stored once the message is admitted.
+        attachments: the references to the message's files.
+        new_attachments: those of them that are to be stored once the message is admitted.
         continues: whether it goes on with the answer of an earlier request.
         replaces: whether the message's earlier text, its answer, and what followed are replaced.
         decisions: what the user decided on the tool calls that this answer waits for.
@@ -251,8 +251,8 @@ class Send:
     turn_id: str
     body_hash: str
     at: datetime
-    images: tuple[ImageReference, ...] = ()
-    new_images: tuple[NewImage, ...] = ()
+    attachments: tuple[AttachmentReference, ...] = ()
+    new_attachments: tuple[NewAttachment, ...] = ()
     continues: bool = False
     replaces: bool = False
     decisions: Mapping[str, Decision] = field(default_factory=dict)
@@ -319,5 +319,5 @@ def chat_update(send: Send, changes: dict[str, Any], unchanged_since: datetime |
 
 def sent_view(send: Send, at: datetime) -> dict[str, Any]:
     """Return the user's message as clients see it. ``at`` is the time of its first send."""
-    data = {"role": "user", "text": send.text, "created_at": at, "images": send.images}
+    data = {"role": "user", "text": send.text, "created_at": at, "files": send.attachments}
     return message_view(send.user_message_id, data)

@@ -12,8 +12,9 @@ from ..documents.kept_files import KeptFiles
 from ..identity import Caller
 from ..jobs import Job, Kind
 from ..jobs.base import HasKind
+from ..llm.attachments import Attachment
 from ..llm.gateway import ModelSession
-from ..llm.types import Chunk, Image, Message
+from ..llm.types import Chunk, Message
 from ..prompts.versions import UserPrompts
 from ..records.data import Data
 from ..scope import Scope
@@ -38,7 +39,7 @@ class Turn:
         scope: the user whose turn it is.
         caller: the user as their token says; None in a batch, which goes on after its request.
         features: the features that the user's plan switches on.
-        images: those of the message. ``turn.llm.stream`` shows them to the model in the last message of the user's.
+        attachments: the files of the message. ``turn.llm.stream`` puts them into the last message of the user's.
         summary: of the chat's earlier messages.
         memory: notes on the user. Both are empty unless ``[after_turn]`` switches them on.
     """
@@ -53,7 +54,7 @@ class Turn:
     grounding: Grounding
     caller: Caller | None = None
     features: frozenset[str] = frozenset()
-    images: tuple[Image, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
     summary: str = ""
     memory: tuple[str, ...] = ()
     _model: str | None = None

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
+from ..attachments import Attachment
 from ..claude_models import LEAST_BUDGET, accepts_temperature, thinking_of
 from ..types import Message, ModelCall, ToolCall, ToolSpec
 from .thoughts import unpack_thoughts
@@ -143,11 +144,16 @@ def _blocks(message: Message, model: str) -> list[dict[str, Any]]:
     words = [{"type": "text", "text": message["content"]}] if message["content"].strip() else []
     if message["role"] == "tool":
         return [{"type": "tool_result", "tool_use_id": _tool_id(message["call_id"]), "content": message["content"]}]
-    images = [
-        {"type": "image", "source": {"type": "base64", "media_type": image.media_type, "data": image.base64}}
-        for image in message.get("images", ())
-    ]
-    return [*images, *_call_blocks(message.get("calls", ()), model, words), *words]
+    files = [_file(each) for each in message.get("attachments", ())]
+    return [*files, *_call_blocks(message.get("calls", ()), model, words), *words]
+
+
+def _file(attachment: Attachment) -> dict[str, Any]:
+    source = {"type": "base64", "media_type": attachment.media_type, "data": attachment.base64}
+    if attachment.kind == "pdf":
+        title = {"title": attachment.name} if attachment.name else {}
+        return {"type": "document", "source": source, **title}
+    return {"type": "image", "source": source}
 
 
 def _call_blocks(calls: Sequence[ToolCall], model: str, words: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

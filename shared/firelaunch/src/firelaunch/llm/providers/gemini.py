@@ -198,11 +198,11 @@ def _parts(message: Message, model: str) -> list[dict[str, Any]]:
     if calls and "thoughtSignature" not in calls[0] and "gemini-3" in model:
         calls[0]["thoughtSignature"] = _UNSIGNED
     # Google refuses empty texts, and a message needs at least one part.
-    images = [
-        {"inlineData": {"mimeType": image.media_type, "data": image.base64}} for image in message.get("images", ())
+    files = [
+        {"inlineData": {"mimeType": each.media_type, "data": each.base64}} for each in message.get("attachments", ())
     ]
-    words = [{"text": message["content"] or " "}] if message["content"] or not (calls or images) else []
-    return words + images + calls
+    words = [{"text": message["content"] or " "}] if message["content"] or not (calls or files) else []
+    return words + files + calls
 
 
 def _function_call(call: ToolCall) -> dict[str, Any]:
@@ -299,4 +299,19 @@ def _tokens(usage: Mapping[str, Any]) -> TokenCounts | None:
         else max(answer + thought, total - prompt_tokens if prompt_tokens else 0)
     )
     cached = min(counts["cachedContentTokenCount"], prompt_tokens)
-    return TokenCounts(prompt_tokens, cached, output_tokens, reasoning=min(thought, output_tokens))
+    audio = min(_audio(usage.get("promptTokensDetails")), prompt_tokens)
+    cached_audio = min(_audio(usage.get("cacheTokensDetails")), audio, cached)
+    return TokenCounts(
+        prompt_tokens,
+        cached,
+        output_tokens,
+        reasoning=min(thought, output_tokens),
+        audio=audio,
+        # What is left of the prompt is text, so at least the rest of what was cached is a recording.
+        cached_audio=max(cached_audio, cached + audio - prompt_tokens),
+    )
+
+
+def _audio(details: Any) -> int:
+    """Return the tokens of recordings among the counts by modality."""
+    return sum(figure(each.get("tokenCount")) or 0 for each in items(details) if each.get("modality") == "AUDIO")

@@ -13,12 +13,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ...settings.openai_server import AUTHORIZATION
+from ..attachments import Attachment
 from ..failures import garbled, of_stream
 from ..fields import figure, items, json_text, table, text, texts_in, word
 from ..finish import finish_of
 from ..parameters import Body, RefusedParameters
 from ..thinking import is_openai_reasoning
-from ..types import CallPart, Chunk, Image, Message, ModelCall, TokenCounts, ToolCall, ToolChunk, ToolSpec, WholeChunk
+from ..types import CallPart, Chunk, Message, ModelCall, TokenCounts, ToolCall, ToolChunk, ToolSpec, WholeChunk
 from ..wire.http import Transport
 from ..wire.relay import relay, whole_chunk
 from .openai_parameters import refused_parameter, without
@@ -121,9 +122,9 @@ def _tool(tool: ToolSpec) -> dict[str, Any]:
 
 def _message(message: Message) -> dict[str, Any]:
     payload: dict[str, Any] = {"role": message["role"], "content": message["content"]}
-    if message.get("images"):
+    if message.get("attachments"):
         text = [{"type": "text", "text": message["content"]}] if message["content"] else []
-        payload["content"] = [*text, *map(_image, message["images"])]
+        payload["content"] = [*text, *map(_file, message["attachments"])]
     if "calls" in message:
         payload["tool_calls"] = [_tool_call(call) for call in message["calls"]]
     if "call_id" in message:
@@ -131,10 +132,17 @@ def _message(message: Message) -> dict[str, Any]:
     return payload
 
 
-def _image(image: Image) -> dict[str, Any]:
-    # With "auto", some models count more tokens than are reserved for an image.
-    url = {"url": f"data:{image.media_type};base64,{image.base64}", "detail": "high"}
-    return {"type": "image_url", "image_url": url}
+def _file(attachment: Attachment) -> dict[str, Any]:
+    match attachment.kind:
+        case "pdf":
+            file = {"filename": attachment.pdf_name, "file_data": attachment.data_url}
+            return {"type": "file", "file": file}
+        case "audio":
+            form = "wav" if attachment.media_type == "audio/wav" else "mp3"
+            return {"type": "input_audio", "input_audio": {"data": attachment.base64, "format": form}}
+        case _:
+            # With "auto", some models count more tokens than are reserved for an image.
+            return {"type": "image_url", "image_url": {"url": attachment.data_url, "detail": "high"}}
 
 
 def _tool_call(call: ToolCall) -> dict[str, Any]:
@@ -265,7 +273,17 @@ def _tokens(usage: Mapping[str, Any]) -> TokenCounts | None:
     cached = min(cached, prompt_tokens)
     written = min(_first(details, "cache_write_tokens"), prompt_tokens - cached)
     output = answer_tokens + extra
-    return TokenCounts(prompt_tokens, cached, output, cache_write=written, reasoning=min(thinking, output))
+    audio = min(_first(details, "audio_tokens"), prompt_tokens - written)
+    return TokenCounts(
+        prompt_tokens,
+        cached,
+        output,
+        cache_write=written,
+        reasoning=min(thinking, output),
+        audio=audio,
+        # What was cached is text first, since no provider tells how much of it was not.
+        cached_audio=max(0, cached + written + audio - prompt_tokens),
+    )
 
 
 def _first(counts: Mapping[str, Any], *names: str) -> int:

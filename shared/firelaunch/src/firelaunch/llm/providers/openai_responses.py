@@ -13,12 +13,13 @@ from functools import cached_property
 from typing import Any
 
 from ...errors import ModelUnavailable
+from ..attachments import Attachment
 from ..failures import of_stream
 from ..fields import figure, items, json_text, table, text, word
 from ..finish import Finish, finish_of
 from ..parameters import Body, ParameterRefusal, RefusedParameters
 from ..thinking import is_openai_reasoning, nearest_effort
-from ..types import CallPart, Chunk, Image, Message, ModelCall, Provider, TokenCounts, ToolCall, ToolChunk, ToolSpec
+from ..types import CallPart, Chunk, Message, ModelCall, Provider, TokenCounts, ToolCall, ToolChunk, ToolSpec
 from ..wire.http import Transport
 from ..wire.relay import relay, whole_chunk
 from .thoughts import pack_thoughts, unpack_thoughts
@@ -132,9 +133,9 @@ def _tool(tool: ToolSpec) -> dict[str, Any]:
 def _items(message: Message, model: str) -> Iterator[dict[str, Any]]:
     if message["role"] == "tool":
         yield {"type": "function_call_output", "call_id": message["call_id"], "output": message["content"]}
-    elif message.get("images"):
+    elif message.get("attachments"):
         words = [{"type": "input_text", "text": message["content"]}] if message["content"] else []
-        yield {"role": message["role"], "content": [*words, *map(_image, message["images"])]}
+        yield {"role": message["role"], "content": [*words, *map(_file, message["attachments"])]}
     elif message["role"] != "system" and message["content"]:
         yield {"role": message["role"], "content": message["content"]}
     for call in message.get("calls", ()):
@@ -142,9 +143,15 @@ def _items(message: Message, model: str) -> Iterator[dict[str, Any]]:
         yield _function_call(call)
 
 
-def _image(image: Image) -> dict[str, Any]:
+def _file(attachment: Attachment) -> dict[str, Any]:
+    if attachment.kind == "pdf":
+        return {
+            "type": "input_file",
+            "filename": attachment.pdf_name,
+            "file_data": attachment.data_url,
+        }
     # With "auto", some models count more tokens than are reserved for an image.
-    return {"type": "input_image", "image_url": f"data:{image.media_type};base64,{image.base64}", "detail": "high"}
+    return {"type": "input_image", "image_url": attachment.data_url, "detail": "high"}
 
 
 def _function_call(call: ToolCall) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from ... import former_names
 from .base import Block, ParseLimits, document_text
-from .sandbox import links, parse
+from .sandbox import links, parse, pdf_size
 
-__all__ = ["Block", "ParseLimits", "document_text", "links", "parse"]
+__all__ = ["Block", "ParseLimits", "document_text", "links", "parse", "pdf_size"]
 
 __getattr__ = former_names(__name__, {"Limits": "firelaunch.rag.parse.ParseLimits"})

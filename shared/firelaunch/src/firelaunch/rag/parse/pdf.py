@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,9 +12,15 @@ from typing import Any, BinaryIO
 
 from .base import Draft, Outline, ParseLimits, Unreadable
 
-__all__ = ["MAX_PAGES", "parse"]
+__all__ = ["MAX_PAGES", "measure", "parse"]
 
 MAX_PAGES = 5_000
+
+_COMPARED = 8
+"""Texts before one that PDFium compares it with; it is five there (``IsSameAsPreTextObject``)."""
+
+_FORM_DEPTH = 15
+"""Drawings within drawings that are looked into."""
 
 _HEADING_RATIO = 1.12
 """A line may be a heading if it is this much larger than the document's most common size."""
@@ -42,14 +48,8 @@ def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None
     import pypdfium2
     from pypdfium2 import raw
 
-    try:
-        document = pypdfium2.PdfDocument(file)
-    except pypdfium2.PdfiumError as error:
-        protected = error.err_code in {raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY}
-        raise Unreadable("encrypted" if protected else "damaged", str(error)) from error
+    document = _document(file)
     pages = len(document)
-    if pages > MAX_PAGES:
-        raise Unreadable("too_many_pages", f"{pages} pages")
     sizes: Counter[float] = Counter()
     outline = Outline()
     failed = draft_count = 0
@@ -68,6 +68,60 @@ def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None
         progress((number + 1) / pages)
     if not draft_count:
         raise Unreadable("damaged" if failed or not pages else "no_text", f"{failed} of {pages} pages failed")
+
+
+def measure(file: BinaryIO, limits: ParseLimits, _progress: Callable[[float], None]) -> Iterator[Draft]:
+    """Yield one draft: the number of pages, and the most bytes that their text takes in UTF-8, however it is read.
+
+    Raises:
+        Unreadable: the file is protected by a password, damaged, over ``MAX_PAGES`` pages, or holds more text than
+            ``limits`` allow.
+    """
+    document = _document(file)
+    size = 0
+    for number in range(len(document)):
+        page = document[number]
+        text = page.get_textpage()
+        size += len(text.get_text_range().encode("utf-8", "replace")) + _left_out(page, text)
+        text.close()
+        page.close()
+        if size > limits.text_characters:
+            raise Unreadable("too_much_text", f"{size} bytes on {number + 1} pages")
+    if not len(document):
+        raise Unreadable("damaged", "no pages")
+    yield Draft(f"{len(document)} {size}", "paragraph", None, ())
+
+
+def _left_out(page: Any, text: Any) -> int:
+    """Return the most bytes of the text that is drawn over the same text, which PDFium leaves out and others read.
+
+    PDFium compares a text with the few that were drawn before it, so the longest of these is as long.
+    """
+    from pypdfium2 import raw
+
+    lengths: deque[int] = deque(maxlen=_COMPARED)
+    size = 0
+    for drawn in page.get_objects(filter=(raw.FPDF_PAGEOBJ_TEXT,), max_depth=_FORM_DEPTH):
+        units = raw.FPDFTextObj_GetText(drawn, text, None, 0) // 2 - 1
+        if units > 0:
+            lengths.append(units)
+        else:
+            size += 3 * max(lengths, default=1)  # bytes of UTF-8 for a unit of UTF-16, at most
+    return size
+
+
+def _document(file: BinaryIO) -> Any:
+    import pypdfium2
+    from pypdfium2 import raw
+
+    try:
+        document = pypdfium2.PdfDocument(file)
+    except pypdfium2.PdfiumError as error:
+        protected = error.err_code in {raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY}
+        raise Unreadable("encrypted" if protected else "damaged", str(error)) from error
+    if len(document) > MAX_PAGES:
+        raise Unreadable("too_many_pages", f"{len(document)} pages")
+    return document
 
 
 def _lines(document: Any, number: int, raw: Any) -> Iterator[PdfLine]:

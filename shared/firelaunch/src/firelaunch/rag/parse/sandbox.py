@@ -22,7 +22,7 @@ from typing import IO, Any, cast
 from .base import KINDS, MAX_BLOCK, MAX_DEPTH, MAX_HEADING, MEMORY_STATUS, Block, ParseLimits
 from .failures import MESSAGES, failure
 
-__all__ = ["links", "parse"]
+__all__ = ["links", "parse", "pdf_size"]
 
 _MAX_LINE = 512 * 1024
 _READ = 64 * 1024
@@ -61,6 +61,20 @@ def links(file: IO[bytes], *, limits: ParseLimits | None = None) -> list[str]:
         DocumentUnreadable: the file cannot be read.
     """
     return [block.text for block in _run("links", file, "", limits or ParseLimits(), None)]
+
+
+def pdf_size(file: IO[bytes], *, limits: ParseLimits | None = None) -> tuple[int, int]:
+    """Return the number of a PDF's pages, and the bytes of their text in UTF-8.
+
+    Raises:
+        DocumentUnreadable: the file cannot be read, or holds more text than ``limits`` allow.
+    """
+    limits = limits or ParseLimits()
+    text = "".join(block.text for block in _run("pdf_size", file, "", limits, None))
+    pages, _, size = text.partition(" ")
+    if not (pages.isdecimal() and size.isdecimal()):
+        raise failure("crashed", limits, "an answer that is no size")
+    return int(pages), int(size)
 
 
 def _run(

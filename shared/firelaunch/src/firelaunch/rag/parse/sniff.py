@@ -23,6 +23,7 @@ FORMATS = {
     "csv": "data:parse_csv",
     "json": "data:parse_json",
     "links": "html:links",
+    "pdf_size": "pdf:measure",
 }
 """Each format's parser: a module of this package, and a function in it."""
 

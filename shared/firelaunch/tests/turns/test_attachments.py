@@ -9,10 +9,10 @@ import zlib
 from typing import Any
 
 import pytest
-from firelaunch.llm.types import IMAGE_TOKENS
+from firelaunch.llm.attachments import IMAGE_TOKENS
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in
 from firelaunch.testing.models import ModelServer, Reply
-from firelaunch.turns.images import ImageRoom
+from firelaunch.turns.attachments import AttachmentRoom
 from firelaunch.turns.turn import Turn
 
 HELLO = "Hello from the model."
@@ -72,7 +72,7 @@ def test_the_model_sees_the_images_in_this_turn_and_in_the_next(rich: tuple[Any,
     ask(ada, chat, {"text": "And now?"})
     assert shown(model) == [("What is this?", [png(1), png(2)]), ("And now?", [])]
     stored = ada.get(f"/v1/chats/{chat}").get_json()["messages"][0]
-    assert [(image["media_type"], image["name"]) for image in stored["images"]] == [
+    assert [(image["media_type"], image["name"]) for image in stored["files"]] == [
         ("image/png", "0.png"),
         ("image/png", "1.png"),
     ]
@@ -85,7 +85,7 @@ def test_an_image_alone_is_a_message_and_its_user_alone_can_fetch_it(
     chat = ada.new_chat()
     assert ask(ada, chat, {"files": files(png(1))}).status_code == 200
     assert shown(model) == [("", [png(1)])]
-    image = ada.get(f"/v1/chats/{chat}").get_json()["messages"][0]["images"][0]["id"]
+    image = ada.get(f"/v1/chats/{chat}").get_json()["messages"][0]["files"][0]["id"]
     path = f"/v1/chats/{chat}/files/{image}"
     fetched = ada.get(path)
     assert (fetched.data, fetched.content_type) == (png(1), "image/png")
@@ -100,7 +100,7 @@ def test_an_image_of_another_chat_is_unknown_and_deleting_a_chat_leaves_others_i
     _, ada = rich
     first, second = ada.new_chat(), ada.new_chat()
     ask(ada, first, {"text": "x", "files": files(png(1))})
-    image = ada.get(f"/v1/chats/{first}").get_json()["messages"][0]["images"][0]["id"]
+    image = ada.get(f"/v1/chats/{first}").get_json()["messages"][0]["files"][0]["id"]
     assert ask(ada, second, {"text": "x", "files": [{"url": image}]}).status_code == 404
     assert ada.get(f"/v1/chats/{second}/files/{image}").status_code == 404
     ada.delete(f"/v1/chats/{second}")
@@ -137,7 +137,7 @@ def test_an_edit_of_the_image_alone_keeps_the_old_one_with_what_it_replaced(rich
     question = ada.get(f"/v1/chats/{chat}").get_json()["messages"][0]
     ask(ada, chat, {"replaces": question["id"], "text": "x", "files": files(png(2))})
     everything = ada.get(f"/v1/chats/{chat}?replaced=true").get_json()["messages"]
-    assert sorted(len(each.get("images", ())) for each in everything) == [0, 0, 1, 1]
+    assert sorted(len(each.get("files", ())) for each in everything) == [0, 0, 1, 1]
 
 
 def test_images_take_a_bounded_part_of_the_memory(make_app: Any, model: ModelServer) -> None:
@@ -148,7 +148,7 @@ def test_images_take_a_bounded_part_of_the_memory(make_app: Any, model: ModelSer
         yield from turn.llm.stream([*turn.history, {"role": "user", "content": turn.text}])
 
     app = make_app(SETTINGS_RICH, answer=answer, OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url)
-    app.extensions["firelaunch"].turns.image_room = ImageRoom(1_000)
+    app.extensions["firelaunch"].turns.attachment_room = AttachmentRoom(1_000)
     ada = sign_in(app, "ada")
     chat, body = ada.new_chat(), {"text": "x", "files": files(png(1) + bytes(300), png(2) + bytes(300))}
     assert ask(ada, chat, body).status_code == 200
@@ -166,14 +166,14 @@ def test_what_is_no_image_is_refused_and_nothing_is_kept(rich: tuple[Any, User],
     chat = ada.new_chat()
     refused = {
         "https://example.com/a.png": 400,
-        data_url(b"%PDF-1.7", "application/pdf"): 400,
-        data_url(b"<svg/>", "image/svg+xml"): 400,
-        data_url(b"GIF89a", "image/gif"): 400,
+        data_url(b"MZ", "application/x-msdownload"): 415,
+        data_url(b"<svg/>", "image/svg+xml"): 415,
+        data_url(b"GIF89a", "image/gif"): 415,
         data_url(b"not a picture"): 400,
         "data:image/png;base64,%%%": 400,
         "data:image/png,abc": 400,
         data_url(png() + bytes(3_500_000)): 413,
-        "image_" + "0" * 48: 404,
+        "file_" + "0" * 48: 404,
     }
     for url, status in refused.items():
         assert ask(ada, chat, {"text": "x", "files": [{"url": url}]}).status_code == status, url[:60]
@@ -229,7 +229,7 @@ def test_regenerating_continuing_and_editing_keep_the_images(rich: tuple[Any, Us
     question = ada.get(f"/v1/chats/{chat}").get_json()["messages"][0]
     ask(ada, chat, {"replaces": question["id"]})
     assert shown(model) == [("One", [png(1)])]
-    ask(ada, chat, {"replaces": question["id"], "text": "Two", "files": [{"url": question["images"][0]["id"]}]})
+    ask(ada, chat, {"replaces": question["id"], "text": "Two", "files": [{"url": question["files"][0]["id"]}]})
     assert shown(model) == [("Two", [png(1)])]
     ask(ada, chat, {"replaces": question["id"], "text": "Three"})
     assert shown(model) == [("Three", [])]
@@ -254,7 +254,7 @@ def test_a_deleted_chat_takes_its_images_along(rich: tuple[Any, User]) -> None:
     ada.delete(f"/v1/chats/{chat}")
     kept = app.services.files.within(app.services.store.scope.of("ada"))
     assert len(kept.list().items) == 1
-    image = ada.get(f"/v1/chats/{other}").get_json()["messages"][0]["images"][0]["id"]
+    image = ada.get(f"/v1/chats/{other}").get_json()["messages"][0]["files"][0]["id"]
     assert ada.get(f"/v1/chats/{other}/files/{image}").data == png(1)
 
 
