@@ -18,7 +18,6 @@ import pytest
 from firelaunch.errors import (
     AlreadyExists,
     Contention,
-    DocumentUnreadable,
     FeatureMissing,
     FirelaunchError,
     ModelError,
@@ -112,7 +111,6 @@ def test_the_errors_that_the_code_raises_and_those_of_the_document_are_the_same(
                 raised.add(kinds[node.exc.id])
     raised -= {SettingsError}  # at boot alone
     raised -= {JobFailed, TimedOut, LeaseLost, PushUnavailable}  # told in a job's own error, by no route
-    raised -= {DocumentUnreadable}  # told in a document's own error
     raised -= {FeatureMissing}  # told by an app's own routes alone
     of_gunicorn = {("414", "invalid_request"), ("431", "invalid_request")}
     told = {found for _, _, operation in operations(document) for found in codes(operation)}
@@ -278,10 +276,10 @@ authorization_server = "https://auth.example.com"
 """
 
 
-def an_image(store: FailingStore, files: LocalFiles, chat: str) -> str:
-    """An image of ada's messages, made past what makes the store fail."""
+def a_file(store: FailingStore, files: LocalFiles, chat: str) -> str:
+    """A file of ada's messages, made past what makes the store fail."""
     of_chat, now = hashlib.sha256(chat.encode()).hexdigest()[:16], datetime.now(UTC)
-    name = f"image_{of_chat}{secrets.token_hex(16)}"
+    name = f"file_{of_chat}{secrets.token_hex(16)}"
     path = f"apps/demo/users/ada/kept_files/{name}"
     facts = {"content": "c", "content_type": "image/png", "bytes": 1, "created_at": now, "updated_at": now}
     store._store.commit([Create(path, facts)])
@@ -313,7 +311,7 @@ def request_of(
     if "/devices/" in path:
         found = user.post("/v1/devices", {"token": "t", "platform": "web"}).get_json().get("id", "gone")
     if path == "/v1/chats/{id}/files/{file}":
-        path = path.replace("{file}", an_image(store, files, found))
+        path = path.replace("{file}", a_file(store, files, found))
     if "{message}" in path:
         path = path.replace("{message}", an_answer(store, found))
     if path == "/v1/ops/requests/{id}":

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import AnswerFiltered, ModelError, ModelRefused, ModelUnavailable, OutputLimitReached
-from firelaunch.llm.attachments import Attachment
+from firelaunch.llm.attachments import Attachment, takes_of
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.prices import Prices
 from firelaunch.llm.providers.claude import ClaudeProvider, ClaudeWithKey
@@ -19,10 +19,12 @@ from firelaunch.llm.providers.openai_responses import OpenAIResponsesProvider
 from firelaunch.llm.providers.vertex import vertex_provider
 from firelaunch.llm.types import FinishedCall, Message, Provider, TokenCounts
 from firelaunch.testing.claude import ClaudeReply, ClaudeServer
+from firelaunch.testing.documents import lines_of, pdf
 from firelaunch.testing.gemini import GeminiReply, GeminiServer
 from firelaunch.testing.http import HttpAnswer
 from firelaunch.testing.models import Fault, ModelServer, Reply
 from firelaunch.testing.openai_responses import ResponsesReply, ResponsesServer
+from firelaunch.testing.recordings import mp3, wav
 from pydantic import BaseModel
 
 pytest.importorskip("google.cloud.aiplatform_v1")
@@ -116,7 +118,7 @@ class OpenAI(Served):
             self.server.script.append(
                 Reply(
                     answer.words, usage, answer.pause, calls=calls, finish=answer.finish, thoughts=answer.thoughts,
-                    thinking_tokens=answer.tokens.reasoning,
+                    thinking_tokens=answer.tokens.reasoning, audio_tokens=answer.tokens.audio,
                     cut_after=len(answer.words) + bool(answer.thoughts) if answer.cut else None,
                 )
             )  # fmt: skip
@@ -142,6 +144,7 @@ class Gemini(Served):
             reply = GeminiReply(
                 answer.words, answer.thoughts, usage, answer.calls, finish=finishes[answer.finish], cut=answer.cut
             )
+            reply = replace(reply, audio=counts.audio, cached_audio=counts.cached_audio)
             self.server.replies.append(replace(reply, pause=answer.pause))
 
     def will_fail(self, status: int, times: int) -> None:
@@ -272,6 +275,55 @@ def test_images_of_the_message_and_of_the_history_arrive_beside_their_texts(serv
     places = [body.index(part) for part in ("Look.", first.base64, "Yes?", "And this?", second.base64)]
     assert sorted(places[:2]) < [places[2]] < sorted(places[3:])
     assert body.count(first.base64) == body.count(second.base64) == 1
+
+
+def attachment(media_type: str, data: bytes, name: str, tokens: int = 500) -> Attachment:
+    return Attachment(media_type, data, name, tokens, pages=int(media_type == "application/pdf"))
+
+
+PDF = attachment("application/pdf", pdf([lines_of("A page.")]), "report")
+WAV = attachment("audio/wav", wav(), "question.wav", 32)
+MP3 = attachment("audio/mpeg", mp3(), "question.mp3", 43)
+TEXT = attachment("text/csv", b"city,rain\nOslo,```2\n", "rain.csv")
+
+
+def test_a_pdf_and_a_text_of_the_message_arrive_at_every_provider(served: Served, streamed: bool) -> None:
+    served.will(Answer())
+    session = served.session(streamed=streamed)
+    session.attachments = (PDF, TEXT)
+    assert said(list(session.stream(ASK))) == "Well, hello."
+    body = json.dumps(served.bodies[0])
+    assert body.count(PDF.base64) == 1
+    assert json.dumps(TEXT.text)[1:-1] in body
+    assert body.index("rain.csv") < body.index("Are you there?")
+
+
+@pytest.mark.parametrize("recording", [WAV, MP3], ids=["wav", "mp3"])
+def test_a_recording_is_paid_as_what_it_is_where_a_model_takes_it(
+    served: Served, streamed: bool, recording: Attachment
+) -> None:
+    if not isinstance(served, OpenAI) and type(served) is not Gemini:
+        pytest.skip("takes no recordings")
+    used = TokenCounts(100, 40, 4, audio=32, cached_audio=0 if isinstance(served, OpenAI) else 20)
+    served.will(Answer(tokens=used))
+    session = served.session(streamed=streamed)
+    session.attachments = (recording,)
+    list(session.stream(ASK))
+    assert served.meter.paid == [used]
+    assert json.dumps(served.bodies[0]).count(recording.base64) == 1
+
+
+def test_a_recording_of_the_history_is_left_out_where_a_model_takes_none(served: Served) -> None:
+    if isinstance(served, OpenAI) or type(served) is Gemini:
+        pytest.skip("takes recordings")
+    takes = takes_of("vertex" if "claude" in served.model else "openai", has_audio_price=lambda _: True)
+    served.gateway = replace(served.gateway, takes=takes)
+    history: list[Message] = [{"role": "user", "content": "", "attachments": [WAV]}, *ASK[2:]]
+    served.will(Answer())
+    assert said(list(served.session(streamed=True).stream(history))) == "Well, hello."
+    body = json.dumps(served.bodies[0])
+    assert WAV.base64 not in body
+    assert "audio, is left out" in body
 
 
 def test_two_tools_are_called_side_by_side_and_the_model_goes_on_twice(served: Served, streamed: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_CEILING
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ from firelaunch.llm.prices import Prices
 from firelaunch.llm.types import TokenCounts
 from firelaunch.services.build import build
 from firelaunch.services.bundle import Services
-from firelaunch.settings.app import Settings
+from firelaunch.settings.app import Price, Settings
 from firelaunch.testing.apps import SETTINGS, sign_in, write_app
 from firelaunch.testing.models import ModelServer
+from genai_prices import Usage, calc_price
+from hypothesis import given
+from hypothesis import strategies as st
 
 USED = TokenCounts(10_000, 4_000, 1_000)
 MODEL = "gpt-5.4-mini"
@@ -57,3 +61,41 @@ def test_claude_on_vertex_ai_costs_a_tenth_more_outside_of_global(tmp_path: Path
     assert services.gateway.prices.cost("claude-sonnet-5-5", TokenCounts(10_000)) == 2_000 * tenths
     gemini = Prices("vertex", {}).cost("gemini-3.5-flash-lite", USED)
     assert services.gateway.prices.cost("gemini-3.5-flash-lite", USED) == gemini
+
+
+AUDIO_MODELS = [
+    ("vertex", "gemini-2.5-flash"), ("vertex", "gemini-2.5-pro"), ("vertex", "gemini-3.8-flash"),
+    ("openai", "gpt-audio"), ("openai", "gpt-audio-mini"), ("openai", MODEL),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("provider", "model"), AUDIO_MODELS)
+@given(st.data())
+def test_a_recording_costs_what_the_table_says_and_never_more_than_is_reserved(
+    provider: str, model: str, data: st.DataObject
+) -> None:
+    asked = data.draw(st.integers(0, 300_000))
+    bound = asked + data.draw(st.integers(0, 1_000))
+    audio_bound = data.draw(st.integers(0, asked))
+    audio = data.draw(st.integers(0, audio_bound))
+    cached_audio = data.draw(st.integers(0, audio))
+    cached = cached_audio + data.draw(st.integers(0, asked - audio))
+    used = TokenCounts(asked, cached, 50, audio=audio, cached_audio=cached_audio)
+    prices = Prices(provider, {})
+    assert prices.cost(model, used) <= prices.most(model, bound, 50, audio_tokens=audio_bound)
+    table = {"vertex": "google", "openai": "openai"}[provider]
+    usage = Usage(
+        input_tokens=asked, cache_read_tokens=cached, output_tokens=50, input_audio_tokens=audio,
+        cache_audio_read_tokens=cached_audio,
+    )  # fmt: skip
+    exact = calc_price(usage, model, provider_id=table).total_price * 1_000_000
+    assert prices.cost(model, used) == exact.to_integral_value(ROUND_CEILING)
+
+
+def test_a_price_of_the_settings_has_one_for_recordings() -> None:
+    own = Price.model_validate({"input": "2", "output": "8", "audio_input": "30"})
+    prices = Prices("openai", {"voice": own, "plain": Price.model_validate({"input": "2", "output": "8"})})
+    used = TokenCounts(100, 0, 10, audio=40)
+    assert prices.cost("voice", used) == 60 * 2 + 40 * 30 + 10 * 8
+    assert prices.cost("plain", used) == 100 * 2 + 10 * 8
+    assert [prices.has_audio(model) for model in ("voice", "plain", "gpt-audio", MODEL)] == [True, False, True, False]

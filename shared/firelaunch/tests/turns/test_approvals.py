@@ -223,6 +223,20 @@ def test_a_failure_after_the_call_keeps_its_result_for_the_next_try(made: Made, 
     assert results(model) == ["paid 20 to Bob"]
 
 
+def test_a_decision_that_has_its_answer_leaves_no_call_and_no_result_behind(made: Made, model: ModelServer) -> None:
+    app, ada = made()
+    chat, message = held(ada, model)
+    record = app.services.store.scope.of("ada").request(message["request_id"])
+    model.script = [Fault(400)]
+    assert decide(ada, chat, message).status_code == 502
+    kept = app.services.store.get(record).data
+    assert kept["ran"]["c0"]["result"] == "paid 20 to Bob"
+    assert decide(ada, chat, message).status_code == 200
+    assert {"held", "ran"}.isdisjoint(app.services.store.get(record).data)
+    assert decide(ada, chat, message).status_code == 200  # a repeated decision gets the same answer
+    assert RAN == [("Bob", 20)]
+
+
 def test_a_call_whose_result_was_lost_is_not_run_again(made: Made, model: ModelServer) -> None:
     app, ada = made()
     chat, message = held(ada, model)

@@ -8,7 +8,7 @@ from typing import IO, Annotated, Any
 from flask import request
 from pydantic import BaseModel, Field, WithJsonSchema
 
-from ..errors import BadRequest, RateLimited, TooLarge
+from ..errors import BadRequest, Conflict, NotFound, RateLimited, TooLarge
 from ..llm.attachments import kind_of
 from ..turns.attachments import check_taken
 from ..turns.file_contents import check_beginning, media_type_of
@@ -55,7 +55,7 @@ _FORM = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
 
 @api.post(
     "/files",
-    responses={201: UploadedFile, **errors(TooLarge, RateLimited, *OF_FILES)},
+    responses={201: UploadedFile, **errors(TooLarge, RateLimited, NotFound, Conflict, *OF_FILES)},
     operation_id="uploadFile",
     summary="Put up a file to send in a message",
     description="The file is kept for a day, in which its user can send it by its id. Large files need this: a body of "

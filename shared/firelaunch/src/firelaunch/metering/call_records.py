@@ -48,6 +48,7 @@ def call_write(
         **token_fields(call.tokens),
         "cache_write_tokens": call.tokens.cache_write,
         "reasoning_tokens": call.tokens.reasoning,
+        "audio_tokens": call.tokens.audio,
         "searches": call.tokens.searches,
         "cost_micro_usd": call.micro_usd,
         "finish": call.finish,
