@@ -230,7 +230,7 @@ def test_a_decision_that_has_its_answer_leaves_no_call_and_no_result_behind(made
     model.script = [Fault(400)]
     assert decide(ada, chat, message).status_code == 502
     kept = app.services.store.get(record).data
-    assert kept["ran"]["c0"]["result"] == "paid 20 to Bob"
+    assert "paid 20 to Bob" in kept["ran"]["c0"]["result"]
     assert decide(ada, chat, message).status_code == 200
     assert {"held", "ran"}.isdisjoint(app.services.store.get(record).data)
     assert decide(ada, chat, message).status_code == 200  # a repeated decision gets the same answer
