@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
+import pypdfium2
 from firelaunch.testing.models import Action, Fault, ModelServer, Reply
 from genai_prices import Usage, calc_price
 
@@ -78,37 +81,67 @@ def _charge(request: Mapping[str, Any], action: Action, count: Count) -> int:
         return 0
     if stops and request.get("stream"):
         said = "".join(action.words[: min(stops)])
-        return _cost(request, _asked(request, count), 0, count(said)) if said else 0
+        return _cost(request, *_asked(request, count), count(said)) if said else 0
     if action.hang_after is not None:
         # Of an answer that is not streamed nothing was sent before the silence, and nobody could say how much was made.
         said = "".join(action.words[: action.hang_after]) if request.get("stream") else ""
-        return _cost(request, _asked(request, count), 0, count(said))
+        return _cost(request, *_asked(request, count), count(said))
     if action.usage is not None:
-        return _cost(request, *action.usage)
+        asked, cached, said_tokens = action.usage
+        # The recordings of a prompt are told apart, and what was cached is text as far as it goes.
+        audio = (action.audio_tokens, max(0, cached + action.audio_tokens - asked))
+        return _cost(request, asked, cached, audio, said_tokens)
     said = "".join(action.words) + "".join(name + arguments for name, arguments in action.calls)
-    return _cost(request, _asked(request, count), 0, count(said))
+    return _cost(request, *_asked(request, count), count(said))
 
 
 def _text(content: Any) -> str:
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content or ())
 
 
-def _images(content: Any) -> int:
-    return 0 if isinstance(content, str) else sum(part["type"] == "image_url" for part in content or ())
+def _parts(request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    contents = [message["content"] for message in request["messages"] if isinstance(message["content"], list)]
+    return [part for content in contents for part in content]
 
 
-def _asked(request: Mapping[str, Any], count: Count) -> int:
+def _asked(request: Mapping[str, Any], count: Count) -> tuple[int, int, tuple[int, int]]:
+    """Return the prompt's tokens, how many of them were cached, and how many are recordings (and cached ones)."""
+    dense = count is dense_tokens
     texts = [_text(message["content"]) for message in request["messages"]]
-    # docs/api.md: an image is bounded by 16,384 tokens; no provider counts as many for one of a few pixels.
-    images = sum(_images(message["content"]) for message in request["messages"])
     for message in request["messages"]:
         texts += [c["function"]["name"] + c["function"]["arguments"] for c in message.get("tool_calls", ())]
     for tool in request.get("tools", ()):
         function = tool["function"]
         texts.append(json.dumps([function["name"], function["description"], function["parameters"]]))
     # Each is told from the others by a few tokens of its own: OpenAI's cookbook counts 3 to 4, and we allow for 8.
-    around = 4 if count is dense_tokens else 8
-    return sum(count(text) + around for text in texts) + images * (300 if count is dense_tokens else 16_384)
+    around = 4 if dense else 8
+    tokens = sum(count(text) + around for text in texts)
+    audio = 0
+    for part in _parts(request):
+        if part["type"] == "image_url":
+            # docs/api.md: an image is bounded by 16,384 tokens; no provider counts as many for one of a few pixels.
+            tokens += (300 if dense else 16_384) + around
+        elif part["type"] == "file":
+            pages, text = _pages(part["file"]["file_data"])
+            tokens += pages * (1_600 if dense else 8_192) + count(text) + around
+        elif part["type"] == "input_audio":
+            audio += math.ceil(_seconds(part["input_audio"]["data"]) * (10 if dense else 32))
+            tokens += around
+    return tokens + audio, 0, (audio, 0)
+
+
+_PDFIUM = threading.Lock()
+
+
+def _pages(url: str) -> tuple[int, str]:
+    with _PDFIUM:
+        document = pypdfium2.PdfDocument(b64decode(url.partition(",")[2]))
+        return len(document), "".join(page.get_textpage().get_text_range() for page in document)
+
+
+def _seconds(encoded: str) -> float:
+    """Return how long a recording of the fuzz is, with its head played too: 8,000 bytes are a second."""
+    return len(b64decode(encoded)) / 8_000
 
 
 Count = Callable[[str], int]
@@ -130,7 +163,8 @@ def dense_tokens(text: str) -> int:
     )
 
 
-def _cost(request: Mapping[str, Any], asked: int, cached: int, said: int) -> int:
-    usage = Usage(input_tokens=asked, cache_read_tokens=cached, output_tokens=said)
+def _cost(request: Mapping[str, Any], asked: int, cached: int, audio: tuple[int, int], said: int) -> int:
+    recordings = {"input_audio_tokens": audio[0], "cache_audio_read_tokens": audio[1]} if audio[0] else {}
+    usage = Usage(input_tokens=asked, cache_read_tokens=cached, output_tokens=said, **recordings)
     price: Decimal = calc_price(usage, request["model"], provider_id="openai").total_price
     return int((price * 1_000_000).to_integral_value(ROUND_CEILING))

@@ -26,7 +26,9 @@ from firelaunch.settings.app import Settings
 from firelaunch.store.base import Update
 from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in, write_app
+from firelaunch.testing.documents import lines_of, pdf
 from firelaunch.testing.models import Action, Fault, Reply
+from firelaunch.testing.recordings import wav
 from firelaunch.turns.send import request_id_of
 from firelaunch.turns.turn import Turn
 
@@ -38,6 +40,17 @@ __all__ = ["Report", "fuzz"]
 
 _USERS = ("ada", "bob", "eve", "zoe")
 _PICTURE = "data:image/png;base64," + b64encode(bytes.fromhex("89504e470d0a1a0a")).decode()
+_REPORT = "data:application/pdf;base64," + b64encode(pdf([lines_of("A page of a report.")] * 3)).decode()
+_RECORDING = "data:audio/wav;base64," + b64encode(wav(2.5)).decode()
+_TABLE = "data:text/csv;base64," + b64encode(b"city,rain\nOslo,2\n").decode()
+_FILES = {"image": _PICTURE, "pdf": _REPORT, "audio": _RECORDING, "text": _TABLE}
+_WITH_FILES = """
+attachments = ["image", "pdf", "audio"]
+chat = "gpt-audio"
+cheap = "gpt-audio-mini"
+fallback = ["gpt-audio-mini"]
+"""
+"""Models whose recordings have a price of their own, on a server that takes all files."""
 _RICH, _POOR = '"100000"', '"0.006"'
 _AT_ONCE = 32
 _MOST_LEFT = 200
@@ -192,11 +205,14 @@ def _breaker() -> Breaker:
 class _World:
     """The app, its database, and the model's server."""
 
-    def __init__(self, folder: Path, books: Books | ClaudeBooks, daily: str) -> None:
+    def __init__(self, folder: Path, books: Books | ClaudeBooks, daily: str, models: str = "") -> None:
         text = SETTINGS.replace('"0.50"', daily).replace("requests_per_minute = 1000", "requests_per_minute = 1000000")
         text = text.replace(
             "[limits]", "[limits]\non_disconnect = 'stop'\ncheckpoint_seconds = 0.2\nfirst_token_seconds = 600"
         )
+        if models:
+            before, _, after = text.partition("[models.openai]\n")
+            text = f"{before}[models.openai]{models}\n[prompts]{after.partition('[prompts]')[2]}"
         if isinstance(books, ClaudeBooks):
             text, environ = text + _CLAUDE, {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": books.url}
         else:
@@ -252,6 +268,7 @@ def fuzz(folder: Path, turns: int, seed: int = 0, tick: Callable[[int, int], Non
         _crowds(_World(folder / "crowd", books, _POOR), rounds, report)
         _leavers(_World(folder / "leavers", books, _POOR), rounds, report)
         _continued(_World(folder / "continued", books, _RICH), max(8, turns // 20), seed, report)
+        _files(_World(folder / "files", books, _RICH, _WITH_FILES), max(8, turns // 20), seed, report)
     with ClaudeBooks() as books_of_claude:
         more = Report(turns=turns // _CLAUDES_SHARE)
         _many(_World(folder / "claude", books_of_claude, _RICH), more.turns, seed + 1, more, tick)
@@ -449,6 +466,34 @@ def _continued(world: _World, rounds: int, seed: int, report: Report) -> None:
         report.unsettled += len(day.reservations(world.clock(), expired=False))
         gone = day.reservations(world.clock(), expired=True)
         report.expired_micro_usd += day.number("expired_micro_usd") + sum(gone.values())
+    world.sqlite.close()
+
+
+def _files(world: _World, rounds: int, seed: int, report: Report) -> None:
+    """Chats with files of each kind, which the next message shows again; some calls fail, some report no usage."""
+    for number in range(rounds):
+        chance = random.Random(f"{seed}-files-{number}")  # noqa: S311 - it keeps no secret
+        key = f"files-{number}"
+        user = sign_in(world.app, key)
+        chat, attempts = user.new_chat(), []
+        sent = [
+            {"url": _FILES[kind], "filename": kind} for kind in chance.sample(sorted(_FILES), chance.randrange(1, 4))
+        ]
+        for turn, files in enumerate((sent, [])):
+            asked = chance.randrange(1, 5_000)
+            usage = None if chance.random() < 0.3 else (asked, chance.randrange(asked), chance.randrange(1, 90))
+            faults: list[Action] = [chance.choice(_FAULTS[:4])] * chance.randrange(2)
+            reply = Reply(_WORDS, usage, audio_tokens=chance.randrange(asked))
+            attempts.append(world.books.expect(f"{key}-{turn}", [*faults, reply]))
+            body = {"text": f"{key}-{turn} says so", "files": files}
+            assert user.post(f"/v1/chats/{chat}/messages", body).status_code == 200
+        day = world.day(key)
+        report.turns += 2
+        report.calls += sum(attempt.calls for attempt in attempts)
+        report.unsettled += len(day.reservations(world.clock(), expired=False))
+        owed, charged = (sum(getattr(each, name) for each in attempts) for name in ("owed", "charged"))
+        report.difference_micro_usd += abs(owed - day.number("cost_micro_usd"))
+        report.overruns += charged > day.number("cost_micro_usd")
     world.sqlite.close()
 
 
