@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from browser import BROWSER, NO_BROWSER, Page, browser, wait_until
 from firelaunch.testing.models import Fault, ModelServer, Reply
+from firelaunch.testing.recordings import wav
 from support import ROOT, Server, copy_template, served
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
@@ -470,6 +471,26 @@ def test_documents_are_put_up_with_their_progress_and_one_that_cannot_be_read_wi
     there.reload()
     there.until("#files .failed", "empty")
     assert len(there.texts("#files li")) == 2
+
+
+def test_files_go_with_a_message_and_one_that_no_model_takes_says_so(
+    there: Page, model: ModelServer, tmp_path: Path
+) -> None:
+    table, sound = tmp_path / "rain.csv", tmp_path / "talk.wav"
+    table.write_text("city,rain\nOslo,2\n")
+    sound.write_bytes(wav())
+    there.choose("#attach", sound)
+    there.until("#attached .failed", "no recordings")
+    assert there("document.getElementById('send').disabled")
+    there.click("#attached button")
+    there.choose("#attach", table)
+    there.until("#attached button")
+    say(there, "How much rain?")
+    answered(there)
+    assert "city,rain\nOslo,2" in model.requests[-1]["messages"][-1]["content"]
+    assert there.texts("#attached li") == []
+    there.reload()
+    there.until(".user .files", "rain.csv")
 
 
 def test_an_answer_is_stopped_and_what_was_said_stays(there: Page, model: ModelServer) -> None:

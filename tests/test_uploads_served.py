@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import socket
 import sys
 import threading
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -236,3 +238,28 @@ def incoming(folder: Path) -> list[Path]:
 
     app = Settings.load(folder / "firelaunch.toml", {}).app.id
     return list(_listed(LocalFiles(folder / ".firelaunch" / "files")._folder_of(incoming_folder(Scope(app)))))
+
+
+@pytest.mark.parametrize("path", ["files", "text"])
+def test_a_body_in_chunks_has_the_limits_of_one_that_tells_its_length(
+    app_folder: Path, serve: Callable[..., Server], path: str
+) -> None:
+    server = serve(app_folder)
+    ada = server.sign_in("ada")
+    chat = ada.new_chat()
+    url = "data:image/png;base64," + b64encode(b"\x89PNG\r\n\x1a\n" + bytes(2_000_000)).decode()
+    large = {"text": "What is this?", "files": [{"url": url}]} if path == "files" else {"title": "x" * 400_000}
+    small = {"text": "Hello"} if path == "files" else {"title": "Hello"}
+    to = f"/v1/chats/{chat}/messages" if path == "files" else "/v1/chats"
+
+    def sent(body: object) -> int:
+        raw = json.dumps(body).encode()
+        pieces = (raw[at : at + 50_000] for at in range(0, len(raw), 50_000))
+        headers = {**ada.headers, "Content-Type": "application/json"}
+        return server.client.post(to, content=pieces, headers=headers).status_code
+
+    assert sent(small) in {200, 201}
+    assert sent(large) == (200 if path == "files" else 413)
+    if path == "files":
+        assert sent({"text": "x", "files": [{"url": url}] * 9}) == 413
+        assert sent(small) == 200

@@ -83,19 +83,19 @@ export async function* events(answer) {
 }
 
 /** Put up a file; `progress` is told the share that is sent. `fetch` would not tell it. */
-export async function upload(file, progress) {
+export async function upload(file, progress, path = "v1/uploads") {
   const body = new FormData();
   body.append("file", file);
-  const answer = await posted(body, progress);
+  const answer = await posted(path, body, progress);
   if (answer.status !== 401) return taken(answer);
   await signIn(user);
-  return taken(await posted(body, progress));
+  return taken(await posted(path, body, progress));
 }
 
-function posted(body, progress) {
+function posted(path, body, progress) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", "v1/uploads");
+    request.open("POST", path);
     request.setRequestHeader("Authorization", `Bearer ${token}`);
     request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
     request.onload = () => resolve(request);

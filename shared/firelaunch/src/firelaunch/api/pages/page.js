@@ -319,22 +319,23 @@ class Conversation {
     this.element.prepend(more);
   }
 
-  send(text) {
+  send(text, files = []) {
     this.element.querySelector(".welcome, .unanswered")?.remove();
     const answer = new Answer();
-    this.element.append(shownMessage({ role: "user", text }), answer.element);
+    this.element.append(shownMessage({ role: "user", text, files }), answer.element);
     toEnd();
-    return this.answered(answer, text, newKey());
+    return this.answered(answer, { text, files }, newKey());
   }
 
-  /** Have `text` answered; tried again it goes by the same key, so it is stored and paid once. */
-  async answered(answer, text, key) {
-    const again = () => this.answered(answer, text, key);
+  /** Have a message answered; tried again it goes by the same key, so it is stored and paid once. */
+  async answered(answer, { text, files = [] }, key) {
+    const again = () => this.answered(answer, { text, files }, key);
+    const sent = files.map(({ id, name }) => ({ url: id, filename: name }));
     await this.run(answer, again, async (signal) => {
       if (!this.id) await this.begin();
       keep(this.id, key);
       const headers = { Accept: "text/event-stream", "Idempotency-Key": key };
-      return call(chatPath(this.id, "/messages"), json({ text }, { headers, signal }));
+      return call(chatPath(this.id, "/messages"), json({ ...(text && { text }), files: sent }, { headers, signal }));
     });
   }
 
@@ -396,7 +397,7 @@ class Conversation {
     const notice = problem(new ApiError(0, { message: "This message was not answered." }), () => {
       const next = new Answer();
       this.element.append(next.element);
-      return this.answered(next, question.text, kept(this.id) ?? newKey());
+      return this.answered(next, question, kept(this.id) ?? newKey());
     });
     notice.classList.add("unanswered");
     keepingEnd(() => this.element.append(notice));
@@ -438,7 +439,10 @@ async function receive(response, answer) {
 
 function shownMessage(message) {
   if (message.role === "user") {
-    return make("article", { className: "user", ariaLabel: "You" }, make("div", { className: "text" }, message.text));
+    const names = (message.files ?? []).map(({ name, media_type: type }) => name || type).join(", ");
+    const files = names ? [make("div", { className: "files" }, names)] : [];
+    const text = make("div", { className: "text" }, message.text);
+    return make("article", { className: "user", ariaLabel: "You" }, ...files, text);
   }
   const answer = new Answer();
   answer.finish(message);
@@ -458,12 +462,42 @@ const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) 
 
 // ---- The composer.
 
+/** The files of the next message: {name, item, id}, where `id` comes with the end of the upload. */
+let attached = [];
+
 function sendText(text) {
-  if (!text.trim() || state.chat.running) return;
+  const files = attached.filter(({ id }) => id);
+  if (!(text.trim() || files.length) || files.length < attached.length || state.chat.running) return;
   $("text").value = "";
-  fit();
+  attached = [];
+  showAttached();
   showMenu(false);
-  state.chat.send(text);
+  state.chat.send(text.trim() ? text : "", files);
+}
+
+async function attach(file) {
+  const each = { name: file.name, item: make("li", {}, `${file.name} …`) };
+  const remove = button("×", () => {
+    attached = attached.filter((other) => other !== each);
+    showAttached();
+  }, "quiet");
+  remove.ariaLabel = `Remove ${file.name}`;
+  attached.push(each);
+  showAttached();
+  try {
+    each.id = (await upload(file, () => {}, "v1/files")).id;
+    each.item.replaceChildren(file.name, remove);
+  } catch (error) {
+    each.item.className = "failed";
+    each.item.replaceChildren(`${file.name}: ${error.message}`, remove);
+  }
+  fit();
+}
+
+function showAttached() {
+  $("attached").replaceChildren(...attached.map(({ item }) => item));
+  $("attached").hidden = !attached.length;
+  fit();
 }
 
 function fit() {
@@ -472,10 +506,15 @@ function fit() {
     text.style.height = "auto";
     text.style.height = `${text.scrollHeight + 2}px`;
   });
-  $("send").disabled = !text.value.trim() || Boolean(state.chat?.running);
+  const uploading = attached.some(({ id }) => !id);
+  $("send").disabled = !(text.value.trim() || attached.length) || uploading || Boolean(state.chat?.running);
 }
 
 $("text").oninput = fit;
+$("attach").onchange = () => {
+  [...$("attach").files].forEach(attach);
+  $("attach").value = "";
+};
 $("text").onkeydown = (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
