@@ -65,6 +65,9 @@ _BY_HOUR_MOST = timedelta(hours=48)
 _BY_HOUR_DAYS = 39
 """Days back in which the documents of hours are kept."""
 
+_PAGE = 240
+"""Hours whose documents are read at a time."""
+
 _USER_FIGURES = ("cost_micro_usd", "requests", "calls", "input_tokens", "cached_input_tokens", "output_tokens")
 _KNOWN_BEFORE = ("requests", "input_tokens", "cached_input_tokens", "output_tokens", "cost_micro_usd")
 _QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
@@ -161,15 +164,17 @@ class SumReader:
 
     Args:
         now: the current time.
+        most_reads: the most documents that a report reads. Days that would take more are missing in it.
     """
 
-    def __init__(self, store: DocumentStore, scope: Scope, now: datetime) -> None:
+    def __init__(self, store: DocumentStore, scope: Scope, now: datetime, most_reads: int = MOST_READS) -> None:
         self._store = store
         self._scope = scope
         self._now = now.astimezone(UTC)
+        self._most_reads = most_reads
 
     def report(self, start: datetime, end: datetime, step: Literal["hour", "day"] = "hour") -> SumReport:
-        """Return the sums of a range, in at most :data:`MOST_READS` reads.
+        """Return the sums of a range.
 
         Args:
             step: what each point stands for.
@@ -201,7 +206,7 @@ class SumReader:
         self, window: HourRange, folded: Mapping[str, Document | None]
     ) -> tuple[dict[str, list[str]], list[str]]:
         """Return the hours to read by day, and the days for which there are too many."""
-        left = MOST_READS - len(folded)
+        left = self._most_reads - len(folded)
         now = self._now.strftime("%Y-%m-%dT%H")
         unread: dict[str, list[str]] = {}
         missing = []
@@ -219,7 +224,9 @@ class SumReader:
         return unread, missing[::-1]
 
     def _hours(self, hours: Sequence[str]) -> dict[str, Tree]:
-        documents = self._store.get_many(sum_paths(self._scope, hours))
+        documents: list[Document | None] = []
+        for first in range(0, len(hours), _PAGE):
+            documents += self._store.get_many(sum_paths(self._scope, hours[first : first + _PAGE]))
         return {hour: merged(documents[number * SHARDS : (number + 1) * SHARDS]) for number, hour in enumerate(hours)}
 
 
