@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from firelaunch.billing.balance import Balance
+from firelaunch.billing.base import Offer
 from firelaunch.billing.entitlements import Entitlement, Entitlements
 from firelaunch.billing.ledger import Ledger
 from firelaunch.billing.reconcile import Reconciliation, ReconciliationReport
@@ -21,6 +23,7 @@ from pydantic import SecretStr
 PLANS = {
     "free": Plan(requests_per_minute=1, daily_usd="0.10"),  # type: ignore[arg-type]
     "pro": Plan(requests_per_minute=5, daily_usd="1", stripe_price="price_pro", stripe_old_prices=("price_1999",)),  # type: ignore[arg-type]
+    "payg": Plan(requests_per_minute=9, daily_usd="100", balance=True),  # type: ignore[arg-type]
     "team": Plan(requests_per_minute=5, daily_usd="2", stripe_price="price_team", features=("export",)),  # type: ignore[arg-type]
 }
 
@@ -35,6 +38,7 @@ class Shop:
 
     def __post_init__(self) -> None:
         self.stripe.account.prices |= {"price_pro", "price_team"}
+        self.stripe.account.one_time["price_credit"] = 1_000
         self.payments = StripePayments(SecretStr(self.stripe.key), self.stripe.url)
         self.ledgers = {
             app: Ledger(ScopedStore(self.store, Scope(app)), self.payments, Scope(app)) for app in self.apps
@@ -48,6 +52,21 @@ class Shop:
         customer = self.stripe.account.customer(metadata)["id"]
         made: str = self.stripe.account.subscribe(customer, metadata, price, **fields)["id"]
         return made
+
+    def top_up(self, uid: str = "ada", app: str = "demo", credit: int = 10_000_000, **how: Any) -> str:
+        """Buy credit for ten dollars, as a checkout that the app began."""
+        user = Scope(app, uid)
+        customer = self.payments.create_customer(user, None, f"customer-{app}-{uid}")
+        offer = Offer("price_credit", credit)
+        home = "https://a.example.com"
+        page = self.payments.create_checkout(user, customer, offer, home, home, None)
+        made: str = self.stripe.account.pay(page.rpartition("/")[2], **how)["id"]
+        return made
+
+    def credit(self, uid: str = "ada", app: str = "demo") -> tuple[int, int]:
+        """What a user has, and what they owe."""
+        balance = Balance.of(self.store.get(Scope(app, uid).root))
+        return balance.micro_usd, balance.owed
 
     def send(self, event: Any) -> Outcome:
         """As Stripe sends it, but for the socket."""

@@ -15,6 +15,7 @@ __all__ = [
     "Conflict",
     "ContentRefused",
     "Contention",
+    "CreditExceeded",
     "DocumentUnreadable",
     "EmptyAnswer",
     "ExtractionFailed",
@@ -283,6 +284,14 @@ class BudgetExceeded(FirelaunchError):
     code = "budget_exceeded"
     status = 429
     message = "Today's budget is used up."
+
+
+class CreditExceeded(BudgetExceeded):
+    """The plan is paid from credit, and what is left of it does not cover the request."""
+
+    code = "credit_exceeded"
+    status = 402
+    message = "Your credit does not cover this request. Top it up."
 
 
 class ModelError(FirelaunchError):

@@ -292,6 +292,10 @@ class Scope:
         """Return the path of one file that the app keeps. Its content lies below the same path in the bucket."""
         return f"{self.kept_files()}/{check_record_id(file_id)}"
 
+    def credit_entry(self, entry_id: str) -> str:
+        """Return the path of one entry of the user's credit: a payment, or a grant."""
+        return f"{self._user()}/credit_entries/{check_id(entry_id)}"
+
     def member(self) -> str:
         """Return the path of the user's membership, in the app's own collection."""
         self._user()

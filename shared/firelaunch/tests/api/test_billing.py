@@ -37,10 +37,33 @@ return_url = "https://app.example.com/plans?tab=1"
 )
 
 
+CREDIT = (
+    SETTINGS
+    + """
+[plans.payg]
+requests_per_minute = 1000
+daily_usd = "50"
+balance = true
+
+[billing]
+return_url = "https://app.example.com/plans"
+
+[billing.top_ups.ten]
+stripe_price = "price_credit"
+credit_usd = "10"
+
+[prices.offline]
+input = "20"
+output = "20"
+"""
+)
+
+
 @pytest.fixture
 def stripe() -> Iterator[StripeServer]:
     with StripeServer() as server:
         server.account.prices.add("price_pro")
+        server.account.one_time["price_credit"] = 1_000
         yield server
 
 
@@ -101,7 +124,9 @@ def test_who_has_a_subscription_in_any_state_but_the_last_is_sold_no_second_one(
 @pytest.mark.parametrize("mode", ["flexible", "classic"])
 def test_clients_see_when_what_was_canceled_in_the_portal_ends(app: App, stripe: StripeServer, mode: str) -> None:
     ada, shop = sign_in(app, "ada"), Shop(stripe, app.services.store)  # type: ignore[attr-defined]
-    assert ada.get("/v1/billing").get_json() == {"plan": "free", "source": "default", "subscriptions": []}
+    none = {"micro_usd": 0, "held_micro_usd": 0, "owed_micro_usd": 0}
+    empty = {"plan": "free", "source": "default", "credit": none, "subscriptions": []}
+    assert ada.get("/v1/billing").get_json() == empty
     subscription = shop.subscribe(billing_mode=mode)
     shop.send_all()
     runs = ada.get("/v1/billing").get_json()["subscriptions"][0]
@@ -161,6 +186,77 @@ def test_a_suspended_subscription_gives_no_plan_and_says_why_until_it_resumes(ap
     shop.send_all()
     seen = ada.get("/v1/billing").get_json()
     assert (seen["plan"], seen["subscriptions"][0]["paused_reason"]) == ("pro", None)
+
+
+def test_credit_is_bought_spent_by_turns_and_shown_and_what_is_left_ends_in_a_402(
+    make_app: Callable[..., App], stripe: StripeServer
+) -> None:
+    settings = CREDIT.replace('name = "Demo"', 'name = "Demo"\nplan = "payg"')
+    app = make_app(settings, STRIPE_API_KEY=stripe.key, STRIPE_API_BASE=stripe.url)
+    ada, shop = sign_in(app, "ada"), Shop(stripe, app.services.store)  # type: ignore[attr-defined]
+    chat = ada.new_chat()
+    assert refusal(ada.send(chat, "Hello")) == (402, "credit_exceeded")
+    assert refusal(ada.post("/v1/billing/checkout", {"top_up": "gold"})) == (400, "invalid_request")
+    for body in ({}, {"top_up": "ten", "plan": "payg"}):
+        assert refusal(ada.post("/v1/billing/checkout", body)) == (400, "invalid_request")
+    url = ada.post("/v1/billing/checkout", {"top_up": "ten"}, Idempotency_Key="k").get_json()["url"]
+    assert ada.post("/v1/billing/checkout", {"top_up": "ten"}, Idempotency_Key="k").get_json()["url"] == url
+    session = stripe.account.sessions[url.rpartition("/")[2]]
+    assert (session["mode"], session["metadata"]["credit_micro_usd"]) == ("payment", "10000000")
+    stripe.account.pay(session["id"])
+    shop.send_all()
+    assert ada.get("/v1/billing").get_json()["credit"]["micro_usd"] == 10_000_000
+    spent = ada.send(chat, "Hello").get_json()["usage"]["cost_micro_usd"]
+    assert spent > 0
+    assert ada.get("/v1/billing").get_json()["credit"] == {
+        "micro_usd": 10_000_000 - spent,
+        "held_micro_usd": 0,
+        "owed_micro_usd": 0,
+    }
+    assert ada.get("/v1/usage").get_json()["cost_micro_usd"] == spent
+    stripe.account.payments.refund(session["payment_intent"], 995)
+    shop.send_all()
+    assert refusal(ada.send(chat, "Hello")) == (402, "credit_exceeded")
+    assert ada.get("/v1/billing").get_json()["credit"]["micro_usd"] == 50_000 - spent
+
+
+def test_who_has_no_credit_left_has_the_default_plan_again(make_app: Callable[..., App]) -> None:
+    app = make_app(CREDIT.replace('daily_usd = "0.', 'daily_usd = "5.'))
+    ada, root = sign_in(app, "ada"), sign_in(app, "root", role="admin")
+    assert ada.get("/v1/me").get_json()["plan"] == "free"
+    assert root.post("/v1/ops/users/ada/credit", {"micro_usd": 50}).get_json() == {
+        "uid": "ada",
+        "micro_usd": 50,
+        "held_micro_usd": 0,
+        "owed_micro_usd": 0,
+    }
+    assert (ada.get("/v1/billing").get_json()["plan"], ada.get("/v1/billing").get_json()["source"]) == (
+        *("payg", "credit"),
+    )
+    assert ada.send(ada.new_chat(), "Hello").status_code == 200, "50 cover nothing, so the free plan does"
+    assert ada.get("/v1/billing").get_json()["credit"]["micro_usd"] == 50
+    root.post("/v1/ops/users/ada/credit", {"micro_usd": -80})
+    seen = ada.get("/v1/billing").get_json()
+    assert (seen["plan"], seen["credit"]["owed_micro_usd"]) == ("free", 30)
+
+
+def test_admins_give_credit_once_for_each_key_and_nobody_else_does(make_app: Callable[..., App]) -> None:
+    app = make_app(CREDIT)
+    ada, root = sign_in(app, "ada"), sign_in(app, "root", role="admin")
+    assert refusal(ada.post("/v1/ops/users/ada/credit", {"micro_usd": 50})) == (403, "forbidden")
+    for body in ({}, {"micro_usd": "5"}, {"micro_usd": 10**13}, {"micro_usd": 5, "uid": "bob"}):
+        assert refusal(root.post("/v1/ops/users/ada/credit", body)) == (400, "invalid_request")
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(
+            pool.map(
+                lambda n: root.post("/v1/ops/users/ada/credit", {"micro_usd": 50}, Idempotency_Key=f"k{n % 2}"),
+                range(8),
+            )
+        )
+    assert {answer.status_code for answer in answers} == {200}
+    assert ada.get("/v1/billing").get_json()["credit"]["micro_usd"] == 100
+    again = root.post("/v1/ops/users/ada/credit", {"micro_usd": 51}, Idempotency_Key="k0")
+    assert refusal(again) == (422, "idempotency_key_reused")
 
 
 def test_a_turn_also_of_a_batch_knows_the_features_and_the_limits_of_what_is_paid(
@@ -316,6 +412,14 @@ def test_a_reconciliation_waits_for_stripe_and_ends_where_waiting_would_not_help
         (SOLD.replace('"price_pro"', '"pro"'), {}, "plans.pro.stripe_price is 'pro'"),
         (SOLD.replace("https://app", "javascript:app"), {}, "billing.return_url is"),
         (SOLD.replace('"export"', '"Not a name"'), {}, "plans.pro.features"),
+        (CREDIT.replace("balance = true", ""), {}, "billing.top_ups sells credit that no plan is paid from"),
+        (CREDIT + "[plans.two]\nrequests_per_minute = 1\ndaily_usd = '1'\nbalance = true\n", {}, "have `balance`"),
+        (CREDIT.replace('credit_usd = "10"', 'credit_usd = "0"'), {}, "billing.top_ups.ten.credit_usd"),
+        (
+            CREDIT + "[billing.top_ups.two]\nstripe_price = 'price_credit'\ncredit_usd = '1'\n",
+            {},
+            "price_credit is a price of billing.top_ups.ten and of billing.top_ups.two",
+        ),
     ],
 )
 def test_settings_that_would_sell_the_wrong_thing_do_not_start(

@@ -40,9 +40,11 @@ def shop(stripe: StripeServer, site: Site) -> Shop:
 
 def buy(site: Site, shop: Shop, user: Scope, count: int = 1) -> list[str]:
     """A user who began at a checkout, and what they pay for since."""
-    page = site.services.checkout.checkout(user, None, "pro", None)
+    page = site.services.checkout.subscribe(user, None, "pro", None)
     session = shop.stripe.account.sessions[page.rpartition("/")[2]]
-    made = [shop.stripe.account.pay(session["id"])["id"] for _ in range(count)]
+    account = shop.stripe.account
+    made = [account.pay(session["id"])["id"]]
+    made += [account.subscribe(session["customer"], session["metadata"], "price_pro")["id"] for _ in range(count - 1)]
     shop.send_all()
     return made
 

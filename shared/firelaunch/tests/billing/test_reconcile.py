@@ -156,7 +156,7 @@ def test_the_desk_of_one_app_reaches_into_no_other(shop: Shop) -> None:
     desk = Checkout(ScopedStore(shop.store, Scope("demo")), shop.entitlements, shop.payments, "https://app.example.com")
     for attempt in (
         lambda: desk.grant(Scope("other", "ada"), "pro"),
-        lambda: desk.checkout(Scope("other", "ada"), None, "pro", None),
+        lambda: desk.subscribe(Scope("other", "ada"), None, "pro", None),
         lambda: desk.portal(Scope("other", "ada")),
         lambda: desk.reconciliation(Scope("other")).run(),
     ):

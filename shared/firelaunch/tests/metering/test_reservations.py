@@ -47,8 +47,9 @@ class Meters:
     def reserve(self, request_id: str, micro: int, cheap: int = 1) -> Reservation:
         quotes = Quote("big", micro), Quote("small", cheap)
         day = self.metering.today()
-        reservation, write = self.metering.reserve(ADA, day, self.day(), "free", request_id, *quotes)
-        self.store.commit([write])
+        user = self.store.get(ADA.root)
+        reservation, writes = self.metering.reserve(ADA, day, self.day(), user, request_id, *quotes)
+        self.store.commit(writes)
         return reservation
 
     def settle(self, reservation: Reservation, micro: int) -> None:

@@ -42,7 +42,7 @@ this machine may lead to this machine, and goes along only when they say so; som
 _WHY_NO_SECRET = {
     "OPENAI_API_KEY": "nothing in its settings is of OpenAI",
     "ANTHROPIC_API_KEY": 'its models.provider is not "claude"',
-    "STRIPE_API_KEY": "none of its plans has a stripe_price",
+    "STRIPE_API_KEY": "none of its plans has a stripe_price, and it has no billing.top_ups",
     "DATABASE_URL": 'its index.backend is not "pgvector"',
 }
 

@@ -7,9 +7,19 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from ..billing.balance import Balance
 from ..billing.base import AlreadySubscribed, BillingError, BillingOff, BillingUnavailable, NoCustomer
 from ..billing.entitlements import Entitlements, subscriptions_of
-from ..errors import AlreadyExists, IdempotencyMismatch, InvalidId, JobsUnavailable, NotFound, TooLarge
+from ..errors import (
+    AlreadyExists,
+    BadRequest,
+    IdempotencyMismatch,
+    InvalidId,
+    JobsUnavailable,
+    NotFound,
+    PreconditionFailed,
+    TooLarge,
+)
 from ..jobs.base import job_view
 from ..paging import iso_time
 from ..worker.tasks.reconcile import RECONCILE, Reconcile
@@ -22,10 +32,15 @@ __all__ = ["api"]
 
 
 class CheckoutBody(Body):
-    """What to subscribe to."""
+    """What to pay for: a plan or a top-up."""
 
     model_config = example({"plan": "pro"})
-    plan: str = Field(min_length=1, max_length=100, description="A plan of the settings that has a `stripe_price`.")
+    plan: str | None = Field(
+        default=None, min_length=1, max_length=100, description="A plan of the settings that has a `stripe_price`."
+    )
+    top_up: str | None = Field(
+        default=None, min_length=1, max_length=100, description="One of `billing.top_ups` of the settings."
+    )
 
 
 class StripePage(BaseModel):
@@ -67,7 +82,22 @@ class SubscriptionView(BaseModel):
     collection_resumes_at: Time | None
 
 
-_BILLING: dict[str, Any] = {"plan": "pro", "source": "subscription", "subscriptions": [_SUBSCRIPTION]}
+_CREDIT = {"micro_usd": 7_500_000, "held_micro_usd": 2_100, "owed_micro_usd": 0}
+_BILLING: dict[str, Any] = {
+    "plan": "pro",
+    "source": "subscription",
+    "credit": _CREDIT,
+    "subscriptions": [_SUBSCRIPTION],
+}
+
+
+class Credit(BaseModel):
+    """A user's credit, in millionths of a dollar."""
+
+    model_config = example(_CREDIT)
+    micro_usd: int = Field(description="What was bought or granted and is not spent.")
+    held_micro_usd: int = Field(description="What of it running requests hold.")
+    owed_micro_usd: int = Field(description="What was refunded after it was spent. Later credit pays it first.")
 
 
 class BillingView(BaseModel):
@@ -75,7 +105,8 @@ class BillingView(BaseModel):
 
     model_config = example(_BILLING)
     plan: str
-    source: str = Field(description='"granted" by an admin, by a "subscription", or the "default".')
+    source: str = Field(description='"granted" by an admin, by a "subscription", by "credit", or the "default".')
+    credit: Credit
     subscriptions: list[SubscriptionView]
 
 
@@ -98,7 +129,25 @@ class UserPlan(BaseModel):
     model_config = example({"uid": "ada", "plan": "pro", "source": "granted"})
     uid: str
     plan: str
-    source: str = Field(description='"granted" by an admin, by a "subscription", or the "default".')
+    source: str = Field(description='"granted" by an admin, by a "subscription", by "credit", or the "default".')
+
+
+class CreditBody(Body):
+    """The credit to give."""
+
+    model_config = example({"micro_usd": 5_000_000})
+    micro_usd: int = Field(
+        ge=-1_000_000_000_000,
+        le=1_000_000_000_000,
+        description="Millionths of a dollar; below zero, it is taken back.",
+    )
+
+
+class UserCredit(Credit):
+    """The credit that a user has now."""
+
+    model_config = example({"uid": "ada", **_CREDIT})
+    uid: str
 
 
 api = Routes("billing", "billing", prefix="/v1")
@@ -118,7 +167,16 @@ def billing() -> dict[str, Any]:
     return {
         "plan": has.plan,
         "source": has.source,
+        "credit": _credit(Balance.of(user)),
         "subscriptions": [_subscription(entitlements, key, own[key]) for key in sorted(own)],
+    }
+
+
+def _credit(balance: Balance) -> dict[str, Any]:
+    return {
+        "micro_usd": balance.micro_usd,
+        "held_micro_usd": balance.held(services().clock()),
+        "owed_micro_usd": balance.owed,
     }
 
 
@@ -144,13 +202,18 @@ def _subscription(entitlements: Entitlements, subscription_id: str, entry: Mappi
         **errors(TooLarge, BillingOff, AlreadySubscribed, IdempotencyMismatch, BillingError, BillingUnavailable),
     },
     operation_id="startCheckout",
-    summary="Subscribe to a plan",
+    summary="Subscribe to a plan, or buy credit",
+    description="Name either a `plan` or a `top_up`.",
     openapi_extensions={"x-headers": [KEY_HEADER]},
 )
 def checkout(body: CheckoutBody) -> dict[str, Any]:
-    """Subscribe to a plan."""
-    user = caller()
-    return {"url": services().checkout.checkout(user.scope, user.email, body.plan, idempotency_key())}
+    """Subscribe to a plan, or buy credit."""
+    user, sale = caller(), services().checkout
+    if body.plan is not None and body.top_up is None:
+        return {"url": sale.subscribe(user.scope, user.email, body.plan, idempotency_key())}
+    if body.top_up is not None and body.plan is None:
+        return {"url": sale.top_up(user.scope, user.email, body.top_up, idempotency_key())}
+    raise BadRequest("Name either a plan or a top_up.")
 
 
 @api.post(
@@ -175,6 +238,22 @@ def grant(path: UserPath, body: PlanBody) -> dict[str, Any]:
     admins_only()
     entitlements = services().checkout.grant(services().store.scope.of(path.uid), body.plan)
     return {"uid": path.uid, "plan": entitlements.plan, "source": entitlements.source}
+
+
+@api.post(
+    "/ops/users/<uid>/credit",
+    responses={200: UserCredit, **errors(InvalidId, TooLarge, IdempotencyMismatch, AlreadyExists, PreconditionFailed)},
+    operation_id="grantCredit",
+    summary="Give a user credit (role admin)",
+    description="A repetition with the same `Idempotency-Key` counts once.",
+    openapi_extensions={"x-headers": [KEY_HEADER]},
+)
+def grant_credit(path: UserPath, body: CreditBody) -> dict[str, Any]:
+    """Give a user credit (role admin)."""
+    admins_only()
+    user = services().store.scope.of(path.uid)
+    balance = services().checkout.grant_credit(user, body.micro_usd, caller().uid, idempotency_key())
+    return {"uid": path.uid, **_credit(balance)}
 
 
 @api.post(

@@ -15,6 +15,7 @@ from ..errors import (
     BudgetExceeded,
     Contention,
     ContentRefused,
+    CreditExceeded,
     DocumentUnreadable,
     EmptyAnswer,
     ExtractionFailed,
@@ -69,7 +70,7 @@ OF_A_CHAT = (InvalidId, NotFound)
 """Errors of every route that takes a chat's id."""
 
 OF_A_MODEL_CALL = (
-    *(TooLarge, RateLimited, BudgetExceeded, ContentRefused, PreconditionFailed),
+    *(TooLarge, RateLimited, BudgetExceeded, CreditExceeded, ContentRefused, PreconditionFailed),
     *(ModelError, ModelRefused, ModelUnavailable, ModelTimeout, ExtractionFailed),
     *(EmptyAnswer, OutputLimitReached, AnswerFiltered, ToolLimitReached),
 )

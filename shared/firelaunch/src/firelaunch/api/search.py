@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import (
     BudgetExceeded,
+    CreditExceeded,
     ModelError,
     ModelRefused,
     ModelTimeout,
@@ -96,7 +97,10 @@ class SearchAnswer(BaseModel):
     passages: list[PassageAnswer]
 
 
-_OF_EMBEDDING = (ModelError, ModelRefused, ModelTimeout, ModelUnavailable, BudgetExceeded, PreconditionFailed)
+_OF_EMBEDDING = (
+    *(ModelError, ModelRefused, ModelTimeout, ModelUnavailable),
+    *(BudgetExceeded, CreditExceeded, PreconditionFailed),
+)
 
 
 api = Routes("search", "documents", prefix="/v1")

@@ -12,6 +12,7 @@ from ..errors import Conflict, FirelaunchError
 from ..scope import Scope
 
 __all__ = [
+    "PAYMENT_ID",
     "SUBSCRIPTION_ID",
     "AlreadySubscribed",
     "BillingError",
@@ -20,14 +21,17 @@ __all__ = [
     "CustomerGone",
     "Event",
     "NoCustomer",
+    "Offer",
     "Owner",
     "PausedCollection",
+    "Payment",
     "Payments",
     "Subscription",
 ]
 
 
 SUBSCRIPTION_ID = re.compile(r"sub_[A-Za-z0-9_]{1,60}")
+PAYMENT_ID = re.compile(r"pi_[A-Za-z0-9_]{1,60}")
 
 
 class BillingError(FirelaunchError):
@@ -140,10 +144,52 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
+class Payment:
+    """A payment of credit as it is at the moment.
+
+    Attributes:
+        credit_micro_usd: the credit that was bought; 0 if the payment is of something else.
+        amount: what was asked for, in the currency's smallest unit. ``refunded`` is what went back of it.
+        paid: whether the money has come. Some ways of paying take days.
+        disputed: whether the customer's bank has taken the money back, or holds it while a dispute is open.
+    """
+
+    id: str
+    owner: Owner
+    credit_micro_usd: int
+    amount: int
+    currency: str
+    paid: bool
+    refunded: int = 0
+    disputed: bool = False
+
+    @property
+    def worth(self) -> int:
+        """The micro-dollars of credit that the payment gives now. Of a part that was refunded the same part is gone."""
+        if not self.paid or self.disputed or self.amount <= 0:
+            return 0
+        return self.credit_micro_usd * max(0, self.amount - self.refunded) // self.amount
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a checkout sells.
+
+    Attributes:
+        price: the id of its price in Stripe.
+        credit_micro_usd: the credit that is sold; None if a subscription is.
+    """
+
+    price: str
+    credit_micro_usd: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A webhook's event. It names an object, but does not hold the object's current state.
 
-    ``subscription`` is the id of the event's subscription, if any. ``created_at`` is precise to the second.
+    ``subscription`` and ``payment`` are the ids of what the event is about, if it is about one.
+    ``created_at`` is precise to the second.
     """
 
     id: str
@@ -151,6 +197,7 @@ class Event:
     created_at: datetime
     owner: Owner
     subscription: str | None
+    payment: str | None = None
 
 
 class Payments(Protocol):
@@ -181,10 +228,16 @@ class Payments(Protocol):
     def create_customer(self, owner: Scope, email: str | None, key: str) -> str:
         """Create a customer for a user, and return its id. The same ``key`` returns the same customer."""
 
+    def payment(self, payment_id: str) -> Payment | None:
+        """Return the payment as it is now, or None if there is none."""
+
+    def payment_events(self, since: datetime) -> Iterator[list[Event]]:
+        """Yield the events about payments, 100 at a time. Stripe keeps events for thirty days."""
+
     def create_checkout(
-        self, owner: Scope, customer: str, price: str, success_url: str, cancel_url: str, key: str | None
+        self, owner: Scope, customer: str, offer: Offer, success_url: str, cancel_url: str, key: str | None
     ) -> str:
-        """Return the address of a page where the customer subscribes at a price.
+        """Return the address of a page where the customer pays for an offer.
 
         Raises:
             CustomerGone: Stripe does not know the customer.

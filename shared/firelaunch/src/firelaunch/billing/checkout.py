@@ -1,17 +1,23 @@
-"""Subscribe to plans and manage subscriptions, for users; grant plans, for admins."""
+"""Subscribe to plans, buy credit and manage subscriptions, for users; grant plans and credit, for admins."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from secrets import token_hex
 from urllib.parse import urlsplit
 
-from ..errors import BadRequest
+from ..errors import BadRequest, IdempotencyMismatch
 from ..scope import Scope
-from ..store.base import DELETE_FIELD, DocumentStore, Set
-from .base import AlreadySubscribed, BillingOff, CustomerGone, NoCustomer, Payments
+from ..settings.plans import TopUp
+from ..store.base import DELETE_FIELD, Document, DocumentStore, Set, Write
+from .balance import Balance
+from .base import AlreadySubscribed, BillingOff, CustomerGone, NoCustomer, Offer, Payments
+from .credit import grant_writes
 from .entitlements import Entitlement, Entitlements
-from .ledger import Ledger
+from .ledger import Ledger, apply_changes
 from .reconcile import Reconciliation
 from .running import customer_of, running_subscriptions
 
@@ -25,14 +31,18 @@ class Checkout:
     Args:
         payments: the port to Stripe; None if billing is off.
         return_url: the page to which Stripe sends users back.
+        top_ups: the credit for sale, by name.
+        clock: returns the current time, with its time zone.
     """
 
     store: DocumentStore
     entitlements: Entitlements
     payments: Payments | None
     return_url: str
+    top_ups: Mapping[str, TopUp] = field(default_factory=dict)
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    def checkout(self, user: Scope, email: str | None, plan: str, key: str | None) -> str:
+    def subscribe(self, user: Scope, email: str | None, plan: str, key: str | None) -> str:
         """Return the address of a page where ``user`` subscribes to ``plan``.
 
         Args:
@@ -49,23 +59,51 @@ class Checkout:
         plan_settings = self.entitlements.plans.get(plan)
         if plan_settings is None or not plan_settings.stripe_price:
             raise BadRequest("plan: that plan is not for sale.")
-        price = plan_settings.stripe_price
         document = self.store.get(user.root)
         # Our copy may lag behind: of two checkouts in a row, the second one comes before the first one's event.
         for running in running_subscriptions(payments, user, document):
             raise AlreadySubscribed(
                 f"There is a subscription already ({running.status}). Change or pay it in the billing portal."
             )
+        return self._page_of(payments, user, document, email, Offer(plan_settings.stripe_price), key)
+
+    def top_up(self, user: Scope, email: str | None, name: str, key: str | None) -> str:
+        """Return the address of a page where ``user`` buys the credit of a top-up.
+
+        Args:
+            key: the client's Idempotency-Key. The same key leads to the same page.
+
+        Raises:
+            BillingOff: billing is off.
+            BillingError: Stripe refused the request, or cannot be reached.
+            IdempotencyMismatch: ``key`` was used for another request.
+            BadRequest: there is no such top-up.
+        """
+        payments, top_up = self._on(), self.top_ups.get(name)
+        if top_up is None:
+            raise BadRequest("top_up: that is not for sale.")
+        offer = Offer(top_up.stripe_price, top_up.credit_usd)
+        return self._page_of(payments, user, self.store.get(user.root), email, offer, key)
+
+    def _page_of(
+        self,
+        payments: Payments,
+        user: Scope,
+        document: Document | None,
+        email: str | None,
+        offer: Offer,
+        key: str | None,
+    ) -> str:
         customer = customer_of(document) or self._new_customer(payments, user, email, None)
         done, canceled = self._page("done"), self._page("canceled")
         stripe_key = None if key is None else f"checkout-{_digest(user.root, key)}"
         try:
-            return payments.create_checkout(user, customer, price, done, canceled, stripe_key)
+            return payments.create_checkout(user, customer, offer, done, canceled, stripe_key)
         except CustomerGone:
             # The customer was deleted in Stripe. The key was used with the old customer, so it gets a suffix.
             customer = self._new_customer(payments, user, email, customer)
             stripe_key = stripe_key and f"{stripe_key}-{customer}"
-            return payments.create_checkout(user, customer, price, done, canceled, stripe_key)
+            return payments.create_checkout(user, customer, offer, done, canceled, stripe_key)
 
     def portal(self, user: Scope) -> str:
         """Return the address of a page where ``user`` changes or ends their subscription.
@@ -94,6 +132,30 @@ class Checkout:
             raise BadRequest(f"plan: the plans are {', '.join(sorted(self.entitlements.plans))}.")
         self.store.commit([Set(user.root, {"plan": DELETE_FIELD if plan is None else plan}, merge=True)])
         return self.entitlements.of(self.store.get(user.root))
+
+    def grant_credit(self, user: Scope, micro_usd: int, by: str, key: str | None) -> Balance:
+        """Give ``user`` credit, or take some back if ``micro_usd`` is below zero, and return what they have now.
+
+        What was spent or is held already cannot be taken back: later credit pays it first.
+
+        Args:
+            by: the admin's user id.
+            key: the admin's Idempotency-Key. A grant with the same key counts once.
+
+        Raises:
+            Contention: other writers of the user's document came first for too long.
+        """
+        entry_id = "g" + (token_hex(16) if key is None else _digest(user.root, by, key))
+
+        def changes(document: Document | None, entry: Document | None) -> list[Write]:
+            if entry is None:
+                return grant_writes(user, document, entry_id, micro_usd, by, self.clock())
+            if entry.data.get("credited_micro_usd") != micro_usd:
+                raise IdempotencyMismatch
+            return []
+
+        apply_changes(self.store, [user.root, user.credit_entry(entry_id)], changes)
+        return Balance.of(self.store.get(user.root))
 
     def reconciliation(self, app: Scope) -> Reconciliation:
         """Return the reconciliation of this app's subscriptions.

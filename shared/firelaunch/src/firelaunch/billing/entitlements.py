@@ -1,7 +1,8 @@
 """Decide what a user is entitled to, from their own document. Each reservation reads it, without a request to Stripe.
 
-The document holds facts: ``plan`` (granted by an admin) and ``billing`` (Stripe's latest state). This module derives
-the plan and its limits from them by the current settings, so a change of the settings takes effect at once.
+The document holds facts: ``plan`` (granted by an admin), ``billing`` (Stripe's latest state) and ``balance`` (credit).
+This module derives the plan and its limits from them by the current settings, so a change of the settings takes effect
+at once.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import Any, Literal
 
 from ..settings.plans import Plan
 from ..store.base import Document
+from .balance import Balance
 
 __all__ = ["PAYING", "Entitlement", "Entitlements", "subscriptions_of"]
 
-Source = Literal["granted", "subscription", "default"]
+Source = Literal["granted", "subscription", "credit", "default"]
 
 PAYING = frozenset({"active", "trialing", "past_due"})
 """The states of a subscription that entitle to its plan. "past_due" is one, as long as Stripe tries to collect. When
@@ -52,12 +54,14 @@ class Entitlements:
         self.plans = plans
         self.default = default
         self._pauses_without_plan = frozenset(pauses_without_plan)
+        self._on_credit = next((name for name, plan in plans.items() if plan.balance), None)
         self._by_price = {price: name for name, plan in plans.items() for price in plan.prices}
 
     def of(self, user: Document | None) -> Entitlement:
-        """Return a user's entitlement: the plan that an admin granted, or the best plan paid for, or the default.
+        """Return a user's entitlement.
 
-        Plans that the settings don't have (any more) are ignored.
+        It is the plan that an admin granted, or the best plan paid for, or the plan that is paid from credit if there
+        is some, or the default. Plans that the settings don't have (any more) are ignored.
         """
         data: Mapping[str, Any] = {} if user is None else user.data
         granted = data.get("plan")
@@ -66,6 +70,13 @@ class Entitlements:
         paid = max(self._paid(data), key=self._worth, default=None)
         if paid is not None:
             return Entitlement(paid, self.plans[paid], "subscription")
+        if self._on_credit is not None and Balance.of(user).micro_usd > 0:
+            return Entitlement(self._on_credit, self.plans[self._on_credit], "credit")
+        return self.default_plan
+
+    @property
+    def default_plan(self) -> Entitlement:
+        """What users have who have nothing else."""
         return Entitlement(self.default, self.plans[self.default], "default")
 
     def _paid(self, data: Mapping[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Keep one app's copy of its users' subscriptions in the users' own documents.
+"""Keep one app's copy of its users' subscriptions, and their credit, in the users' own documents.
 
 Events come in any order, several times and in parallel, and Stripe numbers neither the events nor the states. So an
 event only says that something changed, and Stripe is asked for the new state. That alone would leave a race: the answer
@@ -11,16 +11,29 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from ..errors import AlreadyExists, Contention, NotFound, PreconditionFailed
 from ..scope import Scope
-from ..store.base import DELETE_FIELD, SERVER_TIME, Create, Document, DocumentStore, Filter, Increment, Query, Update
+from ..store.base import (
+    DELETE_FIELD,
+    SERVER_TIME,
+    Create,
+    Document,
+    DocumentStore,
+    Filter,
+    Increment,
+    Query,
+    Update,
+    Write,
+)
 from .base import SUBSCRIPTION_ID, Owner, Payments, Subscription
+from .credit import payment_writes
 from .entitlements import subscriptions_of
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "apply_changes"]
 
 _GIVE_UP_SECONDS = 15.0
 _CONFLICTS = (AlreadyExists, NotFound, PreconditionFailed, Contention)
@@ -35,9 +48,16 @@ class Ledger:
         app: the app's scope.
     """
 
-    def __init__(self, store: DocumentStore, payments: Payments, app: Scope) -> None:
+    def __init__(
+        self,
+        store: DocumentStore,
+        payments: Payments,
+        app: Scope,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._store = store
         self._payments = payments
+        self._clock = clock
         self.app = app
 
     def follow(self, user: Scope, subscription_id: str, receipt: Create | None = None) -> bool:
@@ -56,24 +76,45 @@ class Ledger:
         """
         if not SUBSCRIPTION_ID.fullmatch(subscription_id):
             raise ValueError("no id of a subscription")
-        give_up = time.monotonic() + _GIVE_UP_SECONDS
-        while True:
-            # Read the document before asking Stripe; the module's docstring explains why.
-            document, *receipts = self._store.get_many([user.root, *([receipt.path] if receipt else [])])
-            if any(receipts):
-                return False
+
+        def changes(document: Document | None) -> list[Write]:
             current = self._payments.subscription(subscription_id)
             if current is not None and (current.ended or current.owner != Owner(user.app_id, user.uid)):
                 current = None
-            change = _change(user, document, subscription_id, current)
-            try:
-                self._store.commit([change, *([receipt] if receipt else [])])
-            except _CONFLICTS:
-                if time.monotonic() > give_up:
-                    raise Contention(retry_after=5) from None
-                time.sleep(random.uniform(0.0, 0.05))  # noqa: S311 - spreads retries, keeps no secret
-            else:
-                return True
+            return [_change(user, document, subscription_id, current)]
+
+        return apply_changes(self._store, [user.root], changes, receipt)
+
+    def credit(self, user: Scope, payment_id: str, receipt: Create | None = None) -> bool:
+        """Give ``user`` the credit that a payment is worth at the moment, or take back what it is not worth any more.
+
+        Args:
+            receipt: as for :meth:`follow`.
+
+        Returns:
+            whether this call looked at the payment; False if the receipt existed.
+
+        Raises:
+            Contention: other writers came first each time.
+            BillingError: Stripe cannot be reached, or refuses.
+        """
+
+        def changes(document: Document | None, entry: Document | None) -> list[Write]:
+            payment = self._payments.payment(payment_id)
+            if payment is None or payment.owner != Owner(user.app_id, user.uid) or payment.credit_micro_usd <= 0:
+                return []
+            return payment_writes(user, document, entry, payment, self._clock())
+
+        return apply_changes(self._store, [user.root, user.credit_entry(payment_id)], changes, receipt)
+
+    def owner_of(self, payment_id: str) -> Owner:
+        """Return the owner of a payment. Disputes and refunds don't name one themselves.
+
+        Raises:
+            BillingError: Stripe cannot be reached, or refuses.
+        """
+        payment = self._payments.payment(payment_id)
+        return Owner(None, None) if payment is None else payment.owner
 
     def keep(self, receipt: Create) -> bool:
         """Store a receipt alone. Return False if it existed already."""
@@ -101,6 +142,42 @@ class Ledger:
             after=None if after is None else (after,),
         )
         return [(document.id, subscriptions_of(document.data)) for document in self._store.query(page)]
+
+
+def apply_changes(
+    store: DocumentStore,
+    paths: Sequence[str],
+    changes: Callable[..., Sequence[Write]],
+    receipt: Create | None = None,
+) -> bool:
+    """Read documents and commit what ``changes`` makes of them, until nobody else changed them in between.
+
+    Args:
+        changes: gets the documents at ``paths`` and returns writes with the condition that they are still the same.
+        receipt: a document to create in the same commit. If it exists already, nothing is done.
+
+    Returns:
+        False if the receipt existed.
+
+    Raises:
+        Contention: other writers came first for too long.
+    """
+    give_up = time.monotonic() + _GIVE_UP_SECONDS
+    while True:
+        # Read the documents before asking Stripe; the module's docstring explains why.
+        found = store.get_many([*paths, *([receipt.path] if receipt else [])])
+        if any(found[len(paths) :]):
+            return False
+        writes = [*changes(*found[: len(paths)]), *([receipt] if receipt else [])]
+        try:
+            if writes:
+                store.commit(writes)
+        except _CONFLICTS:
+            if time.monotonic() > give_up:
+                raise Contention(retry_after=5) from None
+            time.sleep(random.uniform(0.0, 0.05))  # noqa: S311 - spreads retries, keeps no secret
+        else:
+            return True
 
 
 def _change(

@@ -5,18 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..errors import FirelaunchError, InvalidId
 from ..scope import check_uid
 from .base import BillingUnavailable, Owner, Payments, Subscription
 from .ledger import Ledger
+from .webhooks import WebhookInbox
 
 __all__ = ["Difference", "Reconciliation", "ReconciliationReport"]
 
 log = logging.getLogger(__name__)
 
 _SHOWN = 100
+_EVENT_DAYS = timedelta(days=29)
+"""How far back lost events are looked for. Stripe keeps them for thirty days (https://docs.stripe.com/api/events)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class ReconciliationReport:
         subscribers: the users who have a subscription according to our copy.
         differences: the subscriptions that differed between our copy and Stripe.
         mended, failed: those of them that were repaired, and those that could not be.
+        payment_events: the events of the last days about payments of our apps, or of nobody.
+        payments_mended: those of them that never came, and are applied now.
         shown: the first hundred differences.
     """
 
@@ -49,6 +55,8 @@ class ReconciliationReport:
     differences: int = 0
     mended: int = 0
     failed: int = 0
+    payment_events: int = 0
+    payments_mended: int = 0
     shown: list[Difference] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -63,14 +71,21 @@ class Reconciliation:
         ledgers: the apps' ledgers, by app.
     """
 
-    def __init__(self, payments: Payments, ledgers: Mapping[str, Ledger]) -> None:
+    def __init__(
+        self,
+        payments: Payments,
+        ledgers: Mapping[str, Ledger],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._payments = payments
         self._ledgers = ledgers
+        self._clock = clock
 
     def run(self, looked_at: Callable[[int], None] = lambda _: None) -> ReconciliationReport:
         """Compare all of Stripe's subscriptions with our copy, then our copy with Stripe's subscriptions.
 
-        The second pass finds subscriptions in our copy that have ended, or that belong to another user.
+        The second pass finds subscriptions in our copy that have ended, or that belong to another user. Then events
+        about payments that never came are applied.
 
         Args:
             looked_at: is called after each page with the number of Stripe's subscriptions so far. Its error ends the
@@ -88,8 +103,18 @@ class Reconciliation:
         for app_id, ledger in self._ledgers.items():
             for difference in self._left_over(app_id, ledger, seen, report):
                 self._mend(difference, report)
+        self._payments_missed(report)
         log.info("reconciled: %s", {key: value for key, value in report.as_dict().items() if key != "shown"})
         return report
+
+    def _payments_missed(self, report: ReconciliationReport) -> None:
+        """Apply the events about payments that never came."""
+        inbox = WebhookInbox(self._ledgers, self._clock, shared=True)
+        for page in self._payments.payment_events(self._clock() - _EVENT_DAYS):
+            for event in page:
+                if event.owner.app_id in self._ledgers or event.owner.app_id is None:
+                    report.payment_events += 1
+                    report.payments_mended += inbox.receive(event) == "applied"
 
     def _compare(self, page: list[Subscription], report: ReconciliationReport) -> Iterator[Difference]:
         by_app: dict[str, list[tuple[str, Subscription]]] = {}

@@ -18,13 +18,16 @@ from pydantic import SecretStr
 from ..errors import BadRequest, IdempotencyMismatch
 from ..scope import Scope
 from .base import (
+    PAYMENT_ID,
     SUBSCRIPTION_ID,
     BillingError,
     BillingUnavailable,
     CustomerGone,
     Event,
+    Offer,
     Owner,
     PausedCollection,
+    Payment,
     Subscription,
 )
 
@@ -36,11 +39,26 @@ __all__ = ["StripePayments", "StripeWebhooks"]
 _SECONDS = 10.0
 """The most seconds of one request to Stripe. Webhooks have to be answered in a few tens of seconds, with retries."""
 _RETRIES = 2
+_CREDIT = "credit_micro_usd"
+"""The key of a payment's metadata for the credit that it buys, as it was offered when the checkout began."""
+
 _PAGE = 100
 """The most items that Stripe lists at a time (https://docs.stripe.com/api/pagination)."""
 
 _SUBSCRIPTION_EVENTS = ("customer.subscription.", "checkout.session.", "invoice.")
 """Prefixes of the types of events that concern a subscription."""
+
+_PAYMENT_EVENTS = (
+    *("checkout.session.completed", "checkout.session.async_payment_succeeded"),
+    *("checkout.session.async_payment_failed", "charge.refunded", "charge.refund.updated"),
+    *("refund.created", "refund.updated", "refund.failed", "charge.dispute.created", "charge.dispute.updated"),
+    *("charge.dispute.funds_withdrawn", "charge.dispute.funds_reinstated", "charge.dispute.closed"),
+)
+"""The types of events after which a payment may give more credit, or less."""
+
+_TAKEN_BACK = frozenset({"needs_response", "under_review", "appeal_needs_response", "appeal_under_review", "lost"})
+"""The states of a dispute in which the money is gone, or held by the bank. An inquiry ("warning_...") takes nothing,
+and a dispute that was prevented was refunded (https://docs.stripe.com/api/disputes/object#dispute_object-status)."""
 
 
 class StripePayments:
@@ -117,20 +135,48 @@ class StripePayments:
         with _translated():
             return self._client.v1.customers.create(parameters, {"idempotency_key": key}).id
 
+    def payment(self, payment_id: str) -> Payment | None:
+        """Return a payment, or None. See :class:`~firelaunch.billing.base.Payments`."""
+        with _translated():
+            try:
+                intent = self._client.v1.payment_intents.retrieve(payment_id, {"expand": ["latest_charge"]}).to_dict()
+            except _refusal() as error:
+                if error.code != "resource_missing":
+                    raise
+                return None
+            charge = intent.get("latest_charge") or {}
+            states = self._disputes(payment_id) if charge.get("disputed") else []
+        return _payment(intent, charge, disputed=any(state in _TAKEN_BACK for state in states))
+
+    def _disputes(self, payment_id: str) -> list[str]:
+        page: Any = {"payment_intent": payment_id, "limit": _PAGE}
+        return [str(dispute.status) for dispute in self._client.v1.disputes.list(page).data]
+
+    def payment_events(self, since: datetime) -> Iterator[list[Event]]:
+        """Yield the events about payments, a page at a time. See :class:`~firelaunch.billing.base.Payments`."""
+        after: dict[str, Any] = {}
+        while True:
+            begin = {"gte": int(since.timestamp())}
+            parameters: Any = {"limit": _PAGE, "types": list(_PAYMENT_EVENTS), "created": begin, **after}
+            with _translated():
+                page = self._client.v1.events.list(parameters)
+            events = [_event(item.to_dict()) for item in page.data]
+            yield [event for event in events if event.payment is not None]
+            if not page.has_more or not events:
+                return
+            after = {"starting_after": events[-1].id}
+
     def create_checkout(
-        self, owner: Scope, customer: str, price: str, success_url: str, cancel_url: str, key: str | None
+        self, owner: Scope, customer: str, offer: Offer, success_url: str, cancel_url: str, key: str | None
     ) -> str:
         """Return the address of a checkout page. See :class:`~firelaunch.billing.base.Payments`."""
         parameters: Any = {
-            "mode": "subscription",
             "customer": customer,
             "client_reference_id": owner.uid,
-            "metadata": _metadata(owner),
-            # A subscription does not inherit its session's metadata.
-            "subscription_data": {"metadata": _metadata(owner)},
-            "line_items": [{"price": price, "quantity": 1}],
+            "line_items": [{"price": offer.price, "quantity": 1}],
             "success_url": success_url,
             "cancel_url": cancel_url,
+            **_terms(owner, offer),
         }
         with _translated():
             options: Any = {"idempotency_key": key} if key else {}
@@ -178,6 +224,21 @@ class StripeWebhooks:
             raise BadRequest("The body is no event.", reason=type(error).__name__) from None
 
 
+def _terms(owner: Scope, offer: Offer) -> dict[str, Any]:
+    """Return the parameters that tell a subscription from a purchase.
+
+    Neither a subscription nor a payment inherits its session's metadata. A charge does inherit its payment's.
+    """
+    if offer.credit_micro_usd is None:
+        return {
+            "mode": "subscription",
+            "metadata": _metadata(owner),
+            "subscription_data": {"metadata": _metadata(owner)},
+        }
+    bought = {**_metadata(owner), _CREDIT: str(offer.credit_micro_usd)}
+    return {"mode": "payment", "metadata": bought, "payment_intent_data": {"metadata": bought}}
+
+
 def _metadata(owner: Scope) -> dict[str, str]:
     return {"app_id": owner.app_id, "uid": str(owner.uid)}
 
@@ -193,6 +254,27 @@ def _event(data: dict[str, Any]) -> Event:
         created_at=datetime.fromtimestamp(int(data["created"]), UTC),
         owner=_owner(stripe_object),
         subscription=_subscription_of(stripe_object) if kind.startswith(_SUBSCRIPTION_EVENTS) else None,
+        payment=_payment_of(stripe_object) if kind in _PAYMENT_EVENTS else None,
+    )
+
+
+def _payment_of(stripe_object: dict[str, Any]) -> str | None:
+    value = stripe_object.get("payment_intent")
+    value = value.get("id") if isinstance(value, dict) else value
+    return value if isinstance(value, str) and PAYMENT_ID.fullmatch(value) else None
+
+
+def _payment(intent: dict[str, Any], charge: dict[str, Any], *, disputed: bool) -> Payment:
+    credit = str((intent.get("metadata") or {}).get(_CREDIT, ""))
+    return Payment(
+        id=intent["id"],
+        owner=_owner(intent),
+        credit_micro_usd=int(credit) if credit.isascii() and credit.isdigit() else 0,
+        amount=int(intent["amount"]),
+        currency=str(intent["currency"]),
+        paid=intent["status"] == "succeeded",
+        refunded=int(charge.get("amount_refunded") or 0),
+        disputed=disputed,
     )
 
 

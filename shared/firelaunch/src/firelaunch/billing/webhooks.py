@@ -53,6 +53,8 @@ class WebhookInbox:
             BadRequest: the event's id is invalid.
             BillingError, StoreError: the event has to be sent again.
         """
+        if event.payment is not None and event.owner.app_id is None:
+            event = replace(event, owner=self._ledgers[self._first].owner_of(event.payment))
         app_id = event.owner.app_id or self._first
         if app_id not in self._ledgers and self._shared:
             return "foreign"
@@ -64,12 +66,16 @@ class WebhookInbox:
 
     def _file(self, event: Event, ledger: Ledger) -> Outcome:
         user = _user(event)
-        if user is None or event.subscription is None:
+        if user is None or (event.subscription is None and event.payment is None):
             return "skipped" if ledger.keep(self._receipt(event, ledger, "skipped")) else "duplicate"
+        receipt = self._receipt(event, ledger, "applied")
         try:
             # An event from before the user's erasure must not create any data of the user.
             with begun_at(event.created_at):
-                done = ledger.follow(user, event.subscription, self._receipt(event, ledger, "applied"))
+                if event.subscription is not None:
+                    done = ledger.follow(user, event.subscription, receipt)
+                else:
+                    done = ledger.credit(user, str(event.payment), receipt)
         except Fenced:
             nobody = replace(event, owner=replace(event.owner, uid=None))
             return "skipped" if ledger.keep(self._receipt(nobody, ledger, "skipped")) else "duplicate"
@@ -86,6 +92,7 @@ class WebhookInbox:
             "outcome": outcome,
             "uid": event.owner.uid,
             "subscription": event.subscription,
+            "payment": event.payment,
             "created_at": event.created_at,
             "received_at": now,
             "delete_at": now + timedelta(days=_KEPT_DAYS),

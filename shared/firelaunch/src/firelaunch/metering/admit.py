@@ -47,10 +47,9 @@ def admit(
     def attempt() -> tuple[Reservation, datetime]:
         day = metering.today()
         user, usage = store.get_many([scope.root, scope.usage(day)])
-        plan = metering.plan_of(user)
-        reservation, reserve = metering.reserve(scope, day, Day.of(usage), plan, request_id, *quotes, counted=counted)
+        reservation, reserve = metering.reserve(scope, day, Day.of(usage), user, request_id, *quotes, counted=counted)
         try:
-            return reservation, store.commit([reserve, *also(reservation)])
+            return reservation, store.commit([*reserve, *also(reservation)])
         except NotFound as error:
             # The user's documents were deleted between read and commit: the next try creates the day's document.
             raise PreconditionFailed(reason="the day's usage went while it was read") from error

@@ -76,8 +76,8 @@ class CallLog:
         """Commit ``writes``, as :meth:`.DocumentStore.commit <firelaunch.store.base.DocumentStore.commit>` does.
 
         Raises:
-            ScopeViolation: one of them is no record of a call of ``user``, no change of the user's usage, and no
-                addition to a sum of the app's or the user's.
+            ScopeViolation: one of them is no record of a call of ``user``, no change of the user's usage or credit, and
+                no addition to a sum of the app's or the user's.
         """
         self.__store.commit(self.checked(user, writes))
 
@@ -88,13 +88,19 @@ class CallLog:
         for write in writes:
             if type(write) is Create and write.path.startswith(f"{user.calls()}/") and write.data["uid"] == user.uid:
                 own.append(Create(write.path, dict(write.data)))
-            elif type(write) is Update and write.path.startswith(f"{user.root}/usage/"):
+            elif type(write) is Update and _is_payment(user, write):
                 own.append(Update(write.path, dict(write.data), write.if_updated_at))
             elif type(write) is Set and write.merge and (fields := _sum_fields(user, write)) is not None:
                 own.append(Set(write.path, fields, merge=True))
             else:
                 raise ScopeViolation(reason=f"{write!r:.200} is neither a call of {user.root} nor its usage")
         return own
+
+
+def _is_payment(user: Scope, write: Update) -> bool:
+    """Return whether a write changes nothing but the user's usage of a day, or their credit."""
+    on_credit = write.path == user.root and all(name.startswith("balance.") for name in write.data)
+    return on_credit or write.path.startswith(f"{user.root}/usage/")
 
 
 def _sum_fields(user: Scope, write: Set) -> dict[str, Any] | None:

@@ -4,6 +4,9 @@ This module makes the writes. A turn commits them in :mod:`firelaunch.turns.admi
 
 One document holds the usage of one user's day. So one commit checks and changes the minute's requests, the daily
 budget and the reservations, on condition that nobody else changed the document. Money is in integer micro-dollars.
+
+Where the plan is paid from credit, the user's own document is under the same condition in the same commit, and holds
+the same amount (:mod:`firelaunch.billing.balance`).
 """
 
 from __future__ import annotations
@@ -17,8 +20,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
-from ..billing.entitlements import Entitlements
-from ..errors import AlreadyExists, BudgetExceeded, Contention, FirelaunchError, PreconditionFailed, RateLimited
+from ..billing.balance import Balance
+from ..billing.entitlements import Entitlement, Entitlements
+from ..errors import (
+    AlreadyExists,
+    BudgetExceeded,
+    Contention,
+    CreditExceeded,
+    FirelaunchError,
+    PreconditionFailed,
+    RateLimited,
+)
 from ..llm.types import FinishedCall, TokenCounts
 from ..scope import Scope
 from ..settings.plans import Plan
@@ -34,6 +46,9 @@ Counter = Literal["requests", "uploads"]
 """The counters that a plan limits for each clock minute."""
 
 _EXTEND_ATTEMPTS = 8
+_COMMIT_MARGIN = timedelta(seconds=15)
+"""How long before its reservation expires a request must settle to be paid from credit: as long as a commit may take.
+What expired may be spent by others, so a later payment could take the credit below zero."""
 _MOST_RECORDS = 400
 """The most calls whose records wait for the settlement, which has to fit into one commit."""
 
@@ -117,6 +132,9 @@ class Reservation:
     kind: str = "turn"
     counted: bool = True
     hours: tuple[str, ...] = ()
+    credit_until: datetime | None = None
+    """When the credit that is held for the request stops being held; None if none is held."""
+    _late_credit: int = 0
     # A request that is sent again has the same id, and calls of its own.
     _run: str = field(default_factory=lambda: secrets.token_hex(4), repr=False)
     _records: list[Create] = field(default_factory=list, repr=False)
@@ -236,7 +254,7 @@ class Reservation:
         """
         with self._lock:
             self._settled = True
-            writes: list[Write] = [self._payment(self.spent, self.tokens), *self._records]
+            writes: list[Write] = [self._payment(self.spent, self.tokens), *self._credit_payment(), *self._records]
             if sums:
                 writes += self._hour_writes(self._records, self._fact)
                 writes += self._user_writes(self.spent, self.tokens, self.calls, int(self._fact is not None))
@@ -260,6 +278,30 @@ class Reservation:
             "requests": requests,
         }
         return [*user_writes(self.scope, self.day, figures)]
+
+    def _credit_payment(self) -> list[Write]:
+        """Return the write that takes the cost off the user's credit, if some is held for the request.
+
+        What is set aside for calls that are left behind stays held for them.
+        """
+        if self.credit_until is None:
+            return []
+        now, self._late_credit = self.metering.clock(), self.covered
+        in_time = now < self.credit_until - _COMMIT_MARGIN
+        if not in_time:
+            log.warning("request %s settled too late for its credit: %d", self.request_id, self.spent)
+        late = {"micro_usd": self.covered, "expires_at": self.credit_until} if self.covered else None
+        paid = min(self.spent, self.reserved) if in_time else 0
+        return [Balance.payment(self.scope, self.request_id, paid, late)]
+
+    def _late_credit_payment(self, micro_usd: int) -> list[Write]:
+        paid = min(micro_usd, self._late_credit)
+        in_time = self.credit_until is not None and self.metering.clock() < self.credit_until - _COMMIT_MARGIN
+        if not in_time or paid == 0:
+            return []
+        self._late_credit -= paid
+        late = {"micro_usd": self._late_credit, "expires_at": self.credit_until} if self._late_credit else None
+        return [Balance.payment(self.scope, self.request_id, paid, late)]
 
     def _record(self, call: FinishedCall) -> None:
         self.calls += 1
@@ -297,6 +339,7 @@ class Reservation:
         try:
             # The record must be new, so the payment counts once.
             writes = [self._payment(call.micro_usd, call.tokens), record, *self._hour_writes([record], None)]
+            writes += self._late_credit_payment(call.micro_usd)
             writes += self._user_writes(call.micro_usd, call.tokens, 1, 0)
             self.metering.log.commit(self.scope, writes)
         except AlreadyExists:
@@ -351,41 +394,82 @@ class Metering:
         scope: Scope,
         day: str,
         usage: Day,
-        plan: str,
+        user: Document | None,
         request_id: str,
         quote: Quote,
         cheap: Quote,
         *,
         counted: bool = True,
-    ) -> tuple[Reservation, Write]:
-        """Admit a request, and return its reservation and the write that stores it. You commit the write.
+    ) -> tuple[Reservation, list[Write]]:
+        """Admit a request, and return its reservation and the writes that store it. You commit the writes.
 
         If another request came first, the commit fails with ``PreconditionFailed`` or ``AlreadyExists``. Then read the
         day again, and call this again.
 
         Args:
+            user: the user's document, as it was read with ``usage``.
             counted: whether the request counts toward those of the minute and of the day. A job's steps don't.
 
         Raises:
             RateLimited: the minute's requests are used up.
             BudgetExceeded: the rest of the day's budget does not even cover the cheap model.
+            CreditExceeded: the plan is paid from credit, and what is left does not even cover the cheap model.
         """
+        has, default = self.entitlements.of(user), self.entitlements.default_plan
+        try:
+            return self._reserve(scope, day, usage, has, Balance.of(user), request_id, quote, cheap, counted)
+        except CreditExceeded:
+            if has.source != "credit" or default.limits.balance:
+                raise
+            # A last bit of credit that covers nothing does not keep a user from what everybody has.
+            return self._reserve(scope, day, usage, default, Balance.of(user), request_id, quote, cheap, counted)
+
+    def _reserve(
+        self,
+        scope: Scope,
+        day: str,
+        usage: Day,
+        has: Entitlement,
+        balance: Balance,
+        request_id: str,
+        quote: Quote,
+        cheap: Quote,
+        counted: bool,
+    ) -> tuple[Reservation, list[Write]]:
         now = self.clock().astimezone(UTC)
-        limit = self.plans[plan]
+        limit = has.limits
         minute = now.strftime("%H:%M")
         if counted:
             _check_minute(usage.counted_in(minute, "requests"), limit.requests_per_minute, "requests", now)
         committed = usage.committed(now)
         over_soft_cap = committed * 100 >= limit.daily_usd * limit.cheaper_model_at_percent
         # Free models can serve a plan that has no budget. Such a plan has no soft cap either.
-        cheaper = limit.daily_usd > 0 and (over_soft_cap or committed + quote.micro_usd > limit.daily_usd)
+        left = limit.daily_usd - committed
+        # A repeated request may have a reservation of its own, which this one takes the place of.
+        credit = balance.available(now, besides=request_id) if limit.balance else left
+        cheaper = limit.daily_usd > 0 and (over_soft_cap or quote.micro_usd > min(left, credit))
         chosen = cheap if cheaper else quote
-        if committed + chosen.micro_usd > limit.daily_usd:
+        if chosen.micro_usd > left:
             raise _no_budget(now)
+        if chosen.micro_usd > credit:
+            raise CreditExceeded
         reservation = Reservation(
-            self, scope, request_id, day, chosen.model, plan, limit, chosen.micro_usd, cheaper=cheaper, counted=counted
+            self,
+            scope,
+            request_id,
+            day,
+            chosen.model,
+            has.plan,
+            limit,
+            chosen.micro_usd,
+            cheaper=cheaper,
+            counted=counted,
         )
-        return reservation, self._write(reservation, usage, now, minute if counted else None)
+        writes = [self._write(reservation, usage, now, minute if counted else None)]
+        if limit.balance and chosen.micro_usd:
+            reservation.credit_until = now + timedelta(seconds=self.reservation_seconds)
+            writes.append(balance.hold(scope, request_id, chosen.micro_usd, now, reservation.credit_until))
+        return reservation, writes
 
     def _write(self, reservation: Reservation, usage: Day, now: datetime, minute: str | None) -> Write:
         entry = {
@@ -426,23 +510,30 @@ class Metering:
 
         Raises:
             BudgetExceeded: the day's budget does not cover the total.
+            CreditExceeded: the plan is paid from credit, and that does not cover the total.
             Contention: other requests of the user came first each time.
         """
-        path = reservation.scope.usage(reservation.day)
+        path, on_credit = reservation.scope.usage(reservation.day), reservation.limit.balance
         for _ in range(_EXTEND_ATTEMPTS):
             now = self.clock().astimezone(UTC)
-            usage = Day.of(self.store.get(path))
+            document, *user = self.store.get_many([path, *([reservation.scope.root] if on_credit else [])])
+            usage = Day.of(document)
             others = usage.committed(now) - usage.reservations(now, expired=False).get(reservation.request_id, 0)
             if others + micro_usd > reservation.limit.daily_usd:
                 raise _no_budget(now)
-            entry = {"micro_usd": micro_usd, "expires_at": now + timedelta(seconds=self.reservation_seconds)}
+            request_id, expires_at = reservation.request_id, now + timedelta(seconds=self.reservation_seconds)
+            entry = {"micro_usd": micro_usd, "expires_at": expires_at}
+            writes: list[Write] = [Update(path, {f"reservations.{request_id}": entry}, if_updated_at=usage.update_time)]
+            for balance in map(Balance.of, user):
+                if micro_usd > balance.available(now, besides=request_id):
+                    raise CreditExceeded
+                writes.append(balance.hold(reservation.scope, request_id, micro_usd, now, expires_at))
             try:
-                self.store.commit(
-                    [Update(path, {f"reservations.{reservation.request_id}": entry}, if_updated_at=usage.update_time)]
-                )
+                self.store.commit(writes)
             except PreconditionFailed:
                 continue
             reservation.reserved = micro_usd
+            reservation.credit_until = expires_at if on_credit else None
             return
         raise Contention(retry_after=1)
 

@@ -143,7 +143,9 @@ def build(
         jobs=jobs,
         internal=internal or _internal_callers(settings),
         clock=clock,
-        checkout=Checkout(scoped, entitlements, _payments(settings), settings.billing.return_url),
+        checkout=Checkout(
+            scoped, entitlements, _payments(settings), settings.billing.return_url, settings.billing.top_ups, clock
+        ),
         push=push or _push(settings),
     )
 

@@ -27,7 +27,7 @@ from ..scope import check_app_id
 from ..text_file import read_text_file
 from .environments import chosen, environments, inherited_problems, overlaid, project_of
 from .openai_server import AUTHORIZATION, OpenAIServer, base_url_problem
-from .plans import Billing, Plan, shared_prices
+from .plans import Billing, Plan, balance_faults, shared_prices
 from .schedules import JobSchedule
 from .search import DocumentSettings, EmbedderKind, Embedding, IndexSettings, Search, VertexIndexSettings, with_vertex
 from .sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Mcp, Price, PromptChoice
@@ -601,7 +601,8 @@ def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]: 
         yield "STRIPE_API_BASE is set in cloud mode: Stripe's key would go elsewhere. Unset it."
     if env.stripe_api_key and not settings.billing.return_url:
         yield "firelaunch.toml: billing.return_url is empty: name the page that Stripe leads back to."
-    yield from shared_prices(settings.plans)
+    yield from shared_prices(settings.plans, settings.billing.top_ups)
+    yield from balance_faults(settings.plans, settings.billing.top_ups)
     yield from _database_problems(settings)
     yield from _server_problems(settings)
     if env.mode == "emulators" and not env.firestore_emulator:

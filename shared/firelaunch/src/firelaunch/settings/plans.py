@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from .sections import Section, micro_dollars
 
-__all__ = ["Billing", "Plan", "shared_prices"]
+__all__ = ["Billing", "Plan", "TopUp", "balance_faults", "shared_prices"]
 
 StripePrice = Annotated[str, StringConstraints(pattern=r"^(price_[A-Za-z0-9_]+)?$", max_length=255)]
 Feature = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
@@ -24,6 +24,11 @@ class Plan(Section):
     )
     cheaper_model_at_percent: int = Field(
         default=80, ge=0, le=100, description="Share of the daily budget from which the cheap model answers."
+    )
+    balance: bool = Field(
+        default=False,
+        description="The plan is paid from the user's [credit](billing.md#credit), and `daily_usd` is the most of a "
+        "day. Users have it while they have credit. One plan at most.",
     )
     uploads_per_minute: int = Field(
         default=60, ge=1, description="Documents that the user may put up in a clock minute (UTC)."
@@ -45,6 +50,17 @@ class Plan(Section):
         return tuple(filter(None, (self.stripe_price, *self.stripe_old_prices)))
 
 
+class TopUp(Section):
+    """``[billing.top_ups.<name>]``: credit that users can buy once or more often."""
+
+    stripe_price: str = Field(
+        pattern=r"^price_[A-Za-z0-9_]+$", max_length=255, description="A one-time price in Stripe (price_...)."
+    )
+    credit_usd: Annotated[int, BeforeValidator(micro_dollars), Field(gt=0)] = Field(
+        description='Dollars of credit that it buys, as a string: "10.00".'
+    )
+
+
 class Billing(Section):
     """``[billing]``: how plans are sold. STRIPE_API_KEY in the environment switches it on."""
 
@@ -53,6 +69,9 @@ class Billing(Section):
         pattern=r"^(https?://[^\s#]+)?$",
         description="The app's page that Stripe leads back to; the query `checkout` becomes `done` or `canceled`.",
     )
+    top_ups: dict[str, TopUp] = Field(
+        default={}, description="[Credit](billing.md#credit) for sale, by a name of yours; see below."
+    )
     pauses_without_plan: tuple[Literal["void", "keep_as_draft", "mark_uncollectible"], ...] = Field(
         default=(),
         description="Ways of [paused collection](billing.md#what-each-state-means) in which subscribers don't have "
@@ -60,10 +79,21 @@ class Billing(Section):
     )
 
 
-def shared_prices(plans: Mapping[str, Plan]) -> Iterator[str]:
-    """Yield a message for each Stripe price that belongs to two plans."""
+def balance_faults(plans: Mapping[str, Plan], top_ups: Mapping[str, TopUp]) -> Iterator[str]:
+    """Yield a message for each fault of how credit is sold and spent."""
+    names = [name for name, plan in plans.items() if plan.balance]
+    if len(names) > 1:
+        yield f"firelaunch.toml: plans.{names[0]} and plans.{names[1]} have `balance`: leave it to one of them."
+    if top_ups and not names:
+        yield "firelaunch.toml: billing.top_ups sells credit that no plan is paid from: give one `balance = true`."
+
+
+def shared_prices(plans: Mapping[str, Plan], top_ups: Mapping[str, TopUp]) -> Iterator[str]:
+    """Yield a message for each Stripe price that belongs to two plans or top-ups."""
+    sold = {f"plans.{name}": plan.prices for name, plan in plans.items()}
+    sold |= {f"billing.top_ups.{name}": (top_up.stripe_price,) for name, top_up in top_ups.items()}
     owner: dict[str, str] = {}
-    for name, plan in plans.items():
-        for price in dict.fromkeys(plan.prices):
+    for name, prices in sold.items():
+        for price in dict.fromkeys(prices):
             if owner.setdefault(price, name) != name:
-                yield f"firelaunch.toml: {price} is a price of plans.{owner[price]} and of plans.{name}; take one out."
+                yield f"firelaunch.toml: {price} is a price of {owner[price]} and of {name}; take one out."

@@ -284,7 +284,7 @@ class Turns:
         # The write that reserves carries the precondition that nobody changed the user's day since it was read. If
         # somebody did, all of this commit fails and `admission` runs this method again.
         ready_at = time.monotonic()
-        stored_at = self._services.store.commit([reserve, *_writes(send, stored, reservation, expires_at)])
+        stored_at = self._services.store.commit([*reserve, *_writes(send, stored, reservation, expires_at)])
         waited = read_at - began + time.monotonic() - ready_at
         checkpoints = Checkpoints(self._checkpointer, send.record, stored_at, expires_at)
         run = self._run(request, send, stored, prompt, reservation, checkpoints)
@@ -404,11 +404,11 @@ class Turns:
 
     def _reserve(
         self, send: Send, day: str, stored: _Stored, prompt: _Prompt, grounding: Grounding
-    ) -> tuple[Reservation, Write]:
+    ) -> tuple[Reservation, list[Write]]:
         """Reserve the most that the answer and its search can cost.
 
         Returns:
-            the reservation, and the write that stores it.
+            the reservation, and the writes that store it.
 
         Raises:
             RateLimited, BudgetExceeded: the caller's plan does not admit the message.
@@ -418,9 +418,8 @@ class Turns:
         choice, search_cost = services.settings.choice, grounding.cost_bound
         worst = partial(services.gateway.worst_case, audio_tokens=prompt.audio_bound, kinds=prompt.kinds)
         quotes = [Quote(model, worst(model, tokens) + search_cost) for model in (choice.chat, choice.cheap)]
-        plan = services.metering.plan_of(stored.user)
         reservation, reserve = services.metering.reserve(
-            send.scope, day, Day.of(stored.usage), plan, send.request_id, *quotes
+            send.scope, day, Day.of(stored.usage), stored.user, send.request_id, *quotes
         )
         reservation.held = search_cost
         if stored.record is not None:

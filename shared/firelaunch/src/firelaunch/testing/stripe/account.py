@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
 from .forms import FormRefused
+from .payments import OneTimePayments
 
 __all__ = ["VERSION", "Account"]
 
@@ -23,12 +24,20 @@ class Account:
 
     Args:
         clock: returns the seconds since 1970.
+
+    Attributes:
+        prices: the ids of its recurring prices.
+        one_time: the amounts of its one-time prices, in cents, by id.
+        metered: the event names of the meters of its usage-based prices, by the price's id.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
         self.lock = threading.RLock()
         self.prices: set[str] = set()
+        self.one_time: dict[str, int] = {}
+        self.metered: dict[str, str] = {}
+        self.payments = OneTimePayments(self)
         self.customers: dict[str, dict[str, Any]] = {}
         self.sessions: dict[str, dict[str, Any]] = {}
         self.subscriptions: dict[str, dict[str, Any]] = {}
@@ -37,7 +46,7 @@ class Account:
 
     def customer(self, metadata: Mapping[str, str], email: str | None = None) -> dict[str, Any]:
         """Create a customer and return it."""
-        customer = self._new_object("customer", "cus", {"email": email, "metadata": dict(metadata)})
+        customer = self.new_object("customer", "cus", {"email": email, "metadata": dict(metadata)})
         with self.lock:
             self.customers[customer["id"]] = customer
             self._emit("customer.created", customer)
@@ -67,29 +76,81 @@ class Account:
         Raises:
             FormRefused: there is no price with that id.
         """
-        if price not in self.prices:
+        if price not in self.prices and price not in self.one_time and price not in self.metered:
             param = "line_items[0][price]"
             raise FormRefused(400, f"No such price: '{price}'", code="resource_missing", param=param)
         return price
 
-    def session(self, fields: dict[str, Any], price: str, for_subscription: Mapping[str, str]) -> dict[str, Any]:
-        """Create an unpaid checkout session and return it."""
-        session = self._new_object("checkout.session", "cs_test", fields)
-        session |= {"status": "open", "payment_status": "unpaid", "subscription": None}
+    def session(self, fields: dict[str, Any], prices: Sequence[str], data: Mapping[str, Any]) -> dict[str, Any]:
+        """Create an unpaid checkout session and return it.
+
+        Args:
+            data: the session's ``subscription_data`` or ``payment_intent_data``.
+        """
+        session = self.new_object("checkout.session", "cs_test", {"expires_at": int(self.clock()) + 86_400, **fields})
+        session |= {"status": "open", "payment_status": "unpaid", "subscription": None, "payment_intent": None}
         session["url"] = f"https://checkout.stripe.com/c/pay/{session['id']}"
         with self.lock:
             self.sessions[session["id"]] = session
-            session["_price"], session["_metadata"] = price, dict(for_subscription)
+            session["_prices"], session["_data"] = list(prices), dict(data)
         return session
 
-    def pay(self, session: str) -> dict[str, Any]:
-        """Pay a checkout as its customer, and return the new subscription."""
+    def pay(self, session: str, *, later: bool = False, card: bool = True) -> dict[str, Any]:
+        """Complete a checkout as its customer, and return the new subscription or payment.
+
+        Args:
+            later: whether the money comes days later, as with a bank debit.
+            card: whether the customer gives a card, which a trial may do without.
+
+        Raises:
+            FormRefused: the checkout is completed or expired, or wants a card.
+        """
         with self.lock:
             checkout = self.sessions[session]
-            subscription = self.subscribe(checkout["customer"], checkout["_metadata"], checkout["_price"])
-            checkout |= {"status": "complete", "payment_status": "paid", "subscription": subscription["id"]}
+            if checkout["status"] != "open" or checkout["expires_at"] < self.clock():
+                raise FormRefused(400, "This checkout session is completed or expired.")
+            data = checkout["_data"]
+            if checkout["mode"] == "payment":
+                amount = sum(self.one_time[price] for price in checkout["_prices"])
+                intent = self.payments.begin(checkout, amount, data.get("metadata", {}), later=later)
+                result, made = self.payments.intents[intent], {"payment_intent": intent}
+            else:
+                if not card and (checkout.get("payment_method_collection") != "if_required" or not _trial(data)):
+                    raise FormRefused(400, "A payment method is required.")
+                result = self._subscription_of(checkout, data, card)
+                made = {"subscription": result["id"]}
+            checkout |= {"status": "complete", "payment_status": "unpaid" if later else "paid", **made}
             self._emit("checkout.session.completed", checkout)
-        return subscription
+        return result
+
+    def _subscription_of(self, checkout: Mapping[str, Any], data: Mapping[str, Any], card: bool) -> dict[str, Any]:
+        days = _trial(data)
+        start = int(self.clock())
+        trial: dict[str, Any] = {"trial_start": start, "trial_end": start + days * 86_400} if days else {}
+        ends = data.get("trial_settings", {}).get("end_behavior", {}).get("missing_payment_method", "create_invoice")
+        price, *more = checkout["_prices"]
+        return self.subscribe(
+            checkout["customer"],
+            data.get("metadata", {}),
+            price,
+            "trialing" if days else "active",
+            more=more,
+            trial_settings={"end_behavior": {"missing_payment_method": ends}},
+            default_payment_method="pm_card" if card else None,
+            **trial,
+        )
+
+    def end_trial(self, subscription: str) -> None:
+        """End a trial. Without a card it is canceled, paused, or owes an invoice, as its ``trial_settings`` say."""
+        with self.lock:
+            record = self.subscriptions[subscription]
+            missing = record["trial_settings"]["end_behavior"]["missing_payment_method"]
+            if record["default_payment_method"] is not None:
+                self.change(subscription, status="active")
+            elif missing == "pause":
+                self.pause(subscription, "trial_end_without_payment_method")
+            else:
+                self.change(subscription, status="canceled" if missing == "cancel" else "past_due")
 
     def subscribe(
         self,
@@ -98,30 +159,30 @@ class Account:
         price: str,
         status: str = "active",
         billing_mode: str = "flexible",
+        more: Sequence[str] = (),
+        **given: Any,
     ) -> dict[str, Any]:
         """Create a subscription and return it.
 
         Args:
             billing_mode: "flexible", the default since 2025-09-30
                 (https://docs.stripe.com/changelog/clover/2025-09-30/billing-mode-default-flexible), or "classic".
+            more: further prices.
+            given: further fields.
         """
         fields: dict[str, Any] = {"customer": customer, "metadata": dict(metadata), "status": status}
         fields |= {"billing_mode": {"type": billing_mode, "flexible": None}, "cancel_at_period_end": False}
         fields |= dict.fromkeys(
             ("cancel_at", "canceled_at", "pause_collection", "status_details", "trial_start", "trial_end")
         )
-        subscription = self._new_object("subscription", "sub", fields)
-        item: dict[str, Any] = {
-            "id": f"si_{subscription['id']}",
-            "object": "subscription_item",
-            "price": {"id": price, "object": "price"},
-        }
-        item |= {
-            "quantity": 1,
-            "current_period_start": subscription["created"],
-            "current_period_end": subscription["created"] + _MONTH,
-        }
-        subscription["items"] = {"object": "list", "data": [item], "has_more": False, "url": "/v1/subscription_items"}
+        subscription = self.new_object("subscription", "sub", fields | given)
+        period = {"current_period_start": subscription["created"]}
+        period["current_period_end"] = given.get("trial_end") or subscription["created"] + _MONTH
+        items: list[dict[str, Any]] = [
+            {"id": f"si_{number}_{subscription['id']}", "object": "subscription_item", "price": {"id": each}, **period}
+            for number, each in enumerate((price, *more))
+        ]
+        subscription["items"] = {"object": "list", "data": items, "has_more": False, "url": "/v1/subscription_items"}
         with self.lock:
             self.subscriptions[subscription["id"]] = subscription
             self._emit("customer.subscription.created", subscription)
@@ -217,7 +278,8 @@ class Account:
             if (matches or key == params.get("starting_after")) and customer in {None, item["customer"]}:
                 yield key, item
 
-    def _new_object(self, kind: str, prefix: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    def new_object(self, kind: str, prefix: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a new object of the account, with an id and a time."""
         base = {"id": f"{prefix}_{next(self._numbers):014d}", "object": kind, "created": int(self.clock())}
         return {**base, "livemode": False, **fields}
 
@@ -226,10 +288,14 @@ class Account:
         data: dict[str, Any] = {"object": copy.deepcopy(shown)}
         if before is not None:
             data["previous_attributes"] = dict(before)
-        event = self._new_object(
+        event = self.new_object(
             "event", "evt", {"type": kind, "api_version": VERSION, "data": data, "pending_webhooks": 1}
         )
         event["request"] = {"id": None, "idempotency_key": None}
         with self.lock:
             self.events.append(event)
         return event
+
+
+def _trial(data: Mapping[str, Any]) -> int:
+    return int(data.get("trial_period_days", 0))

@@ -15,6 +15,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from .account import Account
+from .checkouts import CHECKOUT, create_checkout
 from .forms import FormRefused, check, decode, missing
 
 __all__ = ["StripeServer"]
@@ -22,12 +23,7 @@ __all__ = ["StripeServer"]
 _ANY = {"*": None}
 _LISTING = {"limit": None, "starting_after": None}
 _CUSTOMER = {"email": None, "metadata": _ANY}
-_CHECKOUT = {
-    **dict.fromkeys(("mode", "customer", "client_reference_id", "success_url", "cancel_url")),
-    "metadata": _ANY,
-    "subscription_data": {"metadata": _ANY},
-    "line_items": [{"price": None, "quantity": None}],
-}
+_EVENTS_KEPT = 30 * 86_400
 _PORTAL = {"customer": None, "return_url": None}
 
 Answer = tuple[int, dict[str, Any], dict[str, str]]
@@ -133,13 +129,15 @@ class StripeServer:
         routes: list[tuple[str, str, Any, Callable[..., dict[str, Any]]]] = [
             ("POST", r"/v1/customers", _CUSTOMER, self._create_customer),
             ("GET", r"/v1/customers/(\w+)", {}, self._retrieve),
-            ("POST", r"/v1/checkout/sessions", _CHECKOUT, self._create_checkout),
+            ("POST", r"/v1/checkout/sessions", CHECKOUT, lambda params: create_checkout(self.account, params)),
             ("POST", r"/v1/billing_portal/sessions", _PORTAL, self._create_portal),
             ("GET", r"/v1/subscriptions", {**_LISTING, "customer": None, "status": None}, self._list_subscriptions),
             ("GET", r"/v1/subscriptions/(\w+)", {}, self._retrieve),
             ("POST", r"/v1/subscriptions/(\w+)", {"metadata": _ANY}, self._update_subscription),
             ("DELETE", r"/v1/subscriptions/(\w+)", {}, self._cancel_subscription),
-            ("GET", r"/v1/events", {**_LISTING, "type": None}, self._list_events),
+            ("GET", r"/v1/payment_intents/(\w+)", {"expand": _ANY}, self._retrieve_payment),
+            ("GET", r"/v1/disputes", {**_LISTING, "payment_intent": None}, self._list_disputes),
+            ("GET", r"/v1/events", {**_LISTING, "type": None, "types": _ANY, "created": _ANY}, self._list_events),
             ("GET", r"/v1/events/(\w+)", {}, self._retrieve),
         ]
         for allowed, pattern, known, do in routes:
@@ -151,26 +149,6 @@ class StripeServer:
 
     def _create_customer(self, params: dict[str, Any]) -> dict[str, Any]:
         return self.account.customer(params.get("metadata", {}), params.get("email"))
-
-    def _create_checkout(self, params: dict[str, Any]) -> dict[str, Any]:
-        if params.get("mode") != "subscription":
-            raise missing("mode")
-        for name in ("line_items", "success_url"):
-            if name not in params:
-                raise missing(name)
-        for name in ("success_url", "cancel_url"):
-            if not re.match(r"https?://", params.get(name, "http://")):
-                raise FormRefused(400, "Not a valid URL", code="url_invalid", param=name)
-        if len(params.get("client_reference_id", "")) > 200:
-            raise FormRefused(400, "Invalid string: over 200 characters", param="client_reference_id")
-        price = self.account.known_price(params["line_items"].get("0", {}).get("price", ""))
-        self.account.known_customer(params.get("customer"))
-        fields = {
-            key: params.get(key) for key in ("mode", "customer", "client_reference_id", "success_url", "cancel_url")
-        }
-        for_subscription = params.get("subscription_data", {}).get("metadata", {})
-        session = self.account.session({**fields, "metadata": params.get("metadata", {})}, price, for_subscription)
-        return {key: value for key, value in session.items() if not key.startswith("_")}
 
     def _create_portal(self, params: dict[str, Any]) -> dict[str, Any]:
         if "customer" not in params:
@@ -207,9 +185,31 @@ class StripeServer:
         return self.account.page(self.account.listed(params), params, "/v1/subscriptions")
 
     def _list_events(self, params: dict[str, Any]) -> dict[str, Any]:
-        kind = params.get("type")
-        events = {event["id"]: event for event in self.account.events if kind in {None, event["type"]}}
+        kinds = {params["type"]} if "type" in params else set(params.get("types", {}).values())
+        since = max(int(params.get("created", {}).get("gte", 0)), self.account.clock() - _EVENTS_KEPT)
+        events = {
+            event["id"]: event
+            for event in self.account.events
+            if (not kinds or event["type"] in kinds) and event["created"] >= since
+        }
         return self.account.page(events, params, "/v1/events")
+
+    def _retrieve_payment(self, params: dict[str, Any], key: str) -> dict[str, Any]:
+        intent = self.account.payments.intents.get(key)
+        if intent is None:
+            raise FormRefused(404, f"No such payment_intent: '{key}'", code="resource_missing", param="intent")
+        charge = intent["latest_charge"]
+        expanded = "latest_charge" in params.get("expand", {}).values()
+        return {**intent, "latest_charge": charge if expanded or charge is None else charge["id"]}
+
+    def _list_disputes(self, params: dict[str, Any]) -> dict[str, Any]:
+        wanted = params.get("payment_intent")
+        found = {
+            key: item
+            for key, item in self.account.payments.disputes.items()
+            if wanted in {None, item["payment_intent"]}
+        }
+        return self.account.page(found, params, "/v1/disputes")
 
 
 class _Server(ThreadingHTTPServer):
