@@ -351,11 +351,7 @@ TURNS: dict[str, Attempt] = {
     ),
     "an admin of the other app": lambda s: _turn(s, Caller("beta", "ada", "admin"), "c1", "key-beta"),
     "the other app's budget": lambda s: s.store.commit(
-        [
-            s.metering.reserve(
-                _BETA, "2026-01-31", Day({}, None), "free", "r1", Quote("offline", 0), Quote("offline", 0)
-            )[1]
-        ]
+        s.metering.reserve(_BETA, "2026-01-31", Day({}, None), None, "r1", Quote("offline", 0), Quote("offline", 0))[1]
     ),
     "a reservation of the other app, settled": lambda s: s.store.commit(_reservation(s).settlement()),
     "a reservation of the other app, extended": lambda s: _reservation(s).cover(1),
@@ -364,7 +360,7 @@ TURNS: dict[str, Attempt] = {
 
 def _reservation(services: Services) -> Any:
     quote = Quote("offline", 0)
-    return services.metering.reserve(_BETA, "2026-01-31", Day({}, None), "free", "r1", quote, quote)[0]
+    return services.metering.reserve(_BETA, "2026-01-31", Day({}, None), None, "r1", quote, quote)[0]
 
 
 ATTEMPTS: dict[str, Attempt] = {

@@ -43,8 +43,8 @@ class Meters:
         day = self.metering.today()
         usage = Day.of(self.store.get(user.usage(day)))
         quote = Quote("big", 1000)
-        reservation, write = self.metering.reserve(user, day, usage, "free", request, quote, quote)
-        self.store.commit([write, Create(APP.request(request), {"uid": user.uid, "day": day})])
+        reservation, writes = self.metering.reserve(user, day, usage, None, request, quote, quote)
+        self.store.commit([*writes, Create(APP.request(request), {"uid": user.uid, "day": day})])
         return reservation
 
     def settle(self, reservation: Reservation, outcome: str = "answered", *, sums: bool = True, **fields: Any) -> None:
