@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import count
 from typing import Any
 
 from .forms import FormRefused
+from .objects import Objects
 from .payments import OneTimePayments
 
-__all__ = ["VERSION", "Account"]
+__all__ = ["Account"]
 
-VERSION = "2026-10-28.endive"
 _MONTH = 30 * 86_400
 _ENDED = frozenset({"canceled", "incomplete_expired"})
 
 
-class Account:
+class Account(Objects):
     """A Stripe account in memory. Every change adds its event to ``events``, oldest first.
 
     Args:
@@ -32,24 +29,20 @@ class Account:
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self.clock = clock
-        self.lock = threading.RLock()
+        super().__init__(clock)
         self.prices: set[str] = set()
         self.one_time: dict[str, int] = {}
         self.metered: dict[str, str] = {}
         self.payments = OneTimePayments(self)
         self.customers: dict[str, dict[str, Any]] = {}
-        self.sessions: dict[str, dict[str, Any]] = {}
         self.subscriptions: dict[str, dict[str, Any]] = {}
-        self.events: list[dict[str, Any]] = []
-        self._numbers = count(1)
 
     def customer(self, metadata: Mapping[str, str], email: str | None = None) -> dict[str, Any]:
         """Create a customer and return it."""
         customer = self.new_object("customer", "cus", {"email": email, "metadata": dict(metadata)})
         with self.lock:
             self.customers[customer["id"]] = customer
-            self._emit("customer.created", customer)
+            self.emit("customer.created", customer)
         return customer
 
     def delete_customer(self, customer: str) -> None:
@@ -58,7 +51,7 @@ class Account:
             for subscription in list(self.subscriptions.values()):
                 if subscription["customer"] == customer and subscription["status"] not in _ENDED:
                     self.change(subscription["id"], status="canceled")
-            self._emit("customer.deleted", self.customers.pop(customer))
+            self.emit("customer.deleted", self.customers.pop(customer))
 
     def known_customer(self, customer: str | None) -> dict[str, Any]:
         """Return a customer by id.
@@ -120,7 +113,7 @@ class Account:
                 result = self._subscription_of(checkout, data, card)
                 made = {"subscription": result["id"]}
             checkout |= {"status": "complete", "payment_status": "unpaid" if later else "paid", **made}
-            self._emit("checkout.session.completed", checkout)
+            self.emit("checkout.session.completed", checkout)
         return result
 
     def _subscription_of(self, checkout: Mapping[str, Any], data: Mapping[str, Any], card: bool) -> dict[str, Any]:
@@ -185,7 +178,7 @@ class Account:
         subscription["items"] = {"object": "list", "data": items, "has_more": False, "url": "/v1/subscription_items"}
         with self.lock:
             self.subscriptions[subscription["id"]] = subscription
-            self._emit("customer.subscription.created", subscription)
+            self.emit("customer.subscription.created", subscription)
         return subscription
 
     def change(self, subscription: str, event: str | None = None, *, price: str | None = None, **fields: Any) -> None:
@@ -206,7 +199,7 @@ class Account:
             if price is not None:
                 record["items"]["data"][0]["price"]["id"] = price
             told = event or ("deleted" if record["status"] == "canceled" else "updated")
-            self._emit(f"customer.subscription.{told}", record, before)
+            self.emit(f"customer.subscription.{told}", record, before)
 
     def cancel_in_portal(self, subscription: str) -> None:
         """Cancel at the end of the period, as a customer does in the portal.
@@ -244,10 +237,6 @@ class Account:
                 raise FormRefused(400, "This subscription is not paused.")
             self.change(subscription, "resumed", status="active", status_details=None)
 
-    def happen(self, kind: str, about: Mapping[str, Any]) -> dict[str, Any]:
-        """Add an event of any type about any object, and return it."""
-        return self._emit(kind, dict(about))
-
     def page(self, items: Mapping[str, dict[str, Any]], params: Mapping[str, str], url: str) -> dict[str, Any]:
         """Return a page of items, newest first.
 
@@ -277,24 +266,6 @@ class Account:
             # The next page may start after a subscription that was canceled meanwhile.
             if (matches or key == params.get("starting_after")) and customer in {None, item["customer"]}:
                 yield key, item
-
-    def new_object(self, kind: str, prefix: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a new object of the account, with an id and a time."""
-        base = {"id": f"{prefix}_{next(self._numbers):014d}", "object": kind, "created": int(self.clock())}
-        return {**base, "livemode": False, **fields}
-
-    def _emit(self, kind: str, about: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        shown = {key: value for key, value in about.items() if not key.startswith("_")}
-        data: dict[str, Any] = {"object": copy.deepcopy(shown)}
-        if before is not None:
-            data["previous_attributes"] = dict(before)
-        event = self.new_object(
-            "event", "evt", {"type": kind, "api_version": VERSION, "data": data, "pending_webhooks": 1}
-        )
-        event["request"] = {"id": None, "idempotency_key": None}
-        with self.lock:
-            self.events.append(event)
-        return event
 
 
 def _trial(data: Mapping[str, Any]) -> int:

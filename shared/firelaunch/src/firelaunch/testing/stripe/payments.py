@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .forms import FormRefused
-
-if TYPE_CHECKING:
-    from .account import Account
+from .objects import Objects
 
 __all__ = ["OneTimePayments"]
 
@@ -21,7 +19,7 @@ class OneTimePayments:
         disputes: the disputes by id.
     """
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Objects) -> None:
         self._account = account
         self.intents: dict[str, dict[str, Any]] = {}
         self.disputes: dict[str, dict[str, Any]] = {}
