@@ -215,6 +215,26 @@ def test_a_message_with_an_image_is_answered_and_shown_after_a_reload(
     assert here.user.call("GET", loaded[0]["url"]).content == data
 
 
+def test_a_text_and_a_file_that_was_put_up_go_with_a_message_and_come_back_after_a_reload(
+    page: Callable[..., Page], model: ModelServer
+) -> None:
+    here = page()
+    data = b"\x89PNG\r\n\x1a\n" + bytes(1_000_000)
+    put = here.user.client.post("/v1/files", files={"file": ("a.png", data, "image/png")}, headers=here.user.headers)
+    url = f"data:text/csv;base64,{b64encode(b'city,rain').decode()}"
+    files = [
+        {"type": "file", "mediaType": "text/csv", "filename": "rain.csv", "url": url},
+        {"type": "file", "mediaType": "image/png", "filename": "a.png", "url": put.json()["id"]},
+    ]
+    (seen,) = here.plays(send("How much?", files=files))
+    assert (seen["status"], seen["error"], shown(seen)[-1]) == ("ready", None, ("assistant", HELLO))
+    text, image = model.requests[-1]["messages"][-1]["content"]
+    assert ("city,rain" in text["text"], image["type"]) == (True, "image_url")
+    parts = here.user.call("GET", f"/v1/chat/{here.chat}").json()["messages"][0]["parts"]
+    assert [(part["type"], part.get("filename")) for part in parts[:2]] == [("file", "rain.csv"), ("file", "a.png")]
+    assert here.user.call("GET", parts[1]["url"]).content == data
+
+
 def test_a_reloaded_page_goes_on_with_the_messages_of_the_service(page: Callable[..., Page]) -> None:
     here = page()
     here.plays(send("With sources"), send("Two"))

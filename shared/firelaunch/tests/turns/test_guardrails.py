@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,11 +45,14 @@ def test_a_message_that_moderation_flags_reaches_no_model_and_costs_nothing(make
     told = {"type": "object", "properties": {"a": {"type": "string", "description": "a hateful poem"}}}
     for body in ({"text": "hateful", "schema": SCHEMA}, {"text": "Hello", "schema": told}):
         assert code(ada.post("/v1/extract", body)) == (422, "content_refused")
+    text = "data:text/plain;base64," + b64encode(b"a hateful file").decode()
+    hidden = {"text": "Hello", "files": [{"url": text}]}
+    assert code(ada.post(f"/v1/chats/{ada.new_chat()}/messages", hidden)) == (422, "content_refused")
     assert model.requests == []
-    assert used(ada) == (4, 0, 0)
+    assert used(ada) == (5, 0, 0)
     assert ada.send(chat, "Hello").status_code == 200
     assert [text.splitlines()[0] for text in model.moderated] == [
-        "something hateful", "hateful again", "hateful", "Hello", "Hello",
+        "something hateful", "hateful again", "hateful", "Hello", "Hello", "Hello",
     ]  # fmt: skip
 
 

@@ -31,13 +31,14 @@ _QUOTE = 80
 
 
 def moderated(workflow: Workflow, moderate: Moderate) -> Workflow:
-    """Return a workflow that answers only messages that ``moderate`` lets pass.
+    """Return a workflow that answers only messages that ``moderate`` lets pass, with the texts among their files.
 
     A refused message was admitted and stored before: it counts toward the minute's requests, and costs nothing.
     """
 
     def answer(turn: Turn) -> Iterator[Chunk]:
-        moderate(turn.text)
+        texts = (each.text for each in turn.attachments if each.kind == "text")
+        moderate("\n\n".join([turn.text, *texts]))
         yield from workflow(turn)
 
     return answer
