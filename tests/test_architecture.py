@@ -36,6 +36,7 @@ ADAPTERS = re.compile(
         billing\.stripe | identity\.(app_check|firebase) | jobs\.(cloud_tasks|embedded|oidc) | llm\.providers\..*
         | membership\.firebase | push\.fcm | rag\.cloud_files | rag\.embed\.(local|openai_compatible|vertex)
         | rag\.index\.(embedded|firestore(_words)?|pgvector|vector_search|vertex) | store\.(firestore|sqlite)
+        | telemetry\.(console|otlp_http|otlp_metrics)
     )""",
     re.VERBOSE,
 )

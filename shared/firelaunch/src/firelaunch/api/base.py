@@ -15,6 +15,7 @@ from ..identity import Caller
 from ..llm.client_connection import CLIENT_KEY, STREAM_KEY, ClientConnection
 from ..services.bundle import Services
 from ..services.upload_limits import Uploads
+from ..telemetry.spans import Span
 from ..turns.admit import Turns
 from ..turns.resume import Answers
 
@@ -349,7 +350,18 @@ def event_stream(items: Iterator[bytes | Paused], more: Mapping[str, str] = {}) 
         items: the events. Firelaunch's own server sends them itself; other servers iterate over the response.
         more: additional headers.
     """
+    request_span: Span | None = g.get("span")
+    if request_span is not None:
+        items = _until_its_end(items, request_span)
     # The gunicorn worker takes the stream from the environment, to relay it without a thread while the model is silent.
     request.environ[STREAM_KEY] = items
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", **more}
     return Response(cast("Iterator[bytes]", items), mimetype="text/event-stream", headers=headers)
+
+
+def _until_its_end(items: Iterator[bytes | Paused], request_span: Span) -> Iterator[bytes | Paused]:
+    """Yield a stream's items, and end the request's span after the last one, before the response ends."""
+    try:
+        yield from items
+    finally:
+        request_span.tracer.end_request(request_span)

@@ -14,25 +14,25 @@ from typing import Any
 from ..scope import Scope
 from ..store.base import Document, DocumentStore, Filter, Order, Query
 
-__all__ = ["Span", "is_current", "latest_current", "spans_of", "with_span"]
+__all__ = ["MessageSpan", "is_current", "latest_current", "spans_of", "with_span"]
 
 _LATEST = (Order("created_at", descending=True),)
 
-Span = Mapping[str, datetime]
+MessageSpan = Mapping[str, datetime]
 """Messages created after ``after`` and before ``until`` are replaced."""
 
 
-def spans_of(chat: Mapping[str, Any]) -> list[Span]:
+def spans_of(chat: Mapping[str, Any]) -> list[MessageSpan]:
     """Return the chat's spans, oldest first."""
     return list(chat.get("replaced", ()))
 
 
-def with_span(spans: Sequence[Span], after: datetime, until: datetime) -> list[Span]:
+def with_span(spans: Sequence[MessageSpan], after: datetime, until: datetime) -> list[MessageSpan]:
     """Return the spans together with a new one, which reaches to the chat's end."""
     return [*(span for span in spans if span["after"] < after), {"after": after, "until": until}]
 
 
-def is_current(message: Mapping[str, Any], spans: Sequence[Span]) -> bool:
+def is_current(message: Mapping[str, Any], spans: Sequence[MessageSpan]) -> bool:
     """Return whether the message belongs to the chat as it is now."""
     return "replaced_by" not in message and _span_of(message["created_at"], spans) is None
 
@@ -41,7 +41,7 @@ def latest_current(
     store: DocumentStore,
     scope: Scope,
     chat_id: str,
-    spans: Sequence[Span],
+    spans: Sequence[MessageSpan],
     newest_first: list[Document],
     limit: int,
     page: int,
@@ -68,5 +68,5 @@ def latest_current(
             read = store.query(Query(scope.messages(chat_id), order=_LATEST, limit=page, after=after))
 
 
-def _span_of(at: datetime, spans: Sequence[Span]) -> Span | None:
+def _span_of(at: datetime, spans: Sequence[MessageSpan]) -> MessageSpan | None:
     return next((span for span in spans if span["after"] < at < span["until"]), None)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ..rag.index.base import Hit
     from ..rag.pipeline import Engine
     from ..rag.retrieve import Retrieved
-    from ..rag.stored_text import Span
+    from ..rag.stored_text import Excerpt
     from ..rag.web.fetch import Fetcher
 
 __all__ = [
@@ -297,7 +297,7 @@ class Documents:
 
     def read(
         self, scope: Scope, document: str, start: int, end: int, *, around: int = 0, passage: str | None = None
-    ) -> tuple[Document, Span | None]:
+    ) -> tuple[Document, Excerpt | None]:
         """Read characters ``start`` to ``end`` of a document's text.
 
         Args:

@@ -24,6 +24,10 @@ _NOTIFIED = {"OBJECT_FINALIZE": "finalized"}
 _NUMBER = re.compile(r"[0-9]{1,19}")
 """A number that fits 64 bits. The length limit keeps ``int`` from parsing thousands of digits."""
 
+_PUBSUB_TRACE = "googclient_traceparent"
+"""The attribute of a Pub/Sub message in which its publisher's client library names its span
+(https://cloud.google.com/pubsub/docs/open-telemetry-tracing)."""
+
 _STORAGE, _FIRESTORE = "google.cloud.storage.object.v1.", "google.cloud.firestore.document.v1."
 
 
@@ -64,6 +68,7 @@ class Received:
         resource: the path of the document, or the file's name.
         home: the resource's place: ``bucket``, or ``project`` and ``database``.
         data: a :class:`StorageObject` or a :class:`Change`.
+        trace: the W3C ``traceparent`` of what caused the event; "" if nobody says.
     """
 
     id: str
@@ -72,6 +77,7 @@ class Received:
     resource: str
     home: Mapping[str, str] = field(default_factory=dict)
     data: Any = None
+    trace: str = ""
 
 
 def received(headers: Mapping[str, str], body: bytes) -> Received:
@@ -97,8 +103,17 @@ def received(headers: Mapping[str, str], body: bytes) -> Received:
     for prefix, read in _READERS.items():
         if kind.startswith(prefix):
             resource, home, value = read(attributes, data)
-            return Received(event_id, kind, _time(attributes.get("time")), resource, home, value)
+            return Received(event_id, kind, _time(attributes.get("time")), resource, home, value, _trace(attributes))
     raise Malformed("of a type that is not known here")
+
+
+def _trace(attributes: Mapping[str, Any]) -> str:
+    """Return the trace in an event's attributes, as the extension for distributed tracing has it.
+
+    https://github.com/cloudevents/spec/blob/main/cloudevents/extensions/distributed-tracing.md
+    """
+    trace = attributes.get("traceparent")
+    return trace if isinstance(trace, str) else ""
 
 
 def _event_in_push(headers: Mapping[str, str], body: bytes) -> tuple[Mapping[str, str], bytes] | None:
@@ -131,6 +146,7 @@ def _event_in_push(headers: Mapping[str, str], body: bytes) -> tuple[Mapping[str
         "source": f"//storage.googleapis.com/projects/_/buckets/{message_attributes.get('bucketId', '')}",
         "subject": f"objects/{message_attributes.get('objectId', '')}",
         **({"time": str(message["publishTime"])} if "publishTime" in message else {}),
+        **({"traceparent": message_attributes[_PUBSUB_TRACE]} if _PUBSUB_TRACE in message_attributes else {}),
     }
     return {"content-type": "application/json", **{f"ce-{name}": value for name, value in ce_attributes.items()}}, data
 

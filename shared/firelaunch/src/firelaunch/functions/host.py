@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..services.bundle import Services
+from ..telemetry.spans import Tracer
 
 __all__ = ["CallerPolicy", "Host"]
 
@@ -24,7 +25,8 @@ class CallerPolicy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The apps that functions serve, by id, and the check of their callers (None accepts anybody)."""
+    """The apps that functions serve, by id, the check of their callers (None accepts anybody), and their tracer."""
 
     apps: Mapping[str, Services]
     caller: CallerPolicy | None
+    tracer: Tracer | None = None

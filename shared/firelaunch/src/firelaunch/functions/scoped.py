@@ -25,6 +25,7 @@ from ..identity import bearer
 from ..scope import Scope
 from ..services.bundle import Services
 from ..store.fence import BEGAN, begun_at
+from ..telemetry.spans import consumed
 from .host import Host
 from .http import function_app
 
@@ -112,6 +113,7 @@ def _host_of_environment() -> Host:
 
 def _events(function: Function, pattern: PathPattern, types: tuple[str, ...], host: Host) -> Flask:
     app = function_app(function.__name__, MAX_EVENT)
+    app.tracer = host.tracer
 
     @app.route("/", methods=["POST"])
     def receive() -> tuple[str, int]:
@@ -120,7 +122,7 @@ def _events(function: Function, pattern: PathPattern, types: tuple[str, ...], ho
         try:
             event = _event(types)
             # Writes count as of the event's time, so an old event can't recreate a user who was erased since.
-            with begun_at(event.time or BEGAN.get()):
+            with begun_at(event.time or BEGAN.get()), consumed(host.tracer, f"event {function.__name__}", event.trace):
                 function(_call_of(event, pattern, host))
         except Exception as error:
             acknowledge(error, event, function.__name__)
@@ -162,6 +164,7 @@ def _bound_call(app: Services, names: Mapping[str, str], data: Any, call_id: str
 
 def _calls(function: Function, pattern: PathPattern, host: Host) -> Flask:
     app = function_app(function.__name__, MAX_BODY)
+    app.tracer = host.tracer
 
     @app.route("/<path:resource>", methods=["POST"])
     def call(resource: str) -> dict[str, Any]:

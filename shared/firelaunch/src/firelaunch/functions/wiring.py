@@ -26,12 +26,14 @@ from ..errors import SettingsError
 from ..membership.members import Membership
 from ..scope import Scope, check_app_id
 from ..server.app import App
-from ..services.build import build
+from ..services.build import build, build_tracer
 from ..services.bundle import Services
 from ..settings.app import MODEL_KEYS, Settings
 from ..store.base import DocumentStore
 from ..store.scoped import ScopedStore
 from ..telemetry import configure_logs
+from ..telemetry.options import read_options
+from ..telemetry.spans import Tracer
 from .host import Host
 from .membership import ProjectTokens, membership_app
 from .stripe_webhook import Invoker, reconciliation_app, webhook_app
@@ -51,7 +53,7 @@ def build_membership(environ: Mapping[str, str] = os.environ) -> App:
     configure_logs(structured=bool(environ.get("K_SERVICE")), project=project)
     database = databases(environ)
     membership = Membership(FirebaseDirectory(project), database, database(None), lambda: datetime.now(UTC))
-    return membership_app(membership, _tokens(project, environ))
+    return _traced(membership_app(membership, _tokens(project, environ)), environ)
 
 
 def build_webhook(environ: Mapping[str, str] = os.environ) -> App:
@@ -66,7 +68,8 @@ def build_webhook(environ: Mapping[str, str] = os.environ) -> App:
     shared = environ.get("BILLING_SHARED", "") == "1"
     inbox = WebhookInbox(_ledgers(environ, _payments(environ)), lambda: datetime.now(UTC), shared=shared)
     description = "the signing secret (whsec_...) of the Stripe endpoint that leads here"
-    return webhook_app(inbox, StripeWebhooks(SecretStr(_required(environ, "STRIPE_WEBHOOK_SECRET", description))))
+    webhooks = StripeWebhooks(SecretStr(_required(environ, "STRIPE_WEBHOOK_SECRET", description)))
+    return _traced(webhook_app(inbox, webhooks), environ)
 
 
 def build_reconciliation(environ: Mapping[str, str] = os.environ) -> App:
@@ -77,7 +80,18 @@ def build_reconciliation(environ: Mapping[str, str] = os.environ) -> App:
     """
     configure_logs(structured=bool(environ.get("K_SERVICE")), project=_project(environ))
     payments = _payments(environ)
-    return reconciliation_app(Reconciliation(payments, _ledgers(environ, payments)), _invoker(environ))
+    app = reconciliation_app(Reconciliation(payments, _ledgers(environ, payments)), _invoker(environ))
+    return _traced(app, environ)
+
+
+def _traced(app: App, environ: Mapping[str, str]) -> App:
+    """Have a function's requests traced, if the environment asks for it."""
+    options = read_options(environ)
+    if options is not None:
+        from ..telemetry.sinks import outbox
+
+        app.tracer = Tracer(outbox(options, app.name, environ.get("GOOGLE_CLOUD_PROJECT", "")))
+    return app
 
 
 def build_host(environ: Mapping[str, str] = os.environ) -> Host:
@@ -88,6 +102,7 @@ def build_host(environ: Mapping[str, str] = os.environ) -> Host:
     """
     folders = _required(environ, "APPS", "the folders of the apps that the functions serve, with commas between them")
     apps: dict[str, Services] = {}
+    tracer: Tracer | None = None
     # Functions call no model, so they need no key. Set the key if one of your own functions calls a model.
     defaults = dict.fromkeys(MODEL_KEYS, "none") if environ.get("FIRELAUNCH_MODE") == "cloud" else {}
     for folder in filter(None, (name.strip() for name in folders.split(","))):
@@ -95,8 +110,9 @@ def build_host(environ: Mapping[str, str] = os.environ) -> Host:
         if settings.app.id in apps:
             raise SettingsError(f"APPS names two folders of the app {settings.app.id!r}: take one of them out.")
         configure_logs(structured=settings.environment.on_cloud_run, project=settings.cloud.project)
-        apps[settings.app.id] = build(settings)
-    return Host(apps, _invoker(environ))
+        tracer = tracer or build_tracer(settings)
+        apps[settings.app.id] = build(settings, tracer=tracer)
+    return Host(apps, _invoker(environ), tracer)
 
 
 def _ledgers(environ: Mapping[str, str], payments: Payments) -> dict[str, Ledger]:

@@ -117,6 +117,7 @@ class Delivery:
         at: the earliest time; a time in the past means now.
         name: deliveries with the same name are made once; None makes this a delivery of its own.
         seconds: the most seconds that the worker may take to answer.
+        trace: the W3C ``traceparent`` of what enqueued the job; "" if that is not traced.
     """
 
     job_id: str
@@ -124,6 +125,7 @@ class Delivery:
     at: datetime
     name: str | None
     seconds: float
+    trace: str = ""
 
 
 class Backend(Protocol):
@@ -166,8 +168,8 @@ class Callers(Protocol):
 class Job:
     """A job as stored. Times have time zones.
 
-    ``payload``, ``result`` and ``checkpoint`` are JSON text. ``fence`` counts how often a worker took the job: a worker
-    with an older number no longer holds it.
+    ``trace`` is the ``traceparent`` of what enqueued the job. ``payload``, ``result`` and ``checkpoint`` are JSON text.
+    ``fence`` counts how often a worker took the job: a worker with an older number no longer holds it.
     """
 
     id: str
@@ -184,6 +186,7 @@ class Job:
     update_time: datetime
     cancel_requested: bool = False
     stamp: str = ""
+    trace: str = ""
     checkpoint: str | None = None
     result: str | None = None
     error: Mapping[str, Any] | None = None

@@ -102,6 +102,7 @@ class CloudTasksBackend:
         from google.cloud import tasks_v2
 
         body = {"app_id": self._app_id, "job_id": delivery.job_id}
+        trace = {"traceparent": delivery.trace} if delivery.trace else {}
         shortest, longest = _DEADLINE
         seconds = min(longest, max(shortest, delivery.seconds + _ANSWER_SECONDS))
         return tasks_v2.Task(
@@ -109,7 +110,7 @@ class CloudTasksBackend:
             http_request=tasks_v2.HttpRequest(
                 url=f"{self._url}/internal/jobs/{delivery.kind}",
                 http_method=tasks_v2.HttpMethod.POST,
-                headers={"Content-Type": "application/json"},
+                headers={"Content-Type": "application/json", **trace},
                 body=json.dumps(body).encode(),
                 oidc_token=tasks_v2.OidcToken(service_account_email=self._service_account, audience=self._url),
             ),

@@ -26,6 +26,7 @@ from ..scope import Scope
 from ..settings.app import JobSettings as Policy
 from ..store.base import DELETE_FIELD, Create, Document, Filter, Order, Query, Update
 from ..store.scoped import ScopedStore
+from ..telemetry.spans import SPAN
 from .base import PAYLOAD_BYTES, Backend, Delivery, Job, Kind, event, job_view
 
 __all__ = ["Jobs", "Prepared"]
@@ -137,7 +138,11 @@ class Jobs:
             "created_at": now,
             "history": [event("queued", now, 0)],
         }
-        delivery = Delivery(job_id, kind.name, due, f"{job_id}-0", kind.seconds)
+        asker = SPAN.get()
+        trace = "" if asker is None else asker.traceparent
+        if trace:
+            data["trace"] = trace
+        delivery = Delivery(job_id, kind.name, due, f"{job_id}-0", kind.seconds, trace)
         return Prepared(job_id, Create(scope.job(job_id), data), delivery)
 
     def send(self, prepared: Prepared) -> None:
@@ -315,7 +320,7 @@ class Jobs:
 
 
 def _delivery(job: Job, at: datetime, name: str | None) -> Delivery:
-    return Delivery(job.id, job.kind, at, name, job.seconds)
+    return Delivery(job.id, job.kind, at, name, job.seconds, job.trace)
 
 
 def _job_id(scope: Scope, kind: str, key: str | None) -> str:

@@ -105,6 +105,8 @@ def _take_changes(jobs: Jobs, job: Job, now: datetime) -> dict[str, Any]:
 class Lease:
     """A worker's lease of one running job. You may call its methods from many threads.
 
+    ``outcome`` is what came of the attempt: "running", "released", "failed", or the job's final state.
+
     Every method that writes raises LeaseLost and StoreError.
     """
 
@@ -122,6 +124,7 @@ class Lease:
         self.checkpoint: Any = None if job.checkpoint is None else json.loads(job.checkpoint)
         self.cancel_requested = False
         self.lost = False
+        self.outcome = "running"
         self._jobs = jobs
         self._path = jobs.store.scope.job(job.id)
         self.taken_at = taken_at
@@ -162,18 +165,22 @@ class Lease:
         if result is not None:
             changes["result"] = _json(result, "result")
         self._write({**changes, "error": DELETE_FIELD} if state == "succeeded" else changes, writes, last=True)
+        self.outcome = state
 
     def fail(self, error: Mapping[str, Any], *, again_at: datetime | None) -> None:
         """End this attempt as failed. The job is tried again at ``again_at``, or is dead if that is None."""
         if again_at is None:
             self._write({**self._end_changes("dead", error), "error": dict(error)}, last=True)
+            self.outcome = "dead"
         else:
             self._write({**self._queue_changes(again_at, "failed", error), "error": dict(error)}, last=True)
+            self.outcome = "failed"
 
     def release(self, at: datetime | None = None) -> None:
         """Give the job back without counting the attempt. It can be taken again at ``at``, or at once."""
         changes = self._queue_changes(at or self._jobs.clock(), "released")
         self._write({**changes, "attempts": self.attempt - 1}, last=True)
+        self.outcome = "released"
 
     def held(self) -> Job:
         """Return the job with this lease's own attempt and history."""

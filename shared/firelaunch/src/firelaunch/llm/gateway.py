@@ -104,6 +104,7 @@ class Gateway:
         show_thinking: whether what models think is passed on.
         searches: the web searches that are reserved for an answer; 0 if models may not search.
         takes: returns which files a model takes.
+        content: whether telemetry has what is written.
         named: the models that a workflow may ask for, by each name that it may use.
         first_token_seconds, between_tokens_seconds: how long one try of a stream may be silent.
         pause, jitter: how to wait, and ``random.random``, as arguments for tests.
@@ -126,6 +127,7 @@ class Gateway:
     show_thinking: bool = False
     searches: int = 0
     takes: Takes = lambda _model, _kind: True
+    content: bool = False
 
     def model_named(self, name: str) -> str:
         """Return the model that a workflow asks for by ``name``: "chat", "cheap", or the name of one in the settings.
@@ -642,6 +644,9 @@ class ModelSession:
                 step,
                 reply.finish,
                 reply.error_code(failure),
+                provider=self.gateway.provider.name,
+                asked=reply.call.messages if self.gateway.content else (),
+                answered="".join(reply.texts) if self.gateway.content else "",
             )
         )
 

@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic_core import PydanticSerializationError, from_json, to_jsonable_python
 
 from ..errors import FirelaunchError, InvalidSchema, ScopeViolation
+from ..telemetry.names import EXECUTE_TOOL, OPERATION, TOOL_ARGUMENTS, TOOL_CALL, TOOL_NAME, TOOL_RESULT, TOOL_TYPE
+from ..telemetry.spans import span
 from .finish import empty_answer
 from .shapes import AnswerReader, Misfit, of_model
 from .tool_threads import RunningTool, ToolThreads
@@ -254,7 +256,7 @@ class Toolbox:
             # have the same.
             invocation.call, invocation.waits = replace(call, id=f"{call.id[:40]}_{secrets.token_hex(8)}"), True
             return invocation
-        invocation.running = self.threads.start(lambda: tool.function(**arguments))
+        invocation.running = self.threads.start(lambda: _run_tool(tool, invocation.call, arguments))
         return invocation.refuse("busy") if invocation.running is None else invocation
 
     def _finish(self, invocation: _Invocation) -> Iterator[Chunk]:
@@ -287,6 +289,17 @@ class Toolbox:
         if len(invocation.content) > _RESULT_CHARACTERS:
             invocation.output = None
             invocation.refuse("too_long")
+
+
+def _run_tool(tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Any:
+    attributes = {OPERATION: EXECUTE_TOOL, TOOL_NAME: call.name, TOOL_TYPE: "function", TOOL_CALL: call.id}
+    with span(f"{EXECUTE_TOOL} {call.name}", attributes) as part:
+        if part.content:
+            part.set(TOOL_ARGUMENTS, call.arguments)
+        result = tool.function(**arguments)
+        if part.content:
+            part.set(TOOL_RESULT, json.dumps(to_jsonable_python(result, serialize_unknown=True)))
+        return result
 
 
 def _text_for_model(tool: str, error: FirelaunchError) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, NotRequired, Protocol, TypedDict
 
+from ..telemetry.spans import SPAN, Span
 from .attachments import Attachment
 from .deadline import Deadline
 from .finish import Finish
@@ -422,6 +424,11 @@ class FinishedCall:
         step: the number of the step within its request, from 1. A step's retries and fallbacks share its number.
         finish: how the answer ended, as in :class:`Chunk`.
         error: the code of what ended the call instead; "stopped" if its reader left.
+        operation: "chat" or "embeddings".
+        provider: who answered, by the name of :class:`Provider`.
+        asked, answered: the call's contents, if telemetry may have them. They are in no record.
+        ended_at: nanoseconds since 1970.
+        span: what the call was a part of.
     """
 
     model: str
@@ -434,6 +441,12 @@ class FinishedCall:
     step: int = 1
     finish: Finish | None = None
     error: str | None = None
+    operation: str = "chat"
+    provider: str = ""
+    asked: Sequence[Message] = field(default=(), repr=False, compare=False)
+    answered: str = field(default="", repr=False, compare=False)
+    ended_at: int = field(default_factory=time.time_ns, repr=False, compare=False)
+    span: Span | None = field(default_factory=SPAN.get, repr=False, compare=False)
 
     @property
     def charged(self) -> bool:

@@ -35,7 +35,9 @@ from ..llm.types import FinishedCall, TokenCounts
 from ..scope import Scope
 from ..settings.plans import Plan
 from ..store.base import DELETE_FIELD, SERVER_TIME, Create, Document, DocumentStore, Increment, Update, Write
+from ..telemetry.spans import SPAN, Span
 from .call_records import CallLog, call_write, token_fields
+from .call_spans import trace_call
 from .sums import Purposes, Tree, add_call, add_request, end_of, hour_of, hour_write, user_writes
 
 __all__ = ["Day", "Metering", "Quote", "Reservation"]
@@ -144,6 +146,7 @@ class Reservation:
     _models: dict[int, str] = field(default_factory=dict, repr=False)
     _retries: int = field(default=0, repr=False)
     _fallbacks: int = field(default=0, repr=False)
+    _span: Span | None = field(default_factory=SPAN.get, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def cover(self, micro_usd: int) -> None:
@@ -315,6 +318,7 @@ class Reservation:
 
     def _record_of(self, call: FinishedCall) -> Create:
         call_id = f"{self.request_id}-{self._run}-{self.calls}"
+        trace_call(call, self._span)
         record = call_write(self.scope, call_id, self.request_id, call, self.metering.clock(), self.day, self.plan)
         feature = self.metering.purposes.bounded(call.purpose)
         return record if feature == call.purpose else Create(record.path, {**record.data, "feature": feature})

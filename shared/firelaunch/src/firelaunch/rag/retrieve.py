@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -193,7 +194,9 @@ class Retriever:
         if not self._index.has_words:
             return self._nearest(scope, version, query, k, where, library, paid), "vector", ""
         # The embedding calls another service, so search the words meanwhile.
-        vector_search = self._threads.submit(self._nearest, scope, version, query, k, where, library, paid)
+        vector_search = self._threads.submit(
+            copy_context().run, self._nearest, scope, version, query, k, where, library, paid
+        )
         try:
             word_hits = self._index.matching(scope, version, query, k, where, library=library, texts=False)
         except BaseException:

@@ -12,7 +12,7 @@ from typing import IO
 from ..errors import StoreError
 from .parse.base import Block
 
-__all__ = ["Span", "read_blocks", "read_span", "write_blocks"]
+__all__ = ["Excerpt", "read_blocks", "read_span", "write_blocks"]
 
 _LEVEL = 3
 """Compression level: on prose nearly as small as the highest, in a fraction of its time."""
@@ -50,7 +50,7 @@ def read_blocks(file: IO[bytes]) -> Iterator[Block]:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class Excerpt:
     """A part of a document's text, with the text around it.
 
     Args:
@@ -71,7 +71,7 @@ class Span:
         return self.start + len(self.text)
 
 
-def read_span(file: IO[bytes], start: int, end: int, around: int = 0) -> Span | None:
+def read_span(file: IO[bytes], start: int, end: int, around: int = 0) -> Excerpt | None:
     """Read characters ``start`` to ``end`` of a stored text, or up to its end; None if it ends before ``start``.
 
     Reading stops after them. Besides the result, one block is in memory at a time.
@@ -97,4 +97,4 @@ def read_span(file: IO[bytes], start: int, end: int, around: int = 0) -> Span | 
     if first_block is None:
         return None
     text, begin, stop = "".join(parts), start - first, end - first
-    return Span(text[:begin], text[begin:stop], text[stop:], start, first_block.page, first_block.headings)
+    return Excerpt(text[:begin], text[begin:stop], text[stop:], start, first_block.page, first_block.headings)

@@ -63,6 +63,7 @@ from ..shutdown import Shutdown
 from ..store.fence import BEGAN
 from ..store.schema import SchemaCheck
 from ..telemetry import REQUEST_ID, TRACE, configure_logs
+from ..telemetry.spans import Tracer
 from ..turns.admit import Turns
 from ..turns.batch import batch_handlers
 from ..turns.guardrails import logged, moderated
@@ -74,6 +75,7 @@ from ..worker.tasks.reconcile import billing_handlers
 from ..worker.tasks.reembed import reembed_handlers
 from .background import Background, background
 from .declared import Declared
+from .request_spans import begin_span, finish_span, leave_span
 from .tasks import upkeep_handlers
 from .unreadable import refusal_of
 
@@ -207,6 +209,7 @@ class App(OpenAPI):
         self.body_seconds = 300.0
         self.start_jobs: Callable[[], None] = lambda: None
         self.runner: Runner | None = None
+        self.tracer: Tracer | None = None
         self.background: Background | None = None
 
 
@@ -229,6 +232,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
         services.documents.declare_searchable(each.name for each in app.declared.collections if each.searchable)
     own = OwnRoutes(app.declared.routes, _routes(), settings, app.declared.collections)
     app.info.title = settings.app.name
+    app.tracer = services.tracer
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
     app.write_seconds = settings.limits.write_seconds
     app.body_seconds = settings.limits.body_seconds
@@ -349,6 +353,7 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
         BEGAN.set(datetime.now(UTC))
         REQUEST_ID.set("req_" + secrets.token_hex(10))
         TRACE.set(request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0] or None)
+        begin_span(None if request.endpoint in _QUIET else app.tracer)
         if request.method == "OPTIONS" or request.endpoint in _PUBLIC:
             return
         if own.is_public(request.endpoint):
@@ -367,6 +372,7 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
     @app.teardown_request
     def end(_: BaseException | None) -> None:
         BEGAN.set(None)
+        leave_span()
         own.leave()
 
     @app.after_request
@@ -378,6 +384,7 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
         response.headers["X-Request-Id"] = REQUEST_ID.get() or ""
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers["X-Content-Type-Options"] = "nosniff"
+        finish_span(response)
         if request.endpoint not in _QUIET:
             # Log the rule and not the path, which holds a user's ids. For a stream this is the time to its headers.
             milliseconds = (time.monotonic() - g.began) * 1000

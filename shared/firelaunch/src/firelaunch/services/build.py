@@ -40,10 +40,12 @@ if TYPE_CHECKING:
     from ..rag.files import Files
     from ..rag.retrieve import Reranker
     from ..rag.web.fetch import Fetcher
+    from ..telemetry.spans import Tracer
 
 __all__ = [
     "build",
     "build_store",
+    "build_tracer",
 ]
 
 _SETTLE_GRACE = 30.0
@@ -69,12 +71,13 @@ def build(
     files: Files | None = None,
     fetcher: Fetcher | None = None,
     reranker: Reranker | None = None,
+    tracer: Tracer | None = None,
 ) -> Services:
     """Build the services of one app's process. Nothing connects yet: adapters connect when they are first used.
 
     Args:
-        clock, store, provider, backend, internal, push, files, fetcher: replacements for those that the settings name,
-            for tests and benchmarks.
+        clock, store, provider, backend, internal, push, files, fetcher, tracer: replacements for those that the
+            settings name, for tests and benchmarks.
         reranker: improves the order of the passages that a search found; None for no reranking.
         moderate: an app's own hook, instead of that of the settings (see :mod:`firelaunch.turns.guardrails`).
 
@@ -90,6 +93,7 @@ def build(
     identity, dev_identity = _identity(settings)
     entitlements = Entitlements(settings.plans, settings.app.plan, settings.billing.pauses_without_plan)
     metering = Metering(scoped, entitlements, clock, limits.request_seconds + _SETTLE_GRACE)
+    tracer = tracer or build_tracer(settings)
     gateway = Gateway(
         provider or _provider(settings),
         prices,
@@ -104,6 +108,7 @@ def build(
         show_thinking=settings.choice.show_thinking,
         searches=settings.choice.searches if isinstance(settings.choice, VertexChoice) else 0,
         takes=_takes(settings, prices),
+        content=tracer is not None and tracer.content,
     )
     admission, moderate = Retries(), moderate or _moderation(settings)
     jobs = Jobs(scoped, backend or _jobs_backend(settings), settings.jobs, clock)
@@ -147,6 +152,7 @@ def build(
             scoped, entitlements, _payments(settings), settings.billing.return_url, settings.billing.top_ups, clock
         ),
         push=push or _push(settings),
+        tracer=tracer,
     )
 
 
@@ -163,6 +169,22 @@ def build_store(settings: Settings, database: str = "") -> TreeStore:
     from ..store.firestore import FirestoreStore
 
     return FirestoreStore(_project(settings), database or settings.database)
+
+
+def build_tracer(settings: Settings) -> Tracer | None:
+    """Build what begins the traces of requests and jobs; None if the settings send no telemetry.
+
+    Raises:
+        SettingsError: telemetry is to be sent, and OpenTelemetry is not installed.
+    """
+    options = settings.telemetry_options
+    if options is None:
+        return None
+    from ..telemetry.sinks import outbox
+    from ..telemetry.spans import Tracer
+
+    on_cloud_run = settings.environment.on_cloud_run
+    return Tracer(outbox(options, settings.app.id, settings.cloud.project if on_cloud_run else ""))
 
 
 def _project(settings: Settings) -> str:

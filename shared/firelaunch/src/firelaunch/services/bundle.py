@@ -26,6 +26,7 @@ from ..records.data import Data
 from ..scope import Scope
 from ..settings.app import Settings
 from ..store.scoped import ScopedStore
+from ..telemetry.spans import Tracer
 
 __all__ = ["Services"]
 
@@ -42,7 +43,7 @@ class Services:
     checks users' texts; it is None if there is no moderation. ``app_check`` verifies App Check tokens; it is None if
     the settings ask for none. ``push`` sends notifications to devices; it is None on a laptop. ``internal`` verifies
     the tokens of Cloud Tasks; it is None without Cloud Tasks. ``agents`` verifies tokens at
-    ``POST /mcp``.
+    ``POST /mcp``. ``tracer`` begins the traces of requests and jobs; it is None if no telemetry is sent.
     """
 
     settings: Settings
@@ -66,6 +67,7 @@ class Services:
     clock: Callable[[], datetime]
     checkout: Checkout
     push: Push | None
+    tracer: Tracer | None = None
 
     def enqueue(
         self, job: Kind[P] | HasKind[P], payload: P | None = None, *, key: str | None = None, delay: float = 0.0

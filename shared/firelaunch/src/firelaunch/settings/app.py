@@ -24,13 +24,14 @@ from pydantic import (
 
 from ..errors import InvalidId, SettingsError
 from ..scope import check_app_id
+from ..telemetry.options import Options, read_options
 from ..text_file import read_text_file
 from .environments import chosen, environments, inherited_problems, overlaid, project_of
 from .openai_server import AUTHORIZATION, OpenAIServer, base_url_problem
 from .plans import Billing, Plan, balance_faults, shared_prices
 from .schedules import JobSchedule
 from .search import DocumentSettings, EmbedderKind, Embedding, IndexSettings, Search, VertexIndexSettings, with_vertex
-from .sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Mcp, Price, PromptChoice
+from .sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Mcp, Price, PromptChoice, Telemetry
 from .sections import Section as _Section
 
 __all__ = [
@@ -348,6 +349,7 @@ class Environment(_Section):
     vertex_index: str = ""
     firestore_emulator: str | None = None
     auth_emulator: str | None = None
+    otel: dict[str, str] = Field(default={})
     on_cloud_run: bool = False
 
     @property
@@ -395,6 +397,7 @@ class Settings(_Section):
     prompts: dict[str, PromptChoice] = Field(default={})
     guardrails: Guardrails = Guardrails()
     logs: Logs = Logs()
+    telemetry: Telemetry = Telemetry()
     after_turn: AfterTurn = AfterTurn()
     identity: IdentitySettings = IdentitySettings()
     membership: MembershipSettings = MembershipSettings()
@@ -451,6 +454,17 @@ class Settings(_Section):
     def mcp_resource(self) -> str:
         """The address of ``POST /mcp`` as agents call it; empty if neither the settings nor a deploy names it."""
         return self.mcp.resource or (f"{self.jobs.url.rstrip('/')}/mcp" if self.jobs.url else "")
+
+    @property
+    def telemetry_options(self) -> Options | None:
+        """What telemetry this process sends, and where; None for none. On a laptop, variables alone decide.
+
+        Raises:
+            SettingsError: a variable of OpenTelemetry's has a value that doesn't work here.
+        """
+        own = self.telemetry
+        endpoint = "" if self.environment.development else own.endpoint
+        return read_options(self.environment.otel, endpoint, own.sample, content=own.content, metrics=own.metrics)
 
     @property
     def database(self) -> str:
@@ -555,6 +569,7 @@ def _environment(environ: Mapping[str, str], root: Path) -> Environment:
     values: dict[str, Any] = {field: environ[name] for name, field in _VARIABLES.items() if environ.get(name)}
     values["name"] = chosen(environ)
     values["data"] = root / values.get("data", ".firelaunch")
+    values["otel"] = {name: value for name, value in environ.items() if name.startswith("OTEL_")}
     values["on_cloud_run"] = bool(environ.get("K_SERVICE"))
     try:
         return Environment.model_validate(values)
@@ -605,6 +620,10 @@ def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]: 
     yield from balance_faults(settings.plans, settings.billing.top_ups)
     yield from _database_problems(settings)
     yield from _server_problems(settings)
+    try:
+        settings.telemetry_options  # noqa: B018 - raises
+    except SettingsError as error:
+        yield str(error)
     if env.mode == "emulators" and not env.firestore_emulator:
         yield "FIRESTORE_EMULATOR_HOST is not set: emulators mode needs it, for example 127.0.0.1:8080."
     if env.mode == "cloud" and not settings.cloud.project:

@@ -22,6 +22,7 @@ __all__ = [
     "Price",
     "PromptChoice",
     "Section",
+    "Telemetry",
     "micro_dollars",
 ]
 
@@ -261,3 +262,28 @@ class Logs(Section):
     content: bool = Field(
         default=False, description="What users write and models answer, and errors' own words; keys and tokens never."
     )
+
+
+class Telemetry(Section):
+    """``[telemetry]``: where the deployed app sends traces and metrics. Variables named ``OTEL_...`` override it."""
+
+    endpoint: str = Field(
+        default="",
+        description="Address of a receiver of OTLP over HTTP, such as `https://telemetry.googleapis.com` for Google's "
+        "own. If empty, and no variable names one, nothing is sent.",
+    )
+    metrics: bool = Field(
+        default=True, description="Whether metrics are sent there too. Langfuse and Phoenix take none."
+    )
+    sample: float = Field(default=1.0, ge=0, le=1, description="Share of the traces that are sent.")
+    content: bool = Field(
+        default=False, description="Whether traces hold what users and models write, and tools' arguments and results."
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        url = urlsplit(value)
+        if value and not (url.scheme in {"http", "https"} and url.hostname and not (url.query or url.fragment)):
+            raise ValueError("write an address that begins with https://, without a query")
+        return value

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from ..errors import AlreadyExists, NotFound, OutsideTransaction, PreconditionFailed, ScopeViolation
 from ..scope import Scope, split
+from ..telemetry.names import BATCH_SIZE, COLLECTION, DB_OPERATION
+from ..telemetry.spans import span
 from .base import Create, Delete, Document, DocumentStore, Query, Set, Transaction, Update, Verify, Write
 from .fence import Erasable, UserField
 from .observers import Observer, changes_of
@@ -34,6 +36,11 @@ _COPIES: Mapping[type[Write], Callable[[Any], Write]] = {
     Verify: lambda write: Verify(write.path, write.updated_at),
 }
 """Functions that copy writes. ``copy.copy`` is ten times slower, and each message has several writes to check."""
+
+
+_OF_GET, _OF_QUERY, _OF_READ, _OF_COMMIT, _OF_TRANSACTION = (
+    {DB_OPERATION: name} for name in ("get", "query", "read", "commit", "transaction")
+)
 
 
 @contextmanager
@@ -152,15 +159,20 @@ class ScopedStore:
 
     def get(self, path: str) -> Document | None:
         """Return the document, or None. See :class:`~firelaunch.store.base.DocumentStore`."""
-        return self.__store.get(self.__wall.check(path, document=True))
+        with span("get", _OF_GET):
+            return self.__store.get(self.__wall.check(path, document=True))
 
     def get_many(self, paths: Sequence[str]) -> list[Document | None]:
         """Return the documents in the order of ``paths``. See :class:`~firelaunch.store.base.DocumentStore`."""
-        return self.__store.get_many(self.__wall.check_paths(paths))
+        with span("get", _OF_GET):
+            return self.__store.get_many(self.__wall.check_paths(paths))
 
     def query(self, query: Query) -> list[Document]:
         """Return the documents that match. See :class:`~firelaunch.store.base.DocumentStore`."""
-        return self.__store.query(self.__wall.check_query(query))
+        own = self.__wall.check_query(query)
+        with span("query", _OF_QUERY) as part:
+            part.set(COLLECTION, own.collection.rpartition("/")[2])
+            return self.__store.query(own)
 
     def count(self, query: Query) -> int:
         """Return the number of documents that match. See :class:`~firelaunch.store.base.DocumentStore`."""
@@ -179,7 +191,8 @@ class ScopedStore:
     ) -> tuple[list[Document | None], list[list[Document]]]:
         """Run ``get_many`` and the queries in parallel. See :class:`~firelaunch.store.base.DocumentStore`."""
         own = [self.__wall.check_query(query) for query in queries]
-        return self.__store.read(self.__wall.check_paths(paths), own)
+        with span("read", _OF_READ):
+            return self.__store.read(self.__wall.check_paths(paths), own)
 
     def commit(self, writes: Sequence[Write]) -> datetime:
         """Apply all writes or none. See :meth:`DocumentStore.commit <firelaunch.store.base.DocumentStore.commit>`.
@@ -192,9 +205,11 @@ class ScopedStore:
         own = self.__wall.check_writes(writes)
         own += self.__observed(own, {})
         users = self.__erasable.users(own)
-        if not users:
-            return self.__store.commit(own)
-        return self.__erasable.run(self.__store, users, lambda conditions: self.__store.commit([*conditions, *own]))
+        with span("commit", _OF_COMMIT) as part:
+            part.set(BATCH_SIZE, len(own))
+            if not users:
+                return self.__store.commit(own)
+            return self.__erasable.run(self.__store, users, lambda conditions: self.__store.commit([*conditions, *own]))
 
     def __observed(self, writes: Sequence[Write], known: Mapping[str, Document | None]) -> list[Write]:
         """Return what the observers add to a commit of ``writes``."""
@@ -232,12 +247,13 @@ class ScopedStore:
 
             return self.__store.transaction(checked)
 
-        try:
-            return attempt([])
-        except (AlreadyExists, NotFound, PreconditionFailed):
-            if not users:
-                raise
-            return self.__erasable.run(self.__store, users, attempt)
+        with span("transaction", _OF_TRANSACTION):
+            try:
+                return attempt([])
+            except (AlreadyExists, NotFound, PreconditionFailed):
+                if not users:
+                    raise
+                return self.__erasable.run(self.__store, users, attempt)
 
     def delete_tree(self, path: str) -> int:
         """Remove a document or collection and everything below. See :class:`~firelaunch.store.base.DocumentStore`.

@@ -14,12 +14,12 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..chats.branches import Span, is_current, latest_current, spans_of, with_span
+from ..chats.branches import MessageSpan, is_current, latest_current, spans_of, with_span
 from ..chats.checkpoints import Checkpointer, Checkpoints
 from ..chats.store import message_view, new_chat
 from ..errors import Conflict, IdempotencyMismatch, NotFound, RequestInProgress
@@ -32,6 +32,8 @@ from ..metering.reservations import Day, Quote, Reservation
 from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.base import DELETE_FIELD, Create, Delete, Document, Increment, Order, Query, Set, Update, Write
+from ..telemetry.names import CONVERSATION
+from ..telemetry.spans import SPAN, Span, current, span
 from .answer import Replay, TurnRun, plain_title
 from .approvals import RecordedApprovals, held_calls
 from .attachments import NO_ATTACHMENTS, AttachmentRoom, MessageAttachments, load_attachments
@@ -77,6 +79,7 @@ class _Request:
     Attributes:
         message: set if the client chose the message's id.
         continuation: set if an answer is to go on.
+        span: the span of the HTTP request, of which the answer is a part; the admission is another.
     """
 
     send: Send
@@ -85,6 +88,7 @@ class _Request:
     client: ClientConnection | None
     message: ClientMessage | None = None
     continuation: Continuation | None = None
+    span: Span | None = field(default_factory=SPAN.get)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,7 @@ class _Stored:
         return self.chat.data if self.chat is not None else {"title": "", "message_count": 0}
 
     @property
-    def spans(self) -> list[Span]:
+    def spans(self) -> list[MessageSpan]:
         """The chat's replaced spans of messages."""
         return spans_of(self.chat_fields)
 
@@ -262,8 +266,11 @@ class Turns:
     ) -> TurnRun | Replay:
         grounding = Grounding(self._services.documents, send.scope, send.text)
         request = _Request(send, grounding, streamed, client, message, continuation)
+        if request.span is not None:
+            request.span.set(CONVERSATION, send.chat_id)
         began = time.monotonic()
-        run = self._services.admission.run(send.scope.root, partial(self._admit, request))
+        with span("admission"):
+            run = self._services.admission.run(send.scope.root, partial(self._admit, request))
         if isinstance(run, TurnRun):
             run.begin_at(began)
         return run
@@ -278,8 +285,9 @@ class Turns:
         send, stored = decision
         prompt = self._prompt(send, stored)
         request.grounding.expect(self._index_version(stored), send.text)
-        reservation, reserve = self._reserve(send, day, stored, prompt, request.grounding)
-        request.grounding.begin()  # the search runs while the commit is under way
+        with current(request.span):
+            reservation, reserve = self._reserve(send, day, stored, prompt, request.grounding)
+            request.grounding.begin()  # the search runs while the commit is under way
         expires_at = send.at + timedelta(seconds=self._services.metering.reservation_seconds)
         # The write that reserves carries the precondition that nobody changed the user's day since it was read. If
         # somebody did, all of this commit fails and `admission` runs this method again.
@@ -287,7 +295,8 @@ class Turns:
         stored_at = self._services.store.commit([*reserve, *_writes(send, stored, reservation, expires_at)])
         waited = read_at - began + time.monotonic() - ready_at
         checkpoints = Checkpoints(self._checkpointer, send.record, stored_at, expires_at)
-        run = self._run(request, send, stored, prompt, reservation, checkpoints)
+        with current(request.span):
+            run = self._run(request, send, stored, prompt, reservation, checkpoints)
         run.store_seconds = waited
         return run
 

@@ -45,6 +45,7 @@ from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.base import DELETE_FIELD, SERVER_TIME, Document, Increment, Set, Update, Write
 from ..store.fence import BEGAN, begun_at
+from ..telemetry.spans import SPAN, Span, current, span
 from .approvals import RecordedApprovals, held_fields
 from .attachments import discard_attachments, store_attachments
 from .follow_ups import FollowUpJobs
@@ -139,6 +140,7 @@ class TurnRun:
     _tools: dict[str, ToolUse] = field(default_factory=dict)
     _tool_time: ToolTime = field(default_factory=ToolTime)
     _started_at: float = field(default_factory=time.monotonic)
+    _span: Span | None = field(default_factory=SPAN.get)
     _began: datetime = field(default_factory=lambda: BEGAN.get() or datetime.now(UTC))
     _first_token_at: float | None = None
     _finish: Finish | None = None
@@ -249,7 +251,8 @@ class TurnRun:
     def _end(self, outcome: str, error: FirelaunchError | None) -> Done | Failed:
         """Settle the answer, and return its last event."""
         try:
-            done = self._settle(outcome, error)
+            with current(self._span), span("settle"):
+                done = self._settle(outcome, error)
         except Exception as failure:
             log.exception("request %s could not be settled: %s", self.send.request_id, self.reservation.report())
             shown_error = failure if isinstance(failure, FirelaunchError) else FirelaunchError()
@@ -259,10 +262,10 @@ class TurnRun:
     def _pieces(self) -> Generator[Event | Paused, None, None]:  # noqa: C901 - a branch for each kind of chunk
         """Yield the workflow's chunks as events, with citations checked."""
         grounding = self.turn.grounding
-        with begun_at(self._began):
+        with begun_at(self._began), current(self._span):
             chunks = iter(self.workflow(self.turn))
         try:
-            for chunk in _begun(self._began, chunks):
+            for chunk in _steps(self._began, self._span, chunks):
                 hosted = self.client is not None and self.client.hosted
                 if chunk is WAITING and self.client is not None and (hosted or _only_waits(chunks)):
                     # The server's stream loop may now wait for the provider in this generator's place. While only text
@@ -297,7 +300,8 @@ class TurnRun:
             for source in grounding.sources():
                 yield self._transcript.other(source)
         finally:
-            close(chunks)
+            with current(self._span):
+                close(chunks)
 
     def _shown_text(self, text: str) -> str:
         """Add a piece of the model's text to the transcript, and return the text to show for it."""
@@ -468,17 +472,18 @@ class TurnRun:
             return False
 
 
-def _begun(moment: datetime, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    """Yield the workflow's chunks, with each of its steps counted as work that began at ``moment``.
+def _steps(moment: datetime, span: Span | None, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """Yield the workflow's chunks. Each step counts as work that began at ``moment`` and is a part of ``span``.
 
     A stream's steps run on many threads, and the workflow and its tools may write: see :data:`.store.fence.BEGAN`.
     """
     while True:
-        token = BEGAN.set(moment)
+        token, span_token = BEGAN.set(moment), SPAN.set(span)
         try:
             chunk = next(chunks, _ENDED)
         finally:
             BEGAN.reset(token)
+            SPAN.reset(span_token)
         if chunk is _ENDED:
             return
         yield chunk

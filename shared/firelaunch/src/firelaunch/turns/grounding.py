@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from concurrent.futures import Future
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from ..documents.catalog import Documents
@@ -17,6 +18,8 @@ from ..errors import FirelaunchError
 from ..llm.types import FinishedCall, Source
 from ..rag.versions import State
 from ..scope import Scope
+from ..telemetry.names import OPERATION, PASSAGES, RETRIEVAL, SEARCH_MODE
+from ..telemetry.spans import span
 
 if TYPE_CHECKING:
     from ..rag.citations import Citations
@@ -68,7 +71,7 @@ class Grounding:
         if self._result is not None or self._state is None:
             return
         self._result, self._began = Future(), time.monotonic()
-        threading.Thread(target=self._search, name="grounding", daemon=True).start()
+        threading.Thread(target=copy_context().run, args=(self._search,), name="grounding", daemon=True).start()
 
     @property
     def token_bound(self) -> int:
@@ -168,7 +171,10 @@ class Grounding:
         future = self._result
         assert future is not None  # noqa: S101 - set before the thread was started
         try:
-            result = self._documents.search(self._scope, self._text, state=self._state, spend=self._calls.append)
+            with span(RETRIEVAL, {OPERATION: RETRIEVAL}) as part:
+                result = self._documents.search(self._scope, self._text, state=self._state, spend=self._calls.append)
+                part.set(PASSAGES, len(result.passages))
+                part.set(SEARCH_MODE, result.mode)
         except BaseException as error:
             level = logging.WARNING if isinstance(error, FirelaunchError) else logging.ERROR
             log.log(level, "the documents could not be searched: %s", error, exc_info=error)

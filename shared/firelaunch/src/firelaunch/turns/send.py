@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from ..chats.branches import Span, is_current
+from ..chats.branches import MessageSpan, is_current
 from ..chats.store import message_view
 from ..errors import (
     Conflict,
@@ -89,7 +89,7 @@ class ClientMessage:
         stored: Document | None,
         answer: Document | None,
         latest: Document | None,
-        spans: Sequence[Span],
+        spans: Sequence[MessageSpan],
     ) -> Send | None:
         """Return ``send`` with what this message changes, or None if it belongs to the request that ``record`` is of.
 

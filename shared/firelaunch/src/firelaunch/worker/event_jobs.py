@@ -17,6 +17,7 @@ from ..services.bundle import Services
 from ..store.base import Write
 from ..store.fence import BEGAN, begun_at
 from ..store.observers import DocumentChange
+from ..telemetry.spans import consumed
 from .event_handlers import EventHandler, FileEvent, WrittenDocument, written_document
 
 __all__ = ["EventJobs", "Trigger"]
@@ -86,7 +87,8 @@ class EventJobs:
         # A removal that is part of the user's erasure counts as begun when the document was created, so that it makes
         # no job for a user of whom nothing is to be left.
         removed = event.data.created if isinstance(event.data, Change) and event.data.after is None else None
-        with begun_at(removed or event.time or BEGAN.get()):
+        part = consumed(self._services.tracer, f"event {name}", event.trace)
+        with begun_at(removed or event.time or BEGAN.get()), part:
             return self._services.jobs.enqueue(scope, handler.kind, payload, key=key)
 
     def watches(self, path: str) -> bool:

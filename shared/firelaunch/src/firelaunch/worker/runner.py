@@ -20,6 +20,8 @@ from ..jobs.lease import Later, Lease, LeaseLost, take
 from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.fence import begun_at
+from ..telemetry.names import JOB_ATTEMPT, JOB_ID, JOB_KIND, JOB_OUTCOME
+from ..telemetry.spans import NoSpan, Span, consumed
 from .handlers import Cancelled, Handler, Handlers, JobDone, JobFailed, JobRun, Postponed
 
 __all__ = ["Runner"]
@@ -68,12 +70,23 @@ class Runner:
         if isinstance(lease, Later):
             self._jobs.deliver_again(lease.job, lease.at)
             return "later"
-        try:
-            self._attempt(lease)
-        except LeaseLost:
-            log.warning("job %s was taken over by another worker", job_id)
-            return "lost"
+        with self._span(lease) as part:
+            try:
+                self._attempt(lease)
+            except LeaseLost:
+                log.warning("job %s was taken over by another worker", job_id)
+                part.set(JOB_OUTCOME, "lost")
+                return "lost"
+            part.set(JOB_OUTCOME, lease.outcome)
+            if lease.outcome in {"failed", "dead"}:
+                part.fail("job_failed")
         return "ran"
+
+    def _span(self, lease: Lease) -> Span | NoSpan:
+        """Begin the span of an attempt, in the trace of what enqueued the job."""
+        job = lease.job
+        attributes = {JOB_KIND: job.kind, JOB_ID: job.id, JOB_ATTEMPT: lease.attempt}
+        return consumed(self._services.tracer, f"job {job.kind}", job.trace, attributes)
 
     def _attempt(self, lease: Lease) -> None:
         kind_and_handler = self._handlers.known.get(lease.job.kind)

@@ -12,6 +12,7 @@ from ...errors import ModelRefused, ModelTimeout, ModelUnavailable
 from ...llm.fields import figure
 from ...llm.types import FinishedCall, TokenCounts, text_bound
 from ...slots import Pace
+from ...telemetry.names import EMBEDDINGS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,18 +32,28 @@ _MIN_WAIT, _MAX_WAIT = 0.25, 20.0
 class Embedded:
     """Vectors, one row for each text, and the tokens and seconds that they took.
 
-    ``estimated``: the model did not report them, and ``tokens`` is an upper bound.
+    ``estimated``: the model did not report them, and ``tokens`` is an upper bound. ``provider`` is who made them.
     """
 
     vectors: Vectors
     tokens: int
     estimated: bool = False
     seconds: float = 0.0
+    provider: str = ""
 
     def as_call(self, model: str, micro_usd: int, purpose: str) -> FinishedCall:
         """Return the call for its bill and its record."""
         tokens = TokenCounts(input=self.tokens, estimated=self.estimated)
-        return FinishedCall(model, tokens, micro_usd, self.seconds, purpose=purpose, step=0)
+        return FinishedCall(
+            model,
+            tokens,
+            micro_usd,
+            self.seconds,
+            purpose=purpose,
+            step=0,
+            operation=EMBEDDINGS,
+            provider=self.provider,
+        )
 
 
 class EmbeddingModel(Protocol):
@@ -96,6 +107,7 @@ class Embedder:
     ) -> None:
         self.id = model.id
         self._model = model
+        self._provider: str = getattr(model, "provider", "")
         self._requests = Pace(requests_per_minute, clock)
         self._tokens = Pace(tokens_per_minute, clock)
         self._sleep = sleep
@@ -124,7 +136,7 @@ class Embedder:
         batches = [part for batch in self._batches(texts) for part in self._embed(batch, query, seconds)]
         vectors = np.concatenate([part.vectors for part in batches]) if batches else np.zeros((0, 0), np.float32)
         estimated = any(part.estimated for part in batches)
-        return Embedded(vectors, sum(part.tokens for part in batches), estimated, self._clock() - began)
+        return Embedded(vectors, sum(part.tokens for part in batches), estimated, self._clock() - began, self._provider)
 
     def _batches(self, texts: Sequence[str]) -> Iterator[Sequence[str]]:
         first = tokens = 0

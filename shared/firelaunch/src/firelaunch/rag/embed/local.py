@@ -27,6 +27,7 @@ class LocalEmbeddings:
     """
 
     id = "all-minilm-l6-v2"
+    provider = "local"
     batch_texts = 256
     batch_tokens = 1_000_000
 

@@ -37,6 +37,7 @@ class OpenAIEmbeddings:
     """
 
     batch_texts = 256
+    provider = "openai"
     batch_tokens = 100_000
 
     def __init__(self, model: str, api_key: str, server: OpenAIServer = OPENAI, dimensions: int = 0) -> None:

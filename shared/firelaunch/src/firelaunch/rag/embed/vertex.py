@@ -47,6 +47,7 @@ class VertexEmbeddings:
         clients: replace those of the location's host, for tests.
     """
 
+    provider = "vertex"
     batch_tokens = 20_000
 
     def __init__(

@@ -22,7 +22,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-from .errors import FirelaunchError
+from ..errors import FirelaunchError
+from .spans import SPAN
 
 __all__ = ["CONTENT", "EMAIL", "REQUEST_ID", "SECRET", "TRACE", "configure_logs", "log_what_nobody_catches"]
 
@@ -44,7 +45,7 @@ REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the current HTTP request. Errors for clients quote it."""
 
 TRACE: ContextVar[str | None] = ContextVar("trace", default=None)
-"""The trace id that Cloud Run passes in ``X-Cloud-Trace-Context``."""
+"""The trace id of the current request: of its span, or as Cloud Run passes it in ``X-Cloud-Trace-Context``."""
 
 
 _REPORTED = "type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent"
@@ -125,6 +126,10 @@ class _Json(_Redacting):
             entry["request_id"] = REQUEST_ID.get()
         if TRACE.get() and self._project:
             entry["logging.googleapis.com/trace"] = f"projects/{self._project}/traces/{TRACE.get()}"
+        span = SPAN.get()
+        if span is not None:
+            entry["logging.googleapis.com/spanId"] = f"{span.span_id:016x}"
+            entry["logging.googleapis.com/trace_sampled"] = span.sampled
         return json.dumps(entry, ensure_ascii=False)
 
 

@@ -136,7 +136,7 @@ def test_a_line_that_cannot_be_formatted_is_named_and_what_it_was_to_hold_is_not
     logging.getLogger("app").info("%d of %d", PRIVATE)
     entry = reported(capsys)
     assert "logger app" in entry["message"]
-    assert "test_telemetry.py" in entry["message"]
+    assert "test_logs.py" in entry["message"]
     assert PRIVATE not in json.dumps(entry)
 
 
