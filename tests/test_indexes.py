@@ -18,7 +18,7 @@ from firelaunch.services.build import build, build_store
 from firelaunch.services.bundle import Services
 from firelaunch.settings.app import Settings
 from firelaunch.store.indexes import OWN_INDEXES
-from firelaunch.testing.apps import sign_in, write_app
+from firelaunch.testing.apps import SETTINGS, sign_in, write_app
 from firelaunch.testing.stripe import StripeServer
 from firelaunch.worker.tasks.erase import erasure_of
 from index_need import Need, Unreadable, composite_index, queries
@@ -53,6 +53,7 @@ WRITERS_OF_EXPIRY = {
     "metering/model_calls.py",
     "metering/call_records.py",
     "metering/sums.py",
+    "metering/ceiling.py",
     "membership/invites.py",
     "jobs/jobs.py",
     "turns/batch.py",
@@ -112,6 +113,7 @@ def test_every_kind_of_document_that_expires_has_a_ttl_policy_and_nothing_else_h
         "calls",
         "sums",
         "user_sums",
+        "draws",
         "invites",
         "jobs",
         "items",
@@ -161,7 +163,8 @@ def test_a_query_that_cannot_be_read_fails_rather_than_being_overlooked(tmp_path
 
 def after_one_of_each(folder: Path) -> Path:
     """The database of an app that used each of what expires: a turn, a batch, an invitation, an event, an erasure."""
-    settings = Settings.load(write_app(folder), {"FIRELAUNCH_DATA": str(folder / "data")})
+    bounded = SETTINGS + '[budget]\ndaily_usd = "5"\n[prices.offline]\ninput = "1"\noutput = "1"\n'
+    settings = Settings.load(write_app(folder, bounded), {"FIRELAUNCH_DATA": str(folder / "data")})
     store = build_store(settings)
     services: Services = build(settings, store=store)
     app = App("test")
@@ -170,7 +173,7 @@ def after_one_of_each(folder: Path) -> Path:
     assert ada.send(ada.new_chat(), "Hello").status_code == 200
     schema = {"type": "object", "properties": {"a": {"type": "string"}}}
     assert ada.post("/v1/extract", {"text": "Hello", "schema": schema}).status_code == 200
-    batch = ada.post("/v1/batches", {"inputs": [{"text": "Hello"}], "budget_micro_usd": 1}).get_json()
+    batch = ada.post("/v1/batches", {"inputs": [{"text": "Hello"}], "budget_micro_usd": 100_000}).get_json()
     app.runner.run(batch["id"])
     Invites(store, "demo", services.clock).create("member", uses=1, valid_for=timedelta(hours=1), by="operator")
     owner = Owner("demo", None)

@@ -42,6 +42,8 @@ _KNOWN = (
     "apps/{app}/requests/r1",
     "apps/{app}/calls/c1",
     "apps/{app}/billing_events/e1",
+    "apps/{app}/budget/2026-01",
+    "apps/{app}/budget/2026-01/draws/r1",
 )
 """Documents that there are, by names that the table below uses."""
 

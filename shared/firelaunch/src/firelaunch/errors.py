@@ -10,6 +10,7 @@ __all__ = [
     "AlreadyExists",
     "AnswerFiltered",
     "AnswerWithheld",
+    "AppBudgetExceeded",
     "BadRequest",
     "BudgetExceeded",
     "Conflict",
@@ -284,6 +285,13 @@ class BudgetExceeded(FirelaunchError):
     code = "budget_exceeded"
     status = 429
     message = "Today's budget is used up."
+
+
+class AppBudgetExceeded(BudgetExceeded):
+    """The app's own budget, of the day or of the month, is used up, or the rest of it does not cover the request."""
+
+    code = "app_budget_exceeded"
+    message = "This app's budget is used up."
 
 
 class CreditExceeded(BudgetExceeded):

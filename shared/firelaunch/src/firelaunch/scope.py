@@ -260,6 +260,20 @@ class Scope:
             raise InvalidId("A day is written yyyy-mm-dd, and a month yyyy-mm.")
         return f"{self.user_sums()}/{period}-{sha256(self._user().encode()).hexdigest()[:40]}"
 
+    def budget(self, day: str) -> str:
+        """Return the path of the pool of money of the month that ``day`` is in. ``day`` is as in :meth:`usage`."""
+        if type(day) is not str or not _DAY.fullmatch(day):
+            raise InvalidId("A day is written yyyy-mm-dd.")
+        return f"apps/{self.app_id}/budget/{day[:7]}"
+
+    def draws(self, day: str) -> str:
+        """Return the path of the collection of what requests of that month have drawn from the app's budget."""
+        return f"{self.budget(day)}/draws"
+
+    def draw(self, day: str, draw_id: str) -> str:
+        """Return the path of what one request has drawn."""
+        return f"{self.draws(day)}/{check_id(draw_id)}"
+
     def devices(self) -> str:
         """Return the path of the collection of the user's devices that receive notifications."""
         return f"{self._user()}/devices"

@@ -10,6 +10,7 @@ from ..errors import AlreadyExists, InvalidCursor, InvalidId, JobsUnavailable, N
 from ..jobs.base import job_view
 from ..jobs.schedules import schedule_views
 from ..metering.call_records import calls_of_request, calls_of_user
+from ..metering.pool import POTS
 from ..worker.tasks.reembed import REEMBED, Reembed
 from ..worker.tasks.rollup import app_usage
 from .base import Date, PageQuery, Path, Time, admins_only, example, services
@@ -163,7 +164,52 @@ class OpsSchedules(BaseModel):
     items: list[OpsSchedule]
 
 
+_POT = {
+    "ceiling_micro_usd": 20_000_000,
+    "spent_micro_usd": 11_200_000,
+    "given_up_micro_usd": 0,
+    "leased_micro_usd": 300_000,
+    "fraction": 0.575,
+    "resets_at": "2026-03-02T00:00:00Z",
+}
+
+
+class OpsPot(BaseModel):
+    """A ceiling, and what is used of it. docs/metering.md says how."""
+
+    model_config = example(_POT)
+    ceiling_micro_usd: int = Field(description="Millionths of a dollar.")
+    spent_micro_usd: int = Field(description="What the processes have reported.")
+    given_up_micro_usd: int = Field(description="What may have been spent by processes that died.")
+    leased_micro_usd: int = Field(description="What processes may spend at the moment, or have not reported yet.")
+    fraction: float = Field(description="The share of the ceiling that is spent, given up or leased.")
+    resets_at: Time
+
+
+class OpsBudget(BaseModel):
+    """The app's budget; null for each ceiling that the settings don't have."""
+
+    model_config = example({"day": _POT, "month": None, "guests": None})
+    day: OpsPot | None
+    month: OpsPot | None
+    guests: OpsPot | None = Field(description="That of all guests together, in the day.")
+
+
 api = Routes("ops", "ops", prefix="/v1")
+
+
+@api.get(
+    "/ops/budget",
+    responses={200: OpsBudget, **errors()},
+    operation_id="getAppBudget",
+    summary="How much of the app's budget is used? (admins)",
+)
+def budget() -> dict[str, Any]:
+    """How much of the app's budget is used? (admins)."""
+    admins_only()
+    metering = services().metering
+    shown: dict[str, Any] = dict.fromkeys(POTS)
+    return shown if metering.ceiling is None else shown | metering.ceiling.view(metering.today())
 
 
 @api.get(

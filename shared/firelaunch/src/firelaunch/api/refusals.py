@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import (
     AnswerFiltered,
     AnswerWithheld,
+    AppBudgetExceeded,
     BadRequest,
     BudgetExceeded,
     Contention,
@@ -70,7 +71,7 @@ OF_A_CHAT = (InvalidId, NotFound)
 """Errors of every route that takes a chat's id."""
 
 OF_A_MODEL_CALL = (
-    *(TooLarge, RateLimited, BudgetExceeded, CreditExceeded, ContentRefused, PreconditionFailed),
+    *(TooLarge, RateLimited, BudgetExceeded, AppBudgetExceeded, CreditExceeded, ContentRefused, PreconditionFailed),
     *(ModelError, ModelRefused, ModelUnavailable, ModelTimeout, ExtractionFailed),
     *(EmptyAnswer, OutputLimitReached, AnswerFiltered, ToolLimitReached),
 )

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import (
+    AppBudgetExceeded,
     BudgetExceeded,
     CreditExceeded,
     ModelError,
@@ -99,7 +100,7 @@ class SearchAnswer(BaseModel):
 
 _OF_EMBEDDING = (
     *(ModelError, ModelRefused, ModelTimeout, ModelUnavailable),
-    *(BudgetExceeded, CreditExceeded, PreconditionFailed),
+    *(BudgetExceeded, AppBudgetExceeded, CreditExceeded, PreconditionFailed),
 )
 
 

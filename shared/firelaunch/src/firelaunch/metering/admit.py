@@ -10,7 +10,7 @@ from datetime import datetime
 
 from ..errors import NotFound, PreconditionFailed
 from ..scope import Scope
-from ..store.base import DocumentStore, Write
+from ..store.base import Write
 from .contention import Retries
 from .reservations import Day, Metering, Quote, Reservation
 
@@ -18,7 +18,6 @@ __all__ = ["admit"]
 
 
 def admit(
-    store: DocumentStore,
     metering: Metering,
     retries: Retries,
     scope: Scope,
@@ -34,22 +33,24 @@ def admit(
         scope: the user whose day pays.
         quotes: the quotes of the usual model and of the cheap one.
         counted: whether the work counts toward the requests of the minute and of the day.
-        also: returns the writes that go into the same commit. It is called again for each try. Its errors pass through.
+        also: returns the writes that go into the same commit: records of requests and calls. It is called again for
+            each try. Its errors pass through.
 
     Returns:
         the reservation, and the time of the commit.
 
     Raises:
-        RateLimited, BudgetExceeded: the user's plan does not admit the work.
+        RateLimited, BudgetExceeded: the user's plan, or the app's own budget, does not admit the work.
         Contention: other requests of the same user kept changing the day for too long.
     """
 
     def attempt() -> tuple[Reservation, datetime]:
         day = metering.today()
-        user, usage = store.get_many([scope.root, scope.usage(day)])
+        user, usage = metering.store.get_many([scope.root, scope.usage(day)])
         reservation, reserve = metering.reserve(scope, day, Day.of(usage), user, request_id, *quotes, counted=counted)
         try:
-            return reservation, store.commit([*reserve, *also(reservation)])
+            with reservation.admission():
+                return reservation, metering.log.commit(scope, [*reserve, *also(reservation)])
         except NotFound as error:
             # The user's documents were deleted between read and commit: the next try creates the day's document.
             raise PreconditionFailed(reason="the day's usage went while it was read") from error

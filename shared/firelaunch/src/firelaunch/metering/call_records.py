@@ -5,6 +5,7 @@ docs/metering.md describes its fields, and those of a request's record.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -19,6 +20,7 @@ from .sums import SHARDS, hour_of
 __all__ = ["RECORD_DAYS", "CallLog", "call_write", "calls_of_request", "calls_of_user", "token_fields"]
 
 _MOST_LISTED = 1_000
+_DRAW = re.compile(r"/budget/[^/]+/draws/[^/]+")
 
 RECORD_DAYS: Final = 30
 """Days that records of requests and calls are kept (Firestore's TTL policy on ``delete_at``)."""
@@ -63,7 +65,7 @@ def call_write(
 
 
 class CallLog:
-    """Commits the records of one user's calls and their payment, and nothing else.
+    """Commits the records of one user's requests and calls, their payment and their draws, and nothing else.
 
     Records lie outside their users' part of the database. Code that reaches one user's part alone, as that of a job,
     is handed this to write them.
@@ -72,26 +74,28 @@ class CallLog:
     def __init__(self, store: DocumentStore) -> None:
         self.__store = store
 
-    def commit(self, user: Scope, writes: Sequence[Write]) -> None:
+    def commit(self, user: Scope, writes: Sequence[Write]) -> datetime:
         """Commit ``writes``, as :meth:`.DocumentStore.commit <firelaunch.store.base.DocumentStore.commit>` does.
 
         Raises:
-            ScopeViolation: one of them is no record of a call of ``user``, no change of the user's usage or credit, and
-                no addition to a sum of the app's or the user's.
+            ScopeViolation: one of them is no record of a request or a call of ``user``, no change of the user's usage
+                or credit, no addition to a sum of the app's or the user's, and no draw on the app's budget.
         """
-        self.__store.commit(self.checked(user, writes))
+        return self.__store.commit(self.checked(user, writes))
 
     @staticmethod
     def checked(user: Scope, writes: Sequence[Write]) -> list[Write]:
         """Return copies of ``writes`` after the check of :meth:`commit`."""
         own: list[Write] = []
         for write in writes:
-            if type(write) is Create and write.path.startswith(f"{user.calls()}/") and write.data["uid"] == user.uid:
+            if type(write) is Create and _is_own(user, write):
                 own.append(Create(write.path, dict(write.data)))
             elif type(write) is Update and _is_payment(user, write):
                 own.append(Update(write.path, dict(write.data), write.if_updated_at))
             elif type(write) is Set and write.merge and (fields := _sum_fields(user, write)) is not None:
                 own.append(Set(write.path, fields, merge=True))
+            elif type(write) is Set and _DRAW.fullmatch(write.path.removeprefix(Scope(user.app_id).root)):
+                own.append(Set(write.path, dict(write.data)))
             else:
                 raise ScopeViolation(reason=f"{write!r:.200} is neither a call of {user.root} nor its usage")
         return own
@@ -129,6 +133,12 @@ def _increments(data: Mapping[str, Any]) -> dict[str, Any] | None:
         else:
             return None
     return own
+
+
+def _is_own(user: Scope, write: Create) -> bool:
+    if write.path.startswith(f"{user.root}/usage/"):
+        return True
+    return write.path.startswith((f"{user.calls()}/", f"{user.requests()}/")) and write.data["uid"] == user.uid
 
 
 def token_fields(tokens: TokenCounts) -> dict[str, Any]:

@@ -267,7 +267,6 @@ class ModelCalls:
         request_id = "r" + secrets.token_hex(16)
         started = time.monotonic()
         reservation, record_at = admit(
-            self.__store,
             self.metering,
             self.admission,
             scope,

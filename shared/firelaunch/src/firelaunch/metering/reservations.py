@@ -15,7 +15,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
@@ -33,11 +33,12 @@ from ..errors import (
 )
 from ..llm.types import FinishedCall, TokenCounts
 from ..scope import Scope
-from ..settings.plans import Plan
+from ..settings.plans import GUEST_PLAN, Plan
 from ..store.base import DELETE_FIELD, SERVER_TIME, Create, Document, DocumentStore, Increment, Update, Write
 from ..telemetry.spans import SPAN, Span
 from .call_records import CallLog, call_write, token_fields
 from .call_spans import trace_call
+from .ceiling import Ceiling, Chance, Draw
 from .sums import Purposes, Tree, add_call, add_request, end_of, hour_of, hour_write, user_writes
 
 __all__ = ["Day", "Metering", "Quote", "Reservation"]
@@ -113,7 +114,7 @@ class Reservation:
     reservation are kept for costs besides the model's calls, until :meth:`add` books them. ``covered`` micro-dollars
     are set aside for the calls that are being made. ``calls`` counts the calls that were booked. ``kind`` says what the
     request is, and ``counted`` whether it counts toward those of the day. ``hours`` are those in which earlier tries of
-    the same request ended.
+    the same request ended. ``draw`` is what the request holds of the app's budget, if a ceiling bounds it.
     """
 
     metering: Metering
@@ -125,6 +126,7 @@ class Reservation:
     limit: Plan
     reserved: int
     cheaper: bool
+    draw: Draw | None = None
     spent: int = 0
     held: int = 0
     covered: int = 0
@@ -175,6 +177,8 @@ class Reservation:
         """Give back what :meth:`cover` set aside for a call that has ended."""
         with self._lock:
             self.covered -= micro_usd
+            if self._settled and self.draw is not None:
+                self.draw.settle(self.draw.spent, self.covered)
 
     def spend(self, call: FinishedCall) -> None:
         """Book a model's call."""
@@ -203,6 +207,10 @@ class Reservation:
                 self._record(call)
                 self.spent += call.micro_usd
             self.held = 0
+
+    def admission(self) -> AbstractContextManager[None]:
+        """Return the context in which to commit the writes that admit the request."""
+        return nullcontext() if self.draw is None else self.draw.committing()
 
     def report(self) -> dict[str, Any]:
         """Return the usage so far, in the form that clients and records get."""
@@ -258,6 +266,9 @@ class Reservation:
         with self._lock:
             self._settled = True
             writes: list[Write] = [self._payment(self.spent, self.tokens), *self._credit_payment(), *self._records]
+            if self.draw is not None:
+                # A call that goes on after this is paid by itself, so the draw still holds what it may cost.
+                writes.append(self.draw.settle(self.spent, self.covered))
             if sums:
                 writes += self._hour_writes(self._records, self._fact)
                 writes += self._user_writes(self.spent, self.tokens, self.calls, int(self._fact is not None))
@@ -340,9 +351,12 @@ class Reservation:
         """Pay a call of a tool that took too long and was left behind: its request was settled without it."""
         self.calls += 1
         record = self._record_of(call)
+        writes: list[Write] = [self._payment(call.micro_usd, call.tokens), record]
+        if self.draw is not None:
+            writes.append(self.draw.settle(self.draw.spent + call.micro_usd, self.covered))
         try:
             # The record must be new, so the payment counts once.
-            writes = [self._payment(call.micro_usd, call.tokens), record, *self._hour_writes([record], None)]
+            writes += self._hour_writes([record], None)
             writes += self._late_credit_payment(call.micro_usd)
             writes += self._user_writes(call.micro_usd, call.tokens, 1, 0)
             self.metering.log.commit(self.scope, writes)
@@ -362,6 +376,7 @@ class Metering:
         reservation_seconds: the time after which the reservation of a request that never settles expires.
         call_log: writes records of calls, where ``store`` reaches one user's part of the database alone.
         purposes: those that this process tells apart in the app's sums.
+        ceiling: the app's own budget; None if it has none.
     """
 
     store: DocumentStore
@@ -370,6 +385,7 @@ class Metering:
     reservation_seconds: float
     call_log: CallLog | None = None
     purposes: Purposes = field(default_factory=Purposes)
+    ceiling: Ceiling | None = None
 
     @property
     def log(self) -> CallLog:
@@ -389,6 +405,13 @@ class Metering:
         """Return the day (UTC) on which a request counts, as ``yyyy-mm-dd``."""
         return self.clock().astimezone(UTC).date().isoformat()
 
+    def chance(self, day: str) -> AbstractContextManager[Chance]:
+        """Offer the chance to lease money for the process with the commit that admits a request.
+
+        See :meth:`.ceiling.Ceiling.chance`.
+        """
+        return nullcontext(Chance()) if self.ceiling is None else self.ceiling.chance(day)
+
     def plan_of(self, user: Document | None) -> str:
         """Return the name of the user's plan (see :class:`~firelaunch.billing.entitlements.Entitlements`)."""
         return self.entitlements.of(user).plan
@@ -404,8 +427,11 @@ class Metering:
         cheap: Quote,
         *,
         counted: bool = True,
+        chance: Chance | None = None,
     ) -> tuple[Reservation, list[Write]]:
-        """Admit a request, and return its reservation and the writes that store it. You commit the writes.
+        """Admit a request, and return its reservation and the writes that store it.
+
+        You commit the writes, inside of :meth:`Reservation.admission`.
 
         If another request came first, the commit fails with ``PreconditionFailed`` or ``AlreadyExists``. Then read the
         day again, and call this again.
@@ -413,20 +439,25 @@ class Metering:
         Args:
             user: the user's document, as it was read with ``usage``.
             counted: whether the request counts toward those of the minute and of the day. A job's steps don't.
+            chance: what :meth:`chance` offered.
 
         Raises:
             RateLimited: the minute's requests are used up.
             BudgetExceeded: the rest of the day's budget does not even cover the cheap model.
+            AppBudgetExceeded: the rest of the app's own budget does not.
+            Contention, StoreError: as in :meth:`.ceiling.Ceiling.draw`.
             CreditExceeded: the plan is paid from credit, and what is left does not even cover the cheap model.
         """
         has, default = self.entitlements.of(user), self.entitlements.default_plan
         try:
-            return self._reserve(scope, day, usage, has, Balance.of(user), request_id, quote, cheap, counted)
+            return self._reserve(scope, day, usage, has, Balance.of(user), request_id, quote, cheap, counted, chance)
         except CreditExceeded:
             if has.source != "credit" or default.limits.balance:
                 raise
             # A last bit of credit that covers nothing does not keep a user from what everybody has.
-            return self._reserve(scope, day, usage, default, Balance.of(user), request_id, quote, cheap, counted)
+            return self._reserve(
+                scope, day, usage, default, Balance.of(user), request_id, quote, cheap, counted, chance
+            )
 
     def _reserve(
         self,
@@ -439,6 +470,7 @@ class Metering:
         quote: Quote,
         cheap: Quote,
         counted: bool,
+        chance: Chance | None,
     ) -> tuple[Reservation, list[Write]]:
         now = self.clock().astimezone(UTC)
         limit = has.limits
@@ -457,6 +489,9 @@ class Metering:
             raise _no_budget(now)
         if chosen.micro_usd > credit:
             raise CreditExceeded
+        draw = self._draw(request_id, day, has.plan, chosen, cheap, chance)
+        if draw is not None and draw.cheap and cheap.micro_usd <= chosen.micro_usd:
+            cheaper, chosen = True, cheap
         reservation = Reservation(
             self,
             scope,
@@ -467,13 +502,26 @@ class Metering:
             limit,
             chosen.micro_usd,
             cheaper=cheaper,
+            draw=draw,
             counted=counted,
         )
         writes = [self._write(reservation, usage, now, minute if counted else None)]
         if limit.balance and chosen.micro_usd:
             reservation.credit_until = now + timedelta(seconds=self.reservation_seconds)
             writes.append(balance.hold(scope, request_id, chosen.micro_usd, now, reservation.credit_until))
-        return reservation, writes
+        return reservation, writes if draw is None else [*writes, *draw.writes]
+
+    def _draw(
+        self, request_id: str, day: str, plan: str, quote: Quote, cheap: Quote, chance: Chance | None = None
+    ) -> Draw | None:
+        """Draw on the app's budget; return None if no ceiling bounds the request, or it costs nothing."""
+        guests = plan == GUEST_PLAN
+        if self.ceiling is None or quote.micro_usd == 0 or not self.ceiling.bounds(guests=guests):
+            return None
+        draw_id = f"{request_id}-{secrets.token_hex(4)}"
+        return self.ceiling.draw(
+            draw_id, day, guests=guests, dear=quote.micro_usd, cheap=cheap.micro_usd, chance=chance
+        )
 
     def _write(self, reservation: Reservation, usage: Day, now: datetime, minute: str | None) -> Write:
         entry = {
@@ -515,8 +563,16 @@ class Metering:
         Raises:
             BudgetExceeded: the day's budget does not cover the total.
             CreditExceeded: the plan is paid from credit, and that does not cover the total.
+            AppBudgetExceeded: the app's own budget does not cover it.
             Contention: other requests of the user came first each time.
         """
+        quote = Quote(reservation.model, micro_usd)
+        draw = reservation.draw or self._draw(reservation.request_id, reservation.day, reservation.plan, quote, quote)
+        with nullcontext() if draw is None else draw.raised_to(micro_usd, reservation.reserved):
+            self._extend(reservation, micro_usd, () if draw is None else (draw.write(),))
+        reservation.draw = draw
+
+    def _extend(self, reservation: Reservation, micro_usd: int, drawn: Sequence[Write]) -> None:
         path, on_credit = reservation.scope.usage(reservation.day), reservation.limit.balance
         for _ in range(_EXTEND_ATTEMPTS):
             now = self.clock().astimezone(UTC)
@@ -533,7 +589,7 @@ class Metering:
                     raise CreditExceeded
                 writes.append(balance.hold(reservation.scope, request_id, micro_usd, now, expires_at))
             try:
-                self.store.commit(writes)
+                self.log.commit(reservation.scope, [*writes, *drawn])
             except PreconditionFailed:
                 continue
             reservation.reserved = micro_usd

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..services.bundle import Services
 from ..turns.follow_ups import after_turn_handlers
 from ..worker import Handlers
+from ..worker.tasks.budget_notice import budget_notice_handlers
 from ..worker.tasks.erase import erase_handlers, erasure_of
 from ..worker.tasks.export import export_handlers
 from ..worker.tasks.notify import notify_handlers
@@ -16,5 +17,5 @@ __all__ = ["upkeep_handlers"]
 def upkeep_handlers(services: Services, more: Handlers | None = None) -> Handlers:
     """Return the handlers of these kinds, added to ``more``."""
     handlers = after_turn_handlers(rollup_handlers(export_handlers(services.store, more)))
-    handlers = notify_handlers(services.push, handlers)
+    handlers = notify_handlers(services.push, budget_notice_handlers(handlers))
     return erase_handlers(erasure_of(services), services.settings.jobs.lease_seconds, handlers)

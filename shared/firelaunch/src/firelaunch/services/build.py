@@ -21,6 +21,7 @@ from ..llm.gateway import Gateway
 from ..llm.google_locations import GLOBAL
 from ..llm.prices import CLAUDE_IN_A_REGION, FLEX, STANDARD, Prices
 from ..llm.types import Provider
+from ..metering.ceiling import Ceiling
 from ..metering.contention import Retries
 from ..metering.model_calls import ModelCalls
 from ..metering.reservations import Metering
@@ -28,10 +29,11 @@ from ..prompts.versions import Prompts
 from ..push import Push
 from ..records.data import Data
 from ..scope import Scope
-from ..settings.app import Cache, Settings, VertexChoice
+from ..settings.app import Budget, Cache, Settings, VertexChoice
 from ..settings.openai_server import is_loopback
 from ..store.base import DocumentStore, TreeStore
 from ..store.scoped import ScopedStore
+from .budget_notices import announcer
 from .build_search import build_documents
 from .bundle import Services
 
@@ -92,7 +94,10 @@ def build(
     scoped = ScopedStore(store or build_store(settings), Scope(settings.app.id))
     identity, dev_identity = _identity(settings)
     entitlements = Entitlements(settings.plans, settings.app.plan, settings.billing.pauses_without_plan)
-    metering = Metering(scoped, entitlements, clock, limits.request_seconds + _SETTLE_GRACE)
+    jobs = Jobs(scoped, backend or _jobs_backend(settings), settings.jobs, clock)
+    longest = limits.request_seconds + _SETTLE_GRACE
+    ceiling = _ceiling(settings, scoped, clock, longest, jobs)
+    metering = Metering(scoped, entitlements, clock, longest, ceiling=ceiling)
     tracer = tracer or build_tracer(settings)
     gateway = Gateway(
         provider or _provider(settings),
@@ -111,7 +116,6 @@ def build(
         content=tracer is not None and tracer.content,
     )
     admission, moderate = Retries(), moderate or _moderation(settings)
-    jobs = Jobs(scoped, backend or _jobs_backend(settings), settings.jobs, clock)
     documents = build_documents(
         settings,
         _project(settings),
@@ -185,6 +189,14 @@ def build_tracer(settings: Settings) -> Tracer | None:
 
     on_cloud_run = settings.environment.on_cloud_run
     return Tracer(outbox(options, settings.app.id, settings.cloud.project if on_cloud_run else ""))
+
+
+def _ceiling(
+    settings: Settings, store: ScopedStore, clock: Callable[[], datetime], longest: float, jobs: Jobs
+) -> Ceiling | None:
+    if settings.budget == Budget():
+        return None
+    return Ceiling(store, store.scope, settings.budget, clock, longest, announcer(jobs, store.scope))
 
 
 def _project(settings: Settings) -> str:

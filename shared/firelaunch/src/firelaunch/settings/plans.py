@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from .sections import Section, micro_dollars
 
-__all__ = ["Billing", "Plan", "TopUp", "balance_faults", "shared_prices"]
+__all__ = [
+    "GUEST_PLAN",
+    "Billing",
+    "Budget",
+    "Plan",
+    "TopUp",
+    "balance_faults",
+    "budget_problems",
+    "shared_prices",
+]
 
 StripePrice = Annotated[str, StringConstraints(pattern=r"^(price_[A-Za-z0-9_]+)?$", max_length=255)]
+Dollars = Annotated[int | None, BeforeValidator(lambda value: None if value is None else micro_dollars(value))]
 Feature = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+
+
+GUEST_PLAN: Final = "guest"
+"""The name of the plan of guests. What they use comes out of the guests' budget as well as the app's."""
 
 
 class Plan(Section):
@@ -48,6 +62,18 @@ class Plan(Section):
     def prices(self) -> tuple[str, ...]:
         """All Stripe prices of this plan, the current one first."""
         return tuple(filter(None, (self.stripe_price, *self.stripe_old_prices)))
+
+
+class Budget(Section):
+    """``[budget]``: what all users of the app together may cost at most."""
+
+    daily_usd: Dollars = Field(
+        default=None, description='Dollars a day (UTC) for the whole app, as a string: "20". None: no ceiling.'
+    )
+    monthly_usd: Dollars = Field(default=None, description="Dollars a month (UTC) for the whole app.")
+    guests_daily_usd: Dollars = Field(
+        default=None, description="Dollars a day (UTC) of these for all guests together; `[plans.guest]` needs it."
+    )
 
 
 class TopUp(Section):
@@ -97,3 +123,12 @@ def shared_prices(plans: Mapping[str, Plan], top_ups: Mapping[str, TopUp]) -> It
         for price in dict.fromkeys(prices):
             if owner.setdefault(price, name) != name:
                 yield f"firelaunch.toml: {price} is a price of {owner[price]} and of {name}; take one out."
+
+
+def budget_problems(budget: Budget, plans: Mapping[str, Plan]) -> Iterator[str]:
+    """Yield a message if guests have a plan and nothing bounds what all of them together cost."""
+    if GUEST_PLAN in plans and budget.guests_daily_usd is None:
+        yield (
+            "firelaunch.toml: budget.guests_daily_usd is missing, and there is a [plans.guest]: anybody can be a guest "
+            'any number of times. Say what the guests of a day may cost together, such as guests_daily_usd = "5".'
+        )

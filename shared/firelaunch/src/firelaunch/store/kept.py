@@ -31,7 +31,7 @@ _OWN = frozenset({"record", "records"})
 """The methods of ``Scope`` that build the paths of an app's own data, whose collections have names of the app's choice.
 """
 
-_PLANNED = frozenset({"budget", "groups"})
+_PLANNED = frozenset({"groups"})
 """Names of collections that firelaunch will have. They are refused now, so that no app has to rename its own then."""
 
 

@@ -28,6 +28,7 @@ from ..llm.attachments import Attachment, Kind
 from ..llm.client_connection import ClientConnection
 from ..llm.types import HeldCalls, Message, audio_bound, token_bound
 from ..metering.call_records import RECORD_DAYS
+from ..metering.ceiling import Chance
 from ..metering.reservations import Day, Quote, Reservation
 from ..services.bundle import Services
 from ..shutdown import Shutdown
@@ -276,8 +277,13 @@ class Turns:
         return run
 
     def _admit(self, request: _Request) -> TurnRun | Replay:
-        day, began = self._services.metering.today(), time.monotonic()
-        stored = self._read(request, day)
+        day = self._services.metering.today()
+        with self._services.metering.chance(day) as chance:
+            return self._admit_on(request, day, chance)
+
+    def _admit_on(self, request: _Request, day: str, chance: Chance) -> TurnRun | Replay:
+        began = time.monotonic()
+        stored = self._read(request, day, chance)
         read_at = time.monotonic()
         decision = self._decide(request, stored)
         if isinstance(decision, Replay):
@@ -286,13 +292,16 @@ class Turns:
         prompt = self._prompt(send, stored)
         request.grounding.expect(self._index_version(stored), send.text)
         with current(request.span):
-            reservation, reserve = self._reserve(send, day, stored, prompt, request.grounding)
-            request.grounding.begin()  # the search runs while the commit is under way
+            reservation, reserve = self._reserve(send, day, stored, prompt, request.grounding, chance)
         expires_at = send.at + timedelta(seconds=self._services.metering.reservation_seconds)
         # The write that reserves carries the precondition that nobody changed the user's day since it was read. If
         # somebody did, all of this commit fails and `admission` runs this method again.
         ready_at = time.monotonic()
-        stored_at = self._services.store.commit([*reserve, *_writes(send, stored, reservation, expires_at)])
+        with reservation.admission():
+            with current(request.span):
+                request.grounding.begin()  # the search runs while the commit is under way
+            writes = [*reserve, *_writes(send, stored, reservation, expires_at)]
+            stored_at = self._services.store.commit(writes)
         waited = read_at - began + time.monotonic() - ready_at
         checkpoints = Checkpoints(self._checkpointer, send.record, stored_at, expires_at)
         with current(request.span):
@@ -300,7 +309,7 @@ class Turns:
         run.store_seconds = waited
         return run
 
-    def _read(self, request: _Request, day: str) -> _Stored:
+    def _read(self, request: _Request, day: str, chance: Chance) -> _Stored:
         """Read the documents that admission and the prompt need, in one round trip."""
         send, scope = request.send, request.send.scope
         paths = {
@@ -315,11 +324,15 @@ class Turns:
             paths["question"] = send.user_message
         if self._follow_ups.memory:
             paths["memory"] = scope.memory()
+        if chance.path is not None:
+            paths["pool"] = chance.path
         looks_at_latest = request.continuation is not None or request.message is not None
         most = max(self._history_messages, _LATEST_MESSAGES if looks_at_latest else 0)
         latest = Query(scope.messages(send.chat_id), order=_LATEST, limit=most)
         documents, lists = self._services.store.read(list(paths.values()), [latest] if latest.limit else [])
-        return _Stored(**dict(zip(paths, documents, strict=True)), newest_first=lists[0] if lists else [])
+        read = dict(zip(paths, documents, strict=True))
+        chance.found(read.pop("pool", None))
+        return _Stored(**read, newest_first=lists[0] if lists else [])
 
     @property
     def _history_messages(self) -> int:
@@ -412,7 +425,7 @@ class Turns:
         return self._services.documents.versions.in_use(stored.index_state)
 
     def _reserve(
-        self, send: Send, day: str, stored: _Stored, prompt: _Prompt, grounding: Grounding
+        self, send: Send, day: str, stored: _Stored, prompt: _Prompt, grounding: Grounding, chance: Chance
     ) -> tuple[Reservation, list[Write]]:
         """Reserve the most that the answer and its search can cost.
 
@@ -428,7 +441,7 @@ class Turns:
         worst = partial(services.gateway.worst_case, audio_tokens=prompt.audio_bound, kinds=prompt.kinds)
         quotes = [Quote(model, worst(model, tokens) + search_cost) for model in (choice.chat, choice.cheap)]
         reservation, reserve = services.metering.reserve(
-            send.scope, day, Day.of(stored.usage), stored.user, send.request_id, *quotes
+            send.scope, day, Day.of(stored.usage), stored.user, send.request_id, *quotes, chance=chance
         )
         reservation.held = search_cost
         if stored.record is not None:

@@ -223,7 +223,6 @@ def _reserve(run: JobRun, index: int, text: str, left: int, grounding: Grounding
         return ()
 
     reservation, _ = admit(
-        services.store,
         metering,
         services.admission,
         scope,

@@ -314,9 +314,7 @@ class _Work:
         self._calls += 1
         name = f"{self.run.id}_{self.run.attempt}_{self._calls}"
         quote = Quote(model, micro_usd)
-        reservation, _ = admit(
-            services.store, services.metering, services.admission, scope, name, (quote, quote), counted=False
-        )
+        reservation, _ = admit(services.metering, services.admission, scope, name, (quote, quote), counted=False)
         return reservation
 
     def _fail(self, problem: str, message: str) -> JobDone:

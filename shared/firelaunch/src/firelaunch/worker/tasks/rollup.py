@@ -92,6 +92,10 @@ def rollup_handlers(more: Handlers | None = None) -> Handlers:
             totals["users"] += bool(released)
             totals["reservations"] += len(released)
             totals["micro_usd"] += sum(released.values())
+        ceiling = run.services.metering.ceiling
+        if ceiling is not None:
+            months = {day[:7]: day for day in _days(run, payload.days)}
+            totals["slices"] = sum(ceiling.reclaim(day) for day in months.values())
         if totals["reservations"]:
             log.warning("%s: %d requests never settled and were let go", run.scope.app_id, totals["reservations"])
         return JobDone(totals)
