@@ -312,6 +312,10 @@ def request_of(
         found = user.post("/v1/devices", {"token": "t", "platform": "web"}).get_json().get("id", "gone")
     if path == "/v1/chats/{id}/files/{file}":
         path = path.replace("{file}", a_file(store, files, found))
+    if path == "/ops/{name}":
+        path = "/ops/ops.js"
+    if path == "/v1/ops/requests/{id}/contents":
+        found = an_answer(store, found).removesuffix("-a")
     if "{message}" in path:
         path = path.replace("{message}", an_answer(store, found))
     if path == "/v1/ops/requests/{id}":

@@ -51,6 +51,7 @@ def test_on_a_laptop_the_root_is_a_page_that_may_load_its_own_files_alone(make_a
     ]
     assert sorted(str(each) for each in loaded) == [
         "data:,",
+        "tryout/base.css",
         "tryout/markdown-it.js",
         "tryout/page.css",
         "tryout/page.js",
@@ -62,7 +63,7 @@ def test_each_file_that_the_page_or_one_of_its_files_names_is_served_as_what_it_
     named = {*re.findall(r'(?:src|href)="tryout/([^"]+)"', client.get("/").text)}
     for script in PAGES.glob("*.js"):
         named |= set(re.findall(r'from "\./([^"]+)"', script.read_text()))
-    assert len(named) == 5
+    assert len(named) == 7
     for name in named:
         file = client.get(f"/tryout/{name}")
         assert (file.status_code, file.mimetype) == (200, "text/css" if name.endswith("css") else "text/javascript")

@@ -42,6 +42,9 @@ from ..api import (
     mcp,
     memory,
     ops,
+    ops_app,
+    ops_contents,
+    ops_page,
     ops_sums,
     ratings,
     reference,
@@ -91,6 +94,8 @@ _PUBLIC = _QUIET | {
     "dev.token",
     "tryout.page",
     "tryout.asset",
+    "ops_page.page",
+    "ops_page.asset",
 }
 _INTERNAL = frozenset({"internal.run", "internal.sweep", "internal.tick", "internal.event"})
 """Endpoints whose own blueprint verifies the token before any of its routes runs, as it is a token of another kind."""
@@ -113,6 +118,9 @@ _NOUNS = (
     devices,
     memory,
     ops,
+    ops_app,
+    ops_contents,
+    ops_page,
     ops_sums,
     health,
     reference,

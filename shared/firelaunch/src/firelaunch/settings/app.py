@@ -303,6 +303,11 @@ class MembershipSettings(_Section):
         default=("viewer", "member", "editor", "admin"),
         description="The app's roles, the least first: an invitation never gives a member a lesser one than theirs.",
     )
+    url: str = Field(
+        default="",
+        pattern=r"^(https://[A-Za-z0-9.-]+(:\d+)?/?|http://(localhost|127\.0\.0\.1)(:\d+)?/?)?$",
+        description="Address of the membership function, as its deployment prints it, for the page `/ops`.",
+    )
 
     @model_validator(mode="after")
     def _domains_where_they_count(self) -> Self:

@@ -7,7 +7,7 @@ are kept (:data:`~firelaunch.metering.call_records.RECORD_DAYS`), and no user's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -19,6 +19,7 @@ from ..metering.contention import Retries
 from ..paging import Page, iso_time, page_after, page_cursor
 from ..scope import Scope
 from ..store.base import DELETE_FIELD, Document, DocumentStore, Filter, Order, Query, Update, Write
+from .contents import messages_of
 
 __all__ = ["RATING_CHARACTERS", "Rating", "Reason", "Verdict", "rate", "rated_requests"]
 
@@ -112,7 +113,8 @@ def rated_requests(
     records = store.query(query)
     items = [_record_view(record) for record in records[:limit]]
     if contents:
-        _add_contents(store, app, items)
+        for item, pair in zip(items, messages_of(store, app, records[:limit]), strict=True):
+            item |= _contents(*pair)
     return Page(items, page_cursor(records, limit, "rated_at"))
 
 
@@ -133,16 +135,12 @@ def _record_view(record: Document) -> dict[str, Any]:
     }
 
 
-def _add_contents(store: DocumentStore, app: Scope, items: Sequence[dict[str, Any]]) -> None:
-    """Add the texts of each answer that is still the one that was rated; null for one that is gone or replaced."""
-    paths = []
-    for item in items:
-        user = app.of(item["uid"])
-        paths += [user.message(item["chat_id"], item["message_id"][:-1] + role) for role in "ua"]
-    messages = store.get_many(paths)
-    for item, question, answer in zip(items, messages[::2], messages[1::2], strict=True):
-        rated = answer is not None and answer.data.get("request_id") == item["request_id"]
-        item["question"] = question.data.get("text") if rated and question is not None else None
-        item["answer"] = answer.data.get("text") if rated and answer is not None else None
-        item["text"] = (answer.data.get("rating") or {}).get("text") if rated and answer is not None else None
-        item["cited"] = [each["title"] for each in answer.data.get("citations", ())] if rated and answer else []
+def _contents(question: Mapping[str, Any] | None, answer: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the texts of a rated answer that is still there; null for one that is gone or was replaced."""
+    said: Mapping[str, Any] = answer or {}
+    return {
+        "question": None if question is None else question.get("text"),
+        "answer": said.get("text"),
+        "text": (said.get("rating") or {}).get("text"),
+        "cited": [each["title"] for each in said.get("citations", ())],
+    }

@@ -11,15 +11,23 @@ export class ApiError extends Error {
 const UNSENT = { code: "unreachable", message: "The file was not taken. It may be too large, or the app has stopped." };
 const UNREACHABLE = { code: "unreachable", message: "The app does not answer. Is it still running?" };
 
-let user = "";
+let user = null;
 let token = "";
 
-/** Send everything that follows as `uid`. */
-export async function signIn(uid) {
-  const answer = await send("dev/token", json({ uid }));
+/** Send everything that follows as `uid`, in a role. It is possible on a laptop only. */
+export async function signIn(uid, role = "member") {
+  const answer = await send("dev/token", json({ uid, role }));
   token = (await answer.json()).token;
-  user = uid;
+  user = { uid, role };
 }
+
+/** Send everything that follows with a token that somebody else made; none if it is empty. */
+export function useToken(given) {
+  [token, user] = [given, null];
+}
+
+/** The token with which requests are sent. */
+export const currentToken = () => token;
 
 /** One request; its response, which is a good one. */
 export async function call(path, options = {}) {
@@ -27,7 +35,7 @@ export async function call(path, options = {}) {
     return await send(path, options, token);
   } catch (error) {
     if (error.status !== 401 || !user) throw error;
-    await signIn(user); // the token has expired
+    await signIn(user.uid, user.role); // the token has expired
     return send(path, options, token);
   }
 }
@@ -88,7 +96,7 @@ export async function upload(file, progress, path = "v1/uploads") {
   body.append("file", file);
   const answer = await posted(path, body, progress);
   if (answer.status !== 401) return taken(answer);
-  await signIn(user);
+  await signIn(user.uid, user.role);
   return taken(await posted(path, body, progress));
 }
 

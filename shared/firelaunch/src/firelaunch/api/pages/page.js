@@ -1,9 +1,9 @@
 // The page to try an app. What it shows comes from the API; who is signed in and which chat is open stand in the
 // address, so a reload and the browser's buttons lead where they should.
 import { ApiError, call, events, json, read, signIn, upload } from "./api.js";
+import { $, button, count, make, money } from "./dom.js";
 import { Markdown, copyButton, isLink, link } from "./markdown.js";
 
-const $ = (id) => document.getElementById(id);
 const APP = document.body.dataset.app;
 const EXAMPLES = [
   "What can you help me with?",
@@ -13,15 +13,6 @@ const EXAMPLES = [
 const PAGE = 30;
 const state = { uid: "", chat: null, conversations: new Map() };
 
-function make(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-}
-
-const button = (text, action, className = "") => make("button", { type: "button", className, onclick: action }, text);
-const money = (micro) => `$${(micro / 1e6).toFixed(6).replace(/(\.\d{2,}?)0+$/, "$1")}`;
-const count = (number, noun) => `${number.toLocaleString()} ${noun}${number === 1 ? "" : "s"}`;
 const chatPath = (id, rest = "") => `v1/chats/${encodeURIComponent(id)}${rest}`;
 
 // A browser may be set to keep nothing; the page then works without.
