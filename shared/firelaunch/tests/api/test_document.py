@@ -223,6 +223,8 @@ def stripe() -> Iterator[StripeServer]:
 
 
 def filled(path: str, found: str) -> str:
+    if path == "/ops/{name}":
+        return "/ops/ops.js"
     return (
         path.replace("{id}", found).replace("{file}", "start.js").replace("{name}", "page.js").replace("{uid}", "bob")
     )
@@ -312,14 +314,10 @@ def request_of(
         found = user.post("/v1/devices", {"token": "t", "platform": "web"}).get_json().get("id", "gone")
     if path == "/v1/chats/{id}/files/{file}":
         path = path.replace("{file}", a_file(store, files, found))
-    if path == "/ops/{name}":
-        path = "/ops/ops.js"
-    if path == "/v1/ops/requests/{id}/contents":
-        found = an_answer(store, found).removesuffix("-a")
     if "{message}" in path:
         path = path.replace("{message}", an_answer(store, found))
-    if path == "/v1/ops/requests/{id}":
-        found = a_record(store)
+    if path.startswith("/v1/ops/requests/{id}"):
+        found = an_answer(store, found).removesuffix("-a") if "contents" in path else a_record(store)
     if path.startswith("/v1/documents/{id}"):
         found = a_document(store, files)
     content = operation.get("requestBody", {}).get("content", {})
