@@ -12,8 +12,7 @@ import pytest
 from firelaunch.api import page_files
 from firelaunch.errors import SettingsError
 from firelaunch.identity.dev import DevIdentity, load_or_create_key
-from firelaunch.server.app import App, init_app
-from firelaunch.services.build import build
+from firelaunch.server.app import App
 from firelaunch.settings.app import Settings
 from firelaunch.store.base import Set
 from firelaunch.testing.apps import SETTINGS, User, run_jobs, sign_in, write_app
@@ -23,15 +22,9 @@ PAGES = Path(page_files.__file__).parent / "pages"
 FOR_ADMINS = ("app", "members", "ratings", "requests/{request}/contents", "jobs", "schedules")
 
 
-def test_the_shell_is_public_and_the_same_for_everybody_and_names_no_app(tmp_path: Path) -> None:
-    environ = {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "p-12345", "OPENAI_API_KEY": "k"}
-    pages = []
-    for name in ("Secret project", "Another"):
-        folder = tmp_path / name
-        settings = Settings.load(write_app(folder, SETTINGS.replace('"Demo"', f'"{name}"')), environ)
-        app = App("cloud")
-        init_app(app, build(settings), lambda _: ())
-        pages.append(app.test_client().get("/ops"))
+def test_the_shell_is_public_and_the_same_for_everybody_and_names_no_app(make_app: Any) -> None:
+    names = ("Secret project", "Another")
+    pages = [make_app(SETTINGS.replace('"Demo"', f'"{name}"')).test_client().get("/ops") for name in names]
     assert [page.status_code for page in pages] == [200, 200]
     assert pages[0].data == pages[1].data
     assert b"Secret" not in pages[0].data
