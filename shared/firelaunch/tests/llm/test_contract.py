@@ -18,6 +18,7 @@ from firelaunch.llm.providers.openai_compatible import OpenAICompatibleProvider
 from firelaunch.llm.providers.openai_responses import OpenAIResponsesProvider
 from firelaunch.llm.providers.vertex import vertex_provider
 from firelaunch.llm.types import FinishedCall, Message, Provider, TokenCounts
+from firelaunch.testing.chat_rules import openai_refusal
 from firelaunch.testing.claude import ClaudeReply, ClaudeServer
 from firelaunch.testing.documents import lines_of, pdf
 from firelaunch.testing.gemini import GeminiReply, GeminiServer
@@ -324,6 +325,23 @@ def test_a_recording_of_the_history_is_left_out_where_a_model_takes_none(served:
     body = json.dumps(served.bodies[0])
     assert WAV.base64 not in body
     assert "audio, is left out" in body
+
+
+def test_a_model_that_takes_a_recording_answers_in_place_of_those_that_do_not_and_goes_on_too() -> None:
+    for served in openai():
+        takes = takes_of("openai", has_audio_price=served.prices.has_audio)
+        named = {"chat": served.model, "voice": "gpt-audio-mini"}
+        served.gateway = replace(served.gateway, takes=takes, named=named)
+        served.server.refusal = openai_refusal
+        served.will(Answer(), Answer(), Answer())
+        session = served.session(streamed=True)
+        session.attachments = (WAV,)
+        list(session.stream(ASK))
+        session.so_far = ({"role": "assistant", "content": "Well"}, {"role": "user", "content": "Go on."})
+        list(session.stream(ASK))
+        list(served.session(streamed=True).stream(ASK))
+        assert served.models_called == ["gpt-audio-mini", "gpt-audio-mini", served.model]
+        assert len(served.meter.paid) == 3  # each within what was covered
 
 
 def test_two_tools_are_called_side_by_side_and_the_model_goes_on_twice(served: Served, streamed: bool) -> None:

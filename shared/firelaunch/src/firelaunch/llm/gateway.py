@@ -457,7 +457,7 @@ class ModelSession:
         """Yield the answer of the first model on the route that gives one."""
         step = next(self._steps)
         last_error: ModelError | None = None
-        for model in self.gateway.route(request.model, _kinds_asked(request.messages)):
+        for model in self.gateway.route(request.model, self._kinds(request.messages)):
             if not self.gateway.breaker.allows(model):
                 continue
             try:
@@ -486,6 +486,12 @@ class ModelSession:
             else:
                 return
         raise last_error or ModelUnavailable(reason="every model is resting after failures", retry_after=5)
+
+    def _kinds(self, messages: Sequence[Message]) -> frozenset[Kind]:
+        """Return the kinds of the files that the model has to take: those of the request, and of the last message."""
+        last = next((message for message in reversed(messages) if message["role"] == "user"), None)
+        asked = () if last is None else last.get("attachments", ())
+        return frozenset(each.kind for each in (*self.attachments, *asked))
 
     @overload
     def extract(
@@ -754,12 +760,6 @@ def _billed_tokens(call: ModelCall, reported: TokenCounts, text: str, ended: boo
         audio=min(audio, input_tokens),
         cached_audio=min(reported.cached_audio, cached, audio),
     )
-
-
-def _kinds_asked(messages: Sequence[Message]) -> frozenset[Kind]:
-    """Return the kinds of the files in the user's last message."""
-    last = next((message for message in reversed(messages) if message["role"] == "user"), None)
-    return frozenset() if last is None else frozenset(each.kind for each in last.get("attachments", ()))
 
 
 def _in_one_piece(provider: Provider, call: ModelCall) -> Iterator[Chunk]:
